@@ -1,0 +1,163 @@
+"""One description of a settings struct serves flags, TOML or JSON keys, documentation and error hints.
+
+A settings struct is a frozen `msgspec.Struct` whose every field is annotated and has a default::
+
+    class Settings(Struct, frozen=True, kw_only=True):
+        epochs: Annotated[int, Meta(ge=1, description="passes over the training part", extra={"unit": "epochs"})] = 40
+"""
+
+import argparse
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from andon.runtime.errors import ConfigError
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Setting(NamedTuple):
+    """One field of a settings struct, as flags, documents and hints need it."""
+
+    name: str
+    kind: Any
+    """The type without `Annotated`: int, float, str, bool, a Literal, or a union with None."""
+    default: Any
+    description: str
+    unit: str
+    bounds: str
+    """As people read it, e.g. ``>= 1``; empty where there are none."""
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag, e.g. ``--learning-rate``."""
+        return "--" + self.name.replace("_", "-")
+
+
+def fields(struct: type[msgspec.Struct]) -> list[Setting]:
+    """All settings of a struct, in the order of its source."""
+    described = []
+    for field in msgspec.structs.fields(struct):
+        kind, metas = _strip(field.encode_name, field.type)
+        extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
+        described.append(
+            Setting(
+                name=field.name,
+                kind=kind,
+                default=field.default if field.default is not msgspec.NODEFAULT else field.default_factory(),
+                description="; ".join(meta.description for meta in metas if meta.description),
+                unit=str(extra.get("unit", "")),
+                bounds=", ".join(_bounds(metas)),
+            )
+        )
+    return described
+
+
+def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = "settings") -> S:
+    """A checked settings struct.
+
+    Raises:
+        ConfigError: an unknown name (the nearest right one is offered) or a value of another type or out of bounds.
+    """
+    known = [field.name for field in msgspec.structs.fields(struct)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {', '.join(known)}.")
+    try:
+        return msgspec.convert(dict(values), struct, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct]) -> None:
+    """Give the parser one flag a setting; absent flags leave no attribute, so that defaults stand in one place."""
+    group = parser.add_argument_group("settings")
+    for setting in fields(struct):
+        unit = f" [{setting.unit}]" if setting.unit else ""
+        bounds = f", {setting.bounds}" if setting.bounds else ""
+        text = f"{setting.description}{unit} (default {setting.default}{bounds})".replace("%", "%%")
+        if setting.kind is bool:
+            group.add_argument(
+                setting.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text, dest=setting.name
+            )
+        else:
+            group.add_argument(
+                setting.flag,
+                metavar=_metavar(setting.kind),
+                default=argparse.SUPPRESS,
+                help=text,
+                dest=setting.name,
+            )
+
+
+def from_flags(struct: type[S], args: argparse.Namespace) -> S:
+    """The settings that `add_flags` parsed, checked.
+
+    Raises:
+        ConfigError: a value of another type or out of bounds, with the flag named.
+    """
+    given: dict[str, object] = {}
+    for setting in fields(struct):
+        if hasattr(args, setting.name):
+            raw = getattr(args, setting.name)
+            given[setting.name] = raw if setting.kind is bool else _parse(setting, str(raw))
+    try:
+        return msgspec.convert(given, struct, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{_flag_of(error, struct)}: {error}") from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'epochs'?``, or nothing where no name is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _strip(name: str, annotated: Any) -> tuple[Any, list[msgspec.Meta]]:
+    metas: list[msgspec.Meta] = []
+    while hasattr(annotated, "__metadata__"):
+        metas = [meta for meta in annotated.__metadata__ if isinstance(meta, msgspec.Meta)] + metas
+        annotated = annotated.__origin__
+    if not any(meta.description for meta in metas):
+        raise TypeError(f"setting {name!r} has no description: annotate it with msgspec.Meta(description=...)")
+    return annotated, metas
+
+
+def _bounds(metas: list[msgspec.Meta]) -> Iterable[str]:
+    for meta in metas:
+        for symbol, value in ((">=", meta.ge), (">", meta.gt), ("<=", meta.le), ("<", meta.lt)):
+            if value is not None:
+                yield f"{symbol} {value:g}"
+
+
+def _metavar(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(str(choice) for choice in get_args(kind)) + "}"
+    if get_origin(kind) in (Union, types.UnionType):
+        return "|".join(_metavar(choice) for choice in get_args(kind) if choice is not type(None))
+    return {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")
+
+
+def _parse(setting: Setting, text: str) -> object:
+    """Text as the type that the field declares; msgspec checks bounds and choices afterwards."""
+    if get_origin(setting.kind) is tuple:
+        return [float(piece) if "." in piece else int(piece) for piece in text.replace("x", ",").split(",")]
+    if text.lower() == "none" and type(None) in get_args(setting.kind):
+        return None
+    if get_origin(setting.kind) is Literal:
+        by_text = {str(choice): choice for choice in get_args(setting.kind)}
+        if text not in by_text:
+            raise ConfigError(f"{setting.flag}: expected one of {', '.join(by_text)}, got {text!r}{nearest(text, by_text)}")
+        return by_text[text]
+    return text
+
+
+def _flag_of(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> str:
+    text = str(error)
+    for setting in fields(struct):
+        if f"$.{setting.name}`" in text or f"$.{setting.name}[" in text:
+            return setting.flag
+    return "settings"

@@ -1,0 +1,69 @@
+"""What a detector answers: an immutable verdict with its numbers and its evidence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from andon.runtime.schema import Reason, Status, json_number
+
+Evidence = Mapping[str, NDArray[np.float32]]
+
+_NO_EVIDENCE: dict[str, NDArray[np.float32]] = {}
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The graph's decision over one frame or window.
+
+    Numbers are the graph's own, never clamped; NaN where nothing was judged.
+    """
+
+    status: Status
+    reason: Reason = Reason.NONE
+    score: float = float("nan")
+    """Raw, unbounded, higher is worse."""
+    threshold: float = float("nan")
+    """REJECT where the score is strictly above it."""
+    p_value: float = float("nan")
+    """Share of good parts that score at least this."""
+    level: float = float("nan")
+    """For people: 0 is a typical good part, 1 the threshold."""
+    evidence: Evidence = msgspec.field(default_factory=lambda: _NO_EVIDENCE)
+    """By output name: `anomaly_map` ``[h, w]``, `channel_scores` ``[C]``, `step_scores` ``[T]``, `score_*` ``[]``."""
+    model: str = ""
+    """Short digest of the file that judged."""
+
+    def to_json(self, *, arrays: bool = False) -> bytes:
+        """One JSON object; NaN is null; evidence only if asked, as nested lists."""
+        return msgspec.json.encode(self.to_dict(arrays=arrays))
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """The verdict as plain values, with names for status and reason."""
+        plain: dict[str, Any] = {
+            "status": self.status.name,
+            "reason": self.reason.text,
+            "score": json_number(self.score),
+            "level": json_number(self.level),
+            "p_value": json_number(self.p_value),
+            "threshold": json_number(self.threshold),
+            "model": self.model,
+        }
+        if arrays:
+            plain["evidence"] = {name: array.tolist() for name, array in self.evidence.items()}
+        return plain
+
+
+def invalid(reason: Reason, *, threshold: float = float("nan"), model: str = "") -> Verdict:
+    """The verdict over something that never reached the graph."""
+    return Verdict(status=Status.INVALID, reason=reason, threshold=threshold, model=model)
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict over a part seen in several frames: the highest status, then the highest score."""
+
+    def badness(verdict: Verdict) -> tuple[int, float]:
+        return verdict.status, verdict.score if verdict.score == verdict.score else float("-inf")
+
+    return max(verdicts, key=badness)
