@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -26,9 +27,9 @@ class Ref(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.part:
-            object.__setattr__(self, "part", self.key)
+            msgspec.structs.force_setattr(self, "part", self.key)
         if not self.group:
-            object.__setattr__(self, "group", self.part)
+            msgspec.structs.force_setattr(self, "group", self.part)
 
 
 class Item(Struct, frozen=True):

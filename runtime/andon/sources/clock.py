@@ -1,0 +1,55 @@
+"""Time as an argument: decisions take a clock, so that a test can turn it."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds, from a clock that never steps, and from the one on the wall."""
+
+    def mono_s(self) -> float:
+        """Monotonic seconds: for ages, deadlines and order."""
+        ...
+
+    def wall_s(self) -> float:
+        """Seconds since 1970, for display only."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def mono_s(self) -> float:
+        """`time.monotonic`."""
+        return time.monotonic()
+
+    def wall_s(self) -> float:
+        """`time.time`."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """`time.sleep`."""
+        time.sleep(seconds)
+
+
+class FakeClock:
+    """A clock that moves only when told to, or when somebody sleeps: for tests and for simulated time."""
+
+    def __init__(self, start_s: float = 0.0) -> None:
+        self.now_s = start_s
+
+    def mono_s(self) -> float:
+        """The time it was turned to."""
+        return self.now_s
+
+    def wall_s(self) -> float:
+        """The same time."""
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        """Turns the clock at once."""
+        self.now_s += max(0.0, seconds)

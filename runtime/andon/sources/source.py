@@ -1,0 +1,85 @@
+"""What a source is: a record that says what text it accepts, and opens it as a collection, as a stream, or both."""
+
+import threading
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.registry import load, names
+from andon.runtime.schema import InputSpec
+from andon.sources.clock import Clock
+from andon.sources.items import Collection, Stream
+from andon.sources.log import Log
+
+Seconds = Annotated[float, Meta(ge=0.0)]
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True):
+    """How a source is followed. Each field is a flag of ``andon monitor``."""
+
+    follow: Annotated[bool, Meta(description="go on with what arrives after what is there")] = True
+    speed: Annotated[
+        Literal["recorded", "max"], Meta(description="replay logs and videos at their own rate, or as fast as can be judged")
+    ] = "max"
+    settle_s: Annotated[
+        float, Meta(ge=0.0, description="a file is taken when its size and time have not changed for this long", extra={"unit": "s"})
+    ] = 0.5
+    poll_s: Annotated[float, Meta(gt=0.0, description="how often a folder is looked at", extra={"unit": "s"})] = 0.25
+    open_timeout_s: Annotated[float, Meta(gt=0.0, description="for opening a camera or stream", extra={"unit": "s"})] = 5.0
+    read_timeout_s: Annotated[float, Meta(gt=0.0, description="for one frame of a camera or stream", extra={"unit": "s"})] = 2.0
+    stale_after_s: Annotated[
+        float, Meta(gt=0.0, description="a live source without a fresh item for this long is INVALID (stale)", extra={"unit": "s"})
+    ] = 2.0
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """One kind of source."""
+
+    name: str
+    summary: str
+    """One line for ``--help``."""
+    accepts: Callable[[str], bool]
+    """Whether a path, URL or name is this source's; cheap, opens nothing large."""
+    collect: Callable[[str], Collection | Log] | None = None
+    """Open as a finite collection; logs are cut into windows later (`windows.cut`)."""
+    stream: Callable[[str, InputSpec, StreamOptions, Clock, threading.Event], Stream] | None = None
+    """Follow until the end or until the event is set. Never raises for a lost camera or a damaged item."""
+    live: bool = False
+    """A live source cannot wait: the newest item wins, displaced ones are counted as dropped."""
+
+
+def find(text: str) -> Source:
+    """The source that accepts a path, URL or name.
+
+    Raises:
+        DataError: none does.
+    """
+    known = names("andon.sources")
+    if text in known:
+        named: Source = load("andon.sources", text)
+        return named
+    for name in known:
+        source: Source = load("andon.sources", name)
+        if source.accepts(text):
+            return source
+    raise DataError(
+        f"{text}: expected a folder of pictures, a video, a CSV or Parquet log, a camera index or stream URL, '-', "
+        f"or one of {', '.join(known)}; found nothing of the kind there."
+    )
+
+
+def collect(text: str) -> Collection | Log:
+    """Open a path or name as a finite collection.
+
+    Raises:
+        DataError: nothing readable there.
+        ConfigError: a source that only streams.
+    """
+    source = find(text)
+    if source.collect is None:
+        raise ConfigError(f"{text}: a {source.name} source only streams; give a folder, a video or a log.")
+    return source.collect(text)
+
+
