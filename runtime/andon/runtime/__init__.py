@@ -1,1 +1,55 @@
-"""The embedded core: load a model file, judge frames or windows. Needs numpy, onnxruntime and msgspec, nothing else."""
+"""The embedded core: load a model file, judge frames or windows. Needs numpy, onnxruntime and msgspec, nothing else.
+
+>>> from andon.runtime import Detector, Status              # doctest: +SKIP
+>>> verdict = Detector.load("bottle.onnx")(frame)           # doctest: +SKIP
+>>> verdict.status is Status.REJECT                         # doctest: +SKIP
+True
+"""
+
+from andon.runtime.session import onnxruntime as _onnxruntime
+
+_onnxruntime()  # first of all, so that its telemetry is off whoever imports it later
+
+from andon.runtime.detector import Detector  # noqa: E402
+from andon.runtime.errors import (  # noqa: E402
+    AndonError,
+    CalibrationError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    InputError,
+    MissingExtra,
+    ModelFileError,
+    NotEnoughParts,
+    ParityError,
+    TrainingError,
+)
+from andon.runtime.schema import Card, Reason, Status  # noqa: E402
+from andon.runtime.verdict import Verdict  # noqa: E402
+
+__all__ = [
+    "AndonError",
+    "CalibrationError",
+    "Card",
+    "ConfigError",
+    "DataError",
+    "Detector",
+    "DeviceError",
+    "InputError",
+    "MissingExtra",
+    "ModelFileError",
+    "NotEnoughParts",
+    "ParityError",
+    "Reason",
+    "Status",
+    "TrainingError",
+    "Verdict",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # not free to import
+
+        return version("andon")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,7 +65,9 @@ def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = 
     known = [field.name for field in msgspec.structs.fields(struct)]
     for name in values:
         if name not in known:
-            raise ConfigError(f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {', '.join(known)}.")
+            raise ConfigError(
+                f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {', '.join(known)}."
+            )
     try:
         return msgspec.convert(dict(values), struct, strict=True)
     except msgspec.ValidationError as error:
@@ -81,7 +83,11 @@ def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct]) -> 
         text = f"{setting.description}{unit} (default {setting.default}{bounds})".replace("%", "%%")
         if setting.kind is bool:
             group.add_argument(
-                setting.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text, dest=setting.name
+                setting.flag,
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=text,
+                dest=setting.name,
             )
         else:
             group.add_argument(
@@ -150,7 +156,9 @@ def _parse(setting: Setting, text: str) -> object:
     if get_origin(setting.kind) is Literal:
         by_text = {str(choice): choice for choice in get_args(setting.kind)}
         if text not in by_text:
-            raise ConfigError(f"{setting.flag}: expected one of {', '.join(by_text)}, got {text!r}{nearest(text, by_text)}")
+            raise ConfigError(
+                f"{setting.flag}: expected one of {', '.join(by_text)}, got {text!r}{nearest(text, by_text)}"
+            )
         return by_text[text]
     return text
 

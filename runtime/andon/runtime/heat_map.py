@@ -1,0 +1,81 @@
+"""Anomaly maps as pictures, with numpy alone: one colour scale a file, so that a good part looks cool every time."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+
+# A perceptually ordered scale of our own, dark blue over green and orange to light yellow: brightness rises all the way,
+# so that it reads the same in grey and for the colour-blind.
+_STOPS = np.array(
+    [
+        [12, 8, 38],
+        [44, 34, 110],
+        [36, 86, 140],
+        [46, 138, 122],
+        [128, 176, 74],
+        [226, 178, 58],
+        [252, 222, 130],
+        [255, 252, 224],
+    ],
+    np.float32,
+)
+_TABLE = np.stack(
+    [np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, len(_STOPS)), _STOPS[:, channel]) for channel in range(3)],
+    axis=1,
+).astype(np.uint8)
+
+
+def colours(anomaly_map: NDArray[np.float32], map_scale: float) -> Picture:
+    """The map ``[h, w]`` as RGB ``[h, w, 3]``: from 0 to 1.5 times `map_scale`, the 99.9 % quantile of good maps."""
+    share = np.nan_to_num(anomaly_map / (1.5 * max(map_scale, 1e-12)), nan=1.0, posinf=1.0, neginf=0.0)
+    table: Picture = _TABLE[(np.clip(share, 0.0, 1.0) * 255).astype(np.uint8)]
+    return table
+
+
+def overlay(
+    frame: Picture,
+    anomaly_map: NDArray[np.float32],
+    map_scale: float,
+    *,
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+) -> Picture:
+    """The frame ``[H, W, C]`` as RGB with the map laid over what the network saw of it.
+
+    Cool places stay nearly as they are; the hotter, the more of the colour is seen.
+    """
+    height, width = frame.shape[:2]
+    rgb = np.repeat(frame.reshape(height, width, -1)[:, :, :1], 3, axis=2) if frame.shape[-1] != 3 else frame
+    left, top, right, bottom = crop
+    rows, columns = (
+        slice(round(top * height), round(bottom * height)),
+        slice(round(left * width), round(right * width)),
+    )
+    inside = rgb[rows, columns].astype(np.float32)
+    big = enlarge(anomaly_map, inside.shape[:2])
+    weight = 0.75 * np.clip(big / (1.5 * max(map_scale, 1e-12)), 0.0, 1.0)[:, :, np.newaxis]
+    mixed = rgb.copy()
+    mixed[rows, columns] = (inside * (1 - weight) + colours(big, map_scale).astype(np.float32) * weight).astype(
+        np.uint8
+    )
+    return mixed
+
+
+def enlarge(anomaly_map: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The map at another size ``(height, width)``, bilinear, pixel centres aligned."""
+    rows = _weights(anomaly_map.shape[0], size[0])
+    columns = _weights(anomaly_map.shape[1], size[1])
+    enlarged: NDArray[np.float32] = rows @ anomaly_map.astype(np.float32) @ columns.T
+    return enlarged
+
+
+def _weights(source: int, target: int) -> NDArray[np.float32]:
+    """``[target, source]``: the share of each source cell in each target cell."""
+    place = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    low = np.minimum(place.astype(int), max(source - 2, 0))
+    share = (place - low).astype(np.float32)
+    weights = np.zeros((target, source), np.float32)
+    weights[np.arange(target), low] = 1 - share
+    if source > 1:
+        weights[np.arange(target), low + 1] += share
+    return weights

@@ -1,0 +1,123 @@
+"""ONNX Runtime sessions as andon wants them: bounded threads, no telemetry, the device that was asked for or an error."""
+
+import logging
+import os
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any, Literal, NamedTuple
+
+from andon.runtime.errors import DeviceError, ModelFileError
+
+logger = logging.getLogger(__name__)
+
+Device = Literal["cpu", "cuda", "auto"]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def onnxruntime() -> Any:
+    """The onnxruntime module, imported with its telemetry off.
+
+    Official Linux wheels send telemetry by default since 1.29 (microsoft/onnxruntime#27379) and read this variable once,
+    at the first import in a process.
+    """
+    if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+        logger.warning(
+            "onnxruntime was imported before andon, with its telemetry on: set ORT_DISABLE_TELEMETRY=1 before that import"
+        )
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime as ort
+
+    return ort
+
+
+class Session(NamedTuple):
+    """An ONNX Runtime session and what it really runs on."""
+
+    run: Any
+    """``run(output_names, feed)``."""
+    device: Literal["cpu", "cuda"]
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Session:
+    """A session over the bytes of a graph.
+
+    Args:
+        data: the model file.
+        device: ``cuda`` means CUDA, or an error; ``auto`` takes it if it is really there.
+        threads: of one call, 1 or more. Two callers with one thread each outdo one caller with two in throughput.
+
+    Raises:
+        DeviceError: the device is not there.
+        ModelFileError: ONNX Runtime cannot load the graph.
+    """
+    if device not in ("cpu", "cuda", "auto"):
+        raise DeviceError(f"expected the device 'cpu', 'cuda' or 'auto', got {device!r}.")
+    if threads < 1:
+        raise DeviceError(f"expected 1 thread or more, got {threads}.")
+    if device == "auto":
+        try:
+            return _open(data, "cuda", threads)
+        except DeviceError as error:
+            logger.info("no CUDA (%s): running on the CPU", error)
+            return _open(data, "cpu", threads)
+    return _open(data, device, threads)
+
+
+def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
+    ort = onnxruntime()
+    ort.set_default_logger_severity(4)  # errors arrive as exceptions; ORT would print them as well
+    provider = _PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise DeviceError(
+            f"{device} was asked for, but this onnxruntime has only {', '.join(ort.get_available_providers())}. "
+            f"{_gpu_advice()}"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # with frames of any size the pattern is cached per shape: memory, no speed
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if device == "cuda" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a fallback to another provider is only a warning there
+            session = ort.InferenceSession(data, options, providers=[provider])
+    except Warning as error:
+        raise DeviceError(f"{device} was asked for, but: {error}. {_gpu_advice()}") from error
+    except Exception as error:
+        raise ModelFileError(f"ONNX Runtime cannot load the graph: {_first_line(error)}") from error
+    if session.get_providers()[0] != provider:
+        raise DeviceError(
+            f"{device} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}. {_gpu_advice()}"
+        )
+    return Session(session.run, device, session.get_inputs(), session.get_outputs())
+
+
+def _gpu_advice() -> str:
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    if len(both) == 2:
+        return (
+            "Both onnxruntime and onnxruntime-gpu are installed and overwrite each other: "
+            "pip uninstall onnxruntime && pip install --force-reinstall onnxruntime-gpu"
+        )
+    return "For CUDA: pip uninstall onnxruntime && pip install --force-reinstall onnxruntime-gpu"
+
+
+def _installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]
