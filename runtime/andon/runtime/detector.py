@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from andon.runtime.errors import DeviceError, InputError, ModelFileError
 from andon.runtime.model_file import OUTPUTS, ModelFile, parse, read
-from andon.runtime.schema import Calibration, Card, FrameSpec, Reason, Status, WindowSpec
+from andon.runtime.schema import Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, open_session
 from andon.runtime.verdict import Verdict
 
@@ -28,19 +28,19 @@ class Detector:
     def __init__(
         self, model: ModelFile, session: Session, *, frame_size: Literal["calibrated", "any"] = "calibrated"
     ) -> None:
-        if model.card.calibration is None:
-            raise ModelFileError("the file is blank: it was exported but never calibrated.")
         self._model = model
         self._session = session
         self._spec = model.card.input
-        self._calibration: Calibration = model.card.calibration
+        # None only in a blank file, which `parse` refuses unless calibration itself asks for it
+        calibration = model.card.calibration
+        self._good_scale = calibration.good_scale if calibration else 0.0
         self._any_size = frame_size == "any"
         self._evidence = model.card.outputs
         self._names = [*OUTPUTS, *self._evidence]
         self._input = "frame" if isinstance(self._spec, FrameSpec) else "window"
-        median = self._calibration.good_median
-        span = model.threshold - median
-        self._median, self._per_span = median, 1.0 / span if span > 0 else float("nan")
+        self._median = calibration.good_median if calibration else float("nan")
+        span = model.threshold - self._median
+        self._per_span = 1.0 / span if span > 0 else float("nan")
         self._digest = model.short_digest
         _check_session(session, model)
 
@@ -135,7 +135,7 @@ class Detector:
         if golden is None:
             raise DeviceError("the file holds no golden sample to verify this device with.")
         outputs = self._run(golden.input.array()[np.newaxis], ["score", *golden.evidence])
-        unit = max(abs(golden.score), self._calibration.good_scale)
+        unit = max(abs(golden.score), self._good_scale)
         off = abs(float(outputs[0][0]) - golden.score)
         if not off <= PARITY * unit:
             raise DeviceError(

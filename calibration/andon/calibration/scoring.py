@@ -1,0 +1,91 @@
+"""Score good parts through a model file, blank or calibrated, exactly as the line will: one by one, through the runtime."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.runtime.detector import Detector
+from andon.runtime.errors import InputError
+from andon.runtime.model_file import parse
+from andon.runtime.progress import Progress, silent, track
+from andon.runtime.schema import Reason, Status
+from andon.runtime.session import Device, open_session
+from andon.sources.items import Collection, Item, Ref
+
+MAP_VALUES = 2_000_000
+"""At most so many map values are kept for the heat maps' colour scale, drawn evenly over all parts."""
+
+
+class Scores(Struct, frozen=True, kw_only=True):
+    """What a file made of a collection, item by item."""
+
+    refs: tuple[Ref, ...]
+    score: NDArray[np.float64]
+    """``[n]``; NaN where INVALID."""
+    status: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    map_values: NDArray[np.float32]
+    """A sample of the values of all deciding maps; empty for windows."""
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """``[n]``: which items were judged."""
+        return self.status != Status.INVALID
+
+
+def score(
+    data: bytes,
+    collection: Collection,
+    *,
+    device: Device = "cpu",
+    seed: int = 0,
+    progress: Progress = silent,
+    refs: Sequence[Ref] | None = None,
+) -> Scores:
+    """Score items one at a time, as on the line.
+
+    Args:
+        data: a model file; it may be blank.
+        collection: where the items come from.
+        device: to score on; the threshold belongs to it.
+        seed: draws which map values are kept.
+        progress: told after each item.
+        refs: which items; None: all.
+
+    Raises:
+        InputError: an item is of another kind or size than the file wants.
+    """
+    model = parse(data, allow_blank=True)
+    detector = Detector(model, open_session(data, device=device), frame_size="any")
+    chosen = tuple(collection.refs if refs is None else refs)
+    generator = np.random.default_rng(seed)
+    kept = max(64, MAP_VALUES // max(len(chosen), 1))
+    scores = np.full(len(chosen), np.nan)
+    status = np.full(len(chosen), Status.INVALID, np.uint8)
+    reason = np.full(len(chosen), Reason.UNREADABLE, np.uint8)
+    maps: list[NDArray[np.float32]] = []
+    for place, ref in enumerate(track(chosen, progress, "scoring good parts")):
+        item = collection.read(ref)
+        if not isinstance(item, Item):
+            reason[place] = item.reason
+            continue
+        try:
+            verdict = detector(item.data)
+        except InputError as error:
+            raise InputError(f"{ref.key}: {error}") from error
+        scores[place], status[place], reason[place] = verdict.score, verdict.status, verdict.reason
+        if verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence:
+            values = verdict.evidence["anomaly_map"].ravel()
+            maps.append(values if len(values) <= kept else generator.choice(values, kept, replace=False))
+    return Scores(
+        refs=chosen,
+        score=scores,
+        status=status,
+        reason=reason,
+        map_values=np.concatenate(maps) if maps else np.empty(0, np.float32),
+    )

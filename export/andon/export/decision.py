@@ -1,0 +1,71 @@
+"""The last stage of the file: score to status, reason, threshold and p-value, appended in standard operators.
+
+Appended rather than traced, because its numbers are rewritten by calibration without torch.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from andon.export.graph import INPUT_REASON, RAW_SCORE
+from andon.runtime.model_file import BLANK, OUTPUTS
+from andon.runtime.schema import Reason, Status
+
+
+def append(model: onnx.ModelProto) -> None:
+    """Turn the traced score and input reason into the five outputs of a model file.
+
+    REJECT is ``Not(score <= threshold)``, so that NaN cannot pass; INVALID wins over everything, and then no score is given.
+    """
+    graph = model.graph
+    for name, array in {
+        "andon.threshold": np.array([BLANK.threshold], np.float32),
+        "andon.review": np.array([BLANK.review], np.float32),
+        "andon.tail_x": BLANK.x,
+        "andon.tail_p": BLANK.p,
+        "decide.nan": np.array([np.nan], np.float32),
+        "decide.none": np.array([Reason.NONE], np.int32),
+        "decide.not_finite": np.array([Reason.NOT_FINITE], np.int32),
+        "decide.ok": np.array([Status.OK], np.int32),
+        "decide.review": np.array([Status.REVIEW], np.int32),
+        "decide.invalid": np.array([Status.INVALID], np.int32),
+        "decide.reject": np.array([Status.REJECT], np.int32),
+        "decide.column": np.array([1], np.int64),
+    }.items():
+        graph.initializer.append(numpy_helper.from_array(array, name))
+
+    def add(operator: str, inputs: list[str], output: str, **attributes: int) -> None:
+        graph.node.append(helper.make_node(operator, inputs, [output], name=f"decide/{output}", **attributes))
+
+    add("IsNaN", [RAW_SCORE], "decide_nan")
+    add("IsInf", [RAW_SCORE], "decide_inf")
+    add("Or", ["decide_nan", "decide_inf"], "decide_broken")
+    add("Where", ["decide_broken", "decide.not_finite", INPUT_REASON], "decide_reason")
+    # the input's reason goes first: a covered lens is told as such, whatever the network made of it
+    add("Equal", [INPUT_REASON, "decide.none"], "decide_input_fine")
+    add("Where", ["decide_input_fine", "decide_reason", INPUT_REASON], "decide_why")
+    add("Equal", ["decide_why", "decide.none"], "decide_valid")
+    add("Where", ["decide_valid", RAW_SCORE, "decide.nan"], "score")
+
+    add("LessOrEqual", [RAW_SCORE, "andon.threshold"], "decide_passes")
+    add("LessOrEqual", [RAW_SCORE, "andon.review"], "decide_clear")
+    add("Where", ["decide_clear", "decide.ok", "decide.review"], "decide_passed")
+    add("Where", ["decide_passes", "decide_passed", "decide.reject"], "decide_judged")
+    add("Where", ["decide_valid", "decide_judged", "decide.invalid"], "decide_status")
+    add("Cast", ["decide_status"], "status", to=TensorProto.UINT8)
+    add("Cast", ["decide_why"], "reason", to=TensorProto.UINT8)
+
+    add("Shape", [RAW_SCORE], "decide_rows")
+    add("Expand", ["andon.threshold", "decide_rows"], "threshold")
+    add("Unsqueeze", [RAW_SCORE, "decide.column"], "decide_score_column")
+    add("LessOrEqual", ["andon.tail_x", "decide_score_column"], "decide_reached")
+    add("Cast", ["decide_reached"], "decide_reached_int", to=TensorProto.INT32)
+    add("ReduceSum", ["decide_reached_int", "decide.column"], "decide_knot", keepdims=0)
+    add("Gather", ["andon.tail_p", "decide_knot"], "decide_p")
+    add("Where", ["decide_valid", "decide_p", "decide.nan"], "p_value")
+
+    evidence = [output for output in graph.output if output.name not in (RAW_SCORE, INPUT_REASON)]
+    kinds = dict.fromkeys(OUTPUTS, TensorProto.FLOAT) | dict.fromkeys(("status", "reason"), TensorProto.UINT8)
+    del graph.output[:]
+    graph.output.extend(helper.make_tensor_value_info(name, kinds[name], ["N"]) for name in OUTPUTS)
+    graph.output.extend(evidence)

@@ -1,0 +1,26 @@
+"""What a scorer gives: maps and scores, before anything is pooled or decided."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Evidence(NamedTuple):
+    """Higher is worse; finite for finite input; each row depends on its own item only."""
+
+    maps: dict[str, Tensor]
+    """``[N, h, w]`` for frames, ``[N, T, C]`` for windows."""
+    scores: dict[str, Tensor]
+    """``[N]``: what no pooling of a map gives, such as a distance in a latent space."""
+
+
+class Scorer(nn.Module):
+    """A module from prepared tensors to evidence; its parameters and buffers are its whole state.
+
+    Any `torch.nn.Module` whose `forward` does this can be exported; deriving from this class only adds the types.
+    Prepared tensors are float32, ``[N, C, h, w]`` for frames and ``[N, T, C]`` for windows (`preprocessing.py`).
+    """
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        """The evidence over a batch."""
+        raise NotImplementedError

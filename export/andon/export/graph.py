@@ -1,0 +1,102 @@
+"""One traced module, raw input to evidence and score, as a clean ONNX graph: nothing of this machine stays in it."""
+
+import logging
+import warnings
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from andon.export.pooling import Pool
+from andon.export.preprocessing import prepare
+from andon.runtime.errors import ParityError
+from andon.runtime.model_file import IR_VERSION, OPSET
+from andon.runtime.schema import FrameSpec, InputSpec, Reading
+
+RAW_SCORE, INPUT_REASON = "andon_raw_score", "andon_input_reason"
+"""Traced outputs that `decision.append` turns into the file's five."""
+
+
+class Pipeline(nn.Module):
+    """Prepare, score, pool: everything of the file but the decision."""
+
+    def __init__(self, scorer: nn.Module, spec: InputSpec, reading: Reading) -> None:
+        super().__init__()
+        self.prepare = prepare(spec)
+        self.scorer = scorer
+        self.pool = Pool(reading, spec)
+
+    def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """Score ``[N]``, input reason ``[N]``, then the evidence in the order of `evidence_names`."""
+        prepared, reason = self.prepare(raw)
+        outputs = self.pool(self.scorer(prepared))
+        return outputs.pop("score"), reason, *outputs.values()
+
+    def evidence_names(self, spec: InputSpec) -> list[str]:
+        """Names of the outputs after score and reason."""
+        with torch.no_grad():
+            outputs = self.pool(self.scorer(self.prepare(example_input(spec))[0]))
+        return [name for name in outputs if name != "score"]
+
+
+def example_input(spec: InputSpec) -> Tensor:
+    """A batch to trace with: two rows (one would freeze the batch), and for frames neither square nor the own size."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(spec, FrameSpec):
+        return torch.randint(0, 256, (2, 300, 500, spec.channels), generator=generator, dtype=torch.uint8)
+    center = torch.tensor([channel.center for channel in spec.channels])
+    scale = torch.tensor([channel.scale for channel in spec.channels])
+    return center + scale * torch.randn((2, spec.steps, len(spec.channels)), generator=generator)
+
+
+def trace(pipeline: Pipeline, spec: InputSpec) -> onnx.ModelProto:
+    """The pipeline as an ONNX graph with dynamic batch (and frame size), stripped of paths and source lines.
+
+    Raises:
+        ParityError: the graph holds an operator whose result would depend on chance.
+    """
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    frames = isinstance(spec, FrameSpec)
+    sizes: dict[int, Any] = {0: Dim("N", min=1)}
+    if frames:
+        sizes |= {1: Dim("H", min=16), 2: Dim("W", min=16)}
+    names = [RAW_SCORE, INPUT_REASON, *pipeline.evidence_names(spec)]
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.13 warns of its own internals while it traces
+        program = torch.onnx.export(
+            pipeline.eval(),
+            (example_input(spec),),
+            dynamo=True,
+            dynamic_shapes=(sizes,),
+            input_names=["frame" if frames else "window"],
+            output_names=names,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ParityError("torch.onnx.export gave no program.")
+    model = program.model_proto
+    _strip(model)
+    random = {node.op_type for node in model.graph.node} & {"RandomNormalLike", "RandomNormal", "Dropout", "Bernoulli"}
+    if random:
+        raise ParityError(
+            f"the graph holds {', '.join(sorted(random))}: a scorer must not draw or drop when it judges."
+        )
+    model.ir_version = IR_VERSION
+    return model
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the tracer wrote about this machine and its sources; the numbers stay."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    model.producer_name, model.producer_version = "andon", ""
+    graph = model.graph
+    graph.name = "andon"
+    for documented in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        documented.doc_string = ""
+        del documented.metadata_props[:]
+    del graph.value_info[:]

@@ -1,0 +1,92 @@
+"""From evidence to the deciding score, as the reading says: which map, smoothed how, pooled how."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from andon.export.evidence import Evidence
+from andon.runtime.errors import ConfigError
+from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.runtime.settings import nearest
+
+
+class Pool(nn.Module):
+    """Evidence to outputs by name, the score first: ``score [N]``, the deciding map, then further ``score_*``."""
+
+    def __init__(self, reading: Reading, spec: InputSpec) -> None:
+        super().__init__()
+        if (reading.map is None) == (reading.score is None):
+            raise ConfigError(
+                f"a reading names either a map or a score, got map={reading.map!r}, score={reading.score!r}."
+            )
+        self.reading = reading
+        self.windows = isinstance(spec, WindowSpec)
+        self.smooth = Smooth(reading.smooth) if reading.smooth > 0 and not self.windows else nn.Identity()
+
+    def forward(self, evidence: Evidence) -> dict[str, Tensor]:
+        """Pool one batch.
+
+        Raises:
+            ConfigError: the scorer gives no evidence of the name that the reading wants.
+        """
+        self._check(evidence)
+        outputs: dict[str, Tensor] = {}
+        deciding = self.reading.map or next(iter(evidence.maps), None)
+        for name, raw_map in evidence.maps.items():
+            smoothed = self.smooth(raw_map)
+            score = self._pool(smoothed)
+            if name == self.reading.map:
+                outputs["score"] = score
+            else:
+                outputs[f"score_{name}"] = score
+            if name == deciding:
+                outputs |= self._explain(smoothed)
+        for name, score in evidence.scores.items():
+            outputs["score" if name == self.reading.score else f"score_{name}"] = score
+        return {"score": outputs.pop("score"), **outputs}
+
+    def _explain(self, deciding: Tensor) -> dict[str, Tensor]:
+        if self.windows:
+            return {"channel_scores": deciding.mean(dim=1), "step_scores": deciding.mean(dim=2)}
+        return {"anomaly_map": deciding}
+
+    def _pool(self, values: Tensor) -> Tensor:
+        flat = values.flatten(1)
+        if self.reading.pool == "mean":
+            return flat.mean(dim=1)
+        if self.reading.pool == "max":
+            return flat.amax(dim=1)
+        count = max(1, round(self.reading.share * flat.shape[1]))
+        return flat.topk(count, dim=1).values.mean(dim=1)
+
+    def _check(self, evidence: Evidence) -> None:
+        for wanted, given, kind in (
+            (self.reading.map, evidence.maps, "map"),
+            (self.reading.score, evidence.scores, "score"),
+        ):
+            if wanted is not None and wanted not in given:
+                raise ConfigError(
+                    f"the scorer gives no {kind} {wanted!r}{nearest(wanted, given)}. It gives: {', '.join(given) or 'none'}."
+                )
+
+
+class Smooth(nn.Module):
+    """A Gaussian over maps ``[N, h, w]``, separable, borders mirrored; `sigma` in cells of the map."""
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.radius = max(1, math.ceil(3 * sigma))
+        places = torch.arange(-self.radius, self.radius + 1, dtype=torch.float32)
+        kernel = torch.exp(-0.5 * (places / sigma) ** 2)
+        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Smooth a batch of maps."""
+        planes = maps.unsqueeze(1)
+        radius = min(self.radius, planes.shape[2] - 1, planes.shape[3] - 1)  # mirroring needs more than it mirrors
+        kernel = self.get_buffer("kernel")[self.radius - radius : self.radius + radius + 1]
+        kernel = kernel / kernel.sum()
+        padded = nn.functional.pad(planes, (radius, radius, radius, radius), mode="reflect")
+        rows = nn.functional.conv2d(padded, kernel.view(1, 1, -1, 1))
+        return nn.functional.conv2d(rows, kernel.view(1, 1, 1, -1)).squeeze(1)

@@ -1,0 +1,1 @@
+"""Learn what good looks like. Needs torch, torchvision and safetensors."""

@@ -1,0 +1,1 @@
+"""One file a detector, read top to bottom: settings, network, loss, fit, reading; each ends in a `RECIPE` record."""

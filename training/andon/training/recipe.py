@@ -1,0 +1,113 @@
+"""What a detector is: a record of six things, the last line of its file."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from torch import Generator, Tensor, device, nn
+
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.progress import Progress
+from andon.runtime.registry import load, names
+from andon.runtime.schema import InputSpec, Reading, Weights
+from andon.sources.items import Found
+
+__all__ = ["Good", "Part", "Recipe", "Run", "detectors", "recipe"]
+
+
+class Part(Protocol):
+    """One part of the good data, as prepared tensors: exactly those that the graph will give the scorer."""
+
+    def __len__(self) -> int:
+        """Items."""
+        ...
+
+    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
+        """Float32 ``[n, C, h, w]`` or ``[n, T, C]`` with n <= size, each item once; in order, or shuffled.
+
+        Unreadable items were counted and dropped when the part was opened. Memory is bounded, however many items there are.
+        """
+        ...
+
+
+class Good(Protocol):
+    """All that a fit can see: no labels, no test part, no calibration part."""
+
+    @property
+    def train(self) -> Part:
+        """To learn from."""
+        ...
+
+    @property
+    def validation(self) -> Part:
+        """To stop early by, to weigh scores by; empty for recipes that asked for none."""
+        ...
+
+
+class Run(Protocol):
+    """Where a fit runs: seed, device, progress, and the one hook for those that learn by epochs."""
+
+    seed: int
+    device: device
+    progress: Progress
+
+    def epoch(self, scorer: nn.Module, losses: dict[str, float]) -> None:
+        """An epoch ended: curves, pictures, resumable state."""
+        ...
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """A detector. Its scorer's parameters and buffers are its whole state."""
+
+    name: str
+    version: int = 1
+    """Raised when the same state would score differently: an older run folder is then refused."""
+    summary: str
+    """One line for ``andon train --help``."""
+    settings: type[msgspec.Struct]
+    tiny: msgspec.Struct
+    """Settings that fit within a second, for the contract tests."""
+    gives: str
+    """``frame`` or ``window``: what it judges."""
+    input: Callable[[Any, Found], InputSpec]
+    """``input(settings, found)``: the input it wants, from what the data are."""
+    build: Callable[[Any, InputSpec], nn.Module]
+    """``build(settings, spec)``: the untrained scorer; buffers take stored shapes on load."""
+    fit: Callable[[nn.Module, Good, Any, Any], None]
+    """``fit(scorer, good, settings, run)``: changes the scorer in place."""
+    reading: Callable[[Any], Reading]
+    """``reading(settings)``: how its evidence becomes the deciding score."""
+    uses_validation: bool = True
+    """Detectors that need none train on the validation part too."""
+    weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()
+    """``weights(settings)``: pretrained weights within, with licence and digest."""
+
+    def wanted_input(self, settings: Any, found: Found) -> InputSpec:
+        """`input`, with a clear refusal of data of the wrong kind.
+
+        Raises:
+            DataError: frames for a detector of windows, or the other way round.
+        """
+        kind = "frame" if type(found).__name__ == "FoundFrames" else "window"
+        if kind != self.gives:
+            raise DataError(
+                f"{self.name} judges {self.gives}s, while the data are {kind}s. Detectors for {kind}s: see andon train --help."
+            )
+        return self.input(settings, found)
+
+
+def detectors() -> list[str]:
+    """All detectors there are, without importing any."""
+    return names("andon.detectors")
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of a detector.
+
+    Raises:
+        ConfigError: nobody of that name.
+    """
+    found = load("andon.detectors", name)
+    if not isinstance(found, Recipe):
+        raise ConfigError(f"{name}: expected a Recipe, got {type(found).__name__}.")
+    return found
