@@ -3,8 +3,11 @@
 Appended rather than traced, because its numbers are rewritten by calibration without torch.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from andon.export.graph import INPUT_REASON, RAW_SCORE
@@ -18,7 +21,7 @@ def append(model: onnx.ModelProto) -> None:
     REJECT is ``Not(score <= threshold)``, so that NaN cannot pass; INVALID wins over everything, and then no score is given.
     """
     graph = model.graph
-    for name, array in {
+    numbers: dict[str, NDArray[Any]] = {
         "andon.threshold": np.array([BLANK.threshold], np.float32),
         "andon.review": np.array([BLANK.review], np.float32),
         "andon.tail_x": BLANK.x,
@@ -31,10 +34,11 @@ def append(model: onnx.ModelProto) -> None:
         "decide.invalid": np.array([Status.INVALID], np.int32),
         "decide.reject": np.array([Status.REJECT], np.int32),
         "decide.column": np.array([1], np.int64),
-    }.items():
+    }
+    for name, array in numbers.items():
         graph.initializer.append(numpy_helper.from_array(array, name))
 
-    def add(operator: str, inputs: list[str], output: str, **attributes: int) -> None:
+    def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
         graph.node.append(helper.make_node(operator, inputs, [output], name=f"decide/{output}", **attributes))
 
     add("IsNaN", [RAW_SCORE], "decide_nan")

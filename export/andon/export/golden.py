@@ -28,11 +28,13 @@ def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
             + generator.normal(0, 12, rows.shape)
             for channel in range(spec.channels)
         ]
-        return np.clip(np.stack(planes, axis=-1), 0, 255).astype(np.uint8)
+        frame: NDArray[np.uint8] = np.clip(np.stack(planes, axis=-1), 0, 255).astype(np.uint8)
+        return frame
     center = np.array([channel.center for channel in spec.channels])
     scale = np.array([channel.scale for channel in spec.channels])
     walk = np.cumsum(generator.normal(0, 0.3, (spec.steps, len(center))), axis=0)
-    return (center + scale * np.clip(walk, -2, 2)).astype(np.float32)
+    window: NDArray[np.float32] = (center + scale * np.clip(walk, -2, 2)).astype(np.float32)
+    return window
 
 
 def golden(data: bytes, item: NDArray[Any], *, origin: str) -> Golden:
