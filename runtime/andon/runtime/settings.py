@@ -117,9 +117,9 @@ def from_flags(struct: type[S], args: argparse.Namespace) -> S:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as ``; did you mean 'epochs'?``, or nothing where no name is near."""
+    """A hint such as `` (did you mean 'epochs'?)``, or nothing where no name is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _strip(name: str, annotated: Any) -> tuple[Any, list[msgspec.Meta]]:

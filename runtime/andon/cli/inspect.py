@@ -1,0 +1,75 @@
+"""What a model file is, what it promises, where it comes from.
+
+example:
+  andon inspect bottle.onnx
+  andon inspect bottle.onnx --json | jq .calibration
+"""
+
+import argparse
+import json
+from typing import Any
+
+import msgspec
+
+from andon.runtime.model_file import ModelFile, read
+from andon.runtime.schema import FrameSpec, percent
+
+SUMMARY = "what a model file is, what it promises, where it comes from"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("file", metavar="FILE.onnx", help="a model file")
+    parser.add_argument("--json", action="store_true", help="the metadata plus threshold, digests and size, as one object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what the file says of itself."""
+    model = read(args.file)
+    print(json.dumps(facts(model)) if args.json else render(model))
+    return 0
+
+
+def facts(model: ModelFile) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    card: dict[str, Any] = msgspec.to_builtins(model.card)
+    return card | {
+        "promise": model.card.calibration.sentence if model.card.calibration else None,
+        "threshold": model.threshold,
+        "digest": model.digest,
+        "file_sha256": model.file_sha256,
+        "graph_sha256": model.graph_sha256,
+        "size_bytes": len(model.data),
+        "calibrations": len(model.log),
+    }
+
+
+def render(model: ModelFile) -> str:
+    """What people read."""
+    card, calibration = model.card, model.card.calibration
+    rows: list[tuple[str, str]] = [("name", f"{card.name}  ({card.detector} v{card.detector_version})")]
+    if isinstance(card.input, FrameSpec):
+        colour = "RGB" if card.input.channels == 3 else "grey"
+        size = f"{card.input.frame_size[0]} x {card.input.frame_size[1]}" if card.input.frame_size else "any size"
+        rows.append(("judges", f"{colour} frames, {size}, seen at {card.input.size[0]} x {card.input.size[1]} px"))
+    else:
+        names = ", ".join(f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in card.input.channels)
+        rows.append(("judges", f"windows of {card.input.steps} steps every {card.input.hop}, {card.input.period_s:g} s apart"))
+        rows.append(("channels", names))
+    if calibration is not None:
+        rows.append(("promise", calibration.sentence))
+        rows.append(("parts", f"{calibration.dependence}; {calibration.invalid} INVALID ones were dropped"))
+        if calibration.above < 2 and calibration.kind.startswith("promise"):
+            above = "highest good score" if calibration.above == 0 else "second highest good score"
+            rows.append(("note", f"the threshold hangs on the {above}; about 2.1 times the parts needed would steady it"))
+        rows.append(("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})"))
+        rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}"))
+    pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {percent(card.reading.share)}"}[card.reading.pool]
+    rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
+    rows.append(("evidence", ", ".join(card.outputs)))
+    rows.extend(("weights", f"{weight.name}, {weight.licence}, sha256 {weight.sha256[:12]}") for weight in card.weights)
+    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in sorted(card.versions.items()))))
+    rows.append(("log", f"{len(model.log)} calibration{'s' if len(model.log) != 1 else ''}, unbroken"))
+    rows.append(("digest", f"{model.digest[:12]}   file {model.file_sha256[:12]}   graph {model.graph_sha256[:12]}"))
+    rows.append(("size", f"{len(model.data) / 1e6:.2f} MB"))
+    return "\n".join(f"{label:<11} {text}" for label, text in rows)

@@ -1,0 +1,186 @@
+"""How fast a model file judges on this machine, beside what the machine can do: latency, throughput, memory.
+
+Timings on shared machines mean little by themselves. So everything is interleaved in one run and stated as a ratio to a
+matrix product of this machine, measured in the same breath.
+"""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.runtime.detector import Detector
+from andon.runtime.model_file import OUTPUTS, read
+from andon.runtime.progress import Progress, silent
+from andon.runtime.schema import FrameSpec
+from andon.runtime.session import Device, onnxruntime, open_session
+
+GEMM_SIDE = 1024
+DEFAULT_FRAME = (1080, 1920)
+
+
+class Bench(Struct, frozen=True, kw_only=True):
+    """Figures of one run. Times are wall milliseconds of one call, medians unless said."""
+
+    model: str
+    device: str
+    item_shape: tuple[int, ...]
+    calls: int
+    latency_ms: float
+    latency_p99_ms: float
+    bare_session_ms: float
+    """The same run without andon around it, interleaved."""
+    overhead_ms: float
+    """Median over pairs of the difference of neighbours."""
+    per_second_one_caller: float
+    per_second_one_caller_two_threads: float
+    per_second_two_callers: float
+    gemm_ms: float
+    """A 1024-cube float32 matrix product on one thread, by ONNX Runtime, interleaved."""
+    gemm_share: float
+    """latency / gemm."""
+    resident_mb: float | None
+    file_mb: float
+
+
+def bench(
+    path: Path | str,
+    *,
+    device: Device = "cpu",
+    frame_size: tuple[int, int] | None = None,
+    seconds: float = 3.0,
+    progress: Progress = silent,
+) -> Bench:
+    """Measure.
+
+    Args:
+        path: a model file.
+        device: where to run.
+        frame_size: height and width of the synthetic raw frame; None: as calibrated, else 1080 x 1920.
+        seconds: for each of the four measurements.
+        progress: told of each.
+
+    Raises:
+        ModelFileError, DeviceError: as `Detector.load`.
+    """
+    model = read(path)
+    one = Detector.load(path, device=device, threads=1, frame_size="any")
+    item = _item(model.card.input, frame_size)
+    bare = open_session(model.data, device=device, threads=1)
+    names = [*OUTPUTS, *model.card.outputs]
+    feed = {bare.inputs[0].name: item[np.newaxis]}
+    gemm, product = _gemm()
+    for _ in range(5):
+        one(item), bare.run(names, feed), gemm(product)
+    resident = resident_mb()
+    judged, plain, multiplied = [], [], []
+    end_s = time.perf_counter() + seconds
+    while time.perf_counter() < end_s or len(judged) < 20:
+        judged.append(_timed(lambda: one(item)))
+        plain.append(_timed(lambda: bare.run(names, feed)))
+        if len(judged) % 4 == 0:
+            multiplied.append(_timed(lambda: gemm(product)))
+        progress("latency", len(judged), None)
+    two_threads = Detector.load(path, device=device, threads=2, frame_size="any")
+    rates = []
+    for detector, callers in ((one, 1), (two_threads, 1), (one, 2)):
+        rates.append(_rate(detector, item, callers, seconds))
+        progress("throughput", len(rates), 3)
+    latency, gemm_ms = float(np.median(judged)), float(np.median(multiplied))
+    return Bench(
+        model=model.short_digest,
+        device=one.device,
+        item_shape=item.shape,
+        calls=len(judged),
+        latency_ms=latency,
+        latency_p99_ms=float(np.quantile(judged, 0.99)),
+        bare_session_ms=float(np.median(plain)),
+        overhead_ms=float(np.median(np.array(judged) - np.array(plain))),
+        per_second_one_caller=rates[0],
+        per_second_one_caller_two_threads=rates[1],
+        per_second_two_callers=rates[2],
+        gemm_ms=gemm_ms,
+        gemm_share=latency / gemm_ms,
+        resident_mb=resident,
+        file_mb=len(model.data) / 1e6,
+    )
+
+
+def resident_mb() -> float | None:
+    """Resident memory of this process in MB; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    import resource
+
+    return pages * resource.getpagesize() / 1e6
+
+
+def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
+    """A seeded item as the file wants it: smooth shapes and noise, so that no contrast check ends it early."""
+    generator = np.random.default_rng(0)
+    if isinstance(spec, FrameSpec):
+        height, width = frame_size or spec.frame_size or DEFAULT_FRAME
+        rows, columns = np.mgrid[0:height, 0:width]
+        waves = 128 + 80 * np.sin(rows / 37.0) * np.cos(columns / 53.0)
+        noise = generator.integers(-20, 20, (height, width, spec.channels))
+        return np.clip(waves[:, :, np.newaxis] + noise, 0, 255).astype(np.uint8)
+    center = np.array([channel.center for channel in spec.channels])
+    scale = np.array([channel.scale for channel in spec.channels])
+    return (center + scale * generator.normal(size=(spec.steps, len(center)))).astype(np.float32)
+
+
+def _gemm() -> tuple[Any, Any]:
+    """A float32 matrix product on one thread, through ONNX Runtime, so that no BLAS threads join in."""
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(_gemm_model(), options, providers=["CPUExecutionProvider"])
+    matrix = np.random.default_rng(0).normal(size=(GEMM_SIDE, GEMM_SIDE)).astype(np.float32)
+    return (lambda feed: session.run(["c"], feed)), {"a": matrix, "b": matrix.copy()}
+
+
+def _gemm_model() -> bytes:
+    """A graph of one MatMul, written by hand: the runtime has no onnx package."""
+    from andon.runtime.protobuf import bytes_field
+
+    def varint(number: int, value: int) -> bytes:
+        return bytes([number << 3, value])
+
+    def tensor(name: bytes, number: int) -> bytes:
+        dimension = bytes_field(1, bytes_field(2, b"n"))
+        kind = bytes_field(1, varint(1, 1) + bytes_field(2, dimension + dimension))
+        return bytes_field(number, bytes_field(1, name) + bytes_field(2, kind))
+
+    node = bytes_field(1, b"a") + bytes_field(1, b"b") + bytes_field(2, b"c") + bytes_field(4, b"MatMul")
+    graph = bytes_field(1, node) + bytes_field(2, b"gemm") + tensor(b"a", 11) + tensor(b"b", 11) + tensor(b"c", 12)
+    return varint(1, 10) + bytes_field(7, graph) + bytes_field(8, varint(2, 20))
+
+
+def _timed(call: Any) -> float:
+    begun = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - begun)
+
+
+def _rate(detector: Detector, item: NDArray[Any], callers: int, seconds: float) -> float:
+    """Items a second over all callers of one detector."""
+    counts = [0] * callers
+    begun_s = time.perf_counter()
+
+    def work(place: int) -> None:
+        while time.perf_counter() - begun_s < seconds:
+            detector(item)
+            counts[place] += 1
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - begun_s)
