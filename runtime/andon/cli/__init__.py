@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_unknown_command(words)
         args, unknown = parser.parse_known_args(words)
         if unknown:
-            raise ConfigError(f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], args.flags)}: see --help.")
+            raise ConfigError(
+                f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], args.flags)}: see --help."
+            )
         logging.basicConfig(
             level=logging.DEBUG if args.verbose else logging.WARNING, format="andon: %(message)s", stream=sys.stderr
         )
@@ -81,7 +83,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         sub.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
         if name == wanted:
             module.configure(sub)
-        sub.set_defaults(run=module.run, flags=list(sub._option_string_actions))  # noqa: SLF001
+        sub.set_defaults(run=module.run, flags=list(sub._option_string_actions))
     return parser
 
 
@@ -98,4 +100,6 @@ def _bare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 def _refuse_unknown_command(words: Sequence[str]) -> None:
     first = next((word for word in words if not word.startswith("-")), None)
     if first is not None and first not in commands():
-        raise ConfigError(f"there is no command {first!r}{nearest(first, commands())}. Commands: {', '.join(commands())}.")
+        raise ConfigError(
+            f"there is no command {first!r}{nearest(first, commands())}. Commands: {', '.join(commands())}."
+        )

@@ -17,8 +17,12 @@ SUMMARY = "latency, throughput, memory, share of this machine's matrix-product r
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("file", metavar="FILE.onnx", help="a model file")
-    parser.add_argument("--frame", metavar="HxW", help="height x width of the raw frame (default: as calibrated, else 1080x1920)")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="for each of four measurements (default 3)")
+    parser.add_argument(
+        "--frame", metavar="HxW", help="height x width of the raw frame (default: as calibrated, else 1080x1920)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, metavar="S", help="for each of four measurements (default 3)"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
     parser.add_argument("--json", action="store_true", help="one object")
 
@@ -34,9 +38,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode(measured).decode())
         return 0
-    resident = f"{measured.resident_mb:.0f} MB resident" if measured.resident_mb is not None else "resident memory unknown"
-    print(f"model       {measured.model}, {measured.file_mb:.2f} MB, on {measured.device}, input {list(measured.item_shape)}")
-    print(f"latency     {measured.latency_ms:.2f} ms median, {measured.latency_p99_ms:.2f} ms p99, {measured.calls} calls, one thread")
+    resident = (
+        f"{measured.resident_mb:.0f} MB resident" if measured.resident_mb is not None else "resident memory unknown"
+    )
+    print(
+        f"model       {measured.model}, {measured.file_mb:.2f} MB, on {measured.device}, input {list(measured.item_shape)}"
+    )
+    print(
+        f"latency     {measured.latency_ms:.2f} ms median, {measured.latency_p99_ms:.2f} ms p99, {measured.calls} calls, one thread"
+    )
     print(f"andon adds  {measured.overhead_ms:.3f} ms to a bare session of {measured.bare_session_ms:.2f} ms")
     print(
         f"throughput  {measured.per_second_one_caller:.0f}/s one caller, {measured.per_second_one_caller_two_threads:.0f}/s one "
@@ -55,5 +65,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     pieces = text.lower().split("x")
     if len(pieces) != 2 or not all(piece.isdigit() and int(piece) >= 16 for piece in pieces):
-        raise ConfigError(f"--frame: expected HEIGHTxWIDTH of at least 16 pixels each, such as 1080x1920, got {text!r}.")
+        raise ConfigError(
+            f"--frame: expected HEIGHTxWIDTH of at least 16 pixels each, such as 1080x1920, got {text!r}."
+        )
     return int(pieces[0]), int(pieces[1])

@@ -20,7 +20,9 @@ SUMMARY = "what a model file is, what it promises, where it comes from"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("file", metavar="FILE.onnx", help="a model file")
-    parser.add_argument("--json", action="store_true", help="the metadata plus threshold, digests and size, as one object")
+    parser.add_argument(
+        "--json", action="store_true", help="the metadata plus threshold, digests and size, as one object"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,18 +55,28 @@ def render(model: ModelFile) -> str:
         size = f"{card.input.frame_size[0]} x {card.input.frame_size[1]}" if card.input.frame_size else "any size"
         rows.append(("judges", f"{colour} frames, {size}, seen at {card.input.size[0]} x {card.input.size[1]} px"))
     else:
-        names = ", ".join(f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in card.input.channels)
-        rows.append(("judges", f"windows of {card.input.steps} steps every {card.input.hop}, {card.input.period_s:g} s apart"))
+        names = ", ".join(
+            f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in card.input.channels
+        )
+        rows.append(
+            ("judges", f"windows of {card.input.steps} steps every {card.input.hop}, {card.input.period_s:g} s apart")
+        )
         rows.append(("channels", names))
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
         rows.append(("parts", f"{calibration.dependence}; {calibration.invalid} INVALID ones were dropped"))
         if calibration.above < 2 and calibration.kind.startswith("promise"):
             above = "highest good score" if calibration.above == 0 else "second highest good score"
-            rows.append(("note", f"the threshold hangs on the {above}; about 2.1 times the parts needed would steady it"))
-        rows.append(("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})"))
+            rows.append(
+                ("note", f"the threshold hangs on the {above}; about 2.1 times the parts needed would steady it")
+            )
+        rows.append(
+            ("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})")
+        )
         rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}"))
-    pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {percent(card.reading.share)}"}[card.reading.pool]
+    pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {percent(card.reading.share)}"}[
+        card.reading.pool
+    ]
     rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
     rows.append(("evidence", ", ".join(card.outputs)))
     rows.extend(("weights", f"{weight.name}, {weight.licence}, sha256 {weight.sha256[:12]}") for weight in card.weights)
