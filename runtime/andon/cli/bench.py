@@ -17,9 +17,7 @@ SUMMARY = "latency, throughput, memory, share of this machine's matrix-product r
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("file", metavar="FILE.onnx", help="a model file")
-    parser.add_argument(
-        "--frame", metavar="HxW", help="height x width of the raw frame (default: as calibrated, else 1080x1920)"
-    )
+    parser.add_argument("--frame", metavar="HxW", help="height x width of the raw frame (default: the calibrated size)")
     parser.add_argument(
         "--seconds", type=float, default=3.0, metavar="S", help="for each of four measurements (default 3)"
     )

@@ -77,7 +77,9 @@ def bench(
     for _ in range(5):
         one(item), bare.run(names, feed), gemm(product)
     resident = resident_mb()
-    judged, plain, multiplied = [], [], []
+    judged: list[float] = []
+    plain: list[float] = []
+    multiplied: list[float] = []
     end_s = time.perf_counter() + seconds
     while time.perf_counter() < end_s or len(judged) < 20:
         judged.append(_timed(lambda: one(item)))
@@ -129,10 +131,12 @@ def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
         rows, columns = np.mgrid[0:height, 0:width]
         waves = 128 + 80 * np.sin(rows / 37.0) * np.cos(columns / 53.0)
         noise = generator.integers(-20, 20, (height, width, spec.channels))
-        return np.clip(waves[:, :, np.newaxis] + noise, 0, 255).astype(np.uint8)
+        frame: NDArray[np.uint8] = np.clip(waves[:, :, np.newaxis] + noise, 0, 255).astype(np.uint8)
+        return frame
     center = np.array([channel.center for channel in spec.channels])
     scale = np.array([channel.scale for channel in spec.channels])
-    return (center + scale * generator.normal(size=(spec.steps, len(center)))).astype(np.float32)
+    window: NDArray[np.float32] = (center + scale * generator.normal(size=(spec.steps, len(center)))).astype(np.float32)
+    return window
 
 
 def _gemm() -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TextIO, TypeVar
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class ProgressLine:
 
 def track(items: Iterable[T], progress: Progress, what: str, total: int | None = None) -> Iterator[T]:
     """The items, reporting after each."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     for done, item in enumerate(items, 1):
         yield item
