@@ -1,6 +1,7 @@
 """Time as an argument: decisions take a clock, so that a test can turn it."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -53,3 +54,10 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         """Turns the clock at once."""
         self.now_s += max(0.0, seconds)
+
+
+def pause(clock: Clock, seconds: float, over: Callable[[], bool]) -> None:
+    """Wait, but at most a tenth of a second longer than `over` says; a source must end within two seconds of being told."""
+    until_s = clock.mono_s() + seconds
+    while not over() and (left_s := until_s - clock.mono_s()) > 0:
+        clock.sleep(min(left_s, 0.1))

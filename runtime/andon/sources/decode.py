@@ -1,0 +1,136 @@
+"""The one decoder of pictures: bytes of a file to a frame, the same pixels for training, calibration and the line."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.schema import FrameSpec, InputSpec
+from andon.sources.opencv import MAX_PIXELS, opencv
+from andon.sources.picture_header import PictureHeader, parse, require_whole
+
+MAX_BYTES = 200_000_000
+"""A larger file is refused."""
+
+Channels = Literal[1, 3]
+Frame = NDArray[np.uint8]
+"""``[H, W, C]``, C = 3 (RGB) or 1 (grey)."""
+
+logger = logging.getLogger(__name__)
+
+
+def header(data: bytes) -> tuple[int, int, Channels]:
+    """Height, width and channels, without decoding; the first 64 kB of a file nearly always suffice.
+
+    Channels are 1 only where the header says grey; a palette counts as colour (but for a BMP whose palette is all
+    greys, as grey cameras write it).
+
+    Raises:
+        picture_header.TruncatedError: more bytes are needed.
+        DataError: no JPEG, PNG, BMP, TIFF or WebP; a damaged header; 16 bits a channel; more than `MAX_PIXELS`.
+    """
+    found = _bounded(data)
+    return found.height, found.width, 1 if found.channels == 1 else 3
+
+
+def decode(data: bytes, *, channels: Channels | None = None, name: str = "picture") -> Frame:
+    """A frame, uint8 ``[H, W, C]``: RGB, or grey where the header says so.
+
+    EXIF turns are ignored: a camera that stands still must give the same pixels, whatever it wrote about its position.
+    Alpha is dropped, with a warning.
+
+    Args:
+        data: the whole file.
+        channels: what the collection or the model file wants. A grey picture becomes RGB by repetition, which loses
+            nothing; a colour picture stays one even where grey is wanted (the model file then refuses it).
+        name: for messages.
+
+    Raises:
+        DataError: not readable, truncated, of 16 bits, or beyond the limits.
+        MissingExtra: no opencv.
+    """
+    cv2 = opencv()
+    try:
+        found = _bounded(data)
+        require_whole(data, found.kind)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    if found.alpha:
+        logger.warning("%s: has an alpha channel, which is dropped; what was transparent counts as visible", name)
+    how = (cv2.IMREAD_GRAYSCALE if found.channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    except cv2.error as error:
+        raise DataError(f"{name}: {found.kind} that OpenCV refuses: {error.err or error}") from error
+    if pixels is None:
+        raise DataError(f"{name}: a damaged {found.kind}; nothing could be decoded")
+    if pixels.shape[:2] != (found.height, found.width):
+        raise DataError(
+            f"{name}: the header says {found.width} x {found.height}, the decoder {pixels.shape[1]} x {pixels.shape[0]}"
+        )
+    if found.channels == 1:
+        grey: Frame = pixels[..., None]
+        return np.repeat(grey, 3, axis=2) if channels == 3 else grey
+    return rgb(pixels)
+
+
+def rgb(bgr: Frame) -> Frame:
+    """The frame as the model file wants it: OpenCV gives BGR, swapped here and nowhere else."""
+    cv2 = opencv()
+    swapped: Frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return swapped
+
+
+def grey(bgr: Frame) -> Frame:
+    """Grey levels ``[H, W, 1]`` of a video frame, for a model file of one channel: videos have no grey of their own."""
+    cv2 = opencv()
+    levels: Frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
+    return levels[..., None]
+
+
+def decode_file(path: Path, *, channels: Channels | None = None, name: str = "") -> Frame:
+    """`decode` of a file.
+
+    Raises:
+        DataError: as `decode`; a file beyond `MAX_BYTES`; not readable at all.
+        FileNotFoundError: it is not there (any more).
+    """
+    name = name or str(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{name}: {size / 1e6:.0f} MB; expected at most {MAX_BYTES / 1e6:.0f} MB")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror}") from error
+    return decode(data, channels=channels, name=name)
+
+
+def frame_channels(spec: InputSpec, source: str) -> Channels:
+    """How many channels the model file wants of a source of frames.
+
+    Raises:
+        ConfigError: it judges windows of sensor data.
+    """
+    if not isinstance(spec, FrameSpec):
+        raise ConfigError(
+            f"{source} gives frames, but the model file judges windows of sensor data; give a log or a sensor."
+        )
+    return spec.channels
+
+
+def _bounded(data: bytes) -> PictureHeader:
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{len(data) / 1e6:.0f} MB; expected at most {MAX_BYTES / 1e6:.0f} MB")
+    found = parse(data)
+    if found.height * found.width > MAX_PIXELS:
+        raise DataError(
+            f"{found.width} x {found.height} pixels; expected at most {MAX_PIXELS / 1e6:.0f} million. "
+            "Crop or shrink the pictures before."
+        )
+    return found

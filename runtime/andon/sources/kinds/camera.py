@@ -1,0 +1,144 @@
+"""Cameras by index, and network streams by URL."""
+
+import random
+import re
+import sys
+import threading
+import urllib.parse
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from andon.runtime.schema import InputSpec
+from andon.sources.clock import Clock
+from andon.sources.decode import Frame, frame_channels, grey, rgb
+from andon.sources.live import Capture, LiveRule, LiveStream, Opener
+from andon.sources.opencv import Protocols, allowed_protocols, opencv
+from andon.sources.source import Source, StreamOptions
+
+if TYPE_CHECKING:
+    import cv2
+
+_INDEX = re.compile(r"(?:camera:|/dev/video)?(\d+)")
+_PROTOCOLS: dict[str, Protocols] = {
+    "rtsp": "rtsp,rtsps,rtp,tcp,udp,tls,http,https",
+    "rtsps": "rtsp,rtsps,rtp,tcp,udp,tls,http,https",
+    "http": "http,https,tcp,tls,crypto,httpproxy",
+    "https": "http,https,tcp,tls,crypto,httpproxy",
+}
+
+
+def redact(text: str) -> str:
+    """An address without what may be secret: user info and the query.
+
+    >>> redact("rtsp://admin:secret@10.0.0.7:554/live?token=abc")
+    'rtsp://***@10.0.0.7:554/live?***'
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text
+    # after the last @ of all: a password typed without escaping may hold any of / ? # @, and then too much goes, not too little
+    user, _, rest = rest.rpartition("@")
+    place, question_mark, _ = rest.partition("?")
+    return f"{scheme}://{'***@' if user else ''}{place}{'?***' if question_mark else ''}"
+
+
+def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> LiveStream:
+    """Frames as they come, the newest first come; see `LiveStream`. A camera that is not there (yet) is waited for.
+
+    Raises:
+        ConfigError: the model file judges windows.
+        MissingExtra: no opencv.
+    """
+    channels = frame_channels(spec, "a camera")
+    opencv()  # a missing package is said now, not in the reader's thread
+    rule = LiveRule(read_timeout_s=options.read_timeout_s, stale_after_s=options.stale_after_s)
+    name, opener = _opener(text, options)
+    return LiveStream(
+        name,
+        opener,
+        convert=grey if channels == 1 else rgb,
+        rule=rule,
+        clock=clock,
+        stop=stop,
+        rng=random.Random(name),  # noqa: S311 - a seed from the name: two runs behave alike, two cameras of a hall do not
+    )
+
+
+def _accepts(text: str) -> bool:
+    return text == "camera" or _INDEX.fullmatch(text) is not None or _scheme(text) in _PROTOCOLS
+
+
+def _scheme(text: str) -> str:
+    return urllib.parse.urlsplit(text).scheme.lower() if "://" in text else ""
+
+
+def _opener(text: str, options: StreamOptions) -> tuple[str, Opener]:
+    scheme = _scheme(text)
+    if scheme:
+        return redact(text), lambda: _open_url(text, _PROTOCOLS[scheme], options)
+    index = _INDEX.fullmatch(text)
+    number = int(index[1]) if index else 0
+    return f"camera:{number}", lambda: _open_index(number)
+
+
+class _OpenCVCapture:
+    """A `cv2.VideoCapture`; a new one for each connection, as one that lost its camera never finds it again."""
+
+    def __init__(self, capture: "cv2.VideoCapture") -> None:
+        self._capture = capture
+
+    def read(self) -> Frame | None:
+        cv2 = opencv()
+        try:
+            read, frame = self._capture.read()
+        except cv2.error:
+            return None
+        return np.asarray(frame, np.uint8) if read else None
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _open_url(url: str, protocols: Protocols, options: StreamOptions) -> Capture | None:
+    cv2 = opencv()
+    with allowed_protocols(protocols):
+        capture = cv2.VideoCapture(
+            url,
+            cv2.CAP_FFMPEG,
+            [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                round(1000 * options.open_timeout_s),
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                round(1000 * options.read_timeout_s),
+                # several decoding threads would hold back a frame each
+                cv2.CAP_PROP_N_THREADS,
+                1,
+            ],
+        )
+    return _if_open(capture)
+
+
+def _open_index(number: int) -> Capture | None:
+    cv2 = opencv()
+    # the drivers of local cameras refuse timeouts as parameters; `opencv` sets the one that Video4Linux reads
+    return _if_open(cv2.VideoCapture(number, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY))
+
+
+def _if_open(capture: "cv2.VideoCapture") -> Capture | None:
+    if not capture.isOpened():
+        capture.release()
+        return None
+    cv2 = opencv()
+    # as with pictures, what a file or camera says about its position does not turn the frame
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    return _OpenCVCapture(capture)
+
+
+SOURCE = Source(
+    name="camera",
+    summary="a camera by index (0, camera:1, /dev/video2) or a stream (rtsp://, http://)",
+    accepts=_accepts,
+    stream=stream,
+    live=True,
+)

@@ -1,0 +1,244 @@
+"""Pictures in a folder: as a collection for training and scoring, or followed as they arrive."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from andon.runtime.errors import DataError
+from andon.runtime.schema import InputSpec, Reason
+from andon.sources.clock import Clock, pause
+from andon.sources.decode import MAX_BYTES, Channels, Frame, decode_file, frame_channels, header
+from andon.sources.folder_watch import FolderWatch
+from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
+from andon.sources.live import Watchdog
+from andon.sources.opencv import opencv
+from andon.sources.picture_folder import (
+    GOOD,
+    PictureFile,
+    is_picture,
+    layout,
+    list_pictures,
+    open_listing,
+    stamp_of,
+)
+from andon.sources.picture_header import TruncatedError
+from andon.sources.source import Source, StreamOptions
+
+_HEADER_BYTES = 65_536
+
+logger = logging.getLogger(__name__)
+
+
+class Pictures:
+    """A collection of picture files; nothing is decoded until it is read.
+
+    Args:
+        files: by key.
+        channels: what `read` gives; None: 1 where every header says grey, else 3.
+    """
+
+    def __init__(self, files: dict[str, PictureFile], *, channels: Channels | None = None) -> None:
+        self._files = files
+        self._refs = tuple(_ref(key, file) for key, file in files.items())
+        self._channels = channels
+        self._found: FoundFrames | None = None
+
+    @property
+    def found(self) -> FoundFrames:
+        """What the pictures are, from their headers alone; unreadable ones do not count.
+
+        Raises:
+            DataError: none is readable.
+        """
+        if self._found is None:
+            self._found = _look_at_headers(self._files)
+        return self._found
+
+    @property
+    def refs(self) -> Sequence[Ref]:
+        """All pictures, in natural order of their keys."""
+        return self._refs
+
+    def read(self, ref: Ref) -> Item | Lost:
+        """One picture, decoded; `Lost` where it is damaged or gone."""
+        if self._channels is None:
+            self._channels = 1 if self.found.channels == 1 else 3
+        return _read(ref, self._files[ref.key].path, self._channels)
+
+
+def collect(text: str) -> Pictures:
+    """The good parts to learn from: train/good of a tree, good/ where it stands beside others, else all pictures.
+
+    Raises:
+        DataError: no picture there.
+    """
+    files = open_listing(Path(text))
+    prefix = {"tree": f"train/{GOOD}/", "good beside others": f"{GOOD}/", "plain": ""}[layout(files)]
+    good = {key: file for key, file in files.items() if key.startswith(prefix)}
+    if len(good) < len(files):
+        logger.info(
+            "%s: %d pictures in %s; the other %d are left alone", text, len(good), prefix, len(files) - len(good)
+        )
+    return Pictures(good)
+
+
+def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
+    """The parts to evaluate on: test/ of a tree, else all pictures. Keys are those of `truth.tree_truth`.
+
+    Raises:
+        DataError: no picture there, or a tree without a test part.
+    """
+    files = open_listing(Path(text))
+    if layout(files) != "tree":
+        return Pictures(files, channels=channels)
+    tested = {key: file for key, file in files.items() if key.startswith("test/")}
+    if not tested:
+        raise DataError(f"{text}: has train/good but no test/TYPE with pictures, so there is nothing to evaluate on.")
+    return Pictures(tested, channels=channels)
+
+
+def everything(text: str, *, channels: Channels | None = None) -> Pictures:
+    """All pictures of a folder, whatever its layout (masks are none), or the one picture.
+
+    Raises:
+        DataError: no picture there.
+    """
+    return Pictures(open_listing(Path(text)), channels=channels)
+
+
+def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+    """What is there in natural order, then, where `options.follow`, what arrives. Nothing is skipped, nothing comes twice.
+
+    Raises:
+        DataError: nothing at that path, or (not following) no picture.
+        ConfigError: the model file judges windows.
+    """
+    channels = frame_channels(spec, "a folder of pictures")
+    opencv()  # a missing package is said now, not when the first picture arrives
+    root = Path(text)
+    if options.follow and root.is_dir():
+        return _follow(root, channels, options, clock, stop)
+    return _each(everything(text, channels=channels), stop)
+
+
+def _accepts(text: str) -> bool:
+    root = Path(text)
+    if root.is_file():
+        return is_picture(root.name)
+    if not root.is_dir():
+        return False
+    # a folder without any file may be one in which pictures are going to arrive; one of logs is not ours
+    a_file = False
+    for path in root.rglob("*"):
+        if is_picture(path.name):
+            return True
+        a_file = a_file or path.is_file()
+    return not a_file
+
+
+def _each(pictures: Pictures, stop: threading.Event) -> Iterator[Item | Lost]:
+    for ref in pictures.refs:
+        if stop.is_set():
+            return
+        yield pictures.read(ref)
+
+
+def _follow(
+    root: Path, channels: Channels, options: StreamOptions, clock: Clock, stop: threading.Event
+) -> Iterator[Item | Lost]:
+    watch = FolderWatch(options.settle_s)
+    reachable = Watchdog(options.stale_after_s, clock.mono_s())
+    complained = False
+    while not stop.is_set():
+        began_s = clock.mono_s()
+        try:
+            files = list_pictures(root)
+        except OSError as error:
+            # a network share that is away for a while: what was seen stays seen
+            if not complained:
+                logger.warning("%s: cannot be listed (%s); trying on", root, error.strerror)
+            complained = True
+            if reachable.due(began_s):
+                yield Lost(Ref(key=root.name), Reason.STALE, f"the folder cannot be listed: {error.strerror}")
+        else:
+            complained = False
+            reachable.alive(began_s)
+            for key in watch.step({key: file.stamp for key, file in files.items()}, began_s):
+                if stop.is_set():
+                    return
+                item = _read_settled(key, files[key], channels)
+                if item is None or (_is_damaged(item) and watch.again(key, clock.mono_s())):
+                    continue
+                yield item
+        # a folder of a million files takes seconds to list: never more than a fifth of the time goes into looking
+        pause(clock, max(options.poll_s, 4 * (clock.mono_s() - began_s)), stop.is_set)
+
+
+def _is_damaged(item: Item | Lost) -> bool:
+    return isinstance(item, Lost) and item.reason is Reason.UNREADABLE
+
+
+def _read_settled(key: str, file: PictureFile, channels: Channels) -> Item | Lost | None:
+    """The picture; None where it was written to since it was listed, and will therefore be listed as new."""
+    item = _read(_ref(key, file), file.path, channels)
+    try:
+        unchanged = stamp_of(file.path.stat()) == file.stamp
+    except OSError:
+        # moved away: what had been read whole counts, the rest is Lost
+        return item
+    return item if unchanged else None
+
+
+def _ref(key: str, file: PictureFile) -> Ref:
+    return Ref(key=key, time_s=file.stamp.mtime_ns / 1e9)
+
+
+def _read(ref: Ref, path: Path, channels: Channels) -> Item | Lost:
+    try:
+        frame: Frame = decode_file(path, channels=channels, name=ref.key)
+    except FileNotFoundError:
+        return Lost(ref, Reason.LOST, f"{ref.key}: was listed, then gone before it was read")
+    except DataError as error:
+        return Lost(ref, Reason.UNREADABLE, str(error))
+    return Item(ref, frame)
+
+
+def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
+    sizes: set[tuple[int, int]] = set()
+    all_grey = True
+    first_error = ""
+    for key, file in files.items():
+        try:
+            height, width, channels = _header_of(file.path)
+        except (DataError, OSError) as error:
+            first_error = first_error or f"{key}: {error}"
+            continue
+        sizes.add((height, width))
+        all_grey = all_grey and channels == 1
+    if not sizes:
+        raise DataError(f"none of {len(files)} pictures is readable; the first: {first_error}")
+    return FoundFrames(
+        channels=1 if all_grey else 3,
+        frame_size=next(iter(sizes)) if len(sizes) == 1 else None,
+        largest=max(sizes, key=lambda size: size[0] * size[1]),
+    )
+
+
+def _header_of(path: Path) -> tuple[int, int, Channels]:
+    with path.open("rb") as file:
+        beginning = file.read(_HEADER_BYTES)
+        try:
+            return header(beginning)
+        except TruncatedError:
+            # TIFF keeps its directory at the end, and a JPEG may carry a long colour profile first
+            return header(beginning + file.read(MAX_BYTES))
+
+
+SOURCE = Source(
+    name="images",
+    summary="a folder of pictures (as it is, and as they arrive), or one picture",
+    accepts=_accepts,
+    collect=collect,
+    stream=stream,
+)

@@ -1,0 +1,206 @@
+"""Video files: every frame in order, none lost; as a collection they are read forwards."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from andon.runtime.errors import DataError
+from andon.runtime.schema import InputSpec, Reason
+from andon.sources.clock import Clock, pause
+from andon.sources.decode import Channels, Frame, frame_channels, grey, rgb
+from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
+from andon.sources.opencv import MAX_PIXELS, allowed_protocols, opencv
+from andon.sources.source import Source, StreamOptions
+
+SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+
+logger = logging.getLogger(__name__)
+
+
+class Video:
+    """A video file as a collection. All frames have the file's name as their group: they are not independent parts.
+
+    Opening it goes through the file once without converting frames, since the count in a header may be a guess.
+    `read` is cheap in the order of `refs`; going back starts from the beginning. One reader at a time.
+
+    Args:
+        path: the file.
+        channels: what `read` gives; a video is RGB by itself, and for 1 becomes grey.
+
+    Raises:
+        DataError: not a video, without frames, or beyond the limit of pixels.
+    """
+
+    def __init__(self, path: Path, *, channels: Channels = 3) -> None:
+        self._path = path
+        self._channels = channels
+        counter = _Reader(path)
+        width, height = counter.size
+        times_s: list[float] = []
+        while counter.grab():
+            times_s.append(counter.time_s(len(times_s)))
+        counter.close()
+        self._reader = _Reader(path)
+        if not times_s:
+            raise DataError(f"{path}: a video without any frame that can be decoded")
+        self._refs = tuple(_ref(path, number, time_s) for number, time_s in enumerate(times_s))
+        self._numbers = {ref.key: number for number, ref in enumerate(self._refs)}
+        self._found = FoundFrames(channels=channels, frame_size=(height, width), largest=(height, width))
+
+    @property
+    def found(self) -> FoundFrames:
+        """Size and channels."""
+        return self._found
+
+    @property
+    def refs(self) -> Sequence[Ref]:
+        """All frames in order: ``line.mp4#0``, with `time_s` in seconds from the beginning."""
+        return self._refs
+
+    def read(self, ref: Ref) -> Item | Lost:
+        """One frame."""
+        number = self._numbers[ref.key]
+        if number < self._reader.grabbed - 1:
+            self._reader.close()
+            self._reader = _Reader(self._path)
+        while self._reader.grabbed <= number:
+            if not self._reader.grab():
+                return Lost(ref, Reason.UNREADABLE, f"{ref.key}: the video ended before this frame")
+        frame = self._reader.frame()
+        if frame is None:
+            return Lost(ref, Reason.UNREADABLE, f"{ref.key}: could not be decoded")
+        return Item(ref, _converted(frame, self._channels))
+
+
+def collect(text: str) -> Video:
+    """Open a video file as a collection.
+
+    Raises:
+        DataError: as `Video`.
+    """
+    return Video(Path(text))
+
+
+def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+    """Every frame in order, at the speed of the consumer, or at most at the video's own where `speed` is ``recorded``.
+
+    A slow consumer is waited for: no frame is left out. A file that breaks off early ends in one `Lost`.
+
+    Raises:
+        DataError: not a video.
+        ConfigError: the model file judges windows.
+    """
+    channels = frame_channels(spec, "a video")
+    path = Path(text)
+    paced = options.speed == "recorded"
+    return _frames(path, _Reader(path), channels=channels, paced=paced, clock=clock, stop=stop)
+
+
+def _frames(
+    path: Path, reader: "_Reader", *, channels: Channels, paced: bool, clock: Clock, stop: threading.Event
+) -> Iterator[Item | Lost]:
+    began_s = clock.mono_s()
+    try:
+        number = 0
+        while not stop.is_set() and reader.grab():
+            ref = _ref(path, number, reader.time_s(number))
+            frame = reader.frame()
+            if paced:
+                pause(clock, began_s + (ref.time_s or 0.0) - clock.mono_s(), stop.is_set)
+                if stop.is_set():
+                    return
+            number += 1
+            if frame is None:
+                yield Lost(ref, Reason.UNREADABLE, f"{ref.key}: could not be decoded")
+            else:
+                yield Item(ref, _converted(frame, channels))
+        # counts in headers may be off by rounding a duration; a file cut off while it was written misses many
+        missing = reader.announced - number
+        if not stop.is_set() and missing > 1 + reader.announced // 100:
+            detail = f"{path.name}: ends after {number} frames; its header announces {reader.announced}"
+            logger.warning("%s", detail)
+            yield Lost(_ref(path, number, reader.time_s(number)), Reason.UNREADABLE, detail)
+    finally:
+        reader.close()
+
+
+class _Reader:
+    """A `cv2.VideoCapture` of a file that only goes forwards."""
+
+    def __init__(self, path: Path) -> None:
+        cv2 = opencv()
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file")
+        with allowed_protocols("file"):
+            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        if not self._capture.isOpened():
+            raise DataError(
+                f"{path}: not a video that can be opened; a recording cut off before its index was written is none"
+            )
+        # as with pictures, what the file says about the camera's position does not turn the frame
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        self.size = (
+            round(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+        )
+        if self.size[0] * self.size[1] > MAX_PIXELS:
+            raise DataError(
+                f"{path}: {self.size[0]} x {self.size[1]} pixels; expected at most {MAX_PIXELS / 1e6:.0f} million"
+            )
+        self.announced = max(0, round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
+        self._position = cv2.CAP_PROP_POS_MSEC
+        self.grabbed = 0
+        self._there = False
+        self._kept: Frame | None = None
+
+    def grab(self) -> bool:
+        """Go to the next frame; False at the end."""
+        self._kept = None
+        self._there = bool(self._capture.grab())
+        self.grabbed += self._there
+        return self._there
+
+    def frame(self) -> Frame | None:
+        """The frame gone to, BGR; None where it cannot be decoded."""
+        if self._kept is None and self._there:
+            read, frame = self._capture.retrieve()
+            # a copy: the decoder may hand out its own buffer
+            self._kept = np.array(frame, np.uint8) if read else None
+        return self._kept
+
+    def time_s(self, number: int) -> float:
+        """Time of the frame gone to, by its own time stamp, or by its number where the file has none."""
+        position_s = float(self._capture.get(self._position)) / 1000.0
+        if position_s > 0.0 or number == 0 or not self._rate_hz > 0.0:
+            return max(0.0, position_s)
+        return number / float(self._rate_hz)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._capture.release()
+
+
+def _ref(path: Path, number: int, time_s: float) -> Ref:
+    return Ref(key=f"{path.name}#{number}", group=path.name, time_s=time_s)
+
+
+def _converted(bgr: Frame, channels: Channels) -> Frame:
+    return grey(bgr) if channels == 1 else rgb(bgr)
+
+
+def _accepts(text: str) -> bool:
+    path = Path(text)
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+SOURCE = Source(
+    name="video",
+    summary="a video file: every frame, in order",
+    accepts=_accepts,
+    collect=collect,
+    stream=stream,
+)

@@ -1,0 +1,84 @@
+"""OpenCV, loaded and bounded in one place: the other modules ask here for it instead of importing it."""
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Literal
+
+from andon.runtime.errors import MissingExtra
+
+MAX_PIXELS = 50_000_000
+"""A larger picture is refused: with OpenCV's own limit a PNG of 389 kB became 2.3 GB of memory."""
+
+Protocols = Literal["file", "http,https,tcp,tls,crypto,httpproxy", "rtsp,rtsps,rtp,tcp,udp,tls,http,https"]
+"""What FFmpeg may open. A playlist within a video must not reach the network, nor one from a camera our files."""
+
+
+@functools.cache
+def opencv() -> ModuleType:
+    """The module `cv2`, with a pixel limit, one thread and a quiet log.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    # read by OpenCV when it is imported, so they come first; what the user has set stays
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+    # seconds; a dead USB camera would otherwise hold its reader for ten
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
+    # both write to stderr past Python's logging, where no address can be redacted; what fails is said by our own errors
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingExtra("reading pictures, videos and cameras needs opencv: pip install 'andon[camera]'") from error
+    # OpenCV would start a thread per core for each call and take them from inference; a frame is one thread's work
+    cv2.setNumThreads(1)
+    module: ModuleType = cv2
+    return module
+
+
+class _Openings:
+    """How many captures are being opened at this moment, and with which protocols."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Condition()
+        self.count = 0
+        self.protocols: Protocols | None = None
+
+
+_openings = _Openings()
+_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+
+
+@contextmanager
+def allowed_protocols(protocols: Protocols) -> Iterator[None]:
+    """Hold FFmpeg to these protocols for each capture that is opened within.
+
+    OpenCV takes the list from the environment only, when a capture is opened. Openings with the same list run side by
+    side; one with another list waits for them. The variable is left standing afterwards: taking it away would race with
+    readers of the environment in other threads, each time.
+    """
+    with _openings.turn:
+        _openings.turn.wait_for(lambda: _openings.count == 0 or _openings.protocols == protocols)
+        _openings.protocols = protocols
+        _openings.count += 1
+        # OpenCV's own default of TCP is lost as soon as the variable is set; UDP loses packets and smears pictures
+        options = "|".join([*_user_options(), "rtsp_transport;tcp", f"protocol_whitelist;{protocols}"])
+        if os.environ.get(_VARIABLE) != options:
+            os.environ[_VARIABLE] = options
+    try:
+        yield
+    finally:
+        with _openings.turn:
+            _openings.count -= 1
+            _openings.turn.notify_all()
+
+
+@functools.cache
+def _user_options() -> list[str]:
+    """What the variable held before us; ours come after it, and the last of two equal names wins."""
+    return [option for option in os.environ.get(_VARIABLE, "").split("|") if option]

@@ -1,0 +1,125 @@
+"""Folders of pictures: which files count, in which order, and which layout they have."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from andon.runtime.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+GOOD = "good"
+MASKS = "ground_truth"
+
+Layout = Literal["tree", "good beside others", "plain"]
+"""``tree``: train/good, test/TYPE, ground_truth/TYPE/STEM_mask.png (as MVTec AD has it). ``good beside others``: good/ and
+one folder a type of defect. ``plain``: anything else."""
+
+
+class Stamp(NamedTuple):
+    """What tells one writing of a file from another."""
+
+    size: int
+    mtime_ns: int
+
+
+class PictureFile(NamedTuple):
+    """A file and its stamp when it was listed."""
+
+    path: Path
+    stamp: Stamp
+
+
+def list_pictures(root: Path) -> dict[str, PictureFile]:
+    """All pictures below a folder, by key (relative, with ``/``), in natural order.
+
+    By suffix, in either case. Hidden files and folders, ``*.tmp`` and folders named ground_truth are left out; links to
+    folders are followed, each folder once.
+
+    Raises:
+        OSError: a folder cannot be listed. Half a listing would make the other half look new when it returns.
+    """
+    files = {_key(root, path): PictureFile(path, stamp) for path, stamp in _walk(root, set())}
+    return {key: files[key] for key in natural(files)}
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name is a picture's."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a name, and hot
+
+
+def natural(keys: Iterable[str]) -> list[str]:
+    """Sorted as people count: 2.png before 10.png.
+
+    >>> natural(["10.png", "2.png", "B/1.png", "a/1.png"])
+    ['2.png', '10.png', 'a/1.png', 'B/1.png']
+    """
+    return sorted(keys, key=lambda key: (_NUMBER.sub(_padded, key.casefold()), key))
+
+
+def layout(keys: Iterable[str]) -> Layout:
+    """Which layout the keys of a folder show."""
+    tops = set()
+    for key in keys:
+        if key.startswith(f"train/{GOOD}/"):
+            return "tree"
+        top, slash, _ = key.partition("/")
+        if slash:
+            tops.add(top)
+    return "good beside others" if GOOD in tops and len(tops) > 1 else "plain"
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def open_listing(root: Path) -> dict[str, PictureFile]:
+    """`list_pictures` of a folder, or the one picture at that path, at least one.
+
+    Raises:
+        DataError: nothing there, or no picture.
+    """
+    try:
+        if root.is_file():
+            return {_key(root.parent, root): PictureFile(root, stamp_of(root.stat()))}
+        files = list_pictures(root)
+    except OSError as error:
+        raise DataError(f"{root}: expected a picture or a folder of pictures: {error.strerror}") from error
+    if not files:
+        raise DataError(f"{root}: no picture there; looked for {', '.join(sorted(SUFFIXES))}, in folders below too.")
+    return files
+
+
+_NUMBER = re.compile(r"[0-9]+")
+
+
+def _padded(number: re.Match[str]) -> str:
+    # as text of comparable length, so that keys stay plain strings: a length first, then the digits
+    digits = number[0].lstrip("0")
+    return f"{len(digits):04}{digits}"
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, Stamp]]:
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
+        return
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                if entry.is_dir():
+                    if entry.name != MASKS:
+                        yield from _walk(Path(entry.path), seen)
+                elif is_picture(entry.name):
+                    yield Path(entry.path), stamp_of(entry.stat())
+            except (FileNotFoundError, NotADirectoryError):  # gone since it was listed
+                continue
+
+
+def _key(root: Path, path: Path) -> str:
+    # a name that is not UTF-8 must still fit into JSON
+    return path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

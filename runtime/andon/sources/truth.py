@@ -1,0 +1,140 @@
+"""What is known about items beside the items: joined by key in evaluation, out of reach of whatever learns."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.runtime.errors import DataError
+from andon.runtime.settings import nearest
+from andon.sources.decode import decode_file
+from andon.sources.picture_folder import GOOD, MASKS, SUFFIXES, layout, open_listing
+
+
+class Truth(Struct, frozen=True, kw_only=True):
+    """Which items are defective, how, and where. Keys are those of the collection's refs; a key not here is unknown."""
+
+    defective: dict[str, bool]
+    kind: dict[str, str]
+    """Type of defect, for defective keys; ``defect`` where nobody named one."""
+    masks: dict[str, Path] = {}
+    """Mask files, where there are any; see `mask`."""
+
+    def mask(self, key: str) -> NDArray[np.bool_] | None:
+        """Defective pixels, ``[H, W]`` of the picture; None where no mask is known (good parts have none, and need none).
+
+        A mask may be empty although its part is defective: some data sets mark nothing on a few.
+
+        Raises:
+            DataError: the mask cannot be read.
+        """
+        path = self.masks.get(key)
+        if path is None:
+            return None
+        levels = decode_file(path).max(axis=2)
+        # 0 and 255 as a rule; 0 and 1 from those who write labels; half of the range for masks saved as JPEG
+        marked: NDArray[np.bool_] = levels > (0 if levels.max(initial=0) <= 1 else 127)
+        return marked
+
+
+def tree_truth(root: Path) -> Truth:
+    """Truth from folders: ``train/good``, ``test/TYPE`` with masks in ``ground_truth/TYPE``, or ``good/`` beside ``TYPE/``.
+
+    Keys are those of `images.collect`, `images.evaluation_part` and `images.everything` on the same path. A mask is
+    ``STEM_mask`` or ``STEM`` with any suffix of a picture.
+
+    Raises:
+        DataError: neither layout is there.
+    """
+    files = open_listing(root)
+    shape = layout(files)
+    if shape == "plain":
+        raise DataError(
+            f"{root}: expected train/good and test/TYPE, or good/ beside a folder for each type of defect; "
+            "or give a table with columns key,label."
+        )
+    defective, kinds, masks = {}, {}, {}
+    mask_files = _mask_files(root)
+    for key in files:
+        folders = key.split("/")[:-1]
+        place = folders[1:2] if shape == "tree" else folders[0:1]
+        if not place or (shape == "tree" and folders[0] not in ("train", "test")):
+            continue
+        defective[key] = place[0] != GOOD
+        if defective[key]:
+            kinds[key] = place[0]
+            stem = key.split("/", 1)[1] if shape == "tree" else key
+            found = mask_files.get(stem.rpartition(".")[0])
+            if found is not None:
+                masks[key] = found
+    return Truth(defective=defective, kind=kinds, masks=masks)
+
+
+def table_truth(path: Path) -> Truth:
+    """Truth from a CSV file with the columns ``key,label`` and, if wanted, ``kind``.
+
+    Labels: good, ok, normal, false, 0, or defect, defective, anomaly, anomalous, bad, ng, nok, true, 1, in either case.
+
+    Raises:
+        DataError: not readable, a column is missing, an unknown label, or two labels for one key; with the line's number.
+    """
+    defective: dict[str, bool] = {}
+    kinds: dict[str, str] = {}
+    for line, row in read_table(path, ("key", "label")):
+        key, label = row["key"], row["label"].lower()
+        if label not in _LABELS:
+            hint = nearest(label, _LABELS)
+            raise DataError(f"{path}, line {line}: expected good or defect as the label, got {row['label']!r}{hint}")
+        if defective.setdefault(key, _LABELS[label]) != _LABELS[label]:
+            raise DataError(f"{path}, line {line}: {key!r} has had the other label before; one key, one label.")
+        if _LABELS[label]:
+            kinds[key] = row.get("kind") or "defect"
+    return Truth(defective=defective, kind=kinds)
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with a header, as line number and stripped cells; `columns` are there and not empty.
+
+    Raises:
+        DataError: not readable, a column is missing, or one of its cells is empty.
+    """
+    try:
+        # utf-8-sig: spreadsheets write a byte-order mark that would become part of the first column's name
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a CSV file: {error}") from error
+    reader = csv.DictReader(text.splitlines(), restval="", skipinitialspace=True)
+    names = [name.strip() for name in reader.fieldnames or ()]
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise DataError(f"{path}: expected columns {','.join(columns)}, got {','.join(names) or 'nothing'}.")
+    reader.fieldnames = names
+    rows = []
+    for cells in reader:
+        row = {name: (cells[name] or "").strip() for name in names}
+        if not all(row[column] for column in columns):
+            raise DataError(f"{path}, line {reader.line_num}: an empty cell among {','.join(columns)}.")
+        rows.append((reader.line_num, row))
+    return rows
+
+
+_LABELS = {
+    **dict.fromkeys(("good", "ok", "normal", "false", "0"), False),
+    **dict.fromkeys(("defect", "defective", "anomaly", "anomalous", "bad", "ng", "nok", "true", "1"), True),
+}
+
+
+def _mask_files(root: Path) -> dict[str, Path]:
+    """Masks by ``TYPE/STEM``."""
+    # one may also point at the test folder itself
+    folder = next((place / MASKS for place in (root, root.parent) if (place / MASKS).is_dir()), None)
+    if folder is None or (folder.parent != root and root.name != "test"):
+        return {}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            relative = path.relative_to(folder).with_suffix("").as_posix()
+            found[relative.removesuffix("_mask")] = path
+    return found
