@@ -1,0 +1,296 @@
+"""Sensor logs: a CSV or Parquet file, or a folder of them, each file one run.
+
+CSV: a header; fields parted by comma, semicolon, tab or bar; lines ended by LF or CR LF; an empty field is a sample that is
+missing. The time is the first column of ISO dates, or the first ascending numeric column named time, timestamp, datetime or t
+(seconds); dates without a zone are taken as UTC. ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` (0 or 1) is truth and
+``changepoint`` is left aside: neither is ever a channel. Every other column is one, and must be numbers.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.runtime.errors import DataError, InputError
+from andon.runtime.schema import Channel, InputSpec, WindowSpec
+from andon.sources.clock import Clock
+from andon.sources.grid import DEFAULT_GAP_PERIODS
+from andon.sources.items import FoundLogs, Stream
+from andon.sources.log import Log, Run
+from andon.sources.replay import replay_log
+from andon.sources.source import Source, StreamOptions
+from andon.sources.tables import Columns, is_number, read_csv, read_parquet
+
+MOST_BYTES = 2 << 30
+TIME_NAMES = frozenset({"time", "timestamp", "datetime", "t"})
+LABEL_NAMES = frozenset({"anomaly", "label", "faulty", "is_anomaly"})
+IGNORED_NAMES = frozenset({"changepoint"})
+
+_CSV = frozenset({".csv", ".tsv"})
+_PARQUET = frozenset({".parquet", ".pq"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+_MOST_ENTRIES = 200_000
+_TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no", ""})
+
+_log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+
+def collect(text: str) -> Log:
+    """Read a log file, or all log files below a folder in the order of their names.
+
+    Raises:
+        DataError: nothing to read; a file above 2 GB; a header, time, label or value that cannot be understood, with file,
+            line and column; files of one folder with different channels.
+        MissingExtra: Parquet without pyarrow.
+    """
+    path = Path(text)
+    files = _files(path)
+    if not files:
+        raise DataError(f"{path}: expected a CSV or Parquet file, or a folder of them; found none.")
+    tables = [_read(file, file.name if file == path else file.relative_to(path).as_posix()) for file in files]
+    channels = tables[0].channels
+    for table in tables[1:]:
+        if sorted(table.channels) != sorted(channels):
+            odd = sorted(set(table.channels) ^ set(channels))
+            raise DataError(
+                f"{path}: files of one folder must have the same channels; {table.run.name} differs from {tables[0].run.name} "
+                f"in {', '.join(odd)}. Give the files one by one, or by folders of a kind."
+            )
+    runs = tuple(
+        Run(
+            name=table.run.name,
+            times_s=table.run.times_s,
+            values=np.ascontiguousarray(table.run.values[:, [table.channels.index(name) for name in channels]]),
+            faulty=table.run.faulty,
+        )
+        for table in tables
+    )
+    period_s = period_of([run.times_s for run in runs], str(path))
+    found = FoundLogs(
+        channels=tuple(
+            Channel(name=name, max_gap_s=_usual_gap_s(runs, at, period_s)) for at, name in enumerate(channels)
+        ),
+        period_s=period_s,
+        runs=len(runs),
+        rows=sum(len(run.times_s) for run in runs),
+    )
+    return Log(found=found, runs=runs)
+
+
+def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+    """Replay a log through the grid; ends with its last row.
+
+    Raises:
+        InputError: the model file wants frames.
+        DataError: as `collect`, or a channel that the model file wants is not there.
+    """
+    if not isinstance(spec, WindowSpec):
+        raise InputError(f"{text}: this model file judges frames, and a log gives windows of sensor values.")
+    return replay_log(collect(text), spec, clock, options.speed, stop)
+
+
+def period_of(times: Sequence[Floats], where: str) -> float:
+    """Median distance of rows in seconds, with as few digits as the stamps' own precision leaves open.
+
+    Raises:
+        DataError: no run has two rows.
+    """
+    steps = np.concatenate([np.diff(run) for run in times]) if times else np.empty(0)
+    if len(steps) == 0:
+        raise DataError(f"{where}: expected at least one run of two rows or more, to know how often rows come.")
+    median = float(np.median(steps))
+    # dates near 1.6e9 s are held to 2.4e-7 s, so that 1 ms reads as 0.00099993 s; such noise must not become a drift
+    noise = 2 * float(np.spacing(max(np.abs(run).max() for run in times if len(run))))
+    for digits in range(1, 16):
+        period = float(f"{median:.{digits}g}")
+        if abs(period - median) <= noise:
+            return period
+    return median
+
+
+class _Table(Struct, frozen=True):
+    channels: list[str]
+    run: Run
+
+
+def _usual_gap_s(runs: Sequence[Run], channel: int, period_s: float) -> float | None:
+    """What resampling may bridge: twice the distance that samples of this channel usually keep, if above three periods.
+
+    A logger that skips every twentieth second (SKAB: 1.05 s, stamped in whole seconds) would else lose a third of its windows to
+    marked points, and a channel of its own slower rate all of them. Dropouts do not count as usual: twice the median at most.
+    """
+    stamps = [run.times_s[np.isfinite(run.values[:, channel])] for run in runs]
+    steps = np.concatenate([np.diff(times) for times in stamps])
+    if len(steps) == 0:
+        return None
+    usual_s = float(min(np.quantile(steps, 0.99), 2 * np.median(steps)))
+    return 2 * usual_s if 2 * usual_s > DEFAULT_GAP_PERIODS * period_s else None
+
+
+def _accepts(text: str) -> bool:
+    path = Path(text)
+    if path.is_dir():
+        suffixes = {Path(name).suffix.lower() for name in _names(path)}
+        return bool(suffixes & (_CSV | _PARQUET)) and not suffixes & _PICTURES
+    return path.suffix.lower() in _CSV | _PARQUET
+
+
+def _names(folder: Path) -> Iterator[str]:
+    seen = 0
+    for _, _, files in os.walk(folder):
+        for name in files:
+            yield name
+            seen += 1
+            if seen >= _MOST_ENTRIES:  # a look, not a search: nobody keeps logs below so many other files
+                return
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(found for found in path.rglob("*") if found.suffix.lower() in _CSV | _PARQUET and found.is_file())
+
+
+def _read(path: Path, name: str) -> _Table:
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise DataError(
+            f"{path}: {size / 2**30:.1f} GB is more than the 2 GB read at once; split it into files of one folder."
+        )
+    raw = read_parquet(path) if path.suffix.lower() in _PARQUET else read_csv(path)
+    if not raw.cells or len(raw.cells[0]) == 0:
+        raise DataError(f"{path}: expected rows of values below the header, found none.")
+    lowered = [column.strip().lower() for column in raw.names]
+    time_at, times_s = _times(raw, lowered, path)
+    faulty = None
+    channels: list[str] = []
+    values: list[Floats] = []
+    for at, column_name in enumerate(raw.names):
+        if at == time_at or lowered[at] in IGNORED_NAMES:
+            continue
+        if lowered[at] in LABEL_NAMES:
+            label = _labels(raw, at, path)
+            faulty = label if faulty is None else faulty | label
+        elif at == 0 and (not lowered[at] or lowered[at].startswith("unnamed")):
+            _log.warning("%s: the first column has no name and is taken as a row number, not as a channel", path)
+        else:
+            channels.append(column_name.strip())
+            values.append(_numbers(raw, at, path))
+    if not channels:
+        raise DataError(
+            f"{path}: expected at least one numeric channel beside time and labels; columns: {', '.join(raw.names)}."
+        )
+    with np.errstate(over="ignore"):
+        block = np.stack(values, axis=1).astype(np.float32)
+    return _Table(channels, Run(name=name, times_s=times_s, values=block, faulty=faulty))
+
+
+def _times(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, Floats]:
+    """Which column is the time, if any, and source time in seconds."""
+    for at, (name, column) in enumerate(zip(lowered, raw.cells, strict=True)):
+        if column.dtype.kind == "f":
+            if name not in TIME_NAMES:
+                continue
+            times_s = column.astype(np.float64)
+            if name == "t" and not (np.diff(times_s) >= 0).all():
+                continue  # a temperature, say
+        elif column.dtype.kind == "M" or _is_date(str(column[0])):
+            times_s = _seconds(raw, at, path)
+        else:
+            continue
+        wrong = np.flatnonzero(~np.isfinite(times_s))
+        if len(wrong):
+            raise DataError(f"{_place(raw, at, int(wrong[0]), path)}: expected a time in every row, found none here.")
+        back = np.flatnonzero(np.diff(times_s) < 0)
+        if len(back):
+            raise DataError(
+                f"{_place(raw, at, int(back[0]) + 1, path)}: time goes back by {times_s[back[0]] - times_s[back[0] + 1]:g} s. "
+                f"Sort the rows, make one file a run, and write UTC, which has no hour twice."
+            )
+        return at, times_s
+    _log.warning(
+        "%s: no time column (ISO dates, or ascending numbers named time or timestamp); rows are taken as 1 s apart",
+        path,
+    )
+    return None, np.arange(len(raw.cells[0]), dtype=np.float64)
+
+
+def _seconds(raw: Columns, at: int, path: Path) -> Floats:
+    """Seconds since 1970 UTC; NaN where a date is missing."""
+    column = raw.cells[at]
+    if column.dtype.kind == "U":
+        plain = np.char.rstrip(column.astype(np.str_), "Zz ")
+        if all("+" not in text and text.count("-") == 2 for text in (str(plain[0]), str(plain[-1]))):
+            with contextlib.suppress(ValueError):  # then one by one below, to say where
+                column = plain.astype("datetime64[us]")
+        if column.dtype.kind == "U":
+            return np.array([_stamp(str(text), raw, at, row, path) for row, text in enumerate(column)])
+    dates = column.astype("datetime64[us]")
+    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)
+
+
+def _stamp(text: str, raw: Columns, at: int, row: int, path: Path) -> float:
+    try:
+        date = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise DataError(
+            f"{_place(raw, at, row, path)}: expected an ISO date such as 2020-03-09 10:14:33, got {text!r}."
+        ) from error
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
+    column = raw.cells[at]
+    if column.dtype.kind == "f":
+        wrong = np.flatnonzero((column != 0) & (column != 1))
+        label = column == 1
+    else:
+        lowered = np.char.lower(column.astype(np.str_))
+        label = np.isin(lowered, list(_TRUE))
+        wrong = np.flatnonzero(~label & ~np.isin(lowered, list(_FALSE)))
+    if len(wrong):
+        raise DataError(
+            f"{_place(raw, at, int(wrong[0]), path)}: a column of this name is truth and must hold 0 or 1, got "
+            f"{column[wrong[0]]}. Rename it if it is a channel."
+        )
+    return np.asarray(label, dtype=bool)
+
+
+def _numbers(raw: Columns, at: int, path: Path) -> Floats:
+    column = raw.cells[at]
+    if column.dtype.kind == "f":
+        return column.astype(np.float64)
+    row = next(row for row, cell in enumerate(column.tolist()) if not is_number(str(cell)))
+    raise DataError(
+        f"{_place(raw, at, row, path)}: expected a number, got {str(column[row])!r}. Remove the column, or encode it as numbers."
+    )
+
+
+def _place(raw: Columns, at: int, row: int, path: Path) -> str:
+    return f"{path}, line {raw.first_line + row}, column {raw.names[at]!r}"
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text.strip())
+    except ValueError:
+        return False
+    return True
+
+
+SOURCE = Source(
+    name="logs",
+    summary="a CSV or Parquet log, or a folder of them",
+    accepts=_accepts,
+    collect=collect,
+    stream=stream,
+)
