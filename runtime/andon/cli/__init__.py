@@ -83,6 +83,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         sub.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
         if name == wanted:
             module.configure(sub)
+            if hasattr(module, "configure_for"):  # flags that depend on other words, such as a detector's settings
+                module.configure_for(sub, words)
         sub.set_defaults(run=module.run, flags=list(sub._option_string_actions))
     return parser
 

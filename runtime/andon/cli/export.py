@@ -1,0 +1,69 @@
+"""Make one checked, calibrated model file from a run folder.
+
+example:
+  andon export run/ -o bottle.onnx                       # the strongest promise that the parts carry
+  andon export run/ -o bottle.onnx --false-reject 0.05   # at most 5 % of good parts rejected, with 95 % confidence
+  andon export run/ -o bottle.onnx --no-promise          # too few parts: an estimate, and the file says so
+"""
+
+import argparse
+
+SUMMARY = "one checked, calibrated model file from a run folder"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("run_folder", metavar="RUN", help="what 'andon train' wrote")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE.onnx", help="the model file")
+    parser.add_argument(
+        "--false-reject",
+        type=float,
+        default=None,
+        metavar="A",
+        help="promise that at most this share of good parts is rejected (default: the strongest that the parts carry)",
+    )
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="C", help="of the promise (default 0.95)")
+    parser.add_argument("--no-promise", action="store_true", help="write an estimate where the parts carry no promise")
+    parser.add_argument("--data", metavar="PATH", help="where the data lie now, if they were moved since training")
+    parser.add_argument("--golden", choices=["synthetic", "real"], default="synthetic",
+                        help="how other machines check themselves; real keeps a part in the file")  # fmt: skip
+    parser.add_argument("--name", default="", help="of the model (default: the file's)")
+    parser.add_argument("--json", action="store_true", help="print what 'andon inspect --json' prints, and parity")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and tell what is promised and which good parts scored highest."""
+    import json
+    from datetime import UTC, datetime
+
+    from andon.cli.inspect import facts, render
+    from andon.runtime.extras import needs
+    from andon.runtime.progress import ProgressLine
+
+    with needs("train", "exporting"):
+        from andon.training.export_run import export_run
+
+        from andon.calibration.calibrate import Wish
+
+    exported = export_run(
+        args.run_folder,
+        args.out,
+        Wish(false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise),
+        date=datetime.now(UTC).date().isoformat(),
+        name=args.name,
+        data=args.data,
+        golden_real=args.golden == "real",
+        progress=ProgressLine(),
+    )
+    if args.json:
+        parity = {"compared": exported.parity.compared, "worst_relative": exported.parity.worst_relative}
+        print(json.dumps(facts(exported.model) | {"parity": parity, "file": str(exported.path)}))
+        return 0
+    print(render(exported.model))
+    print(
+        f"parity      {exported.parity.compared} items, worst relative difference {exported.parity.worst_relative:.1g}"
+    )
+    highest = ", ".join(f"{key} ({score:.4g})" for key, score in exported.top_parts)
+    print(f"look at     the highest-scoring good parts; a bad one among them would have set the threshold: {highest}")
+    print(f"written     {exported.path}")
+    return 0

@@ -1,0 +1,84 @@
+"""Verdicts for pictures, folders, videos and logs, one line an item.
+
+example:
+  andon score bottle.onnx part.png
+  andon score bottle.onnx shift/ --overlay heat/ --json > verdicts.jsonl
+  andon score pump.onnx log.csv
+
+exit code: 0 all judged, 3 some items could not be read.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+SUMMARY = "verdicts for pictures, folders, videos, logs"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("file", metavar="FILE.onnx", help="a model file")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="a picture, a folder, a video, a CSV or Parquet log")
+    parser.add_argument(
+        "--overlay", metavar="DIR", type=Path, help="write each frame with its heat map into this folder"
+    )
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated",
+                        help="any: judge frames of other sizes than the calibrated; the promise is not about them")  # fmt: skip
+    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call (default 1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge every item of every path."""
+    from andon.runtime.detector import Detector
+    from andon.runtime.errors import InputError
+    from andon.runtime.progress import ProgressLine, silent, track
+    from andon.runtime.verdict import invalid
+    from andon.sources.items import Item
+    from andon.sources.opening import open_for
+
+    detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
+    unread = 0
+    progress = ProgressLine() if not sys.stdout.isatty() else silent  # lines on a terminal are progress enough
+    if not args.json:
+        print(f"{'status':<8} {'level':>7}  {'score':>12}  {'p':>7}  item")
+    for path in args.paths:
+        collection = open_for(path, detector.card.input)
+        for ref in track(collection.refs, progress, "scoring"):
+            item = collection.read(ref)
+            if isinstance(item, Item):
+                try:
+                    verdict, detail = detector(item.data), ""
+                except InputError as error:
+                    raise InputError(f"{ref.key}: {error}") from error
+                if args.overlay and "anomaly_map" in verdict.evidence:
+                    _write_overlay(args.overlay, ref.key, item.data, verdict.evidence["anomaly_map"], detector)
+            else:
+                verdict = invalid(item.reason, threshold=detector.threshold, model=detector.model.short_digest)
+                detail = item.detail
+                unread += 1
+            plain = {"item": ref.key} | verdict.to_dict()
+            print(json.dumps(plain) if args.json else _line(plain, detail))
+    return 3 if unread else 0
+
+
+def _line(plain: dict[str, Any], detail: str) -> str:
+    if plain["score"] is None:
+        why = f": {detail or plain['reason']}"
+        return f"{plain['status']:<8} {'':>7}  {'':>12}  {'':>7}  {plain['item']}{why}"
+    return f"{plain['status']:<8} {plain['level']:>7.2f}  {plain['score']:>12.6g}  {plain['p_value']:>7.4f}  {plain['item']}"
+
+
+def _write_overlay(folder: Path, key: str, frame: Any, anomaly_map: Any, detector: Any) -> None:
+    from andon.runtime.heat_map import overlay
+    from andon.sources.encode import write_png
+
+    card = detector.card
+    scale = card.calibration.map_scale or 1.0
+    crop = getattr(card.input, "crop", (0.0, 0.0, 1.0, 1.0))
+    name = Path(key.replace("#", "_")).with_suffix(".png")
+    safe = Path(*[piece for piece in name.parts if piece not in ("..", "/", "")])
+    write_png(folder / safe, overlay(frame, anomaly_map, scale, crop=crop))

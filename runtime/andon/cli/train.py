@@ -1,0 +1,91 @@
+"""Learn what good parts look like, from a folder of pictures or sensor logs of good parts only.
+
+example:
+  andon train patchcore --data parts/ --out run/
+  andon train window_vae --data good-log.csv --out run/ --steps 64
+  andon train unet_autoencoder --data parts/ --out run/ --resume     # goes on where it was interrupted
+
+Every setting of a detector is a flag: andon train DETECTOR --help.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from andon.runtime.errors import ConfigError
+from andon.runtime.registry import names
+from andon.runtime.settings import add_flags, from_flags, nearest
+
+SUMMARY = "learn what good parts look like"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags of every detector."""
+    detectors = names("andon.detectors")
+    parser.add_argument(
+        "detector", metavar="DETECTOR", help="one of " + (", ".join(detectors) or "none: install andon[train]")
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="PATH", help="good parts: a folder, a tree with train/good, a log"
+    )
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run folder")
+    parser.add_argument(
+        "--group",
+        metavar="REGEX|CSV",
+        help="which files belong to one part or lot: an expression with (?P<part>...) or (?P<lot>...), or a CSV with key,part,lot",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same machine: same weights (default 0)")
+    parser.add_argument("--threads", type=int, default=None, metavar="N", help="for torch (default: all cores)")
+    parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in RUN")
+    parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
+
+
+def configure_for(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Flags of the detector that is named: this is the one help that loads torch."""
+    known = names("andon.detectors")
+    named = next((word for word in words[1:] if word in known), None)
+    if named is not None:
+        recipe = _recipe(named)
+        parser.description = f"{recipe.summary}\n\n{parser.description}"
+        add_flags(parser, recipe.settings)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train."""
+    import json
+
+    from andon.runtime.progress import ProgressLine
+
+    known = names("andon.detectors")
+    if args.detector not in known:
+        raise ConfigError(
+            f"there is no detector {args.detector!r}{nearest(args.detector, known)}. Known: {', '.join(known)}."
+        )
+    recipe = _recipe(args.detector)
+    settings = from_flags(recipe.settings, args)
+    from andon.training.train import train
+
+    trained = train(
+        recipe,
+        args.data,
+        args.out,
+        settings=settings,
+        seed=args.seed,
+        group=args.group,
+        device=args.device,
+        threads=args.threads,
+        resume=args.resume,
+        progress=ProgressLine(),
+    )
+    summary = trained.summary
+    print(json.dumps(summary) if args.json else "\n".join(f"{name:<14} {value}" for name, value in summary.items()))
+    return 0
+
+
+def _recipe(name: str):  # type: ignore[no-untyped-def]
+    from andon.runtime.extras import needs
+
+    with needs("train", f"training {name}"):
+        from andon.training.recipe import recipe
+
+        return recipe(name)

@@ -1,0 +1,43 @@
+"""A path or name as the collection that a given model file can judge: pictures in its colours, logs cut into its windows."""
+
+from pathlib import Path
+from typing import Literal
+
+from andon.runtime.errors import ConfigError
+from andon.runtime.schema import FrameSpec, InputSpec
+from andon.sources.items import Collection
+from andon.sources.log import Log
+from andon.sources.source import collect, find
+from andon.sources.windows import cut
+
+Part = Literal["everything", "evaluation"]
+
+
+def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collection:
+    """All items at a path, as `spec` wants them.
+
+    Args:
+        text: a folder or file of pictures, a video, a log, or the name of a simulation.
+        spec: of the model file that will judge them.
+        part: ``evaluation`` takes only the test part of a tree that has one.
+
+    Raises:
+        DataError: nothing of the kind there.
+        ConfigError: windows for a model of frames, or the other way round.
+    """
+    source = find(text)
+    if isinstance(spec, FrameSpec):
+        if source.name == "images":
+            from andon.sources.kinds import images
+
+            opener = images.evaluation_part if part == "evaluation" else images.everything
+            return opener(text, channels=spec.channels)
+        if source.name == "video":
+            from andon.sources.kinds.video import Video
+
+            return Video(Path(text), channels=spec.channels)
+    opened = collect(text)
+    if isinstance(opened, Log) != (not isinstance(spec, FrameSpec)):
+        wanted = "frames" if isinstance(spec, FrameSpec) else "windows of a sensor log"
+        raise ConfigError(f"{text}: this model file judges {wanted}, and that is a {source.name} source.")
+    return cut(opened, spec) if isinstance(opened, Log) and not isinstance(spec, FrameSpec) else opened  # type: ignore[return-value]
