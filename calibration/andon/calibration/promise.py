@@ -194,8 +194,9 @@ def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: st
     else:
         # n / n_eff of them make one independent one, as far as these show
         more = -(-need * n // independent) - n
-        text = f"{wish} independent good {unit}s, got {n} worth {independent}. Collect about {more} more"
-    text += f" ({roomy} in all leave room for two odd ones among them)"
+        roomy = -(-roomy * n // independent)
+        text = f"{wish} independent good {unit}s, got {n}, worth {independent}. Collect about {more} more"
+    text += f" ({'' if independent == n else 'about '}{roomy} in all leave room for two odd ones among them)"
     return (
         f"{text}." if n < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(independent, confidence))}."
     )
