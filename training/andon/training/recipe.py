@@ -1,7 +1,7 @@
 """What a detector is: a record of six things, the last line of its file."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from torch import Generator, Tensor, device, nn
@@ -12,7 +12,7 @@ from andon.runtime.registry import load, names
 from andon.runtime.schema import InputSpec, Reading, Weights
 from andon.sources.items import Found
 
-__all__ = ["Good", "Part", "Recipe", "Run", "detectors", "recipe"]
+__all__ = ["Good", "Part", "Recipe", "Run", "State", "detectors", "recipe"]
 
 
 class Part(Protocol):
@@ -44,15 +44,43 @@ class Good(Protocol):
         ...
 
 
+class State(NamedTuple):
+    """All that a fit needs, beside scorer, data and settings, to go on after an epoch as if it had never stopped."""
+
+    tensors: Mapping[str, Tensor]
+    """Best weights so far, moments of the optimiser, states of random generators."""
+    scalars: Mapping[str, Any]
+    """What JSON can hold exactly: counters, learning rates."""
+
+
 class Run(Protocol):
-    """Where a fit runs: seed, device, progress, and the one hook for those that learn by epochs."""
+    """Where a fit runs: seed, device, progress, and the one hook for those that learn by epochs.
 
-    seed: int
-    device: device
-    progress: Progress
+    PyTorch's global generators are seeded before `Recipe.build`; a fit that draws from its own seeds it with `seed`.
+    """
 
-    def epoch(self, scorer: nn.Module, losses: dict[str, float]) -> None:
-        """An epoch ended: curves, pictures, resumable state."""
+    @property
+    def seed(self) -> int:
+        """Of everything that draws."""
+        ...
+
+    @property
+    def device(self) -> device:
+        """Where the scorer already is, and where batches must be moved to."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """To tell a person how far it is."""
+        ...
+
+    @property
+    def resumed(self) -> State | None:
+        """What `epoch` was last given, where an interrupted run is to go on; the scorer is then as it was."""
+        ...
+
+    def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
+        """An epoch ended: `losses` become a row of the history; a resumed fit will find this scorer and this state."""
         ...
 
 
@@ -73,7 +101,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``input(settings, found)``: the input it wants, from what the data are."""
     build: Callable[[Any, InputSpec], nn.Module]
     """``build(settings, spec)``: the untrained scorer; buffers take stored shapes on load."""
-    fit: Callable[[nn.Module, Good, Any, Any], None]
+    fit: Callable[[Any, Good, Any, Run], None]
     """``fit(scorer, good, settings, run)``: changes the scorer in place."""
     reading: Callable[[Any], Reading]
     """``reading(settings)``: how its evidence becomes the deciding score."""

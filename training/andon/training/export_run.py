@@ -1,0 +1,87 @@
+"""From a run folder to one model file: what ``andon export`` does."""
+
+from pathlib import Path
+
+from andon.calibration.calibrate import Wish
+from andon.export.export import Exported, export
+from andon.runtime.errors import DataError
+from andon.runtime.progress import Progress, silent
+from andon.runtime.schema import Reading
+from andon.sources.items import Collection
+from andon.training.good_parts import Chosen, items_of
+from andon.training.run_folder import LoadedRun, load
+from andon.training.train import Data, open_data
+
+
+def export_run(
+    run: LoadedRun | Path | str,
+    path: Path | str,
+    *,
+    wish: Wish,
+    date: str,
+    reading: Reading | None = None,
+    data: Data | None = None,
+    name: str = "",
+    golden_real: bool = False,
+    progress: Progress = silent,
+) -> Exported:
+    """Export a finished run, calibrated on the good parts that it kept back.
+
+    Args:
+        run: a run, or its folder.
+        path: where the file goes.
+        wish: the promise.
+        date: ISO date for the file's log.
+        reading: another way from evidence to the score than the run's settings say; nothing is trained anew.
+        data: where the good parts are now; None: where the run found them.
+        name: of the model; empty: the file's stem.
+        golden_real: keep a real part as the golden sample.
+        progress: told of scoring.
+
+    Raises:
+        TrainingError: no finished run there.
+        DataError: the parts that were kept back are not where they were.
+        NotEnoughParts, CalibrationError, ParityError, ConfigError: as `export`.
+    """
+    loaded = run if isinstance(run, LoadedRun) else load(run)
+    record = loaded.record
+    recipe, settings = loaded.recipe, loaded.settings
+    return export(
+        loaded.scorer,
+        loaded.spec,
+        calibration_part(loaded, data),
+        path,
+        reading=reading or recipe.reading(settings),
+        wish=wish,
+        date=date,
+        name=name,
+        detector=recipe.name,
+        detector_version=recipe.version,
+        settings=record.settings,
+        fingerprint=record.fingerprint,
+        weights=recipe.weights(settings),
+        grouped=record.group is not None,
+        golden_real=golden_real,
+        progress=progress,
+    )
+
+
+def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
+    """The good parts that a run kept back.
+
+    Raises:
+        DataError: the data came from memory and are not given, or some of the parts are no longer there.
+    """
+    record = run.record
+    if data is None and not record.data:
+        raise DataError("this run learnt from data in memory: give them again as data=.")
+    opened = open_data(record.data if data is None else data)
+    collection = items_of(opened, run.spec, record.group)
+    by_key = {ref.key: ref for ref in collection.refs}
+    missing = [key for key in record.split.calibration if key not in by_key]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(record.split.calibration)} calibration parts are not there any more, the first is "
+            f"{missing[0]}. Give their present place with --data, or train anew."
+        )
+    return Chosen(collection, [by_key[key] for key in record.split.calibration])

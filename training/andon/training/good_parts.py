@@ -1,0 +1,306 @@
+"""Good parts, split once and prepared by the file's own module: all that a fit can see, and what calibration gets.
+
+The order matters and is fixed here: group, split, and only then look at values. Channels are standardised by the
+training part alone; windows of two sides share no row.
+"""
+
+import hashlib
+import logging
+import math
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from andon.calibration.split import Split, disjoint, split
+from andon.export.preprocessing import prepare
+from andon.runtime.errors import DataError
+from andon.runtime.progress import Progress, silent, track
+from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
+from andon.sources.grouping import Grouped
+from andon.sources.items import Collection, Found, Item, Lost, Ref
+from andon.sources.log import Log
+from andon.sources.windows import cut
+from andon.training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+CACHE_BYTES = 1_000_000_000
+"""Prepared tensors are kept in memory up to so many bytes; beyond that they are decoded anew in each epoch."""
+MAX_LOST = 0.05
+"""Share of good parts that may be unreadable or without contrast: more means that something is wrong with the data."""
+CONSTANT = 0.01
+"""A channel that never changes is scaled to this share of its value: one that then changes stands out, noise does not."""
+
+
+class PreparedPart:
+    """A `Part` of items that were all readable when it was opened, in memory or decoded anew in each pass."""
+
+    def __init__(
+        self, collection: Collection, refs: Sequence[Ref], preparation: nn.Module, cached: Tensor | None
+    ) -> None:
+        self._collection = collection
+        self._refs = refs
+        self._prepare = preparation
+        self._cached = cached
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    @property
+    def cached(self) -> bool:
+        """Whether it is held in memory."""
+        return self._cached is not None
+
+    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
+        """Float32 ``[n, C, h, w]`` or ``[n, T, C]`` with n <= size, each item once; in order, or shuffled.
+
+        Raises:
+            DataError: a file that was readable when training began no longer is.
+        """
+        order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
+        for places in torch.split(order, size):
+            if self._cached is not None:
+                yield self._cached[places]
+            else:
+                yield torch.stack([self._read(self._refs[place]) for place in places.tolist()])
+
+    def _read(self, ref: Ref) -> Tensor:
+        item = self._collection.read(ref)
+        prepared = _prepared(item, self._prepare) if isinstance(item, Item) else item
+        if isinstance(prepared, Lost):
+            raise DataError(f"{ref.key}: was readable when training began, and now: {_why(prepared)}. Start anew.")
+        return prepared
+
+
+class GoodParts:
+    """Good parts by use. `train` and `validation` are a fit's whole world; `calibration` waits for the export."""
+
+    def __init__(
+        self,
+        *,
+        spec: InputSpec,
+        used: Split,
+        fingerprint: str,
+        lost: tuple[str, ...],
+        train: PreparedPart,
+        validation: PreparedPart,
+        calibration: Collection,
+    ) -> None:
+        self.spec = spec
+        """With channels standardised, where it is of windows."""
+        self.split = used
+        """By key; calibration windows are disjoint."""
+        self.fingerprint = fingerprint
+        """Digest over keys and raw contents of what is learnt from."""
+        self.lost = lost
+        """Keys of what could not be learnt from: unreadable, no contrast, not finite."""
+        self.train = train
+        self.validation = validation
+        self.calibration = calibration
+
+
+class Chosen:
+    """Some items of a collection."""
+
+    def __init__(self, collection: Collection, refs: Sequence[Ref]) -> None:
+        self._collection = collection
+        self._refs = refs
+
+    @property
+    def found(self) -> Found:
+        """What the whole collection is."""
+        return self._collection.found
+
+    @property
+    def refs(self) -> Sequence[Ref]:
+        """The chosen ones, in their order."""
+        return self._refs
+
+    def read(self, ref: Ref) -> Item | Lost:
+        """One item."""
+        return self._collection.read(ref)
+
+
+def open_good(
+    data: Collection | Log,
+    recipe: Recipe,
+    settings: msgspec.Struct,
+    *,
+    seed: int,
+    group: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    progress: Progress = silent,
+) -> GoodParts:
+    """Group, split, standardise by the training part, prepare.
+
+    Args:
+        data: good parts only; a log is cut into the windows that the recipe wants.
+        recipe: says what input it wants, and whether a validation part.
+        settings: of the recipe.
+        seed: of the split.
+        group: a regular expression or a CSV file that says which items belong together; None: as the source says.
+        cache_bytes: how much memory prepared tensors may take.
+        progress: told of reading.
+
+    Raises:
+        DataError: too few parts, the wrong kind of data, or more than 5 % of what is to be learnt from unreadable.
+    """
+    spec = recipe.wanted_input(settings, data.found)
+    collection = items_of(data, spec, group)
+    window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
+    refs = [ref for ref in collection.refs if not _is_gap(collection, ref, spec)]
+    used = split(refs, seed=seed, validation=recipe.uses_validation, window_s=window_s)
+    by_key = {ref.key: ref for ref in refs}
+    train, validation, calibration = (
+        [by_key[key] for key in keys] for keys in (used.train, used.validation, used.calibration)
+    )
+    if window_s is not None:
+        calibration = disjoint(calibration, window_s)
+        used = msgspec.structs.replace(used, calibration=tuple(ref.key for ref in calibration))
+    if isinstance(spec, WindowSpec):
+        spec = standardised(spec, collection, train)
+    read = _Reader(collection, spec, cache=_fits(len(train) + len(validation), spec, cache_bytes))
+    learn, check = (read.part(refs, progress) for refs in (train, validation))
+    read.refuse_if_many_were_lost()
+    if not len(learn):
+        raise DataError("nothing of the training part is readable.")
+    return GoodParts(
+        spec=spec,
+        used=used,
+        fingerprint=read.fingerprint,
+        lost=tuple(lost.ref.key for lost in read.lost),
+        train=learn,
+        validation=check,
+        calibration=Chosen(collection, calibration),
+    )
+
+
+def items_of(data: Collection | Log, spec: InputSpec, group: str | None) -> Collection:
+    """The items of data as a recipe sees them: a log cut into windows, grouped as asked."""
+    collection: Collection = cut(data, spec) if isinstance(data, Log) and isinstance(spec, WindowSpec) else data  # type: ignore[assignment]
+    return collection if group is None else Grouped(collection, group)
+
+
+def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref]) -> WindowSpec:
+    """The specification with centre, scale and range of each channel, from these windows only.
+
+    Centre and scale are mean and standard deviation over all rows; a constant channel is scaled to 1 % of its value.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    low, high = math.inf, -math.inf
+    shift = None
+    for ref in train:
+        item = collection.read(ref)
+        if isinstance(item, Item) and np.isfinite(item.data).all():
+            rows = item.data.astype(np.float64)
+            shift = rows.mean(axis=0) if shift is None else shift  # sums of squares near zero lose no digits
+            count += len(rows)
+            total = total + (rows - shift).sum(axis=0)
+            squares = squares + ((rows - shift) ** 2).sum(axis=0)
+            low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
+    if shift is None:
+        raise DataError("the training part holds no window of finite values.")
+    mean = np.asarray(shift + total / count)
+    deviation = np.sqrt(np.maximum(np.asarray(squares / count) - np.asarray(total / count) ** 2, 0.0))
+    return msgspec.structs.replace(
+        spec,
+        channels=tuple(
+            msgspec.structs.replace(
+                channel,
+                center=float(mean[place]),
+                scale=_scale(float(mean[place]), float(deviation[place])),
+                low=float(np.asarray(low)[place]),
+                high=float(np.asarray(high)[place]),
+            )
+            for place, channel in enumerate(spec.channels)
+        ),
+    )
+
+
+def _scale(mean: float, deviation: float) -> float:
+    if deviation > 1e-6 * abs(mean) and deviation > 1e-30:  # below that it is the rounding of float32
+        return deviation
+    return CONSTANT * abs(mean) or 1.0
+
+
+class _Reader:
+    """Reads each item once: counts, digests, prepares."""
+
+    def __init__(self, collection: Collection, spec: InputSpec, *, cache: bool) -> None:
+        self._collection = collection
+        self._prepare = prepare(spec)
+        self._cache = cache
+        self._digest = hashlib.sha256()
+        self._seen = 0
+        self.lost: list[Lost] = []
+        if not cache:
+            logger.info("prepared parts would not fit into memory: they are decoded anew in each epoch")
+
+    @property
+    def fingerprint(self) -> str:
+        return self._digest.hexdigest()
+
+    def part(self, refs: Sequence[Ref], progress: Progress) -> PreparedPart:
+        kept: list[Ref] = []
+        tensors: list[Tensor] = []
+        for ref in track(refs, progress, "reading good parts"):
+            self._seen += 1
+            item = self._collection.read(ref)
+            prepared = _prepared(item, self._prepare) if isinstance(item, Item) else item
+            if isinstance(prepared, Lost) or not isinstance(item, Item):
+                self.lost.append(prepared if isinstance(prepared, Lost) else Lost(ref, Reason.UNREADABLE))
+                continue
+            head = f"{ref.key}\n{item.data.dtype.name} {item.data.shape}\n"
+            self._digest.update(head.encode())
+            self._digest.update(np.ascontiguousarray(item.data).data)
+            kept.append(ref)
+            if self._cache:
+                tensors.append(prepared)
+        self._digest.update(b"\n")
+        cached = torch.stack(tensors) if tensors else None
+        return PreparedPart(self._collection, kept, self._prepare, cached)
+
+    def refuse_if_many_were_lost(self) -> None:
+        if len(self.lost) > MAX_LOST * self._seen:
+            first = self.lost[0]
+            raise DataError(
+                f"{len(self.lost)} of {self._seen} good parts cannot be learnt from, more than {MAX_LOST:.0%}: the first "
+                f"is {first.ref.key} ({_why(first)}). Mend or remove them."
+            )
+        for lost in self.lost:
+            logger.warning("%s is left out: %s", lost.ref.key, _why(lost))
+
+
+def _prepared(item: Item, preparation: nn.Module) -> Tensor | Lost:
+    """One item without the batch axis, or why the graph would call it INVALID."""
+    with torch.no_grad():
+        prepared, reason = preparation(torch.from_numpy(np.array(item.data[np.newaxis])))
+    why = Reason(int(reason[0]))
+    if why != Reason.NONE:
+        return Lost(item.ref, why)
+    tensor: Tensor = prepared[0]
+    return tensor
+
+
+def _is_gap(collection: Collection, ref: Ref, spec: InputSpec) -> bool:
+    """Windows with holes are no windows: INVALID on the line by design, and nothing wrong with the data."""
+    if isinstance(spec, FrameSpec):
+        return False
+    item = collection.read(ref)
+    return isinstance(item, Lost) and item.reason in (Reason.GAP, Reason.WARMING)
+
+
+def _fits(count: int, spec: InputSpec, cache_bytes: int) -> bool:
+    shape: tuple[int, ...]
+    if isinstance(spec, FrameSpec):  # noqa: SIM108 - narrows the type
+        shape = (spec.channels, *spec.size)
+    else:
+        shape = (spec.steps, len(spec.channels))
+    return 4 * math.prod(shape) * count <= cache_bytes
+
+
+def _why(lost: Lost) -> str:
+    return lost.detail or lost.reason.text

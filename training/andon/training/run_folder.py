@@ -1,0 +1,251 @@
+"""The run folder: what training leaves behind, and what an interrupted training goes on from. No pickle.
+
+======================  ================================================================================================
+``run.json``            `RunRecord`: recipe, settings, input, split by key, fingerprint, seed, threads, versions, history
+``model.safetensors``   the scorer's parameters and buffers, once training has finished
+``state.safetensors``   while it has not: a fit's `State` after its last epoch; scalars and history stand in the header, so
+                        that one rename replaces all of it and no kill can leave halves that do not fit
+``pictures/``           curves
+======================  ================================================================================================
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from msgspec import Struct
+from torch import Tensor, nn
+
+from andon.calibration.split import Split
+from andon.runtime.errors import TrainingError
+from andon.runtime.model_file import write_atomically
+from andon.runtime.progress import Progress
+from andon.runtime.schema import InputSpec
+from andon.training.recipe import Recipe, State, recipe
+
+RUN, MODEL, STATE, PICTURES = "run.json", "model.safetensors", "state.safetensors", "pictures"
+_HEADER = "andon"
+_SCORER, _FIT = "scorer.", "fit."
+
+Row = dict[str, float]
+"""One epoch of the history: ``epoch, train, validation, learning_rate, ...`` as the fit names them."""
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """What ``run.json`` holds."""
+
+    recipe: str
+    recipe_version: int
+    andon: str
+    """The version that wrote it."""
+    settings: dict[str, Any]
+    input: InputSpec
+    split: Split
+    fingerprint: str
+    """Digest over keys and raw contents of the parts that were learnt from."""
+    lost: tuple[str, ...] = ()
+    """Keys of parts that could not be learnt from."""
+    data: str = ""
+    """The path as given; empty where the data came from memory."""
+    group: str | None = None
+    seed: int
+    threads: int
+    device: str
+    versions: dict[str, str] = {}
+    history: tuple[Row, ...] = ()
+    finished: bool = False
+
+
+class LoadedRun(Struct, frozen=True, kw_only=True):
+    """A finished training."""
+
+    path: Path
+    record: RunRecord
+    recipe: Recipe
+    settings: Any
+    """Of the recipe's own type."""
+    scorer: nn.Module
+    """In eval mode, on the CPU."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the scorer takes."""
+        return self.record.input
+
+    @property
+    def split(self) -> Split:
+        """Good parts by use."""
+        return self.record.split
+
+
+def load(path: Path | str, *, of: Recipe | None = None) -> LoadedRun:
+    """A finished run, ready to be exported.
+
+    Args:
+        path: the run folder.
+        of: the recipe; None: the registered one of the name in the folder.
+
+    Raises:
+        TrainingError: no run there, not finished, damaged, or of another version of its recipe.
+    """
+    folder = Path(path)
+    record = read_record(folder)
+    if not record.finished:
+        raise TrainingError(
+            f"{folder}: training has not finished; go on with: andon train {record.recipe} --resume ..."
+        )
+    known = of or recipe(record.recipe)
+    check_recipe(record, known, folder)
+    settings = read_settings(record, known)
+    scorer = known.build(settings, record.input)
+    tensors, _ = _read_tensors(folder / MODEL)
+    load_state(scorer, tensors, where=str(folder / MODEL))
+    return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer.eval())
+
+
+def read_record(folder: Path) -> RunRecord:
+    """``run.json`` of a run, finished or not.
+
+    Raises:
+        TrainingError: there is none, or it is damaged.
+    """
+    path = folder / RUN
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunRecord)
+    except OSError as error:
+        raise TrainingError(
+            f"{folder}: expected a run folder as andon train writes it, found no {RUN} ({error.strerror})."
+        ) from error
+    except msgspec.DecodeError as error:
+        raise TrainingError(f"{path}: expected the record of a run: {error}") from error
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """``run.json``, whole or not at all."""
+    write_atomically(folder / RUN, msgspec.json.format(msgspec.json.encode(record), indent=1))
+
+
+def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
+    """Whether this andon's recipe would score as the one that wrote the folder.
+
+    Raises:
+        TrainingError: it would not; the andon that wrote it is named.
+    """
+    if (record.recipe, record.recipe_version) != (known.name, known.version):
+        raise TrainingError(
+            f"{folder}: written by {record.recipe} version {record.recipe_version} of andon {record.andon}, while this "
+            f"andon has {known.name} version {known.version}. Train anew, or export it with andon {record.andon}."
+        )
+
+
+def read_settings(record: RunRecord, known: Recipe) -> Any:
+    """The settings of a run as the recipe's own struct.
+
+    Raises:
+        TrainingError: they do not fit.
+    """
+    try:
+        return msgspec.convert(record.settings, known.settings)
+    except msgspec.ValidationError as error:
+        raise TrainingError(f"settings of the run do not fit {known.name}: {error}") from error
+
+
+def write_model(folder: Path, scorer: nn.Module) -> None:
+    """The scorer's parameters and buffers."""
+    write_atomically(folder / MODEL, _packed(scorer.state_dict(), {}))
+
+
+def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Stored parameters and buffers into a freshly built scorer; buffers take their stored shapes.
+
+    Raises:
+        TrainingError: names or shapes that do not fit.
+    """
+    for name, buffer in list(scorer.named_buffers()):
+        if name in tensors and tensors[name].shape != buffer.shape:
+            owner, _, last = name.rpartition(".")
+            # a core-set's size is known only after the fit
+            setattr(scorer.get_submodule(owner), last, torch.empty_like(tensors[name], device=buffer.device))
+    try:
+        scorer.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise TrainingError(f"{where}: does not fit this detector: {' '.join(str(error).split())}") from error
+
+
+class FolderRun:
+    """The `Run` of a fit that leaves its traces in a folder."""
+
+    def __init__(self, folder: Path, *, seed: int, device: torch.device, progress: Progress) -> None:
+        self.seed = seed
+        self.device = device
+        self.progress = progress
+        self.resumed: State | None = None
+        """What the fit kept, once `resume` has found something."""
+        self.history: list[Row] = []
+        self.folder = folder
+        self._path = folder / STATE
+
+    def resume(self, scorer: nn.Module) -> bool:
+        """Take up what the last whole epoch left, the scorer's weights with it; False where there is nothing.
+
+        Raises:
+            TrainingError: it is damaged, or of another detector.
+        """
+        if not self._path.exists():
+            return False
+        tensors, header = _read_tensors(self._path)
+        stored = json.loads(header[_HEADER])
+        self.history = stored["history"]
+        load_state(scorer, _under(_SCORER, tensors), where=str(self._path))
+        self.resumed = State(tensors=_under(_FIT, tensors), scalars=stored["scalars"])
+        return True
+
+    def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
+        """Add a row to the history; keep scorer and state, where the fit can be resumed."""
+        self.history.append(dict(losses))
+        if state is not None:
+            header = json.dumps({"history": self.history, "scalars": state.scalars}, allow_nan=False)
+            weights = {_SCORER + name: tensor for name, tensor in scorer.state_dict().items()}
+            kept = {_FIT + name: tensor for name, tensor in state.tensors.items()}
+            write_atomically(self._path, _packed(weights | kept, {_HEADER: header}))
+
+    def finish(self) -> None:
+        """Nothing is to be resumed any more."""
+        self._path.unlink(missing_ok=True)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _packed(tensors: Mapping[str, Tensor], header: dict[str, str]) -> bytes:
+    from safetensors.torch import save
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(_unshared(plain), metadata=header or None)
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """safetensors refuses tensors that share memory; weights that are tied are stored twice."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        pointer = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if pointer in seen else tensor
+        seen.add(pointer)
+    return result
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stored = stack.enter_context(safe_open(path, framework="pt"))
+            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise TrainingError(f"{path}: expected a safetensors file of a run: {error}") from error
