@@ -1,0 +1,108 @@
+"""Watch a line: one verdict as a JSON line for each item that a source gives, until it ends or is told to.
+
+SOURCE is a folder of pictures (what is there, then what arrives), a video, a camera index or stream URL, a CSV or
+Parquet log, or '-' for JSON lines on stdin.
+
+example:
+  andon monitor bottle.onnx incoming/ --out verdicts.jsonl --pictures rejects/
+  andon monitor bottle.onnx incoming/ --no-follow | jq -c 'select(.status == "REJECT")'
+  andon monitor pump.onnx pump.csv --speed recorded
+  andon monitor bottle.onnx rtsp://camera.local/line1 --out verdicts.jsonl
+
+The lines hold: seq, at, item, time_s, status (OK, REVIEW, INVALID, REJECT), reason, score, level, p_value, threshold,
+model; part and detail where there is something to say. What cannot be read or judged is INVALID with its reason.
+Counters go to stderr, always: grabbed = judged + invalid + dropped. Files are never dropped, a live source may be.
+The first SIGINT or SIGTERM ends it cleanly, the second at once. Exit code 3: the source failed, or lines were lost.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from andon.runtime.settings import add_flags, from_flags
+from andon.sources.source import StreamOptions
+
+SUMMARY = "watch a line: verdicts as JSON lines, for a folder, a video, a camera or sensor data"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("file", metavar="FILE.onnx", help="a model file")
+    parser.add_argument("source", metavar="SOURCE", help="a folder, video, log, camera index, URL, or '-' for stdin")
+    parser.add_argument(
+        "--out", metavar="FILE", default="-", help="append the lines to this file, whole lines only (default: stdout)"
+    )
+    parser.add_argument("--pictures", metavar="DIR", help="keep rejected frames with the anomaly map laid over them")
+    parser.add_argument(
+        "--max-pictures", type=int, default=1000, metavar="N", help="the newest N of them (default 1000, and 1 GiB)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="end after N items")
+    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one judgement (default 1)")
+    parser.add_argument(
+        "--frame-size",
+        choices=["calibrated", "any"],
+        default="calibrated",
+        help="'any' judges frames of other sizes than the calibrated one, about which nothing is promised",
+    )
+    add_flags(parser, StreamOptions)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch, and tell what became of everything."""
+    from andon.monitor.counter_line import CounterLine
+    from andon.monitor.judging import judge_of
+    from andon.monitor.loop import monitor
+    from andon.monitor.signals import stop_on_signals
+    from andon.monitor.sink import Sink
+    from andon.monitor.sinks.json_lines import JsonLines
+    from andon.runtime.detector import Detector
+    from andon.runtime.errors import ConfigError
+    from andon.sources.clock import SystemClock
+    from andon.sources.source import find
+
+    options = from_flags(StreamOptions, args)
+    if args.limit is not None and args.limit < 1:
+        raise ConfigError(f"--limit: expected 1 item or more, got {args.limit}.")
+    clock, stop = SystemClock(), threading.Event()
+    with stop_on_signals(stop), ExitStack() as open_sinks:
+        detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
+        source = find(args.source)
+        if source.stream is None:
+            raise ConfigError(f"{args.source}: a {source.name} source cannot be followed; use 'andon score'.")
+        stream, spec = source.stream, detector.card.input
+        sinks: list[Sink] = []
+        if args.pictures is not None:
+            from andon.monitor.sinks.pictures import Pictures
+
+            sinks.append(Pictures(Path(args.pictures), detector.card, max_pictures=args.max_pictures))
+            open_sinks.callback(sinks[-1].close)
+        sinks.append(JsonLines(args.out, clock=clock, stop=stop))
+        open_sinks.callback(sinks[-1].close)
+        shown = CounterLine(sys.stderr, clock)
+        finished = monitor(
+            judge_of(detector),
+            lambda: stream(args.source, spec, options, clock, stop),
+            sinks,
+            clock,
+            stop,
+            name=source.name,
+            live=source.live,
+            stale_after_s=options.stale_after_s,
+            limit=args.limit,
+            on_counters=shown,
+        )
+        open_sinks.close()  # before the last line, which tells what they kept
+        told = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
+        shown.finish(finished.counters, "; ".join(text for text in told if text))
+    code = 3 if finished.failure or sinks[-1].lost else 0
+    if finished.hung:
+        # a thread that returns from a driver while the interpreter is being taken down may abort the process
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

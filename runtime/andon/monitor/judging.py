@@ -1,0 +1,74 @@
+"""The decision step: what a source gave, and what is to be said about it. Knows no clock and no file; never raises."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.runtime.detector import Detector
+from andon.runtime.errors import InputError
+from andon.runtime.schema import Reason
+from andon.runtime.verdict import Verdict, invalid
+from andon.sources.items import Data, Item, Lost, Ref
+
+logger = logging.getLogger(__name__)
+
+
+class Judge(NamedTuple):
+    """What judges, and what stands in the record of an item that never reached it."""
+
+    call: Callable[[NDArray[Any]], Verdict]
+    """A frame or window to its verdict; `InputError` where it is not what the model file was calibrated for."""
+    threshold: float
+    model: str
+    """Short digest of the model file."""
+
+
+def judge_of(detector: Detector) -> Judge:
+    """A loaded model file as a judge."""
+    return Judge(detector, detector.threshold, detector.model.short_digest)
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """One item and what was said about it: what sinks are told."""
+
+    seq: int
+    """Counts items from 1 in the order in which the source gave them; a number that is missing was dropped."""
+    wall_s: float
+    """When it was judged, seconds since 1970: for display, never for order."""
+    ref: Ref
+    verdict: Verdict
+    detail: str = ""
+    """For people, where INVALID: what exactly was wrong."""
+    data: Data | None = None
+    """The frame or window; None where nothing was readable."""
+
+
+def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outcome:
+    """Judge one item. Whatever is wrong with it, it becomes INVALID with its reason."""
+    if isinstance(item, Lost):
+        # NONE would claim that all is well
+        reason = item.reason if item.reason is not Reason.NONE else Reason.LOST
+        return Outcome(
+            seq=seq,
+            wall_s=wall_s,
+            ref=item.ref,
+            verdict=invalid(reason, threshold=judge.threshold, model=judge.model),
+            detail=item.detail,
+        )
+    verdict, detail = _judge(item, judge)
+    return Outcome(seq=seq, wall_s=wall_s, ref=item.ref, verdict=verdict, detail=detail, data=item.data)
+
+
+def _judge(item: Item, judge: Judge) -> tuple[Verdict, str]:
+    try:
+        return judge.call(item.data), ""
+    except InputError as error:
+        detail = str(error)
+    except Exception as bug:
+        # one item must not end the watch over all the others; the traceback goes to the log
+        logger.exception("%s: could not be judged", item.ref.key)
+        detail = f"could not be judged: {type(bug).__name__}: {bug}"
+    return invalid(Reason.WRONG_INPUT, threshold=judge.threshold, model=judge.model), detail

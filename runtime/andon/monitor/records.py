@@ -1,0 +1,86 @@
+"""A verdict as one JSON line: stable, documented keys, those of ``andon score --json`` and when and where it was judged."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from andon.monitor.judging import Outcome
+from andon.runtime.schema import Status, json_number
+
+_LONGEST_DETAIL = 500
+"""Characters: an error message must not make a line longer than what is written in one piece."""
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One line. Numbers are null where nothing was judged."""
+
+    seq: int
+    """From 1 in the order of the source, anew with each start; a missing number was dropped, or its line was lost."""
+    at: str
+    """Wall time of the verdict, ISO 8601, UTC, milliseconds: for people; order is `seq`."""
+    item: str
+    """Key of the item, e.g. ``good/012.png`` or ``line.mp4#120``."""
+    part: str | UnsetType = UNSET
+    """The physical thing, where it is not the item itself."""
+    time_s: float | None
+    """Source time, seconds."""
+    status: str
+    """OK, REVIEW, INVALID, REJECT."""
+    reason: str
+    """In words, empty unless INVALID."""
+    score: float | None
+    level: float | None
+    p_value: float | None
+    threshold: float | None
+    model: str
+    """Short digest of the model file that judged."""
+    detail: str | UnsetType = UNSET
+    """What exactly was wrong, where the item is INVALID and it is known."""
+
+
+def record(outcome: Outcome) -> Record:
+    """An outcome as it is written down."""
+    ref, verdict = outcome.ref, outcome.verdict
+    tell = verdict.status is Status.INVALID and bool(outcome.detail)
+    return Record(
+        seq=outcome.seq,
+        at=iso(outcome.wall_s),
+        item=_text(ref.key),
+        part=_text(ref.part) if ref.part != ref.key else UNSET,
+        time_s=json_number(ref.time_s) if ref.time_s is not None else None,
+        status=verdict.status.name,
+        reason=verdict.reason.text,
+        score=json_number(verdict.score),
+        level=json_number(verdict.level),
+        p_value=json_number(verdict.p_value),
+        threshold=json_number(verdict.threshold),
+        model=verdict.model,
+        detail=_text(outcome.detail)[:_LONGEST_DETAIL] if tell else UNSET,
+    )
+
+
+def line(written: Record) -> bytes:
+    """The record as one line of UTF-8, with its end. JSON escapes line breaks: there is no other one within."""
+    return _encoder.encode(written) + b"\n"
+
+
+def iso(wall_s: float) -> str:
+    """Seconds since 1970 as people read them.
+
+    >>> iso(1_795_305_600.25)
+    '2026-11-22T00:00:00.250Z'
+    """
+    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _text(text: str) -> str:
+    """Text that UTF-8 can hold: file names may be any bytes, and half a surrogate pair stands for one that is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+    return text
+
+
+_encoder = msgspec.json.Encoder()

@@ -1,0 +1,1 @@
+"""One file a sink, each ending in a `SINK` record."""
