@@ -44,6 +44,7 @@ def check(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Par
     calibration = model.card.calibration
     unit = calibration.good_scale if calibration else 0.0
     worst, compared, near = 0.0, 0, 0
+    _check_rows_are_independent(detector, items, unit)
     for batch in _batches(items):
         with torch.no_grad():
             eager, reason, *_ = pipeline(torch.from_numpy(np.stack(batch)))
@@ -68,6 +69,20 @@ def check(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Par
                     f"the file says {verdict.status.name} to a score of {expected:.9g}, threshold {model.threshold:.9g}."
                 )
     return Parity(compared=compared, worst_relative=worst, near_threshold=near)
+
+
+def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]], unit: float) -> None:
+    """A part must score alike alone and beside others, or its verdict would depend on its neighbours."""
+    beside = detector.batch([items[place % len(items)] for place in range(max(BATCHES))])
+    for item, together in zip(items, beside, strict=False):
+        alone = detector(item)
+        if alone.status != Status.INVALID and not abs(alone.score - together.score) <= PARITY * max(
+            abs(alone.score), unit
+        ):
+            raise ParityError(
+                f"a part scores {alone.score:.9g} alone and {together.score:.9g} in a batch: the scorer mixes its rows, "
+                "for example by normalising over the batch."
+            )
 
 
 def _batches(items: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:

@@ -1,0 +1,81 @@
+"""From raw input to prepared tensors."""
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+from tests.export.toys import WINDOWS
+
+from andon.export.preprocessing import PrepareFrames, PrepareWindows
+from andon.runtime.schema import FrameSpec, Reason
+
+
+def _frame(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    rows, columns = np.mgrid[0:height, 0:width]
+    waves = 128 + 60 * np.sin(rows / 9) + 40 * np.cos(columns / 13 + seed)
+    return torch.from_numpy(np.repeat(waves[None, :, :, None], 3, axis=3).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(300, 500), (1080, 1920), (40, 30)])
+def test_a_thinned_resize_stays_within_a_grey_level_of_the_exact_one(size: tuple[int, int]) -> None:
+    spec = FrameSpec(channels=3, size=(64, 64), scale=1.0)
+
+    fast, _ = PrepareFrames(spec)(_frame(*size))
+    exact, _ = PrepareFrames(replace(spec, resize="exact"))(_frame(*size))
+
+    assert (fast - exact).abs().mean() < 1.0
+
+
+def test_normalisation_is_of_grey_levels() -> None:
+    grey = torch.full((1, 20, 20, 1), 200, dtype=torch.uint8)
+
+    prepared, _ = PrepareFrames(FrameSpec(channels=1, size=(8, 8), mean=127.0, scale=128.0))(grey)
+
+    assert torch.allclose(prepared, torch.full((1, 1, 8, 8), (200 - 127) / 128))
+
+
+def test_a_crop_keeps_what_lies_within_its_fractions() -> None:
+    frame = torch.zeros((1, 100, 200, 1), dtype=torch.uint8)
+    frame[:, 50:, 100:] = 255
+
+    prepared, _ = PrepareFrames(FrameSpec(channels=1, size=(8, 8), crop=(0.5, 0.5, 1.0, 1.0)))(frame)
+
+    assert prepared.min() == 1.0
+
+
+def test_a_black_frame_with_sensor_noise_has_no_contrast() -> None:
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (1, 90, 120, 3), dtype=np.uint8))
+
+    _, reason = PrepareFrames(FrameSpec(channels=3, size=(32, 32)))(noise)
+
+    assert reason.tolist() == [Reason.NO_CONTRAST]
+
+
+def test_one_dark_frame_does_not_make_its_neighbour_invalid() -> None:
+    batch = torch.cat([_frame(60, 80), torch.zeros((1, 60, 80, 3), dtype=torch.uint8)])
+
+    _, reason = PrepareFrames(FrameSpec(channels=3, size=(32, 32)))(batch)
+
+    assert reason.tolist() == [Reason.NONE, Reason.NO_CONTRAST]
+
+
+def test_a_window_is_standardised_and_clipped() -> None:
+    window = torch.tensor([[230.0, 1.0], [235.0, 1.2]] * 8)[None]
+    window[0, 0, 0] = 1e30
+
+    prepared, reason = PrepareWindows(WINDOWS)(window)
+
+    assert prepared[0, 0, 0] == WINDOWS.clip
+    assert torch.allclose(prepared[0, 1], torch.tensor([1.0, 1.0]), atol=1e-5)
+    assert reason.tolist() == [Reason.NONE]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_window_that_is_not_finite_is_invalid_and_still_gives_finite_tensors(value: float) -> None:
+    window = torch.full((2, 16, 2), 1.0)
+    window[1, 3, 1] = value
+
+    prepared, reason = PrepareWindows(WINDOWS)(window)
+
+    assert torch.isfinite(prepared).all()
+    assert reason.tolist() == [Reason.NONE, Reason.NOT_FINITE]
