@@ -1,0 +1,64 @@
+"""One thread, one seed, and which tests need what this machine may not have."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch and numpy start their pools
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_DATA = "ANDON_DATA"
+
+
+def pytest_configure() -> None:
+    # more threads than one cost time with networks this small, and another number of them gives other weights
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)
+    if importlib.util.find_spec("cv2") is not None:
+        import cv2
+
+        cv2.setNumThreads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = {"data": _no_data(), "gpu": _no_gpu() if any(item.get_closest_marker("gpu") for item in items) else ""}
+    for item in items:
+        for marker, reason in missing.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """PyTorch's global generator; pytest-randomly does the same for `random` and numpy."""
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def andon_data() -> Path:
+    """The folder of real pictures and logs; only for tests marked `data`."""
+    return Path(os.environ[_DATA])
+
+
+def _no_data() -> str:
+    folder = os.environ.get(_DATA, "")
+    if not folder:
+        return f"{_DATA} is not set"
+    return "" if Path(folder).is_dir() else f"{_DATA}={folder} is no folder"
+
+
+def _no_gpu() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return "no torch"
+    import torch
+
+    return "" if torch.cuda.is_available() else "no CUDA device"
