@@ -41,14 +41,13 @@ def run(args: argparse.Namespace) -> int:
     from andon.runtime.progress import ProgressLine
 
     with needs("train", "exporting"):
-        from andon.training.export_run import export_run
-
         from andon.calibration.calibrate import Wish
+        from andon.training.export_run import export_run
 
     exported = export_run(
         args.run_folder,
         args.out,
-        Wish(false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise),
+        wish=Wish(false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise),
         date=datetime.now(UTC).date().isoformat(),
         name=args.name,
         data=args.data,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from andon.runtime.errors import ConfigError
 from andon.runtime.registry import names
-from andon.runtime.settings import add_flags, from_flags, nearest
+from andon.runtime.settings import add_flags, fields, from_flags, nearest
 
 SUMMARY = "learn what good parts look like"
 
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
             f"there is no detector {args.detector!r}{nearest(args.detector, known)}. Known: {', '.join(known)}."
         )
     recipe = _recipe(args.detector)
-    settings = from_flags(recipe.settings, args)
+    given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
+    # a resumed run has its settings; only flags that were really given are held against them
+    settings = from_flags(recipe.settings, args) if given or not args.resume else None
     from andon.training.train import train
 
     trained = train(
