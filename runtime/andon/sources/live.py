@@ -172,6 +172,22 @@ class _Slot:
             self.changed.notify_all()
 
 
+class LiveCounts(Struct, frozen=True, kw_only=True):
+    """What became of the frames of a live source. Frames given = `grabbed` - `waiting` - `dropped`, at any moment."""
+
+    grabbed: int
+    """Frames that the camera has given."""
+    waiting: int
+    """1 where a frame waits to be asked for, else 0."""
+    drops: dict[DropReason, int]
+    """Frames grabbed and never given, by reason."""
+
+    @property
+    def dropped(self) -> int:
+        """The sum of `drops`."""
+        return sum(self.drops.values())
+
+
 class LiveStream:
     """An endless stream of a live source, which cannot wait for its consumer.
 
@@ -179,8 +195,8 @@ class LiveStream:
     two seconds, once the stop event is set or `close` is called; it never ends because the camera is gone. The reader
     thread starts with the first `next`.
 
-    Always, also between calls: frames given + `dropped` + (one that may wait) = `grabbed`; after the end none waits.
-    `Lost` items come on top: no frame was grabbed for them.
+    `counts` says what became of every frame; after the end none waits. `Lost` items come on top: no frame was grabbed
+    for them.
 
     Args:
         name: for keys, messages and logs; without secrets.
@@ -217,20 +233,16 @@ class LiveStream:
         self._thread: threading.Thread | None = None
 
     @property
-    def grabbed(self) -> int:
-        """Frames that the camera has given so far."""
-        return self._slot.grabbed
+    def counts(self) -> LiveCounts:
+        """All counts, taken at one moment."""
+        with self._slot.changed:
+            waiting = 0 if self._slot.waiting is None else 1
+            return LiveCounts(grabbed=self._slot.grabbed, waiting=waiting, drops=dict(self._slot.drops))
 
     @property
     def dropped(self) -> int:
-        """Frames grabbed and never given: the sum of `drops`."""
-        return sum(self.drops.values())
-
-    @property
-    def drops(self) -> dict[DropReason, int]:
-        """Frames grabbed and never given, by reason."""
-        with self._slot.changed:
-            return dict(self._slot.drops)
+        """Frames grabbed and never given."""
+        return self.counts.dropped
 
     @property
     def openings(self) -> int:

@@ -191,6 +191,7 @@ def _bmp_ends(data: bytes) -> bool:
 
 # --- TIFF ---
 
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_FORMATS = {1: "B", 3: "H", 4: "I"}
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA = 256, 257, 258, 262, 274, 277, 338
 _OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
@@ -203,16 +204,17 @@ def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
     (at,) = struct.unpack_from(order + "I", data, 4)
     (entries,) = struct.unpack_from(order + "H", data, at)
     tags: dict[int, tuple[int, ...]] = {}
-    for entry in range(at + 2, at + 2 + 12 * entries, 12):
+    after = at + 2 + 12 * entries
+    struct.unpack_from(order + "I", data, after)  # where the next picture would be: belongs to this one's directory
+    for entry in range(at + 2, after, 12):
         tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
-        # a hostile file repeats large tags by the thousand: only those needed, once
-        if kind not in _TIFF_FORMATS or tag not in _TIFF_TAGS or tag in tags:
-            continue
-        size = struct.calcsize(_TIFF_FORMATS[kind]) * count
+        size = _TIFF_SIZES.get(kind, 0) * count
         begin = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
-        if begin + size > len(data):  # before unpack_from builds a format for 4 billion numbers
+        if begin + size > len(data):
             raise IndexError(begin)
-        tags[tag] = struct.unpack_from(f"{order}{count}{_TIFF_FORMATS[kind]}", data, begin)
+        # a hostile file repeats large tags by the thousand: only those needed, once
+        if kind in _TIFF_FORMATS and tag in _TIFF_TAGS and tag not in tags:
+            tags[tag] = struct.unpack_from(f"{order}{count}{_TIFF_FORMATS[kind]}", data, begin)
     return tags
 
 

@@ -1,0 +1,304 @@
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
+from andon.sources.clock import FakeClock
+from andon.sources.items import FoundFrames, Item, Lost, Ref
+from andon.sources.kinds import images
+from andon.sources.source import StreamOptions
+
+RGB = FrameSpec(channels=3, size=(8, 8))
+
+
+def put(path: Path, level: int = 100, *, channels: int = 3, size: tuple[int, int] = (6, 8)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.full((*size, channels), level, np.uint8)
+    assert cv2.imwrite(str(path), picture[..., 0] if channels == 1 else picture)
+    return path
+
+
+def keys(collection: images.Pictures) -> list[str]:
+    return [ref.key for ref in collection.refs]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    names = ["train/good/10.png", "train/good/2.png", "train/spare/1.png", "test/good/0.png", "test/crack/0.png"]
+    for name in [*names, "ground_truth/crack/0_mask.png"]:
+        put(tmp_path / name)
+    return tmp_path
+
+
+def test_learning_from_a_tree_sees_only_its_good_training_part(tree: Path) -> None:
+    assert keys(images.collect(str(tree))) == ["train/good/2.png", "train/good/10.png"]
+
+
+def test_evaluation_of_a_tree_sees_only_its_test_part(tree: Path) -> None:
+    assert keys(images.evaluation_part(str(tree))) == ["test/crack/0.png", "test/good/0.png"]
+
+
+def test_scoring_a_tree_sees_every_picture_but_no_mask(tree: Path) -> None:
+    assert len(keys(images.everything(str(tree)))) == 5
+
+
+def test_learning_from_good_beside_defects_sees_only_good(tmp_path: Path) -> None:
+    for name in ("good/0.png", "scratch/0.png"):
+        put(tmp_path / name)
+
+    assert keys(images.collect(str(tmp_path))) == ["good/0.png"]
+    assert keys(images.evaluation_part(str(tmp_path))) == ["good/0.png", "scratch/0.png"]
+
+
+def test_a_tree_without_a_test_part_cannot_be_evaluated(tmp_path: Path) -> None:
+    put(tmp_path / "train/good/0.png")
+
+    with pytest.raises(DataError, match="nothing to evaluate on"):
+        images.evaluation_part(str(tmp_path))
+
+
+def test_a_single_picture_is_a_collection_of_one(tmp_path: Path) -> None:
+    picture = put(tmp_path / "part.png", level=7)
+
+    collection = images.collect(str(picture))
+    (ref,) = collection.refs
+    item = collection.read(ref)
+    assert ref.key == "part.png"
+    assert isinstance(item, Item)
+    assert (item.data == 7).all()
+
+
+def test_grey_everywhere_is_found_as_one_channel(tmp_path: Path) -> None:
+    put(tmp_path / "0.png", channels=1)
+    put(tmp_path / "1.jpg", channels=1, size=(9, 3))
+
+    assert images.collect(str(tmp_path)).found == FoundFrames(channels=1, frame_size=None, largest=(6, 8))
+
+
+def test_one_colour_picture_makes_all_of_them_rgb(tmp_path: Path) -> None:
+    put(tmp_path / "0.png", channels=1)
+    put(tmp_path / "1.png", channels=3)
+
+    collection = images.collect(str(tmp_path))
+    items = [collection.read(ref) for ref in collection.refs]
+    assert collection.found == FoundFrames(channels=3, frame_size=(6, 8), largest=(6, 8))
+    assert [item.data.shape for item in items if isinstance(item, Item)] == [(6, 8, 3), (6, 8, 3)]
+
+
+def test_what_the_pictures_are_is_found_from_their_beginnings(tmp_path: Path) -> None:
+    path = put(tmp_path / "0.png")
+    path.write_bytes(path.read_bytes()[:40])
+
+    assert images.collect(str(tmp_path)).found.frame_size == (6, 8)
+
+
+def test_a_header_beyond_the_first_64_kb_is_found_all_the_same(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / "0.tiff"), noise)
+    assert (tmp_path / "0.tiff").stat().st_size > 2 * 65_536
+
+    assert images.collect(str(tmp_path)).found.frame_size == (200, 300)
+
+
+def test_a_damaged_picture_is_lost_and_the_others_are_not(tmp_path: Path) -> None:
+    put(tmp_path / "0.png")
+    damaged = put(tmp_path / "1.jpg")
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    put(tmp_path / "2.png").unlink()
+    put(tmp_path / "2.png")
+
+    collection = images.collect(str(tmp_path))
+    items = [collection.read(ref) for ref in collection.refs]
+    assert [item.reason if isinstance(item, Lost) else None for item in items] == [None, Reason.UNREADABLE, None]
+    assert isinstance(items[1], Lost)
+    assert items[1].detail.startswith("1.jpg: JPEG: ends before the picture does")
+
+
+def test_a_picture_that_is_gone_is_lost(tmp_path: Path) -> None:
+    path = put(tmp_path / "0.png")
+    put(tmp_path / "1.png")
+    collection = images.collect(str(tmp_path))
+    path.unlink()
+
+    item = collection.read(collection.refs[0])
+    assert isinstance(item, Lost)
+    assert item.reason is Reason.LOST
+
+
+def test_pictures_of_sixteen_bits_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4), np.uint16))
+
+    with pytest.raises(DataError, match=r"none of 1 pictures.*0\.png: PNG: 16 bits a channel; only 8 are read"):
+        _ = images.collect(str(tmp_path)).found
+
+
+def test_a_folder_is_accepted_with_pictures_or_empty_but_not_with_logs_alone(tmp_path: Path) -> None:
+    put(tmp_path / "pictures/deep/0.png")
+    (tmp_path / "pictures/names.csv").write_text("a,b")
+    (tmp_path / "empty/below").mkdir(parents=True)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/0.csv").write_text("a,b")
+
+    accepted = [
+        name for name in ("pictures", "empty", "logs", "nowhere") if images.SOURCE.accepts(str(tmp_path / name))
+    ]
+    assert accepted == ["pictures", "empty"]
+
+
+# --- streaming ---
+
+
+class Script(FakeClock):
+    """A clock during whose sleeps things happen; it stops the stream when the script is over."""
+
+    def __init__(self, *events: tuple[float, Callable[[], object]], end_s: float = 10.0) -> None:
+        super().__init__()
+        self.stop = threading.Event()
+        self._events = sorted([*events, (end_s, self.stop.set)], key=lambda event: event[0])
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        while self._events and self._events[0][0] <= self.now_s:
+            self._events.pop(0)[1]()
+
+
+def followed(root: Path, clock: Script, **options: object) -> list[tuple[str, object]]:
+    """Key and grey level, or reason, of all that comes."""
+    stream = images.stream(str(root), RGB, StreamOptions(**options), clock, clock.stop)  # type: ignore[arg-type]
+    return [(item.ref.key, item.reason if isinstance(item, Lost) else int(item.data[0, 0, 0])) for item in stream]
+
+
+def test_a_followed_folder_gives_what_is_there_and_then_what_arrives_each_once(tmp_path: Path) -> None:
+    put(tmp_path / "10.png", 10)
+    put(tmp_path / "9.png", 9)
+    clock = Script((2.0, lambda: put(tmp_path / "below/3.png", 3)), (4.0, lambda: put(tmp_path / "1.png", 1)))
+
+    assert followed(tmp_path, clock) == [("9.png", 9), ("10.png", 10), ("below/3.png", 3), ("1.png", 1)]
+
+
+def test_an_empty_folder_is_waited_at(tmp_path: Path) -> None:
+    assert followed(tmp_path, Script((3.0, lambda: put(tmp_path / "0.png", 5)))) == [("0.png", 5)]
+
+
+def test_a_rewritten_file_comes_again(tmp_path: Path) -> None:
+    path = put(tmp_path / "0.png", 1)
+
+    def rewrite() -> None:
+        put(path, 2)
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+
+    assert followed(tmp_path, Script((2.0, rewrite))) == [("0.png", 1), ("0.png", 2)]
+
+
+def test_c15_a_file_that_is_still_being_written_waits_until_it_is_whole(tmp_path: Path) -> None:
+    whole = put(tmp_path / "elsewhere.png", 4).read_bytes()
+    (tmp_path / "elsewhere.png").unlink()
+    path = tmp_path / "in/0.png"
+    path.parent.mkdir()
+    quarters = [(1.0 + 0.4 * n, lambda n=n: path.write_bytes(whole[: len(whole) * n // 4])) for n in (1, 2, 3, 4)]
+
+    assert followed(path.parent, Script(*quarters)) == [("0.png", 4)]
+
+
+def test_c15_a_truncated_file_is_retried_once_and_then_lost(tmp_path: Path) -> None:
+    path = put(tmp_path / "0.jpg")
+    path.write_bytes(path.read_bytes()[:-20])
+    clock = Script()
+    stream = images.stream(str(tmp_path), RGB, StreamOptions(settle_s=1.0), clock, clock.stop)
+
+    item = next(iter(stream))
+    assert isinstance(item, Lost)
+    assert item.reason is Reason.UNREADABLE
+    assert 2.0 <= clock.now_s < 3.0, "settled, tried, settled again, tried again"
+    assert list(stream) == []
+
+
+def test_c15_a_truncated_file_that_becomes_whole_before_its_retry_is_given(tmp_path: Path) -> None:
+    path = put(tmp_path / "0.jpg", 50)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+
+    assert followed(tmp_path, Script((1.5, lambda: path.write_bytes(whole))), settle_s=1.0) == [("0.jpg", 50)]
+
+
+def test_a_file_taken_away_after_it_settled_is_lost_not_forgotten(tmp_path: Path) -> None:
+    put(tmp_path / "0.png")
+    second = put(tmp_path / "1.png")
+    clock = Script()
+    stream = images.stream(str(tmp_path), RGB, StreamOptions(), clock, clock.stop)
+    assert isinstance(next(stream), Item)
+    second.unlink()
+
+    item = next(stream)
+    assert isinstance(item, Lost)
+    assert (item.ref.key, item.reason) == ("1.png", Reason.LOST)
+
+
+def test_a_folder_that_is_away_for_a_while_is_stale_and_gives_nothing_twice(tmp_path: Path) -> None:
+    root = tmp_path / "share"
+    put(root / "0.png", 1)
+    away = tmp_path / "away"
+    clock = Script((2.0, lambda: root.rename(away)), (7.0, lambda: away.rename(root)))
+
+    assert followed(root, clock, stale_after_s=2.0) == [
+        ("0.png", 1),
+        ("share", Reason.STALE),
+        ("share", Reason.STALE),
+    ]
+
+
+def test_a_folder_that_is_not_followed_ends(tmp_path: Path) -> None:
+    put(tmp_path / "0.png", 1)
+    put(tmp_path / "1.png", 2, channels=1)
+
+    assert followed(tmp_path, Script(), follow=False) == [("0.png", 1), ("1.png", 2)]
+
+
+def test_frames_have_the_channels_that_the_model_file_wants(tmp_path: Path) -> None:
+    put(tmp_path / "0.png", channels=1)
+    stop = threading.Event()
+    for wanted in (1, 3):
+        spec = FrameSpec(channels=wanted, size=(8, 8))
+        (item,) = images.stream(str(tmp_path), spec, StreamOptions(follow=False), FakeClock(), stop)
+        assert isinstance(item, Item)
+        assert item.data.shape[2] == wanted
+
+
+def test_c06_stopping_ends_a_folder_watch_within_two_seconds_whatever_the_poll(tmp_path: Path) -> None:
+    clock = Script(end_s=5.0)
+    followed(tmp_path, clock, poll_s=3600.0)
+
+    assert clock.now_s <= 5.2
+
+
+def test_a_model_file_for_windows_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "0.png")
+    spec = WindowSpec(steps=8, hop=4, period_s=1.0, channels=(Channel(name="pressure"),))
+
+    with pytest.raises(ConfigError, match="windows of sensor data"):
+        images.stream(str(tmp_path), spec, StreamOptions(), FakeClock(), threading.Event())
+
+
+@pytest.fixture
+def data() -> Path:
+    if "ANDON_DATA" not in os.environ:
+        pytest.skip("needs ANDON_DATA")
+    return Path(os.environ["ANDON_DATA"])
+
+
+@pytest.mark.data
+def test_real_trees_have_the_counts_that_their_description_states(data: Path) -> None:
+    tile = images.collect(str(data / "magnetic_tile"))
+    assert len(tile.refs) == 762
+    assert (tile.found.channels, tile.found.frame_size) == (1, None)
+    assert len(images.evaluation_part(str(data / "magnetic_tile")).refs) == 582
+
+    bottle = images.collect(str(data / "mvtec_ad/bottle"))
+    assert bottle.found == FoundFrames(channels=3, frame_size=(512, 512), largest=(512, 512))
+    assert isinstance(bottle.read(Ref(key=bottle.refs[0].key)), Item)

@@ -1,0 +1,134 @@
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from andon.runtime.errors import DataError
+from andon.runtime.schema import FrameSpec
+from andon.sources.clock import FakeClock
+from andon.sources.items import FoundFrames, Item, Lost
+from andon.sources.kinds import video
+from andon.sources.source import StreamOptions
+
+RGB = FrameSpec(channels=3, size=(8, 8))
+N = 20
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twenty lossless frames at 10 a second, each a step brighter, red above green and blue."""
+    path = tmp_path / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"FFV1"), 10.0, (32, 16))
+    assert writer.isOpened()
+    for number in range(N):
+        frame = np.full((16, 32, 3), 10 * number, np.uint8)
+        frame[..., 2] += 9
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def number_of(item: Item | Lost) -> int:
+    assert isinstance(item, Item)
+    red, green = int(item.data[0, 0, 0]), int(item.data[0, 0, 1])
+    assert abs(red - green - 9) <= 3, "not RGB"
+    return round(green / 10)
+
+
+def test_every_frame_comes_in_order_with_its_key_and_time(clip: Path) -> None:
+    items = list(video.stream(str(clip), RGB, StreamOptions(), FakeClock(), threading.Event()))
+
+    assert [number_of(item) for item in items] == list(range(N))
+    assert [item.ref.key for item in items] == [f"line.avi#{number}" for number in range(N)]
+    assert [item.ref.time_s for item in items] == pytest.approx([number / 10 for number in range(N)])
+    assert {item.ref.group for item in items} == {"line.avi"}
+
+
+def test_recorded_speed_paces_by_the_clock_and_loses_nothing(clip: Path) -> None:
+    clock = FakeClock(start_s=100.0)
+    stream = video.stream(str(clip), RGB, StreamOptions(speed="recorded"), clock, threading.Event())
+
+    seen = [(number_of(item), clock.now_s) for item in stream]
+    assert [number for number, _ in seen] == list(range(N))
+    assert [time_s for _, time_s in seen] == pytest.approx([100.0 + number / 10 for number in range(N)])
+
+
+def test_a_slow_consumer_is_waited_for(clip: Path) -> None:
+    clock = FakeClock()
+    seen = []
+    for item in video.stream(str(clip), RGB, StreamOptions(speed="recorded"), clock, threading.Event()):
+        clock.sleep(5.0)
+        seen.append(number_of(item))
+
+    assert seen == list(range(N))
+
+
+def test_stopping_ends_the_stream(clip: Path) -> None:
+    stop = threading.Event()
+    stream = video.stream(str(clip), RGB, StreamOptions(speed="recorded"), FakeClock(), stop)
+    next(stream)
+    stop.set()
+
+    assert list(stream) == []
+
+
+def test_a_model_file_of_one_channel_gets_grey_levels(clip: Path) -> None:
+    spec = FrameSpec(channels=1, size=(8, 8))
+    item = next(video.stream(str(clip), spec, StreamOptions(), FakeClock(), threading.Event()))
+
+    assert isinstance(item, Item)
+    assert item.data.shape == (16, 32, 1)
+
+
+def test_a_video_is_a_collection_too(clip: Path) -> None:
+    collection = video.collect(str(clip))
+
+    assert collection.found == FoundFrames(channels=3, frame_size=(16, 32), largest=(16, 32))
+    assert [ref.time_s for ref in collection.refs] == pytest.approx([number / 10 for number in range(N)])
+    assert [number_of(collection.read(ref)) for ref in collection.refs] == list(range(N))
+
+
+@pytest.mark.parametrize("order", [[5, 5, 5], [7, 3, 4, 19, 0], list(range(N))[::-1], [19, 19, 18]])
+def test_frames_of_a_collection_can_be_read_in_any_order(clip: Path, order: list[int]) -> None:
+    collection = video.collect(str(clip))
+
+    assert [number_of(collection.read(collection.refs[number])) for number in order] == order
+
+
+def test_frames_that_were_given_do_not_change_afterwards(clip: Path) -> None:
+    collection = video.collect(str(clip))
+    items = [collection.read(ref) for ref in collection.refs]
+
+    assert [number_of(item) for item in items] == list(range(N))
+
+
+def test_a_video_that_breaks_off_ends_in_a_lost_frame(tmp_path: Path) -> None:
+    path = tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (128, 96))
+    noise = np.random.default_rng(0).integers(0, 256, (N, 96, 128, 3), np.uint8)
+    for frame in noise:
+        writer.write(frame)
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    items = list(video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event()))
+
+    assert isinstance(items[-1], Lost)
+    assert "announces 20" in items[-1].detail
+    assert 0 < len(items) - 1 < N - 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n"])
+def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "line.mp4"
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match="not a video"):
+        video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event())
+
+
+def test_only_files_with_a_videos_suffix_are_accepted(clip: Path) -> None:
+    assert video.SOURCE.accepts(str(clip))
+    assert not video.SOURCE.accepts(str(clip.with_name("nowhere.avi")))
+    assert not video.SOURCE.accepts(str(clip.parent))

@@ -1,0 +1,92 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andon.sources.folder_watch import FolderWatch
+from andon.sources.picture_folder import Stamp
+
+Listing = dict[str, Stamp]
+
+stamps = st.builds(Stamp, st.integers(0, 2), st.integers(0, 2))
+listings = st.dictionaries(st.sampled_from("abcd"), stamps)
+polls = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 1.0]), listings), max_size=30)
+
+SETTLE_S = 0.5
+
+
+def given_by(history: list[tuple[float, Listing]]) -> list[tuple[int, str]]:
+    """What the watch gives: number of the poll, and name."""
+    watch, now_s, out = FolderWatch(SETTLE_S), 0.0, []
+    for number, (later_s, listing) in enumerate(history):
+        now_s += later_s
+        out += [(number, name) for name in watch.step(listing, now_s)]
+    return out
+
+
+def reference(history: list[tuple[float, Listing]]) -> list[tuple[int, str]]:
+    """Looks back from each poll: given when the present run of equal stamps first becomes as long as the settling time."""
+    out = []
+    times = [sum(later for later, _ in history[: n + 1]) for n in range(len(history))]
+    for n, (_, listing) in enumerate(history):
+        for name in sorted(listing):
+            first = n
+            while first > 0 and history[first - 1][1].get(name) == listing[name]:
+                first -= 1
+            settled = [m for m in range(first, n + 1) if times[m] - times[first] >= SETTLE_S]
+            if settled and settled[0] == n:
+                out.append((n, name))
+    return out
+
+
+@given(polls)
+def test_the_watch_agrees_with_a_slow_reference(history: list[tuple[float, Listing]]) -> None:
+    assert given_by(history) == reference(history)
+
+
+@given(polls)
+def test_only_files_that_are_there_are_given_and_remembered(history: list[tuple[float, Listing]]) -> None:
+    watch, now_s = FolderWatch(SETTLE_S), 0.0
+    for later_s, listing in history:
+        now_s += later_s
+        assert set(watch.step(listing, now_s)) <= set(listing)
+        assert len(watch) == len(listing)
+
+
+def test_a_file_that_is_written_to_is_not_given_until_it_rests() -> None:
+    growing = [(0.4, {"a": Stamp(size, size)}) for size in range(5)]
+    resting = [(0.4, {"a": Stamp(4, 4)})] * 3
+
+    assert given_by(growing + resting) == [(6, "a")]
+
+
+def test_a_file_that_is_rewritten_later_is_given_again() -> None:
+    once, twice = {"a": Stamp(1, 1)}, {"a": Stamp(1, 2)}
+
+    assert given_by([(1.0, once), (1.0, once), (1.0, twice), (1.0, twice), (1.0, twice)]) == [(1, "a"), (3, "a")]
+
+
+def test_files_that_settle_together_come_in_natural_order() -> None:
+    listing = {name: Stamp(1, 1) for name in ("10.png", "9.png", "1.png")}
+
+    assert [name for _, name in given_by([(0.0, listing), (1.0, listing)])] == ["1.png", "9.png", "10.png"]
+
+
+def test_c15_a_file_that_could_not_be_read_is_given_once_more_after_settling_and_never_a_third_time() -> None:
+    watch, listing = FolderWatch(SETTLE_S), {"a": Stamp(1, 1)}
+    watch.step(listing, 0.0)
+    assert watch.step(listing, 1.0) == ["a"]
+
+    assert watch.again("a", 1.0)
+    assert watch.step(listing, 1.2) == []
+    assert watch.step(listing, 1.6) == ["a"]
+    assert not watch.again("a", 1.6)
+    assert watch.step(listing, 9.0) == []
+
+
+def test_a_retry_is_granted_anew_after_a_change() -> None:
+    watch = FolderWatch(SETTLE_S)
+    for stamp, start_s in ((Stamp(1, 1), 0.0), (Stamp(2, 2), 10.0)):
+        watch.step({"a": stamp}, start_s)
+        assert watch.step({"a": stamp}, start_s + 1) == ["a"]
+        assert watch.again("a", start_s + 1)
+        assert watch.step({"a": stamp}, start_s + 2) == ["a"]
+        assert not watch.again("a", start_s + 2)

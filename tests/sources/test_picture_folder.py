@@ -1,0 +1,75 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andon.runtime.errors import DataError
+from andon.sources.picture_folder import layout, list_pictures, natural, open_listing
+
+
+def put(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def test_pictures_are_found_at_every_depth_by_suffix_in_either_case(tmp_path: Path) -> None:
+    put(tmp_path, "b.PNG", "a/1.jpg", "a/b/2.JPeG", "notes.txt", "c.tif")
+
+    assert list(list_pictures(tmp_path)) == ["a/1.jpg", "a/b/2.JPeG", "b.PNG", "c.tif"]
+
+
+def test_hidden_and_unfinished_files_and_masks_are_left_out(tmp_path: Path) -> None:
+    put(tmp_path, ".hidden.png", ".cache/1.png", "1.png.tmp", "2.tmp", "ground_truth/crack/0_mask.png", "0.png")
+
+    assert list(list_pictures(tmp_path)) == ["0.png"]
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    put(tmp_path, "root/1.png", "elsewhere/2.png")
+    (tmp_path / "root/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root/up").symlink_to(tmp_path / "root")
+
+    assert list(list_pictures(tmp_path / "root")) == ["1.png", "linked/2.png"]
+
+
+def test_a_name_that_is_not_utf8_gets_a_key_that_is(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+
+    (key,) = list_pictures(tmp_path)
+    assert key == r"\xff.png"
+
+
+@given(st.lists(st.integers(0, 10**6), unique=True))
+def test_numbers_in_names_count_as_numbers(numbers: list[int]) -> None:
+    assert natural(f"part{number}.png" for number in numbers) == [f"part{number}.png" for number in sorted(numbers)]
+
+
+@given(st.lists(st.text(alphabet="aAbB/019.", max_size=8), unique=True))
+def test_the_order_does_not_depend_on_the_order_of_listing(names: list[str]) -> None:
+    assert natural(names) == natural(reversed(names))
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["train/good/1.png", "test/crack/1.png"], "tree"),
+        (["good/1.png", "crack/1.png"], "good beside others"),
+        (["good/1.png", "good/2.png"], "plain"),
+        (["1.png", "2.png"], "plain"),
+        (["monday/1.png", "tuesday/2.png"], "plain"),
+    ],
+)
+def test_layouts_are_told_apart(keys: list[str], expected: str) -> None:
+    assert layout(keys) == expected
+
+
+def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no picture there; looked for"):
+        open_listing(tmp_path)
+    with pytest.raises(DataError, match="nowhere"):
+        open_listing(tmp_path / "nowhere")
