@@ -21,8 +21,8 @@ from msgspec import Struct
 from torch import Tensor, nn
 
 from andon.calibration.split import Split
+from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import TrainingError
-from andon.runtime.model_file import write_atomically
 from andon.runtime.progress import Progress
 from andon.runtime.schema import InputSpec
 from andon.training.recipe import Recipe, State, recipe
