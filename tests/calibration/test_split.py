@@ -182,9 +182,8 @@ def test_windows_of_a_long_run_are_split_60_10_30_in_order_of_time() -> None:
     refs = windows(1, 1000, window_s=1.0, hop_s=1.0)
     found = split(refs, seed=0, window_s=1.0)
 
-    assert [len(keys) for keys in (found.train, found.validation, found.calibration)] == pytest.approx(
-        [600, 100, 300], abs=2
-    )
+    # The windows that end at the two borders are left out: theirs is the gap.
+    assert [len(keys) for keys in (found.train, found.validation, found.calibration)] == [600, 99, 299]
     assert everything(found) == sorted(everything(found), key=lambda key: int(key.split("#")[1]))
 
 
