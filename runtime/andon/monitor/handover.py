@@ -92,7 +92,6 @@ class Handover:
         """Given and not yet taken."""
         return len(self._waiting)
 
-    @property
     def exhausted(self) -> bool:
         """Nothing waits, and nothing will come."""
         with self._changed:

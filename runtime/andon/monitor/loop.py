@@ -93,12 +93,12 @@ def monitor(
     consumer_gone = False
     reader.start()
     try:
-        while not stop.is_set() and not handover.exhausted:
+        while not stop.is_set() and not handover.exhausted():
             taken = handover.take(TICK_S)
             if taken is not None:
                 watchdog.alive(clock.mono_s())
                 line.judge(taken)
-            elif live and not handover.exhausted and watchdog.due(clock.mono_s()):
+            elif live and not handover.exhausted() and watchdog.due(clock.mono_s()):
                 silences += 1
                 handover.give(_silence(name, silences, stale_after_s + WATCHDOG_MARGIN_S, clock.wall_s()))
             line.observe()

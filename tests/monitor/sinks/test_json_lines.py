@@ -1,0 +1,240 @@
+"""JSON lines: only whole ones, whatever happens to the process, the disk, the file's name or the reader."""
+
+import logging
+import os
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from andon.monitor.judging import Outcome
+from andon.monitor.records import Record, line, record
+from andon.monitor.sink import ConsumerGoneError
+from andon.monitor.sinks.json_lines import LONGEST_LINE, JsonLines
+from andon.runtime.errors import ConfigError
+from andon.runtime.schema import Status
+from andon.runtime.verdict import Verdict
+from andon.sources.clock import FakeClock
+from andon.sources.items import Ref
+
+
+def outcome(seq: int, key: str = "a.png") -> Outcome:
+    return Outcome(seq=seq, wall_s=0.0, ref=Ref(key=key), verdict=Verdict(status=Status.OK, score=1.0, threshold=2.0))
+
+
+def opened(path: Path, clock: FakeClock | None = None, stop: threading.Event | None = None) -> JsonLines:
+    return JsonLines(str(path), clock=clock or FakeClock(), stop=stop or threading.Event())
+
+
+def numbers(path: Path) -> list[int]:
+    text = path.read_bytes()
+    assert text == b"" or text.endswith(b"\n")
+    return [msgspec.json.decode(one, type=Record).seq for one in text.splitlines()]
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """A file may not grow beyond that: the system takes what fits of a write, as a disk does that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_lines_are_appended_to_those_of_an_earlier_run(tmp_path: Path) -> None:
+    for seq in (1, 2):
+        sink = opened(tmp_path / "v.jsonl")
+        sink.put(outcome(seq))
+        sink.close()
+
+    assert numbers(tmp_path / "v.jsonl") == [1, 2]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_a_line_that_was_torn_at_any_byte_is_cut_off_when_the_file_is_opened_again(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("torn") / "v.jsonl"
+    whole = b"".join(line(record(outcome(seq))) for seq in (1, 2, 3))
+    cut = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:cut])
+
+    sink = opened(path)
+    sink.put(outcome(9))
+    sink.close()
+
+    assert numbers(path) == [*range(1, whole[:cut].count(b"\n") + 1), 9]
+
+
+def test_zeros_that_a_loss_of_power_left_at_the_end_are_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    path.write_bytes(line(record(outcome(1))) + bytes(300))
+
+    opened(path).close()
+
+    assert numbers(path) == [1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x89PNG\r\n\x1a\n some picture without an end", id="a picture"),
+        pytest.param(b"{" + b"x" * LONGEST_LINE, id="one endless line"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "precious"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match="expected a new file, or one with JSON lines"):
+        opened(path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written to: No such file or directory"):
+        opened(tmp_path / "no" / "v.jsonl")
+
+
+def test_two_monitors_cannot_append_to_one_file(tmp_path: Path) -> None:
+    first = opened(tmp_path / "v.jsonl")
+
+    with pytest.raises(ConfigError, match="another monitor writes to it"):
+        opened(tmp_path / "v.jsonl")
+    first.close()
+
+
+@pytest.mark.parametrize("room", [0, 1, 40])
+def test_a_full_disk_loses_whole_lines_counts_them_says_so_once_and_goes_on_when_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, room: int
+) -> None:
+    path = tmp_path / "v.jsonl"
+    sink = opened(path)
+    sink.put(outcome(1))
+    with caplog.at_level(logging.WARNING):
+        with room_for(path.stat().st_size + room):
+            for seq in (2, 3, 4):
+                sink.put(outcome(seq))
+            assert numbers(path) == [1]
+        sink.put(outcome(5))
+    sink.close()
+
+    assert numbers(path) == [1, 5]
+    assert sink.lost == 3
+    assert [entry.getMessage().partition(": ")[2][:16] for entry in caplog.records] == [
+        "cannot be writte",
+        "is written again",
+    ]
+    assert "3 lines were lost" in caplog.records[1].getMessage()
+
+
+def test_a_file_that_was_renamed_by_log_rotation_is_made_anew_within_a_second(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "v.jsonl"
+    sink = opened(path, clock)
+    sink.put(outcome(1))
+    path.rename(tmp_path / "v.jsonl.1")
+    sink.put(outcome(2))
+    clock.sleep(1.0)
+    sink.put(outcome(3))
+    sink.close()
+
+    assert numbers(tmp_path / "v.jsonl.1") == [1, 2]
+    assert numbers(path) == [3]
+
+
+def test_a_folder_that_vanishes_is_a_state_and_its_lines_are_counted_as_lost(tmp_path: Path) -> None:
+    clock, folder = FakeClock(), tmp_path / "share"
+    folder.mkdir()
+    sink = opened(folder / "v.jsonl", clock)
+    folder.rename(tmp_path / "away")
+    clock.sleep(1.0)
+    sink.put(outcome(1))
+    (tmp_path / "away").rename(folder)
+    clock.sleep(1.0)
+    sink.put(outcome(2))
+    sink.close()
+
+    assert sink.lost == 1
+    assert numbers(folder / "v.jsonl") == [2]
+
+
+def test_a_pipe_whose_reader_is_slow_gets_every_line(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    got = bytearray()
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reading, True)
+
+    def read_slowly() -> None:
+        while piece := os.read(reading, 1000):
+            got.extend(piece)
+            time.sleep(0.0002)
+
+    reader = threading.Thread(target=read_slowly, daemon=True)
+    sink = opened(path)
+    reader.start()
+    for seq in range(1000):
+        sink.put(outcome(seq))
+    sink.close()
+    reader.join(10.0)
+    os.close(reading)
+
+    assert [msgspec.json.decode(one, type=Record).seq for one in got.splitlines()] == list(range(1000))
+
+
+def test_a_pipe_that_nobody_reads_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ConfigError, match="a pipe that nobody reads"):
+        opened(tmp_path / "pipe")
+
+
+def test_a_reader_that_has_gone_ends_the_work(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sink = opened(path)
+    os.close(reading)
+
+    with pytest.raises(ConsumerGoneError):
+        sink.put(outcome(1))
+    sink.close()
+
+
+def test_c06_a_reader_that_does_not_read_cannot_hold_up_the_end(tmp_path: Path) -> None:
+    path, stop = tmp_path / "pipe", threading.Event()
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sink = JsonLines(str(path), clock=_Ticking(), stop=stop)
+    finished = threading.Event()
+
+    def fill() -> None:
+        while not stop.is_set():
+            sink.put(outcome(1, key="k" * 1000))
+        finished.set()
+
+    threading.Thread(target=fill, daemon=True).start()
+    assert not finished.wait(0.3)
+    stop.set()
+
+    assert finished.wait(2.0)
+    assert sink.lost == 1
+    sink.close()
+    os.close(reading)
+
+
+class _Ticking(FakeClock):
+    """Real monotonic time."""
+
+    def mono_s(self) -> float:
+        return time.monotonic()

@@ -1,0 +1,175 @@
+"""Pictures of rejects: whole ones, ours alone, a bounded number, and never at the cost of judging."""
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from andon.monitor.judging import Outcome
+from andon.monitor.sinks.pictures import Pictures
+from andon.runtime.errors import ConfigError
+from andon.runtime.schema import Calibration, Card, Channel, FrameSpec, Reading, Status, WindowSpec
+from andon.runtime.verdict import Verdict
+from andon.sources.items import Ref
+
+CARD = Card(
+    name="test",
+    detector="test",
+    input=FrameSpec(channels=3, size=(32, 32)),
+    reading=Reading(map="m"),
+    calibration=Calibration(kind="promise", alpha=0.05, confidence=0.95, n=60, n_eff=60, above=0, map_scale=1.0),
+)
+GREY = np.full((32, 48, 3), 100, np.uint8)
+
+
+def outcome(seq: int, key: str = "a.png", status: Status = Status.REJECT, frame: NDArray[np.uint8] = GREY) -> Outcome:
+    hot = np.zeros((8, 12), np.float32)
+    hot[:, 6:] = 9.0
+    return Outcome(
+        seq=seq,
+        wall_s=1_795_305_600.25 + seq,
+        ref=Ref(key=key),
+        verdict=Verdict(status=status, score=9.0, evidence={"anomaly_map": hot}),
+        data=frame,
+    )
+
+
+def drawn(sink: Pictures, number: int) -> None:
+    """Wait until that many are accounted for."""
+    until_s = time.monotonic() + 20
+    while sink.lost + int(sink.summary.split()[0]) < number:
+        assert time.monotonic() < until_s, sink.summary
+        time.sleep(0.005)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_rejected_frame_is_kept_with_the_hot_places_coloured_and_the_cool_ones_as_they_were(tmp_path: Path) -> None:
+    sink = Pictures(tmp_path / "rejects", CARD)
+    sink.put(outcome(12, "good/012.png"))
+    drawn(sink, 1)
+    sink.close()
+
+    assert names(tmp_path / "rejects") == ["20261122T000012.250Z-00000012-good-012-png.jpg"]
+    picture = cv2.imread(str(tmp_path / "rejects" / names(tmp_path / "rejects")[0]))
+    assert picture is not None
+    assert np.abs(picture[:, :16].astype(int) - 100).max() < 12
+    # the end of the scale is light yellow: more red than blue, in BGR
+    assert picture[:, 32:].mean() > 180
+    assert (picture[:, 32:, 2] > picture[:, 32:, 0]).mean() > 0.9
+
+
+@pytest.mark.parametrize("status", [Status.OK, Status.REVIEW, Status.INVALID])
+def test_nothing_but_rejects_is_kept(tmp_path: Path, status: Status) -> None:
+    sink = Pictures(tmp_path, CARD)
+    sink.put(outcome(1, status=status))
+    sink.close()
+
+    assert names(tmp_path) == []
+    assert sink.summary == "0 pictures"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(st.characters(exclude_categories=())) | st.sampled_from(["../../etc/passwd", "/root/x", "a\0b", ".."]))
+def test_no_key_leads_out_of_the_folder_or_to_an_odd_name(tmp_path_factory: pytest.TempPathFactory, key: str) -> None:
+    folder = tmp_path_factory.mktemp("keys") / "inner"
+    sink = Pictures(folder, CARD)
+    sink.put(outcome(1, key or "x"))
+    drawn(sink, 1)
+    sink.close()
+
+    (name,) = names(folder)
+    assert name.removeprefix("20261122T000001.250Z-00000001-").removesuffix(".jpg").replace("-", "").replace(
+        "_", "x"
+    ).isalnum() or name.endswith(("--.jpg", "_.jpg"))
+    assert name.isascii()
+    assert names(folder.parent) == ["inner"]
+
+
+def test_the_newest_are_kept_and_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_bytes(b"mine")
+    first = Pictures(tmp_path, CARD, max_pictures=3)
+    for seq in (1, 2):
+        first.put(outcome(seq))
+    drawn(first, 2)
+    first.close()
+
+    second = Pictures(tmp_path, CARD, max_pictures=3)
+    for seq in (3, 4, 5):
+        second.put(outcome(seq))
+    drawn(second, 3)
+    second.close()
+
+    assert [name[21:29] for name in names(tmp_path)[:-1]] == ["00000003", "00000004", "00000005"]
+    assert (tmp_path / "notes.jpg").read_bytes() == b"mine"
+
+
+def test_the_bytes_of_all_pictures_together_are_bounded(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sink = Pictures(tmp_path, CARD, max_bytes=30_000)
+    for seq in range(1, 9):
+        sink.put(outcome(seq, frame=rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)))
+        drawn(sink, seq)
+    sink.close()
+
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert 2 <= len(sizes) < 8
+    assert sum(sizes) <= 30_000
+
+
+def test_what_a_kill_left_half_written_is_cleared_away_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / ".20261122T000001.250Z-00000001-a.jpg.tmp").write_bytes(b"half")
+    (tmp_path / ".hidden").write_bytes(b"mine")
+
+    Pictures(tmp_path, CARD).close()
+
+    assert names(tmp_path) == [".hidden"]
+
+
+def test_a_burst_of_rejects_never_holds_up_the_judge_and_each_is_drawn_or_counted(tmp_path: Path) -> None:
+    frame = np.zeros((1080, 1920, 3), np.uint8)
+    sink = Pictures(tmp_path, CARD)
+    began_s = time.monotonic()
+    for seq in range(40):
+        sink.put(outcome(seq, frame=frame))
+    took_s = time.monotonic() - began_s
+    drawn(sink, 40)
+    sink.close()
+
+    assert took_s < 1.0  # drawing forty of them takes several seconds
+    assert sink.lost > 0
+    assert len(names(tmp_path)) + sink.lost == 40
+
+
+def test_a_folder_that_vanishes_costs_pictures_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "rejects"
+    sink = Pictures(folder, CARD)
+    folder.rmdir()
+    sink.put(outcome(1))
+    drawn(sink, 1)
+    folder.mkdir()
+    sink.put(outcome(2))
+    drawn(sink, 2)
+    sink.close()
+
+    assert sink.lost == 1
+    assert len(names(folder)) == 1
+
+
+def test_a_model_file_that_judges_windows_has_no_pictures_to_keep(tmp_path: Path) -> None:
+    windows = Card(
+        name="w",
+        detector="t",
+        input=WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="a"),)),
+        reading=Reading(map="m"),
+    )
+
+    with pytest.raises(ConfigError, match="this one judges windows"):
+        Pictures(tmp_path, windows)

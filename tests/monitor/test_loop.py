@@ -1,0 +1,317 @@
+"""The loop: nothing lost from files, the newest from live sources, an outcome for everything, an end within two seconds."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from andon.monitor.counters import Counters
+from andon.monitor.judging import Judge, Outcome
+from andon.monitor.loop import Finished, monitor
+from andon.monitor.sink import ConsumerGoneError
+from andon.runtime.errors import DataError, InputError
+from andon.runtime.schema import Reason, Status
+from andon.runtime.verdict import Verdict
+from andon.sources.clock import FakeClock, SystemClock
+from andon.sources.items import Item, Lost, Ref, Stream
+
+FRAME = np.full((2, 2, 1), 100, np.uint8)
+WRONG = np.full((3, 3, 1), 100, np.uint8)
+
+
+def item(number: int, frame: NDArray[np.uint8] = FRAME) -> Item:
+    return Item(Ref(key=str(number)), frame)
+
+
+class Kept:
+    """A sink that keeps what it is told, and may go away after some."""
+
+    lost = 0
+    summary = ""
+
+    def __init__(self, gone_after: int | None = None) -> None:
+        self.outcomes: list[Outcome] = []
+        self._gone_after = gone_after
+
+    def put(self, outcome: Outcome) -> None:
+        if len(self.outcomes) == self._gone_after:
+            raise ConsumerGoneError("gone")
+        self.outcomes.append(outcome)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def judge(seconds: float = 0.0) -> Judge:
+    """Judges frames of 2 x 2, in that time."""
+
+    def call(frame: NDArray[Any]) -> Verdict:
+        time.sleep(seconds)
+        if frame.shape != FRAME.shape:
+            raise InputError(f"expected 2 x 2, got {frame.shape}")
+        return Verdict(status=Status.OK, score=1.0, threshold=2.0, model="fake")
+
+    return Judge(call, 2.0, "fake")
+
+
+def watch(open_stream: Callable[[], Stream], *sinks: Kept, seconds: float = 0.0, **how: Any) -> Finished:
+    return monitor(judge(seconds), open_stream, sinks, SystemClock(), how.pop("stop", threading.Event()), **how)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["good", "wrong", "lost"]), max_size=60))
+def test_each_item_of_a_finite_source_gets_one_outcome_in_its_order_and_the_account_holds_at_every_look(
+    kinds: list[str],
+) -> None:
+    kept, seen = Kept(), list[Counters]()
+
+    def stream() -> Iterator[Item | Lost]:
+        for number, kind in enumerate(kinds):
+            if kind == "lost":
+                yield Lost(Ref(key=str(number)), Reason.UNREADABLE)
+            else:
+                yield item(number, FRAME if kind == "good" else WRONG)
+
+    finished = watch(stream, kept, on_counters=seen.append)
+
+    assert [outcome.ref.key for outcome in kept.outcomes] == [str(number) for number in range(len(kinds))]
+    assert [outcome.seq for outcome in kept.outcomes] == list(range(1, len(kinds) + 1))
+    assert finished.counters.judged == kinds.count("good")
+    assert finished.counters.by_reason.get("WRONG_INPUT", 0) == kinds.count("wrong")
+    assert finished.counters.by_reason.get("UNREADABLE", 0) == kinds.count("lost")
+    assert (finished.failure, finished.hung, finished.consumer_gone) == ("", False, False)
+    for counters in [*seen, finished.counters]:
+        assert counters.grabbed == counters.judged + counters.invalid + counters.dropped
+
+
+def test_a_slow_judge_holds_a_finite_source_up_and_nothing_is_lost() -> None:
+    ahead: list[int] = []
+    judged = Kept()
+
+    def stream() -> Iterator[Item | Lost]:
+        for number in range(40):
+            ahead.append(number - len(judged.outcomes))
+            yield item(number)
+
+    finished = watch(stream, judged, seconds=0.005)
+
+    assert finished.counters.judged == 40
+    # four wait, one is being judged, one is in the reader's hand, one was judged and not yet kept
+    assert max(ahead) <= 7
+
+
+def test_a_live_source_that_is_faster_than_the_judge_is_thinned_to_the_newest_and_every_frame_is_counted() -> None:
+    kept = Kept()
+
+    def stream() -> Iterator[Item | Lost]:
+        for number in range(200):
+            time.sleep(0.001)
+            yield item(number)
+
+    finished = watch(stream, kept, seconds=0.02, live=True)
+
+    assert finished.counters.grabbed == 200
+    assert finished.counters.by_drop["busy"] == 200 - len(kept.outcomes)
+    assert finished.counters.dropped > 100
+    assert kept.outcomes[-1].ref.key == "199"
+    assert [outcome.seq for outcome in kept.outcomes] == [int(outcome.ref.key) + 1 for outcome in kept.outcomes]
+
+
+def test_what_the_source_itself_drops_is_part_of_the_account() -> None:
+    class Dropping:
+        dropped = 0
+
+        def __iter__(self) -> "Dropping":
+            return self
+
+        def __next__(self) -> Item | Lost:
+            if self.dropped == 30:
+                raise StopIteration
+            self.dropped += 3
+            return item(self.dropped)
+
+    finished = watch(Dropping, live=True)
+
+    assert finished.counters.by_drop["source"] == 30
+    assert finished.counters.grabbed == 40
+    assert finished.failure == ""
+
+
+def test_a_source_that_fails_midway_is_an_invalid_record_and_a_failure() -> None:
+    kept = Kept()
+
+    def stream() -> Iterator[Item | Lost]:
+        yield item(0)
+        raise ValueError("half a row")
+
+    finished = watch(stream, kept, name="logs")
+
+    assert finished.failure == "ValueError: half a row"
+    assert [outcome.verdict.status for outcome in kept.outcomes] == [Status.OK, Status.INVALID]
+    assert kept.outcomes[1].verdict.reason is Reason.LOST
+    assert "half a row" in kept.outcomes[1].detail
+    assert finished.counters.grabbed == 2
+
+
+def test_a_source_that_cannot_be_opened_as_asked_is_the_callers_error() -> None:
+    def refuse() -> Stream:
+        raise DataError("nothing there")
+
+    with pytest.raises(DataError, match="nothing there"):
+        watch(refuse)
+
+
+def test_a_source_that_refuses_when_it_is_first_asked_is_the_callers_error_too() -> None:
+    def stream() -> Iterator[Item | Lost]:
+        raise DataError("no such channel")
+        yield item(0)
+
+    with pytest.raises(DataError, match="no such channel"):
+        watch(stream)
+
+
+def test_the_reader_closes_the_stream_when_it_is_done_with_it() -> None:
+    closed = threading.Event()
+
+    def stream() -> Iterator[Item | Lost]:
+        try:
+            while True:
+                yield item(0)
+        finally:
+            closed.set()
+
+    finished = watch(stream, limit=3)
+
+    assert closed.is_set()
+    assert finished.counters.grabbed == finished.counters.judged == 3
+
+
+def test_a_consumer_that_goes_away_ends_the_work_without_a_failure() -> None:
+    def stream() -> Iterator[Item | Lost]:
+        while True:
+            yield item(0)
+
+    finished = watch(stream, Kept(gone_after=5))
+
+    assert finished.consumer_gone
+    assert finished.failure == ""
+    assert finished.counters.judged == 6
+    assert finished.counters.grabbed == 6 + finished.counters.dropped
+
+
+def test_a_live_reader_that_hangs_is_reported_stale_again_and_again_and_left_behind() -> None:
+    released, stop, kept = threading.Event(), threading.Event(), Kept()
+
+    def stream() -> Iterator[Item | Lost]:
+        yield item(0)
+        released.wait(30)
+
+    threading.Timer(1.9, stop.set).start()
+    finished = watch(stream, kept, live=True, stale_after_s=0.2, stop=stop, name="camera")
+    released.set()
+
+    assert finished.hung
+    silences = kept.outcomes[1:]
+    assert len(silences) in (2, 3)  # 0.7 s each within 1.9 s; a busy machine may be late with the end
+    assert {outcome.verdict.reason for outcome in silences} == {Reason.STALE}
+    assert [outcome.ref.key for outcome in silences] == [f"camera#stale{number + 1}" for number in range(len(silences))]
+    assert finished.counters.by_reason == {"STALE": len(silences)}
+    assert finished.counters.grabbed == len(kept.outcomes)
+
+
+def test_a_finite_source_that_takes_its_time_is_never_stale() -> None:
+    clock, stop, kept = FakeClock(), threading.Event(), Kept()
+
+    def stream() -> Iterator[Item | Lost]:
+        clock.sleep(1000.0)
+        time.sleep(0.3)
+        yield item(0)
+
+    monitor(judge(), stream, [kept], clock, stop, live=False, stale_after_s=2.0)
+
+    assert [outcome.verdict.status for outcome in kept.outcomes] == [Status.OK]
+
+
+def _endless(pause_s: float) -> Callable[[threading.Event], Stream]:
+    def stream(stop: threading.Event) -> Iterator[Item | Lost]:
+        number = 0
+        while not stop.is_set():
+            time.sleep(pause_s)
+            yield item(number)
+            number += 1
+
+    return stream
+
+
+def _silent(stop: threading.Event) -> Iterator[Item | Lost]:
+    stop.wait()
+    yield from ()
+
+
+def _hanging(_stop: threading.Event) -> Iterator[Item | Lost]:
+    yield item(0)
+    time.sleep(6)
+
+
+def _hanging_at_opening(_stop: threading.Event) -> Stream:
+    time.sleep(6)
+    return iter(())
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    ("open_stream", "seconds"),
+    [
+        pytest.param(_endless(0.0), 0.0, id="busy"),
+        pytest.param(_endless(0.0), 0.15, id="reader held up by a slow judge"),
+        pytest.param(_endless(0.05), 0.0, id="waiting for items"),
+        pytest.param(_silent, 0.0, id="nothing ever came"),
+        pytest.param(_hanging, 0.0, id="reader hangs"),
+        pytest.param(_hanging_at_opening, 0.0, id="opening hangs"),
+    ],
+)
+def test_c06_it_ends_within_two_seconds_of_being_told_to_from_whatever_state(
+    open_stream: Callable[[threading.Event], Stream], seconds: float, live: bool
+) -> None:
+    stop, told_s, kept = threading.Event(), list[float](), Kept()
+
+    def tell() -> None:
+        told_s.append(time.monotonic())
+        stop.set()
+
+    threading.Timer(0.4, tell).start()
+    finished = watch(lambda: open_stream(stop), kept, seconds=seconds, live=live, stop=stop)
+
+    assert time.monotonic() - told_s[0] < 2.0
+    counters = finished.counters
+    assert counters.grabbed == counters.judged + counters.invalid + counters.dropped
+    assert len(kept.outcomes) == counters.judged + counters.invalid
+    assert finished.failure == ""
+
+
+def test_items_that_still_wait_when_there_is_no_time_left_are_counted_as_dropped() -> None:
+    stop = threading.Event()
+
+    def stream() -> Iterator[Item | Lost]:
+        for number in range(100):
+            yield item(number)
+
+    threading.Timer(0.3, stop.set).start()
+    finished = watch(stream, seconds=0.25, stop=stop)
+
+    assert finished.counters.by_drop["stopped"] >= 2
+    assert finished.counters.grabbed == finished.counters.judged + finished.counters.dropped
+
+
+def test_the_stop_event_is_set_at_the_end_so_that_the_source_ends_too() -> None:
+    stop = threading.Event()
+
+    watch(lambda: iter([item(0)]), stop=stop)
+
+    assert stop.is_set()

@@ -1,0 +1,92 @@
+"""The JSON line of a verdict: others parse it, so that every change of these bytes is a change of the schema."""
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andon.monitor.judging import Outcome
+from andon.monitor.records import Record, line, record
+from andon.runtime.schema import Reason, Status
+from andon.runtime.verdict import Verdict, invalid
+from andon.sources.items import Ref
+
+JUDGED = Outcome(
+    seq=12,
+    wall_s=1_795_305_600.25,
+    ref=Ref(key="good/012.png", time_s=1_795_305_599.5),
+    verdict=Verdict(status=Status.REJECT, score=2.5, level=1.25, p_value=0.015625, threshold=2.0, model="2602bc33dabc"),
+)
+UNJUDGED = Outcome(
+    seq=13,
+    wall_s=1_795_305_601.0,
+    ref=Ref(key="line.mp4#120", part="P-7"),
+    verdict=invalid(Reason.UNREADABLE, threshold=2.0, model="2602bc33dabc"),
+    detail="ends\nearly",
+)
+
+GOLDEN_JUDGED = (
+    b'{"seq":12,"at":"2026-11-22T00:00:00.250Z","item":"good/012.png","time_s":1795305599.5,"status":"REJECT","reason":"",'
+    b'"score":2.5,"level":1.25,"p_value":0.015625,"threshold":2.0,"model":"2602bc33dabc"}\n'
+)
+GOLDEN_UNJUDGED = (
+    b'{"seq":13,"at":"2026-11-22T00:00:01.000Z","item":"line.mp4#120","part":"P-7","time_s":null,"status":"INVALID",'
+    b'"reason":"unreadable: damaged or not a picture","score":null,"level":null,"p_value":null,"threshold":2.0,'
+    b'"model":"2602bc33dabc","detail":"ends\\nearly"}\n'
+)
+
+
+def test_a_judged_item_is_written_as_it_was_agreed() -> None:
+    assert line(record(JUDGED)) == GOLDEN_JUDGED
+
+
+def test_an_invalid_item_is_written_as_it_was_agreed() -> None:
+    assert line(record(UNJUDGED)) == GOLDEN_UNJUDGED
+
+
+def test_the_keys_hold_those_of_a_verdict_under_the_same_names_and_values() -> None:
+    plain = JUDGED.verdict.to_dict()
+
+    written = msgspec.json.decode(line(record(JUDGED)))
+
+    assert {key: written[key] for key in plain} == plain
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True)
+outcomes = st.builds(
+    Outcome,
+    seq=st.integers(1, 2**53),
+    wall_s=st.floats(0, 4e9),
+    ref=st.builds(
+        Ref,
+        key=st.text(st.characters(exclude_categories=()), min_size=1),
+        part=st.text(st.characters(exclude_categories=())),
+        time_s=st.none() | numbers,
+    ),
+    verdict=st.builds(
+        Verdict,
+        status=st.sampled_from(Status),
+        reason=st.sampled_from(Reason),
+        score=numbers,
+        threshold=numbers,
+        p_value=numbers,
+        level=numbers,
+        model=st.just("abc"),
+    ),
+    detail=st.text(st.characters(exclude_categories=())),
+)
+
+
+@given(outcomes)
+def test_any_outcome_is_one_line_of_utf_8_that_reads_back_as_the_same_record(outcome: Outcome) -> None:
+    written = line(record(outcome))
+
+    assert written.count(b"\n") == 1
+    assert written.endswith(b"\n")
+    assert msgspec.json.decode(written, type=Record) == record(outcome)
+
+
+@given(outcomes)
+def test_a_detail_is_told_only_of_what_is_invalid(outcome: Outcome) -> None:
+    told = b'"detail":' in line(msgspec.structs.replace(record(outcome), item="", part=msgspec.UNSET))
+
+    assert told == (outcome.verdict.status is Status.INVALID and outcome.detail != "")
