@@ -72,7 +72,7 @@ def bench(
     item = _item(model.card.input, frame_size)
     bare = open_session(model.data, device=device, threads=1)
     names = [*OUTPUTS, *model.card.outputs]
-    feed = {bare.inputs[0].name: item[np.newaxis]}
+    feed = {"frame" if isinstance(model.card.input, FrameSpec) else "window": item[np.newaxis]}
     gemm, product = _gemm()
     for _ in range(5):
         one(item), bare.run(names, feed), gemm(product)

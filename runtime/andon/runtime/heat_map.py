@@ -28,8 +28,7 @@ _TABLE = np.stack(
 
 def colours(anomaly_map: NDArray[np.float32], map_scale: float) -> Picture:
     """The map ``[h, w]`` as RGB ``[h, w, 3]``: from 0 to 1.5 times `map_scale`, the 99.9 % quantile of good maps."""
-    share = np.nan_to_num(anomaly_map / (1.5 * max(map_scale, 1e-12)), nan=1.0, posinf=1.0, neginf=0.0)
-    table: Picture = _TABLE[(np.clip(share, 0.0, 1.0) * 255).astype(np.uint8)]
+    table: Picture = _TABLE[(_share(anomaly_map, map_scale) * 255).astype(np.uint8)]
     return table
 
 
@@ -40,20 +39,18 @@ def overlay(
     *,
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> Picture:
-    """The frame ``[H, W, C]`` as RGB with the map laid over what the network saw of it.
+    """The frame, uint8 ``[H, W, 3]``, ``[H, W, 1]`` or ``[H, W]``, as RGB with the map laid over what the network saw of it.
 
     Cool places stay nearly as they are; the hotter, the more of the colour is seen.
     """
     height, width = frame.shape[:2]
-    rgb = np.repeat(frame.reshape(height, width, -1)[:, :, :1], 3, axis=2) if frame.shape[-1] != 3 else frame
-    left, top, right, bottom = crop
-    rows, columns = (
-        slice(round(top * height), round(bottom * height)),
-        slice(round(left * width), round(right * width)),
-    )
+    rgb = np.repeat(frame.reshape(height, width, 1), 3, axis=2) if frame.ndim == 2 or frame.shape[2] == 1 else frame
+    left, top, right, bottom = (round(10_000 * share) for share in crop)  # in integers, as the graph crops
+    rows = slice(height * top // 10_000, height * bottom // 10_000)
+    columns = slice(width * left // 10_000, width * right // 10_000)
     inside = rgb[rows, columns].astype(np.float32)
     big = enlarge(anomaly_map, inside.shape[:2])
-    weight = 0.75 * np.clip(big / (1.5 * max(map_scale, 1e-12)), 0.0, 1.0)[:, :, np.newaxis]
+    weight = 0.75 * _share(big, map_scale)[:, :, np.newaxis]
     mixed = rgb.copy()
     mixed[rows, columns] = (inside * (1 - weight) + colours(big, map_scale).astype(np.float32) * weight).astype(
         np.uint8
@@ -67,6 +64,13 @@ def enlarge(anomaly_map: NDArray[np.float32], size: tuple[int, int]) -> NDArray[
     columns = _weights(anomaly_map.shape[1], size[1])
     enlarged: NDArray[np.float32] = rows @ anomaly_map.astype(np.float32) @ columns.T
     return enlarged
+
+
+def _share(anomaly_map: NDArray[np.float32], map_scale: float) -> NDArray[np.float64]:
+    """Each value's place on the colour scale, 0 to 1; what is no number counts as the hottest."""
+    wide = anomaly_map.astype(np.float64) / (1.5 * max(map_scale, 1e-30))  # float64: no float32 overflows in it
+    share: NDArray[np.float64] = np.nan_to_num(wide, nan=1.0).clip(0.0, 1.0)
+    return share
 
 
 def _weights(source: int, target: int) -> NDArray[np.float32]:

@@ -41,6 +41,13 @@ class Reason(IntEnum):
     WARMING = 67
     WRONG_INPUT = 68
     LOST = 69
+    OTHER = 255
+    """A reason that this andon does not know: a file of a newer one gives it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Reason | None":
+        """A newer file's reason must not end the judging: its status is INVALID in any case."""
+        return cls.OTHER if isinstance(value, int) and 0 < value < 256 else None
 
     @property
     def text(self) -> str:
@@ -58,6 +65,7 @@ _REASON_TEXTS = {
     Reason.WARMING: "not enough samples since the start or the last gap",
     Reason.WRONG_INPUT: "not what the model file was calibrated for: another size, type or channels",
     Reason.LOST: "seen by the source but never read whole",
+    Reason.OTHER: "a reason that this andon does not know: update andon",
 }
 
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import warnings
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal, NamedTuple
 
@@ -32,14 +31,16 @@ def onnxruntime() -> Any:
     return ort
 
 
+MAX_THREADS = 64
+"""Of one call; more never helped, and a slip of the keyboard must not start a million."""
+
+
 class Session(NamedTuple):
     """An ONNX Runtime session and what it really runs on."""
 
     run: Any
     """``run(output_names, feed)``."""
     device: Literal["cpu", "cuda"]
-    inputs: list[Any]
-    outputs: list[Any]
 
 
 def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Session:
@@ -48,7 +49,7 @@ def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Se
     Args:
         data: the model file.
         device: ``cuda`` means CUDA, or an error; ``auto`` takes it if it is really there.
-        threads: of one call, 1 or more. Two callers with one thread each outdo one caller with two in throughput.
+        threads: of one call, 1 to 64. Two callers with one thread each outdo one caller with two in throughput.
 
     Raises:
         DeviceError: the device is not there.
@@ -56,8 +57,8 @@ def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Se
     """
     if device not in ("cpu", "cuda", "auto"):
         raise DeviceError(f"expected the device 'cpu', 'cuda' or 'auto', got {device!r}.")
-    if threads < 1:
-        raise DeviceError(f"expected 1 thread or more, got {threads}.")
+    if not 1 <= threads <= MAX_THREADS:
+        raise DeviceError(f"expected 1 to {MAX_THREADS} threads, got {threads}.")
     if device == "auto":
         try:
             return _open(data, "cuda", threads)
@@ -87,18 +88,22 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
     if device == "cuda" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a fallback to another provider is only a warning there
-            session = ort.InferenceSession(data, options, providers=[provider])
-    except Warning as error:
-        raise DeviceError(f"{device} was asked for, but: {error}. {_gpu_advice()}") from error
+        # without enable_fallback=0 a provider that fails is replaced by the CPU, with a line on stdout
+        session = ort.InferenceSession(data, options, providers=[provider], enable_fallback=0)
     except Exception as error:
-        raise ModelFileError(f"ONNX Runtime cannot load the graph: {_first_line(error)}") from error
+        if device == "cuda":
+            raise DeviceError(f"cuda was asked for, but: {first_line(error)}. {_gpu_advice()}") from error
+        raise ModelFileError(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
     if session.get_providers()[0] != provider:
         raise DeviceError(
             f"{device} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}. {_gpu_advice()}"
         )
-    return Session(session.run, device, session.get_inputs(), session.get_outputs())
+    return Session(session.run, device)
+
+
+def first_line(error: Exception) -> str:
+    """What ONNX Runtime says, without the C++ that follows; never empty."""
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:300]
 
 
 def _gpu_advice() -> str:
@@ -117,7 +122,3 @@ def _installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

@@ -8,6 +8,7 @@ A settings struct is a frozen `msgspec.Struct` whose every field is annotated an
 
 import argparse
 import difflib
+import math
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -69,8 +70,8 @@ def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = 
                 f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {', '.join(known)}."
             )
     try:
-        return msgspec.convert(dict(values), struct, strict=True)
-    except msgspec.ValidationError as error:
+        return _finite(msgspec.convert(dict(values), struct, strict=True))
+    except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
@@ -111,8 +112,8 @@ def from_flags(struct: type[S], args: argparse.Namespace) -> S:
             raw = getattr(args, setting.name)
             given[setting.name] = raw if setting.kind is bool else _parse(setting, str(raw))
     try:
-        return msgspec.convert(given, struct, strict=False)
-    except msgspec.ValidationError as error:
+        return _finite(msgspec.convert(given, struct, strict=False))
+    except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{_flag_of(error, struct)}: {error}") from error
 
 
@@ -123,12 +124,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _strip(name: str, annotated: Any) -> tuple[Any, list[msgspec.Meta]]:
+    kind, metas = _bare(annotated)
+    if get_origin(kind) in (Union, types.UnionType):  # bounds stand within: Annotated[int, Meta(ge=1)] | None
+        members = [_bare(member) for member in get_args(kind)]
+        kind = Union[tuple(member for member, _ in members)]  # noqa: UP007
+        metas += [meta for _, inner in members for meta in inner]
+    if not any(meta.description for meta in metas):
+        raise TypeError(f"setting {name!r} has no description: annotate it with msgspec.Meta(description=...)")
+    return kind, metas
+
+
+def _bare(annotated: Any) -> tuple[Any, list[msgspec.Meta]]:
+    """A type without its annotations, and these."""
     metas: list[msgspec.Meta] = []
     while hasattr(annotated, "__metadata__"):
         metas = [meta for meta in annotated.__metadata__ if isinstance(meta, msgspec.Meta)] + metas
         annotated = annotated.__origin__
-    if not any(meta.description for meta in metas):
-        raise TypeError(f"setting {name!r} has no description: annotate it with msgspec.Meta(description=...)")
     return annotated, metas
 
 
@@ -150,7 +161,7 @@ def _metavar(kind: Any) -> str:
 def _parse(setting: Setting, text: str) -> object:
     """Text as the type that the field declares; msgspec checks bounds and choices afterwards."""
     if get_origin(setting.kind) is tuple:
-        return [float(piece) if "." in piece else int(piece) for piece in text.replace("x", ",").split(",")]
+        return [piece.strip() for piece in text.replace("x", ",").split(",")]  # 256x256 or 256,256
     if text.lower() == "none" and type(None) in get_args(setting.kind):
         return None
     if get_origin(setting.kind) is Literal:
@@ -163,7 +174,16 @@ def _parse(setting: Setting, text: str) -> object:
     return text
 
 
-def _flag_of(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> str:
+def _finite(settings: S) -> S:
+    """Refuse NaN and infinities: a run folder and a model file keep settings as JSON, which has neither."""
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"expected a finite number, got {value} - at `$.{name}`")
+    return settings
+
+
+def _flag_of(error: Exception, struct: type[msgspec.Struct]) -> str:
     text = str(error)
     for setting in fields(struct):
         if f"$.{setting.name}`" in text or f"$.{setting.name}[" in text:

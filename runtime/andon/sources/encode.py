@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.runtime.errors import DataError
-from andon.runtime.model_file import write_atomically
+from andon.runtime.atomic import write_atomically
 from andon.sources.opencv import opencv
 
 
