@@ -10,9 +10,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from andon.export.graph import INPUT_REASON, RAW_SCORE
 from andon.runtime.model_file import BLANK, OUTPUTS
 from andon.runtime.schema import Reason, Status
+
+RAW_SCORE, INPUT_REASON = "andon_raw_score", "andon_input_reason"
+"""Outputs of the traced graph that `append` turns into the file's five."""
 
 
 def append(model: onnx.ModelProto) -> None:

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from andon.export.decision import INPUT_REASON, RAW_SCORE
 from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
 from andon.runtime.errors import ParityError
 from andon.runtime.model_file import IR_VERSION, OPSET
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
-
-RAW_SCORE, INPUT_REASON = "andon_raw_score", "andon_input_reason"
-"""Traced outputs that `decision.append` turns into the file's five."""
 
 
 class Pipeline(nn.Module):
