@@ -321,7 +321,7 @@ class LiveStream:
                 frame = capture.read()
                 arrived_s = self._clock.mono_s()
                 if frame is None:
-                    if told:
+                    if told and not self._over():
                         logger.warning("%s: lost; reconnecting", self._name)
                     break
                 intake, why_not = received(intake, arrived_s - began_s, self._rule)
@@ -350,12 +350,12 @@ class ScriptedCapture:
     """A capture that follows a script, for tests: frames, waits and the end.
 
     Args:
-        script: a frame is given; a number is slept, in seconds, within the call that gives the next frame; None, like the
-            end of the script, is a loss.
+        script: a frame is given; a number is slept, in seconds, and an event waited for (ten seconds at most), within the
+            call that gives the next frame; None, like the end of the script, is a loss.
         clock: for sleeping.
     """
 
-    def __init__(self, script: Sequence[Frame | float | None], clock: Clock) -> None:
+    def __init__(self, script: Sequence[Frame | float | threading.Event | None], clock: Clock) -> None:
         self._script = list(script)
         self._clock = clock
         self.closed = False
@@ -364,9 +364,12 @@ class ScriptedCapture:
         """The next frame of the script."""
         while self._script:
             step = self._script.pop(0)
-            if not isinstance(step, float):
+            if isinstance(step, threading.Event):
+                step.wait(10.0)
+            elif isinstance(step, float):
+                self._clock.sleep(step)
+            else:
                 return step
-            self._clock.sleep(step)
         return None
 
     def close(self) -> None:
