@@ -20,7 +20,8 @@ pause     where no row arrives for longer than anything can be bridged, one stre
 So the sealed points depend only on (channel, stamp, value) and the lateness: any order of arrival in which nothing comes after a
 sample that is `lateness_s` younger gives the same points, bit for bit, in blocks of any size.
 
-Measured with eight ``linear`` channels, one thread of a busy 2-core machine: COST
+Measured with eight ``linear`` channels, CPU time on one thread of a 2-core machine: 5 us a row in blocks of 50, 0.6 us in blocks
+of 1 000, 0.2 ms row by row; so 1 kHz must come in blocks.
 """
 
 import math
@@ -39,6 +40,8 @@ Values = NDArray[np.float32]
 
 DEFAULT_GAP_PERIODS = 3.0
 DEFAULT_LATENESS_PERIODS = 2.0
+FUTURE_S = 1.0
+"""How far a stamp may be ahead of the present."""
 _ON_GRID = 1e-3
 """Periods by which a stamp may miss a point and still be on it."""
 
@@ -85,7 +88,7 @@ class Grid:
         *,
         lateness_s: float | None = None,
         stale_after_s: float | None = None,
-        future_s: float = 1.0,
+        future_s: float = FUTURE_S,
     ) -> None:
         self._period_s = spec.period_s
         self._lateness = DEFAULT_LATENESS_PERIODS if lateness_s is None else lateness_s / spec.period_s

@@ -8,8 +8,8 @@ time constants, so that windows of many short runs and windows of one long run f
 fault             what it does at severity 1                                             stated recovery
 ================  =====================================================================  =====================
 voltage_spike     pulses of +3 V, three rows long, every 24 rows                         one second
-current_osc...    5 rows a turn, 2 A, voltage sags along, more losses                    two time constants
-temperature_...   cooling fails: the body heads for 15 K more than it would have         five time constants
+current_osc*      5 rows a turn, 2 A, voltage sags along, more losses                    two time constants
+temperature_d*    cooling fails: the body heads for 15 K more than it would have         five time constants
 ================  =====================================================================  =====================
 
 ``power_converter`` or ``power_converter:seed=3,rows=20000,faults=6``; without `rows` and `runs`: 1 000 independent runs of 64

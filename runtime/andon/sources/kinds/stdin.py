@@ -25,17 +25,19 @@ from andon.runtime.errors import InputError
 from andon.runtime.schema import InputSpec, Reason, WindowSpec
 from andon.runtime.settings import nearest
 from andon.sources.clock import Clock
-from andon.sources.grid import Grid, Values
+from andon.sources.grid import DEFAULT_GAP_PERIODS, DEFAULT_LATENESS_PERIODS, FUTURE_S, Grid, Values
 from andon.sources.items import Item, Lost, Ref, Stream
 from andon.sources.lines import MOST_BYTES, Oddity, read_lines
 from andon.sources.source import Source, StreamOptions
 from andon.sources.windows import Windows
 
-RESTART_AFTER_LATE_ROWS = 10
-"""So many late rows in a row, of all channels and with none in time between, are a sender that began anew."""
+RESTART_AFTER_ROWS = 10
+"""So many rows in a row far behind, of all channels and with none in time between, are a sender that began anew."""
+FAR_BEHIND_PERIODS = DEFAULT_LATENESS_PERIODS + DEFAULT_GAP_PERIODS
 CLOCK_WRONG_AFTER_ROWS = 3
 """So many rows in a row stamped in the future are told as `Lost` (STALE): the sender's clock or ours is wrong."""
 _MOST_COUNTED_NAMES = 100
+_MOST_HELD_ROWS = 200
 _DAY_S = 86_400.0
 
 _log = logging.getLogger(__name__)
@@ -111,9 +113,10 @@ class _Receiver:
         self._windows = Windows(spec, "stdin")
         self._by_wall: bool | None = None
         self._silences = 0
-        self._late_rows = 0
-        self._late_places: set[int] = set()
-        self._future_rows = 0
+        self._newest_s = -np.inf
+        self._behind: list[_Block] = []  # rows far behind, until it is known whether the sender began anew
+        self._ahead_rows = 0
+        self._clock_faults = 0
 
     def take(self, lines: tuple[bytes | Oddity, ...], stale_after_s: float) -> Iterator[Item | Lost]:
         waiting: _Block | None = None
@@ -147,11 +150,12 @@ class _Receiver:
         if waiting is not None:
             yield from self._push(waiting)
 
-    def end(self) -> list[Item | Lost]:
+    def end(self) -> Iterator[Item | Lost]:
+        yield from self._give_up_behind()
+        yield from self._windows.push(self._grid.flush())
         late, future = sum(self._grid.counters.late), self._grid.counters.future
         if late or future:
             _log.warning("standard input: %d samples came too late, %d rows were stamped in the future", late, future)
-        return self._windows.push(self._grid.flush())
 
     def _decode(self, line: bytes | Oddity) -> _Block | None:
         if isinstance(line, Oddity):
@@ -200,43 +204,63 @@ class _Receiver:
         if self._by_wall is None:
             # stamps near the wall clock are wall time, and one ahead of it is wrong; a record piped in has a time of its own
             self._by_wall = abs(float(times_s[0]) - wall_s) < _DAY_S
-        everything = block.places == tuple(range(len(self._places)))
-        counters = self._grid.counters
-        late, future = sum(counters.late), counters.future
+        if self._by_wall:
+            yield from self._ahead(times_s, wall_s)
+        usable = np.where(times_s > wall_s + FUTURE_S, -np.inf, times_s) if self._by_wall else times_s
+        far_s = FAR_BEHIND_PERIODS * self._spec.period_s
+        begin = 0
+        while begin < len(times_s):
+            newest = np.maximum.accumulate(np.concatenate([[self._newest_s], usable[begin:]]))
+            behind = newest[:-1] - times_s[begin:] > far_s
+            in_time = int(np.argmax(behind)) if behind.any() else len(behind)
+            if in_time:
+                yield from self._give_up_behind()
+                rows = slice(begin, begin + in_time)
+                yield from self._to_grid(_Block(block.places, [times_s[rows]], [values[rows]]))
+                self._newest_s = float(newest[in_time])
+            else:
+                in_time = 1
+                self._behind.append(_Block(block.places, [times_s[begin : begin + 1]], [values[begin : begin + 1]]))
+                yield from self._judge_behind()
+            begin += in_time
+
+    def _ahead(self, times_s: NDArray[np.float64], wall_s: float) -> Iterator[Lost]:
+        for time_s in times_s.tolist():
+            self._ahead_rows = self._ahead_rows + 1 if time_s > wall_s + FUTURE_S else 0
+            if self._ahead_rows == CLOCK_WRONG_AFTER_ROWS:
+                self._clock_faults += 1
+                ref = Ref(key=f"stdin:clock{self._clock_faults}", group="stdin")
+                yield Lost(ref, Reason.STALE, f"stamped {time_s - wall_s:.1f} s ahead of this machine's clock")
+
+    def _to_grid(self, block: _Block) -> list[Item | Lost]:
         points = self._grid.push(
-            times_s,
-            values,
-            channels=None if everything else block.places,
-            now_s=wall_s if self._by_wall else None,
+            block.times_s[0],
+            block.values[0],
+            channels=None if block.places == tuple(range(len(self._places))) else block.places,
+            now_s=self._clock.wall_s() if self._by_wall else None,
         )
-        yield from self._windows.push(points)
+        return self._windows.push(points)
 
-        given = int(np.isfinite(values).sum())
-        if self._began_anew(len(times_s), block.places, all_late=0 < given == sum(counters.late) - late):
-            yield from self._restart(float(times_s[-1]))
-        before = self._future_rows
-        self._future_rows = before + len(times_s) if counters.future - future == len(times_s) else 0
-        if before < CLOCK_WRONG_AFTER_ROWS <= self._future_rows:
-            ref = Ref(key=f"stdin:line{self._counters.lines}", group="stdin", time_s=float(times_s[-1]))
-            yield Lost(ref, Reason.STALE, f"stamped {times_s[-1] - wall_s:.1f} s ahead of this machine's clock")
+    def _give_up_behind(self) -> Iterator[Item | Lost]:
+        """The grid drops the rows held and counts them as late."""
+        behind, self._behind = self._behind, []
+        for block in behind:
+            yield from self._to_grid(block)
 
-    def _began_anew(self, rows: int, places: tuple[int, ...], *, all_late: bool) -> bool:
-        if not all_late:
-            self._late_rows, self._late_places = 0, set()
-            return False
-        self._late_rows += rows
-        self._late_places.update(places)
-        # one slow channel among others in time is merely late
-        return self._late_rows >= RESTART_AFTER_LATE_ROWS and len(self._late_places) == len(self._places)
-
-    def _restart(self, time_s: float) -> list[Item | Lost]:
-        self._counters.restarts += 1
-        self._late_rows, self._late_places = 0, set()
-        _log.warning("standard input: source time went back to %g s and stays there; starting anew", time_s)
-        ended = self._windows.push(self._grid.flush())
-        self._grid.reset()
-        self._windows = Windows(self._spec, f"stdin-{self._counters.restarts + 1}")
-        return ended
+    def _judge_behind(self) -> Iterator[Item | Lost]:
+        places = {place for block in self._behind for place in block.places}
+        if len(self._behind) >= RESTART_AFTER_ROWS and len(places) == len(self._places):
+            self._counters.restarts += 1
+            behind, self._behind = self._behind, []
+            _log.warning("standard input: source time went back to %g s and stays there", behind[0].times_s[0][0])
+            yield from self._windows.push(self._grid.flush())
+            self._grid.reset()
+            self._windows = Windows(self._spec, f"stdin-{self._counters.restarts + 1}")
+            for block in behind:
+                yield from self._to_grid(block)
+            self._newest_s = max(float(block.times_s[0].max()) for block in behind)
+        elif len(self._behind) >= _MOST_HELD_ROWS:  # one slow channel alone is merely late
+            yield from self._give_up_behind()
 
 
 class _UnreadableError(Exception):

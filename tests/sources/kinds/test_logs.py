@@ -1,0 +1,256 @@
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andon.runtime.errors import DataError, InputError
+from andon.runtime.schema import FrameSpec
+from andon.sources import source
+from andon.sources.clock import FakeClock
+from andon.sources.items import Item
+from andon.sources.kinds import logs
+from andon.sources.source import StreamOptions
+from andon.sources.windows import cut, window_spec
+
+PLAIN = "time,x,y\n0,1,2\n1,3,4\n2,5,6\n"
+
+
+@pytest.fixture
+def put(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def write(text: str | bytes, name: str = "log.csv") -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_any_separator_line_end_and_byte_order_mark_read_the_same(put, separator: str, end: str, start: bytes) -> None:  # type: ignore[no-untyped-def]
+    log = logs.collect(put(start + PLAIN.replace(",", separator).replace("\n", end).encode()))
+
+    assert [channel.name for channel in log.found.channels] == ["x", "y"]
+    assert log.runs[0].times_s.tolist() == [0, 1, 2]
+    assert log.runs[0].values.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        ("2020-03-09 10:14:33", "2020-03-09 10:14:34"),
+        ("2020-03-09T10:14:33.000", "2020-03-09T10:14:34.000"),
+        ("2020-03-09T10:14:33Z", "2020-03-09T10:14:34Z"),
+        ("2020-03-09T12:14:33+02:00", "2020-03-09T12:14:34+02:00"),
+        ('"2020-03-09 10:14:33"', '"2020-03-09 10:14:34"'),
+        ("2020-03-09 10:14:33", "2020-03-09 10:14:34.0000000000"),
+    ],
+)
+def test_dates_are_seconds_since_1970_in_utc(put, stamps: tuple[str, str]) -> None:  # type: ignore[no-untyped-def]
+    log = logs.collect(put(f"x,when\n1,{stamps[0]}\n2,{stamps[1]}\n"))
+
+    assert log.runs[0].times_s.tolist() == [1583748873, 1583748874]
+    assert [channel.name for channel in log.found.channels] == ["x"]
+
+
+def test_without_a_time_rows_are_a_second_apart_and_that_is_said(put, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
+    with caplog.at_level(logging.WARNING):
+        log = logs.collect(put("x,y\n1,2\n3,4\n"))
+
+    assert log.runs[0].times_s.tolist() == [0, 1]
+    assert "no time column" in caplog.text
+
+
+def test_a_temperature_named_t_is_a_channel(put) -> None:  # type: ignore[no-untyped-def]
+    log = logs.collect(put("time,T\n0,20.5\n1,20.1\n"))
+
+    assert [channel.name for channel in log.found.channels] == ["T"]
+
+
+@pytest.mark.parametrize("name", ["anomaly", "label", "faulty", "is_anomaly", "Anomaly"])
+def test_labels_are_truth_and_never_channels(put, name: str) -> None:  # type: ignore[no-untyped-def]
+    log = logs.collect(put(f"time;x;{name};changepoint\r\n0;1;0.0;1.0\r\n1;2;1.0;0.0\r\n"))
+
+    assert [channel.name for channel in log.found.channels] == ["x"]
+    assert log.runs[0].faulty is not None
+    assert log.runs[0].faulty.tolist() == [False, True]
+
+
+def test_labels_in_words_are_understood(put) -> None:  # type: ignore[no-untyped-def]
+    faulty = logs.collect(put("time,x,label\n0,1,True\n1,2,False\n")).runs[0].faulty
+
+    assert faulty is not None
+    assert faulty.tolist() == [True, False]
+
+
+def test_a_log_without_labels_has_no_truth(put) -> None:  # type: ignore[no-untyped-def]
+    assert logs.collect(put(PLAIN)).runs[0].faulty is None
+
+
+@given(holes=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=2, max_size=8))
+def test_empty_fields_are_missing_samples_wherever_they_are(
+    tmp_path_factory: pytest.TempPathFactory, holes: list[list[bool]]
+) -> None:
+    rows = [",".join([str(at), *("" if hole else "7.5" for hole in row)]) for at, row in enumerate(holes)]
+    path = tmp_path_factory.mktemp("logs") / "log.csv"
+    path.write_text("time,x,y,z\n" + "\n".join(rows))
+
+    assert np.isnan(logs.collect(str(path)).runs[0].values).tolist() == holes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,x\n0,1\n1,two\n", r"line 3, column 'x': expected a number, got 'two'"),
+        ("time,x,mode\n0,1,auto\n1,2,auto\n", r"line 2, column 'mode': expected a number, got 'auto'"),
+        ("time,x\n0,1\n1\n", r"line 3: expected 2 fields"),
+        ("time,x\n0,1\n1,2,3\n", r"line 3: expected 2 fields"),
+        ("time,x\n5,1\n4,2\n", r"line 3, column 'time': time goes back by 1 s"),
+        ("when,x\n2020-03-09,1\nyesterday,2\n", r"line 3, column 'when': expected an ISO date"),
+        ("time,x\n0,1\n,2\n", r"line 3, column 'time': expected a time in every row"),
+        ("time,x,label\n0,1,0\n1,2,2\n", r"line 3, column 'label'.* must hold 0 or 1"),
+        ("0,1\n1,2\n", r"expected a header"),
+        ("", r"expected a header"),
+        ("time,x\n", r"expected rows"),
+        ("time,x,x\n0,1,1\n", r"'x' stands in the header more than once"),
+        ("time,anomaly\n0,1\n", r"at least one numeric channel"),
+        ("time,x\n0,1\n", r"two rows"),
+        (b"time,x\n0,\xff\n", r"expected text in UTF-8"),
+    ],
+)
+def test_a_log_that_cannot_be_understood_is_refused_by_place(put, text: str | bytes, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=r"log\.csv.*" + message):
+        logs.collect(put(text))
+
+
+def test_a_row_number_that_pandas_wrote_is_not_a_channel(put, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
+    log = logs.collect(put(",time,x\n0,0,5\n1,1,6\n"))
+
+    assert [channel.name for channel in log.found.channels] == ["x"]
+    assert "row number" in caplog.text
+
+
+def test_a_folder_is_its_files_in_order_with_the_channels_of_the_first(put, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    put("time,y,x\n0,2,1\n1,4,3\n", "b/2.csv")
+    put(PLAIN, "a.csv")
+    put("not a log", "readme.txt")
+    log = logs.collect(str(tmp_path))
+
+    assert [run.name for run in log.runs] == ["a.csv", "b/2.csv"]
+    assert log.runs[1].values.tolist() == [[1, 2], [3, 4]]
+    assert (log.found.runs, log.found.rows) == (2, 5)
+
+
+def test_files_with_other_channels_do_not_share_a_folder(put, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    put(PLAIN, "a.csv")
+    put("time,x,z\n0,1,2\n1,1,2\n", "b.csv")
+
+    with pytest.raises(DataError, match=r"b\.csv differs from a\.csv in y, z"):
+        logs.collect(str(tmp_path))
+
+
+def test_a_file_above_two_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.csv"
+    path.touch()
+    os.truncate(path, 3 << 30)  # sparse: takes no room
+
+    with pytest.raises(DataError, match=r"3\.0 GB is more than the 2 GB"):
+        logs.collect(str(path))
+
+
+@pytest.mark.parametrize(
+    ("times_s", "period_s"),
+    [
+        (np.arange(50) * 0.1, 0.1),
+        (1.6e9 + np.arange(50) * 0.001, 0.001),
+        (np.arange(50) / 3, 1 / 3),
+        (np.array([0, 1, 2, 4, 5, 6, 7.0]), 1.0),
+    ],
+)
+def test_the_period_is_the_median_distance_without_the_noise_of_stamps(times_s: np.ndarray, period_s: float) -> None:
+    assert logs.period_of([times_s], "log") == pytest.approx(period_s, rel=1e-12)
+
+
+def test_a_logger_that_often_skips_a_second_loses_no_windows_by_it(put) -> None:  # type: ignore[no-untyped-def]
+    times_s = np.floor(np.arange(2000) * 1.05)
+    log = logs.collect(put("time,x\n" + "\n".join(f"{time_s:.0f},1" for time_s in times_s)))
+
+    assert log.found.channels[0].max_gap_s == 4
+    assert all(isinstance(item, Item) for item in cut(log, window_spec(log.found, 64, 16)))
+
+
+def test_a_parquet_file_reads_as_its_csv_does(put, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    stamps = np.array(["2020-03-09T10:14:33", "2020-03-09T10:14:34"], dtype="datetime64[ns]")
+    table = arrow.table({"when": stamps, "x": [1.5, None], "n": [1, 2], "anomaly": [False, True]})
+    parquet.write_table(table, tmp_path / "log.parquet")
+    one = logs.collect(str(tmp_path / "log.parquet"))
+    other = logs.collect(put("when,x,n,anomaly\n2020-03-09 10:14:33,1.5,1,0\n2020-03-09 10:14:34,,2,1\n"))
+
+    assert one.found == other.found
+    for field in ("times_s", "values", "faulty"):
+        np.testing.assert_array_equal(getattr(one.runs[0], field), getattr(other.runs[0], field))
+
+
+def test_text_in_parquet_and_other_files_of_that_name_are_refused(put, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"time": [0, 1], "mode": ["a", "b"]}), tmp_path / "log.parquet")
+
+    with pytest.raises(DataError, match="column 'mode': expected a number, got 'a'"):
+        logs.collect(str(tmp_path / "log.parquet"))
+    with pytest.raises(DataError, match="not a Parquet file"):
+        logs.collect(put("no parquet", "other.parquet"))
+
+
+def test_a_folder_of_pictures_with_a_table_beside_is_no_log(put, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    put(PLAIN, "names.csv")
+    assert logs.SOURCE.accepts(str(tmp_path))
+    put(b"", "train/good/0.png")
+
+    assert not logs.SOURCE.accepts(str(tmp_path))
+    assert source.find(str(tmp_path / "names.csv")).name == "logs"
+
+
+def test_its_stream_gives_the_windows_of_the_log(put) -> None:  # type: ignore[no-untyped-def]
+    text = put("time,x\n" + "\n".join(f"{at},{at * at}" for at in range(100)))
+    spec = window_spec(logs.collect(text).found, 8, 3)
+    items = logs.stream(text, spec, StreamOptions(), FakeClock(), threading.Event())
+
+    given = [item.data.tobytes() for item in items if isinstance(item, Item)]
+    assert given == [item.data.tobytes() for item in cut(logs.collect(text), spec) if isinstance(item, Item)]
+
+
+def test_a_model_of_frames_cannot_judge_a_log(put) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match="judges frames"):
+        logs.stream(put(PLAIN), FrameSpec(channels=1, size=(8, 8)), StreamOptions(), FakeClock(), threading.Event())
+
+
+def test_a_large_log_is_read_by_the_fast_parser(put) -> None:  # type: ignore[no-untyped-def]
+    row = ",".join(["1.25"] * 8)
+    text = put("time," + ",".join("abcdefgh") + "\n" + "\n".join(f"{at},{row}" for at in range(50_000)))
+    begin_s = time.process_time()
+    logs.collect(text)
+
+    assert time.process_time() - begin_s < 1.5  # 0.1 s where measured
+
+
+@pytest.mark.data
+@pytest.mark.skipif("ANDON_DATA" not in os.environ, reason="needs ANDON_DATA")
+def test_skab_reads_whole() -> None:
+    log = logs.collect(str(Path(os.environ["ANDON_DATA"]) / "skab"))
+
+    labelled = [run.faulty for run in log.runs if run.faulty is not None]
+    assert (log.found.runs, len(labelled), len(log.found.channels)) == (35, 34, 8)
+    assert sum(len(faulty) for faulty in labelled) == 37_401
+    assert sum(int(faulty.sum()) for faulty in labelled) == 13_067
+    assert log.found.period_s == 1.0
