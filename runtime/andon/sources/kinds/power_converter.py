@@ -4,13 +4,13 @@ The load current is a cycle whose phase wanders, plus a slow random load; the vo
 of one thermal time constant. A run begins at a random phase with its random load in equilibrium and the body warmed up for six
 time constants, so that windows of many short runs and windows of one long run follow one law.
 
-================  =====================================================================  =====================
-fault             what it does at severity 1                                             stated recovery
-================  =====================================================================  =====================
-voltage_spike     pulses of +3 V, three rows long, every 24 rows                         one second
-current_osc*      5 rows a turn, 2 A, voltage sags along, more losses                    two time constants
-temperature_d*    cooling fails: the body heads for 15 K more than it would have         five time constants
-================  =====================================================================  =====================
+===================  ================================================================  ===================
+fault                what it does at severity 1                                        stated recovery
+===================  ================================================================  ===================
+voltage_spike        pulses of +3 V, three rows long, every 24 rows                    one second
+current_oscillation  5 rows a turn, 2 A; the voltage sags along, the losses grow       two time constants
+temperature_drift    cooling fails: the body heads for 15 K more than it would have    five time constants
+===================  ================================================================  ===================
 
 ``power_converter`` or ``power_converter:seed=3,rows=20000,faults=6``; without `rows` and `runs`: 1 000 independent runs of 64
 rows if there are no faults to show and nothing is streamed, else one run of 20 000 rows.
