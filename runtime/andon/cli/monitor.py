@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         if args.pictures is not None:
             from andon.monitor.sinks.pictures import Pictures
 
-            sinks.append(Pictures(Path(args.pictures), detector.card, max_pictures=args.max_pictures))
+            sinks.append(Pictures(Path(args.pictures), detector.card, clock=clock, max_pictures=args.max_pictures))
             open_sinks.callback(sinks[-1].close)
         sinks.append(JsonLines(args.out, clock=clock, stop=stop))
         open_sinks.callback(sinks[-1].close)

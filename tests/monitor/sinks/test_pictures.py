@@ -1,5 +1,6 @@
 """Pictures of rejects: whole ones, ours alone, a bounded number, and never at the cost of judging."""
 
+import re
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from andon.monitor.sinks.pictures import Pictures
 from andon.runtime.errors import ConfigError
 from andon.runtime.schema import Calibration, Card, Channel, FrameSpec, Reading, Status, WindowSpec
 from andon.runtime.verdict import Verdict
+from andon.sources.clock import FakeClock
 from andon.sources.items import Ref
 
 CARD = Card(
@@ -52,7 +54,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_rejected_frame_is_kept_with_the_hot_places_coloured_and_the_cool_ones_as_they_were(tmp_path: Path) -> None:
-    sink = Pictures(tmp_path / "rejects", CARD)
+    sink = Pictures(tmp_path / "rejects", CARD, clock=FakeClock())
     sink.put(outcome(12, "good/012.png"))
     drawn(sink, 1)
     sink.close()
@@ -68,7 +70,7 @@ def test_a_rejected_frame_is_kept_with_the_hot_places_coloured_and_the_cool_ones
 
 @pytest.mark.parametrize("status", [Status.OK, Status.REVIEW, Status.INVALID])
 def test_nothing_but_rejects_is_kept(tmp_path: Path, status: Status) -> None:
-    sink = Pictures(tmp_path, CARD)
+    sink = Pictures(tmp_path, CARD, clock=FakeClock())
     sink.put(outcome(1, status=status))
     sink.close()
 
@@ -80,28 +82,25 @@ def test_nothing_but_rejects_is_kept(tmp_path: Path, status: Status) -> None:
 @given(st.text(st.characters(exclude_categories=())) | st.sampled_from(["../../etc/passwd", "/root/x", "a\0b", ".."]))
 def test_no_key_leads_out_of_the_folder_or_to_an_odd_name(tmp_path_factory: pytest.TempPathFactory, key: str) -> None:
     folder = tmp_path_factory.mktemp("keys") / "inner"
-    sink = Pictures(folder, CARD)
+    sink = Pictures(folder, CARD, clock=FakeClock())
     sink.put(outcome(1, key or "x"))
     drawn(sink, 1)
     sink.close()
 
     (name,) = names(folder)
-    assert name.removeprefix("20261122T000001.250Z-00000001-").removesuffix(".jpg").replace("-", "").replace(
-        "_", "x"
-    ).isalnum() or name.endswith(("--.jpg", "_.jpg"))
-    assert name.isascii()
+    assert re.fullmatch(r"20261122T000001\.250Z-00000001-[A-Za-z0-9_-]{1,64}\.jpg", name)
     assert names(folder.parent) == ["inner"]
 
 
 def test_the_newest_are_kept_and_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_bytes(b"mine")
-    first = Pictures(tmp_path, CARD, max_pictures=3)
+    first = Pictures(tmp_path, CARD, clock=FakeClock(), max_pictures=3)
     for seq in (1, 2):
         first.put(outcome(seq))
     drawn(first, 2)
     first.close()
 
-    second = Pictures(tmp_path, CARD, max_pictures=3)
+    second = Pictures(tmp_path, CARD, clock=FakeClock(), max_pictures=3)
     for seq in (3, 4, 5):
         second.put(outcome(seq))
     drawn(second, 3)
@@ -113,7 +112,7 @@ def test_the_newest_are_kept_and_files_that_are_not_ours_are_left_alone(tmp_path
 
 def test_the_bytes_of_all_pictures_together_are_bounded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    sink = Pictures(tmp_path, CARD, max_bytes=30_000)
+    sink = Pictures(tmp_path, CARD, clock=FakeClock(), max_bytes=30_000)
     for seq in range(1, 9):
         sink.put(outcome(seq, frame=rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)))
         drawn(sink, seq)
@@ -124,18 +123,29 @@ def test_the_bytes_of_all_pictures_together_are_bounded(tmp_path: Path) -> None:
     assert sum(sizes) <= 30_000
 
 
+def test_a_large_frame_is_reduced_and_keeps_its_shape(tmp_path: Path) -> None:
+    sink = Pictures(tmp_path, CARD, clock=FakeClock())
+    sink.put(outcome(1, frame=np.zeros((540, 2560, 3), np.uint8)))
+    drawn(sink, 1)
+    sink.close()
+
+    picture = cv2.imread(str(tmp_path / names(tmp_path)[0]))
+    assert picture is not None
+    assert picture.shape == (270, 1280, 3)
+
+
 def test_what_a_kill_left_half_written_is_cleared_away_at_the_next_start(tmp_path: Path) -> None:
     (tmp_path / ".20261122T000001.250Z-00000001-a.jpg.tmp").write_bytes(b"half")
     (tmp_path / ".hidden").write_bytes(b"mine")
 
-    Pictures(tmp_path, CARD).close()
+    Pictures(tmp_path, CARD, clock=FakeClock()).close()
 
     assert names(tmp_path) == [".hidden"]
 
 
 def test_a_burst_of_rejects_never_holds_up_the_judge_and_each_is_drawn_or_counted(tmp_path: Path) -> None:
-    frame = np.zeros((1080, 1920, 3), np.uint8)
-    sink = Pictures(tmp_path, CARD)
+    frame = np.zeros((720, 1280, 3), np.uint8)
+    sink = Pictures(tmp_path, CARD, clock=FakeClock())
     began_s = time.monotonic()
     for seq in range(40):
         sink.put(outcome(seq, frame=frame))
@@ -143,14 +153,14 @@ def test_a_burst_of_rejects_never_holds_up_the_judge_and_each_is_drawn_or_counte
     drawn(sink, 40)
     sink.close()
 
-    assert took_s < 1.0  # drawing forty of them takes several seconds
+    assert took_s < 1.0  # drawing forty of them takes seconds
     assert sink.lost > 0
     assert len(names(tmp_path)) + sink.lost == 40
 
 
 def test_a_folder_that_vanishes_costs_pictures_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "rejects"
-    sink = Pictures(folder, CARD)
+    sink = Pictures(folder, CARD, clock=FakeClock())
     folder.rmdir()
     sink.put(outcome(1))
     drawn(sink, 1)
@@ -172,4 +182,4 @@ def test_a_model_file_that_judges_windows_has_no_pictures_to_keep(tmp_path: Path
     )
 
     with pytest.raises(ConfigError, match="this one judges windows"):
-        Pictures(tmp_path, windows)
+        Pictures(tmp_path, windows, clock=FakeClock())

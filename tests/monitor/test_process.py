@@ -1,0 +1,236 @@
+"""The monitor as a process: killed, told to end, weighed, and run as people run it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from andon.monitor.records import Record
+
+FOR_EVER = 10**9
+COUNTERS = re.compile(r"grabbed (\d+) = judged (\d+)(?: \(.*?\))? \+ invalid (\d+)(?: \(.*?\))? \+ dropped (\d+)")
+
+
+def start(model: Path, out: Path, frames: int) -> subprocess.Popen[str]:
+    script = Path(__file__).with_name("watch_noise.py")
+    command = [sys.executable, str(script), str(model), str(out), str(frames)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def command_line(*words: object, **how: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "import sys; from andon.cli import main; sys.exit(main())", "monitor"]
+    return subprocess.Popen(
+        [*command, *(str(word) for word in words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
+    )
+
+
+def records(text: bytes) -> list[Record]:
+    """All lines; fails where one is not whole."""
+    assert text == b"" or text.endswith(b"\n")
+    return [msgspec.json.decode(line, type=Record) for line in text.splitlines()]
+
+
+def wait_for_bytes(path: Path, size: int) -> None:
+    until_s = time.monotonic() + 60
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < until_s, "no lines came"
+        time.sleep(0.01)
+
+
+def counted(stderr: str) -> tuple[int, int, int, int]:
+    found = COUNTERS.findall(stderr)
+    assert found, stderr
+    grabbed, judged, invalid, dropped = (int(number) for number in found[-1])
+    return grabbed, judged, invalid, dropped
+
+
+def test_kill_9_leaves_only_whole_lines_and_the_next_run_appends_to_them(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.jsonl"
+    held, runs = 0, ""
+    for extra in (20_000, 33_333):
+        process = start(tiny_model, out, FOR_EVER)
+        wait_for_bytes(out, held + extra)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+        held = out.stat().st_size
+        runs = "".join("|" if one.seq == 1 else "." for one in records(out.read_bytes()))
+        assert process.returncode == -signal.SIGKILL
+
+    assert runs.count("|") == 2
+    assert runs[0] == "|"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_with_counters_that_agree_with_the_lines(
+    tiny_model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "v.jsonl"
+    process = start(tiny_model, out, FOR_EVER)
+    wait_for_bytes(out, 20_000)
+    told_s = time.monotonic()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+
+    assert time.monotonic() - told_s < 3.0  # two seconds, and the interpreter's own end
+    assert process.returncode == 0, stderr
+    lines = records(out.read_bytes())
+    grabbed, judged, invalid, dropped = counted(stderr)
+    assert grabbed == judged + invalid + dropped
+    assert [one.seq for one in lines] == list(range(1, judged + invalid + 1))
+    assert sum(one.status == "INVALID" for one in lines) == invalid
+    assert dropped <= 6
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_20_000_frames_and_none_of_them_is_lost(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.jsonl"
+    process = start(tiny_model, out, 20_000)
+    _, stderr = process.communicate(timeout=250)
+
+    assert process.returncode == 0, stderr
+    lines = records(out.read_bytes())
+    assert [one.seq for one in lines] == list(range(1, 20_001))
+    assert [one.item for one in lines] == [f"noise#{number}" for number in range(20_000)]
+    assert sum(one.status == "INVALID" for one in lines) == 2000
+    assert counted(stderr) == (20_000, 18_000, 2000, 0)
+    weights = {int(at): kb for at, kb in json.loads(stderr.splitlines()[-1])["weights"].items()}
+    later = [kb for at, kb in weights.items() if at >= 4000]
+    assert len(later) == 17
+    assert max(later) - min(later) < 2048, weights
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five good frames, a bright one, one of a wrong size, a flat one, half a file."""
+    path = tmp_path_factory.mktemp("line")
+    rng = np.random.default_rng(1)
+    for number in range(5):
+        cv2.imwrite(str(path / f"{number}.png"), rng.integers(90, 160, (24, 24), dtype=np.uint8))
+    cv2.imwrite(str(path / "5.png"), rng.integers(0, 255, (24, 24), dtype=np.uint8))
+    cv2.imwrite(str(path / "6.png"), rng.integers(90, 160, (30, 24), dtype=np.uint8))
+    cv2.imwrite(str(path / "7.png"), np.full((24, 24), 90, np.uint8))
+    whole = (path / "0.png").read_bytes()
+    (path / "8.png").write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+def test_a_folder_gives_one_line_a_picture_in_order_and_keeps_the_reject(
+    tiny_model: Path, tmp_path: Path, folder: Path
+) -> None:
+    process = command_line(tiny_model, folder, "--no-follow", "--pictures", tmp_path / "rejects")
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == 0, stderr
+    lines = records(stdout)
+    assert [one.item for one in lines] == [f"{number}.png" for number in range(9)]
+    assert [one.status for one in lines] == ["OK"] * 5 + ["REJECT"] + ["INVALID"] * 3
+    assert "expected frames of 24 x 24" in str(lines[6].detail)
+    assert lines[7].reason.startswith("no contrast")
+    assert lines[8].reason.startswith("unreadable")
+    assert counted(stderr.decode()) == (9, 6, 3, 0)
+    assert [path.name[-18:] for path in (tmp_path / "rejects").iterdir()] == ["-00000006-5-png.jpg"[-18:]]
+
+
+def test_a_picture_that_arrives_while_it_follows_a_folder_is_judged_when_it_is_whole(
+    tiny_model: Path, tmp_path: Path, folder: Path
+) -> None:
+    arriving, out = tmp_path / "in", tmp_path / "v.jsonl"
+    arriving.mkdir()
+    process = command_line(tiny_model, arriving, "--out", out, "--settle-s", 0.4, "--poll-s", 0.05)
+    whole = (folder / "1.png").read_bytes()
+    try:
+        until_s = time.monotonic() + 30
+        while not out.exists():
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+        with (arriving / "late.png").open("wb") as file:
+            for begin in range(0, len(whole), 200):  # written slowly, never longer silent than half of what settles
+                file.write(whole[begin : begin + 200])
+                file.flush()
+                time.sleep(0.1)
+        wait_for_bytes(out, 100)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=20)
+
+    assert process.returncode == 0, stderr
+    assert [(one.item, one.status) for one in records(out.read_bytes())] == [("late.png", "OK")]
+    assert counted(stderr.decode()) == (1, 1, 0, 0)
+
+
+def test_a_reader_that_takes_one_line_and_leaves_ends_it_without_a_failure(
+    tiny_model: Path, tmp_path: Path, folder: Path
+) -> None:
+    line = Path(shutil.copytree(folder, tmp_path / "line"))
+    process = command_line(tiny_model, line)
+    assert process.stdout is not None
+    assert len(records(process.stdout.readline())) == 1
+    process.stdout.close()
+    shutil.copy(folder / "2.png", line / "late.png")  # it notices with the next line that it writes
+    _, stderr = process.communicate(timeout=30)
+
+    assert process.returncode == 0, stderr
+    grabbed, judged, invalid, dropped = counted(stderr.decode())
+    assert grabbed == judged + invalid + dropped
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_does_not_end_it_but_shows_in_the_exit_code(tiny_model: Path, folder: Path) -> None:
+    process = command_line(tiny_model, folder, "--no-follow", "--out", "/dev/full")
+    _, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert b"9 lines lost at /dev/full" in stderr
+    assert counted(stderr.decode()) == (9, 6, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["{model}", "{folder}/nothing"], "found nothing of the kind there"),
+        (["{folder}/nothing.onnx", "{folder}"], "nothing.onnx"),
+        (["{model}", "{folder}", "--settle-s", "-1"], "--settle-s"),
+        (["{model}", "{folder}", "--speed", "warp"], "--speed: expected one of recorded, max"),
+        (["{model}", "{folder}", "--limit", "0"], "--limit: expected 1 item or more"),
+        (["{model}", "{folder}", "--out", "{model}"], "expected a new file, or one with JSON lines"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_with_exit_code_2(
+    tiny_model: Path, folder: Path, words: list[str], complaint: str
+) -> None:
+    process = command_line(*(word.format(model=tiny_model, folder=folder) for word in words))
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert stdout == b""
+    assert complaint in stderr.decode()
+    assert stderr.count(b"\n") == 1
+
+
+def test_the_second_signal_ends_it_at_once_even_while_it_finishes(tiny_model: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # never read from: the monitor fills it and waits
+    process = start(tiny_model, pipe, FOR_EVER)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "ready\n"
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(5) == -signal.SIGTERM
+    process.stderr.close()
+    os.close(reading)
