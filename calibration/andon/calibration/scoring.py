@@ -35,7 +35,8 @@ class Scores(Struct, frozen=True, kw_only=True):
     @property
     def valid(self) -> NDArray[np.bool_]:
         """``[n]``: which items were judged."""
-        return self.status != Status.INVALID
+        valid: NDArray[np.bool_] = self.status != Status.INVALID
+        return valid
 
 
 def score(

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group",
         metavar="REGEX|CSV",
-        help="which files belong to one part or lot: an expression with (?P<part>...) or (?P<lot>...), or a CSV with key,part,lot",
+        help="which files belong to one part or lot: an expression with (?P<part>...), (?P<lot>...), or a CSV key,part,lot",
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same machine: same weights (default 0)")
     parser.add_argument("--threads", type=int, default=None, metavar="N", help="for torch (default: all cores)")
@@ -53,6 +53,7 @@ def configure_for(parser: argparse.ArgumentParser, words: Sequence[str]) -> None
 def run(args: argparse.Namespace) -> int:
     """Train."""
     import json
+    import time
 
     from andon.runtime.progress import ProgressLine
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     settings = from_flags(recipe.settings, args) if given or not args.resume else None
     from andon.training.train import train
 
+    begun_s = time.perf_counter()
     trained = train(
         recipe,
         args.data,
@@ -79,8 +81,27 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         progress=ProgressLine(),
     )
-    summary = trained.summary
-    print(json.dumps(summary) if args.json else "\n".join(f"{name:<14} {value}" for name, value in summary.items()))
+    record = trained.record
+    last = dict(record.history[-1]) if record.history else {}
+    summary = {
+        "run": str(trained.path),
+        "detector": f"{record.recipe} v{record.recipe_version}",
+        "train": len(record.split.train),
+        "validation": len(record.split.validation),
+        "calibration": len(record.split.calibration),
+        "lost": record.lost,
+        "epochs": len(record.history),
+        "seconds": round(time.perf_counter() - begun_s, 2),
+        "seed": record.seed,
+        "threads": record.threads,
+        "device": record.device,
+        **{f"last_{name}": value for name, value in last.items() if name in ("train", "validation")},
+    }
+    if args.json:
+        print(json.dumps(summary))
+        return 0
+    print("\n".join(f"{name:<16} {value}" for name, value in summary.items()))
+    print(f"next             andon export {trained.path} -o model.onnx")
     return 0
 
 

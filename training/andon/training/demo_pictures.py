@@ -86,7 +86,8 @@ def _scores(  # type: ignore[no-untyped-def]
     axis.set_yscale("log")
     axis.set_ylabel("score\n(log)")
     if legend:
-        axis.legend(loc="upper left", ncols=3, fontsize="small", framealpha=0.9)
+        # above the axes: inside, it would hide the very scores that matter
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize="small", frameon=False, borderpad=0.1)
 
 
 def _shade(axis, run: Run) -> None:  # type: ignore[no-untyped-def]

@@ -65,7 +65,8 @@ def train(
         seed: of split, weights, order and noise.
         group: which items belong together, as `open_good` takes it.
         device: to learn on; ``auto`` takes CUDA where there is one.
-        threads: of PyTorch on the CPU; None: as PyTorch is set. Another number gives other (equally good) weights.
+        threads: of PyTorch on the CPU; None: one for windows, whose nets are so small that a second thread only gets in
+            the way, and as PyTorch is set for frames. Another number gives other (equally good) weights.
         resume: go on after the last whole epoch of an interrupted run, with its own settings, seed, group, device and
             threads; begins where there is no run yet, and gives back a finished one.
         progress: told of reading and training.
@@ -95,6 +96,7 @@ def train(
         device = "cuda" if record.device == "cuda" else "cpu"
     else:
         chosen = settings if settings is not None else known.settings()
+        threads = 1 if threads is None and known.gives == "window" else threads
     place = _device(device)
     with _surroundings(seed, threads, place) as used_threads:
         good = open_good(open_data(data), known, chosen, seed=seed, group=group, progress=progress)

@@ -67,11 +67,20 @@ def evaluate_logs(detector: Detector, data: str | Log, *, progress: Progress = s
         if ref.key in truth:
             by_run.setdefault(ref.group, {})[ref.key] = truth[ref.key]
     runs = tuple(
-        _figures(run.name, by_run.get(run.name, {}), status, scores, alpha, [event for event, _, _ in events_of(run)])
+        _figures(
+            run.name,
+            by_run.get(run.name, {}),
+            status,
+            scores,
+            alpha=alpha,
+            faults=[event for event, _, _ in events_of(run)],
+        )
         for run in log.runs
         if run.faulty is not None
     )
-    total = _figures("all", truth, status, scores, alpha, [event for run in log.runs for event, _, _ in events_of(run)])
+    total = _figures(
+        "all", truth, status, scores, alpha=alpha, faults=[event for run in log.runs for event, _, _ in events_of(run)]
+    )
     areas = [run.auroc for run in runs if run.auroc is not None]
     promised = calibration is not None and calibration.kind.startswith("promise")
     return LogEvaluation(
@@ -89,6 +98,7 @@ def _figures(
     truth: dict[str, WindowTruth],
     status: dict[str, Status],
     scores: dict[str, float],
+    *,
     alpha: float,
     faults: list[str],
 ) -> RunFigures:
