@@ -1,9 +1,10 @@
 """Pictures of rejects: the frame with the anomaly map laid over it, in a folder that keeps the newest ones.
 
 Drawn and encoded in a thread of its own: handing one over costs the judge microseconds. Drawing one takes about 0.17 s of
-one core at 1280 x 720 (2-core AMD EPYC server), and the thread rests as long as it worked, so that it never takes more than half a core from judging. The queue is
-short: in a burst of rejects pictures are dropped and counted, verdicts never. Names come from our own numbers: wall time,
-`seq` and what is harmless in the key, so that they sort by age and nothing from outside is a path.
+one core at 1280 x 720 (2-core AMD EPYC server), and the thread rests as long as it worked, so that it never takes more than
+half a core from judging. The queue is short: in a burst of rejects pictures are dropped and counted, verdicts never. Names
+come from our own numbers: wall time, `seq` and what is harmless in the key, so that they sort by age and nothing from
+outside is a path.
 """
 
 import collections
