@@ -21,16 +21,31 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
 
     follow: Annotated[bool, Meta(description="go on with what arrives after what is there")] = True
     speed: Annotated[
-        Literal["recorded", "max"], Meta(description="replay logs and videos at their own rate, or as fast as can be judged")
+        Literal["recorded", "max"],
+        Meta(description="replay logs and videos at their own rate, or as fast as can be judged"),
     ] = "max"
     settle_s: Annotated[
-        float, Meta(ge=0.0, description="a file is taken when its size and time have not changed for this long", extra={"unit": "s"})
+        float,
+        Meta(
+            ge=0.0,
+            description="a file is taken when its size and time have not changed for this long",
+            extra={"unit": "s"},
+        ),
     ] = 0.5
     poll_s: Annotated[float, Meta(gt=0.0, description="how often a folder is looked at", extra={"unit": "s"})] = 0.25
-    open_timeout_s: Annotated[float, Meta(gt=0.0, description="for opening a camera or stream", extra={"unit": "s"})] = 5.0
-    read_timeout_s: Annotated[float, Meta(gt=0.0, description="for one frame of a camera or stream", extra={"unit": "s"})] = 2.0
+    open_timeout_s: Annotated[
+        float, Meta(gt=0.0, description="for opening a camera or stream", extra={"unit": "s"})
+    ] = 5.0
+    read_timeout_s: Annotated[
+        float, Meta(gt=0.0, description="for one frame of a camera or stream", extra={"unit": "s"})
+    ] = 2.0
     stale_after_s: Annotated[
-        float, Meta(gt=0.0, description="a live source without a fresh item for this long is INVALID (stale)", extra={"unit": "s"})
+        float,
+        Meta(
+            gt=0.0,
+            description="a live source without a fresh item for this long is INVALID (stale)",
+            extra={"unit": "s"},
+        ),
     ] = 2.0
 
 
@@ -81,5 +96,3 @@ def collect(text: str) -> Collection | Log:
     if source.collect is None:
         raise ConfigError(f"{text}: a {source.name} source only streams; give a folder, a video or a log.")
     return source.collect(text)
-
-
