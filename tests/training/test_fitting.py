@@ -1,0 +1,286 @@
+"""The gradient loop: what stops it, what it keeps, and that an interruption leaves no trace."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from andon.export.evidence import Evidence
+from andon.runtime.errors import TrainingError
+from andon.runtime.progress import Progress, silent
+from andon.runtime.schema import Reading
+from andon.sources.windows import window_spec
+from andon.training.fitting import Loss, Plan, descend
+from andon.training.recipe import Recipe, State
+from andon.training.run_folder import LoadedRun
+from andon.training.synthetic import synthetic_log
+from andon.training.train import train
+
+
+class Rows:
+    """A part in memory."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
+        order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
+        yield from (self.rows[places] for places in torch.split(order, size))
+
+
+class Both:
+    """A world of two parts."""
+
+    def __init__(self, train: Tensor, validation: Tensor) -> None:
+        self.train, self.validation = Rows(train), Rows(validation)
+
+
+class Remembering:
+    """A run that keeps what it was told."""
+
+    seed = 0
+    device = torch.device("cpu")
+    progress: Progress = staticmethod(silent)
+    resumed: State | None = None
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
+        self.rows.append(dict(losses))
+
+
+def squared(net: nn.Module, batch: Tensor, _warmth: float) -> Tensor:
+    apart: Tensor = (net(batch) - batch) ** 2
+    return apart.mean()
+
+
+def fitted(plan: Plan, loss: Loss = squared, *, validation: int = 8) -> tuple[nn.Linear, list[dict[str, float]]]:
+    torch.manual_seed(0)
+    net, run = nn.Linear(4, 4), Remembering()
+    descend(net, Both(torch.randn(40, 4), torch.randn(validation, 4)), loss, plan, run)
+    return net, run.rows
+
+
+def test_the_loss_falls() -> None:
+    _, rows = fitted(Plan(epochs=20, learning_rate=0.02))
+
+    assert rows[-1]["validation"] < 0.5 * rows[0]["validation"]
+
+
+def test_the_history_names_loss_rate_gradient_and_speed() -> None:
+    _, rows = fitted(Plan(epochs=1))
+
+    assert set(rows[0]) == {
+        "epoch", "train", "validation", "learning_rate", "gradient_norm", "seconds", "parts_per_s",
+    }  # fmt: skip
+
+
+def test_the_weights_of_the_best_epoch_stay() -> None:
+    validation_loss = iter([3.0, 1.0, 2.0, 4.0])
+    seen: list[Tensor] = []
+
+    def scripted(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        if net.training:
+            return squared(net, batch, warmth)
+        seen.append(next(net.parameters()).detach().clone())
+        return torch.tensor(next(validation_loss))
+
+    net, _ = fitted(Plan(epochs=4, batch_size=40), scripted)
+
+    assert torch.equal(net.weight, seen[1])
+    assert not torch.equal(net.weight, seen[3])
+
+
+def test_it_stops_after_so_many_epochs_without_gain() -> None:
+    def stuck(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        return squared(net, batch, warmth) if net.training else torch.tensor(1.0)
+
+    _, rows = fitted(Plan(epochs=50, patience=3), stuck)
+
+    assert len(rows) == 1 + 3
+
+
+def test_the_learning_rate_halves_on_a_plateau() -> None:
+    def stuck(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        return squared(net, batch, warmth) if net.training else torch.tensor(1.0)
+
+    _, rows = fitted(Plan(epochs=5, patience=9, plateau_patience=1, learning_rate=0.1), stuck)
+
+    assert [row["learning_rate"] for row in rows] == [0.1, 0.1, 0.1, 0.05, 0.05]
+
+
+def test_without_a_validation_part_the_training_loss_decides() -> None:
+    _, rows = fitted(Plan(epochs=3), validation=0)
+
+    assert "validation" not in rows[0]
+
+
+def test_a_large_gradient_is_clipped_and_the_history_tells_its_norm_before() -> None:
+    def steep(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        return 1e4 * squared(net, batch, warmth)
+
+    net, rows = fitted(Plan(epochs=1, batch_size=40, clip_norm=1.0), steep)
+
+    assert rows[0]["gradient_norm"] > 100
+    left = [float(parameter.grad.norm()) for parameter in net.parameters() if parameter.grad is not None]
+    assert sum(norm**2 for norm in left) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_warmth_rises_over_its_share_of_the_steps_and_is_full_in_validation() -> None:
+    warmths: dict[bool, list[float]] = {True: [], False: []}
+
+    def watched(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        warmths[net.training].append(warmth)
+        return squared(net, batch, warmth)
+
+    fitted(Plan(epochs=4, batch_size=20, warm_up=0.5), watched)
+
+    assert warmths[True] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0]
+    assert set(warmths[False]) == {1.0}
+
+
+def test_a_diverged_training_says_which_setting_to_lower() -> None:
+    def broken(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        return squared(net, batch, warmth) * float("nan")
+
+    with pytest.raises(TrainingError, match=r"nan in epoch 1.*--learning-rate \(now 0\.001\)"):
+        fitted(Plan(), broken)
+
+
+class Settings(Plan, frozen=True, kw_only=True):
+    """Of a network with everything that could forget: dropout, running means, noise, a schedule."""
+
+
+class Fragile(nn.Module):
+    """Four ways to depend on chance and order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 16)
+        )
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        rebuilt = self.net(prepared).reshape(prepared.shape)
+        return Evidence({"error": (rebuilt - prepared) ** 2}, {})
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+def fragile(interrupt_at_step: int | None = None) -> Recipe:
+    """A recipe that can be interrupted in the middle of an epoch."""
+    steps = 0
+
+    def loss(net: Fragile, batch: Tensor, warmth: float) -> Tensor:
+        nonlocal steps
+        steps += net.training
+        if steps == interrupt_at_step:
+            raise KeyboardInterrupt
+        noisy = batch + 0.1 * torch.randn_like(batch) if net.training else batch
+        error: Tensor = net(noisy).maps["error"].mean()
+        return error + warmth * 1e-3 * torch.stack([p.square().sum() for p in net.parameters()]).sum()
+
+    return Recipe(
+        name="fragile",
+        summary="",
+        settings=Settings,
+        tiny=Settings(
+            epochs=12, batch_size=16, plateau_patience=0, patience=6, learning_rate=0.05, weight_decay=1e-4, warm_up=0.5
+        ),
+        gives="window",
+        input=lambda _settings, _found: window_spec(synthetic_log(2).found, 8, 8),
+        build=lambda _settings, _spec: Fragile(),
+        fit=lambda scorer, good, settings, run: descend(scorer, good, loss, settings, run),
+        reading=lambda _settings: Reading(map="error"),
+    )
+
+
+def trained(recipe: Recipe, folder: Path, **arguments: Any) -> LoadedRun:
+    return train(recipe, synthetic_log(800), folder, settings=recipe.tiny, seed=5, device="cpu", **arguments)
+
+
+def same_weights(one: LoadedRun, other: LoadedRun) -> bool:
+    first, second = one.scorer.state_dict(), other.scorer.state_dict()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_times(run: LoadedRun) -> list[dict[str, float]]:
+    return [
+        {name: value for name, value in row.items() if name not in ("seconds", "parts_per_s")}
+        for row in run.record.history
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
+    return trained(fragile(), tmp_path_factory.mktemp("fitting") / "run")
+
+
+def test_the_runs_below_go_on_until_the_learning_rate_has_dropped(uninterrupted: LoadedRun) -> None:
+    rates = [row["learning_rate"] for row in uninterrupted.record.history]
+
+    assert rates[-1] < rates[0]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 9])
+def test_a_run_killed_after_an_epoch_resumes_to_the_same_weights(
+    epochs: int, uninterrupted: LoadedRun, tmp_path: Path
+) -> None:
+    def kill(what: str, done: int, _total: int | None) -> None:
+        if what == "training" and done == epochs:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(fragile(), tmp_path, progress=kill)
+    resumed = trained(fragile(), tmp_path, resume=True)
+
+    assert same_weights(uninterrupted, resumed)
+    assert without_times(uninterrupted) == without_times(resumed)
+
+
+@pytest.mark.parametrize("step", [2, 20])
+def test_a_run_interrupted_within_an_epoch_resumes_to_the_same_weights(
+    step: int, uninterrupted: LoadedRun, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trained(fragile(interrupt_at_step=step), tmp_path)
+    resumed = trained(fragile(), tmp_path, resume=True)
+
+    assert same_weights(uninterrupted, resumed)
+    assert without_times(uninterrupted) == without_times(resumed)
+
+
+def test_a_run_killed_twice_resumes_to_the_same_weights(uninterrupted: LoadedRun, tmp_path: Path) -> None:
+    for epochs in (3, 6):
+
+        def kill(what: str, done: int, _total: int | None, last: int = epochs) -> None:
+            if what == "training" and done == last:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            trained(fragile(), tmp_path, progress=kill, resume=True)
+
+    assert same_weights(uninterrupted, trained(fragile(), tmp_path, resume=True))
+
+
+def test_another_seed_gives_other_weights(uninterrupted: LoadedRun, tmp_path: Path) -> None:
+    recipe = fragile()
+    other = train(recipe, synthetic_log(800), tmp_path, settings=recipe.tiny, seed=6, device="cpu")
+
+    assert not same_weights(uninterrupted, other)
+
+
+def test_settings_of_the_plan_are_settings_of_the_detector() -> None:
+    assert {field.name for field in msgspec.structs.fields(Plan)} <= {
+        field.name for field in msgspec.structs.fields(Settings)
+    }

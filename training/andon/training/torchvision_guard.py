@@ -1,0 +1,45 @@
+"""The one import of torchvision, for whoever needs its networks or data sets; called lazily, inside functions.
+
+torchvision 0.28.0 from the package index is a CUDA build. Beside a CPU build of torch its C++ operators fail to load in
+silence, and the import then fails aloud, because their schemas are missing (pytorch/vision #9085, #9077). Two stubs mend
+the import; ``ops.nms`` and ``torchvision.io`` stay broken, and nothing here needs them.
+"""
+
+import importlib
+import sys
+from functools import cache
+from types import ModuleType
+
+from andon.runtime.errors import MissingExtra
+
+_STUBS: list[object] = []
+"""A library's definitions live as long as it does."""
+
+
+@cache
+def torchvision() -> ModuleType:
+    """The module torchvision.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except ImportError as error:
+        raise MissingExtra("this detector needs torchvision: pip install 'andon[train]'") from error
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    _define_missing_operators()
+    return importlib.import_module("torchvision")
+
+
+def _define_missing_operators() -> None:
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    _STUBS.append(library)
