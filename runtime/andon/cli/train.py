@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         "train": len(record.split.train),
         "validation": len(record.split.validation),
         "calibration": len(record.split.calibration),
-        "lost": record.lost,
+        "lost": len(record.lost),
         "epochs": len(record.history),
         "seconds": round(time.perf_counter() - begun_s, 2),
         "seed": record.seed,
