@@ -90,3 +90,9 @@ def test_a_detail_is_told_only_of_what_is_invalid(outcome: Outcome) -> None:
     told = b'"detail":' in line(msgspec.structs.replace(record(outcome), item="", part=msgspec.UNSET))
 
     assert told == (outcome.verdict.status is Status.INVALID and outcome.detail != "")
+
+
+def test_a_file_name_that_is_not_utf_8_stays_recognisable() -> None:
+    odd = b"teil_\xe4.png".decode("utf-8", "surrogateescape")
+
+    assert record(msgspec.structs.replace(JUDGED, ref=Ref(key=odd))).item == "teil_\\udce4.png"
