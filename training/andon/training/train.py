@@ -104,7 +104,7 @@ def train(
             recipe=known.name,
             recipe_version=known.version,
             andon=version("andon"),
-            settings=msgspec.to_builtins(chosen),
+            settings=msgspec.json.decode(msgspec.json.encode(chosen)),  # as it will be read
             input=good.spec,
             split=good.split,
             fingerprint=good.fingerprint,

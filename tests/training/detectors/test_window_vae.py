@@ -1,0 +1,70 @@
+"""What is special about the window VAE."""
+
+import math
+
+import pytest
+import torch
+
+from andon.runtime.schema import Channel, WindowSpec
+from andon.training.detectors.window_vae import RECIPE, Settings, WindowVAE, loss
+
+SPEC = WindowSpec(steps=8, hop=4, period_s=0.1, channels=(Channel(name="a"), Channel(name="b")))
+SETTINGS = Settings(latent=3, widths=(10, 6))
+
+
+def test_the_same_window_always_gives_the_same_evidence() -> None:
+    vae, window = WindowVAE(SETTINGS, SPEC).eval(), torch.randn(1, 8, 2)
+
+    assert torch.equal(vae(window).maps["error"], vae(window).maps["error"])
+
+
+def test_in_training_the_latent_is_drawn() -> None:
+    vae, window = WindowVAE(SETTINGS, SPEC).train(), torch.randn(4, 8, 2)
+
+    assert loss(vae, window, 1.0, 0.0) != loss(vae, window, 1.0, 0.0)
+
+
+def test_the_decoder_mirrors_the_encoder() -> None:
+    linear = [module for module in WindowVAE(SETTINGS, SPEC).modules() if isinstance(module, torch.nn.Linear)]
+
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [
+        (16, 10), (10, 6), (6, 3), (6, 3), (3, 6), (6, 10), (10, 16),
+    ]  # fmt: skip
+
+
+def silenced(mean: float, log_variance: float) -> WindowVAE:
+    """A VAE that answers 0 for everything, with this posterior in each latent number."""
+    vae = WindowVAE(SETTINGS, SPEC).eval()
+    for parameter in vae.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.constant_(vae.mean.bias, mean)
+    torch.nn.init.constant_(vae.log_variance.bias, log_variance)
+    return vae
+
+
+def test_the_error_is_summed_over_a_window_and_averaged_over_the_batch() -> None:
+    batch = torch.ones(5, 8, 2)
+
+    assert loss(silenced(0.0, 0.0), batch, 1.0, 1.0).item() == pytest.approx(16.0)
+
+
+def test_the_divergence_is_that_of_kingma_and_welling_summed_over_the_latent() -> None:
+    mean, variance = 2.0, 0.25
+    expected = 3 * 0.5 * (mean**2 + variance - 1 - math.log(variance))
+
+    got = loss(silenced(mean, math.log(variance)), torch.zeros(5, 8, 2), 1.0, 0.1)
+
+    assert got.item() == pytest.approx(0.1 * expected)
+
+
+def test_a_cold_loss_has_no_divergence() -> None:
+    assert loss(silenced(2.0, 0.0), torch.zeros(5, 8, 2), 0.0, 0.1).item() == 0
+
+
+def test_the_window_it_wants_is_that_of_its_settings() -> None:
+    from andon.training.synthetic import synthetic_log
+
+    spec = RECIPE.wanted_input(Settings(steps=32, hop=8), synthetic_log(10).found)
+
+    assert isinstance(spec, WindowSpec)
+    assert (spec.steps, spec.hop, spec.period_s) == (32, 8, 0.1)

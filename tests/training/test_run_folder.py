@@ -1,0 +1,180 @@
+"""What training leaves behind."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+
+from andon.calibration.split import Split
+from andon.runtime.errors import TrainingError
+from andon.runtime.progress import silent
+from andon.runtime.schema import FrameSpec
+from andon.training.recipe import State, recipe
+from andon.training.run_folder import (
+    MODEL,
+    STATE,
+    FolderRun,
+    RunRecord,
+    load,
+    load_state,
+    read_record,
+    write_model,
+    write_record,
+)
+
+
+class Bank(nn.Module):
+    """A core-set whose size is known only after the fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+        self.register_buffer("bank", torch.empty(0, 3))
+
+
+def record(**changes: object) -> RunRecord:
+    known = recipe("unet_autoencoder")
+    base = RunRecord(
+        recipe=known.name,
+        recipe_version=known.version,
+        andon="0.1.0",
+        settings=msgspec.to_builtins(known.tiny),
+        input=FrameSpec(channels=3, size=(32, 32)),
+        split=Split(train=("a",), validation=("b",), calibration=("c",)),
+        fingerprint="f" * 64,
+        seed=1,
+        threads=1,
+        device="cpu",
+        history=({"epoch": 1.0, "train": 0.1},),
+        finished=True,
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+def stored(folder: Path, **changes: object) -> Path:
+    written = record(**changes)
+    write_record(folder, written)
+    known = recipe("unet_autoencoder")
+    write_model(folder, known.build(known.tiny, written.input))
+    return folder
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+
+    assert read_record(tmp_path) == record()
+    assert json.loads((tmp_path / "run.json").read_bytes())["input"]["kind"] == "frame"
+
+
+def test_a_loaded_scorer_is_in_eval_mode_with_the_stored_weights(tmp_path: Path) -> None:
+    run = load(stored(tmp_path))
+
+    assert not run.scorer.training
+    assert run.settings == recipe("unet_autoencoder").tiny
+    assert run.split.calibration == ("c",)
+
+
+def test_a_buffer_takes_its_stored_shape() -> None:
+    fitted, fresh = Bank(), Bank()
+    fitted.bank = torch.rand(5, 3)
+    load_state(fresh, fitted.state_dict(), where="here")
+
+    assert torch.equal(fresh.get_buffer("bank"), fitted.get_buffer("bank"))
+    assert "bank" in dict(fresh.named_buffers())
+
+
+def test_a_parameter_of_another_shape_is_refused() -> None:
+    tensors = Bank().state_dict() | {"inner.weight": torch.zeros(3, 2)}
+
+    with pytest.raises(TrainingError, match=r"here: does not fit this detector.*inner\.weight"):
+        load_state(Bank(), tensors, where="here")
+
+
+def test_another_version_of_the_recipe_is_refused_naming_the_andon_that_wrote_it(tmp_path: Path) -> None:
+    stored(tmp_path, recipe_version=7, andon="3.1.4")
+
+    with pytest.raises(TrainingError, match=r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 1"):
+        load(tmp_path)
+
+
+def test_an_unfinished_run_is_refused_with_the_way_to_go_on(tmp_path: Path) -> None:
+    stored(tmp_path, finished=False)
+
+    with pytest.raises(TrainingError, match=r"has not finished.*--resume"):
+        load(tmp_path)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"found no run\.json"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_damaged_record_is_refused_with_the_place(tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+    path = tmp_path / "run.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": "one"'))
+
+    with pytest.raises(TrainingError, match=r"\$\.seed"):
+        read_record(tmp_path)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    path = stored(tmp_path) / MODEL
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(TrainingError, match="expected a safetensors file"):
+        load(tmp_path)
+
+
+def test_settings_that_this_recipe_does_not_take_are_refused(tmp_path: Path) -> None:
+    stored(tmp_path, settings={"size": 3})
+
+    with pytest.raises(TrainingError, match=r"do not fit unet_autoencoder: .*\$\.size"):
+        load(tmp_path)
+
+
+def run_in(folder: Path) -> FolderRun:
+    return FolderRun(folder, seed=0, device=torch.device("cpu"), progress=silent)
+
+
+def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    scorer, run = nn.Linear(3, 3), run_in(tmp_path)
+    kept = State({"rng": torch.get_rng_state(), "moment": torch.rand(4)}, {"rate": 0.1 + 0.2, "epoch": 3})
+    run.epoch(scorer, {"epoch": 1.0, "train": 1 / 3}, kept)
+
+    again, other = run_in(tmp_path), nn.Linear(3, 3)
+    assert again.resume(other)
+
+    assert torch.equal(other.weight, scorer.weight)
+    assert again.history == [{"epoch": 1.0, "train": 1 / 3}]
+    assert again.resumed is not None
+    assert again.resumed.scalars == kept.scalars
+    assert all(torch.equal(again.resumed.tensors[name], kept.tensors[name]) for name in kept.tensors)
+
+
+def test_tensors_that_share_memory_are_kept_whole(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    run_in(tmp_path).epoch(nn.Identity(), {}, State({"whole": whole, "half": whole[:3]}, {}))
+    again = run_in(tmp_path)
+    again.resume(nn.Identity())
+
+    assert again.resumed is not None
+    assert again.resumed.tensors["half"].tolist() == [0.0, 1.0, 2.0]
+    assert again.resumed.tensors["whole"].tolist() == whole.tolist()
+
+
+def test_there_is_nothing_to_resume_in_a_new_folder(tmp_path: Path) -> None:
+    assert not run_in(tmp_path).resume(nn.Identity())
+
+
+def test_a_finished_run_leaves_no_state(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    run.epoch(nn.Identity(), {}, State({"one": torch.ones(1)}, {}))
+    assert (tmp_path / STATE).exists()
+
+    run.finish()
+
+    assert not (tmp_path / STATE).exists()

@@ -1,0 +1,176 @@
+"""The three lines of Python that `andon train` and `andon export` are."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from andon.calibration.calibrate import Wish
+from andon.runtime import Detector, Status
+from andon.runtime.errors import ConfigError, DataError, DeviceError, TrainingError
+from andon.runtime.schema import Reading
+from andon.sources.log import Log
+from andon.training.detectors.window_vae import RECIPE, Settings
+from andon.training.export_run import calibration_part, export_run
+from andon.training.run_folder import LoadedRun, load, read_record
+from andon.training.synthetic import synthetic_log
+from andon.training.train import train
+
+TINY = RECIPE.tiny
+ROWS = 16 * 90
+
+
+@pytest.fixture(scope="module")
+def log() -> Log:
+    return synthetic_log(ROWS)
+
+
+@pytest.fixture(scope="module")
+def run(log: Log, tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
+    return train("window_vae", log, tmp_path_factory.mktemp("train") / "run", settings=TINY, threads=1)
+
+
+def test_three_lines_lead_from_data_to_a_verdict(log: Log, tmp_path: Path) -> None:
+    settings = Settings(steps=16, hop=4, latent=3, widths=(32,), epochs=12)
+    run = train("window_vae", log, tmp_path / "run", settings=settings)
+    export_run(run, tmp_path / "pump.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log)
+    detector = Detector.load(tmp_path / "pump.onnx")
+
+    window = synthetic_log(16, seed=50).runs[0].values
+    assert detector(window).status is Status.OK
+    spike = window.copy()
+    spike[8:11, 0] += 60
+    assert detector(spike).status is Status.REJECT
+    assert detector(spike).evidence["channel_scores"].argmax() == 0
+
+
+def test_the_record_says_how_the_run_can_be_had_again(run: LoadedRun) -> None:
+    record = run.record
+
+    assert (record.recipe, record.seed, record.threads, record.device) == ("window_vae", 0, 1, "cpu")
+    assert len(record.history) == msgspec.to_builtins(TINY)["epochs"]
+    assert len(record.fingerprint) == 64
+    assert set(record.versions) == {"andon", "numpy", "torch"}
+
+
+def test_the_curves_are_drawn(run: LoadedRun) -> None:
+    assert (run.path / "pictures" / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_existing_run_is_never_overwritten(run: LoadedRun, log: Log) -> None:
+    with pytest.raises(TrainingError, match=r"there is a run already.*--resume"):
+        train("window_vae", log, run.path, settings=TINY)
+
+
+def test_resuming_a_finished_run_gives_it_back(run: LoadedRun, log: Log) -> None:
+    again = train("window_vae", log, run.path, resume=True)
+
+    assert again.record == run.record
+    assert torch.equal(again.scorer.state_dict()["mean.weight"], run.scorer.state_dict()["mean.weight"])
+
+
+def interrupted(log: Log, folder: Path) -> None:
+    def stop(what: str, done: int, _total: int | None) -> None:
+        if (what, done) == ("training", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("window_vae", log, folder, settings=TINY, seed=4, progress=stop)
+
+
+def test_resuming_takes_settings_and_seed_from_the_run(log: Log, tmp_path: Path) -> None:
+    interrupted(log, tmp_path)
+    assert not read_record(tmp_path).finished
+
+    resumed = train("window_vae", log, tmp_path, resume=True)
+
+    assert resumed.record.finished
+    assert resumed.record.seed == 4
+    assert resumed.settings == TINY
+
+
+def test_resuming_with_other_settings_is_refused(log: Log, tmp_path: Path) -> None:
+    interrupted(log, tmp_path)
+
+    with pytest.raises(TrainingError, match="begun with other settings"):
+        train("window_vae", log, tmp_path, settings=Settings(), resume=True)
+
+
+def test_resuming_on_other_data_is_refused(log: Log, tmp_path: Path) -> None:
+    interrupted(log, tmp_path)
+
+    with pytest.raises(TrainingError, match="data have changed"):
+        train("window_vae", synthetic_log(ROWS, seed=77), tmp_path, resume=True)
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        train("window_vae", synthetic_log(40), tmp_path / "run", settings=TINY)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_threads_seed_and_determinism_of_the_caller_are_as_before(log: Log, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    recorded = train("window_vae", log, tmp_path, settings=TINY, threads=2).record.threads
+
+    assert recorded == 2
+    assert torch.get_num_threads() == 1
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_resumed_run_uses_the_threads_it_began_with(log: Log, tmp_path: Path) -> None:
+    def stop(what: str, done: int, _total: int | None) -> None:
+        if what == "training":
+            raise KeyboardInterrupt
+
+    seen: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        train("window_vae", log, tmp_path, settings=TINY, threads=2, progress=stop)
+    train("window_vae", log, tmp_path, resume=True, progress=lambda *_: seen.append(torch.get_num_threads()))
+
+    assert set(seen) == {2}
+
+
+def test_a_misspelt_detector_is_answered_with_the_nearest(log: Log, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'window_vae'"):
+        train("windowvae", log, tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none_is_refused(log: Log, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="cuda was asked for"):
+        train("window_vae", log, tmp_path, device="cuda")
+
+
+def test_another_reading_needs_no_training(run: LoadedRun, log: Log, tmp_path: Path) -> None:
+    exports = [
+        export_run(
+            run, tmp_path / f"{pool}.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log,
+            reading=Reading(map="error", pool=pool),
+        )
+        for pool in ("mean", "max")
+    ]  # fmt: skip
+
+    window = np.ascontiguousarray(log.runs[0].values[:16])
+    mean, largest = (Detector.load(exported.path)(window).score for exported in exports)
+    assert largest > mean
+
+
+def test_the_calibration_part_is_the_one_that_was_kept_back(run: LoadedRun, log: Log) -> None:
+    part = calibration_part(load(run.path), log)
+
+    assert tuple(ref.key for ref in part.refs) == run.split.calibration
+
+
+def test_data_from_memory_must_be_given_again(run: LoadedRun) -> None:
+    with pytest.raises(DataError, match="give them again as data="):
+        calibration_part(run)
+
+
+def test_missing_calibration_parts_are_named(run: LoadedRun) -> None:
+    with pytest.raises(DataError, match="calibration parts are not there any more"):
+        calibration_part(run, synthetic_log(ROWS // 2))
