@@ -152,7 +152,10 @@ def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
     except NotEnoughParts:
         if not wish.no_promise:
             raise
-        return _Statement("estimate", wish.false_reject or expected_rate(n, 0), float(n), 1.0), 0
+        tau = _tau(sample, max(LADDER))
+        n_eff = max(1, effective_number(n, tau))
+        # the rate to expect of a threshold at the highest of so many independent scores; half of such guesses are broken
+        return _Statement("estimate", wish.false_reject or expected_rate(n_eff, 0), float(n_eff), tau), 0
     if tau > 1.5:
         logger.warning(
             "windows depend on their neighbours over tau = %.3g windows: %d count as %d independent ones", tau, n, n_eff

@@ -184,7 +184,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
             return f"no promise: a person chose the threshold; {parts} of good stock were scored"
         if self.kind == "estimate":
             return (
-                f"no promise, an estimate: about {percent(self.alpha)} of good {units} may be rejected, or more; "
+                f"no promise, an estimate: about {100 * self.alpha:.2g} % of good {units} may be rejected, or more; "
                 f"from {parts}, too few for a promise"
             )
         approximate = f" (worth {self.n_eff:.0f} independent ones)" if self.kind == "promise(n_eff)" else ""

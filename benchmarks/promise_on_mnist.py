@@ -1,0 +1,102 @@
+"""Is the promise kept? 200 random calibrations over the scores of MNIST normals, each audited on the parts it did not see.
+
+The scores are those of a real model file: a small `unet_autoencoder` trained on digits other than 5, exported, and run on the
+9 108 normal pictures of the official test part. Prints one JSON line a promise: how many of the calibrations reject more good parts
+than promised, how many theory expects, and how many are broken by the usual `numpy.quantile(scores, 1 - alpha)` instead.
+
+    ANDON_DATA=../shared/data python benchmarks/promise_on_mnist.py
+"""
+
+import argparse
+import gzip
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import betabinom, binom
+
+from andon.calibration.calibrate import Wish, lift
+from andon.calibration.promise import allowance
+from andon.calibration.scoring import score
+from andon.sources.items import FoundFrames, Item, Ref
+from andon.training.detectors.unet_autoencoder import RECIPE, Settings
+from andon.training.export_run import export_run
+from andon.training.train import train
+
+ANOMALY = 5
+
+
+class Digits:
+    """MNIST pictures of all digits but one, grey."""
+
+    def __init__(self, pictures: NDArray[np.uint8]) -> None:
+        self._pictures = pictures
+        self.found = FoundFrames(channels=1, frame_size=(28, 28), largest=(28, 28))
+        self.refs = [Ref(key=f"{number:05}") for number in range(len(pictures))]
+
+    def read(self, ref: Ref) -> Item:
+        """One picture, uint8 ``[28, 28, 1]``."""
+        return Item(ref, self._pictures[int(ref.key)][:, :, None])
+
+
+def _idx(path: Path) -> NDArray[np.uint8]:
+    data = gzip.decompress(path.read_bytes())
+    dimensions = data[3]
+    shape = np.frombuffer(data, ">u4", dimensions, 4)
+    pictures: NDArray[np.uint8] = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    return pictures
+
+
+def _normals(root: Path, part: str) -> NDArray[np.uint8]:
+    raw = root / "mnist" / "MNIST" / "raw"
+    labels = _idx(raw / f"{part}-labels-idx1-ubyte.gz")
+    return _idx(raw / f"{part}-images-idx3-ubyte.gz")[labels != ANOMALY]
+
+
+def main() -> None:
+    """Train, score, calibrate 200 times a promise, audit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", default=os.environ.get("ANDON_DATA"), help="folder that holds mnist/ (default $ANDON_DATA)"
+    )
+    parser.add_argument("--calibrations", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    root = Path(args.data)
+    with tempfile.TemporaryDirectory() as temporary:
+        learnt = Digits(_normals(root, "train")[:3000])
+        run = train(
+            RECIPE, learnt, Path(temporary) / "run", settings=Settings(size=32, epochs=4), seed=args.seed, threads=2
+        )
+        made = export_run(run, Path(temporary) / "mnist.onnx", wish=Wish(), date="", data=learnt)
+        scores = score(made.model.data, Digits(_normals(root, "t10k"))).score
+    generator = np.random.default_rng(args.seed)
+    for n, alpha in ((300, 0.01), (600, 0.01), (1000, 0.01), (100, 0.05), (1000, 0.05)):
+        above, rest = allowance(n, alpha), len(scores) - n
+        broken, usual = 0, 0
+        for _ in range(args.calibrations):
+            order = generator.permutation(len(scores))
+            calibration, audit = scores[order[:n]], scores[order[n:]]
+            threshold = lift(np.sort(calibration), float(np.median(np.abs(calibration))))[n - 1 - above]
+            broken += int((audit > threshold).mean() > alpha)
+            usual += int((audit > np.quantile(calibration, 1 - alpha)).mean() > alpha)
+        expected = float(betabinom.sf(math.floor(alpha * rest), rest, above + 1, n - above))
+        low, high = binom.interval(0.99, args.calibrations, expected)
+        print(
+            json.dumps(
+                {
+                    "what": "promise_on_mnist", "n": n, "alpha": alpha, "confidence": 0.95, "above": above, "audited": rest,
+                    "calibrations": args.calibrations, "broken": broken, "broken_by_quantile": usual, "expected": round(args.calibrations * expected, 2),
+                    "99_percent_interval": [int(low), int(high)], "seed": args.seed,
+                }
+            ),
+            flush=True,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
