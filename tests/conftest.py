@@ -7,11 +7,30 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 _DATA = "ANDON_DATA"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew-golden", action="store_true", help="write the golden texts anew; review them as a diff")
+
+
+@pytest.fixture
+def golden_text(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text that others read with the one kept in `golden/` beside the test: ``golden_text(name, text)``."""
+
+    def compare(name: str, text: str) -> None:
+        kept = request.path.parent / "golden" / name
+        if request.config.getoption("--renew-golden"):
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(text, encoding="utf-8", newline="\n")
+        assert text == kept.read_text(encoding="utf-8"), f"{name} changed: --renew-golden, if that was meant"
+
+    return compare
 
 
 def pytest_configure() -> None:

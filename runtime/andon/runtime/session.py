@@ -103,7 +103,7 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
 
 def first_line(error: Exception) -> str:
     """What ONNX Runtime says, without the C++ that follows; never empty."""
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0][:300]
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0].rstrip()[:300]
 
 
 def _gpu_advice() -> str:

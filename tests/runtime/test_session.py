@@ -1,0 +1,114 @@
+"""A session runs on the device that was asked for, with as many threads, or says why not."""
+
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import onnxruntime
+import pytest
+from tests.runtime.hand_made import model_bytes, window
+
+from andon.runtime import Detector, DeviceError, ModelFileError, session
+from andon.runtime.session import first_line, open_session
+
+NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+without_cuda = pytest.mark.skipif(not NO_CUDA, reason="this onnxruntime has CUDA")
+
+
+@without_cuda
+def test_cuda_means_cuda_or_an_error_that_names_the_package() -> None:
+    with pytest.raises(DeviceError, match=r"cuda was asked for, but.*onnxruntime-gpu"):
+        open_session(model_bytes(), device="cuda")
+
+
+@without_cuda
+def test_auto_takes_the_cpu_where_there_is_no_cuda(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        opened = open_session(model_bytes(), device="auto")
+
+    assert opened.device == "cpu"
+    assert "running on the CPU" in caplog.text
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(NO_CUDA, reason="this onnxruntime has no CUDA")
+def test_cuda_judges_as_the_cpu_does() -> None:
+    data = model_bytes()
+
+    on_gpu, on_cpu = Detector.from_bytes(data, device="cuda"), Detector.from_bytes(data, device="cpu")
+
+    assert on_gpu.device == "cuda"
+    assert on_gpu(window(1.5)).score == pytest.approx(on_cpu(window(1.5)).score, rel=1e-4)
+
+
+class _FallsBack:
+    """An ONNX Runtime that says it has CUDA and then runs on the CPU, as with missing libraries."""
+
+    GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
+    SessionOptions = onnxruntime.SessionOptions
+
+    def __init__(self, *, raises: bool) -> None:
+        self._raises = raises
+
+    def set_default_logger_severity(self, severity: int) -> None: ...
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def InferenceSession(self, data: bytes, options: Any, *, providers: list[str], **more: Any) -> Any:  # noqa: N802
+        if self._raises and providers != ["CPUExecutionProvider"]:
+            raise RuntimeError("CUDA failure 35: driver version is insufficient")
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("raises", "why"), [(False, "fell back to CPUExecutionProvider"), (True, "CUDA failure 35")])
+def test_a_silent_fallback_is_an_error(monkeypatch: pytest.MonkeyPatch, raises: bool, why: str) -> None:
+    monkeypatch.setattr(session, "onnxruntime", lambda: _FallsBack(raises=raises))
+
+    with pytest.raises(DeviceError, match=why):
+        open_session(model_bytes(), device="cuda")
+    assert open_session(model_bytes(), device="auto").device == "cpu"
+
+
+def test_a_misspelt_device_is_refused() -> None:
+    with pytest.raises(DeviceError, match="expected the device 'cpu', 'cuda' or 'auto', got 'gpu'"):
+        open_session(model_bytes(), device="gpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 65, 1_000_000])
+def test_threads_are_bounded(threads: int) -> None:
+    with pytest.raises(DeviceError, match=f"expected 1 to 64 threads, got {threads}"):
+        open_session(model_bytes(), threads=threads)
+
+
+def test_two_threads_decide_as_one() -> None:
+    one, two = (Detector.from_bytes(model_bytes(), threads=threads) for threads in (1, 2))
+
+    assert one(window(1.25)).score == two(window(1.25)).score
+
+
+def test_what_is_no_graph_is_a_bad_file() -> None:
+    with pytest.raises(ModelFileError, match="ONNX Runtime cannot load the graph"):
+        open_session(b"no graph")
+
+
+def test_the_first_line_of_an_error_is_never_empty_and_never_long() -> None:
+    assert first_line(ValueError()) == "ValueError"
+    assert first_line(ValueError("\n one \n two")) == "one"
+    assert len(first_line(ValueError("x" * 1000))) == 300
+
+
+def test_onnxruntime_imported_before_andon_is_warned_of() -> None:
+    script = "import onnxruntime, logging; logging.basicConfig(); import andon.runtime"
+
+    told = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, text=True, check=True)
+
+    assert "set ORT_DISABLE_TELEMETRY=1 before that import" in told.stderr
+
+
+def test_a_bad_graph_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelFileError):
+        open_session(b"no graph")
+
+    assert capfd.readouterr() == ("", "")
