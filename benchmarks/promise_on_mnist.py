@@ -1,7 +1,7 @@
 """Is the promise kept? 200 random calibrations over the scores of MNIST normals, each audited on the parts it did not see.
 
-The scores are those of a real model file: a small `unet_autoencoder` trained on digits other than 5, exported, and run on the
-9 108 normal pictures of the official test part. Prints one JSON line a promise: how many of the calibrations reject more good parts
+The scores are those of a real model file: a small `unet_autoencoder` learnt on digits other than 5, exported, run on
+the 9 108 normal pictures of the official test part. Prints one JSON line a promise: how many of the calibrations reject more good parts
 than promised, how many theory expects, and how many are broken by the usual `numpy.quantile(scores, 1 - alpha)` instead.
 
     ANDON_DATA=../shared/data python benchmarks/promise_on_mnist.py
@@ -89,13 +89,22 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "what": "promise_on_mnist", "n": n, "alpha": alpha, "confidence": 0.95, "above": above, "audited": rest,
-                    "calibrations": args.calibrations, "broken": broken, "broken_by_quantile": usual, "expected": round(args.calibrations * expected, 2),
-                    "99_percent_interval": [int(low), int(high)], "seed": args.seed,
+                    "what": "promise_on_mnist",
+                    "n": n,
+                    "alpha": alpha,
+                    "confidence": 0.95,
+                    "above": above,
+                    "audited": rest,
+                    "calibrations": args.calibrations,
+                    "broken": broken,
+                    "broken_by_quantile": usual,
+                    "expected": round(args.calibrations * expected, 2),
+                    "99_percent_interval": [int(low), int(high)],
+                    "seed": args.seed,
                 }
             ),
             flush=True,
-        )  # fmt: skip
+        )
 
 
 if __name__ == "__main__":
