@@ -161,15 +161,16 @@ def _device(wanted: str) -> torch.device:
 def _surroundings(seed: int, threads: int | None, device: torch.device) -> Iterator[int]:
     """Seed, threads and determinism for one training; the caller's are as before afterwards."""
     threads_before = torch.get_num_threads()
-    strict_before = torch.are_deterministic_algorithms_enabled()
+    strict_before = torch.get_deterministic_debug_mode()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         if threads is not None:
             torch.set_num_threads(threads)
-        # on CUDA some backward passes have no deterministic form, and equality between machines is promised nowhere
-        torch.use_deterministic_algorithms(device.type == "cpu")
+        # On CUDA some backward passes have no deterministic form, and equality between machines is promised nowhere.
+        # The same switch as use_deterministic_algorithms, which would import torch's compiler: two seconds.
+        torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
         try:
             yield torch.get_num_threads()
         finally:
             torch.set_num_threads(threads_before)
-            torch.use_deterministic_algorithms(strict_before)
+            torch.set_deterministic_debug_mode(strict_before)
