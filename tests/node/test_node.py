@@ -1,0 +1,119 @@
+"""A model file gives the same verdicts in another language: Node reads the bytes and ONNX Runtime for Node judges."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.runtime.forge import text_edit
+from tests.runtime.hand_made import FRAME, GREY, WINDOW, frame, model_bytes, window
+
+from andon.runtime import Detector
+from andon.runtime.model_file import parse
+from andon.runtime.schema import InputSpec
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """Where node is; the tests are skipped without it, unless ANDON_REQUIRE_NODE=1."""
+    found = shutil.which("node")
+    missing = (
+        "no node" if found is None else "" if (HERE / "node_modules").is_dir() else "no node_modules: see CONTRIBUTING"
+    )
+    if missing and os.environ.get("ANDON_REQUIRE_NODE") == "1":
+        pytest.fail(f"ANDON_REQUIRE_NODE=1, but {missing}")
+    if missing or found is None:
+        pytest.skip(missing)
+    return found
+
+
+def _judged(node: str, path: Path, items: NDArray[Any], *more: str) -> subprocess.CompletedProcess[str]:
+    raw = path.with_suffix(".bin")
+    raw.write_bytes(items.tobytes())
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    return subprocess.run(
+        [node, str(HERE / "judge.mjs"), str(path), str(raw), *more],
+        env=environment | {"HOME": str(path.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _windows() -> NDArray[np.float32]:
+    values = [0.0, 0.5, 1.0, 1.5, 2.0, 2.001, 5.0, np.nan, np.inf, 3e38]
+    noise = np.random.default_rng(0).normal(size=(5, 4, 2)).astype(np.float32)
+    return np.concatenate([np.stack([window(value) for value in values]), noise])
+
+
+def _frames(channels: int, size: tuple[int, int] = (32, 48)) -> NDArray[np.uint8]:
+    levels = (128, 135, 160, 180, 230, 20)
+    judged = [frame(seed, size=size, channels=channels, level=level) for seed, level in enumerate(levels)]
+    return np.stack([*judged, frame(size=size, channels=channels, level=0, spread=0)])
+
+
+@pytest.mark.parametrize(
+    ("spec", "threshold", "items"),
+    [(WINDOW, 4.0, _windows()), (FRAME, 0.5, _frames(3)), (GREY, 0.5, _frames(1))],
+    ids=["windows", "rgb", "grey"],
+)
+def test_node_judges_as_python_does(
+    node: str, tmp_path: Path, spec: InputSpec, threshold: float, items: NDArray[Any]
+) -> None:
+    data = model_bytes(spec, threshold=threshold, review=threshold / 4)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+
+    told = _judged(node, path, items)
+
+    assert (told.returncode, told.stderr) == (0, "")
+    answer = json.loads(told.stdout)
+    expected = [
+        verdict.to_dict() | {"reason": int(verdict.reason)} for verdict in Detector.from_bytes(data).batch(list(items))
+    ]
+    assert len({verdict["status"] for verdict in expected}) == 4
+    for got, wanted in zip(answer["verdicts"], expected, strict=True):
+        for name in ("status", "reason", "model", "threshold"):
+            assert got[name] == wanted[name]
+        for name in ("score", "p_value"):
+            assert got[name] == (None if wanted[name] is None else pytest.approx(wanted[name], rel=1e-5))
+    assert answer["digest"] == parse(data).digest
+    assert answer["golden"]["score"] == pytest.approx(answer["golden"]["expected"], rel=1e-5)
+
+
+def test_node_leaves_no_telemetry_at_home(node: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes())
+
+    assert _judged(node, path, _windows()).returncode == 0
+
+    assert sorted(left.name for left in tmp_path.rglob("*")) == ["model.bin", "model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("forged", "why"),
+    [
+        (model_bytes()[:-1], "truncated"),
+        (model_bytes().replace(b"pressure", b"prezzure"), "digest does not hold"),
+        (text_edit(model_bytes(), "andon", lambda text: text.replace('"schema":[1,', '"schema":[2,')), "schema 2,0"),
+        (text_edit(model_bytes(), "andon.calibration_log", lambda _: "[]"), "not the one that the log ends with"),
+        (model_bytes() + b"\x08\x0a", "digest does not hold"),
+    ],
+    ids=["truncated", "damaged", "another schema", "no log", "appended"],
+)
+def test_node_refuses_what_python_refuses(node: str, tmp_path: Path, forged: bytes, why: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(forged)
+
+    told = _judged(node, path, _windows())
+
+    assert told.returncode == 2
+    assert why in told.stderr
