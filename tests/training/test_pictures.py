@@ -24,6 +24,12 @@ def test_a_fit_without_epochs_has_no_curve(tmp_path: Path) -> None:
     assert not (tmp_path / "losses.png").exists()
 
 
+def test_losses_below_zero_can_be_drawn(tmp_path: Path) -> None:
+    draw_losses([{"train": -1.0}, {"train": -2.0}], tmp_path / "losses.png")
+
+    assert (tmp_path / "losses.png").exists()
+
+
 def test_losses_of_other_names_than_train_and_validation_can_be_drawn(tmp_path: Path) -> None:
     draw_losses([{"generator": 1.0, "train": 2.0}, {"generator": 0.9, "train": 1.0}], tmp_path / "losses.png")
 

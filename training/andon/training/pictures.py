@@ -18,6 +18,7 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
         return
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise MissingExtra("drawing the losses needs matplotlib: pip install 'andon[train]'") from error
     epochs = range(1, len(history) + 1)
@@ -29,13 +30,15 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
             losses.plot(epochs, [row[name] for row in history], label=name)
     best = min(range(len(history)), key=lambda place: history[place].get("validation", history[place]["train"]))
     losses.axvline(best + 1, color="0.6", linestyle=":", label=f"kept: epoch {best + 1}")
-    losses.set_yscale("log")
+    if all(value > 0 for row in history for name, value in row.items() if name in _LOSSES):
+        losses.set_yscale("log")
     losses.set_ylabel("loss")
     losses.legend(frameon=False)
     rates.step(epochs, [row.get("learning_rate", float("nan")) for row in history], where="mid", color="0.3")
     rates.set_yscale("log")
     rates.set_ylabel("rate")
     rates.set_xlabel("epoch")
+    rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (losses, rates):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
