@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import logging
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -19,29 +20,14 @@ _ORDER = ("demo", "train", "export", "inspect", "score", "evaluate", "bench", "m
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 a check failed, 2 the user's mistake or bad input, 3 partly done."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(words)
     try:
-        _refuse_unknown_command(words)
-        args, unknown = parser.parse_known_args(words)
-        if unknown:
-            raise ConfigError(
-                f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], args.flags)}: see --help."
-            )
-        logging.basicConfig(
-            level=logging.DEBUG if args.verbose else logging.WARNING, format="andon: %(message)s", stream=sys.stderr
-        )
-        code: int = args.run(args)
-    except AndonError as error:
-        print(f"andon: {error}", file=sys.stderr)
-        return EXIT_USER
+        code = _answer(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where a reader who has gone is still an exception that can be caught
     except BrokenPipeError:
-        # whoever read our output went away (| head); nothing more can be told to them
-        sys.stderr.close()
+        # Whoever read our output went away (| head); nothing more can be told to them. What is still in the buffer must
+        # go somewhere when the interpreter ends, or it complains and exits with 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except KeyboardInterrupt:
-        print("andon: interrupted", file=sys.stderr)
-        return 130
     return code
 
 
@@ -51,15 +37,38 @@ def commands() -> list[str]:
     return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
 
+def _answer(words: Sequence[str]) -> int:
+    try:
+        _refuse_unknown_command(words)
+        parser, flags = _parser(words)
+        _refuse_unknown_flag(words, flags)
+        args, unknown = parser.parse_known_args(words)
+        if unknown:
+            raise _unknown(unknown[0], flags)
+        logging.basicConfig(
+            level=logging.DEBUG if args.verbose else logging.WARNING, format="andon: %(message)s", stream=sys.stderr
+        )
+        code: int = args.run(args)
+    except AndonError as error:
+        print(f"andon: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return EXIT_USER
+    except KeyboardInterrupt:
+        print("andon: interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as told:  # argparse, after --help
+        return int(told.code or 0)
+    return code
+
+
 class _Parser(argparse.ArgumentParser):
-    """Argparse, with refusals of one line and a hint where to read on."""
+    """Argparse, with refusals that are errors like all others: one line, with a hint where to read on."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}\nTry '{self.prog} --help'.", file=sys.stderr)
-        raise SystemExit(EXIT_USER)
+        raise ConfigError(f"{message}. See '{self.prog} --help'.")
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser for these words, and the flags that may stand among them."""
     parser = _Parser(
         prog="andon",
         description="Defect detection learnt from good parts only: train, export one checked file, watch the line with it.",
@@ -68,9 +77,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.set_defaults(run=lambda args: _bare(parser, args), verbose=False, flags=[])
+    parser.set_defaults(run=lambda args: _bare(parser, args), verbose=False)
+    flags = list(parser._option_string_actions)
     listed = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    wanted = next((word for word in words if not word.startswith("-")), None)
+    wanted = _first_name(words)
     for name in commands():
         module = importlib.import_module(f"{__name__}.{name}")
         sub = listed.add_parser(
@@ -81,12 +91,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         sub.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
+        sub.set_defaults(run=module.run)
         if name == wanted:
             module.configure(sub)
             if hasattr(module, "configure_for"):  # flags that depend on other words, such as a detector's settings
-                module.configure_for(sub, words)
-        sub.set_defaults(run=module.run, flags=list(sub._option_string_actions))
-    return parser
+                module.configure_for(sub, words[words.index(name) + 1 :])
+            flags = list(sub._option_string_actions)
+    return parser, flags
 
 
 def _bare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
@@ -99,9 +110,26 @@ def _bare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     return EXIT_USER
 
 
+def _first_name(words: Sequence[str]) -> str | None:
+    return next((word for word in words if not word.startswith("-")), None)
+
+
 def _refuse_unknown_command(words: Sequence[str]) -> None:
-    first = next((word for word in words if not word.startswith("-")), None)
+    first = _first_name(words)
     if first is not None and first not in commands():
         raise ConfigError(
             f"there is no command {first!r}{nearest(first, commands())}. Commands: {', '.join(commands())}."
         )
+
+
+def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
+    """Before argparse sees them: of ``--dta PATH`` it would only say that --data is missing."""
+    for word in words:
+        if word == "--":
+            return
+        if word.startswith("--") and word.partition("=")[0] not in flags:
+            raise _unknown(word, flags)
+
+
+def _unknown(word: str, flags: Sequence[str]) -> ConfigError:
+    return ConfigError(f"unknown argument {word!r}{nearest(word.partition('=')[0], flags)}: see --help.")

@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         f"model       {measured.model}, {measured.file_mb:.2f} MB, on {measured.device}, input {list(measured.item_shape)}"
     )
     print(
-        f"latency     {measured.latency_ms:.2f} ms median, {measured.latency_p99_ms:.2f} ms p99, {measured.calls} calls, one thread"
+        f"latency     {measured.latency_ms:.2f} ms median, {measured.latency_p99_ms:.2f} ms p99, {measured.calls} calls, "
+        "one thread"
     )
     print(f"andon adds  {measured.overhead_ms:.3f} ms to a bare session of {measured.bare_session_ms:.2f} ms")
     print(

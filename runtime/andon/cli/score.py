@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge every item of every path."""
+    from andon.cli._overlays import Overlays
     from andon.runtime.detector import Detector
     from andon.runtime.errors import InputError
     from andon.runtime.progress import ProgressLine, silent, track
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from andon.sources.opening import open_for
 
     detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
+    overlays = Overlays(args.overlay, detector.card) if args.overlay else None
     unread = 0
     progress = ProgressLine() if not sys.stdout.isatty() else silent  # lines on a terminal are progress enough
     if not args.json:
@@ -54,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
                     verdict, detail = detector(item.data), ""
                 except InputError as error:
                     raise InputError(f"{ref.key}: {error}") from error
-                if args.overlay and "anomaly_map" in verdict.evidence:
-                    _write_overlay(args.overlay, ref.key, item.data, verdict.evidence["anomaly_map"], detector)
+                if overlays and "anomaly_map" in verdict.evidence:
+                    overlays.write(ref.key, item.data, verdict.evidence["anomaly_map"])
             else:
                 verdict = invalid(item.reason, threshold=detector.threshold, model=detector.model.short_digest)
                 detail = item.detail
@@ -66,19 +68,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(plain: dict[str, Any], detail: str) -> str:
-    if plain["score"] is None:
-        why = f": {detail or plain['reason']}"
-        return f"{plain['status']:<8} {'':>7}  {'':>12}  {'':>7}  {plain['item']}{why}"
-    return f"{plain['status']:<8} {plain['level']:>7.2f}  {plain['score']:>12.6g}  {plain['p_value']:>7.4f}  {plain['item']}"
-
-
-def _write_overlay(folder: Path, key: str, frame: Any, anomaly_map: Any, detector: Any) -> None:
-    from andon.runtime.heat_map import overlay
-    from andon.sources.encode import write_png
-
-    card = detector.card
-    scale = card.calibration.map_scale or 1.0
-    crop = getattr(card.input, "crop", (0.0, 0.0, 1.0, 1.0))
-    name = Path(key.replace("#", "_")).with_suffix(".png")
-    safe = Path(*[piece for piece in name.parts if piece not in ("..", "/", "")])
-    write_png(folder / safe, overlay(frame, anomaly_map, scale, crop=crop))
+    level, score, p_value = (
+        f"{plain[name]:{width}}" if plain[name] is not None else " " * int(width.partition(".")[0])
+        for name, width in (("level", "7.2f"), ("score", "12.6g"), ("p_value", "7.4f"))
+    )
+    why = f": {detail or plain['reason']}" if plain["score"] is None else ""
+    return f"{plain['status']:<8} {level}  {score}  {p_value}  {plain['item']}{why}"

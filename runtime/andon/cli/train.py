@@ -34,20 +34,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which files belong to one part or lot: an expression with (?P<part>...), (?P<lot>...), or a CSV key,part,lot",
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same machine: same weights (default 0)")
-    parser.add_argument("--threads", type=int, default=None, metavar="N", help="for torch (default: all cores)")
-    parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument(
+        "--threads", type=int, default=None, metavar="N", help="for torch (default: one for windows, else torch's)"
+    )
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda", "auto"], default="auto", help="auto takes CUDA where there is one (default)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in RUN")
     parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
 
 
 def configure_for(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Flags of the detector that is named: this is the one help that loads torch."""
+    """Flags of the detector that is named: this is the one help that loads torch.
+
+    Raises:
+        ConfigError: no such detector; said before its settings are called unknown flags.
+    """
     known = names("andon.detectors")
-    named = next((word for word in words[1:] if word in known), None)
+    given = _names_among(words, parser)
+    named = next((word for word in given if word in known), None)
     if named is not None:
         recipe = _recipe(named)
         parser.description = f"{recipe.summary}\n\n{parser.description}"
         add_flags(parser, recipe.settings)
+    elif given:
+        raise _no_detector(given[0])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,18 +66,17 @@ def run(args: argparse.Namespace) -> int:
     import json
     import time
 
+    from andon.runtime.extras import needs
     from andon.runtime.progress import ProgressLine
 
-    known = names("andon.detectors")
-    if args.detector not in known:
-        raise ConfigError(
-            f"there is no detector {args.detector!r}{nearest(args.detector, known)}. Known: {', '.join(known)}."
-        )
+    if args.detector not in names("andon.detectors"):
+        raise _no_detector(args.detector)
     recipe = _recipe(args.detector)
     given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
     # a resumed run has its settings; only flags that were really given are held against them
     settings = from_flags(recipe.settings, args) if given or not args.resume else None
-    from andon.training.train import train
+    with needs("train", "training"):
+        from andon.training.train import train
 
     begun_s = time.perf_counter()
     trained = train(
@@ -103,6 +113,21 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(f"{name:<16} {value}" for name, value in summary.items()))
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
+
+
+def _names_among(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Words that are neither flags nor, as far as can be known yet, their values: a data folder may be called patchcore."""
+    alone = {flag for flag, action in parser._option_string_actions.items() if action.nargs == 0}
+    return [
+        word
+        for word, before in zip(words, ["", *words], strict=False)
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before or before in alone)
+    ]
+
+
+def _no_detector(name: str) -> ConfigError:
+    known = names("andon.detectors")
+    return ConfigError(f"there is no detector {name!r}{nearest(name, known)}. Known: {', '.join(known)}.")
 
 
 def _recipe(name: str):  # type: ignore[no-untyped-def]

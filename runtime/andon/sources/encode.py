@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import DataError
 from andon.runtime.atomic import write_atomically
+from andon.runtime.errors import DataError
 from andon.sources.opencv import opencv
 
 
@@ -23,9 +23,6 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write a picture, whole or not at all; folders are made.
 
     Raises:
-        DataError: the folder cannot be written to.
+        ConfigError: the place cannot be written to.
     """
-    try:
-        write_atomically(path, png(picture))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    write_atomically(path, png(picture))
