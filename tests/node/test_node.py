@@ -25,7 +25,11 @@ def node() -> str:
     """Where node is; the tests are skipped without it, unless ANDON_REQUIRE_NODE=1."""
     found = shutil.which("node")
     missing = (
-        "no node" if found is None else "" if (HERE / "node_modules").is_dir() else "no node_modules: see CONTRIBUTING"
+        "no node"
+        if found is None
+        else ""
+        if (HERE / "node_modules").is_dir()
+        else "no node_modules: npm ci --prefix tests/node"
     )
     if missing and os.environ.get("ANDON_REQUIRE_NODE") == "1":
         pytest.fail(f"ANDON_REQUIRE_NODE=1, but {missing}")

@@ -353,13 +353,16 @@ def test_a_reason_of_a_newer_file_is_told_as_unknown() -> None:
     assert (verdict.status, verdict.reason) == (Status.INVALID, Reason.OTHER)
 
 
-def test_what_onnx_runtime_cannot_load_is_a_bad_file() -> None:
+def test_what_onnx_runtime_cannot_load_is_a_bad_file(tmp_path: Path) -> None:
     forged = forge.onnx_edit(
         model_bytes(), lambda model: model.graph.node.append(helper.make_node("NoSuchOperator", ["window"], ["x"]))
     )
 
-    with pytest.raises(ModelFileError, match="ONNX Runtime cannot load the graph"):
+    with pytest.raises(ModelFileError, match=r"^ONNX Runtime cannot load the graph"):
         Detector.from_bytes(forged)
+    (tmp_path / "forged.onnx").write_bytes(forged)
+    with pytest.raises(ModelFileError, match=r"forged\.onnx: ONNX Runtime cannot load the graph"):
+        Detector.load(tmp_path / "forged.onnx")
 
 
 def test_what_onnx_runtime_cannot_judge_is_told_in_one_line() -> None:

@@ -1,16 +1,34 @@
 """The metadata: canonical, versioned, in words that people read."""
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime import forge
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
-from andon.runtime.model_file import parse
-from andon.runtime.schema import Calibration, Reason, Status, canonical_json, json_number, percent
+from andon.runtime import onnx_subset
+from andon.runtime.model_file import Array, Golden, LogEntry, parse
+from andon.runtime.schema import (
+    SCHEMA,
+    Calibration,
+    Card,
+    Channel,
+    FrameSpec,
+    Reading,
+    Reason,
+    Status,
+    Weights,
+    WindowSpec,
+    canonical_json,
+    json_number,
+    percent,
+)
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -47,6 +65,33 @@ def test_the_metadata_of_a_file_are_the_golden_ones(name: str, golden_text: Call
     texts = {key: json.loads(forge.text(data, key)) for key in ("andon", "andon.calibration_log")}
 
     golden_text(f"metadata_{name}.json", json.dumps(texts, indent=1, sort_keys=True) + "\n")
+
+
+_SPECIFICATION = (Path(__file__).parents[2] / "docs" / "model-file.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "struct",
+    [Card, FrameSpec, WindowSpec, Channel, Reading, Weights, Calibration, Golden, Array, LogEntry],
+    ids=lambda struct: struct.__name__,
+)
+def test_every_field_of_the_metadata_is_specified(struct: type[msgspec.Struct]) -> None:
+    names = [field.encode_name for field in msgspec.structs.fields(struct)]
+
+    assert [name for name in names if f"`{name}`" not in _SPECIFICATION] == []
+
+
+def test_the_fields_that_may_stand_in_a_file_are_the_specified_ones() -> None:
+    rows = dict(re.findall(r"^\| (model|graph|node|attribute|tensor) \| (.*) \|$", _SPECIFICATION, re.MULTILINE))
+
+    for message, cells in rows.items():
+        specified = {int(cell.split()[0].rstrip("\\*")): "\\*" in cell for cell in cells.split(", ")}
+        assert specified == {number: rule.many for number, rule in onnx_subset.ALLOWED[message].items()}
+    assert len(rows) == 5
+
+
+def test_the_specified_schema_is_the_one_that_is_written() -> None:
+    assert _SPECIFICATION.startswith(f"# The model file, schema {SCHEMA[0]}.{SCHEMA[1]}\n")
 
 
 def _calibration(**changes: object) -> Calibration:

@@ -67,7 +67,11 @@ class Detector:
             ModelFileError: the file is damaged, forged, blank or of another schema.
             DeviceError: the device is not there, or computes something else than the file's golden sample expects.
         """
-        return cls._open(read(path), device=device, threads=threads, frame_size=frame_size)
+        model = read(path)
+        try:
+            return cls._open(model, device=device, threads=threads, frame_size=frame_size)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}") from error
 
     @classmethod
     def from_bytes(

@@ -147,7 +147,7 @@ class _Rule(NamedTuple):
 
 _ONE, _MANY, _NUMBER, _NUMBERS = _Rule(BYTES), _Rule(BYTES, many=True), _Rule(VARINT), _Rule(VARINT, many=True)
 
-_ALLOWED: dict[str, dict[int, _Rule]] = {
+ALLOWED: dict[str, dict[int, _Rule]] = {
     # ir_version, producer name and version, domain, model_version, doc, graph, opset_import, metadata
     "model": {1: _NUMBER, 2: _ONE, 3: _ONE, 4: _ONE, 5: _NUMBER, 6: _ONE, 7: _ONE, 8: _MANY, 14: _MANY},
     "metadata entry": {1: _ONE, 2: _ONE},
@@ -177,6 +177,7 @@ _ALLOWED: dict[str, dict[int, _Rule]] = {
     "shape": {1: _MANY},
     "dimension": {1: _NUMBER, 2: _ONE, 3: _ONE},  # dim_value, dim_param, denotation
 }
+"""By message: the fields that a model file may have in it, each with its wire type and whether it may repeat."""
 
 _WHY = {
     ("model", 20): "training information is not allowed in a model file",
@@ -200,7 +201,7 @@ class _Walker:
         self._left = MAX_FIELDS
 
     def fields(self, message: Field, kind: str) -> list[Field]:
-        allowed = _ALLOWED[kind]
+        allowed = ALLOWED[kind]
         seen: set[int] = set()
         found = []
         for field in walk(self.data, message.value, message.end):
