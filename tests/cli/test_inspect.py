@@ -1,0 +1,54 @@
+"""What `andon inspect` says of a file, for people and for programs."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
+
+from andon.cli import main
+from andon.cli.inspect import facts, render
+from andon.runtime.model_file import parse
+
+
+def _steady(text: str) -> str:
+    """Without what depends on the last digit of a score: the golden sample is part of every digest and of the size."""
+    text = re.sub(r"(digest +)\w{12}   file \w{12}   graph \w{12}", r"\1DIGEST   file DIGEST   graph DIGEST", text)
+    text = re.sub(r'("(?:digest|file_sha256|graph_sha256)": )"\w{64}"', r'\1"DIGEST"', text)
+    return re.sub(r'("size_bytes": )\d+|(size +)[\d.]+', r"\1\2SIZE", text)
+
+
+@pytest.mark.parametrize("name", ["frame", "window"])
+def test_people_read_the_golden_text(name: str, golden_text: Callable[[str, str], None]) -> None:
+    spec, threshold = (FRAME, 0.5) if name == "frame" else (WINDOW, 4.0)
+
+    golden_text(f"inspect_{name}.txt", _steady(render(parse(model_bytes(spec, threshold=threshold)))) + "\n")
+
+
+def test_programs_read_the_golden_keys(golden_text: Callable[[str, str], None]) -> None:
+    told = facts(parse(model_bytes(WINDOW)))
+
+    golden_text("inspect_window.json", _steady(json.dumps(told, indent=1, sort_keys=True)) + "\n")
+
+
+def test_json_is_one_object_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes())
+
+    assert main(["inspect", str(path), "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["threshold"] == 4.0
+
+
+def test_a_damaged_file_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes()[:-1])
+
+    assert main(["inspect", str(path)]) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"andon: {path}: ")
+    assert captured.err.count("\n") == 1
