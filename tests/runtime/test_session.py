@@ -71,6 +71,38 @@ def test_a_silent_fallback_is_an_error(monkeypatch: pytest.MonkeyPatch, raises: 
     assert open_session(model_bytes(), device="auto").device == "cpu"
 
 
+class _WrongCuda(_FallsBack):
+    """A CUDA that is really there and computes something else."""
+
+    def __init__(self) -> None:
+        super().__init__(raises=False)
+
+    def InferenceSession(self, data: bytes, options: Any, *, providers: list[str], **more: Any) -> Any:  # noqa: N802
+        real = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        if providers == ["CPUExecutionProvider"]:
+            return real
+
+        class Wrong:
+            def get_providers(self) -> list[str]:
+                return providers
+
+            def run(self, names: list[str], feed: dict[str, Any]) -> list[Any]:
+                return [array * 2 for array in real.run(names, feed)]
+
+        return Wrong()
+
+
+def test_a_cuda_that_computes_something_else_never_judges(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(session, "onnxruntime", _WrongCuda)
+
+    with pytest.raises(DeviceError, match=r"golden sample scores .* on this cuda"):
+        Detector.from_bytes(model_bytes(), device="cuda")
+    assert Detector.from_bytes(model_bytes(), device="auto").device == "cpu"
+    assert "running on the CPU instead" in caplog.text
+
+
 def test_a_misspelt_device_is_refused() -> None:
     with pytest.raises(DeviceError, match="expected the device 'cpu', 'cuda' or 'auto', got 'gpu'"):
         open_session(model_bytes(), device="gpu")  # type: ignore[arg-type]
