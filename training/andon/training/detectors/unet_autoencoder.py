@@ -104,25 +104,30 @@ class Dissimilarity(nn.Module):
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         """``[N, C, h, w]``, 0 where they look the same, 2 at the most."""
-        light_1, light_2, offset = self._blur(one), self._blur(other), self._blur(one - other)
-        light = offset**2 / (light_1**2 + light_2**2 + 0.01**2)
+        apart = one - other
         # about the frame's mean: a variance does not change by that, but its squares stay small in float32
         middle = one.mean(dim=(2, 3), keepdim=True)
-        contrast = self._variance(one - middle, light_1 - middle) + self._variance(other - middle, light_2 - middle)
-        structure = self._variance(one - other, offset) / (contrast + 0.03**2)
+        one, other = one - middle, other - middle
+        # one blur over six planes: a graph of two convolutions
+        planes = torch.cat([one, other, apart, one**2, other**2, apart**2], dim=1)
+        mean_1, mean_2, offset, square_1, square_2, square = self._blur(planes).chunk(6, dim=1)
+        light = offset**2 / ((mean_1 + middle) ** 2 + (mean_2 + middle) ** 2 + 0.01**2)
+        contrast = _positive(square_1 - mean_1**2) + _positive(square_2 - mean_2**2)
+        structure = _positive(square - offset**2) / (contrast + 0.03**2)
         return light + structure - light * structure
 
-    def _variance(self, planes: Tensor, mean: Tensor) -> Tensor:
-        return (self._blur(planes**2) - mean**2).clamp(min=0.0)
-
     def _blur(self, planes: Tensor) -> Tensor:
+        count = 6 * self.channels
         weights = self.get_buffer("weights")
-        rows = weights.view(1, 1, -1, 1).expand(self.channels, 1, -1, 1)
-        columns = weights.view(1, 1, 1, -1).expand(self.channels, 1, 1, -1)
         # a border of zeros would draw a frame into every map
         padded = nn.functional.pad(planes, [self.margin] * 4, mode="reflect")
-        across = nn.functional.conv2d(padded, rows, groups=self.channels)
-        return nn.functional.conv2d(across, columns, groups=self.channels)
+        across = nn.functional.conv2d(padded, weights.view(1, 1, -1, 1).expand(count, 1, -1, 1), groups=count)
+        return nn.functional.conv2d(across, weights.view(1, 1, 1, -1).expand(count, 1, 1, -1), groups=count)
+
+
+def _positive(variance: Tensor) -> Tensor:
+    """Rounding may leave a variance of nothing slightly below 0."""
+    return variance.clamp(min=0.0)
 
 
 def fit(scorer: UNetAutoencoder, good: Good, settings: Settings, run: Run) -> None:
