@@ -160,7 +160,7 @@ def _metavar(kind: Any) -> str:
 
 def _parse(setting: Setting, text: str) -> object:
     """Text as the type that the field declares; msgspec checks bounds and choices afterwards."""
-    if get_origin(setting.kind) is tuple:
+    if any(get_origin(kind) is tuple for kind in (setting.kind, *get_args(setting.kind))):
         return [piece.strip() for piece in text.replace("x", ",").split(",")]  # 256x256 or 256,256
     if text.lower() == "none" and type(None) in get_args(setting.kind):
         return None
