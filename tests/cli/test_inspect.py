@@ -1,16 +1,18 @@
 """What `andon inspect` says of a file, for people and for programs."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.cli.keys import keys_of
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
 from andon.cli import main
 from andon.cli.inspect import facts, render
-from andon.runtime.model_file import parse
+from andon.runtime.model_file import parse, read
 
 
 def _steady(text: str) -> str:
@@ -40,6 +42,22 @@ def test_json_is_one_object_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["inspect", str(path), "--json"]) == 0
 
     assert json.loads(capsys.readouterr().out)["threshold"] == 4.0
+
+
+def test_the_keys_of_a_file_for_frames_are_the_golden_ones(
+    frame_model: Path, golden_text: Callable[[str, str], None]
+) -> None:
+    golden_text("inspect_frame_keys.txt", "\n".join(sorted(keys_of(facts(read(frame_model))))) + "\n")
+
+
+def test_digests_size_and_promise_are_those_of_the_file(frame_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(frame_model), "--json"]) == 0
+
+    told, model = json.loads(capsys.readouterr().out), read(frame_model)
+    assert told["file_sha256"] == hashlib.sha256(frame_model.read_bytes()).hexdigest()
+    assert (told["graph_sha256"], told["digest"]) == (model.graph_sha256, model.digest)
+    assert told["size_bytes"] == frame_model.stat().st_size
+    assert told["promise"] == "with 95 % confidence at most 5 % of good parts are rejected; from 60 parts"
 
 
 def test_a_damaged_file_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

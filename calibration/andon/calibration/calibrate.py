@@ -13,7 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.calibration.dependence import dependence_time, design_effect, effective_number
-from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha
+from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, parts_needed
 from andon.calibration.scoring import Scores
 from andon.calibration.tail import tail
 from andon.runtime import __version__
@@ -147,6 +147,9 @@ def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
     """The promise that the sample carries, and how many scores may lie above the threshold."""
     n = len(sample.scores)
     kind: StatementKind = "promise(n_eff)" if sample.runs else "promise"
+    parts_needed(
+        max(LADDER) if wish.false_reject is None else wish.false_reject, wish.confidence
+    )  # refuses no fractions
     try:
         alpha, n_eff, tau = _promised(sample, wish)
     except NotEnoughParts:
@@ -154,8 +157,10 @@ def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
             raise
         tau = _tau(sample, max(LADDER))
         n_eff = max(1, effective_number(n, tau))
-        # the rate to expect of a threshold at the highest of so many independent scores; half of such guesses are broken
-        return _Statement("estimate", wish.false_reject or expected_rate(n_eff, 0), float(n_eff), tau), 0
+        # The rate to expect of a threshold at the highest of so many independent scores; half of such guesses are broken.
+        # A stronger wish changes nothing about the parts, so that it must not be written as if it were a finding.
+        expected = expected_rate(n_eff, 0)
+        return _Statement("estimate", max(wish.false_reject or expected, expected), float(n_eff), tau), 0
     if tau > 1.5:
         logger.warning(
             "windows depend on their neighbours over tau = %.3g windows: %d count as %d independent ones", tau, n, n_eff

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from andon.runtime.detector import Detector
+    from andon.runtime.errors import ConfigError
     from andon.runtime.extras import needs
     from andon.runtime.progress import ProgressLine
     from andon.runtime.schema import WindowSpec
@@ -45,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(detector.card.input, WindowSpec):
         from andon.calibration.evaluation.logs import evaluate_logs
 
+        if args.truth is not None:
+            raise ConfigError(
+                "--truth is for pictures; logs say what is true in a column named anomaly, label or faulty."
+            )
         figures: Any = evaluate_logs(detector, args.data, progress=ProgressLine())
         print(msgspec.json.encode(figures).decode() if args.json else render_logs(figures))
         return 0

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     # a resumed run has its settings; only flags that were really given are held against them
     settings = from_flags(recipe.settings, args) if given or not args.resume else None
     with needs("train", "training"):
+        import safetensors  # noqa: F401 - the run folder needs it in the end; said now, and not after an hour of learning
+
         from andon.training.train import train
 
     begun_s = time.perf_counter()

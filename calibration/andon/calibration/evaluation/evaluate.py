@@ -11,7 +11,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.errors import DataError, InputError
 from andon.runtime.heat_map import enlarge
 from andon.runtime.progress import Progress, silent, track
-from andon.runtime.schema import Status
+from andon.runtime.schema import FrameSpec, Status
 from andon.sources.items import Collection, Item, Ref
 from andon.sources.truth import Truth
 
@@ -84,6 +84,7 @@ def evaluate(
             "none of the parts has a known truth: give a tree with test/good and test/TYPE, or --truth TABLE.csv."
         )
     step = 0
+    crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
     for ref in track(known, progress, "evaluating"):
         item = collection.read(ref)
         verdict = None
@@ -108,9 +109,22 @@ def evaluate(
                 mask = np.zeros(item.data.shape[:2], np.bool_)
             if mask is not None and "anomaly_map" in verdict.evidence:
                 step = step or max(1, int(np.ceil(np.sqrt(len(known) * mask.size / MAX_PIXELS))))
-                maps.append(enlarge(verdict.evidence["anomaly_map"], (mask.shape[0], mask.shape[1]))[::step, ::step])
+                maps.append(_over_the_mask(verdict.evidence["anomaly_map"], mask, crop)[::step, ::step])
                 masks.append(mask[::step, ::step])
     return _figures(detector, judged, maps, masks, step), judged
+
+
+def _over_the_mask(
+    anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_], crop: tuple[float, float, float, float] | None
+) -> NDArray[np.float32]:
+    """The map at the size of the mask. What the crop cut away counts as the least suspicious: a defect there was not found."""
+    height, width = mask.shape
+    left, top, right, bottom = (round(10_000 * share) for share in crop or (0.0, 0.0, 1.0, 1.0))
+    rows = slice(height * top // 10_000, height * bottom // 10_000)
+    columns = slice(width * left // 10_000, width * right // 10_000)
+    whole = np.full((height, width), np.finfo(np.float32).min, np.float32)
+    whole[rows, columns] = enlarge(anomaly_map, (rows.stop - rows.start, columns.stop - columns.start))
+    return whole
 
 
 def _figures(detector: Detector, judged: list[Judged], maps: list[Any], masks: list[Any], step: int) -> Evaluation:

@@ -1,0 +1,180 @@
+"""The front door: help, mistakes, missing packages, readers who go away."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.cli.running import andon
+
+from andon.cli import EXIT_DONE, EXIT_USER, commands, main
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "cv2",
+    "pyarrow",
+)
+
+_ALL_HELP = f"""
+import contextlib, io, json, sys
+from andon.cli import commands, main
+told = {{}}
+for name in ["", *commands()]:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        code = main([*name.split(), "--help"])
+    told[name] = [code, text.getvalue(), sorted(set({HEAVY!r}) & set(sys.modules))]
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def all_help() -> dict[str, tuple[int, str, list[str]]]:
+    """Exit code, text and heavy packages in memory after each --help, all in one fresh interpreter."""
+    told = subprocess.run([sys.executable, "-c", _ALL_HELP], capture_output=True, text=True, check=True, timeout=120)
+    assert told.stderr == ""
+    found: dict[str, tuple[int, str, list[str]]] = json.loads(told.stdout)
+    return found
+
+
+@pytest.mark.parametrize("command", ["", *commands()])
+def test_a_help_explains_and_loads_nothing_heavy(command: str, all_help: dict[str, tuple[int, str, list[str]]]) -> None:
+    code, text, heavy = all_help[command]
+
+    assert code == EXIT_DONE
+    assert text.startswith(f"usage: andon {command}".rstrip())
+    assert "example:" in text or command == ""
+    assert heavy == []
+
+
+def test_the_first_help_names_every_command(all_help: dict[str, tuple[int, str, list[str]]]) -> None:
+    listed = [line.split()[0] for line in all_help[""][1].splitlines() if line.startswith("    ") and line[4] != " "]
+
+    assert listed == commands()
+
+
+MISTAKES = [
+    (["scroe", "a.onnx"], "there is no command 'scroe' (did you mean 'score'?)"),
+    (["--versoin"], "unknown argument '--versoin' (did you mean '--version'?)"),
+    (["inspect", "a.onnx", "--jsn"], "unknown argument '--jsn' (did you mean '--json'?)"),
+    (["score", "a.onnx", "b", "--overlya=c"], "unknown argument '--overlya=c' (did you mean '--overlay'?)"),
+    (["evaluate", "a.onnx", "--dta", "b"], "unknown argument '--dta' (did you mean '--data'?)"),
+    (["inspect", "a.onnx", "-q"], "unknown argument '-q'"),
+    (["inspect"], "the following arguments are required: FILE.onnx. See 'andon inspect --help'."),
+    (["bench", "a.onnx", "--seconds", "long"], "argument --seconds: invalid float value: 'long'"),
+    (["bench", "a.onnx", "--device", "gpu"], "argument --device: invalid choice: 'gpu'"),
+    (["bench", "a.onnx", "--frame", "10"], "--frame: expected HEIGHTxWIDTH"),
+    (["train", "windw_vae", "--data", "a", "--out", "b", "--epochs", "3"], "(did you mean 'window_vae'?)"),
+    (["train", "windw_vae", "--help"], "(did you mean 'window_vae'?)"),
+    (["train", "--dta", "a", "--out", "b"], "(did you mean '--data'?)"),
+    (["inspect", "no-such.onnx"], "no-such.onnx: cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_two(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(words)
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (EXIT_USER, "")
+    assert err.startswith("andon: ")
+    assert err.count("\n") == 1
+    assert told in err
+
+
+def test_a_message_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "no\nsuch.onnx"]) == EXIT_USER
+
+    assert capsys.readouterr().err == "andon: no such.onnx: cannot be read: No such file or directory.\n"
+
+
+def test_nothing_at_all_is_answered_with_the_help_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == EXIT_USER
+
+    assert capsys.readouterr().out.startswith("usage: andon")
+
+
+def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    assert main(["--version"]) == EXIT_DONE
+
+    assert capsys.readouterr().out == f"andon {version('andon')}\n"
+
+
+def test_a_setting_is_named_by_its_nearest_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "window_vae", "--data", "a", "--out", "b", "--epoch", "3"]) == EXIT_USER
+
+    assert "unknown argument '--epoch' (did you mean '--epochs'?)" in capsys.readouterr().err
+
+
+def test_a_data_folder_may_be_called_like_a_detector(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data", "unet_autoencoder", "--out", "b", "window_vae", "--latent", "many"]) == EXIT_USER
+
+    assert "--latent" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(frame_model: Path, parts: Path) -> None:
+    broken = "import andon.sources.opening as o; o.open_for = None"
+
+    told = andon("score", frame_model, parts, before=broken)
+
+    assert told.returncode == 1
+    assert "Traceback" in told.stderr
+    assert "TypeError" in told.stderr
+
+
+def test_a_reader_who_goes_away_is_no_error(frame_model: Path, parts: Path) -> None:
+    command = [sys.executable, "-m", "andon", "score", str(frame_model), *[str(parts)] * 3, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()  # before a line was written, as | head -0 does
+        err = running.stderr.read()
+
+    assert (running.returncode, err) == (EXIT_DONE, b"")
+
+
+MISSING = [
+    (["demo"], {"torch"}, "the demo needs torch: pip install 'andon[train]'"),
+    (["train", "window_vae", "--help"], {"torch"}, "training window_vae needs torch: pip install 'andon[train]'"),
+    (["train", "window_vae", "--data", "a", "--out", "b"], {"torch"}, "pip install 'andon[train]'"),
+    (["train", "window_vae", "--data", "a", "--out", "b"], {"safetensors"}, "needs safetensors: pip install"),
+    (["export", "run", "-o", "a.onnx"], {"torch"}, "exporting needs torch: pip install 'andon[train]'"),
+    (["evaluate", "MODEL", "--data", "PARTS"], {"sklearn"}, "evaluating needs sklearn: pip install 'andon[evaluate]'"),
+    (["score", "MODEL", "PARTS"], {"cv2"}, "pip install 'andon[camera]'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden", "line"), MISSING, ids=[f"{' '.join(w)} without {h}" for w, h, _ in MISSING]
+)
+def test_a_missing_package_is_one_line_that_names_its_extra(
+    words: list[str], hidden: set[str], line: str, frame_model: Path, parts: Path
+) -> None:
+    stand_for = {"MODEL": str(frame_model), "PARTS": str(parts)}
+
+    told = andon(*(stand_for.get(word, word) for word in words), hidden=sorted(hidden))
+
+    assert told.returncode == EXIT_USER
+    assert told.stderr.startswith("andon: ")
+    assert told.stderr.count("\n") == 1
+    assert line in told.stderr
+
+
+def test_the_base_install_inspects_and_scores_logs(frame_model: Path, window_model: Path, log: Path) -> None:
+    inspected = andon("inspect", frame_model, hidden=HEAVY)
+    scored = andon("score", window_model, log, "--json", hidden=HEAVY)
+
+    assert (inspected.returncode, inspected.stderr) == (EXIT_DONE, "")
+    assert (scored.returncode, scored.stderr) == (EXIT_DONE, "")
+    assert len(scored.stdout.splitlines()) == 20
