@@ -221,10 +221,11 @@ def _windows(scores: Scores) -> Sample:
 def _worst_frames(scores: Scores) -> dict[str, tuple[Ref, float]]:
     """By part: the highest score over its frames; NaN where all are INVALID."""
     worst: dict[str, tuple[Ref, float]] = {}
-    for ref, value in zip(scores.refs, scores.score, strict=True):
+    for ref, score, valid in zip(scores.refs, scores.score, scores.valid, strict=True):
+        value = float(score) if valid else float("nan")
         known = worst.get(ref.part)
-        if known is None or not value <= known[1]:
-            worst[ref.part] = (ref, float(value) if known is None or np.isfinite(value) else known[1])
+        if known is None or value > known[1] or np.isnan(known[1]):
+            worst[ref.part] = (ref, value)
     return worst
 
 

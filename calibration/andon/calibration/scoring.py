@@ -34,8 +34,8 @@ class Scores(Struct, frozen=True, kw_only=True):
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """``[n]``: which items were judged."""
-        valid: NDArray[np.bool_] = self.status != Status.INVALID
+        """``[n]``: which items were judged; a score that is no number never counts, whatever its status says."""
+        valid: NDArray[np.bool_] = (self.status != Status.INVALID) & np.isfinite(self.score)
         return valid
 
 

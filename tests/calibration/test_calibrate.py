@@ -1,0 +1,301 @@
+"""From scores of good parts to the numbers in the file, and what is refused on the way."""
+
+import hashlib
+import logging
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+from tests.calibration.scores import log_of, scores_of
+from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, graph, model_bytes
+
+from andon.calibration.calibrate import Wish, calibrate, lift, reduce_to_units, top_parts
+from andon.calibration.dependence import dependence_time, effective_number
+from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, strongest
+from andon.runtime.errors import CalibrationError, ConfigError, NotEnoughParts
+from andon.runtime.model_file import parse
+from andon.runtime.schema import Calibration, canonical_json
+from andon.sources.items import Ref
+
+DATE = "2026-11-22"
+FRAMES, WINDOWS = (blank_bytes(graph(spec), spec) for spec in (FRAME, WINDOW))
+FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+def good(count: int, seed: int = 0) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    return np.random.default_rng(seed).gamma(4.0, 0.05, count)
+
+
+def calibration_of(data: bytes) -> Calibration:
+    calibration = parse(data).card.calibration
+    assert calibration is not None
+    return calibration
+
+
+@given(scores=nps.arrays(np.float64, st.integers(1, 30), elements=FINITE), scale=st.floats(0, 2.0**100, width=32))
+def test_lifting_never_lowers_a_score_nor_changes_the_order(
+    scores: "np.ndarray[tuple[int], np.dtype[np.float64]]", scale: float
+) -> None:
+    lifted = lift(np.sort(scores), scale)
+
+    assert lifted.dtype == np.float32
+    assert (lifted > np.sort(scores)).all()
+    assert (np.diff(lifted) >= 0).all()
+
+
+@given(score=FINITE, scale=st.floats(0, 2.0**100, width=32))
+def test_a_lifted_score_leaves_room_for_the_parity_tolerance_and_little_more(score: float, scale: float) -> None:
+    size = max(abs(score), scale)
+
+    raised = float(lift(np.array([score]), scale)[0]) - score
+
+    ulp = float(np.spacing(np.float32(max(abs(score) + 1e-4 * size, 1e-37))))
+    assert 1e-4 * size - ulp <= raised <= 1e-4 * size + 2 * ulp
+
+
+@pytest.mark.parametrize("count", [14, 58, 59, 298, 299, 700])
+def test_the_promise_is_the_strongest_on_the_ladder_that_the_parts_carry(count: int) -> None:
+    calibration = calibration_of(calibrate(FRAMES, scores_of(good(count)), Wish(), date=DATE))
+
+    assert (calibration.kind, calibration.n, calibration.n_eff) == ("promise", count, count)
+    assert calibration.alpha == ladder_alpha(count)
+    assert calibration.above == allowance(count, calibration.alpha)
+
+
+def test_the_threshold_is_the_lifted_score_that_leaves_the_allowed_number_above() -> None:
+    values = good(1000)
+
+    model = parse(calibrate(FRAMES, scores_of(values), Wish(false_reject=0.02), date=DATE))
+
+    above = allowance(1000, 0.02)
+    assert above > 5
+    assert model.threshold == lift(np.sort(values), float(np.median(values)))[1000 - 1 - above]
+    assert (values > model.threshold).sum() <= above
+
+
+def test_thirteen_parts_carry_no_promise_and_the_refusal_says_what_they_can() -> None:
+    with pytest.raises(NotEnoughParts, match=r"needs 14 good parts, got 13\. Collect 1 more.*--false-reject 0\.20"):
+        calibrate(FRAMES, scores_of(good(13)), Wish(), date=DATE)
+
+
+def test_a_wish_that_the_parts_cannot_carry_is_refused_with_the_strongest_that_they_can() -> None:
+    with pytest.raises(NotEnoughParts, match=r"needs 299 good parts, got 62\..*--false-reject 0\.0472"):
+        calibrate(FRAMES, scores_of(good(62)), Wish(false_reject=0.01), date=DATE)
+
+    assert strongest(62) <= 0.0472
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 5.0, math.nan])
+@pytest.mark.parametrize("kind", ["parts", "windows"])
+@pytest.mark.parametrize("no_promise", [False, True])
+def test_a_rate_that_is_no_fraction_is_refused_as_one(alpha: float, kind: str, no_promise: bool) -> None:
+    data, scores = (FRAMES, scores_of(good(100))) if kind == "parts" else (WINDOWS, log_of([good(50), good(50, 1)]))
+
+    with pytest.raises(ConfigError, match="fraction between 0 and 1"):
+        calibrate(data, scores, Wish(false_reject=alpha, no_promise=no_promise), date=DATE)
+
+
+def test_an_estimate_is_written_only_where_no_promise_can_be() -> None:
+    few = calibration_of(calibrate(FRAMES, scores_of(good(9)), Wish(no_promise=True), date=DATE))
+    enough = calibration_of(calibrate(FRAMES, scores_of(good(60)), Wish(no_promise=True), date=DATE))
+
+    assert (few.kind, few.alpha, few.above) == ("estimate", expected_rate(9, 0), 0)
+    assert few.sentence.startswith("no promise, an estimate: about 10 % of good parts may be rejected, or more")
+    assert enough.kind == "promise"
+
+
+def test_an_estimate_is_never_stronger_than_its_parts_whatever_was_wished() -> None:
+    calibration = calibration_of(
+        calibrate(FRAMES, scores_of(good(9)), Wish(false_reject=0.001, no_promise=True), date=DATE)
+    )
+
+    assert (calibration.kind, calibration.alpha) == ("estimate", expected_rate(9, 0))
+
+
+def test_a_part_scores_as_the_worst_of_its_frames() -> None:
+    refs = [Ref(key=f"{part}-{view}.png", part=f"part{part:02}") for part in range(20) for view in range(3)]
+    values = good(60)
+
+    sample = reduce_to_units(scores_of(values, refs), windows=False, grouped=True)
+
+    assert sample.scores.tolist() == values.reshape(20, 3).max(axis=1).tolist()
+    assert sample.keys == tuple(f"part{part:02}" for part in range(20))
+    assert sample.dependence == "parts as grouped on export"
+
+
+def test_a_part_with_an_invalid_frame_counts_by_its_others_and_one_without_any_other_is_dropped() -> None:
+    refs = [Ref(key=f"{part}-{view}.png", part=f"part{part:02}") for part in range(40) for view in range(2)]
+    values = good(80)
+    values[[1, 4, 5]] = np.nan  # one view of part 0, both of part 2
+
+    sample = reduce_to_units(scores_of(values, refs), windows=False, grouped=True)
+
+    assert sample.invalid == 1
+    assert len(sample.scores) == 39
+    assert sample.scores[0] == values[0]
+
+
+def test_of_each_lot_one_part_is_drawn_by_the_seed() -> None:
+    refs = [Ref(key=f"{lot}-{part}.png", group=f"lot{lot:02}") for lot in range(30) for part in range(4)]
+    scores = scores_of(good(120), refs)
+
+    samples = [reduce_to_units(scores, windows=False, grouped=True, seed=seed) for seed in (0, 0, 1)]
+
+    assert {key.partition("-")[0] for key in samples[0].keys} == {str(lot) for lot in range(30)}
+    assert len(samples[0].keys) == 30
+    assert samples[0].keys == samples[1].keys
+    assert samples[0].keys != samples[2].keys
+    assert "one part drawn from each of 30 lots (120 parts)" in samples[0].dependence
+
+
+@given(order=st.permutations(range(24)))
+def test_the_order_of_the_parts_does_not_matter(order: list[int]) -> None:
+    refs = [Ref(key=f"{lot}-{part}.png", group=f"lot{lot}") for lot in range(8) for part in range(3)]
+    values = good(24)
+
+    sample = reduce_to_units(
+        scores_of(values[order], [refs[place] for place in order]), windows=False, grouped=True, seed=3
+    )
+
+    straight = reduce_to_units(scores_of(values, refs), windows=False, grouped=True, seed=3)
+    assert (sample.keys, sample.scores.tolist()) == (straight.keys, straight.scores.tolist())
+
+
+def test_up_to_five_percent_invalid_are_dropped_and_counted() -> None:
+    values = good(100)
+    values[:5] = np.nan
+
+    calibration = calibration_of(calibrate(FRAMES, scores_of(values), Wish(), date=DATE))
+
+    assert (calibration.n, calibration.invalid, calibration.alpha) == (95, 5, 0.05)
+
+
+def test_more_invalid_ones_are_refused_with_the_first_of_them() -> None:
+    values = good(100)
+    values[7:13] = np.nan
+
+    with pytest.raises(CalibrationError, match=r"6 of 100 .* INVALID \(the first: 0007\.png, no contrast"):
+        calibrate(FRAMES, scores_of(values), Wish(), date=DATE)
+
+
+def test_nothing_but_invalid_parts_is_refused() -> None:
+    with pytest.raises(CalibrationError, match=r"all 20 calibration parts are INVALID \(the first: 0000\.png"):
+        calibrate(FRAMES, scores_of(np.full(20, np.nan)), Wish(no_promise=True), date=DATE)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", ["parts", "windows", "one log"])
+def test_a_score_that_is_no_number_never_becomes_a_threshold_even_where_its_status_says_ok(
+    odd: float, kind: str
+) -> None:
+    values = good(200)
+    forged = {"parts": scores_of(values), "windows": log_of([[value] for value in values]), "one log": log_of([values])}
+    forged[kind].score[3] = odd
+
+    model = parse(calibrate(FRAMES if kind == "parts" else WINDOWS, forged[kind], Wish(), date=DATE))
+
+    assert 0 < model.threshold <= 1.001 * values.max()
+    calibration = model.card.calibration
+    assert calibration is not None
+    assert (calibration.n, calibration.invalid) == (199, 1)
+
+
+def test_windows_of_runs_of_their_own_carry_a_plain_promise() -> None:
+    calibration = calibration_of(calibrate(WINDOWS, log_of([[value] for value in good(300)]), Wish(), date=DATE))
+
+    assert (calibration.kind, calibration.alpha, calibration.n_eff) == ("promise", 0.01, 300)
+    assert calibration.unit == "window"
+    assert calibration.dependence == "one window from each of 300 independent runs"
+
+
+def test_windows_of_one_log_count_by_their_effective_number(caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(5).normal(size=2000)
+    run = np.empty(2000)
+    level = 0.0
+    for place, value in enumerate(noise):
+        level = 0.8 * level + value
+        run[place] = level
+
+    with caplog.at_level(logging.WARNING):
+        calibration = calibration_of(calibrate(WINDOWS, log_of([run]), Wish(), date=DATE))
+
+    tau = dependence_time([run], calibration.alpha)
+    assert calibration.kind == "promise(n_eff)"
+    assert calibration.tau == pytest.approx(tau)
+    assert calibration.n_eff == effective_number(2000, tau) < 500
+    assert calibration.above == allowance(2000, calibration.alpha, n_eff=int(calibration.n_eff))
+    assert "windows depend on their neighbours" in caplog.text
+
+
+def test_windows_are_taken_in_the_order_of_time_whatever_order_they_came_in() -> None:
+    scores = log_of([good(200), good(200, 1)])
+    backwards = log_of([good(200), good(200, 1)])
+    for name in ("score", "status", "reason"):
+        getattr(backwards, name)[:] = getattr(backwards, name)[::-1].copy()
+    turned = scores_of(backwards.score, backwards.refs[::-1])
+
+    assert calibrate(WINDOWS, turned, Wish(), date=DATE) == calibrate(WINDOWS, scores, Wish(), date=DATE)
+
+
+def test_the_same_scores_give_the_same_bytes() -> None:
+    first, second = (calibrate(FRAMES, scores_of(good(80)), Wish(), date=DATE) for _ in range(2))
+
+    assert first == second
+
+
+def test_calibrating_again_adds_to_the_log_and_keeps_the_graph() -> None:
+    old = parse(model_bytes(FRAME, threshold=0.25))
+
+    new = parse(calibrate(old.data, scores_of(good(100)), Wish(), date=DATE))
+    newest = parse(calibrate(new.data, scores_of(good(100, 1)), Wish(false_reject=0.1), date="2027-01-01"))
+
+    assert [len(model.log) for model in (old, new, newest)] == [1, 2, 3]
+    assert newest.log[:2] == new.log
+    assert newest.log[2].previous == hashlib.sha256(canonical_json(new.log[1])).hexdigest()
+    assert (newest.log[2].date, newest.log[2].alpha) == ("2027-01-01", 0.1)
+    assert newest.log[2].threshold == newest.threshold
+    assert old.graph_sha256 == new.graph_sha256 == newest.graph_sha256
+    assert len({old.digest, new.digest, newest.digest}) == 3
+    assert old.golden == newest.golden
+
+
+def test_the_file_names_the_parts_by_a_digest_and_not_by_their_keys() -> None:
+    data = calibrate(FRAMES, scores_of(good(60)), Wish(), date=DATE)
+
+    keys = "\n".join(f"{number:04}.png" for number in range(60))
+    assert calibration_of(data).part_keys_sha256 == hashlib.sha256(keys.encode()).hexdigest()
+    assert b"0001.png" not in data
+
+
+def test_the_median_scale_and_colour_scale_are_of_the_good_parts() -> None:
+    values = -good(60)
+
+    calibration = calibration_of(calibrate(FRAMES, scores_of(values, map_values=np.arange(1001)), Wish(), date=DATE))
+
+    assert calibration.good_median == np.median(values)
+    assert calibration.good_scale == np.median(np.abs(values))
+    assert calibration.map_scale == pytest.approx(999.0)
+
+
+def test_a_score_that_saturates_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        calibrate(FRAMES, scores_of(np.minimum(good(200), 0.2)), Wish(), date=DATE)
+
+    assert "the score saturates" in caplog.text
+
+
+def test_the_ladder_is_never_left_unless_a_wish_says_so() -> None:
+    on_the_ladder = calibration_of(calibrate(FRAMES, scores_of(good(100)), Wish(), date=DATE))
+    wished = calibration_of(calibrate(FRAMES, scores_of(good(100)), Wish(false_reject=0.03), date=DATE))
+
+    assert on_the_ladder.alpha in LADDER
+    assert wished.alpha == 0.03
+
+
+def test_the_highest_parts_come_first() -> None:
+    sample = reduce_to_units(scores_of([0.1, 0.9, 0.5]), windows=False, grouped=False)
+
+    assert top_parts(sample, 2) == [("0001.png", 0.9), ("0002.png", 0.5)]
