@@ -160,10 +160,10 @@ def _metavar(kind: Any) -> str:
 
 def _parse(setting: Setting, text: str) -> object:
     """Text as the type that the field declares; msgspec checks bounds and choices afterwards."""
-    if any(get_origin(kind) is tuple for kind in (setting.kind, *get_args(setting.kind))):
-        return [piece.strip() for piece in text.replace("x", ",").split(",")]  # 256x256 or 256,256
     if text.lower() == "none" and type(None) in get_args(setting.kind):
         return None
+    if any(get_origin(kind) is tuple for kind in (setting.kind, *get_args(setting.kind))):
+        return [piece.strip() for piece in text.replace("x", ",").split(",")]  # 256x256 or 256,256
     if get_origin(setting.kind) is Literal:
         by_text = {str(choice): choice for choice in get_args(setting.kind)}
         if text not in by_text:

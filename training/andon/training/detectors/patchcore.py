@@ -61,7 +61,10 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     preset: Annotated[
         Literal["fast", "fine"],
-        Meta(description="fast: 224 px; fine: 512 px"),
+        Meta(
+            description="fast: 224 px, .6 of a 1024-cube matrix product a raw 1080p frame, some 8 ms on one quiet core; "
+            "fine: 512 px, 3.5 of it, some 45 ms, sees smaller defects"
+        ),
     ] = "fine"
     backbone: Annotated[BackboneName, Meta(description="the frozen network that gives the features")] = (
         "efficientnet_lite0"
