@@ -11,11 +11,15 @@ from andon.sources.opencv import opencv
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
-    """RGB ``[H, W, 3]`` or grey ``[H, W]`` as PNG."""
+    """RGB ``[H, W, 3]`` or grey ``[H, W]`` or ``[H, W, 1]`` as PNG.
+
+    Raises:
+        DataError: another shape, or no pixels.
+    """
     cv2 = opencv()
-    done, data = cv2.imencode(".png", picture[:, :, ::-1] if picture.ndim == 3 else picture)
-    if not done:
+    if picture.size == 0 or picture.shape[2:] not in ((), (1,), (3,)) or picture.ndim < 2:
         raise DataError(f"a picture of shape {list(picture.shape)} could not be written as PNG.")
+    _, data = cv2.imencode(".png", picture[:, :, ::-1] if picture.ndim == 3 else picture)
     return bytes(data)
 
 

@@ -37,7 +37,10 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
 
             return Video(Path(text), channels=spec.channels)
     opened = collect(text)
-    if isinstance(opened, Log) != (not isinstance(spec, FrameSpec)):
-        wanted = "frames" if isinstance(spec, FrameSpec) else "windows of a sensor log"
-        raise ConfigError(f"{text}: this model file judges {wanted}, and that is a {source.name} source.")
-    return cut(opened, spec) if isinstance(opened, Log) and not isinstance(spec, FrameSpec) else opened  # type: ignore[return-value]
+    if isinstance(spec, FrameSpec):
+        if isinstance(opened, Log):
+            raise ConfigError(f"{text}: this model file judges frames, and {source.name} gives rows of sensor data.")
+        return opened
+    if not isinstance(opened, Log):
+        raise ConfigError(f"{text}: this model file judges windows of sensor data, and {source.name} gives frames.")
+    return cut(opened, spec)

@@ -1,0 +1,225 @@
+"""Figures over parts of known truth, against counts that can be made by hand."""
+
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from tests.calibration.parts import Frame, Parts
+from tests.runtime.hand_made import FRAME, frame, model_bytes
+
+from andon.calibration.evaluation.evaluate import Evaluation, evaluate
+from andon.runtime import DataError, Detector, InputError, Status
+from andon.runtime.schema import FrameSpec
+from andon.sources.truth import Truth
+
+BLACK = np.zeros((32, 48, 3), np.uint8)
+
+
+def detector(threshold: float = 0.25, spec: FrameSpec = FRAME) -> Detector:
+    """Scores ``|level - 128| / 128``."""
+    return Detector.from_bytes(model_bytes(spec, threshold=threshold))
+
+
+def stained(seed: int, rows: slice, columns: slice) -> Frame:
+    made = frame(seed)
+    made[rows, columns] = 250
+    return made
+
+
+def truth(
+    defective: dict[str, bool], kind: dict[str, str] | None = None, masks: dict[str, Path] | None = None
+) -> Truth:
+    return Truth(defective=defective, kind=kind or {}, masks=masks or {})
+
+
+def write_mask(path: Path, size: tuple[int, int], rows: slice, columns: slice) -> Path:
+    mask = np.zeros(size, np.uint8)
+    mask[rows, columns] = 255
+    assert cv2.imwrite(str(path), mask)
+    return path
+
+
+LEVELS = {"g0": 128, "g1": 130, "g2": 125, "g3": 190, "a0": 200, "a1": 60, "b0": 129, "b1": 210, "b2": 140}
+"""Four good parts, one of which is rejected; two defects a, both caught; three defects b, of which one is caught."""
+
+
+@pytest.fixture(scope="module")
+def counted() -> Evaluation:
+    judged = {key: frame(place, level=level) for place, (key, level) in enumerate(LEVELS.items())}
+    parts = Parts({**judged, "black": BLACK, "torn": None, "unknown": frame(99, level=250)})
+    defective = {key: key[0] != "g" for key in LEVELS} | {"black": True, "torn": False}
+    kinds = {key: f"type {key[0]}" for key in LEVELS if key[0] != "g"}
+    return evaluate(detector(), parts, truth(defective, kinds))[0]
+
+
+def test_good_and_defective_parts_that_could_be_judged_are_counted_and_invalid_ones_apart(counted: Evaluation) -> None:
+    assert (counted.n_good, counted.n_defect, counted.invalid) == (4, 5, 2)
+    assert counted.prevalence == pytest.approx(5 / 9)
+
+
+def test_rates_are_shares_at_the_embedded_threshold(counted: Evaluation) -> None:
+    assert counted.threshold == 0.25
+    assert counted.false_reject_rate == 1 / 4
+    assert counted.miss_rate == 2 / 5
+
+
+def test_areas_are_those_of_the_pairs(counted: Evaluation) -> None:
+    scores = {key: abs(level - 128) for key, level in LEVELS.items()}  # the noise of a frame is less than these steps
+    good = [scores[key] for key in scores if key[0] == "g"]
+
+    def pairs(keys: str) -> float:
+        defects = [scores[key] for key in scores if key[0] in keys]
+        return sum((bad > fine) + (bad == fine) / 2 for bad in defects for fine in good) / len(good) / len(defects)
+
+    assert counted.auroc == pytest.approx(pairs("ab"))
+    assert counted.by_defect["type a"].auroc == pytest.approx(pairs("a"))
+    assert counted.by_defect["type b"].auroc == pytest.approx(pairs("b"))
+
+
+def test_each_type_of_defect_has_its_own_number_and_misses(counted: Evaluation) -> None:
+    assert list(counted.by_defect) == ["type a", "type b"]
+    assert [kind.n for kind in counted.by_defect.values()] == [2, 3]
+    assert [kind.miss_rate for kind in counted.by_defect.values()] == [0.0, 2 / 3]
+
+
+def test_false_rejects_are_held_against_the_promise_but_for_chance(counted: Evaluation) -> None:
+    assert counted.promise.startswith("with 95 % confidence at most 5 %")
+    assert counted.within_promise is True  # one of four proves nothing yet
+
+    many: dict[str, Frame | None] = {f"g{seed}": frame(seed, level=190) for seed in range(4)} | {
+        "bad": frame(9, level=250)
+    }
+    figures, _ = evaluate(detector(), Parts(many), truth({key: key == "bad" for key in many}))
+    assert figures.within_promise is False
+
+
+def test_the_figures_are_json(counted: Evaluation) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(counted), type=Evaluation) == counted
+
+
+def test_without_masks_nothing_is_said_of_pixels(counted: Evaluation) -> None:
+    assert (counted.pixel_auroc, counted.aupro, counted.mask_step) == (None, None, None)
+
+
+def test_a_score_equal_to_the_threshold_is_no_reject() -> None:
+    defect = frame(7, level=200)
+    score = detector()(defect).score
+    parts = Parts({"good": frame(1), "defect": defect})
+    known = truth({"good": False, "defect": True})
+
+    at = evaluate(detector(score), parts, known)[0]
+    below = evaluate(detector(float(np.nextafter(np.float32(score), np.float32(0)))), parts, known)[0]
+
+    assert (at.threshold, at.miss_rate) == (score, 1.0)
+    assert below.miss_rate == 0.0
+
+
+def test_each_part_is_given_with_what_is_true_of_it() -> None:
+    parts = Parts({"good": frame(1), "odd": frame(2, level=250), "black": BLACK})
+
+    _, judged = evaluate(
+        detector(), parts, truth({"good": False, "odd": True, "black": True}, {"odd": "scratch", "black": "hole"})
+    )
+
+    assert [(part.ref.key, part.status, part.defective, part.kind) for part in judged] == [
+        ("good", Status.OK, False, "good"),
+        ("odd", Status.REJECT, True, "scratch"),
+        ("black", Status.INVALID, True, "hole"),
+    ]
+    assert np.isnan(judged[2].score)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1, 3], ids=["smaller", "as the frame", "larger"])
+def test_masks_of_any_size_are_met_by_the_map(factor: float, tmp_path: Path) -> None:
+    rows, columns = slice(8, 24), slice(12, 36)
+    size = (int(32 * factor), int(48 * factor))
+    mask = write_mask(
+        tmp_path / "mask.png",
+        size,
+        slice(int(8 * factor), int(24 * factor)),
+        slice(int(12 * factor), int(36 * factor)),
+    )
+    parts = Parts({"good": frame(1), "stain": stained(2, rows, columns)})
+
+    figures, _ = evaluate(detector(), parts, truth({"good": False, "stain": True}, masks={"stain": mask}))
+
+    assert figures.pixel_auroc is not None
+    assert figures.pixel_auroc > 0.98
+    assert figures.aupro is not None
+    assert figures.aupro > 0.9
+    assert figures.mask_step == 1
+
+
+def test_a_mask_in_the_wrong_place_is_seen(tmp_path: Path) -> None:
+    mask = write_mask(tmp_path / "mask.png", (32, 48), slice(0, 6), slice(0, 8))
+    parts = Parts({"good": frame(1), "stain": stained(2, slice(16, 32), slice(24, 48))})
+
+    figures, _ = evaluate(detector(), parts, truth({"good": False, "stain": True}, masks={"stain": mask}))
+
+    assert figures.pixel_auroc is not None
+    assert figures.pixel_auroc < 0.6
+
+
+def test_a_defect_without_a_mask_counts_for_the_part_and_not_for_the_pixels(tmp_path: Path) -> None:
+    rows, columns = slice(8, 24), slice(12, 36)
+    mask = write_mask(tmp_path / "mask.png", (32, 48), rows, columns)
+    parts = Parts({"good": frame(1), "stain": stained(2, rows, columns), "bare": frame(3, level=250)})
+
+    figures, _ = evaluate(detector(), parts, truth({"good": False, "stain": True, "bare": True}, masks={"stain": mask}))
+
+    assert figures.n_defect == 2
+    assert figures.pixel_auroc is not None
+    assert figures.pixel_auroc > 0.98  # a frame that is hot all over, taken as background, would spoil it
+
+
+def test_the_map_of_a_cropped_view_is_laid_where_it_was_seen(tmp_path: Path) -> None:
+    # the graph here sees the whole frame; the card says that this whole is the right half of the picture
+    half = msgspec.structs.replace(FRAME, crop=(0.5, 0.0, 1.0, 1.0))
+    parts = Parts({"good": frame(1), "stain": stained(2, slice(0, 32), slice(24, 48))})
+    known = {"good": False, "stain": True}
+    right = write_mask(tmp_path / "right.png", (32, 48), slice(0, 32), slice(36, 48))
+    left = write_mask(tmp_path / "left.png", (32, 48), slice(0, 32), slice(0, 24))
+
+    seen, _ = evaluate(detector(spec=half), parts, truth(known, masks={"stain": right}))
+    unseen, _ = evaluate(detector(spec=half), parts, truth(known, masks={"stain": left}))
+
+    assert seen.pixel_auroc is not None
+    assert seen.pixel_auroc > 0.98
+    assert unseen.pixel_auroc is not None
+    assert unseen.pixel_auroc < 0.5
+
+
+def test_many_pixels_are_thinned_and_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("andon.calibration.evaluation.evaluate.MAX_PIXELS", 2 * 32 * 48 // 9)
+    rows, columns = slice(8, 24), slice(12, 36)
+    mask = write_mask(tmp_path / "mask.png", (32, 48), rows, columns)
+    parts = Parts({"good": frame(1), "stain": stained(2, rows, columns)})
+
+    figures, _ = evaluate(detector(), parts, truth({"good": False, "stain": True}, masks={"stain": mask}))
+
+    assert figures.mask_step == 4
+    assert figures.pixel_auroc is not None
+    assert figures.pixel_auroc > 0.95
+
+
+@pytest.mark.parametrize(
+    ("defective", "told"),
+    [
+        ({}, "none of the parts has a known truth"),
+        ({"one": False, "two": False}, "got 2 good and 0 defective"),
+        ({"one": True, "two": True}, "got 0 good and 2 defective"),
+        ({"one": False, "black": True}, r"got 1 good and 0 defective ones \(1 INVALID\)"),
+    ],
+)
+def test_one_kind_of_parts_alone_is_refused(defective: dict[str, bool], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        evaluate(detector(), Parts({"one": frame(1), "two": frame(2), "black": BLACK}), truth(defective))
+
+
+def test_a_frame_that_the_file_cannot_judge_is_named() -> None:
+    parts = Parts({"one": frame(1), "small": frame(1, size=(20, 20))})
+
+    with pytest.raises(InputError, match=r"^small: expected frames of 32 x 48"):
+        evaluate(detector(), parts, truth({"one": False, "small": True}))

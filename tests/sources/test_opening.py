@@ -1,0 +1,107 @@
+"""A path as what a given model file can judge."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.schema import Channel, FrameSpec, WindowSpec
+from andon.sources.items import Item
+from andon.sources.opening import open_for
+
+COLOUR, GREY = (FrameSpec(channels=channels, size=(8, 8)) for channels in (3, 1))
+WINDOWS = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="b"),))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("train/good/0.png", "test/good/0.png", "test/hole/0.png", "ground_truth/hole/0_mask.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((20, 30), 90, np.uint8))
+    return tmp_path
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log.csv"
+    path.write_text("time,a,b\n" + "".join(f"{row},{row},{10 * row}\n" for row in range(10)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("part", "keys"),
+    [
+        ("everything", ["test/good/0.png", "test/hole/0.png", "train/good/0.png"]),
+        ("evaluation", ["test/good/0.png", "test/hole/0.png"]),
+    ],
+)
+def test_a_tree_is_opened_whole_or_by_its_test_part(part: str, keys: list[str], tree: Path) -> None:
+    opened = open_for(str(tree), COLOUR, part="evaluation" if part == "evaluation" else "everything")
+
+    assert [ref.key for ref in opened.refs] == keys
+
+
+@pytest.mark.parametrize("spec", [COLOUR, GREY], ids=["colour", "grey"])
+def test_grey_pictures_come_in_the_channels_of_the_model(spec: FrameSpec, tree: Path) -> None:
+    opened = open_for(str(tree / "test/good/0.png"), spec)
+
+    item = opened.read(opened.refs[0])
+    assert isinstance(item, Item)
+    assert item.data.shape == (20, 30, spec.channels)
+
+
+@pytest.mark.parametrize("spec", [COLOUR, GREY], ids=["colour", "grey"])
+def test_videos_come_in_the_channels_of_the_model(spec: FrameSpec, tmp_path: Path) -> None:
+    path = tmp_path / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (48, 32))
+    for level in (50, 150):
+        writer.write(np.full((32, 48, 3), level, np.uint8))
+    writer.release()
+
+    opened = open_for(str(path), spec)
+
+    item = opened.read(opened.refs[1])
+    assert isinstance(item, Item)
+    assert item.data.shape == (32, 48, spec.channels)
+
+
+def test_a_log_is_cut_as_the_model_says_and_keeps_only_its_channels(log: Path) -> None:
+    opened = open_for(str(log), WINDOWS)
+
+    items = [opened.read(ref) for ref in opened.refs]
+    assert [item.data.tolist() for item in items if isinstance(item, Item)] == [
+        [[10.0 * row] for row in range(begin, begin + 4)] for begin in (0, 2, 4, 6)
+    ]
+
+
+def test_a_simulation_is_opened_by_its_name() -> None:
+    spec = WindowSpec(steps=4, hop=4, period_s=0.1, channels=(Channel(name="current"),))
+
+    with pytest.raises(DataError, match="no channel 'nonsense'"):
+        open_for(
+            "power_converter:runs=2,rows=8",
+            WindowSpec(steps=4, hop=4, period_s=0.1, channels=(Channel(name="nonsense"),)),
+        )
+    assert len(open_for("power_converter:runs=2,rows=8", spec).refs) == 4
+
+
+def test_a_log_for_a_model_of_frames_is_refused(log: Path) -> None:
+    with pytest.raises(ConfigError, match=r"log\.csv: this model file judges frames, and logs gives rows"):
+        open_for(str(log), COLOUR)
+
+
+def test_pictures_for_a_model_of_windows_are_refused(tree: Path) -> None:
+    with pytest.raises(ConfigError, match="judges windows of sensor data, and images gives frames"):
+        open_for(str(tree), WINDOWS)
+
+
+def test_a_source_that_only_streams_is_refused() -> None:
+    with pytest.raises(ConfigError, match="only streams"):
+        open_for("-", WINDOWS)
+
+
+def test_nothing_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing of the kind there"):
+        open_for(str(tmp_path / "no-such"), COLOUR)
