@@ -88,9 +88,7 @@ def test_false_rejects_are_held_against_the_promise_but_for_chance(counted: Eval
     assert counted.promise.startswith("with 95 % confidence at most 5 %")
     assert counted.within_promise is True  # one of four proves nothing yet
 
-    many: dict[str, Frame | None] = {f"g{seed}": frame(seed, level=190) for seed in range(4)} | {
-        "bad": frame(9, level=250)
-    }
+    many = {f"g{seed}": frame(seed, level=190) for seed in range(4)} | {"bad": frame(9, level=250)}
     figures, _ = evaluate(detector(), Parts(many), truth({key: key == "bad" for key in many}))
     assert figures.within_promise is False
 
