@@ -30,7 +30,7 @@ GOLDEN_JUDGED = (
 )
 GOLDEN_UNJUDGED = (
     b'{"seq":13,"at":"2026-11-22T00:00:01.000Z","item":"line.mp4#120","part":"P-7","time_s":null,"status":"INVALID",'
-    b'"reason":"unreadable: damaged or not a picture","score":null,"level":null,"p_value":null,"threshold":2.0,'
+    b'"reason":"unreadable","score":null,"level":null,"p_value":null,"threshold":2.0,'
     b'"model":"2602bc33dabc","detail":"ends\\nearly"}\n'
 )
 

@@ -18,7 +18,7 @@ def test_brightness_rises_with_the_score_all_along_the_scale() -> None:
     ramp = np.linspace(0, 1.5, 256, dtype=np.float32)[np.newaxis]
 
     assert (np.diff(_brightness(colours(ramp, 1.0))[0]) > -0.5).all()
-    assert _brightness(colours(ramp, 1.0))[0, [0, -1]].tolist() == pytest.approx([13, 251], abs=5)
+    assert _brightness(colours(ramp, 1.0))[0, [0, -1]].tolist() == pytest.approx([12, 233], abs=5)
 
 
 def test_the_scale_ends_at_one_and_a_half_times_the_good_maps() -> None:
@@ -81,7 +81,7 @@ def test_grey_and_rgb_frames_become_rgb(shape: tuple[int, ...]) -> None:
 def test_the_overlay_lies_on_what_the_network_saw() -> None:
     frame = np.full((20, 40, 3), 100, np.uint8)
 
-    laid = overlay(frame, np.ones((2, 2), np.float32), 1.0, crop=(0.25, 0.5, 0.75, 1.0))
+    laid = overlay(frame, np.full((2, 2), 1.4, np.float32), 1.0, crop=(0.25, 0.5, 0.75, 1.0))
 
     changed = (laid != frame).any(axis=2)
     assert changed[10:, 10:30].all()
@@ -91,6 +91,12 @@ def test_the_overlay_lies_on_what_the_network_saw() -> None:
 def test_the_frame_itself_is_not_changed() -> None:
     frame = np.full((8, 8, 3), 100, np.uint8)
 
-    overlay(frame, np.ones((2, 2), np.float32), 1.0)
+    overlay(frame, np.full((2, 2), 1.4, np.float32), 1.0)
 
     assert (frame == 100).all()
+
+
+def test_a_part_as_cool_as_good_ones_shows_no_colour() -> None:
+    frame = np.full((8, 8, 3), 100, np.uint8)
+
+    assert (overlay(frame, np.full((2, 2), 0.99, np.float32), 1.0) == frame).all()

@@ -144,6 +144,7 @@ def test_statuses_and_reasons_have_the_numbers_that_are_published() -> None:
         "WARMING": 67,
         "WRONG_INPUT": 68,
         "LOST": 69,
+        "FAILED": 70,
         "OTHER": 255,
     }
 

@@ -38,7 +38,7 @@ def test_what_never_reached_the_graph_is_invalid_without_numbers() -> None:
     assert verdict.status is Status.INVALID
     assert verdict.to_dict() == {
         "status": "INVALID",
-        "reason": Reason.UNREADABLE.text,
+        "reason": "unreadable",
         "score": None,
         "level": None,
         "p_value": None,

@@ -53,14 +53,15 @@ def run(args: argparse.Namespace) -> int:
             item = collection.read(ref)
             if isinstance(item, Item):
                 try:
-                    verdict, detail = detector(item.data), ""
+                    verdict = detector(item.data)
+                    detail = verdict.reason.text
                 except InputError as error:
                     raise InputError(f"{ref.key}: {error}") from error
                 if overlays and "anomaly_map" in verdict.evidence:
                     overlays.write(ref.key, item.data, verdict.evidence["anomaly_map"])
             else:
                 verdict = invalid(item.reason, threshold=detector.threshold, model=detector.model.short_digest)
-                detail = item.detail
+                detail = item.detail or item.reason.text
                 unread += 1
             plain = {"item": ref.key} | verdict.to_dict()
             print(json.dumps(plain) if args.json else _line(plain, detail))
@@ -72,5 +73,5 @@ def _line(plain: dict[str, Any], detail: str) -> str:
         f"{plain[name]:{width}}" if plain[name] is not None else " " * int(width.partition(".")[0])
         for name, width in (("level", "7.2f"), ("score", "12.6g"), ("p_value", "7.4f"))
     )
-    why = f": {detail or plain['reason']}" if plain["score"] is None else ""
+    why = f": {detail}" if plain["score"] is None else ""
     return f"{plain['status']:<8} {level}  {score}  {p_value}  {plain['item']}{why}"

@@ -66,9 +66,9 @@ def _judge(item: Item, judge: Judge) -> tuple[Verdict, str]:
     try:
         return judge.call(item.data), ""
     except InputError as error:
-        detail = str(error)
+        reason, detail = Reason.WRONG_INPUT, str(error)
     except Exception as bug:
         # one item must not end the watch over all the others; the traceback goes to the log
         logger.exception("%s: could not be judged", item.ref.key)
-        detail = f"could not be judged: {type(bug).__name__}: {bug}"
-    return invalid(Reason.WRONG_INPUT, threshold=judge.threshold, model=judge.model), detail
+        reason, detail = Reason.FAILED, f"could not be judged: {type(bug).__name__}: {bug}"
+    return invalid(reason, threshold=judge.threshold, model=judge.model), detail

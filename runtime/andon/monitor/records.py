@@ -28,7 +28,7 @@ class Record(Struct, frozen=True, kw_only=True):
     status: str
     """OK, REVIEW, INVALID, REJECT."""
     reason: str
-    """In words, empty unless INVALID."""
+    """Code of the reason, such as ``no_contrast``; empty unless INVALID."""
     score: float | None
     level: float | None
     p_value: float | None
@@ -36,13 +36,13 @@ class Record(Struct, frozen=True, kw_only=True):
     model: str
     """Short digest of the model file that judged."""
     detail: str | UnsetType = UNSET
-    """What exactly was wrong, where the item is INVALID and it is known."""
+    """In words what was wrong, where the item is INVALID."""
 
 
 def record(outcome: Outcome) -> Record:
     """An outcome as it is written down."""
     ref, verdict = outcome.ref, outcome.verdict
-    tell = verdict.status is Status.INVALID and bool(outcome.detail)
+    detail = (outcome.detail or verdict.reason.text) if verdict.status is Status.INVALID else ""
     return Record(
         seq=outcome.seq,
         at=iso(outcome.wall_s),
@@ -50,13 +50,13 @@ def record(outcome: Outcome) -> Record:
         part=_text(ref.part) if ref.part != ref.key else UNSET,
         time_s=json_number(ref.time_s) if ref.time_s is not None else None,
         status=verdict.status.name,
-        reason=verdict.reason.text,
+        reason=verdict.reason.code,
         score=json_number(verdict.score),
         level=json_number(verdict.level),
         p_value=json_number(verdict.p_value),
         threshold=json_number(verdict.threshold),
         model=verdict.model,
-        detail=_text(outcome.detail)[:_LONGEST_DETAIL] if tell else UNSET,
+        detail=_text(detail)[:_LONGEST_DETAIL] if detail else UNSET,
     )
 
 

@@ -5,19 +5,10 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 
-# A perceptually ordered scale of our own, dark blue over green and orange to light yellow: brightness rises all the way,
-# so that it reads the same in grey and for the colour-blind.
+# A scale of our own, night blue over purple and orange to yellow: brightness rises all the way, so that it reads the same in
+# grey and for the colour-blind, and its hot end stands out from bright metal.
 _STOPS = np.array(
-    [
-        [12, 8, 38],
-        [44, 34, 110],
-        [36, 86, 140],
-        [46, 138, 122],
-        [128, 176, 74],
-        [226, 178, 58],
-        [252, 222, 130],
-        [255, 252, 224],
-    ],
+    [[10, 8, 40], [58, 20, 110], [132, 32, 118], [204, 58, 82], [242, 112, 42], [252, 186, 40], [250, 246, 120]],
     np.float32,
 )
 _TABLE = np.stack(
@@ -41,7 +32,7 @@ def overlay(
 ) -> Picture:
     """The frame, uint8 ``[H, W, 3]``, ``[H, W, 1]`` or ``[H, W]``, as RGB with the map laid over what the network saw of it.
 
-    Cool places stay nearly as they are; the hotter, the more of the colour is seen.
+    What is as cool as good parts are stays as it is; from there to the top of the scale more and more of the colour is seen.
     """
     height, width = frame.shape[:2]
     rgb = np.repeat(frame.reshape(height, width, 1), 3, axis=2) if frame.ndim == 2 or frame.shape[2] == 1 else frame
@@ -50,7 +41,8 @@ def overlay(
     columns = slice(width * left // 10_000, width * right // 10_000)
     inside = rgb[rows, columns].astype(np.float32)
     big = enlarge(anomaly_map, inside.shape[:2])
-    weight = 0.75 * _share(big, map_scale)[:, :, np.newaxis]
+    # two thirds of the scale are `map_scale`: all but a thousandth of good cells lie below, and show no colour
+    weight = 0.8 * (np.clip(_share(big, map_scale) - 2 / 3, 0.0, None) * 3)[:, :, np.newaxis]
     mixed = rgb.copy()
     mixed[rows, columns] = (inside * (1 - weight) + colours(big, map_scale).astype(np.float32) * weight).astype(
         np.uint8

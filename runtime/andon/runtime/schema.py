@@ -41,6 +41,7 @@ class Reason(IntEnum):
     WARMING = 67
     WRONG_INPUT = 68
     LOST = 69
+    FAILED = 70
     OTHER = 255
     """A reason that this andon does not know: a file of a newer one gives it."""
 
@@ -54,6 +55,11 @@ class Reason(IntEnum):
         """The reason in words, for people."""
         return _REASON_TEXTS[self]
 
+    @property
+    def code(self) -> str:
+        """A stable name for machines: ``no_contrast``; empty for `NONE`."""
+        return self.name.lower() if self else ""
+
 
 _REASON_TEXTS = {
     Reason.NONE: "",
@@ -64,6 +70,7 @@ _REASON_TEXTS = {
     Reason.STALE: "no fresh data from the source",
     Reason.WARMING: "not enough samples since the start or the last gap",
     Reason.WRONG_INPUT: "not what the model file was calibrated for: another size, type or channels",
+    Reason.FAILED: "could not be judged: an error, which the log tells",
     Reason.LOST: "seen by the source but never read whole",
     Reason.OTHER: "a reason that this andon does not know: update andon",
 }

@@ -43,7 +43,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         """The verdict as plain values, with names for status and reason."""
         plain: dict[str, Any] = {
             "status": self.status.name,
-            "reason": self.reason.text,
+            "reason": self.reason.code,
             "score": json_number(self.score),
             "level": json_number(self.level),
             "p_value": json_number(self.p_value),
