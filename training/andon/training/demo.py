@@ -31,10 +31,18 @@ from andon.training.export_run import export_run
 from andon.training.train import train
 
 STEPS = 64
-RUNS = 3000
-"""Independent runs of the converter, one window each: 1 800 to learn from, 300 to stop by, 900 to calibrate on."""
-STREAM_ROWS, FAULTS = 60_000, 12
 FALSE_REJECT = 0.01
+
+
+class Size(Struct, frozen=True, kw_only=True):
+    """How much is simulated and learnt."""
+
+    runs: int = 3000
+    """Independent runs of the converter, one window each: 1 800 to learn from, 300 to stop by, 900 to calibrate on."""
+    epochs: int = 40
+    stream_rows: int = 60_000
+    faults: int = 12
+    """In the stream; at least 1."""
 
 
 class Promise(Struct, frozen=True):
@@ -87,13 +95,22 @@ class Events(Struct, frozen=True, kw_only=True):
     progress: Progress = silent
 
 
-def demo(out: Path | str, *, seed: int, date: str, events: Events | None = None, clock: Clock | None = None) -> Summary:
+def demo(
+    out: Path | str,
+    *,
+    seed: int,
+    date: str,
+    size: Size | None = None,
+    events: Events | None = None,
+    clock: Clock | None = None,
+) -> Summary:
     """Run it.
 
     Args:
         out: a folder for ``model.onnx``, ``verdicts.jsonl``, ``pictures/*.png``, ``summary.json`` and the run folder.
         seed: of simulation and training.
         date: ISO date for the file's log.
+        size: how much is simulated; None: as ``andon demo`` does.
         events: told of stages, faults and false rejects as they come.
         clock: for the monitor.
 
@@ -101,14 +118,15 @@ def demo(out: Path | str, *, seed: int, date: str, events: Events | None = None,
         TrainingError: there is a demo in that folder already.
     """
     begun_s = time.perf_counter()
-    tell, folder = events or Events(), Path(out)
-    if (folder / "run").exists():
-        raise TrainingError(f"{folder}: there is a demo already. Give another --out, or delete it.")
-    tell.stage(f"simulating {RUNS} independent runs of a power converter, all good")
+    tell, folder, size = events or Events(), Path(out), size or Size()
+    there = next((name for name in _WRITTEN if (folder / name).exists()), None)
+    if there is not None:  # the verdicts of two demos in one file would belong to no summary
+        raise TrainingError(f"{folder}: there is a demo already ({there}). Give another --out, or delete it.")
+    tell.stage(f"simulating {size.runs} independent runs of a power converter, all good")
     settings = ConverterSettings()
-    good = simulate(settings, seed=2 * seed, runs=RUNS, rows=STEPS)
+    good = simulate(settings, seed=2 * seed, runs=size.runs, rows=STEPS)
     tell.stage("learning what good looks like: a variational autoencoder over windows of 64 rows")
-    vae = window_vae.Settings(steps=STEPS, hop=STEPS, epochs=40)
+    vae = window_vae.Settings(steps=STEPS, hop=STEPS, epochs=size.epochs)
     run = train(
         "window_vae", good, folder / "run", settings=vae, seed=seed, device="cpu", threads=1, progress=tell.progress
     )
@@ -126,10 +144,10 @@ def demo(out: Path | str, *, seed: int, date: str, events: Events | None = None,
     assert calibration is not None
     tell.stage(f"the file promises: {calibration.sentence}")
 
-    faults = schedule_faults(2 * seed + 1, FAULTS, rows=STREAM_ROWS, settings=settings)
-    line = simulate(settings, seed=2 * seed + 1, runs=1, rows=STREAM_ROWS, faults=faults)
-    hours = STREAM_ROWS * settings.period_s / 3600
-    tell.stage(f"watching {hours:.1f} simulated hours with {FAULTS} faults, through the file alone")
+    faults = schedule_faults(2 * seed + 1, size.faults, rows=size.stream_rows, settings=settings)
+    line = simulate(settings, seed=2 * seed + 1, runs=1, rows=size.stream_rows, faults=faults)
+    hours = size.stream_rows * settings.period_s / 3600
+    tell.stage(f"watching {hours:.1f} simulated hours with {size.faults} faults, through the file alone")
     watch = _Watch(line, run.spec, tell)
     detector, stop, clock = Detector.load(folder / "model.onnx"), threading.Event(), clock or SystemClock()
     verdicts = JsonLines(str(folder / "verdicts.jsonl"), clock=clock, stop=stop)
@@ -163,6 +181,9 @@ def demo(out: Path | str, *, seed: int, date: str, events: Events | None = None,
     )
     write_atomically(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     return summary
+
+
+_WRITTEN = ("run", "model.onnx", "verdicts.jsonl", "summary.json")
 
 
 class _Watch:
