@@ -74,6 +74,10 @@ MISTAKES = [
     (["train", "windw_vae", "--data", "a", "--out", "b", "--epochs", "3"], "(did you mean 'window_vae'?)"),
     (["train", "windw_vae", "--help"], "(did you mean 'window_vae'?)"),
     (["train", "--dta", "a", "--out", "b"], "(did you mean '--data'?)"),
+    (["demo", "--seed", "-1"], "argument --seed: expected a whole number from 0 to 2147483647, got '-1'"),
+    (["demo", "--seed", "one"], "got 'one'"),
+    (["train", "--seed", str(2**64)], "argument --seed: expected a whole number"),
+    (["train", "--threads", "0"], "argument --threads: expected a whole number from 1 to 64, got '0'"),
     (["inspect", "no-such.onnx"], "no-such.onnx: cannot be read"),
 ]
 

@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from andon.runtime.bench import GEMM_SIDE, bench
     from andon.runtime.progress import ProgressLine
 
+    if not 0 < args.seconds <= 3600:
+        raise ConfigError(f"--seconds: expected more than 0 and at most 3600, got {args.seconds:g}.")
     measured = bench(
         args.file, device=args.device, frame_size=_size(args.frame), seconds=args.seconds, progress=ProgressLine()
     )

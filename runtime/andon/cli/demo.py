@@ -12,12 +12,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from andon.cli._numbers import MAX_SEED, whole
+
 SUMMARY = "the whole way on simulated data, with a live table and a summary"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
-    parser.add_argument("--seed", type=int, default=0, help="of simulation and training (default 0)")
+    parser.add_argument(
+        "--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of simulation and training (default 0)"
+    )
     parser.add_argument(
         "--out", type=Path, default=None, metavar="DIR", help="where files go (default: andon-demo/seed-N)"
     )

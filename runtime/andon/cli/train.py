@@ -11,6 +11,7 @@ Every setting of a detector is a flag: andon train DETECTOR --help.
 import argparse
 from collections.abc import Sequence
 
+from andon.cli._numbers import MAX_SEED, whole
 from andon.runtime.errors import ConfigError
 from andon.runtime.registry import names
 from andon.runtime.settings import add_flags, fields, from_flags, nearest
@@ -33,9 +34,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="REGEX|CSV",
         help="which files belong to one part or lot: an expression with (?P<part>...), (?P<lot>...), or a CSV key,part,lot",
     )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same machine: same weights (default 0)")
     parser.add_argument(
-        "--threads", type=int, default=None, metavar="N", help="for torch (default: one for windows, else torch's)"
+        "--seed",
+        type=whole(0, MAX_SEED),
+        default=0,
+        metavar="N",
+        help="same seed, same machine: same weights (default 0)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=whole(1, 64),
+        default=None,
+        metavar="N",
+        help="for torch (default: one for windows, else torch's)",
     )
     parser.add_argument(
         "--device", choices=["cpu", "cuda", "auto"], default="auto", help="auto takes CUDA where there is one (default)"

@@ -1,0 +1,45 @@
+"""`andon bench`: figures of one file on one machine."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.keys import keys_of
+
+from andon.cli import EXIT_DONE, EXIT_USER, main
+
+
+def test_the_object_has_the_golden_keys(
+    window_model: Path, capsys: pytest.CaptureFixture[str], golden_text: Callable[[str, str], None]
+) -> None:
+    assert main(["bench", str(window_model), "--seconds", "0.05", "--json"]) == EXIT_DONE
+
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err) == (1, "")
+    golden_text("bench.txt", "\n".join(sorted(keys_of(json.loads(out)))) + "\n")
+
+
+def test_people_read_latency_beside_what_the_machine_can_do(
+    frame_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(frame_model), "--seconds", "0.05"]) == EXIT_DONE
+
+    heads = [line[:12].strip() for line in capsys.readouterr().out.splitlines()]
+    assert heads == ["model", "latency", "andon adds", "throughput", "machine", "memory"]
+
+
+@pytest.mark.parametrize("size", ["1080", "8x900", "axb", "10x20x30", "-16x16", ""])
+def test_a_size_that_is_none_is_refused(size: str, frame_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(frame_model), f"--frame={size}"]) == EXIT_USER
+
+    assert (
+        f"expected HEIGHTxWIDTH of at least 16 pixels each, such as 1080x1920, got {size!r}" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_a_time_that_is_none_is_refused(seconds: str, frame_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(frame_model), f"--seconds={seconds}"]) == EXIT_USER
+
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,80 @@
+"""Train, export, inspect, bench from the command line: the sensor way of the README, small."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from andon.cli import EXIT_DONE, EXIT_USER, main
+
+pytestmark = pytest.mark.slow
+
+LEARN = ["train", "window_vae", "--data", "power_converter:runs=100,rows=16", "--steps", "16", "--hop", "16"]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("journey") / "run"
+    assert main([*LEARN, "--epochs", "1", "--out", str(folder)]) == EXIT_DONE
+    return folder
+
+
+def test_train_tells_what_it_learnt_as_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*LEARN, "--epochs", "1", "--out", str(tmp_path / "run"), "--seed", "5", "--json"]) == EXIT_DONE
+
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert err == ""
+    assert list(told)[:11] == [
+        "run", "detector", "train", "validation", "calibration", "lost", "epochs", "seconds", "seed", "threads", "device",
+    ]  # fmt: skip
+    assert (told["train"], told["validation"], told["calibration"]) == (60, 10, 30)
+    assert (told["epochs"], told["seed"], told["lost"]) == (1, 5, 0)
+
+
+def test_a_folder_that_holds_a_run_is_refused_with_the_way_on(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*LEARN, "--out", str(run_folder)]) == EXIT_USER
+
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_a_setting_out_of_bounds_is_named_by_its_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*LEARN, "--epochs", "-3", "--out", str(tmp_path / "run")]) == EXIT_USER
+
+    assert capsys.readouterr().err.startswith("andon: --epochs: Expected `int` >= 1")
+
+
+def test_export_prints_what_inspect_prints_and_parity(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "converter.onnx"
+    capsys.readouterr()
+
+    assert main(["export", str(run_folder), "-o", str(model), "--json"]) == EXIT_DONE
+
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert err == ""
+    assert main(["inspect", str(model), "--json"]) == EXIT_DONE
+    inspected = json.loads(capsys.readouterr().out)
+    assert told == inspected | {"parity": told["parity"], "file": str(model)}
+    assert told["parity"]["worst_relative"] < 1e-4
+    assert (told["calibration"]["alpha"], told["calibration"]["n"]) == (0.1, 30)
+
+
+def test_a_promise_that_the_run_cannot_carry_is_one_line_and_leaves_the_old_file(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "converter.onnx"
+    model.write_bytes(b"old")
+    capsys.readouterr()
+
+    assert main(["export", str(run_folder), "-o", str(model), "--false-reject", "0.01"]) == EXIT_USER
+
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "needs 299" in err
+    assert model.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["converter.onnx"]
