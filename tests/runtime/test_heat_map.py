@@ -96,7 +96,7 @@ def test_the_frame_itself_is_not_changed() -> None:
     assert (frame == 100).all()
 
 
-def test_a_part_as_cool_as_good_ones_shows_no_colour() -> None:
+def test_the_cool_third_of_the_scale_shows_no_colour() -> None:
     frame = np.full((8, 8, 3), 100, np.uint8)
 
-    assert (overlay(frame, np.full((2, 2), 0.99, np.float32), 1.0) == frame).all()
+    assert (overlay(frame, np.full((2, 2), 0.5, np.float32), 1.0) == frame).all()

@@ -32,7 +32,7 @@ def overlay(
 ) -> Picture:
     """The frame, uint8 ``[H, W, 3]``, ``[H, W, 1]`` or ``[H, W]``, as RGB with the map laid over what the network saw of it.
 
-    What is as cool as good parts are stays as it is; from there to the top of the scale more and more of the colour is seen.
+    The cool third of the scale shows no colour at all, good parts little; the hotter, the more is seen.
     """
     height, width = frame.shape[:2]
     rgb = np.repeat(frame.reshape(height, width, 1), 3, axis=2) if frame.ndim == 2 or frame.shape[2] == 1 else frame
@@ -41,8 +41,9 @@ def overlay(
     columns = slice(width * left // 10_000, width * right // 10_000)
     inside = rgb[rows, columns].astype(np.float32)
     big = enlarge(anomaly_map, inside.shape[:2])
-    # two thirds of the scale are `map_scale`: all but a thousandth of good cells lie below, and show no colour
-    weight = 0.8 * (np.clip(_share(big, map_scale) - 2 / 3, 0.0, None) * 3)[:, :, np.newaxis]
+    # good cells mostly lie below two thirds of the scale (`map_scale`) and take little colour; it thickens from there
+    warmth = np.clip((_share(big, map_scale) - 0.35) / 0.65, 0.0, None)[:, :, np.newaxis]
+    weight = 0.7 * warmth**1.5
     mixed = rgb.copy()
     mixed[rows, columns] = (inside * (1 - weight) + colours(big, map_scale).astype(np.float32) * weight).astype(
         np.uint8
