@@ -1,8 +1,8 @@
 """Is the promise kept? 200 random calibrations over the scores of MNIST normals, each audited on the parts it did not see.
 
-The scores are those of a real model file: a small `unet_autoencoder` learnt on digits other than 5, exported, run on
-the 9 108 normal pictures of the official test part. Prints one JSON line a promise: how many of the calibrations reject more good parts
-than promised, how many theory expects, and how many are broken by the usual `numpy.quantile(scores, 1 - alpha)` instead.
+The scores are those of a real model file: a small `unet_autoencoder` learnt on digits other than 5, exported, and run on the
+9 108 normal pictures of the official test part. One JSON line a promise: how many of the calibrations reject more good parts
+than promised, how many theory expects, how many the usual `numpy.quantile(scores, 1 - alpha)` would have broken.
 
     ANDON_DATA=../shared/data python benchmarks/promise_on_mnist.py
 """
@@ -54,7 +54,8 @@ def _idx(path: Path) -> NDArray[np.uint8]:
 def _normals(root: Path, part: str) -> NDArray[np.uint8]:
     raw = root / "mnist" / "MNIST" / "raw"
     labels = _idx(raw / f"{part}-labels-idx1-ubyte.gz")
-    return _idx(raw / f"{part}-images-idx3-ubyte.gz")[labels != ANOMALY]
+    normals: NDArray[np.uint8] = _idx(raw / f"{part}-images-idx3-ubyte.gz")[labels != ANOMALY]
+    return normals
 
 
 def main() -> None:
