@@ -83,6 +83,19 @@ def taps_of(name: BackboneName) -> dict[int, Tap]:
     return {layer: Tap(narrowest * 2 ** (layer - 1), 2 ** (layer + 1)) for layer in (1, 2, 3, 4)}
 
 
+def check_taps(name: BackboneName, taps: Sequence[int]) -> None:
+    """Whether a backbone has these taps.
+
+    Raises:
+        ConfigError: none, not ascending, or one that there is not.
+    """
+    known = taps_of(name)
+    if not taps or list(taps) != sorted(set(taps)) or not known.keys() >= set(taps):
+        raise ConfigError(
+            f"taps: expected ascending numbers of {min(known)} to {max(known)} for {name}, got {tuple(taps)}."
+        )
+
+
 def build_backbone(name: BackboneName, taps: Sequence[int], channels: int) -> Backbone:
     """A backbone without its weights, cut behind the last tap.
 
@@ -95,11 +108,7 @@ def build_backbone(name: BackboneName, taps: Sequence[int], channels: int) -> Ba
         ConfigError: no such tap.
         MissingExtra: it needs torchvision.
     """
-    known = taps_of(name)
-    if not taps or list(taps) != sorted(set(taps)) or not known.keys() >= set(taps):
-        raise ConfigError(
-            f"taps: expected ascending numbers of {min(known)} to {max(known)} for {name}, got {tuple(taps)}."
-        )
+    check_taps(name, taps)
     backbone = _Lite0(taps, channels) if name == "efficientnet_lite0" else _ResNet(name, taps)
     return backbone.requires_grad_(False).eval()
 
@@ -139,7 +148,7 @@ def weights_record(name: BackboneName, path: str | None = None) -> Weights:
 
     The digest is empty where torchvision's file is no longer on this machine.
     """
-    if name == "efficientnet_lite0" and path is None:
+    if name == "efficientnet_lite0":
         return Weights(
             name="EfficientNet-Lite0, ImageNet",
             licence="Apache-2.0",
@@ -208,7 +217,7 @@ class _Convolution(nn.Conv2d):
         """Weights with the batch norm behind them folded in."""
         weight = state[f"{convolution}.weight"]
         gain = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + 1e-3).sqrt()
-        if self.in_channels * self.groups < weight.shape[1] * self.groups:  # grey pictures: all three planes are alike
+        if (self.weight.shape[1], weight.shape[1]) == (1, 3):  # grey pictures: all three planes are alike
             weight = weight.sum(dim=1, keepdim=True)
         assert self.bias is not None
         with torch.no_grad():

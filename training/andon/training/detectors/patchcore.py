@@ -34,6 +34,7 @@ from andon.training.backbones import (
     SCALE,
     BackboneName,
     build_backbone,
+    check_taps,
     load_pretrained,
     taps_of,
     weights_record,
@@ -155,11 +156,7 @@ def plan_of(settings: Settings) -> Plan:
         tap_weights = preset.tap_weights if taps == preset.taps else (1.0,) * len(taps)
     if len(tap_weights) != len(taps):
         raise ConfigError(f"tap_weights: expected one for each of the {len(taps)} taps {taps}, got {len(tap_weights)}.")
-    known = taps_of(settings.backbone)
-    if list(taps) != sorted(set(taps)) or not known.keys() >= set(taps):
-        raise ConfigError(
-            f"taps: expected ascending numbers of {min(known)} to {max(known)} for {settings.backbone}, got {taps}."
-        )
+    check_taps(settings.backbone, taps)
     return Plan(
         size=settings.size or preset.size,
         taps=taps,
