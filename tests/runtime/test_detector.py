@@ -229,7 +229,7 @@ def test_json_holds_the_verdict_and_null_for_what_was_not_judged() -> None:
     }
     assert [invalid[key] for key in ("score", "level", "p_value")] == [None, None, None]
     assert invalid["threshold"] == 4.0
-    assert invalid["reason"] == "values that are not finite numbers"
+    assert invalid["reason"] == "not_finite"
 
 
 def test_arrays_stand_in_json_only_where_asked_for() -> None:
