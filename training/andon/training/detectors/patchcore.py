@@ -9,10 +9,10 @@ for each tap, on its own grid, and the distances are added, not the features joi
 re-weighting by neighbours (the authors' own code has none); the score is the mean of the highest hundredth of the map,
 not its maximum.
 
-Chosen on ten sets of good parts with nine families of drawn defects, never on real defects; mean AUROC over all sets:
-.73 for `fast`, .80 for `fine` with 40 000 candidates, another .01 with 80 000 (these sets are meant to be hard). One memory a tap against joined features +.02, no
-average +.03, highest hundredth against maximum +.01, 224 to 512 px +.05. Real test folders, looked at after the choice,
-`fast` and `fine`: MVTec AD bottle image AUROC 1.000 and .997, AUPRO .953 and .949; pill .923 and .960, .957 and .955.
+Chosen on ten sets of good parts with nine families of drawn defects, never on real defects; mean AUROC over all sets: .73
+for `fast`, .80 for `fine` with 40 000 candidates, another .01 with 80 000 (these sets are meant to be hard). One memory a
+tap against joined features +.02, no average +.03, highest hundredth against maximum +.01, 224 to 512 px +.05. Figures on
+real test folders, looked at after the choice: docs/results.md.
 """
 
 import logging
