@@ -591,3 +591,12 @@ def test_andons_initialisers_stand_as_the_format_says() -> None:
         assert list(tensors[name].dims) == [length]
         assert tensors[name].data_type == TensorProto.FLOAT
         assert len(tensors[name].raw_data) == 4 * length
+
+
+@pytest.mark.parametrize("data", [b"hello, world\n", b"\x89PNG\r\n\x1a\n" + bytes(50), b"PK\x03\x04" + bytes(50)])
+def test_what_never_was_a_model_file_is_told_as_such(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+
+    with pytest.raises(ModelFileError, match="expected a model file as 'andon export' writes it"):
+        read(path)

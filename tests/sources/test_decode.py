@@ -59,6 +59,17 @@ def test_grey_becomes_rgb_by_repetition_where_three_channels_are_wanted() -> Non
     np.testing.assert_array_equal(decode(encoded(".png", grey), channels=3), np.repeat(grey, 3, axis=2))
 
 
+def test_grey_where_colour_is_wanted_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    decoding._told_of_grey.cache_clear()
+
+    for _ in range(3):
+        decode(encoded(".png", noise(1)), channels=3, name="mono.png")
+
+    told = [record.getMessage() for record in caplog.records if "Did a camera change" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("mono.png: a grey picture")
+
+
 def test_colour_is_never_silently_made_grey() -> None:
     assert decode(encoded(".png", noise()), channels=1).shape[2] == 3
 

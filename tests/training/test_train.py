@@ -94,7 +94,7 @@ def test_resuming_takes_settings_and_seed_from_the_run(log: Log, tmp_path: Path)
 def test_resuming_with_other_settings_is_refused(log: Log, tmp_path: Path) -> None:
     interrupted(log, tmp_path)
 
-    with pytest.raises(TrainingError, match="begun with other settings"):
+    with pytest.raises(TrainingError, match=r"begun with other settings \(.+: begun with .+, came .+\)"):
         train("window_vae", log, tmp_path, settings=Settings(), resume=True)
 
 

@@ -7,6 +7,7 @@ example:
 
 import argparse
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -66,10 +67,9 @@ def render(model: ModelFile) -> str:
         rows.append(("promise", calibration.sentence))
         rows.append(("parts", f"{calibration.dependence}; {calibration.invalid} INVALID ones were dropped"))
         if calibration.above < 2 and calibration.kind.startswith("promise"):
-            above = "highest good score" if calibration.above == 0 else "second highest good score"
-            rows.append(
-                ("note", f"the threshold hangs on the {above}; about 2.1 times the parts needed would steady it")
-            )
+            steady = _steady(calibration.alpha, calibration.confidence)
+            hangs = f"the threshold hangs on {calibration.above + 1} of these {calibration.unit}s"
+            rows.append(("note", f"{hangs}; the same promise from some {steady} would not hang on single ones"))
         rows.append(
             ("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})")
         )
@@ -85,3 +85,8 @@ def render(model: ModelFile) -> str:
     rows.append(("digest", f"{model.digest[:12]}   file {model.file_sha256[:12]}   graph {model.graph_sha256[:12]}"))
     rows.append(("size", f"{len(model.data) / 1e6:.2f} MB"))
     return "\n".join(f"{label:<11} {text}" for label, text in rows)
+
+
+def _steady(alpha: float, confidence: float) -> int:
+    """Parts from which about two may lie above the threshold: 2.1 times the fewest that carry the promise."""
+    return math.ceil(2.1 * math.log(1 - confidence) / math.log1p(-alpha))

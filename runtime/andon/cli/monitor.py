@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
         open_sinks.close()  # before the last line, which tells what they kept
         told = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
         shown.finish(finished.counters, "; ".join(text for text in told if text))
-    code = 3 if finished.failure or sinks[-1].lost else 0
+    nothing_judged = finished.counters.judged == 0 and finished.counters.invalid > 0
+    code = 3 if finished.failure or sinks[-1].lost or nothing_judged else 0
     if finished.hung:
         # a thread that returns from a driver while the interpreter is being taken down may abort the process
         logging.shutdown()

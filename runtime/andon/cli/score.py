@@ -5,6 +5,9 @@ example:
   andon score bottle.onnx shift/ --overlay heat/ --json > verdicts.jsonl
   andon score pump.onnx log.csv
 
+level: 0 is a typical good part, 1 the threshold. p: the share of good parts that score at least this; it cannot be smaller
+than one in the number of calibration parts and one.
+
 exit code: 0 all judged, 3 some items could not be read.
 """
 

@@ -294,6 +294,12 @@ def _metadata(data: bytes) -> dict[str, str]:
     """The four texts of a model file."""
     if not data:
         raise ModelFileError("the file is empty.")
+    if (data[:12].isascii() and data[:12].decode().isprintable()) or data.startswith(
+        (b"\x89PNG", b"\xff\xd8", b"PK\x03\x04")
+    ):
+        raise ModelFileError(
+            f"expected a model file as 'andon export' writes it, got something that begins {data[:12]!r}."
+        )
     texts: dict[str, str] = {}
     size = 0
     for field, key, value in metadata(data):

@@ -1,6 +1,7 @@
 """The one decoder of pictures: bytes of a file to a frame, the same pixels for training, calibration and the line."""
 
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -73,8 +74,25 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         )
     if found.channels == 1:
         grey: Frame = pixels[..., None]
-        return np.repeat(grey, 3, axis=2) if channels == 3 else grey
+        if channels != 3:
+            return grey
+        _tell_of_grey(name)
+        return np.repeat(grey, 3, axis=2)
     return rgb(pixels)
+
+
+@cache
+def _told_of_grey() -> list[str]:
+    return []
+
+
+def _tell_of_grey(name: str) -> None:
+    """Once a process: a camera that was switched to mono looks just like this."""
+    if not _told_of_grey():
+        _told_of_grey().append(name)
+        logger.warning(
+            "%s: a grey picture where colour is wanted; taken as colour without any. Did a camera change?", name
+        )
 
 
 def rgb(bgr: Frame) -> Frame:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from andon.calibration.calibrate import Wish
 from andon.calibration.evaluation.counting import Counts, count
@@ -83,7 +85,7 @@ class FaultRow(Struct, frozen=True, kw_only=True):
     """From its onset to the end of the first window that is REJECT."""
     highest_level: float
     channel: str
-    """The channel with the largest share of the highest score."""
+    """The channel whose score rose most over what is usual for it, in the window of the highest score."""
 
 
 class Events(Struct, frozen=True, kw_only=True):
@@ -205,6 +207,7 @@ class _Watch:
             for event, first, _ in events_of(run)
         }
         self._open: dict[str, list[Outcome]] = {}
+        self._usual: list[NDArray[np.float32]] = []
 
     def put(self, outcome: Outcome) -> None:
         """Note one verdict."""
@@ -213,6 +216,8 @@ class _Watch:
             return
         self.outcomes.append(outcome)
         self._status[key] = outcome.verdict.status
+        if outcome.verdict.status is Status.OK:
+            self._usual.append(outcome.verdict.evidence["channel_scores"])
         for event in truth.events:
             self._open.setdefault(event, []).append(outcome)
         for event in [event for event in self._open if event not in truth.events]:
@@ -233,6 +238,12 @@ class _Watch:
         judged: dict[str, WindowTruth] = {key: self._truth[key] for key in self._status}
         return count(judged, self._status, alpha=alpha, faults=self._events)
 
+    def _typical(self) -> NDArray[np.float32]:
+        """The median of each channel's score so far: a noisy channel has a high one when nothing is wrong with it."""
+        if not self._usual:
+            return np.ones(len(self._names), np.float32)
+        return np.maximum(np.median(np.stack(self._usual), axis=0).astype(np.float32), 1e-12)
+
     def _row(self, event: str, outcomes: list[Outcome]) -> FaultRow:
         kind, begun_s = self._events[event]
         rejects = [outcome for outcome in outcomes if outcome.verdict.status is Status.REJECT]
@@ -244,7 +255,7 @@ class _Watch:
             caught=bool(rejects),
             delay_s=(rejects[0].ref.time_s or 0.0) - begun_s if rejects else None,
             highest_level=highest.verdict.level,
-            channel=self._names[int(highest.verdict.evidence["channel_scores"].argmax())],
+            channel=self._names[int((highest.verdict.evidence["channel_scores"] / self._typical()).argmax())],
         )
 
 

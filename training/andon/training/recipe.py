@@ -119,9 +119,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         kind = "frame" if type(found).__name__ == "FoundFrames" else "window"
         if kind != self.gives:
             raise DataError(
-                f"{self.name} judges {self.gives}s, while the data are {kind}s. Detectors for {kind}s: see andon train --help."
+                f"{self.name} judges {self.gives}s, while the data are {kind}s. Detectors for {kind}s: {_those_for(kind)}."
             )
         return self.input(settings, found)
+
+
+def _those_for(kind: str) -> str:
+    return ", ".join(name for name in detectors() if recipe(name).gives == kind) or "none"
 
 
 def detectors() -> list[str]:

@@ -96,7 +96,8 @@ def load(path: Path | str, *, of: Recipe | None = None) -> LoadedRun:
     record = read_record(folder)
     if not record.finished:
         raise TrainingError(
-            f"{folder}: training has not finished; go on with: andon train {record.recipe} --resume ..."
+            f"{folder}: training has not finished; go on with: andon train {record.recipe} --data {record.data or 'DATA'} "
+            f"--out {folder} --resume"
         )
     known = of or recipe(record.recipe)
     check_recipe(record, known, folder)

@@ -87,7 +87,8 @@ def train(
         chosen = read_settings(record, known)
         if settings is not None and settings != chosen:
             raise TrainingError(
-                f"{folder}: was begun with other settings; leave them out to go on, or start a new run."
+                f"{folder}: was begun with other settings ({_differences(chosen, settings)}); leave them out to go on, or "
+                "start a new run."
             )
         if record.finished:
             logger.info("%s: has finished already", folder)
@@ -95,6 +96,8 @@ def train(
         seed, group, threads = record.seed, record.group, record.threads
         device = "cuda" if record.device == "cuda" else "cpu"
     else:
+        if resume:
+            logger.warning("%s: there is no run to go on with; beginning a new one", folder)
         chosen = settings if settings is not None else known.settings()
         threads = 1 if threads is None and known.gives == "window" else threads
     place = _device(device)
@@ -121,6 +124,14 @@ def train(
         write_record(folder, begun)
         run = FolderRun(folder, seed=seed, device=place, progress=progress)
         return _fit(run, begun, known, chosen, good, resume=resume)
+
+
+def _differences(begun: msgspec.Struct, came: msgspec.Struct) -> str:
+    """Which settings differ, for people."""
+    known, given = msgspec.structs.asdict(begun), msgspec.structs.asdict(came)
+    return ", ".join(
+        f"{name}: begun with {known[name]}, came {given[name]}" for name in known if known[name] != given.get(name)
+    )
 
 
 def open_data(data: Data) -> Collection | Log:
