@@ -71,7 +71,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         learnt = Digits(_normals(root, "train")[:3000])
         run = train(
-            RECIPE, learnt, Path(temporary) / "run", settings=Settings(size=32, narrow=4, epochs=4), seed=args.seed, threads=1
+            RECIPE,
+            learnt,
+            Path(temporary) / "run",
+            settings=Settings(size=32, narrow=4, epochs=4),
+            seed=args.seed,
+            threads=1,
         )
         made = export_run(run, Path(temporary) / "mnist.onnx", wish=Wish(), date="", data=learnt)
         scores = score(made.model.data, Digits(_normals(root, "t10k"))).score

@@ -19,6 +19,7 @@ from andon.runtime.settings import from_mapping
 from andon.sources.items import FoundFrames
 from andon.sources.opening import open_for
 from andon.sources.truth import tree_truth
+from andon.training.core_set import k_centre
 from andon.training.detectors.patchcore import CHUNK, RECIPE, Memory, PatchCore, Settings, draw, fit, plan_of
 from andon.training.export_run import export_run
 from andon.training.synthetic import SyntheticFrames, synthetic_frame, synthetic_log
@@ -29,7 +30,7 @@ TINY = Settings(preset="fast", size=64, taps=(4,), memory_mb=0.02, candidates=60
 
 def memory(rows: Tensor, count: int, weight: float = 1.0) -> Memory:
     learnt = Memory(rows.shape[1])
-    learnt.learn(rows, count, weight, Remembering(), "core-set")
+    learnt.learn(rows, k_centre(rows, min(count, len(rows) // 2), seed=0), weight, seed=0)
     return learnt
 
 

@@ -28,15 +28,15 @@ def k_centre(rows: Tensor, count: int, *, seed: int, progress: Progress = silent
     An iteration is one product of a matrix with a vector: ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``, and the smallest
     ``|c|^2 - 2 x.c`` so far is kept without the ``|x|^2`` that is the same for every c.
     """
-    generator = Generator().manual_seed(seed)
-    points = _projected(rows, generator)
-    squares = (points * points).sum(dim=1)
-    nearest = torch.full_like(squares, torch.inf)
-    candidate = torch.empty_like(squares)
-    count = min(count, len(points))
-    chosen = torch.empty(count, dtype=torch.int64)
-    place = int(torch.randint(len(points), (), generator=generator))
     with _one_thread():
+        generator = Generator().manual_seed(seed)
+        points = _projected(rows, generator)
+        squares = (points * points).sum(dim=1)
+        nearest = torch.full_like(squares, torch.inf)
+        candidate = torch.empty_like(squares)
+        count = min(count, len(points))
+        chosen = torch.empty(count, dtype=torch.int64)
+        place = int(torch.randint(len(points), (), generator=generator))
         for done in range(count):
             chosen[done] = place
             torch.addmv(squares[place].expand(len(points)), points, points[place], alpha=-2.0, out=candidate)

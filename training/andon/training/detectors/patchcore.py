@@ -10,13 +10,15 @@ re-weighting by neighbours (the authors' own code has none); the score is the me
 not its maximum.
 
 Chosen on ten sets of good parts with nine families of drawn defects, never on real defects; mean AUROC over all sets: .73
-for `fast`, .80 for `fine` with 40 000 candidates, another .01 with 80 000 (these sets are meant to be hard). One memory a
-tap against joined features +.02, no average +.03, highest hundredth against maximum +.01, 224 to 512 px +.05. Figures on
-real test folders, looked at after the choice: docs/results.md.
+for `fast`, .80 for `fine` with 40 000 candidates, another .01 with 80 000 (these sets are meant to be hard); 50 000 is what
+a minute of fitting allows. One memory a tap against joined features +.02, no average +.03, highest hundredth against
+maximum +.01, 224 to 512 px +.05. Figures on real test folders, looked at after the choice: docs/results.md.
 """
 
 import logging
 import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -25,7 +27,7 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
 from andon.runtime.errors import ConfigError, DataError, TrainingError
-from andon.runtime.progress import track
+from andon.runtime.progress import silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, Reading, Weights
 from andon.sources.items import Found, FoundFrames
 from andon.training.backbones import (
@@ -135,7 +137,7 @@ class Plan(NamedTuple):
 
 _PRESETS = {
     "fast": Plan(size=224, taps=(4, 7), tap_weights=(2.0, 1.0), memory_mb=0.49, candidates=15_000),
-    "fine": Plan(size=512, taps=(7, 10), tap_weights=(1.0, 1.0), memory_mb=2.33, candidates=80_000),
+    "fine": Plan(size=512, taps=(7, 10), tap_weights=(1.0, 1.0), memory_mb=2.33, candidates=50_000),
 }
 """Budgets of 1 000 and 3 000 rows a tap."""
 _RESNET_TAPS = (2, 3)
@@ -227,27 +229,25 @@ class Memory(nn.Module):
         assert nearest is not None
         return (squares + nearest).clamp(min=0.0).sqrt()  # rounding may take it below zero
 
-    def learn(self, rows: Tensor, count: int, weight: float, run: Run, what: str) -> None:
-        """Remember `count` of the rows, so that the others are `weight` apart from them on average.
+    def learn(self, rows: Tensor, chosen: Tensor, weight: float, seed: int) -> None:
+        """Remember the chosen rows, so that the others are `weight` apart from them on average.
 
         Args:
             rows: float32 ``[R, channels]``, at least 2.
-            count: kept at most; half of the rows at the most.
+            chosen: places of the core-set, int64.
             weight: of the distances.
-            run: for seed and progress.
-            what: to tell the progress.
+            seed: draws the others by which distances are scaled.
         """
         center = rows.mean(dim=0)
         # one number for all channels: to unit root mean square, so that float32 holds squares well
         scale = 1 / (rows - center).square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
         rows = (rows - center) * scale
-        chosen = k_centre(rows, min(count, len(rows) // 2), seed=run.seed, progress=run.progress, what=what)
         kept = rows[chosen.to(rows.device)]
         self._remember(center, scale, kept)
         others = torch.ones(len(rows), dtype=torch.bool)
         others[chosen] = False
         places = others.nonzero().squeeze(1)
-        places = places[torch.randperm(len(places), generator=Generator().manual_seed(run.seed))[:HELD]]
+        places = places[torch.randperm(len(places), generator=Generator().manual_seed(seed))[:HELD]]
         apart = self.distance(rows[places.to(rows.device)] / scale + center).mean()
         unit = weight / float(apart) if float(apart) > 0 else weight
         self._remember(center, scale * unit, kept * unit)
@@ -266,10 +266,23 @@ def fit(scorer: PatchCore, good: Good, settings: Settings, run: Run) -> None:
         drawn = draw(scorer, good.train, plan.candidates, run)
         numbers_a_row = sum(rows.shape[1] + 1 for rows in drawn)
         count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
-        for tap, rows, weight, memory in zip(plan.taps, drawn, plan.tap_weights, scorer.memories, strict=True):
+        for tap, rows, chosen, weight, memory in zip(
+            plan.taps, drawn, choose(drawn, count, run), plan.tap_weights, scorer.memories, strict=True
+        ):
             assert isinstance(memory, Memory)
-            memory.learn(rows, count, weight / sum(plan.tap_weights), run, f"core-set of tap {tap}")
+            memory.learn(rows, chosen, weight / sum(plan.tap_weights), run.seed)
             logger.info("tap %d: %d of %d patches remembered", tap, memory.get_buffer("bank").shape[1], len(rows))
+
+
+def choose(drawn: Sequence[Tensor], count: int, run: Run) -> list[Tensor]:
+    """The core-set of each tap, places of at most `count` and at most half of its rows; side by side, as each is serial."""
+    told = (run.progress, *[silent] * (len(drawn) - 1))  # one line tells of all
+    with ThreadPoolExecutor(len(drawn)) as pool:
+        tasks = [
+            pool.submit(k_centre, rows, min(count, len(rows) // 2), seed=run.seed, progress=progress, what="core-sets")
+            for rows, progress in zip(drawn, told, strict=True)
+        ]
+        return [task.result() for task in tasks]
 
 
 def draw(scorer: PatchCore, part: Part, candidates: int, run: Run) -> list[Tensor]:
