@@ -10,6 +10,7 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.items import Item
 from andon.sources.opening import open_for
+from andon.sources.source import find
 
 COLOUR, GREY = (FrameSpec(channels=channels, size=(8, 8)) for channels in (3, 1))
 WINDOWS = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="b"),))
@@ -105,3 +106,10 @@ def test_a_source_that_only_streams_is_refused() -> None:
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing of the kind there"):
         open_for(str(tmp_path / "no-such"), COLOUR)
+
+
+def test_an_address_that_nobody_accepts_is_told_without_its_password() -> None:
+    with pytest.raises(DataError) as refusal:
+        find("rtmp://admin:hunter2@10.0.0.7/live?token=abc")
+
+    assert "rtmp://***@10.0.0.7/live?***: expected" in str(refusal.value)

@@ -79,8 +79,10 @@ def find(text: str) -> Source:
         source: Source = load("andon.sources", name)
         if source.accepts(text):
             return source
+    from andon.sources.kinds.camera import redact  # here: that module needs this one
+
     raise DataError(
-        f"{text}: expected a folder of pictures, a video, a CSV or Parquet log, a camera index or stream URL, '-', "
+        f"{redact(text)}: expected a folder of pictures, a video, a CSV or Parquet log, a camera index or stream URL, '-', "
         f"or one of {', '.join(known)}; found nothing of the kind there."
     )
 
