@@ -1,5 +1,7 @@
-"""What a scorer gives: maps and scores, before anything is pooled or decided."""
+"""What a scorer gives: maps and scores, before anything is pooled or decided, and pictures for people."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ class Evidence(NamedTuple):
     """``[N, h, w]`` for frames, ``[N, T, C]`` for windows."""
     scores: dict[str, Tensor]
     """``[N]``: what no pooling of a map gives, such as a distance in a latent space."""
+    images: Mapping[str, Tensor] = MappingProxyType({})
+    """For people, never judged: ``reconstruction``, what the network rebuilt, prepared as its input was."""
 
 
 class Scorer(nn.Module):

@@ -11,7 +11,7 @@ from torch.export import Dim
 
 from andon.export.decision import INPUT_REASON, RAW_SCORE
 from andon.export.pooling import Pool
-from andon.export.preprocessing import prepare
+from andon.export.preprocessing import Restore, prepare
 from andon.runtime.errors import ParityError
 from andon.runtime.model_file import IR_VERSION, OPSET
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
@@ -25,18 +25,23 @@ class Pipeline(nn.Module):
         self.prepare = prepare(spec)
         self.scorer = scorer
         self.pool = Pool(reading, spec)
+        self.restore = Restore(spec)
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Score ``[N]``, input reason ``[N]``, then the evidence in the order of `evidence_names`."""
         prepared, reason = self.prepare(raw)
-        outputs = self.pool(self.scorer(prepared))
+        outputs = self._outputs(prepared)
         return outputs.pop("score"), reason, *outputs.values()
 
     def evidence_names(self, spec: InputSpec) -> list[str]:
         """Names of the outputs after score and reason."""
         with torch.no_grad():
-            outputs = self.pool(self.scorer(self.prepare(example_input(spec))[0]))
+            outputs = self._outputs(self.prepare(example_input(spec))[0])
         return [name for name in outputs if name != "score"]
+
+    def _outputs(self, prepared: Tensor) -> dict[str, Tensor]:
+        evidence = self.scorer(prepared)
+        return self.pool(evidence) | {name: self.restore(image) for name, image in evidence.images.items()}
 
 
 def example_input(spec: InputSpec) -> Tensor:

@@ -61,6 +61,25 @@ class PrepareWindows(nn.Module):
         return standard.clamp(-self.clip, self.clip), broken * int(Reason.NOT_FINITE)
 
 
+class Restore(nn.Module):
+    """Prepared tensors back to raw units, for people: grey levels ``[N, h, w, C]``, or sensor units ``[N, T, C]``."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        self.frames = isinstance(spec, FrameSpec)
+        if isinstance(spec, FrameSpec):
+            center, scale = [spec.mean], [spec.scale]
+        else:
+            center, scale = ([getattr(channel, name) for channel in spec.channels] for name in ("center", "scale"))
+        self.register_buffer("center", torch.tensor(center), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        """Undo the normalisation; grey levels stay within 0 to 255."""
+        raw = prepared * self.get_buffer("scale") + self.get_buffer("center")
+        return raw.clamp(0.0, 255.0).permute(0, 2, 3, 1) if self.frames else raw
+
+
 def prepare(spec: InputSpec) -> nn.Module:
     """The module that prepares what `spec` describes."""
     return PrepareFrames(spec) if isinstance(spec, FrameSpec) else PrepareWindows(spec)

@@ -225,6 +225,10 @@ def evidence_is_finite_and_of_its_declared_shape(specimen: Specimen) -> None:
         assert verdict.evidence["step_scores"].shape == (spec.steps,)
     elif "anomaly_map" in verdict.evidence:
         assert verdict.evidence["anomaly_map"].ndim == 2
+    if "reconstruction" in verdict.evidence:
+        rebuilt = verdict.evidence["reconstruction"]
+        expected = (*spec.size, spec.channels) if isinstance(spec, FrameSpec) else (spec.steps, len(spec.channels))
+        assert rebuilt.shape == expected, f"the reconstruction has the shape {rebuilt.shape}, expected {expected}"
 
 
 def any_batch_and_frame_size_is_judged(specimen: Specimen) -> None:

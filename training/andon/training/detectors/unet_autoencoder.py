@@ -83,7 +83,9 @@ class UNetAutoencoder(Scorer):
         """``l1``: absolute difference, 0 to 1; ``ssim``: 1 - SSIM, 0 to 2; both are means over the channels."""
         rebuilt = self.rebuild(prepared)
         l1 = (prepared - rebuilt).abs().mean(dim=1)
-        return Evidence({"l1": l1, "ssim": self.dissimilarity(prepared, rebuilt).mean(dim=1)}, {})
+        return Evidence(
+            {"l1": l1, "ssim": self.dissimilarity(prepared, rebuilt).mean(dim=1)}, {}, {"reconstruction": rebuilt}
+        )
 
 
 class Dissimilarity(nn.Module):

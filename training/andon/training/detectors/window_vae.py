@@ -80,7 +80,8 @@ class WindowVAE(Scorer):
     def forward(self, prepared: Tensor) -> Evidence:
         """``error``: squared difference to what is rebuilt from the mean, in standard deviations squared."""
         mean, _ = self.encode(prepared)
-        return Evidence({"error": (prepared - self.decode(mean)) ** 2}, {})
+        rebuilt = self.decode(mean)
+        return Evidence({"error": (prepared - rebuilt) ** 2}, {}, {"reconstruction": rebuilt})
 
 
 def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor:
