@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from andon.export.decision import INPUT_REASON, RAW_SCORE
+from andon.export.evidence import Evidence
 from andon.export.pooling import Pool
 from andon.export.preprocessing import Restore, prepare
 from andon.runtime.errors import ParityError
@@ -40,7 +41,7 @@ class Pipeline(nn.Module):
         return [name for name in outputs if name != "score"]
 
     def _outputs(self, prepared: Tensor) -> dict[str, Tensor]:
-        evidence = self.scorer(prepared)
+        evidence: Evidence = self.scorer(prepared)
         return self.pool(evidence) | {name: self.restore(image) for name, image in evidence.images.items()}
 
 
