@@ -1,11 +1,15 @@
 """What damage is made of: colours, textures, pieces of other good pictures. All float32 ``[H, W, C]`` in grey levels."""
 
-import cv2
+from typing import Any
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from andon.training.corruption.masks import log_uniform, smooth_noise
+from andon.sources.opencv import opencv
+from andon.training.corruption.masks import log_uniform, smooth_noise, unit
+
+cv2 = opencv()
 
 Levels = NDArray[np.float32]
 
@@ -14,9 +18,9 @@ def fill(generator: Generator, good: NDArray[np.uint8], other: NDArray[np.uint8]
     """One of: a flat colour, a darker or lighter copy, a texture of two colours, another good picture moved or turned."""
     drawn = generator.random()
     if drawn < 0.3:
-        return np.broadcast_to(colour(generator, good), good.shape).astype(np.float32)
+        return np.broadcast_to(colour(generator, good), good.shape)
     if drawn < 0.5:
-        gain = np.exp(generator.choice([-1.0, 1.0]) * generator.uniform(0.15, 1.2))
+        gain = float(np.exp(generator.choice([-1.0, 1.0]) * generator.uniform(0.15, 1.2)))
         return np.asarray(good * np.float32(gain), np.float32)
     if drawn < 0.75:
         return texture(generator, good)
@@ -28,7 +32,7 @@ def colour(generator: Generator, good: NDArray[np.uint8]) -> Levels:
     channels = good.shape[2]
     drawn = generator.random()
     if drawn < 0.35:
-        return generator.uniform(0, 255, channels).astype(np.float32)
+        return np.asarray(generator.uniform(0, 255, channels), np.float32)
     if drawn < 0.65:
         return np.full(channels, generator.uniform(0, 255), np.float32)
     row, column = int(generator.integers(good.shape[0])), int(generator.integers(good.shape[1]))
@@ -39,9 +43,9 @@ def colour(generator: Generator, good: NDArray[np.uint8]) -> Levels:
 def texture(generator: Generator, good: NDArray[np.uint8]) -> Levels:
     """Two colours mixed by smooth noise, from fine grain to broad clouds or stripes."""
     shape = good.shape[:2]
-    grain = log_uniform(generator, 1.5, shape[0] / 4)
+    grain = log_uniform(generator, 1.5 * unit(shape), shape[0] / 4)
     stripes = grain * log_uniform(generator, 1.0, 6.0)
-    mix = smooth_noise(generator, (shape[0], shape[1]), grain, stripes)[:, :, np.newaxis]
+    mix = smooth_noise(generator, shape, grain, stripes)[:, :, np.newaxis]
     share = 1 / (1 + np.exp(-2 * mix))
     one, two = colour(generator, good), colour(generator, good)
     return np.asarray(one + share * (two - one), np.float32)
@@ -63,6 +67,6 @@ def moved(generator: Generator, other: NDArray[np.uint8]) -> Levels:
     return np.ascontiguousarray(result)
 
 
-def planes(picture: NDArray[np.generic]) -> NDArray[np.generic]:
+def planes(picture: NDArray[Any]) -> NDArray[Any]:
     """``[H, W, C]``: OpenCV drops the axis of a single channel."""
     return picture if picture.ndim == 3 else picture[:, :, np.newaxis]

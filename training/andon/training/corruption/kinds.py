@@ -8,11 +8,11 @@ textures, CutPaste (Li et al., CVPR 2021) for hard-edged patches, NSA for Poisso
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from andon.sources.opencv import opencv
 from andon.training.corruption.fills import colour, fill, moved, planes
 from andon.training.corruption.masks import (
     SHAPES,
@@ -25,7 +25,10 @@ from andon.training.corruption.masks import (
     place,
     polygon,
     smooth_noise,
+    unit,
 )
+
+cv2 = opencv()
 
 Picture = NDArray[np.uint8]
 VISIBLE = 5.0
@@ -53,7 +56,7 @@ def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> D
         good: uint8 ``[H, W, C]``, C = 1 or 3.
         other: another good picture of the same shape, from which pieces may come.
     """
-    smallest = max(4.0, 2e-5 * good.shape[0] * good.shape[1])
+    smallest = 4 * unit(good.shape) ** 2
     for _ in range(_TRIES):
         after = np.clip(np.rint(_KINDS[kind](generator, good, other)), 0, 255).astype(np.uint8)
         mask = visible(good, after)
@@ -94,9 +97,7 @@ def _perlin(generator: Generator, good: Picture, other: Picture) -> NDArray[np.f
         cover = cover * blobs(generator, good.shape[:2], place(generator, good), size)
     opacity = 1 - generator.uniform(0, 0.8)
     before = good.astype(np.float32)
-    return np.asarray(
-        before + opacity * cover[:, :, np.newaxis] * (fill(generator, good, other) - before), np.float32
-    )
+    return np.asarray(before + opacity * cover[:, :, np.newaxis] * (fill(generator, good, other) - before), np.float32)
 
 
 def _cutpaste(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
@@ -105,10 +106,12 @@ def _cutpaste(generator: Generator, good: Picture, other: Picture) -> NDArray[np
     size = extent(generator, (height, width), 4.0)
     long = log_uniform(generator, 0.3, 3.3) ** 0.5
     middle = place(generator, good)
-    corners = cv2.boxPoints((middle, (size * long, size / long), float(generator.choice([0, generator.uniform(-45, 45)]))))
+    corners = cv2.boxPoints(
+        (middle, (size * long, size / long), float(generator.choice([0, generator.uniform(-45, 45)])))
+    )
     cover = np.zeros((height, width), np.uint8)
     cv2.fillPoly(cover, [np.round(8 * corners).astype(np.int32)], 255, cv2.LINE_8, 3)
-    return _over(good.astype(np.float32), moved(generator, other), cover.astype(np.float32) / 255)
+    return _over(good.astype(np.float32), moved(generator, other), (cover / 255).astype(np.float32))
 
 
 def _blend(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
@@ -121,9 +124,7 @@ def _blend(generator: Generator, good: Picture, other: Picture) -> NDArray[np.fl
 
 def _poisson(generator: Generator, good: Picture, other: Picture) -> Picture:
     height, width = good.shape[:2]
-    half = [
-        int(np.clip(side / 2 * (0.03 + generator.gamma(2, 0.05)), 3, 0.3 * side)) for side in (height, width)
-    ]
+    half = [int(np.clip(side / 2 * (0.03 + generator.gamma(2, 0.05)), 3, 0.3 * side)) for side in (height, width)]
     x, y = place(generator, good)
     row = int(np.clip(y, half[0] + 2, height - half[0] - 3))
     column = int(np.clip(x, half[1] + 2, width - half[1] - 3))
@@ -132,10 +133,11 @@ def _poisson(generator: Generator, good: Picture, other: Picture) -> Picture:
     source = np.clip(moved(generator, other), 0, 255).astype(np.uint8)
     piece = source[row - half[0] : row + half[0] + 1, column - half[1] : column + half[1] + 1]
     # a border of the mask left free: seamlessClone shifts the piece where the mask touches the edge
-    mask = np.zeros(piece.shape[:2], np.uint8)
+    sides = piece.shape[:2]
     shape = ellipse if generator.random() < 0.5 else polygon
-    middle = (piece.shape[1] / 2, piece.shape[0] / 2)
-    mask[1:-1, 1:-1] = 255 * (shape(generator, (mask.shape[0], mask.shape[1]), middle, min(mask.shape) * 0.9)[1:-1, 1:-1] > 0.5)
+    cover = shape(generator, sides, (sides[1] / 2, sides[0] / 2), 0.9 * min(sides))
+    mask = np.zeros(sides, np.uint8)
+    mask[1:-1, 1:-1] = 255 * (cover[1:-1, 1:-1] > 0.5)
     box = bounds(mask.astype(np.float32))
     if box is None or min(box[1] - box[0], box[3] - box[2]) < 3:
         return good
@@ -154,7 +156,7 @@ def _noise(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.f
     if generator.random() < 0.5:
         grain = log_uniform(generator, 8, 60) * generator.standard_normal(good.shape, dtype=np.float32)
         if generator.random() < 0.5:
-            grain = planes(cv2.GaussianBlur(2 * grain, (0, 0), 1.0)).astype(np.float32)
+            grain = planes(cv2.GaussianBlur(2 * grain, (0, 0), unit(good.shape))).astype(np.float32)
         return np.asarray(before + cover * grain, np.float32)
     dots = generator.random(good.shape[:2])[:, :, np.newaxis]
     level = np.where(dots < 0.5, 0.0, 255.0).astype(np.float32)
@@ -172,9 +174,9 @@ def _scratch(generator: Generator, good: Picture, _other: Picture) -> NDArray[np
         points.append(points[-1] + length / 12 * np.array([np.cos(heading), np.sin(heading)]))
         heading += generator.normal(0, 0.18)
     deep = np.zeros((height, width), np.uint8)
-    wide = max(1, round(generator.uniform(1.0, 2.6) * (height * width) ** 0.5 / 256))
+    wide = max(1, round(generator.uniform(1.0, 2.6) * unit(good.shape)))
     cv2.polylines(deep, [np.round(8 * np.array(points)).astype(np.int32)], False, 255, wide, cv2.LINE_AA, 3)
-    groove = cv2.GaussianBlur(deep.astype(np.float32) / 255, (0, 0), 0.5)
+    groove = cv2.GaussianBlur(deep.astype(np.float32) / 255, (0, 0), 0.5 * unit(good.shape))
     flank = np.roll(groove, (wide, wide), axis=(0, 1))
     strength = log_uniform(generator, 12, 110) * generator.choice([-1, 1])
     return np.asarray(good + np.float32(strength) * (groove - 0.5 * flank)[:, :, np.newaxis], np.float32)
@@ -247,7 +249,9 @@ def _spot(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.fl
     right, down = columns - np.float32(x), rows - np.float32(y)
     along = (np.cos(turn) * right + np.sin(turn) * down) / np.float32(0.5 * size * long**0.5)
     across = (np.cos(turn) * down - np.sin(turn) * right) / np.float32(0.5 * size / long**0.5)
-    away = np.hypot(along, across).astype(np.float32) + 0.1 * smooth_noise(generator, (height, width), max(2.0, size / 3))
+    away = np.hypot(along, across).astype(np.float32) + 0.1 * smooth_noise(
+        generator, (height, width), max(2.0, size / 3)
+    )
     inside = np.clip((1 - away) * size / 3 + 0.5, 0, 1)
     rim = np.exp(-(((away - 0.9) / 0.18) ** 2))
     weight = (generator.uniform(0.1, 0.6) * inside + generator.uniform(0.2, 0.7) * rim)[:, :, np.newaxis]
@@ -266,14 +270,12 @@ def _laid_over(
 ) -> NDArray[np.float32]:
     """Opaque half of the time, else 20 to 90 % transparent; edges soft half of the time."""
     if generator.random() < 0.5:
-        cover = cv2.GaussianBlur(cover, (0, 0), log_uniform(generator, 0.6, 3.0)).astype(np.float32)
+        cover = cv2.GaussianBlur(cover, (0, 0), unit(cover.shape) * log_uniform(generator, 0.6, 3.0))
     opacity = 1.0 if generator.random() < 0.5 else generator.uniform(0.1, 0.8)
     return _over(below, above, np.float32(opacity) * cover)
 
 
-def _over(
-    below: NDArray[np.float32], above: NDArray[np.float32], cover: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _over(below: NDArray[np.float32], above: NDArray[np.float32], cover: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(below + cover[:, :, np.newaxis] * (above - below), np.float32)
 
 
