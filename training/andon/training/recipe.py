@@ -102,6 +102,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     settings: type[msgspec.Struct]
     tiny: msgspec.Struct
     """Settings that fit within a second, for the contract tests."""
+    variants: Mapping[str, msgspec.Struct] = {}
+    """Further settings as quick as `tiny`, by name, that take other ways through the code: the contract runs over each."""
     gives: str
     """``frame`` or ``window``: what it judges."""
     input: Callable[[Any, Found], InputSpec]

@@ -50,6 +50,11 @@ RECIPE = Recipe(
     summary="frames, by what an autoencoder without skips cannot rebuild: a baseline; with --repair, by a head that marks it",
     settings=Settings,
     tiny=Settings(size=32, narrow=8, epochs=3, batch_size=8),
+    variants={
+        "repair": Settings(
+            repair=True, size=32, narrow=8, head_width=4, epochs=3, epoch_parts=64, batch_size=4, learning_rate=0.01
+        )
+    },
     gives="frame",
     input=wanted_input,
     build=_build,

@@ -57,6 +57,11 @@ RECIPE = Recipe(
     summary="frames, by what a U-Net autoencoder cannot rebuild: a baseline; with --repair, by what a head learnt to mark",
     settings=Settings,
     tiny=Settings(size=32, narrow=8, epochs=3, batch_size=8),
+    variants={
+        "repair": Settings(
+            repair=True, size=32, narrow=8, head_width=4, epochs=3, epoch_parts=64, batch_size=4, learning_rate=0.01
+        )
+    },
     gives="frame",
     input=wanted_input,
     build=_build,
