@@ -1,5 +1,6 @@
 """What the network rebuilds of a few parts, at chosen epochs: always the same parts, so that one can leaf through."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import Restore
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.sources.picture_folder import GOOD
-from andon.training.pictures import Rebuilt, draw_rebuilt_frames, draw_rebuilt_windows
+from andon.training.pictures import Rebuilt, rebuilt_frames, rebuilt_windows, save
 from andon.training.recipe import Good
 from andon.training.watching import Labelled, undisturbed
+
+logger = logging.getLogger(__name__)
 
 RECONSTRUCTION = "reconstruction"
 """Name of the image of evidence that is drawn; scorers that give none have no pictures."""
@@ -79,6 +82,9 @@ class Album:
                 return
             outputs = self._pool(evidence)
         rebuilt = self._restore(evidence.images[RECONSTRUCTION].cpu())
+        if not all(bool(torch.isfinite(values).all()) for values in (rebuilt, outputs["score"])):
+            logger.warning("%s is not drawn: what was rebuilt is not finite", name)
+            return
         map_name = self._map_name or next(iter(evidence.maps), "")
         maps = outputs.get("anomaly_map", evidence.maps.get(map_name))
         between = ", " if isinstance(self._spec, WindowSpec) else "\n"
@@ -94,9 +100,10 @@ class Album:
             )
         ]
         if isinstance(self._spec, WindowSpec):
-            draw_rebuilt_windows(pages, self._folder / name, title=title, spec=self._spec)
+            figure = rebuilt_windows(pages, title=title, spec=self._spec)
         else:
-            draw_rebuilt_frames(pages, self._folder / name, title=title, map_name=map_name)
+            figure = rebuilt_frames(pages, title=title, map_name=map_name)
+        save(figure, self._folder / name)
 
 
 def _chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:

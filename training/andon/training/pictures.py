@@ -46,21 +46,19 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
     """The deciding one: ``[h', w']``, or ``[T, C]``."""
 
 
-def draw_curves(
+def curves(
     history: History,
-    path: Path,
     *,
     kept: int | None = None,
     watched: History = (),
     watched_caption: str = "",
     kept_auroc: float | None = None,
-) -> None:
-    """Losses by epoch, and below them what else the fit told: gradient, learning rate, time, scores; nothing without epochs.
+) -> "Figure":
+    """Losses by epoch, and below them what else the fit told: gradient, learning rate, time, scores.
 
     Args:
-        history: a fit's rows, the first of epoch 1; every further name gets a panel, names that end in ``auroc`` or
+        history: a fit's rows, at least one, the first of epoch 1; every further name gets a panel, names that end in ``auroc`` or
             ``ap`` share one.
-        path: of the PNG.
         kept: the epoch whose weights stay.
         watched: rows ``epoch, auroc`` of labelled parts that were watched; drawn apart, below everything else.
         watched_caption: says so, and which parts.
@@ -69,8 +67,6 @@ def draw_curves(
     Raises:
         MissingExtra: no matplotlib.
     """
-    if not history:
-        return
     further = [name for name in dict.fromkeys(name for row in history for name in row) if _is_further(name)]
     scores = [name for name in further if _is_score(name)]
     alone = [name for name in (*_BESIDE, *further) if name not in scores and any(name in row for row in history)]
@@ -94,17 +90,17 @@ def draw_curves(
     if watched:
         axes = next(below)
         _draw_watched(axes, watched, kept, kept_auroc)
-        axes.set_title(_plain(watched_caption, 100), fontsize=9, loc="left")
+        axes.set_title(_plain(watched_caption, 88), fontsize=9, loc="left")
     for axes in stack:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     stack[-1].set_xlabel("epoch")
     _whole_epochs(stack[-1], len(history))
     figure.align_ylabels()
-    _save(figure, path)
+    return figure
 
 
-def draw_rebuilt_frames(parts: Sequence[Rebuilt], path: Path, *, title: str, map_name: str) -> None:
+def rebuilt_frames(parts: Sequence[Rebuilt], *, title: str, map_name: str) -> "Figure":
     """Originals above what was rebuilt above the maps, a column a part; one colour scale for all maps of the picture.
 
     Raises:
@@ -151,10 +147,10 @@ def draw_rebuilt_frames(parts: Sequence[Rebuilt], path: Path, *, title: str, map
         )
         figure.colorbar(last, cax=figure.add_axes(beside))
     figure.text(left / size[0], 1 - 0.12 / size[1], title, va="top", fontsize=11)
-    _save(figure, path)
+    return figure
 
 
-def draw_rebuilt_windows(parts: Sequence[Rebuilt], path: Path, *, title: str, spec: WindowSpec) -> None:
+def rebuilt_windows(parts: Sequence[Rebuilt], *, title: str, spec: WindowSpec) -> "Figure":
     """Up to four windows, each channel as it was and as it was rebuilt; one scale a channel for all windows.
 
     Raises:
@@ -210,7 +206,14 @@ def draw_rebuilt_windows(parts: Sequence[Rebuilt], path: Path, *, title: str, sp
         drawn, ["original", "rebuilt", "difference"], ncols=3, loc="upper right", frameon=False,
         bbox_to_anchor=(1 - right / size[0], 1 - 0.32 / size[1]), borderaxespad=0.0,
     )  # fmt: skip
-    _save(figure, path)
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a PNG, whole or not at all: whoever looks while it trains never sees half of it."""
+    written = io.BytesIO()
+    figure.savefig(written, dpi="figure", format="png")
+    write_atomically(path, written.getvalue())
 
 
 def _is_further(name: str) -> bool:
@@ -327,10 +330,4 @@ def _figure(width: float, height: float, *, layout: Any = None) -> "Figure":
         from matplotlib.figure import Figure  # without pyplot: no global state, no window system
     except ImportError as error:
         raise MissingExtra("pictures of a training need matplotlib: pip install 'andon[train]'") from error
-    return Figure(figsize=(width, height), layout=layout)
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    written = io.BytesIO()
-    figure.savefig(written, dpi=110, format="png")
-    write_atomically(path, written.getvalue())  # whoever looks while it trains never sees half of it
+    return Figure(figsize=(width, height), dpi=110, layout=layout)

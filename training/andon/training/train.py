@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 import torch
 
-from andon.runtime.errors import ConfigError, DataError, DeviceError, TrainingError
+from andon.runtime.errors import AndonError, ConfigError, DataError, DeviceError, TrainingError
 from andon.runtime.progress import Progress, silent
 from andon.sources.items import Collection
 from andon.sources.log import Log
@@ -22,7 +22,7 @@ from andon.sources.source import collect
 from andon.training.album import Album
 from andon.training.fitting import Plan
 from andon.training.good_parts import GoodParts, open_good
-from andon.training.pictures import draw_curves
+from andon.training.pictures import curves, save
 from andon.training.recipe import Recipe, recipe
 from andon.training.run_folder import (
     PICTURES,
@@ -215,19 +215,22 @@ def _fit(
     try:
         known.fit(scorer, good, settings, run)
     except BaseException:
-        _draw(run, begun.watched, settings)  # what there is so far, after Ctrl-C and after a divergence
+        with contextlib.suppress(AndonError):
+            _draw(run, begun.watched, settings)  # what there is so far, after Ctrl-C and after a divergence
         raise
-    watched = begun.watched
-    if watched is not None:
-        kept_area = watch.auroc(scorer) if watch is not None else None
-        watched = msgspec.structs.replace(watched, rows=tuple(run.watched), kept=kept_area)
-    album.look_at_kept(scorer, _kept(run.history, settings))
-    scorer = scorer.to("cpu").eval()
+    watched = begun.watched and msgspec.structs.replace(begun.watched, rows=tuple(run.watched))
     record = msgspec.structs.replace(begun, history=tuple(run.history), watched=watched, finished=True)
     write_model(folder, scorer)
     write_record(folder, record)
     run.finish()
+    # what people look at comes last: nothing that fails there can cost the training
+    if watch is not None and watched is not None:
+        watched = msgspec.structs.replace(watched, kept=watch.auroc(scorer))
+        record = msgspec.structs.replace(record, watched=watched)
+        write_record(folder, record)
+    album.look_at_kept(scorer, _kept(run.history, settings))
     _draw(run, watched, settings)
+    scorer = scorer.to("cpu").eval()
     return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer)
 
 
@@ -239,18 +242,21 @@ def _kept(history: Sequence[Row], settings: Any) -> int | None:
 
 
 def _draw(run: FolderRun, watched: Watched | None, settings: Any) -> None:
+    """The curves; nothing for a fit that did not go by epochs."""
+    if not run.history:
+        return
     caption = ""
     if watched is not None:
         parts = ", ".join(f"{count} {kind}" for kind, count in watched.parts.items())
         caption = f"watched, never used: {parts}"
-    draw_curves(
+    figure = curves(
         run.history,
-        run.folder / PICTURES / "curves.png",
         kept=_kept(run.history, settings),
         watched=run.watched,
         watched_caption=caption,
         kept_auroc=None if watched is None else watched.kept,
     )
+    save(figure, run.folder / PICTURES / "curves.png")
 
 
 def _device(wanted: str) -> torch.device:
