@@ -73,7 +73,7 @@ class Album:
 
     def _draw(self, scorer: nn.Module, name: str, title: str) -> None:
         if self._parts is None:
-            self._parts = _chosen(self._good, self._watched, windows=isinstance(self._spec, WindowSpec))
+            self._parts = chosen(self._good, self._watched, windows=isinstance(self._spec, WindowSpec))
         prepared, captions = self._parts
         with undisturbed(scorer):
             evidence = scorer(prepared.to(self._device))
@@ -106,7 +106,7 @@ class Album:
         save(figure, self._folder / name)
 
 
-def _chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
+def chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
     """A few parts and what they are: good ones, and where parts are watched, one defect of each kind."""
     part, called = (good.validation, "validation") if len(good.validation) else (good.train, "training")
     near = next(part.batches(_REACH))
