@@ -1,6 +1,6 @@
 """What is rebuilt, at chosen epochs: which epochs, which parts, and when there is nothing to draw."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,9 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, places: Sequence[int]) -> Tensor:
+        return self.rows[list(places)]
 
     def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
         yield from torch.split(self.rows, size)

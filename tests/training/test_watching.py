@@ -120,21 +120,32 @@ def test_every_third_epoch_and_the_first_are_watched_if_asked_for() -> None:
 def test_unless_asked_for_watching_takes_a_tenth_of_the_time_beyond_the_first_look(
     epoch_s: float, cost_s: float, epochs: int
 ) -> None:
-    now_s, looked = 0.0, 0
-    looking = watch(clock=lambda: now_s)
-
-    def cost(_scorer: nn.Module) -> float:
-        nonlocal now_s, looked
-        now_s, looked = now_s + cost_s, looked + 1
-        return 0.5
-
-    looking.auroc = cost  # type: ignore[method-assign]
+    spent_s, known = 0.0, None
     for epoch in range(1, epochs + 1):
-        now_s += epoch_s
-        looking.look(nn.Identity(), epoch)
+        if is_due(epoch, None, trained_s=epoch * epoch_s, spent_s=spent_s, cost_s=known):
+            spent_s, known = spent_s + cost_s, cost_s
 
-    assert looked >= 1
-    assert (looked - 1) * cost_s <= SHARE * epochs * epoch_s * (1 + 1e-9)
+    assert spent_s >= cost_s
+    assert spent_s - cost_s <= SHARE * epochs * epoch_s * (1 + 1e-9)
+
+
+def test_only_time_between_looks_counts_as_training() -> None:
+    now_s = 0.0
+
+    class Slow(Brightness):
+        def forward(self, prepared: Tensor) -> Evidence:
+            nonlocal now_s
+            now_s += 0.15  # and there are two batches
+            return super().forward(prepared)
+
+    looking, scorer, looked = watch(clock=lambda: now_s), Slow(), []
+    for epoch in range(1, 13):
+        now_s += 1.01
+        if looking.look(scorer, epoch) is not None:
+            looked.append(epoch)
+
+    # a look costs .3 s: the second is paid for by 6 s of training, the third by 9 s, the fourth by 12 s
+    assert looked == [1, 6, 9, 12]
 
 
 @given(

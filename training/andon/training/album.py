@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 RECONSTRUCTION = "reconstruction"
 """Name of the image of evidence that is drawn; scorers that give none have no pictures."""
 PARTS = 4
-_REACH = 32
 
 
 def is_usual(epoch: int) -> bool:
@@ -109,14 +108,13 @@ class Album:
 def chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
     """A few parts and what they are: good ones, and where parts are watched, one defect of each kind."""
     part, called = (good.validation, "validation") if len(good.validation) else (good.train, "training")
-    near = next(part.batches(_REACH))
     defects = dict(_firsts(watched)) if watched is not None else {}
     kinds = list(defects)[: PARTS - 1 if windows else PARTS]
     wanted = PARTS - len(kinds) if windows or not kinds else 2
-    count = min(wanted, len(near))
-    # neighbours in time overlap: some distance shows more
-    places = [round(place * (len(near) - 1) / max(count - 1, 1)) for place in range(count)]
-    chosen = [near[place] for place in places] + [defects[kind] for kind in kinds]
+    count = min(wanted, len(part))
+    # neighbours in time resemble each other: those far apart show more
+    good_ones = part.take([round(place * (len(part) - 1) / max(count - 1, 1)) for place in range(count)])
+    chosen = [*good_ones, *(defects[kind] for kind in kinds)]
     return torch.stack(chosen), [f"good ({called})"] * count + [f"{kind} (watched)" for kind in kinds]
 
 

@@ -236,7 +236,11 @@ def _fit(
 
 def _kept(history: Sequence[Row], settings: Any) -> int | None:
     """The epoch whose weights `descend` keeps; None for a fit of its own, which may keep others."""
-    judged = [row.get("validation", row.get("train")) for row in history] if isinstance(settings, Plan) else []
+    if not isinstance(settings, Plan) or not history:
+        return None
+    if settings.schedule == "cosine":
+        return len(history)
+    judged = [row.get("validation", row.get("train")) for row in history]
     losses = [(loss, epoch) for epoch, loss in enumerate(judged, 1) if loss is not None]
     return min(losses)[1] if losses else None
 
