@@ -302,7 +302,8 @@ def _between_powers(axes: "Axes", values: Sequence[float]) -> None:
     if not values or min(values) <= 0:
         return
     axes.set_yscale("log")
-    axes.set_ylim(10 ** np.floor(np.log10(min(values) * 0.99)), 10 ** np.ceil(np.log10(max(values) * 1.01)))
+    low, high = np.floor(np.log10(0.7 * min(values))), np.ceil(np.log10(1.5 * max(values)))
+    axes.set_ylim(10**low, 10**high)
     axes.yaxis.set_major_locator(LogLocator(numticks=4))
     axes.yaxis.set_minor_formatter(NullFormatter())
 

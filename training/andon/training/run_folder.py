@@ -233,7 +233,7 @@ class FolderRun:
             return False
         tensors, header = _read_tensors(self._path)
         stored = json.loads(header[_HEADER])
-        self.history, self.watched = stored["history"], stored["watched"]
+        self.history, self.watched = stored["history"], stored.get("watched", [])
         load_state(scorer, _under(_SCORER, tensors), where=str(self._path))
         self.resumed = State(tensors=_under(_FIT, tensors), scalars=stored["scalars"])
         return True
