@@ -96,7 +96,7 @@ def test_a_parameter_of_another_shape_is_refused() -> None:
 def test_another_version_of_the_recipe_is_refused_naming_the_andon_that_wrote_it(tmp_path: Path) -> None:
     stored(tmp_path, recipe_version=7, andon="3.1.4")
 
-    with pytest.raises(TrainingError, match=r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 1"):
+    with pytest.raises(TrainingError, match=r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 2"):
         load(tmp_path)
 
 

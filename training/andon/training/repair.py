@@ -25,6 +25,8 @@ from andon.training.symmetry import Move, moved, symmetries
 
 CLEAN = 0.3
 """Share of undamaged pictures that are learnt from: without them a network sees defects everywhere."""
+MOST_DAMAGES = 3
+"""Damages of a picture: several teach as much as several pictures, for the price of one."""
 JUDGED_TIMES = 8
 """How often in a training the head is measured on held-out kinds of damage."""
 _VALIDATION_SEED = 2**31
@@ -170,12 +172,14 @@ class DamageFeed:
     def _learnt(self, epoch: int, row: int, place: int) -> "_Drawn":
         generator = np.random.default_rng([self._seed, epoch, row])
         before, other = self._two(generator, self._good.train, place)
+        after, mask = before, np.zeros(before.shape[:2], np.bool_)
         if generator.random() >= CLEAN:
-            kind = str(generator.choice(LEARNT, p=[SHARES[name] for name in LEARNT]))
-            made = damaged(generator, kind, before, other)
-            if made is not None:
-                return _Drawn(before, made.picture, made.mask)
-        return _Drawn(before, before, np.zeros(before.shape[:2], np.bool_))
+            for _ in range(int(generator.integers(1, MOST_DAMAGES + 1))):
+                kind = str(generator.choice(LEARNT, p=[SHARES[name] for name in LEARNT]))
+                made = damaged(generator, kind, after, other)
+                if made is not None:
+                    after, mask = made.picture, mask | made.mask
+        return _Drawn(before, after, mask)
 
     def _held_out(self, place: int, number: int, *, clean: bool | None = None) -> "_Drawn":
         generator = np.random.default_rng([self._seed, _VALIDATION_SEED, number])
