@@ -48,11 +48,15 @@ class PartIntervals(Struct, frozen=True, kw_only=True):
     tpr_at_1_percent_fpr: Interval
     tpr_at_5_percent_fpr: Interval
     fpr_at_recall: Interval
+    false_reject_rate: Interval
+    """Exact, unless several pictures show one part."""
+    miss_rate: Interval
 
 
 def part_intervals(
     scores: ArrayLike,
     defective: ArrayLike,
+    rejected: ArrayLike,
     *,
     recall: float = 0.99,
     parts: Sequence[str] | None = None,
@@ -66,6 +70,7 @@ def part_intervals(
     Args:
         scores: ``[n]``, finite.
         defective: ``[n]`` bool; both kinds must be there.
+        rejected: ``[n]`` bool, at the threshold in use.
         recall: of `fpr_at_recall`.
         parts: ``[n]`` the physical part that each score is of; its pictures come or stay away together. None: each its own.
         level: 0 < level < 1.
@@ -77,6 +82,9 @@ def part_intervals(
         DataError: only one kind of parts.
     """
     values, truth = np.asarray(scores, np.float64), np.asarray(defective).astype(np.bool_)
+    reject = np.asarray(rejected).astype(np.bool_)
+    if truth.all() or not truth.any():
+        raise DataError(f"expected good parts and defects, got {len(truth)} of one kind.")
     units, of = _units(truth, parts)
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
@@ -86,8 +94,15 @@ def part_intervals(
         weights = copies[:, of][:, order]
         every = np.cumsum(weights, axis=1)[:, ends]
         hits = np.cumsum(weights * truth[order], axis=1)[:, ends]
-        found.append(_part_figures(hits, every - hits, recall))
-    return PartIntervals(**{name: interval([figures[name] for figures in found], level) for name in found[0]})
+        figures = _part_figures(hits, every - hits, recall)
+        figures["false_reject_rate"] = copies[:, of] @ (reject & ~truth) / (copies[:, of] @ ~truth)
+        figures["miss_rate"] = copies[:, of] @ (~reject & truth) / (copies[:, of] @ truth)
+        found.append(figures)
+    intervals = {name: interval([figures[name] for figures in found], level) for name in found[0]}
+    if sum(map(len, units)) == len(truth):
+        intervals["false_reject_rate"] = rate_interval(int((reject & ~truth).sum()), int((~truth).sum()), level)
+        intervals["miss_rate"] = rate_interval(int((~reject & truth).sum()), int(truth.sum()), level)
+    return PartIntervals(**intervals)
 
 
 def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: float) -> dict[str, Floats]:
@@ -203,16 +218,14 @@ def _aupro_of(weights: Floats, tables: _Tables, limit: float) -> Floats:
     return np.asarray((inside * (overlap - rise + cut * rise / 2)).sum(axis=1) / limit)
 
 
-def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval | None:
-    """The exact interval of a rate of which `hits` of `n` independent parts were seen; None without parts.
+def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:
+    """The exact interval of a rate of which `hits` of `n` independent parts were seen; without parts all rates may be.
 
     >>> round(rate_interval(0, 20).high, 3)
     0.168
     """
     from scipy.stats import beta
 
-    if n == 0:
-        return None
     tail = (1 - level) / 2
     return Interval(
         low=float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0,
@@ -279,8 +292,6 @@ def _units(
         names, of = np.unique(np.asarray(parts), return_inverse=True)
         bad = np.zeros(len(names), np.bool_)
         np.logical_or.at(bad, of, defective)
-    if bad.all() or not bad.any():
-        raise DataError(f"expected good and defective parts to draw from, got {len(bad)} of one kind.")
     return [np.flatnonzero(~bad), np.flatnonzero(bad)], of
 
 
