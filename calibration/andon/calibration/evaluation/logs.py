@@ -90,6 +90,8 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     """Alarms that follow one another by less are one event."""
     f1: float | None = None
     """Over rows summed over all files, as SKAB's board counts; position alone can score high there."""
+    f1_always: float | None = None
+    """Of an alarm at every row, which looks at no sensor."""
     false_alarm_rate: float | None = None
     """Of good rows."""
     missed_alarm_rate: float | None = None
@@ -180,6 +182,7 @@ def evaluate_logs(
         vus_buffer=rules.vus_buffer,
         refractory_s=rules.refractory_s,
         f1=_number(points.f1),
+        f1_always=_number(points.always.f1),
         false_alarm_rate=_number(points.false_alarm_rate),
         missed_alarm_rate=_number(points.missed_alarm_rate),
         intervals=_intervals(runs, events, seed) if intervals and len(runs) > 1 else None,
