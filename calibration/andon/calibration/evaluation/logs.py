@@ -28,7 +28,7 @@ from andon.sources.items import Item, Ref
 from andon.sources.log import Log, Run
 from andon.sources.log_truth import WindowTruth, events_of, rows_of, window_truth
 from andon.sources.source import collect
-from andon.sources.windows import cut
+from andon.sources.windows import WindowCollection, cut
 
 
 class RunFigures(Struct, frozen=True, kw_only=True):
@@ -100,6 +100,17 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     """None unless asked for, and for one file."""
 
 
+class LogVerdicts(Struct, frozen=True, kw_only=True):
+    """All windows whose truth is known, judged; by window, in the order of time within a file."""
+
+    log: Log
+    windows: WindowCollection
+    truth: dict[str, WindowTruth]
+    status: dict[str, Status]
+    scores: dict[str, float]
+    """NaN where INVALID."""
+
+
 def evaluate_logs(
     detector: Detector,
     data: str | Log,
@@ -110,17 +121,29 @@ def evaluate_logs(
     seed: int = 0,
     progress: Progress = silent,
 ) -> LogEvaluation:
-    """Judge all windows, at the file's own steps and hop.
+    """Judge all windows, at the file's own steps and hop, and count.
 
     Args:
         detector: of windows.
         data: what to open, or a log.
-        vus_buffer: longest buffer of `vus_pr` in rows of the log; None: as many as a window is long.
-        refractory_s: within which alarms are one event, seconds; None: steps and hop of a window, so that windows in a row
-            are one event.
-        intervals: whether to resample files.
-        seed: of the resampling.
+        vus_buffer: as for `log_figures`.
+        refractory_s: as for `log_figures`.
+        intervals: as for `log_figures`.
+        seed: as for `log_figures`.
         progress: told after each window.
+
+    Raises:
+        DataError: no labels.
+        ConfigError: the file judges frames.
+    """
+    verdicts = judge_logs(detector, data, progress=progress)
+    return log_figures(
+        detector, verdicts, vus_buffer=vus_buffer, refractory_s=refractory_s, intervals=intervals, seed=seed
+    )
+
+
+def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogVerdicts:
+    """Judge all windows whose truth is known.
 
     Raises:
         DataError: no labels.
@@ -141,6 +164,30 @@ def evaluate_logs(
         verdict = detector(item.data) if isinstance(item, Item) else None
         status[ref.key] = verdict.status if verdict else Status.INVALID
         scores[ref.key] = verdict.score if verdict else float("nan")
+    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores)
+
+
+def log_figures(
+    detector: Detector,
+    verdicts: LogVerdicts,
+    *,
+    vus_buffer: int | None = None,
+    refractory_s: float | None = None,
+    intervals: bool = True,
+    seed: int = 0,
+) -> LogEvaluation:
+    """Figures by file and in all.
+
+    Args:
+        detector: that judged.
+        verdicts: from `judge_logs`.
+        vus_buffer: longest buffer of `vus_pr` in rows of the log; None: as many as a window is long.
+        refractory_s: within which alarms are one event, seconds; None: steps and hop of a window, so that windows in a row
+            are one event.
+        intervals: whether to resample files.
+        seed: of the resampling.
+    """
+    log, spec = verdicts.log, verdicts.windows.spec
     calibration = detector.card.calibration
     alpha = calibration.alpha if calibration else 0.0
     rules = _Rules(
@@ -150,16 +197,14 @@ def evaluate_logs(
         refractory_s=(spec.steps + spec.hop) * spec.period_s if refractory_s is None else refractory_s,
     )
     by_run: dict[str, list[Ref]] = {}
-    for ref in windows.refs:
-        if ref.key in truth:
+    for ref in verdicts.windows.refs:
+        if ref.key in verdicts.truth:
             by_run.setdefault(ref.group, []).append(ref)
-    verdicts = _Verdicts(truth=truth, status=status, scores=scores)
-    judged = [
-        _judge(run, spec, by_run.get(run.name, []), verdicts, rules) for run in log.runs if run.faulty is not None
-    ]
+    judged = [_judge(run, by_run.get(run.name, []), verdicts, rules) for run in log.runs if run.faulty is not None]
     runs, events = tuple(figures for figures, _ in judged), [events for _, events in judged]
     total = _figures(
         "all",
+        truth=verdicts.truth,
         verdicts=verdicts,
         counts=sum((run.counts for run in runs), Counts()),
         events=events,
@@ -196,19 +241,10 @@ class _Rules(Struct, frozen=True, kw_only=True):
     refractory_s: float
 
 
-class _Verdicts(Struct, frozen=True, kw_only=True):
-    """By window, in the order of time."""
-
-    truth: dict[str, WindowTruth]
-    status: dict[str, Status]
-    scores: dict[str, float]
-
-
-def _judge(
-    run: Run, spec: WindowSpec, refs: list[Ref], verdicts: _Verdicts, rules: _Rules
-) -> tuple[RunFigures, Events]:
+def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, Events]:
     """One file: its figures, and what its alarms did to each of its faults."""
     assert run.faulty is not None
+    spec = verdicts.windows.spec
     truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
     ends_s = np.array([ref.time_s for ref in refs], np.float64)
     begin, end = rows_of(run, spec, ends_s)
@@ -231,7 +267,8 @@ def _judge(
     both = bool(kept.any() and not kept.all())
     figures = _figures(
         run.name,
-        verdicts=_Verdicts(truth=truth, status=verdicts.status, scores=verdicts.scores),
+        truth=truth,
+        verdicts=verdicts,
         counts=counts,
         events=[events],
         points=point_counts(rows[~ignored] > rules.threshold, kept),
@@ -244,7 +281,8 @@ def _judge(
 def _figures(
     name: str,
     *,
-    verdicts: _Verdicts,
+    truth: dict[str, WindowTruth],
+    verdicts: LogVerdicts,
     counts: Counts,
     events: list[Events],
     points: PointCounts,
@@ -253,11 +291,11 @@ def _figures(
 ) -> RunFigures:
     judged = [
         key
-        for key, window in verdicts.truth.items()
+        for key, window in truth.items()
         if verdicts.status[key] != Status.INVALID and (window.good or window.faulty)
     ]
     values = np.array([verdicts.scores[key] for key in judged])
-    faulty = np.array([verdicts.truth[key].faulty for key in judged], np.bool_)
+    faulty = np.array([truth[key].faulty for key in judged], np.bool_)
     both = bool(faulty.any() and not faulty.all())
     delays_s = np.concatenate([one.delay_s for one in events])
     false_events = sum(one.false_events for one in events)
