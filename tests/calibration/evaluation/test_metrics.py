@@ -334,3 +334,16 @@ def test_the_ranking_counts_at_each_distinct_score(both: tuple[Maps, Masks]) -> 
     assert list(ranked.thresholds) == list(np.unique(every)[::-1])
     assert list(ranked.pixels) == [(every >= threshold).sum() for threshold in ranked.thresholds]
     assert ranked.overlap[-1] == pytest.approx(1.0)
+
+
+@given(
+    scores=arrays(np.float32, st.integers(2, 30), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
+)
+def test_any_finite_scores_are_ranked_as_they_are(scores: NDArray[np.float32]) -> None:
+    mask = np.zeros((1, len(scores)), np.uint8)
+    mask[0, 0] = 1
+    ranked = rank_pixels([scores[None]], [mask])
+
+    assert list(ranked.thresholds) == list(np.unique(scores + np.float32(0))[::-1])  # -0 is 0
+    assert list(ranked.pixels) == [(scores >= threshold).sum() for threshold in ranked.thresholds]
+    assert list(ranked.background) == [(scores[1:] >= threshold).sum() for threshold in ranked.thresholds]

@@ -211,7 +211,7 @@ def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 
 
     Every 8-connected region of a mask weighs the same, however small. The false-positive rate is over the background
     pixels of all pictures, good ones included. Thresholds are all scores that occur, ties merged, none quantised
-    (Bergmann et al., CVPR 2019 and IJCV 2021). Memory: about 60 bytes a pixel for a moment.
+    (Bergmann et al., CVPR 2019 and IJCV 2021). Memory: about 45 bytes a pixel for a moment.
 
     Args:
         maps: one float ``[h, w]`` a picture, finite; sizes may differ between pictures.
@@ -263,34 +263,39 @@ def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> Ranked
     Arguments and errors as for `aupro`.
     """
     pairs = checked_pairs(maps, masks)
-    pixels = sum(scores.size for scores, _ in pairs)
-    negated = np.empty(pixels, np.float32)
-    region = np.empty(pixels, np.int32)
+    keys = np.empty(sum(scores.size for scores, _ in pairs), np.uint64)
+    counts = [np.zeros(1, np.int64)]
     regions = at = 0
     for scores, mask in pairs:
+        if not np.isfinite(scores).all():
+            raise DataError("expected finite anomaly maps; leave out pictures that are INVALID.")
         labels, found = regions_of(mask)
         flat = labels.ravel()
-        region[at : at + flat.size] = np.where(flat > 0, flat + regions, 0)
-        np.negative(scores.ravel(), out=negated[at : at + flat.size])
+        here = np.bincount(flat, minlength=found + 1)
+        counts[0] += here[0]
+        counts.append(here[1:])
+        # score above, region below in one number: sorted in place, it is three times as fast as sorting places
+        keys[at : at + flat.size] = _falling(scores.ravel())
+        keys[at : at + flat.size] <<= np.uint64(32)
+        keys[at : at + flat.size] |= np.where(flat > 0, flat + regions, 0).astype(np.uint64)
         regions += found
         at += flat.size
     del pairs
-    if not np.isfinite(negated).all():
-        raise DataError("expected finite anomaly maps; leave out pictures that are INVALID.")
-    sizes = np.bincount(region, minlength=regions + 1)
+    sizes = np.concatenate(counts)
     if regions == 0 or sizes[0] == 0:
         missing = "defect" if regions == 0 else "background"
         raise DataError(
             f"expected masks with defects and with background, got no {missing} pixel in {len(maps)} pictures."
         )
+    keys.sort()
     # Archives hold 10^8 pixels: what is no longer needed goes at once, and sums are made in place.
-    order = np.argsort(negated)
-    region = region[order]
-    negated = negated[order]
-    del order
-    ends = _tie_ends(negated)
-    thresholds = -negated[ends]
-    del negated
+    region = keys.astype(np.uint32)  # the lower half
+    keys >>= np.uint64(32)
+    falling = keys.astype(np.uint32)
+    del keys
+    ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    thresholds = _scores(falling[ends])
+    del falling
     weights = 1.0 / (sizes * regions)
     weights[0] = 0.0
     share = weights[region]
@@ -356,6 +361,20 @@ def _area_under_pro(ranked: RankedPixels, limit: float) -> float:
     else:
         false, overlap = false[:inside], overlap[:inside]
     return float(np.trapezoid(overlap, false) / limit)
+
+
+def _falling(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Whole numbers that ascend where finite scores fall: the bits of a float ascend with it, those of negative ones fall."""
+    bits = (scores + np.float32(0)).view(np.uint32)  # -0 and 0 are one score
+    return np.asarray(np.where(bits >> np.uint32(31), bits, ~(bits | _SIGN)))
+
+
+def _scores(falling: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """The scores that `_falling` made numbers of."""
+    return np.asarray(np.where(falling >> np.uint32(31), falling, ~falling ^ _SIGN)).view(np.float32)
+
+
+_SIGN = np.uint32(1 << 31)
 
 
 def _tie_ends(ordered: NDArray[np.floating]) -> NDArray[np.int64]:
