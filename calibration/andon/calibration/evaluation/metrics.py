@@ -211,7 +211,7 @@ def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 
 
     Every 8-connected region of a mask weighs the same, however small. The false-positive rate is over the background
     pixels of all pictures, good ones included. Thresholds are all scores that occur, ties merged, none quantised
-    (Bergmann et al., CVPR 2019 and IJCV 2021). Memory: about 45 bytes a pixel for a moment.
+    (Bergmann et al., CVPR 2019 and IJCV 2021). Memory: about 40 bytes a pixel for a moment.
 
     Args:
         maps: one float ``[h, w]`` a picture, finite; sizes may differ between pictures.
