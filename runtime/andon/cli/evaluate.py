@@ -138,7 +138,7 @@ def render(figures: Any) -> str:
         row("AUROC", "auroc"),
         row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})"),
         row("false rejects", "false_reject_rate", f"{count.false_rejects} of the good", *promised, form=".2%"),
-        row("misses", "miss_rate", f"{count.misses} of the defective, at {figures.threshold:.6g}", form=".2%"),
+        row("misses", "miss_rate", f"{count.misses} of the defective; threshold {figures.threshold:.6g}", form=".2%"),
         row("TPR at 1% FPR", "tpr_at_1_percent_fpr"),
         row("TPR at 5% FPR", "tpr_at_5_percent_fpr", f"best F1, unknowable before: {figures.oracle_f1_max:.4f}"),
         row("FPR at recall", "fpr_at_recall", f"(recall {figures.recall:g})"),
@@ -179,7 +179,6 @@ def _over_time(figures: Any) -> list[str]:
     total = figures.total
     good = f"({total.false_events} in {total.good_s / 3600:.3g} h of good operation; "
     good += f"alarms closer than {figures.refractory_s:g} s are one)"
-
     always = () if figures.f1_always is None else (f"(an alarm at every row gives {figures.f1_always:.4f})",)
 
     def row(label: str, name: str, *more: str, form: str = ".4f", of: Any = figures) -> str:
