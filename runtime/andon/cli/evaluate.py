@@ -4,6 +4,7 @@ example:
   andon evaluate bottle.onnx --data bottle/                  # test/good, test/TYPE, masks in ground_truth/TYPE
   andon evaluate bottle.onnx --data parts/ --truth truth.csv # columns key,label[,kind]
   andon evaluate pump.onnx --data logs/                      # logs with a label column, a table by file
+  andon evaluate bottle.onnx --data bottle/ --report pages/  # and one HTML page to look at, to mail, to file
 
 Thresholds and settings are never chosen here: figures at the embedded threshold are what the line will see.
 """
@@ -26,6 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated", help="as for score")
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write index.html, with curves, the worst parts and heat maps, and its pictures",
+    )
     parser.add_argument("--json", action="store_true", help="one object")
 
 
@@ -42,16 +49,28 @@ def run(args: argparse.Namespace) -> int:
     with needs("evaluate", "evaluating"):
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
+
+        if args.report is not None:
+            import matplotlib  # noqa: F401
+    if args.report is not None:
+        from andon.calibration.evaluation.page import require_place
+
+        require_place(args.report)  # before minutes of judging
     detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
     if isinstance(detector.card.input, WindowSpec):
-        from andon.calibration.evaluation.logs import evaluate_logs
+        from andon.calibration.evaluation.logs import judge_logs, log_figures
 
         if args.truth is not None:
             raise ConfigError(
                 "--truth is for pictures; logs say what is true in a column named anomaly, label or faulty."
             )
-        figures: Any = evaluate_logs(detector, args.data, progress=ProgressLine())
-        print(msgspec.json.encode(figures).decode() if args.json else render_logs(figures))
+        verdicts = judge_logs(detector, args.data, progress=ProgressLine())
+        figures: Any = log_figures(detector, verdicts)
+        if args.report is not None:
+            from andon.calibration.evaluation.report import logs_report
+
+            logs_report(args.report, _subject(args, detector), figures, verdicts, detector, progress=ProgressLine())
+        print(msgspec.json.encode(figures).decode() if args.json else render_logs(figures) + _place(args))
         return 0
     from andon.calibration.evaluation.evaluate import evaluate
     from andon.sources.opening import open_for
@@ -59,9 +78,26 @@ def run(args: argparse.Namespace) -> int:
 
     collection = open_for(args.data, detector.card.input, part="evaluation")
     truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
-    figures, _ = evaluate(detector, collection, truth, progress=ProgressLine())
-    print(msgspec.json.encode(figures).decode() if args.json else render(figures))
+    figures, judged = evaluate(detector, collection, truth, progress=ProgressLine())
+    if args.report is not None:
+        from andon.calibration.evaluation.report import frames_report, parts_sections
+
+        shown = parts_sections(detector, collection, truth, judged, progress=ProgressLine())
+        frames_report(args.report, _subject(args, detector), figures, judged, shown)
+    print(msgspec.json.encode(figures).decode() if args.json else render(figures) + _place(args))
     return 0
+
+
+def _subject(args: argparse.Namespace, detector: Any) -> Any:
+    """Names without folders: a page that is mailed around need not tell how this machine is laid out."""
+    from andon.calibration.evaluation.report import subject_of
+
+    data = args.data if not Path(args.data).exists() else Path(args.data).resolve().name
+    return subject_of(detector, Path(args.file).name, data)
+
+
+def _place(args: argparse.Namespace) -> str:
+    return f"\nreport         {args.report / 'index.html'}" if args.report is not None else ""
 
 
 def render(figures: Any) -> str:

@@ -13,7 +13,7 @@ from andon.sources.items import Item
 from andon.sources.log import Log
 from andon.sources.log_truth import WindowTruth, events_of, window_truth
 from andon.sources.source import collect
-from andon.sources.windows import cut
+from andon.sources.windows import WindowCollection, cut
 
 
 class RunFigures(Struct, frozen=True, kw_only=True):
@@ -38,8 +38,29 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     within_promise: bool | None
 
 
+class LogVerdicts(Struct, frozen=True, kw_only=True):
+    """All windows whose truth is known, judged; by window."""
+
+    log: Log
+    windows: WindowCollection
+    truth: dict[str, WindowTruth]
+    status: dict[str, Status]
+    scores: dict[str, float]
+    """NaN where INVALID by the source."""
+
+
 def evaluate_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogEvaluation:
-    """Judge all windows, at the file's own steps and hop.
+    """Judge all windows, at the file's own steps and hop, and count.
+
+    Raises:
+        DataError: no labels.
+        ConfigError: the file judges frames.
+    """
+    return log_figures(detector, judge_logs(detector, data, progress=progress))
+
+
+def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogVerdicts:
+    """Judge all windows whose truth is known.
 
     Raises:
         DataError: no labels.
@@ -60,6 +81,13 @@ def evaluate_logs(detector: Detector, data: str | Log, *, progress: Progress = s
         verdict = detector(item.data) if isinstance(item, Item) else None
         status[ref.key] = verdict.status if verdict else Status.INVALID
         scores[ref.key] = verdict.score if verdict else float("nan")
+    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores)
+
+
+def log_figures(detector: Detector, verdicts: LogVerdicts) -> LogEvaluation:
+    """Figures by file and in all."""
+    log, windows, truth = verdicts.log, verdicts.windows, verdicts.truth
+    status, scores = verdicts.status, verdicts.scores
     calibration = detector.card.calibration
     alpha = calibration.alpha if calibration else 0.0
     by_run: dict[str, dict[str, WindowTruth]] = {}

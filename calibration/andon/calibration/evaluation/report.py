@@ -1,0 +1,526 @@
+"""What an evaluation found, as a page that a quality engineer can read, mail and file: ``index.html`` and its pictures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+
+from andon.calibration.evaluation import gallery, page, plots, stretches
+from andon.calibration.evaluation.evaluate import Evaluation, Judged
+from andon.calibration.evaluation.logs import LogEvaluation, LogVerdicts
+from andon.calibration.evaluation.page import Page, Section, Table, Tone
+from andon.runtime.detector import Detector
+from andon.runtime.progress import Progress, silent
+from andon.runtime.schema import FrameSpec, WindowSpec, percent
+from andon.sources.items import Collection
+from andon.sources.truth import Truth
+
+MOST_FAULTS = 100
+"""Rows of the table of faults."""
+MOST_RUNS = 60
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """What was evaluated, as far as it is known: a log of verdicts knows less than a model file."""
+
+    name: str
+    """Of the file."""
+    data: str
+    """What it was evaluated on."""
+    promise: str = ""
+    alpha: float | None = None
+    """The promised rate; None without a promise."""
+    rows: tuple[tuple[str, str], ...] = ()
+    """More about it, name and value."""
+
+
+def subject_of(detector: Detector, name: str, data: str) -> Subject:
+    """Everything that the model file says of itself."""
+    card = detector.card
+    spec, calibration = card.input, card.calibration
+    if isinstance(spec, FrameSpec):
+        size = "x".join(map(str, reversed(spec.frame_size))) if spec.frame_size else "any size"
+        judges = f"{'RGB' if spec.channels == 3 else 'grey'} frames, {size}, seen at {spec.size[1]} x {spec.size[0]} px"
+    else:
+        judges = f"windows of {spec.steps} rows, {spec.period_s:g} s apart, of {len(spec.channels)} channels"
+    rows = [("detector", f"{card.detector}, version {card.detector_version}"), ("judges", judges)]
+    if calibration is not None:
+        rows += [
+            ("promise", calibration.sentence),
+            ("calibrated", ", ".join(filter(None, [calibration.date, calibration.dependence]))),
+        ]
+    rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]
+    return Subject(
+        name=name,
+        data=data,
+        promise=calibration.sentence if calibration else "",
+        alpha=calibration.alpha if calibration and calibration.kind.startswith("promise") else None,
+        rows=tuple(rows),
+    )
+
+
+def frames_report(
+    folder: Path,
+    subject: Subject,
+    figures: Evaluation,
+    judged: Sequence[Judged],
+    sections: Sequence[Section] = (),
+) -> Path:
+    """Write the report on parts; gives the place of the page. `sections` with pictures of parts come from `parts_sections`.
+
+    Without them, as from a log of verdicts, it shows figures and curves, and says so.
+
+    Raises:
+        ConfigError: the folder holds something else than an earlier report, or cannot be written to.
+    """
+    return page.write(frames_page(subject, figures, judged, sections), folder)
+
+
+def frames_page(
+    subject: Subject, figures: Evaluation, judged: Sequence[Judged], sections: Sequence[Section] = ()
+) -> Page:
+    """The page on parts, not yet written."""
+    parts = plots.scored(judged)
+    n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
+    false_rejects = int(parts.rejected[~parts.defective].sum())
+    missed = int((~parts.rejected[parts.defective]).sum())
+    tone, headline = _verdict(subject.alpha, false_rejects, n_good, figures.within_promise, "part")
+    summary = [
+        f"{subject.name} judged {len(judged)} parts of {subject.data}: {n_good} good, {n_defect} defective"
+        + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
+        *_promise_lines(subject, n_good, figures.within_promise, "parts"),
+    ]
+    if n_defect:
+        summary.insert(1, _found(missed, n_defect, "defect"))
+    listed = sections or (
+        Section(title="Parts", text=("Made from verdicts alone: there were no pictures of parts to show.",)),
+    )
+    return Page(
+        title=subject.name,
+        subtitle="andon evaluate: what this file's verdicts are worth on parts whose truth is known",
+        tone=tone,
+        headline=headline,
+        summary=tuple(summary),
+        sections=(
+            _figures_section(_frame_rows(figures, parts), subject),
+            *_curves(parts, judged, figures.auroc, figures.aupr, figures.threshold, subject.alpha, "part"),
+            *_kinds_section(parts, figures),
+            *listed,
+        ),
+        footer=_FOOTER,
+    )
+
+
+def parts_sections(
+    detector: Detector,
+    collection: Collection,
+    truth: Truth,
+    judged: Sequence[Judged],
+    *,
+    each: int = gallery.EACH,
+    progress: Progress = silent,
+) -> tuple[Section, ...]:
+    """Galleries of the worst false rejects and misses and of each type; these parts are read and judged once more."""
+    spec, calibration = detector.card.input, detector.card.calibration
+    assert isinstance(spec, FrameSpec)
+    chosen = gallery.choose(judged, each)
+    shown = gallery.look_at(
+        detector, collection, truth, [part for some in chosen for part in some.parts], progress=progress
+    )
+    scale = calibration.map_scale if calibration and calibration.map_scale else 1.0
+    made = gallery.exhibits(chosen, shown, map_scale=scale, crop=spec.crop)
+    mapped = any(one.map is not None for one in shown.values())
+    return tuple(
+        Section(
+            title=some.title,
+            text=(some.text,),
+            pictures=(gallery.colour_bar(scale),) if mapped and number == 0 else (),
+            exhibits=tuple(exhibits),
+        )
+        for number, (some, exhibits) in enumerate(zip(chosen, made, strict=True))
+    )
+
+
+def logs_report(
+    folder: Path,
+    subject: Subject,
+    figures: LogEvaluation,
+    verdicts: LogVerdicts,
+    detector: Detector,
+    *,
+    progress: Progress = silent,
+) -> Path:
+    """Write the report on logs; gives the place of the page.
+
+    Raises:
+        ConfigError: the folder holds something else than an earlier report, or cannot be written to.
+    """
+    return page.write(logs_page(subject, figures, verdicts, detector, progress=progress), folder)
+
+
+def logs_page(
+    subject: Subject,
+    figures: LogEvaluation,
+    verdicts: LogVerdicts,
+    detector: Detector,
+    *,
+    progress: Progress = silent,
+) -> Page:
+    """The page on logs, not yet written."""
+    spec = detector.card.input
+    assert isinstance(spec, WindowSpec)
+    judged = stretches.judged_windows(verdicts)
+    parts = plots.scored(judged)
+    counts = figures.total.counts
+    tone, headline = _verdict(subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window")
+    summary = [
+        f"{subject.name} judged {len(judged) + counts.neither} windows of {subject.data}, in {_count(len(figures.runs), 'run')}: "
+        f"{counts.good} good, {counts.defective} with a fault in them, {counts.neither} in recovery (counted as neither)"
+        + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
+        *_promise_lines(subject, counts.good, figures.within_promise, "windows"),
+    ]
+    if counts.faults:
+        summary.insert(
+            1,
+            f"{counts.caught} of {_count(counts.faults, 'fault')} were caught by at least one window; rejecting windows at "
+            f"random at the promised rate would have caught {counts.dummy_caught:.1f}.",
+        )
+    drawn = stretches.draw(detector, verdicts, stretches.choose(verdicts, spec), progress=progress)
+    examples = stretches.examples(detector, verdicts)
+    whole = stretches.overview(verdicts, spec, detector.threshold)
+    sections = [
+        _figures_section(_log_rows(figures, parts), subject),
+        *_fault_sections(stretches.faults(verdicts)),
+        Section(
+            title="Stretches of the log",
+            text=("True faults are shaded orange, recovery grey. A score stands at the end of its window.",),
+            exhibits=tuple(drawn),
+        ),
+    ]
+    if examples is not None:
+        sections.append(Section(title="Windows beside each other", pictures=(examples,)))
+    if whole:
+        sections.append(Section(title="Whole runs", pictures=tuple(whole)))
+    total = figures.total
+    sections += _curves(parts, judged, total.auroc, total.aupr, figures.threshold, subject.alpha, "window")
+    if len(figures.runs) > 1:
+        sections.append(_runs_section(figures))
+    return Page(
+        title=subject.name,
+        subtitle="andon evaluate: what this file's verdicts are worth on logs whose faults are known",
+        tone=tone,
+        headline=headline,
+        summary=tuple(summary),
+        sections=tuple(sections),
+        footer=_FOOTER,
+    )
+
+
+_FOOTER = (
+    "Made by andon evaluate --report. Threshold and settings come from the model file; none was chosen on these data. "
+    "The same file and data give the same page."
+)
+
+
+def _verdict(alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str) -> tuple[Tone, str]:
+    rate = f"{false_rejects} of {_count(n_good, f'good {unit}')} rejected" + (
+        f" ({false_rejects / n_good:.2%})" if n_good else ""
+    )
+    if within is None or alpha is None:
+        return "plain", f"No promise to hold the file to: {rate}."
+    promised = f"at most {percent(alpha)} were promised"
+    return (
+        ("good", f"Promise kept: {rate}; {promised}.") if within else ("bad", f"Promise not kept: {rate}; {promised}.")
+    )
+
+
+def _promise_lines(subject: Subject, n_good: int, within: bool | None, units: str) -> list[str]:
+    if within is None or subject.alpha is None or not n_good:
+        return [f"The file says: {subject.promise}."] if subject.promise else []
+    from scipy.stats import binom
+
+    allowed = int(binom.ppf(0.99, n_good, subject.alpha))
+    end = (
+        "No doubt is cast on it here, which is no proof of it."
+        if within
+        else "These parts are unlike those it was calibrated on, or some of their labels are wrong: look at the false rejects below."
+    )
+    return [
+        f"The file promises: {subject.promise}. Of {n_good} good {units}, up to {allowed} rejects can be put down to chance. {end}"
+    ]
+
+
+def _found(missed: int, n: int, what: str) -> str:
+    if not missed:
+        return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
+    return f"{missed} of {_count(n, what)} passed ({missed / n:.1%})."
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
+def _figures_section(rows: Sequence[tuple[str, str, str, str]], subject: Subject) -> Section:
+    return Section(
+        title="Figures",
+        tables=(
+            Table(head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3)),
+            Table(
+                head=("the file", ""),
+                rows=(("name", subject.name), ("evaluated on", subject.data), *subject.rows),
+                words=(0, 1),
+            ),
+        ),
+        pictures=(plots.figures_table([row[:3] for row in rows]),),
+    )
+
+
+def _frame_rows(figures: Evaluation, parts: plots.Scored) -> list[tuple[str, str, str, str]]:
+    good, defects = parts.rejected[~parts.defective], parts.rejected[parts.defective]
+    given: Mapping[str, Sequence[float]] = getattr(figures, "intervals", None) or {}
+
+    def interval(name: str) -> str:
+        ends = given.get(name)
+        return f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
+
+    rows = []
+    if len(good):
+        rows.append(
+            (
+                "false rejects",
+                f"{good.mean():.2%}",
+                _share(int(good.sum()), len(good)),
+                f"{int(good.sum())} of {len(good)} good parts rejected",
+            )
+        )
+    if len(defects):
+        found = int(defects.sum())
+        rows.append(
+            (
+                "misses",
+                f"{1 - defects.mean():.2%}",
+                _share(len(defects) - found, len(defects)),
+                f"{len(defects) - found} of {len(defects)} defects passed",
+            )
+        )
+    if parts.both:
+        rows += [
+            (
+                "AUROC",
+                f"{figures.auroc:.4f}",
+                interval("auroc"),
+                "how well scores part good from defective; .5 is chance, 1 perfect",
+            ),
+            (
+                "AUPR",
+                f"{figures.aupr:.4f}",
+                interval("aupr"),
+                f"average precision; chance gives {figures.prevalence:.3f}",
+            ),
+        ]
+        at_1 = getattr(figures, "tpr_at_1_percent_fpr", None)
+        if at_1 is not None:
+            rows.append(
+                (
+                    "found at 1 % false rejects",
+                    f"{at_1:.2%}",
+                    interval("tpr_at_1_percent_fpr"),
+                    "with a threshold chosen on these good parts",
+                )
+            )
+        rows += [
+            (
+                "found at 5 % false rejects",
+                f"{figures.tpr_at_5_percent_fpr:.2%}",
+                interval("tpr_at_5_percent_fpr"),
+                "with a threshold chosen on these good parts",
+            ),
+            (
+                "best F1",
+                f"{figures.oracle_f1_max:.4f}",
+                interval("oracle_f1_max"),
+                "over all thresholds: nobody can know it beforehand",
+            ),
+        ]
+    if figures.pixel_auroc is not None:
+        rows.append(
+            (
+                "pixel AUROC",
+                f"{figures.pixel_auroc:.4f}",
+                interval("pixel_auroc"),
+                "how well the heat map finds the pixels of the masks",
+            )
+        )
+    if figures.aupro is not None:
+        step = "" if figures.mask_step in (None, 1) else f"; every {figures.mask_step}. pixel"
+        rows.append(
+            (
+                "AUPRO (.3)",
+                f"{figures.aupro:.4f}",
+                interval("aupro"),
+                f"the same, each defect weighing the same, up to 30 % false pixels{step}",
+            )
+        )
+    rows.append(("INVALID", f"{figures.invalid}", "", "not judged: unreadable, no contrast; part of no rate above"))
+    return rows
+
+
+def _log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[tuple[str, str, str, str]]:
+    counts = figures.total.counts
+    rows = []
+    if counts.good:
+        # windows of one log depend on each other: an interval for independent ones would be too short
+        rows.append(
+            (
+                "false rejects",
+                f"{counts.false_rejects / counts.good:.2%}",
+                "",
+                f"{counts.false_rejects} of {counts.good} good windows rejected",
+            )
+        )
+    if counts.faults:
+        rows.append(
+            (
+                "faults caught",
+                f"{counts.caught / counts.faults:.1%}",
+                _share(counts.caught, counts.faults),
+                f"{counts.caught} of {counts.faults}; at random {counts.dummy_caught:.1f}",
+            )
+        )
+    if counts.defective:
+        rows.append(
+            (
+                "windows missed",
+                f"{counts.misses / counts.defective:.2%}",
+                "",
+                f"{counts.misses} of {counts.defective} windows that touch a fault passed",
+            )
+        )
+    if figures.total.auroc is not None and figures.total.aupr is not None:
+        rows += [
+            ("AUROC", f"{figures.total.auroc:.4f}", "", "over all windows; .5 is chance, 1 perfect"),
+            (
+                "AUPR",
+                f"{figures.total.aupr:.4f}",
+                "",
+                f"average precision; chance gives {float(parts.defective.mean()):.3f}",
+            ),
+        ]
+    if figures.mean_auroc is not None and len(figures.runs) > 1:
+        rows.append(("AUROC, mean of runs", f"{figures.mean_auroc:.4f}", "", "each run by itself"))
+    rows.append(("INVALID", f"{counts.invalid}", "", "windows with holes; part of no rate above"))
+    return rows
+
+
+def _share(count: int, n: int) -> str:
+    low, high = plots.share_interval(count, n)
+    return f"{low:.2%} to {high:.2%}"
+
+
+def _curves(
+    parts: plots.Scored,
+    judged: Sequence[Judged],
+    auroc: float | None,
+    aupr: float | None,
+    threshold: float,
+    alpha: float | None,
+    unit: str,
+) -> list[Section]:
+    pictures = []
+    text: tuple[str, ...] = ()
+    if parts.both and auroc is not None and aupr is not None:
+        pictures += [plots.roc(parts, auroc, alpha), plots.precision_recall(parts, aupr)]
+    else:
+        only = "good" if not parts.defective.any() else "defective"
+        text = (f"There are {only} {unit}s only: curves over both classes cannot be drawn.",)
+    if len(parts.scores):
+        pictures.append(plots.histogram(parts, threshold, unit))
+    pictures.append(plots.confusion(judged, unit))
+    if len(parts.scores):
+        pictures.append(plots.mean_bars(parts, threshold))
+    if parts.defective.any():
+        pictures.append(plots.recall_bars(parts, unit))
+    return [Section(title="Scores and verdicts", text=text, pictures=tuple(pictures))]
+
+
+def _kinds_section(parts: plots.Scored, figures: Evaluation) -> list[Section]:
+    spreads = {spread.kind: spread for spread in plots.spreads(parts) if spread.defective}
+    recalls = plots.recalls(parts)
+    if not recalls:
+        return []
+    rows = []
+    for recall in recalls:
+        spread = spreads.get(recall.kind) or spreads["all defects"]
+        known = figures.by_defect.get(recall.kind)
+        rows.append(
+            (
+                recall.kind,
+                str(recall.n),
+                f"{recall.found / recall.n:.1%}",
+                f"{recall.low:.1%} to {recall.high:.1%}",
+                f"{known.auroc:.4f}" if known and math.isfinite(known.auroc) else "–",
+                f"{spread.mean:.4g}",
+                f"{spread.sd:.3g}" if math.isfinite(spread.sd) else "–",
+            )
+        )
+    head = ("type", "n", "found", "95 % interval", "AUROC against all good", "mean score", "sd")
+    good = next((spread for spread in plots.spreads(parts) if not spread.defective), None)
+    told = (
+        (f"Good parts score {good.mean:.4g} on average (sd {good.sd:.3g}).",) if good and math.isfinite(good.sd) else ()
+    )
+    return [Section(title="By type of defect", text=told, tables=(Table(head=head, rows=tuple(rows)),))]
+
+
+def _fault_sections(rows: Sequence[stretches.FaultRow]) -> list[Section]:
+    if not rows:
+        return []
+    # misses are what one looks for; both halves stay in the order of time
+    shown = [row for row in rows if row.delay_s is None][:MOST_FAULTS]
+    shown += [row for row in rows if row.delay_s is not None][: MOST_FAULTS - len(shown)]
+    if len(shown) == len(rows):
+        shown = list(rows)
+    delays = np.array([row.delay_s for row in rows if row.delay_s is not None])
+    text = []
+    if len(delays):
+        text.append(
+            f"Delay of the caught ones, from the first faulty row to the end of the first rejected window: median {np.median(delays):.3g} s, longest {delays.max():.3g} s."
+        )
+    if len(shown) < len(rows):
+        text.append(f"{len(shown)} of {len(rows)} faults are listed, missed ones first.")
+    table = Table(
+        head=("run", "fault", "begins [s]", "lasts [s]", "caught", "delay [s]", "highest score"),
+        rows=tuple(
+            (
+                row.run,
+                row.kind,
+                f"{row.onset_s:.6g}",
+                f"{row.end_s - row.onset_s:.4g}",
+                "MISSED" if row.delay_s is None else "caught",
+                "–" if row.delay_s is None else f"{row.delay_s:.3g}",
+                f"{row.highest:.4g}" if math.isfinite(row.highest) else "–",
+            )
+            for row in shown
+        ),
+        words=(0, 1, 4),
+    )
+    return [Section(title="Faults", text=tuple(text), tables=(table,))]
+
+
+def _runs_section(figures: LogEvaluation) -> Section:
+    runs = figures.runs[:MOST_RUNS]
+    text = (f"{len(runs)} of {len(figures.runs)} runs are listed.",) if len(runs) < len(figures.runs) else ()
+    rows = tuple(
+        (
+            run.name,
+            str(run.counts.good),
+            str(run.counts.false_rejects),
+            str(run.counts.defective),
+            f"{run.counts.caught} of {run.counts.faults}",
+            f"{run.auroc:.4f}" if run.auroc is not None else "–",
+        )
+        for run in runs
+    )
+    head = ("run", "good windows", "false rejects", "faulty windows", "faults caught", "AUROC")
+    return Section(title="By run", text=text, tables=(Table(head=head, rows=rows),))
