@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         import sklearn  # noqa: F401
 
         if args.report is not None:
-            import matplotlib  # noqa: F401
+            import matplotlib as mpl  # noqa: F401
     if args.report is not None:
         from andon.calibration.evaluation.page import require_place
 

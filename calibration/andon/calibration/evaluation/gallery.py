@@ -19,7 +19,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.heat_map import colours, enlarge, overlay
 from andon.runtime.progress import Progress, silent, track
-from andon.runtime.schema import FrameSpec, Status
+from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict
 from andon.sources.encode import png
 from andon.sources.items import Collection, Item
@@ -132,7 +132,9 @@ def exhibits(
     for side in SIDES:
         made = [
             [
-                _exhibit(f"{some.name}-{number:02}", part, shown.get(part.ref.key), side, map_scale, crop)
+                _exhibit(
+                    f"{some.name}-{number:02}", part, shown.get(part.ref.key), side=side, map_scale=map_scale, crop=crop
+                )
                 for number, part in enumerate(some.parts, 1)
             ]
             for some in chosen
@@ -165,6 +167,7 @@ def colour_bar(map_scale: float) -> Picture:
         png=png_of(figure),
         alt=f"Colour scale of the heat maps, from dark blue at 0 to yellow at {1.5 * map_scale:.3g} and above.",
         caption="One scale for all heat maps here. In the overlays the cool third is left clear.",
+        shown="bar",
     )
 
 
@@ -219,7 +222,7 @@ def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_
     )
 
 
-def _exhibit(name: str, part: Judged, shown: Shown | None, side: int, map_scale: float, crop: Crop) -> Exhibit:
+def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_scale: float, crop: Crop) -> Exhibit:
     pictures = []
     if shown is not None:
         frame = _shrunk(shown.frame, side)
@@ -243,7 +246,7 @@ def _exhibit(name: str, part: Judged, shown: Shown | None, side: int, map_scale:
                 png=png(np.ascontiguousarray(pixels)),
                 alt=f"{part.ref.key}: {told}",
                 caption=told,
-                plot=False,
+                shown="photo",
             )
             for view, pixels, told in views
         ]

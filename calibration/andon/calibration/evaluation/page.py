@@ -36,10 +36,8 @@ class Picture(Struct, frozen=True, kw_only=True):
     png: bytes
     alt: str
     caption: str = ""
-    plot: bool = True
-    """Drawn on white: turned dark where the reader's screen is."""
-    wide: bool = False
-    """Takes the whole width."""
+    shown: Literal["plot", "wide", "bar", "photo"] = "plot"
+    """A plot of one column or of the whole width, a colour bar, or a photograph, which keeps its colours on a dark screen."""
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -62,10 +60,21 @@ class Exhibit(Struct, frozen=True, kw_only=True):
     pictures: tuple[Picture, ...]
 
 
+class Tile(Struct, frozen=True, kw_only=True):
+    """One figure that is seen first."""
+
+    value: str
+    name: str
+    note: str
+    tone: Tone = "plain"
+
+
 class Section(Struct, frozen=True, kw_only=True):
     """A heading and what stands under it, in this order."""
 
     title: str
+    folded: bool = False
+    """Opened by whoever wants to see it."""
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -79,6 +88,7 @@ class Page(Struct, frozen=True, kw_only=True):
     subtitle: str
     tone: Tone
     headline: str
+    tiles: tuple[Tile, ...]
     summary: tuple[str, ...]
     sections: tuple[Section, ...]
     footer: str = ""
@@ -144,6 +154,7 @@ def render(page: Page) -> str:
         f"<title>{text(page.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f'<header>\n<p class="over">{text(page.subtitle)}</p>\n<h1>{_isolated(page.title)}</h1>\n'
         f'<p class="verdict {page.tone}">{text(page.headline)}</p>\n'
+        f'<div class="tiles">{"".join(_tile(tile) for tile in page.tiles)}</div>\n'
         f"{_paragraphs(page.summary)}</header>\n<nav><ul>{contents}</ul></nav>\n"
         f"<main>\n{body}</main>\n<footer>{text(page.footer)}</footer>\n</body>\n</html>\n"
     )
@@ -181,16 +192,28 @@ def _earlier(folder: Path) -> set[str]:
     return {name for name in files[1].split() if _NAME.fullmatch(name)}
 
 
+def _tile(tile: Tile) -> str:
+    return (
+        f'<div class="tile {tile.tone}"><span class="name">{text(tile.name)}</span>'
+        f'<span class="value">{text(tile.value)}</span><span class="note">{text(tile.note)}</span></div>\n'
+    )
+
+
 def _section(number: int, section: Section) -> str:
     pictures = "".join(_figure(picture) for picture in section.pictures)
     exhibits = "".join(_exhibit(exhibit) for exhibit in section.exhibits)
-    return (
-        f'<section id="s{number}">\n<h2>{text(section.title)}</h2>\n{_paragraphs(section.text)}'
+    photos = all(picture.shown == "photo" for exhibit in section.exhibits for picture in exhibit.pictures)
+    inside = (
+        _paragraphs(section.text)
         + "".join(_table(table) for table in section.tables)
         + (f'<div class="figures">\n{pictures}</div>\n' if pictures else "")
-        + (f'<div class="exhibits">\n{exhibits}</div>\n' if exhibits else "")
-        + "</section>\n"
+        + (f'<div class="exhibits{" photos" if photos else ""}">\n{exhibits}</div>\n' if exhibits else "")
     )
+    if section.folded:
+        inside = f"<details><summary><h2>{text(section.title)}</h2></summary>\n{inside}</details>\n"
+    else:
+        inside = f"<h2>{text(section.title)}</h2>\n{inside}"
+    return f'<section id="s{number}">\n{inside}</section>\n'
 
 
 def _paragraphs(lines: Sequence[str]) -> str:
@@ -225,12 +248,9 @@ def _exhibit(exhibit: Exhibit) -> str:
 
 def _figure(picture: Picture) -> str:
     width, height = struct.unpack(">II", picture.png[16:24])  # the header chunk of a PNG always stands here
-    kinds = " ".join(
-        name for name, wanted in (("plot", picture.plot), ("wide", picture.wide), ("panel", not picture.plot)) if wanted
-    )
     caption = f"<figcaption>{text(picture.caption)}</figcaption>" if picture.caption else ""
     return (
-        f'<figure class="{kinds}"><img src="data:image/png;base64,{base64.b64encode(picture.png).decode()}" '
+        f'<figure class="{picture.shown}"><img src="data:image/png;base64,{base64.b64encode(picture.png).decode()}" '
         f'width="{width}" height="{height}" alt="{text(picture.alt)}">{caption}</figure>\n'
     )
 
@@ -245,7 +265,7 @@ _STYLE = """
 --bad:#9c2f00;--badback:#fdeadf;--plainback:#e9edf2}
 @media (prefers-color-scheme:dark){:root{--ink:#e4e9ef;--soft:#9fabb9;--line:#36404c;--paper:#1b222b;--back:#12171d;
 --good:#7ddcbb;--goodback:#12382c;--bad:#ffb38a;--badback:#4a2312;--plainback:#2a333e}
-.plot img{filter:invert(.91) hue-rotate(180deg)}}
+.plot img,.wide img{filter:invert(.91) hue-rotate(180deg)}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:72rem;padding:1.5rem 1rem 3rem;background:var(--back);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
@@ -270,22 +290,30 @@ th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:to
 th{color:var(--soft);font-weight:600}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td.word{overflow-wrap:anywhere;min-width:7rem}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));gap:1rem 1.2rem}
 figure{margin:0;min-width:0}
-figure.wide{grid-column:1/-1}
+figure.wide,figure.bar{grid-column:1/-1}
+figure.bar{max-width:30rem}
 img{display:block;width:100%;height:auto;border-radius:4px}
-.plot img{max-width:60rem;background:#fff}
-.panel img{background:#000}
+.plot img{max-width:34rem}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,11rem),1fr));gap:.7rem;margin:0 0 1rem}
+.tile{display:flex;flex-direction:column;padding:.6rem .9rem;border-radius:8px}
+.tile .value{font-size:1.6rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}
+.tile .note{font-size:.85rem}
+summary{cursor:pointer}
+summary h2{display:inline}
+details[open]>summary{margin-bottom:.8rem}
 figcaption{margin:.25rem 0 0;font-size:.85rem;color:var(--soft)}
-.exhibits{display:grid;grid-template-columns:1fr;gap:1.3rem;margin-top:1rem}
+.exhibits{display:grid;grid-template-columns:minmax(0,1fr);gap:1.3rem 1.6rem;margin-top:1rem}
+.photos{grid-template-columns:repeat(auto-fill,minmax(min(100%,28rem),1fr))}
 article{min-width:0;padding-top:1rem;border-top:1px solid var(--line)}
 .badge{display:inline-block;margin-left:.3rem;padding:.05rem .5rem;border-radius:1rem;font-size:.8rem}
 dl{display:flex;flex-wrap:wrap;gap:.1rem 1.4rem;margin:0 0 .5rem;font-size:.9rem}
 dl div{display:flex;gap:.4rem}
 dt{color:var(--soft)}
 dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem}
-.panels .plot{grid-column:1/-1}
+.panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(48%,7rem),1fr));gap:.6rem}
+.panels .photo{max-width:15rem}
 footer{color:var(--soft);font-size:.85rem}
 @media print{body{background:#fff}section,article{break-inside:avoid}nav{display:none}}
 """

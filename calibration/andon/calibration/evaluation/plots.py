@@ -21,6 +21,7 @@ MOST_KINDS = 24
 """Bars in one picture; of more types those that are found least are shown, and it is said."""
 HEAVY_TAIL = 20.0
 """A largest score this many times the median puts the histogram on a logarithmic scale."""
+ALL_DEFECTS = "all defects"
 _KDE_POINTS = 2_000
 _LABEL = 26
 
@@ -73,7 +74,7 @@ def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
     counts = steps(parts)
     false, true = counts.good / counts.good[-1], counts.defects / counts.defects[-1]
     at_false, at_true = _rates(parts)
-    figure, axes = _axes(5.6, 4.8)
+    figure, axes = _axes(4.8, 4.2)
     if alpha is not None:
         axes.axvspan(0, alpha, color="#009E73", alpha=0.13, lw=0, label=f"promised: at most {percent(alpha)}")
     axes.plot([0, 1], [0, 1], color=SOFT, ls=":", label="chance (.5)")
@@ -102,7 +103,7 @@ def precision_recall(parts: Scored, aupr: float) -> Picture:
     recall = counts.defects[1:] / counts.defects[-1]
     precision = counts.defects[1:] / (counts.good[1:] + counts.defects[1:])
     prevalence = float(parts.defective.mean())
-    figure, axes = _axes(5.6, 4.8)
+    figure, axes = _axes(4.8, 4.2)
     axes.axhline(prevalence, color=SOFT, ls=":", label=f"chance (prevalence {prevalence:.3f})")
     axes.step(np.append(0, recall), np.append(precision[0], precision), where="pre", color=GOOD, lw=2,
               label=f"this file (AUPR {aupr:.4f})")  # fmt: skip
@@ -136,7 +137,10 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
     figure, axes = _axes(11.6, 4.2)
     move = np.log10 if range_.log else np.asarray
     low, high = float(move(range_.low)), float(move(range_.high))
-    edges = np.linspace(low, high, _bins(move(np.clip(parts.scores, range_.low, range_.high)), low, high) + 1)
+    classes = [
+        move(np.clip(parts.scores[which], range_.low, range_.high)) for which in (~parts.defective, parts.defective)
+    ]
+    edges = np.linspace(low, high, max(_bins(values, low, high) for values in classes) + 1)
     sides = [("good", ~parts.defective, GOOD, ""), ("defective", parts.defective, DEFECT, "////")]
     grid = np.linspace(low, high, 400)
     top = 0.0
@@ -161,9 +165,8 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
     axes.set_xlabel("score" + (", logarithmic scale" if range_.log else ""), labelpad=10)
     axes.tick_params(axis="x", pad=14)
     if range_.log:
-        from matplotlib.ticker import FuncFormatter
-
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{10**place:.3g}"))
+        ticks = _log_ticks(range_.low, range_.high)
+        axes.set_xticks([math.log10(tick) for tick in ticks], [f"{tick:.6g}" for tick in ticks])
     axes.set_title("Scores")
     axes.legend(frameon=True, framealpha=0.9, edgecolor="none")
     return Picture(
@@ -172,7 +175,7 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
         alt=f"Histogram of the scores of {int((~parts.defective).sum())} good and {int(parts.defective.sum())} defective "
         f"{unit}s with the threshold {threshold:.4g}.",
         caption=" ".join(filter(None, ["Right of the line is rejected.", range_.clipped])),
-        wide=True,
+        shown="wide",
     )
 
 
@@ -358,7 +361,7 @@ class Spread(Struct, frozen=True, kw_only=True):
 def spreads(parts: Scored) -> list[Spread]:
     """Mean and standard deviation of scores: good, all defects, then by type where there are several."""
     kinds = np.array(parts.kinds, dtype=object)
-    classes = [("good", ~parts.defective, False), ("all defects", parts.defective, True)]
+    classes = [("good", ~parts.defective, False), (ALL_DEFECTS, parts.defective, True)]
     found = sorted({kind for kind, defective in zip(parts.kinds, parts.defective.tolist(), strict=True) if defective})
     if len(found) > 1:
         classes += [(kind, parts.defective & (kinds == kind), True) for kind in found]
@@ -425,9 +428,11 @@ def figures_table(rows: Sequence[tuple[str, str, str]]) -> Picture:
     for (row, column), cell in table.get_celld().items():
         cell.set_edgecolor("#cccccc")
         cell.set_linewidth(0.8)
-        cell.get_text().set_weight("bold" if row == 0 or column == 1 else "normal")
+        cell.get_text().set_fontweight("bold" if row == 0 or column == 1 else "normal")
         cell.set_facecolor("#eef1f5" if row == 0 else "white")
-    return Picture(name="figures.png", png=png_of(figure), alt="The table of figures above, as a picture.", wide=True)
+    return Picture(
+        name="figures.png", png=png_of(figure), alt="The table of figures above, as a picture.", shown="wide"
+    )
 
 
 def _rates(parts: Scored) -> tuple[float, float]:
@@ -435,13 +440,22 @@ def _rates(parts: Scored) -> tuple[float, float]:
     return float(parts.rejected[~parts.defective].mean()), float(parts.rejected[parts.defective].mean())
 
 
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two positive ones, not too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1, 2, 5) if len(powers) <= 4 else (1, 3) if len(powers) <= 6 else (1,)
+    ticks = [digit * 10.0**power for power in powers for digit in digits]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    return inside[:: -(-len(inside) // 12)] if len(inside) > 1 else [low, high]
+
+
 def _bins(values: Floats, low: float, high: float) -> int:
-    """As Freedman and Diaconis have it, within 12 and 60."""
+    """As Freedman and Diaconis have it, within 16 and 80."""
     if len(values) < 2:
-        return 12
+        return 16
     quarter, three = np.quantile(values, [0.25, 0.75])
     width = 2 * float(three - quarter) / len(values) ** (1 / 3)
-    return 60 if width <= 0 else int(np.clip(math.ceil((high - low) / width), 12, 60))
+    return 80 if width <= 0 else int(np.clip(math.ceil((high - low) / width), 16, 80))
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 from msgspec import Struct
 
 from andon.calibration.evaluation import gallery, page, plots, stretches
-from andon.calibration.evaluation.evaluate import Evaluation, Judged
+from andon.calibration.evaluation.evaluate import Evaluation, Judged, KindFigures
 from andon.calibration.evaluation.logs import LogEvaluation, LogVerdicts
-from andon.calibration.evaluation.page import Page, Section, Table, Tone
+from andon.calibration.evaluation.page import Page, Section, Table, Tile, Tone
 from andon.runtime.detector import Detector
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import FrameSpec, WindowSpec, percent
@@ -20,6 +20,7 @@ from andon.sources.truth import Truth
 MOST_FAULTS = 100
 """Rows of the table of faults."""
 MOST_RUNS = 60
+MOST_KINDS = 60
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ def subject_of(detector: Detector, name: str, data: str) -> Subject:
     card = detector.card
     spec, calibration = card.input, card.calibration
     if isinstance(spec, FrameSpec):
-        size = "x".join(map(str, reversed(spec.frame_size))) if spec.frame_size else "any size"
+        size = " x ".join(map(str, reversed(spec.frame_size))) if spec.frame_size else "any size"
         judges = f"{'RGB' if spec.channels == 3 else 'grey'} frames, {size}, seen at {spec.size[1]} x {spec.size[0]} px"
     else:
         judges = f"windows of {spec.steps} rows, {spec.period_s:g} s apart, of {len(spec.channels)} channels"
@@ -94,6 +95,21 @@ def frames_page(
     ]
     if n_defect:
         summary.insert(1, _found(missed, n_defect, "defect"))
+    tiles = _tiles(subject, tone, false_rejects, n_good, "parts")
+    if n_defect:
+        tiles.append(
+            Tile(
+                value=f"{missed / n_defect:.2%}", name="misses", note=f"{missed} of {_count(n_defect, 'defect')} passed"
+            )
+        )
+    if parts.both:
+        tiles.append(
+            Tile(
+                value=f"{figures.auroc:.4f}", name="AUROC", note="good from defective over all thresholds; 1 is perfect"
+            )
+        )
+    tiles.append(Tile(value=f"{figures.invalid}", name="INVALID", note="could not be judged; part of no rate"))
+    rows = _frame_rows(figures, parts)
     listed = sections or (
         Section(title="Parts", text=("Made from verdicts alone: there were no pictures of parts to show.",)),
     )
@@ -102,12 +118,21 @@ def frames_page(
         subtitle="andon evaluate: what this file's verdicts are worth on parts whose truth is known",
         tone=tone,
         headline=headline,
+        tiles=tuple(tiles),
         summary=tuple(summary),
         sections=(
-            _figures_section(_frame_rows(figures, parts), subject),
-            *_curves(parts, judged, figures.auroc, figures.aupr, figures.threshold, subject.alpha, "part"),
-            *_kinds_section(parts, figures),
+            _figures_section(rows),
+            _curves(
+                parts,
+                judged,
+                areas=(figures.auroc, figures.aupr),
+                threshold=figures.threshold,
+                alpha=subject.alpha,
+                unit="part",
+            ),
+            *_kinds_section(parts, figures.threshold, figures.by_defect, "part"),
             *listed,
+            *_small_print(rows, subject),
         ),
         footer=_FOOTER,
     )
@@ -187,12 +212,27 @@ def logs_page(
             f"{counts.caught} of {_count(counts.faults, 'fault')} were caught by at least one window; rejecting windows at "
             f"random at the promised rate would have caught {counts.dummy_caught:.1f}.",
         )
+    happened = stretches.faults(verdicts)
+    delays = [row.delay_s for row in happened if row.delay_s is not None]
+    tiles = _tiles(subject, tone, counts.false_rejects, counts.good, "windows")
+    if counts.faults:
+        note = f"faults; at random {counts.dummy_caught:.1f}"
+        tiles.append(Tile(value=f"{counts.caught} of {counts.faults}", name="caught", note=note))
+    if delays:
+        tiles.append(
+            Tile(value=f"{np.median(delays):.3g} s", name="delay", note=f"median; the longest {max(delays):.3g} s")
+        )
+    if figures.total.auroc is not None:
+        tiles.append(
+            Tile(value=f"{figures.total.auroc:.4f}", name="AUROC", note="windows, over all thresholds; 1 is perfect")
+        )
+    rows = _log_rows(figures, parts)
     drawn = stretches.draw(detector, verdicts, stretches.choose(verdicts, spec), progress=progress)
     examples = stretches.examples(detector, verdicts)
     whole = stretches.overview(verdicts, spec, detector.threshold)
     sections = [
-        _figures_section(_log_rows(figures, parts), subject),
-        *_fault_sections(stretches.faults(verdicts)),
+        _figures_section(rows),
+        *_fault_sections(happened),
         Section(
             title="Stretches of the log",
             text=("True faults are shaded orange, recovery grey. A score stands at the end of its window.",),
@@ -204,14 +244,26 @@ def logs_page(
     if whole:
         sections.append(Section(title="Whole runs", pictures=tuple(whole)))
     total = figures.total
-    sections += _curves(parts, judged, total.auroc, total.aupr, figures.threshold, subject.alpha, "window")
+    sections.append(
+        _curves(
+            parts,
+            judged,
+            areas=(total.auroc, total.aupr),
+            threshold=figures.threshold,
+            alpha=subject.alpha,
+            unit="window",
+        )
+    )
+    sections += _kinds_section(parts, figures.threshold, {}, "window")
     if len(figures.runs) > 1:
         sections.append(_runs_section(figures))
+    sections += _small_print(rows, subject)
     return Page(
         title=subject.name,
         subtitle="andon evaluate: what this file's verdicts are worth on logs whose faults are known",
         tone=tone,
         headline=headline,
+        tiles=tuple(tiles),
         summary=tuple(summary),
         sections=tuple(sections),
         footer=_FOOTER,
@@ -225,15 +277,17 @@ _FOOTER = (
 
 
 def _verdict(alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str) -> tuple[Tone, str]:
-    rate = f"{false_rejects} of {_count(n_good, f'good {unit}')} rejected" + (
-        f" ({false_rejects / n_good:.2%})" if n_good else ""
-    )
-    if within is None or alpha is None:
+    rate = f"{false_rejects} of {_count(n_good, f'good {unit}')} rejected"
+    if n_good:
+        rate += f" ({false_rejects / n_good:.2%})"
+    if within is None or alpha is None or not n_good:
         return "plain", f"No promise to hold the file to: {rate}."
     promised = f"at most {percent(alpha)} were promised"
-    return (
-        ("good", f"Promise kept: {rate}; {promised}.") if within else ("bad", f"Promise not kept: {rate}; {promised}.")
-    )
+    if not within:
+        return "bad", f"Promise not kept: {rate}; {promised}."
+    if false_rejects > alpha * n_good:
+        return "plain", f"More than promised, but no more than chance allows: {rate}; {promised}."
+    return "good", f"Promise kept: {rate}; {promised}."
 
 
 def _promise_lines(subject: Subject, n_good: int, within: bool | None, units: str) -> list[str]:
@@ -245,11 +299,10 @@ def _promise_lines(subject: Subject, n_good: int, within: bool | None, units: st
     end = (
         "No doubt is cast on it here, which is no proof of it."
         if within
-        else "These parts are unlike those it was calibrated on, or some of their labels are wrong: look at the false rejects below."
+        else "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
     )
-    return [
-        f"The file promises: {subject.promise}. Of {n_good} good {units}, up to {allowed} rejects can be put down to chance. {end}"
-    ]
+    chance = f"Of {n_good} good {units}, up to {allowed} rejects can be put down to chance."
+    return [f"The file promises: {subject.promise}. {chance} {end}"]
 
 
 def _found(missed: int, n: int, what: str) -> str:
@@ -262,19 +315,31 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
 
 
-def _figures_section(rows: Sequence[tuple[str, str, str, str]], subject: Subject) -> Section:
-    return Section(
-        title="Figures",
-        tables=(
-            Table(head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3)),
-            Table(
-                head=("the file", ""),
-                rows=(("name", subject.name), ("evaluated on", subject.data), *subject.rows),
-                words=(0, 1),
-            ),
+def _tiles(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
+    if not n_good:
+        return []
+    promised = f"; promised: at most {percent(subject.alpha)}" if subject.alpha is not None else ""
+    note = f"{false_rejects} of {n_good} good {units}{promised}"
+    return [Tile(value=f"{false_rejects / n_good:.2%}", name="false rejects", note=note, tone=tone)]
+
+
+Row = tuple[str, str, str, str]
+"""A figure: name, value, interval, what it means."""
+
+
+def _figures_section(rows: Sequence[Row]) -> Section:
+    table = Table(head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3))
+    return Section(title="Figures", tables=(table,))
+
+
+def _small_print(rows: Sequence[Row], subject: Subject) -> list[Section]:
+    about = (("name", subject.name), ("evaluated on", subject.data), *subject.rows)
+    return [
+        Section(title="The file", tables=(Table(head=("", ""), rows=about, words=(0, 1)),)),
+        Section(
+            title="The figures as a picture", folded=True, pictures=(plots.figures_table([row[:3] for row in rows]),)
         ),
-        pictures=(plots.figures_table([row[:3] for row in rows]),),
-    )
+    ]
 
 
 def _frame_rows(figures: Evaluation, parts: plots.Scored) -> list[tuple[str, str, str, str]]:
@@ -422,55 +487,60 @@ def _share(count: int, n: int) -> str:
 def _curves(
     parts: plots.Scored,
     judged: Sequence[Judged],
-    auroc: float | None,
-    aupr: float | None,
+    *,
+    areas: tuple[float | None, float | None],
     threshold: float,
     alpha: float | None,
     unit: str,
-) -> list[Section]:
+) -> Section:
     pictures = []
     text: tuple[str, ...] = ()
+    auroc, aupr = areas
     if parts.both and auroc is not None and aupr is not None:
         pictures += [plots.roc(parts, auroc, alpha), plots.precision_recall(parts, aupr)]
     else:
         only = "good" if not parts.defective.any() else "defective"
         text = (f"There are {only} {unit}s only: curves over both classes cannot be drawn.",)
-    if len(parts.scores):
-        pictures.append(plots.histogram(parts, threshold, unit))
     pictures.append(plots.confusion(judged, unit))
     if len(parts.scores):
-        pictures.append(plots.mean_bars(parts, threshold))
-    if parts.defective.any():
-        pictures.append(plots.recall_bars(parts, unit))
-    return [Section(title="Scores and verdicts", text=text, pictures=tuple(pictures))]
+        pictures.append(plots.histogram(parts, threshold, unit))
+    return Section(title="Scores and verdicts", text=text, pictures=tuple(pictures))
 
 
-def _kinds_section(parts: plots.Scored, figures: Evaluation) -> list[Section]:
-    spreads = {spread.kind: spread for spread in plots.spreads(parts) if spread.defective}
+def _kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
+    if not len(parts.scores):
+        return []
+    spreads = plots.spreads(parts)
+    text = tuple(
+        f"Good {unit}s score {one.mean:.4g} on average (standard deviation {one.sd:.3g})."
+        for one in spreads
+        if not one.defective and math.isfinite(one.sd)
+    )
+    pictures = [plots.mean_bars(parts, threshold)]
     recalls = plots.recalls(parts)
     if not recalls:
-        return []
+        return [Section(title="By class", text=text, pictures=tuple(pictures))]
+    by_kind = {one.kind: one for one in spreads if one.defective}
     rows = []
-    for recall in recalls:
-        spread = spreads.get(recall.kind) or spreads["all defects"]
-        known = figures.by_defect.get(recall.kind)
-        rows.append(
-            (
-                recall.kind,
-                str(recall.n),
-                f"{recall.found / recall.n:.1%}",
-                f"{recall.low:.1%} to {recall.high:.1%}",
-                f"{known.auroc:.4f}" if known and math.isfinite(known.auroc) else "–",
-                f"{spread.mean:.4g}",
-                f"{spread.sd:.3g}" if math.isfinite(spread.sd) else "–",
-            )
+    for recall in recalls[:MOST_KINDS]:
+        one = by_kind.get(recall.kind) or by_kind[plots.ALL_DEFECTS]
+        area = (f"{known[recall.kind].auroc:.4f}" if recall.kind in known else "–",) if known else ()
+        sd = f"{one.sd:.3g}" if math.isfinite(one.sd) else "–"
+        share = f"{recall.found / recall.n:.1%}"
+        ends = f"{recall.low:.1%} to {recall.high:.1%}"
+        rows.append((recall.kind, str(recall.n), share, ends, *area, f"{one.mean:.4g}", sd))
+    if len(rows) < len(recalls):
+        text += (f"{len(rows)} of {len(recalls)} types are listed.",)
+    head = ("type", "n", "found", "95 % interval", *(("AUROC against all good",) if known else ()), "mean score", "sd")
+    pictures.insert(0, plots.recall_bars(parts, unit))
+    return [
+        Section(
+            title=f"By type of {'defect' if unit == 'part' else 'fault'}",
+            text=text,
+            tables=(Table(head=head, rows=tuple(rows)),),
+            pictures=tuple(pictures),
         )
-    head = ("type", "n", "found", "95 % interval", "AUROC against all good", "mean score", "sd")
-    good = next((spread for spread in plots.spreads(parts) if not spread.defective), None)
-    told = (
-        (f"Good parts score {good.mean:.4g} on average (sd {good.sd:.3g}).",) if good and math.isfinite(good.sd) else ()
-    )
-    return [Section(title="By type of defect", text=told, tables=(Table(head=head, rows=tuple(rows)),))]
+    ]
 
 
 def _fault_sections(rows: Sequence[stretches.FaultRow]) -> list[Section]:
@@ -485,7 +555,8 @@ def _fault_sections(rows: Sequence[stretches.FaultRow]) -> list[Section]:
     text = []
     if len(delays):
         text.append(
-            f"Delay of the caught ones, from the first faulty row to the end of the first rejected window: median {np.median(delays):.3g} s, longest {delays.max():.3g} s."
+            "Delay: from the first faulty row to the end of the first rejected window that touches the fault; "
+            f"median {np.median(delays):.3g} s, longest {delays.max():.3g} s."
         )
     if len(shown) < len(rows):
         text.append(f"{len(shown)} of {len(rows)} faults are listed, missed ones first.")

@@ -1,4 +1,4 @@
-"""Which stretches of a log a report shows, and how: sensors over time with the true faults, scores below, what each sensor adds."""
+"""Which stretches of a log a report shows, and how: sensors with the true faults, scores, what each adds."""
 
 import heapq
 import math
@@ -26,6 +26,9 @@ EACH = 3
 MOST_ROWS = 6_000
 """Rows of a stretch; a longer fault is shown from its begin."""
 MOST_CHANNELS = 6
+"""Channels with a panel of their own."""
+MOST_SHARES = 24
+"""Channels in the strip of shares."""
 _POINTS = 3_000
 """Points of a curve; longer ones are drawn as the highest and lowest of each column of pixels."""
 
@@ -177,7 +180,7 @@ def draw(
             name=f"{name}.png",
             png=png_of(figure),
             alt=f"{stretch.title} in {stretch.run}: sensors over time, the true faults shaded, scores with the threshold below.",
-            wide=True,
+            shown="wide",
         )
         made.append(
             Exhibit(
@@ -214,7 +217,7 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
                     if len(some) < len(verdicts.log.runs)
                     else ""
                 ),
-                wide=True,
+                shown="wide",
             )
         )
     return pictures
@@ -269,7 +272,7 @@ def examples(detector: Detector, verdicts: LogVerdicts, most_kinds: int = 3) -> 
             if len(kinds) == len(by_kind) - ("" in by_kind)
             else f" {len(kinds)} of {len(by_kind) - 1} kinds of fault."
         ),
-        wide=True,
+        shown="wide",
     )
 
 
@@ -383,7 +386,7 @@ def _evidence(
             if times and grid[new].size and grid[new][0] > times[-1][-1] + 1.5 * spec.period_s:
                 times.append(np.array([grid[new][0]]))  # a break in the curve where windows are missing
                 pieces.append(np.full((1, image.shape[1]), np.nan, np.float32))
-            times.append(grid[new])
+            times.append(np.asarray(grid[new], np.float64))
             pieces.append(np.asarray(image, np.float32)[new])
             covered_s = ref.time_s
     whole = (np.concatenate(times), np.concatenate(pieces)) if times else None
@@ -408,59 +411,62 @@ def _spans(run: Run, rows: slice, period_s: float) -> list[tuple[float, float, s
 
 
 def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
-    panels = len(seen.channels) + 1 + (seen.shares is not None)
-    heights = (
-        [1.25] * len(seen.channels)
-        + [1.7]
-        + ([0.3 + 0.16 * min(len(spec.channels), 24)] if seen.shares is not None else [])
-    )
+    """Truth, sensors, scores and shares over one time axis."""
+    lines = min(len(spec.channels), MOST_SHARES)
+    shares = [0.3 + 0.16 * lines] if seen.shares is not None else []
+    heights = [0.3, *[1.25] * len(seen.channels), 1.7, *shares]
     figure = new_figure(11.6, sum(heights) + 0.9)
-    grid = figure.subplots(panels, 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    origin = float(seen.times_s[0])
-    # stamps may be seconds since 1970: a person reads the distance from the run's begin
-    offset = origin if abs(origin) > 1e7 else 0.0
-    for place, axes in zip(seen.channels, grid, strict=False):
+    grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    begin_s, end_s = float(seen.times_s[0]), float(seen.times_s[-1]) + spec.period_s
+    # stamps may be seconds since 1970: a person reads the distance from the first one
+    offset = begin_s if abs(begin_s) > 1e7 else 0.0
+    grid[0].set_xlim(begin_s - offset, end_s - offset)
+    _truth_panel(grid[0], seen, offset)
+    for place, axes in zip(seen.channels, grid[1:], strict=False):
         tidy(axes)
-        _shade(axes, seen, offset, label=axes is grid[0])
+        _shade(axes, seen, offset)
         axes.plot(*_thinned(seen.times_s - offset, seen.values[:, place]), color=GOOD, lw=1.1, label="measured")
         if seen.rebuilt is not None:
-            axes.plot(
-                seen.rebuilt[0] - offset,
-                seen.rebuilt[1][:, place],
-                color=DEFECT,
-                lw=1.1,
-                ls="--",
-                label="rebuilt by the file",
-            )
+            times, values = seen.rebuilt
+            axes.plot(times - offset, values[:, place], color=DEFECT, lw=1.1, ls="--", label="rebuilt by the file")
         axes.set_ylabel(_with_unit(spec, place), parse_math=False)
-        axes.margins(x=0)
     if seen.rebuilt is not None:
-        handles, labels = grid[0].get_legend_handles_labels()
-        grid[0].legend(
-            handles, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.1
+        figure.legend(
+            *grid[1].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, borderaxespad=0.1
         )
-    _score_panel(grid[len(seen.channels)], seen, threshold, offset)
+    _score_panel(grid[1 + len(seen.channels)], seen, threshold, offset)
     if seen.shares is not None:
         _share_panel(figure, grid[-1], seen, spec, offset)
-    grid[-1].set_xlabel("time [s]" + (f", from {origin:.0f}" if offset else ""))
-    grid[0].set_xlim(float(seen.times_s[0]) - offset, float(seen.times_s[-1]) + spec.period_s - offset)
+    grid[-1].set_xlabel("time [s]" + (f", from {begin_s:.0f}" if offset else ""))
     return figure
 
 
-def _shade(axes: Any, seen: _Seen, offset: float, *, label: bool) -> None:
-    for begin, end, name, what in seen.spans:
-        fault = what == "fault"
-        axes.axvspan(
-            begin - offset, end - offset, fc="#E69F00" if fault else "#BBBBBB", alpha=0.28 if fault else 0.2, lw=0
-        )
-        if label and fault:
-            axes.annotate(_short(name).replace("_", " "), ((begin + end) / 2 - offset, 1.02), xycoords=("data", "axes fraction"),
-                          ha="center", va="bottom", size=8.5, color="#7a5200", parse_math=False, annotation_clip=True)  # fmt: skip
+def _truth_panel(axes: Any, seen: _Seen, offset: float) -> None:
+    """A strip with the names of the faults, as far as there is room for them."""
+    axes.set_axis_off()
+    _shade(axes, seen, offset, strength=2.2)
+    low, high = axes.get_xlim()
+    for begin, end, name, _ in seen.spans:
+        label = _short(name).replace("_", " ")
+        if (end - begin) / (high - low) > 0.0068 * len(label):
+            axes.text((begin + end) / 2 - offset, 0.5, label, ha="center", va="center", size=9, color=INK, parse_math=False,
+                      transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.text(-0.008, 0.5, "truth", ha="right", va="center", size=10, transform=axes.transAxes)
+
+
+def _shade(axes: Any, seen: _Seen, offset: float, strength: float = 1.0) -> None:
+    for what, colour, alpha in (("fault", "#E69F00", 0.28), ("recovery", "#BBBBBB", 0.2)):
+        bars = [(begin - offset, end - begin) for begin, end, _, kind in seen.spans if kind == what]
+        if bars:
+            # one collection: a log may hold thousands of faults
+            axes.broken_barh(
+                bars, (0, 1), fc=colour, alpha=alpha * strength, lw=0, transform=axes.get_xaxis_transform()
+            )
 
 
 def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> None:
     tidy(axes)
-    _shade(axes, seen, offset, label=False)
+    _shade(axes, seen, offset)
     valid = seen.status != Status.INVALID
     rejected = seen.status == Status.REJECT
     time = seen.ends_s - offset
@@ -500,10 +506,11 @@ def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> Non
 def _share_panel(figure: Any, axes: Any, seen: _Seen, spec: WindowSpec, offset: float) -> None:
     assert seen.shares is not None
     order = np.arange(len(spec.channels))
-    if len(order) > 24:
-        order = np.sort(np.argsort(-np.nansum(seen.shares, axis=0), kind="stable")[:24])
+    if len(order) > MOST_SHARES:
+        order = np.sort(np.argsort(-np.nansum(seen.shares, axis=0), kind="stable")[:MOST_SHARES])
     length_s = spec.hop * spec.period_s
-    edges, cells = [], []
+    edges: list[float] = []
+    cells: list[NDArray[np.float32]] = []
     for end_s, shares in zip((seen.ends_s - offset).tolist(), seen.shares[:, order], strict=True):
         begin_s = max(end_s - length_s, edges[-1] if edges else -math.inf)
         if not edges:
@@ -536,7 +543,7 @@ def _thinned(times: Floats, values: NDArray[np.float32]) -> tuple[Floats, NDArra
     whole = len(times) // block * block
     blocks = values[:whole].reshape(-1, block)
     filled = np.where(np.isfinite(blocks), blocks, np.nan)
-    empty = np.isnan(filled).all(axis=1)
+    empty: NDArray[np.bool_] = np.logical_and.reduce(np.isnan(filled), axis=1)
     low = np.where(empty, np.nan, np.nanmin(np.where(empty[:, None], 0, filled), axis=1))
     high = np.where(empty, np.nan, np.nanmax(np.where(empty[:, None], 0, filled), axis=1))
     return np.repeat(times[:whole:block], 2), np.stack([low, high], axis=1).ravel().astype(np.float32)
