@@ -175,7 +175,7 @@ def facts(part: Judged, level: float) -> tuple[tuple[str, str], ...]:
     """What stands beside a part."""
     rows = [("truth", part.kind if part.defective else "good"), ("score", f"{part.score:.5g}")]
     if math.isfinite(level):
-        rows.append(("level", f"{level:.2f} (1 is the threshold)"))
+        rows.append(("level", f"{level:.3f} (1 is the threshold)"))
     return tuple(rows)
 
 

@@ -46,7 +46,8 @@ class Table(Struct, frozen=True, kw_only=True):
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: tuple[int, ...] = (0,)
-    caption: str = ""
+    stacked: bool = False
+    """On a narrow screen the last column goes below the others."""
 
 
 class Exhibit(Struct, frozen=True, kw_only=True):
@@ -228,10 +229,9 @@ def _table(table: Table) -> str:
         ]
         return f"<tr>{''.join(made)}</tr>\n"
 
-    caption = f"<caption>{text(table.caption)}</caption>\n" if table.caption else ""
     body = "".join(row(cells, "td") for cells in table.rows)
     return (
-        f'<div class="scroll"><table>\n{caption}<thead>{row(table.head, "th")}</thead>\n'
+        f'<div class="scroll"><table{" class=stacked" if table.stacked else ""}>\n<thead>{row(table.head, "th")}</thead>\n'
         f"<tbody>\n{body}</tbody></table></div>\n"
     )
 
@@ -269,6 +269,7 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:72rem;padding:1.5rem 1rem 3rem;background:var(--back);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+p{overflow-wrap:anywhere}
 header p,section>p{max-width:46rem}
 h1{margin:.1rem 0 .7rem;font-size:1.9rem;line-height:1.2;overflow-wrap:anywhere}
 h2{margin:0 0 .6rem;font-size:1.25rem}
@@ -285,18 +286,18 @@ section{margin:0 0 1.2rem;padding:1.1rem;background:var(--paper);border:1px soli
 section>p:first-of-type{margin-top:0}
 .scroll{overflow-x:auto}
 table{width:100%;margin:.4rem 0 1rem;border-collapse:collapse;font-size:.95rem}
-caption{padding:.2rem 0;text-align:left;color:var(--soft)}
 th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top;text-align:left}
 th{color:var(--soft);font-weight:600}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td.word{overflow-wrap:anywhere;min-width:7rem}
+th.number{white-space:normal}
+td.word{overflow-wrap:anywhere;min-width:6rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));gap:1rem 1.2rem}
 figure{margin:0;min-width:0}
 figure.wide,figure.bar{grid-column:1/-1}
 figure.bar{max-width:30rem}
 img{display:block;width:100%;height:auto;border-radius:4px}
 .plot img{max-width:34rem}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,11rem),1fr));gap:.7rem;margin:0 0 1rem}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(48%,11rem),1fr));gap:.7rem;margin:0 0 1rem}
 .tile{display:flex;flex-direction:column;padding:.6rem .9rem;border-radius:8px}
 .tile .value{font-size:1.6rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}
 .tile .note{font-size:.85rem}
@@ -315,5 +316,15 @@ dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(48%,7rem),1fr));gap:.6rem}
 .panels .photo{max-width:15rem}
 footer{color:var(--soft);font-size:.85rem}
+@media (max-width:44rem){
+section{padding:.9rem .8rem}
+th,td{padding:.3rem .4rem}
+figure.wide{overflow-x:auto}
+figure.wide img{width:44rem;max-width:none}
+.stacked thead{display:none}
+.stacked tr{display:grid;grid-template-columns:1fr auto auto;border-bottom:1px solid var(--line)}
+.stacked td{border:0}
+.stacked td:last-child{grid-column:1/-1;padding-top:0;color:var(--soft)}
+}
 @media print{body{background:#fff}section,article{break-inside:avoid}nav{display:none}}
 """

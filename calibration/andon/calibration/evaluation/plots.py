@@ -212,7 +212,7 @@ def score_range(scores: Floats, threshold: float) -> ScoreRange:
     wide = bulk > 0 and high - low > 4 * bulk
     if wide:
         low, high = max(low, float(middle[0]) - 0.5 * bulk), min(high, float(middle[1]) + 0.5 * bulk)
-    room = 0.03 * (high - low)
+    room = 0.05 * (high - low)
     low, high = low - room, high + room
     below, above = int((scores < low).sum()), int((scores > high).sum())
     beyond = [
@@ -392,7 +392,7 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     if math.isfinite(threshold):
         axes.axvline(threshold, color=INK, ls="--", lw=1.4, label=f"threshold {threshold:.4g}")
         axes.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="best")
-    axes.set(ylim=(-0.7, len(shown) - 0.3), xlabel="score: mean, one standard deviation to either side")
+    axes.set(ylim=(-0.7, len(shown) + 0.25), xlabel="score: mean, one standard deviation to either side")
     if (
         float(np.abs(means).max()) > HEAVY_TAIL * max(float(np.median(np.abs(parts.scores))), 1e-30)
         and (means > 0).all()

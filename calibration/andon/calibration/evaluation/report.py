@@ -94,7 +94,7 @@ def frames_page(
         *_promise_lines(subject, n_good, figures.within_promise, "parts"),
     ]
     if n_defect:
-        summary.insert(1, _found(missed, n_defect, "defect"))
+        summary[0] += " " + _found(missed, n_defect, "defect")
     tiles = _tiles(subject, tone, false_rejects, n_good, "parts")
     if n_defect:
         tiles.append(
@@ -328,7 +328,7 @@ Row = tuple[str, str, str, str]
 
 
 def _figures_section(rows: Sequence[Row]) -> Section:
-    table = Table(head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3))
+    table = Table(head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3), stacked=True)
     return Section(title="Figures", tables=(table,))
 
 
@@ -516,6 +516,8 @@ def _kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, Ki
         for one in spreads
         if not one.defective and math.isfinite(one.sd)
     )
+    if known:
+        text += ("The AUROC of a type is against all good parts.",)
     pictures = [plots.mean_bars(parts, threshold)]
     recalls = plots.recalls(parts)
     if not recalls:
@@ -531,7 +533,7 @@ def _kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, Ki
         rows.append((recall.kind, str(recall.n), share, ends, *area, f"{one.mean:.4g}", sd))
     if len(rows) < len(recalls):
         text += (f"{len(rows)} of {len(recalls)} types are listed.",)
-    head = ("type", "n", "found", "95 % interval", *(("AUROC against all good",) if known else ()), "mean score", "sd")
+    head = ("type", "n", "found", "95 % interval", *(("AUROC",) if known else ()), "mean score", "sd")
     pictures.insert(0, plots.recall_bars(parts, unit))
     return [
         Section(

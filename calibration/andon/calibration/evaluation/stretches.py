@@ -432,7 +432,7 @@ def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
         axes.set_ylabel(_with_unit(spec, place), parse_math=False)
     if seen.rebuilt is not None:
         figure.legend(
-            *grid[1].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, borderaxespad=0.1
+            *grid[1].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, borderaxespad=0.1
         )
     _score_panel(grid[1 + len(seen.channels)], seen, threshold, offset)
     if seen.shares is not None:
@@ -500,7 +500,7 @@ def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> Non
     if len(positive) and positive.max() > 8 * max(threshold, 1e-30) > 0 and (seen.scores[valid] > 0).all():
         axes.set_yscale("log")
     axes.set_ylabel("score")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, fontsize=8.5, borderaxespad=0.1)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8.5, borderaxespad=0.1)
 
 
 def _share_panel(figure: Any, axes: Any, seen: _Seen, spec: WindowSpec, offset: float) -> None:
