@@ -232,16 +232,16 @@ def smoothed(values: Floats, grid: Floats) -> Floats | None:
     """A Gaussian kernel density over the grid (Scott's bandwidth); None where fewer than three values or no spread."""
     from scipy.stats import gaussian_kde
 
-    spread = float(values.std()) if len(values) else 0.0
-    # evenly by rank: the curve over 100 000 scores is the curve over 2 000 of them
-    few = (
-        np.sort(values)[np.linspace(0, len(values) - 1, _KDE_POINTS).round().astype(int)]
-        if len(values) > _KDE_POINTS
-        else values
-    )
-    if len(few) < 3 or spread <= 1e-9 * max(1.0, float(np.abs(values).max())):
+    if len(values) < 3:
         return None
-    density: Floats = gaussian_kde(few)(grid)
+    spread = float(values.std())
+    if not spread > 1e-9 * float(np.abs(values).max()):
+        return None
+    # evenly by rank: the curve over 100 000 scores is the curve over 2 000 of them
+    places = np.linspace(0, len(values) - 1, min(len(values), _KDE_POINTS)).round().astype(int)
+    few = np.sort(values)[places]
+    # in units of the spread, whose square may be too small a number to divide by
+    density: Floats = gaussian_kde((few - few.mean()) / spread)((grid - few.mean()) / spread) / spread
     return density
 
 

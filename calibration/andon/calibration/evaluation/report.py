@@ -297,7 +297,7 @@ def _promise_lines(subject: Subject, n_good: int, within: bool | None, units: st
 
     allowed = int(binom.ppf(0.99, n_good, subject.alpha))
     end = (
-        "No doubt is cast on it here, which is no proof of it."
+        "That casts no doubt on the promise, and proves nothing."
         if within
         else "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
     )
@@ -342,141 +342,91 @@ def _small_print(rows: Sequence[Row], subject: Subject) -> list[Section]:
     ]
 
 
-def _frame_rows(figures: Evaluation, parts: plots.Scored) -> list[tuple[str, str, str, str]]:
+def _frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
     good, defects = parts.rejected[~parts.defective], parts.rejected[parts.defective]
-    given: Mapping[str, Sequence[float]] = getattr(figures, "intervals", None) or {}
-
-    def interval(name: str) -> str:
-        ends = given.get(name)
-        return f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else ""
-
-    rows = []
+    rows: list[Row] = []
     if len(good):
-        rows.append(
-            (
-                "false rejects",
-                f"{good.mean():.2%}",
-                _share(int(good.sum()), len(good)),
-                f"{int(good.sum())} of {len(good)} good parts rejected",
-            )
-        )
+        count, n = int(good.sum()), len(good)
+        ends = _ends(figures, "false_reject_rate", ".2%") or _share(count, n)
+        rows.append(("false rejects", f"{count / n:.2%}", ends, f"{count} of {n} good parts rejected"))
     if len(defects):
-        found = int(defects.sum())
-        rows.append(
-            (
-                "misses",
-                f"{1 - defects.mean():.2%}",
-                _share(len(defects) - found, len(defects)),
-                f"{len(defects) - found} of {len(defects)} defects passed",
-            )
-        )
+        count, n = int((~defects).sum()), len(defects)
+        ends = _ends(figures, "miss_rate", ".2%") or _share(count, n)
+        rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} defects passed"))
     if parts.both:
+        ranked = "how well scores part good from defective; .5 is chance, 1 perfect"
+        chance = f"average precision; chance gives {figures.prevalence:.3f}"
         rows += [
-            (
-                "AUROC",
-                f"{figures.auroc:.4f}",
-                interval("auroc"),
-                "how well scores part good from defective; .5 is chance, 1 perfect",
-            ),
-            (
-                "AUPR",
-                f"{figures.aupr:.4f}",
-                interval("aupr"),
-                f"average precision; chance gives {figures.prevalence:.3f}",
-            ),
+            ("AUROC", f"{figures.auroc:.4f}", _ends(figures, "auroc"), ranked),
+            ("AUPR", f"{figures.aupr:.4f}", _ends(figures, "aupr"), chance),
         ]
-        at_1 = getattr(figures, "tpr_at_1_percent_fpr", None)
-        if at_1 is not None:
-            rows.append(
-                (
-                    "found at 1 % false rejects",
-                    f"{at_1:.2%}",
-                    interval("tpr_at_1_percent_fpr"),
-                    "with a threshold chosen on these good parts",
+        for percent_, name in ((1, "tpr_at_1_percent_fpr"), (5, "tpr_at_5_percent_fpr")):
+            value = _given(figures, name)
+            if value is not None:
+                words = "with a threshold chosen on these very good parts"
+                rows.append(
+                    (f"found at {percent_} % false rejects", f"{value:.2%}", _ends(figures, name, ".2%"), words)
                 )
-            )
-        rows += [
-            (
-                "found at 5 % false rejects",
-                f"{figures.tpr_at_5_percent_fpr:.2%}",
-                interval("tpr_at_5_percent_fpr"),
-                "with a threshold chosen on these good parts",
-            ),
-            (
-                "best F1",
-                f"{figures.oracle_f1_max:.4f}",
-                interval("oracle_f1_max"),
-                "over all thresholds: nobody can know it beforehand",
-            ),
-        ]
+        words = "over all thresholds: nobody can know it beforehand"
+        rows.append(("best F1", f"{figures.oracle_f1_max:.4f}", _ends(figures, "oracle_f1_max"), words))
     if figures.pixel_auroc is not None:
-        rows.append(
-            (
-                "pixel AUROC",
-                f"{figures.pixel_auroc:.4f}",
-                interval("pixel_auroc"),
-                "how well the heat map finds the pixels of the masks",
-            )
-        )
+        words = "how well the heat map finds the pixels of the masks"
+        rows.append(("pixel AUROC", f"{figures.pixel_auroc:.4f}", _ends(figures, "pixel_auroc"), words))
     if figures.aupro is not None:
         step = "" if figures.mask_step in (None, 1) else f"; every {figures.mask_step}. pixel"
-        rows.append(
-            (
-                "AUPRO (.3)",
-                f"{figures.aupro:.4f}",
-                interval("aupro"),
-                f"the same, each defect weighing the same, up to 30 % false pixels{step}",
-            )
-        )
+        words = f"the same, each defect weighing the same, up to 30 % false pixels{step}"
+        rows.append(("AUPRO (.3)", f"{figures.aupro:.4f}", _ends(figures, "aupro"), words))
     rows.append(("INVALID", f"{figures.invalid}", "", "not judged: unreadable, no contrast; part of no rate above"))
     return rows
 
 
-def _log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[tuple[str, str, str, str]]:
-    counts = figures.total.counts
-    rows = []
+def _log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
+    """Windows of one log depend on each other, so that rates have intervals only where whole files were drawn anew."""
+    counts, total = figures.total.counts, figures.total
+    rows: list[Row] = []
     if counts.good:
-        # windows of one log depend on each other: an interval for independent ones would be too short
-        rows.append(
-            (
-                "false rejects",
-                f"{counts.false_rejects / counts.good:.2%}",
-                "",
-                f"{counts.false_rejects} of {counts.good} good windows rejected",
-            )
-        )
+        words = f"{counts.false_rejects} of {counts.good} good windows rejected"
+        rate = counts.false_rejects / counts.good
+        rows.append(("false rejects", f"{rate:.2%}", _ends(figures, "false_reject_rate", ".2%"), words))
+    false_events = _given(total, "false_events_a_day")
+    if false_events is not None:
+        words = "alarms that touch no fault, those close together counted once; per day of good operation"
+        rows.append(("false events a day", f"{false_events:.3g}", _ends(figures, "false_events_a_day", ".3g"), words))
     if counts.faults:
-        rows.append(
-            (
-                "faults caught",
-                f"{counts.caught / counts.faults:.1%}",
-                _share(counts.caught, counts.faults),
-                f"{counts.caught} of {counts.faults}; at random {counts.dummy_caught:.1f}",
-            )
-        )
+        words = f"{counts.caught} of {counts.faults}; at random {counts.dummy_caught:.1f}"
+        ends = _ends(figures, "event_recall", ".2%") or _share(counts.caught, counts.faults)
+        rows.append(("faults caught", f"{counts.caught / counts.faults:.1%}", ends, words))
     if counts.defective:
-        rows.append(
-            (
-                "windows missed",
-                f"{counts.misses / counts.defective:.2%}",
-                "",
-                f"{counts.misses} of {counts.defective} windows that touch a fault passed",
-            )
-        )
-    if figures.total.auroc is not None and figures.total.aupr is not None:
+        words = f"{counts.misses} of {counts.defective} windows that touch a fault passed"
+        rate = counts.misses / counts.defective
+        rows.append(("windows missed", f"{rate:.2%}", _ends(figures, "miss_rate", ".2%"), words))
+    if total.auroc is not None and total.aupr is not None:
+        chance = f"average precision; chance gives {float(parts.defective.mean()):.3f}"
         rows += [
-            ("AUROC", f"{figures.total.auroc:.4f}", "", "over all windows; .5 is chance, 1 perfect"),
-            (
-                "AUPR",
-                f"{figures.total.aupr:.4f}",
-                "",
-                f"average precision; chance gives {float(parts.defective.mean()):.3f}",
-            ),
+            ("AUROC", f"{total.auroc:.4f}", "", "over all windows; .5 is chance, 1 perfect"),
+            ("AUPR", f"{total.aupr:.4f}", "", chance),
         ]
     if figures.mean_auroc is not None and len(figures.runs) > 1:
-        rows.append(("AUROC, mean of runs", f"{figures.mean_auroc:.4f}", "", "each run by itself"))
+        ends = _ends(figures, "mean_auroc")
+        rows.append(("AUROC, mean of runs", f"{figures.mean_auroc:.4f}", ends, "each run by itself"))
+    volume = _given(figures, "mean_vus_pr")
+    if volume is not None:
+        words = "precision and recall of rows, with soft edges of the faults; mean of runs"
+        rows.append(("VUS-PR", f"{volume:.4f}", _ends(figures, "mean_vus_pr"), words))
     rows.append(("INVALID", f"{counts.invalid}", "", "windows with holes; part of no rate above"))
     return rows
+
+
+def _given(figures: Struct, name: str) -> float | None:
+    """A figure that not every evaluation has."""
+    value: float | None = getattr(figures, name, None)
+    return value
+
+
+def _ends(figures: Struct, name: str, form: str = ".4f") -> str:
+    """Its interval, where the parts were drawn anew for it."""
+    ends = getattr(getattr(figures, "intervals", None), name, None)
+    return "" if ends is None else f"{ends.low:{form}} to {ends.high:{form}}"
 
 
 def _share(count: int, n: int) -> str:

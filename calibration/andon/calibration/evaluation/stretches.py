@@ -143,21 +143,16 @@ def choose(verdicts: LogVerdicts, spec: WindowSpec, each: int = EACH) -> list[St
             )
     chosen += worst
     every = faults(verdicts)
-    missed = sorted(
-        (row for row in every if row.delay_s is None), key=lambda row: np.nan_to_num(row.highest, nan=-math.inf)
-    )
-    chosen += [_around(row, runs, spec, "miss") for row in missed[:each]]
     caught = [row for row in every if row.delay_s is not None]
-    if caught and not missed:
-        chosen.append(_around(min(caught, key=lambda row: row.highest), runs, spec, "weakest"))
-    shown = {(stretch.run, stretch.begin) for stretch in chosen}
+    missed = [row for row in every if row.delay_s is None]
+    missed.sort(key=lambda row: row.highest if math.isfinite(row.highest) else -math.inf)
+    weakest = [min(caught, key=lambda row: row.highest)] if caught and not missed else []
     first: dict[str, FaultRow] = {}
     for row in caught:
         first.setdefault(row.kind, row)
-    for row in [first[kind] for kind in sorted(first)][:each]:
-        stretch = _around(row, runs, spec, "fault")
-        if (stretch.run, stretch.begin) not in shown:
-            chosen.append(stretch)
+    typical = [row for row in (first[kind] for kind in sorted(first)[:each]) if row not in weakest]
+    for name, rows in (("miss", missed[:each]), ("weakest", weakest), ("fault", typical)):
+        chosen += [_around(row, runs, spec, name) for row in rows]
     return chosen
 
 
