@@ -23,7 +23,7 @@ HEAVY_TAIL = 20.0
 """A largest score this many times the median puts the histogram on a logarithmic scale."""
 ALL_DEFECTS = "all defects"
 _KDE_POINTS = 2_000
-_LABEL = 26
+_LABEL = 22
 
 Floats = NDArray[np.float64]
 
@@ -151,7 +151,7 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
         density, _ = np.histogram(values, edges)
         heights = density / density.sum() / np.diff(edges)
         axes.stairs(heights, edges, fill=True, fc=(*_rgb(colour), 0.28), ec=colour, hatch=hatch, lw=1,
-                    label=f"{name} ({len(values)} {unit}s)")  # fmt: skip
+                    label=f"{name} ({counted(len(values), unit)})")  # fmt: skip
         curve = smoothed(values, grid)
         if curve is not None:
             axes.plot(grid, curve, color=colour, lw=2)
@@ -334,7 +334,7 @@ def recall_bars(parts: Scored, unit: str = "part") -> Picture:
     axes.barh(places, shares, height=0.62, color=GOOD, alpha=0.75)
     axes.errorbar(shares, places, xerr=reach, fmt="none", ecolor=INK, capsize=3, lw=1.2)
     _labels(axes, places, [f"{_short(one.kind)} ({one.found} of {one.n})" for one in shown])
-    axes.set(xlim=(0, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="recall: share found at the embedded threshold")
+    axes.set(xlim=(0, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="recall: share found")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(visible=False, axis="y")
     axes.set_title("Found, by type of defect")
@@ -392,7 +392,7 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     if math.isfinite(threshold):
         axes.axvline(threshold, color=INK, ls="--", lw=1.4, label=f"threshold {threshold:.4g}")
         axes.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="best")
-    axes.set(ylim=(-0.7, len(shown) + 0.25), xlabel="score: mean, one standard deviation to either side")
+    axes.set(ylim=(-0.7, len(shown) + 0.25), xlabel="mean score ± standard deviation")
     if (
         float(np.abs(means).max()) > HEAVY_TAIL * max(float(np.median(np.abs(parts.scores))), 1e-30)
         and (means > 0).all()
@@ -505,6 +505,11 @@ def _any_script() -> Iterator[None]:
 def _labels(axes: Any, places: NDArray[np.intp], labels: Sequence[str]) -> None:
     # a dollar sign in the name of a folder is no formula
     axes.set_yticks(places, labels, parse_math=False)
+
+
+def counted(n: int, what: str) -> str:
+    """``1 part``, ``2 parts``."""
+    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _short(name: str) -> str:

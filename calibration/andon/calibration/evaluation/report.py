@@ -99,7 +99,9 @@ def frames_page(
     if n_defect:
         tiles.append(
             Tile(
-                value=f"{missed / n_defect:.2%}", name="misses", note=f"{missed} of {_count(n_defect, 'defect')} passed"
+                value=f"{missed / n_defect:.2%}",
+                name="misses",
+                note=f"{missed} of {plots.counted(n_defect, 'defect')} passed",
             )
         )
     if parts.both:
@@ -200,18 +202,21 @@ def logs_page(
     parts = plots.scored(judged)
     counts = figures.total.counts
     tone, headline = _verdict(subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window")
+    windows = plots.counted(len(judged) + counts.neither, "window")
+    first = (
+        f"{subject.name} judged {windows} of {subject.data}, in {plots.counted(len(figures.runs), 'run')}: "
+        f"{counts.good} good, {counts.defective} with a fault in them"
+        + (f", {counts.neither} in recovery (counted as neither)" if counts.neither else "")
+    )
     summary = [
-        f"{subject.name} judged {len(judged) + counts.neither} windows of {subject.data}, in {_count(len(figures.runs), 'run')}: "
-        f"{counts.good} good, {counts.defective} with a fault in them, {counts.neither} in recovery (counted as neither)"
-        + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
+        first + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
         *_promise_lines(subject, counts.good, figures.within_promise, "windows"),
     ]
     if counts.faults:
-        summary.insert(
-            1,
-            f"{counts.caught} of {_count(counts.faults, 'fault')} were caught by at least one window; rejecting windows at "
-            f"random at the promised rate would have caught {counts.dummy_caught:.1f}.",
-        )
+        rate = "promised" if subject.alpha is not None else "estimated"
+        by_chance = f"rejecting windows at random at the {rate} rate would have caught"
+        caught = f"{counts.caught} of {plots.counted(counts.faults, 'fault')} were caught by at least one window"
+        summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f}.")
     happened = stretches.faults(verdicts)
     delays = [row.delay_s for row in happened if row.delay_s is not None]
     tiles = _tiles(subject, tone, counts.false_rejects, counts.good, "windows")
@@ -277,7 +282,7 @@ _FOOTER = (
 
 
 def _verdict(alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str) -> tuple[Tone, str]:
-    rate = f"{false_rejects} of {_count(n_good, f'good {unit}')} rejected"
+    rate = f"{false_rejects} of {plots.counted(n_good, f'good {unit}')} rejected"
     if n_good:
         rate += f" ({false_rejects / n_good:.2%})"
     if within is None or alpha is None or not n_good:
@@ -308,11 +313,7 @@ def _promise_lines(subject: Subject, n_good: int, within: bool | None, units: st
 def _found(missed: int, n: int, what: str) -> str:
     if not missed:
         return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
-    return f"{missed} of {_count(n, what)} passed ({missed / n:.1%})."
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("" if n == 1 else "s")
+    return f"{missed} of {plots.counted(n, what)} passed ({missed / n:.1%})."
 
 
 def _tiles(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
@@ -510,6 +511,8 @@ def _fault_sections(rows: Sequence[stretches.FaultRow]) -> list[Section]:
             "Delay: from the first faulty row to the end of the first rejected window that touches the fault; "
             f"median {np.median(delays):.3g} s, longest {delays.max():.3g} s."
         )
+    if any(row.origin_s for row in rows):
+        text.append("Times are counted from the begin of each run.")
     if len(shown) < len(rows):
         text.append(f"{len(shown)} of {len(rows)} faults are listed, missed ones first.")
     table = Table(
@@ -518,7 +521,7 @@ def _fault_sections(rows: Sequence[stretches.FaultRow]) -> list[Section]:
             (
                 row.run,
                 row.kind,
-                f"{row.onset_s:.6g}",
+                f"{row.onset_s - row.origin_s:.6g}",
                 f"{row.end_s - row.onset_s:.4g}",
                 "MISSED" if row.delay_s is None else "caught",
                 "–" if row.delay_s is None else f"{row.delay_s:.3g}",

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -35,6 +36,12 @@ _POINTS = 3_000
 Floats = NDArray[np.float64]
 
 
+def origin_s(run: Run) -> float:
+    """From where to count the times of a run: its begin where stamps are seconds since 1970, which nobody reads, else 0."""
+    begin_s = float(run.times_s[0]) if len(run.times_s) else 0.0
+    return begin_s if abs(begin_s) > 1e7 else 0.0
+
+
 class FaultRow(Struct, frozen=True, kw_only=True):
     """One true fault, and what became of it. Times in seconds of the source."""
 
@@ -48,6 +55,8 @@ class FaultRow(Struct, frozen=True, kw_only=True):
     """From the onset to the end of the first window that touches it and is REJECT; None: missed."""
     highest: float
     """The highest score of its windows; NaN where none was judged."""
+    origin_s: float
+    """From where people count its times, see `origin_s`."""
 
 
 def faults(verdicts: LogVerdicts) -> list[FaultRow]:
@@ -77,6 +86,7 @@ def faults(verdicts: LogVerdicts) -> list[FaultRow]:
                     end_s=float(run.times_s[stop - 1]),
                     delay_s=max(0.0, first[event] - onset_s) if event in first else None,
                     highest=highest.get(event, math.nan),
+                    origin_s=origin_s(run),
                 )
             )
     return rows
@@ -138,7 +148,10 @@ def choose(verdicts: LogVerdicts, spec: WindowSpec, each: int = EACH) -> list[St
                     run=run.name,
                     begin=max(0, at - room - spec.steps),
                     stop=min(len(run.times_s), at + room),
-                    facts=(("score", f"{one.score:.5g}"), ("ends at", f"{one.ref.time_s:.6g} s")),
+                    facts=(
+                        ("score", f"{one.score:.5g}"),
+                        ("ends at", f"{(one.ref.time_s or 0.0) - origin_s(run):.6g} s"),
+                    ),
                 )
             )
     chosen += worst
@@ -251,7 +264,7 @@ def examples(detector: Detector, verdicts: LogVerdicts, most_kinds: int = 3) -> 
             if rebuilt is not None and rebuilt.shape == data.shape:
                 axes.plot(time, rebuilt[:, place], color=DEFECT, lw=1.4, ls="--", label="rebuilt")
             if column == 0:
-                axes.set_ylabel(_with_unit(spec, place), parse_math=False)
+                _name_channel(axes, spec, place)
         grid[-1][column].set_xlabel("s")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
@@ -289,6 +302,7 @@ class _Seen(Struct, frozen=True, kw_only=True):
     """Times ``[m]`` and values ``[m, C]``."""
     channels: list[int]
     """Those with a panel."""
+    origin_s: float = 0.0
     notes: tuple[tuple[str, str], ...] = ()
 
 
@@ -308,7 +322,7 @@ def _around(row: FaultRow, runs: dict[str, Run], spec: WindowSpec, name: str) ->
         begin=begin,
         stop=min(len(runs[row.run].times_s), row.stop_row + room, begin + MOST_ROWS),
         facts=(
-            ("begins at", f"{row.onset_s:.6g} s"),
+            ("begins at", f"{row.onset_s - row.origin_s:.6g} s"),
             ("lasts", f"{row.end_s - row.onset_s:.4g} s"),
             ("highest score", f"{row.highest:.5g}"),
             *((("delay", f"{row.delay_s:.4g} s"),) if row.delay_s is not None else ()),
@@ -354,6 +368,7 @@ def _look(detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, ru
         shares=shares,
         rebuilt=rebuilt,
         channels=order,
+        origin_s=origin_s(run),
         notes=notes,
     )
 
@@ -413,8 +428,7 @@ def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
     figure = new_figure(11.6, sum(heights) + 0.9)
     grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     begin_s, end_s = float(seen.times_s[0]), float(seen.times_s[-1]) + spec.period_s
-    # stamps may be seconds since 1970: a person reads the distance from the first one
-    offset = begin_s if abs(begin_s) > 1e7 else 0.0
+    offset = seen.origin_s
     grid[0].set_xlim(begin_s - offset, end_s - offset)
     _truth_panel(grid[0], seen, offset)
     for place, axes in zip(seen.channels, grid[1:], strict=False):
@@ -424,7 +438,7 @@ def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
         if seen.rebuilt is not None:
             times, values = seen.rebuilt
             axes.plot(times - offset, values[:, place], color=DEFECT, lw=1.1, ls="--", label="rebuilt by the file")
-        axes.set_ylabel(_with_unit(spec, place), parse_math=False)
+        _name_channel(axes, spec, place)
     if seen.rebuilt is not None:
         figure.legend(
             *grid[1].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, borderaxespad=0.1
@@ -432,7 +446,7 @@ def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
     _score_panel(grid[1 + len(seen.channels)], seen, threshold, offset)
     if seen.shares is not None:
         _share_panel(figure, grid[-1], seen, spec, offset)
-    grid[-1].set_xlabel("time [s]" + (f", from {begin_s:.0f}" if offset else ""))
+    grid[-1].set_xlabel("time [s]" + (", from the begin of the run" if offset else ""))
     return figure
 
 
@@ -493,8 +507,13 @@ def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> Non
         )
     positive = seen.scores[valid & (seen.scores > 0)]
     if len(positive) and positive.max() > 8 * max(threshold, 1e-30) > 0 and (seen.scores[valid] > 0).all():
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
         axes.set_yscale("log")
-    axes.set_ylabel("score")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("score", rotation=0, ha="right", va="center", size=9)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8.5, borderaxespad=0.1)
 
 
@@ -544,9 +563,12 @@ def _thinned(times: Floats, values: NDArray[np.float32]) -> tuple[Floats, NDArra
     return np.repeat(times[:whole:block], 2), np.stack([low, high], axis=1).ravel().astype(np.float32)
 
 
-def _with_unit(spec: WindowSpec, place: int) -> str:
+def _name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
+    """Name and unit beside the panel, lying: a long name would not fit upright."""
     channel = spec.channels[place]
-    return _short(channel.name) + (f"\n[{printable(channel.unit)}]" if channel.unit else "")
+    lines = textwrap.wrap(_short(channel.name).replace("_", " "), 14) or [""]
+    name = "\n".join([*lines, f"[{printable(channel.unit)}]"] if channel.unit else lines)
+    axes.set_ylabel(name, parse_math=False, rotation=0, ha="right", va="center", size=9)
 
 
 def _short(name: str) -> str:
