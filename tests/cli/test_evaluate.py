@@ -178,3 +178,37 @@ def test_pictures_without_a_known_truth_are_refused(
     assert main(["evaluate", str(frame_model), "--data", str(parts / "test/good")]) == EXIT_USER
 
     assert "test/TYPE" in capsys.readouterr().err
+
+
+def test_a_report_leaves_standard_output_to_the_figures(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(frame_model), "--data", str(parts), "--json", "--report", str(tmp_path / "pages")]
+
+    assert main(words) == EXIT_DONE
+
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err) == (1, "")
+    assert json.loads(out)["n_good"] == 6
+    page = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
+    assert "defect-01-overlay.png" in page
+    assert str(parts.parent) not in page  # where files lie on this machine is nobody's business
+
+
+def test_people_read_where_the_report_of_a_log_is(
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(window_model), "--data", str(log), "--report", str(tmp_path)]) == EXIT_DONE
+
+    assert str(tmp_path / "index.html") in capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / "fault-01.png").is_file() or (tmp_path / "weakest-01.png").is_file()
+
+
+def test_a_folder_with_something_else_in_it_is_refused_before_anything_is_judged(
+    parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(tmp_path / "no.onnx"), "--data", str(parts), "--report", str(parts)]
+
+    assert main(words) == EXIT_USER
+
+    assert "holds no earlier report" in capsys.readouterr().err

@@ -5,9 +5,15 @@ example:
   andon evaluate bottle.onnx --data parts/ --truth truth.csv # columns key,label[,kind]
   andon evaluate pump.onnx --data logs/                      # logs with a label column, a table by file
   andon evaluate verdicts.jsonl --truth truth.csv            # what score --json or the monitor wrote; keys are its items
+  andon evaluate bottle.onnx --synthetic --run run/          # nobody has defects yet: on damage drawn onto good parts
+  andon evaluate bottle.onnx --data bottle/ --report pages/  # and one HTML page to look at, to mail, to file
 
 Thresholds and settings are never chosen here: figures at the embedded threshold are what the line will see. In brackets:
 95 % intervals, over parts or files drawn anew (1000 times); of false rejects and misses, the exact ones.
+
+With --synthetic each good part counts once as it is and twice with damage of kinds that no detector learns from. It
+says which settings see more, not what the line will see. --run takes the parts that training kept back, so that settings can
+be chosen and the test part stays unseen; the threshold was set on these very parts, so that its false rejects flatter.
 """
 
 import argparse
@@ -26,12 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truth", type=Path, metavar="CSV", help="labels where folders do not tell: columns key,label[,kind]"
     )
+    parser.add_argument("--synthetic", action="store_true", help="draw damage onto good parts; needs no labelled defects")
+    parser.add_argument("--run", dest="run_folder", metavar="RUN",
+                        help="with --synthetic: the good parts that this training kept back")  # fmt: skip
     parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated", help="as for score")
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
     parser.add_argument("--recall", type=float, default=0.99, metavar="SHARE",
                         help="tell how many good parts finding this share of the defects would cost (default 0.99)")  # fmt: skip
     parser.add_argument("--no-intervals", action="store_true", help="do not resample: quicker")
-    parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of the resampling (default 0)")
+    parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N",
+                        help="of the resampling, and of synthetic damage (default 0)")  # fmt: skip
     parser.add_argument("--vus-buffer", type=whole(0, 100_000), metavar="ROWS",
                         help="logs: longest buffer of VUS-PR (default: the rows of a window)")  # fmt: skip
     parser.add_argument("--refractory-s", type=float, metavar="S",
@@ -39,13 +49,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="DIGEST", help="JSON lines: whose verdicts, where several model files judged"
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write index.html, with curves, the worst parts and heat maps, and its pictures",
+    )
     parser.add_argument("--json", action="store_true", help="one object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
-    import msgspec
-
+    from andon.calibration.evaluation.verdict_log import is_verdict_log
     from andon.runtime.detector import Detector
     from andon.runtime.errors import ConfigError
     from andon.runtime.extras import needs
@@ -55,42 +70,42 @@ def run(args: argparse.Namespace) -> int:
     with needs("evaluate", "evaluating"):
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
-    from andon.calibration.evaluation.verdict_log import is_verdict_log
 
+        if args.report is not None:
+            import matplotlib as mpl  # noqa: F401
+    _check(args)
     drawn: dict[str, Any] = {"intervals": not args.no_intervals, "seed": args.seed, "progress": ProgressLine()}
+    if is_verdict_log(Path(args.file)):
+        _refuse(args, "logs with a model file", "vus_buffer", "refractory_s")
+        _refuse(args, "model files", "synthetic")
+        return _of_verdicts(args, drawn)
+    _refuse(args, "verdicts that were written down", "model")
+    if args.data is None and args.run_folder is None:
+        raise ConfigError("a model file needs something to judge: --data PATH.")
+    detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
+    if isinstance(detector.card.input, WindowSpec):
+        _refuse(args, "pictures; logs say what is true in a column named anomaly, label or faulty", "truth")
+        _refuse(args, "pictures", "synthetic")
+        return _of_logs(args, detector, drawn)
+    _refuse(args, "logs", "vus_buffer", "refractory_s")
+    return _of_frames(args, detector, drawn)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from andon.runtime.errors import ConfigError
+
     if args.refractory_s is not None and not args.refractory_s >= 0:
         raise ConfigError(f"expected --refractory-s of at least 0 seconds, got {args.refractory_s:g}.")
     if not 0 < args.recall <= 1:
         raise ConfigError(f"expected --recall within 0 < recall <= 1, got {args.recall:g}.")
-    if is_verdict_log(Path(args.file)):
-        _refuse(args, "logs with a model file", "vus_buffer", "refractory_s")
-        return _of_verdicts(args, drawn)
-    _refuse(args, "verdicts that were written down", "model")
-    if args.data is None:
-        raise ConfigError("a model file needs something to judge: --data PATH.")
-    detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
-    if isinstance(detector.card.input, WindowSpec):
-        from andon.calibration.evaluation.logs import evaluate_logs
+    if not args.synthetic:
+        _refuse(args, "--synthetic", "run_folder")
+    elif args.truth is not None:
+        raise ConfigError("--synthetic makes its own truth: leave --truth out.")
+    if args.report is not None:
+        from andon.calibration.evaluation.page import require_place
 
-        if args.truth is not None:
-            raise ConfigError(
-                "--truth is for pictures; logs say what is true in a column named anomaly, label or faulty."
-            )
-        figures: Any = evaluate_logs(
-            detector, args.data, vus_buffer=args.vus_buffer, refractory_s=args.refractory_s, **drawn
-        )
-        print(msgspec.json.encode(figures).decode() if args.json else render_logs(figures))
-        return 0
-    from andon.calibration.evaluation.evaluate import evaluate
-    from andon.sources.opening import open_for
-    from andon.sources.truth import table_truth, tree_truth
-
-    _refuse(args, "logs", "vus_buffer", "refractory_s")
-    collection = open_for(args.data, detector.card.input, part="evaluation")
-    truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
-    figures, _ = evaluate(detector, collection, truth, recall=args.recall, **drawn)
-    print(msgspec.json.encode(figures).decode() if args.json else render(figures))
-    return 0
+        require_place(args.report)  # before minutes of judging
 
 
 def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
@@ -98,8 +113,66 @@ def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
     from andon.runtime.errors import ConfigError
 
     for name in names:
-        if getattr(args, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} is for {only}.")
+        if getattr(args, name) not in (None, False):
+            raise ConfigError(f"--{name.removesuffix('_folder').replace('_', '-')} is for {only}.")
+
+
+def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> int:
+    import msgspec
+
+    from andon.calibration.evaluation.evaluate import evaluate
+    from andon.runtime.progress import ProgressLine
+    from andon.sources.opening import open_for
+    from andon.sources.truth import table_truth, tree_truth
+
+    if args.synthetic:
+        collection, truth = _synthetic(args, detector)
+    else:
+        collection = open_for(args.data, detector.card.input, part="evaluation")
+        truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
+    figures, judged = evaluate(detector, collection, truth, recall=args.recall, **drawn)
+    if args.report is not None:
+        from andon.calibration.evaluation.report import frames_report, parts_sections
+
+        shown = parts_sections(detector, collection, truth, judged, progress=ProgressLine())
+        frames_report(args.report, _subject(args, detector), figures, judged, shown)
+    print(msgspec.json.encode(figures).decode() if args.json else render(figures) + _place(args))
+    return 0
+
+
+def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
+    """Good parts and damaged copies of them, with their truth."""
+    from andon.runtime.extras import needs
+    from andon.sources.opening import good_for
+
+    with needs("train", "--synthetic"):
+        from andon.training.corruption.synthetic_defects import SyntheticDefects
+
+        if args.run_folder is None:
+            good = good_for(args.data, detector.card.input)
+        else:
+            from andon.training.export_run import calibration_part
+            from andon.training.run_folder import load
+
+            good = calibration_part(load(args.run_folder), args.data)
+    defects = SyntheticDefects(good, seed=args.seed)
+    return defects, defects.truth
+
+
+def _of_logs(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> int:
+    import msgspec
+
+    from andon.calibration.evaluation.logs import judge_logs, log_figures
+
+    verdicts = judge_logs(detector, args.data, progress=drawn["progress"])
+    figures = log_figures(detector, verdicts, vus_buffer=args.vus_buffer, refractory_s=args.refractory_s,
+                          intervals=drawn["intervals"], seed=args.seed)  # fmt: skip
+    if args.report is not None:
+        from andon.calibration.evaluation.report import logs_report
+
+        logs_report(args.report, _subject(args, detector), figures, verdicts, detector, progress=drawn["progress"])
+    print(msgspec.json.encode(figures).decode() if args.json else render_logs(figures) + _place(args))
+    return 0
 
 
 def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
@@ -114,9 +187,27 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
         raise ConfigError("verdicts need what is true of their items: --truth TABLE.csv, or --data TREE.")
     truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
     log = read_verdicts(Path(args.file), model=args.model)
-    figures, _ = evaluate_verdicts(log, truth, recall=args.recall, **drawn)
-    print(msgspec.json.encode(figures).decode() if args.json else render(figures))
+    figures, judged = evaluate_verdicts(log, truth, recall=args.recall, **drawn)
+    if args.report is not None:
+        from andon.calibration.evaluation.report import Subject, frames_report
+
+        subject = Subject(name=Path(args.file).name, data=Path(args.truth or args.data).name)
+        frames_report(args.report, subject, figures, judged)
+    print(msgspec.json.encode(figures).decode() if args.json else render(figures) + _place(args))
     return 0
+
+
+def _subject(args: argparse.Namespace, detector: Any) -> Any:
+    """Names without folders: a page that is mailed around need not tell how this machine is laid out."""
+    from andon.calibration.evaluation.report import subject_of
+
+    given = args.data if args.data is not None else args.run_folder
+    data = given if not Path(given).exists() else Path(given).resolve().name
+    return subject_of(detector, Path(args.file).name, f"synthetic defects on {data}" if args.synthetic else data)
+
+
+def _place(args: argparse.Namespace) -> str:
+    return f"\nreport         {args.report / 'index.html'}" if args.report is not None else ""
 
 
 def render(figures: Any) -> str:

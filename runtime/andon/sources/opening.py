@@ -5,9 +5,12 @@ from typing import Literal
 
 from andon.runtime.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
+from andon.sources.chosen import Chosen
 from andon.sources.items import Collection
 from andon.sources.log import Log
+from andon.sources.picture_folder import layout, open_listing
 from andon.sources.source import collect, find
+from andon.sources.truth import tree_truth
 from andon.sources.windows import cut
 
 Part = Literal["everything", "evaluation"]
@@ -44,3 +47,18 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     if not isinstance(opened, Log):
         raise ConfigError(f"{text}: this model file judges windows of sensor data, and {source.name} gives frames.")
     return cut(opened, spec)
+
+
+def good_for(text: str, spec: InputSpec) -> Collection:
+    """Good frames at a path: of a tree those of its test part, of a plain folder all of them.
+
+    Raises:
+        DataError: nothing of the kind there.
+        ConfigError: the model file judges windows.
+    """
+    opened = open_for(text, spec, part="evaluation")
+    root = Path(text)
+    if not root.is_dir() or layout(open_listing(root)) == "plain":
+        return opened
+    truth = tree_truth(root)
+    return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])

@@ -7,8 +7,9 @@ from andon.export.export import Exported, export
 from andon.runtime.errors import DataError
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Reading
+from andon.sources.chosen import Chosen
 from andon.sources.items import Collection
-from andon.training.good_parts import Chosen, items_of
+from andon.training.good_parts import items_of
 from andon.training.run_folder import LoadedRun, load
 from andon.training.train import Data, open_data
 

@@ -19,6 +19,7 @@ from andon.export.preprocessing import prepare
 from andon.runtime.errors import DataError
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
+from andon.sources.chosen import Chosen
 from andon.sources.grouping import Grouped
 from andon.sources.items import Collection, Found, Item, Lost, Ref
 from andon.sources.log import Log
@@ -106,28 +107,6 @@ class GoodParts:
         self.train = train
         self.validation = validation
         self.calibration = calibration
-
-
-class Chosen:
-    """Some items of a collection."""
-
-    def __init__(self, collection: Collection, refs: Sequence[Ref]) -> None:
-        self._collection = collection
-        self._refs = refs
-
-    @property
-    def found(self) -> Found:
-        """What the whole collection is."""
-        return self._collection.found
-
-    @property
-    def refs(self) -> Sequence[Ref]:
-        """The chosen ones, in their order."""
-        return self._refs
-
-    def read(self, ref: Ref) -> Item | Lost:
-        """One item."""
-        return self._collection.read(ref)
 
 
 def open_good(

@@ -1,0 +1,27 @@
+"""Some items of a collection, as a collection."""
+
+from collections.abc import Sequence
+
+from andon.sources.items import Collection, Found, Item, Lost, Ref
+
+
+class Chosen:
+    """Some items of a collection."""
+
+    def __init__(self, collection: Collection, refs: Sequence[Ref]) -> None:
+        self._collection = collection
+        self._refs = refs
+
+    @property
+    def found(self) -> Found:
+        """What the whole collection is."""
+        return self._collection.found
+
+    @property
+    def refs(self) -> Sequence[Ref]:
+        """The chosen ones, in their order."""
+        return self._refs
+
+    def read(self, ref: Ref) -> Item | Lost:
+        """One item."""
+        return self._collection.read(ref)
