@@ -5,23 +5,25 @@ example:
   andon evaluate bottle.onnx --data parts/ --truth truth.csv # columns key,label[,kind]
   andon evaluate pump.onnx --data logs/                      # logs with a label column, a table by file
   andon evaluate bottle.onnx --data bottle/ --report pages/  # and one HTML page to look at, to mail, to file
+  andon evaluate verdicts.jsonl --truth truth.csv            # what score --json or the monitor wrote; keys are its items
 
-Thresholds and settings are never chosen here: figures at the embedded threshold are what the line will see.
+Thresholds and settings are never chosen here: figures at the embedded threshold are what the line will see. In brackets:
+95 % intervals, over parts or files drawn anew (1000 times); of false rejects and misses, the exact ones.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
+from andon.cli._numbers import MAX_SEED, whole
+
 SUMMARY = "AUROC, false rejects, misses, localisation on parts of known truth"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
-    parser.add_argument("file", metavar="FILE.onnx", help="a model file")
-    parser.add_argument(
-        "--data", required=True, metavar="PATH", help="a tree with test/good and test/TYPE, or labelled logs"
-    )
+    parser.add_argument("file", metavar="FILE", help="a model file, or verdicts that were written as JSON lines")
+    parser.add_argument("--data", metavar="PATH", help="a tree with test/good and test/TYPE, or labelled logs")
     parser.add_argument(
         "--truth", type=Path, metavar="CSV", help="labels where folders do not tell: columns key,label[,kind]"
     )
@@ -32,6 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="write index.html, with curves, the worst parts and heat maps, and its pictures",
+    )
+    parser.add_argument("--recall", type=float, default=0.99, metavar="SHARE",
+                        help="tell how many good parts finding this share of the defects would cost (default 0.99)")  # fmt: skip
+    parser.add_argument("--no-intervals", action="store_true", help="do not resample: quicker")
+    parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of the resampling (default 0)")
+    parser.add_argument("--vus-buffer", type=whole(0, 100_000), metavar="ROWS",
+                        help="logs: longest buffer of VUS-PR (default: the rows of a window)")  # fmt: skip
+    parser.add_argument("--refractory-s", type=float, metavar="S",
+                        help="logs: alarms closer than this are one event (default: steps and hop of a window)")  # fmt: skip
+    parser.add_argument(
+        "--model", metavar="DIGEST", help="JSON lines: whose verdicts, where several model files judged"
     )
     parser.add_argument("--json", action="store_true", help="one object")
 
@@ -56,6 +69,19 @@ def run(args: argparse.Namespace) -> int:
         from andon.calibration.evaluation.page import require_place
 
         require_place(args.report)  # before minutes of judging
+    from andon.calibration.evaluation.verdict_log import is_verdict_log
+
+    drawn: dict[str, Any] = {"intervals": not args.no_intervals, "seed": args.seed, "progress": ProgressLine()}
+    if args.refractory_s is not None and not args.refractory_s >= 0:
+        raise ConfigError(f"expected --refractory-s of at least 0 seconds, got {args.refractory_s:g}.")
+    if not 0 < args.recall <= 1:
+        raise ConfigError(f"expected --recall within 0 < recall <= 1, got {args.recall:g}.")
+    if is_verdict_log(Path(args.file)):
+        _refuse(args, "logs with a model file", "vus_buffer", "refractory_s")
+        return _of_verdicts(args, drawn)
+    _refuse(args, "verdicts that were written down", "model")
+    if args.data is None:
+        raise ConfigError("a model file needs something to judge: --data PATH.")
     detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
     if isinstance(detector.card.input, WindowSpec):
         from andon.calibration.evaluation.logs import judge_logs, log_figures
@@ -64,8 +90,10 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(
                 "--truth is for pictures; logs say what is true in a column named anomaly, label or faulty."
             )
-        verdicts = judge_logs(detector, args.data, progress=ProgressLine())
-        figures: Any = log_figures(detector, verdicts)
+        verdicts = judge_logs(detector, args.data, progress=drawn.pop("progress"))
+        figures: Any = log_figures(
+            detector, verdicts, vus_buffer=args.vus_buffer, refractory_s=args.refractory_s, **drawn
+        )
         if args.report is not None:
             from andon.calibration.evaluation.report import logs_report
 
@@ -76,9 +104,10 @@ def run(args: argparse.Namespace) -> int:
     from andon.sources.opening import open_for
     from andon.sources.truth import table_truth, tree_truth
 
+    _refuse(args, "logs", "vus_buffer", "refractory_s")
     collection = open_for(args.data, detector.card.input, part="evaluation")
     truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
-    figures, judged = evaluate(detector, collection, truth, progress=ProgressLine())
+    figures, judged = evaluate(detector, collection, truth, recall=args.recall, **drawn)
     if args.report is not None:
         from andon.calibration.evaluation.report import frames_report, parts_sections
 
@@ -88,12 +117,47 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
+    """A flag that would have no effect is a misunderstanding."""
+    from andon.runtime.errors import ConfigError
+
+    for name in names:
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is for {only}.")
+
+
+def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
+    """Verdicts that were written down, against a table or a tree."""
+    import msgspec
+
+    from andon.calibration.evaluation.verdict_log import evaluate_verdicts, read_verdicts
+    from andon.runtime.errors import ConfigError
+    from andon.sources.truth import table_truth, tree_truth
+
+    if args.truth is None and args.data is None:
+        raise ConfigError("verdicts need what is true of their items: --truth TABLE.csv, or --data TREE.")
+    truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
+    log = read_verdicts(Path(args.file), model=args.model)
+    figures, judged = evaluate_verdicts(log, truth, recall=args.recall, **drawn)
+    if args.report is not None:
+        from andon.calibration.evaluation.report import Subject, frames_report
+
+        about = (("model", log.model), ("threshold", f"{log.threshold:.6g}"))
+        subject = Subject(name=Path(args.file).name, data=_name(args.truth or args.data), rows=about)
+        frames_report(args.report, subject, figures, judged)
+    print(msgspec.json.encode(figures).decode() if args.json else render(figures) + _place(args))
+    return 0
+
+
 def _subject(args: argparse.Namespace, detector: Any) -> Any:
     """Names without folders: a page that is mailed around need not tell how this machine is laid out."""
     from andon.calibration.evaluation.report import subject_of
 
-    data = args.data if not Path(args.data).exists() else Path(args.data).resolve().name
-    return subject_of(detector, Path(args.file).name, data)
+    return subject_of(detector, Path(args.file).name, _name(args.data))
+
+
+def _name(data: Path | str) -> str:
+    return Path(data).resolve().name if Path(data).exists() else str(data)
 
 
 def _place(args: argparse.Namespace) -> str:
@@ -102,19 +166,31 @@ def _place(args: argparse.Namespace) -> str:
 
 def render(figures: Any) -> str:
     """What people read of an `Evaluation`."""
-    good, defect = figures.n_good, figures.n_defect
     kept = {True: "as promised", False: "MORE THAN PROMISED", None: "no promise"}[figures.within_promise]
+    promised = f"({kept}: {figures.promise})" if figures.promise else f"({kept})"
+    count, drawn = figures.confusion, figures.intervals
+    parts = [f"{figures.n_good} good, {figures.n_defect} defective, {figures.invalid} INVALID"]
+    parts += [f"{figures.unknown} of unknown truth"] if figures.unknown else []
+    parts += [f"{figures.unjudged} never judged"] if figures.unjudged else []
+
+    def row(label: str, name: str, *more: str, form: str = ".4f") -> str:
+        value = f"{getattr(figures, name):{form}}{_interval(drawn, name, form)}"
+        return f"{label:<14} {'   '.join((value, *more))}"
+
     rows = [
-        f"parts          {good} good, {defect} defective, {figures.invalid} INVALID",
-        f"AUROC          {figures.auroc:.4f}",
-        f"AUPR           {figures.aupr:.4f}   (chance gives {figures.prevalence:.3f})",
-        f"false rejects  {figures.false_reject_rate:.2%} of good   ({kept}: {figures.promise})",
-        f"misses         {figures.miss_rate:.2%} of defective, at the embedded threshold {figures.threshold:.6g}",
-        f"TPR at 5% FPR  {figures.tpr_at_5_percent_fpr:.4f}   best F1, unknowable beforehand: {figures.oracle_f1_max:.4f}",
+        f"parts          {', '.join(parts)}",
+        row("AUROC", "auroc"),
+        row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})"),
+        row("false rejects", "false_reject_rate", f"{count.false_rejects} of the good", promised, form=".2%"),
+        row("misses", "miss_rate", f"{count.misses} of the defective, at {figures.threshold:.6g}", form=".2%"),
+        row("TPR at 1% FPR", "tpr_at_1_percent_fpr"),
+        row("TPR at 5% FPR", "tpr_at_5_percent_fpr", f"best F1, unknowable before: {figures.oracle_f1_max:.4f}"),
+        row("FPR at recall", "fpr_at_recall", f"(recall {figures.recall:g})"),
+        f"scores         good {_spread(figures.scores_good)}, defective {_spread(figures.scores_defect)}",
     ]
     if figures.aupro is not None:
-        step = "" if figures.mask_step == 1 else f"   (every {figures.mask_step}. pixel)"
-        rows += [f"pixel AUROC    {figures.pixel_auroc:.4f}", f"AUPRO(0.3)     {figures.aupro:.4f}{step}"]
+        step = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
+        rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     if figures.by_defect:
         rows.append(f"{'type':<22} {'n':>5} {'AUROC':>7} {'missed':>7}")
         rows += [
@@ -139,4 +215,36 @@ def render_logs(figures: Any) -> str:
             f"{f'{counts.caught}/{counts.faults}':>8} {counts.dummy_caught:>6.1f}"
         )
     rows.append(f"promise: {figures.promise}; dummy: faults caught by rejecting at random at that rate")
-    return "\n".join(rows)
+    return "\n".join([*rows, "", *_over_time(figures)])
+
+
+def _over_time(figures: Any) -> list[str]:
+    """Events and rows of a `LogEvaluation`, over all files."""
+    total = figures.total
+    good = f"({total.false_events} in {total.good_s / 3600:.3g} h of good operation; "
+    good += f"alarms closer than {figures.refractory_s:g} s are one)"
+
+    def row(label: str, name: str, *more: str, form: str = ".4f", of: Any = figures) -> str:
+        value = getattr(of, name)
+        told = "-" if value is None else f"{value:{form}}{_interval(figures.intervals, name, form)}"
+        return f"{label:<18} {'   '.join((told, *more))}"
+
+    return [
+        row("faults caught", "event_recall", form=".2%", of=total),
+        row("false events a day", "false_events_a_day", good, form=".3g", of=total),
+        row("median delay, s", "median_delay_s", "(a miss counts with the fault's whole length)", form=".3g", of=total),
+        row("VUS-PR", "mean_vus_pr", f"(mean of files, buffers of 0 to {figures.vus_buffer} rows)"),
+        row("F1 of rows", "f1"),
+        row("false alarm rows", "false_alarm_rate", form=".2%"),
+        row("missed rows", "missed_alarm_rate", form=".2%"),
+    ]
+
+
+def _interval(drawn: Any, name: str, form: str = ".4f") -> str:
+    found = getattr(drawn, name, None)
+    # a single point only says that every draw looked alike, as where scores separate perfectly
+    return f" [{found.low:{form}}, {found.high:{form}}]" if found and found.low < found.high else ""
+
+
+def _spread(spread: Any) -> str:
+    return f"{spread.mean:.4g}" + ("" if spread.sd is None else f" ± {spread.sd:.3g}")

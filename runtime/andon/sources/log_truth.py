@@ -57,12 +57,17 @@ def events_of(run: Run) -> list[tuple[str, int, int]]:
     return [(f"{run.name}:{at}", int(a), int(b)) for at, (a, b) in enumerate(zip(first, last, strict=True))]
 
 
-def _of_run(run: Run, spec: WindowSpec, refs: list[Ref]) -> list[tuple[str, WindowTruth]]:
-    assert run.faulty is not None
+def rows_of(run: Run, spec: WindowSpec, ends_s: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows ``begin <= row < end`` that each of the windows that end at these times, seconds, covers."""
     slack_s = 1e-3 * spec.period_s  # as the grid: a stamp may miss its point by a thousandth of a period
-    ends_s = np.array([ref.time_s for ref in refs], dtype=np.float64)
     begin = np.searchsorted(run.times_s, ends_s - spec.steps * spec.period_s + slack_s, side="right")
     end = np.searchsorted(run.times_s, ends_s + slack_s, side="right")
+    return begin, end
+
+
+def _of_run(run: Run, spec: WindowSpec, refs: list[Ref]) -> list[tuple[str, WindowTruth]]:
+    assert run.faulty is not None
+    begin, end = rows_of(run, spec, np.array([ref.time_s for ref in refs], dtype=np.float64))
     faulty = _any(run.faulty, begin, end)
     recovering = np.zeros(len(refs), dtype=bool) if run.recovering is None else _any(run.recovering, begin, end)
     events = events_of(run)

@@ -1,12 +1,17 @@
 """What a model file's verdicts are worth on parts whose truth is known: at its embedded threshold, and over all thresholds."""
 
-from typing import Any
-
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from andon.calibration.evaluation import metrics
+from andon.calibration.evaluation.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    aupro_interval,
+    part_intervals,
+)
 from andon.runtime.detector import Detector
 from andon.runtime.errors import DataError, InputError
 from andon.runtime.heat_map import enlarge
@@ -17,6 +22,44 @@ from andon.sources.truth import Truth
 
 MAX_PIXELS = 30_000_000
 """Pixel metrics sort all pixels of all pictures; beyond so many, masks are thinned by a whole number, which is reported."""
+
+
+class Confusion(Struct, frozen=True, kw_only=True):
+    """Valid parts at the embedded threshold; REVIEW passes."""
+
+    true_rejects: int
+    false_rejects: int
+    misses: int
+    true_passes: int
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """Of the scores of valid parts."""
+
+    mean: float
+    sd: float | None
+    """Of the sample (n - 1); None for one part."""
+
+
+class Intervals(Struct, frozen=True, kw_only=True):
+    """How far the figures would move with other parts like these, at `level` (`andon.calibration.evaluation.bootstrap`).
+
+    Percentile intervals over parts drawn anew; the two rates have exact ones. Parts of one lot are not independent, and
+    the intervals do not know.
+    """
+
+    level: float
+    resamples: int
+    seed: int
+    auroc: Interval
+    aupr: Interval
+    oracle_f1_max: Interval
+    tpr_at_1_percent_fpr: Interval
+    tpr_at_5_percent_fpr: Interval
+    fpr_at_recall: Interval
+    false_reject_rate: Interval
+    miss_rate: Interval
+    aupro: Interval | None = None
 
 
 class KindFigures(Struct, frozen=True, kw_only=True):
@@ -54,6 +97,19 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     mask_step: int | None = None
     """Masks and maps were compared at every `mask_step`-th pixel of the mask."""
     by_defect: dict[str, KindFigures] = {}
+    tpr_at_1_percent_fpr: float
+    fpr_at_recall: float
+    """Share of good parts that would be rejected to find a share `recall` of these defects."""
+    recall: float
+    confusion: Confusion
+    scores_good: Spread
+    scores_defect: Spread
+    unknown: int = 0
+    """Parts whose truth nobody gave: left out."""
+    unjudged: int = 0
+    """Parts of known truth without a verdict, where verdicts were read from a file."""
+    intervals: Intervals | None = None
+    """None unless asked for."""
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -66,24 +122,49 @@ class Judged(Struct, frozen=True, kw_only=True):
     kind: str
 
 
+class PixelEvidence(Struct):
+    """Anomaly maps and masks of the same size, picture by picture."""
+
+    maps: list[NDArray[np.float32]] = []
+    masks: list[NDArray[np.bool_]] = []
+    parts: list[str] = []
+    """The physical part in each."""
+    step: int = 0
+    """Every step-th pixel of the masks was kept."""
+
+
 def evaluate(
-    detector: Detector, collection: Collection, truth: Truth, *, progress: Progress = silent
+    detector: Detector,
+    collection: Collection,
+    truth: Truth,
+    *,
+    recall: float = 0.99,
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> tuple[Evaluation, list[Judged]]:
     """Judge all frames whose truth is known, and count.
 
+    Args:
+        detector: of frames.
+        collection: frames, of which those in `truth` are judged.
+        truth: by key.
+        recall: of `fpr_at_recall`, 0 < recall <= 1.
+        intervals: whether to resample the parts.
+        seed: of the resampling.
+        progress: told after each frame, and while parts are resampled.
+
     Raises:
-        DataError: no good or no defective part is left.
+        DataError: no good or no defective part is left, or a recall that is none.
         InputError: a frame that the file cannot judge, with its name.
     """
     judged: list[Judged] = []
-    maps: list[NDArray[np.float32]] = []
-    masks: list[NDArray[np.bool_]] = []
+    pixels = PixelEvidence()
     known = [ref for ref in collection.refs if ref.key in truth.defective]
     if not known:
         raise DataError(
             "none of the parts has a known truth: give a tree with test/good and test/TYPE, or --truth TABLE.csv."
         )
-    step = 0
     crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
     for ref in track(known, progress, "evaluating"):
         item = collection.read(ref)
@@ -108,10 +189,151 @@ def evaluate(
             if mask is None and not defective:
                 mask = np.zeros(item.data.shape[:2], np.bool_)
             if mask is not None and "anomaly_map" in verdict.evidence:
-                step = step or max(1, int(np.ceil(np.sqrt(len(known) * mask.size / MAX_PIXELS))))
-                maps.append(_over_the_mask(verdict.evidence["anomaly_map"], mask, crop)[::step, ::step])
-                masks.append(mask[::step, ::step])
-    return _figures(detector, judged, maps, masks, step), judged
+                step = pixels.step = pixels.step or max(1, int(np.ceil(np.sqrt(len(known) * mask.size / MAX_PIXELS))))
+                pixels.maps.append(_over_the_mask(verdict.evidence["anomaly_map"], mask, crop)[::step, ::step])
+                pixels.masks.append(mask[::step, ::step])
+                pixels.parts.append(ref.part)
+    calibration = detector.card.calibration
+    promised = calibration is not None and calibration.kind.startswith("promise")
+    figures = summarise(
+        judged,
+        threshold=detector.threshold,
+        promise=calibration.sentence if calibration else "",
+        alpha=calibration.alpha if promised and calibration else None,
+        pixels=pixels,
+        recall=recall,
+        intervals=intervals,
+        seed=seed,
+        progress=progress,
+    )
+    return structs.replace(figures, unknown=len(collection.refs) - len(known)), judged
+
+
+def summarise(
+    judged: list[Judged],
+    *,
+    threshold: float,
+    promise: str = "",
+    alpha: float | None = None,
+    pixels: PixelEvidence | None = None,
+    recall: float = 0.99,
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """The figures over parts that have been judged.
+
+    Args:
+        judged: all parts, INVALID ones too.
+        threshold: at which they were judged.
+        promise: in words.
+        alpha: the promised rate of false rejects; None without a promise.
+        pixels: where there are maps and masks.
+        recall: as for `evaluate`.
+        intervals: as for `evaluate`.
+        seed: as for `evaluate`.
+        progress: as for `evaluate`.
+
+    Raises:
+        DataError: no good or no defective part can be judged, or a recall that is none.
+    """
+    valid = [part for part in judged if part.status != Status.INVALID]
+    scores = np.array([part.score for part in valid])
+    defective = np.array([part.defective for part in valid], np.bool_)
+    if not defective.any() or defective.all():
+        raise DataError(
+            f"an evaluation needs good and defective parts that can be judged; got {int((~defective).sum())} good and "
+            f"{int(defective.sum())} defective ones ({len(judged) - len(valid)} INVALID)."
+        )
+    rejected = np.array([part.status == Status.REJECT for part in valid], np.bool_)
+    good, bad = scores[~defective], scores[defective]
+    confusion = Confusion(
+        true_rejects=int(rejected[defective].sum()),
+        false_rejects=int(rejected[~defective].sum()),
+        misses=int((~rejected[defective]).sum()),
+        true_passes=int((~rejected[~defective]).sum()),
+    )
+    by_kind: dict[str, KindFigures] = {}
+    for kind in sorted({part.kind for part in valid if part.defective}):
+        of_kind = np.array([part.defective and part.kind == kind for part in valid], np.bool_)
+        by_kind[kind] = KindFigures(
+            n=int(of_kind.sum()),
+            auroc=metrics.auroc(
+                np.concatenate([good, scores[of_kind]]), np.arange(len(good) + of_kind.sum()) >= len(good)
+            ),
+            miss_rate=float((~rejected[of_kind]).mean()),
+        )
+    ranked = (
+        metrics.rank_pixels(pixels.maps, pixels.masks)
+        if pixels is not None and any(mask.any() for mask in pixels.masks)
+        else None
+    )
+    of_pixels = ranked.metrics() if ranked else None
+    drawn = (
+        _intervals(valid, pixels if ranked else None, ranked, recall=recall, seed=seed, progress=progress)
+        if intervals
+        else None
+    )
+    return Evaluation(
+        n_good=len(good),
+        n_defect=len(bad),
+        auroc=metrics.auroc(scores, defective),
+        aupr=metrics.aupr(scores, defective),
+        prevalence=float(defective.mean()),
+        false_reject_rate=confusion.false_rejects / len(good),
+        miss_rate=confusion.misses / len(bad),
+        invalid=len(judged) - len(valid),
+        threshold=threshold,
+        promise=promise,
+        within_promise=None if alpha is None else metrics.within_promise(confusion.false_rejects, len(good), alpha),
+        tpr_at_5_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.05),
+        oracle_f1_max=metrics.oracle_f1_max(scores, defective),
+        pixel_auroc=of_pixels.auroc if of_pixels else None,
+        aupro=of_pixels.aupro if of_pixels else None,
+        mask_step=pixels.step if of_pixels and pixels else None,
+        by_defect=by_kind,
+        tpr_at_1_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.01),
+        fpr_at_recall=metrics.fpr_at_recall(good, bad, recall),
+        recall=recall,
+        confusion=confusion,
+        scores_good=_spread(good),
+        scores_defect=_spread(bad),
+        intervals=drawn,
+    )
+
+
+def _intervals(
+    valid: list[Judged],
+    pixels: PixelEvidence | None,
+    ranked: metrics.RankedPixels | None,
+    *,
+    recall: float,
+    seed: int,
+    progress: Progress,
+) -> Intervals:
+    of_parts = part_intervals(
+        [part.score for part in valid],
+        [part.defective for part in valid],
+        [part.status == Status.REJECT for part in valid],
+        recall=recall,
+        parts=[part.ref.part for part in valid],
+        seed=seed,
+        progress=progress,
+    )
+    return Intervals(
+        level=LEVEL,
+        resamples=RESAMPLES,
+        seed=seed,
+        **structs.asdict(of_parts),
+        aupro=aupro_interval(pixels.maps, pixels.masks, ranked=ranked, parts=pixels.parts, seed=seed, progress=progress)
+        if pixels
+        else None,
+    )
+
+
+def _spread(scores: NDArray[np.float64]) -> Spread:
+    mean, sd = metrics.mean_and_sd(scores)
+    return Spread(mean=mean, sd=sd if len(scores) > 1 else None)
 
 
 def _over_the_mask(
@@ -125,50 +347,3 @@ def _over_the_mask(
     whole = np.full((height, width), np.finfo(np.float32).min, np.float32)
     whole[rows, columns] = enlarge(anomaly_map, (rows.stop - rows.start, columns.stop - columns.start))
     return whole
-
-
-def _figures(detector: Detector, judged: list[Judged], maps: list[Any], masks: list[Any], step: int) -> Evaluation:
-    valid = [part for part in judged if part.status != Status.INVALID]
-    scores = np.array([part.score for part in valid])
-    defective = np.array([part.defective for part in valid], np.bool_)
-    if not defective.any() or defective.all():
-        raise DataError(
-            f"an evaluation needs good and defective parts that can be judged; got {int((~defective).sum())} good and "
-            f"{int(defective.sum())} defective ones ({len(judged) - len(valid)} INVALID)."
-        )
-    rejected = np.array([part.status == Status.REJECT for part in valid], np.bool_)
-    calibration = detector.card.calibration
-    promised = calibration is not None and calibration.kind.startswith("promise")
-    good = scores[~defective]
-    pixels = metrics.pixel_metrics(maps, masks) if masks and any(mask.any() for mask in masks) else None
-    by_kind: dict[str, KindFigures] = {}
-    for kind in sorted({part.kind for part in valid if part.defective}):
-        of_kind = np.array([part.kind == kind for part in valid], np.bool_)
-        by_kind[kind] = KindFigures(
-            n=int(of_kind.sum()),
-            auroc=metrics.auroc(
-                np.concatenate([good, scores[of_kind]]), np.arange(len(good) + of_kind.sum()) >= len(good)
-            ),
-            miss_rate=float((~rejected[of_kind]).mean()),
-        )
-    return Evaluation(
-        n_good=len(good),
-        n_defect=int(defective.sum()),
-        auroc=metrics.auroc(scores, defective),
-        aupr=metrics.aupr(scores, defective),
-        prevalence=float(defective.mean()),
-        false_reject_rate=float(rejected[~defective].mean()),
-        miss_rate=float((~rejected[defective]).mean()),
-        invalid=len(judged) - len(valid),
-        threshold=detector.threshold,
-        promise=calibration.sentence if calibration else "",
-        within_promise=metrics.within_promise(int(rejected[~defective].sum()), len(good), calibration.alpha)
-        if promised and calibration
-        else None,
-        tpr_at_5_percent_fpr=metrics.tpr_at_fpr(good, scores[defective], 0.05),
-        oracle_f1_max=metrics.oracle_f1_max(scores, defective),
-        pixel_auroc=pixels.auroc if pixels else None,
-        aupro=pixels.aupro if pixels else None,
-        mask_step=step if pixels else None,
-        by_defect=by_kind,
-    )

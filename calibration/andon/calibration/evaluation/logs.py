@@ -1,17 +1,32 @@
-"""What a model file's verdicts are worth on logs whose rows are labelled: by file, and in all."""
+"""What a model file's verdicts are worth on logs whose rows are labelled: by file, and in all.
+
+Windows are counted as `counting` says. For what is said of rows, a row scores the mean over all judged windows that contain
+it, whether they end before or after it; rows in no judged window, and rows in recovery, count as nothing. Alarms are
+verdicts REJECT, at the time of a window's last row; each looks back over its whole window.
+"""
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
+from numpy.typing import NDArray
 
 from andon.calibration.evaluation import metrics
+from andon.calibration.evaluation.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    file_draws,
+    median_interval,
+    ratio_interval,
+)
 from andon.calibration.evaluation.counting import Counts, count
+from andon.calibration.evaluation.series import SECONDS_A_DAY, Events, PointCounts, judge_events, point_counts, vus_pr
 from andon.runtime.detector import Detector
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Item
-from andon.sources.log import Log
-from andon.sources.log_truth import WindowTruth, events_of, window_truth
+from andon.sources.items import Item, Ref
+from andon.sources.log import Log, Run
+from andon.sources.log_truth import WindowTruth, events_of, rows_of, window_truth
 from andon.sources.source import collect
 from andon.sources.windows import WindowCollection, cut
 
@@ -24,6 +39,37 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     auroc: float | None
     """Of windows, defective against good; None where there is only one kind. Windows in recovery count as neither."""
     aupr: float | None
+    vus_pr: float | None = None
+    """Of rows, see `series.vus_pr`; None where there is only one kind, and over all files, which are no one series."""
+    event_recall: float | None = None
+    """Share of faults caught; None without faults. Read it beside `false_events_a_day`."""
+    false_events: int = 0
+    """Episodes of alarms that touch no fault."""
+    false_events_a_day: float | None = None
+    """Of good operation that was judged; None without any."""
+    good_s: float = 0.0
+    """Good operation that was judged, seconds: good windows times their hop."""
+    median_delay_s: float | None = None
+    """From a fault's first row to the first alarm that touches it; a miss counts with the fault's whole length, and so the
+    median is a lower bound where many are missed. None without faults."""
+    points: PointCounts = PointCounts()
+    """Rows counted one by one; a row alarms where its score is above the threshold."""
+
+
+class LogIntervals(Struct, frozen=True, kw_only=True):
+    """How far figures over all files would move with other files: percentile intervals; None where nothing can be drawn."""
+
+    files: int
+    level: float
+    resamples: int
+    seed: int
+    mean_auroc: Interval | None
+    mean_vus_pr: Interval | None
+    event_recall: Interval | None
+    false_events_a_day: Interval | None
+    median_delay_s: Interval | None
+    false_reject_rate: Interval | None
+    miss_rate: Interval | None
 
 
 class LogEvaluation(Struct, frozen=True, kw_only=True):
@@ -36,10 +82,24 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     threshold: float
     promise: str
     within_promise: bool | None
+    mean_vus_pr: float | None = None
+    """Mean over files."""
+    vus_buffer: int = 0
+    """Longest buffer of `vus_pr`, rows."""
+    refractory_s: float = 0.0
+    """Alarms that follow one another by less are one event."""
+    f1: float | None = None
+    """Over rows summed over all files, as SKAB's board counts; position alone can score high there."""
+    false_alarm_rate: float | None = None
+    """Of good rows."""
+    missed_alarm_rate: float | None = None
+    """Of faulty rows."""
+    intervals: LogIntervals | None = None
+    """None unless asked for, and for one file."""
 
 
 class LogVerdicts(Struct, frozen=True, kw_only=True):
-    """All windows whose truth is known, judged; by window."""
+    """All windows whose truth is known, judged; by window, in the order of time."""
 
     log: Log
     windows: WindowCollection
@@ -49,18 +109,35 @@ class LogVerdicts(Struct, frozen=True, kw_only=True):
     """NaN where INVALID by the source."""
 
 
-def evaluate_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogEvaluation:
-    """Judge all windows, at the file's own steps and hop, and count.
+def evaluate_logs(
+    detector: Detector,
+    data: str | Log,
+    *,
+    vus_buffer: int | None = None,
+    refractory_s: float | None = None,
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> LogEvaluation:
+    """Judge all windows, at the file's own steps and hop, and count: `judge_logs`, then `log_figures`.
 
     Raises:
         DataError: no labels.
         ConfigError: the file judges frames.
     """
-    return log_figures(detector, judge_logs(detector, data, progress=progress))
+    verdicts = judge_logs(detector, data, progress=progress)
+    return log_figures(
+        detector, verdicts, vus_buffer=vus_buffer, refractory_s=refractory_s, intervals=intervals, seed=seed
+    )
 
 
 def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogVerdicts:
     """Judge all windows whose truth is known.
+
+    Args:
+        detector: of windows.
+        data: what to open, or a log.
+        progress: told after each window.
 
     Raises:
         DataError: no labels.
@@ -84,33 +161,56 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
     return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores)
 
 
-def log_figures(detector: Detector, verdicts: LogVerdicts) -> LogEvaluation:
-    """Figures by file and in all."""
-    log, windows, truth = verdicts.log, verdicts.windows, verdicts.truth
-    status, scores = verdicts.status, verdicts.scores
+def log_figures(
+    detector: Detector,
+    verdicts: LogVerdicts,
+    *,
+    vus_buffer: int | None = None,
+    refractory_s: float | None = None,
+    intervals: bool = True,
+    seed: int = 0,
+) -> LogEvaluation:
+    """Figures by file and in all.
+
+    Args:
+        detector: that judged.
+        verdicts: from `judge_logs`.
+        vus_buffer: longest buffer of `vus_pr` in rows of the log; None: as many as a window is long.
+        refractory_s: within which alarms are one event, seconds; None: steps and hop of a window, so that windows in a row
+            are one event.
+        intervals: whether to resample files.
+        seed: of the resampling.
+    """
+    log, windows, truth, spec = verdicts.log, verdicts.windows, verdicts.truth, verdicts.windows.spec
     calibration = detector.card.calibration
     alpha = calibration.alpha if calibration else 0.0
-    by_run: dict[str, dict[str, WindowTruth]] = {}
+    rules = _Rules(
+        alpha=alpha,
+        threshold=detector.threshold,
+        vus_buffer=round(spec.steps * spec.period_s / log.found.period_s) if vus_buffer is None else vus_buffer,
+        refractory_s=(spec.steps + spec.hop) * spec.period_s if refractory_s is None else refractory_s,
+    )
+    by_run: dict[str, list[Ref]] = {}
     for ref in windows.refs:
         if ref.key in truth:
-            by_run.setdefault(ref.group, {})[ref.key] = truth[ref.key]
-    runs = tuple(
-        _figures(
-            run.name,
-            by_run.get(run.name, {}),
-            status,
-            scores,
-            alpha=alpha,
-            faults=[event for event, _, _ in events_of(run)],
-        )
-        for run in log.runs
-        if run.faulty is not None
-    )
+            by_run.setdefault(ref.group, []).append(ref)
+    judged = [
+        _judge(run, spec, by_run.get(run.name, []), verdicts, rules) for run in log.runs if run.faulty is not None
+    ]
+    runs, events = tuple(figures for figures, _ in judged), [events for _, events in judged]
     total = _figures(
-        "all", truth, status, scores, alpha=alpha, faults=[event for run in log.runs for event, _, _ in events_of(run)]
+        "all",
+        verdicts=verdicts,
+        counts=sum((run.counts for run in runs), Counts()),
+        events=events,
+        points=sum((run.points for run in runs), PointCounts()),
+        good_s=sum(run.good_s for run in runs),
+        volume=None,
     )
     areas = [run.auroc for run in runs if run.auroc is not None]
+    volumes = [run.vus_pr for run in runs if run.vus_pr is not None]
     promised = calibration is not None and calibration.kind.startswith("promise")
+    points = total.points
     return LogEvaluation(
         runs=runs,
         total=total,
@@ -118,25 +218,132 @@ def log_figures(detector: Detector, verdicts: LogVerdicts) -> LogEvaluation:
         threshold=detector.threshold,
         promise=calibration.sentence if calibration else "",
         within_promise=total.counts.within_promise(alpha) if promised and total.counts.good else None,
+        mean_vus_pr=float(np.mean(volumes)) if volumes else None,
+        vus_buffer=rules.vus_buffer,
+        refractory_s=rules.refractory_s,
+        f1=_number(points.f1),
+        false_alarm_rate=_number(points.false_alarm_rate),
+        missed_alarm_rate=_number(points.missed_alarm_rate),
+        intervals=_intervals(runs, events, seed) if intervals and len(runs) > 1 else None,
     )
+
+
+class _Rules(Struct, frozen=True, kw_only=True):
+    alpha: float
+    threshold: float
+    vus_buffer: int
+    refractory_s: float
+
+
+def _judge(
+    run: Run, spec: WindowSpec, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules
+) -> tuple[RunFigures, Events]:
+    """One file: its figures, and what its alarms did to each of its faults."""
+    assert run.faulty is not None
+    truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
+    ends_s = np.array([ref.time_s for ref in refs], np.float64)
+    begin, end = rows_of(run, spec, ends_s)
+    some = end > begin
+    since_s, until_s = ends_s.copy(), ends_s.copy()
+    since_s[some], until_s[some] = run.times_s[begin[some]], run.times_s[end[some] - 1]
+    alarms = np.array([verdicts.status[key] == Status.REJECT for key in truth], np.bool_)
+    faults = events_of(run)
+    events = judge_events(
+        until_s[alarms],
+        np.array([(run.times_s[first], run.times_s[stop - 1]) for _, first, stop in faults]),
+        refractory_s=rules.refractory_s,
+        since_s=since_s[alarms],
+        neither=np.array([not (window.good or window.faulty) for window in truth.values()], np.bool_)[alarms],
+    )
+    counts = count(truth, verdicts.status, alpha=rules.alpha, faults=[event for event, _, _ in faults])
+    rows = _row_scores(len(run.times_s), begin, end, [verdicts.scores[key] for key in truth])
+    ignored = np.isnan(rows) | (False if run.recovering is None else run.recovering & ~run.faulty)
+    kept = run.faulty[~ignored]
+    both = bool(kept.any() and not kept.all())
+    figures = _figures(
+        run.name,
+        verdicts=structs.replace(verdicts, truth=truth),
+        counts=counts,
+        events=[events],
+        points=point_counts(rows[~ignored] > rules.threshold, kept),
+        good_s=counts.good * spec.hop * spec.period_s,
+        volume=vus_pr(rows, run.faulty, rules.vus_buffer, ignored=ignored) if both else None,
+    )
+    return figures, events
 
 
 def _figures(
     name: str,
-    truth: dict[str, WindowTruth],
-    status: dict[str, Status],
-    scores: dict[str, float],
     *,
-    alpha: float,
-    faults: list[str],
+    verdicts: LogVerdicts,
+    counts: Counts,
+    events: list[Events],
+    points: PointCounts,
+    good_s: float,
+    volume: float | None,
 ) -> RunFigures:
-    judged = [key for key, window in truth.items() if status[key] != Status.INVALID and (window.good or window.faulty)]
-    values = np.array([scores[key] for key in judged])
-    faulty = np.array([truth[key].faulty for key in judged], np.bool_)
+    judged = [
+        key
+        for key, window in verdicts.truth.items()
+        if verdicts.status[key] != Status.INVALID and (window.good or window.faulty)
+    ]
+    values = np.array([verdicts.scores[key] for key in judged])
+    faulty = np.array([verdicts.truth[key].faulty for key in judged], np.bool_)
     both = bool(faulty.any() and not faulty.all())
+    delays_s = np.concatenate([one.delay_s for one in events])
+    false_events = sum(one.false_events for one in events)
     return RunFigures(
         name=name,
-        counts=count(truth, status, alpha=alpha, faults=faults),
+        counts=counts,
         auroc=metrics.auroc(values, faulty) if both else None,
         aupr=metrics.aupr(values, faulty) if both else None,
+        vus_pr=volume,
+        event_recall=counts.caught / counts.faults if counts.faults else None,
+        false_events=false_events,
+        false_events_a_day=false_events * SECONDS_A_DAY / good_s if good_s else None,
+        good_s=good_s,
+        median_delay_s=float(np.median(delays_s)) if len(delays_s) else None,
+        points=points,
     )
+
+
+def _row_scores(rows: int, begin: NDArray[np.intp], end: NDArray[np.intp], scores: list[float]) -> NDArray[np.float64]:
+    """Mean over the judged windows that contain each row, NaN where there is none."""
+    sums, windows = np.zeros(rows), np.zeros(rows, np.int64)
+    for first, stop, score in zip(begin.tolist(), end.tolist(), scores, strict=True):
+        if np.isfinite(score):
+            # row by row rather than by running sums: one huge score must not wash out its neighbours'
+            sums[first:stop] += score
+            windows[first:stop] += 1
+    mean = np.full(rows, np.nan)
+    np.divide(sums, windows, out=mean, where=windows > 0)
+    return mean
+
+
+def _intervals(runs: tuple[RunFigures, ...], events: list[Events], seed: int) -> LogIntervals:
+    draws = file_draws(len(runs), seed=seed)
+
+    def mean(values: list[float | None]) -> Interval | None:
+        return ratio_interval(draws, [value or 0.0 for value in values], [value is not None for value in values])
+
+    def ratio(above: list[int], below: list[int] | list[float]) -> Interval | None:
+        return ratio_interval(draws, above, below)
+
+    counts = [run.counts for run in runs]
+    return LogIntervals(
+        files=len(runs),
+        level=LEVEL,
+        resamples=RESAMPLES,
+        seed=seed,
+        mean_auroc=mean([run.auroc for run in runs]),
+        mean_vus_pr=mean([run.vus_pr for run in runs]),
+        event_recall=ratio([one.caught for one in counts], [one.faults for one in counts]),
+        false_events_a_day=ratio([run.false_events for run in runs], [run.good_s / SECONDS_A_DAY for run in runs]),
+        median_delay_s=median_interval(draws, [one.delay_s for one in events]),
+        false_reject_rate=ratio([one.false_rejects for one in counts], [one.good for one in counts]),
+        miss_rate=ratio([one.misses for one in counts], [one.defective for one in counts]),
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -44,11 +44,48 @@ def oracle_f1_max(scores: ArrayLike, defective: ArrayLike) -> float:
 
     Arguments and errors as for `auroc`, but scikit-learn is not needed.
     """
-    values, truth = _checked(scores, defective)
-    order = np.argsort(-values, kind="stable")
-    ends = _tie_ends(values[order])
-    hits = np.cumsum(truth[order])[ends]
-    return float((2 * hits / (ends + 1 + truth.sum())).max())
+    _, hits, false = _sweep(scores, defective)
+    return float((2 * hits / (hits + false + hits[-1])).max())
+
+
+class RocCurve(NamedTuple):
+    """Points of the ROC curve, from (0, 0) to (1, 1)."""
+
+    fpr: NDArray[np.float64]
+    tpr: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    """Falling; rejected is a score at or above. +inf at (0, 0)."""
+
+
+def roc_curve(scores: ArrayLike, defective: ArrayLike) -> RocCurve:
+    """One point at each distinct score, none dropped. The area by trapezoids is `auroc`.
+
+    Arguments and errors as for `auroc`, but scikit-learn is not needed.
+    """
+    thresholds, hits, false = _sweep(scores, defective)
+    return RocCurve(
+        np.concatenate([[0.0], false / false[-1]]),
+        np.concatenate([[0.0], hits / hits[-1]]),
+        np.concatenate([[np.inf], thresholds]),
+    )
+
+
+class PrCurve(NamedTuple):
+    """Points of the precision-recall curve, recall rising."""
+
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    """Falling; rejected is a score at or above."""
+
+
+def pr_curve(scores: ArrayLike, defective: ArrayLike) -> PrCurve:
+    """One point at each distinct score; no point is made up at recall 0. The step sum is `aupr`; trapezoids are not.
+
+    Arguments and errors as for `auroc`, but scikit-learn is not needed.
+    """
+    thresholds, hits, false = _sweep(scores, defective)
+    return PrCurve(hits / hits[-1], hits / (hits + false), thresholds)
 
 
 def tpr_at_fpr(good: ArrayLike, defects: ArrayLike, fpr: float) -> float:
@@ -82,9 +119,20 @@ def fpr_at_recall(good: ArrayLike, defects: ArrayLike, recall: float) -> float:
         DataError: an empty side, or scores that are not finite.
     """
     descending = np.sort(_finite(defects, "defects"))[::-1]
+    threshold = descending[order_statistic(len(descending), recall) - 1]
+    return float((_finite(good, "good parts") >= threshold).mean())
+
+
+def order_statistic(n: int, recall: float) -> int:
+    """How many of n defects must be found for a share `recall` of them: the place of the threshold among their scores.
+
+    >>> order_statistic(892, 890 / 892), order_statistic(10, 0.99)
+    (890, 10)
+    """
+    if not 0.0 < recall <= 1.0:
+        raise DataError(f"expected a recall within 0 < recall <= 1, got {recall!r}.")
     # 890/892 * 892 must stay 890: rounding of the product is no reason to ask for one defect more.
-    wanted = max(1, math.ceil(recall * len(descending) - 1e-9))
-    return float((_finite(good, "good parts") >= descending[wanted - 1]).mean())
+    return max(1, math.ceil(recall * n - 1e-9))
 
 
 def false_reject_rate(good: ArrayLike, threshold: float) -> float:
@@ -95,6 +143,16 @@ def false_reject_rate(good: ArrayLike, threshold: float) -> float:
 def miss_rate(defects: ArrayLike, threshold: float) -> float:
     """Share of defects that pass, i.e. with ``score <= threshold``; NaN without defects."""
     return 1.0 - _rejected_share(defects, threshold)
+
+
+def mean_and_sd(scores: ArrayLike) -> tuple[float, float]:
+    """Mean and standard deviation (of the sample: n - 1) of scores; the deviation of one score is NaN.
+
+    Raises:
+        DataError: no score, or scores that are not finite.
+    """
+    values = _finite(scores, "parts")
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
 def random_dummy(units_per_defect: ArrayLike, alpha: float) -> float:
@@ -137,8 +195,7 @@ def pixel_metrics(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: 
 
     Arguments and errors as for `aupro`.
     """
-    ranked = _rank(maps, masks)
-    return PixelMetrics(_area_under_roc(ranked), _area_under_pro(ranked, limit))
+    return rank_pixels(maps, masks).metrics(limit)
 
 
 def pixel_auroc(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> float:
@@ -146,7 +203,7 @@ def pixel_auroc(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> float:
 
     Arguments and errors as for `aupro`.
     """
-    return _area_under_roc(_rank(maps, masks))
+    return _area_under_roc(rank_pixels(maps, masks))
 
 
 def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 0.3) -> float:
@@ -154,7 +211,7 @@ def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 
 
     Every 8-connected region of a mask weighs the same, however small. The false-positive rate is over the background
     pixels of all pictures, good ones included. Thresholds are all scores that occur, ties merged, none quantised
-    (Bergmann et al., CVPR 2019 and IJCV 2021). Memory: about 55 bytes a pixel for a moment.
+    (Bergmann et al., CVPR 2019 and IJCV 2021). Memory: about 60 bytes a pixel for a moment.
 
     Args:
         maps: one float ``[h, w]`` a picture, finite; sizes may differ between pictures.
@@ -164,38 +221,54 @@ def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 
     Raises:
         DataError: no defect or no background at all, a map and mask of different shape, or maps that are not finite.
     """
-    return _area_under_pro(_rank(maps, masks), limit)
+    return _area_under_pro(rank_pixels(maps, masks), limit)
 
 
-class _Ranked(NamedTuple):
-    """All pixels by score, descending, summed up at the last pixel of each tie."""
+class RankedPixels(NamedTuple):
+    """All pixels by score, descending, summed up at the last pixel of each tie: ``[t]``, t distinct scores."""
 
+    thresholds: NDArray[np.float32]
+    """The scores, falling."""
     pixels: NDArray[np.int64]
-    """Pixels so far."""
+    """Pixels that score at least this."""
     background: NDArray[np.int64]
     """Of those, background."""
     overlap: NDArray[np.float64]
-    """Mean over regions of the share of the region so far."""
+    """Mean over regions of the share of the region that scores at least this."""
+
+    def metrics(self, limit: float = 0.3) -> PixelMetrics:
+        """Both figures, exact."""
+        return PixelMetrics(_area_under_roc(self), _area_under_pro(self, limit))
+
+    def some(self, points: int, limit: float = 0.3) -> NDArray[np.int64]:
+        """Places of at most `points` thresholds that draw the curve of overlap over the false-positive rate well.
+
+        Half of them at equal steps of the rate up to twice the limit, a quarter at equal steps of the overlap, the rest
+        at equal steps of the rate beyond; all thresholds, where there are not more.
+        """
+        if len(self.thresholds) <= points:
+            return np.arange(len(self.thresholds))
+        total, half, quarter = self.background[-1], points // 2, points // 4
+        knee = min(1.0, 2 * limit)
+        rates = np.concatenate([np.linspace(0.0, knee, half), np.linspace(knee, 1.0, quarter)])
+        by_rate = np.searchsorted(self.background, rates * total)
+        by_overlap = np.searchsorted(self.overlap, np.linspace(0.0, 1.0, quarter - 2))
+        last = len(self.thresholds) - 1
+        return np.unique(np.minimum(np.concatenate([[0, last], by_rate, by_overlap]), last))
 
 
-def _rank(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> _Ranked:
-    from scipy import ndimage
+def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> RankedPixels:
+    """The one sort over all pixels from which all pixel figures and curves follow.
 
-    if len(maps) != len(masks):
-        raise DataError(f"expected as many maps as masks, got {len(maps)} and {len(masks)}.")
-    pairs = [(np.asarray(a, np.float32), np.asarray(b) != 0) for a, b in zip(maps, masks, strict=True)]
-    for index, (scores, mask) in enumerate(pairs):
-        if scores.shape != mask.shape or scores.ndim != 2:
-            raise DataError(
-                f"picture {index}: expected a map and a mask [h, w] of one shape, got {list(scores.shape)} and "
-                f"{list(mask.shape)}; resize masks with nearest neighbour."
-            )
+    Arguments and errors as for `aupro`.
+    """
+    pairs = checked_pairs(maps, masks)
     pixels = sum(scores.size for scores, _ in pairs)
     negated = np.empty(pixels, np.float32)
     region = np.empty(pixels, np.int32)
     regions = at = 0
     for scores, mask in pairs:
-        labels, found = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
+        labels, found = regions_of(mask)
         flat = labels.ravel()
         region[at : at + flat.size] = np.where(flat > 0, flat + regions, 0)
         np.negative(scores.ravel(), out=negated[at : at + flat.size])
@@ -216,16 +289,47 @@ def _rank(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> _Ranked:
     negated = negated[order]
     del order
     ends = _tie_ends(negated)
+    thresholds = -negated[ends]
     del negated
     weights = 1.0 / (sizes * regions)
     weights[0] = 0.0
     share = weights[region]
     overlap = np.cumsum(share, out=share)[ends]
     del share
-    return _Ranked(pixels=ends + 1, background=np.cumsum(region == 0)[ends], overlap=overlap)
+    return RankedPixels(
+        thresholds=thresholds, pixels=ends + 1, background=np.cumsum(region == 0)[ends], overlap=overlap
+    )
 
 
-def _area_under_roc(ranked: _Ranked) -> float:
+def checked_pairs(
+    maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]
+) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Maps and masks as arrays ``[h, w]``, picture by picture.
+
+    Raises:
+        DataError: not as many maps as masks, or a pair of different shape.
+    """
+    if len(maps) != len(masks):
+        raise DataError(f"expected as many maps as masks, got {len(maps)} and {len(masks)}.")
+    pairs = [(np.asarray(a, np.float32), np.asarray(b) != 0) for a, b in zip(maps, masks, strict=True)]
+    for index, (scores, mask) in enumerate(pairs):
+        if scores.shape != mask.shape or scores.ndim != 2:
+            raise DataError(
+                f"picture {index}: expected a map and a mask [h, w] of one shape, got {list(scores.shape)} and "
+                f"{list(mask.shape)}; resize masks with nearest neighbour."
+            )
+    return pairs
+
+
+def regions_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """8-connected regions of a mask: ``[h, w]`` with 0 for background and 1 to n, and n."""
+    from scipy import ndimage
+
+    labels, found = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
+    return labels, int(found)
+
+
+def _area_under_roc(ranked: RankedPixels) -> float:
     # In whole pixels, so that the area is exact: 10^8 pixels squared still fit into int64.
     false_step = np.diff(ranked.background, prepend=0)
     true = ranked.pixels - ranked.background
@@ -235,7 +339,7 @@ def _area_under_roc(ranked: _Ranked) -> float:
     return (twice - int(np.dot(false_step, true))) / (2 * total)
 
 
-def _area_under_pro(ranked: _Ranked, limit: float) -> float:
+def _area_under_pro(ranked: RankedPixels, limit: float) -> float:
     if not 0.0 < limit <= 1.0:
         raise DataError(f"expected a limit of the false-positive rate within 0 < limit <= 1, got {limit!r}.")
     total = int(ranked.background[-1])
@@ -262,6 +366,15 @@ def _tie_ends(ordered: NDArray[np.floating]) -> NDArray[np.int64]:
 def _rejected_share(scores: ArrayLike, threshold: float) -> float:
     values = np.asarray(scores)
     return float((~(values <= threshold)).mean()) if values.size else math.nan
+
+
+def _sweep(scores: ArrayLike, defective: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct scores, falling; and how many defects and good parts score at least each."""
+    values, truth = _checked(scores, defective)
+    order = np.argsort(-values, kind="stable")
+    ends = _tie_ends(values[order])
+    hits = np.cumsum(truth[order], dtype=np.int64)[ends]
+    return values[order][ends], hits, ends + 1 - hits
 
 
 def _checked(scores: ArrayLike, defective: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

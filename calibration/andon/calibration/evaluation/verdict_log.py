@@ -1,0 +1,169 @@
+"""The figures of an evaluation from verdicts that were written down: by ``andon score --json`` or by the monitor.
+
+What the line really did, held against what inspection found later: no model file, no pictures, and so no figures of pixels.
+An item that was judged again, as after a restart, counts as it was judged last.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, structs
+
+from andon.calibration.evaluation.evaluate import Evaluation, Judged, summarise
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.progress import Progress, silent
+from andon.runtime.schema import Status
+from andon.runtime.settings import nearest
+from andon.sources.items import Ref
+from andon.sources.truth import Truth
+
+_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """What matters here of one line; other keys are not looked at."""
+
+    item: str
+    status: str
+    score: float | None
+    threshold: float | None
+    model: str
+    part: str = ""
+    time_s: float | None = None
+
+
+class VerdictLog(Struct, frozen=True, kw_only=True):
+    """Verdicts of one model file."""
+
+    model: str
+    """Its short digest."""
+    threshold: float
+    verdicts: dict[str, Written]
+    """By item, the last one of each."""
+    lines: int
+    """So many verdicts were written; more than items where some were judged again."""
+
+
+def is_verdict_log(path: Path) -> bool:
+    """Whether a file holds JSON lines by its suffix or its first character, rather than a model."""
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip().startswith(b"{")
+    except OSError:
+        return False
+
+
+def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
+    """Read JSON lines. A last line without its end is left out where it cannot be read: it is being written.
+
+    Args:
+        path: as ``andon score --json`` or ``andon monitor --out`` wrote it.
+        model: short digest, or its beginning, of the model file whose verdicts are wanted; None where there is only one.
+
+    Raises:
+        DataError: not readable; a line that is no verdict, with its number; one model with two thresholds.
+        ConfigError: several models judged and none was named, or the one named did not.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+    every: list[Written] = []
+    raw = data.split(b"\n")
+    for number, line in enumerate(raw, 1):
+        if not line.strip():
+            continue
+        try:
+            every.append(_checked(_decoder.decode(line)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+            if number == len(raw):
+                break
+            raise DataError(
+                f"{path}, line {number}: expected a verdict as andon score --json or andon monitor writes it: {error}"
+            ) from error
+    if not every:
+        raise DataError(f"{path}: expected verdicts, one JSON object a line, got none.")
+    chosen = _model(path, Counter(one.model for one in every), model)
+    mine = [one for one in every if one.model == chosen]
+    thresholds = sorted({one.threshold for one in mine if one.threshold is not None})
+    if len(thresholds) != 1:
+        raise DataError(
+            f"{path}: expected one threshold of the model {chosen}, got {len(thresholds)}"
+            + (f" ({', '.join(f'{threshold:g}' for threshold in thresholds)})" if thresholds else "")
+            + "; a model file has one, so these lines are not all of one andon."
+        )
+    return VerdictLog(model=chosen, threshold=thresholds[0], verdicts={one.item: one for one in mine}, lines=len(mine))
+
+
+def evaluate_verdicts(
+    log: VerdictLog,
+    truth: Truth,
+    *,
+    recall: float = 0.99,
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[Evaluation, list[Judged]]:
+    """Count verdicts whose truth is known. The promise is in the model file, so nothing is said of it.
+
+    Args:
+        log: from `read_verdicts`.
+        truth: by item. Items that are not in it are counted as `unknown`, those that were never judged as `unjudged`.
+        recall: as for `evaluate.evaluate`.
+        intervals: as for `evaluate.evaluate`.
+        seed: as for `evaluate.evaluate`.
+        progress: as for `evaluate.evaluate`.
+
+    Raises:
+        DataError: no item in common, or no good or no defective one that could be judged.
+    """
+    known = [one for key, one in log.verdicts.items() if key in truth.defective]
+    if not known:
+        raise DataError(
+            f"the truth of none of the {len(log.verdicts)} items is known: keys must be the items', such as "
+            f"{next(iter(log.verdicts))!r}; the truth has {next(iter(truth.defective), 'none')!r}."
+        )
+    judged = [
+        Judged(
+            ref=Ref(key=one.item, part=one.part, time_s=one.time_s),
+            score=float("nan") if one.score is None else one.score,
+            status=Status[one.status],
+            defective=truth.defective[one.item],
+            kind=truth.kind.get(one.item, "defect") if truth.defective[one.item] else "good",
+        )
+        for one in known
+    ]
+    figures = summarise(
+        judged, threshold=log.threshold, recall=recall, intervals=intervals, seed=seed, progress=progress
+    )
+    unknown = len(log.verdicts) - len(known)
+    return structs.replace(figures, unknown=unknown, unjudged=len(truth.defective) - len(known)), judged
+
+
+def _model(path: Path, models: Counter[str], wanted: str | None) -> str:
+    listed = ", ".join(f"{name} ({lines} lines)" for name, lines in models.most_common())
+    if wanted is None:
+        if len(models) > 1:
+            raise ConfigError(
+                f"{path}: {len(models)} model files judged: {listed}. Their scores cannot be compared: "
+                "name one with --model."
+            )
+        return next(iter(models))
+    found = [name for name in models if wanted and name.startswith(wanted)]
+    if len(found) != 1:
+        raise ConfigError(f"{path}: expected the model {wanted!r}{nearest(wanted, models)}; got verdicts of {listed}.")
+    return found[0]
+
+
+def _checked(one: Written) -> Written:
+    if one.status not in Status.__members__:
+        raise ValueError(f"expected a status of {', '.join(Status.__members__)}, got {one.status!r}")
+    if one.score is None and one.status != Status.INVALID.name:
+        raise ValueError(f"expected a score beside {one.status}, got null")
+    return one
+
+
+_decoder = msgspec.json.Decoder(Written)
