@@ -90,7 +90,7 @@ def frames_page(
     missed = int((~parts.rejected[parts.defective]).sum())
     tone, headline = _verdict(subject.alpha, false_rejects, n_good, figures.within_promise, "part")
     summary = [
-        f"{subject.name} judged {len(judged)} parts of {subject.data}: {n_good} good, {n_defect} defective"
+        f"{plots.counted(len(judged), 'part')} of {subject.data} judged: {n_good} good, {n_defect} defective"
         + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
         *_promise_lines(subject, n_good, figures.within_promise, "parts"),
     ]
@@ -205,7 +205,7 @@ def logs_page(
     tone, headline = _verdict(subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window")
     windows = plots.counted(len(judged) + counts.neither, "window")
     first = (
-        f"{subject.name} judged {windows} of {subject.data}, in {plots.counted(len(figures.runs), 'run')}: "
+        f"{windows} of {subject.data} judged, in {plots.counted(len(figures.runs), 'run')}: "
         f"{counts.good} good, {counts.defective} with a fault in them"
         + (f", {counts.neither} in recovery (counted as neither)" if counts.neither else "")
     )
@@ -287,7 +287,7 @@ def _verdict(alpha: float | None, false_rejects: int, n_good: int, within: bool 
     if n_good:
         rate += f" ({false_rejects / n_good:.2%})"
     if within is None or alpha is None or not n_good:
-        return "plain", f"No promise to hold the file to: {rate}."
+        return "plain", f"No promise to hold it to: {rate}."
     promised = f"at most {percent(alpha)} were promised"
     if not within:
         return "bad", f"Promise not kept: {rate}; {promised}."
