@@ -56,6 +56,9 @@ def test_people_read_rates_types_of_defect_and_the_promise(
     assert "6 good, 6 defective, 0 INVALID" in out
     assert "as promised: with 95 % confidence" in out
     assert "AUPRO(0.3)" in out
+    assert "false rejects  0.00% [0.00%, 45.93%]   0 of the good" in out
+    assert "AUROC          1.0000\n" in out  # an interval of one point is not told
+    assert "(recall 0.99)" in out
     assert out.splitlines()[-1].split() == ["stain", "6", "1.0000", "0.0%"]
 
 
@@ -64,11 +67,89 @@ def test_people_read_faults_caught_beside_the_dummy(
 ) -> None:
     assert main(["evaluate", str(window_model), "--data", str(log)]) == EXIT_DONE
 
-    head, first, total, promise = capsys.readouterr().out.splitlines()
+    head, first, total, promise, empty, *over_time = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["file", "good", "faulty"]
     assert first.split()[0] == "pump.csv"
     assert "1/1" in total
     assert "rejecting at random" in promise
+    assert not empty
+    assert over_time[0].split() == ["faults", "caught", "100.00%"]
+    assert "0 in 0.00944 h of good operation; alarms closer than 4 s are one" in over_time[1]
+    assert "buffers of 0 to 4 rows" in over_time[3]
+
+
+def test_logs_are_counted_with_the_buffer_and_the_refractory_time_asked_for(
+    window_model: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ["--vus-buffer", "9", "--refractory-s", "60", "--no-intervals", "--json"]
+    assert main(["evaluate", str(window_model), "--data", str(log), *told]) == EXIT_DONE
+
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["vus_buffer"], figures["refractory_s"], figures["intervals"]) == (9, 60.0, None)
+
+
+def test_several_files_have_intervals(
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes(log.read_bytes())
+    assert main(["evaluate", str(window_model), "--data", str(tmp_path), "--json"]) == EXIT_DONE
+
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["intervals"]["files"] == 2
+    assert figures["intervals"]["event_recall"] == {"low": 1.0, "high": 1.0}
+
+
+def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(frame_model), str(parts / "test"), "--json"]) == EXIT_DONE
+    written = tmp_path / "verdicts.jsonl"
+    written.write_text(capsys.readouterr().out, encoding="utf-8")
+    table = tmp_path / "truth.csv"
+    keys = [(f"{kind}/{number}.png", kind) for kind in ("good", "stain") for number in range(5)]
+    table.write_text("key,label\n" + "".join(f"{key},{kind == 'stain':d}\n" for key, kind in keys), encoding="utf-8")
+    assert main(["evaluate", str(frame_model), "--data", str(parts / "test"), "--truth", str(table), "--json"]) == 0
+    direct = json.loads(capsys.readouterr().out)
+
+    assert main(["evaluate", str(written), "--truth", str(table), "--json"]) == EXIT_DONE
+    found = json.loads(capsys.readouterr().out)
+
+    assert found | {"promise": "", "within_promise": None} == found
+    assert found == direct | {"promise": "", "within_promise": None}
+    assert main(["evaluate", str(written), "--truth", str(table)]) == EXIT_DONE
+    out = capsys.readouterr().out
+    assert "5 good, 5 defective, 0 INVALID, 2 of unknown truth" in out
+    assert "promise" not in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--recall", "1.5"], "--recall within 0 < recall <= 1, got 1.5"),
+        (["--refractory-s", "-1"], "--refractory-s of at least 0 seconds, got -1"),
+        (["--refractory-s", "5"], "--refractory-s is for logs"),
+        (["--vus-buffer", "5"], "--vus-buffer is for logs"),
+        (["--model", "abc"], "--model is for verdicts that were written down"),
+        (["--seed", "-1"], "whole number from 0"),
+    ],
+)
+def test_a_flag_that_cannot_be_meant_is_refused(
+    flags: list[str], told: str, frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(frame_model), "--data", str(parts), *flags]) == EXIT_USER
+
+    assert told in capsys.readouterr().err
+
+
+def test_a_model_without_data_and_verdicts_without_a_truth_are_refused(
+    frame_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(frame_model)]) == EXIT_USER
+    assert "needs something to judge: --data PATH" in capsys.readouterr().err
+
+    assert main(["evaluate", str(tmp_path / "verdicts.jsonl")]) == EXIT_USER
+    assert "--truth TABLE.csv" in capsys.readouterr().err
 
 
 def test_labels_may_come_from_a_table(

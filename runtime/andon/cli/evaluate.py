@@ -167,7 +167,8 @@ def _place(args: argparse.Namespace) -> str:
 def render(figures: Any) -> str:
     """What people read of an `Evaluation`."""
     kept = {True: "as promised", False: "MORE THAN PROMISED", None: "no promise"}[figures.within_promise]
-    promised = f"({kept}: {figures.promise})" if figures.promise else f"({kept})"
+    # of verdicts that were written down the promise is not known: it is in the model file
+    promised = (f"({kept}: {figures.promise})",) if figures.promise else ()
     count, drawn = figures.confusion, figures.intervals
     parts = [f"{figures.n_good} good, {figures.n_defect} defective, {figures.invalid} INVALID"]
     parts += [f"{figures.unknown} of unknown truth"] if figures.unknown else []
@@ -181,7 +182,7 @@ def render(figures: Any) -> str:
         f"parts          {', '.join(parts)}",
         row("AUROC", "auroc"),
         row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})"),
-        row("false rejects", "false_reject_rate", f"{count.false_rejects} of the good", promised, form=".2%"),
+        row("false rejects", "false_reject_rate", f"{count.false_rejects} of the good", *promised, form=".2%"),
         row("misses", "miss_rate", f"{count.misses} of the defective, at {figures.threshold:.6g}", form=".2%"),
         row("TPR at 1% FPR", "tpr_at_1_percent_fpr"),
         row("TPR at 5% FPR", "tpr_at_5_percent_fpr", f"best F1, unknowable before: {figures.oracle_f1_max:.4f}"),

@@ -9,7 +9,7 @@ import pytest
 from tests.calibration.parts import Frame, Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
-from andon.calibration.evaluation.evaluate import Evaluation, evaluate
+from andon.calibration.evaluation.evaluate import Confusion, Evaluation, evaluate
 from andon.runtime import DataError, Detector, InputError, Status
 from andon.runtime.schema import FrameSpec
 from andon.sources.truth import Truth
@@ -63,6 +63,71 @@ def test_rates_are_shares_at_the_embedded_threshold(counted: Evaluation) -> None
     assert counted.threshold == 0.25
     assert counted.false_reject_rate == 1 / 4
     assert counted.miss_rate == 2 / 5
+
+
+def test_rejects_and_passes_are_counted_by_what_they_should_have_been(counted: Evaluation) -> None:
+    assert counted.confusion == Confusion(true_rejects=3, false_rejects=1, misses=2, true_passes=3)
+
+
+def test_parts_of_unknown_truth_are_counted(counted: Evaluation) -> None:
+    assert (counted.unknown, counted.unjudged) == (1, 0)
+
+
+def test_scores_are_told_by_mean_and_deviation_of_good_and_of_defective_parts(counted: Evaluation) -> None:
+    deviations = [abs(level - 128) / 128 for key, level in LEVELS.items() if key[0] == "g"]
+
+    assert counted.scores_good.mean == pytest.approx(np.mean(deviations), abs=0.01)
+    assert counted.scores_good.sd == pytest.approx(np.std(deviations, ddof=1), abs=0.01)
+    assert counted.scores_defect.mean > counted.scores_good.mean
+
+
+def test_one_part_has_no_deviation() -> None:
+    figures, _ = evaluate(detector(), Parts({"a": frame(1), "b": frame(2, level=250)}), truth({"a": False, "b": True}))
+
+    assert (figures.scores_good.sd, figures.scores_defect.sd) == (None, None)
+    assert msgspec.json.decode(msgspec.json.encode(figures), type=Evaluation) == figures
+
+
+def test_the_price_of_a_recall_is_told_for_the_recall_asked_for() -> None:
+    parts = Parts({key: frame(place, level=level) for place, (key, level) in enumerate(LEVELS.items())})
+    known = truth({key: key[0] != "g" for key in LEVELS})
+
+    all_of_them = evaluate(detector(), parts, known)[0]
+    most = evaluate(detector(), parts, known, recall=0.8)[0]
+
+    assert (all_of_them.recall, all_of_them.fpr_at_recall) == (0.99, 3 / 4)  # found from 129 on: good 130, 125 and 190
+    assert (most.recall, most.fpr_at_recall) == (0.8, 1 / 4)  # from 140 on: good 190 alone
+    with pytest.raises(DataError, match="recall"):
+        evaluate(detector(), parts, known, recall=0.0)
+
+
+def test_intervals_hold_the_figures_and_are_left_out_on_request(counted: Evaluation) -> None:
+    drawn = counted.intervals
+    assert drawn is not None
+    assert (drawn.level, drawn.resamples, drawn.seed, drawn.aupro) == (0.95, 1000, 0, None)
+    for name in ("auroc", "aupr", "tpr_at_5_percent_fpr", "fpr_at_recall", "false_reject_rate", "miss_rate"):
+        interval = getattr(drawn, name)
+        assert interval.low <= getattr(counted, name) <= interval.high
+    assert drawn.false_reject_rate.high == pytest.approx(0.806, abs=1e-3)  # one of four, exactly
+
+    parts = Parts({"a": frame(1), "b": frame(2, level=250)})
+    assert evaluate(detector(), parts, truth({"a": False, "b": True}), intervals=False)[0].intervals is None
+
+
+def test_masks_give_an_interval_over_pictures(tmp_path: Path) -> None:
+    rows, columns = slice(8, 24), slice(12, 36)
+    frames = {f"g{seed}": frame(seed) for seed in range(3)} | {
+        f"d{seed}": stained(10 + seed, rows, slice(12 + 6 * seed, 36)) for seed in range(3)
+    }
+    mask = write_mask(tmp_path / "mask.png", (32, 48), rows, columns)
+    known = truth({key: key[0] == "d" for key in frames}, masks=dict.fromkeys(("d0", "d1", "d2"), mask))
+
+    figures, _ = evaluate(detector(), Parts(frames), known)
+
+    assert figures.aupro is not None
+    assert figures.intervals is not None
+    assert figures.intervals.aupro is not None
+    assert figures.intervals.aupro.low < figures.aupro < figures.intervals.aupro.high
 
 
 def test_areas_are_those_of_the_pairs(counted: Evaluation) -> None:

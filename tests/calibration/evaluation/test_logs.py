@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
+from andon.calibration.evaluation.bootstrap import Interval
 from andon.calibration.evaluation.logs import LogEvaluation, evaluate_logs
+from andon.calibration.evaluation.series import vus_pr
 from andon.runtime import ConfigError, DataError, Detector
 from andon.sources.items import FoundLogs
 from andon.sources.log import Log, Run
@@ -102,6 +104,97 @@ def test_windows_with_holes_are_counted_apart() -> None:
     assert holed.total.counts.invalid >= 1
     assert holed.total.counts.good == 4
     assert holed.total.counts.false_rejects == 0
+
+
+def test_events_are_held_against_alarms_at_the_end_of_windows(figures: LogEvaluation) -> None:
+    first, second, third = figures.runs
+
+    # rows come every 0.5 s, four a window: windows end at 1.5, 3.5, 5.5 (REJECT, good), 7.5 (REJECT, faulty), 9.5 (missed),
+    # 11.5 (REJECT, recovering), 13.5 (REJECT, good). Those closer than 4 s are one event: the first two, one of which
+    # touches the fault, and the last two, which do not and are not both in recovery.
+    assert (first.event_recall, first.false_events) == (1.0, 1)
+    assert first.median_delay_s == 1.5  # of the fault from 6 s on, told at 7.5 s
+    assert (second.event_recall, second.median_delay_s) == (0.0, 1.5)  # missed: the four rows of the fault
+    assert (third.event_recall, third.median_delay_s, third.false_events_a_day) == (None, None, 0.0)
+    assert figures.refractory_s == 4.0
+    assert (figures.total.event_recall, figures.total.median_delay_s) == (0.5, 1.5)
+
+
+def test_alarms_farther_apart_than_the_refractory_time_are_events_of_their_own() -> None:
+    marked = run("a", [1, 1, 3, 5, 1, 5, 3, 1, 1], faulty="...xx....", recovering=".....x...")
+    apart = evaluate_logs(WATCHED, log(marked), refractory_s=1.0).total
+
+    assert apart.false_events == 2  # windows 2 and 6; 3 touches the fault, 5 recovers
+    assert apart.good_s == 6 * 4 * 0.5
+    assert apart.false_events_a_day == pytest.approx(2 * 86_400 / 12)
+
+
+@pytest.mark.parametrize("hop", [1, 3, 4])
+def test_faults_caught_are_the_same_by_windows_and_by_time(hop: int) -> None:
+    generator = np.random.default_rng(hop)
+    watching = Detector.from_bytes(model_bytes(msgspec.structs.replace(WINDOW, hop=hop), threshold=4.0))
+    marks = "".join("x" if generator.random() < 0.3 else "." for _ in range(60))
+    levels = [float(level) for level in generator.integers(1, 5, 60)]
+    total = evaluate_logs(watching, log(run("a", levels, faulty=marks))).total
+
+    assert total.counts.faults > 3
+    assert total.event_recall == total.counts.caught / total.counts.faults
+
+
+def test_a_row_scores_the_mean_of_the_windows_that_contain_it() -> None:
+    overlapping = Detector.from_bytes(model_bytes(msgspec.structs.replace(WINDOW, hop=2), threshold=4.0))
+    # windows of four rows end at rows 3, 5, 7, 9, 11 and score 1, 3, 5, 3, 1 (squares 1 and 5 half and half)
+    level = float(np.sqrt(5))
+    values = np.repeat([1.0, 1.0, level, level, 1.0, 1.0], 2)
+    rows = Run(
+        name="a",
+        times_s=np.arange(12, dtype=np.float64) * 0.5,
+        values=np.repeat(values, 2).reshape(-1, 2).astype(np.float32),
+        faulty=values > 1,
+    )
+    found = evaluate_logs(overlapping, log(rows), vus_buffer=0)
+
+    # rows by twos: 1, 2, 4, 4, 2, 1; the threshold is 4 (and 5 in float32 a little less or more)
+    assert found.total.points.quiet == 8
+    assert found.mean_vus_pr == 1.0
+
+
+def test_rows_are_counted_where_a_window_was_judged_and_nothing_recovers() -> None:
+    found = evaluate_logs(WATCHED, log(run("a", [1, 3, math.nan, 5, 5, 1], faulty="...x..", recovering="....x.")))
+    points = found.total.points
+
+    assert (points.true_alarms, points.false_alarms, points.misses, points.quiet) == (4, 4, 0, 8)
+    assert (found.f1, found.false_alarm_rate, found.missed_alarm_rate) == pytest.approx((4 / 6, 1 / 3, 0.0))
+
+
+def test_the_buffer_of_the_volume_is_a_windows_rows_unless_told(figures: LogEvaluation) -> None:
+    assert figures.vus_buffer == 4
+    assert figures.runs[2].vus_pr is None
+    volumes = [part.vus_pr for part in figures.runs if part.vus_pr is not None]
+    assert figures.mean_vus_pr == pytest.approx(np.mean(volumes))
+
+    marked = run("a", [1, 1, 5, 1, 1, 3], faulty="..x...")
+    rows = np.repeat([1.0, 1, 25, 1, 1, 9], 4)
+    told = evaluate_logs(WATCHED, log(marked), vus_buffer=7)
+    assert marked.faulty is not None
+    assert told.mean_vus_pr == pytest.approx(vus_pr(rows, marked.faulty, 7))
+
+
+def test_intervals_are_over_files_and_one_file_has_none(figures: LogEvaluation) -> None:
+    drawn = figures.intervals
+    assert drawn is not None
+    assert drawn.files == 3
+    # of three files two have a fault, one caught: any draw has a recall of 0, 1/3, 1/2, 2/3 or 1
+    assert drawn.event_recall == Interval(low=0.0, high=1.0)
+    assert drawn.mean_auroc is not None
+    assert drawn.mean_auroc.low == 0.5
+    assert drawn.false_reject_rate is not None
+    assert drawn.false_reject_rate == Interval(low=0.0, high=1 / 3)
+
+    one = log(run("a", [1, 5], faulty=".x"))
+    assert evaluate_logs(WATCHED, one).intervals is None
+    two = log(run("a", [1, 5], faulty=".x"), run("b", [1, 5], faulty=".x"))
+    assert evaluate_logs(WATCHED, two, intervals=False).intervals is None
 
 
 def test_the_figures_are_json(figures: LogEvaluation) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,11 +20,15 @@ from andon.calibration.evaluation.metrics import (
     auroc,
     false_reject_rate,
     fpr_at_recall,
+    mean_and_sd,
     miss_rate,
     oracle_f1_max,
     pixel_auroc,
     pixel_metrics,
+    pr_curve,
     random_dummy,
+    rank_pixels,
+    roc_curve,
     tpr_at_fpr,
     within_promise,
 )
@@ -290,3 +295,42 @@ def test_maps_that_no_figure_can_be_made_of_are_refused(maps: list[Floats], mask
 def test_a_limit_that_is_no_rate_is_refused(limit: float) -> None:
     with pytest.raises(DataError, match="limit"):
         aupro([np.zeros((2, 2))], [np.eye(2)], limit)
+
+
+@given(both=labelled_scores())
+def test_the_curves_have_a_point_at_each_score_and_the_areas_of_scikit_learn(both: tuple[Floats, Bools]) -> None:
+    scores, truth = both
+    roc, pr = roc_curve(scores, truth), pr_curve(scores, truth)
+
+    fpr, tpr, thresholds = sklearn.metrics.roc_curve(truth, scores, drop_intermediate=False)
+    assert [list(part) for part in roc] == [list(fpr), list(tpr), list(thresholds)]
+    precision, recall, _ = sklearn.metrics.precision_recall_curve(truth, scores)
+    # scikit-learn runs towards a point that it makes up at recall 0
+    assert pr.precision == pytest.approx(precision[-2::-1])
+    assert pr.recall == pytest.approx(recall[-2::-1])
+    assert list(pr.thresholds) == list(thresholds[1:])
+    assert np.trapezoid(roc.tpr, roc.fpr) == pytest.approx(auroc(scores, truth))
+    assert np.diff(pr.recall, prepend=0.0) @ pr.precision == pytest.approx(aupr(scores, truth))
+
+
+def test_a_spread_is_that_of_the_sample_and_one_score_has_none() -> None:
+    assert mean_and_sd([1.0, 2.0, 6.0]) == pytest.approx((3.0, math.sqrt(7)))
+    assert math.isnan(mean_and_sd([1.0])[1])
+    with pytest.raises(DataError, match="n >= 1"):
+        mean_and_sd([])
+
+
+@pytest.mark.parametrize("recall", [0.0, 1.1, float("nan")])
+def test_a_recall_that_is_no_share_is_refused(recall: float) -> None:
+    with pytest.raises(DataError, match="recall"):
+        fpr_at_recall([0.0], [1.0], recall)
+
+
+@given(both=labelled_maps())
+def test_the_ranking_counts_at_each_distinct_score(both: tuple[Maps, Masks]) -> None:
+    ranked = rank_pixels(*both)
+    every = np.concatenate([m.ravel() for m in both[0]])
+
+    assert list(ranked.thresholds) == list(np.unique(every)[::-1])
+    assert list(ranked.pixels) == [(every >= threshold).sum() for threshold in ranked.thresholds]
+    assert ranked.overlap[-1] == pytest.approx(1.0)

@@ -91,12 +91,15 @@ def part_intervals(
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
     found: list[Mapping[str, Floats]] = []
     for copies in _draws(units, resamples, seed, per_draw=len(values), progress=progress, what="resampling parts"):
-        weights = copies[:, of][:, order]
+        picked = copies[:, of]
+        # where one part has both kinds of pictures a draw may be left without one
+        picked = picked[(picked @ truth > 0) & (picked @ ~truth > 0)]
+        weights = picked[:, order]
         every = np.cumsum(weights, axis=1)[:, ends]
         hits = np.cumsum(weights * truth[order], axis=1)[:, ends]
         figures = _part_figures(hits, every - hits, recall)
-        figures["false_reject_rate"] = copies[:, of] @ (reject & ~truth) / (copies[:, of] @ ~truth)
-        figures["miss_rate"] = copies[:, of] @ (~reject & truth) / (copies[:, of] @ truth)
+        figures["false_reject_rate"] = picked @ (reject & ~truth) / (picked @ ~truth)
+        figures["miss_rate"] = picked @ (~reject & truth) / (picked @ truth)
         found.append(figures)
     intervals = {name: interval([figures[name] for figures in found], level) for name in found[0]}
     if sum(map(len, units)) == len(truth):
@@ -206,7 +209,8 @@ def _at_least(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> N
 
 
 def _aupro_of(weights: Floats, tables: _Tables, limit: float) -> Floats:
-    """AUPRO of each draw: ``[draws, n]`` copies of pictures to ``[draws]``."""
+    """AUPRO of each draw: ``[draws, n]`` copies of pictures to ``[draws]``; draws without any background are left out."""
+    weights = weights[(weights @ tables.backgrounds > 0) & (weights @ tables.regions > 0)]
     false = weights @ tables.background / (weights @ tables.backgrounds)[:, None]
     overlap = weights @ tables.overlap / (weights @ tables.regions)[:, None]
     rise = np.diff(overlap, axis=1, prepend=0.0)
