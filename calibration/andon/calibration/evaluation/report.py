@@ -439,8 +439,8 @@ def _log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
 
 
 def _between(ends: Interval | None, form: str) -> str:
-    """An interval in words; nothing where there is none."""
-    return "" if ends is None else f"{ends.low:{form}} to {ends.high:{form}}"
+    """An interval in words. A single point only says that every draw looked alike: better nothing than that."""
+    return "" if ends is None or not ends.low < ends.high else f"{ends.low:{form}} to {ends.high:{form}}"
 
 
 def _curves(
