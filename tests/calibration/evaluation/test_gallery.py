@@ -239,3 +239,29 @@ def test_a_part_that_cannot_be_read_again_is_named_without_a_picture() -> None:
 
     assert made.pictures == ()
     assert ("picture", "could not be read again") in made.facts
+
+
+@pytest.mark.parametrize(("crop", "column"), [(WHOLE, 1_000), ((0.5, 0.0, 1.0, 1.0), 1_500)])
+def test_of_a_large_frame_the_hottest_place_is_shown_at_full_size(
+    crop: tuple[float, float, float, float], column: int
+) -> None:
+    spec = msgspec.structs.replace(FRAME, frame_size=(800, 2_000), crop=crop)
+    pixels = frame(1, size=(800, 2_000))
+    heat = np.zeros((8, 8), np.float32)
+    heat[4, 4] = 9.0
+    pixels[445:455, column + 60 : column + 65] = (
+        0  # within the cell that is said to be hot, too small to be seen at 320 px
+    )
+
+    class Pointing(Detector):
+        def __call__(self, item: Frame) -> Verdict:
+            return msgspec.structs.replace(super().__call__(item), evidence={"anomaly_map": heat})
+
+    detector = Pointing.from_bytes(model_bytes(spec, threshold=0.25))
+    judged = [part("wide", 0.1)]
+    shown = gallery.look_at(detector, Parts({"wide": pixels}), Truth(defective={}, kind={}), judged)
+    (made,) = gallery.exhibits(gallery.choose(judged), shown, map_scale=1.0, crop=crop)[0]
+
+    assert pixels_of(made, "input").shape == (128, 320, 3)
+    assert pixels_of(made, "close").shape == (gallery.CLOSE, gallery.CLOSE, 3)
+    assert (pixels_of(made, "close") == 0).all(axis=2).sum() == 10 * 5

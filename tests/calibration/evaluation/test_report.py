@@ -46,10 +46,16 @@ def test_a_kept_promise_is_said_first_with_its_counts() -> None:
         "Promise kept: 0 of 2 good parts rejected (0.00%); at most 5 % were promised.",
     )
     text = Read(page.render(made)).text
-    assert "4 parts of parts judged: 2 good, 2 defective. 1 of 2 defects passed (50.0%)." in text
+    assert (
+        "4 parts of parts judged: 2 good, 2 defective. 1 of 2 defects passed (50.0%); no promise is about defects."
+        in text
+    )
     assert "The file promises: with 95 % confidence at most 5 % of good parts are rejected" in text
     assert MARKUP in text
-    assert ("false rejects", "0.00%") in [(tile.name, tile.value) for tile in made.tiles]
+    assert [(tile.name, tile.value, tile.tone) for tile in made.tiles[:2]] == [
+        ("false rejects", "0.00%", "good"),
+        ("misses", "50.00%", "bad"),
+    ]
 
 
 def test_a_broken_promise_is_said_as_plainly() -> None:

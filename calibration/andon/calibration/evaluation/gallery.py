@@ -19,7 +19,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.heat_map import colours, enlarge, overlay
 from andon.runtime.progress import Progress, silent, track
-from andon.runtime.schema import Status
+from andon.runtime.schema import FrameSpec, Status
 from andon.runtime.verdict import Verdict
 from andon.sources.encode import png
 from andon.sources.items import Collection, Item
@@ -103,6 +103,12 @@ class Shown(Struct, frozen=True, kw_only=True):
     """``[mh, mw]`` over the crop."""
     rebuilt: Pixels | None = None
     """``[rh, rw, 3]`` over the crop."""
+    close: Pixels | None = None
+    """What lies around the hottest place, pixel by pixel, where the frame is so large that `frame` shows little of it."""
+
+
+CLOSE = 240
+"""Side of a close-up in pixels of the frame; taken of frames more than twice as large as `SIDES`' first."""
 
 
 def look_at(
@@ -120,7 +126,8 @@ def look_at(
         item = collection.read(part.ref)
         if isinstance(item, Item):
             mask = truth.mask(part.ref.key) if part.ref.key in truth.masks else None
-            shown[part.ref.key] = _shown(part, item.data.astype(np.uint8, copy=False), detector(item.data), mask)
+            frame = item.data.astype(np.uint8, copy=False)
+            shown[part.ref.key] = _shown(part, frame, detector(item.data), mask, _crop(detector))
     return shown
 
 
@@ -196,7 +203,12 @@ def _of(shown: Sequence[Judged], every: Sequence[Judged]) -> str:
     )
 
 
-def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None) -> Shown:
+def _crop(detector: Detector) -> Crop:
+    spec = detector.card.input
+    return spec.crop if isinstance(spec, FrameSpec) else (0.0, 0.0, 1.0, 1.0)
+
+
+def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> Shown:
     small = _rgb(_shrunk(frame, SIDES[0]))
     if max(small.shape[:2]) < SIDES[-1]:
         # a digit of 28 pixels: whole squares a pixel, or outline and heat map would have no room
@@ -210,16 +222,32 @@ def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_
         outline = covered > min(0.25, float(covered.max()) / 2)
     rebuilt = verdict.evidence.get("reconstruction")
     anomaly_map = verdict.evidence.get("anomaly_map")
+    if anomaly_map is not None and (anomaly_map.ndim != 2 or not anomaly_map.size):
+        anomaly_map = None
+    large = max(frame.shape[:2]) > 2 * SIDES[0]
     return Shown(
         part=part,
         level=verdict.level,
         frame=small,
         outline=outline,
-        map=np.array(anomaly_map, np.float32) if anomaly_map is not None and anomaly_map.ndim == 2 else None,
+        map=np.array(anomaly_map, np.float32) if anomaly_map is not None else None,
+        close=_close(frame, anomaly_map, crop) if large and anomaly_map is not None else None,
         rebuilt=_rgb(np.nan_to_num(rebuilt).clip(0, 255).round().astype(np.uint8))
         if rebuilt is not None and rebuilt.ndim == 3 and rebuilt.shape[2] in (1, 3)
         else None,
     )
+
+
+def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixels:
+    """`CLOSE` pixels around the hottest cell, or as many as there are."""
+    rows, columns = _window((frame.shape[0], frame.shape[1]), crop)
+    cell = np.unravel_index(int(np.argmax(anomaly_map)), anomaly_map.shape)
+    corner = []
+    for at, cells, inside, whole in zip(cell, anomaly_map.shape, (rows, columns), frame.shape[:2], strict=True):
+        middle = inside.start + (int(at) + 0.5) * (inside.stop - inside.start) / cells
+        corner.append(int(np.clip(round(middle) - CLOSE // 2, 0, max(0, whole - CLOSE))))
+    # a copy, so that the large frame can go
+    return _rgb(frame[corner[0] : corner[0] + CLOSE, corner[1] : corner[1] + CLOSE]).copy()
 
 
 def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_scale: float, crop: Crop) -> Exhibit:
@@ -240,6 +268,8 @@ def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_sca
             heat = colours(enlarge(shown.map, _inside(size, crop)), map_scale)
             views.append(("map", _placed(heat, size, crop), "heat map"))
             views.append(("overlay", overlay(frame, shown.map, map_scale, crop=crop), "heat map over the part"))
+        if shown.close is not None:
+            views.append(("close", _shrunk(shown.close, side), "close-up of the hottest place"))
         pictures = [
             Picture(
                 name=f"{name}-{view}.png",

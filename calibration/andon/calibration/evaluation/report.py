@@ -103,6 +103,7 @@ def frames_page(
                 value=f"{missed / n_defect:.2%}",
                 name="misses",
                 note=f"{missed} of {plots.counted(n_defect, 'defect')} passed",
+                tone="bad" if missed else "good",
             )
         )
     if parts.both:
@@ -223,7 +224,14 @@ def logs_page(
     tiles = _tiles(subject, tone, counts.false_rejects, counts.good, "windows")
     if counts.faults:
         note = f"faults; at random {counts.dummy_caught:.1f}"
-        tiles.append(Tile(value=f"{counts.caught} of {counts.faults}", name="caught", note=note))
+        tiles.append(
+            Tile(
+                value=f"{counts.caught} of {counts.faults}",
+                name="caught",
+                note=note,
+                tone="good" if counts.caught == counts.faults else "bad",
+            )
+        )
     if delays:
         tiles.append(
             Tile(value=f"{np.median(delays):.3g} s", name="delay", note=f"median; the longest {max(delays):.3g} s")
@@ -314,7 +322,7 @@ def _promise_lines(subject: Subject, n_good: int, within: bool | None, units: st
 def _found(missed: int, n: int, what: str) -> str:
     if not missed:
         return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
-    return f"{missed} of {plots.counted(n, what)} passed ({missed / n:.1%})."
+    return f"{missed} of {plots.counted(n, what)} passed ({missed / n:.1%}); no promise is about {what}s."
 
 
 def _tiles(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
