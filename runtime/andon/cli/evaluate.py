@@ -225,6 +225,8 @@ def _over_time(figures: Any) -> list[str]:
     good = f"({total.false_events} in {total.good_s / 3600:.3g} h of good operation; "
     good += f"alarms closer than {figures.refractory_s:g} s are one)"
 
+    always = () if figures.f1_always is None else (f"(an alarm at every row gives {figures.f1_always:.4f})",)
+
     def row(label: str, name: str, *more: str, form: str = ".4f", of: Any = figures) -> str:
         value = getattr(of, name)
         told = "-" if value is None else f"{value:{form}}{_interval(figures.intervals, name, form)}"
@@ -235,9 +237,9 @@ def _over_time(figures: Any) -> list[str]:
         row("false events a day", "false_events_a_day", good, form=".3g", of=total),
         row("median delay, s", "median_delay_s", "(a miss counts with the fault's whole length)", form=".3g", of=total),
         row("VUS-PR", "mean_vus_pr", f"(mean of files, buffers of 0 to {figures.vus_buffer} rows)"),
-        row("F1 of rows", "f1"),
-        row("false alarm rows", "false_alarm_rate", form=".2%"),
-        row("missed rows", "missed_alarm_rate", form=".2%"),
+        row("F1 of rows", "f1", *always),
+        row("good rows alarmed", "false_alarm_rate", form=".2%"),
+        row("faulty rows missed", "missed_alarm_rate", form=".2%"),
     ]
 
 

@@ -128,6 +128,7 @@ def test_masks_give_an_interval_over_pictures(tmp_path: Path) -> None:
     assert figures.intervals is not None
     assert figures.intervals.aupro is not None
     assert figures.intervals.aupro.low < figures.aupro < figures.intervals.aupro.high
+    assert figures.intervals.pixel_auroc is not None
 
 
 def test_areas_are_those_of_the_pairs(counted: Evaluation) -> None:

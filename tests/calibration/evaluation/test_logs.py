@@ -165,6 +165,7 @@ def test_rows_are_counted_where_a_window_was_judged_and_nothing_recovers() -> No
 
     assert (points.true_alarms, points.false_alarms, points.misses, points.quiet) == (4, 4, 0, 8)
     assert (found.f1, found.false_alarm_rate, found.missed_alarm_rate) == pytest.approx((4 / 6, 1 / 3, 0.0))
+    assert found.f1_always == pytest.approx(4 / (4 + 12 / 2))
 
 
 def test_the_buffer_of_the_volume_is_a_windows_rows_unless_told(figures: LogEvaluation) -> None:

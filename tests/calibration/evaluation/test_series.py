@@ -167,17 +167,16 @@ def slow_events(
         return alarm[0] <= event[1] and alarm[1] >= event[0]
 
     delays = [next((alarm[1] - event[0] for alarm in alarms if touches(alarm, event)), None) for event in events]
+    true = [alarm for alarm in alarms if any(touches(alarm, event) for event in events)]
     episodes: list[list[tuple[float, float, bool]]] = []
     for alarm in alarms:
+        if alarm in true or any(abs(alarm[1] - other[1]) < refractory_s for other in true):
+            continue
         if episodes and alarm[1] - episodes[-1][-1][1] < refractory_s:
             episodes[-1].append(alarm)
         else:
             episodes.append([alarm])
-    false = sum(
-        not any(touches(alarm, event) for alarm in episode for event in events)
-        and not all(neither for _, _, neither in episode)
-        for episode in episodes
-    )
+    false = sum(not all(neither for _, _, neither in episode) for episode in episodes)
     return delays, false
 
 
@@ -221,7 +220,11 @@ def test_alarms_closer_than_the_refractory_time_are_one_event_and_those_as_far_a
     assert judge_events([0.0, 5.0, 10.0], [], refractory_s=5.0).false_events == 3
 
 
-def test_an_early_alarm_within_the_episode_of_a_true_one_is_not_false() -> None:
+def test_an_alarm_that_never_ends_is_false_before_and_after_the_event() -> None:
+    assert judge_events(np.arange(100.0), [[40.0, 60.0]], refractory_s=5.0).false_events == 2
+
+
+def test_an_early_alarm_that_is_close_to_a_true_one_is_not_false() -> None:
     assert judge_events([8.0, 11.0], [[10.0, 20.0]], refractory_s=5.0).false_events == 0
     assert judge_events([2.0, 11.0], [[10.0, 20.0]], refractory_s=5.0).false_events == 1
 
@@ -280,6 +283,11 @@ def test_rates_of_rows_are_those_of_the_board() -> None:
     assert counts.false_alarm_rate == pytest.approx(0.2)
     assert counts.missed_alarm_rate == pytest.approx(0.4)
     assert math.isnan(PointCounts().f1)
+
+
+@given(alarms=arrays(np.bool_, 12), labels=arrays(np.bool_, 12))
+def test_what_an_alarm_at_every_row_gives_is_known_from_any_counts(alarms: Bools, labels: Bools) -> None:
+    assert point_counts(alarms, labels).always == point_counts(np.ones(12), labels)
 
 
 def test_an_alarm_for_each_label_is_wanted() -> None:

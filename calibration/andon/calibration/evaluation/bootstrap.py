@@ -24,7 +24,7 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 THRESHOLDS = 2000
-"""At so many scores the curve behind AUPRO is followed in each resample."""
+"""At so many scores the curves over pixels are followed in each resample."""
 
 _CELLS = 1_000_000
 """Numbers of one array of a chunk of resamples: some 8 MB, which stay in a cache or nearly."""
@@ -130,7 +130,14 @@ def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: flo
     return figures
 
 
-def aupro_interval(
+class PixelIntervals(Struct, frozen=True, kw_only=True):
+    """Of what maps say."""
+
+    pixel_auroc: Interval
+    aupro: Interval
+
+
+def pixel_intervals(
     maps: Sequence[ArrayLike],
     masks: Sequence[ArrayLike],
     *,
@@ -141,12 +148,12 @@ def aupro_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
     progress: Progress = silent,
-) -> Interval:
-    """The percentile interval of `metrics.aupro`, over pictures drawn anew with all their regions and background.
+) -> PixelIntervals:
+    """Percentile intervals of `metrics.pixel_metrics`, over pictures drawn anew with all their regions and background.
 
-    Pictures with and without a marked pixel are drawn apart. Each draw's curve is followed at `THRESHOLDS` scores taken
-    from the one sort over all pixels (`RankedPixels.some`) instead of at all of them, straight in between; that moves an
-    AUPRO by less than 0.001, and by nothing where there are not more distinct scores than that.
+    Pictures with and without a marked pixel are drawn apart. Each draw's curves are followed at `THRESHOLDS` scores taken
+    from the one sort over all pixels (`RankedPixels.some`) instead of at all of them, straight in between; that moves a
+    figure by less than 0.001, and by nothing where there are not more distinct scores than that.
 
     Args:
         maps: as for `metrics.aupro`.
@@ -167,19 +174,23 @@ def aupro_interval(
     tables = _tables(pairs, ranked.thresholds[ranked.some(THRESHOLDS, limit)])
     units, of = _units(np.array([mask.any() for _, mask in pairs]), parts)
     drawn = [
-        _aupro_of(copies[:, of].astype(np.float64), tables, limit)
+        _pixel_figures(copies[:, of].astype(np.float64), tables, limit)
         for copies in _draws(units, resamples, seed, per_draw=THRESHOLDS, progress=progress, what="resampling pictures")
     ]
-    return interval(drawn, level)
+    return PixelIntervals(
+        pixel_auroc=interval([auroc for auroc, _ in drawn], level), aupro=interval([aupro for _, aupro in drawn], level)
+    )
 
 
 class _Tables(Struct, frozen=True):
-    """What each of n pictures adds to the curve at each of t falling thresholds."""
+    """What each of n pictures adds to the curves at each of t falling thresholds."""
 
     background: Floats
     """``[n, t]`` background pixels that score at least the threshold."""
     overlap: Floats
     """``[n, t]`` sum over the picture's regions of the share that scores at least the threshold."""
+    marked: Floats
+    """``[n, t]`` marked pixels that score at least the threshold."""
     backgrounds: Floats
     """``[n]``"""
     regions: Floats
@@ -188,7 +199,7 @@ class _Tables(Struct, frozen=True):
 
 def _tables(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], thresholds: NDArray[np.float32]) -> _Tables:
     shape = (len(pairs), len(thresholds))
-    background, overlap = np.zeros(shape), np.zeros(shape)
+    background, overlap, marked = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     backgrounds, regions = np.zeros(len(pairs)), np.zeros(len(pairs))
     for at, (scores, mask) in enumerate(pairs):
         rest = scores[~mask]
@@ -199,27 +210,33 @@ def _tables(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], thre
             inside, inner = labels[mask], scores[mask]
             regions[at] = found
             for region in range(1, found + 1):
-                marked = inner[inside == region]
-                overlap[at] += _at_least(marked, thresholds) / marked.size
-    return _Tables(background, overlap, backgrounds, regions)
+                scored = inner[inside == region]
+                found_so_far = _at_least(scored, thresholds)
+                marked[at] += found_so_far
+                overlap[at] += found_so_far / scored.size
+    return _Tables(background, overlap, marked, backgrounds, regions)
 
 
 def _at_least(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.asarray(scores.size - np.searchsorted(np.sort(scores), thresholds, side="left"), np.int64)
 
 
-def _aupro_of(weights: Floats, tables: _Tables, limit: float) -> Floats:
-    """AUPRO of each draw: ``[draws, n]`` copies of pictures to ``[draws]``; draws without any background are left out."""
+def _pixel_figures(weights: Floats, tables: _Tables, limit: float) -> tuple[Floats, Floats]:
+    """Pixel AUROC and AUPRO of each draw: ``[draws, n]`` copies of pictures; draws without any background are left out."""
     weights = weights[(weights @ tables.backgrounds > 0) & (weights @ tables.regions > 0)]
     false = weights @ tables.background / (weights @ tables.backgrounds)[:, None]
     overlap = weights @ tables.overlap / (weights @ tables.regions)[:, None]
+    true = weights @ tables.marked
+    true /= true[:, -1:]
     rise = np.diff(overlap, axis=1, prepend=0.0)
     step = np.diff(false, axis=1, prepend=0.0)
     begin = false - step
     inside = np.clip(limit - begin, 0.0, step)
     # where the curve crosses the limit its last piece is cut, on the straight line
     cut = np.divide(inside, step, out=np.zeros_like(step), where=step > 0)
-    return np.asarray((inside * (overlap - rise + cut * rise / 2)).sum(axis=1) / limit)
+    aupro = (inside * (overlap - rise + cut * rise / 2)).sum(axis=1) / limit
+    auroc = (step * (true - np.diff(true, axis=1, prepend=0.0) / 2)).sum(axis=1)
+    return auroc, aupro
 
 
 def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:

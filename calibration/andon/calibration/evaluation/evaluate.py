@@ -9,8 +9,8 @@ from andon.calibration.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
     Interval,
-    aupro_interval,
     part_intervals,
+    pixel_intervals,
 )
 from andon.runtime.detector import Detector
 from andon.runtime.errors import DataError, InputError
@@ -59,6 +59,7 @@ class Intervals(Struct, frozen=True, kw_only=True):
     fpr_at_recall: Interval
     false_reject_rate: Interval
     miss_rate: Interval
+    pixel_auroc: Interval | None = None
     aupro: Interval | None = None
 
 
@@ -320,14 +321,17 @@ def _intervals(
         seed=seed,
         progress=progress,
     )
+    of_pixels = (
+        pixel_intervals(pixels.maps, pixels.masks, ranked=ranked, parts=pixels.parts, seed=seed, progress=progress)
+        if pixels
+        else None
+    )
     return Intervals(
         level=LEVEL,
         resamples=RESAMPLES,
         seed=seed,
         **structs.asdict(of_parts),
-        aupro=aupro_interval(pixels.maps, pixels.masks, ranked=ranked, parts=pixels.parts, seed=seed, progress=progress)
-        if pixels
-        else None,
+        **(structs.asdict(of_pixels) if of_pixels else {}),
     )
 
 

@@ -6,7 +6,7 @@ verdicts REJECT, at the time of a window's last row; each looks back over its wh
 """
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.calibration.evaluation import metrics
@@ -90,6 +90,8 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     """Alarms that follow one another by less are one event."""
     f1: float | None = None
     """Over rows summed over all files, as SKAB's board counts; position alone can score high there."""
+    f1_always: float | None = None
+    """Of an alarm at every row, which looks at no sensor."""
     false_alarm_rate: float | None = None
     """Of good rows."""
     missed_alarm_rate: float | None = None
@@ -99,14 +101,14 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
 
 
 class LogVerdicts(Struct, frozen=True, kw_only=True):
-    """All windows whose truth is known, judged; by window, in the order of time."""
+    """All windows whose truth is known, judged; by window, in the order of time within a file."""
 
     log: Log
     windows: WindowCollection
     truth: dict[str, WindowTruth]
     status: dict[str, Status]
     scores: dict[str, float]
-    """NaN where INVALID by the source."""
+    """NaN where INVALID."""
 
 
 def evaluate_logs(
@@ -119,7 +121,16 @@ def evaluate_logs(
     seed: int = 0,
     progress: Progress = silent,
 ) -> LogEvaluation:
-    """Judge all windows, at the file's own steps and hop, and count: `judge_logs`, then `log_figures`.
+    """Judge all windows, at the file's own steps and hop, and count.
+
+    Args:
+        detector: of windows.
+        data: what to open, or a log.
+        vus_buffer: as for `log_figures`.
+        refractory_s: as for `log_figures`.
+        intervals: as for `log_figures`.
+        seed: as for `log_figures`.
+        progress: told after each window.
 
     Raises:
         DataError: no labels.
@@ -133,11 +144,6 @@ def evaluate_logs(
 
 def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogVerdicts:
     """Judge all windows whose truth is known.
-
-    Args:
-        detector: of windows.
-        data: what to open, or a log.
-        progress: told after each window.
 
     Raises:
         DataError: no labels.
@@ -181,7 +187,7 @@ def log_figures(
         intervals: whether to resample files.
         seed: of the resampling.
     """
-    log, windows, truth, spec = verdicts.log, verdicts.windows, verdicts.truth, verdicts.windows.spec
+    log, spec = verdicts.log, verdicts.windows.spec
     calibration = detector.card.calibration
     alpha = calibration.alpha if calibration else 0.0
     rules = _Rules(
@@ -191,15 +197,14 @@ def log_figures(
         refractory_s=(spec.steps + spec.hop) * spec.period_s if refractory_s is None else refractory_s,
     )
     by_run: dict[str, list[Ref]] = {}
-    for ref in windows.refs:
-        if ref.key in truth:
+    for ref in verdicts.windows.refs:
+        if ref.key in verdicts.truth:
             by_run.setdefault(ref.group, []).append(ref)
-    judged = [
-        _judge(run, spec, by_run.get(run.name, []), verdicts, rules) for run in log.runs if run.faulty is not None
-    ]
+    judged = [_judge(run, by_run.get(run.name, []), verdicts, rules) for run in log.runs if run.faulty is not None]
     runs, events = tuple(figures for figures, _ in judged), [events for _, events in judged]
     total = _figures(
         "all",
+        truth=verdicts.truth,
         verdicts=verdicts,
         counts=sum((run.counts for run in runs), Counts()),
         events=events,
@@ -222,6 +227,7 @@ def log_figures(
         vus_buffer=rules.vus_buffer,
         refractory_s=rules.refractory_s,
         f1=_number(points.f1),
+        f1_always=_number(points.always.f1),
         false_alarm_rate=_number(points.false_alarm_rate),
         missed_alarm_rate=_number(points.missed_alarm_rate),
         intervals=_intervals(runs, events, seed) if intervals and len(runs) > 1 else None,
@@ -235,11 +241,10 @@ class _Rules(Struct, frozen=True, kw_only=True):
     refractory_s: float
 
 
-def _judge(
-    run: Run, spec: WindowSpec, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules
-) -> tuple[RunFigures, Events]:
+def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, Events]:
     """One file: its figures, and what its alarms did to each of its faults."""
     assert run.faulty is not None
+    spec = verdicts.windows.spec
     truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
     ends_s = np.array([ref.time_s for ref in refs], np.float64)
     begin, end = rows_of(run, spec, ends_s)
@@ -262,7 +267,8 @@ def _judge(
     both = bool(kept.any() and not kept.all())
     figures = _figures(
         run.name,
-        verdicts=structs.replace(verdicts, truth=truth),
+        truth=truth,
+        verdicts=verdicts,
         counts=counts,
         events=[events],
         points=point_counts(rows[~ignored] > rules.threshold, kept),
@@ -275,6 +281,7 @@ def _judge(
 def _figures(
     name: str,
     *,
+    truth: dict[str, WindowTruth],
     verdicts: LogVerdicts,
     counts: Counts,
     events: list[Events],
@@ -284,11 +291,11 @@ def _figures(
 ) -> RunFigures:
     judged = [
         key
-        for key, window in verdicts.truth.items()
+        for key, window in truth.items()
         if verdicts.status[key] != Status.INVALID and (window.good or window.faulty)
     ]
     values = np.array([verdicts.scores[key] for key in judged])
-    faulty = np.array([verdicts.truth[key].faulty for key in judged], np.bool_)
+    faulty = np.array([truth[key].faulty for key in judged], np.bool_)
     both = bool(faulty.any() and not faulty.all())
     delays_s = np.concatenate([one.delay_s for one in events])
     false_events = sum(one.false_events for one in events)

@@ -385,7 +385,9 @@ def _frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
         rows.append(("best F1", f"{figures.oracle_f1_max:.4f}", best, words))
     if figures.pixel_auroc is not None:
         words = "how well the heat map finds the pixels of the masks"
-        rows.append(("pixel AUROC", f"{figures.pixel_auroc:.4f}", "", words))
+        rows.append(
+            ("pixel AUROC", f"{figures.pixel_auroc:.4f}", _between(drawn.pixel_auroc if drawn else None, ".4f"), words)
+        )
     if figures.aupro is not None:
         step = "" if figures.mask_step in (None, 1) else f"; every {figures.mask_step}. pixel"
         words = f"the same, each defect weighing the same, up to 30 % false pixels{step}"

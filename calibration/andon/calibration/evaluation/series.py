@@ -76,7 +76,7 @@ class Events(NamedTuple):
     delay_s: NDArray[np.float64]
     """``[k]`` from the onset to the first alarm that touched it; for a miss the whole event: it is longer than that."""
     false_events: int
-    """Episodes of alarms that touch no event."""
+    """Episodes of alarms that touch no event. One that never ends is one: read it beside the false reject rate."""
 
 
 def judge_events(
@@ -89,9 +89,10 @@ def judge_events(
 ) -> Events:
     """Hold alarms against true events.
 
-    An alarm touches an event if a row that it looked at lies within it. Alarms that follow one another by less than the
-    refractory time are one episode, one thing to walk to; it is a false event if none of its alarms touches an event,
-    unless all of them are in rows that count as neither.
+    An alarm touches an event if a row that it looked at lies within it. Alarms that do not, nor are closer than the
+    refractory time to one that does, are false; those that follow one another by less than that time are one episode,
+    one thing to walk to, and one false event, unless all of them are in rows that count as neither. (Were an episode
+    excused as a whole for one alarm that touches, an alarm that never ends would be all recall and no false event.)
 
     Args:
         alarms_s: ``[a]`` times at which there was an alarm, ascending, seconds.
@@ -126,11 +127,9 @@ def judge_events(
         if touching.any():
             caught[number] = True
             delay[number] = until[touching.argmax()] - onset
-    episode = np.cumsum(np.diff(until, prepend=-np.inf) >= refractory_s) - 1
-    episodes = int(episode[-1]) + 1 if len(until) else 0
-    touched = np.bincount(episode, weights=true, minlength=episodes) > 0
-    judged = np.bincount(episode, weights=~unjudged, minlength=episodes) > 0
-    return Events(caught=caught, delay_s=delay, false_events=int((judged & ~touched).sum()))
+    false = ~true & ~_closer(until, until[true], refractory_s)
+    episode = np.cumsum(np.diff(until[false], prepend=-np.inf) >= refractory_s)
+    return Events(caught=caught, delay_s=delay, false_events=len(np.unique(episode[~unjudged[false]])))
 
 
 def spans(times_s: ArrayLike, flags: ArrayLike) -> NDArray[np.float64]:
@@ -155,6 +154,11 @@ class PointCounts(Struct, frozen=True, kw_only=True):
 
     def __add__(self, other: "PointCounts") -> "PointCounts":
         return PointCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+    @property
+    def always(self) -> "PointCounts":
+        """The counts of an alarm at every one of these rows."""
+        return PointCounts(true_alarms=self.true_alarms + self.misses, false_alarms=self.false_alarms + self.quiet)
 
     @property
     def f1(self) -> float:
@@ -209,6 +213,13 @@ def _rows(
             "faulty ones."
         )
     return values, faulty, kept
+
+
+def _closer(times: NDArray[np.float64], others: NDArray[np.float64], than: float) -> NDArray[np.bool_]:
+    """Which times have one of the others, ascending, nearer than that."""
+    padded = np.concatenate([[-np.inf], others, [np.inf]])
+    after = np.searchsorted(padded[1:-1], times) + 1
+    return np.asarray(np.minimum(padded[after] - times, times - padded[after - 1]) < than)
 
 
 def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
