@@ -57,6 +57,10 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def take(self, places: Sequence[int]) -> Tensor:
+        """Some."""
+        return self.rows[list(places)]
+
     def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
         """In order."""
         assert shuffle is None

@@ -32,6 +32,27 @@ def test_train_tells_what_it_learnt_as_one_object(tmp_path: Path, capsys: pytest
     assert (told["epochs"], told["seed"], told["lost"]) == (1, 5, 0)
 
 
+def test_train_watches_labelled_parts_and_draws_the_epochs_that_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    watch = ["--watch", "power_converter:seed=2,rows=8000,faults=3", "--watch-every", "2"]
+    code = main([*LEARN, "--epochs", "4", "--out", str(folder), *watch, "--picture-epochs", "2,3", "--json"])
+
+    assert code == EXIT_DONE
+    assert 0.5 < json.loads(capsys.readouterr().out)["watched_auroc"] <= 1.0
+    assert [row["epoch"] for row in json.loads((folder / "run.json").read_text())["watched"]["rows"]] == [1, 2, 4]
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == [
+        "curves.png", "epoch_0002.png", "epoch_0003.png", "kept.png",
+    ]  # fmt: skip
+
+
+def test_no_picture_epochs_leave_the_curves_alone(tmp_path: Path) -> None:
+    assert main([*LEARN, "--epochs", "1", "--out", str(tmp_path / "run"), "--picture-epochs", "none"]) == EXIT_DONE
+
+    assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["curves.png"]
+
+
 def test_a_folder_that_holds_a_run_is_refused_with_the_way_on(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,14 +1,22 @@
 """What every detector must do, run over all that the registry lists: a new one is checked by existing."""
 
+import msgspec
 import pytest
 
 from andon.training.contract import CHECKS, Specimen
 from andon.training.recipe import detectors, recipe
 
 
-@pytest.fixture(scope="session", params=detectors())
+def specimens() -> list[tuple[str, str]]:
+    return [(name, variant) for name in detectors() for variant in ("", *recipe(name).variants)]
+
+
+@pytest.fixture(scope="session", params=specimens(), ids=lambda param: "-".join(filter(None, param)))
 def specimen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Specimen:
-    return Specimen(recipe(request.param), tmp_path_factory.mktemp(request.param))
+    name, variant = request.param
+    known = recipe(name)
+    tiny = known.variants[variant] if variant else known.tiny
+    return Specimen(msgspec.structs.replace(known, tiny=tiny), tmp_path_factory.mktemp(name))
 
 
 @pytest.mark.parametrize("check", [pytest.param(check, id=check.__name__) for check in CHECKS])

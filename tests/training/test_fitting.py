@@ -1,6 +1,6 @@
 """The gradient loop: what stops it, what it keeps, and that an interruption leaves no trace."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, places: Sequence[int]) -> Tensor:
+        return self.rows[list(places)]
 
     def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)

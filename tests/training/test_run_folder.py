@@ -96,7 +96,7 @@ def test_a_parameter_of_another_shape_is_refused() -> None:
 def test_another_version_of_the_recipe_is_refused_naming_the_andon_that_wrote_it(tmp_path: Path) -> None:
     stored(tmp_path, recipe_version=7, andon="3.1.4")
 
-    with pytest.raises(TrainingError, match=r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 1"):
+    with pytest.raises(TrainingError, match=r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 2"):
         load(tmp_path)
 
 
@@ -178,3 +178,17 @@ def test_a_finished_run_leaves_no_state(tmp_path: Path) -> None:
     run.finish()
 
     assert not (tmp_path / STATE).exists()
+
+
+def test_what_observers_say_is_kept_apart_from_the_history_and_resumed_with_it(tmp_path: Path) -> None:
+    def observer(_scorer: nn.Module, epoch: int) -> dict[str, float] | None:
+        return {"epoch": float(epoch), "auroc": 0.5} if epoch > 1 else None
+
+    run = FolderRun(tmp_path, seed=0, device=torch.device("cpu"), progress=silent, observers=(observer,))
+    for epoch in (1, 2):
+        run.epoch(nn.Identity(), {"train": 1.0 / epoch}, State({"one": torch.ones(1)}, {}))
+    again = run_in(tmp_path)
+    again.resume(nn.Identity())
+
+    assert again.history == [{"train": 1.0}, {"train": 0.5}]
+    assert again.watched == [{"epoch": 2.0, "auroc": 0.5}]

@@ -56,7 +56,7 @@ def test_the_record_says_how_the_run_can_be_had_again(run: LoadedRun) -> None:
 
 
 def test_the_curves_are_drawn(run: LoadedRun) -> None:
-    assert (run.path / "pictures" / "losses.png").read_bytes().startswith(b"\x89PNG")
+    assert (run.path / "pictures" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_existing_run_is_never_overwritten(run: LoadedRun, log: Log) -> None:

@@ -42,7 +42,8 @@ class Pipeline(nn.Module):
 
     def _outputs(self, prepared: Tensor) -> dict[str, Tensor]:
         evidence: Evidence = self.scorer(prepared)
-        return self.pool(evidence) | {name: self.restore(image) for name, image in evidence.images.items()}
+        outputs: dict[str, Tensor] = self.pool(evidence)
+        return outputs | {name: self.restore(image) for name, image in evidence.images.items()}
 
 
 def example_input(spec: InputSpec) -> Tensor:

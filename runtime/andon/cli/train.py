@@ -4,6 +4,7 @@ example:
   andon train patchcore --data parts/ --out run/
   andon train window_vae --data good-log.csv --out run/ --steps 64
   andon train unet_autoencoder --data parts/ --out run/ --resume     # goes on where it was interrupted
+  andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # AUROC of parts/test by epoch, never used
 
 Every setting of a detector is a flag: andon train DETECTOR --help.
 """
@@ -52,6 +53,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--device", choices=["cpu", "cuda", "auto"], default="auto", help="auto takes CUDA where there is one (default)"
     )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in RUN")
+    parser.add_argument(
+        "--watch",
+        metavar="PATH",
+        help="parts of known truth (test/good and test/TYPE, or a labelled log): their AUROC is drawn by epoch, for "
+        "watching only; nothing is chosen by it, and the weights are the same without",
+    )
+    parser.add_argument(
+        "--watch-every",
+        type=whole(1, 1_000_000),
+        default=None,
+        metavar="N",
+        help="watch each N-th epoch (default: as often as a tenth of the time allows)",
+    )
+    parser.add_argument(
+        "--picture-epochs",
+        type=_epochs,
+        default=None,
+        metavar="LIST",
+        help="epochs whose reconstructions are drawn into RUN/pictures, as 1,10,50, beside those of the kept weights; or "
+        "none (default 1,3,10,30,100 and so on)",
+    )
     parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
 
 
@@ -102,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         threads=args.threads,
         resume=args.resume,
+        watch=args.watch,
+        watch_every=args.watch_every,
+        picture_epochs=args.picture_epochs,
         progress=ProgressLine(),
     )
     record = trained.record
@@ -120,12 +145,22 @@ def run(args: argparse.Namespace) -> int:
         "device": record.device,
         **{f"last_{name}": value for name, value in last.items() if name in ("train", "validation")},
     }
+    if record.watched is not None:
+        summary["watched_auroc"] = record.watched.kept
     if args.json:
         print(json.dumps(summary))
         return 0
     print("\n".join(f"{name:<16} {value}" for name, value in summary.items()))
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
+
+
+def _epochs(text: str) -> tuple[int, ...]:
+    """``1,10,50`` or ``none``."""
+    if text == "none":
+        return ()
+    number = whole(1, 1_000_000_000)
+    return tuple(sorted({number(word.strip()) for word in text.split(",")}))
 
 
 def _names_among(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

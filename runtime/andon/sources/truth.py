@@ -1,6 +1,7 @@
 """What is known about items beside the items: joined by key in evaluation, out of reach of whatever learns."""
 
 import csv
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ class Truth(Struct, frozen=True, kw_only=True):
     defective: dict[str, bool]
     kind: dict[str, str]
     """Type of defect, for defective keys; ``defect`` where nobody named one."""
-    masks: dict[str, Path] = {}
-    """Mask files, where there are any; see `mask`."""
+    masks: Mapping[str, Path | Callable[[], NDArray[np.bool_]]] = {}
+    """Mask files, or what makes a mask, where there are any; see `mask`."""
 
     def mask(self, key: str) -> NDArray[np.bool_] | None:
         """Defective pixels, ``[H, W]`` of the picture; None where no mask is known (good parts have none, and need none).
@@ -31,8 +32,8 @@ class Truth(Struct, frozen=True, kw_only=True):
             DataError: the mask cannot be read.
         """
         path = self.masks.get(key)
-        if path is None:
-            return None
+        if path is None or callable(path):
+            return path() if path else None
         levels = decode_file(path).max(axis=2)
         # 0 and 255 as a rule; 0 and 1 from those who write labels; half of the range for masks saved as JPEG
         marked: NDArray[np.bool_] = levels > (0 if levels.max(initial=0) <= 1 else 127)

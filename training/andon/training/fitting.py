@@ -8,21 +8,67 @@ part of its state.
 import logging
 import math
 import time
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from andon.runtime.errors import TrainingError
-from andon.training.recipe import Good, Part, Run, State
+from andon.training.recipe import Good, Run, State
 
 logger = logging.getLogger(__name__)
 
-Loss = Callable[[Any, Tensor, float], Tensor]
+Loss = Callable[[Any, Any, float], Tensor]
 """``loss(scorer, batch, warmth)``: a scalar, the mean over the batch. Warmth rises from 0 to 1 over the warm-up and
 stays there; validation is always judged at 1, so that its losses can be compared between epochs."""
+LAST_RATE = 0.01
+"""Of the first learning rate: what a cosine schedule ends with."""
+
+
+class Batch(NamedTuple):
+    """What a step learns from."""
+
+    parts: int
+    tensors: Any
+    """A tensor, or a named tuple of tensors: what the loss is given, on the CPU."""
+
+
+class Feed(Protocol):
+    """Makes batches of good parts. Draws from (seed, epoch, place) alone, so that a resumed fit sees the same."""
+
+    def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
+        """The parts at these places of the training part, `size` at a time; epochs count from 0."""
+        ...
+
+    def validation(self, size: int) -> Iterator[Batch]:
+        """The whole validation part, the same each time."""
+        ...
+
+    def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
+        """Further figures of an epoch for the history, such as an AUROC over synthetic defects; never steered by."""
+        ...
+
+
+class AsTheyAre:
+    """The feed of detectors that learn from good parts as they are."""
+
+    def __init__(self, good: Good) -> None:
+        self._good = good
+
+    def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:  # noqa: ARG002 - a Feed
+        """Prepared tensors."""
+        for some in torch.split(places, size):
+            yield Batch(len(some), self._good.train.take(some.tolist()))
+
+    def validation(self, size: int) -> Iterator[Batch]:
+        """Prepared tensors."""
+        yield from (Batch(len(tensor), tensor) for tensor in self._good.validation.batches(size))
+
+    def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
+        """Nothing beyond the loss."""
+        return {}
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -34,6 +80,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     batch_size: Annotated[int, Meta(ge=1, description="parts a step", extra={"unit": "parts"})] = 16
     learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 1e-3
     weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 1e-5
+    epoch_parts: Annotated[
+        int, Meta(ge=0, description="parts that count as an epoch; 0: the whole training part", extra={"unit": "parts"})
+    ] = 0
+    schedule: Annotated[
+        Literal["plateau", "cosine"],
+        Meta(
+            description="plateau: the learning rate is halved where the validation loss stands still, and the best epoch stays; "
+            "cosine: it falls to a hundredth over all epochs, and the last one stays"
+        ),
+    ] = "plateau"
     plateau_patience: Annotated[
         int, Meta(ge=0, description="epochs without a better validation loss before the learning rate is halved")
     ] = 5
@@ -44,23 +100,38 @@ class Plan(Struct, frozen=True, kw_only=True):
     warm_up: Annotated[
         float, Meta(ge=0.0, le=1.0, description="share of all steps over which annealed parts of the loss come in")
     ] = 0.0
-    mixed_precision: Annotated[bool, Meta(description="half precision where it is safe, on a GPU only")] = True
+    mixed_precision: Annotated[
+        bool,
+        Meta(description="half precision where it is safe: on a GPU; convolutions on a CPU that computes in bfloat16"),
+    ] = True
 
 
-def descend(scorer: nn.Module, good: Good, loss: Loss, plan: Plan, run: Run) -> None:
-    """Fit by gradients; the weights of the best validation loss stay (of the training loss, where there is no such part).
+def descend(
+    scorer: nn.Module, good: Good, loss: Loss, plan: Plan, run: Run, *, feed: Feed | None = None, heavy: bool = False
+) -> None:
+    """Fit by gradients. Of a plateau schedule the best epoch's weights stay (by the validation loss, or by the training
+    loss where there is no such part), of a cosine schedule the last one's.
+
+    Args:
+        scorer: changed in place.
+        good: to learn from.
+        loss: to go down.
+        plan: how.
+        run: where.
+        feed: makes the batches; None: parts as they are.
+        heavy: most of the work is wide convolutions, which a CPU with instructions for bfloat16 does three times as fast.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
     """
-    descent = _Descent(scorer, good, loss, plan, run)
+    descent = _Descent(scorer, good, loss, plan, run, feed=feed or AsTheyAre(good), heavy=heavy)
     if run.resumed is not None:
         descent.restore(run.resumed)
-    while descent.epoch < plan.epochs and descent.without_gain < plan.patience:
+    while descent.epoch < plan.epochs and not descent.stands_still:
         row = descent.one_epoch()
         run.epoch(scorer, row, descent.state())
         run.progress("training", descent.epoch, plan.epochs)
-    if descent.without_gain >= plan.patience:
+    if descent.stands_still:
         logger.info("stopped early after %d epochs: no gain in %d", descent.epoch, plan.patience)
         run.progress("training", plan.epochs, plan.epochs)
     scorer.load_state_dict(descent.best)
@@ -70,21 +141,32 @@ def descend(scorer: nn.Module, good: Good, loss: Loss, plan: Plan, run: Run) -> 
 class _Descent:
     """A fit between two epochs."""
 
-    def __init__(self, scorer: nn.Module, good: Good, loss: Loss, plan: Plan, run: Run) -> None:
+    def __init__(
+        self, scorer: nn.Module, good: Good, loss: Loss, plan: Plan, run: Run, *, feed: Feed, heavy: bool
+    ) -> None:
         self.scorer, self.good, self.loss, self.plan, self.device = scorer, good, loss, plan, run.device
+        self.feed = feed
         self.optimizer = torch.optim.Adam(scorer.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=plan.plateau_patience
         )
-        self.half = plan.mixed_precision and run.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(run.device.type, enabled=self.half)
+        cuda = run.device.type == "cuda"
+        self.half = plan.mixed_precision and (cuda or (heavy and _computes_in_bfloat16()))
+        self.scaler = torch.amp.GradScaler(run.device.type, enabled=self.half and cuda)
         self.shuffle = torch.Generator().manual_seed(run.seed)
         self.epoch = 0
         self.step = 0
         self.without_gain = 0
         self.best_loss = math.inf
         self.best = _copied(scorer)
-        self.warm_steps = plan.warm_up * plan.epochs * math.ceil(len(good.train) / plan.batch_size)
+        self.epoch_parts = plan.epoch_parts or len(good.train)
+        self.all_steps = plan.epochs * math.ceil(self.epoch_parts / plan.batch_size)
+        self.warm_steps = plan.warm_up * self.all_steps
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether nothing was gained for so long that a plateau schedule gives up."""
+        return self.plan.schedule == "plateau" and self.without_gain >= self.plan.patience
 
     def one_epoch(self) -> dict[str, float]:
         begun_s = time.perf_counter()
@@ -93,52 +175,71 @@ class _Descent:
         self.epoch += 1
         row = {"epoch": float(self.epoch), "train": train}
         if len(self.good.validation):
-            row["validation"] = self._judge(self.good.validation)
+            row["validation"] = self._validation()
         judged = row.get("validation", train)
         self._check(judged, "validation loss")
         row |= {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "gradient_norm": norm,
             "seconds": time.perf_counter() - begun_s,
-            "parts_per_s": len(self.good.train) / max(taken_s, 1e-9),
+            "parts_per_s": self.epoch_parts / max(taken_s, 1e-9),
         }
-        self.schedule.step(judged)
-        if judged < self.best_loss:
+        self.scorer.eval()
+        row |= self.feed.judge(self.scorer, self.epoch)
+        if self.plan.schedule == "plateau":
+            self.schedule.step(judged)
+        if judged < self.best_loss or self.plan.schedule == "cosine":
             self.best_loss, self.without_gain, self.best = judged, 0, _copied(self.scorer)
         else:
             self.without_gain += 1
         return row
 
+    def _order(self) -> Tensor:
+        """Places of an epoch's parts, ``[epoch_parts]``: each as often as the others, but for one."""
+        count = len(self.good.train)
+        rounds = math.ceil(self.epoch_parts / count)
+        orders = [torch.randperm(count, generator=self.shuffle) for _ in range(rounds)]
+        return torch.cat(orders)[: self.epoch_parts]
+
+    def _steer(self) -> None:
+        if self.plan.schedule == "cosine":
+            falls = 0.5 * (1 + math.cos(math.pi * self.step / self.all_steps))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.plan.learning_rate * (LAST_RATE + (1 - LAST_RATE) * falls)
+
     def _learn(self) -> tuple[float, float]:
         """Mean loss and mean norm of the gradient over one pass."""
         self.scorer.train()
-        total, norms, steps = 0.0, 0.0, 0
-        for batch in self.good.train.batches(self.plan.batch_size, shuffle=self.shuffle):
+        total, norms, steps, seen = 0.0, 0.0, 0, 0
+        for parts, batch in self.feed.train(self._order(), self.plan.batch_size, self.epoch):
+            self._steer()
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, enabled=self.half):
-                loss = self.loss(self.scorer, batch.to(self.device, non_blocking=True), self._warmth())
+                loss = self.loss(self.scorer, _moved(batch, self.device), self._warmth())
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.unscale_(self.optimizer)
             norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.plan.clip_norm))
             value = float(loss.detach())
             self._check(value, "loss")
-            if not self.half:  # in half precision the scaler skips such a step and lowers its scale
+            if not self.scaler.is_enabled():  # the scaler skips such a step and lowers its scale
                 self._check(norm, "gradient")
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.step += 1
             steps += 1
-            total += value * len(batch)
+            total += value * parts
+            seen += parts
             norms += norm if math.isfinite(norm) else 0.0
-        return total / len(self.good.train), norms / steps
+        return total / seen, norms / steps
 
-    def _judge(self, part: Part) -> float:
+    def _validation(self) -> float:
         self.scorer.eval()
-        total = 0.0
-        with torch.no_grad():
-            for batch in part.batches(self.plan.batch_size):
-                total += float(self.loss(self.scorer, batch.to(self.device), 1.0)) * len(batch)
-        return total / len(part)
+        total, seen = 0.0, 0
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=self.half):
+            for parts, batch in self.feed.validation(self.plan.batch_size):
+                total += float(self.loss(self.scorer, _moved(batch, self.device), 1.0)) * parts
+                seen += parts
+        return total / seen
 
     def _warmth(self) -> float:
         return min(1.0, self.step / self.warm_steps) if self.warm_steps else 1.0
@@ -173,7 +274,9 @@ class _Descent:
                 # the rest of its state is infinities and what the plan says
                 "plateau": {
                     name: plateau[name] for name in ("best", "num_bad_epochs", "last_epoch", "cooldown_counter")
-                },
+                }
+                if self.plan.schedule == "plateau"
+                else {},
                 "scaler": self.scaler.state_dict(),
             },
         )
@@ -198,6 +301,19 @@ class _Descent:
         self.shuffle.set_state(tensors["rng.shuffle"])
         if "rng.cuda" in tensors and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """A tensor, or a named tuple of tensors, on the device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for it; others emulate it, slower than float32."""
+    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def _copied(scorer: nn.Module) -> dict[str, Tensor]:

@@ -54,18 +54,24 @@ class PreparedPart:
         """Whether it is held in memory."""
         return self._cached is not None
 
-    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
-        """Float32 ``[n, C, h, w]`` or ``[n, T, C]`` with n <= size, each item once; in order, or shuffled.
+    def take(self, places: Sequence[int]) -> Tensor:
+        """Float32 ``[n, C, h, w]`` or ``[n, T, C]``: the items at these places.
 
         Raises:
             DataError: a file that was readable when training began no longer is.
         """
+        if self._cached is not None:
+            return self._cached[list(places)]
+        return torch.stack([self._read(self._refs[place]) for place in places])
+
+    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
+        """What `take` gives, n <= size at a time, each item once; in order, or shuffled.
+
+        Raises:
+            DataError: as `take`.
+        """
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
-        for places in torch.split(order, size):
-            if self._cached is not None:
-                yield self._cached[places]
-            else:
-                yield torch.stack([self._read(self._refs[place]) for place in places.tolist()])
+        yield from (self.take(places.tolist()) for places in torch.split(order, size))
 
     def _read(self, ref: Ref) -> Tensor:
         item = self._collection.read(ref)

@@ -22,10 +22,17 @@ class Part(Protocol):
         """Items."""
         ...
 
-    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
-        """Float32 ``[n, C, h, w]`` or ``[n, T, C]`` with n <= size, each item once; in order, or shuffled.
+    def take(self, places: Sequence[int]) -> Tensor:
+        """Float32 ``[n, C, h, w]`` or ``[n, T, C]``: the items at these places, 0 to `len` - 1.
 
-        Unreadable items were counted and dropped when the part was opened. Memory is bounded, however many items there are.
+        Unreadable items were counted and dropped when the part was opened.
+        """
+        ...
+
+    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
+        """What `take` gives, n <= size at a time, each item once; in order, or shuffled.
+
+        Memory is bounded, however many items there are.
         """
         ...
 
@@ -95,6 +102,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     settings: type[msgspec.Struct]
     tiny: msgspec.Struct
     """Settings that fit within a second, for the contract tests."""
+    variants: Mapping[str, msgspec.Struct] = {}
+    """Further settings as quick as `tiny`, by name, that take other ways through the code: the contract runs over each."""
     gives: str
     """``frame`` or ``window``: what it judges."""
     input: Callable[[Any, Found], InputSpec]

@@ -5,13 +5,13 @@
 ``model.safetensors``   the scorer's parameters and buffers, once training has finished
 ``state.safetensors``   while it has not: a fit's `State` after its last epoch; scalars and history stand in the header, so
                         that one rename replaces all of it and no kill can leave halves that do not fit
-``pictures/``           curves
+``pictures/``           curves, and what was rebuilt at chosen epochs
 ======================  ================================================================================================
 """
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,25 @@ _SCORER, _FIT = "scorer.", "fit."
 
 Row = dict[str, float]
 """One epoch of the history: ``epoch, train, validation, learning_rate, ...`` as the fit names them."""
+
+
+Observer = Callable[[nn.Module, int], Row | None]
+"""``observer(scorer, epoch)`` looks on after an epoch and leaves everything as it was; what it says is kept as `watched`."""
+
+
+class Watched(Struct, frozen=True, kw_only=True):
+    """Labelled parts that were only looked at: no fit, no schedule and no choice of weights knows of them."""
+
+    path: str
+    """As given."""
+    parts: dict[str, int]
+    """How many of each kind, ``good`` first."""
+    every: int | None = None
+    """Epochs between two looks; None: as often as was cheap."""
+    rows: tuple[Row, ...] = ()
+    """``epoch, auroc, seconds``: AUROC over these parts after some of the epochs."""
+    kept: float | None = None
+    """AUROC of the weights that stayed."""
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
@@ -57,6 +76,9 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     device: str
     versions: dict[str, str] = {}
     history: tuple[Row, ...] = ()
+    watched: Watched | None = None
+    picture_epochs: tuple[int, ...] | None = None
+    """Epochs after which pictures were asked for; None: the usual ones."""
     finished: bool = False
 
 
@@ -180,14 +202,25 @@ def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) 
 class FolderRun:
     """The `Run` of a fit that leaves its traces in a folder."""
 
-    def __init__(self, folder: Path, *, seed: int, device: torch.device, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        device: torch.device,
+        progress: Progress,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.seed = seed
         self.device = device
         self.progress = progress
         self.resumed: State | None = None
         """What the fit kept, once `resume` has found something."""
         self.history: list[Row] = []
+        self.watched: list[Row] = []
+        """What the observers said: never looked at by a fit."""
         self.folder = folder
+        self._observers = observers
         self._path = folder / STATE
 
     def resume(self, scorer: nn.Module) -> bool:
@@ -200,16 +233,19 @@ class FolderRun:
             return False
         tensors, header = _read_tensors(self._path)
         stored = json.loads(header[_HEADER])
-        self.history = stored["history"]
+        self.history, self.watched = stored["history"], stored.get("watched", [])
         load_state(scorer, _under(_SCORER, tensors), where=str(self._path))
         self.resumed = State(tensors=_under(_FIT, tensors), scalars=stored["scalars"])
         return True
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
-        """Add a row to the history; keep scorer and state, where the fit can be resumed."""
+        """Add a row to the history, let the observers look; keep scorer and state, where the fit can be resumed."""
         self.history.append(dict(losses))
+        said = [observer(scorer, len(self.history)) for observer in self._observers]
+        self.watched += [row for row in said if row is not None]
         if state is not None:
-            header = json.dumps({"history": self.history, "scalars": state.scalars}, allow_nan=False)
+            kept_rows = {"history": self.history, "watched": self.watched}
+            header = json.dumps(kept_rows | {"scalars": state.scalars}, allow_nan=False)
             weights = {_SCORER + name: tensor for name, tensor in scorer.state_dict().items()}
             kept = {_FIT + name: tensor for name, tensor in state.tensors.items()}
             write_atomically(self._path, _packed(weights | kept, {_HEADER: header}))

@@ -6,7 +6,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -14,20 +14,24 @@ from typing import Any, Literal
 import msgspec
 import torch
 
-from andon.runtime.errors import DeviceError, TrainingError
+from andon.runtime.errors import AndonError, ConfigError, DataError, DeviceError, TrainingError
 from andon.runtime.progress import Progress, silent
 from andon.sources.items import Collection
 from andon.sources.log import Log
 from andon.sources.source import collect
+from andon.training.album import Album
+from andon.training.fitting import Plan
 from andon.training.good_parts import GoodParts, open_good
-from andon.training.pictures import draw_losses
+from andon.training.pictures import curves, save
 from andon.training.recipe import Recipe, recipe
 from andon.training.run_folder import (
     PICTURES,
     RUN,
     FolderRun,
     LoadedRun,
+    Row,
     RunRecord,
+    Watched,
     check_recipe,
     load,
     read_record,
@@ -35,6 +39,7 @@ from andon.training.run_folder import (
     write_model,
     write_record,
 )
+from andon.training.watching import Labelled, Watch, open_labelled
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,9 @@ def train(
     device: Literal["cpu", "cuda", "auto"] = "auto",
     threads: int | None = None,
     resume: bool = False,
+    watch: str | Path | None = None,
+    watch_every: int | None = None,
+    picture_epochs: Sequence[int] | None = None,
     progress: Progress = silent,
 ) -> LoadedRun:
     """Learn what good looks like, and leave a run folder.
@@ -69,12 +77,17 @@ def train(
             the way, and as PyTorch is set for frames. Another number gives other (equally good) weights.
         resume: go on after the last whole epoch of an interrupted run, with its own settings, seed, group, device and
             threads; begins where there is no run yet, and gives back a finished one.
+        watch: labelled parts whose AUROC is drawn by epoch, for watching only (`watching`): the weights are those of a
+            training that nobody watched. A resumed run goes on watching what it watched.
+        watch_every: watch the first epoch and each such; None: as often as a tenth of the time allows.
+        picture_epochs: after which epochs to draw what is rebuilt, beside the kept weights; None: 1, 3, 10, 30, 100, ...;
+            empty: never. Nothing is drawn for detectors that do not rebuild.
         progress: told of reading and training.
 
     Raises:
         TrainingError: there is a run already, it diverged, or what should be resumed was another training.
-        DataError: data that cannot be learnt from.
-        ConfigError: no such detector or setting.
+        DataError: data that cannot be learnt from, or nothing to watch.
+        ConfigError: no such detector or setting, or `watch_every` with nothing to watch.
         DeviceError: no such device.
     """
     folder = Path(out)
@@ -95,11 +108,20 @@ def train(
             return load(folder, of=known)
         seed, group, threads = record.seed, record.group, record.threads
         device = "cuda" if record.device == "cuda" else "cpu"
+        picture_epochs = record.picture_epochs if picture_epochs is None else picture_epochs
+        if record.watched is not None:
+            if watch is not None and str(watch) != record.watched.path:
+                raise TrainingError(
+                    f"{folder}: has watched {record.watched.path}, came {watch}; leave out --watch to go on."
+                )
+            watch, watch_every = record.watched.path, watch_every or record.watched.every
     else:
         if resume:
             logger.warning("%s: there is no run to go on with; beginning a new one", folder)
         chosen = settings if settings is not None else known.settings()
         threads = 1 if threads is None and known.gives == "window" else threads
+    if watch_every is not None and (watch is None or watch_every < 1):
+        raise ConfigError(f"--watch-every {watch_every}: expected 1 or more, and --watch PATH with labelled parts.")
     place = _device(device)
     with _surroundings(seed, threads, place) as used_threads:
         good = open_good(open_data(data), known, chosen, seed=seed, group=group, progress=progress)
@@ -118,12 +140,21 @@ def train(
             threads=used_threads,
             device=place.type,
             versions={package: version(package) for package in ("andon", "numpy", "torch")},
+            picture_epochs=None if picture_epochs is None else tuple(picture_epochs),
         )
         if record is not None and (record.fingerprint, record.input) != (good.fingerprint, good.spec):
             raise TrainingError(f"{folder}: the data have changed since this run began. Start a new run.")
+        labelled = _labelled(watch, begun, resumed=record, progress=progress)
+        if labelled is not None:
+            begun = msgspec.structs.replace(
+                begun, watched=Watched(path=str(watch), parts=labelled.counts, every=watch_every)
+            )
+        elif record is not None:
+            begun = msgspec.structs.replace(begun, watched=record.watched)
         write_record(folder, begun)
-        run = FolderRun(folder, seed=seed, device=place, progress=progress)
-        return _fit(run, begun, known, chosen, good, resume=resume)
+        return _fit(
+            folder, begun, known, chosen, good, labelled=labelled, resume=resume, device=place, progress=progress
+        )
 
 
 def _differences(begun: msgspec.Struct, came: msgspec.Struct) -> str:
@@ -143,20 +174,93 @@ def open_data(data: Data) -> Collection | Log:
     return collect(str(data)) if isinstance(data, str | Path) else data
 
 
-def _fit(run: FolderRun, begun: RunRecord, known: Recipe, settings: Any, good: GoodParts, *, resume: bool) -> LoadedRun:
-    folder = run.folder
+def _labelled(
+    watch: str | Path | None, begun: RunRecord, *, resumed: RunRecord | None, progress: Progress
+) -> Labelled | None:
+    if watch is None:
+        return None
+    try:
+        return open_labelled(str(watch), begun.input, begun.split, data=begun.data, seed=begun.seed, progress=progress)
+    except DataError as error:
+        if resumed is None or resumed.watched is None:
+            raise
+        logger.warning("going on without watching: %s", error)  # a training does not depend on what watches it
+        return None
+
+
+def _fit(
+    folder: Path,
+    begun: RunRecord,
+    known: Recipe,
+    settings: Any,
+    good: GoodParts,
+    *,
+    labelled: Labelled | None,
+    resume: bool,
+    device: torch.device,
+    progress: Progress,
+) -> LoadedRun:
+    reading = known.reading(settings)
+    every = begun.watched.every if begun.watched is not None else None
+    watch = None if labelled is None else Watch(labelled, good.spec, reading, device=device, every=every)
+    album = Album(
+        folder / PICTURES, good, good.spec, reading, device=device, epochs=begun.picture_epochs, watched=labelled
+    )
+    observers = (album.look,) if watch is None else (watch.look, album.look)
+    run = FolderRun(folder, seed=begun.seed, device=device, progress=progress, observers=observers)
     scorer = known.build(settings, good.spec)
     if resume and run.resume(scorer):
         logger.info("%s: going on after epoch %d", folder, len(run.history))
     scorer = scorer.to(run.device)
-    known.fit(scorer, good, settings, run)
-    scorer = scorer.to("cpu").eval()
-    record = msgspec.structs.replace(begun, history=tuple(run.history), finished=True)
+    try:
+        known.fit(scorer, good, settings, run)
+    except BaseException:
+        with contextlib.suppress(AndonError):
+            _draw(run, begun.watched, settings)  # what there is so far, after Ctrl-C and after a divergence
+        raise
+    watched = begun.watched and msgspec.structs.replace(begun.watched, rows=tuple(run.watched))
+    record = msgspec.structs.replace(begun, history=tuple(run.history), watched=watched, finished=True)
     write_model(folder, scorer)
     write_record(folder, record)
     run.finish()
-    draw_losses(record.history, folder / PICTURES / "losses.png")
+    # what people look at comes last: nothing that fails there can cost the training
+    if watch is not None and watched is not None:
+        watched = msgspec.structs.replace(watched, kept=watch.auroc(scorer))
+        record = msgspec.structs.replace(record, watched=watched)
+        write_record(folder, record)
+    album.look_at_kept(scorer, _kept(run.history, settings))
+    _draw(run, watched, settings)
+    scorer = scorer.to("cpu").eval()
     return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer)
+
+
+def _kept(history: Sequence[Row], settings: Any) -> int | None:
+    """The epoch whose weights `descend` keeps; None for a fit of its own, which may keep others."""
+    if not isinstance(settings, Plan) or not history:
+        return None
+    if settings.schedule == "cosine":
+        return len(history)
+    judged = [row.get("validation", row.get("train")) for row in history]
+    losses = [(loss, epoch) for epoch, loss in enumerate(judged, 1) if loss is not None]
+    return min(losses)[1] if losses else None
+
+
+def _draw(run: FolderRun, watched: Watched | None, settings: Any) -> None:
+    """The curves; nothing for a fit that did not go by epochs."""
+    if not run.history:
+        return
+    caption = ""
+    if watched is not None:
+        parts = ", ".join(f"{count} {kind}" for kind, count in watched.parts.items())
+        caption = f"watched, never used: {parts}"
+    figure = curves(
+        run.history,
+        kept=_kept(run.history, settings),
+        watched=run.watched,
+        watched_caption=caption,
+        kept_auroc=None if watched is None else watched.kept,
+    )
+    save(figure, run.folder / PICTURES / "curves.png")
 
 
 def _device(wanted: str) -> torch.device:

@@ -1,0 +1,139 @@
+"""What is rebuilt, at chosen epochs: which epochs, which parts, and when there is nothing to draw."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from andon.export.evidence import Evidence
+from andon.runtime.schema import Channel, FrameSpec, InputSpec, Reading, WindowSpec
+from andon.training.album import Album, chosen, is_usual
+from andon.training.watching import Labelled
+
+FRAMES = FrameSpec(channels=3, size=(16, 24))
+WINDOWS = WindowSpec(steps=12, hop=4, period_s=0.1, channels=(Channel(name="a", center=5.0, scale=2.0),))
+
+
+class Rows:
+    """A part in memory."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: Sequence[int]) -> Tensor:
+        return self.rows[list(places)]
+
+    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
+        yield from torch.split(self.rows, size)
+
+
+class Parts:
+    """Good parts by use."""
+
+    def __init__(self, train: Tensor, validation: Tensor) -> None:
+        self.train, self.validation = Rows(train), Rows(validation)
+
+
+class Copy(nn.Module):
+    """Rebuilds all but a little; or does not rebuild."""
+
+    def __init__(self, *, rebuilds: bool = True, factor: float = 0.9) -> None:
+        super().__init__()
+        self.rebuilds, self.factor = rebuilds, factor
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        rebuilt = self.factor * prepared
+        error = (prepared - rebuilt).abs()
+        error = error.mean(dim=1) if prepared.dim() == 4 else error
+        return Evidence({"error": error}, {}, {"reconstruction": rebuilt} if self.rebuilds else {})
+
+
+def album(folder: Path, spec: InputSpec = FRAMES, epochs: tuple[int, ...] | None = None) -> Album:
+    shape = (3, *spec.size) if isinstance(spec, FrameSpec) else (spec.steps, 1)
+    good = Parts(torch.rand(20, *shape), torch.rand(9, *shape))
+    return Album(folder, good, spec, Reading(map="error"), device=torch.device("cpu"), epochs=epochs)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("spec", [FRAMES, WINDOWS], ids=["frames", "windows"])
+def test_chosen_epochs_and_the_kept_weights_are_drawn(spec: InputSpec, tmp_path: Path) -> None:
+    pages = album(tmp_path, spec, epochs=(2, 4))
+    for epoch in range(1, 6):
+        pages.look(Copy(), epoch)
+    pages.look_at_kept(Copy(), 3)
+
+    assert names(tmp_path) == ["epoch_0002.png", "epoch_0004.png", "kept.png"]
+
+
+def test_unless_asked_for_the_epochs_are_ever_further_apart(tmp_path: Path) -> None:
+    pages = album(tmp_path)
+    for epoch in range(1, 13):
+        pages.look(Copy(), epoch)
+
+    assert names(tmp_path) == ["epoch_0001.png", "epoch_0003.png", "epoch_0010.png"]
+    assert [epoch for epoch in range(1, 2000) if is_usual(epoch)] == [1, 3, 10, 30, 100, 300, 1000]
+
+
+def test_no_epochs_mean_no_picture(tmp_path: Path) -> None:
+    pages = album(tmp_path, epochs=())
+    pages.look(Copy(), 1)
+    pages.look_at_kept(Copy(), 1)
+
+    assert names(tmp_path) == []
+
+
+def test_a_detector_that_does_not_rebuild_has_no_picture(tmp_path: Path) -> None:
+    pages = album(tmp_path)
+    pages.look(Copy(rebuilds=False), 1)
+    pages.look_at_kept(Copy(rebuilds=False), None)
+
+    assert names(tmp_path) == []
+
+
+def test_what_is_not_finite_is_not_drawn_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    album(tmp_path).look(Copy(factor=float("nan")), 1)
+
+    assert names(tmp_path) == []
+    assert "epoch_0001.png is not drawn" in caplog.text
+
+
+def test_the_scorer_is_put_back_to_learning(tmp_path: Path) -> None:
+    scorer = Copy().train()
+    album(tmp_path).look(scorer, 1)
+
+    assert scorer.training
+
+
+def numbered(count: int, shape: tuple[int, ...]) -> Tensor:
+    return torch.arange(float(count)).reshape(-1, *(1 for _ in shape)).expand(count, *shape)
+
+
+def test_four_validation_parts_are_shown_some_way_apart() -> None:
+    prepared, captions = chosen(Parts(numbered(5, (3, 4, 4)), numbered(10, (3, 4, 4))), None, windows=False)
+
+    assert prepared[:, 0, 0, 0].tolist() == [0, 3, 6, 9]
+    assert captions == ["good (validation)"] * 4
+
+
+def test_training_parts_are_shown_where_there_is_no_validation_part() -> None:
+    prepared, captions = chosen(Parts(numbered(2, (8, 1)), numbered(0, (8, 1))), None, windows=True)
+
+    assert len(prepared) == 2
+    assert captions == ["good (training)"] * 2
+
+
+@pytest.mark.parametrize(("windows", "good", "kinds"), [(False, 2, "abcd"), (True, 1, "abc")])
+def test_where_parts_are_watched_one_defect_of_each_kind_is_shown_too(windows: bool, good: int, kinds: str) -> None:
+    watched = Labelled(100 + numbered(11, (8, 1)), ("good", *"aabbccddee"))
+    prepared, captions = chosen(Parts(numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=windows)
+
+    assert captions == ["good (validation)"] * good + [f"{kind} (watched)" for kind in kinds]
+    assert prepared[good:, 0, 0].tolist() == [101 + 2 * place for place in range(len(kinds))]

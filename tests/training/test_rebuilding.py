@@ -1,0 +1,72 @@
+"""What both autoencoders share: which map judges, what settings refuse each other, and that repair learns to see damage."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from andon.runtime.errors import ConfigError
+from andon.sources.items import FoundFrames
+from andon.training.detectors import autoencoder, unet_autoencoder
+from andon.training.rebuilding import Rebuilding, reading, wanted_input
+from andon.training.synthetic import SyntheticFrames
+from andon.training.train import train
+
+FOUND = FoundFrames(channels=3, frame_size=(64, 64), largest=(64, 64))
+
+
+def test_the_difference_judges_unless_repair_was_learnt() -> None:
+    assert reading(Rebuilding()).map == "l1"
+    assert reading(Rebuilding(repair=True)).map == "head"
+    assert reading(Rebuilding(repair=True, evidence="ssim")).map == "ssim"
+
+
+def test_smoothing_is_in_pixels_whatever_the_grid_of_the_map() -> None:
+    assert reading(Rebuilding(smooth=6.0)).smooth == 6.0
+    assert reading(Rebuilding(repair=True, smooth=6.0)).smooth == 3.0
+
+
+def test_size_and_width_follow_repair_where_they_are_not_given() -> None:
+    assert (Rebuilding().side, Rebuilding().divisor) == (128, 1)
+    assert Rebuilding(repair=True).side > 128
+    assert Rebuilding(repair=True).divisor > 1
+    assert (Rebuilding(repair=True, size=64, narrow=3).side, Rebuilding(repair=True, size=64, narrow=3).divisor) == (
+        64,
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        (Rebuilding(evidence="head"), "--evidence head needs --repair"),
+        (Rebuilding(repair=True, size=72), r"multiple of 32, got 72"),
+        (Rebuilding(loss_l1=0.0), "one weight above 0"),
+        (Rebuilding(loss_ms_ssim=1.0, size=64), "MS-SSIM"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_refused(settings: Rebuilding, refusal: str) -> None:
+    with pytest.raises(ConfigError, match=refusal):
+        wanted_input(settings, FOUND)
+
+
+def test_the_head_may_be_outvoted_without_training_anew() -> None:
+    settings = unet_autoencoder.RECIPE.variants["repair"]
+    scorer = unet_autoencoder.RECIPE.build(settings, wanted_input(settings, FOUND)).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        evidence = scorer(torch.rand(1, 3, 32, 32))
+
+    assert list(evidence.maps) == ["head", "l1", "ssim"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [autoencoder.RECIPE, unet_autoencoder.RECIPE], ids=lambda recipe: recipe.name)
+def test_repair_learns_to_tell_damage_that_it_never_learnt_from(recipe, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = msgspec.structs.replace(
+        recipe.variants["repair"], size=64, epochs=12, epoch_parts=128, narrow=4, learning_rate=3e-3
+    )
+    history = train(recipe, SyntheticFrames(60), tmp_path / "run", settings=settings, seed=1).record.history
+
+    assert history[-1]["synthetic_auroc"] > 0.75
+    assert history[-1]["synthetic_pixel_ap"] > 2 * history[0].get("synthetic_pixel_ap", 0.05)

@@ -1,0 +1,133 @@
+"""Damage for learning: drawn from seed, epoch and place alone, with good pictures kept beside it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Generator, Tensor, nn
+
+from andon.training.fitting import Batch
+from andon.training.repair import CLEAN, Damage, DamageFeed, Head, focal_loss
+from andon.training.synthetic import synthetic_frame
+
+
+class Frames:
+    """A part of synthetic frames, prepared."""
+
+    def __init__(self, first: int, count: int) -> None:
+        frames = [torch.from_numpy(synthetic_frame(first + number, (64, 64))) for number in range(count)]
+        self.rows = torch.stack(frames).permute(0, 3, 1, 2).float() / 255
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: Sequence[int]) -> Tensor:
+        return self.rows[list(places)]
+
+    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
+        assert shuffle is None
+        yield from torch.split(self.rows, size)
+
+
+class World:
+    def __init__(self) -> None:
+        self.train, self.validation = Frames(0, 12), Frames(100, 9)
+
+
+class Brightness(nn.Module):
+    """Marks whatever is brighter than its picture: no good detector, but one with parameters and a score."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+
+def score(net: Any, prepared: Tensor) -> tuple[Tensor, Tensor]:
+    maps = net.gain * (prepared - prepared.mean(dim=(2, 3), keepdim=True)).abs().amax(dim=1)
+    return maps.flatten(1).amax(dim=1), nn.functional.max_pool2d(maps, 2)
+
+
+def feed(seed: int = 0) -> DamageFeed:
+    return DamageFeed(World(), seed=seed, epochs=8, score=score)
+
+
+def drawn(batches: Iterator[Batch]) -> list[Damage]:
+    return [batch.tensors for batch in batches]
+
+
+def equal(one: Sequence[Damage], other: Sequence[Damage]) -> bool:
+    return all(
+        torch.equal(a, b) for left, right in zip(one, other, strict=True) for a, b in zip(left, right, strict=True)
+    )
+
+
+def test_an_epoch_is_drawn_alike_by_a_feed_that_has_drawn_others_before() -> None:
+    places = torch.arange(12)
+    used = feed()
+    list(used.train(places, 4, 0))
+
+    assert equal(drawn(used.train(places, 4, 3)), drawn(feed().train(places, 4, 3)))
+
+
+def test_epochs_and_seeds_draw_different_damage() -> None:
+    places = torch.arange(12)
+
+    assert not equal(drawn(feed().train(places, 4, 0)), drawn(feed().train(places, 4, 1)))
+    assert not equal(drawn(feed(0).train(places, 4, 0)), drawn(feed(1).train(places, 4, 0)))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 11), min_size=1, max_size=20), st.integers(1, 9))
+def test_every_place_comes_once_in_its_order_whatever_the_batch(places: list[int], size: int) -> None:
+    batches = list(feed().train(torch.tensor(places), size, 0))
+
+    assert sum(batch.parts for batch in batches) == len(places)
+    assert all(batch.parts == size for batch in batches[:-1])
+
+
+def test_pictures_differ_where_the_mask_says_and_some_are_left_as_they_are() -> None:
+    batches = drawn(feed().train(torch.arange(12).repeat(16), 12, 0))
+    clean = torch.cat([batch.mask.flatten(1).amax(dim=1) == 0 for batch in batches])
+
+    assert float(clean.float().mean()) == pytest.approx(CLEAN, abs=0.12)
+    for batch in batches:
+        apart = (batch.after - batch.before).abs().mean(dim=1, keepdim=True)
+        assert apart[batch.mask > 0].mean() > 10 * apart[batch.mask == 0].mean()
+
+
+def test_validation_is_the_same_each_time_and_covers_the_part() -> None:
+    one = feed()
+    first, second = drawn(one.validation(4)), drawn(one.validation(4))
+
+    assert equal(first, second)
+    assert sum(len(batch.before) for batch in first) == 9
+
+
+def test_judging_tells_held_out_damage_and_comes_now_and_then() -> None:
+    one = feed()
+    figures = one.judge(Brightness(), 8)
+
+    assert set(figures) == {"synthetic_auroc", "synthetic_pixel_ap"}
+    assert 0.5 < figures["synthetic_auroc"] <= 1.0
+    many = DamageFeed(World(), seed=0, epochs=80, score=score)
+    assert [epoch for epoch in range(1, 13) if many.judge(Brightness(), epoch)] == [10]
+
+
+def test_the_heads_map_is_half_as_fine_as_what_it_sees() -> None:
+    head = Head(3, 4).eval()
+
+    assert head(torch.rand(2, 3, 64, 96), torch.rand(2, 3, 64, 96)).shape == (2, 1, 32, 48)
+
+
+def test_focal_loss_is_its_formula_over_cells_that_hold_a_damaged_pixel() -> None:
+    logits = torch.randn(2, 1, 4, 4)
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, 0, 1, 5] = 1.0
+    target = torch.zeros(2, 1, 4, 4)
+    target[0, 0, 0, 2] = 1.0
+    chance = torch.where(target > 0, torch.sigmoid(logits), 1 - torch.sigmoid(logits))
+
+    assert torch.allclose(focal_loss(logits, mask), (-((1 - chance) ** 2) * chance.log()).mean(), atol=1e-6)

@@ -1,0 +1,124 @@
+"""What the network rebuilds of a few parts, at chosen epochs: always the same parts, so that one can leaf through."""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from andon.export.pooling import Pool
+from andon.export.preprocessing import Restore
+from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.sources.picture_folder import GOOD
+from andon.training.pictures import Rebuilt, rebuilt_frames, rebuilt_windows, save
+from andon.training.recipe import Good
+from andon.training.watching import Labelled, undisturbed
+
+logger = logging.getLogger(__name__)
+
+RECONSTRUCTION = "reconstruction"
+"""Name of the image of evidence that is drawn; scorers that give none have no pictures."""
+PARTS = 4
+
+
+def is_usual(epoch: int) -> bool:
+    """The epochs that are drawn unless others are asked for: 1, 3, 10, 30, 100, ...
+
+    >>> [epoch for epoch in range(1, 1001) if is_usual(epoch)]
+    [1, 3, 10, 30, 100, 300, 1000]
+    """
+    ten = 10 ** int(math.log10(epoch) + 1e-9)
+    return epoch in (ten, 3 * ten)
+
+
+class Album:
+    """Pictures of a run, ``epoch_0010.png`` and, in the end, ``kept.png``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        good: Good,
+        spec: InputSpec,
+        reading: Reading,
+        *,
+        device: torch.device,
+        epochs: Sequence[int] | None = None,
+        watched: Labelled | None = None,
+    ) -> None:
+        """`epochs`: which; None: 1, 3, 10, 30, ...; none at all: no picture. Some watched defects are drawn beside good parts."""
+        self._folder = folder
+        self._good = good
+        self._spec = spec
+        self._map_name = reading.map
+        self._pool = Pool(reading, spec).to(device)
+        self._restore = Restore(spec)
+        self._device = device
+        self._epochs = epochs
+        self._watched = watched
+        self._parts: tuple[Tensor, list[str]] | None = None
+
+    def look(self, scorer: nn.Module, epoch: int) -> None:
+        """Draw, if this epoch is one of the chosen."""
+        if is_usual(epoch) if self._epochs is None else epoch in self._epochs:
+            self._draw(scorer, f"epoch_{epoch:04}.png", f"epoch {epoch}: what is rebuilt")
+
+    def look_at_kept(self, scorer: nn.Module, epoch: int | None) -> None:
+        """Draw the weights that stay, those of `epoch` if that is known."""
+        if self._epochs is None or self._epochs:
+            of = "" if epoch is None else f", of epoch {epoch}"
+            self._draw(scorer, "kept.png", f"kept weights{of}: what is rebuilt")
+
+    def _draw(self, scorer: nn.Module, name: str, title: str) -> None:
+        if self._parts is None:
+            self._parts = chosen(self._good, self._watched, windows=isinstance(self._spec, WindowSpec))
+        prepared, captions = self._parts
+        with undisturbed(scorer):
+            evidence = scorer(prepared.to(self._device))
+            if RECONSTRUCTION not in evidence.images:
+                self._epochs = ()  # it will not begin to rebuild
+                return
+            outputs = self._pool(evidence)
+        rebuilt = self._restore(evidence.images[RECONSTRUCTION].cpu())
+        if not all(bool(torch.isfinite(values).all()) for values in (rebuilt, outputs["score"])):
+            logger.warning("%s is not drawn: what was rebuilt is not finite", name)
+            return
+        map_name = self._map_name or next(iter(evidence.maps), "")
+        maps = outputs.get("anomaly_map", evidence.maps.get(map_name))
+        between = ", " if isinstance(self._spec, WindowSpec) else "\n"
+        pages = [
+            Rebuilt(
+                caption=f"{caption}{between}score {score:.3g}",
+                original=original.numpy(),
+                rebuilt=again.numpy(),
+                map=None if maps is None else maps[place].cpu().numpy(),
+            )
+            for place, (caption, score, original, again) in enumerate(
+                zip(captions, outputs["score"].tolist(), self._restore(prepared), rebuilt, strict=True)
+            )
+        ]
+        if isinstance(self._spec, WindowSpec):
+            figure = rebuilt_windows(pages, title=title, spec=self._spec)
+        else:
+            figure = rebuilt_frames(pages, title=title, map_name=map_name)
+        save(figure, self._folder / name)
+
+
+def chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
+    """A few parts and what they are: good ones, and where parts are watched, one defect of each kind."""
+    part, called = (good.validation, "validation") if len(good.validation) else (good.train, "training")
+    defects = dict(_firsts(watched)) if watched is not None else {}
+    kinds = list(defects)[: PARTS - 1 if windows else PARTS]
+    wanted = PARTS - len(kinds) if windows or not kinds else 2
+    count = min(wanted, len(part))
+    # neighbours in time resemble each other: those far apart show more
+    good_ones = part.take([round(place * (len(part) - 1) / max(count - 1, 1)) for place in range(count)])
+    chosen = [*good_ones, *(defects[kind] for kind in kinds)]
+    return torch.stack(chosen), [f"good ({called})"] * count + [f"{kind} (watched)" for kind in kinds]
+
+
+def _firsts(watched: Labelled) -> Iterator[tuple[str, Tensor]]:
+    for kind in dict.fromkeys(watched.kinds):
+        if kind != GOOD:
+            yield kind, watched.prepared[watched.kinds.index(kind)]

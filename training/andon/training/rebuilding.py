@@ -1,0 +1,224 @@
+"""What the autoencoders share: settings, evidence, losses, and `--repair`. A detector adds the network that rebuilds.
+
+Plain, the difference between a frame and its reconstruction judges. With `--repair` the network learns to restore damaged
+pictures, and a segmentation head on [input, reconstruction] judges (`repair.py`).
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+
+from andon.export.evidence import Evidence, Scorer
+from andon.export.pooling import Pool
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.sources.items import Found, FoundFrames
+from andon.training.dissimilarity import Dissimilarity, LossWeights, rebuilding_loss
+from andon.training.fitting import Plan, descend
+from andon.training.recipe import Good, Run
+from andon.training.repair import Damage, DamageFeed, Head, focal_loss
+
+EMPHASIS = 5.0
+"""How much more a damaged pixel counts than another in what is to be restored."""
+FOCAL = 10.0
+"""Weight of the head's loss beside that of the reconstruction."""
+
+
+class Rebuilding(Plan, frozen=True, kw_only=True):
+    """Settings of a detector that rebuilds frames. What is None depends on `repair`."""
+
+    repair: Annotated[
+        bool, Meta(description="learn to restore synthetic damage, and judge by a head that marks it")
+    ] = False
+    size: Annotated[
+        Annotated[int, Meta(ge=16, multiple_of=8)] | None,
+        Meta(
+            description="side of what the network sees, a multiple of 8; where not given 128, with --repair 256",
+            extra={"unit": "px"},
+        ),
+    ] = None
+    narrow: Annotated[
+        Annotated[int, Meta(ge=1, le=32)] | None,
+        Meta(
+            description="divides all widths: 1 is the published network, 4 sixteen times cheaper; where not given 1, with "
+            "--repair 2"
+        ),
+    ] = None
+    head_width: Annotated[
+        int, Meta(ge=2, le=128, description="of the head's first level, with --repair", extra={"unit": "channels"})
+    ] = 16
+    loss_l1: Annotated[float, Meta(ge=0.0, description="weight of the absolute difference in the loss")] = 1.0
+    loss_mse: Annotated[float, Meta(ge=0.0, description="weight of the squared difference")] = 0.0
+    loss_ssim: Annotated[float, Meta(ge=0.0, description="weight of 1 - SSIM")] = 0.0
+    loss_ms_ssim: Annotated[
+        float, Meta(ge=0.0, description="weight of 1 - MS-SSIM, over five scales; needs more than 96 px")
+    ] = 0.0
+    evidence: Annotated[
+        Literal["l1", "ssim", "head"] | None,
+        Meta(
+            description="what decides: absolute difference, 1 - SSIM, or the head's map; the others are reported; where not "
+            "given l1, with --repair head"
+        ),
+    ] = None
+    pool: Annotated[
+        Literal["mean", "top", "max"] | None,
+        Meta(description="how the map becomes a score; where not given top, of the head's map max"),
+    ] = None
+    share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
+        0.01
+    )
+    smooth: Annotated[
+        Annotated[float, Meta(ge=0.0)] | None,
+        Meta(
+            description="standard deviation of the map's Gaussian; where not given 0, of the head's map 4",
+            extra={"unit": "px"},
+        ),
+    ] = None
+    epochs: Annotated[
+        int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
+    ] = 45
+    epoch_parts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="frames that count as an epoch; 0: the whole training part, with --repair 192 drawn ones",
+            extra={"unit": "frames"},
+        ),
+    ] = 0
+    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 8
+    plateau_patience: Annotated[
+        int, Meta(ge=0, description="epochs without a better validation loss before the learning rate is halved")
+    ] = 8
+
+    @property
+    def side(self) -> int:
+        """Of what the network sees, in pixels."""
+        return self.size or (256 if self.repair else 128)
+
+    @property
+    def divisor(self) -> int:
+        """Of all widths."""
+        return self.narrow or (2 if self.repair else 1)
+
+    @property
+    def loss_weights(self) -> LossWeights:
+        """Of the reconstruction's loss."""
+        return LossWeights(self.loss_l1, self.loss_mse, self.loss_ssim, self.loss_ms_ssim)
+
+
+class Rebuilder(Scorer):
+    """``[N, C, h, w]`` in 0 to 1 to maps of what could not be rebuilt, or of what the head marks."""
+
+    def __init__(self, network: nn.Module, channels: int, settings: Rebuilding) -> None:
+        super().__init__()
+        self.network = network
+        self.dissimilarity = Dissimilarity(channels)
+        self.head = Head(channels, settings.head_width) if settings.repair else None
+
+    def rebuild(self, prepared: Tensor) -> Tensor:
+        """``[N, C, h, w]`` in 0 to 1."""
+        rebuilt: Tensor = self.network(prepared)
+        return rebuilt
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        """``l1``: absolute difference, 0 to 1; ``ssim``: 1 - SSIM, 0 to 2; both are means over the channels.
+
+        ``head``: minus the logarithm of the chance that a cell is good, on half the grid; only with a head.
+        """
+        rebuilt = self.rebuild(prepared)
+        maps = {
+            "l1": (prepared - rebuilt).abs().mean(dim=1),
+            "ssim": self.dissimilarity(prepared, rebuilt).mean(dim=1),
+        }
+        if self.head is not None:
+            # unlike a probability it does not run into 1 where many defects would score alike
+            maps = {"head": nn.functional.softplus(self.head(prepared, rebuilt).squeeze(1))} | maps
+        return Evidence(maps, {}, {"reconstruction": rebuilt})
+
+
+def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
+    """Go down the reconstruction's loss; with a head, over damaged pictures, and the head's with it."""
+    weights = settings.loss_weights
+    # convolutions are up to a third faster so; numbers stay the same
+    scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def plain(net: Rebuilder, batch: Tensor, _warmth: float) -> Tensor:
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        return rebuilding_loss(net.rebuild(batch).float(), batch, weights, net.dissimilarity)
+
+    def restore(net: Rebuilder, batch: Damage, _warmth: float) -> Tensor:
+        assert net.head is not None
+        after = batch.after.contiguous(memory_format=torch.channels_last)
+        rebuilt = net.rebuild(after)
+        logits = net.head(after, rebuilt)
+        with torch.autocast(after.device.type, enabled=False):
+            restored = rebuilding_loss(
+                rebuilt.float(), batch.before, weights, net.dissimilarity, 1 + EMPHASIS * batch.mask
+            )
+            return restored + FOCAL * focal_loss(logits, batch.mask)
+
+    if settings.repair:
+        plan = msgspec.structs.replace(settings, schedule="cosine", epoch_parts=settings.epoch_parts or 192)
+        pool = Pool(reading(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(run.device)
+
+        def score(net: Rebuilder, prepared: Tensor) -> tuple[Tensor, Tensor]:
+            outputs = pool(net(prepared))
+            return outputs["score"], outputs["anomaly_map"]
+
+        feed = DamageFeed(good, seed=run.seed, epochs=settings.epochs, score=score)
+        descend(scorer, good, restore, plan, run, feed=feed, heavy=True)
+    else:
+        descend(scorer, good, plain, settings, run, heavy=True)
+    scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
+    """Frames, grey or RGB, in 0 to 1: the sigmoid's range.
+
+    Raises:
+        DataError: logs.
+        ConfigError: settings that do not fit each other.
+    """
+    if not isinstance(found, FoundFrames):
+        raise DataError("autoencoders judge frames.")
+    settings.loss_weights.check(settings.side)
+    if settings.evidence == "head" and not settings.repair:
+        raise ConfigError("--evidence head needs --repair: without it there is no head.")
+    if settings.repair and settings.side % 32:
+        raise ConfigError(f"--repair needs a --size that is a multiple of 32, got {settings.side}.")
+    return FrameSpec(channels=1 if found.channels == 1 else 3, size=(settings.side, settings.side))
+
+
+def reading(settings: Rebuilding) -> Reading:
+    """The head's smoothed maximum, or what the settings name."""
+    decides = settings.evidence or ("head" if settings.repair else "l1")
+    if decides == "head":
+        smooth = 2.0 if settings.smooth is None else settings.smooth / 2  # its cells are two pixels wide
+        return Reading(map="head", pool=settings.pool or "max", share=settings.share, smooth=smooth)
+    return Reading(map=decides, pool=settings.pool or "top", share=settings.share, smooth=settings.smooth or 0.0)
+
+
+def frame_spec(spec: InputSpec) -> FrameSpec:
+    """The specification of frames.
+
+    Raises:
+        DataError: it is of windows.
+    """
+    if not isinstance(spec, FrameSpec):
+        raise DataError("autoencoders judge frames.")
+    return spec
+
+
+def block(narrow: int, wide: int) -> nn.Sequential:
+    """Two convolutions 3 x 3 with batch normalisation and ReLU: the unit of both published networks."""
+    layers: list[nn.Module] = []
+    for before in (narrow, wide):
+        layers += [nn.Conv2d(before, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+WIDTHS = (32, 64, 128, 256)
+"""Of the published networks, from the finest level to the bottleneck."""
