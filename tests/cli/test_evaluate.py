@@ -212,3 +212,36 @@ def test_a_folder_with_something_else_in_it_is_refused_before_anything_is_judged
     assert main(words) == EXIT_USER
 
     assert "holds no earlier report" in capsys.readouterr().err
+
+
+def test_verdicts_that_were_written_down_give_a_report_without_pictures_of_parts(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(frame_model), str(parts / "test"), "--json"]) == EXIT_DONE
+    written = tmp_path / "verdicts.jsonl"
+    written.write_text(capsys.readouterr().out, encoding="utf-8")
+    pages = tmp_path / "pages"
+
+    words = [
+        "evaluate",
+        str(written),
+        "--data",
+        str(parts / "test"),
+        "--no-intervals",
+        "--json",
+        "--report",
+        str(pages),
+    ]
+    assert main(words) == EXIT_DONE
+
+    assert json.loads(capsys.readouterr().out)["n_defect"] == 6
+    assert "there were no pictures of parts to show" in (pages / "index.html").read_text(encoding="utf-8")
+    assert sorted(path.stem for path in pages.glob("*.png")) == [
+        "confusion",
+        "figures",
+        "histogram",
+        "mean-scores",
+        "precision-recall",
+        "recall",
+        "roc",
+    ]

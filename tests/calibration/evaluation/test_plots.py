@@ -4,10 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
-from sklearn.metrics import roc_curve
 
 from andon.calibration.evaluation import plots
 from andon.calibration.evaluation.evaluate import Judged
@@ -86,19 +84,6 @@ def test_thousands_of_types_stay_one_picture_and_it_is_told() -> None:
     assert f"The {plots.MOST_KINDS} least found of 2000 types" in made.caption
 
 
-scores = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=30)
-
-
-@given(scores, scores)
-def test_the_curve_is_that_of_scikit_learn(good: list[float], defects: list[float]) -> None:
-    counts = plots.steps(plots.scored(parts_of(good, defects)))
-
-    truth = np.repeat([False, True], [len(good), len(defects)])
-    false, true, _ = roc_curve(truth, [*good, *defects], drop_intermediate=False)
-    np.testing.assert_allclose(counts.good / len(good), false)
-    np.testing.assert_allclose(counts.defects / len(defects), true)
-
-
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
 
@@ -127,16 +112,6 @@ def test_heavy_tails_go_on_a_logarithmic_scale_and_others_do_not() -> None:
     assert plots.score_range(np.exp(np.linspace(0, 10, 200)), 5.0).log
     assert not plots.score_range(np.linspace(1, 10, 200), 5.0).log
     assert not plots.score_range(np.append(-1.0, np.exp(np.linspace(0, 10, 200))), 5.0).log
-
-
-@settings(deadline=None)
-@given(st.integers(1, 60), st.data())
-def test_intervals_of_shares_are_those_of_clopper_and_pearson(n: int, data: st.DataObject) -> None:
-    count = data.draw(st.integers(0, n))
-
-    expected = binomtest(count, n).proportion_ci(0.95, method="exact")
-
-    assert plots.share_interval(count, n) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_smoothed_curve_has_area_one_and_needs_three_values_that_differ() -> None:

@@ -11,6 +11,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.calibration.evaluation import metrics
+from andon.calibration.evaluation.bootstrap import Interval, rate_interval
 from andon.calibration.evaluation.evaluate import Judged
 from andon.calibration.evaluation.page import Picture, printable
 from andon.runtime.errors import MissingExtra
@@ -53,32 +55,15 @@ def scored(judged: Sequence[Judged]) -> Scored:
     )
 
 
-class Steps(Struct, frozen=True):
-    """Over all thresholds, from above every score to below: how many good ones and defects are at or above. Both begin at 0."""
-
-    good: NDArray[np.int64]
-    defects: NDArray[np.int64]
-
-
-def steps(parts: Scored) -> Steps:
-    """The counts behind both curves, ties merged."""
-    order = np.argsort(-parts.scores, kind="stable")
-    ordered, defective = parts.scores[order], parts.defective[order]
-    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-    found = np.cumsum(defective, dtype=np.int64)[ends]
-    return Steps(np.append(0, ends + 1 - found), np.append(0, found))
-
-
 def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
     """True positives over false positives, with the embedded threshold's point, the chance line and the promised rate."""
-    counts = steps(parts)
-    false, true = counts.good / counts.good[-1], counts.defects / counts.defects[-1]
+    curve = metrics.roc_curve(parts.scores, parts.defective)
     at_false, at_true = _rates(parts)
     figure, axes = _axes(4.8, 4.2)
     if alpha is not None:
         axes.axvspan(0, alpha, color="#009E73", alpha=0.13, lw=0, label=f"promised: at most {percent(alpha)}")
     axes.plot([0, 1], [0, 1], color=SOFT, ls=":", label="chance (.5)")
-    axes.plot(false, true, color=GOOD, lw=2, label=f"this file (AUROC {auroc:.4f})")
+    axes.plot(curve.fpr, curve.tpr, color=GOOD, lw=2, label=f"this file (AUROC {auroc:.4f})")
     axes.plot(
         [at_false], [at_true], "o", ms=10, mfc="white", mec=DEFECT, mew=2.5, clip_on=False, zorder=5,
         label=f"embedded threshold: {at_true:.1%} found\nat {at_false:.2%} false rejects",
@@ -99,13 +84,11 @@ def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
 
 def precision_recall(parts: Scored, aupr: float) -> Picture:
     """Precision over recall, with the embedded threshold's point and the prevalence."""
-    counts = steps(parts)
-    recall = counts.defects[1:] / counts.defects[-1]
-    precision = counts.defects[1:] / (counts.good[1:] + counts.defects[1:])
+    curve = metrics.pr_curve(parts.scores, parts.defective)
     prevalence = float(parts.defective.mean())
     figure, axes = _axes(4.8, 4.2)
     axes.axhline(prevalence, color=SOFT, ls=":", label=f"chance (prevalence {prevalence:.3f})")
-    axes.step(np.append(0, recall), np.append(precision[0], precision), where="pre", color=GOOD, lw=2,
+    axes.step(np.append(0, curve.recall), np.append(curve.precision[0], curve.precision), where="pre", color=GOOD, lw=2,
               label=f"this file (AUPR {aupr:.4f})")  # fmt: skip
     at = "; nothing was rejected at the embedded threshold."
     if parts.rejected.any():
@@ -289,9 +272,8 @@ class Recall(Struct, frozen=True, kw_only=True):
     kind: str
     n: int
     found: int
-    low: float
-    high: float
-    """95 % interval of the share (Clopper and Pearson)."""
+    interval: Interval
+    """95 %, of the share."""
 
 
 def recalls(parts: Scored) -> list[Recall]:
@@ -303,24 +285,9 @@ def recalls(parts: Scored) -> list[Recall]:
             tally[0] += 1
             tally[1] += rejected
     return [
-        Recall(kind=kind, n=n, found=found, low=low, high=high)
+        Recall(kind=kind, n=n, found=found, interval=rate_interval(found, n))
         for kind, (n, found) in sorted(by_kind.items())
-        for low, high in [share_interval(found, n)]
     ]
-
-
-def share_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided interval of a share by Clopper and Pearson (Biometrika 26, 1934), never too short; n >= 1.
-
-    >>> [round(end, 4) for end in share_interval(0, 40)]
-    [0.0, 0.0881]
-    """
-    from scipy.stats import beta
-
-    tail = (1 - confidence) / 2
-    low = 0.0 if count == 0 else float(beta.ppf(tail, count, n - count + 1))
-    high = 1.0 if count == n else float(beta.ppf(1 - tail, count + 1, n - count))
-    return low, high
 
 
 def recall_bars(parts: Scored, unit: str = "part") -> Picture:
@@ -330,7 +297,9 @@ def recall_bars(parts: Scored, unit: str = "part") -> Picture:
     figure, axes = _axes(5.6, 1.5 + 0.42 * max(2, len(shown)))
     places = np.arange(len(shown))[::-1]
     shares = np.array([one.found / one.n for one in shown])
-    reach = np.array([[one.found / one.n - one.low, one.high - one.found / one.n] for one in shown]).T.clip(0)
+    reach = np.array(
+        [[one.found / one.n - one.interval.low, one.interval.high - one.found / one.n] for one in shown]
+    ).T.clip(0)
     axes.barh(places, shares, height=0.62, color=GOOD, alpha=0.75)
     axes.errorbar(shares, places, xerr=reach, fmt="none", ecolor=INK, capsize=3, lw=1.2)
     _labels(axes, places, [f"{_short(one.kind)} ({one.found} of {one.n})" for one in shown])

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 from andon.calibration.evaluation import gallery, page, plots, stretches
+from andon.calibration.evaluation.bootstrap import Interval, rate_interval
 from andon.calibration.evaluation.evaluate import Evaluation, Judged, KindFigures
 from andon.calibration.evaluation.logs import LogEvaluation, LogVerdicts
 from andon.calibration.evaluation.page import Page, Section, Table, Tile, Tone
@@ -353,62 +354,80 @@ def _small_print(rows: Sequence[Row], subject: Subject) -> list[Section]:
 
 def _frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
     good, defects = parts.rejected[~parts.defective], parts.rejected[parts.defective]
+    drawn = figures.intervals
     rows: list[Row] = []
     if len(good):
         count, n = int(good.sum()), len(good)
-        ends = _ends(figures, "false_reject_rate", ".2%") or _share(count, n)
+        ends = _between(drawn.false_reject_rate if drawn else rate_interval(count, n), ".2%")
         rows.append(("false rejects", f"{count / n:.2%}", ends, f"{count} of {n} good parts rejected"))
     if len(defects):
         count, n = int((~defects).sum()), len(defects)
-        ends = _ends(figures, "miss_rate", ".2%") or _share(count, n)
+        ends = _between(drawn.miss_rate if drawn else rate_interval(count, n), ".2%")
         rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} defects passed"))
     if parts.both:
         ranked = "how well scores part good from defective; .5 is chance, 1 perfect"
         chance = f"average precision; chance gives {figures.prevalence:.3f}"
         rows += [
-            ("AUROC", f"{figures.auroc:.4f}", _ends(figures, "auroc"), ranked),
-            ("AUPR", f"{figures.aupr:.4f}", _ends(figures, "aupr"), chance),
+            ("AUROC", f"{figures.auroc:.4f}", _between(drawn.auroc if drawn else None, ".4f"), ranked),
+            ("AUPR", f"{figures.aupr:.4f}", _between(drawn.aupr if drawn else None, ".4f"), chance),
         ]
-        for percent_, name in ((1, "tpr_at_1_percent_fpr"), (5, "tpr_at_5_percent_fpr")):
-            value = _given(figures, name)
-            if value is not None:
-                words = "with a threshold chosen on these very good parts"
-                rows.append(
-                    (f"found at {percent_} % false rejects", f"{value:.2%}", _ends(figures, name, ".2%"), words)
-                )
+        for value, share, drawn_ends in (
+            (figures.tpr_at_1_percent_fpr, "1 %", drawn.tpr_at_1_percent_fpr if drawn else None),
+            (figures.tpr_at_5_percent_fpr, "5 %", drawn.tpr_at_5_percent_fpr if drawn else None),
+        ):
+            words = "with a threshold chosen on these very good parts"
+            rows.append((f"found at {share} false rejects", f"{value:.2%}", _between(drawn_ends, ".2%"), words))
+        words = "good parts that would be rejected with a threshold chosen on these very defects"
+        price = _between(drawn.fpr_at_recall if drawn else None, ".2%")
+        rows.append((f"price of finding {percent(figures.recall)}", f"{figures.fpr_at_recall:.2%}", price, words))
         words = "over all thresholds: nobody can know it beforehand"
-        rows.append(("best F1", f"{figures.oracle_f1_max:.4f}", _ends(figures, "oracle_f1_max"), words))
+        best = _between(drawn.oracle_f1_max if drawn else None, ".4f")
+        rows.append(("best F1", f"{figures.oracle_f1_max:.4f}", best, words))
     if figures.pixel_auroc is not None:
         words = "how well the heat map finds the pixels of the masks"
-        rows.append(("pixel AUROC", f"{figures.pixel_auroc:.4f}", _ends(figures, "pixel_auroc"), words))
+        rows.append(
+            ("pixel AUROC", f"{figures.pixel_auroc:.4f}", _between(drawn.pixel_auroc if drawn else None, ".4f"), words)
+        )
     if figures.aupro is not None:
         step = "" if figures.mask_step in (None, 1) else f"; every {figures.mask_step}. pixel"
         words = f"the same, each defect weighing the same, up to 30 % false pixels{step}"
-        rows.append(("AUPRO (.3)", f"{figures.aupro:.4f}", _ends(figures, "aupro"), words))
+        rows.append(("AUPRO (.3)", f"{figures.aupro:.4f}", _between(drawn.aupro if drawn else None, ".4f"), words))
+    if figures.unknown:
+        rows.append(("of unknown truth", f"{figures.unknown}", "", "left out of everything here"))
+    if figures.unjudged:
+        rows.append(("never judged", f"{figures.unjudged}", "", "of known truth, without a verdict"))
     rows.append(("INVALID", f"{figures.invalid}", "", "not judged: unreadable, no contrast; part of no rate above"))
     return rows
 
 
 def _log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
     """Windows of one log depend on each other, so that rates have intervals only where whole files were drawn anew."""
-    counts, total = figures.total.counts, figures.total
+    counts, total, drawn = figures.total.counts, figures.total, figures.intervals
     rows: list[Row] = []
     if counts.good:
         words = f"{counts.false_rejects} of {counts.good} good windows rejected"
         rate = counts.false_rejects / counts.good
-        rows.append(("false rejects", f"{rate:.2%}", _ends(figures, "false_reject_rate", ".2%"), words))
-    false_events = _given(total, "false_events_a_day")
-    if false_events is not None:
-        words = "alarms that touch no fault, those close together counted once; per day of good operation"
-        rows.append(("false events a day", f"{false_events:.3g}", _ends(figures, "false_events_a_day", ".3g"), words))
+        rows.append(
+            ("false rejects", f"{rate:.2%}", _between(drawn.false_reject_rate if drawn else None, ".2%"), words)
+        )
+    if total.false_events_a_day is not None:
+        words = f"{total.false_events} in {total.good_s / 3600:.3g} h of good operation; alarms close together are one"
+        rows.append(
+            (
+                "false events a day",
+                f"{total.false_events_a_day:.3g}",
+                _between(drawn.false_events_a_day if drawn else None, ".3g"),
+                words,
+            )
+        )
     if counts.faults:
         words = f"{counts.caught} of {counts.faults}; at random {counts.dummy_caught:.1f}"
-        ends = _ends(figures, "event_recall", ".2%") or _share(counts.caught, counts.faults)
+        ends = _between(drawn.event_recall if drawn else rate_interval(counts.caught, counts.faults), ".2%")
         rows.append(("faults caught", f"{counts.caught / counts.faults:.1%}", ends, words))
     if counts.defective:
         words = f"{counts.misses} of {counts.defective} windows that touch a fault passed"
         rate = counts.misses / counts.defective
-        rows.append(("windows missed", f"{rate:.2%}", _ends(figures, "miss_rate", ".2%"), words))
+        rows.append(("windows missed", f"{rate:.2%}", _between(drawn.miss_rate if drawn else None, ".2%"), words))
     if total.auroc is not None and total.aupr is not None:
         chance = f"average precision; chance gives {float(parts.defective.mean()):.3f}"
         rows += [
@@ -416,31 +435,22 @@ def _log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
             ("AUPR", f"{total.aupr:.4f}", "", chance),
         ]
     if figures.mean_auroc is not None and len(figures.runs) > 1:
-        ends = _ends(figures, "mean_auroc")
+        ends = _between(drawn.mean_auroc if drawn else None, ".4f")
         rows.append(("AUROC, mean of runs", f"{figures.mean_auroc:.4f}", ends, "each run by itself"))
-    volume = _given(figures, "mean_vus_pr")
-    if volume is not None:
-        words = "precision and recall of rows, with soft edges of the faults; mean of runs"
-        rows.append(("VUS-PR", f"{volume:.4f}", _ends(figures, "mean_vus_pr"), words))
+    if figures.mean_vus_pr is not None:
+        words = (
+            f"precision and recall of rows, edges of faults softened by up to {figures.vus_buffer} rows; mean of runs"
+        )
+        rows.append(
+            ("VUS-PR", f"{figures.mean_vus_pr:.4f}", _between(drawn.mean_vus_pr if drawn else None, ".4f"), words)
+        )
     rows.append(("INVALID", f"{counts.invalid}", "", "windows with holes; part of no rate above"))
     return rows
 
 
-def _given(figures: Struct, name: str) -> float | None:
-    """A figure that not every evaluation has."""
-    value: float | None = getattr(figures, name, None)
-    return value
-
-
-def _ends(figures: Struct, name: str, form: str = ".4f") -> str:
-    """Its interval, where the parts were drawn anew for it."""
-    ends = getattr(getattr(figures, "intervals", None), name, None)
-    return "" if ends is None else f"{ends.low:{form}} to {ends.high:{form}}"
-
-
-def _share(count: int, n: int) -> str:
-    low, high = plots.share_interval(count, n)
-    return f"{low:.2%} to {high:.2%}"
+def _between(ends: Interval | None, form: str) -> str:
+    """An interval in words. A single point only says that every draw looked alike: better nothing than that."""
+    return "" if ends is None or not ends.low < ends.high else f"{ends.low:{form}} to {ends.high:{form}}"
 
 
 def _curves(
@@ -488,7 +498,7 @@ def _kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, Ki
         area = (f"{known[recall.kind].auroc:.4f}" if recall.kind in known else "–",) if known else ()
         sd = f"{one.sd:.3g}" if math.isfinite(one.sd) else "–"
         share = f"{recall.found / recall.n:.1%}"
-        ends = f"{recall.low:.1%} to {recall.high:.1%}"
+        ends = _between(recall.interval, ".1%")
         rows.append((recall.kind, str(recall.n), share, ends, *area, f"{one.mean:.4g}", sd))
     if len(rows) < len(recalls):
         text += (f"{len(rows)} of {len(recalls)} types are listed.",)
