@@ -32,7 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truth", type=Path, metavar="CSV", help="labels where folders do not tell: columns key,label[,kind]"
     )
-    parser.add_argument("--synthetic", action="store_true", help="draw damage onto good parts; needs no labelled defects")
+    parser.add_argument(
+        "--synthetic", action="store_true", help="draw damage onto good parts; needs no labelled defects"
+    )
     parser.add_argument("--run", dest="run_folder", metavar="RUN",
                         help="with --synthetic: the good parts that this training kept back")  # fmt: skip
     parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated", help="as for score")

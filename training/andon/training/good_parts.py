@@ -21,7 +21,7 @@ from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
 from andon.sources.chosen import Chosen
 from andon.sources.grouping import Grouped
-from andon.sources.items import Collection, Found, Item, Lost, Ref
+from andon.sources.items import Collection, Item, Lost, Ref
 from andon.sources.log import Log
 from andon.sources.windows import cut
 from andon.training.recipe import Recipe
