@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+import torch
 from msgspec import Struct
 
 from andon.calibration.evaluation.evaluate import evaluate
@@ -53,6 +54,12 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """For each of the four measurements of `bench`; 0: nothing is timed."""
     more: Mapping[str, Figure] = {}
     """Further figures by name; cells must have been planned with these names."""
+
+
+def warm_up() -> None:
+    """Import what the first training of a process imports on its way: seconds that belong to no cell."""
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # 4 s, measured; the compiler comes with it
+    import matplotlib.figure  # noqa: F401
 
 
 def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, progress: Progress = silent) -> Result:

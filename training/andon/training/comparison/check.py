@@ -1,5 +1,6 @@
 """What would go wrong after hours is told before anything has begun: kinds, places, labels, numbers of parts."""
 
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -9,7 +10,7 @@ from andon.calibration.split import split
 from andon.runtime.errors import AndonError, ConfigError, DataError
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
-from andon.sources.items import Collection
+from andon.sources.items import Collection, Ref
 from andon.sources.log import Log
 from andon.sources.opening import open_for
 from andon.sources.source import collect
@@ -63,7 +64,7 @@ def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
     if isinstance(spec, WindowSpec):
         _check_log(data, spec)
     else:
-        _check_frames(data, spec)
+        _check_frames(data, spec, items_of(opened, spec, data.group))
 
 
 def _check_parts(cell: Cell, good: Collection) -> None:
@@ -77,23 +78,36 @@ def _check_parts(cell: Cell, good: Collection) -> None:
     allowance(independent, alpha, cell.wish.confidence)
 
 
-def _check_frames(data: DataSet, spec: FrameSpec) -> None:
+def _check_frames(data: DataSet, spec: FrameSpec, good: Collection) -> None:
     collection, truth = labelled(data, spec)
-    kinds = {truth.defective[ref.key] for ref in collection.refs if ref.key in truth.defective}
+    known = [ref for ref in collection.refs if ref.key in truth.defective]
+    kinds = {truth.defective[ref.key] for ref in known}
     if kinds != {True, False}:
-        there = {(): "none", (True,): "only defective ones", (False,): "only good ones"}[tuple(kinds)]
+        there = "none" if not kinds else "only defective ones" if True in kinds else "only good ones"
         raise DataError(f"{data.tested}: an evaluation needs good and defective parts of known truth; found {there}.")
+    learnt = {_place(data.train, ref) for ref in good.refs}
+    both = next((ref.key for ref in known if _place(data.tested, ref) in learnt), None)
+    if both is not None:
+        raise DataError(
+            f"{data.tested}: would be evaluated on parts that are learnt from, {both} among them. Expected train/good and "
+            f"test/TYPE, or other good parts beside the defective ones: '{data.train} --test OTHER'."
+        )
+
+
+def _place(root: str, ref: Ref) -> str:
+    return os.path.abspath(os.path.join(root, ref.key))  # noqa: PTH100, PTH118 - once for every picture of a set
 
 
 def _check_log(data: DataSet, spec: WindowSpec) -> None:
     if data.truth is not None:
         raise ConfigError("--truth is for pictures; logs say what is true in a column named anomaly, label or faulty.")
+    if _place(data.tested, Ref(key="")) == _place(data.train, Ref(key="")):
+        raise ConfigError(f"logs are evaluated on others than are learnt from: '{data.train} --test LABELLED'.")
     log = collect(data.tested)
     if not isinstance(log, Log):
         raise ConfigError(f"{data.tested}: expected labelled logs, as what is learnt from are logs; found frames.")
     columns(log.found, spec)
     if not any(run.faulty is not None and run.faulty.any() for run in log.runs):
         raise DataError(
-            f"{data.tested}: no row is labelled as faulty. Expected a column named anomaly, label or faulty, of 0 and 1, or "
-            "give the labelled logs as --test: 'good.csv --test labelled/'."
+            f"{data.tested}: no row is labelled as faulty. Expected a column named anomaly, label or faulty, of 0 and 1."
         )

@@ -15,7 +15,7 @@ from msgspec import Struct
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import AndonError
 from andon.runtime.progress import Progress, silent
-from andon.training.comparison.cell import Surroundings, run_cell
+from andon.training.comparison.cell import Surroundings, run_cell, warm_up
 from andon.training.comparison.check import check
 from andon.training.comparison.claim import claimed
 from andon.training.comparison.plan import Cell, Plan, cells, share
@@ -102,6 +102,8 @@ def _do(
     mine: Sequence[Cell], folder: Path, where: Surroundings, tell: Events
 ) -> tuple[list[str], list[str], list[str], list[str]]:
     done, before, failed, elsewhere = [], [], [], []
+    if not all(_is_done(cell, folder) for cell in mine):
+        warm_up()
     for number, cell in enumerate(mine, 1):
         place = folder / cell.folder
         if _is_done(cell, folder):

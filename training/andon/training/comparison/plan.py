@@ -199,7 +199,7 @@ def parse_data(text: str) -> DataSet:
     Raises:
         ConfigError: an unknown or empty flag, or no path.
     """
-    train, *rest = re.split(r"(?:^|\s+)--(?=[a-z])", text.strip())
+    train, *rest = re.split(r"(?:^|\s+)--(?=[a-z]+(?:[\s=]|$))", text.strip())
     given: dict[str, object] = {"train": train.strip()}
     for piece in rest:
         name, _, value = piece.partition("=") if re.match(r"[a-z]+=", piece) else piece.partition(" ")

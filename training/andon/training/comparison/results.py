@@ -20,6 +20,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
+from andon.calibration.calibrate import Wish
 from andon.calibration.evaluation.evaluate import Evaluation
 from andon.calibration.evaluation.logs import LogEvaluation
 from andon.runtime.atomic import write_atomically
@@ -200,13 +201,13 @@ def _ratio(some: float, of: int) -> float | None:
 
 
 def _training(key: Key) -> dict[str, object]:
-    return {name: value for name, value in _fields(key).items() if name not in ("wish", "more")}
+    return {name: value for name, value in _fields(key).items() if name not in (*Wish.__struct_fields__, "more")}
 
 
 def _fields(key: Key) -> dict[str, object]:
     plain = msgspec.to_builtins(key)
-    settings, data = plain.pop("settings"), plain.pop("data")
-    return {**plain, **{f"setting {name}": value for name, value in settings.items()}, **data}
+    settings, data, wish = plain.pop("settings"), plain.pop("data"), plain.pop("wish")
+    return {**plain, **{f"setting {name}": value for name, value in settings.items()}, **data, **wish}
 
 
 def _differences(held: Mapping[str, object], came: Mapping[str, object]) -> str:
