@@ -157,6 +157,7 @@ MISSING = [
     (["train", "window_vae", "--data", "a", "--out", "b"], {"safetensors"}, "needs safetensors: pip install"),
     (["export", "run", "-o", "a.onnx"], {"torch"}, "exporting needs torch: pip install 'andon[train]'"),
     (["evaluate", "MODEL", "--data", "PARTS"], {"sklearn"}, "evaluating needs sklearn: pip install 'andon[evaluate]'"),
+    (["compare", "--out", "a", "--table"], {"torch"}, "comparing needs torch: pip install 'andon[train]'"),
     (["score", "MODEL", "PARTS"], {"cv2"}, "pip install 'andon[camera]'"),
 ]
 

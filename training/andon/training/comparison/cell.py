@@ -1,5 +1,6 @@
 """One cell from its good parts to its result: train, export, evaluate, measure; every step where the last left off."""
 
+import gc
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -60,6 +61,13 @@ def warm_up() -> None:
     """Import what the first training of a process imports on its way: seconds that belong to no cell."""
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # 4 s, measured; the compiler comes with it
     import matplotlib.figure  # noqa: F401
+
+
+def let_go() -> None:
+    """Give back what a cell took: a scorer and its optimiser hold each other, and the next one wants their memory."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, progress: Progress = silent) -> Result:

@@ -4,7 +4,6 @@
 >>> compare(plan, "compare/", Surroundings(date="2026-11-25"))                                         # doctest: +SKIP
 """
 
-import gc
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from msgspec import Struct
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import AndonError
 from andon.runtime.progress import Progress, silent
-from andon.training.comparison.cell import Surroundings, run_cell, warm_up
+from andon.training.comparison.cell import Surroundings, let_go, run_cell, warm_up
 from andon.training.comparison.check import check
 from andon.training.comparison.claim import claimed
 from andon.training.comparison.plan import Cell, Plan, cells, share
@@ -128,7 +127,7 @@ def _do(
                 (place / ERROR).unlink(missing_ok=True)
                 done.append(cell.folder)
                 tell.done(cell, number, len(mine), result)
-        gc.collect()  # a scorer and its optimiser hold each other; the next cell wants their memory
+        let_go()
         write_table(folder)
     return done, before, failed, elsewhere
 

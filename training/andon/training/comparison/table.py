@@ -1,7 +1,7 @@
 """The table of a comparison, from what its folders hold: rows of detectors by set, and each detector's mean over the sets."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -153,10 +153,11 @@ def markdown(table: Table) -> str:
         rows = [row for row in table.rows if row.kind == kind]
         means = [row for row in table.means if row.kind == kind]
         if rows:
-            blocks.append(_lines(rows, kind, "set", lambda row: row.set))
+            blocks.append(_lines(rows, kind, "set", [row.set for row in rows]))
         if means:
-            blocks.append("Mean over sets, each weighing the same:")
-            blocks.append(_lines(means, kind, "sets", lambda row: str(row.sets)))
+            of = len({row.set for row in rows})
+            blocks.append("Means over sets, each weighing the same; only those over all sets can be compared.")
+            blocks.append(_lines(means, kind, "sets", [f"{row.sets} of {of}" for row in means]))
     if any(row.n > 1 for row in table.rows):
         blocks.append(f"Means over seeds, with the range of 2 or {FEW} values, the standard deviation of more.")
     blocks += ["\n".join(f"- {cell.folder}: {cell.message}" for cell in table.failed)] if table.failed else []
@@ -252,7 +253,7 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
     return sorted(listed, key=rank)
 
 
-def _lines(rows: Sequence[Row], kind: Kind, what: str, named: Callable[[Row], str]) -> str:
+def _lines(rows: Sequence[Row], kind: Kind, what: str, names: Sequence[str]) -> str:
     there = dict.fromkeys(name for row in rows for name in row.figures)
     known = [*COLUMNS[kind], *DECISION, *COSTS]
     listed = {column.figure for column in known} | NOT_SHOWN
@@ -264,9 +265,9 @@ def _lines(rows: Sequence[Row], kind: Kind, what: str, named: Callable[[Row], st
     ]
     cells = [[what, "detector", "seeds", *(column.heading for column in columns)]]
     cells.append(["---", "---", *["---:"] * (len(columns) + 1)])
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         figures = [_printed(row.figures.get(column.figure), column, counted=row.sets == 1) for column in columns]
-        cells.append([_escaped(named(row)), f"`{_escaped(row.detector)}`", str(row.n), *figures])
+        cells.append([_escaped(name), f"`{_escaped(row.detector)}`", str(row.n), *figures])
     widths = [max(len(line[at]) for line in cells) for at in range(len(cells[0]))]
     return "\n".join(_line(line, widths) for line in cells)
 
