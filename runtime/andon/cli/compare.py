@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=whole(1, 64),
         default=None,
         metavar="N",
-        help="of torch, as for train; part of what is compared",
+        help="of torch, as for train",
     )
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="to learn on (default auto)")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """A comparison that is really run, small: interrupted, shared out, failing, and in the end the same table."""
 
 import gc
+import shutil
 from pathlib import Path
 
 import cv2
@@ -218,6 +219,22 @@ def test_a_cell_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> N
     assert (compared.elsewhere, compared.done, compared.complete) == ((one,), (other,), False)
     assert compared.table.busy == 1
     assert sorted(path.name for path in (tmp_path / one).iterdir()) == [CELL, LOCK]
+
+
+def test_a_cell_that_another_process_finishes_meanwhile_is_not_left_over(
+    finished: tuple[Path, Compared], tmp_path: Path
+) -> None:
+    one, other = (cell.folder for cell in cells(plan(SMALL, seeds=(0, 1))))
+    (tmp_path / one).mkdir(parents=True)
+    (tmp_path / one / LOCK).write_bytes(msgspec.json.encode(ELSEWHERE))
+
+    def finish(_cell: object, _number: int, _of: int) -> None:
+        shutil.copy(finished[0] / one / RESULT, tmp_path / one / RESULT)
+
+    compared = compare(plan(SMALL, seeds=(0, 1)), tmp_path, where(), tell=Events(begun=finish))
+
+    assert (compared.before, compared.done, compared.elsewhere) == ((one,), (other,), ())
+    assert compared.complete
 
 
 def test_a_cell_that_was_taken_over_gets_no_second_result(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def warm_up() -> None:
 def let_go() -> None:
     """Give back what a cell took: a scorer and its optimiser hold each other, and the next one wants their memory."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 

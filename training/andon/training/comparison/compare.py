@@ -40,10 +40,10 @@ class Compared(Struct, frozen=True, kw_only=True):
     done: tuple[str, ...]
     """Folders of cells that this run finished."""
     before: tuple[str, ...]
-    """That had been done already."""
+    """That had been done already, or were done by another process meanwhile."""
     failed: tuple[str, ...]
     elsewhere: tuple[str, ...]
-    """That another process works on."""
+    """That another process works on and has not finished either."""
 
     @property
     def complete(self) -> bool:
@@ -129,7 +129,8 @@ def _do(
                 tell.done(cell, number, len(mine), result)
         let_go()
         write_table(folder)
-    return done, before, failed, elsewhere
+    still = [cell.folder for cell in mine if cell.folder in elsewhere and not _is_done(cell, folder)]
+    return done, [*before, *(place for place in elsewhere if place not in still)], failed, still
 
 
 def _is_done(cell: Cell, folder: Path) -> bool:
