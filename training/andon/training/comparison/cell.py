@@ -144,6 +144,7 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
         device=where.device,
         threads=where.threads,
         resume=begun,
+        picture_epochs=(),  # drawing would be timed too
         progress=progress,
     )
     wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
