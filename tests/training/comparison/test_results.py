@@ -18,6 +18,7 @@ from andon.training.comparison.results import (
     ERROR,
     RESULT,
     Failure,
+    filled,
     frame_figures,
     log_figures,
     read,
@@ -68,6 +69,28 @@ def test_another_promise_is_refused_where_there_is_a_result_and_taken_where_ther
 
     with pytest.raises(ConfigError, match=r"false_reject: it has 0\.1, came None.*nothing is trained again"):
         take_place(tmp_path, key())
+
+
+def test_a_setting_that_a_detector_got_since_stands_at_its_default(tmp_path: Path) -> None:
+    class Now(msgspec.Struct, frozen=True):
+        preset: str = "fine"
+        taps: tuple[int, ...] = (4, 7)
+
+    write(tmp_path / RESULT, result(key(), {}))
+    same, another = (key(settings={"preset": "fine", "taps": taps}) for taps in ([4, 7], [4]))
+
+    take_place(tmp_path, same, Now)
+    assert filled(key(), Now) == same
+    with pytest.raises(ConfigError, match=r"setting taps: it has \[4, 7\], came \[4\]"):
+        take_place(tmp_path, another, Now)
+
+
+@pytest.mark.parametrize("settings", [{"preset": "fine", "gone": 1}, {"preset": 3}])
+def test_settings_that_a_detector_has_no_more_are_left_as_they_are(settings: dict[str, object]) -> None:
+    class Now(msgspec.Struct, frozen=True):
+        preset: str = "fine"
+
+    assert filled(key(settings=settings), Now) == key(settings=settings)
 
 
 def test_standings_are_found_by_their_folders(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 ``lock`` is made with ``O_EXCL``, so that of several processes on one file system one gets it. It says who made it. It is
 stale, and is taken over,
 
-* at once where its owner was on this very machine (and in this process namespace) and is no more: `kill -9`, power;
-* else, another machine's processes being out of sight, when it has not been touched for `SILENT_S`. An owner touches it
-  every `BEAT_S`, from a thread, however long a step takes. Ages are differences of times of one file system, so that
-  clocks of machines need not agree.
+* at once where its owner was on this very machine since it was started (and in this process namespace), and is no more;
+* else, other processes being out of sight, when it has not been touched for `SILENT_S`. An owner touches it every
+  `BEAT_S`, from a thread, however long a step takes. Ages are differences of times of one file system, so that clocks of
+  machines need not agree.
 
 An owner that was asleep so long that another took over (a suspended laptop) finds out at its next step and leaves
 without a result. What it wrote until then was written atomically, file by file.
@@ -38,7 +38,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
     host: str
     space: str
-    """Namespace of its process number; empty where the system has none, or does not tell who is alive."""
+    """Boot and namespace of its process number; empty where the system does not tell who is alive."""
     pid: int
     began: str
     """When it began, as the system counts: numbers of dead processes are given away again."""
@@ -199,7 +199,9 @@ def _space() -> str:
     if os.name != "posix":  # there, asking for a process by a signal would end it
         return ""
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        # machines may share a name, and their first namespaces have the same number everywhere; a boot is one alone
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return os.name
 

@@ -18,7 +18,7 @@ from andon.training.comparison.cell import Surroundings, let_go, run_cell, warm_
 from andon.training.comparison.check import check
 from andon.training.comparison.claim import claimed
 from andon.training.comparison.plan import Cell, Plan, cells, share
-from andon.training.comparison.results import ERROR, RESULT, Failure, Result, read, standings, take_place, write
+from andon.training.comparison.results import ERROR, RESULT, Failure, Result, filled, read, standings, take_place, write
 from andon.training.comparison.table import Table, as_json, markdown, table_of
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def compare(
     left = [cell for cell in listed if not _is_done(cell, folder)]
     check(left, progress=tell.progress)
     for cell in listed:
-        take_place(folder / cell.folder, cell.key)
+        take_place(folder / cell.folder, cell.key, type(cell.choice.settings))
     done, before, failed, elsewhere = _do(share(listed, *part), folder, where, tell)
     return Compared(
         table=write_table(folder),
@@ -135,7 +135,7 @@ def _do(
 
 def _is_done(cell: Cell, folder: Path) -> bool:
     result = read(folder / cell.folder / RESULT, Result)
-    return result is not None and result.cell == cell.key
+    return result is not None and filled(result.cell, type(cell.choice.settings)) == cell.key
 
 
 def _write_down(error: Exception, place: Path, date: str) -> None:

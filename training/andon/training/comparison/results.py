@@ -117,30 +117,46 @@ def standings(out: Path) -> list[Standing]:
     return found
 
 
-def take_place(folder: Path, key: Key) -> None:
+def take_place(folder: Path, key: Key, settings: type[Struct] | None = None) -> None:
     """See that a cell's folder is its own, and write ``cell.json`` where it is new.
+
+    Args:
+        folder: of the cell.
+        key: what it must hold.
+        settings: of the detector, for `filled`.
 
     Raises:
         ConfigError: it holds another cell's result, or its training.
     """
-    kept = read(folder / CELL, Key)
     done = read(folder / RESULT, Result)
-    if kept == key and (done is None or done.cell == key):
+    held = done.cell if done else read(folder / CELL, Key)
+    held = filled(held, settings) if held and settings else held
+    if held == key and (folder / CELL).exists():
         return
-    held = done.cell if done else kept
     if held is not None:
         learnt, wanted = _training(held), _training(key)
         if learnt != wanted:
             raise ConfigError(
                 f"{folder}: holds another cell ({_differences(learnt, wanted)}). Give another --out, or delete that folder."
             )
-        if done is not None and done.cell != key:
+        if done is not None and held != key:
             raise ConfigError(
                 f"{folder}: holds a result of the same training for another wish "
                 f"({_differences(_fields(done.cell), _fields(key))}). Give another --out, or delete its {RESULT}: it is then "
                 "exported and evaluated anew, and nothing is trained again."
             )
     write(folder / CELL, key)
+
+
+def filled(held: Key, settings: type[Struct]) -> Key:
+    """A key of before, with settings that a detector has got since at their defaults, which do what was done without them."""
+    if not set(held.settings) <= {field.name for field in msgspec.structs.fields(settings)}:
+        return held
+    try:
+        now = msgspec.convert(held.settings, settings)
+    except msgspec.ValidationError:
+        return held
+    return msgspec.structs.replace(held, settings=msgspec.json.decode(msgspec.json.encode(now)))
 
 
 def read(path: Path, kind: type[S]) -> S | None:
