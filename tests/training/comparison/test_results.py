@@ -9,7 +9,7 @@ from tests.training.comparison.made_up import key, result
 
 from andon.calibration.calibrate import Wish
 from andon.calibration.evaluation.counting import Counts
-from andon.calibration.evaluation.evaluate import Evaluation
+from andon.calibration.evaluation.evaluate import Confusion, Evaluation, Spread
 from andon.calibration.evaluation.logs import LogEvaluation, RunFigures
 from andon.runtime.errors import ConfigError, DataError
 from andon.training.comparison.plan import Key
@@ -136,13 +136,19 @@ def test_figures_of_frames_are_the_numbers_of_the_evaluation_but_for_what_is_no_
         promise="a sentence",
         within_promise=False,
         tpr_at_5_percent_fpr=0.6,
+        tpr_at_1_percent_fpr=0.5,
+        fpr_at_recall=0.7,
+        recall=0.99,
+        confusion=Confusion(true_rejects=4, false_rejects=1, misses=1, true_passes=3),
+        scores_good=Spread(mean=1.0, sd=0.1),
+        scores_defect=Spread(mean=2.0, sd=None),
         oracle_f1_max=0.8,
     )
 
     figures = frame_figures(evaluation)
 
     assert (figures["auroc"], figures["within_promise"], figures["n_good"]) == (0.9, 0.0, 4.0)
-    assert {"aupr", "promise", "aupro", "by_defect"}.isdisjoint(figures)
+    assert {"aupr", "promise", "aupro", "by_defect", "confusion"}.isdisjoint(figures)
 
 
 def test_figures_of_logs_have_rates_beside_areas() -> None:

@@ -84,9 +84,11 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         Column(figure="mean_auroc", heading="AUROC, mean of files"),
         Column(figure="auroc", heading="AUROC, all files"),
         Column(figure="aupr", heading="AUPR"),
-        Column(figure="vus_pr", heading="VUS-PR"),
+        Column(figure="mean_vus_pr", heading="VUS-PR, mean of files"),
         Column(figure="faults_caught", heading="faults caught", form="percent"),
         Column(figure="caught_by_chance", heading="by chance", form="percent", spread=False),
+        Column(figure="false_events_a_day", heading="false events a day", form="number"),
+        Column(figure="median_delay_s", heading="median delay s", form="number"),
     ),
 }
 """The first decides the order within a set."""
@@ -103,8 +105,10 @@ COSTS = (
     Column(figure="train_cpu_s", heading="CPU s", form="number", spread=False),
 )
 NOT_SHOWN = frozenset(
-    {"n_good", "n_defect", "prevalence", "invalid", "threshold", "mask_step", "oracle_f1_max", "gemm_ms", "export_s"}
-    | {"evaluate_s", "n_train", "good_windows", "defective_windows", "faults", "files"}
+    {"n_good", "n_defect", "prevalence", "invalid", "threshold", "mask_step", "oracle_f1_max", "tpr_at_1_percent_fpr"}
+    | {"fpr_at_recall", "recall", "unknown", "unjudged", "gemm_ms", "export_s", "evaluate_s", "n_train"}
+    | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
+    | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
 )
 """In ``table.json`` only, as are names that end in _low or _high. Figures that no list here names are shown by their names."""
 
