@@ -1,6 +1,7 @@
 """The front door: help, mistakes, missing packages, readers who go away."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,15 @@ def test_a_message_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "andon: no such.onnx: cannot be read: No such file or directory.\n"
 
 
+def test_telling_more_is_of_andon_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["inspect", "no-such.onnx", "--verbose"])
+    assert logging.getLogger("andon.training").isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("onnxscript").isEnabledFor(logging.DEBUG)
+
+    main(["inspect", "no-such.onnx"])
+    assert not logging.getLogger("andon.training").isEnabledFor(logging.DEBUG)
+
+
 def test_nothing_at_all_is_answered_with_the_help_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == EXIT_USER
 
@@ -157,6 +167,7 @@ MISSING = [
     (["train", "window_vae", "--data", "a", "--out", "b"], {"safetensors"}, "needs safetensors: pip install"),
     (["export", "run", "-o", "a.onnx"], {"torch"}, "exporting needs torch: pip install 'andon[train]'"),
     (["evaluate", "MODEL", "--data", "PARTS"], {"sklearn"}, "evaluating needs sklearn: pip install 'andon[evaluate]'"),
+    (["compare", "--out", "a", "--table"], {"torch"}, "comparing needs torch: pip install 'andon[train]'"),
     (["score", "MODEL", "PARTS"], {"cv2"}, "pip install 'andon[camera]'"),
 ]
 

@@ -14,7 +14,7 @@ from andon.runtime.settings import nearest
 
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY = 0, 1, 2, 3
 
-_ORDER = ("demo", "train", "export", "inspect", "score", "evaluate", "bench", "monitor")
+_ORDER = ("demo", "train", "export", "inspect", "score", "evaluate", "compare", "bench", "monitor")
 """The order of the journey, for --help."""
 
 
@@ -47,9 +47,9 @@ def _answer(words: Sequence[str]) -> int:
         args, unknown = parser.parse_known_args(words)
         if unknown:
             raise _unknown(unknown[0], flags)
-        logging.basicConfig(
-            level=logging.DEBUG if args.verbose else logging.WARNING, format="andon: %(message)s", stream=sys.stderr
-        )
+        logging.basicConfig(level=logging.WARNING, format="andon: %(message)s", stream=sys.stderr)
+        # andon's own: what the exporter tells in between is ten thousand lines a file
+        logging.getLogger("andon").setLevel(logging.DEBUG if args.verbose else logging.NOTSET)
         code: int = args.run(args)
     except AndonError as error:
         print(f"andon: {' '.join(str(error).splitlines())}", file=sys.stderr)

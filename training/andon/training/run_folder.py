@@ -199,6 +199,16 @@ def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) 
         raise TrainingError(f"{where}: does not fit this detector: {' '.join(str(error).split())}") from error
 
 
+def kept_history(folder: Path) -> tuple[Row, ...]:
+    """The whole epochs that an interrupted training would go on from; none where it would begin anew.
+
+    Raises:
+        TrainingError: what was kept is damaged.
+    """
+    path = folder / STATE
+    return tuple(json.loads(_read_tensors(path)[1][_HEADER])["history"]) if path.exists() else ()
+
+
 class FolderRun:
     """The `Run` of a fit that leaves its traces in a folder."""
 

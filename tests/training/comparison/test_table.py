@@ -1,0 +1,129 @@
+"""The table of a comparison: what it says of seeds, sets and cells that are not done."""
+
+import statistics
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.training.comparison.made_up import key, result, standing
+
+from andon.runtime.errors import DataError
+from andon.training.comparison.results import Standing
+from andon.training.comparison.table import Table, as_json, markdown, spread, table_of
+
+FAST = "patchcore --preset fast"
+
+
+def frames(auroc: float, **other: float) -> dict[str, float]:
+    return {
+        "auroc": auroc,
+        "aupr": auroc - 0.01,
+        "n_good": 20.0,
+        "threshold": 3.5,
+        "false_reject_rate": 0.05,
+        "promised": 0.05,
+        "within_promise": 1.0,
+        "miss_rate": 0.125,
+        **other,
+    }
+
+
+def everything() -> list[Standing]:
+    cells = [standing(key(seed=seed), result(key(seed=seed), frames(0.95 + seed / 100))) for seed in range(5)]
+    cells += [
+        standing(key(FAST, seed=seed), result(key(FAST, seed=seed), frames(0.98 + seed / 1000, aupro=0.9)))
+        for seed in range(2)
+    ]
+    cells += [standing(key(FAST, "pill10", seed), result(key(FAST, "pill10", seed), frames(0.9))) for seed in range(2)]
+    cells += [
+        standing(key(of_set="pill9"), result(key(of_set="pill9"), frames(0.5, within_promise=0.0), train_s=None)),
+        standing(key(of_set="pill9", seed=1), failure="good/3.png: cannot be read | truncated"),
+        standing(key(of_set="pill9", seed=2), busy=True),
+        standing(key(of_set="pill9", seed=3)),
+        standing(
+            key("window_vae", "valve1"),
+            result(
+                key("window_vae", "valve1"),
+                {
+                    "mean_auroc": 0.54,
+                    "auroc": 0.51,
+                    "of_tomorrow": 0.75,
+                    "false_events_a_day": 12.0,
+                    "auroc_low": 0.4,
+                    "faults_caught": 1.0,
+                },
+                kind="window",
+            ),
+        ),
+    ]
+    return cells
+
+
+def test_people_read_rows_by_set_best_first_and_means_over_sets(golden_text: Callable[[str, str], None]) -> None:
+    golden_text("table.md", markdown(table_of(everything())))
+
+
+def test_programs_read_all_figures(golden_text: Callable[[str, str], None]) -> None:
+    text = as_json(table_of(everything()))
+
+    assert msgspec.json.decode(text, type=Table) == table_of(everything())
+    golden_text("table.json", text.decode())
+
+
+def test_the_order_in_which_folders_are_found_does_not_matter() -> None:
+    assert table_of(everything()[::-1]).rows == table_of(everything()).rows
+
+
+def test_a_mean_over_sets_weighs_each_set_the_same_however_many_seeds_it_has() -> None:
+    cells = [standing(key(seed=seed), result(key(seed=seed), {"auroc": 1.0})) for seed in range(9)]
+    cells.append(standing(key(of_set="pill"), result(key(of_set="pill"), {"auroc": 0.5})))
+
+    (mean,) = table_of(cells).means
+
+    assert (mean.figures["auroc"].mean, mean.sets, mean.n) == (0.75, 2, 1)
+
+
+def test_the_spread_of_a_mean_over_sets_is_that_from_seed_to_seed() -> None:
+    values = {("a", 0): 0.8, ("b", 0): 0.6, ("a", 1): 1.0, ("b", 1): 0.8, ("a", 2): 0.1}
+    cells = [standing(key(of_set=one, seed=seed), result(key(of_set=one, seed=seed), {"auroc": value}))
+             for (one, seed), value in values.items()]  # fmt: skip
+
+    figure = table_of(cells).means[0].figures["auroc"]
+
+    assert [figure.low, figure.high] == pytest.approx([0.7, 0.9])
+    assert figure.n == 2
+
+
+def test_a_figure_that_one_set_lacks_has_no_mean_over_sets() -> None:
+    cells = [
+        standing(key(of_set="a"), result(key(of_set="a"), {"auroc": 0.8, "aupro": 0.9})),
+        standing(key(of_set="b"), result(key(of_set="b"), {"auroc": 0.6})),
+    ]
+
+    figures = table_of(cells).means[0].figures
+
+    assert "auroc" in figures
+    assert "aupro" not in figures
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_a_spread_holds_its_mean(values: list[float]) -> None:
+    told = spread(values)
+
+    assert told.low <= told.high
+    assert told.low - 1e-12 <= told.mean <= told.high + 1e-12
+    assert (told.sd is None) == (told.n == 1)
+    assert told.sd is None or told.sd == pytest.approx(statistics.stdev(values))
+
+
+def test_a_comparison_without_a_result_is_told_in_numbers() -> None:
+    assert markdown(table_of([standing(key()), standing(key(seed=1))])) == (
+        "0 of 2 cells done, 2 not begun or interrupted.\n"
+    )
+
+
+def test_a_folder_without_cells_is_refused() -> None:
+    with pytest.raises(DataError, match=r"here: expected the folder of a comparison"):
+        table_of([], where="here")

@@ -1,0 +1,173 @@
+"""One cell from its good parts to its result: train, export, evaluate, measure; every step where the last left off."""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from msgspec import Struct
+
+from andon.calibration.evaluation.evaluate import evaluate
+from andon.calibration.evaluation.logs import evaluate_logs
+from andon.runtime.bench import bench
+from andon.runtime.detector import Detector
+from andon.runtime.progress import Progress, silent
+from andon.runtime.schema import WindowSpec
+from andon.sources.items import Collection
+from andon.training.comparison.check import labelled
+from andon.training.comparison.claim import Claim
+from andon.training.comparison.plan import Cell, DataSet
+from andon.training.comparison.results import (
+    COST,
+    EVALUATION,
+    MODEL,
+    RESULT,
+    RUN_FOLDER,
+    Cost,
+    Result,
+    frame_figures,
+    log_figures,
+    read,
+    write,
+)
+from andon.training.export_run import calibration_part, export_run
+from andon.training.run_folder import RUN, LoadedRun, kept_history, read_record
+from andon.training.train import train
+
+Figure = Callable[[Detector, Collection, int], float | None]
+"""``figure(detector, kept_back, seed)``: one more number about a cell, from its file, the good parts that calibration
+kept back, and its seed; None where there is none for such data."""
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """Where cells are done: what changes no decision but is recorded."""
+
+    date: str
+    """ISO date, for the files' logs."""
+    threads: int | None = None
+    """Of PyTorch, as `train` takes them."""
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    """To learn on; files are judged and timed on the CPU."""
+    bench_s: float = 0.5
+    """For each of the four measurements of `bench`; 0: nothing is timed."""
+    more: Mapping[str, Figure] = {}
+    """Further figures by name; cells must have been planned with these names."""
+
+
+def warm_up() -> None:
+    """Import what the first training of a process imports on its way: seconds that belong to no cell."""
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # 4 s, measured; the compiler comes with it
+    import matplotlib.figure  # noqa: F401
+
+
+def let_go() -> None:
+    """Give back what a cell took: a scorer and its optimiser hold each other, and the next one wants their memory."""
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, progress: Progress = silent) -> Result:
+    """Do what is left of a cell, and write its result last.
+
+    Raises:
+        AndonError: as `train`, `export_run`, `evaluate`; or another process took the cell over.
+    """
+    run, cost = _train(cell, folder, where, progress)
+    claim.check()
+    begun_s = time.perf_counter()
+    exported = export_run(
+        run,
+        folder / MODEL,
+        wish=cell.wish,
+        date=where.date,
+        data=cell.data.train,
+        name=str(cell),
+        progress=progress,
+    )
+    export_s = time.perf_counter() - begun_s
+    claim.check()
+    detector = Detector.load(folder / MODEL)
+    begun_s = time.perf_counter()
+    figures = _evaluate(detector, cell.data, folder / EVALUATION, progress)
+    evaluate_s = time.perf_counter() - begun_s
+    for name, figure in where.more.items():
+        value = figure(detector, calibration_part(run, cell.data.train), cell.seed)
+        if value is not None and math.isfinite(value):
+            figures[name] = value
+    timed = bench(folder / MODEL, seconds=where.bench_s, progress=progress) if where.bench_s else None
+    record, card = run.record, exported.model.card
+    result = Result(
+        cell=cell.key,
+        kind="window" if isinstance(card.input, WindowSpec) else "frame",
+        figures=figures,
+        promise=card.calibration.sentence if card.calibration else "",
+        n_train=len(record.split.train),
+        n_validation=len(record.split.validation),
+        n_calibration=len(record.split.calibration),
+        training=cost,
+        export_s=export_s,
+        evaluate_s=evaluate_s,
+        latency_ms=timed.latency_ms if timed else None,
+        gemm_ms=timed.gemm_ms if timed else None,
+        item_shape=timed.item_shape if timed else None,
+        file_mb=len(exported.model.data) / 1e6,
+        model=exported.model.short_digest,
+        fingerprint=record.fingerprint,
+        threads=record.threads,
+        device=record.device,
+        andon=record.andon,
+        versions=card.versions | record.versions,
+        date=where.date,
+    )
+    claim.check()
+    write(folder / RESULT, result)
+    return result
+
+
+def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) -> tuple[LoadedRun, Cost]:
+    place = folder / RUN_FOLDER
+    begun = (place / RUN).exists()
+    finished_before = begun and read_record(place).finished
+    earlier_s = sum(row.get("seconds", math.nan) for row in kept_history(place))
+    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
+    run = train(
+        cell.choice.recipe,
+        cell.data.train,
+        place,
+        settings=cell.choice.settings,
+        seed=cell.seed,
+        group=cell.data.group,
+        device=where.device,
+        threads=where.threads,
+        resume=begun,
+        picture_epochs=(),  # drawing would be timed too
+        progress=progress,
+    )
+    wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
+    known = read(folder / COST, Cost)
+    if finished_before:
+        return run, known or Cost(wall_s=None, cpu_s=None)
+    whole_s = wall_s + earlier_s
+    cost = Cost(wall_s=whole_s if math.isfinite(whole_s) else None, cpu_s=None if earlier_s else cpu_s)
+    write(folder / COST, cost)
+    return run, cost
+
+
+def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress) -> dict[str, float]:
+    """The figures; the whole evaluation goes to a file."""
+    if isinstance(detector.card.input, WindowSpec):
+        of_logs = evaluate_logs(detector, data.tested, progress=progress)
+        write(path, of_logs)
+        figures = log_figures(of_logs)
+    else:
+        of_frames, _ = evaluate(detector, *labelled(data, detector.card.input), progress=progress)
+        write(path, of_frames)
+        figures = frame_figures(of_frames)
+    calibration = detector.card.calibration
+    if calibration is not None and calibration.kind.startswith("promise"):
+        figures["promised"] = calibration.alpha
+    return figures

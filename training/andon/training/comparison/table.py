@@ -1,0 +1,316 @@
+"""The table of a comparison, from what its folders hold: rows of detectors by set, and each detector's mean over the sets."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from andon.runtime.errors import DataError
+from andon.sources.picture_folder import natural
+from andon.training.comparison.results import Result, Standing
+
+Kind = Literal["frame", "window"]
+FEW = 3
+"""Up to so many values their range is told; a standard deviation of so few would look like knowledge."""
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """One figure over seeds."""
+
+    mean: float
+    low: float
+    high: float
+    sd: float | None
+    """Of the sample, n - 1 in the denominator; None for one value."""
+    n: int
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One detector on one set, or its mean over sets."""
+
+    kind: Kind
+    set: str
+    """Empty for the mean over sets."""
+    detector: str
+    n: int
+    """Seeds that are done; of the mean: seeds that are done on every set."""
+    sets: int
+    """1, or how many sets the mean is over."""
+    figures: dict[str, Spread]
+    """By name. Of the mean: `mean` weighs each set alike, the rest is over those seeds that are done on every set."""
+
+
+class Unfinished(Struct, frozen=True, kw_only=True):
+    """A cell whose last attempt failed."""
+
+    folder: str
+    message: str
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """All of it; ``table.json``."""
+
+    cells: int
+    done: int
+    busy: int
+    rows: tuple[Row, ...]
+    means: tuple[Row, ...]
+    """Of detectors with results on two sets or more."""
+    failed: tuple[Unfinished, ...]
+
+
+class Column(Struct, frozen=True, kw_only=True):
+    """How a figure is printed."""
+
+    figure: str
+    heading: str
+    form: Literal["area", "share", "percent", "number"] = "area"
+    spread: bool = True
+
+
+COLUMNS: dict[Kind, tuple[Column, ...]] = {
+    "frame": (
+        Column(figure="auroc", heading="AUROC"),
+        Column(figure="aupr", heading="AUPR"),
+        Column(figure="pixel_auroc", heading="pixel AUROC"),
+        Column(figure="aupro", heading="AUPRO(.3)"),
+        Column(figure="synthetic_auroc", heading="AUROC, drawn defects"),
+        Column(figure="tpr_at_5_percent_fpr", heading="TPR at 5% FPR"),
+    ),
+    "window": (
+        Column(figure="mean_auroc", heading="AUROC, mean of files"),
+        Column(figure="auroc", heading="AUROC, all files"),
+        Column(figure="aupr", heading="AUPR"),
+        Column(figure="mean_vus_pr", heading="VUS-PR, mean of files"),
+        Column(figure="faults_caught", heading="faults caught", form="percent"),
+        Column(figure="caught_by_chance", heading="by chance", form="percent", spread=False),
+        Column(figure="false_events_a_day", heading="false events a day", form="number"),
+        Column(figure="median_delay_s", heading="median delay s", form="number"),
+    ),
+}
+"""The first decides the order within a set."""
+DECISION = (
+    Column(figure="false_reject_rate", heading="false rejects", form="percent"),
+    Column(figure="promised", heading="promised", form="percent", spread=False),
+    Column(figure="within_promise", heading="promise kept", form="share", spread=False),
+    Column(figure="miss_rate", heading="missed", form="percent"),
+)
+COSTS = (
+    Column(figure="latency_ms", heading="ms", form="number", spread=False),
+    Column(figure="file_mb", heading="MB", form="number", spread=False),
+    Column(figure="train_s", heading="train s", form="number", spread=False),
+    Column(figure="train_cpu_s", heading="CPU s", form="number", spread=False),
+)
+NOT_SHOWN = frozenset(
+    {"n_good", "n_defect", "prevalence", "invalid", "threshold", "mask_step", "oracle_f1_max", "tpr_at_1_percent_fpr"}
+    | {"fpr_at_recall", "recall", "unknown", "unjudged", "gemm_ms", "export_s", "evaluate_s", "n_train"}
+    | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
+    | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
+)
+"""In ``table.json`` only, as are names that end in _low or _high. Figures that no list here names are shown by their names."""
+
+
+def table_of(cells: Sequence[Standing], *, where: str = "") -> Table:
+    """Rows from cells.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not cells:
+        raise DataError(f"{where}: expected the folder of a comparison, with SET/DETECTOR/seed-N in it; found none.")
+    done = [cell.result for cell in cells if cell.result is not None]
+    by_row = sorted(done, key=_place)
+    rows = [_row(list(of_row)) for _, of_row in groupby(by_row, key=_place)]
+    by_detector = sorted(done, key=_detector)
+    means = [_mean(list(of_one)) for _, of_one in groupby(by_detector, key=_detector)]
+    return Table(
+        cells=len(cells),
+        done=len(done),
+        busy=sum(cell.busy for cell in cells),
+        rows=tuple(_ordered(rows)),
+        means=tuple(_ordered([row for row in means if row.sets > 1])),
+        failed=tuple(
+            Unfinished(folder=cell.folder, message=cell.failure.message)
+            for cell in cells
+            if cell.failure is not None and not cell.busy
+        ),
+    )
+
+
+def as_json(table: Table) -> bytes:
+    """``table.json``."""
+    return msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n"
+
+
+def markdown(table: Table) -> str:
+    """What people read."""
+    waiting = table.cells - table.done - table.busy - len(table.failed)
+    counts = [f"{table.done} of {table.cells} cells done"]
+    counts += [f"{len(table.failed)} failed"] if table.failed else []
+    counts += [f"{table.busy} being worked on"] if table.busy else []
+    counts += [f"{waiting} not begun or interrupted"] if waiting else []
+    blocks = [", ".join(counts) + "."]
+    for kind in ("frame", "window"):
+        rows = [row for row in table.rows if row.kind == kind]
+        means = [row for row in table.means if row.kind == kind]
+        if rows:
+            blocks.append(_lines(rows, kind, "set", [row.set for row in rows]))
+        if means:
+            of = len({row.set for row in rows})
+            blocks.append("Means over sets, each weighing the same; only those over all sets can be compared.")
+            blocks.append(_lines(means, kind, "sets", [f"{row.sets} of {of}" for row in means]))
+    if any(row.n > 1 for row in table.rows):
+        blocks.append(f"Means over seeds, with the range of 2 or {FEW} values, the standard deviation of more.")
+    blocks += ["\n".join(f"- {cell.folder}: {cell.message}" for cell in table.failed)] if table.failed else []
+    return "\n\n".join(blocks) + "\n"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, range and standard deviation of at least one value.
+
+    >>> spread([0.9, 1.0]).mean, spread([0.9]).sd
+    (0.95, None)
+    """
+    return Spread(
+        mean=statistics.fmean(values),
+        low=min(values),
+        high=max(values),
+        sd=statistics.stdev(values) if len(values) > 1 else None,
+        n=len(values),
+    )
+
+
+def _place(result: Result) -> tuple[str, str, str]:
+    return result.kind, result.cell.set, result.cell.name
+
+
+def _detector(result: Result) -> tuple[str, str]:
+    return result.kind, result.cell.name
+
+
+def _row(results: Sequence[Result]) -> Row:
+    first = results[0]
+    by_seed = [_figures_of(result) for result in results]
+    names = dict.fromkeys(name for figures in by_seed for name in figures)
+    return Row(
+        kind=first.kind,
+        set=first.cell.set,
+        detector=first.cell.name,
+        n=len(results),
+        sets=1,
+        figures={name: spread([figures[name] for figures in by_seed if name in figures]) for name in names},
+    )
+
+
+def _mean(results: Sequence[Result]) -> Row:
+    """Over sets: of their means. Its spread is that of the mean over sets from seed to seed, where a seed has them all."""
+    sets: dict[str, list[Result]] = {}
+    for result in results:
+        sets.setdefault(result.cell.set, []).append(result)
+    rows = [_row(of_set) for of_set in sets.values()]
+    values = {(result.cell.set, result.cell.seed): _figures_of(result) for result in results}
+    seeds = [
+        seed
+        for seed in sorted({result.cell.seed for result in results})
+        if all((name, seed) in values for name in sets)
+    ]
+    figures = {}
+    # a mean over fewer sets than another row's would be compared with it all the same: what one set lacks has none
+    for name in [name for name in rows[0].figures if all(name in row.figures for row in rows)]:
+        over_sets = [
+            statistics.fmean(values[one, seed][name] for one in sets)
+            for seed in seeds
+            if all(name in values[one, seed] for one in sets)
+        ]
+        mean = statistics.fmean(row.figures[name].mean for row in rows)
+        figures[name] = msgspec.structs.replace(spread(over_sets or [mean]), mean=mean, n=len(over_sets))
+    first = results[0]
+    return Row(kind=first.kind, set="", detector=first.cell.name, n=len(seeds), sets=len(sets), figures=figures)
+
+
+def _figures_of(result: Result) -> dict[str, float]:
+    costs = {
+        "latency_ms": result.latency_ms,
+        "gemm_ms": result.gemm_ms,
+        "file_mb": result.file_mb,
+        "train_s": result.training.wall_s,
+        "train_cpu_s": result.training.cpu_s,
+        "export_s": result.export_s,
+        "evaluate_s": result.evaluate_s,
+        "n_train": float(result.n_train),
+    }
+    return {**result.figures, **{name: value for name, value in costs.items() if value is not None}}
+
+
+def _ordered(rows: Iterable[Row]) -> list[Row]:
+    """Sets as people count, frames first; within a set the best first."""
+    listed = list(rows)
+    places = {name: place for place, name in enumerate(natural({row.set for row in listed}))}
+
+    def rank(row: Row) -> tuple[str, int, float, str]:
+        best = row.figures.get(COLUMNS[row.kind][0].figure)
+        return row.kind, places[row.set], -(best.mean if best else -1.0), row.detector
+
+    return sorted(listed, key=rank)
+
+
+def _lines(rows: Sequence[Row], kind: Kind, what: str, names: Sequence[str]) -> str:
+    there = dict.fromkeys(name for row in rows for name in row.figures)
+    known = [*COLUMNS[kind], *DECISION, *COSTS]
+    listed = {column.figure for column in known} | NOT_SHOWN
+    others = [name for name in there if name not in listed and not name.endswith(("_low", "_high"))]
+    columns = [
+        *(column for column in COLUMNS[kind] if column.figure in there),
+        *(Column(figure=name, heading=name.replace("_", " "), form="number") for name in others),
+        *(column for column in (*DECISION, *COSTS) if column.figure in there),
+    ]
+    cells = [[what, "detector", "seeds", *(column.heading for column in columns)]]
+    cells.append(["---", "---", *["---:"] * (len(columns) + 1)])
+    for name, row in zip(names, rows, strict=True):
+        figures = [_printed(row.figures.get(column.figure), column, counted=row.sets == 1) for column in columns]
+        cells.append([_escaped(name), f"`{_escaped(row.detector)}`", str(row.n), *figures])
+    widths = [max(len(line[at]) for line in cells) for at in range(len(cells[0]))]
+    return "\n".join(_line(line, widths) for line in cells)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    if cells[0] == "---":
+        filled = [
+            ("-" * (width - 1) + ":") if cell.endswith(":") else "-" * width
+            for cell, width in zip(cells, widths, strict=True)
+        ]
+    else:
+        filled = [
+            cell.ljust(width) if at < 2 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+    return "| " + " | ".join(filled) + " |"
+
+
+def _printed(value: Spread | None, column: Column, *, counted: bool) -> str:
+    if value is None:
+        return "-"
+    if column.form == "share":
+        return f"{round(value.mean * value.n)} of {value.n}" if counted else f"{value.mean:.0%}"
+    text = _number(value.mean, column.form)
+    if not column.spread or value.sd is None or value.n < 2:
+        return text
+    if value.n > FEW:
+        return f"{text} (sd {_number(value.sd, column.form)})"
+    low, high = _number(value.low, column.form), _number(value.high, column.form)
+    return text if low == high == text else f"{text} ({low} to {high})"
+
+
+def _number(value: float, form: str) -> str:
+    if form == "area":
+        return f"{value:.3f}"
+    if form == "percent":
+        return f"{100 * value:.1f}%"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
