@@ -80,6 +80,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="for each of four measurements of speed; 0: none (default 0.5). Cells side by side slow each other down",
     )
+    parser.add_argument("--synthetic", action="store_true",
+                        help="besides, AUROC on synthetic defects, drawn onto good parts that calibration kept back")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the table as one object")
 
 
@@ -98,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         from andon.training.comparison.cell import Surroundings
         from andon.training.comparison.compare import compare, write_table
         from andon.training.comparison.plan import parse_share, read_plan
+        from andon.training.comparison.synthetic import synthetic_auroc
     if args.table:
         _print(write_table(args.out), as_object=args.json)
         return 0
@@ -107,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         device=args.device,
         bench_s=args.bench_seconds,
+        more={"synthetic_auroc": synthetic_auroc} if args.synthetic else {},
     )
     part = parse_share(args.cell) if args.cell else (1, 1)
     with _ends_cleanly_when_told():
