@@ -36,7 +36,7 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
     size: Annotated[
         Annotated[int, Meta(ge=16, multiple_of=8)] | None,
         Meta(
-            description="side of what the network sees, a multiple of 8; where not given 128, with --repair 256",
+            description="side of what the network sees, a multiple of 8; where not given 128, with --repair 192",
             extra={"unit": "px"},
         ),
     ] = None
@@ -44,7 +44,7 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=32)] | None,
         Meta(
             description="divides all widths: 1 is the published network, 4 sixteen times cheaper; where not given 1, with "
-            "--repair 2"
+            "--repair 4"
         ),
     ] = None
     head_width: Annotated[
@@ -63,17 +63,17 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
             "given l1, with --repair head"
         ),
     ] = None
-    pool: Annotated[
-        Literal["mean", "top", "max"] | None,
-        Meta(description="how the map becomes a score; where not given top, of the head's map max"),
+    pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map becomes a score")] = "top"
+    share: Annotated[
+        Annotated[float, Meta(gt=0.0, le=1.0)] | None,
+        Meta(
+            description="of the map's highest values that ``top`` averages; where not given 0.01, of the head's map 0.003"
+        ),
     ] = None
-    share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
-        0.01
-    )
     smooth: Annotated[
         Annotated[float, Meta(ge=0.0)] | None,
         Meta(
-            description="standard deviation of the map's Gaussian; where not given 0, of the head's map 4",
+            description="standard deviation of the map's Gaussian; where not given 0, of the head's map 2",
             extra={"unit": "px"},
         ),
     ] = None
@@ -89,6 +89,7 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
         ),
     ] = 0
     batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 8
+    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
     plateau_patience: Annotated[
         int, Meta(ge=0, description="epochs without a better validation loss before the learning rate is halved")
     ] = 8
@@ -96,12 +97,12 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
     @property
     def side(self) -> int:
         """Of what the network sees, in pixels."""
-        return self.size or (256 if self.repair else 128)
+        return self.size or (192 if self.repair else 128)
 
     @property
     def divisor(self) -> int:
         """Of all widths."""
-        return self.narrow or (2 if self.repair else 1)
+        return self.narrow or (4 if self.repair else 1)
 
     @property
     def loss_weights(self) -> LossWeights:
@@ -193,12 +194,12 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
 
 
 def reading(settings: Rebuilding) -> Reading:
-    """The head's smoothed maximum, or what the settings name."""
+    """The head's smoothed map, or what the settings name."""
     decides = settings.evidence or ("head" if settings.repair else "l1")
     if decides == "head":
-        smooth = 2.0 if settings.smooth is None else settings.smooth / 2  # its cells are two pixels wide
-        return Reading(map="head", pool=settings.pool or "max", share=settings.share, smooth=smooth)
-    return Reading(map=decides, pool=settings.pool or "top", share=settings.share, smooth=settings.smooth or 0.0)
+        smooth = 1.0 if settings.smooth is None else settings.smooth / 2  # its cells are two pixels wide
+        return Reading(map="head", pool=settings.pool, share=settings.share or 0.003, smooth=smooth)
+    return Reading(map=decides, pool=settings.pool, share=settings.share or 0.01, smooth=settings.smooth or 0.0)
 
 
 def frame_spec(spec: InputSpec) -> FrameSpec:
