@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from benchmarks.drawn_defects import FAMILIES, damaged
 from benchmarks.drawn_parts import KINDS, part
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
@@ -31,6 +30,7 @@ from andon.runtime.schema import FrameSpec
 from andon.sources.items import Item
 from andon.sources.source import collect
 from andon.training.backbones import MEAN, SCALE
+from andon.training.corruption.kinds import HELD_OUT, LEARNT, damaged
 from andon.training.detectors.patchcore import RECIPE, PatchCore, Settings, fit, plan_of
 from andon.training.recipe import State
 
@@ -114,8 +114,17 @@ def split(name: str, pictures: Sequence[NDArray[np.uint8]]) -> Set:
     """A third is kept back; each of that is damaged twice."""
     kept = max(8, len(pictures) // 3)
     generator = np.random.default_rng(0)
-    families = islice(cycle(FAMILIES), 2 * kept)
-    tried = (damaged(generator, family, pictures[place // 2]) for place, family in enumerate(families))
+    kinds = islice(cycle(LEARNT + HELD_OUT), 2 * kept)
+    others = [pictures[int(generator.integers(len(pictures)))] for _ in range(2 * kept)]
+    tried = (
+        damaged(
+            generator,
+            kind,
+            pictures[place // 2],
+            other if other.shape == pictures[place // 2].shape else pictures[place // 2],
+        )
+        for place, (kind, other) in enumerate(zip(kinds, others, strict=True))
+    )
     return Set(name, pictures[kept:], pictures[:kept], [made for made in tried if made is not None])
 
 

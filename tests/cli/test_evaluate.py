@@ -245,3 +245,30 @@ def test_verdicts_that_were_written_down_give_a_report_without_pictures_of_parts
         "recall",
         "roc",
     ]
+
+
+def test_without_labelled_defects_synthetic_ones_are_drawn_onto_good_parts(
+    frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--json"]) == EXIT_DONE
+
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["n_good"] == 6  # those of the test part; what was learnt from is left alone
+    assert figures["n_defect"] + figures["invalid"] == 12
+    assert "stain" not in figures["by_defect"]
+    assert figures["aupro"] is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["--run", "run/"], "--run is for --synthetic"),
+        (["--synthetic", "--truth", "t.csv"], "--synthetic makes its own truth"),
+    ],
+)
+def test_flags_that_contradict_synthetic_are_refused(
+    words: list[str], refusal: str, frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(frame_model), "--data", str(parts), *words]) == EXIT_USER
+
+    assert refusal in capsys.readouterr().err
