@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from andon.sources.items import Item
@@ -75,7 +76,7 @@ def main() -> None:
         print(json.dumps(_against_an_epoch(frames, pictures, args.size)))
 
 
-def _against_an_epoch(frames: SyntheticFrames, pictures: list[np.ndarray], size: int) -> dict[str, float]:  # type: ignore[type-arg]
+def _against_an_epoch(frames: SyntheticFrames, pictures: list[NDArray[np.uint8]], size: int) -> dict[str, float]:
     feed = DamageFeed(
         Good(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255),  # type: ignore[arg-type]
         seed=0,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from andon.training.symmetry import ALL, NONE, Move, moved, symmetries
+from andon.training.symmetry import ALL, DECLARED, NONE, Move, moved, symmetries
 
 
 def parts(shape: str, count: int = 20) -> list[NDArray[np.uint8]]:
@@ -27,13 +27,17 @@ def parts(shape: str, count: int = 20) -> list[NDArray[np.uint8]]:
     return pictures
 
 
-def test_a_ring_may_be_moved_in_every_way() -> None:
-    assert symmetries(parts("ring")) == ALL
+def test_a_ring_may_be_moved_in_nearly_every_way() -> None:
+    """All quarters; of the turns between, a few fail by the noise of twenty pictures."""
+    found = set(symmetries(parts("ring")))
+
+    assert set(DECLARED["quarters"]) <= found
+    assert len(found) > 0.8 * len(ALL)
 
 
 def test_a_bar_may_be_mirrored_and_turned_round_but_not_stood_up() -> None:
     assert set(symmetries(parts("bar"))) == {
-        Move(mirrored, quarters) for mirrored in (False, True) for quarters in (0, 2)
+        Move(mirrored, degrees) for mirrored in (False, True) for degrees in (0, 180)
     }
 
 
@@ -46,8 +50,22 @@ def test_too_few_pictures_or_no_squares_tell_nothing(pictures: list[NDArray[np.u
     assert symmetries(pictures) == (NONE,)
 
 
-@given(st.sampled_from(ALL))
-def test_a_move_changes_places_and_no_values(move: Move) -> None:
+@given(st.sampled_from(DECLARED["quarters"]))
+def test_a_quarter_of_a_turn_changes_places_and_no_values(move: Move) -> None:
     picture = np.arange(5 * 5 * 3, dtype=np.uint8).reshape(5, 5, 3)
 
     assert sorted(moved(picture, move).ravel()) == sorted(picture.ravel())
+
+
+@given(st.sampled_from(ALL))
+def test_a_ring_moved_is_a_ring(move: Move) -> None:
+    ring = parts("ring", 1)[0]
+    apart = np.abs(moved(ring, move).astype(int) - ring).mean()
+
+    assert apart < 14  # noise of 6 levels, and a middle that is off by a pixel
+
+
+def test_each_declared_symmetry_holds_the_smaller_ones() -> None:
+    none, mirror, quarters, turns = (set(DECLARED[name]) for name in ("none", "mirror", "quarters", "turns"))
+
+    assert none < mirror < quarters < turns == set(ALL)

@@ -20,6 +20,7 @@ from andon.training.dissimilarity import Dissimilarity, LossWeights, rebuilding_
 from andon.training.fitting import Plan, descend
 from andon.training.recipe import Good, Run
 from andon.training.repair import Damage, DamageFeed, Head, focal_loss
+from andon.training.symmetry import Symmetry
 
 EMPHASIS = 5.0
 """How much more a damaged pixel counts than another in what is to be restored."""
@@ -50,6 +51,13 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
     head_width: Annotated[
         int, Meta(ge=2, le=128, description="of the head's first level, with --repair", extra={"unit": "channels"})
     ] = 16
+    symmetry: Annotated[
+        Symmetry,
+        Meta(
+            description="how good parts may be moved and still be good, with --repair: mirror left to right, quarters of a turn, "
+            "turns by any 15 degrees, each of these with mirroring; auto tells from the pictures, and is strict"
+        ),
+    ] = "auto"
     loss_l1: Annotated[float, Meta(ge=0.0, description="weight of the absolute difference in the loss")] = 1.0
     loss_mse: Annotated[float, Meta(ge=0.0, description="weight of the squared difference")] = 0.0
     loss_ssim: Annotated[float, Meta(ge=0.0, description="weight of 1 - SSIM")] = 0.0
@@ -169,7 +177,7 @@ def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
             outputs = pool(net(prepared))
             return outputs["score"], outputs["anomaly_map"]
 
-        feed = DamageFeed(good, seed=run.seed, epochs=settings.epochs, score=score)
+        feed = DamageFeed(good, seed=run.seed, epochs=settings.epochs, symmetry=settings.symmetry, score=score)
         descend(scorer, good, restore, plan, run, feed=feed, heavy=True)
     else:
         descend(scorer, good, plain, settings, run, heavy=True)

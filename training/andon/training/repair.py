@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from andon.training.corruption.kinds import HELD_OUT, LEARNT, SHARES, Picture, damaged
 from andon.training.fitting import Batch
 from andon.training.recipe import Good, Part
-from andon.training.symmetry import Move, moved, symmetries
+from andon.training.symmetry import DECLARED, Move, Symmetry, moved, symmetries
 
 CLEAN = 0.3
 """Share of undamaged pictures that are learnt from: without them a network sees defects everywhere."""
@@ -103,7 +103,13 @@ class DamageFeed:
     """
 
     def __init__(
-        self, good: Good, *, seed: int, epochs: int, score: Callable[[Any, Tensor], tuple[Tensor, Tensor]]
+        self,
+        good: Good,
+        *,
+        seed: int,
+        epochs: int,
+        symmetry: Symmetry = "auto",
+        score: Callable[[Any, Tensor], tuple[Tensor, Tensor]],
     ) -> None:
         """``score(scorer, prepared)`` gives scores ``[N]`` and maps ``[N, h', w']`` of a batch, for `judge`."""
         self._good = good
@@ -111,7 +117,10 @@ class DamageFeed:
         self._score = score
         self._check = good.validation if len(good.validation) else good.train
         self._judged = {round(epochs * (place + 1) / JUDGED_TIMES) for place in range(JUDGED_TIMES)}
-        self._moves = symmetries(_pictures(good.train, range(min(len(good.train), 64))))
+        if symmetry == "auto":
+            self._moves = symmetries(_pictures(good.train, range(min(len(good.train), 64))))
+        else:
+            self._moves = DECLARED[symmetry]
         self._workers = min(4, cpu_count() or 1)
 
     @property
