@@ -14,7 +14,7 @@ from andon.runtime.errors import TrainingError
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Reading
 from andon.sources.windows import window_spec
-from andon.training.fitting import Loss, Plan, descend
+from andon.training.fitting import LAST_RATE, AsTheyAre, Batch, Loss, Plan, descend
 from andon.training.recipe import Recipe, State
 from andon.training.run_folder import LoadedRun
 from andon.training.synthetic import synthetic_log
@@ -287,3 +287,57 @@ def test_settings_of_the_plan_are_settings_of_the_detector() -> None:
     assert {field.name for field in msgspec.structs.fields(Plan)} <= {
         field.name for field in msgspec.structs.fields(Settings)
     }
+
+
+def test_a_cosine_falls_to_a_hundredth_keeps_the_last_weights_and_does_not_stop_early() -> None:
+    torch.manual_seed(0)
+    net, run = nn.Linear(4, 4), Remembering()
+    plan = Plan(epochs=12, learning_rate=0.02, schedule="cosine", patience=1)
+    weights: list[Tensor] = []
+
+    def epoch(scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
+        run.rows.append(dict(losses))
+        weights.append(scorer.state_dict()["weight"].clone())
+
+    run.epoch = epoch  # type: ignore[method-assign]
+    descend(net, Both(torch.randn(40, 4), torch.randn(8, 4)), squared, plan, run)
+    rates = [row["learning_rate"] for row in run.rows]
+
+    assert len(rates) == 12
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0.02 * LAST_RATE, rel=0.5)
+    assert torch.equal(net.weight, weights[-1])
+
+
+@pytest.mark.parametrize("wanted", [7, 40, 100])
+def test_an_epoch_takes_as_many_parts_as_asked_each_as_often_as_the_others(wanted: int) -> None:
+    seen: list[int] = []
+
+    class Counting(AsTheyAre):
+        def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
+            seen.extend(places.tolist())
+            yield from super().train(places, size, epoch)
+
+    torch.manual_seed(0)
+    good = Both(torch.randn(40, 4), torch.randn(8, 4))
+    descend(nn.Linear(4, 4), good, squared, Plan(epochs=1, epoch_parts=wanted), Remembering(), feed=Counting(good))
+    counts = [seen.count(place) for place in range(40)]
+
+    assert len(seen) == wanted
+    assert max(counts) - min(counts) <= 1
+
+
+def test_what_a_feed_judges_becomes_part_of_the_history_and_steers_nothing() -> None:
+    class Judging(AsTheyAre):
+        def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
+            return {"watched_auroc": 1.0 / epoch}
+
+    histories = []
+    for feed in (AsTheyAre, Judging):
+        torch.manual_seed(0)
+        good, run = Both(torch.randn(40, 4), torch.randn(8, 4)), Remembering()
+        descend(nn.Linear(4, 4), good, squared, Plan(epochs=3), run, feed=feed(good))
+        histories.append(run.rows)
+
+    assert [row.pop("watched_auroc") for row in histories[1]] == [1.0, 0.5, pytest.approx(1 / 3)]
+    assert [row["validation"] for row in histories[0]] == [row["validation"] for row in histories[1]]

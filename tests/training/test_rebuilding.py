@@ -41,7 +41,10 @@ def test_size_and_width_follow_repair_where_they_are_not_given() -> None:
     ("settings", "refusal"),
     [
         (Rebuilding(evidence="head"), "--evidence head needs --repair"),
-        (Rebuilding(repair=True, size=72), r"multiple of 32, got 72"),
+        (Rebuilding(head_width=8), "--head-width needs --repair"),
+        (Rebuilding(symmetry="turns"), "--symmetry needs --repair"),
+        (Rebuilding(repair=True, size=72), r"multiple of 32 and at least 64, got 72"),
+        (Rebuilding(repair=True, size=32), r"at least 64, got 32"),
         (Rebuilding(loss_l1=0.0), "one weight above 0"),
         (Rebuilding(loss_ms_ssim=1.0, size=64), "MS-SSIM"),
     ],
@@ -51,22 +54,53 @@ def test_settings_that_do_not_fit_each_other_are_refused(settings: Rebuilding, r
         wanted_input(settings, FOUND)
 
 
-def test_the_head_may_be_outvoted_without_training_anew() -> None:
+def test_beside_the_heads_map_the_differences_are_told() -> None:
     settings = unet_autoencoder.RECIPE.variants["repair"]
     scorer = unet_autoencoder.RECIPE.build(settings, wanted_input(settings, FOUND)).eval()  # type: ignore[arg-type]
     with torch.no_grad():
-        evidence = scorer(torch.rand(1, 3, 32, 32))
+        evidence = scorer(torch.rand(1, 3, 64, 64))
 
-    assert list(evidence.maps) == ["head", "l1", "ssim"]
+    assert {name: values.shape[1:] for name, values in evidence.maps.items()} == {
+        "head": (32, 32),
+        "l1": (64, 64),
+        "ssim": (64, 64),
+    }
+
+
+@pytest.mark.parametrize("measure", ["loss_l1", "loss_mse", "loss_ssim", "loss_ms_ssim"])
+def test_a_loss_keeps_its_digits_where_the_network_computes_in_half_precision(measure: str, tmp_path: Path) -> None:
+    """1 - MS-SSIM in bfloat16 came out below 0, and was steered by."""
+    settings = msgspec.structs.replace(
+        unet_autoencoder.Settings(size=104, narrow=16, epochs=1, loss_l1=0.0, learning_rate=1e-6), **{measure: 1.0}
+    )
+    losses = [
+        train(
+            unet_autoencoder.RECIPE,
+            SyntheticFrames(20),
+            tmp_path / f"{half}",
+            settings=msgspec.structs.replace(settings, mixed_precision=half),
+        ).record.history[0]["validation"]
+        for half in (False, True)
+    ]
+
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    assert losses[1] > 0
+
+
+def test_repair_goes_by_a_cosine_and_the_plain_network_by_plateaus() -> None:
+    assert Rebuilding(repair=True).by_cosine
+    assert not Rebuilding().by_cosine
+    assert not Rebuilding(repair=True, schedule="plateau").by_cosine
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [autoencoder.RECIPE, unet_autoencoder.RECIPE], ids=lambda recipe: recipe.name)
 def test_repair_learns_to_tell_damage_that_it_never_learnt_from(recipe, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     settings = msgspec.structs.replace(
-        recipe.variants["repair"], size=64, epochs=12, epoch_parts=128, narrow=4, learning_rate=3e-3
+        recipe.variants["repair"], epochs=12, epoch_parts=128, narrow=4, learning_rate=3e-3
     )
     history = train(recipe, SyntheticFrames(60), tmp_path / "run", settings=settings, seed=1).record.history
+    judged = [row["synthetic_pixel_ap"] for row in history if "synthetic_pixel_ap" in row]
 
     assert history[-1]["synthetic_auroc"] > 0.75
-    assert history[-1]["synthetic_pixel_ap"] > 2 * history[0].get("synthetic_pixel_ap", 0.05)
+    assert judged[-1] > 2 * judged[0]

@@ -1,5 +1,6 @@
 """Damage for learning: drawn from seed, epoch and place alone, with good pictures kept beside it."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
+from andon.training.corruption.kinds import HELD_OUT, LEARNT
 from andon.training.fitting import Batch
 from andon.training.repair import CLEAN, Damage, DamageFeed, Head, focal_loss
 from andon.training.synthetic import synthetic_frame
@@ -96,6 +98,39 @@ def test_pictures_differ_where_the_mask_says_and_some_are_left_as_they_are() -> 
     for batch in batches:
         apart = (batch.after - batch.before).abs().mean(dim=1, keepdim=True)
         assert apart[batch.mask > 0].mean() > 10 * apart[batch.mask == 0].mean()
+
+
+def test_every_held_out_kind_is_validated_by_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def remember(_generator: Any, kind: str, _good: Any, _other: Any) -> None:
+        asked.append(kind)
+
+    monkeypatch.setattr("andon.training.repair.damaged", remember)
+    list(feed().validation(4))
+    assert set(asked) == set(HELD_OUT)
+
+    asked.clear()
+    list(feed().train(torch.arange(12).repeat(8), 8, 0))
+    assert set(asked) <= set(LEARNT)
+
+
+def test_of_many_good_parts_validation_sees_a_hundred_spread_evenly() -> None:
+    world = World()
+    world.validation = Frames(0, 12)
+    world.validation.rows = world.validation.rows.repeat(40, 1, 1, 1)
+    many = DamageFeed(world, seed=0, epochs=8, score=score)
+
+    assert sum(batch.parts for batch in many.validation(8)) == 100
+
+
+def test_an_epoch_that_is_left_early_leaves_no_threads() -> None:
+    before = threading.active_count()
+    batches = feed().train(torch.arange(12).repeat(20), 4, 0)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+
+    assert threading.active_count() == before
 
 
 def test_validation_is_the_same_each_time_and_covers_the_part() -> None:

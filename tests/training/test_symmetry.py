@@ -1,5 +1,6 @@
 """Which moves leave a kind of part as it is, told from good pictures."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,6 +44,17 @@ def test_a_bar_may_be_mirrored_and_turned_round_but_not_stood_up() -> None:
 
 def test_a_letter_may_not_be_moved() -> None:
     assert symmetries(parts("letter")) == (NONE,)
+
+
+def test_a_texture_may_not_be_moved_though_its_pictures_are_as_far_apart_in_any_turn() -> None:
+    """Grain across the part would be a defect."""
+    grain = []
+    for number in range(30):
+        noise = np.random.default_rng(number).normal(0, 1, (96, 96)).astype(np.float32)
+        smooth = cv2.GaussianBlur(noise, (0, 0), sigmaX=8, sigmaY=1.5)
+        grain.append(np.clip(128 + 40 * smooth / smooth.std(), 0, 255).astype(np.uint8)[:, :, np.newaxis])
+
+    assert symmetries(grain) == (NONE,)
 
 
 @pytest.mark.parametrize("pictures", [parts("ring", 7), [picture[:40] for picture in parts("ring")]])

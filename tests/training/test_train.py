@@ -14,9 +14,10 @@ from andon.runtime.schema import Reading
 from andon.sources.log import Log
 from andon.training.detectors.window_vae import RECIPE, Settings
 from andon.training.export_run import calibration_part, export_run
+from andon.training.rebuilding import Rebuilding
 from andon.training.run_folder import LoadedRun, load, read_record
 from andon.training.synthetic import synthetic_log
-from andon.training.train import train
+from andon.training.train import _kept, train
 
 TINY = RECIPE.tiny
 ROWS = 16 * 90
@@ -170,3 +171,10 @@ def test_data_from_memory_must_be_given_again(run: LoadedRun) -> None:
 def test_missing_calibration_parts_are_named(run: LoadedRun) -> None:
     with pytest.raises(DataError, match="calibration parts are not there any more"):
         calibration_part(run, synthetic_log(ROWS // 2))
+
+
+def test_the_kept_epoch_is_the_last_where_repair_goes_by_a_cosine_and_the_best_else() -> None:
+    history = [{"validation": loss} for loss in (1.0, 0.5, 0.7)]
+
+    assert _kept(history, Rebuilding(repair=True)) == 3
+    assert _kept(history, Rebuilding()) == 2

@@ -13,7 +13,8 @@ Thresholds and settings are never chosen here: figures at the embedded threshold
 
 With --synthetic each good part counts once as it is and twice with damage of kinds that no detector learns from. It
 says which settings see more, not what the line will see. --run takes the parts that training kept back, so that settings can
-be chosen and the test part stays unseen; the threshold was set on these very parts, so that its false rejects flatter.
+be chosen and the test part stays unseen; the threshold was set on these very parts, so that of false rejects they say
+nothing. Copies of one part resemble each other: the interval of misses, which counts them one by one, is too narrow.
 """
 
 import argparse
@@ -28,7 +29,11 @@ SUMMARY = "AUROC, false rejects, misses, localisation on parts of known truth"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("file", metavar="FILE", help="a model file, or verdicts that were written as JSON lines")
-    parser.add_argument("--data", metavar="PATH", help="a tree with test/good and test/TYPE, or labelled logs")
+    parser.add_argument(
+        "--data",
+        metavar="PATH",
+        help="a tree with test/good and test/TYPE, or labelled logs; with --run: where that run's good parts lie now",
+    )
     parser.add_argument(
         "--truth", type=Path, metavar="CSV", help="labels where folders do not tell: columns key,label[,kind]"
     )
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         return _of_verdicts(args, drawn)
     _refuse(args, "verdicts that were written down", "model")
     if args.data is None and args.run_folder is None:
-        raise ConfigError("a model file needs something to judge: --data PATH.")
+        raise ConfigError("a model file needs something to judge: --data PATH, or --synthetic --run RUN.")
     detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
     if isinstance(detector.card.input, WindowSpec):
         _refuse(args, "pictures; logs say what is true in a column named anomaly, label or faulty", "truth")
@@ -133,6 +138,8 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
         collection = open_for(args.data, detector.card.input, part="evaluation")
         truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
     figures, judged = evaluate(detector, collection, truth, recall=args.recall, **drawn)
+    if args.run_folder is not None:  # parts that set a threshold cannot tell whether its promise holds
+        figures = msgspec.structs.replace(figures, promise="", within_promise=None)
     if args.report is not None:
         from andon.calibration.evaluation.report import frames_report, parts_sections
 
@@ -144,6 +151,7 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
 
 def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
     """Good parts and damaged copies of them, with their truth."""
+    from andon.runtime.errors import ConfigError
     from andon.runtime.extras import needs
     from andon.sources.opening import good_for
 
@@ -156,7 +164,13 @@ def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
             from andon.training.export_run import calibration_part
             from andon.training.run_folder import load
 
-            good = calibration_part(load(args.run_folder), args.data)
+            run = load(args.run_folder)
+            if run.record.fingerprint != detector.card.data_fingerprint:
+                raise ConfigError(
+                    f"{args.file} was not made from {args.run_folder}: they learnt from other parts, so that what the run kept "
+                    "back may be what the file has learnt from. Give the run that it was exported from."
+                )
+            good = calibration_part(run, args.data)
     defects = SyntheticDefects(good, seed=args.seed)
     return defects, defects.truth
 

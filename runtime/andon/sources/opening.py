@@ -1,5 +1,6 @@
 """A path or name as the collection that a given model file can judge: pictures in its colours, logs cut into its windows."""
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,8 @@ from andon.sources.picture_folder import layout, open_listing
 from andon.sources.source import collect, find
 from andon.sources.truth import tree_truth
 from andon.sources.windows import cut
+
+logger = logging.getLogger(__name__)
 
 Part = Literal["everything", "evaluation"]
 
@@ -50,7 +53,7 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
 
 
 def good_for(text: str, spec: InputSpec) -> Collection:
-    """Good frames at a path: of a tree those of its test part, of a plain folder all of them.
+    """Good frames at a path: of a tree with ``test/good`` those, which nothing learns from; else all that there are.
 
     Raises:
         DataError: nothing of the kind there.
@@ -58,7 +61,10 @@ def good_for(text: str, spec: InputSpec) -> Collection:
     """
     opened = open_for(text, spec, part="evaluation")
     root = Path(text)
-    if not root.is_dir() or layout(open_listing(root)) == "plain":
+    shape = layout(open_listing(root)) if root.is_dir() else "plain"
+    if shape != "tree":
+        logger.warning("%s: whether a model has learnt from these good parts cannot be told from here", text)
+    if shape == "plain":
         return opened
     truth = tree_truth(root)
     return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])

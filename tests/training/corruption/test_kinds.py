@@ -85,6 +85,18 @@ def test_damage_looks_alike_in_a_picture_and_in_the_same_enlarged() -> None:
     assert shares["large"] == pytest.approx(shares["small"], rel=0.4)
 
 
+def test_a_scratch_ends_at_the_border_and_does_not_come_in_again_on_the_other_side() -> None:
+    before = good(size=(96, 96))
+    both = 0
+    for seed in range(60):
+        made = damaged(np.random.default_rng(seed), "scratch", before, before)
+        assert made is not None
+        touched = [made.mask[:2].any(), made.mask[-2:].any(), made.mask[:, :2].any(), made.mask[:, -2:].any()]
+        both += int((touched[0] and touched[1]) or (touched[2] and touched[3]))
+
+    assert both <= 2  # as long as the picture
+
+
 def test_what_is_measured_by_is_never_learnt_from() -> None:
     assert not set(LEARNT) & set(HELD_OUT)
     assert set(SHARES) == set(LEARNT)

@@ -84,17 +84,17 @@ class Plan(Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, description="parts that count as an epoch; 0: the whole training part", extra={"unit": "parts"})
     ] = 0
     schedule: Annotated[
-        Literal["plateau", "cosine"],
+        Literal["auto", "plateau", "cosine"],
         Meta(
             description="plateau: the learning rate is halved where the validation loss stands still, and the best epoch stays; "
-            "cosine: it falls to a hundredth over all epochs, and the last one stays"
+            "cosine: it falls to a hundredth over all epochs, and the last one stays; auto: what suits the detector"
         ),
-    ] = "plateau"
+    ] = "auto"
     plateau_patience: Annotated[
         int, Meta(ge=0, description="epochs without a better validation loss before the learning rate is halved")
     ] = 5
     patience: Annotated[
-        int, Meta(ge=1, description="epochs without a better validation loss before training stops")
+        int, Meta(ge=1, description="epochs without a better validation loss before a plateau schedule stops")
     ] = 15
     clip_norm: Annotated[float, Meta(gt=0.0, description="largest norm of the gradient")] = 1.0
     warm_up: Annotated[
@@ -104,6 +104,11 @@ class Plan(Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="half precision where it is safe: on a GPU; convolutions on a CPU that computes in bfloat16"),
     ] = True
+
+    @property
+    def by_cosine(self) -> bool:
+        """Whether the learning rate falls by a cosine, and the last epoch stays; else by plateaus, and the best one stays."""
+        return self.schedule == "cosine"
 
 
 def descend(
@@ -166,7 +171,7 @@ class _Descent:
     @property
     def stands_still(self) -> bool:
         """Whether nothing was gained for so long that a plateau schedule gives up."""
-        return self.plan.schedule == "plateau" and self.without_gain >= self.plan.patience
+        return not self.plan.by_cosine and self.without_gain >= self.plan.patience
 
     def one_epoch(self) -> dict[str, float]:
         begun_s = time.perf_counter()
@@ -177,7 +182,7 @@ class _Descent:
         if len(self.good.validation):
             row["validation"] = self._validation()
         judged = row.get("validation", train)
-        self._check(judged, "validation loss")
+        self._check(judged, "validation loss" if len(self.good.validation) else "training loss")
         row |= {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "gradient_norm": norm,
@@ -186,9 +191,9 @@ class _Descent:
         }
         self.scorer.eval()
         row |= self.feed.judge(self.scorer, self.epoch)
-        if self.plan.schedule == "plateau":
+        if not self.plan.by_cosine:
             self.schedule.step(judged)
-        if judged < self.best_loss or self.plan.schedule == "cosine":
+        if judged < self.best_loss or self.plan.by_cosine:
             self.best_loss, self.without_gain, self.best = judged, 0, _copied(self.scorer)
         else:
             self.without_gain += 1
@@ -202,7 +207,7 @@ class _Descent:
         return torch.cat(orders)[: self.epoch_parts]
 
     def _steer(self) -> None:
-        if self.plan.schedule == "cosine":
+        if self.plan.by_cosine:
             falls = 0.5 * (1 + math.cos(math.pi * self.step / self.all_steps))
             for group in self.optimizer.param_groups:
                 group["lr"] = self.plan.learning_rate * (LAST_RATE + (1 - LAST_RATE) * falls)
@@ -275,7 +280,7 @@ class _Descent:
                 "plateau": {
                     name: plateau[name] for name in ("best", "num_bad_epochs", "last_epoch", "cooldown_counter")
                 }
-                if self.plan.schedule == "plateau"
+                if not self.plan.by_cosine
                 else {},
                 "scaler": self.scaler.state_dict(),
             },

@@ -49,8 +49,9 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
         ),
     ] = None
     head_width: Annotated[
-        int, Meta(ge=2, le=128, description="of the head's first level, with --repair", extra={"unit": "channels"})
-    ] = 16
+        Annotated[int, Meta(ge=2, le=128)] | None,
+        Meta(description="of the head's first level, with --repair; where not given 16", extra={"unit": "channels"}),
+    ] = None
     symmetry: Annotated[
         Symmetry,
         Meta(
@@ -103,6 +104,11 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
     ] = 8
 
     @property
+    def by_cosine(self) -> bool:
+        """With repair, unless told otherwise: its validation is of kinds of damage that are not learnt, and jumps."""
+        return self.schedule == "cosine" or (self.repair and self.schedule == "auto")
+
+    @property
     def side(self) -> int:
         """Of what the network sees, in pixels."""
         return self.size or (192 if self.repair else 128)
@@ -125,7 +131,7 @@ class Rebuilder(Scorer):
         super().__init__()
         self.network = network
         self.dissimilarity = Dissimilarity(channels)
-        self.head = Head(channels, settings.head_width) if settings.repair else None
+        self.head = Head(channels, settings.head_width or 16) if settings.repair else None
 
     def rebuild(self, prepared: Tensor) -> Tensor:
         """``[N, C, h, w]`` in 0 to 1."""
@@ -151,12 +157,14 @@ class Rebuilder(Scorer):
 def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
     """Go down the reconstruction's loss; with a head, over damaged pictures, and the head's with it."""
     weights = settings.loss_weights
-    # convolutions are up to a third faster so; numbers stay the same
+    # convolutions are up to a third faster so
     scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def plain(net: Rebuilder, batch: Tensor, _warmth: float) -> Tensor:
         batch = batch.contiguous(memory_format=torch.channels_last)
-        return rebuilding_loss(net.rebuild(batch).float(), batch, weights, net.dissimilarity)
+        rebuilt = net.rebuild(batch)
+        with torch.autocast(batch.device.type, enabled=False):  # the variances of SSIM drown in half precision
+            return rebuilding_loss(rebuilt.float(), batch, weights, net.dissimilarity)
 
     def restore(net: Rebuilder, batch: Damage, _warmth: float) -> Tensor:
         assert net.head is not None
@@ -170,7 +178,7 @@ def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
             return restored + FOCAL * focal_loss(logits, batch.mask)
 
     if settings.repair:
-        plan = msgspec.structs.replace(settings, schedule="cosine", epoch_parts=settings.epoch_parts or 192)
+        plan = msgspec.structs.replace(settings, epoch_parts=settings.epoch_parts or 192)
         pool = Pool(reading(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(run.device)
 
         def score(net: Rebuilder, prepared: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,10 +202,16 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("autoencoders judge frames.")
     settings.loss_weights.check(settings.side)
-    if settings.evidence == "head" and not settings.repair:
-        raise ConfigError("--evidence head needs --repair: without it there is no head.")
-    if settings.repair and settings.side % 32:
-        raise ConfigError(f"--repair needs a --size that is a multiple of 32, got {settings.side}.")
+    if not settings.repair:
+        for flag, given in (
+            ("--evidence head", settings.evidence == "head"),
+            ("--head-width", settings.head_width is not None),
+            ("--symmetry", settings.symmetry != "auto"),
+        ):
+            if given:
+                raise ConfigError(f"{flag} needs --repair: without it nothing is damaged and there is no head.")
+    elif settings.side % 32 or settings.side < 64:
+        raise ConfigError(f"--repair needs a --size that is a multiple of 32 and at least 64, got {settings.side}.")
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(settings.side, settings.side))
 
 
@@ -219,14 +233,6 @@ def frame_spec(spec: InputSpec) -> FrameSpec:
     if not isinstance(spec, FrameSpec):
         raise DataError("autoencoders judge frames.")
     return spec
-
-
-def block(narrow: int, wide: int) -> nn.Sequential:
-    """Two convolutions 3 x 3 with batch normalisation and ReLU: the unit of both published networks."""
-    layers: list[nn.Module] = []
-    for before in (narrow, wide):
-        layers += [nn.Conv2d(before, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
 
 
 WIDTHS = (32, 64, 128, 256)

@@ -2,8 +2,9 @@
 
 A bottle from above looks good however it lies; a pill with letters does not. Moving good pictures by the symmetries of
 their kind makes many out of few; by any other move it would teach that a defect is good. Pictures alone tell little, so
-`symmetries` is strict: a lamp that shines from one side is enough for it to say no (a bottle turned by a quarter is 1.6
-times as far from its nearest as bottles are from each other, a pill with mirrored letters 1.3 times).
+`symmetries` is strict. Textures, whose pictures do not lie alike, have none; and a lamp that shines from one side is enough
+for it to say no: a bottle turned by a quarter is 1.6 times as far from its nearest as bottles are from each other, a pill
+with mirrored letters 1.3 times.
 """
 
 from collections.abc import Sequence
@@ -66,6 +67,9 @@ def symmetries(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Move, ...]:
     small = [cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures]
     still = np.stack([_row(picture, NONE) for picture in small])
     usual = np.median(_nearest(still, still))
+    aside = [np.roll(picture, (SIDE // 4, SIDE // 4), axis=(0, 1)) for picture in small]
+    if np.median(_nearest(np.stack([_row(picture, NONE) for picture in aside]), still)) <= TOLERANCE * usual:
+        return (NONE,)  # a texture: pictures that have no place of their own are as near however they are turned
     return tuple(
         move
         for move in ALL

@@ -238,7 +238,7 @@ def _kept(history: Sequence[Row], settings: Any) -> int | None:
     """The epoch whose weights `descend` keeps; None for a fit of its own, which may keep others."""
     if not isinstance(settings, Plan) or not history:
         return None
-    if settings.schedule == "cosine":
+    if settings.by_cosine:
         return len(history)
     judged = [row.get("validation", row.get("train")) for row in history]
     losses = [(loss, epoch) for epoch, loss in enumerate(judged, 1) if loss is not None]

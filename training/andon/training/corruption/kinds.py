@@ -177,7 +177,8 @@ def _scratch(generator: Generator, good: Picture, _other: Picture) -> NDArray[np
     wide = max(1, round(generator.uniform(1.0, 2.6) * unit(good.shape)))
     cv2.polylines(deep, [np.round(8 * np.array(points)).astype(np.int32)], False, 255, wide, cv2.LINE_AA, 3)
     groove = cv2.GaussianBlur(deep.astype(np.float32) / 255, (0, 0), 0.5 * unit(good.shape))
-    flank = np.roll(groove, (wide, wide), axis=(0, 1))
+    flank = np.zeros_like(groove)
+    flank[wide:, wide:] = groove[:-wide, :-wide]
     strength = log_uniform(generator, 12, 110) * generator.choice([-1, 1])
     return np.asarray(good + np.float32(strength) * (groove - 0.5 * flank)[:, :, np.newaxis], np.float32)
 

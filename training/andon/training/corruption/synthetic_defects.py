@@ -68,8 +68,8 @@ class SyntheticDefects:
         own = self._used[place]
         self._origin[own.key] = (place, "")
         copies = []
-        for turn in range(EACH):
-            kind = HELD_OUT[(place * EACH + turn) % len(HELD_OUT)]
+        # drawn, not in turn: of three cameras that take turns, each kind would meet one only
+        for kind in np.random.default_rng([self._seed, place]).choice(HELD_OUT, EACH, replace=False).tolist():
             copies.append(Ref(key=f"{own.key}+{kind}", part=own.part, group=own.group))
             self._origin[copies[-1].key] = (place, kind)
         return [own, *copies]

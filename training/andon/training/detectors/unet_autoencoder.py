@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from andon.runtime.schema import InputSpec
-from andon.training.rebuilding import WIDTHS, Rebuilder, Rebuilding, block, fit, frame_spec, reading, wanted_input
+from andon.training.convolutions import block
+from andon.training.rebuilding import WIDTHS, Rebuilder, Rebuilding, fit, frame_spec, reading, wanted_input
 from andon.training.recipe import Recipe
 
 
@@ -59,7 +60,7 @@ RECIPE = Recipe(
     tiny=Settings(size=32, narrow=8, epochs=3, batch_size=8),
     variants={
         "repair": Settings(
-            repair=True, size=32, narrow=8, head_width=4, epochs=3, epoch_parts=64, batch_size=4, learning_rate=0.01
+            repair=True, size=64, narrow=8, head_width=4, epochs=3, epoch_parts=64, batch_size=4, learning_rate=0.01
         )
     },
     gives="frame",
