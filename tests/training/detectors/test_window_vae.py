@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from msgspec import structs
+from tests.training.in_memory import Here, Parts
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.detectors.window_vae import RECIPE, TINY, Settings, WindowVAE, loss, posteriors
+from andon.training.detectors.window_vae import RECIPE, TINY, Settings, WindowVAE, fit, loss, posteriors, spread
 from andon.training.good_parts import open_good
 from andon.training.run_folder import LoadedRun
 from andon.training.synthetic import synthetic_log
@@ -134,3 +135,37 @@ def test_what_decides_is_a_score_and_the_map_stays_for_people(decides: str, fitt
 
     assert (reading.map, reading.score) == (None, decides)
     assert "error" in fitted.scorer(torch.zeros(1, 16, 2)).maps
+
+
+class Watching(Here):
+    """What an observer of each epoch would find."""
+
+    def __init__(self) -> None:
+        self.centers: list[torch.Tensor] = []
+
+    def epoch(self, scorer: torch.nn.Module, losses: object, state: object = None) -> None:
+        self.centers.append(scorer.get_buffer("latent.center").clone())
+
+
+@pytest.mark.parametrize("decides", ["error", "combined"])
+def test_a_watched_epoch_is_judged_by_the_spread_of_its_own_latent_numbers(decides: str) -> None:
+    settings = structs.replace(SETTINGS, epochs=3, batch_size=16, decides=decides)
+    good, watching, vae = Parts(torch.randn(64, 8, 2), torch.randn(20, 8, 2)), Watching(), WindowVAE(settings, SPEC)
+
+    fit(vae, good, settings, watching)
+
+    moved = [bool(center.any()) for center in watching.centers]
+    assert moved == [decides == "combined"] * 3  # nobody needs it where the error decides
+    assert vae.latent.get_buffer("center").any()
+
+
+def test_where_no_latent_number_says_anything_all_of_them_count() -> None:
+    vae = WindowVAE(SETTINGS, SPEC).eval()
+    for head in (vae.mean, vae.log_variance):
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+
+    used = spread(vae, Parts(torch.randn(64, 8, 2), torch.randn(20, 8, 2)), torch.device("cpu"))
+
+    assert not used.any()
+    assert torch.equal(vae.latent.get_buffer("whitening"), torch.eye(3))

@@ -16,6 +16,7 @@ than .01 there, beta 1 loses .02.
 """
 
 import logging
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -29,7 +30,7 @@ from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.sources.items import Found, FoundLogs
 from andon.sources.windows import window_spec
 from andon.training.combination import BATCH, Combination, scores_over
-from andon.training.fitting import Plan, descend
+from andon.training.fitting import AsTheyAre, Plan, descend
 from andon.training.gaussian import Gaussian
 from andon.training.recipe import Good, Part, Recipe, Run
 
@@ -121,17 +122,42 @@ def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor
     return (error + beta * warmth * divergence).mean()
 
 
+class _Spreading(AsTheyAre):
+    """Good parts as they are; what decides is made to fit the weights after each epoch, for whoever watches."""
+
+    def __init__(self, good: Good, device: torch.device) -> None:
+        super().__init__(good)
+        self._good, self._device = good, device
+
+    def judge(self, scorer: WindowVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
+        """Nothing beyond the loss."""
+        spread(scorer, self._good, self._device)
+        return {}
+
+
 def fit(scorer: WindowVAE, good: Good, settings: Settings, run: Run) -> None:
-    """Go down the loss, KL annealed; then the spread of the latent numbers, then the tails of the scores."""
-    descend(scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, run)
-    points, divergence = posteriors(scorer, good.train, run.device)
-    used = divergence >= UNUSED
+    """Go down the loss, KL annealed; then the spread of the latent numbers and the tails of the scores."""
+    feed = None if settings.decides == "error" else _Spreading(good, run.device)
+    descend(scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, run, feed=feed)
+    used = spread(scorer, good, run.device)
     if not bool(used.any()):
         logger.warning("no latent number says anything of its window (posterior collapse): lower --beta")
     elif not bool(used.all()):
         logger.info("%d of %d latent numbers say nothing of their windows and are left out", sum(~used), len(used))
+
+
+def spread(scorer: WindowVAE, good: Good, device: torch.device) -> Tensor:
+    """Learn how latent numbers spread over the training part, then how scores do over the validation part.
+
+    Returns:
+        Bool ``[latent]``: which numbers say something of their windows. The others are left out of the Mahalanobis
+        distance, unless none does.
+    """
+    points, divergence = posteriors(scorer, good.train, device)
+    used = divergence >= UNUSED
     scorer.latent.learn(points, used if bool(used.any()) else torch.ones_like(used))
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
+    scorer.combination.learn(scores_over(scorer.scores, good.validation, device))
+    return used
 
 
 def posteriors(scorer: WindowVAE, part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
