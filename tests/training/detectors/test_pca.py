@@ -149,3 +149,14 @@ def test_the_window_it_wants_is_that_of_its_settings() -> None:
 
     assert isinstance(spec, WindowSpec)
     assert (spec.steps, spec.hop) == (2, 1)
+
+
+def test_large_values_are_told_apart_and_the_largest_stay_finite() -> None:
+    spec = RECIPE.wanted_input(Settings(), synthetic_log(10).found)
+    assert isinstance(spec, WindowSpec)
+    scorer = learnt(Settings())
+
+    hundred, most = (scorer(torch.full((1, STEPS, CHANNELS), value)).scores for value in (100.0, spec.clip))
+
+    for name in ("t2", "q", "combined"):
+        assert hundred[name] < most[name] < 1e15

@@ -11,6 +11,10 @@ analysis, Technometrics 21 (1979), without their limits: these want independent,
 Windows of one channel are lagged values: dynamic PCA (Ku, Storer and Georgakis, Chemometrics 30, 1995); `--steps 2
 --hop 1` is one lag, the nearest to judging row by row. T2's map is the reconstruction-based contribution (Alcala and Qin,
 Automatica 45, 2009).
+
+Defaults measured on the simulated converter (1 000 good windows; 20 faults of each kind at severity 1, then .5; AUROC over
+disjoint windows of `combined`): spike 1.00, 1.00, oscillation .98, .90, drift .95, .94; a share of .9 loses up to .2 of it,
+.97 to .99 differ by .04 at most, windows of 32 rows lose .13 on the drift, of 16 rows more. Chosen there, so optimistic.
 """
 
 import logging
@@ -18,7 +22,7 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from torch import Tensor
 
 from andon.export.evidence import Evidence, Scorer
@@ -34,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 MOST_VALUES = 4096
 """Of a window: the covariance is its square, 134 MB in float64, and is decomposed whole."""
+CLIP = 1000.0
+"""Standard deviations at which values are cut off: two products need no shield against large values, as nets do. At the
+usual 10, T2 of 11 components missed .422 of the faulty rows of the Tennessee Eastman process (1 % false alarms, faults 3,
+9, 15 left out), without any .392."""
 LEAST_VARIANCE = 1e-5
 """Of the largest variance: along directions that hold less, T2 would be the rounding of float32."""
 
@@ -41,17 +49,17 @@ LEAST_VARIANCE = 1e-5
 class Settings(Struct, frozen=True, kw_only=True):
     """Of `pca`."""
 
-    steps: Annotated[int, Meta(ge=2, description="length of a window", extra={"unit": "rows"})] = 16
+    steps: Annotated[int, Meta(ge=2, description="length of a window", extra={"unit": "rows"})] = 64
     hop: Annotated[
         int, Meta(ge=1, description="distance of windows in training and on the line", extra={"unit": "rows"})
-    ] = 4
+    ] = 16
     components: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="kept directions; as many as `explained` wants where not given"),
     ] = None
     explained: Annotated[
         float, Meta(gt=0.0, lt=1.0, description="share of the variance that the kept directions hold at least")
-    ] = 0.9
+    ] = 0.95
     decides: Annotated[
         Literal["t2", "q", "combined"],
         Meta(description="the score that decides; combined: the more surprising of both, by the validation part"),
@@ -164,7 +172,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
             f"pca takes windows of up to {MOST_VALUES} values, got {settings.steps} rows of {len(found.channels)} "
             f"channels. Lower --steps to {MOST_VALUES // len(found.channels)}."
         )
-    return window_spec(found, settings.steps, settings.hop)
+    return structs.replace(window_spec(found, settings.steps, settings.hop), clip=CLIP)
 
 
 def _build(settings: Settings, spec: InputSpec) -> Components:
