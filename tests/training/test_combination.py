@@ -118,3 +118,7 @@ def test_scores_over_a_part_come_in_its_order() -> None:
 def test_an_empty_part_is_refused() -> None:
     with pytest.raises(DataError, match="validation part is empty"):
         scores_over(lambda batch: {"sum": batch.sum()}, Windows(torch.zeros(0, 1, 1)), torch.device("cpu"))
+
+
+def test_a_score_that_was_always_zero_stays_finite() -> None:
+    assert surprise(learnt(torch.zeros(30)), torch.tensor([0.0, 1e6])).isfinite().all()

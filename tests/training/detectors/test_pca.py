@@ -1,6 +1,6 @@
 """What is special about principal components: closed forms, against numpy in float64."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.training.in_memory import Here, Parts
 
+from andon.export.graph import Pipeline, trace
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, WindowSpec
 from andon.sources.items import FoundLogs
 from andon.training.detectors.pca import RECIPE, Components, Settings, components, fit
 from andon.training.synthetic import synthetic_log
 
+Decides = Literal["t2", "q", "combined"]
+DECIDES: tuple[Decides, ...] = ("t2", "q", "combined")
 STEPS, CHANNELS = 4, 3
 SPEC = WindowSpec(steps=STEPS, hop=1, period_s=1.0, channels=tuple(Channel(name=name) for name in "abc"))
 
@@ -79,9 +82,9 @@ def test_the_contribution_to_t2_is_one_in_each_cell_of_good_windows_on_average()
 def test_the_map_of_the_deciding_score_comes_first() -> None:
     window = torch.zeros(1, STEPS, CHANNELS)
 
-    assert [next(iter(learnt(Settings(decides=name))(window).maps)) for name in ("t2", "q", "combined")] == [
-        "contribution", "residual", "residual",
-    ]  # fmt: skip
+    first = {name: next(iter(learnt(Settings(decides=name))(window).maps)) for name in DECIDES}
+
+    assert first == {"t2": "contribution", "q": "residual", "combined": "residual"}
 
 
 def test_a_window_far_out_is_one_for_t2_and_one_off_the_plane_is_one_for_q() -> None:
@@ -160,3 +163,12 @@ def test_large_values_are_told_apart_and_the_largest_stay_finite() -> None:
 
     for name in ("t2", "q", "combined"):
         assert hundred[name] < most[name] < 1e15
+
+
+@pytest.mark.parametrize("decides", DECIDES)
+def test_the_graph_holds_two_matrix_products(decides: Decides) -> None:
+    settings = Settings(decides=decides)
+
+    graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.reading(settings)), SPEC).graph
+
+    assert [node.op_type for node in graph.node if node.op_type in ("MatMul", "Gemm")] == ["MatMul", "MatMul"]

@@ -27,6 +27,8 @@ LEAST_IN_TAIL = 10
 """But no fewer scores than this, or half of them: a mean of two excesses says nothing."""
 STEEPEST = 1e3
 """A score that rises by a thousandth of the tail's beginning gains a surprise of one at most, or float32 would decide."""
+LEAST_UNIT = 1e-12
+"""A tail that begins below this is rounding; and what is finite must stay so."""
 
 
 class Combination(nn.Module):
@@ -97,5 +99,5 @@ def _pieces(good: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
     slope[:-1] = torch.where(width[:-1] > 0, (-share.log()).diff() / width[:-1], 0.0)  # ties share a surprise
     excess = float((ascending[count - in_tail :] - ascending[begins]).mean())
     slope[-1] = 1 / excess if excess > 0 else math.inf
-    unit = float(ascending[begins].abs()) or float(ascending.abs().max()) or 1.0
-    return start, width, slope.clamp(max=STEEPEST / unit)
+    unit = float(ascending[begins].abs()) or float(ascending.abs().max())
+    return start, width, slope.clamp(max=STEEPEST / max(unit, LEAST_UNIT))
