@@ -65,7 +65,7 @@ class Combination(nn.Module):
         pieces = [_pieces(good[name].double().cpu(), name) for name in self.names]
         for place, name in enumerate(("start", "width", "slope")):
             buffer = self.get_buffer(name)
-            buffer.copy_(torch.stack([piece[place] for piece in pieces]))
+            buffer.copy_(torch.stack([piece[place] for piece in pieces]).float())
 
 
 def scores_over(score: Callable[[Tensor], Mapping[str, Tensor]], part: Part, device: torch.device) -> dict[str, Tensor]:

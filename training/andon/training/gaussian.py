@@ -51,8 +51,8 @@ class Gaussian(nn.Module):
         inverse = torch.linalg.solve_triangular(factor, torch.eye(size, dtype=torch.float64), upper=False)
         whitening = torch.zeros(len(counts), len(counts), dtype=torch.float64)
         whitening[counts.nonzero(), counts.nonzero().T] = inverse.T
-        self.get_buffer("center").copy_(center)
-        self.get_buffer("whitening").copy_(whitening)
+        self.get_buffer("center").copy_(center.float())
+        self.get_buffer("whitening").copy_(whitening.float())
 
 
 def ledoit_wolf(points: Tensor) -> Tensor:
