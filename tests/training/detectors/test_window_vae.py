@@ -4,9 +4,15 @@ import math
 
 import pytest
 import torch
+from msgspec import structs
+from tests.training.in_memory import Here, Parts
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.detectors.window_vae import RECIPE, Settings, WindowVAE, loss
+from andon.training.detectors.window_vae import RECIPE, TINY, Settings, WindowVAE, fit, loss, posteriors, spread
+from andon.training.good_parts import open_good
+from andon.training.run_folder import LoadedRun
+from andon.training.synthetic import synthetic_log
+from andon.training.train import train
 
 SPEC = WindowSpec(steps=8, hop=4, period_s=0.1, channels=(Channel(name="a"), Channel(name="b")))
 SETTINGS = Settings(latent=3, widths=(10, 6))
@@ -62,9 +68,104 @@ def test_a_cold_loss_has_no_divergence() -> None:
 
 
 def test_the_window_it_wants_is_that_of_its_settings() -> None:
-    from andon.training.synthetic import synthetic_log
-
     spec = RECIPE.wanted_input(Settings(steps=32, hop=8), synthetic_log(10).found)
 
     assert isinstance(spec, WindowSpec)
     assert (spec.steps, spec.hop, spec.period_s) == (32, 8, 0.1)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
+    folder = tmp_path_factory.mktemp("vae") / "run"
+    settings = structs.replace(TINY, latent=3, epochs=2)
+    return train(
+        "window_vae", synthetic_log(600), folder, settings=settings, device="cpu", threads=1, picture_epochs=()
+    )
+
+
+def test_the_distances_are_those_of_the_latent_means_from_what_was_learnt(fitted: LoadedRun) -> None:
+    vae, windows = fitted.scorer, torch.randn(6, 16, 2)
+    assert isinstance(vae, WindowVAE)
+
+    with torch.no_grad():
+        scores, mean = vae(windows).scores, vae.encode(windows)[0]
+
+        assert torch.equal(scores["euclid"], vae.latent(mean).euclid)
+        assert torch.equal(scores["mahalanobis"], vae.latent(mean).mahalanobis)
+
+
+def test_the_centre_is_the_mean_over_the_training_part(fitted: LoadedRun) -> None:
+    good = open_good(synthetic_log(600), fitted.recipe, fitted.settings, seed=0)
+    vae = fitted.scorer
+    assert isinstance(vae, WindowVAE)
+
+    points, _ = posteriors(vae, good.train, torch.device("cpu"))
+
+    assert vae.latent.get_buffer("center").tolist() == pytest.approx(points.mean(dim=0).tolist(), rel=1e-4, abs=1e-6)
+
+
+def test_a_latent_number_that_says_nothing_diverges_by_nothing(fitted: LoadedRun) -> None:
+    vae = WindowVAE(fitted.settings, fitted.spec).eval()  # type: ignore[arg-type]
+    vae.load_state_dict(fitted.scorer.state_dict())
+    with torch.no_grad():
+        for head in (vae.mean, vae.log_variance):  # the prior, whatever comes in
+            head.weight[1], head.bias[1] = 0.0, 0.0
+    good = open_good(synthetic_log(600), fitted.recipe, fitted.settings, seed=0)
+
+    _, divergence = posteriors(vae, good.train, torch.device("cpu"))
+
+    assert divergence[1] == 0
+    assert divergence[0] > 0
+
+
+def test_the_combination_hears_the_error_and_both_distances(fitted: LoadedRun) -> None:
+    vae, windows = fitted.scorer, torch.randn(6, 16, 2)
+    assert isinstance(vae, WindowVAE)
+
+    with torch.no_grad():
+        evidence = vae(windows)
+        error = {"error": evidence.maps["error"].mean(dim=(1, 2))}
+
+        assert torch.allclose(evidence.scores["combined"], vae.combination(error | evidence.scores))
+
+
+@pytest.mark.parametrize("decides", ["euclid", "mahalanobis", "combined"])
+def test_what_decides_is_a_score_and_the_map_stays_for_people(decides: str, fitted: LoadedRun) -> None:
+    reading = RECIPE.reading(structs.replace(fitted.settings, decides=decides))
+
+    assert (reading.map, reading.score) == (None, decides)
+    assert "error" in fitted.scorer(torch.zeros(1, 16, 2)).maps
+
+
+class Watching(Here):
+    """What an observer of each epoch would find."""
+
+    def __init__(self) -> None:
+        self.centers: list[torch.Tensor] = []
+
+    def epoch(self, scorer: torch.nn.Module, losses: object, state: object = None) -> None:
+        self.centers.append(scorer.get_buffer("latent.center").clone())
+
+
+@pytest.mark.parametrize("decides", ["error", "combined"])
+def test_a_watched_epoch_is_judged_by_the_spread_of_its_own_latent_numbers(decides: str) -> None:
+    settings = structs.replace(SETTINGS, epochs=3, batch_size=16, decides=decides)
+    good, watching, vae = Parts(torch.randn(64, 8, 2), torch.randn(20, 8, 2)), Watching(), WindowVAE(settings, SPEC)
+
+    fit(vae, good, settings, watching)
+
+    moved = [bool(center.any()) for center in watching.centers]
+    assert moved == [decides == "combined"] * 3  # nobody needs it where the error decides
+    assert vae.latent.get_buffer("center").any()
+
+
+def test_where_no_latent_number_says_anything_all_of_them_count() -> None:
+    vae = WindowVAE(SETTINGS, SPEC).eval()
+    for head in (vae.mean, vae.log_variance):
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+
+    used = spread(vae, Parts(torch.randn(64, 8, 2), torch.randn(20, 8, 2)), torch.device("cpu"))
+
+    assert not used.any()
+    assert torch.equal(vae.latent.get_buffer("whitening"), torch.eye(3))

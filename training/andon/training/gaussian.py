@@ -1,0 +1,71 @@
+"""How far a point lies from a cloud of points: Euclidean and Mahalanobis, both in the graph.
+
+Source of the shrinkage: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal
+of Multivariate Analysis 88 (2004).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+RIDGE = 1e-3
+"""Added to each variance, as a share of their mean: the distance must not live on a direction that holds only noise."""
+
+
+class Distances(NamedTuple):
+    """Each ``[N]``, squared."""
+
+    euclid: Tensor
+    mahalanobis: Tensor
+
+
+class Gaussian(nn.Module):
+    """Centre and spread of a cloud in `size` dimensions; before it has learnt, the origin and one in every direction."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(size))
+        # W with W W' the inverse covariance: |(x - c) W|^2 is one Gemm; rows and columns of what does not count are zero
+        self.register_buffer("whitening", torch.eye(size))
+
+    def forward(self, points: Tensor) -> Distances:
+        """Distances of points ``[N, size]`` from the centre."""
+        away = points - self.get_buffer("center")
+        white = away @ self.get_buffer("whitening")
+        return Distances((away**2).sum(dim=1), (white**2).sum(dim=1))
+
+    def learn(self, points: Tensor, counts: Tensor) -> None:
+        """Take centre and spread from a cloud.
+
+        Args:
+            points: ``[n, size]``.
+            counts: bool ``[size]``, the dimensions that the Mahalanobis distance looks at, one at least.
+        """
+        points = points.double().cpu()
+        center = points.mean(dim=0)
+        covariance = ledoit_wolf(points[:, counts])
+        size = len(covariance)
+        ridge = RIDGE * float(covariance.trace()) / size or 1.0  # a cloud without any spread: as Euclid
+        factor = torch.linalg.cholesky(covariance + ridge * torch.eye(size, dtype=torch.float64))
+        inverse = torch.linalg.solve_triangular(factor, torch.eye(size, dtype=torch.float64), upper=False)
+        whitening = torch.zeros(len(counts), len(counts), dtype=torch.float64)
+        whitening[counts.nonzero(), counts.nonzero().T] = inverse.T
+        self.get_buffer("center").copy_(center.float())
+        self.get_buffer("whitening").copy_(whitening.float())
+
+
+def ledoit_wolf(points: Tensor) -> Tensor:
+    """The covariance ``[size, size]`` of points ``[n, size]``, shrunk towards its mean variance in every direction."""
+    count, size = points.shape
+    centred = points - points.mean(dim=0)
+    sample = centred.T @ centred / count
+    level = sample.trace() / size
+    target = level * torch.eye(size, dtype=points.dtype)
+    apart = ((sample - target) ** 2).sum()
+    if not float(apart) > 0:
+        return sample
+    # mean of |x x' - S|^2 over the points, over n: how much of `apart` is chance
+    chance = ((centred**2).sum(dim=1).square().sum() / count - (sample**2).sum()) / count
+    share = float((chance / apart).clamp(0.0, 1.0))
+    return (1 - share) * sample + share * target
