@@ -2,7 +2,7 @@
 
 import torch
 
-from andon.training.torchvision_guard import torchvision
+from andon.sources.torchvision_guard import torchvision
 
 
 def test_torchvision_imports_and_its_networks_run_beside_this_torch() -> None:

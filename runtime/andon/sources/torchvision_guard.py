@@ -26,7 +26,7 @@ def torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except ImportError as error:
-        raise MissingExtra("this detector needs torchvision: pip install 'andon[train]'") from error
+        raise MissingExtra("this needs torchvision: pip install 'andon[train]'") from error
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
