@@ -152,7 +152,7 @@ def good_keys(chosen: ClassSet, request: Request) -> list[str]:
     return keys
 
 
-def tested(chosen: ClassSet, request: Request) -> tuple[list[str], Truth]:
+def evaluated(chosen: ClassSet, request: Request) -> tuple[list[str], Truth]:
     """What is evaluated on, in order, and what is true of it; and of the training pictures of good classes too.
 
     Raises:
@@ -162,7 +162,7 @@ def tested(chosen: ClassSet, request: Request) -> tuple[list[str], Truth]:
     classes = chosen.test.classes
     defective = ~np.isin(classes, sorted(good))
     kept = ~defective | _drawn(defective, request)
-    keys = [chosen.test.keys[place] for place in np.flatnonzero(kept)]
+    keys = [chosen.test.keys[place] for place in np.flatnonzero(kept).tolist()]
     truth = dict.fromkeys(good_keys(chosen, request), False)
     truth |= {key: bool(bad) for key, bad in zip(keys, defective[kept].tolist(), strict=True)}
     kinds = {
@@ -182,7 +182,7 @@ def class_source(name: str, summary: str, open_set: Callable[[Request], ClassSet
     def labelled(text: str, channels: Channels | None = None) -> tuple[Collection, Truth]:
         request = parse(name, text)
         chosen = open_set(request)
-        keys, truth = tested(chosen, request)
+        keys, truth = evaluated(chosen, request)
         return chosen.open(keys, channels), truth
 
     def stream(text: str, spec: InputSpec, _options: StreamOptions, _clock: Clock, stop: threading.Event) -> Stream:

@@ -3,11 +3,12 @@
 ``cifar10:normal=cat,root=data/cifar10``; classes by name or by number. Two layouts are read: torchvision's
 (``cifar-10-batches-py`` or ``cifar-10-python.tar.gz``, 50 000 + 10 000 pictures, read and checked by torchvision), and a subset
 of original pictures stacked into ``train.png`` and ``test.png``, 32 px wide, with ``labels.npz`` (`y_train`, `y_test`,
-`classes`). How many there are is logged: figures on a subset are not comparable with published ones. Source: Krizhevsky, 2009.
+`classes`). Of a subset it is said how many there are: figures on it do not stand beside published ones. Source: Krizhevsky, 2009.
 """
 
 import logging
 import tarfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,18 @@ def open_cifar(request: Request) -> ClassSet:
     root = cache_folder() / "cifar10" if request.root is None else Path(request.root)
     if (root / "labels.npz").is_file():
         names, train, test = _subset(root)
+        _say_once(
+            f"cifar10: a subset, {len(train[0])} training and {len(test[0])} test pictures; figures on it do not stand "
+            "beside those on 50000 and 10000"
+        )
     else:
         names, (train, test) = NAMES, _whole(root, download=request.download and request.root is None)
-    logger.info("cifar10: %d training and %d test pictures", len(train[0]), len(test[0]))
     return array_set(names, train, test)
+
+
+@cache
+def _say_once(text: str) -> None:
+    logger.warning(text)
 
 
 def _subset(root: Path) -> tuple[tuple[str, ...], Part, Part]:

@@ -100,9 +100,9 @@ class PixelKnn(Scorer):
         difference = (rows.unsqueeze(1) - neighbours).square().mean(dim=1)
         nearest = neighbours[:, 0] + self.get_buffer("center")
         return Evidence(
-            {"difference": difference.unflatten(1, self.shape).mean(dim=1)},
+            {"difference": difference.view(-1, *self.shape).mean(dim=1)},
             {},
-            {"reconstruction": nearest.unflatten(1, self.shape).clamp(0.0, 1.0)},
+            {"reconstruction": nearest.view(-1, *self.shape).clamp(0.0, 1.0)},
         )
 
 
