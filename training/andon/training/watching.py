@@ -213,7 +213,7 @@ def _frames(path: str, spec: FrameSpec, used: Split, data: str) -> tuple[Collect
     source = named(path)
     if source is not None and source.labelled is not None:
         collection, truth = labelled_for(path, spec)
-        learnt = {*used.train, *used.validation, *used.calibration} if named(data) == source else set()
+        learnt = {*used.train, *used.calibration} if named(data) == source else set()
         sets: dict[str, list[Ref]] = {}
         for ref in collection.refs:
             if ref.key not in learnt:
