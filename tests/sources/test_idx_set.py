@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from andon.runtime.errors import DataError
+from andon.runtime.errors import ConfigError, DataError
 from andon.sources.cache_folder import cache_folder
 from andon.sources.class_set import Request
 from andon.sources.idx_set import IdxSet, Sums, open_idx, read_idx
@@ -88,6 +88,13 @@ def test_a_copy_in_the_cache_that_was_damaged_is_made_anew(known: IdxSet, tmp_pa
     open_idx(known, request)
 
     assert md5(copy.read_bytes()) == known.sums[name].unpacked
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_what_moves_it(known: IdxSet, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_bytes(b"a file")
+
+    with pytest.raises(ConfigError, match=r"cannot be written: .* Name a folder for unpacked data in ANDON_CACHE"):
+        open_idx(known, Request(normal="0", root=str(tmp_path / "root")))
 
 
 def test_what_is_missing_is_told_with_what_to_give(known: IdxSet, tmp_path: Path) -> None:

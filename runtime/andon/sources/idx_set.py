@@ -14,10 +14,10 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.runtime.atomic import write_atomically
-from andon.runtime.errors import DataError
+from andon.runtime.errors import ConfigError, DataError
 from andon.sources.cache_folder import VARIABLE, cache_folder
 from andon.sources.class_set import ClassSet, Request, array_set, digest_of
-from andon.sources.torchvision_guard import torchvision
+from andon.sources.torchvision_guard import fetched
 
 
 class Sums(NamedTuple):
@@ -51,7 +51,7 @@ def open_idx(known: IdxSet, request: Request) -> ClassSet:
     """
     root = cache_folder() / known.name if request.root is None else Path(request.root)
     if request.download and request.root is None:
-        getattr(torchvision().datasets, known.folder)(str(root), download=True)
+        fetched(known.folder, root)
 
     def read(part: str, kind: str) -> NDArray[np.uint8]:
         return read_idx(_unpacked(known, root, f"{PARTS[part]}-{kind}-ubyte"))
@@ -103,7 +103,10 @@ def _in_cache(known: IdxSet, packed: Path, name: str) -> Path:
         content = gzip.decompress(packed.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{packed}: cannot be unpacked: {error}") from error
-    write_atomically(target, content)  # refuses by name what cannot be written; VARIABLE moves it
+    try:
+        write_atomically(target, content)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Name a folder for unpacked data in {VARIABLE}.") from error
     _require(target, known.sums[name].unpacked)
     return target
 

@@ -83,5 +83,5 @@ def test_batches_that_are_damaged_are_refused(tmp_path: Path) -> None:
     (tmp_path / cifar10.BATCHES).mkdir()
     (tmp_path / cifar10.BATCHES / "data_batch_1").write_bytes(b"x")
 
-    with pytest.raises(DataError, match="torchvision refuses it"):
+    with pytest.raises(DataError, match="torchvision's CIFAR10 cannot be read: Dataset not found or corrupted"):
         cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """MNIST and Fashion-MNIST as they are: the official split, the counts that everybody knows."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def test_five_left_out_is_892_defects_among_10000_and_54579_good_pictures_to_lea
     assert isinstance(item, Item)
     assert item.data.shape == (28, 28, 1)
     assert truth.defective["test/00008"]  # the first five of the test part
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_what_torchvision_has_in_the_cache_is_taken_from_there(
+    andon_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDON_CACHE", str(tmp_path))
+    shutil.copytree(andon_data / "mnist", tmp_path / "mnist")  # as a download leaves it
+
+    assert len(collect("mnist:normal=0,download=true").refs) == 5_923  # type: ignore[union-attr]
+    assert (tmp_path / "mnist/MNIST/raw/train-images-idx3-ubyte").is_file()
 
 
 @pytest.mark.data

@@ -18,7 +18,7 @@ from andon.runtime.errors import DataError
 from andon.sources.cache_folder import cache_folder
 from andon.sources.class_set import ClassSet, Request, array_set, class_source, digest_of
 from andon.sources.decode import decode_file
-from andon.sources.torchvision_guard import torchvision
+from andon.sources.torchvision_guard import fetched
 
 SIDE = 32
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -90,11 +90,7 @@ def _whole(root: Path, *, download: bool) -> list[Part]:
             f"{root}: expected {BATCHES}, {ARCHIVE}, or train.png, test.png and labels.npz. Give root=PATH, or "
             "download=true without a root, where there is a network."
         )
-    datasets = torchvision().datasets
-    try:
-        parts = [datasets.CIFAR10(str(root), train=train, download=download) for train in (True, False)]
-    except RuntimeError as error:
-        raise DataError(f"{root / BATCHES}: torchvision refuses it: {error}") from error
+    parts = [fetched("CIFAR10", root, train=train, download=download) for train in (True, False)]
     return [(np.asarray(part.data, np.uint8), np.asarray(part.targets, np.uint8)) for part in parts]
 
 
