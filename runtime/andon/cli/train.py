@@ -2,6 +2,7 @@
 
 example:
   andon train patchcore --data parts/ --out run/
+  andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
   andon train window_vae --data good-log.csv --out run/ --steps 64
   andon train unet_autoencoder --data parts/ --out run/ --resume     # goes on where it was interrupted
   andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # AUROC of parts/test by epoch, never used

@@ -1,4 +1,7 @@
-"""A path or name as the collection that a given model file can judge: pictures in its colours, logs cut into its windows."""
+"""A path or name as the collection that a given model file can judge: pictures in its colours, logs cut into its windows.
+
+And what is true of it, wherever that is written: in its folders, in a table, or in the source itself.
+"""
 
 import logging
 from pathlib import Path
@@ -7,11 +10,12 @@ from typing import Literal
 from andon.runtime.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.chosen import Chosen
+from andon.sources.decode import Channels
 from andon.sources.items import Collection
 from andon.sources.log import Log
 from andon.sources.picture_folder import layout, open_listing
-from andon.sources.source import collect, find
-from andon.sources.truth import tree_truth
+from andon.sources.source import collect, find, named
+from andon.sources.truth import Truth, table_truth, tree_truth
 from andon.sources.windows import cut
 
 logger = logging.getLogger(__name__)
@@ -33,6 +37,8 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     """
     source = find(text)
     if isinstance(spec, FrameSpec):
+        if source.labelled is not None:  # whose training pictures are there to be learnt from, not to be judged
+            return source.labelled(text, _channels(spec))[0]
         if source.name == "images":
             from andon.sources.kinds import images
 
@@ -52,6 +58,49 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     return cut(opened, spec)
 
 
+def labelled_for(text: str, spec: InputSpec, *, table: Path | None = None) -> tuple[Collection, Truth]:
+    """The frames to evaluate on, and what is true of them.
+
+    Args:
+        text: a path, or the name of a source that knows the truth of its frames.
+        spec: of the model file that will judge them.
+        table: a CSV file ``key,label[,kind]``, which then counts alone.
+
+    Raises:
+        DataError: no such frames, or nothing that says what is true of them.
+        ConfigError: the model file judges windows.
+    """
+    source = named(text)
+    if source is not None and source.labelled is not None and isinstance(spec, FrameSpec):
+        collection, truth = source.labelled(text, _channels(spec))
+    else:
+        collection = open_for(text, spec, part="evaluation")
+        truth = tree_truth(Path(text)) if table is None else _NOTHING
+    return collection, truth if table is None else table_truth(table)
+
+
+def truth_of(text: str, *, table: Path | None = None) -> Truth:
+    """What is true of the items at a path or name, without opening one of them; as `labelled_for`.
+
+    Raises:
+        DataError: nothing that says so.
+    """
+    if table is not None:
+        return table_truth(table)
+    source = named(text)
+    if source is not None and source.labelled is not None:
+        return source.labelled(text, None)[1]
+    return tree_truth(Path(text))
+
+
+def shown(text: str) -> str:
+    """A path by its last piece, a name without the folders in it: for what others read."""
+    if Path(text).exists():
+        return Path(text).resolve().name
+    source = named(text)
+    return source.shown(text) if source is not None and source.shown is not None else text
+
+
 def good_for(text: str, spec: InputSpec) -> Collection:
     """Good frames at a path: of a tree with ``test/good`` those, which nothing learns from; else all that there are.
 
@@ -59,6 +108,10 @@ def good_for(text: str, spec: InputSpec) -> Collection:
         DataError: nothing of the kind there.
         ConfigError: the model file judges windows.
     """
+    source = named(text)
+    if source is not None and source.labelled is not None:
+        opened, truth = labelled_for(text, spec)
+        return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
     opened = open_for(text, spec, part="evaluation")
     root = Path(text)
     shape = layout(open_listing(root)) if root.is_dir() else "plain"
@@ -68,3 +121,10 @@ def good_for(text: str, spec: InputSpec) -> Collection:
         return opened
     truth = tree_truth(root)
     return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
+
+
+_NOTHING = Truth(defective={}, kind={})
+
+
+def _channels(spec: FrameSpec) -> Channels:
+    return 1 if spec.channels == 1 else 3

@@ -10,8 +10,10 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.registry import load, names
 from andon.runtime.schema import InputSpec
 from andon.sources.clock import Clock
+from andon.sources.decode import Channels
 from andon.sources.items import Collection, Stream
 from andon.sources.log import Log
+from andon.sources.truth import Truth
 
 Seconds = Annotated[float, Meta(ge=0.0)]
 
@@ -63,6 +65,11 @@ class Source(Struct, frozen=True, kw_only=True):
     """Follow until the end or until the event is set. Never raises for a lost camera or a damaged item."""
     live: bool = False
     """A live source cannot wait: the newest item wins, displaced ones are counted as dropped."""
+    labelled: Callable[[str, Channels | None], tuple[Collection, Truth]] | None = None
+    """For a source that knows what is true of its frames: those to evaluate on, grey or RGB as asked (None: as they are),
+    and the truth of these and of what `collect` gives."""
+    shown: Callable[[str], str] | None = None
+    """The text without folders, for tables and pages that others read."""
 
 
 def find(text: str) -> Source:
@@ -85,6 +92,15 @@ def find(text: str) -> Source:
         f"{redact(text)}: expected a folder of pictures, a video, a CSV or Parquet log, a camera index or stream URL, '-', "
         f"or one of {', '.join(known)}; found nothing of the kind there."
     )
+
+
+def named(text: str) -> Source | None:
+    """The source whose name stands before the text's first colon, if any: ``mnist:normal=0``; opens nothing."""
+    name, colon, _ = text.partition(":")
+    if not colon or name not in names("andon.sources"):
+        return None
+    source: Source = load("andon.sources", name)
+    return source
 
 
 def collect(text: str) -> Collection | Log:

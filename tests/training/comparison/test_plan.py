@@ -136,6 +136,7 @@ def test_a_set_is_called_by_the_last_piece_of_its_path(tmp_path: Path) -> None:
     assert parse_data(f"{tmp_path}/sets/bottle/").name == "bottle"
     assert parse_data("good.csv --test logs/valve1").name == "valve1"
     assert parse_data("good.csv --test logs/valve1 --name pump").name == "pump"
+    assert parse_data("mnist:anomaly=5,root=data/mnist").name == "mnist:anomaly=5"
     assert parse_data("with space/a b --group (?P<part>x --y)").train == "with space/a b"
 
 

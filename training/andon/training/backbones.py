@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from andon.runtime.errors import ConfigError, MissingExtra, TrainingError
 from andon.runtime.schema import Weights
-from andon.training.torchvision_guard import torchvision
+from andon.sources.torchvision_guard import torchvision
 
 BackboneName = Literal["efficientnet_lite0", "resnet18", "wide_resnet50_2"]
 

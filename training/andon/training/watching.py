@@ -30,8 +30,9 @@ from andon.sources.items import Collection, Item, Ref
 from andon.sources.kinds import images
 from andon.sources.log import Log
 from andon.sources.log_truth import window_truth
+from andon.sources.opening import labelled_for
 from andon.sources.picture_folder import GOOD
-from andon.sources.source import collect
+from andon.sources.source import collect, named
 from andon.sources.truth import tree_truth
 from andon.sources.windows import cut
 from andon.training.run_folder import Row
@@ -209,6 +210,15 @@ def drawn(by_kind: Mapping[str, Sequence[Ref]], most: int, seed: int) -> list[tu
 
 
 def _frames(path: str, spec: FrameSpec, used: Split, data: str) -> tuple[Collection, dict[str, list[Ref]]]:
+    source = named(path)
+    if source is not None and source.labelled is not None:
+        collection, truth = labelled_for(path, spec)
+        learnt = {*used.train, *used.calibration} if named(data) == source else set()
+        sets: dict[str, list[Ref]] = {}
+        for ref in collection.refs:
+            if ref.key not in learnt:
+                sets.setdefault(truth.kind.get(ref.key, GOOD), []).append(ref)
+        return collection, sets
     root = Path(path)
     root = root / "test" if (root / "test" / GOOD).is_dir() else root  # a tree need not have a training part
     truth = tree_truth(root)

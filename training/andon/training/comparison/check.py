@@ -12,9 +12,9 @@ from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.items import Collection, Ref
 from andon.sources.log import Log
-from andon.sources.opening import open_for
+from andon.sources.opening import labelled_for
 from andon.sources.source import collect
-from andon.sources.truth import Truth, table_truth, tree_truth
+from andon.sources.truth import Truth
 from andon.sources.windows import columns
 from andon.training.comparison.plan import Cell, DataSet
 from andon.training.good_parts import items_of
@@ -47,8 +47,7 @@ def labelled(data: DataSet, spec: InputSpec) -> tuple[Collection, Truth]:
         DataError: no such frames, or no truth.
         ConfigError: the set is of logs.
     """
-    collection = open_for(data.tested, spec, part="evaluation")
-    return collection, table_truth(Path(data.truth)) if data.truth else tree_truth(Path(data.tested))
+    return labelled_for(data.tested, spec, table=Path(data.truth) if data.truth else None)
 
 
 def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:

@@ -20,6 +20,7 @@ from msgspec import Struct
 from andon.calibration.calibrate import Wish
 from andon.runtime.errors import ConfigError
 from andon.runtime.settings import add_flags, fields, from_flags, from_mapping, nearest
+from andon.sources.source import named
 from andon.training.recipe import Recipe, recipe
 
 LONGEST_NAME = 80
@@ -336,6 +337,9 @@ def _as_flag(value: object) -> str:
 
 
 def _last_piece(text: str) -> str:
+    source = named(text)
+    if source is not None and source.shown is not None:
+        return source.shown(text)
     return Path(os.path.abspath(text)).name if Path(text).exists() else text.rstrip("/").rpartition("/")[2]  # noqa: PTH100
 
 

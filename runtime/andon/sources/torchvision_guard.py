@@ -5,12 +5,15 @@ silence, and the import then fails aloud, because their schemas are missing (pyt
 the import; ``ops.nms`` and ``torchvision.io`` stay broken, and nothing here needs them.
 """
 
+import contextlib
 import importlib
 import sys
 from functools import cache
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from andon.runtime.errors import MissingExtra
+from andon.runtime.errors import DataError, MissingExtra
 
 _STUBS: list[object] = []
 """A library's definitions live as long as it does."""
@@ -26,7 +29,7 @@ def torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except ImportError as error:
-        raise MissingExtra("this detector needs torchvision: pip install 'andon[train]'") from error
+        raise MissingExtra("this needs torchvision: pip install 'andon[train]'") from error
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
@@ -34,6 +37,23 @@ def torchvision() -> ModuleType:
         del sys.modules[name]
     _define_missing_operators()
     return importlib.import_module("torchvision")
+
+
+def fetched(name: str, folder: Path, *, train: bool = True, download: bool = True) -> Any:
+    """A data set of torchvision's in a folder, downloaded into it where asked for and not there yet.
+
+    Raises:
+        DataError: it cannot be fetched, or what is there is damaged.
+        MissingExtra: torchvision is not installed.
+    """
+    known = getattr(torchvision().datasets, name)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what is told there must not get among figures
+            return known(str(folder), train=train, download=download)
+    except (RuntimeError, OSError) as error:
+        what = "could be neither found nor fetched" if download else "cannot be read"
+        reason = " ".join(str(error).split())
+        raise DataError(f"{folder}: torchvision's {name} {what}: {reason}. Give root=PATH with whole files.") from error
 
 
 def _define_missing_operators() -> None:

@@ -1,0 +1,68 @@
+"""A folder with one sub-folder a class; some classes good, the others defects: ``classes:PATH,normal=a``.
+
+Where it holds ``train/CLASS`` and ``test/CLASS``, that is the split. Else three in ten pictures of every class, drawn by the
+seed, are for testing and the others for training: what is tested on is never learnt from.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from andon.runtime.errors import ConfigError, DataError
+from andon.sources.class_set import ClassSet, Labelled, Request, class_source
+from andon.sources.kinds.images import Pictures
+from andon.sources.picture_folder import open_listing
+
+TESTED = 0.3
+"""Of the pictures of a class, where the folder has no split of its own."""
+
+
+def open_folder(request: Request) -> ClassSet:
+    """The classes below `request.root`.
+
+    Raises:
+        ConfigError: no root.
+        DataError: no pictures, or fewer than two classes.
+    """
+    if request.root is None:
+        raise ConfigError("classes: expected a folder with one sub-folder a class: classes:PATH,normal=CLASS.")
+    files = open_listing(Path(request.root))
+    folders = {key: key.split("/")[:-1] for key in files}
+    split = all(len(place) > 1 and place[0] in ("train", "test") for place in folders.values())
+    by_class: dict[str, list[str]] = {}
+    for key, place in folders.items():
+        if place:
+            by_class.setdefault(place[1 if split else 0], []).append(key)
+    names = tuple(sorted(by_class))
+    if len(names) < 2:
+        raise DataError(
+            f"{request.root}: expected a sub-folder with pictures for each of two classes or more, or train/CLASS and "
+            f"test/CLASS; found {', '.join(names) or 'none'}."
+        )
+    if split:
+        held_out = {key for key, place in folders.items() if place[0] == "test"}
+    else:
+        generator = np.random.default_rng(request.seed)
+        held_out = {key for name in names for key in _drawn(by_class[name], generator)}
+    return ClassSet(
+        names=names,
+        train=_labelled(by_class, names, lambda key: key not in held_out),
+        test=_labelled(by_class, names, lambda key: key in held_out),
+        open=lambda keys, channels: Pictures({key: files[key] for key in keys}, channels=channels),
+    )
+
+
+def _drawn(keys: Sequence[str], generator: np.random.Generator) -> list[str]:
+    count = max(1, round(TESTED * len(keys)))
+    return [keys[place] for place in generator.permutation(len(keys))[:count]]
+
+
+def _labelled(by_class: Mapping[str, Sequence[str]], names: Sequence[str], wanted: Callable[[str], bool]) -> Labelled:
+    pairs = [(key, place) for place, name in enumerate(names) for key in by_class[name] if wanted(key)]
+    return Labelled([key for key, _ in pairs], np.array([place for _, place in pairs], np.int64))
+
+
+SOURCE = class_source(
+    "classes", "a folder with one sub-folder a class, some of them good: classes:PATH,normal=a", open_folder
+)

@@ -1,0 +1,29 @@
+"""MNIST: 60 000 + 10 000 handwritten digits, 28 x 28, grey; some digits good, the others defects.
+
+``mnist:normal=0,root=data/mnist`` (one class) or ``mnist:anomaly=5,root=data/mnist`` (one left out). Source: LeCun, Cortes and
+Burges; layout and digests as torchvision has them. It says how a method compares with published ones, not what it does on a
+production line.
+"""
+
+from functools import partial
+
+from andon.sources.class_set import class_source
+from andon.sources.idx_set import IdxSet, Sums, open_idx
+
+MNIST = IdxSet(
+    name="mnist",
+    folder="MNIST",
+    classes=tuple("0123456789"),
+    sums={
+        "train-images-idx3-ubyte": Sums("f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
+        "train-labels-idx1-ubyte": Sums("d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
+        "t10k-images-idx3-ubyte": Sums("9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
+        "t10k-labels-idx1-ubyte": Sums("ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
+    },
+)
+
+SOURCE = class_source(
+    "mnist",
+    "handwritten digits, some of them good: mnist:normal=0,root=PATH or mnist:anomaly=5,root=PATH",
+    partial(open_idx, MNIST),
+)

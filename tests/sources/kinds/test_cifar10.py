@@ -1,0 +1,87 @@
+"""CIFAR-10, of which a subset in two tall pictures is made here; and that what is neither layout is refused."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from andon.runtime.errors import DataError
+from andon.sources.encode import write_png
+from andon.sources.items import FoundFrames, Item
+from andon.sources.kinds import cifar10
+from andon.sources.source import find
+
+
+def subset(folder: Path, train: int = 6, test: int = 4) -> Path:
+    """Pictures whose colour is their class: red 10 * class, green 100, blue 200."""
+    labels = {"train": np.arange(train, dtype=np.uint8) % 3, "test": np.arange(test, dtype=np.uint8) % 3}
+    for part, classes in labels.items():
+        tall = np.empty((len(classes), 32, 32, 3), np.uint8)
+        tall[..., 0], tall[..., 1], tall[..., 2] = 10 * classes[:, None, None], 100, 200
+        write_png(folder / f"{part}.png", tall.reshape(-1, 32, 3))
+    names = np.array(["airplane", "bird", "cat"])
+    np.savez(folder / "labels.npz", y_train=labels["train"], y_test=labels["test"], classes=names)
+    return folder
+
+
+def test_a_subset_is_read_in_rgb_and_its_size_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cifar10._say_once.cache_clear()
+    text = f"cifar10:normal=bird,root={subset(tmp_path)}"
+    source = find(text)
+    assert source.collect is not None
+    assert source.labelled is not None
+    good, (tested, truth) = source.collect(text), source.labelled(text, None)
+
+    assert [ref.key for ref in good.refs] == ["train/00001", "train/00004"]  # type: ignore[union-attr]
+    item = good.read(good.refs[0])  # type: ignore[union-attr]
+    assert isinstance(item, Item)
+    assert item.data[5, 7].tolist() == [10, 100, 200]
+    assert tested.found == FoundFrames(channels=3, frame_size=(32, 32), largest=(32, 32))
+    assert truth.kind == {"test/00000": "airplane", "test/00002": "cat", "test/00003": "airplane"}
+    assert caplog.text.count("a subset, 6 training and 4 test pictures") == 1
+
+
+@pytest.mark.parametrize("missing", ["train.png", "test.png"])
+def test_half_a_subset_is_refused(tmp_path: Path, missing: str) -> None:
+    (subset(tmp_path) / missing).unlink()
+
+    with pytest.raises(DataError, match=f"{missing}: is missing beside labels.npz"):
+        cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
+
+
+def test_labels_that_would_need_pickle_are_refused(tmp_path: Path) -> None:
+    np.savez(subset(tmp_path) / "labels.npz", y_train=np.array([{}], object))
+
+    with pytest.raises(DataError, match="expected y_train, y_test and classes"):
+        cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
+
+
+def test_pictures_of_another_width_are_refused(tmp_path: Path) -> None:
+    write_png(subset(tmp_path) / "test.png", np.zeros((64, 33, 3), np.uint8))
+
+    with pytest.raises(DataError, match="expected pictures of 32 x 32, stacked; got 33 x 64"):
+        cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
+
+
+def test_a_folder_without_either_layout_is_told_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected cifar-10-batches-py, cifar-10-python.tar.gz, or train.png"):
+        cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
+
+
+def test_an_archive_that_is_not_the_published_one_is_not_unpacked(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / cifar10.ARCHIVE, "w:gz"):
+        pass
+
+    with pytest.raises(DataError, match=f"expected MD5 {cifar10.ARCHIVE_MD5}"):
+        cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
+    assert [path.name for path in tmp_path.iterdir()] == [cifar10.ARCHIVE]
+
+
+@pytest.mark.slow  # torchvision is imported
+def test_batches_that_are_damaged_are_refused(tmp_path: Path) -> None:
+    (tmp_path / cifar10.BATCHES).mkdir()
+    (tmp_path / cifar10.BATCHES / "data_batch_1").write_bytes(b"x")
+
+    with pytest.raises(DataError, match="torchvision's CIFAR10 cannot be read: Dataset not found or corrupted"):
+        cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
