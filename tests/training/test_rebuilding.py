@@ -103,4 +103,4 @@ def test_repair_learns_to_tell_damage_that_it_never_learnt_from(recipe, tmp_path
     judged = [row["synthetic_pixel_ap"] for row in history if "synthetic_pixel_ap" in row]
 
     assert history[-1]["synthetic_auroc"] > 0.75
-    assert judged[-1] > 2 * judged[0]
+    assert judged[-1] > max(0.4, judged[0])  # chance gives the share of damaged cells, some hundredths

@@ -165,6 +165,8 @@ def test_a_new_and_an_empty_folder_are_fine(tmp_path: Path) -> None:
     page.require_place(tmp_path / "new" / "deep")
     page.require_place(tmp_path)
 
+    assert list(tmp_path.iterdir()) == []  # looked at, and left as it was
+
 
 @pytest.mark.parametrize("name", ["../a.png", "A.png", "a.html", "a b.png", "a.png"])
 def test_pictures_have_plain_names_and_no_two_the_same(name: str, tmp_path: Path) -> None:
