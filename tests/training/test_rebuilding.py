@@ -43,6 +43,7 @@ def test_size_and_width_follow_repair_where_they_are_not_given() -> None:
         (Rebuilding(evidence="head"), "--evidence head needs --repair"),
         (Rebuilding(head_width=8), "--head-width needs --repair"),
         (Rebuilding(symmetry="turns"), "--symmetry needs --repair"),
+        (Rebuilding(light=0.1), "--light needs --repair"),
         (Rebuilding(repair=True, size=72), r"multiple of 32 and at least 64, got 72"),
         (Rebuilding(repair=True, size=32), r"at least 64, got 32"),
         (Rebuilding(loss_l1=0.0), "one weight above 0"),

@@ -52,8 +52,8 @@ def score(net: Any, prepared: Tensor) -> tuple[Tensor, Tensor]:
     return maps.flatten(1).amax(dim=1), nn.functional.max_pool2d(maps, 2)
 
 
-def feed(seed: int = 0) -> DamageFeed:
-    return DamageFeed(World(), seed=seed, epochs=8, score=score)
+def feed(seed: int = 0, light: float = 0.0) -> DamageFeed:
+    return DamageFeed(World(), seed=seed, epochs=8, score=score, light=light)
 
 
 def drawn(batches: Iterator[Batch]) -> list[Damage]:
@@ -122,6 +122,18 @@ def test_of_many_good_parts_validation_sees_a_hundred_spread_evenly() -> None:
     many = DamageFeed(world, seed=0, epochs=8, score=score)
 
     assert sum(batch.parts for batch in many.validation(8)) == 100
+
+
+def test_good_pictures_are_learnt_in_other_light_and_clean_ones_stay_clean() -> None:
+    as_it_is, relit = (drawn(feed(light=light).train(torch.arange(12), 4, 0)) for light in (0.0, 0.2))
+
+    changed = [one for one, other in zip(as_it_is, relit, strict=True) if not torch.equal(one.before, other.before)]
+    assert changed
+    clean = [
+        (before, after) for batch in relit for before, after, mask in zip(*batch, strict=True) if not bool(mask.any())
+    ]
+    assert clean
+    assert all(torch.equal(before, after) for before, after in clean)
 
 
 def test_an_epoch_that_is_left_early_leaves_no_threads() -> None:

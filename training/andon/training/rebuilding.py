@@ -28,6 +28,10 @@ FOCAL = 10.0
 """Weight of the head's loss beside that of the reconstruction."""
 
 
+LIGHT = 0.1
+"""How much light is varied unless said otherwise."""
+
+
 class Rebuilding(Plan, frozen=True, kw_only=True):
     """Settings of a detector that rebuilds frames. What is None depends on `repair`."""
 
@@ -59,6 +63,13 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
             "turns by any 15 degrees, each of these with mirroring; auto tells from the pictures, and is strict"
         ),
     ] = "auto"
+    light: Annotated[
+        Annotated[float, Meta(ge=0.0, le=0.5)] | None,
+        Meta(
+            description="how much the light on good pictures is varied with --repair, as the standard deviation of its "
+            "logarithm; 0: not at all; where not given 0.1"
+        ),
+    ] = None
     loss_l1: Annotated[float, Meta(ge=0.0, description="weight of the absolute difference in the loss")] = 1.0
     loss_mse: Annotated[float, Meta(ge=0.0, description="weight of the squared difference")] = 0.0
     loss_ssim: Annotated[float, Meta(ge=0.0, description="weight of 1 - SSIM")] = 0.0
@@ -185,7 +196,14 @@ def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
             outputs = pool(net(prepared))
             return outputs["score"], outputs["anomaly_map"]
 
-        feed = DamageFeed(good, seed=run.seed, epochs=settings.epochs, symmetry=settings.symmetry, score=score)
+        feed = DamageFeed(
+            good,
+            seed=run.seed,
+            epochs=settings.epochs,
+            symmetry=settings.symmetry,
+            light=LIGHT if settings.light is None else settings.light,
+            score=score,
+        )
         descend(scorer, good, restore, plan, run, feed=feed, heavy=True)
     else:
         descend(scorer, good, plain, settings, run, heavy=True)
@@ -207,6 +225,7 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
             ("--evidence head", settings.evidence == "head"),
             ("--head-width", settings.head_width is not None),
             ("--symmetry", settings.symmetry != "auto"),
+            ("--light", settings.light is not None),
         ):
             if given:
                 raise ConfigError(f"{flag} needs --repair: without it nothing is damaged and there is no head.")

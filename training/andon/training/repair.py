@@ -21,11 +21,14 @@ from torch import Tensor, nn
 from andon.training.convolutions import block
 from andon.training.corruption.kinds import HELD_OUT, LEARNT, SHARES, Picture, damaged
 from andon.training.fitting import Batch
+from andon.training.light import relit
 from andon.training.recipe import Good, Part
 from andon.training.symmetry import DECLARED, Move, Symmetry, moved, symmetries
 
 CLEAN = 0.3
 """Share of undamaged pictures that are learnt from: without them a network sees defects everywhere."""
+RELIT = 0.5
+"""Share of pictures that are learnt from in another light."""
 MOST_DAMAGES = 3
 """Damages of a picture: several teach as much as several pictures, for the price of one."""
 JUDGED_TIMES = 8
@@ -115,10 +118,12 @@ class DamageFeed:
         epochs: int,
         score: Callable[[Any, Tensor], tuple[Tensor, Tensor]],
         symmetry: Symmetry = "auto",
+        light: float = 0.0,
     ) -> None:
         """``score(scorer, prepared)`` gives scores ``[N]`` and square maps ``[N, s, s]`` of a batch, for `judge`."""
         self._seed = seed
         self._score = score
+        self._light = light
         self._learnt = _Pictures(good.train)
         self._checked = _Pictures(good.validation if len(good.validation) else good.train)
         self._check = _evenly(len(self._checked), MOST_CHECKED)
@@ -187,6 +192,8 @@ class DamageFeed:
         other = int(generator.integers(len(self._learnt)))
         move = self._moves[int(generator.integers(len(self._moves)))]
         before, pieces = (moved(self._learnt[at], move) for at in (place, other))
+        if self._light > 0 and generator.random() < RELIT:
+            before = relit(generator, before, self._light)
         after, mask = before, np.zeros(before.shape[:2], np.bool_)
         if generator.random() >= CLEAN:
             for _ in range(int(generator.integers(1, MOST_DAMAGES + 1))):
