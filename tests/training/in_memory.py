@@ -5,31 +5,32 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from andon.runtime.progress import silent
+from andon.runtime.progress import Progress, silent
 from andon.training.recipe import State
 
 
-class Windows:
-    """A `Part` that was never read from anywhere."""
+class Rows:
+    """A `Part` that was never read from anywhere: prepared frames or windows."""
 
-    def __init__(self, windows: Tensor) -> None:
-        self._windows = windows
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self.rows)
 
     def take(self, places: Sequence[int]) -> Tensor:
-        return self._windows[list(places)]
+        return self.rows[list(places)]
 
     def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
-        return iter(torch.split(self._windows, size) if len(self) else ())
+        order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
+        yield from (self.rows[places] for places in torch.split(order, size) if len(places))
 
 
 class Parts:
     """A `Good`."""
 
     def __init__(self, train: Tensor, validation: Tensor) -> None:
-        self.train, self.validation = Windows(train), Windows(validation)
+        self.train, self.validation = Rows(train), Rows(validation)
 
 
 class Here:
@@ -42,3 +43,18 @@ class Here:
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
         raise AssertionError("this fit does not go by epochs")
+
+
+class Remembering:
+    """A run that keeps what it was told."""
+
+    seed = 0
+    device = torch.device("cpu")
+    progress: Progress = staticmethod(silent)
+    resumed: State | None = None
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
+        self.rows.append(dict(losses))

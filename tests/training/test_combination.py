@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.in_memory import Windows
+from tests.training.in_memory import Rows
 
 from andon.runtime.errors import DataError, TrainingError
 from andon.training.combination import Combination, scores_over
@@ -108,7 +108,7 @@ def test_scores_that_are_not_finite_are_refused() -> None:
 
 
 def test_scores_over_a_part_come_in_its_order() -> None:
-    part = Windows(torch.arange(600.0).reshape(600, 1, 1))
+    part = Rows(torch.arange(600.0).reshape(600, 1, 1))
 
     scores = scores_over(lambda batch: {"sum": batch.sum(dim=(1, 2))}, part, torch.device("cpu"))
 
@@ -117,7 +117,7 @@ def test_scores_over_a_part_come_in_its_order() -> None:
 
 def test_an_empty_part_is_refused() -> None:
     with pytest.raises(DataError, match="validation part is empty"):
-        scores_over(lambda batch: {"sum": batch.sum()}, Windows(torch.zeros(0, 1, 1)), torch.device("cpu"))
+        scores_over(lambda batch: {"sum": batch.sum()}, Rows(torch.zeros(0, 1, 1)), torch.device("cpu"))
 
 
 def test_a_score_that_was_always_zero_stays_finite() -> None:

@@ -1,17 +1,17 @@
 """The gradient loop: what stops it, what it keeps, and that an interruption leaves no trace."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from tests.training.in_memory import Parts, Remembering
+from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
 from andon.runtime.errors import TrainingError
-from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Reading
 from andon.sources.windows import window_spec
 from andon.training.fitting import LAST_RATE, AsTheyAre, Batch, Loss, Plan, descend
@@ -19,45 +19,6 @@ from andon.training.recipe import Recipe, State
 from andon.training.run_folder import LoadedRun
 from andon.training.synthetic import synthetic_log
 from andon.training.train import train
-
-
-class Rows:
-    """A part in memory."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, places: Sequence[int]) -> Tensor:
-        return self.rows[list(places)]
-
-    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
-        order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
-        yield from (self.rows[places] for places in torch.split(order, size))
-
-
-class Both:
-    """A world of two parts."""
-
-    def __init__(self, train: Tensor, validation: Tensor) -> None:
-        self.train, self.validation = Rows(train), Rows(validation)
-
-
-class Remembering:
-    """A run that keeps what it was told."""
-
-    seed = 0
-    device = torch.device("cpu")
-    progress: Progress = staticmethod(silent)
-    resumed: State | None = None
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
-        self.rows.append(dict(losses))
 
 
 def squared(net: nn.Module, batch: Tensor, _warmth: float) -> Tensor:
@@ -68,7 +29,7 @@ def squared(net: nn.Module, batch: Tensor, _warmth: float) -> Tensor:
 def fitted(plan: Plan, loss: Loss = squared, *, validation: int = 8) -> tuple[nn.Linear, list[dict[str, float]]]:
     torch.manual_seed(0)
     net, run = nn.Linear(4, 4), Remembering()
-    descend(net, Both(torch.randn(40, 4), torch.randn(validation, 4)), loss, plan, run)
+    descend(net, Parts(torch.randn(40, 4), torch.randn(validation, 4)), loss, plan, run)
     return net, run.rows
 
 
@@ -300,7 +261,7 @@ def test_a_cosine_falls_to_a_hundredth_keeps_the_last_weights_and_does_not_stop_
         weights.append(scorer.state_dict()["weight"].clone())
 
     run.epoch = epoch  # type: ignore[method-assign]
-    descend(net, Both(torch.randn(40, 4), torch.randn(8, 4)), squared, plan, run)
+    descend(net, Parts(torch.randn(40, 4), torch.randn(8, 4)), squared, plan, run)
     rates = [row["learning_rate"] for row in run.rows]
 
     assert len(rates) == 12
@@ -319,7 +280,7 @@ def test_an_epoch_takes_as_many_parts_as_asked_each_as_often_as_the_others(wante
             yield from super().train(places, size, epoch)
 
     torch.manual_seed(0)
-    good = Both(torch.randn(40, 4), torch.randn(8, 4))
+    good = Parts(torch.randn(40, 4), torch.randn(8, 4))
     descend(nn.Linear(4, 4), good, squared, Plan(epochs=1, epoch_parts=wanted), Remembering(), feed=Counting(good))
     counts = [seen.count(place) for place in range(40)]
 
@@ -335,7 +296,7 @@ def test_what_a_feed_judges_becomes_part_of_the_history_and_steers_nothing() -> 
     histories = []
     for feed in (AsTheyAre, Judging):
         torch.manual_seed(0)
-        good, run = Both(torch.randn(40, 4), torch.randn(8, 4)), Remembering()
+        good, run = Parts(torch.randn(40, 4), torch.randn(8, 4)), Remembering()
         descend(nn.Linear(4, 4), good, squared, Plan(epochs=3), run, feed=feed(good))
         histories.append(run.rows)
 

@@ -15,7 +15,8 @@ def test_a_picture_keeps_its_shape_and_its_order_of_channels(seed: int, channels
 
     lit = relit(np.random.default_rng(seed), picture, strength)
 
-    assert (lit.shape, lit.dtype) == (picture.shape, np.uint8)
+    assert lit.shape == picture.shape
+    assert lit.dtype == np.uint8
 
 
 def test_no_strength_changes_nothing() -> None:

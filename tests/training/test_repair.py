@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Generator, Tensor, nn
+from tests.training.in_memory import Parts
+from torch import Tensor, nn
 
 from andon.training.corruption.kinds import HELD_OUT, LEARNT
 from andon.training.fitting import Batch
@@ -16,27 +17,14 @@ from andon.training.repair import CLEAN, Damage, DamageFeed, Head, focal_loss
 from andon.training.synthetic import synthetic_frame
 
 
-class Frames:
-    """A part of synthetic frames, prepared."""
-
-    def __init__(self, first: int, count: int) -> None:
-        frames = [torch.from_numpy(synthetic_frame(first + number, (64, 64))) for number in range(count)]
-        self.rows = torch.stack(frames).permute(0, 3, 1, 2).float() / 255
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, places: Sequence[int]) -> Tensor:
-        return self.rows[list(places)]
-
-    def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
-        assert shuffle is None
-        yield from torch.split(self.rows, size)
+def frames(first: int, count: int) -> Tensor:
+    """Synthetic frames, prepared."""
+    drawn = [torch.from_numpy(synthetic_frame(first + number, (64, 64))) for number in range(count)]
+    return torch.stack(drawn).permute(0, 3, 1, 2).float() / 255
 
 
-class World:
-    def __init__(self) -> None:
-        self.train, self.validation = Frames(0, 12), Frames(100, 9)
+def world() -> Parts:
+    return Parts(frames(0, 12), frames(100, 9))
 
 
 class Brightness(nn.Module):
@@ -53,7 +41,7 @@ def score(net: Any, prepared: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def feed(seed: int = 0, light: float = 0.0) -> DamageFeed:
-    return DamageFeed(World(), seed=seed, epochs=8, score=score, light=light)
+    return DamageFeed(world(), seed=seed, epochs=8, score=score, light=light)
 
 
 def drawn(batches: Iterator[Batch]) -> list[Damage]:
@@ -116,10 +104,8 @@ def test_every_held_out_kind_is_validated_by_and_no_other(monkeypatch: pytest.Mo
 
 
 def test_of_many_good_parts_validation_sees_a_hundred_spread_evenly() -> None:
-    world = World()
-    world.validation = Frames(0, 12)
-    world.validation.rows = world.validation.rows.repeat(40, 1, 1, 1)
-    many = DamageFeed(world, seed=0, epochs=8, score=score)
+    good = Parts(frames(0, 12), frames(0, 12).repeat(40, 1, 1, 1))
+    many = DamageFeed(good, seed=0, epochs=8, score=score)
 
     assert sum(batch.parts for batch in many.validation(8)) == 100
 
@@ -159,7 +145,7 @@ def test_judging_tells_held_out_damage_and_comes_now_and_then() -> None:
 
     assert set(figures) == {"synthetic_auroc", "synthetic_pixel_ap"}
     assert 0.5 < figures["synthetic_auroc"] <= 1.0
-    many = DamageFeed(World(), seed=0, epochs=80, score=score)
+    many = DamageFeed(world(), seed=0, epochs=80, score=score)
     assert [epoch for epoch in range(1, 13) if many.judge(Brightness(), epoch)] == [10]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.test_fitting import Both, Remembering, Rows
+from tests.training.in_memory import Parts, Remembering, Rows
 from torch import Tensor
 
 from andon.calibration.calibrate import Wish
@@ -108,7 +108,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
 def test_the_memory_takes_its_budget_and_every_tap_as_many_rows() -> None:
     settings = Settings(preset="fast", size=64, taps=(2, 7), memory_mb=0.05, candidates=2000)
     scorer = PatchCore(settings, 3)
-    fit(scorer, Both(pictures(20), pictures(0)), settings, Remembering())
+    fit(scorer, Parts(pictures(20), pictures(0)), settings, Remembering())
     banks = [learnt.get_buffer("bank") for learnt in scorer.memories]
 
     assert sum(4 * bank.numel() for bank in banks) == pytest.approx(50_000, rel=0.02)
@@ -120,7 +120,7 @@ def fine_and_coarse(weights: tuple[float, float]) -> tuple[Tensor, Tensor, Tenso
     settings = Settings(size=64, taps=(4, 7), tap_weights=weights, memory_mb=0.02, candidates=400)
     torch.manual_seed(0)
     scorer = PatchCore(settings, 3)
-    fit(scorer, Both(pictures(8), pictures(0)), settings, Remembering())
+    fit(scorer, Parts(pictures(8), pictures(0)), settings, Remembering())
     features = scorer.features(pictures(10)[8:])
     fine, coarse = (learnt(planes) for learnt, planes in zip(scorer.memories, features, strict=True))
     coarse = torch.nn.functional.interpolate(coarse[:, None], (8, 8), mode="bilinear")[:, 0]
@@ -205,7 +205,7 @@ def test_grey_pictures_are_judged_as_grey() -> None:
     spec = RECIPE.wanted_input(TINY, FoundFrames(channels=1, frame_size=(40, 56), largest=(40, 56)))
     assert isinstance(spec, FrameSpec)
     scorer = PatchCore(TINY, spec.channels)
-    fit(scorer, Both(pictures(8)[:, :1], pictures(0)), TINY, Remembering())
+    fit(scorer, Parts(pictures(8)[:, :1], pictures(0)), TINY, Remembering())
 
     assert scorer(pictures(2)[:, :1]).maps["distance"].isfinite().all()
 

@@ -48,7 +48,9 @@ def by_numpy(train: NDArray[np.float64], asked: NDArray[np.float64], kept: int) 
     axes, variances = vectors[:, ::-1][:, :kept], values[::-1][:kept]
     residual = away - away @ axes @ axes.T
     inverse = axes @ np.diag(1 / variances) @ axes.T
-    contribution = (away @ inverse) ** 2 / np.diag(inverse)
+    own = np.diag(inverse)
+    # a cell that the axes hardly touch contributes nothing, where the textbook divides by nearly nothing
+    contribution = (away @ inverse) ** 2 * np.where(own > 1e-6 * own.max(), 1 / own, 0.0)
     return np.einsum("nd,de,ne->n", away, inverse, away), (residual**2).sum(axis=1), residual**2, contribution
 
 

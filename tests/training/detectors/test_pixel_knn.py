@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.test_fitting import Both, Remembering
+from tests.training.in_memory import Parts, Remembering
 
 from andon.calibration.calibrate import Wish
 from andon.calibration.evaluation.evaluate import evaluate
@@ -26,7 +26,7 @@ from andon.training.train import train
 
 def learnt(rows: torch.Tensor, settings: Settings) -> PixelKnn:
     scorer = PixelKnn(settings.k, rows.shape[1], (rows.shape[2], rows.shape[3]))
-    fit(scorer, Both(rows, rows[:0]), settings, Remembering())
+    fit(scorer, Parts(rows, rows[:0]), settings, Remembering())
     return scorer
 
 

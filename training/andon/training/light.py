@@ -30,4 +30,5 @@ def relit(generator: Generator, picture: Picture, strength: float) -> Picture:
     points = generator.normal(0.0, strength / 2, (FIELD, FIELD)) + generator.normal(0.0, strength)
     light = cv2.resize(np.exp(points).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     lit = picture.astype(np.float32) * light[:, :, np.newaxis]
-    return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+    levels: Picture = np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+    return levels
