@@ -115,7 +115,7 @@ def test_another_share_for_calibration_is_another_cell(finished: tuple[Path, Com
 
     assert result is not None
     assert (result.n_train, result.n_validation, result.n_calibration) == (24, 6, 30)
-    with pytest.raises(ConfigError, match="holds another cell .calibration_share: it has None, came 0.5"):
+    with pytest.raises(ConfigError, match=r"holds another cell \(calibration_share: it has None, came 0\.5\)"):
         compare(halved, finished[0], where())
 
 

@@ -110,12 +110,7 @@ def train(
         if record.finished:
             logger.info("%s: has finished already", folder)
             return load(folder, of=known)
-        if calibration_share not in (None, record.calibration_share):
-            raise TrainingError(
-                f"{folder}: was begun with --calibration-share {record.calibration_share:g}, came {calibration_share:g}; leave "
-                "it out to go on, or start a new run."
-            )
-        calibration_share = record.calibration_share
+        calibration_share = _share_begun_with(record, calibration_share, folder)
         seed, group, threads = record.seed, record.group, record.threads
         device = "cuda" if record.device == "cuda" else "cpu"
         picture_epochs = record.picture_epochs if picture_epochs is None else picture_epochs
@@ -176,6 +171,15 @@ def train(
         return _fit(
             folder, begun, known, chosen, good, labelled=labelled, resume=resume, device=place, progress=progress
         )
+
+
+def _share_begun_with(record: RunRecord, came: float | None, folder: Path) -> float:
+    if came not in (None, record.calibration_share):
+        raise TrainingError(
+            f"{folder}: was begun with --calibration-share {record.calibration_share:g}, came {came:g}; leave it out to go "
+            "on, or start a new run."
+        )
+    return record.calibration_share
 
 
 def _differences(begun: msgspec.Struct, came: msgspec.Struct) -> str:

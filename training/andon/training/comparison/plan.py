@@ -75,8 +75,8 @@ class Key(Struct, frozen=True, kw_only=True):
     """All of them, as a run folder has them."""
     set: str
     data: dict[str, str]
-    """`DataSet`'s fields; of a path the last two pieces, so that data may be moved to another machine. A share for calibration only where
-    it is not the usual one."""
+    """`DataSet`'s fields; of a path the last two pieces, so that data may be moved to another machine. A share for
+    calibration only where it is not the usual one."""
     seed: int
     wish: Wish
     more: tuple[str, ...] = ()

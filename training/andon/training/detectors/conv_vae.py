@@ -10,8 +10,8 @@ the frame; each layer's mean squared difference is divided by its mean over the 
 largest activations would drown the others.
 
 Loss: cross-entropy, or squared error, + beta * KL, each summed over dimensions and averaged over the batch (with a mean
-over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout are in the encoder
-alone. At judging z is the mean of the posterior: the same frame always scores the same.
+over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout
+are in the encoder alone. At judging z is the mean of the posterior: the same frame always scores the same.
 
 Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014); Kim et al., RaPP: Novelty Detection with Reconstruction along
 Projection Pathway (ICLR 2020), for ``sap``.
@@ -20,6 +20,7 @@ Projection Pathway (ICLR 2020), for ``sap``.
 import logging
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import torch
@@ -120,7 +121,7 @@ class ConvVAE(Scorer):
                 nn.LeakyReLU(SLOPE),
                 nn.Dropout2d(settings.dropout),
             )
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in pairwise(widths)
         )
         self.hidden = nn.Sequential(nn.Linear(inside, settings.hidden), nn.LeakyReLU(SLOPE))
         self.mean = nn.Linear(settings.hidden, settings.latent)
@@ -134,7 +135,8 @@ class ConvVAE(Scorer):
         up: list[nn.Module] = []
         for level in range(len(settings.widths), 0, -1):
             # halving rounds up, so that the way back is one pixel longer or not, by side
-            longer = tuple(1 - side % 2 for side in sides[level - 1])
+            height, width = sides[level - 1]
+            longer = (1 - height % 2, 1 - width % 2)
             up += [
                 nn.ConvTranspose2d(widths[level], widths[level - 1], 3, stride=2, padding=1, output_padding=longer),
                 nn.LeakyReLU(SLOPE),
@@ -144,7 +146,7 @@ class ConvVAE(Scorer):
         self.register_buffer("usual", torch.ones(len(settings.widths) + 1))
 
     def layers(self, prepared: Tensor) -> list[Tensor]:
-        """What the encoder's layers make of frames, ``[N, ...]`` each: the convolutions, then the hidden layer ``[N, hidden]``."""
+        """What the encoder's layers make of frames: of each convolution ``[N, width, h, w]``, and ``[N, hidden]``."""
         seen = [prepared]
         for convolution in self.convolutions:
             seen.append(convolution(seen[-1]))
@@ -196,10 +198,8 @@ def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tens
     logits = vae.decode(latent)
     with torch.autocast(batch.device.type, enabled=False):
         logits, mean, log_variance = logits.float(), mean.float(), log_variance.float()
-        if settings.reconstruction == "bce":
-            error = cross_entropy(logits, batch)
-        else:
-            error = (torch.sigmoid(logits) - batch).square()
+        crossed = settings.reconstruction == "bce"
+        error = cross_entropy(logits, batch) if crossed else (torch.sigmoid(logits) - batch).square()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
         return (error.flatten(1).sum(dim=1) + settings.beta * warmth * divergence.sum(dim=1)).mean()
 
