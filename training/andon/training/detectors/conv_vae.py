@@ -297,7 +297,7 @@ def _reading(settings: Settings) -> Reading:
 
 
 def _tiny(**other: Any) -> Settings:
-    return Settings(size=24, widths=(8, 16), hidden=32, latent=4, epochs=3, batch_size=8, **other)
+    return Settings(size=24, widths=(8, 16), hidden=32, latent=4, epochs=6, batch_size=8, learning_rate=1e-2, **other)
 
 
 RECIPE = Recipe(
@@ -314,4 +314,5 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     reading=_reading,
+    sample=sample,
 )
