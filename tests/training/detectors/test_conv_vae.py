@@ -99,7 +99,7 @@ def test_cross_entropy_is_finite_and_that_of_the_sigmoid(logit: float, target: f
     likely = 1 / (1 + math.exp(-logit))
 
     assert math.isfinite(got)
-    if abs(logit) < 30:
+    if abs(logit) < 12:  # beyond, the slow way loses its digits
         assert got == pytest.approx(
             -target * math.log(likely) - (1 - target) * math.log(1 - likely), rel=1e-6, abs=1e-9
         )
