@@ -5,9 +5,9 @@ out of a larger picture. Fine texture does not pass a few numbers: it blurs on g
 drown in that.
 
 Three scores, all in the graph. ``mse`` and ``bce``: squared error and cross-entropy of the reconstruction, means over
-pixels. ``sap``: the encoder looks at the reconstruction too, and what its layers see there is held against what they saw in
-the frame; each layer's mean squared difference is divided by its mean over the validation part, or the layer with the
-largest activations would drown the others.
+pixels. ``sap``: the encoder looks at the reconstruction too, and what its convolutions see there is held against what they saw in
+the frame; each one's mean squared difference is divided by its mean over the validation part, or the one with the largest
+activations would drown the others. The layers behind them are left out: they see parts too much alike.
 
 Loss: cross-entropy, or squared error, + beta * KL, each summed over dimensions and averaged over the batch (with a mean
 over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout
@@ -143,20 +143,21 @@ class ConvVAE(Scorer):
             ]
         self.decoder = nn.Sequential(*up[:-1])
         # what a layer's difference is divided by
-        self.register_buffer("usual", torch.ones(len(settings.widths) + 1))
+        self.register_buffer("usual", torch.ones(len(settings.widths)))
 
     def layers(self, prepared: Tensor) -> list[Tensor]:
-        """What the encoder's layers make of frames: of each convolution ``[N, width, h, w]``, and ``[N, hidden]``."""
+        """What each convolution of the encoder makes of frames, ``[N, width, h, w]``, each half as high and wide as before."""
         seen = [prepared]
         for convolution in self.convolutions:
             seen.append(convolution(seen[-1]))
-        return [*seen[1:], self.hidden(seen[-1].flatten(1))]
+        return seen[1:]
 
     def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each ``[N, latent]``."""
-        return self._posterior(self.layers(prepared)[-1])
+        return self._posterior(self.layers(prepared))
 
-    def _posterior(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def _posterior(self, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
+        hidden = self.hidden(seen[-1].flatten(1))
         return self.mean(hidden), self.log_variance(hidden).clamp(-10.0, 10.0)
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -165,9 +166,9 @@ class ConvVAE(Scorer):
         return logits
 
     def differences(self, prepared: Tensor) -> Tensor:
-        """``[N, layers]``: mean squared difference of what each layer sees in a frame and in its reconstruction."""
+        """``[N, convolutions]``: mean squared difference of what each layer sees in a frame and in its reconstruction."""
         seen = self.layers(prepared)
-        return self._differences(seen, torch.sigmoid(self.decode(self.mean(seen[-1]))))
+        return self._differences(seen, torch.sigmoid(self.decode(self._posterior(seen)[0])))
 
     def _differences(self, seen: list[Tensor], rebuilt: Tensor) -> Tensor:
         pairs = zip(seen, self.layers(rebuilt), strict=True)
@@ -176,7 +177,7 @@ class ConvVAE(Scorer):
     def forward(self, prepared: Tensor) -> Evidence:
         """The map ``mse``: squared error, mean over channels, 0 to 1; ``bce`` in nat a pixel; ``sap``, 1 for usual good parts."""
         seen = self.layers(prepared)
-        logits = self.decode(self.mean(seen[-1]))
+        logits = self.decode(self._posterior(seen)[0])
         rebuilt = torch.sigmoid(logits)
         apart = self._differences(seen, rebuilt)
         scores = {
@@ -220,8 +221,9 @@ class _Balancing(AsTheyAre):
 def fit(scorer: ConvVAE, good: Good, settings: Settings, run: Run) -> None:
     """Go down the loss, KL annealed; then weigh the layers by the validation part."""
     if settings.beta < LEAST_BETA:
-        logger.info(
-            "--beta %g: a plain autoencoder with noise, whose prior says nothing; it generates no parts", settings.beta
+        logger.warning(
+            "--beta %g makes it a plain autoencoder with noise: its prior says nothing, and it generates no parts",
+            settings.beta,
         )
     scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
