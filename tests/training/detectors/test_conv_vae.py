@@ -16,7 +16,7 @@ from andon.sources.items import FoundFrames
 from andon.training.detectors.conv_vae import RECIPE, ConvVAE, Settings, balance, cross_entropy, fit, loss, sample
 
 SPEC = FrameSpec(channels=1, size=(12, 12))
-SETTINGS = Settings(widths=(4, 6), hidden=10, latent=3, epochs=2, batch_size=16)
+SETTINGS = Settings(widths=(4, 6), hidden=10, latent=3, epochs=2, epoch_parts=0, batch_size=16)
 
 
 class Quietly(Here):

@@ -43,7 +43,7 @@ LEAST_BETA = 1e-3
 SLOPE = 0.1
 """Of the activations below zero."""
 BATCH = 256
-GLANCE = 1024
+GLANCE = 512
 """Parts of the validation part that balance the layers after an epoch, for whoever watches; in the end all of them."""
 
 _Width = Annotated[int, Meta(ge=1, le=1024)]
@@ -67,7 +67,7 @@ class Settings(Plan, frozen=True, kw_only=True):
             max_length=7,
             description="channels of the encoder's convolutions, each of which halves the sides; the decoder mirrors them",
         ),
-    ] = (16, 32, 64)
+    ] = (32, 64, 128)
     hidden: Annotated[int, Meta(ge=1, le=4096, description="width of the layer between convolutions and latent")] = 128
     latent: Annotated[int, Meta(ge=1, le=1024, description="numbers that describe a frame")] = 10
     beta: Annotated[
@@ -81,8 +81,17 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = 0.05
     epochs: Annotated[
         int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
-    ] = 10
-    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 128
+    ] = 9
+    epoch_parts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="frames that count as an epoch, however many there are; 0: the whole training part",
+            extra={"unit": "frames"},
+        ),
+    ] = 16384
+    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 64
+    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 3e-3
     weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
     clip_norm: Annotated[float, Meta(gt=0.0, description="largest norm of the gradient")] = 20.0
     warm_up: Annotated[
@@ -299,7 +308,9 @@ def _reading(settings: Settings) -> Reading:
 
 
 def _tiny(**other: Any) -> Settings:
-    return Settings(size=24, widths=(8, 16), hidden=32, latent=4, epochs=6, batch_size=8, learning_rate=1e-2, **other)
+    return Settings(
+        size=24, widths=(8, 16), hidden=32, latent=4, epochs=6, epoch_parts=0, batch_size=8, learning_rate=1e-2, **other
+    )
 
 
 RECIPE = Recipe(
