@@ -115,18 +115,37 @@ def test_the_scores_are_means_over_the_frame() -> None:
     assert torch.allclose(evidence.maps["mse"], (frames - torch.tensor(1.0).sigmoid()).square().squeeze(1))
 
 
-def test_sap_compares_what_each_layer_sees_in_the_frame_and_in_its_reconstruction() -> None:
-    vae, frames = built(), torch.rand(3, 1, 12, 12)
+def test_each_convolution_halves_the_sides() -> None:
+    assert [tuple(seen.shape[1:]) for seen in built().layers(torch.rand(3, 1, 12, 12))] == [(4, 6, 6), (6, 3, 3)]
+
+
+@pytest.mark.parametrize(("sap_layers", "sap_share"), [(0, 0.1), (1, 0.4), (2, 1.0), (7, 0.01)])
+def test_sap_is_where_the_convolutions_see_frame_and_reconstruction_most_differently(
+    sap_layers: int, sap_share: float
+) -> None:
+    vae, frames = built(sap_layers=sap_layers, sap_share=sap_share), torch.rand(3, 1, 12, 12)
     with torch.no_grad():
         seen, again = vae.layers(frames), vae.layers(vae(frames).images["reconstruction"])
-        by_layer = [(one - other).square().flatten(1).mean(dim=1) for one, other in zip(seen, again, strict=True)]
+        got = vae.differences(frames)
 
-        assert [tuple(layer.shape[1:]) for layer in seen] == [(4, 6, 6), (6, 3, 3)]
-        assert torch.allclose(vae.differences(frames), torch.stack(by_layer, dim=1))
+    for row in range(3):
+        slow = []
+        for one, other in zip(seen, again, strict=True):
+            places = sorted(((one[row] - other[row]) ** 2).mean(dim=0).flatten().tolist(), reverse=True)
+            highest = places[: max(1, round(sap_share * len(places)))]
+            slow.append(sum(highest) / len(highest) / float((one[row] ** 2).mean()))
+        assert got[row].tolist() == pytest.approx(slow[-(sap_layers or 2) :], rel=1e-4)
+
+
+def test_a_reconstruction_without_a_fault_scores_nothing() -> None:
+    vae = built()
+    seen = vae.layers(torch.rand(2, 1, 12, 12))
+
+    assert not vae._differences(seen, seen).any()
 
 
 def test_balanced_layers_weigh_the_same_on_good_parts() -> None:
-    vae, good = built(), torch.rand(40, 1, 12, 12)
+    vae, good = built(sap_layers=0), torch.rand(40, 1, 12, 12)
 
     balance(vae, Parts(good, good).validation, torch.device("cpu"))
 

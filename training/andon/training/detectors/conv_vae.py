@@ -5,16 +5,16 @@ out of a larger picture. Fine texture does not pass a few numbers: it blurs on g
 drown in that.
 
 Three scores, all in the graph. ``mse`` and ``bce``: squared error and cross-entropy of the reconstruction, means over
-pixels. ``sap``: the encoder looks at the reconstruction too, and what its convolutions see there is held against what they saw in
-the frame; each one's mean squared difference is divided by its mean over the validation part, or the one with the largest
-activations would drown the others. The layers behind them are left out: they see parts too much alike.
+pixels. ``sap``: the encoder looks at the reconstruction too, and what its innermost convolution sees there is held against what
+it saw in the frame, where the two differ most, as a multiple of how much there is to see. With more `--sap-layers` each
+one's difference is divided by its mean over the validation part, or the largest would drown the others.
 
 Loss: cross-entropy, or squared error, + beta * KL, each summed over dimensions and averaged over the batch (with a mean
 over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout
 are in the encoder alone. At judging z is the mean of the posterior: the same frame always scores the same.
 
-Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014); Kim et al., RaPP: Novelty Detection with Reconstruction along
-Projection Pathway (ICLR 2020), for ``sap``.
+Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014); for ``sap`` Kim et al., RaPP: Novelty Detection with
+Reconstruction along Projection Pathway (ICLR 2020), who sum all layers and all positions.
 """
 
 import logging
@@ -40,6 +40,8 @@ SIDE = 64
 """Of larger frames, in pixels, where no size is given; smaller ones stay as they are."""
 LEAST_BETA = 1e-3
 """Below it the prior has no say: a plain autoencoder with noise, whose latent numbers lie anywhere."""
+LEAST_ENERGY = 1e-6
+"""Mean square of a convolution's activations, below which it sees nothing."""
 SLOPE = 0.1
 """Of the activations below zero."""
 BATCH = 256
@@ -72,7 +74,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     latent: Annotated[int, Meta(ge=1, le=1024, description="numbers that describe a frame")] = 10
     beta: Annotated[
         float, Meta(ge=0.0, description="weight of the KL term; below 0.001 it is a plain autoencoder with noise")
-    ] = 0.0
+    ] = 0.1
     reconstruction: Annotated[
         Literal["bce", "mse"], Meta(description="the loss: cross-entropy or squared error, summed over pixels")
     ] = "bce"
@@ -98,6 +100,15 @@ class Settings(Plan, frozen=True, kw_only=True):
         float, Meta(ge=0.0, le=1.0, description="share of all steps over which the KL term comes in")
     ] = 0.2
     decides: Annotated[Literal["mse", "bce", "sap"], Meta(description="the score that decides")] = "sap"
+    sap_layers: Annotated[
+        int, Meta(ge=0, description="convolutions that ``sap`` looks at, counted from the innermost; 0: all")
+    ] = 1
+    sap_share: Annotated[
+        float,
+        Meta(
+            gt=0.0, le=1.0, description="of a convolution's positions, those that differ most, which ``sap`` averages"
+        ),
+    ] = 0.1
     pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map of squared error becomes ``mse``")] = (
         "mean"
     )
@@ -151,8 +162,10 @@ class ConvVAE(Scorer):
                 nn.LeakyReLU(SLOPE),
             ]
         self.decoder = nn.Sequential(*up[:-1])
-        # what a layer's difference is divided by
-        self.register_buffer("usual", torch.ones(len(settings.widths)))
+        self.looked_at = min(settings.sap_layers or len(settings.widths), len(settings.widths))
+        self.share = settings.sap_share
+        # difference of each convolution that is looked at, on good parts: what it is divided by
+        self.register_buffer("usual", torch.ones(self.looked_at))
 
     def layers(self, prepared: Tensor) -> list[Tensor]:
         """What each convolution of the encoder makes of frames, ``[N, width, h, w]``, each half as high and wide as before."""
@@ -175,20 +188,28 @@ class ConvVAE(Scorer):
         return logits
 
     def differences(self, prepared: Tensor) -> Tensor:
-        """``[N, convolutions]``: mean squared difference of what each layer sees in a frame and in its reconstruction."""
-        seen = self.layers(prepared)
-        return self._differences(seen, torch.sigmoid(self.decode(self._posterior(seen)[0])))
+        """``[N, looked_at]``: how differently each convolution sees a frame and its reconstruction, outermost first.
 
-    def _differences(self, seen: list[Tensor], rebuilt: Tensor) -> Tensor:
-        pairs = zip(seen, self.layers(rebuilt), strict=True)
-        return torch.stack([(one - other).square().flatten(1).mean(dim=1) for one, other in pairs], dim=1)
+        The squared difference, mean over channels and over the `share` of positions where it is largest, as a multiple of
+        the mean square of what it sees in the frame: a bold stroke is no defect.
+        """
+        seen = self.layers(prepared)
+        return self._differences(seen, self.layers(torch.sigmoid(self.decode(self._posterior(seen)[0]))))
+
+    def _differences(self, seen: list[Tensor], again: list[Tensor]) -> Tensor:
+        apart = []
+        for one, other in list(zip(seen, again, strict=True))[-self.looked_at :]:
+            squares = (one - other).square().mean(dim=1).flatten(1)
+            largest = squares.topk(max(1, round(self.share * squares.shape[1])), dim=1).values.mean(dim=1)
+            apart.append(largest / one.square().flatten(1).mean(dim=1).clamp(min=LEAST_ENERGY))
+        return torch.stack(apart, dim=1)
 
     def forward(self, prepared: Tensor) -> Evidence:
         """The map ``mse``: squared error, mean over channels, 0 to 1; ``bce`` in nat a pixel; ``sap``, 1 for usual good parts."""
         seen = self.layers(prepared)
         logits = self.decode(self._posterior(seen)[0])
         rebuilt = torch.sigmoid(logits)
-        apart = self._differences(seen, rebuilt)
+        apart = self._differences(seen, self.layers(rebuilt))
         scores = {
             "bce": cross_entropy(logits, prepared).flatten(1).mean(dim=1),
             "sap": (apart / self.get_buffer("usual")).mean(dim=1),
