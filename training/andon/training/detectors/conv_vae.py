@@ -6,8 +6,9 @@ drown in that.
 
 Three scores, all in the graph. ``mse`` and ``bce``: squared error and cross-entropy of the reconstruction, means over
 pixels. ``sap``: the encoder looks at the reconstruction too, and what its innermost convolution sees there is held against what
-it saw in the frame, where the two differ most, as a multiple of how much there is to see. With more `--sap-layers` each
-one's difference is divided by its mean over the validation part, or the largest would drown the others.
+it saw in the frame, where the two differ most, as a multiple of how much there is to see. The squared error counts beside
+it, and so do more of the convolutions with `--sap-layers`; each is divided by its mean over the validation part, or the
+largest would drown the others.
 
 Loss: cross-entropy, or squared error, + beta * KL, each summed over dimensions and averaged over the batch (with a mean
 over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout
@@ -164,8 +165,8 @@ class ConvVAE(Scorer):
         self.decoder = nn.Sequential(*up[:-1])
         self.looked_at = min(settings.sap_layers or len(settings.widths), len(settings.widths))
         self.share = settings.sap_share
-        # difference of each convolution that is looked at, on good parts: what it is divided by
-        self.register_buffer("usual", torch.ones(self.looked_at))
+        # differences on good parts: what they are divided by
+        self.register_buffer("usual", torch.ones(1 + self.looked_at))
 
     def layers(self, prepared: Tensor) -> list[Tensor]:
         """What each convolution of the encoder makes of frames, ``[N, width, h, w]``, each half as high and wide as before."""
@@ -188,16 +189,17 @@ class ConvVAE(Scorer):
         return logits
 
     def differences(self, prepared: Tensor) -> Tensor:
-        """``[N, looked_at]``: how differently each convolution sees a frame and its reconstruction, outermost first.
+        """``[N, 1 + looked_at]``: how much frames differ from their reconstructions, and how differently convolutions see them.
 
-        The squared difference, mean over channels and over the `share` of positions where it is largest, as a multiple of
-        the mean square of what it sees in the frame: a bold stroke is no defect.
+        First the mean squared error, then by convolution, outermost first, the squared difference: mean over channels and
+        over the `share` of positions where it is largest, as a multiple of the mean square of what it sees in the frame.
         """
         seen = self.layers(prepared)
-        return self._differences(seen, self.layers(torch.sigmoid(self.decode(self._posterior(seen)[0]))))
+        rebuilt = torch.sigmoid(self.decode(self._posterior(seen)[0]))
+        return self._differences([prepared, *seen], [rebuilt, *self.layers(rebuilt)])
 
     def _differences(self, seen: list[Tensor], again: list[Tensor]) -> Tensor:
-        apart = []
+        apart = [(seen[0] - again[0]).square().flatten(1).mean(dim=1)]
         for one, other in list(zip(seen, again, strict=True))[-self.looked_at :]:
             squares = (one - other).square().mean(dim=1).flatten(1)
             largest = squares.topk(max(1, round(self.share * squares.shape[1])), dim=1).values.mean(dim=1)
@@ -209,7 +211,7 @@ class ConvVAE(Scorer):
         seen = self.layers(prepared)
         logits = self.decode(self._posterior(seen)[0])
         rebuilt = torch.sigmoid(logits)
-        apart = self._differences(seen, self.layers(rebuilt))
+        apart = self._differences([prepared, *seen], [rebuilt, *self.layers(rebuilt)])
         scores = {
             "bce": cross_entropy(logits, prepared).flatten(1).mean(dim=1),
             "sap": (apart / self.get_buffer("usual")).mean(dim=1),
