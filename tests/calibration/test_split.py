@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from andon.calibration.split import Split, disjoint, split
-from andon.runtime.errors import DataError
+from andon.runtime.errors import ConfigError, DataError
 from andon.sources.items import Ref
 
 
@@ -232,6 +232,37 @@ def test_windows_without_a_time_are_refused(time_s: float | None) -> None:
 def test_a_window_of_no_length_is_refused(window_s: float) -> None:
     with pytest.raises(DataError, match="window length above 0 s"):
         split(windows(1, 100, window_s=1.0, hop_s=1.0), seed=0, window_s=window_s)
+
+
+@given(n=st.integers(100, 400), share=st.floats(0.01, 0.8), seed=st.integers(0, 5), validation=st.booleans())
+def test_as_many_parts_are_held_back_as_is_asked_for_and_14_at_least(
+    n: int, share: float, seed: int, validation: bool
+) -> None:
+    found = split(parts(n), seed=seed, calibration_share=share, validation=validation)
+
+    assert len(found.calibration) == pytest.approx(max(14, share * n), abs=1)
+    assert len(found.validation) == pytest.approx(0.1 * n if validation else 0, abs=1)
+    assert sorted(everything(found)) == sorted(ref.key for ref in parts(n))
+
+
+@given(n=st.integers(100, 300), low=st.floats(0.01, 0.8), high=st.floats(0.01, 0.8))
+def test_a_larger_share_holds_back_what_a_smaller_one_does_and_more(n: int, low: float, high: float) -> None:
+    fewer, more = (split(parts(n), seed=0, calibration_share=share) for share in sorted((low, high)))
+
+    assert set(fewer.calibration) <= set(more.calibration)
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.1, [800, 99, 99]), (0.5, [400, 99, 499]), (0.8, [100, 99, 799])])
+def test_windows_of_a_long_run_are_split_by_the_share_too(share: float, counts: list[int]) -> None:
+    found = split(windows(1, 1000, window_s=1.0, hop_s=1.0), seed=0, window_s=1.0, calibration_share=share)
+
+    assert [len(keys) for keys in (found.train, found.validation, found.calibration)] == counts
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 0.81, 1.0, 14.0, float("nan")])
+def test_a_share_that_leaves_nothing_for_one_use_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match=r"--calibration-share: expected a share .* above 0 and at most 0.8"):
+        split(parts(100), seed=0, calibration_share=share)
 
 
 @given(hop=st.integers(1, 9), each=st.integers(1, 60), runs=st.integers(1, 3))

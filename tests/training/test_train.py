@@ -72,13 +72,13 @@ def test_resuming_a_finished_run_gives_it_back(run: LoadedRun, log: Log) -> None
     assert torch.equal(again.scorer.state_dict()["mean.weight"], run.scorer.state_dict()["mean.weight"])
 
 
-def interrupted(log: Log, folder: Path) -> None:
+def interrupted(log: Log, folder: Path, *, calibration_share: float | None = None) -> None:
     def stop(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("training", 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train("window_vae", log, folder, settings=TINY, seed=4, progress=stop)
+        train("window_vae", log, folder, settings=TINY, seed=4, calibration_share=calibration_share, progress=stop)
 
 
 def test_resuming_takes_settings_and_seed_from_the_run(log: Log, tmp_path: Path) -> None:
@@ -161,6 +161,35 @@ def test_the_calibration_part_is_the_one_that_was_kept_back(run: LoadedRun, log:
     part = calibration_part(load(run.path), log)
 
     assert tuple(ref.key for ref in part.refs) == run.split.calibration
+
+
+def test_as_much_is_kept_back_as_was_asked_for_and_the_export_takes_just_that(log: Log, tmp_path: Path) -> None:
+    run = train("window_vae", log, tmp_path / "run", settings=TINY, calibration_share=0.5)
+    exported = export_run(run.path, tmp_path / "half.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log)
+
+    assert run.record.calibration_share == 0.5
+    assert len(run.split.calibration) == pytest.approx(0.5 * ROWS * 2 / 16, abs=2)  # of disjoint windows of two runs
+    assert exported.model.card.calibration is not None
+    assert exported.model.card.calibration.n == len(run.split.calibration)
+
+
+def test_resuming_splits_as_the_run_did(log: Log, tmp_path: Path) -> None:
+    interrupted(log, tmp_path, calibration_share=0.4)
+    begun = read_record(tmp_path)
+
+    with pytest.raises(TrainingError, match=r"begun with --calibration-share 0.4, came 0.3; leave it out"):
+        train("window_vae", log, tmp_path, resume=True, calibration_share=0.3)
+    resumed = train("window_vae", log, tmp_path, resume=True)
+
+    assert resumed.record.calibration_share == 0.4
+    assert resumed.split == begun.split
+
+
+def test_a_share_out_of_bounds_is_refused_before_anything_is_written(log: Log, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--calibration-share: expected a share"):
+        train("window_vae", log, tmp_path / "run", settings=TINY, calibration_share=0.9)
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_from_memory_must_be_given_again(run: LoadedRun) -> None:

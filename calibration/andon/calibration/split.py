@@ -1,4 +1,4 @@
-"""Good parts are split once, before anything looks at them: train 60, validation 10, calibration 30 %.
+"""Good parts are split once, before anything looks at them: train 60, validation 10, calibration 30 %, unless told otherwise.
 
 A calibration part must be new to the model, and so must everything that resembles it: all frames of a part and all
 parts of a group stay together. Windows of a few long runs have no groups to speak of; there the split is by disjoint
@@ -16,11 +16,13 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from andon.runtime.errors import DataError
+from andon.runtime.errors import ConfigError, DataError
 from andon.sources.items import Ref
 
 CALIBRATION_SHARE = 0.3
 VALIDATION_SHARE = 0.1
+MOST_CALIBRATION_SHARE = 0.8
+"""More would leave too little to learn from."""
 LEAST_CALIBRATION_PARTS = 14
 """Fewer carry no promise at all: 14 good parts are what 20 % at 95 % confidence needs."""
 LEAST_GROUPS = 20
@@ -36,30 +38,40 @@ class Split(Struct, frozen=True, kw_only=True):
     calibration: tuple[str, ...]
 
 
-def split(refs: Sequence[Ref], *, seed: int, validation: bool = True, window_s: float | None = None) -> Split:
+def split(
+    refs: Sequence[Ref],
+    *,
+    seed: int,
+    validation: bool = True,
+    window_s: float | None = None,
+    calibration_share: float = CALIBRATION_SHARE,
+) -> Split:
     """Split good items, by group or, for windows of fewer than 20 runs, by time within each run.
 
     By group: whole groups, shuffled by the seed, until 30 % of the *parts* (at least 14) are for calibration and 10 %
     for validation. By time: in each run the first 60 % of windows train, the next 10 % validate, the last 30 %
     calibrate (more, where that is needed for 14 disjoint windows); windows that end within `window_s` of a border are
-    left out.
+    left out. With another `calibration_share` 10 % still validate, and the rest trains.
 
     Args:
         refs: good items. For windows, `group` is the run and `time_s` the end of the window.
         seed: shuffles groups; a split by time does not depend on it.
         validation: whether the detector needs a validation part; if not, it trains on those parts too.
         window_s: length of a window in seconds, > 0; None for frames.
+        calibration_share: of the parts, held back for calibration; above 0, at most 0.8.
 
     Raises:
+        ConfigError: a share outside of that.
         DataError: too few parts or groups, a key twice, a part in two groups, or windows without a time.
     """
+    require_share(calibration_share)
     _check(refs, window_s)
     ordered = sorted(refs, key=_position)
     groups = {ref.group for ref in ordered}
     if window_s is not None and len(groups) < LEAST_GROUPS:
-        train, middle, calibration = _by_time(ordered, window_s)
+        train, middle, calibration = _by_time(ordered, window_s, calibration_share)
     else:
-        train, middle, calibration = _by_group(ordered, seed, validation)
+        train, middle, calibration = _by_group(ordered, seed, validation, calibration_share)
     if not validation:
         if window_s is not None and len(groups) < LEAST_GROUPS:
             # Nothing separates training from itself: the windows at that border come back.
@@ -70,6 +82,19 @@ def split(refs: Sequence[Ref], *, seed: int, validation: bool = True, window_s: 
     if not train or (validation and not middle):
         raise DataError(_too_few(ordered, window_s, train, middle, calibration))
     return Split(train=_keys(train), validation=_keys(middle), calibration=_keys(calibration))
+
+
+def require_share(calibration_share: float) -> None:
+    """Refuse a share of parts for calibration that leaves nothing to calibrate on, or too little to learn from.
+
+    Raises:
+        ConfigError: it is not above 0 and at most 0.8.
+    """
+    if not 0 < calibration_share <= MOST_CALIBRATION_SHARE:
+        raise ConfigError(
+            f"--calibration-share: expected a share of the good parts above 0 and at most {MOST_CALIBRATION_SHARE:g}, such as "
+            f"{CALIBRATION_SHARE:g}, got {calibration_share:g}."
+        )
 
 
 def disjoint(refs: Iterable[Ref], window_s: float) -> list[Ref]:
@@ -92,7 +117,7 @@ def disjoint(refs: Iterable[Ref], window_s: float) -> list[Ref]:
     return kept
 
 
-def _by_group(ordered: list[Ref], seed: int, validation: bool) -> tuple[list[Ref], list[Ref], list[Ref]]:
+def _by_group(ordered: list[Ref], seed: int, validation: bool, share: float) -> tuple[list[Ref], list[Ref], list[Ref]]:
     parts_of = {group: len({ref.part for ref in members}) for group, members in groupby(ordered, key=_group)}
     total = sum(parts_of.values())
     sides = 3 if validation else 2
@@ -106,7 +131,7 @@ def _by_group(ordered: list[Ref], seed: int, validation: bool) -> tuple[list[Ref
     shuffled = sorted(parts_of, key=lambda group: hashlib.sha256(f"{seed}\n{group}".encode()).digest())
     # Two groups are kept back even if only one is needed: the calibration part must not depend on `validation`.
     kept_back = 2 if len(parts_of) > 2 and total > LEAST_CALIBRATION_PARTS + 1 else 1
-    calibration = _fill(shuffled, parts_of, CALIBRATION_SHARE * total, LEAST_CALIBRATION_PARTS, kept_back)
+    calibration = _fill(shuffled, parts_of, share * total, LEAST_CALIBRATION_PARTS, kept_back)
     rest = [group for group in shuffled if group not in calibration]
     middle = _fill(rest, parts_of, VALIDATION_SHARE * total, 1, 1)
     have = sum(parts_of[group] for group in calibration)
@@ -147,11 +172,12 @@ def _fill(shuffled: list[str], parts_of: dict[str, int], wanted: float, least: i
     return {min(large_enough, key=lambda group: parts_of[group])} if large_enough else chosen
 
 
-def _by_time(ordered: list[Ref], window_s: float) -> tuple[list[Ref], list[Ref], list[Ref]]:
+def _by_time(ordered: list[Ref], window_s: float, share: float) -> tuple[list[Ref], list[Ref], list[Ref]]:
     runs = [list(run) for _, run in groupby(ordered, key=_group)]
     # In steps of 5 %, the smallest share that leaves enough windows to calibrate on.
-    for percent_kept in range(round(100 * CALIBRATION_SHARE), 75, 5):
-        blocks = [_blocks(run, percent_kept / 100, window_s) for run in runs]
+    percent = 100 * share
+    for percent_kept in [percent, *(percent + more for more in range(5, 75, 5) if percent + more < 75)]:
+        blocks = [_blocks(run, percent_kept / 100, share, window_s) for run in runs]
         train, middle, calibration = ([ref for block in blocks for ref in block[i]] for i in range(3))
         if len(disjoint(calibration, window_s)) >= LEAST_CALIBRATION_PARTS:
             return train, middle, calibration
@@ -163,9 +189,14 @@ def _by_time(ordered: list[Ref], window_s: float) -> tuple[list[Ref], list[Ref],
     )
 
 
-def _blocks(run: list[Ref], calibration_share: float, window_s: float) -> tuple[list[Ref], list[Ref], list[Ref]]:
-    """One run in time order: train, validation, calibration. A border is the end of a window."""
-    train_share = (1 - calibration_share) * (1 - CALIBRATION_SHARE - VALIDATION_SHARE) / (1 - CALIBRATION_SHARE)
+def _blocks(
+    run: list[Ref], calibration_share: float, wanted_share: float, window_s: float
+) -> tuple[list[Ref], list[Ref], list[Ref]]:
+    """One run in time order: train, validation, calibration. A border is the end of a window.
+
+    Where more is calibrated on than was wanted, training and validation give of theirs alike.
+    """
+    train_share = (1 - calibration_share) * (1 - wanted_share - VALIDATION_SHARE) / (1 - wanted_share)
     first = _end(run[min(len(run) - 1, round(len(run) * train_share))])
     second = _end(run[min(len(run) - 1, round(len(run) * (1 - calibration_share)))])
     gap = window_s * (1 - 5e-7)

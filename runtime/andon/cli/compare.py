@@ -14,7 +14,8 @@ example:
   andon compare --out cmp/ --table                           # only the table of what is there
 
 A detector is written as for 'andon train', in quotes where it has flags. A set is a path or name, in quotes where it
-has flags: --test PATH (where the labelled parts lie, if not in the same tree), --truth CSV, --group REGEX|CSV, --name.
+has flags: --test PATH (where the labelled parts lie, if not in the same tree), --truth CSV, --group REGEX|CSV,
+--calibration-share X (of the good parts), --name.
 
 plan.toml:
   detectors = ["patchcore", { name = "small", detector = "unet_autoencoder", settings = { narrow = 8, epochs = 20 } }]

@@ -107,6 +107,18 @@ def test_the_table_is_made_from_the_folders(finished: tuple[Path, Compared]) -> 
     )
 
 
+def test_another_share_for_calibration_is_another_cell(finished: tuple[Path, Compared], tmp_path: Path) -> None:
+    halved = plan(SMALL, data=f"{CONVERTER} --calibration-share 0.5")
+
+    compare(halved, tmp_path, where())
+    result = read(tmp_path / cells(halved)[0].folder / RESULT, Result)
+
+    assert result is not None
+    assert (result.n_train, result.n_validation, result.n_calibration) == (24, 6, 30)
+    with pytest.raises(ConfigError, match=r"holds another cell \(calibration_share: it has None, came 0\.5\)"):
+        compare(halved, finished[0], where())
+
+
 def test_what_is_done_is_not_done_again(finished: tuple[Path, Compared]) -> None:
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*/*")}
@@ -310,6 +322,7 @@ REFUSALS = [
     ("patchcore", "TREE", Wish(false_reject=2.0), "a fraction between 0 and 1"),
     (SMALL, "power_converter", NO_WISH, "on others than are learnt from"),
     (SMALL, "power_converter --test power_converter:seed=3,runs=5,rows=16", NO_WISH, "labelled as faulty"),
+    (SMALL, f"{CONVERTER} --calibration-share 0.9", NO_WISH, "set converter: --calibration-share: expected a share"),
     (SMALL, "power_converter --test TREE", NO_WISH, "expected labelled logs"),
     (SMALL, f"{CONVERTER} --truth a.csv", NO_WISH, "--truth is for pictures"),
 ]

@@ -140,12 +140,23 @@ def test_a_set_is_called_by_the_last_piece_of_its_path(tmp_path: Path) -> None:
     assert parse_data("with space/a b --group (?P<part>x --y)").train == "with space/a b"
 
 
+@pytest.mark.parametrize("text", ["bottle --calibration-share 0.1", "bottle --calibration-share=0.1 --name bottle"])
+def test_a_set_says_how_many_parts_calibration_keeps_back(text: str) -> None:
+    usual, other = (cells(_plan(text))[0].key for text in ("bottle", text))
+
+    assert parse_data(text).calibration_share == 0.1
+    assert other.data == {"train": "bottle", "calibration_share": "0.1"}
+    assert usual.data == {"train": "bottle"}  # as of before there was a choice
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("bottle --tst x", "there is no 'tst' (did you mean 'test'?)"),
         ("bottle --test", "expected a text for 'test'"),
         ("--test x", "expected a text for 'train'"),
+        ("bottle --calibration-share much", "expected a number for 'calibration_share', got 'much'"),
+        ("bottle --calibration-share=", "expected a number for 'calibration_share', got ''"),
     ],
 )
 def test_a_wrong_set_is_refused(text: str, told: str) -> None:
@@ -199,7 +210,7 @@ def test_a_plan_says_what_flags_say(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
         'detectors = ["patchcore --preset fast", { name = "small", detector = "window_vae", settings = { widths = [8] } }]\n'
-        'data = ["sets/bottle", { name = "pump", train = "good.csv", test = "labelled" }]\n'
+        'data = ["sets/bottle", { name = "pump", train = "good.csv", test = "labelled", calibration_share = 0.2 }]\n'
         "seeds = [0, 1, 2]\npromise = { false_reject = 0.05 }\n",
         encoding="utf-8",
     )
@@ -209,6 +220,7 @@ def test_a_plan_says_what_flags_say(tmp_path: Path) -> None:
     assert [choice.name for choice in plan.choices] == ["patchcore --preset fast", "small"]
     assert plan.choices[1].settings == window_vae.Settings(widths=(8,))
     assert [(data.name, data.tested) for data in plan.sets] == [("bottle", "sets/bottle"), ("pump", "labelled")]
+    assert [data.calibration_share for data in plan.sets] == [0.3, 0.2]
     assert (plan.seeds, plan.wish) == ((0, 1, 2), Wish(false_reject=0.05))
 
 

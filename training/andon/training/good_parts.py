@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from andon.calibration.split import Split, disjoint, split
+from andon.calibration.split import CALIBRATION_SHARE, Split, disjoint, split
 from andon.export.preprocessing import prepare
 from andon.runtime.errors import DataError
 from andon.runtime.progress import Progress, silent, track
@@ -116,6 +116,7 @@ def open_good(
     *,
     seed: int,
     group: str | None = None,
+    calibration_share: float = CALIBRATION_SHARE,
     cache_bytes: int = CACHE_BYTES,
     progress: Progress = silent,
 ) -> GoodParts:
@@ -127,17 +128,25 @@ def open_good(
         settings: of the recipe.
         seed: of the split.
         group: a regular expression or a CSV file that says which items belong together; None: as the source says.
+        calibration_share: of the parts, held back for calibration; above 0, at most 0.8.
         cache_bytes: how much memory prepared tensors may take.
         progress: told of reading.
 
     Raises:
         DataError: too few parts, the wrong kind of data, or more than 5 % of what is to be learnt from unreadable.
+        ConfigError: a share outside of its bounds.
     """
     spec = recipe.wanted_input(settings, data.found)
     collection = items_of(data, spec, group)
     window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
     refs = [ref for ref in collection.refs if not _is_gap(collection, ref, spec)]
-    used = split(refs, seed=seed, validation=recipe.uses_validation, window_s=window_s)
+    used = split(
+        refs,
+        seed=seed,
+        validation=recipe.uses_validation,
+        window_s=window_s,
+        calibration_share=calibration_share,
+    )
     by_key = {ref.key: ref for ref in refs}
     train, validation, calibration = (
         [by_key[key] for key in keys] for keys in (used.train, used.validation, used.calibration)

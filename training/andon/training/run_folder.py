@@ -20,7 +20,7 @@ import torch
 from msgspec import Struct
 from torch import Tensor, nn
 
-from andon.calibration.split import Split
+from andon.calibration.split import CALIBRATION_SHARE, Split
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import TrainingError
 from andon.runtime.progress import Progress
@@ -71,6 +71,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     data: str = ""
     """The path as given; empty where the data came from memory."""
     group: str | None = None
+    calibration_share: float = CALIBRATION_SHARE
+    """Of the parts, held back for calibration."""
     seed: int
     threads: int
     device: str

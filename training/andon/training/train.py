@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from andon.calibration.split import CALIBRATION_SHARE, require_share
 from andon.runtime.errors import AndonError, ConfigError, DataError, DeviceError, TrainingError
 from andon.runtime.progress import Progress, silent
 from andon.sources.items import Collection
@@ -55,6 +56,7 @@ def train(
     settings: msgspec.Struct | None = None,
     seed: int = 0,
     group: str | None = None,
+    calibration_share: float | None = None,
     device: Literal["cpu", "cuda", "auto"] = "auto",
     threads: int | None = None,
     resume: bool = False,
@@ -72,11 +74,13 @@ def train(
         settings: of the recipe; None: its defaults.
         seed: of split, weights, order and noise.
         group: which items belong together, as `open_good` takes it.
+        calibration_share: of the good parts, held back for calibration, above 0 and at most 0.8; None: 0.3. A tenth
+            validates, where the detector wants that, and the rest is learnt from.
         device: to learn on; ``auto`` takes CUDA where there is one.
         threads: of PyTorch on the CPU; None: one for windows, whose nets are so small that a second thread only gets in
             the way, and as PyTorch is set for frames. Another number gives other (equally good) weights.
-        resume: go on after the last whole epoch of an interrupted run, with its own settings, seed, group, device and
-            threads; begins where there is no run yet, and gives back a finished one.
+        resume: go on after the last whole epoch of an interrupted run, with its own settings, seed, group, share,
+            device and threads; begins where there is no run yet, and gives back a finished one.
         watch: labelled parts whose AUROC is drawn by epoch, for watching only (`watching`): the weights are those of a
             training that nobody watched. A resumed run goes on watching what it watched.
         watch_every: watch the first epoch and each such; None: as often as a tenth of the time allows.
@@ -87,7 +91,7 @@ def train(
     Raises:
         TrainingError: there is a run already, it diverged, or what should be resumed was another training.
         DataError: data that cannot be learnt from, or nothing to watch.
-        ConfigError: no such detector or setting, or `watch_every` with nothing to watch.
+        ConfigError: no such detector or setting, a share out of bounds, or `watch_every` with nothing to watch.
         DeviceError: no such device.
     """
     folder = Path(out)
@@ -106,6 +110,7 @@ def train(
         if record.finished:
             logger.info("%s: has finished already", folder)
             return load(folder, of=known)
+        calibration_share = _share_begun_with(record, calibration_share, folder)
         seed, group, threads = record.seed, record.group, record.threads
         device = "cuda" if record.device == "cuda" else "cpu"
         picture_epochs = record.picture_epochs if picture_epochs is None else picture_epochs
@@ -119,12 +124,22 @@ def train(
         if resume:
             logger.warning("%s: there is no run to go on with; beginning a new one", folder)
         chosen = settings if settings is not None else known.settings()
+        calibration_share = CALIBRATION_SHARE if calibration_share is None else calibration_share
+        require_share(calibration_share)
         threads = 1 if threads is None and known.gives == "window" else threads
     if watch_every is not None and (watch is None or watch_every < 1):
         raise ConfigError(f"--watch-every {watch_every}: expected 1 or more, and --watch PATH with labelled parts.")
     place = _device(device)
     with _surroundings(seed, threads, place) as used_threads:
-        good = open_good(open_data(data), known, chosen, seed=seed, group=group, progress=progress)
+        good = open_good(
+            open_data(data),
+            known,
+            chosen,
+            seed=seed,
+            group=group,
+            calibration_share=calibration_share,
+            progress=progress,
+        )
         begun = RunRecord(
             recipe=known.name,
             recipe_version=known.version,
@@ -136,6 +151,7 @@ def train(
             lost=good.lost,
             data=str(data) if isinstance(data, str | Path) else "",
             group=group,
+            calibration_share=calibration_share,
             seed=seed,
             threads=used_threads,
             device=place.type,
@@ -155,6 +171,15 @@ def train(
         return _fit(
             folder, begun, known, chosen, good, labelled=labelled, resume=resume, device=place, progress=progress
         )
+
+
+def _share_begun_with(record: RunRecord, came: float | None, folder: Path) -> float:
+    if came not in (None, record.calibration_share):
+        raise TrainingError(
+            f"{folder}: was begun with --calibration-share {record.calibration_share:g}, came {came:g}; leave it out to go "
+            "on, or start a new run."
+        )
+    return record.calibration_share
 
 
 def _differences(begun: msgspec.Struct, came: msgspec.Struct) -> str:

@@ -141,6 +141,7 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
         settings=cell.choice.settings,
         seed=cell.seed,
         group=cell.data.group,
+        calibration_share=cell.data.calibration_share,
         device=where.device,
         threads=where.threads,
         resume=begun,

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from andon.calibration.promise import LADDER, allowance, parts_needed
-from andon.calibration.split import split
+from andon.calibration.split import require_share, split
 from andon.runtime.errors import AndonError, ConfigError, DataError
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
@@ -52,6 +52,7 @@ def labelled(data: DataSet, spec: InputSpec) -> tuple[Collection, Truth]:
 
 def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
     opened = open_data(data.train)
+    require_share(data.calibration_share)
     for cell in cells:  # cheap, and told before the test part is opened
         cell.choice.recipe.wanted_input(cell.choice.settings, opened.found)
     for cell in cells:
@@ -68,7 +69,12 @@ def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
 
 def _check_parts(cell: Cell, good: Collection) -> None:
     """Whether there are enough parts to learn from, and to carry the promise (INVALID ones may still make it too few)."""
-    used = split(good.refs, seed=cell.seed, validation=cell.choice.recipe.uses_validation)
+    used = split(
+        good.refs,
+        seed=cell.seed,
+        validation=cell.choice.recipe.uses_validation,
+        calibration_share=cell.data.calibration_share,
+    )
     if cell.wish.no_promise:
         return
     kept_back = set(used.calibration)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from andon.calibration.calibrate import Wish
+from andon.calibration.split import CALIBRATION_SHARE
 from andon.runtime.errors import ConfigError
 from andon.runtime.settings import add_flags, fields, from_flags, from_mapping, nearest
 from andon.sources.source import named
@@ -51,6 +52,8 @@ class DataSet(Struct, frozen=True, kw_only=True):
     """A CSV file key,label[,kind], where folders do not tell."""
     group: str | None = None
     """As for training: which items belong together."""
+    calibration_share: float = CALIBRATION_SHARE
+    """As for training: of the good parts, held back for calibration."""
     name: str
     """As the table has it: the last piece of the path, of `test` where that is given."""
 
@@ -72,7 +75,8 @@ class Key(Struct, frozen=True, kw_only=True):
     """All of them, as a run folder has them."""
     set: str
     data: dict[str, str]
-    """`DataSet`'s fields; of a path the last two pieces, so that data may be moved to another machine."""
+    """`DataSet`'s fields; of a path the last two pieces, so that data may be moved to another machine. A share for
+    calibration only where it is not the usual one."""
     seed: int
     wish: Wish
     more: tuple[str, ...] = ()
@@ -101,7 +105,8 @@ class Cell(Struct, frozen=True, kw_only=True):
                 field: _lasting(value)
                 for field in ("train", "test", "truth", "group")
                 if (value := getattr(self.data, field)) is not None
-            },
+            }
+            | _unusual_share(self.data),
             seed=self.seed,
             wish=self.wish,
             more=self.more,
@@ -195,16 +200,18 @@ def parse_detector(text: str) -> Choice:
 
 
 def parse_data(text: str) -> DataSet:
-    """A data set: ``PATH [--test PATH] [--truth CSV] [--group REGEX|CSV] [--name NAME]``; paths may hold spaces.
+    """A data set: ``PATH [--test PATH] [--truth CSV] [--group REGEX|CSV] [--calibration-share X] [--name NAME]``.
+
+    Paths may hold spaces.
 
     Raises:
         ConfigError: an unknown or empty flag, or no path.
     """
-    train, *rest = re.split(r"(?:^|\s+)--(?=[a-z]+(?:[\s=]|$))", text.strip())
+    train, *rest = re.split(r"(?:^|\s+)--(?=[a-z][a-z-]*(?:[\s=]|$))", text.strip())
     given: dict[str, object] = {"train": train.strip()}
     for piece in rest:
-        name, _, value = piece.partition("=") if re.match(r"[a-z]+=", piece) else piece.partition(" ")
-        given[name] = value.strip()
+        name, _, value = piece.partition("=") if re.match(r"[a-z-]+=", piece) else piece.partition(" ")
+        given[name.replace("-", "_")] = _number(value) if name == "calibration-share" else value.strip()
     return _data_set(given, where=f"data {text!r}")
 
 
@@ -308,12 +315,31 @@ def _data_set(given: Mapping[str, object], where: str) -> DataSet:
     for key, value in given.items():
         if key not in known:
             raise ConfigError(f"{where}: there is no {key!r}{nearest(key, known)}. Known: {', '.join(known)}.")
+        if key == "calibration_share":
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigError(f"{where}: expected a number for {key!r}, got {value!r}.")
+            continue
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{where}: expected a text for {key!r}, got {value!r}.")
     if "train" not in given:
         raise ConfigError(f'{where}: expected the good parts to learn from as train = "PATH".')
     named = str(given.get("name") or _last_piece(str(given.get("test") or given["train"])))
     return from_mapping(DataSet, {**given, "name": named}, where=where)
+
+
+def _number(text: str) -> object:
+    """A number where it is one; else the text, which is then refused."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _unusual_share(data: DataSet) -> dict[str, str]:
+    """Left out where it is the usual one: cells of before are still themselves."""
+    if data.calibration_share == CALIBRATION_SHARE:
+        return {}
+    return {"calibration_share": str(data.calibration_share)}
 
 
 def _called(known: Recipe, settings: msgspec.Struct) -> str:

@@ -1,0 +1,354 @@
+"""A convolutional variational autoencoder over frames: what it cannot rebuild from a few numbers is new to it.
+
+Works where good parts are small, centred and differ in ways that a few numbers describe: digits, stamped signs, parts cut
+out of a larger picture. Fine texture does not pass a few numbers: it blurs on good and bad parts alike, and small defects
+drown in that.
+
+Three scores, all in the graph. ``mse`` and ``bce``: squared error and cross-entropy of the reconstruction, means over
+pixels. ``sap``: the encoder looks at the reconstruction too, and what its innermost convolution sees there is held against what
+it saw in the frame, where the two differ most, as a multiple of how much there is to see. The squared error counts beside
+it, and so do more of the convolutions with `--sap-layers`; each is divided by its mean over the validation part, or the
+largest would drown the others.
+
+Loss: cross-entropy, or squared error, + beta * KL, each summed over dimensions and averaged over the batch (with a mean
+over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout
+are in the encoder alone. At judging z is the mean of the posterior: the same frame always scores the same.
+
+Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014); for ``sap`` Kim et al., RaPP: Novelty Detection with
+Reconstruction along Projection Pathway (ICLR 2020), who sum all layers and all positions.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import torch
+from msgspec import Meta
+from torch import Generator, Tensor, nn
+
+from andon.export.evidence import Evidence, Scorer
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.sources.items import Found, FoundFrames
+from andon.training.fitting import AsTheyAre, Plan, descend
+from andon.training.recipe import Good, Part, Recipe, Run
+
+logger = logging.getLogger(__name__)
+
+SIDE = 64
+"""Of larger frames, in pixels, where no size is given; smaller ones stay as they are."""
+LEAST_BETA = 1e-3
+"""Below it the prior has no say: a plain autoencoder with noise, whose latent numbers lie anywhere."""
+LEAST_ENERGY = 1e-6
+"""Mean square of a convolution's activations, below which it sees nothing."""
+SLOPE = 0.1
+"""Of the activations below zero."""
+BATCH = 256
+GLANCE = 512
+"""Parts of the validation part that balance the layers after an epoch, for whoever watches; in the end all of them."""
+
+_Width = Annotated[int, Meta(ge=1, le=1024)]
+
+
+class Settings(Plan, frozen=True, kw_only=True):
+    """Of `conv_vae`."""
+
+    size: Annotated[
+        Annotated[int, Meta(ge=8, le=512)] | None,
+        Meta(
+            description="side of what the network sees; where not given, frames up to 64 x 64 stay as they are, larger ones "
+            "become 64 x 64",
+            extra={"unit": "px"},
+        ),
+    ] = None
+    widths: Annotated[
+        tuple[_Width, ...],
+        Meta(
+            min_length=1,
+            max_length=7,
+            description="channels of the encoder's convolutions, each of which halves the sides; the decoder mirrors them",
+        ),
+    ] = (32, 64, 128)
+    hidden: Annotated[int, Meta(ge=1, le=4096, description="width of the layer between convolutions and latent")] = 128
+    latent: Annotated[int, Meta(ge=1, le=1024, description="numbers that describe a frame")] = 10
+    beta: Annotated[
+        float, Meta(ge=0.0, description="weight of the KL term; below 0.001 it is a plain autoencoder with noise")
+    ] = 0.1
+    reconstruction: Annotated[
+        Literal["bce", "mse"], Meta(description="the loss: cross-entropy or squared error, summed over pixels")
+    ] = "bce"
+    dropout: Annotated[
+        float, Meta(ge=0.0, lt=1.0, description="share of the encoder's channels that are left out in training")
+    ] = 0.05
+    epochs: Annotated[
+        int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
+    ] = 9
+    epoch_parts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="frames that count as an epoch, however many there are; 0: the whole training part",
+            extra={"unit": "frames"},
+        ),
+    ] = 16384
+    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 64
+    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 3e-3
+    weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
+    clip_norm: Annotated[float, Meta(gt=0.0, description="largest norm of the gradient")] = 20.0
+    warm_up: Annotated[
+        float, Meta(ge=0.0, le=1.0, description="share of all steps over which the KL term comes in")
+    ] = 0.2
+    decides: Annotated[Literal["mse", "bce", "sap"], Meta(description="the score that decides")] = "sap"
+    sap_layers: Annotated[
+        int, Meta(ge=0, description="convolutions that ``sap`` looks at, counted from the innermost; 0: all")
+    ] = 1
+    sap_share: Annotated[
+        float,
+        Meta(
+            gt=0.0, le=1.0, description="of a convolution's positions, those that differ most, which ``sap`` averages"
+        ),
+    ] = 0.1
+    pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map of squared error becomes ``mse``")] = (
+        "mean"
+    )
+    share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
+        0.01
+    )
+
+    @property
+    def by_cosine(self) -> bool:
+        """Unless told otherwise."""
+        return self.schedule != "plateau"
+
+
+class ConvVAE(Scorer):
+    """``[N, C, h, w]`` in 0 to 1 through `latent` numbers and back."""
+
+    def __init__(self, settings: Settings, spec: FrameSpec) -> None:
+        super().__init__()
+        widths = (spec.channels, *settings.widths)
+        sides = [spec.size]
+        for _ in settings.widths:
+            height, width = sides[-1]
+            sides.append((-(-height // 2), -(-width // 2)))
+        self.innermost = (widths[-1], *sides[-1])
+        inside = math.prod(self.innermost)
+        self.convolutions = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(SLOPE),
+                nn.Dropout2d(settings.dropout),
+            )
+            for before, after in pairwise(widths)
+        )
+        self.hidden = nn.Sequential(nn.Linear(inside, settings.hidden), nn.LeakyReLU(SLOPE))
+        self.mean = nn.Linear(settings.hidden, settings.latent)
+        self.log_variance = nn.Linear(settings.hidden, settings.latent)
+        self.widen = nn.Sequential(
+            nn.Linear(settings.latent, settings.hidden),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(settings.hidden, inside),
+            nn.LeakyReLU(SLOPE),
+        )
+        up: list[nn.Module] = []
+        for level in range(len(settings.widths), 0, -1):
+            # halving rounds up, so that the way back is one pixel longer or not, by side
+            height, width = sides[level - 1]
+            longer = (1 - height % 2, 1 - width % 2)
+            up += [
+                nn.ConvTranspose2d(widths[level], widths[level - 1], 3, stride=2, padding=1, output_padding=longer),
+                nn.LeakyReLU(SLOPE),
+            ]
+        self.decoder = nn.Sequential(*up[:-1])
+        self.looked_at = min(settings.sap_layers or len(settings.widths), len(settings.widths))
+        self.share = settings.sap_share
+        # differences on good parts: what they are divided by
+        self.register_buffer("usual", torch.ones(1 + self.looked_at))
+
+    def layers(self, prepared: Tensor) -> list[Tensor]:
+        """What each convolution of the encoder makes of frames, ``[N, width, h, w]``, each half as high and wide as before."""
+        seen = [prepared]
+        for convolution in self.convolutions:
+            seen.append(convolution(seen[-1]))
+        return seen[1:]
+
+    def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, each ``[N, latent]``."""
+        return self._posterior(self.layers(prepared))
+
+    def _posterior(self, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
+        hidden = self.hidden(seen[-1].flatten(1))
+        return self.mean(hidden), self.log_variance(hidden).clamp(-10.0, 10.0)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Logits ``[N, C, h, w]`` from ``[N, latent]``; their sigmoid is the reconstruction."""
+        logits: Tensor = self.decoder(self.widen(latent).view(-1, *self.innermost))
+        return logits
+
+    def differences(self, prepared: Tensor) -> Tensor:
+        """``[N, 1 + looked_at]``: how much frames differ from their reconstructions, and how differently convolutions see them.
+
+        First the mean squared error, then by convolution, outermost first, the squared difference: mean over channels and
+        over the `share` of positions where it is largest, as a multiple of the mean square of what it sees in the frame.
+        """
+        seen = self.layers(prepared)
+        rebuilt = torch.sigmoid(self.decode(self._posterior(seen)[0]))
+        return self._differences([prepared, *seen], [rebuilt, *self.layers(rebuilt)])
+
+    def _differences(self, seen: list[Tensor], again: list[Tensor]) -> Tensor:
+        apart = [(seen[0] - again[0]).square().flatten(1).mean(dim=1)]
+        for one, other in list(zip(seen, again, strict=True))[-self.looked_at :]:
+            squares = (one - other).square().mean(dim=1).flatten(1)
+            largest = squares.topk(max(1, round(self.share * squares.shape[1])), dim=1).values.mean(dim=1)
+            apart.append(largest / one.square().flatten(1).mean(dim=1).clamp(min=LEAST_ENERGY))
+        return torch.stack(apart, dim=1)
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        """The map ``mse``: squared error, mean over channels, 0 to 1; ``bce`` in nat a pixel; ``sap``, 1 for usual good parts."""
+        seen = self.layers(prepared)
+        logits = self.decode(self._posterior(seen)[0])
+        rebuilt = torch.sigmoid(logits)
+        apart = self._differences([prepared, *seen], [rebuilt, *self.layers(rebuilt)])
+        scores = {
+            "bce": cross_entropy(logits, prepared).flatten(1).mean(dim=1),
+            "sap": (apart / self.get_buffer("usual")).mean(dim=1),
+        }
+        return Evidence({"mse": (prepared - rebuilt).square().mean(dim=1)}, scores, {"reconstruction": rebuilt})
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Of a target in 0 to 1, elementwise, in nat; finite for any logits."""
+    return nn.functional.softplus(logits) - logits * target
+
+
+def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tensor:
+    """Reconstruction + beta * KL, summed over dimensions, mean over the batch; z is drawn in training, the mean else."""
+    mean, log_variance = vae.encode(batch)
+    latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if vae.training else mean
+    logits = vae.decode(latent)
+    with torch.autocast(batch.device.type, enabled=False):
+        logits, mean, log_variance = logits.float(), mean.float(), log_variance.float()
+        crossed = settings.reconstruction == "bce"
+        error = cross_entropy(logits, batch) if crossed else (torch.sigmoid(logits) - batch).square()
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+        return (error.flatten(1).sum(dim=1) + settings.beta * warmth * divergence.sum(dim=1)).mean()
+
+
+class _Balancing(AsTheyAre):
+    """Good parts as they are; the layers are balanced after each epoch, for whoever watches."""
+
+    def __init__(self, good: Good, device: torch.device) -> None:
+        super().__init__(good)
+        self._good, self._device = good, device
+
+    def judge(self, scorer: ConvVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
+        """Nothing beyond the loss."""
+        balance(scorer, self._good.validation, self._device, most=GLANCE)
+        return {}
+
+
+def fit(scorer: ConvVAE, good: Good, settings: Settings, run: Run) -> None:
+    """Go down the loss, KL annealed; then weigh the layers by the validation part."""
+    if settings.beta < LEAST_BETA:
+        logger.warning(
+            "--beta %g makes it a plain autoencoder with noise: its prior says nothing, and it generates no parts",
+            settings.beta,
+        )
+    scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def downhill(vae: ConvVAE, batch: Tensor, warmth: float) -> Tensor:
+        return loss(vae, batch.contiguous(memory_format=torch.channels_last), warmth, settings)
+
+    feed = _Balancing(good, run.device) if settings.decides == "sap" else None
+    descend(scorer, good, downhill, settings, run, feed=feed, heavy=True)
+    scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    balance(scorer, good.validation, run.device)
+
+
+def balance(scorer: ConvVAE, part: Part, device: torch.device, *, most: int | None = None) -> None:
+    """Divide each layer's difference by its mean over good parts that were not trained on: `most` of them at most.
+
+    Raises:
+        DataError: there are none.
+    """
+    total, seen = torch.zeros_like(scorer.get_buffer("usual")), 0
+    with torch.no_grad():
+        for batch in part.batches(BATCH):
+            total += scorer.differences(batch.to(device)).sum(dim=0)
+            seen += len(batch)
+            if most is not None and seen >= most:
+                break
+    if not seen:
+        raise DataError("the validation part is empty, and layers are balanced by it: collect more good parts.")
+    scorer.get_buffer("usual").copy_((total / seen).clamp(min=1e-12))
+
+
+def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
+    """New good parts ``[count, C, h, w]`` in 0 to 1, from latent numbers drawn from the prior.
+
+    Raises:
+        ConfigError: the prior had no say in training.
+    """
+    assert isinstance(scorer, ConvVAE)
+    if settings.beta < LEAST_BETA:
+        raise ConfigError(
+            f"--beta {settings.beta:g}: below {LEAST_BETA:g} it is a plain autoencoder with noise, and what is drawn from "
+            "the prior is no part. Train with --beta 1 to generate."
+        )
+    with torch.no_grad():
+        latent = torch.randn(count, settings.latent, generator=generator).to(scorer.mean.weight.device)
+        return torch.sigmoid(scorer.decode(latent))
+
+
+def _input(settings: Settings, found: Found) -> InputSpec:
+    if not isinstance(found, FoundFrames):
+        raise DataError("conv_vae judges frames.")
+    size = (settings.size, settings.size) if settings.size else (SIDE, SIDE)
+    if settings.size is None and found.frame_size is not None and max(found.frame_size) <= SIDE:
+        size = found.frame_size
+    least = 2 ** len(settings.widths) + 1
+    if min(size) < least:
+        raise ConfigError(
+            f"{len(settings.widths)} widths halve the sides {len(settings.widths)} times, which needs {least} px at least; "
+            f"the network would see {size[0]} x {size[1]}. Give a larger --size, or fewer --widths."
+        )
+    return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
+
+
+def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
+    if not isinstance(spec, FrameSpec):
+        raise DataError("conv_vae judges frames.")
+    return ConvVAE(settings, spec)
+
+
+def _reading(settings: Settings) -> Reading:
+    if settings.decides == "mse":
+        return Reading(map="mse", pool=settings.pool, share=settings.share)
+    return Reading(score=settings.decides, pool=settings.pool, share=settings.share)
+
+
+def _tiny(**other: Any) -> Settings:
+    return Settings(
+        size=24, widths=(8, 16), hidden=32, latent=4, epochs=6, epoch_parts=0, batch_size=8, learning_rate=1e-2, **other
+    )
+
+
+RECIPE = Recipe(
+    name="conv_vae",
+    summary="frames, by what a convolutional variational autoencoder cannot rebuild, or its encoder sees differently",
+    settings=Settings,
+    tiny=_tiny(),
+    variants={
+        "mse": _tiny(reconstruction="mse", decides="mse", pool="top"),
+        "bce": _tiny(beta=1.0, decides="bce"),
+    },
+    gives="frame",
+    input=_input,
+    build=_build,
+    fit=fit,
+    reading=_reading,
+    sample=sample,
+)
