@@ -16,6 +16,8 @@ class Evidence(NamedTuple):
     """``[N]``: what no pooling of a map gives, such as a distance in a latent space."""
     images: Mapping[str, Tensor] = MappingProxyType({})
     """For people, never judged: ``reconstruction``, what the network rebuilt, prepared as its input was."""
+    tables: Mapping[str, Tensor] = MappingProxyType({})
+    """For people, never judged: ``[N, k]``, such as each prototype's share in what a memory gave."""
 
 
 class Scorer(nn.Module):
