@@ -14,13 +14,14 @@ weight * entropy of the addressing (mean over positions), all averaged over the 
 warm-up. The published entropy weight, .0002 beside a mean over pixels, is .16 here at 28 x 28. At judging nothing is drawn.
 
 A memory can die: all codes read the same few items. Against that, items are laid out by k-means++ over the encoder's codes
-before the first and after the first epoch, and unused ones are laid out anew during the first half of the training; codes and items
+before the first and the second epoch, unused ones are laid out anew during the first half of the training, and codes and items
 are compared by direction with a learnt temperature. The history tells how much of the memory is in use, and a collapsed one
 is warned of.
 
-Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019); Kingma and Welling (2014). Different from
-the official code: cosine similarity as in the paper (there: dot product, ``--similarity dot``), the largest weight is never shrunk away,
-and the threshold of shrinkage is a ramp of 1 % width, so that rounding on another machine cannot switch an item off.
+Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019); Kingma and Welling (2014). Different
+from the official code: cosine similarity as in the paper (there: dot product, ``--similarity dot``), the largest weight is
+never shrunk away, and the threshold of shrinkage is a ramp of 1 % width, so that rounding on another machine cannot switch
+an item off.
 """
 
 import logging
@@ -55,6 +56,8 @@ LOOKED_AT = 1024
 """Parts whose codes show how the memory is used."""
 KEPT_CODES = 512
 """Parts whose codes are kept to draw new parts from."""
+NEAR_ONE = 0.5
+"""Weight of the KL term from which on codes follow the prior well enough to draw from it."""
 NEIGHBOURS = 8
 """Among so many nearest kept codes a second one is drawn, to be mixed with the first."""
 
@@ -373,6 +376,66 @@ def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
         scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
 
 
+def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
+    """New parts: from the prior where a variational code follows it, else from between what two training parts read.
+
+    A training part is drawn, and one of those most like it; a mixture of what both read, by a share that is drawn too,
+    is decoded. So prototypes come together as they do in good parts, never evenly.
+
+    Raises:
+        ConfigError: nothing to draw from.
+    """
+    assert isinstance(scorer, MemoryVAE)
+    prior = settings.vae and settings.per == "image" and settings.posterior[1] >= NEAR_ONE
+    if prior:
+        latent = torch.randn((count, 1, settings.posterior[0]), generator=generator)
+        codes = scorer.to_code(latent)
+        return scorer.decode(codes, scorer.address(codes)).sigmoid()
+    if not settings.memory:
+        raise ConfigError(f"this memory_vae generates nothing: {_why_not(settings)}.")
+    kept = scorer.get_buffer("codes")
+    first = torch.randint(len(kept), (count,), generator=generator)
+    flat = kept.flatten(1)
+    near = torch.cdist(flat[first], flat).topk(min(1 + NEIGHBOURS, len(kept)), largest=False).indices
+    second = near.gather(1, torch.randint(near.shape[1], (count, 1), generator=generator)).squeeze(1)
+    share = torch.rand((count, 1, 1), generator=generator)
+    codes = torch.lerp(kept[first], kept[second], share)
+    weights = torch.lerp(scorer.address(kept[first]), scorer.address(kept[second]), share)
+    return scorer.decode(codes, weights).sigmoid()
+
+
+def _why_not(settings: Settings) -> str:
+    if not settings.vae:
+        return "without a memory (--no-memory) and without --vae nothing tells which codes are those of good parts"
+    if settings.per == "position":
+        return "with --per position the codes of one picture belong together, and the prior draws each by itself"
+    return (
+        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder, whose codes do not follow the prior; train "
+        f"with --beta of {NEAR_ONE:g} to 1 or more, or with a memory"
+    )
+
+
+def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
+    """What each item alone decodes to ``[M, C, h, w]``, and its share of what training parts read ``[M]``.
+
+    With a code at each position an item fills its place of most use, in a picture that reads as good parts do on average.
+
+    Raises:
+        ConfigError: a run without a memory.
+    """
+    assert isinstance(scorer, MemoryVAE)
+    if scorer.memory is None:
+        raise ConfigError("this memory_vae went without a memory (--no-memory): there is nothing to show.")
+    count = len(scorer.memory.items)
+    kept = scorer.get_buffer("codes")
+    read = scorer.address(kept)
+    weights = read.mean(dim=0, keepdim=True).repeat(count, 1, 1)
+    place = read.mean(dim=0).argmax(dim=0)  # of each item
+    weights[torch.arange(count), place] = torch.eye(count)
+    codes = scorer.memory.read(weights)  # in place of the encoding too, where the decoder gets both
+    return scorer.decode(codes, weights).sigmoid(), scorer.get_buffer("usage")
+
+
 class _Tended(AsTheyAre):
     """Good parts as they are; before an epoch the memory is looked after, after it is told how it is used."""
 
@@ -535,4 +598,6 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     reading=_reading,
+    sample=sample,
+    prototypes=prototypes,
 )
