@@ -526,11 +526,23 @@ def _up(widths: tuple[int, ...], sizes: list[tuple[int, int]]) -> nn.Sequential:
     """Mirrors `_down`: from the smallest of the sizes to the largest; logits in the end."""
     layers: list[nn.Module] = []
     for place, (wide, narrow) in enumerate(pairwise(widths)):
-        more = tuple(side - (2 * small - 1) for side, small in zip(sizes[place + 1], sizes[place], strict=True))
-        layers.append(nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=more))  # type: ignore[arg-type]
+        # 4 x 4: a kernel that the stride divides leaves no chequered pattern
+        layers += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _Crop(sizes[place + 1])]
         if place < len(widths) - 2:
             layers += [nn.BatchNorm2d(narrow), nn.LeakyReLU(0.1)]
     return nn.Sequential(*layers)
+
+
+class _Crop(nn.Module):
+    """A map twice as large as the one before, to the odd size that was halved."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, values: Tensor) -> Tensor:
+        height, width = self.size
+        return values[..., :height, :width]
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
