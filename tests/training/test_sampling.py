@@ -24,7 +24,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
 def test_parts_are_pictures_of_the_size_that_the_network_sees(run: LoadedRun) -> None:
     parts = sample(run, 5)
 
-    assert (parts.shape, parts.dtype) == ((5, 24, 24, 3), np.uint8)
+    assert parts.shape == (5, 24, 24, 3)
+    assert parts.dtype == np.uint8
 
 
 def test_a_stored_run_draws_what_the_trained_one_draws(run: LoadedRun) -> None:

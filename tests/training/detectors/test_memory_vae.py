@@ -3,6 +3,7 @@
 import logging
 import math
 from itertools import product
+from typing import Literal
 
 import pytest
 import torch
@@ -132,10 +133,10 @@ SWITCHES = list(product((1, 3), (True, False), (True, False), ("image", "positio
 
 @pytest.mark.parametrize(("channels", "memory", "vae", "per"), SWITCHES)
 def test_memory_and_variational_code_are_switches_for_grey_and_coloured_pictures(
-    channels: int, memory: bool, vae: bool, per: str
+    channels: Literal[1, 3], memory: bool, vae: bool, per: Literal["image", "position"]
 ) -> None:
     side = 28 if channels == 1 else 32
-    settings = Settings(memory=memory, vae=vae, per=per)  # type: ignore[arg-type]
+    settings = Settings(memory=memory, vae=vae, per=per)
     net = built(settings, FrameSpec(channels=channels, size=(side, side))).eval()
 
     with torch.no_grad():
@@ -145,11 +146,11 @@ def test_memory_and_variational_code_are_switches_for_grey_and_coloured_pictures
     assert evidence.images["reconstruction"].shape == (2, channels, side, side)
     named = ["memory"] * memory + ["divergence"] * vae
     assert list(evidence.scores) == [*named, *["combined"] * bool(named)]
+    assert list(evidence.tables) == ["latent", *["memory_items"] * memory]
+    assert evidence.tables["latent"].shape == (2, 16 if vae else 32)
     if memory:
         assert evidence.tables["memory_items"].shape == (2, 100 if channels == 1 else 500)
         assert evidence.tables["memory_items"].sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-4)
-    else:
-        assert evidence.tables == {}
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (28, 28), (33, 64), (50, 31)])
@@ -253,7 +254,7 @@ def test_laying_out_items_by_the_codes_brings_a_dead_memory_back(
     remedy: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = structs.replace(TINY, items=50, epochs=4, initial="random", reseed=False, learning_rate=1e-6)
-    settings, run = structs.replace(settings, **remedy), Told()  # type: ignore[arg-type]
+    settings, run = structs.replace(settings, **remedy), Told()
 
     fit(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, run)
 

@@ -133,7 +133,12 @@ class Settings(Plan, frozen=True, kw_only=True):
     reseed: Annotated[
         bool, Meta(description="lay out items anew that no code reads, during the first half of the epochs")
     ] = True
-    loss: Annotated[Literal["mse", "bce"], Meta(description="of the reconstruction")] = "mse"
+    loss: Annotated[
+        Literal["mse", "bce"],
+        Meta(
+            description="of the reconstruction; with bce, --vae, --beta 1 and no entropy weight the loss is minus the ELBO"
+        ),
+    ] = "mse"
     decides: Annotated[
         Literal["error", "memory", "combined"],
         Meta(
@@ -305,26 +310,27 @@ class MemoryVAE(Scorer):
 
     def forward(self, prepared: Tensor) -> Evidence:
         """The map ``error``: squared difference, mean over channels, 0 to 1; scores ``memory``, ``divergence``."""
-        error, picture, scores, weights = self._judge(prepared)
-        tables = {} if self.memory is None else {"memory_items": weights.mean(dim=1)}
+        error, scores, rebuilt = self._judge(prepared)
+        tables = {"latent": (rebuilt.codes if self.mean is None else rebuilt.mean).mean(dim=1)}
+        if self.memory is not None:
+            tables["memory_items"] = rebuilt.weights.mean(dim=1)
         further = {name: score for name, score in scores.items() if name != "error"}  # the map gives that one
         combined = {"combined": self.combination(scores)} if further else {}
-        return Evidence({"error": error}, further | combined, {"reconstruction": picture}, tables)
+        return Evidence({"error": error}, further | combined, {"reconstruction": rebuilt.logits.sigmoid()}, tables)
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
         """``error``, the mean of its map; ``memory`` with a memory; ``divergence`` with a variational code; each ``[N]``."""
-        return self._judge(prepared)[2]
+        return self._judge(prepared)[1]
 
-    def _judge(self, prepared: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
+    def _judge(self, prepared: Tensor) -> tuple[Tensor, dict[str, Tensor], Rebuilt]:
         rebuilt = self.rebuild(prepared)
-        picture = rebuilt.logits.sigmoid()
-        error = (prepared - picture).square().mean(dim=1)
+        error = (prepared - rebuilt.logits.sigmoid()).square().mean(dim=1)
         scores = {"error": error.mean(dim=(1, 2))}
         if self.memory is not None:
             scores["memory"] = (rebuilt.codes - self.memory.read(rebuilt.weights)).square().mean(dim=(1, 2))
         if self.mean is not None:
             scores["divergence"] = divergence(rebuilt)
-        return error, picture, scores, rebuilt.weights
+        return error, scores, rebuilt
 
     def _score_names(self) -> tuple[str, ...]:
         return ("error", *(["memory"] if self.settings.memory else []), *(["divergence"] if self.settings.vae else []))
@@ -452,15 +458,25 @@ class _Tended(AsTheyAre):
         yield from super().train(places, size, epoch)
 
     def judge(self, scorer: MemoryVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """``memory_in_use``: share of items; ``memory_breadth``: share that would do as much if used evenly."""
-        if scorer.memory is None:
-            return {}
+        """Terms of the loss beside the error, over the validation part, and how the training part uses the memory.
+
+        ``divergence``, in nat; ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
+        share of items that would do as much if used evenly.
+        """
+        row: dict[str, float] = {}
         with torch.no_grad():
-            usage = _usage(scorer, _codes(scorer, self._good.train, LOOKED_AT))
-        return {
-            "memory_in_use": float(_in_use(usage).float().mean()),
-            "memory_breadth": float(entropy(usage).exp()) / len(usage),
-        }
+            if scorer.memory is not None:
+                usage = _usage(scorer, _codes(scorer, self._good.train, LOOKED_AT))
+                row["memory_in_use"] = float(_in_use(usage).float().mean())
+                row["memory_breadth"] = float(entropy(usage).exp()) / len(usage)
+            terms: dict[str, list[Tensor]] = {}
+            for batch in self._good.validation.batches(BATCH):
+                rebuilt = scorer.rebuild(batch.to(self._run.device))
+                if scorer.memory is not None:
+                    terms.setdefault("entropy", []).append(entropy(rebuilt.weights).mean(dim=1))
+                if scorer.mean is not None:
+                    terms.setdefault("divergence", []).append(divergence(rebuilt))
+        return row | {name: float(torch.cat(values).mean()) for name, values in terms.items()}
 
     def _tend(self, memory: Memory, epoch: int) -> None:
         settings = self._settings
