@@ -145,7 +145,8 @@ def test_memory_and_variational_code_are_switches_for_grey_and_coloured_pictures
     assert evidence.maps["error"].shape == (2, side, side)
     assert evidence.images["reconstruction"].shape == (2, channels, side, side)
     named = ["memory"] * memory + ["divergence"] * vae
-    assert list(evidence.scores) == [*named, *["combined"] * bool(named)]
+    assert list(evidence.maps) == ["error", "blurred"]
+    assert list(evidence.scores) == [*named, "combined"]
     assert list(evidence.tables) == ["latent", *["memory_items"] * memory]
     assert evidence.tables["latent"].shape == (2, 16 if vae else 32)
     if memory:
@@ -180,6 +181,21 @@ def test_the_code_is_drawn_in_training_and_never_when_it_judges() -> None:
     assert loss(net.train(), batch, 1.0) != loss(net, batch, 1.0)
     with torch.no_grad():
         assert torch.equal(net.eval()(batch).maps["error"], net(batch).maps["error"])
+
+
+def test_a_line_that_lies_aside_counts_less_in_the_blurred_map_than_one_that_is_missing() -> None:
+    net = built().eval()
+    line = torch.zeros(3, 1, 24, 24)
+    line[0, :, :, 11], line[1, :, :, 12] = 1.0, 1.0  # aside by one, and missing
+    rebuilt = net.rebuild(line)._replace(logits=torch.where(line[:1] > 0, 20.0, -20.0).repeat(3, 1, 1, 1))
+    net.rebuild = lambda _prepared: rebuilt  # type: ignore[method-assign,assignment]
+
+    maps = net(line).maps
+
+    error, blurred = maps["error"].mean(dim=(1, 2)), maps["blurred"].mean(dim=(1, 2))
+    assert error[0] < 1e-6
+    assert error[1] == pytest.approx(2 * error[2].item(), rel=1e-3)
+    assert blurred[1] < blurred[2]
 
 
 @pytest.mark.parametrize("kind", ["mse", "bce"])
@@ -344,7 +360,6 @@ def test_a_run_without_a_memory_has_nothing_to_show() -> None:
 IDLE = [
     (Settings(memory=False, items=50), "--items does nothing with --no-memory"),
     (Settings(memory=False, decides="memory"), "--decides memory cannot be with --no-memory"),
-    (Settings(memory=False, decides="combined"), "there is one score only"),
     (Settings(latent=4), "--latent does nothing without --vae"),
     (Settings(beta=1.0), "--beta does nothing without --vae"),
     (Settings(code_dropout=0.2), "--code-dropout needs --combine concatenate"),

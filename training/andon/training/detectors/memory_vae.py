@@ -35,6 +35,7 @@ from msgspec import Meta, structs
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
+from andon.export.pooling import Pool, Smooth
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
@@ -140,12 +141,22 @@ class Settings(Plan, frozen=True, kw_only=True):
         ),
     ] = "mse"
     decides: Annotated[
-        Literal["error", "memory", "combined"],
+        Literal["error", "blurred", "memory", "combined"],
         Meta(
-            description="the score that decides: what is not rebuilt, the code's distance from what the memory holds of it, or "
-            "the more surprising of all scores, by the validation part"
+            description="the score that decides: the squared difference to what is rebuilt; the same, blurred before it is "
+            "squared; the code's distance from what the memory holds of it; or the most surprising of all, by the validation part"
         ),
-    ] = "error"
+    ] = "blurred"
+    blur: Annotated[
+        float,
+        Meta(
+            gt=0.0,
+            le=16.0,
+            description="of ``blurred``: standard deviation of the Gaussian; lines that lie a little aside count less, missing "
+            "ones as much as ever",
+            extra={"unit": "px"},
+        ),
+    ] = 1.0
     pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map of errors becomes a score")] = "mean"
     share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
         0.05
@@ -267,6 +278,9 @@ class MemoryVAE(Scorer):
         self.drop = nn.Dropout(dropped) if both else None
         self.from_code = nn.Linear(settings.code * (2 if both else 1), features)
         self.decoder = _up((*shape.widths[::-1], shape.channels), sizes[::-1])
+        self.blur = Smooth(settings.blur)
+        spec = FrameSpec(channels=3, size=shape.size)
+        self.pools = nn.ModuleDict({name: Pool(_reading_of(settings, name), spec) for name in ("error", "blurred")})
         self.combination = Combination(self._score_names())
         # of training parts: codes to draw new parts from, and each item's share of what is read
         self.register_buffer("codes", torch.zeros(1, self.positions, settings.code))
@@ -309,31 +323,34 @@ class MemoryVAE(Scorer):
         return Rebuilt(self.decode(codes, weights), codes, weights, mean, log_variance)
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """The map ``error``: squared difference, mean over channels, 0 to 1; scores ``memory``, ``divergence``."""
-        error, scores, rebuilt = self._judge(prepared)
+        """Maps ``error`` and ``blurred``, squared differences, means over channels, 0 to 1; scores as `scores` gives them."""
+        maps, scores, rebuilt = self._judge(prepared)
         tables = {"latent": (rebuilt.codes if self.mean is None else rebuilt.mean).mean(dim=1)}
         if self.memory is not None:
             tables["memory_items"] = rebuilt.weights.mean(dim=1)
-        further = {name: score for name, score in scores.items() if name != "error"}  # the map gives that one
-        combined = {"combined": self.combination(scores)} if further else {}
-        return Evidence({"error": error}, further | combined, {"reconstruction": rebuilt.logits.sigmoid()}, tables)
+        further = {name: score for name, score in scores.items() if name not in maps}  # the maps give those
+        combined = {"combined": self.combination(scores)}
+        return Evidence(maps, further | combined, {"reconstruction": rebuilt.logits.sigmoid()}, tables)
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
-        """``error``, the mean of its map; ``memory`` with a memory; ``divergence`` with a variational code; each ``[N]``."""
+        """``error`` and ``blurred``, pooled as the settings say; ``memory`` with a memory; ``divergence`` with `vae`; ``[N]``."""
         return self._judge(prepared)[1]
 
-    def _judge(self, prepared: Tensor) -> tuple[Tensor, dict[str, Tensor], Rebuilt]:
+    def _judge(self, prepared: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Rebuilt]:
         rebuilt = self.rebuild(prepared)
-        error = (prepared - rebuilt.logits.sigmoid()).square().mean(dim=1)
-        scores = {"error": error.mean(dim=(1, 2))}
+        difference = prepared - rebuilt.logits.sigmoid()
+        blurred = self.blur(difference.flatten(0, 1)).unflatten(0, difference.shape[:2])
+        maps = {"error": difference.square().mean(dim=1), "blurred": blurred.square().mean(dim=1)}
+        scores = {name: self.pools[name](Evidence({name: values}, {}))["score"] for name, values in maps.items()}
         if self.memory is not None:
             scores["memory"] = (rebuilt.codes - self.memory.read(rebuilt.weights)).square().mean(dim=(1, 2))
         if self.mean is not None:
             scores["divergence"] = divergence(rebuilt)
-        return error, scores, rebuilt
+        return maps, scores, rebuilt
 
     def _score_names(self) -> tuple[str, ...]:
-        return ("error", *(["memory"] if self.settings.memory else []), *(["divergence"] if self.settings.vae else []))
+        further = ["memory"] * self.settings.memory + ["divergence"] * self.settings.vae
+        return ("error", "blurred", *further)
 
 
 def divergence(rebuilt: Rebuilt) -> Tensor:
@@ -378,8 +395,7 @@ def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
                     in_use,
                     len(scorer.usage),
                 )
-    if len(scorer.combination.names) > 1:
-        scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
+    scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
 
 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
@@ -589,8 +605,6 @@ def _refuse_idle(settings: Settings) -> None:
         raise ConfigError("--code-dropout needs --combine concatenate: else the decoder does not get the code.")
     if settings.decides == "memory" and not settings.memory:
         raise ConfigError("--decides memory cannot be with --no-memory.")
-    if settings.decides == "combined" and not (settings.memory or settings.vae):
-        raise ConfigError("--decides combined needs a memory or --vae: there is one score only.")
 
 
 def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
@@ -600,12 +614,16 @@ def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
 
 
 def _reading(settings: Settings) -> Reading:
-    if settings.decides == "error":
-        return Reading(map="error", pool=settings.pool, share=settings.share)
+    if settings.decides in ("error", "blurred"):
+        return _reading_of(settings, settings.decides)
     return Reading(score=settings.decides)
 
 
-TINY = Settings(size=24, widths=(8, 16), code=8, items=12, epochs=4, batch_size=8, learning_rate=0.01)
+def _reading_of(settings: Settings, name: str) -> Reading:
+    return Reading(map=name, pool=settings.pool, share=settings.share)
+
+
+TINY = Settings(size=24, widths=(8, 16), code=8, items=12, epochs=4, batch_size=8, learning_rate=0.01, decides="error")
 
 RECIPE = Recipe(
     name="memory_vae",
@@ -613,7 +631,7 @@ RECIPE = Recipe(
     settings=Settings,
     tiny=structs.replace(TINY),
     variants={
-        "vae": structs.replace(TINY, vae=True, latent=4, beta=1.0),
+        "vae": structs.replace(TINY, vae=True, latent=4, beta=1.0, decides="blurred"),
         "plain": structs.replace(TINY, memory=False, items=None),
         "plain-vae": structs.replace(TINY, memory=False, items=None, vae=True),
         "positions": structs.replace(TINY, per="position", combine="concatenate", decides="combined"),
