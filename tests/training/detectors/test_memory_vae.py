@@ -145,10 +145,10 @@ def test_memory_and_variational_code_are_switches_for_grey_and_coloured_pictures
     assert evidence.maps["error"].shape == (2, side, side)
     assert evidence.images["reconstruction"].shape == (2, channels, side, side)
     named = ["memory"] * memory + ["divergence"] * vae
-    assert list(evidence.maps) == ["error", "blurred"]
+    assert list(evidence.maps) == ["error", "relative"]
     assert list(evidence.scores) == [*named, "combined"]
     assert list(evidence.tables) == ["latent", *["memory_items"] * memory]
-    assert evidence.tables["latent"].shape == (2, 16 if vae else 32)
+    assert evidence.tables["latent"].shape == (2, 16)
     if memory:
         assert evidence.tables["memory_items"].shape == (2, 100 if channels == 1 else 500)
         assert evidence.tables["memory_items"].sum(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-4)
@@ -183,19 +183,34 @@ def test_the_code_is_drawn_in_training_and_never_when_it_judges() -> None:
         assert torch.equal(net.eval()(batch).maps["error"], net(batch).maps["error"])
 
 
-def test_a_line_that_lies_aside_counts_less_in_the_blurred_map_than_one_that_is_missing() -> None:
+def judged(pictures: torch.Tensor, rebuilt: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Means of the maps ``[N]`` where `pictures` are rebuilt as `rebuilt`, which is 0 or 1 throughout."""
     net = built().eval()
-    line = torch.zeros(3, 1, 24, 24)
-    line[0, :, :, 11], line[1, :, :, 12] = 1.0, 1.0  # aside by one, and missing
-    rebuilt = net.rebuild(line)._replace(logits=torch.where(line[:1] > 0, 20.0, -20.0).repeat(3, 1, 1, 1))
-    net.rebuild = lambda _prepared: rebuilt  # type: ignore[method-assign,assignment]
+    as_told = net.rebuild(pictures)._replace(logits=torch.where(rebuilt > 0, 20.0, -20.0))
+    net.rebuild = lambda _prepared: as_told  # type: ignore[method-assign,assignment]
+    return {name: values.mean(dim=(1, 2)) for name, values in net(pictures).maps.items()}
 
-    maps = net(line).maps
 
-    error, blurred = maps["error"].mean(dim=(1, 2)), maps["blurred"].mean(dim=(1, 2))
-    assert error[0] < 1e-6
-    assert error[1] == pytest.approx(2 * error[2].item(), rel=1e-3)
-    assert blurred[1] < blurred[2]
+def test_a_line_that_lies_aside_counts_less_in_the_relative_map_than_one_that_is_missing() -> None:
+    lines = torch.zeros(2, 1, 24, 24)
+    lines[0, :, :, 12] = lines[1, :, :, 11] = 1.0
+    rebuilt = lines[1:].repeat(2, 1, 1, 1)  # of the first one the line lies aside
+    rebuilt[1] = 0.0
+
+    means = judged(lines, rebuilt)
+
+    assert means["error"][0] == pytest.approx(2 * means["error"][1].item(), rel=1e-3)
+    assert means["relative"][0] < means["relative"][1]
+
+
+def test_the_relative_map_is_in_units_of_the_pictures_contrast() -> None:
+    faint = torch.zeros(2, 1, 24, 24)
+    faint[:, :, 8:16, 8:16] = torch.tensor([1.0, 0.5]).view(2, 1, 1, 1)
+
+    means = judged(faint, torch.zeros(2, 1, 24, 24))
+
+    assert means["error"][0] == pytest.approx(4 * means["error"][1].item(), rel=1e-3)
+    assert means["relative"][0] == pytest.approx(2 * means["relative"][1].item(), rel=0.05)
 
 
 @pytest.mark.parametrize("kind", ["mse", "bce"])
@@ -209,7 +224,7 @@ def test_the_loss_is_the_error_summed_over_a_picture_with_kl_and_entropy_as_they
         each = (picture - batch) ** 2
         if kind == "bce":
             each = -(batch * picture.log() + (1 - batch) * (1 - picture).log())
-        further = 0.7 * divergence(rebuilt).mean() + 0.3 * entropy(rebuilt.weights).mean()
+        further = 0.7 * divergence(rebuilt.mean, rebuilt.log_variance).mean() + 0.3 * entropy(rebuilt.weights).mean()
 
     assert cold.item() == pytest.approx(each.sum(dim=(1, 2, 3)).mean().item(), rel=1e-4)
     assert (warm - cold).item() == pytest.approx(0.5 * further.item(), rel=1e-3)
@@ -229,7 +244,8 @@ def test_the_divergence_is_that_of_kingma_and_welling() -> None:
             head.weight.zero_()
             head.bias.fill_(value)
 
-        got = divergence(net.rebuild(blobs(2)))
+        rebuilt = net.rebuild(blobs(2))
+        got = divergence(rebuilt.mean, rebuilt.log_variance)
 
     assert got.tolist() == pytest.approx([3 * 0.5 * (4 + 0.25 - 1 - math.log(0.25))] * 2)
 
@@ -362,7 +378,7 @@ IDLE = [
     (Settings(memory=False, decides="memory"), "--decides memory cannot be with --no-memory"),
     (Settings(latent=4), "--latent does nothing without --vae"),
     (Settings(beta=1.0), "--beta does nothing without --vae"),
-    (Settings(code_dropout=0.2), "--code-dropout needs --combine concatenate"),
+    (Settings(combine="replace", code_dropout=0.2), "--code-dropout needs --combine concatenate"),
 ]
 
 

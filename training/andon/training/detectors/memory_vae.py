@@ -42,18 +42,23 @@ from andon.sources.items import Found, FoundFrames
 from andon.training.combination import BATCH, Combination, scores_over
 from andon.training.fitting import AsTheyAre, Batch, Plan, descend
 from andon.training.recipe import Good, Part, Recipe, Run
+from andon.training.watching import undisturbed
 
 logger = logging.getLogger(__name__)
 
 SIDE = 64
 """Of larger pictures, in pixels, where no size is given; smaller ones stay as they are."""
+FIRST_TEMPERATURE = 40.0
+"""By which cosines are multiplied before training: at 10 all items have a say in everything, and what is read is a blur."""
 RAMP = 0.01
 """Width of the step at which an item is shrunk away, as a share of the threshold."""
 UNUSED = 0.1
 """Share of its fair share below which an item counts as not in use."""
 COLLAPSED = 0.05
 """Share of items in use below which a memory is called collapsed; fewer than two always are."""
-LOOKED_AT = 1024
+LEAST_CONTRAST = 0.01
+"""Added to the standard deviation of a picture's pixels, which are 0 to 1."""
+LOOKED_AT = 512
 """Parts whose codes show how the memory is used."""
 KEPT_CODES = 512
 """Parts whose codes are kept to draw new parts from."""
@@ -84,14 +89,14 @@ class Settings(Plan, frozen=True, kw_only=True):
         Annotated[tuple[_Width, ...], Meta(min_length=1, max_length=5)] | None,
         Meta(
             description="channels of the encoder's convolutions, each halves the sides; the decoder mirrors them; where not "
-            "given 32,64,64, in colour 64,128,128"
+            "given 16,32,64, in colour 32,64,64"
         ),
     ] = None
     per: Annotated[
         Literal["image", "position"],
         Meta(description="one code an image, or one at each position of the encoder's last map (4 x 4 from 28 x 28)"),
     ] = "image"
-    code: Annotated[int, Meta(ge=1, le=4096, description="numbers of a code, and of an item")] = 32
+    code: Annotated[int, Meta(ge=1, le=4096, description="numbers of a code, and of an item")] = 16
     latent: Annotated[
         Annotated[int, Meta(ge=1, le=4096)] | None,
         Meta(description="latent numbers a code is made from, with --vae; where not given 16"),
@@ -119,13 +124,13 @@ class Settings(Plan, frozen=True, kw_only=True):
         Literal["replace", "concatenate"],
         Meta(
             description="the decoder gets the read-out in place of the code, or both; then anomalies can go past the memory, "
-            "and the code is dropped by half in training"
+            "and part of the code is dropped in training"
         ),
-    ] = "replace"
+    ] = "concatenate"
     code_dropout: Annotated[
         Annotated[float, Meta(ge=0.0, lt=1.0)] | None,
         Meta(
-            description="share of the code that is dropped in training, with --combine concatenate; where not given 0.5"
+            description="share of the code that is dropped in training, with --combine concatenate; where not given 0.25"
         ),
     ] = None
     initial: Annotated[
@@ -141,18 +146,19 @@ class Settings(Plan, frozen=True, kw_only=True):
         ),
     ] = "mse"
     decides: Annotated[
-        Literal["error", "blurred", "memory", "combined"],
+        Literal["error", "relative", "memory", "combined"],
         Meta(
             description="the score that decides: the squared difference to what is rebuilt; the same, blurred before it is "
-            "squared; the code's distance from what the memory holds of it; or the most surprising of all, by the validation part"
+            "squared and divided by the picture's contrast; the code's distance from what the memory holds of it; or the most "
+            "surprising of all, by the validation part"
         ),
-    ] = "blurred"
+    ] = "relative"
     blur: Annotated[
         float,
         Meta(
             gt=0.0,
             le=16.0,
-            description="of ``blurred``: standard deviation of the Gaussian; lines that lie a little aside count less, missing "
+            description="of ``relative``: standard deviation of the Gaussian; lines that lie a little aside count less, missing "
             "ones as much as ever",
             extra={"unit": "px"},
         ),
@@ -161,9 +167,11 @@ class Settings(Plan, frozen=True, kw_only=True):
     share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
         0.05
     )
-    epochs: Annotated[
-        int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
-    ] = 60
+    epochs: Annotated[int, Meta(ge=1, description="epochs at most", extra={"unit": "epochs"})] = 100
+    epoch_parts: Annotated[
+        int,
+        Meta(ge=0, description="frames that count as an epoch; 0: the whole training part", extra={"unit": "frames"}),
+    ] = 2000
     batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 64
     learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
     weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
@@ -198,7 +206,7 @@ def shape_of(settings: Settings, spec: FrameSpec) -> Shape:
     return Shape(
         spec.channels,
         spec.size,
-        settings.widths or ((64, 128, 128) if colour else (32, 64, 64)),
+        settings.widths or ((32, 64, 64) if colour else (16, 32, 64)),
         settings.items or (500 if colour else 100),
     )
 
@@ -211,7 +219,7 @@ class Memory(nn.Module):
         self.by_direction = similarity == "cosine"
         self.threshold = shrink / items
         self.items = nn.Parameter(torch.empty(items, width).uniform_(-1.0, 1.0) / math.sqrt(width))
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(10.0)), requires_grad=self.by_direction)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE)), requires_grad=self.by_direction)
 
     def address(self, codes: Tensor) -> Tensor:
         """Weights ``[..., M]`` for codes ``[..., C]``: not negative, their sum 1, most of them 0."""
@@ -274,13 +282,13 @@ class MemoryVAE(Scorer):
         if settings.memory:
             self.memory = Memory(shape.items, settings.code, similarity=settings.similarity, shrink=settings.shrink)
         both = settings.memory and settings.combine == "concatenate"
-        dropped = 0.5 if settings.code_dropout is None else settings.code_dropout
+        dropped = 0.25 if settings.code_dropout is None else settings.code_dropout
         self.drop = nn.Dropout(dropped) if both else None
         self.from_code = nn.Linear(settings.code * (2 if both else 1), features)
         self.decoder = _up((*shape.widths[::-1], shape.channels), sizes[::-1])
         self.blur = Smooth(settings.blur)
         spec = FrameSpec(channels=3, size=shape.size)
-        self.pools = nn.ModuleDict({name: Pool(_reading_of(settings, name), spec) for name in ("error", "blurred")})
+        self.pools = nn.ModuleDict({name: Pool(_reading_of(settings, name), spec) for name in ("error", "relative")})
         self.combination = Combination(self._score_names())
         # of training parts: codes to draw new parts from, and each item's share of what is read
         self.register_buffer("codes", torch.zeros(1, self.positions, settings.code))
@@ -323,7 +331,7 @@ class MemoryVAE(Scorer):
         return Rebuilt(self.decode(codes, weights), codes, weights, mean, log_variance)
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """Maps ``error`` and ``blurred``, squared differences, means over channels, 0 to 1; scores as `scores` gives them."""
+        """Maps ``error`` and ``relative``: squared differences, means over channels; scores as `scores` gives them."""
         maps, scores, rebuilt = self._judge(prepared)
         tables = {"latent": (rebuilt.codes if self.mean is None else rebuilt.mean).mean(dim=1)}
         if self.memory is not None:
@@ -333,29 +341,32 @@ class MemoryVAE(Scorer):
         return Evidence(maps, further | combined, {"reconstruction": rebuilt.logits.sigmoid()}, tables)
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
-        """``error`` and ``blurred``, pooled as the settings say; ``memory`` with a memory; ``divergence`` with `vae`; ``[N]``."""
+        """``[N]`` each: ``error`` and ``relative``, pooled as asked; ``memory`` with a memory; ``divergence`` with `vae`."""
         return self._judge(prepared)[1]
 
     def _judge(self, prepared: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Rebuilt]:
         rebuilt = self.rebuild(prepared)
         difference = prepared - rebuilt.logits.sigmoid()
         blurred = self.blur(difference.flatten(0, 1)).unflatten(0, difference.shape[:2])
-        maps = {"error": difference.square().mean(dim=1), "blurred": blurred.square().mean(dim=1)}
+        contrast = prepared.flatten(1).std(dim=1, correction=0) + LEAST_CONTRAST
+        maps = {
+            "error": difference.square().mean(dim=1),
+            "relative": blurred.square().mean(dim=1) / contrast.view(-1, 1, 1),
+        }
         scores = {name: self.pools[name](Evidence({name: values}, {}))["score"] for name, values in maps.items()}
         if self.memory is not None:
             scores["memory"] = (rebuilt.codes - self.memory.read(rebuilt.weights)).square().mean(dim=(1, 2))
         if self.mean is not None:
-            scores["divergence"] = divergence(rebuilt)
+            scores["divergence"] = divergence(rebuilt.mean, rebuilt.log_variance)
         return maps, scores, rebuilt
 
     def _score_names(self) -> tuple[str, ...]:
         further = ["memory"] * self.settings.memory + ["divergence"] * self.settings.vae
-        return ("error", "blurred", *further)
+        return ("error", "relative", *further)
 
 
-def divergence(rebuilt: Rebuilt) -> Tensor:
-    """``[N]``: KL divergence of the posterior from the standard normal, summed over latent numbers and positions, in nat."""
-    mean, log_variance = rebuilt.mean, rebuilt.log_variance
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """``[N]``: KL divergence of posteriors ``[N, P, latent]`` from the standard normal, summed, in nat."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2))
 
 
@@ -373,7 +384,7 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
         pixels = (rebuilt.logits.sigmoid() - batch).square()
     total = pixels.sum(dim=(1, 2, 3)).mean()
     if settings.vae:
-        total = total + settings.posterior[1] * warmth * divergence(rebuilt).mean()
+        total = total + settings.posterior[1] * warmth * divergence(rebuilt.mean, rebuilt.log_variance).mean()
     if settings.memory and settings.entropy_weight:
         total = total + settings.entropy_weight * warmth * entropy(rebuilt.weights).mean()
     return total
@@ -383,10 +394,10 @@ def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
     """Go down the loss while the memory is kept alive; then keep codes, the use of items and the tails of the scores."""
     descend(scorer, good, loss, settings, run, feed=_Tended(scorer, good, settings, run))
     with torch.no_grad():
-        codes = _codes(scorer, good.train, KEPT_CODES)
+        codes = _encoded(scorer, good.train, KEPT_CODES)[0]
         scorer.codes = codes
         if scorer.memory is not None:
-            scorer.usage = _usage(scorer, _codes(scorer, good.train, LOOKED_AT))
+            scorer.usage = _usage(scorer, _encoded(scorer, good.train, LOOKED_AT)[0])
             in_use = int(_in_use(scorer.usage).sum())
             if in_use < max(2, COLLAPSED * len(scorer.usage)):
                 logger.warning(
@@ -474,32 +485,30 @@ class _Tended(AsTheyAre):
         yield from super().train(places, size, epoch)
 
     def judge(self, scorer: MemoryVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Terms of the loss beside the error, over the validation part, and how the training part uses the memory.
+        """Terms of the loss beside the error, and how the memory is used, over some of the training part.
 
         ``divergence``, in nat; ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
         share of items that would do as much if used evenly.
         """
         row: dict[str, float] = {}
         with torch.no_grad():
+            codes, mean, log_variance = _encoded(scorer, self._good.train, LOOKED_AT)
             if scorer.memory is not None:
-                usage = _usage(scorer, _codes(scorer, self._good.train, LOOKED_AT))
+                weights = scorer.address(codes)
+                usage = weights.mean(dim=(0, 1))
+                row["entropy"] = float(entropy(weights).mean())
                 row["memory_in_use"] = float(_in_use(usage).float().mean())
                 row["memory_breadth"] = float(entropy(usage).exp()) / len(usage)
-            terms: dict[str, list[Tensor]] = {}
-            for batch in self._good.validation.batches(BATCH):
-                rebuilt = scorer.rebuild(batch.to(self._run.device))
-                if scorer.memory is not None:
-                    terms.setdefault("entropy", []).append(entropy(rebuilt.weights).mean(dim=1))
-                if scorer.mean is not None:
-                    terms.setdefault("divergence", []).append(divergence(rebuilt))
-        return row | {name: float(torch.cat(values).mean()) for name, values in terms.items()}
+            if scorer.mean is not None:
+                row["divergence"] = float(divergence(mean, log_variance).mean())
+        return row
 
     def _tend(self, memory: Memory, epoch: int) -> None:
         settings = self._settings
         anew = epoch < 2 and settings.initial == "codes"
         if not anew and not (settings.reseed and 0 < epoch <= settings.epochs // 2):
             return
-        codes = _codes(self._scorer, self._good.train, LOOKED_AT)
+        codes = _encoded(self._scorer, self._good.train, LOOKED_AT)[0]
         dead = torch.ones_like(memory.items[:, 0], dtype=torch.bool)
         if not anew:
             dead = ~_in_use(_usage(self._scorer, codes))
@@ -527,15 +536,14 @@ def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -
     memory.items.copy_(items)
 
 
-def _codes(scorer: MemoryVAE, part: Part, most: int) -> Tensor:
-    """``[n, P, code]`` of parts evenly spaced over `part`, nothing drawn or dropped."""
+def _encoded(scorer: MemoryVAE, part: Part, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What `MemoryVAE.encode` gives of parts evenly spaced over `part`; nothing is drawn or dropped."""
     places = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
     device = scorer.from_code.weight.device
-    training = scorer.training
-    scorer.eval()
-    codes = [scorer.encode(part.take(some.tolist()).to(device))[0] for some in torch.split(places, BATCH)]
-    scorer.train(training)
-    return torch.cat(codes)
+    with undisturbed(scorer):
+        pieces = [scorer.encode(part.take(some.tolist()).to(device)) for some in torch.split(places, BATCH)]
+    codes, means, log_variances = zip(*pieces, strict=True)
+    return torch.cat(codes), torch.cat(means), torch.cat(log_variances)
 
 
 def _usage(scorer: MemoryVAE, codes: Tensor) -> Tensor:
@@ -614,7 +622,7 @@ def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
 
 
 def _reading(settings: Settings) -> Reading:
-    if settings.decides in ("error", "blurred"):
+    if settings.decides in ("error", "relative"):
         return _reading_of(settings, settings.decides)
     return Reading(score=settings.decides)
 
@@ -631,10 +639,10 @@ RECIPE = Recipe(
     settings=Settings,
     tiny=structs.replace(TINY),
     variants={
-        "vae": structs.replace(TINY, vae=True, latent=4, beta=1.0, decides="blurred"),
+        "vae": structs.replace(TINY, vae=True, latent=4, beta=1.0, decides="relative"),
         "plain": structs.replace(TINY, memory=False, items=None),
         "plain-vae": structs.replace(TINY, memory=False, items=None, vae=True),
-        "positions": structs.replace(TINY, per="position", combine="concatenate", decides="combined"),
+        "positions": structs.replace(TINY, per="position", combine="replace", decides="combined"),
         "published": structs.replace(
             TINY, per="position", similarity="dot", initial="random", reseed=False, loss="bce"
         ),
