@@ -167,7 +167,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
         0.05
     )
-    epochs: Annotated[int, Meta(ge=1, description="epochs at most", extra={"unit": "epochs"})] = 100
+    epochs: Annotated[int, Meta(ge=1, description="epochs at most", extra={"unit": "epochs"})] = 40
     epoch_parts: Annotated[
         int,
         Meta(ge=0, description="frames that count as an epoch; 0: the whole training part", extra={"unit": "frames"}),
