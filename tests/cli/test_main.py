@@ -168,6 +168,7 @@ MISSING = [
     (["export", "run", "-o", "a.onnx"], {"torch"}, "exporting needs torch: pip install 'andon[train]'"),
     (["evaluate", "MODEL", "--data", "PARTS"], {"sklearn"}, "evaluating needs sklearn: pip install 'andon[evaluate]'"),
     (["compare", "--out", "a", "--table"], {"torch"}, "comparing needs torch: pip install 'andon[train]'"),
+    (["sample", "run", "-o", "a"], {"torch"}, "sampling needs torch: pip install 'andon[train]'"),
     (["score", "MODEL", "PARTS"], {"cv2"}, "pip install 'andon[camera]'"),
 ]
 

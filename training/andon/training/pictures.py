@@ -1,6 +1,7 @@
 """Pictures of a training: its curves, and what the network rebuilds of a few parts. They only draw; nothing is judged here."""
 
 import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSSES = ("train", "validation")
+MOST_ON_A_SHEET = 400
+"""Pictures on one contact sheet."""
 MOST_CHANNELS = 6
 """Windows of more channels are drawn with those that are rebuilt worst."""
 
@@ -32,6 +35,9 @@ _SCORES = ("auroc", "ap")
 _NOT_DRAWN = ("epoch", "parts_per_s")
 # Okabe and Ito: told apart by all eyes; the dashes tell them apart without any colour
 _BLUE, _RED, _GREEN, _PURPLE, _INK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#333333"
+_KINDS = (
+    (_BLUE, "o"), (_GREEN, "s"), (_RED, "^"), (_PURPLE, "v"), ("#e69f00", "D"), ("#56b4e9", "P"), (_INK, "X"),
+)  # fmt: skip
 _LINES = ((_BLUE, "-"), (_RED, "--"), (_GREEN, "-."), (_PURPLE, ":"))
 
 
@@ -206,6 +212,78 @@ def rebuilt_windows(parts: Sequence[Rebuilt], *, title: str, spec: WindowSpec) -
         drawn, ["original", "rebuilt", "difference"], ncols=3, loc="upper right", frameon=False,
         bbox_to_anchor=(1 - right / size[0], 1 - 0.32 / size[1]), borderaxespad=0.0,
     )  # fmt: skip
+    return figure
+
+
+def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
+    """Named clouds of points ``[n, k]`` as a plane, the first of good parts.
+
+    Of two latent numbers the plane is theirs; of more, that of the principal axes of the first cloud.
+
+    Raises:
+        MissingExtra: no matplotlib.
+    """
+    first = next(iter(clouds.values()))
+    if first.shape[1] == 2:
+        center, directions, labels = np.zeros(2), np.eye(2), ["latent number 1", "latent number 2"]
+    else:
+        center = first.mean(axis=0)
+        _, spread, rows = np.linalg.svd((first - center).astype(np.float64), full_matrices=False)
+        directions = np.zeros((2, first.shape[1]))
+        directions[: len(rows[:2])] = rows[:2]
+        shares = 100 * (spread**2 / max(float((spread**2).sum()), 1e-30))
+        labels = [
+            f"principal axis {axis + 1} of good parts ({share:.0f} % of their spread)"
+            for axis, share in enumerate([*shares, 0.0][:2])
+        ]
+    figure = _figure(7.5, 6.0, layout="constrained")
+    axes = figure.subplots()
+    for place, (name, cloud) in enumerate(clouds.items()):
+        flat = (cloud - center) @ directions.T
+        color, marker = _KINDS[place % len(_KINDS)]
+        axes.scatter(
+            flat[:, 0], flat[:, 1], s=26, marker=marker, alpha=0.75, label=_plain(f"{name}: {len(cloud)}", 40),
+            facecolors=color if place == 0 else "none", edgecolors=color, linewidths=0.9,
+        )  # fmt: skip
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def contact_sheet(pictures: NDArray[np.uint8], captions: Sequence[str] = (), *, title: str) -> "Figure":
+    """Pictures side by side, row by row, each above its caption, if there are any.
+
+    Args:
+        pictures: ``[n, h, w, C]``, at least one, at most `MOST_ON_A_SHEET`.
+        captions: one a picture, or none.
+        title: above all.
+
+    Raises:
+        MissingExtra: no matplotlib.
+    """
+    count, height, width, _ = pictures.shape
+    columns = max(1, round(math.sqrt(count * height / width)))
+    rows = -(-count // columns)
+    cell = (0.95, 0.95 * height / width)
+    apart, below = 0.06, 0.2 if captions else 0.06
+    left, top, bottom = 0.12, 0.45, 0.08
+    size = (max(2 * left + columns * (cell[0] + apart) - apart, 4.6), top + bottom + rows * (cell[1] + below))
+    figure = _figure(*size)
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        x, y = left + column * (cell[0] + apart), size[1] - top - row * (cell[1] + below) - cell[1]
+        axes = figure.add_axes((x / size[0], y / size[1], cell[0] / size[0], cell[1] / size[1]))
+        axes.set_axis_off()
+        levels = picture[..., 0] if picture.shape[2] == 1 else picture
+        axes.imshow(levels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        if captions:
+            at = ((x + cell[0] / 2) / size[0], (y - 0.02) / size[1])
+            figure.text(*at, captions[place], ha="center", va="top", fontsize=7)
+    wrapped = textwrap.fill(title, max(30, round(13 * size[0])))
+    figure.text(left / size[0], 1 - 0.1 / size[1], wrapped, va="top", fontsize=9)
     return figure
 
 

@@ -120,6 +120,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``weights(settings)``: pretrained weights within, with licence and digest."""
     sample: Callable[[nn.Module, Any, int, Generator], Tensor] | None = None
     """``sample(scorer, settings, count, generator)``: new good parts, prepared as the scorer's input; None: it generates none."""
+    prototypes: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] | None = None
+    """``prototypes(scorer, settings)``: what each item of a memory decodes to, as `sample`'s parts, and each one's share of
+    what good parts read ``[M]``; None: no such memory."""
 
     def wanted_input(self, settings: Any, found: Found) -> InputSpec:
         """`input`, with a clear refusal of data of the wrong kind.

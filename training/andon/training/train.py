@@ -20,6 +20,7 @@ from andon.runtime.progress import Progress, silent
 from andon.sources.items import Collection
 from andon.sources.log import Log
 from andon.sources.source import collect
+from andon.training import latent_plane
 from andon.training.album import Album
 from andon.training.fitting import Plan
 from andon.training.good_parts import GoodParts, open_good
@@ -254,6 +255,8 @@ def _fit(
         record = msgspec.structs.replace(record, watched=watched)
         write_record(folder, record)
     album.look_at_kept(scorer, _kept(run.history, settings))
+    if begun.picture_epochs is None or begun.picture_epochs:
+        latent_plane.draw(scorer, good, labelled, folder / PICTURES / "latent.png", device=device)
     _draw(run, watched, settings)
     scorer = scorer.to("cpu").eval()
     return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer)

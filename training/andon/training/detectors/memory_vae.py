@@ -1,0 +1,657 @@
+"""Rebuilds a frame from remembered prototypes: what no mixture of a few of them gives back is new to it.
+
+Encoder, a memory of prototypes (items), decoder. A code is compared with all items (softmax attention), small weights are
+shrunk to nothing, and the decoder gets the mixture of what is left: it cannot rebuild what the memory does not hold. Works
+for small pictures whose good parts are variations of one theme: digits, centred parts. Does not for fine texture, which it
+blurs, or where good parts hold everything (CIFAR-10: little above chance). It generates new good parts (`andon sample`), and
+its verdicts tell which items they rested on (evidence ``memory_items``; `andon sample RUN --memory` draws the items).
+
+Memory and variational code are switched by ``--no-memory`` and ``--vae``, sizes follow the pictures: the eight nets of the
+reference project (AE, VAE, memory AE, memory VAE; 28 x 28 x 1 and 32 x 32 x 3) are settings of this one.
+
+Loss: squared error, or cross-entropy, summed over pixels and channels, + beta * KL (summed over latent numbers) + entropy
+weight * entropy of the addressing (mean over positions), all averaged over the batch; KL and entropy come in over the
+warm-up. The published entropy weight, .0002 beside a mean over pixels, is .16 here at 28 x 28. At judging nothing is drawn.
+
+A memory can die: all codes read the same few items. Against that, items are laid out by k-means++ over the encoder's codes
+before the first and the second epoch, unused ones are laid out anew during the first half of the training, and codes and items
+are compared by direction with a learnt temperature. The history tells how much of the memory is in use, and a collapsed one
+is warned of.
+
+Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019); Kingma and Welling (2014). Different
+from the official code: cosine similarity as in the paper (there: dot product, ``--similarity dot``), the largest weight is
+never shrunk away, and the threshold of shrinkage is a ramp of 1 % width, so that rounding on another machine cannot switch
+an item off.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from msgspec import Meta, structs
+from torch import Generator, Tensor, nn
+
+from andon.export.evidence import Evidence, Scorer
+from andon.export.pooling import Pool, Smooth
+from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.sources.items import Found, FoundFrames
+from andon.training.combination import BATCH, Combination, scores_over
+from andon.training.fitting import AsTheyAre, Batch, Plan, descend
+from andon.training.recipe import Good, Part, Recipe, Run
+from andon.training.watching import undisturbed
+
+logger = logging.getLogger(__name__)
+
+SIDE = 64
+"""Of larger pictures, in pixels, where no size is given; smaller ones stay as they are."""
+FIRST_TEMPERATURE = 40.0
+"""By which cosines are multiplied before training: at 10 all items have a say in everything, and what is read is a blur."""
+RAMP = 0.01
+"""Width of the step at which an item is shrunk away, as a share of the threshold."""
+UNUSED = 0.1
+"""Share of its fair share below which an item counts as not in use."""
+COLLAPSED = 0.05
+"""Share of items in use below which a memory is called collapsed; fewer than two always are."""
+LEAST_CONTRAST = 0.01
+"""Added to the standard deviation of a picture's pixels, which are 0 to 1."""
+LOOKED_AT = 512
+"""Parts whose codes show how the memory is used."""
+KEPT_CODES = 512
+"""Parts whose codes are kept to draw new parts from."""
+NEAR_ONE = 0.5
+"""Weight of the KL term from which on codes follow the prior well enough to draw from it."""
+NEIGHBOURS = 8
+"""Among so many nearest kept codes a second one is drawn, to be mixed with the first."""
+
+_Width = Annotated[int, Meta(ge=1, le=1024)]
+
+
+class Settings(Plan, frozen=True, kw_only=True):
+    """Of `memory_vae`. What is None follows the pictures: grey or colour."""
+
+    memory: Annotated[bool, Meta(description="read the code from a memory of prototypes; without: a plain (V)AE")] = (
+        True
+    )
+    vae: Annotated[bool, Meta(description="a variational code: its latent numbers are drawn in training")] = False
+    size: Annotated[
+        Annotated[int, Meta(ge=16, le=256)] | None,
+        Meta(
+            description="side of what the network sees; where not given, pictures up to 64 x 64 stay as they are, larger ones "
+            "become 64 x 64",
+            extra={"unit": "px"},
+        ),
+    ] = None
+    widths: Annotated[
+        Annotated[tuple[_Width, ...], Meta(min_length=1, max_length=5)] | None,
+        Meta(
+            description="channels of the encoder's convolutions, each halves the sides; the decoder mirrors them; where not "
+            "given 16,32,64, in colour 32,64,64"
+        ),
+    ] = None
+    per: Annotated[
+        Literal["image", "position"],
+        Meta(description="one code an image, or one at each position of the encoder's last map (4 x 4 from 28 x 28)"),
+    ] = "image"
+    code: Annotated[int, Meta(ge=1, le=4096, description="numbers of a code, and of an item")] = 16
+    latent: Annotated[
+        Annotated[int, Meta(ge=1, le=4096)] | None,
+        Meta(description="latent numbers a code is made from, with --vae; where not given 16"),
+    ] = None
+    beta: Annotated[
+        Annotated[float, Meta(ge=0.0)] | None,
+        Meta(description="weight of the KL term, with --vae; near 0 it is no VAE; where not given 0.1"),
+    ] = None
+    items: Annotated[
+        Annotated[int, Meta(ge=2, le=10_000)] | None,
+        Meta(description="prototypes in the memory; where not given 100, in colour 500"),
+    ] = None
+    similarity: Annotated[
+        Literal["cosine", "dot"],
+        Meta(description="of codes and items: by direction with a learnt temperature, or the plain product"),
+    ] = "cosine"
+    shrink: Annotated[
+        float,
+        Meta(ge=0.0, le=1000.0, description="addressing weights below this many times 1 / items become nothing"),
+    ] = 1.0
+    entropy_weight: Annotated[
+        float, Meta(ge=0.0, description="weight of the entropy of the addressing: sparser with more")
+    ] = 0.1
+    combine: Annotated[
+        Literal["replace", "concatenate"],
+        Meta(
+            description="the decoder gets the read-out in place of the code, or both; then anomalies can go past the memory, "
+            "and part of the code is dropped in training"
+        ),
+    ] = "concatenate"
+    code_dropout: Annotated[
+        Annotated[float, Meta(ge=0.0, lt=1.0)] | None,
+        Meta(
+            description="share of the code that is dropped in training, with --combine concatenate; where not given 0.25"
+        ),
+    ] = None
+    initial: Annotated[
+        Literal["codes", "random"], Meta(description="items begin as codes far from each other, or at random")
+    ] = "codes"
+    reseed: Annotated[
+        bool, Meta(description="lay out items anew that no code reads, during the first half of the epochs")
+    ] = True
+    loss: Annotated[
+        Literal["mse", "bce"],
+        Meta(
+            description="of the reconstruction; with bce, --vae, --beta 1 and no entropy weight the loss is minus the ELBO"
+        ),
+    ] = "mse"
+    decides: Annotated[
+        Literal["error", "relative", "memory", "combined"],
+        Meta(
+            description="the score that decides: the squared difference to what is rebuilt; the same, blurred before it is "
+            "squared and divided by the picture's contrast; the code's distance from what the memory holds of it; or the most "
+            "surprising of all, by the validation part"
+        ),
+    ] = "relative"
+    blur: Annotated[
+        float,
+        Meta(
+            gt=0.0,
+            le=16.0,
+            description="of ``relative``: standard deviation of the Gaussian; lines that lie a little aside count less, missing "
+            "ones as much as ever",
+            extra={"unit": "px"},
+        ),
+    ] = 1.0
+    pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map of errors becomes a score")] = "mean"
+    share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
+        0.05
+    )
+    epochs: Annotated[int, Meta(ge=1, description="epochs at most", extra={"unit": "epochs"})] = 40
+    epoch_parts: Annotated[
+        int,
+        Meta(ge=0, description="frames that count as an epoch; 0: the whole training part", extra={"unit": "frames"}),
+    ] = 2000
+    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 64
+    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
+    clip_norm: Annotated[float, Meta(gt=0.0, description="largest norm of the gradient")] = 100.0
+    warm_up: Annotated[
+        float, Meta(ge=0.0, le=1.0, description="share of all steps over which KL and entropy come in")
+    ] = 0.2
+
+    @property
+    def by_cosine(self) -> bool:
+        """Unless told otherwise."""
+        return self.schedule != "plateau"
+
+    @property
+    def posterior(self) -> tuple[int, float]:
+        """Latent numbers and weight of the KL term, with `vae`."""
+        return self.latent or 16, 0.1 if self.beta is None else self.beta
+
+
+class Shape(NamedTuple):
+    """What the pictures say about the network."""
+
+    channels: int
+    size: tuple[int, int]
+    widths: tuple[int, ...]
+    items: int
+
+
+def shape_of(settings: Settings, spec: FrameSpec) -> Shape:
+    """Sizes as asked for, or as they suit grey or coloured pictures."""
+    colour = spec.channels > 1
+    return Shape(
+        spec.channels,
+        spec.size,
+        settings.widths or ((32, 64, 64) if colour else (16, 32, 64)),
+        settings.items or (500 if colour else 100),
+    )
+
+
+class Memory(nn.Module):
+    """Items ``[M, C]``, addressed by their likeness to a code."""
+
+    def __init__(self, items: int, width: int, *, similarity: str, shrink: float) -> None:
+        super().__init__()
+        self.by_direction = similarity == "cosine"
+        self.threshold = shrink / items
+        self.items = nn.Parameter(torch.empty(items, width).uniform_(-1.0, 1.0) / math.sqrt(width))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE)), requires_grad=self.by_direction)
+
+    def address(self, codes: Tensor) -> Tensor:
+        """Weights ``[..., M]`` for codes ``[..., C]``: not negative, their sum 1, most of them 0."""
+        weights = self._likeness(codes).softmax(dim=-1)
+        if self.threshold == 0:
+            return weights
+        # never above half of the largest weight, so that this one stays
+        threshold = (0.5 * weights.amax(dim=-1, keepdim=True)).clamp(max=self.threshold)
+        above = (weights - threshold).clamp(min=0.0)
+        kept = weights * above / (above + RAMP * threshold)
+        return kept / kept.sum(dim=-1, keepdim=True)
+
+    def read(self, weights: Tensor) -> Tensor:
+        """The mixture ``[..., C]``."""
+        return weights @ self.items
+
+    def _likeness(self, codes: Tensor) -> Tensor:
+        if not self.by_direction:
+            return codes @ self.items.T
+        directions = nn.functional.normalize(self.items, dim=-1)
+        return nn.functional.normalize(codes, dim=-1) @ directions.T * self.log_temperature.exp()
+
+
+class Rebuilt(NamedTuple):
+    """One pass, before anything is judged."""
+
+    logits: Tensor
+    """``[N, C, h, w]``; their sigmoid is the picture."""
+    codes: Tensor
+    """``[N, P, code]``: before the memory."""
+    weights: Tensor
+    """``[N, P, M]``; M is 0 without a memory."""
+    mean: Tensor
+    """``[N, P, latent]``, of the posterior; empty without one."""
+    log_variance: Tensor
+
+
+class MemoryVAE(Scorer):
+    """``[N, C, h, w]`` in 0 to 1, through codes at P positions (1 where one code stands for an image), and back."""
+
+    def __init__(self, settings: Settings, shape: Shape) -> None:
+        super().__init__()
+        self.settings, self.shape = settings, shape
+        sizes = [shape.size]
+        for _ in shape.widths:
+            sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        self.cells = sizes[-1]
+        self.encoder = _down((shape.channels, *shape.widths))
+        whole = settings.per == "image"
+        self.positions = 1 if whole else math.prod(self.cells)
+        features = shape.widths[-1] * (math.prod(self.cells) if whole else 1)
+        self.mean = self.log_variance = None
+        if settings.vae:
+            latent, _ = settings.posterior
+            self.mean, self.log_variance = nn.Linear(features, latent), nn.Linear(features, latent)
+            self.to_code = nn.Linear(latent, settings.code)
+        else:
+            self.to_code = nn.Linear(features, settings.code)
+        self.memory = None
+        if settings.memory:
+            self.memory = Memory(shape.items, settings.code, similarity=settings.similarity, shrink=settings.shrink)
+        both = settings.memory and settings.combine == "concatenate"
+        dropped = 0.25 if settings.code_dropout is None else settings.code_dropout
+        self.drop = nn.Dropout(dropped) if both else None
+        self.from_code = nn.Linear(settings.code * (2 if both else 1), features)
+        self.decoder = _up((*shape.widths[::-1], shape.channels), sizes[::-1])
+        self.blur = Smooth(settings.blur)
+        spec = FrameSpec(channels=3, size=shape.size)
+        self.pools = nn.ModuleDict({name: Pool(_reading_of(settings, name), spec) for name in ("error", "relative")})
+        self.combination = Combination(self._score_names())
+        # of training parts: codes to draw new parts from, and each item's share of what is read
+        self.register_buffer("codes", torch.zeros(1, self.positions, settings.code))
+        self.register_buffer("usage", torch.zeros(shape.items if settings.memory else 0))
+
+    def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes ``[N, P, code]``, mean and log-variance ``[N, P, latent]``; drawn in training, the mean else."""
+        hidden = self.encoder(prepared)
+        features = hidden.flatten(1).unsqueeze(1) if self.positions == 1 else hidden.flatten(2).transpose(1, 2)
+        if self.mean is None or self.log_variance is None:
+            nothing = features[..., :0]
+            return self.to_code(features), nothing, nothing
+        mean, log_variance = self.mean(features), self.log_variance(features).clamp(-10.0, 10.0)
+        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        return self.to_code(latent), mean, log_variance
+
+    def decode(self, codes: Tensor, weights: Tensor) -> Tensor:
+        """Logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and what they address ``[N, P, M]``."""
+        read = codes
+        if self.memory is not None:
+            read = self.memory.read(weights)
+            if self.drop is not None:
+                read = torch.cat([read, self.drop(codes)], dim=-1)
+        features = self.from_code(read)
+        if self.positions == 1:
+            hidden = features.reshape(-1, self.shape.widths[-1], *self.cells)
+        else:
+            hidden = features.transpose(1, 2).unflatten(2, self.cells)
+        logits: Tensor = self.decoder(hidden)
+        return logits
+
+    def address(self, codes: Tensor) -> Tensor:
+        """``[N, P, M]``; M is 0 without a memory."""
+        return codes[..., :0] if self.memory is None else self.memory.address(codes)
+
+    def rebuild(self, prepared: Tensor) -> Rebuilt:
+        """One pass."""
+        codes, mean, log_variance = self.encode(prepared)
+        weights = self.address(codes)
+        return Rebuilt(self.decode(codes, weights), codes, weights, mean, log_variance)
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        """Maps ``error`` and ``relative``: squared differences, means over channels; scores as `scores` gives them."""
+        maps, scores, rebuilt = self._judge(prepared)
+        tables = {"latent": (rebuilt.codes if self.mean is None else rebuilt.mean).mean(dim=1)}
+        if self.memory is not None:
+            tables["memory_items"] = rebuilt.weights.mean(dim=1)
+        further = {name: score for name, score in scores.items() if name not in maps}  # the maps give those
+        combined = {"combined": self.combination(scores)}
+        return Evidence(maps, further | combined, {"reconstruction": rebuilt.logits.sigmoid()}, tables)
+
+    def scores(self, prepared: Tensor) -> dict[str, Tensor]:
+        """``[N]`` each: ``error`` and ``relative``, pooled as asked; ``memory`` with a memory; ``divergence`` with `vae`."""
+        return self._judge(prepared)[1]
+
+    def _judge(self, prepared: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Rebuilt]:
+        rebuilt = self.rebuild(prepared)
+        difference = prepared - rebuilt.logits.sigmoid()
+        blurred = self.blur(difference.flatten(0, 1)).unflatten(0, difference.shape[:2])
+        contrast = prepared.flatten(1).std(dim=1, correction=0) + LEAST_CONTRAST
+        maps = {
+            "error": difference.square().mean(dim=1),
+            "relative": blurred.square().mean(dim=1) / contrast.view(-1, 1, 1),
+        }
+        scores = {name: self.pools[name](Evidence({name: values}, {}))["score"] for name, values in maps.items()}
+        if self.memory is not None:
+            scores["memory"] = (rebuilt.codes - self.memory.read(rebuilt.weights)).square().mean(dim=(1, 2))
+        if self.mean is not None:
+            scores["divergence"] = divergence(rebuilt.mean, rebuilt.log_variance)
+        return maps, scores, rebuilt
+
+    def _score_names(self) -> tuple[str, ...]:
+        further = ["memory"] * self.settings.memory + ["divergence"] * self.settings.vae
+        return ("error", "relative", *further)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """``[N]``: KL divergence of posteriors ``[N, P, latent]`` from the standard normal, summed, in nat."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2))
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """``[...]`` from weights ``[..., M]``, in nat."""
+    return -(weights * weights.clamp(min=1e-12).log()).sum(dim=-1)  # the clamp: a gradient of 0 * inf is no number
+
+
+def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
+    """Error + beta * KL + entropy, as the module's docstring says."""
+    settings, rebuilt = scorer.settings, scorer.rebuild(batch)
+    if settings.loss == "bce":
+        pixels = nn.functional.binary_cross_entropy_with_logits(rebuilt.logits, batch, reduction="none")
+    else:
+        pixels = (rebuilt.logits.sigmoid() - batch).square()
+    total = pixels.sum(dim=(1, 2, 3)).mean()
+    if settings.vae:
+        total = total + settings.posterior[1] * warmth * divergence(rebuilt.mean, rebuilt.log_variance).mean()
+    if settings.memory and settings.entropy_weight:
+        total = total + settings.entropy_weight * warmth * entropy(rebuilt.weights).mean()
+    return total
+
+
+def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
+    """Go down the loss while the memory is kept alive; then keep codes, the use of items and the tails of the scores."""
+    descend(scorer, good, loss, settings, run, feed=_Tended(scorer, good, settings, run))
+    with torch.no_grad():
+        codes = _encoded(scorer, good.train, KEPT_CODES)[0]
+        scorer.codes = codes
+        if scorer.memory is not None:
+            scorer.usage = _usage(scorer, _encoded(scorer, good.train, LOOKED_AT)[0])
+            in_use = int(_in_use(scorer.usage).sum())
+            if in_use < max(2, COLLAPSED * len(scorer.usage)):
+                logger.warning(
+                    "the memory has collapsed: %d of %d items are in use; try --similarity cosine, --reseed, a lower "
+                    "--entropy-weight or fewer --items",
+                    in_use,
+                    len(scorer.usage),
+                )
+    scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
+
+
+def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
+    """New parts: from the prior where a variational code follows it, else from between what two training parts read.
+
+    A training part is drawn, and one of those most like it; a mixture of what both read, by a share that is drawn too,
+    is decoded. So prototypes come together as they do in good parts, never evenly.
+
+    Raises:
+        ConfigError: nothing to draw from.
+    """
+    assert isinstance(scorer, MemoryVAE)
+    prior = settings.vae and settings.per == "image" and settings.posterior[1] >= NEAR_ONE
+    if prior:
+        latent = torch.randn((count, 1, settings.posterior[0]), generator=generator)
+        codes = scorer.to_code(latent)
+        return scorer.decode(codes, scorer.address(codes)).sigmoid()
+    if not settings.memory:
+        raise ConfigError(f"this memory_vae generates nothing: {_why_not(settings)}.")
+    kept = scorer.get_buffer("codes")
+    first = torch.randint(len(kept), (count,), generator=generator)
+    flat = kept.flatten(1)
+    near = torch.cdist(flat[first], flat).topk(min(1 + NEIGHBOURS, len(kept)), largest=False).indices
+    second = near.gather(1, torch.randint(near.shape[1], (count, 1), generator=generator)).squeeze(1)
+    share = torch.rand((count, 1, 1), generator=generator)
+    codes = torch.lerp(kept[first], kept[second], share)
+    weights = torch.lerp(scorer.address(kept[first]), scorer.address(kept[second]), share)
+    return scorer.decode(codes, weights).sigmoid()
+
+
+def _why_not(settings: Settings) -> str:
+    if not settings.vae:
+        return "without a memory (--no-memory) and without --vae nothing tells which codes are those of good parts"
+    if settings.per == "position":
+        return "with --per position the codes of one picture belong together, and the prior draws each by itself"
+    return (
+        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder, whose codes do not follow the prior; train "
+        f"with --beta of {NEAR_ONE:g} to 1 or more, or with a memory"
+    )
+
+
+def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
+    """What each item alone decodes to ``[M, C, h, w]``, and its share of what training parts read ``[M]``.
+
+    With a code at each position an item fills its place of most use, in a picture that reads as good parts do on average.
+
+    Raises:
+        ConfigError: a run without a memory.
+    """
+    assert isinstance(scorer, MemoryVAE)
+    if scorer.memory is None:
+        raise ConfigError("this memory_vae went without a memory (--no-memory): there is nothing to show.")
+    count = len(scorer.memory.items)
+    kept = scorer.get_buffer("codes")
+    read = scorer.address(kept)
+    weights = read.mean(dim=0, keepdim=True).repeat(count, 1, 1)
+    place = read.mean(dim=0).argmax(dim=0)  # of each item
+    weights[torch.arange(count), place] = torch.eye(count)
+    codes = scorer.memory.read(weights)  # in place of the encoding too, where the decoder gets both
+    return scorer.decode(codes, weights).sigmoid(), scorer.get_buffer("usage")
+
+
+class _Tended(AsTheyAre):
+    """Good parts as they are; before an epoch the memory is looked after, after it is told how it is used."""
+
+    def __init__(self, scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
+        super().__init__(good)
+        self._scorer, self._settings, self._run = scorer, settings, run
+
+    def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
+        """Lay out items by what the encoder gives now: all before the first two epochs, then those that nobody reads."""
+        memory = self._scorer.memory
+        if memory is not None:
+            with torch.no_grad():
+                self._tend(memory, epoch)
+        yield from super().train(places, size, epoch)
+
+    def judge(self, scorer: MemoryVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
+        """Terms of the loss beside the error, and how the memory is used, over some of the training part.
+
+        ``divergence``, in nat; ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
+        share of items that would do as much if used evenly.
+        """
+        row: dict[str, float] = {}
+        with torch.no_grad():
+            codes, mean, log_variance = _encoded(scorer, self._good.train, LOOKED_AT)
+            if scorer.memory is not None:
+                weights = scorer.address(codes)
+                usage = weights.mean(dim=(0, 1))
+                row["entropy"] = float(entropy(weights).mean())
+                row["memory_in_use"] = float(_in_use(usage).float().mean())
+                row["memory_breadth"] = float(entropy(usage).exp()) / len(usage)
+            if scorer.mean is not None:
+                row["divergence"] = float(divergence(mean, log_variance).mean())
+        return row
+
+    def _tend(self, memory: Memory, epoch: int) -> None:
+        settings = self._settings
+        anew = epoch < 2 and settings.initial == "codes"
+        if not anew and not (settings.reseed and 0 < epoch <= settings.epochs // 2):
+            return
+        codes = _encoded(self._scorer, self._good.train, LOOKED_AT)[0]
+        dead = torch.ones_like(memory.items[:, 0], dtype=torch.bool)
+        if not anew:
+            dead = ~_in_use(_usage(self._scorer, codes))
+        if bool(dead.any()):
+            generator = Generator().manual_seed(self._run.seed + 7919 * epoch)
+            lay_out(memory, codes.flatten(0, 1), dead, generator)
+
+
+def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -> None:
+    """Move dead items, bool ``[M]``, onto codes ``[n, C]`` far from all others, as k-means++ draws them."""
+    compared, items = codes.cpu(), memory.items.detach().cpu().clone()
+    alive = items[~dead.cpu()]
+    scaled = nn.functional.normalize if memory.by_direction else (lambda rows, dim=-1: rows)  # noqa: ARG005
+    points = scaled(compared, dim=-1)
+    distance = torch.full((len(points),), math.inf)
+    if len(alive):
+        distance = torch.cdist(points, scaled(alive, dim=-1)).square().amin(dim=1)
+    for place in dead.nonzero().flatten().tolist():
+        chances = torch.ones_like(distance) if not bool(distance.isfinite().all()) else distance
+        if float(chances.sum()) <= 0:
+            chances = torch.ones_like(distance)  # fewer different codes than items
+        drawn = int(torch.multinomial(chances, 1, generator=generator))
+        items[place] = compared[drawn]
+        distance = torch.minimum(distance, (points - points[drawn]).square().sum(dim=1))
+    memory.items.copy_(items)
+
+
+def _encoded(scorer: MemoryVAE, part: Part, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What `MemoryVAE.encode` gives of parts evenly spaced over `part`; nothing is drawn or dropped."""
+    places = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
+    device = scorer.from_code.weight.device
+    with undisturbed(scorer):
+        pieces = [scorer.encode(part.take(some.tolist()).to(device)) for some in torch.split(places, BATCH)]
+    codes, means, log_variances = zip(*pieces, strict=True)
+    return torch.cat(codes), torch.cat(means), torch.cat(log_variances)
+
+
+def _usage(scorer: MemoryVAE, codes: Tensor) -> Tensor:
+    """Each item's share of what is read ``[M]``; their sum is 1."""
+    return scorer.address(codes).mean(dim=(0, 1))
+
+
+def _in_use(usage: Tensor) -> Tensor:
+    return usage >= UNUSED / len(usage)
+
+
+def _down(widths: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for narrow, wide in pairwise(widths):
+        layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.BatchNorm2d(wide), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)
+
+
+def _up(widths: tuple[int, ...], sizes: list[tuple[int, int]]) -> nn.Sequential:
+    """Mirrors `_down`: from the smallest of the sizes to the largest; logits in the end."""
+    layers: list[nn.Module] = []
+    for place, (wide, narrow) in enumerate(pairwise(widths)):
+        # 4 x 4: a kernel that the stride divides leaves no chequered pattern
+        layers += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _Crop(sizes[place + 1])]
+        if place < len(widths) - 2:
+            layers += [nn.BatchNorm2d(narrow), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)
+
+
+class _Crop(nn.Module):
+    """A map twice as large as the one before, to the odd size that was halved."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, values: Tensor) -> Tensor:
+        height, width = self.size
+        return values[..., :height, :width]
+
+
+def _input(settings: Settings, found: Found) -> InputSpec:
+    if not isinstance(found, FoundFrames):
+        raise DataError("memory_vae judges frames.")
+    _refuse_idle(settings)
+    size = (settings.size or SIDE,) * 2
+    if settings.size is None and found.frame_size is not None and max(found.frame_size) <= SIDE:
+        size = (max(found.frame_size[0], 16), max(found.frame_size[1], 16))
+    return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
+
+
+def _refuse_idle(settings: Settings) -> None:
+    """Settings that would do nothing are refused."""
+    default = Settings()
+    needs = {
+        "memory": ("items", "similarity", "shrink", "entropy_weight", "combine", "code_dropout", "initial", "reseed"),
+        "vae": ("latent", "beta"),
+    }
+    for switch, names in needs.items():
+        for name in names:
+            if not getattr(settings, switch) and getattr(settings, name) != getattr(default, name):
+                flag = name.replace("_", "-")
+                raise ConfigError(
+                    f"--{flag} does nothing {'without --vae' if switch == 'vae' else 'with --no-memory'}."
+                )
+    if settings.code_dropout is not None and settings.combine != "concatenate":
+        raise ConfigError("--code-dropout needs --combine concatenate: else the decoder does not get the code.")
+    if settings.decides == "memory" and not settings.memory:
+        raise ConfigError("--decides memory cannot be with --no-memory.")
+
+
+def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
+    if not isinstance(spec, FrameSpec):
+        raise DataError("memory_vae judges frames.")
+    return MemoryVAE(settings, shape_of(settings, spec))
+
+
+def _reading(settings: Settings) -> Reading:
+    if settings.decides in ("error", "relative"):
+        return _reading_of(settings, settings.decides)
+    return Reading(score=settings.decides)
+
+
+def _reading_of(settings: Settings, name: str) -> Reading:
+    return Reading(map=name, pool=settings.pool, share=settings.share)
+
+
+TINY = Settings(size=24, widths=(8, 16), code=8, items=12, epochs=4, batch_size=8, learning_rate=0.01, decides="error")
+
+RECIPE = Recipe(
+    name="memory_vae",
+    summary="frames, by what cannot be rebuilt from remembered prototypes; generates new good parts",
+    settings=Settings,
+    tiny=structs.replace(TINY),
+    variants={
+        "vae": structs.replace(TINY, vae=True, latent=4, beta=1.0, decides="relative"),
+        "plain": structs.replace(TINY, memory=False, items=None),
+        "plain-vae": structs.replace(TINY, memory=False, items=None, vae=True),
+        "positions": structs.replace(TINY, per="position", combine="replace", decides="combined"),
+        "published": structs.replace(
+            TINY, per="position", similarity="dot", initial="random", reseed=False, loss="bce"
+        ),
+    },
+    gives="frame",
+    input=_input,
+    build=_build,
+    fit=fit,
+    reading=_reading,
+    sample=sample,
+    prototypes=prototypes,
+)
