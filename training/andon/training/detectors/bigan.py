@@ -340,7 +340,7 @@ def fit(scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
     """
     if len(good.train) < 2:
         raise DataError(f"bigan needs at least 2 good parts to learn from, got {len(good.train)}.")
-    game = _Game(scorer, good, settings, run)
+    game = Game(scorer, good, settings, run)
     if run.resumed is not None:
         game.restore(run.resumed)
     while game.epoch < settings.epochs:
@@ -358,7 +358,7 @@ def fit(scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
     scorer.eval()
 
 
-class _Game:
+class Game:
     """A fit between two epochs: three nets that play, and the scorer that holds the running means of their weights."""
 
     def __init__(self, scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
@@ -407,6 +407,7 @@ class _Game:
         return None
 
     def one_epoch(self) -> dict[str, float]:
+        """Play through the training part once: a row of the history."""
         begun_s = time.perf_counter()
         self.nets.train()
         sums: dict[str, float] = {}
@@ -461,7 +462,7 @@ class _Game:
             nets.discriminator.requires_grad_(False)
             good, fake = self._logits(picture, code, made, drawn)
             nets.discriminator.requires_grad_(True)
-            told |= _fooling(good, fake, settings.loss)
+            told |= fooling(good, fake, settings.loss)
             goal = goal + settings.adversarial * (told["generator"] + told["encoder"])
         else:
             told["accuracy"] = torch.zeros(())
@@ -532,6 +533,7 @@ class _Game:
             )
 
     def state(self) -> State:
+        """All that is needed to go on from here, beside the scorer."""
         tensors = {f"nets.{name}": tensor for name, tensor in self.nets.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             tensors |= {f"optimizer.{name}.{key}": tensor for key, tensor in moments(optimizer).items()}
@@ -549,6 +551,7 @@ class _Game:
         )
 
     def restore(self, state: State) -> None:
+        """Go on from there."""
         self.nets.load_state_dict(under("nets.", state.tensors))
         for name, optimizer in self.optimizers.items():
             restore_moments(optimizer, under(f"optimizer.{name}.", state.tensors))
@@ -558,7 +561,7 @@ class _Game:
         restore_random_states(under("random.", state.tensors), self.shuffle, self.device)
 
 
-def _fooling(good: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
+def fooling(good: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
     """What encoder and generator play for: each wants its own pairs taken for the other's."""
     if loss == "hinge":
         return {"generator": -fake.mean(), "encoder": good.mean()}
