@@ -32,6 +32,7 @@ from msgspec import Meta, Struct
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
+from andon.export.pooling import Smooth
 from andon.runtime.errors import ConfigError, DataError, TrainingError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
@@ -64,7 +65,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             extra={"unit": "px"},
         ),
     ] = None
-    latent: Annotated[int, Meta(ge=1, description="numbers of a code")] = 64
+    latent: Annotated[int, Meta(ge=1, description="numbers of a code")] = 12
     depth: Annotated[
         Annotated[int, Meta(ge=1, le=7)] | None,
         Meta(
@@ -119,11 +120,29 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(ge=0.0, description="weight of fooling the discriminator; 0 leaves an autoencoder that makes nothing"),
     ] = 1.0
     cycle: Annotated[
-        float, Meta(ge=0.0, description="weight of rebuilding good pictures: of the mean of the map ``error``")
+        float, Meta(ge=0.0, description="weight of rebuilding good pictures: of the mean difference of pixels")
     ] = 50.0
     distance: Annotated[
         Literal["l1", "l2"], Meta(description="of pictures, and of features: absolute or squared differences")
     ] = "l2"
+    blur: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            description="standard deviation of the Gaussian that smooths a picture's difference before it is measured: a "
+            "line rebuilt a little aside counts less; 0: as it is",
+            extra={"unit": "px"},
+        ),
+    ] = 0.7
+    brightness: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=2.0,
+            description="the map is divided by the root mean square of the picture to this power: where there is more to "
+            "see, more is rebuilt wrongly; 0: not divided",
+        ),
+    ] = 1.0
     discriminator_score: Annotated[
         Literal["features", "cross_entropy"], Meta(description="the discriminator's part of the score")
     ] = "features"
@@ -262,6 +281,7 @@ class BiGAN(Scorer):
         self.encoder = Encoder(shape, settings.maps, settings.latent, spread=settings.reparameterised)
         self.generator = Made(shape, settings.maps, settings.latent, last)
         self.discriminator = Discriminator(shape, settings)
+        self.smooth = Smooth(settings.blur) if settings.blur else nn.Identity()
         # means over good parts
         self.register_buffer("usual", torch.ones(3))
         self.initialise()
@@ -285,8 +305,8 @@ class BiGAN(Scorer):
         return (one - other).abs() if self.settings.distance == "l1" else (one - other) ** 2
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """``error``: differences to what is rebuilt, mean over channels; each of the scores in its own unit, but for
-        ``anomaly``, of which a usual good part has 1."""
+        """``error``: differences to what is rebuilt, smoothed, mean over channels, by the picture's brightness; each of the
+        scores in its own unit, but for ``anomaly``, of which a usual good part has 1."""
         error, rebuilt, parts = self._judge(prepared)
         usual = parts / self.get_buffer("usual")
         judged = usual[:, 1 if self.settings.discriminator_score == "cross_entropy" else 2]
@@ -306,25 +326,32 @@ class BiGAN(Scorer):
         features, logit = self.discriminator(picture, code)
         features_again, _ = self.discriminator(again, code)
         rebuilt = self.outer(again)
-        error = self.differences(prepared, rebuilt).mean(dim=1)
+        error = self.error(prepared, rebuilt)
         distances = [error.mean(dim=(1, 2)), self.differences(features, features_again).mean(dim=1)]
         if self.settings.distance == "l2":  # the norm, not its square; differentiable nowhere, but nothing learns here
             distances = [distance.sqrt() for distance in distances]
         parts = torch.stack([distances[0], nn.functional.softplus(-logit), distances[1]], dim=1)
         return error, rebuilt, parts
 
+    def error(self, prepared: Tensor, rebuilt: Tensor) -> Tensor:
+        """The map ``[N, h, w]`` of pictures and what is rebuilt of them."""
+        planes = self.smooth((prepared - rebuilt).flatten(0, 1)).view(-1, *prepared.shape[1:])
+        error = self.differences(planes, planes.new_zeros(())).mean(dim=1)
+        brightness = prepared.square().mean(dim=(1, 2, 3)).clamp_min(1e-6).sqrt() ** self.settings.brightness
+        return error / brightness.view(-1, 1, 1)
+
     @torch.no_grad()
     def learn_usual(self, part: Part, device: torch.device) -> float:
         """Means of the scores over good parts, which they are divided by.
 
         Returns:
-            Mean of the map ``error``.
+            Mean difference of pixels.
         """
         self.eval()
         total, parts, seen = 0.0, torch.zeros(3, device=device), 0
         for batch in part.batches(BATCH):
-            error, _, scores = self._judge(batch.to(device))
-            total += float(error.mean()) * len(batch)
+            _, rebuilt, scores = self._judge(batch.to(device))
+            total += float(self.differences(batch.to(device), rebuilt).mean()) * len(batch)
             parts += scores.sum(dim=0)
             seen += len(batch)
         self.get_buffer("usual").copy_((parts / seen).clamp_min(1e-6))
@@ -378,7 +405,7 @@ class Game:
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     nn.utils.parametrizations.spectral_norm(module)
         self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=rate, betas=(settings.momentum, 0.999))
+            name: torch.optim.Adam(net.parameters(), lr=rate, betas=(settings.momentum, 0.999), fused=True)
             for name, net, rate in (
                 ("encoder", self.nets.encoder, settings.learning_rate),
                 ("generator", self.nets.generator, settings.learning_rate),
