@@ -321,6 +321,16 @@ def test_the_history_tells_of_all_three_nets() -> None:
     assert all(0 <= row["discriminator_accuracy"] <= 1 for row in rows)
 
 
+def test_few_parts_are_gone_through_more_often_and_may_be_lopsided_for_longer() -> None:
+    games = [
+        Game(built(chosen), Both(bars(count), bars(2)), chosen, Remembering())
+        for chosen in [msgspec.structs.replace(SMALL, epochs=None)]
+        for count in (8, 800)
+    ]
+
+    assert [(game.epochs, game.patience) for game in games] == [(700, 100), (7, 5)]
+
+
 def test_a_training_part_smaller_than_a_batch_is_one_and_a_lone_part_is_refused() -> None:
     _, rows = played(msgspec.structs.replace(SMALL, batch_size=64), count=5)
 
@@ -354,7 +364,7 @@ def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
 
 UNFOOLED = msgspec.structs.replace(
     SMALL, learning_rate=1e-12, discriminator_rate=1e-2, spectral_norm=False, dropout=0.0, noise=0.0, smoothing=0.0,
-    epochs=COLLAPSED_EPOCHS + 3, schedule="constant",
+    batch_size=4, epochs=COLLAPSED_EPOCHS + 3, schedule="constant",
 )  # fmt: skip
 """A discriminator that learns fast, and nets that do not learn to fool it."""
 
@@ -378,10 +388,10 @@ def test_a_discriminator_that_nothing_fools_is_a_collapse_and_training_begins_ag
 
 def test_a_generator_that_makes_one_picture_only_is_a_collapse(caplog: pytest.LogCaptureFixture) -> None:
     chosen = msgspec.structs.replace(
-        SMALL, maps=1, initialisation="normal", learning_rate=1e-12, epochs=COLLAPSED_EPOCHS, restarts=1
+        SMALL, maps=1, initialisation="normal", learning_rate=1e-12, epochs=COLLAPSED_EPOCHS, batch_size=4, restarts=1
     )
     with caplog.at_level(logging.WARNING):
-        _, rows = played(chosen)
+        _, rows = played(chosen, count=80)
 
     assert rows[0]["generated_spread"] < 0.05
     assert "the generator makes one picture only: beginning again with seed 1" in caplog.text
@@ -483,7 +493,7 @@ def test_zeros_are_told_from_other_digits_of_mnist(
     good = collect(text)
     assert not isinstance(good, Log)
     few = Chosen(good, good.refs[:1500])
-    run = train(RECIPE, few, tmp_path / "run", settings=Settings(epochs=12), threads=1, picture_epochs=())
+    run = train(RECIPE, few, tmp_path / "run", settings=Settings(), threads=1, picture_epochs=())
     exported = export_run(run, tmp_path / "zero.onnx", wish=Wish(), date="2026-01-02", data=few)
     tested, truth = labelled_for(text, run.spec)
     figures, _ = evaluate(Detector.load(exported.path), Chosen(tested, tested.refs[:1000]), truth, intervals=False)

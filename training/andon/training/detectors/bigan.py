@@ -49,8 +49,10 @@ COLLAPSED_SPREAD = 0.05
 """Standard deviation of made pictures over that of good ones, below which the generator makes one picture only."""
 UNFOOLED = 0.98
 """Share of pairs that a discriminator tells apart when nothing fools it any more."""
-COLLAPSED_EPOCHS = 5
-"""So many epochs may begin so."""
+COLLAPSED_EPOCHS, COLLAPSED_STEPS = 5, 100
+"""For so long, whichever is longer, a game may be lopsided: at first each is."""
+STEPS = 700
+"""Of a training, where no epochs are given."""
 BATCH = 256
 
 
@@ -145,11 +147,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 1.0
     discriminator_score: Annotated[
         Literal["features", "cross_entropy"], Meta(description="the discriminator's part of the score")
-    ] = "features"
+    ] = "cross_entropy"
     weight: Annotated[
         float, Meta(ge=0.0, le=1.0, description="of that part in the score; 0: only what cannot be rebuilt")
     ] = 0.1
-    epochs: Annotated[int, Meta(ge=1, description="passes over the training part", extra={"unit": "epochs"})] = 40
+    epochs: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="passes over the training part; where not given as many as make 700 steps",
+            extra={"unit": "epochs"},
+        ),
+    ] = None
     batch_size: Annotated[int, Meta(ge=2, description="pictures a step", extra={"unit": "pictures"})] = 64
     learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam for encoder and generator, at the start")] = 1e-3
     discriminator_rate: Annotated[float, Meta(gt=0.0, description="of Adam for the discriminator, at the start")] = 2e-4
@@ -370,7 +378,7 @@ def fit(scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
     game = Game(scorer, good, settings, run)
     if run.resumed is not None:
         game.restore(run.resumed)
-    while game.epoch < settings.epochs:
+    while game.epoch < game.epochs:
         row = game.one_epoch()
         why = game.collapse()
         again = why is not None and game.restarts < settings.restarts
@@ -381,7 +389,7 @@ def fit(scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
             logger.warning("%s, and %d restarts are used up: the scores rest on rebuilding alone", why, game.restarts)
             game.warned = True
         run.epoch(scorer, row, game.state())
-        run.progress("training", game.epoch, settings.epochs)
+        run.progress("training", game.epoch, game.epochs)
     scorer.eval()
 
 
@@ -395,6 +403,8 @@ class Game:
         some = good.train.take(range(min(len(good.train), 1024)))
         self.good_spread = float(some.std(dim=0).mean())
         self.steps_an_epoch = max(1, len(good.train) // settings.batch_size)
+        self.epochs = settings.epochs or math.ceil(STEPS / self.steps_an_epoch)
+        self.patience = max(COLLAPSED_EPOCHS, math.ceil(COLLAPSED_STEPS / self.steps_an_epoch))
         self._begin()
 
     def _begin(self) -> None:
@@ -427,9 +437,9 @@ class Game:
         """Why the game has ended before its time, if it has."""
         if not self.settings.adversarial:
             return None
-        if self.alike and self.epoch >= COLLAPSED_EPOCHS:
+        if self.alike and self.epoch >= self.patience:
             return f"collapsed in epoch {self.epoch}: the generator makes one picture only"
-        if self.unfooled >= COLLAPSED_EPOCHS:
+        if self.unfooled >= self.patience:
             return f"collapsed in epoch {self.epoch}: nothing has fooled the discriminator for {self.unfooled} epochs"
         return None
 
@@ -515,7 +525,7 @@ class Game:
     def _logits(self, picture: Tensor, code: Tensor, made: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Of good pairs and of made ones, through the noise of the hour."""
         pictures = torch.cat([picture, made])
-        share = self.settings.noise * max(0.0, 1 - self.step / (self.settings.epochs * self.steps_an_epoch))
+        share = self.settings.noise * max(0.0, 1 - self.step / (self.epochs * self.steps_an_epoch))
         if share:
             span = 2.0 if self.settings.output == "tanh" else 1.0
             pictures = pictures + span * share * torch.randn_like(pictures)
@@ -532,7 +542,7 @@ class Game:
     def _steer(self) -> None:
         if self.settings.schedule == "constant":
             return
-        falls = 0.5 * (1 + math.cos(math.pi * self.step / (self.settings.epochs * self.steps_an_epoch)))
+        falls = 0.5 * (1 + math.cos(math.pi * self.step / (self.epochs * self.steps_an_epoch)))
         for name, optimizer in self.optimizers.items():
             whole = self.settings.discriminator_rate if name == "discriminator" else self.settings.learning_rate
             for group in optimizer.param_groups:
