@@ -59,6 +59,15 @@ def test_scores_of_the_fit_share_a_panel_and_other_names_get_their_own() -> None
     assert legend(figure.axes[-1]) == ["validation AUROC", "drawn AP"]
 
 
+def test_losses_of_nets_that_play_against_each_other_share_a_panel() -> None:
+    figure = curves(history(3, discriminator_loss=1.2, generator_loss=0.8, encoder_loss=0.7, accuracy=0.6))
+
+    assert labels(figure)[:2] == ["loss", "losses of the game"]
+    assert legend(figure.axes[1]) == ["discriminator loss", "generator loss", "encoder loss"]
+    assert "accuracy" in labels(figure)
+    assert_nothing_is_clipped(figure)
+
+
 def test_watched_parts_are_drawn_apart_with_their_caption() -> None:
     rows = [{"epoch": 1.0, "auroc": 0.4}, {"epoch": 5.0, "auroc": 0.9}]
     caption = "watched, never used: 100 good, " + ", ".join(f"10 some_kind_of_damage_{kind}" for kind in range(10))

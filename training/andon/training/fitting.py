@@ -258,15 +258,11 @@ class _Descent:
             )
 
     def state(self) -> State:
-        moments = self.optimizer.state_dict()["state"]
         tensors = {
             **{f"best.{name}": tensor for name, tensor in self.best.items()},
-            **{f"optimizer.{place}.{name}": value for place, of in moments.items() for name, value in of.items()},
-            "rng.torch": torch.get_rng_state(),
-            "rng.shuffle": self.shuffle.get_state(),
+            **{f"optimizer.{name}": tensor for name, tensor in moments(self.optimizer).items()},
+            **{f"rng.{name}": tensor for name, tensor in random_states(self.shuffle, self.device).items()},
         }
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         plateau = self.schedule.state_dict()
         return State(
             tensors=tensors,
@@ -288,24 +284,15 @@ class _Descent:
 
     def restore(self, state: State) -> None:
         tensors, scalars = state.tensors, state.scalars
-        self.best = {name: tensor.to(self.device) for name, tensor in _under("best.", tensors).items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under("optimizer.", tensors).items():
-            place, _, what = name.partition(".")
-            moments.setdefault(int(place), {})[what] = tensor
-        whole = self.optimizer.state_dict()
-        whole["state"] = moments
-        self.optimizer.load_state_dict(whole)
+        self.best = {name: tensor.to(self.device) for name, tensor in under("best.", tensors).items()}
+        restore_moments(self.optimizer, under("optimizer.", tensors))
         for group in self.optimizer.param_groups:
             group["lr"] = scalars["learning_rate"]
         self.schedule.load_state_dict(scalars["plateau"])
         self.scaler.load_state_dict(scalars["scaler"])
         self.epoch, self.step = scalars["epoch"], scalars["step"]
         self.without_gain, self.best_loss = scalars["without_gain"], scalars["best_loss"]
-        torch.set_rng_state(tensors["rng.torch"])
-        self.shuffle.set_state(tensors["rng.shuffle"])
-        if "rng.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        restore_random_states(under("rng.", tensors), self.shuffle, self.device)
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
@@ -325,5 +312,35 @@ def _copied(scorer: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in scorer.state_dict().items()}
 
 
-def _under(prefix: str, tensors: Any) -> dict[str, Tensor]:
+def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers, by place and name: for a `State`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{place}.{name}": value for place, of in state.items() for name, value in of.items()}
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Let an optimiser remember what `moments` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        place, _, what = name.partition(".")
+        state.setdefault(int(place), {})[what] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def random_states(shuffle: torch.Generator, device: torch.device) -> dict[str, Tensor]:
+    """States of PyTorch's global generators and of the one that shuffles: for a `State`."""
+    states = {"torch": torch.get_rng_state(), "shuffle": shuffle.get_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def restore_random_states(states: Mapping[str, Tensor], shuffle: torch.Generator, device: torch.device) -> None:
+    """Let the generators go on from what `random_states` gave."""
+    torch.set_rng_state(states["torch"])
+    shuffle.set_state(states["shuffle"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

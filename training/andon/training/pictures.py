@@ -32,6 +32,8 @@ History = Sequence[Mapping[str, float]]
 _BESIDE = ("gradient_norm", "learning_rate", "seconds")
 _NAMES = {"gradient_norm": "gradient\nnorm", "learning_rate": "learning\nrate", "seconds": "seconds\nan epoch"}
 _SCORES = ("auroc", "ap")
+_RIVALS = "loss"
+"""Names that end so are of nets that play against each other: where one rises the other falls."""
 _NOT_DRAWN = ("epoch", "parts_per_s")
 # Okabe and Ito: told apart by all eyes; the dashes tell them apart without any colour
 _BLUE, _RED, _GREEN, _PURPLE, _INK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#333333"
@@ -63,8 +65,8 @@ def curves(
     """Losses by epoch, and below them what else the fit told: gradient, learning rate, time, scores.
 
     Args:
-        history: a fit's rows, at least one, the first of epoch 1; every further name gets a panel, names that end in ``auroc`` or
-            ``ap`` share one.
+        history: a fit's rows, at least one, the first of epoch 1; every further name gets a panel, but names that end in
+            ``loss`` (of nets that play against each other) share one, and so do those that end in ``auroc`` or ``ap``.
         kept: the epoch whose weights stay.
         watched: rows ``epoch, auroc`` of labelled parts that were watched; drawn apart, below everything else.
         watched_caption: says so, and which parts.
@@ -75,14 +77,20 @@ def curves(
     """
     further = [name for name in dict.fromkeys(name for row in history for name in row) if _is_further(name)]
     scores = [name for name in further if _is_score(name)]
-    alone = [name for name in (*_BESIDE, *further) if name not in scores and any(name in row for row in history)]
+    rivals = [name for name in further if name.rpartition("_")[2] == _RIVALS]
+    shared = {*scores, *rivals}
+    alone = [name for name in (*_BESIDE, *further) if name not in shared and any(name in row for row in history)]
     losses = [name for name in LOSSES if any(name in row for row in history)]
-    heights = [4.0] * bool(losses) + [1.2] * len(alone) + [2.0] * bool(scores) + [2.4] * bool(watched)
+    heights = (
+        [4.0] * bool(losses) + [2.4] * bool(rivals) + [1.2] * len(alone) + [2.0] * bool(scores) + [2.4] * bool(watched)
+    )
     figure = _figure(8.0, 0.8 + 0.9 * sum(heights), layout="constrained")
     stack: list[Axes] = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     below = iter(stack)
     if losses:
         _draw_losses(next(below), history, losses, kept)
+    if rivals:
+        _draw_together(next(below), history, rivals, "losses of\nthe game")
     for name in alone:
         axes = next(below)
         _lines(axes, history, [name], color=_INK)
@@ -92,7 +100,7 @@ def curves(
         elif name == "seconds":
             axes.set_ylim(0, 1.15 * max(row[name] for row in history if name in row) + 1e-9)
     if scores:
-        _draw_scores(next(below), history, scores)
+        _draw_together(next(below), history, scores, "scores")
     if watched:
         axes = next(below)
         _draw_watched(axes, watched, kept, kept_auroc)
@@ -330,10 +338,10 @@ def _draw_losses(axes: "Axes", history: History, names: list[str], kept: int | N
     axes.legend(frameon=False)
 
 
-def _draw_scores(axes: "Axes", history: History, names: list[str]) -> None:
+def _draw_together(axes: "Axes", history: History, names: list[str], what: str) -> None:
     _lines(axes, history, names)
-    axes.set_ylabel("scores")
-    axes.legend(frameon=False)
+    axes.set_ylabel(what)
+    axes.legend(frameon=False, labels=[" ".join(_label(name).split()) for name in names], handles=axes.get_lines())
 
 
 def _draw_watched(axes: "Axes", watched: History, kept: int | None, kept_auroc: float | None) -> None:
