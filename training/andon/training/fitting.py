@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from andon.runtime.errors import TrainingError
+from andon.training.device import random_state, set_random_state
 from andon.training.recipe import Good, Run, State
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     ] = 0.0
     mixed_precision: Annotated[
         bool,
-        Meta(description="half precision where it is safe: on a GPU; convolutions on a CPU that computes in bfloat16"),
+        Meta(
+            description="half precision where it is safe: on CUDA; convolutions on a CPU that computes in bfloat16; never on mps"
+        ),
     ] = True
 
     @property
@@ -262,11 +265,9 @@ class _Descent:
         tensors = {
             **{f"best.{name}": tensor for name, tensor in self.best.items()},
             **{f"optimizer.{place}.{name}": value for place, of in moments.items() for name, value in of.items()},
-            "rng.torch": torch.get_rng_state(),
+            **{f"rng.{name}": value for name, value in random_state(self.device).items()},
             "rng.shuffle": self.shuffle.get_state(),
         }
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         plateau = self.schedule.state_dict()
         return State(
             tensors=tensors,
@@ -302,10 +303,8 @@ class _Descent:
         self.scaler.load_state_dict(scalars["scaler"])
         self.epoch, self.step = scalars["epoch"], scalars["step"]
         self.without_gain, self.best_loss = scalars["without_gain"], scalars["best_loss"]
-        torch.set_rng_state(tensors["rng.torch"])
+        set_random_state(_under("rng.", tensors), self.device)
         self.shuffle.set_state(tensors["rng.shuffle"])
-        if "rng.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
 
 
 def _moved(batch: Any, device: torch.device) -> Any:

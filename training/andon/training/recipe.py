@@ -118,6 +118,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Detectors that need none train on the validation part too."""
     weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()
     """``weights(settings)``: pretrained weights within, with licence and digest."""
+    sample: Callable[[nn.Module, Any, int, Generator], Tensor] | None = None
+    """``sample(scorer, settings, count, generator)``: new good parts, prepared as the scorer's input; None: it generates none."""
 
     def wanted_input(self, settings: Any, found: Found) -> InputSpec:
         """`input`, with a clear refusal of data of the wrong kind.

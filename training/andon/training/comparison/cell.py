@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from msgspec import Struct
@@ -33,6 +32,7 @@ from andon.training.comparison.results import (
     read,
     write,
 )
+from andon.training.device import Device
 from andon.training.export_run import calibration_part, export_run
 from andon.training.run_folder import RUN, LoadedRun, kept_history, read_record
 from andon.training.train import train
@@ -49,7 +49,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """ISO date, for the files' logs."""
     threads: int | None = None
     """Of PyTorch, as `train` takes them."""
-    device: Literal["cpu", "cuda", "auto"] = "auto"
+    device: Device = "auto"
     """To learn on; files are judged and timed on the CPU."""
     bench_s: float = 0.5
     """For each of the four measurements of `bench`; 0: nothing is timed."""

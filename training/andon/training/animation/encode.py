@@ -1,0 +1,90 @@
+"""Pictures in a row to a GIF or an MP4, whole or not at all."""
+
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from andon.runtime.atomic import write_atomically
+from andon.runtime.errors import ConfigError, MissingExtra
+from andon.sources.opencv import opencv
+from andon.training.animation.stills import Picture
+
+FORMATS = (".gif", ".mp4")
+HOLD_S = 1.5
+"""The last picture stands so long, so that one sees where it ended."""
+LEAST_FPS, MOST_FPS = 0.1, 50.0
+"""A GIF counts in hundredths of a second, and browsers slow down what is shorter than two."""
+CODECS = ("vp09", "mp4v")
+"""VP9, which browsers play; where this OpenCV cannot make it, MPEG-4 part 2, which players play and browsers do not."""
+_PALETTE_FROM = 8
+"""Pictures whose colours make the palette of all, so that no colour flickers."""
+
+
+def write_gif(path: Path, pictures: Sequence[Picture], fps: float) -> None:
+    """A GIF that begins anew for ever; the last picture stands for `HOLD_S`.
+
+    Args:
+        path: written over.
+        pictures: ``[H, W, 3]``, RGB, one size.
+        fps: pictures a second; rounded to whole hundredths of a second a picture.
+
+    Raises:
+        ConfigError: the place cannot be written to.
+        MissingExtra: no pillow.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtra("a GIF needs pillow: pip install 'andon[train]'") from error
+    places = np.unique(np.linspace(0, len(pictures) - 1, min(_PALETTE_FROM, len(pictures))).round().astype(int))
+    palette = Image.fromarray(np.concatenate([pictures[place] for place in places])).quantize(256)
+    images = [Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    each_ms = 10 * round(100 / fps)
+    durations = [each_ms] * (len(images) - 1) + [max(each_ms, round(1000 * HOLD_S))]
+    written = io.BytesIO()
+    images[0].save(
+        written, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
+    )
+    write_atomically(path, written.getvalue())
+
+
+def write_mp4(path: Path, pictures: Sequence[Picture], fps: float) -> None:
+    """An MP4 of the first of `CODECS` that this OpenCV makes; the last picture is repeated for `HOLD_S`.
+
+    Args:
+        path: written over.
+        pictures: ``[H, W, 3]``, RGB, one size, even sides.
+        fps: pictures a second.
+
+    Raises:
+        ConfigError: the place cannot be written to, or this OpenCV makes no videos.
+        MissingExtra: no OpenCV.
+    """
+    cv2 = opencv()
+    height, width = pictures[0].shape[:2]
+    with tempfile.TemporaryDirectory(prefix="andon-") as folder:
+        made = Path(folder) / "made.mp4"
+        for codec in CODECS:
+            writer = cv2.VideoWriter(str(made), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+            if writer.isOpened():
+                break
+        else:
+            raise ConfigError(f"{path}: this OpenCV makes no MP4 (tried {', '.join(CODECS)}). Make a .gif instead.")
+        try:
+            for picture in [*pictures, *[pictures[-1]] * held(fps)]:
+                writer.write(np.ascontiguousarray(picture[:, :, ::-1]))  # OpenCV writes BGR
+        finally:
+            writer.release()
+        write_atomically(path, made.read_bytes())
+
+
+def held(fps: float) -> int:
+    """How often a video repeats its last picture.
+
+    >>> held(5), held(0.5)
+    (7, 0)
+    """
+    return max(0, round(HOLD_S * fps) - 1)
