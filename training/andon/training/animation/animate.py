@@ -3,7 +3,7 @@
 >>> animate("run/", "training.gif", fps=8, panels=("originals", "reconstructions"))             # doctest: +SKIP
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +24,6 @@ PANELS = tuple(ROWS)
 USUAL_FPS = 5.0
 LEAST_SIZE, MOST_SIZE = 64, 4096
 """Of a picture's width, in pixels."""
-MOST_BYTES = 2_000_000_000
-"""Of all pictures in memory, before they are encoded."""
 
 
 class Animation(Struct, frozen=True, kw_only=True):
@@ -78,19 +76,10 @@ def animate(
     looked = read_looked(folder / PICTURES / REEL, record.input)
     shown = _chosen(panels, _there(scenes, looked), record.input)
     scenes = [scene for scene in scenes if all(panel == "originals" or _has(scene, panel) for panel in shown)]
-    drawn = _stills(scenes, looked, shown, record, size)
-    pictures: list[Picture] = []
-    for picture in track(drawn, progress, "drawing", len(scenes)):
-        pictures.append(picture)
-        if picture.nbytes * len(scenes) > MOST_BYTES:
-            raise ConfigError(
-                f"--size {size or picture.shape[1]}: {len(scenes)} pictures of {picture.shape[1]} x {picture.shape[0]} would "
-                f"take {picture.nbytes * len(scenes) / 1e9:.1f} GB of memory; ask for a smaller --size."
-            )
-    (write_gif if target.suffix.lower() == ".gif" else write_mp4)(target, pictures, fps)
-    height, width = pictures[0].shape[:2]
+    drawn = track(_stills(scenes, looked, shown, record, size), progress, "drawing", len(scenes))
+    shape, rate = (write_gif if target.suffix.lower() == ".gif" else write_mp4)(target, drawn, fps)
     epochs = tuple(scene.epoch for scene in scenes)
-    return Animation(path=target, panels=shown, epochs=epochs, width=width, height=height, fps=fps)
+    return Animation(path=target, panels=shown, epochs=epochs, width=shape[1], height=shape[0], fps=rate)
 
 
 def _nothing(folder: Path, record: RunRecord) -> str:
@@ -125,7 +114,9 @@ def _chosen(panels: Sequence[str] | None, there: tuple[str, ...], spec: InputSpe
     return tuple(panel for panel in there if panels is None or panel in panels)
 
 
-def _stills(scenes: list[Scene], looked: Looked | None, shown: tuple[str, ...], record: RunRecord, size: int | None):  # type: ignore[no-untyped-def]
+def _stills(
+    scenes: Sequence[Scene], looked: Looked | None, shown: tuple[str, ...], record: RunRecord, size: int | None
+) -> Iterator[Picture]:
     if isinstance(record.input, WindowSpec):
         assert looked is not None, "windows are only ever rebuilt"
         return window_stills(scenes, looked, record.input, width=size)

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,16 @@ _PALETTE_FROM = 8
 """Pictures whose colours make the palette of all, so that no colour flickers."""
 
 
-def write_gif(path: Path, pictures: Sequence[Picture], fps: float) -> None:
+def write_gif(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tuple[int, int], float]:
     """A GIF that begins anew for ever; the last picture stands for `HOLD_S`.
 
     Args:
         path: written over.
-        pictures: ``[H, W, 3]``, RGB, one size.
+        pictures: ``[H, W, 3]``, RGB, one size; all are held in memory.
         fps: pictures a second; rounded to whole hundredths of a second a picture.
+
+    Returns:
+        Height and width, and the rate as it became.
 
     Raises:
         ConfigError: the place cannot be written to.
@@ -39,6 +42,7 @@ def write_gif(path: Path, pictures: Sequence[Picture], fps: float) -> None:
         from PIL import Image
     except ImportError as error:
         raise MissingExtra("a GIF needs pillow: pip install 'andon[train]'") from error
+    pictures = list(pictures)
     places = np.unique(np.linspace(0, len(pictures) - 1, min(_PALETTE_FROM, len(pictures))).round().astype(int))
     palette = Image.fromarray(np.concatenate([pictures[place] for place in places])).quantize(256)
     images = [Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
@@ -49,22 +53,28 @@ def write_gif(path: Path, pictures: Sequence[Picture], fps: float) -> None:
         written, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
     )
     write_atomically(path, written.getvalue())
+    return (images[0].height, images[0].width), 1000 / each_ms
 
 
-def write_mp4(path: Path, pictures: Sequence[Picture], fps: float) -> None:
+def write_mp4(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tuple[int, int], float]:
     """An MP4 of the first of `CODECS` that this OpenCV makes; the last picture is repeated for `HOLD_S`.
 
     Args:
         path: written over.
-        pictures: ``[H, W, 3]``, RGB, one size, even sides.
+        pictures: ``[H, W, 3]``, RGB, one size, even sides; one at a time is held in memory.
         fps: pictures a second.
+
+    Returns:
+        Height and width, and the rate.
 
     Raises:
         ConfigError: the place cannot be written to, or this OpenCV makes no videos.
         MissingExtra: no OpenCV.
     """
     cv2 = opencv()
-    height, width = pictures[0].shape[:2]
+    rest = iter(pictures)
+    picture = next(rest)
+    height, width = picture.shape[:2]
     with tempfile.TemporaryDirectory(prefix="andon-") as folder:
         made = Path(folder) / "made.mp4"
         for codec in CODECS:
@@ -74,11 +84,19 @@ def write_mp4(path: Path, pictures: Sequence[Picture], fps: float) -> None:
         else:
             raise ConfigError(f"{path}: this OpenCV makes no MP4 (tried {', '.join(CODECS)}). Make a .gif instead.")
         try:
-            for picture in [*pictures, *[pictures[-1]] * held(fps)]:
-                writer.write(np.ascontiguousarray(picture[:, :, ::-1]))  # OpenCV writes BGR
+            writer.write(_bgr(picture))
+            for picture in rest:
+                writer.write(_bgr(picture))
+            for _ in range(held(fps)):
+                writer.write(_bgr(picture))
         finally:
             writer.release()
         write_atomically(path, made.read_bytes())
+    return (height, width), fps
+
+
+def _bgr(picture: Picture) -> Picture:
+    return np.ascontiguousarray(picture[:, :, ::-1])  # as OpenCV writes it
 
 
 def held(fps: float) -> int:

@@ -127,7 +127,9 @@ class Reel:
         """Begin with this many epochs done: scenes of later ones are of a training that was cut off there, or of another."""
         known = _read_parts(self._folder) if epoch else None
         if known is not None:
-            self._parts = known[0]  # the very parts of the scenes so far, whatever is watched now
+            # the very parts of the scenes so far, whatever is watched now; copied, as where a file's bytes happen to lie
+            # in memory decides how sums are rounded
+            self._parts = known[0].clone()
         for path in self._folder.glob("*.safetensors") if self._folder.is_dir() else ():
             if (_epoch_of(path) or epoch + 1) > epoch and not (epoch and path.name == _PARTS):
                 path.unlink(missing_ok=True)
