@@ -50,7 +50,8 @@ def _build(settings: Settings, spec: InputSpec) -> Dreamer:
 
 
 def _loss(scorer: Dreamer, batch: Tensor, _warmth: float) -> Tensor:
-    return (scorer.decoder(scorer.encoder(batch)) - batch).square().mean()
+    error: Tensor = (scorer.decoder(scorer.encoder(batch)) - batch).square()
+    return error.mean()
 
 
 def _fit(scorer: nn.Module, good: Good, settings: Settings, run: Run) -> None:

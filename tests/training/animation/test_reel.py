@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.training.animation.made_up import RECIPE, TINY
 
 from andon.runtime.errors import ConfigError, TrainingError
 from andon.training.animation.reel import (
@@ -24,7 +25,6 @@ from andon.training.animation.reel import (
 from andon.training.run_folder import LoadedRun, read_record
 from andon.training.synthetic import SyntheticFrames, synthetic_log
 from andon.training.train import train
-from tests.training.animation.made_up import RECIPE, TINY
 
 PARTS = 30
 
@@ -35,7 +35,7 @@ def trained(folder: Path, **arguments: Any) -> LoadedRun:
 
 
 def reel(run: LoadedRun) -> Path:
-    return run.path / "pictures" / "reel"
+    return run.path / "reel"
 
 
 def scenes(run: LoadedRun) -> list[Scene]:
@@ -112,7 +112,7 @@ def test_samples_come_from_the_same_points_each_epoch(run: LoadedRun) -> None:
 def test_the_weights_are_those_of_a_training_that_kept_nothing(run: LoadedRun, tmp_path: Path) -> None:
     other = trained(tmp_path, animation_epochs=())
 
-    assert not (tmp_path / "pictures" / "reel").exists()
+    assert not (tmp_path / "reel").exists()
     assert all(torch.equal(mine, run.scorer.state_dict()[name]) for name, mine in other.scorer.state_dict().items())
     losses = [[row[name] for name in ("train", "validation")] for row in other.record.history]
     assert losses == [[row[name] for name in ("train", "validation")] for row in run.record.history]
@@ -126,7 +126,7 @@ def test_a_resumed_training_goes_on_with_the_series(run: LoadedRun, tmp_path: Pa
 
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path, progress=stop)
-    before = [path.name for path in (tmp_path / "pictures" / "reel").glob("epoch_*")]
+    before = [path.name for path in (tmp_path / "reel").glob("epoch_*")]
     resumed = trained(tmp_path, resume=True)
 
     assert len(before) == last
@@ -143,7 +143,7 @@ def test_a_scene_of_an_epoch_that_was_cut_off_is_made_anew(tmp_path: Path) -> No
 
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path, progress=stop, animation_epochs=(1, 2, 4))
-    folder = tmp_path / "pictures" / "reel"
+    folder = tmp_path / "reel"
     (folder / "epoch_0003.safetensors").write_bytes((folder / "epoch_0001.safetensors").read_bytes())
     resumed = trained(tmp_path, resume=True)
 
@@ -152,7 +152,7 @@ def test_a_scene_of_an_epoch_that_was_cut_off_is_made_anew(tmp_path: Path) -> No
 
 
 def test_a_training_that_begins_anew_begins_with_an_empty_reel(run: LoadedRun, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures" / "reel"
+    folder = tmp_path / "reel"
     folder.mkdir(parents=True)
     (folder / "epoch_0099.safetensors").write_bytes((reel(run) / "epoch_0001.safetensors").read_bytes())
 

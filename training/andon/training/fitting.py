@@ -158,8 +158,8 @@ class _Descent:
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=plan.plateau_patience
         )
-        cuda = run.device.type == "cuda"
-        self.half = plan.mixed_precision and (cuda or (heavy and _computes_in_bfloat16()))
+        cuda, cpu = run.device.type == "cuda", run.device.type == "cpu"
+        self.half = plan.mixed_precision and (cuda or (cpu and heavy and _computes_in_bfloat16()))
         self.scaler = torch.amp.GradScaler(run.device.type, enabled=self.half and cuda)
         self.shuffle = torch.Generator().manual_seed(run.seed)
         self.epoch = 0

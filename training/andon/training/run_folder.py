@@ -5,7 +5,8 @@
 ``model.safetensors``   the scorer's parameters and buffers, once training has finished
 ``state.safetensors``   while it has not: a fit's `State` after its last epoch; scalars and history stand in the header, so
                         that one rename replaces all of it and no kill can leave halves that do not fit
-``pictures/``           curves, and what was rebuilt at chosen epochs; ``reel/`` in it, what animations are made from
+``pictures/``           curves, and what was rebuilt at chosen epochs
+``reel/``               what animations are made from, by epoch (`animation.reel`)
 ======================  ================================================================================================
 """
 

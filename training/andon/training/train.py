@@ -227,7 +227,7 @@ def _fit(
     )
     sample = known.sample
     reel = Reel(
-        folder / PICTURES / REEL,
+        folder / REEL,
         good,
         good.spec,
         reading,

@@ -17,7 +17,7 @@ from andon.training.animation.encode import FORMATS, LEAST_FPS, MOST_FPS, write_
 from andon.training.animation.reel import REEL, Looked, Scene, read_looked, read_scenes
 from andon.training.animation.stills import ROWS, Picture, stills
 from andon.training.animation.windows import window_stills
-from andon.training.run_folder import PICTURES, RunRecord, read_record
+from andon.training.run_folder import RunRecord, read_record
 
 Panel = Literal["originals", "reconstructions", "maps", "samples"]
 PANELS = tuple(ROWS)
@@ -70,10 +70,10 @@ def animate(
     if size is not None and not LEAST_SIZE <= size <= MOST_SIZE:
         raise ConfigError(f"--size {size}: expected a width of {LEAST_SIZE} to {MOST_SIZE} pixels.")
     record = read_record(folder)
-    scenes = read_scenes(folder / PICTURES / REEL)
+    scenes = read_scenes(folder / REEL)
     if not scenes:
         raise TrainingError(_nothing(folder, record))
-    looked = read_looked(folder / PICTURES / REEL, record.input)
+    looked = read_looked(folder / REEL, record.input)
     shown = _chosen(panels, _there(scenes, looked), record.input)
     scenes = [scene for scene in scenes if all(panel == "originals" or _has(scene, panel) for panel in shown)]
     drawn = track(_stills(scenes, looked, shown, record, size), progress, "drawing", len(scenes))

@@ -34,7 +34,7 @@ from andon.training.watching import Labelled, undisturbed
 logger = logging.getLogger(__name__)
 
 REEL = "reel"
-"""Its folder, beside the pictures."""
+"""Its folder within that of the run."""
 MOST_SIDE = 128
 """Pixels; larger pictures are kept reduced."""
 SAMPLES = 16
