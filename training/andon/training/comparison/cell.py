@@ -68,6 +68,8 @@ def let_go() -> None:
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, progress: Progress = silent) -> Result:
