@@ -32,3 +32,13 @@ def test_what_was_stands_still_while_what_is_rebuilt_moves() -> None:
     assert (first[:, labels] == third[:, labels]).all()
     assert (first != second).any()
     assert (second != third).any()
+
+
+def test_a_picture_is_as_if_it_had_been_drawn_alone() -> None:
+    looked = Looked(originals=np.stack([WAVE] * 2), captions=("good", "bad"))
+    many = [scene(1, 0.0), scene(22, 0.8), scene(3, 3.0)]
+    among = list(window_stills(many, looked, SPEC, width=500))[1]
+    ends = [scene(22, 0.8), scene(3, 3.0), scene(1, 0.0)]  # the same limits
+    alone, *_ = window_stills(ends, looked, SPEC, width=500)
+
+    assert (among == alone).all()
