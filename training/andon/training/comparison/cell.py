@@ -147,6 +147,7 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
         threads=where.threads,
         resume=begun,
         picture_epochs=(),  # drawing would be timed too
+        animation_epochs=(),
         progress=progress,
     )
     wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
