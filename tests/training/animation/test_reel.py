@@ -9,12 +9,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.animation.made_up import RECIPE, TINY
+from tests.training.animation.made_up import RECIPE, TINY, Dreamer
+from tests.training.in_memory import Parts
 
 from andon.runtime.errors import ConfigError, TrainingError
+from andon.runtime.schema import FrameSpec, Reading
 from andon.training.animation.reel import (
     MOST_SIDE,
     SAMPLES,
+    Reel,
     Scene,
     _reduced,
     is_usual,
@@ -221,3 +224,17 @@ def test_a_damaged_scene_says_so(run: LoadedRun, tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError, match=r"epoch_0001\.safetensors: expected a scene of a training"):
         read_scenes(tmp_path)
+
+
+def test_what_is_not_finite_is_not_kept_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = FrameSpec(channels=3, size=(12, 16))
+    good = Parts(torch.rand(9, 3, 12, 16), torch.rand(3, 3, 12, 16))
+    kept = Reel(tmp_path, good, spec, Reading(map="error"), device=torch.device("cpu"), seed=0)
+    scorer = Dreamer(TINY, spec).train()
+    with torch.no_grad():
+        next(scorer.decoder.parameters()).fill_(torch.nan)
+    kept.look(scorer, 1)
+
+    assert read_scenes(tmp_path) == []
+    assert "epoch_0001.safetensors is not kept" in caplog.text
+    assert scorer.training
