@@ -49,7 +49,7 @@ def test_cells_are_short_and_each_step_is_explained(tour: Any) -> None:
 
 
 def test_stored_outputs_are_small_and_hold_nothing_of_the_maker(tour: Any) -> None:
-    assert TOUR.stat().st_size < 1_000_000
+    assert TOUR.stat().st_size < 1_200_000
     # heads of temporary folders and homes, put together here, so that this file does not hold them
     places = re.compile("|".join(("/" + "tmp/", "/" + r"(?:home|Users|root|work)/", r"[A-Z]:\\")))
     texts = [said(cell.outputs) + cell.source for cell in code(tour)]
