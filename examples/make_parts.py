@@ -70,16 +70,12 @@ def shot(picture: Picture, random: np.random.Generator) -> NDArray[np.uint8]:
     return np.clip(tinted, 0, 255).astype(np.uint8)
 
 
-def main() -> None:
+def make_parts(out: Path, seed: int = 0) -> None:
     """Write 240 good parts to learn from, and 40 good and 45 defective ones to evaluate on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    random = np.random.default_rng(args.seed)
+    random = np.random.default_rng(seed)
 
     def write(path: str, picture: NDArray[np.uint8]) -> None:
-        target = args.out / path
+        target = out / path
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), picture)
 
@@ -95,4 +91,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    make_parts(args.out, args.seed)

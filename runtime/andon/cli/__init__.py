@@ -14,7 +14,7 @@ from andon.runtime.settings import nearest
 
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY = 0, 1, 2, 3
 
-_ORDER = ("demo", "train", "export", "inspect", "score", "evaluate", "compare", "sample", "bench", "monitor")
+_ORDER = ("demo", "train", "animate", "export", "inspect", "score", "evaluate", "compare", "sample", "bench", "monitor")
 """The order of the journey, for --help."""
 
 

@@ -73,7 +73,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of torch, as for train",
     )
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto", help="to learn on (default auto)")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda", "mps", "auto"], default="auto", help="to learn on (default auto)"
+    )
     parser.add_argument(
         "--bench-seconds",
         type=float,

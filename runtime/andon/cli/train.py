@@ -59,7 +59,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="for torch (default: one for windows, else torch's)",
     )
     parser.add_argument(
-        "--device", choices=["cpu", "cuda", "auto"], default="auto", help="auto takes CUDA where there is one (default)"
+        "--device",
+        choices=["cpu", "cuda", "mps", "auto"],
+        default="auto",
+        help="auto takes CUDA where there is one (default); mps, Apple's GPUs, was never tried by andon's makers",
     )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in RUN")
     parser.add_argument(
@@ -82,6 +85,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="epochs whose reconstructions are drawn into RUN/pictures, as 1,10,50, beside those of the kept weights; or "
         "none (default 1,3,10,30,100 and so on)",
+    )
+    parser.add_argument(
+        "--animation-epochs",
+        type=_kept_epochs,
+        default=None,
+        metavar="WHICH",
+        help="epochs that 'andon animate' can show: all, every=N, a list as 1,10,50, or none (default: each up to 20, each "
+        "second up to 50, each fifth up to 100, and so on)",
     )
     parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
 
@@ -137,6 +148,7 @@ def run(args: argparse.Namespace) -> int:
         watch=args.watch,
         watch_every=args.watch_every,
         picture_epochs=args.picture_epochs,
+        animation_epochs=args.animation_epochs,
         progress=ProgressLine(),
     )
     record = trained.record
@@ -171,6 +183,14 @@ def _epochs(text: str) -> tuple[int, ...]:
         return ()
     number = whole(1, 1_000_000_000)
     return tuple(sorted({number(word.strip()) for word in text.split(",")}))
+
+
+def _kept_epochs(text: str) -> int | tuple[int, ...]:
+    """``all``, ``every=5``, or as `_epochs`."""
+    if text == "all":
+        return 1
+    kind, equals, number = text.partition("=")
+    return whole(1, 1_000_000_000)(number) if equals and kind == "every" else _epochs(text)
 
 
 def _names_among(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

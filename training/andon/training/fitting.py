@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from andon.runtime.errors import TrainingError
+from andon.training.device import random_state, set_random_state
 from andon.training.recipe import Good, Run, State
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     ] = 0.0
     mixed_precision: Annotated[
         bool,
-        Meta(description="half precision where it is safe: on a GPU; convolutions on a CPU that computes in bfloat16"),
+        Meta(
+            description="half precision where it is safe: on CUDA; convolutions on a CPU that computes in bfloat16; never on mps"
+        ),
     ] = True
 
     @property
@@ -155,8 +158,8 @@ class _Descent:
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=plan.plateau_patience
         )
-        cuda = run.device.type == "cuda"
-        self.half = plan.mixed_precision and (cuda or (heavy and _computes_in_bfloat16()))
+        cuda, cpu = run.device.type == "cuda", run.device.type == "cpu"
+        self.half = plan.mixed_precision and (cuda or (cpu and heavy and _computes_in_bfloat16()))
         self.scaler = torch.amp.GradScaler(run.device.type, enabled=self.half and cuda)
         self.shuffle = torch.Generator().manual_seed(run.seed)
         self.epoch = 0
@@ -329,16 +332,13 @@ def restore_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
 
 def random_states(shuffle: torch.Generator, device: torch.device) -> dict[str, Tensor]:
     """States of PyTorch's global generators and of the one that shuffles: for a `State`."""
-    states = {"torch": torch.get_rng_state(), "shuffle": shuffle.get_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    return random_state(device) | {"shuffle": shuffle.get_state()}
 
 
 def restore_random_states(states: Mapping[str, Tensor], shuffle: torch.Generator, device: torch.device) -> None:
     """Let the generators go on from what `random_states` gave."""
-    torch.set_rng_state(states["torch"])
+    set_random_state(states, device)
     shuffle.set_state(states["shuffle"])
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

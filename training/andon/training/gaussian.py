@@ -42,7 +42,7 @@ class Gaussian(nn.Module):
             points: ``[n, size]``.
             counts: bool ``[size]``, the dimensions that the Mahalanobis distance looks at, one at least.
         """
-        points = points.double().cpu()
+        points = points.cpu().double()  # in this order: MPS knows no float64
         center = points.mean(dim=0)
         covariance = ledoit_wolf(points[:, counts])
         size = len(covariance)

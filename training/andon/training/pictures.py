@@ -164,14 +164,28 @@ def rebuilt_frames(parts: Sequence[Rebuilt], *, title: str, map_name: str) -> "F
     return figure
 
 
-def rebuilt_windows(parts: Sequence[Rebuilt], *, title: str, spec: WindowSpec) -> "Figure":
+def rebuilt_windows(
+    parts: Sequence[Rebuilt],
+    *,
+    title: str,
+    spec: WindowSpec,
+    channels: Sequence[int] | None = None,
+    limits: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> "Figure":
     """Up to four windows, each channel as it was and as it was rebuilt; one scale a channel for all windows.
+
+    Args:
+        parts: at least one.
+        title: above all.
+        spec: of the windows.
+        channels: places of those to draw; None: those that are rebuilt worst.
+        limits: lowest and highest value of each channel of the windows, ``[C]``; None: of what is drawn.
 
     Raises:
         MissingExtra: no matplotlib.
     """
     parts = parts[:4]
-    places = _worst_channels(parts)
+    places = worst_channels(parts) if channels is None else channels
     seconds = spec.period_s * np.arange(spec.steps)
     columns, rows = min(2, len(parts)), (len(parts) + 1) // 2
     left, right, top, bottom, apart, each = 1.95, 0.2, 0.85, 0.5, 0.55, 1.0
@@ -193,8 +207,9 @@ def rebuilt_windows(parts: Sequence[Rebuilt], *, title: str, spec: WindowSpec) -
             every = np.concatenate(
                 [values[:, channel] for other in parts for values in (other.original, other.rebuilt)]
             )
-            margin = 0.05 * float(np.ptp(every)) or 0.5
-            axes.set_ylim(float(every.min()) - margin, float(every.max()) + margin)
+            low, high = (every.min(), every.max()) if limits is None else (ends[channel] for ends in limits)
+            margin = 0.05 * float(high - low) or 0.5
+            axes.set_ylim(float(low) - margin, float(high) + margin)
             axes.set_xlim(seconds[0], seconds[-1])
             axes.locator_params(axis="y", nbins=3)
             axes.locator_params(axis="x", nbins=5)
@@ -401,8 +416,8 @@ def _whole_epochs(axes: "Axes", count: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
-def _worst_channels(parts: Sequence[Rebuilt]) -> list[int]:
-    """Places of the channels to draw, in their own order."""
+def worst_channels(parts: Sequence[Rebuilt]) -> list[int]:
+    """Places of the `MOST_CHANNELS` that are rebuilt worst, in their own order."""
     worst = np.zeros(parts[0].original.shape[1])
     for part in parts:
         if part.map is not None:

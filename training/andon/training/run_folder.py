@@ -6,6 +6,7 @@
 ``state.safetensors``   while it has not: a fit's `State` after its last epoch; scalars and history stand in the header, so
                         that one rename replaces all of it and no kill can leave halves that do not fit
 ``pictures/``           curves, and what was rebuilt at chosen epochs
+``reel/``               what animations are made from, by epoch (`animation.reel`)
 ======================  ================================================================================================
 """
 
@@ -81,6 +82,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     watched: Watched | None = None
     picture_epochs: tuple[int, ...] | None = None
     """Epochs after which pictures were asked for; None: the usual ones."""
+    animation_epochs: int | tuple[int, ...] | None = None
+    """Epochs that are kept for animations: each so many, just these, or, None, the usual ones."""
     finished: bool = False
 
 

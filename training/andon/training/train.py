@@ -9,19 +9,21 @@ import logging
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import torch
 
 from andon.calibration.split import CALIBRATION_SHARE, require_share
-from andon.runtime.errors import AndonError, ConfigError, DataError, DeviceError, TrainingError
+from andon.runtime.errors import AndonError, ConfigError, DataError, TrainingError
 from andon.runtime.progress import Progress, silent
 from andon.sources.items import Collection
 from andon.sources.log import Log
 from andon.sources.source import collect
 from andon.training import latent_plane
 from andon.training.album import Album
+from andon.training.animation.reel import REEL, Epochs, Reel
+from andon.training.device import Device, as_device, device_named, drawn_apart
 from andon.training.fitting import Plan
 from andon.training.good_parts import GoodParts, open_good
 from andon.training.pictures import curves, save
@@ -58,12 +60,13 @@ def train(
     seed: int = 0,
     group: str | None = None,
     calibration_share: float | None = None,
-    device: Literal["cpu", "cuda", "auto"] = "auto",
+    device: Device = "auto",
     threads: int | None = None,
     resume: bool = False,
     watch: str | Path | None = None,
     watch_every: int | None = None,
     picture_epochs: Sequence[int] | None = None,
+    animation_epochs: Epochs = None,
     progress: Progress = silent,
 ) -> LoadedRun:
     """Learn what good looks like, and leave a run folder.
@@ -77,7 +80,7 @@ def train(
         group: which items belong together, as `open_good` takes it.
         calibration_share: of the good parts, held back for calibration, above 0 and at most 0.8; None: 0.3. A tenth
             validates, where the detector wants that, and the rest is learnt from.
-        device: to learn on; ``auto`` takes CUDA where there is one.
+        device: to learn on; ``auto`` takes CUDA where there is one. ``mps`` has never run here (`device`).
         threads: of PyTorch on the CPU; None: one for windows, whose nets are so small that a second thread only gets in
             the way, and as PyTorch is set for frames. Another number gives other (equally good) weights.
         resume: go on after the last whole epoch of an interrupted run, with its own settings, seed, group, share,
@@ -87,6 +90,8 @@ def train(
         watch_every: watch the first epoch and each such; None: as often as a tenth of the time allows.
         picture_epochs: after which epochs to draw what is rebuilt, beside the kept weights; None: 1, 3, 10, 30, 100, ...;
             empty: never. Nothing is drawn for detectors that do not rebuild.
+        animation_epochs: which epochs to keep for an animation that is made afterwards (`animation.animate`): each so many,
+            just these, or, None, each up to 20, each second up to 50, each fifth up to 100, and so on; empty: none.
         progress: told of reading and training.
 
     Raises:
@@ -113,8 +118,9 @@ def train(
             return load(folder, of=known)
         calibration_share = _share_begun_with(record, calibration_share, folder)
         seed, group, threads = record.seed, record.group, record.threads
-        device = "cuda" if record.device == "cuda" else "cpu"
+        device = as_device(record.device)
         picture_epochs = record.picture_epochs if picture_epochs is None else picture_epochs
+        animation_epochs = record.animation_epochs if animation_epochs is None else animation_epochs
         if record.watched is not None:
             if watch is not None and str(watch) != record.watched.path:
                 raise TrainingError(
@@ -130,7 +136,8 @@ def train(
         threads = 1 if threads is None and known.gives == "window" else threads
     if watch_every is not None and (watch is None or watch_every < 1):
         raise ConfigError(f"--watch-every {watch_every}: expected 1 or more, and --watch PATH with labelled parts.")
-    place = _device(device)
+    _check_epochs(animation_epochs)
+    place = device_named(device)
     with _surroundings(seed, threads, place) as used_threads:
         good = open_good(
             open_data(data),
@@ -158,6 +165,7 @@ def train(
             device=place.type,
             versions={package: version(package) for package in ("andon", "numpy", "torch")},
             picture_epochs=None if picture_epochs is None else tuple(picture_epochs),
+            animation_epochs=_recorded(animation_epochs),
         )
         if record is not None and (record.fingerprint, record.input) != (good.fingerprint, good.spec):
             raise TrainingError(f"{folder}: the data have changed since this run began. Start a new run.")
@@ -181,6 +189,17 @@ def _share_begun_with(record: RunRecord, came: float | None, folder: Path) -> fl
             "on, or start a new run."
         )
     return record.calibration_share
+
+
+def _check_epochs(epochs: Epochs) -> None:
+    if isinstance(epochs, int) and epochs < 1:
+        raise ConfigError(
+            f"animation_epochs {epochs}: expected 1 (each epoch) or more (each so many), or a list of epochs."
+        )
+
+
+def _recorded(epochs: Epochs) -> int | tuple[int, ...] | None:
+    return epochs if epochs is None or isinstance(epochs, int) else tuple(epochs)
 
 
 def _differences(begun: msgspec.Struct, came: msgspec.Struct) -> str:
@@ -232,11 +251,24 @@ def _fit(
     album = Album(
         folder / PICTURES, good, good.spec, reading, device=device, epochs=begun.picture_epochs, watched=labelled
     )
-    observers = (album.look,) if watch is None else (watch.look, album.look)
+    sample = known.sample
+    reel = Reel(
+        folder / REEL,
+        good,
+        good.spec,
+        reading,
+        device=device,
+        seed=begun.seed,
+        epochs=begun.animation_epochs,
+        watched=labelled,
+        sampler=None if sample is None else lambda scorer, count, drawn: sample(scorer, settings, count, drawn),
+    )
+    observers = (album.look, reel.look) if watch is None else (watch.look, album.look, reel.look)
     run = FolderRun(folder, seed=begun.seed, device=device, progress=progress, observers=observers)
     scorer = known.build(settings, good.spec)
     if resume and run.resume(scorer):
         logger.info("%s: going on after epoch %d", folder, len(run.history))
+    reel.go_on_after(len(run.history))
     scorer = scorer.to(run.device)
     try:
         known.fit(scorer, good, settings, run)
@@ -257,6 +289,8 @@ def _fit(
     album.look_at_kept(scorer, _kept(run.history, settings))
     if begun.picture_epochs is None or begun.picture_epochs:
         latent_plane.draw(scorer, good, labelled, folder / PICTURES / "latent.png", device=device)
+    if run.history:
+        reel.look_at_kept(scorer, _kept(run.history, settings))
     _draw(run, watched, settings)
     scorer = scorer.to("cpu").eval()
     return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer)
@@ -291,21 +325,12 @@ def _draw(run: FolderRun, watched: Watched | None, settings: Any) -> None:
     save(figure, run.folder / PICTURES / "curves.png")
 
 
-def _device(wanted: str) -> torch.device:
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise DeviceError("cuda was asked for, but this PyTorch sees no CUDA device. Use --device cpu.")
-    if wanted not in ("cpu", "cuda", "auto"):
-        raise DeviceError(f"expected the device 'cpu', 'cuda' or 'auto', got {wanted!r}.")
-    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
-
-
 @contextlib.contextmanager
 def _surroundings(seed: int, threads: int | None, device: torch.device) -> Iterator[int]:
     """Seed, threads and determinism for one training; the caller's are as before afterwards."""
     threads_before = torch.get_num_threads()
     strict_before = torch.get_deterministic_debug_mode()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with drawn_apart(device):
         torch.manual_seed(seed)
         if threads is not None:
             torch.set_num_threads(threads)

@@ -35,6 +35,7 @@ from andon.sources.picture_folder import GOOD
 from andon.sources.source import collect, named
 from andon.sources.truth import tree_truth
 from andon.sources.windows import cut
+from andon.training.device import device_of, drawn_apart
 from andon.training.run_folder import Row
 
 logger = logging.getLogger(__name__)
@@ -138,8 +139,7 @@ def is_due(epoch: int, every: int | None, *, trained_s: float, spent_s: float, c
 def undisturbed(scorer: nn.Module) -> Iterator[None]:
     """Judge with a scorer amid its training: no gradients, eval mode; modes and PyTorch's generators come back as they were."""
     modes = [(module, module.training) for module in scorer.modules()]
-    devices = {tensor.device for tensor in (*scorer.parameters(), *scorer.buffers()) if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
+    with drawn_apart(device_of(scorer)), torch.no_grad():
         scorer.eval()
         try:
             yield

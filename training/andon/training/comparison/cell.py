@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from msgspec import Struct
@@ -33,6 +32,7 @@ from andon.training.comparison.results import (
     read,
     write,
 )
+from andon.training.device import Device
 from andon.training.export_run import calibration_part, export_run
 from andon.training.run_folder import RUN, LoadedRun, kept_history, read_record
 from andon.training.train import train
@@ -49,7 +49,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """ISO date, for the files' logs."""
     threads: int | None = None
     """Of PyTorch, as `train` takes them."""
-    device: Literal["cpu", "cuda", "auto"] = "auto"
+    device: Device = "auto"
     """To learn on; files are judged and timed on the CPU."""
     bench_s: float = 0.5
     """For each of the four measurements of `bench`; 0: nothing is timed."""
@@ -68,6 +68,8 @@ def let_go() -> None:
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, progress: Progress = silent) -> Result:
@@ -146,6 +148,7 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
         threads=where.threads,
         resume=begun,
         picture_epochs=(),  # drawing would be timed too
+        animation_epochs=(),
         progress=progress,
     )
     wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s

@@ -1,0 +1,75 @@
+"""From a run folder to an animation, on the command line."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.running import andon
+
+from andon.cli import EXIT_DONE, EXIT_USER, main
+from andon.cli.train import _kept_epochs
+
+LEARN = ["train", "window_vae", "--data", "power_converter:runs=60,rows=16", "--steps", "16", "--hop", "16"]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("animate") / "run"
+    assert main([*LEARN, "--epochs", "3", "--out", str(folder), "--picture-epochs", "none"]) == EXIT_DONE
+    return folder
+
+
+@pytest.mark.slow
+def test_what_was_made_is_told_as_one_object(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.mp4"
+    code = main(["animate", str(run_folder), "-o", str(out), "--fps", "8", "--size", "300", "--json"])
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == EXIT_DONE
+    assert list(told) == ["file", "pictures", "panels", "width", "height", "fps", "bytes", "epochs"]
+    assert (told["pictures"], told["width"], told["fps"], told["bytes"]) == (4, 300, 8.0, out.stat().st_size)
+    assert told["epochs"][:3] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_what_was_made_is_told_in_a_line(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.gif"
+
+    assert main(["animate", str(run_folder), "-o", str(out), "--panels", "reconstructions"]) == EXIT_DONE
+    line = capsys.readouterr().out
+    assert line.startswith(f"{out}: 4 pictures (epochs 1 to 3) of 1000 x ")
+    assert line.endswith(" bytes; reconstructions\n")
+    assert out.read_bytes().startswith(b"GIF89a")
+
+
+@pytest.mark.slow
+def test_a_misspelt_panel_is_answered_with_the_nearest(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["animate", str(run_folder), "-o", str(tmp_path / "a.gif"), "--panels", "originels"]) == EXIT_USER
+
+    assert "there is no panel 'originels' (did you mean 'originals'?)" in capsys.readouterr().err
+
+
+def test_help_loads_no_torch() -> None:
+    told = andon("animate", "--help", hidden=["torch", "PIL"])
+
+    assert told.returncode == EXIT_DONE
+    assert "--panels" in told.stdout
+
+
+def test_without_torch_the_extra_is_named() -> None:
+    told = andon("animate", "run", "-o", "a.gif", hidden=["torch"])
+
+    assert told.returncode == EXIT_USER
+    assert told.stderr == "andon: animating needs torch: pip install 'andon[train]'\n"
+
+
+def test_epochs_are_all_or_each_so_many_or_listed_or_none() -> None:
+    assert [_kept_epochs(text) for text in ("all", "every=5", "3,1", "none")] == [1, 5, (1, 3), ()]
+    for text in ("every=0", "every=", "sometimes", "1,0"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 1"):
+            _kept_epochs(text)

@@ -1,0 +1,81 @@
+"""A detector that rebuilds and generates, learns by epochs, and fits within a moment."""
+
+from typing import Annotated
+
+import torch
+from msgspec import Meta
+from torch import Generator, Tensor, nn
+
+from andon.export.evidence import Evidence, Scorer
+from andon.runtime.errors import ConfigError
+from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.sources.items import Found
+from andon.training.fitting import Plan, descend
+from andon.training.recipe import Good, Recipe, Run
+
+
+class Settings(Plan, frozen=True, kw_only=True):
+    latent: Annotated[int, Meta(ge=1)] = 4
+    side: Annotated[int, Meta(ge=4)] = 12
+    generates: bool = True
+    rebuilds: bool = True
+
+
+TINY = Settings(epochs=4, batch_size=16, learning_rate=0.01)
+
+
+class Dreamer(Scorer):
+    """A linear autoencoder with dropout, so that modes and random generators matter."""
+
+    def __init__(self, settings: Settings, spec: FrameSpec) -> None:
+        super().__init__()
+        size = spec.channels * spec.size[0] * spec.size[1]
+        self.rebuilds, self.shape = settings.rebuilds, (spec.channels, *spec.size)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(size, settings.latent), nn.Dropout(0.2))
+        self.decoder = nn.Sequential(nn.Linear(settings.latent, size), nn.Sigmoid(), nn.Unflatten(1, self.shape))
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        rebuilt = self.decoder(self.encoder(prepared))
+        images = {"reconstruction": rebuilt} if self.rebuilds else {}
+        return Evidence({"error": (rebuilt - prepared).abs().mean(dim=1)}, {}, images)
+
+
+def _input(settings: Settings, found: Found) -> InputSpec:
+    return FrameSpec(channels=3, size=(settings.side, settings.side + 4))
+
+
+def _build(settings: Settings, spec: InputSpec) -> Dreamer:
+    assert isinstance(spec, FrameSpec)
+    return Dreamer(settings, spec)
+
+
+def _loss(scorer: Dreamer, batch: Tensor, _warmth: float) -> Tensor:
+    error: Tensor = (scorer.decoder(scorer.encoder(batch)) - batch).square()
+    return error.mean()
+
+
+def _fit(scorer: nn.Module, good: Good, settings: Settings, run: Run) -> None:
+    descend(scorer, good, _loss, settings, run)
+
+
+def _sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
+    if not settings.generates:
+        raise ConfigError("this one generates nothing, by its settings.")
+    assert isinstance(scorer, Dreamer)
+    torch.rand(3)  # a careless detector draws from the global generator too
+    made: Tensor = scorer.decoder(torch.randn(count, settings.latent, generator=generator))
+    return made
+
+
+RECIPE = Recipe(
+    name="dreamer",
+    summary="for tests",
+    settings=Settings,
+    tiny=TINY,
+    gives="frame",
+    input=_input,
+    build=_build,
+    fit=_fit,
+    reading=lambda _settings: Reading(map="error", pool="mean"),
+    sample=_sample,
+)

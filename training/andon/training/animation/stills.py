@@ -1,0 +1,193 @@
+"""One picture of an animation of frames: panels below each other, a column a part, the epoch above."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from andon.runtime.errors import ConfigError, MissingExtra
+from andon.runtime.heat_map import colours
+from andon.training.animation.reel import Looked, Scene
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
+
+Picture = NDArray[np.uint8]
+ROWS = {"originals": "original", "reconstructions": "rebuilt", "maps": "map", "samples": "generated"}
+"""Panels in their order, and what stands beside them."""
+ALONE_COLUMNS, BESIDE_ROWS = 4, 2
+"""Of generated parts: alone they are a square, beside others two rows."""
+LEAST_CELL, USUAL_CELL = 16, 128
+"""Pixels a side."""
+_INK, _FAINT, _PAPER = "#222222", "#999999", "#ffffff"
+
+
+def title(scene: Scene) -> str:
+    """Which epoch it is, in words."""
+    if not scene.kept:
+        return f"epoch {scene.epoch}"
+    return "kept weights" if scene.epoch is None else f"kept weights, of epoch {scene.epoch}"
+
+
+def stills(
+    scenes: Sequence[Scene], looked: Looked | None, panels: Sequence[str], *, width: int | None, note: str
+) -> Iterator[Picture]:
+    """A picture ``[H, W, 3]`` a scene, all of one size with even sides; a part stays at its place.
+
+    Args:
+        scenes: in order; each has all of `panels`.
+        looked: the parts, where panels show them.
+        panels: of `ROWS`.
+        width: of the pictures in pixels; None: what shows each part at about `USUAL_CELL`.
+        note: beside the epoch, in small letters.
+
+    Raises:
+        ConfigError: so narrow that nothing could be seen.
+    """
+    page = _Page(scenes, looked, panels, width=width, note=note)
+    return (page.draw(scene, place / max(len(scenes) - 1, 1)) for place, scene in enumerate(scenes))
+
+
+class _Page:
+    """Sizes, which all pictures share, and the scale of the maps: that of the last scene, so that one sees them cool down."""
+
+    def __init__(
+        self, scenes: Sequence[Scene], looked: Looked | None, panels: Sequence[str], *, width: int | None, note: str
+    ) -> None:
+        self.looked, self.panels, self.note = looked, panels, note
+        last = scenes[-1]
+        alone = looked is None or list(panels) == ["samples"]
+        seen: NDArray[Any] = _present(last.samples if looked is None or alone else looked.originals)
+        self.columns = min(len(seen), ALONE_COLUMNS) if alone else len(seen)
+        rows = 1 if last.samples is None else -(-len(last.samples) // self.columns)
+        self.generated_rows = rows if len(panels) == 1 else min(rows, BESIDE_ROWS)
+        maps = last.maps
+        self.hottest = 1.0 if maps is None else float(maps.max()) / 1.5  # `colours` ends at 1.5 times what it is given
+        height_to_width = seen.shape[1] / seen.shape[2]
+        self.text = 13 if width is None else min(max(9, width // 45), 22)
+        self.margin, self.gap = self.text // 2, max(2, self.text // 4)
+        font = _font(self.text)
+        self.label = (
+            0 if len(panels) == 1 else round(max(font.getlength(ROWS[panel]) for panel in panels)) + self.margin
+        )
+        around = 2 * self.margin + self.label + (self.columns - 1) * self.gap
+        cell = (
+            max(USUAL_CELL // seen.shape[2], 1) * seen.shape[2] if width is None else (width - around) // self.columns
+        )
+        if cell < LEAST_CELL:
+            least = around + self.columns * LEAST_CELL
+            raise ConfigError(f"--size {width}: {self.columns} parts side by side need {least} pixels at least.")
+        self.cell = (max(1, round(cell * height_to_width)), cell)
+        self.width = even(around + self.columns * cell if width is None else width)
+        self.captioned = looked is not None and any(panel != "samples" for panel in panels)
+        self.top = self.margin + round(2.4 * self.text) + (2 * self._line if self.captioned else 0)
+        cells = sum(self.generated_rows if panel == "samples" else 1 for panel in panels)
+        self.height = even(self.top + cells * (self.cell[0] + self.gap) + self.margin)
+
+    @property
+    def _line(self) -> int:
+        return round(1.25 * self._small)
+
+    @property
+    def _small(self) -> int:
+        return max(8, self.text - 2)
+
+    def draw(self, scene: Scene, share: float) -> Picture:
+        image, draw = _blank(self.width, self.height)
+        draw.text((self.margin, self.margin), title(scene), fill=_INK, font=_font(round(1.25 * self.text)))
+        beside = _font(self._small)
+        draw.text((self.width - self.margin, self.margin), self.note, fill=_FAINT, font=beside, anchor="ra")
+        line = self.margin + 2 * self.text  # how far the training is, among the scenes
+        ends = (self.margin, self.width - self.margin)
+        draw.line((ends[0], line, ends[1], line), fill="#dddddd", width=2)
+        draw.line((ends[0], line, ends[0] + share * (ends[1] - ends[0]), line), fill="#0072b2", width=2)
+        if self.captioned and self.looked is not None:
+            self._captions(draw, self.looked.captions, scene)
+        y = self.top
+        for panel in self.panels:
+            pictures = self._pictures(panel, scene)
+            rows = self.generated_rows if panel == "samples" else 1
+            if self.label:
+                draw.text(
+                    (self.margin, y + self.cell[0] // 2), ROWS[panel], fill=_INK, font=_font(self.text), anchor="lm"
+                )
+            for place, picture in enumerate(pictures[: rows * self.columns]):
+                row, column = divmod(place, self.columns)
+                x = self.margin + self.label + column * (self.cell[1] + self.gap)
+                image.paste(_resized(picture, self.cell), (x, y + row * (self.cell[0] + self.gap)))
+            y += rows * (self.cell[0] + self.gap)
+        return np.asarray(image)
+
+    def _pictures(self, panel: str, scene: Scene) -> list[Picture]:
+        if panel == "maps":
+            return [colours(values, self.hottest) for values in _present(scene.maps)]
+        found = self.looked.originals if panel == "originals" and self.looked is not None else getattr(scene, panel)
+        return [np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels for levels in found]
+
+    def _captions(self, draw: "ImageDraw", captions: Sequence[str], scene: Scene) -> None:
+        font = _font(self._small)
+        for column, caption in enumerate(captions):
+            x = self.margin + self.label + column * (self.cell[1] + self.gap)
+            y = self.top - 2 * self._line - self.gap // 2
+            draw.text((x, y), shortened(caption, font.getlength, self.cell[1]), fill=_INK, font=font)
+            if scene.scores is not None:
+                score = shortened(f"score {scene.scores[column]:.3g}", font.getlength, self.cell[1])
+                draw.text((x, y + self._line), score, fill=_FAINT, font=font)
+
+
+def _present(values: NDArray[Any] | None) -> NDArray[Any]:
+    assert values is not None, "each scene has all panels"
+    return values
+
+
+def shortened(text: str, length: Callable[[str], float], most: float) -> str:
+    """The text, cut at its end where it is too long.
+
+    >>> shortened("scratch (watched)", len, 10)
+    'scratch (…'
+    """
+    if length(text) <= most:
+        return text
+    while text and length(text + "…") > most:
+        text = text[:-1]
+    return text + "…"
+
+
+def even(side: int) -> int:
+    """The side, or one more: video codecs take no odd ones."""
+    return side + side % 2
+
+
+def _resized(picture: Picture, cell: tuple[int, int]) -> "Image":
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    if cell == picture.shape[:2]:
+        return image
+    # pixels of small pictures stay pixels; between whole multiples they would be of different widths
+    whole = all(side % was == 0 for side, was in zip(cell, picture.shape, strict=False))
+    smaller = cell[0] < picture.shape[0]
+    way = Image.Resampling.NEAREST if whole else Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
+    return image.resize((cell[1], cell[0]), way)
+
+
+def _blank(width: int, height: int) -> tuple["Image", "ImageDraw"]:
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (width, height), _PAPER)
+    return image, ImageDraw.Draw(image)
+
+
+@functools.cache
+def _font(size: int) -> "FreeTypeFont | Any":
+    """The letters of matplotlib, which has more of them than Pillow's own."""
+    try:
+        import matplotlib as mpl
+        from PIL import ImageFont
+    except ImportError as error:
+        raise MissingExtra("animations need pillow and matplotlib: pip install 'andon[train]'") from error
+    return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

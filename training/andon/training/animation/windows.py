@@ -1,0 +1,101 @@
+"""Pictures of an animation of windows: each channel as it was and as it was rebuilt, on scales that stay."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from andon.runtime.schema import WindowSpec
+from andon.training.animation.reel import Looked, Scene
+from andon.training.animation.stills import Picture, even, title
+from andon.training.pictures import Rebuilt, rebuilt_windows, worst_channels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+USUAL_WIDTH = 1000
+"""Pixels."""
+
+
+def window_stills(scenes: Sequence[Scene], looked: Looked, spec: WindowSpec, *, width: int | None) -> Iterator[Picture]:
+    """A picture ``[H, W, 3]`` a scene, all of one size with even sides; one scale a channel through all of them.
+
+    Args:
+        scenes: in order; each has reconstructions.
+        looked: the windows.
+        spec: of the detector.
+        width: of the pictures in pixels; None: `USUAL_WIDTH`.
+    """
+    channels = worst_channels(_pages(scenes[-1], looked))
+    every = np.concatenate([looked.originals, *(_rebuilt(scene) for scene in scenes)])
+    limits = every.min(axis=(0, 1)), every.max(axis=(0, 1))
+    figure = rebuilt_windows(
+        _pages(scenes[0], looked), title=_headline(scenes[0]), spec=spec, channels=channels, limits=limits
+    )
+    figure.set_dpi(even(width or USUAL_WIDTH) / figure.get_figwidth())
+    canvas = _Canvas(figure, channels)
+    for scene in scenes:
+        drawn = canvas.draw(_headline(scene), _pages(scene, looked))
+        yield np.pad(drawn, ((0, len(drawn) % 2), (0, drawn.shape[1] % 2), (0, 0)), constant_values=255)
+
+
+class _Canvas:
+    """Draws what changes over what stays, several times as fast as drawing everything anew."""
+
+    def __init__(self, figure: "Figure", channels: Sequence[int]) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        self._figure, self._channels = figure, channels
+        canvas: Any = FigureCanvasAgg(figure)
+        self._canvas = canvas
+        for axes in figure.axes:
+            axes.collections[0].remove()
+            for artist in (*axes.lines, axes.title):
+                artist.set_visible(False)
+        figure.texts[0].set_visible(False)
+        self._canvas.draw()
+        self._still = self._canvas.copy_from_bbox(figure.bbox)
+
+    def draw(self, headline: str, pages: Sequence[Rebuilt]) -> Picture:
+        """``[H, W, 3]``."""
+        figure: Any = self._figure
+        self._canvas.restore_region(self._still)
+        figure.texts[0].set(text=headline, visible=True)
+        figure.draw_artist(figure.texts[0])
+        for place, axes in enumerate(figure.axes):
+            page = pages[place // len(self._channels)]
+            channel = self._channels[place % len(self._channels)]
+            was, made = page.original[:, channel], page.rebuilt[:, channel]
+            seconds = axes.lines[0].get_xdata()
+            between = axes.fill_between(seconds, was, made, color="#e69f00", alpha=0.3, linewidth=0)
+            axes.lines[1].set_ydata(made)
+            for artist in (*axes.lines, between):
+                artist.set_visible(True)
+                axes.draw_artist(artist)
+            between.remove()
+            if axes.get_title():
+                axes.set_title(page.caption, fontsize=9, visible=True)
+                axes.draw_artist(axes.title)
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+
+def _headline(scene: Scene) -> str:
+    return f"{title(scene)}: what is rebuilt"
+
+
+def _pages(scene: Scene, looked: Looked) -> list[Rebuilt]:
+    scores = [""] * len(looked.captions) if scene.scores is None else [f", score {score:.3g}" for score in scene.scores]
+    return [
+        Rebuilt(
+            caption=caption + score, original=was, rebuilt=made, map=None if scene.maps is None else scene.maps[place]
+        )
+        for place, (caption, score, was, made) in enumerate(
+            zip(looked.captions, scores, looked.originals, _rebuilt(scene), strict=True)
+        )
+    ]
+
+
+def _rebuilt(scene: Scene) -> NDArray[np.float32]:
+    assert scene.reconstructions is not None, "each scene has all panels"
+    return scene.reconstructions
