@@ -47,7 +47,7 @@ _Layers = Annotated[int, Meta(ge=1)]
 class Settings(Plan, frozen=True, kw_only=True):
     """Of `window_vae`."""
 
-    steps: Annotated[int, Meta(ge=2, description="length of a window", extra={"unit": "rows"})] = 64
+    steps: Annotated[int, Meta(ge=1, description="length of a window; 1 judges row by row", extra={"unit": "rows"})] = 64
     hop: Annotated[
         int, Meta(ge=1, description="distance of windows in training and on the line", extra={"unit": "rows"})
     ] = 16
