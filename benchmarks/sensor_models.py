@@ -24,6 +24,8 @@ from andon.training.recipe import recipe
 from andon.training.train import train
 
 BATCH = 256
+MEANS_OF_MAPS = {"score_residual", "score_contribution"}
+"""Of `pca`'s maps, which are there to be looked at: the first ranks as Q does."""
 
 Floats = NDArray[np.float64]
 
@@ -74,11 +76,11 @@ def learn(candidate: Candidate, good: Log, *, seed: int, wish: Wish) -> Detector
     return Detector.from_bytes(made.model.data)
 
 
-def judge(detector: Detector, log: Log) -> dict[str, Windows]:
-    """All windows of each run, one ending at every row from the first that can."""
+def judge(detector: Detector, log: Log, *, hop: int = 1) -> dict[str, Windows]:
+    """All windows of each run; with a hop of 1 one ends at every row from the first that can."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
-    windows = cut(log, spec, hop=1)
+    windows = cut(log, spec, hop=hop)
     by_run: dict[str, list[tuple[int, NDArray[np.float32]]]] = {run.name: [] for run in log.runs}
     for ref in windows.refs:
         item = windows.read(ref)
@@ -93,7 +95,7 @@ def _judged(detector: Detector, windows: list[tuple[int, NDArray[np.float32]]]) 
         for first in range(0, len(windows), BATCH)
         for verdict in detector.batch([data for _, data in windows[first : first + BATCH]])
     ]
-    others = sorted(name for name in detector.card.outputs if name.startswith("score_"))
+    others = sorted(name for name in detector.card.outputs if name.startswith("score_") and name not in MEANS_OF_MAPS)
     return Windows(
         ends=np.array([end for end, _ in windows], np.intp),
         scores={"score": np.array([verdict.score for verdict in verdicts])}
