@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from tests.calibration.evaluation.pages import Read
-from tests.calibration.evaluation.test_stretches import WATCHED, judged, run
+from tests.calibration.evaluation.watched import WATCHED, judged, run
 from tests.calibration.parts import Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
