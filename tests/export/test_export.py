@@ -83,6 +83,19 @@ def test_two_traces_of_one_scorer_are_the_same_bytes() -> None:
     assert first == second
 
 
+class Counting(Edges):
+    """Gives a table beside its map."""
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        return super().forward(prepared)._replace(tables={"shares": prepared.mean(dim=(2, 3)).softmax(dim=1)})
+
+
+def test_tables_for_people_leave_the_file_after_all_that_is_scored() -> None:
+    pipeline = Pipeline(Counting(), FRAMES, Reading(map="edges")).eval()
+
+    assert pipeline.evidence_names(FRAMES) == ["anomaly_map", "score_brightness", "shares"]
+
+
 def test_the_golden_sample_is_synthetic_unless_asked_for(exported: Exported) -> None:
     golden = read(exported.path).golden
 

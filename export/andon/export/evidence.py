@@ -16,6 +16,9 @@ class Evidence(NamedTuple):
     """``[N]``: what no pooling of a map gives, such as a distance in a latent space."""
     images: Mapping[str, Tensor] = MappingProxyType({})
     """For people, never judged: ``reconstruction``, what the network rebuilt, prepared as its input was."""
+    tables: Mapping[str, Tensor] = MappingProxyType({})
+    """For people, never judged: ``[N, k]``, such as each prototype's share in what a memory gave; ``latent``, the numbers by
+    which the network describes a part, is drawn after training."""
 
 
 class Scorer(nn.Module):

@@ -43,7 +43,8 @@ class Pipeline(nn.Module):
     def _outputs(self, prepared: Tensor) -> dict[str, Tensor]:
         evidence: Evidence = self.scorer(prepared)
         outputs: dict[str, Tensor] = self.pool(evidence)
-        return outputs | {name: self.restore(image) for name, image in evidence.images.items()}
+        pictures = {name: self.restore(image) for name, image in evidence.images.items()}
+        return outputs | pictures | dict(evidence.tables)
 
 
 def example_input(spec: InputSpec) -> Tensor:

@@ -32,7 +32,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """For people: 0 is a typical good part, 1 the threshold."""
     evidence: Evidence = msgspec.field(default_factory=lambda: _NO_EVIDENCE)
     """By output name: `anomaly_map` ``[h, w]``, `channel_scores` ``[C]``, `step_scores` ``[T]``, `score_*` ``[]``,
-    `reconstruction` ``[h, w, C]`` in grey levels or ``[T, C]`` in sensor units."""
+    `reconstruction` ``[h, w, C]`` in grey levels or ``[T, C]`` in sensor units, `memory_items` ``[M]``, shares of
+    prototypes, `latent` ``[L]``."""
     model: str = ""
     """Short digest of the file that judged."""
 
