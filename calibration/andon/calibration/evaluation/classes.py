@@ -33,7 +33,42 @@ def curves(
     pictures.append(plots.confusion(judged, unit))
     if len(parts.scores):
         pictures.append(plots.histogram(parts, threshold, unit))
-    return Section(title="Scores and verdicts", text=text, pictures=tuple(pictures))
+    tables = (classification(parts),) if parts.both else ()
+    return Section(title="Scores and verdicts", text=text, tables=tables, pictures=tuple(pictures))
+
+
+def classification(parts: plots.Scored) -> Table:
+    """Precision, recall and F1 of each class at the embedded threshold, their means, and the share that is right.
+
+    A good part is called good if it passes, a defective one defective if it is rejected; REVIEW passes.
+    """
+    rows: list[tuple[str, ...]] = []
+    figures = []
+    for name, actual, called in (
+        ("good", ~parts.defective, ~parts.rejected),
+        ("defective", parts.defective, parts.rejected),
+    ):
+        right = int((actual & called).sum())
+        precision, recall = _share(right, int(called.sum())), right / int(actual.sum())
+        f1 = 2 * right / (int(called.sum()) + int(actual.sum()))
+        figures.append((precision, recall, f1))
+        rows.append((name, _told(precision), _told(recall), _told(f1), str(int(actual.sum()))))
+    supports = [int((~parts.defective).sum()), int(parts.defective.sum())]
+    total = sum(supports)
+    for name, weights in (("mean of both", [0.5, 0.5]), ("weighted by support", [one / total for one in supports])):
+        means = [sum(w * of[at] for w, of in zip(weights, figures, strict=True)) for at in range(3)]
+        rows.append((name, *(_told(mean) for mean in means), str(total)))
+    accuracy = float((parts.rejected == parts.defective).mean())
+    rows.append(("accuracy", "", "", _told(accuracy), str(total)))
+    return Table(head=("at the embedded threshold", "precision", "recall", "F1", "support"), rows=tuple(rows))
+
+
+def _share(part: int, of: int) -> float:
+    return part / of if of else math.nan
+
+
+def _told(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "–"
 
 
 def kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:

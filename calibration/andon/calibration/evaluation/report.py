@@ -1,21 +1,31 @@
 """What an evaluation found, as a page that a quality engineer can read, mail and file: ``index.html`` and its pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from andon.calibration.evaluation import gallery, page, plots, stretch_pictures, stretches, window_examples
+from andon.calibration.evaluation import (
+    gallery,
+    latent_plane,
+    page,
+    plots,
+    score_curves,
+    stretch_pictures,
+    stretches,
+    window_examples,
+)
 from andon.calibration.evaluation.classes import curves, kinds_section
 from andon.calibration.evaluation.evaluate import Evaluation, Judged
 from andon.calibration.evaluation.fault_tables import fault_sections, runs_section
 from andon.calibration.evaluation.figure_rows import Row, figures_section, frame_rows, log_rows
+from andon.calibration.evaluation.further import Areas, areas, by_score
 from andon.calibration.evaluation.logs import LogEvaluation, LogVerdicts
-from andon.calibration.evaluation.page import Page, Section, Table, Tile
+from andon.calibration.evaluation.page import Page, Section, Table, Tile, Tone
 from andon.calibration.evaluation.subject import Subject, found, promise_lines, subject_of, tiles_of, verdict_on
 from andon.runtime.detector import Detector
 from andon.runtime.progress import Progress, silent
-from andon.runtime.schema import FrameSpec, WindowSpec
+from andon.runtime.schema import FrameSpec, Status, WindowSpec
 from andon.sources.items import Collection
 from andon.sources.truth import Truth
 
@@ -44,34 +54,7 @@ def frames_page(
 ) -> Page:
     """The page on parts, not yet written."""
     parts = plots.scored(judged)
-    n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
-    false_rejects = int(parts.rejected[~parts.defective].sum())
-    missed = int((~parts.rejected[parts.defective]).sum())
-    tone, headline = verdict_on(subject.alpha, false_rejects, n_good, figures.within_promise, "part")
-    summary = [
-        f"{plots.counted(len(judged), 'part')} of {subject.data} judged: {n_good} good, {n_defect} defective"
-        + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
-        *promise_lines(subject, n_good, figures.within_promise, "parts"),
-    ]
-    if n_defect:
-        summary[0] += " " + found(missed, n_defect, "defect")
-    tiles = tiles_of(subject, tone, false_rejects, n_good, "parts")
-    if n_defect:
-        tiles.append(
-            Tile(
-                value=f"{missed / n_defect:.2%}",
-                name="misses",
-                note=f"{missed} of {plots.counted(n_defect, 'defect')} passed",
-                tone="bad" if missed else "good",
-            )
-        )
-    if parts.both:
-        tiles.append(
-            Tile(
-                value=f"{figures.auroc:.4f}", name="AUROC", note="good from defective over all thresholds; 1 is perfect"
-            )
-        )
-    tiles.append(Tile(value=f"{figures.invalid}", name="INVALID", note="could not be judged; part of no rate"))
+    tone, headline, summary, tiles = _parts_in_short(subject, figures, len(judged), parts)
     rows = frame_rows(figures, parts)
     listed = sections or (
         Section(title="Parts", text=("Made from verdicts alone: there were no pictures of parts to show.",)),
@@ -86,19 +69,52 @@ def frames_page(
         sections=(
             figures_section(rows),
             curves(
-                parts,
-                judged,
-                areas=(figures.auroc, figures.aupr),
-                threshold=figures.threshold,
-                alpha=subject.alpha,
+                parts, judged, areas=(figures.auroc, figures.aupr), threshold=figures.threshold, alpha=subject.alpha,
                 unit="part",
             ),
+            *_beside(judged, figures.by_score, "part"),
             *kinds_section(parts, figures.threshold, figures.by_defect, "part"),
             *listed,
             *_small_print(rows, subject),
         ),
         footer=_FOOTER,
+    )  # fmt: skip
+
+
+def _parts_in_short(
+    subject: Subject, figures: Evaluation, count: int, parts: plots.Scored
+) -> tuple[Tone, str, list[str], list[Tile]]:
+    n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
+    false_rejects = int(parts.rejected[~parts.defective].sum())
+    missed = int((~parts.rejected[parts.defective]).sum())
+    tone, headline = verdict_on(subject.alpha, false_rejects, n_good, figures.within_promise, "part")
+    summary = [
+        f"{plots.counted(count, 'part')} of {subject.data} judged: {n_good} good, {n_defect} defective"
+        + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
+        *promise_lines(subject, n_good, figures.within_promise, "parts"),
+    ]
+    tiles = tiles_of(subject, tone, false_rejects, n_good, "parts")
+    if n_defect:
+        summary[0] += " " + found(missed, n_defect, "defect")
+        passed = f"{missed} of {plots.counted(n_defect, 'defect')} passed"
+        tiles.append(
+            Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone="bad" if missed else "good")
+        )
+    if parts.both:
+        note = "good from defective over all thresholds; 1 is perfect"
+        tiles.append(Tile(value=f"{figures.auroc:.4f}", name="AUROC", note=note))
+    tiles.append(Tile(value=f"{figures.invalid}", name="INVALID", note="could not be judged; part of no rate"))
+    return tone, headline, summary, tiles
+
+
+def _beside(judged: Sequence[Judged], known: Mapping[str, Areas], unit: str) -> list[Section]:
+    """All scores side by side, and where the parts lie in the latent plane, as far as the file gives them."""
+    valid = [part for part in judged if part.status != Status.INVALID and np.isfinite(part.score)]
+    scores = by_score(
+        next(iter(known), "score"), np.array([part.score for part in valid]), [part.further for part in valid]
     )
+    defective = np.array([part.defective for part in valid], np.bool_)
+    return [*score_curves.section(scores, defective, areas(scores, defective)), *latent_plane.section(judged, unit)]
 
 
 def parts_sections(
@@ -161,9 +177,48 @@ def logs_page(
     assert isinstance(spec, WindowSpec)
     judged = stretches.judged_windows(verdicts)
     parts = plots.scored(judged)
+    happened = stretches.faults(verdicts)
+    tone, headline, summary, tiles = _log_in_short(subject, figures, len(judged), happened)
+    rows = log_rows(figures, parts)
+    drawn = stretch_pictures.draw(detector, verdicts, stretches.choose(verdicts, spec), progress=progress)
+    whole = stretch_pictures.overview(verdicts, spec, detector.threshold)
+    total = figures.total
+    return Page(
+        title=subject.name,
+        subtitle="andon evaluate: what this file's verdicts are worth on logs whose faults are known",
+        tone=tone,
+        headline=headline,
+        tiles=tuple(tiles),
+        summary=tuple(summary),
+        sections=(
+            figures_section(rows),
+            *fault_sections(happened),
+            Section(
+                title="Stretches of the log",
+                text=("True faults are shaded orange, recovery grey. A score stands at the end of its window.",),
+                exhibits=tuple(drawn),
+            ),
+            *window_examples.section(detector, verdicts),
+            *([Section(title="Whole runs", pictures=tuple(whole))] if whole else []),
+            curves(
+                parts, judged, areas=(total.auroc, total.aupr), threshold=figures.threshold, alpha=subject.alpha,
+                unit="window",
+            ),
+            *_beside(judged, figures.by_score, "window"),
+            *kinds_section(parts, figures.threshold, {}, "window"),
+            *([runs_section(figures)] if len(figures.runs) > 1 else []),
+            *_small_print(rows, subject),
+        ),
+        footer=_FOOTER,
+    )  # fmt: skip
+
+
+def _log_in_short(
+    subject: Subject, figures: LogEvaluation, count: int, happened: Sequence[stretches.FaultRow]
+) -> tuple[Tone, str, list[str], list[Tile]]:
     counts = figures.total.counts
     tone, headline = verdict_on(subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window")
-    windows = plots.counted(len(judged) + counts.neither, "window")
+    windows = plots.counted(count + counts.neither, "window")
     first = (
         f"{windows} of {subject.data} judged, in {plots.counted(len(figures.runs), 'run')}: "
         f"{counts.good} good, {counts.defective} with a fault in them"
@@ -173,74 +228,23 @@ def logs_page(
         first + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
         *promise_lines(subject, counts.good, figures.within_promise, "windows"),
     ]
+    tiles = tiles_of(subject, tone, counts.false_rejects, counts.good, "windows")
     if counts.faults:
         rate = "promised" if subject.alpha is not None else "estimated"
         by_chance = f"rejecting windows at random at the {rate} rate would have caught"
         caught = f"{counts.caught} of {plots.counted(counts.faults, 'fault')} were caught by at least one window"
         summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f}.")
-    happened = stretches.faults(verdicts)
+        note, every = f"faults; at random {counts.dummy_caught:.1f}", counts.caught == counts.faults
+        value = f"{counts.caught} of {counts.faults}"
+        tiles.append(Tile(value=value, name="caught", note=note, tone="good" if every else "bad"))
     delays = [row.delay_s for row in happened if row.delay_s is not None]
-    tiles = tiles_of(subject, tone, counts.false_rejects, counts.good, "windows")
-    if counts.faults:
-        note = f"faults; at random {counts.dummy_caught:.1f}"
-        tiles.append(
-            Tile(
-                value=f"{counts.caught} of {counts.faults}",
-                name="caught",
-                note=note,
-                tone="good" if counts.caught == counts.faults else "bad",
-            )
-        )
     if delays:
-        tiles.append(
-            Tile(value=f"{np.median(delays):.3g} s", name="delay", note=f"median; the longest {max(delays):.3g} s")
-        )
+        note = f"median; the longest {max(delays):.3g} s"
+        tiles.append(Tile(value=f"{np.median(delays):.3g} s", name="delay", note=note))
     if figures.total.auroc is not None:
-        tiles.append(
-            Tile(value=f"{figures.total.auroc:.4f}", name="AUROC", note="windows, over all thresholds; 1 is perfect")
-        )
-    rows = log_rows(figures, parts)
-    drawn = stretch_pictures.draw(detector, verdicts, stretches.choose(verdicts, spec), progress=progress)
-    examples = window_examples.examples(detector, verdicts)
-    whole = stretch_pictures.overview(verdicts, spec, detector.threshold)
-    sections = [
-        figures_section(rows),
-        *fault_sections(happened),
-        Section(
-            title="Stretches of the log",
-            text=("True faults are shaded orange, recovery grey. A score stands at the end of its window.",),
-            exhibits=tuple(drawn),
-        ),
-    ]
-    if examples is not None:
-        sections.append(Section(title="Windows beside each other", pictures=(examples,)))
-    if whole:
-        sections.append(Section(title="Whole runs", pictures=tuple(whole)))
-    total = figures.total
-    sections.append(
-        curves(
-            parts,
-            judged,
-            areas=(total.auroc, total.aupr),
-            threshold=figures.threshold,
-            alpha=subject.alpha,
-            unit="window",
-        )
-    )
-    sections += kinds_section(parts, figures.threshold, {}, "window")
-    if len(figures.runs) > 1:
-        sections.append(runs_section(figures))
-    sections += _small_print(rows, subject)
-    return Page(
-        title=subject.name,
-        subtitle="andon evaluate: what this file's verdicts are worth on logs whose faults are known",
-        tone=tone,
-        headline=headline,
-        tiles=tuple(tiles),
-        summary=tuple(summary),
-        sections=tuple(sections),
-        footer=_FOOTER,
-    )
+        note = "windows, over all thresholds; 1 is perfect"
+        tiles.append(Tile(value=f"{figures.total.auroc:.4f}", name="AUROC", note=note))
+    return tone, headline, summary, tiles
 
 
 _FOOTER = (

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.further import NOTHING
 from andon.calibration.evaluation.logs import LogVerdicts
 from andon.calibration.evaluation.page import Tone
 from andon.runtime.schema import Status, WindowSpec
@@ -85,6 +86,7 @@ def judged_windows(verdicts: LogVerdicts) -> list[Judged]:
             status=verdicts.status[ref.key],
             defective=window.faulty,
             kind=(window.fault or "fault") if window.faulty else "good",
+            further=verdicts.further.get(ref.key, NOTHING),
         )
         for ref in verdicts.windows.refs
         if (window := verdicts.truth.get(ref.key)) is not None and (window.good or window.faulty)

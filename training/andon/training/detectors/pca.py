@@ -49,7 +49,9 @@ LEAST_VARIANCE = 1e-5
 class Settings(Struct, frozen=True, kw_only=True):
     """Of `pca`."""
 
-    steps: Annotated[int, Meta(ge=1, description="length of a window; 1 judges row by row", extra={"unit": "rows"})] = 64
+    steps: Annotated[int, Meta(ge=1, description="length of a window; 1 judges row by row", extra={"unit": "rows"})] = (
+        64
+    )
     hop: Annotated[
         int, Meta(ge=1, description="distance of windows in training and on the line", extra={"unit": "rows"})
     ] = 16
