@@ -74,6 +74,7 @@ def test_people_read_rates_types_of_defect_and_the_promise(
     assert "AUROC          1.0000\n" in out  # an interval of one point is not told
     assert "(recall 0.99)" in out
     assert out.splitlines()[-1].split() == ["stain", "6", "1.0000", "0.0%"]
+    assert "deviation               1.0000  1.0000  decides\npeak                    1.0000  1.0000\n" in out
 
 
 def test_people_read_faults_caught_beside_the_dummy(
@@ -130,7 +131,8 @@ def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
     found = json.loads(capsys.readouterr().out)
 
     assert found | {"promise": "", "within_promise": None} == found
-    assert found == direct | {"promise": "", "within_promise": None}
+    # what was written down holds the deciding score alone
+    assert found == direct | {"promise": "", "within_promise": None, "by_score": {}}
     assert main(["evaluate", str(written), "--truth", str(table)]) == EXIT_DONE
     out = capsys.readouterr().out
     assert "5 good, 5 defective, 0 INVALID, 2 of unknown truth" in out

@@ -253,6 +253,7 @@ def render(figures: Any) -> str:
     if figures.aupro is not None:
         step = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
+    rows += _by_score(figures)
     if figures.by_defect:
         rows.append(f"{'type':<22} {'n':>5} {'AUROC':>7} {'missed':>7}")
         rows += [
@@ -277,7 +278,21 @@ def render_logs(figures: Any) -> str:
             f"{f'{counts.caught}/{counts.faults}':>8} {counts.dummy_caught:>6.1f}"
         )
     rows.append(f"promise: {figures.promise}; dummy: faults caught by rejecting at random at that rate")
-    return "\n".join([*rows, "", *_over_time(figures)])
+    return "\n".join([*rows, "", *_over_time(figures), *_by_score(figures)])
+
+
+def _by_score(figures: Any) -> list[str]:
+    """All scores of a file that gives several, the deciding one first."""
+    if not figures.by_score:
+        return []
+    decides = next(iter(figures.by_score))
+    return [
+        f"{'score':<22} {'AUROC':>7} {'AUPR':>7}",
+        *(
+            f"{name:<22} {one.auroc:>7.4f} {one.aupr:>7.4f}" + ("  decides" if name == decides else "")
+            for name, one in figures.by_score.items()
+        ),
+    ]
 
 
 def _over_time(figures: Any) -> list[str]:

@@ -114,7 +114,7 @@ class Channel(Struct, frozen=True, kw_only=True):
 class WindowSpec(Struct, frozen=True, tag="window", tag_field="kind", kw_only=True):
     """What a window must be: `steps` rows over a grid of `period_s`, one column a channel, raw sensor units."""
 
-    steps: Annotated[int, Meta(ge=2)]
+    steps: Annotated[int, Meta(ge=1)]
     hop: Annotated[int, Meta(ge=1)]
     period_s: Positive
     channels: Annotated[tuple[Channel, ...], Meta(min_length=1)]

@@ -33,11 +33,11 @@ def window_spec(found: FoundLogs, steps: int, hop: int, *, period_s: float | Non
     Channels come as found, ``linear``; over a period of at least 1.5 row distances they are averaged instead.
 
     Raises:
-        ConfigError: fewer than 2 steps, a hop below 1, or a period that is not positive.
+        ConfigError: steps or hop below 1, or a period that is not positive.
     """
     period = found.period_s if period_s is None else period_s
-    if steps < 2 or hop < 1 or not period > 0:
-        raise ConfigError(f"expected steps >= 2, hop >= 1, period > 0 s; got {steps}, {hop}, {period:g}.")
+    if steps < 1 or hop < 1 or not period > 0:
+        raise ConfigError(f"expected steps >= 1, hop >= 1, period > 0 s; got {steps}, {hop}, {period:g}.")
     channels = found.channels
     if period >= 1.5 * found.period_s:
         # a gap learnt from the distance of rows means nothing where it is shorter than what a coarser grid bridges anyway
@@ -95,7 +95,8 @@ class Windows:
         marked = np.concatenate([self._marked, points.marked])
         plan = _plan(points.values, marked, steps, self._hop, self._count)
         self._count = plan.count
-        self._values, self._marked = values[-(steps - 1) :].copy(), marked[-(steps - 1) :].copy()
+        first = max(0, len(values) - (steps - 1))  # none is kept of a window of one row
+        self._values, self._marked = values[first:].copy(), marked[first:].copy()
 
         out: list[Item | Lost] = []
         for at, reason in zip(plan.at.tolist(), plan.reasons.tolist(), strict=True):

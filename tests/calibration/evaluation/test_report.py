@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from tests.calibration.evaluation.pages import Read
-from tests.calibration.evaluation.test_stretches import WATCHED, judged, run
+from tests.calibration.evaluation.watched import WATCHED, judged, run
 from tests.calibration.parts import Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
@@ -93,6 +93,8 @@ def test_all_pictures_of_the_reference_are_there(tmp_path: Path) -> None:
     assert names >= {
         f"{part}-01-{view}.png" for part in ("false-reject", "miss", "type") for view in ("input", "map", "overlay")
     }
+    assert list(figures.by_score) == ["deviation", "peak"]
+    assert "scores.png" in names
     assert figures.aupro is not None
     assert "AUPRO" in Read(page.render(made)).text
 
@@ -168,6 +170,7 @@ def test_a_log_has_its_faults_stretches_and_windows() -> None:
         "false-reject-01.png",
         "fault-01.png",
         "windows.png",
+        "rebuilt.png",
         "roc.png",
         "confusion.png",
     }

@@ -150,11 +150,27 @@ def test_a_name_with_settings_is_a_log(text: str, runs: int, rows: int) -> None:
         ("power_converter:seed", "name=value"),
         ("power_converter:seed=three", "expected a number"),
         ("power_converter:rows=1", "rows"),
+        ("power_converter:kind=voltage_spikes", "kind"),
+        ("power_converter:voltage_v=0", "voltage_v > 0"),
+        ("power_converter:turn_rows=0", "turn_rows"),
     ],
 )
 def test_a_misspelt_setting_is_refused_with_the_nearest(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         source.collect(text)
+
+
+def test_every_number_of_the_converter_and_of_its_faults_can_be_given() -> None:
+    text = "power_converter:runs=3,rows=900,faults=3,kind=voltage_spike,fault_rows=40,spike_v=9,spike_rows=1,spike_every_rows=10"
+    plain, struck = (source.collect(f"{text},voltage_v=24,severity={severity}") for severity in (0, 2))
+    assert isinstance(plain, Log)
+    assert isinstance(struck, Log)
+
+    assert plain.runs[0].values[:, 0].mean() == pytest.approx(24 - 0.8, abs=0.3)
+    for before, after in zip(plain.runs, struck.runs, strict=True):
+        assert after.faulty is not None
+        assert after.faulty.sum() == 40
+        assert ((after.values - before.values)[:, 0] > 17).sum() == 4  # one row in ten of a fault
 
 
 def test_its_stream_is_a_long_run_with_the_windows_of_its_log() -> None:

@@ -12,6 +12,7 @@ from andon.calibration.evaluation.bootstrap import (
     part_intervals,
     pixel_intervals,
 )
+from andon.calibration.evaluation.further import NOTHING, Areas, Further, areas, by_score, deciding, further
 from andon.runtime.detector import Detector
 from andon.runtime.errors import DataError, InputError
 from andon.runtime.heat_map import enlarge
@@ -111,6 +112,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Parts of known truth without a verdict, where verdicts were read from a file."""
     intervals: Intervals | None = None
     """None unless asked for."""
+    by_score: dict[str, Areas] = {}
+    """The deciding score first, then the file's further ones; empty where it has only the one."""
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -121,6 +124,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     status: Status
     defective: bool
     kind: str
+    further: Further = NOTHING
 
 
 class PixelEvidence(Struct):
@@ -183,6 +187,7 @@ def evaluate(
                 status=verdict.status if verdict else Status.INVALID,
                 defective=defective,
                 kind=truth.kind.get(ref.key, "defect") if defective else "good",
+                further=further(verdict) if verdict else NOTHING,
             )
         )
         if truth.masks and isinstance(item, Item) and verdict and verdict.status != Status.INVALID:
@@ -203,6 +208,7 @@ def evaluate(
         alpha=calibration.alpha if promised and calibration else None,
         pixels=pixels,
         recall=recall,
+        decides=deciding(detector.card.reading),
         intervals=intervals,
         seed=seed,
         progress=progress,
@@ -218,6 +224,7 @@ def summarise(
     alpha: float | None = None,
     pixels: PixelEvidence | None = None,
     recall: float = 0.99,
+    decides: str = "score",
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
@@ -231,6 +238,7 @@ def summarise(
         alpha: the promised rate of false rejects; None without a promise.
         pixels: where there are maps and masks.
         recall: as for `evaluate`.
+        decides: name of the score that decides.
         intervals: as for `evaluate`.
         seed: as for `evaluate`.
         progress: as for `evaluate`.
@@ -300,7 +308,15 @@ def summarise(
         scores_good=_spread(good),
         scores_defect=_spread(bad),
         intervals=drawn,
+        by_score=_by_score(decides, scores, defective, valid),
     )
+
+
+def _by_score(
+    decides: str, scores: NDArray[np.float64], defective: NDArray[np.bool_], valid: list[Judged]
+) -> dict[str, Areas]:
+    every = by_score(decides, scores, [part.further for part in valid])
+    return areas(every, defective) if len(every) > 1 else {}
 
 
 def _intervals(

@@ -19,6 +19,7 @@ from andon.calibration.evaluation.bootstrap import (
     ratio_interval,
 )
 from andon.calibration.evaluation.counting import Counts, count
+from andon.calibration.evaluation.further import Areas, Further, areas, by_score, deciding, further
 from andon.calibration.evaluation.series import SECONDS_A_DAY, Events, PointCounts, judge_events, point_counts, vus_pr
 from andon.runtime.detector import Detector
 from andon.runtime.errors import ConfigError, DataError
@@ -98,6 +99,8 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     """Of faulty rows."""
     intervals: LogIntervals | None = None
     """None unless asked for, and for one file."""
+    by_score: dict[str, Areas] = {}
+    """Of all windows: the deciding score first, then the file's further ones; empty where it has only the one."""
 
 
 class LogVerdicts(Struct, frozen=True, kw_only=True):
@@ -109,6 +112,8 @@ class LogVerdicts(Struct, frozen=True, kw_only=True):
     status: dict[str, Status]
     scores: dict[str, float]
     """NaN where INVALID."""
+    further: dict[str, Further] = {}
+    """Of those that are not INVALID."""
 
 
 def evaluate_logs(
@@ -159,12 +164,15 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
         raise DataError("the log has no labels: expected a column named anomaly, label or faulty, of 0 and 1.")
     status: dict[str, Status] = {}
     scores: dict[str, float] = {}
+    others: dict[str, Further] = {}
     for ref in track([ref for ref in windows.refs if ref.key in truth], progress, "evaluating"):
         item = windows.read(ref)
         verdict = detector(item.data) if isinstance(item, Item) else None
         status[ref.key] = verdict.status if verdict else Status.INVALID
         scores[ref.key] = verdict.score if verdict else float("nan")
-    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores)
+        if verdict and verdict.status != Status.INVALID:
+            others[ref.key] = further(verdict)
+    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, further=others)
 
 
 def log_figures(
@@ -231,7 +239,19 @@ def log_figures(
         false_alarm_rate=_number(points.false_alarm_rate),
         missed_alarm_rate=_number(points.missed_alarm_rate),
         intervals=_intervals(runs, events, seed) if intervals and len(runs) > 1 else None,
+        by_score=_by_score(deciding(detector.card.reading), verdicts),
     )
+
+
+def _by_score(decides: str, verdicts: LogVerdicts) -> dict[str, Areas]:
+    """Of all good and defective windows that could be judged."""
+    keys = [
+        key
+        for key, window in verdicts.truth.items()
+        if key in verdicts.further and (window.good or window.faulty) and np.isfinite(verdicts.scores[key])
+    ]
+    every = by_score(decides, np.array([verdicts.scores[key] for key in keys]), [verdicts.further[key] for key in keys])
+    return areas(every, np.array([verdicts.truth[key].faulty for key in keys], np.bool_)) if len(every) > 1 else {}
 
 
 class _Rules(Struct, frozen=True, kw_only=True):

@@ -302,7 +302,7 @@ def recall_bars(parts: Scored, unit: str = "part") -> Picture:
     ).T.clip(0)
     axes.barh(places, shares, height=0.62, color=GOOD, alpha=0.75)
     axes.errorbar(shares, places, xerr=reach, fmt="none", ecolor=INK, capsize=3, lw=1.2)
-    _labels(axes, places, [f"{_short(one.kind)} ({one.found} of {one.n})" for one in shown])
+    _labels(axes, places, [f"{short(one.kind)} ({one.found} of {one.n})" for one in shown])
     axes.set(xlim=(0, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="recall: share found")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(visible=False, axis="y")
@@ -357,7 +357,7 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     for one, place in zip(shown, places.tolist(), strict=True):
         axes.errorbar([one.mean], [place], xerr=[0.0 if math.isnan(one.sd) else one.sd], fmt="s" if one.defective else "o",
                       color=DEFECT if one.defective else GOOD, ms=8, capsize=4, lw=2)  # fmt: skip
-    _labels(axes, places, [f"{_short(one.kind)} (n = {one.n})" for one in shown])
+    _labels(axes, places, [f"{short(one.kind)} (n = {one.n})" for one in shown])
     if math.isfinite(threshold):
         axes.axvline(threshold, color=INK, ls="--", lw=1.4, label=f"threshold {threshold:.4g}")
         axes.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="best")
@@ -481,7 +481,8 @@ def counted(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name as it is drawn: printable, and cut where it would not fit."""
     plain = printable(name)
     return plain if len(plain) <= _LABEL else plain[: _LABEL - 1] + "…"
 

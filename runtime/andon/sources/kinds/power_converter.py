@@ -13,7 +13,8 @@ temperature_drift    cooling fails: the body heads for 15 K more than it would h
 ===================  ================================================================  ===================
 
 ``power_converter`` or ``power_converter:seed=3,rows=20000,faults=6``; without `rows` and `runs`: 1 000 independent runs of 64
-rows if there are no faults to show and nothing is streamed, else one run of 20 000 rows.
+rows if there are no faults to show and nothing is streamed, else one run of 20 000 rows. Every number of the converter and of
+its faults can follow: ``power_converter:runs=40,rows=2000,faults=40,kind=voltage_spike,spike_v=1.5,voltage_v=24,swing_a=2``.
 """
 
 import math
@@ -40,16 +41,18 @@ FaultKind = Literal["voltage_spike", "current_oscillation", "temperature_drift"]
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 _WARM_UP_CONSTANTS = 6
-_SPIKE_EVERY_ROWS, _SPIKE_ROWS = 24, 3
-_TURN_ROWS = 5
 
 
 def _setting(description: str, unit: str) -> Meta:
     return Meta(ge=0, description=description, extra={"unit": unit})
 
 
+def _count(description: str) -> Meta:
+    return Meta(ge=1, description=description, extra={"unit": "rows"})
+
+
 class ConverterSettings(Struct, frozen=True, kw_only=True):
-    """The converter and its load."""
+    """The converter, its load, and what its faults are at severity 1."""
 
     period_s: Annotated[float, _setting("distance of rows", "s")] = 0.1
     voltage_v: Annotated[float, _setting("output voltage without load", "V")] = 48.0
@@ -65,6 +68,12 @@ class ConverterSettings(Struct, frozen=True, kw_only=True):
     voltage_noise_v: Annotated[float, _setting("standard deviation of the voltage sensor", "V")] = 0.1
     current_noise_a: Annotated[float, _setting("standard deviation of the current sensor", "A")] = 0.1
     temperature_noise_k: Annotated[float, _setting("standard deviation of the temperature sensor", "K")] = 0.15
+    spike_v: Annotated[float, _setting("height of a voltage spike", "V")] = 3.0
+    spike_rows: Annotated[int, _count("length of a spike")] = 3
+    spike_every_rows: Annotated[int, _count("distance of spikes")] = 24
+    oscillation_a: Annotated[float, _setting("amplitude of the current oscillation", "A")] = 2.0
+    turn_rows: Annotated[int, _count("period of the oscillation")] = 5
+    drift_k: Annotated[float, _setting("what a temperature drift adds in the end", "K")] = 15.0
 
     def recovery_s(self, kind: FaultKind) -> float:
         """How long after a fault's end the rows count as neither good nor faulty."""
@@ -85,14 +94,21 @@ class Fault(Struct, frozen=True, kw_only=True):
     run: int = 0
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class Request(ConverterSettings, frozen=True, kw_only=True):
     """What may follow ``power_converter:``."""
 
     seed: Annotated[int, Meta(ge=0, description="of everything random")] = 0
     rows: Annotated[int, Meta(ge=2, le=20_000_000, description="rows a run")] | None = None
     runs: Annotated[int, Meta(ge=1, le=1_000_000, description="independent runs")] | None = None
     faults: Annotated[int, Meta(ge=0, le=100_000, description="faults in all, of all kinds in turn")] = 0
+    kind: Annotated[FaultKind, Meta(description="of every fault")] | None = None
     severity: Annotated[float, Meta(ge=0, description="of each fault")] = 1.0
+    fault_rows: Annotated[int, Meta(ge=1, description="length of each fault", extra={"unit": "rows"})] = 200
+
+    @property
+    def converter(self) -> ConverterSettings:
+        """The converter's own settings."""
+        return ConverterSettings(**{name: getattr(self, name) for name in ConverterSettings.__struct_fields__})
 
 
 def simulate(settings: ConverterSettings, *, seed: int, runs: int, rows: int, faults: Sequence[Fault] = ()) -> Log:
@@ -200,8 +216,11 @@ def _log_of(text: str, *, streamed: bool) -> Log:
     if rows is None and runs is None:
         rows, runs = (20_000, 1) if streamed or request.faults else (64, 1_000)
     rows, runs = rows or 20_000, runs or 1
-    faults = schedule_faults(request.seed, request.faults, rows=rows, runs=runs, severity=request.severity)
-    return simulate(ConverterSettings(), seed=request.seed, runs=runs, rows=rows, faults=faults)
+    faults = schedule_faults(
+        request.seed, request.faults, rows=rows, runs=runs, settings=request.converter, duration_rows=request.fault_rows,
+        severity=request.severity, kinds=KINDS if request.kind is None else (request.kind,),
+    )  # fmt: skip
+    return simulate(request.converter, seed=request.seed, runs=runs, rows=rows, faults=faults)
 
 
 def _parse(text: str) -> Request:
@@ -211,6 +230,9 @@ def _parse(text: str) -> Request:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"{text}: expected name=value after the colon, got {pair!r}.")
+        if name.strip() == "kind":
+            values["kind"] = value.strip()
+            continue
         try:
             values[name.strip()] = msgspec.json.decode(value.strip(), type=int | float)
         except msgspec.MsgspecError as error:
@@ -242,11 +264,15 @@ def _block(
         rows_of = (fault.run - numbers.start, slice(warm_up + fault.start, warm_up + fault.start + fault.rows))
         at = np.arange(fault.rows)
         if fault.kind == "voltage_spike":
-            added_v[rows_of] += 3.0 * fault.severity * (at % _SPIKE_EVERY_ROWS < _SPIKE_ROWS)
+            added_v[rows_of] += (
+                settings.spike_v * fault.severity * (at % settings.spike_every_rows < settings.spike_rows)
+            )
         elif fault.kind == "current_oscillation":
-            added_a[rows_of] += 2.0 * fault.severity * np.sin(2 * np.pi * (at + 1) / _TURN_ROWS)
+            added_a[rows_of] += (
+                settings.oscillation_a * fault.severity * np.sin(2 * np.pi * (at + 1) / settings.turn_rows)
+            )
         else:
-            added_k[rows_of] += 15.0 * fault.severity
+            added_k[rows_of] += settings.drift_k * fault.severity
     current += added_a
 
     heat_k = settings.heating_k * (current / settings.current_a) ** 2 + added_k

@@ -8,8 +8,8 @@ takes several states of a machine for one wide cloud between which everything is
 Source: Hotelling (1947) and Jackson and Mudholkar, Control procedures for residuals associated with principal component
 analysis, Technometrics 21 (1979), without their limits: these want independent, normal rows, and gave 1.7 % (T2) and 7.1 %
 (Q) false alarms where 1 % was asked for on the Tennessee Eastman process; here the file's threshold is calibrated.
-Windows of one channel are lagged values: dynamic PCA (Ku, Storer and Georgakis, Chemometrics 30, 1995); `--steps 2
---hop 1` is one lag, the nearest to judging row by row. T2's map is the reconstruction-based contribution (Alcala and Qin,
+Windows of several rows are lagged values: dynamic PCA (Ku, Storer and Georgakis, Chemometrics 30, 1995); `--steps 1
+--hop 1` judges row by row, as the textbook does. T2's map is the reconstruction-based contribution (Alcala and Qin,
 Automatica 45, 2009).
 
 Defaults measured on the simulated converter (1 000 good windows; 20 faults of each kind at severity 1, then .5; AUROC over
@@ -49,7 +49,9 @@ LEAST_VARIANCE = 1e-5
 class Settings(Struct, frozen=True, kw_only=True):
     """Of `pca`."""
 
-    steps: Annotated[int, Meta(ge=2, description="length of a window", extra={"unit": "rows"})] = 64
+    steps: Annotated[int, Meta(ge=1, description="length of a window; 1 judges row by row", extra={"unit": "rows"})] = (
+        64
+    )
     hop: Annotated[
         int, Meta(ge=1, description="distance of windows in training and on the line", extra={"unit": "rows"})
     ] = 16
@@ -172,6 +174,8 @@ def _input(settings: Settings, found: Found) -> InputSpec:
             f"pca takes windows of up to {MOST_VALUES} values, got {settings.steps} rows of {len(found.channels)} "
             f"channels. Lower --steps to {MOST_VALUES // len(found.channels)}."
         )
+    if values < 2:
+        raise ConfigError("pca wants at least 2 values in a window, got 1 row of 1 channel: raise --steps.")
     return structs.replace(window_spec(found, settings.steps, settings.hop), clip=CLIP)
 
 

@@ -47,7 +47,9 @@ _Layers = Annotated[int, Meta(ge=1)]
 class Settings(Plan, frozen=True, kw_only=True):
     """Of `window_vae`."""
 
-    steps: Annotated[int, Meta(ge=2, description="length of a window", extra={"unit": "rows"})] = 64
+    steps: Annotated[int, Meta(ge=1, description="length of a window; 1 judges row by row", extra={"unit": "rows"})] = (
+        64
+    )
     hop: Annotated[
         int, Meta(ge=1, description="distance of windows in training and on the line", extra={"unit": "rows"})
     ] = 16
@@ -98,21 +100,24 @@ class WindowVAE(Scorer):
         return rebuilt.reshape(-1, *self.shape)
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """The map ``error``: squared difference to what is rebuilt from the mean, in standard deviations squared."""
-        error, rebuilt, scores = self._judge(prepared)
+        """The map ``error``: squared difference to what is rebuilt from the mean, in standard deviations squared.
+
+        The table ``latent`` is that mean.
+        """
+        error, rebuilt, latent, scores = self._judge(prepared)
         distances = {name: score for name, score in scores.items() if name != "error"}  # the map gives that one
         combined = {"combined": self.combination(scores)}
-        return Evidence({"error": error}, distances | combined, {"reconstruction": rebuilt})
+        return Evidence({"error": error}, distances | combined, {"reconstruction": rebuilt}, {"latent": latent})
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
         """``error``, the mean of its map, ``euclid`` and ``mahalanobis``, each ``[N]``."""
-        return self._judge(prepared)[2]
+        return self._judge(prepared)[3]
 
-    def _judge(self, prepared: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _judge(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         mean, _ = self.encode(prepared)
         rebuilt = self.decode(mean)
         error = (prepared - rebuilt) ** 2
-        return error, rebuilt, {"error": error.mean(dim=(1, 2)), **self.latent(mean)._asdict()}
+        return error, rebuilt, mean, {"error": error.mean(dim=(1, 2)), **self.latent(mean)._asdict()}
 
 
 def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor:

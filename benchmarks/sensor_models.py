@@ -1,0 +1,118 @@
+"""What the benchmarks over sensor logs share: one model file learnt from good rows, and what it says of windows and rows.
+
+Everything goes the way of the command line: `train`, `export_run`, `Detector`; nothing of a detector is computed here.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.calibration.calibrate import Wish
+from andon.runtime.detector import Detector
+from andon.runtime.schema import Channel, Status, WindowSpec
+from andon.runtime.settings import from_mapping
+from andon.sources.items import FoundLogs, Item
+from andon.sources.log import Log, Run
+from andon.sources.windows import cut
+from andon.training.export_run import export_run
+from andon.training.recipe import recipe
+from andon.training.train import train
+
+BATCH = 256
+MEANS_OF_MAPS = {"score_residual", "score_contribution"}
+"""Of `pca`'s maps, which are there to be looked at: the first ranks as Q does."""
+
+Floats = NDArray[np.float64]
+
+
+class Candidate(NamedTuple):
+    """A detector with its settings, as `andon train` takes them."""
+
+    detector: str
+    settings: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        return " ".join([self.detector, *(f"--{name} {value}" for name, value in self.settings.items())])
+
+
+class Windows(Struct, frozen=True, kw_only=True):
+    """The windows of one run, judged, in the order of time."""
+
+    ends: NDArray[np.intp]
+    """``[n]``: the last row of each."""
+    scores: dict[str, Floats]
+    """By name ``[n]``: ``score`` decides, the others are the file's `score_*` without that prefix."""
+    rejected: NDArray[np.bool_]
+
+
+def rows_as_log(values: Mapping[str, NDArray[np.float32]], names: Sequence[str]) -> Log:
+    """Runs by name, each ``[n, C]``, one row a unit of time: stamps are left aside, so that windows are slices of rows."""
+    runs = tuple(
+        Run(name=name, times_s=np.arange(len(rows), dtype=np.float64), values=rows) for name, rows in values.items()
+    )
+    channels = tuple(Channel(name=name) for name in names)
+    return Log(
+        found=FoundLogs(channels=channels, period_s=1.0, runs=len(runs), rows=sum(map(len, values.values()))),
+        runs=runs,
+    )
+
+
+def learn(candidate: Candidate, good: Log, *, seed: int, wish: Wish) -> Detector:
+    """Train on good rows, export, open: the threshold comes from the part of them that training kept back."""
+    known = recipe(candidate.detector)
+    settings = from_mapping(known.settings, dict(candidate.settings), where=candidate.name)
+    with tempfile.TemporaryDirectory() as folder:
+        run = train(
+            known, good, Path(folder) / "run", settings=settings, seed=seed, device="cpu", threads=1, picture_epochs=()
+        )
+        made = export_run(run, Path(folder) / "model.onnx", wish=wish, date="", data=good)
+    return Detector.from_bytes(made.model.data)
+
+
+def judge(detector: Detector, log: Log, *, hop: int = 1) -> dict[str, Windows]:
+    """All windows of each run; with a hop of 1 one ends at every row from the first that can."""
+    spec = detector.card.input
+    assert isinstance(spec, WindowSpec)
+    windows = cut(log, spec, hop=hop)
+    by_run: dict[str, list[tuple[int, NDArray[np.float32]]]] = {run.name: [] for run in log.runs}
+    for ref in windows.refs:
+        item = windows.read(ref)
+        if isinstance(item, Item):
+            by_run[ref.group].append((round((ref.time_s or 0.0) / spec.period_s), np.asarray(item.data, np.float32)))
+    return {name: _judged(detector, some) for name, some in by_run.items()}
+
+
+def _judged(detector: Detector, windows: list[tuple[int, NDArray[np.float32]]]) -> Windows:
+    verdicts = [
+        verdict
+        for first in range(0, len(windows), BATCH)
+        for verdict in detector.batch([data for _, data in windows[first : first + BATCH]])
+    ]
+    others = sorted(name for name in detector.card.outputs if name.startswith("score_") and name not in MEANS_OF_MAPS)
+    return Windows(
+        ends=np.array([end for end, _ in windows], np.intp),
+        scores={"score": np.array([verdict.score for verdict in verdicts])}
+        | {name.removeprefix("score_"): np.array([float(v.evidence[name]) for v in verdicts]) for name in others},
+        rejected=np.array([verdict.status == Status.REJECT for verdict in verdicts], np.bool_),
+    )
+
+
+def row_scores(ends: NDArray[np.intp], scores: Floats, rows: int, steps: int) -> Floats:
+    """``[rows]``: the lowest score of the windows that contain each row, NaN where there is none.
+
+    A row is above a threshold where all windows that contain it are.
+
+    >>> row_scores(np.array([1, 2, 3]), np.array([5.0, 7.0, 6.0]), 5, 2).tolist()
+    [5.0, 5.0, 6.0, 6.0, nan]
+    """
+    padded = np.full(rows + steps - 1, np.inf)
+    padded[ends] = scores
+    lowest: Floats = np.lib.stride_tricks.sliding_window_view(padded, steps).min(axis=1)
+    return np.where(np.isinf(lowest), np.nan, lowest)

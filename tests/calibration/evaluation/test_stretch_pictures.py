@@ -1,0 +1,82 @@
+"""How stretches of a log are drawn."""
+
+import numpy as np
+from tests.calibration.evaluation.watched import WATCHED, judged, run
+from tests.runtime.hand_made import WINDOW, model_bytes
+
+from andon.calibration.evaluation import stretch_pictures, stretches
+from andon.calibration.evaluation.logs import judge_logs
+from andon.runtime import Detector, Status
+from andon.runtime.schema import Channel, WindowSpec
+from andon.sources.items import FoundLogs
+from andon.sources.log import Log, Run
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_stretches_and_runs_are_drawn_with_what_the_file_rebuilt() -> None:
+    verdicts = judged(
+        run(
+            "a", [1, 1, 1, 3, 5, 1, 1, float("nan"), 1, 1] * 3, faults=("....p.....") * 3, recovering=("......x...") * 3
+        ),
+        run("b", [1.0] * 30, start_s=1.7e9),
+    )
+
+    made = stretch_pictures.draw(WATCHED, verdicts, stretches.choose(verdicts, WINDOW, each=1))
+
+    assert [picture.name for exhibit in made for picture in exhibit.pictures] == [
+        "false-reject-01.png",
+        "weakest-01.png",
+    ]
+    assert all(picture.png.startswith(PNG) for exhibit in made for picture in exhibit.pictures)
+    assert [picture.name for picture in stretch_pictures.overview(verdicts, WINDOW, 4.0)] == [
+        "run-01.png",
+        "run-02.png",
+    ]
+
+
+def test_reconstructions_of_windows_are_joined_and_broken_where_windows_are_missing() -> None:
+    verdicts = judged(run("a", [1, 1, float("nan"), 1, 1]))
+    refs = [ref for ref in verdicts.windows.refs if verdicts.status[ref.key] != Status.INVALID]
+
+    shares, rebuilt = stretch_pictures._evidence(WATCHED, verdicts, WINDOW, refs)
+
+    assert shares is not None
+    assert shares.sum(axis=1).tolist() == [1.0] * len(refs)
+    assert rebuilt is not None
+    times, values = rebuilt
+    assert (np.diff(times) >= 0).all()
+    gaps = np.isnan(values).any(axis=1)
+    assert gaps.sum() == 1
+    assert (values[~gaps] == 0.5).all()
+
+
+def test_of_many_channels_those_that_add_most_have_a_panel() -> None:
+    spec = WindowSpec(steps=4, hop=4, period_s=0.5, channels=tuple(Channel(name=f"c{place}") for place in range(30)))
+    detector = Detector.from_bytes(model_bytes(spec, threshold=4.0))
+    values = np.full((80, 30), 0.1, np.float32)
+    values[:, [3, 17]] = 3.0
+    one = Run(name="a", times_s=np.arange(80, dtype=np.float64) / 2, values=values, faulty=np.zeros(80, np.bool_))
+    found = FoundLogs(channels=spec.channels, period_s=0.5, runs=1, rows=80)
+    verdicts = judge_logs(detector, Log(found=found, runs=(one,)))
+    stretch = stretches.choose(verdicts, spec)[0]
+
+    seen = stretch_pictures._look(detector, verdicts, spec, one, stretch)
+    (made,) = stretch_pictures.draw(detector, verdicts, [stretch])
+
+    assert {3, 17} <= set(seen.channels)
+    assert len(seen.channels) == stretch_pictures.MOST_CHANNELS
+    assert ("channels", "6 of 30, those that add most") in made.facts
+
+
+def test_thinned_curves_keep_their_spikes_and_their_holes() -> None:
+    values = np.zeros(50_000, np.float32)
+    values[31_234], values[17] = 9.0, -4.0
+    values[40_000:41_000] = np.nan
+
+    times, thin = stretch_pictures._thinned(np.arange(50_000, dtype=np.float64), values)
+
+    assert len(thin) < 4_000
+    assert (float(np.nanmax(thin)), float(np.nanmin(thin))) == (9.0, -4.0)
+    assert abs(times[np.nanargmax(thin)] - 31_234) < 50
+    assert np.isnan(thin[(times > 40_100) & (times < 40_900)]).all()
