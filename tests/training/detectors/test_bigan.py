@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.training.test_fitting import Both, Remembering
+from tests.training.in_memory import Parts, Remembering
 from torch import Generator, Tensor, nn
 
 from andon.calibration.calibrate import Wish
@@ -83,7 +83,7 @@ class Going(Remembering):
 
 def played(chosen: Settings, count: int = 40, run: Remembering | None = None) -> tuple[BiGAN, list[dict[str, float]]]:
     scorer, run = built(chosen), run or Remembering()
-    fit(scorer, Both(bars(count), bars(16, seed=1)), chosen, run)
+    fit(scorer, Parts(bars(count), bars(16, seed=1)), chosen, run)
     return scorer, run.rows
 
 
@@ -179,7 +179,7 @@ def test_the_score_is_the_papers_each_part_in_units_of_good_parts(
         brightness=brightness,
     )
     scorer = built(chosen).eval()
-    scorer.learn_usual(Both(bars(20), bars(2)).train, torch.device("cpu"))
+    scorer.learn_usual(Parts(bars(20), bars(2)).train, torch.device("cpu"))
     picture = torch.rand(5, 1, 12, 12)
     with torch.no_grad():
         evidence = scorer(picture)
@@ -225,7 +225,7 @@ def test_smoothing_forgives_what_lies_a_little_aside_but_not_what_is_missing(cha
 def test_a_usual_good_part_scores_one() -> None:
     good = bars(50)
     scorer = built().eval()
-    scorer.learn_usual(Both(good, good).train, torch.device("cpu"))
+    scorer.learn_usual(Parts(good, good).train, torch.device("cpu"))
     with torch.no_grad():
         scores = scorer(good).scores["anomaly"]
 
@@ -274,7 +274,7 @@ def test_the_discriminators_step_teaches_the_other_nets_nothing_and_theirs_it_no
 
 
 def test_what_scores_is_a_running_mean_that_follows_the_nets() -> None:
-    good = Both(bars(40), bars(8, seed=1))
+    good = Parts(bars(40), bars(8, seed=1))
     chosen = msgspec.structs.replace(SMALL, averaging=0.999, spectral_norm=False)
     game = Game(built(chosen), good, chosen, Remembering())
     weight = "generator.up.0.weight"
@@ -323,7 +323,7 @@ def test_the_history_tells_of_all_three_nets() -> None:
 
 def test_few_parts_are_gone_through_more_often_and_may_be_lopsided_for_longer() -> None:
     games = [
-        Game(built(chosen), Both(bars(count), bars(2)), chosen, Remembering())
+        Game(built(chosen), Parts(bars(count), bars(2)), chosen, Remembering())
         for chosen in [msgspec.structs.replace(SMALL, epochs=None)]
         for count in (8, 800)
     ]
@@ -420,7 +420,7 @@ def test_a_fit_that_was_interrupted_before_at_or_after_a_restart_ends_with_the_s
     scorer = built(chosen, seed=99)
     scorer.load_state_dict(weights)
     again = Going(resumed=state)
-    fit(scorer, Both(bars(120), bars(16, seed=1)), chosen, again)
+    fit(scorer, Parts(bars(120), bars(16, seed=1)), chosen, again)
 
     assert len(run.rows) + len(again.rows) == len(rows)
     for name, tensor in whole.state_dict().items():

@@ -5,7 +5,7 @@ it is asked for, in full precision, and its numbers are nobody's promise. What a
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -59,7 +59,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     return states
 
 
-def set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
     """Put back what `random_state` gave, as far as this device has such a generator."""
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and "cuda" in states:
