@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.calibration.parts import Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.calibration.evaluation.evaluate import Evaluation, evaluate
+from andon.calibration.evaluation.further import NOTHING
 from andon.calibration.evaluation.verdict_log import VerdictLog, evaluate_verdicts, is_verdict_log, read_verdicts
 from andon.runtime import ConfigError, DataError, Detector, Status
 from andon.sources.items import Item
@@ -51,12 +53,12 @@ def test_the_figures_are_those_of_judging_the_same_parts(tmp_path: Path) -> None
     written, judged = evaluate_verdicts(read_verdicts(write(tmp_path / "v.jsonl", *lines)), known)
 
     direct, those = evaluate(detector, parts, known)
-    apart = ("promise", "within_promise")
+    apart = ("promise", "within_promise", "by_score")  # lines carry the deciding score alone
     assert {name: getattr(written, name) for name in written.__struct_fields__ if name not in apart} == {
         name: getattr(direct, name) for name in direct.__struct_fields__ if name not in apart
     }
-    assert judged == those
-    assert (written.promise, written.within_promise, written.aupro) == ("", None, None)
+    assert judged == [msgspec.structs.replace(part, further=NOTHING) for part in those]
+    assert (written.promise, written.within_promise, written.aupro, written.by_score) == ("", None, None, {})
 
 
 def test_invalid_items_and_those_of_unknown_truth_and_those_never_judged_are_counted_apart(tmp_path: Path) -> None:
