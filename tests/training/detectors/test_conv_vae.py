@@ -3,6 +3,7 @@
 import logging
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.training.in_memory import Here, Parts
 
+from andon.export.preprocessing import prepare
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
 from andon.sources.items import FoundFrames
@@ -207,7 +209,19 @@ def test_small_frames_stay_as_they_are_and_large_ones_become_64_px(
 ) -> None:
     frames = FoundFrames(channels=3, frame_size=found, largest=found or (900, 900))
 
-    assert RECIPE.wanted_input(Settings(size=size), frames) == FrameSpec(channels=3, size=seen)
+    spec = RECIPE.wanted_input(Settings(size=size), frames)
+
+    assert isinstance(spec, FrameSpec)
+    assert (spec.channels, spec.size) == (3, seen)
+
+
+def test_the_network_sees_small_frames_pixel_by_pixel() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8)
+    frames = FoundFrames(channels=1, frame_size=(28, 28), largest=(28, 28))
+
+    seen, _ = prepare(RECIPE.wanted_input(Settings(), frames))(torch.from_numpy(frame))
+
+    assert torch.allclose(seen[0, 0] * 255, torch.from_numpy(frame[0, :, :, 0]).float(), atol=1e-3)
 
 
 def test_frames_too_small_for_so_many_convolutions_are_refused_with_what_they_need() -> None:
