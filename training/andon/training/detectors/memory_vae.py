@@ -1,10 +1,10 @@
 """Rebuilds a frame from remembered prototypes: what no mixture of them gives back is new to it. And it generates new good parts.
 
 Encoder, a memory of prototypes (items), decoder. A code is compared with all items (softmax attention), small weights are
-shrunk to nothing, and the decoder gets the mixture of what is left, by default with the code itself beside it, a quarter of which is
-dropped in training. Works for small pictures whose good parts are variations of one theme: digits, centred parts. Does not
-for fine texture, which it blurs, or where good parts hold everything (CIFAR-10: little above chance). A verdict tells which
-items the part was compared with (evidence ``memory_items``), `andon sample RUN --memory` draws what they decode to.
+shrunk to nothing, and the decoder gets the mixture of what is left, by default with the code itself beside it, a quarter of
+which is dropped in training. Works for small pictures whose good parts are variations of one theme: digits, centred parts.
+Does not for fine texture, which it blurs, or where good parts hold everything (CIFAR-10: docs/results.md). A verdict tells
+which items the part was compared with (evidence ``memory_items``), `andon sample RUN --memory` draws what they decode to.
 
 Memory and variational code are switched by ``--no-memory`` and ``--vae``, sizes follow the pictures: the eight nets of the
 reference project (AE, VAE, memory AE, memory VAE; 28 x 28 x 1 and 32 x 32 x 3) are settings of this one.
