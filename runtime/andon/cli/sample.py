@@ -1,7 +1,7 @@
 """New good parts, drawn from what a run has learnt: to look at, to test software and people with.
 
-Only some detectors generate (memory_vae), and they do so from the run folder: a model file judges, nothing else. A drawn
-part is no evidence of anything; never calibrate or evaluate with one.
+Only detectors that generate can do it (such as memory_vae), and only from the run folder: a model file judges, nothing
+else. A drawn part is no evidence of anything; never calibrate or evaluate with one.
 
 example:
   andon sample run/ -o sheet.png                       # 16 parts on one picture

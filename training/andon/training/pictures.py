@@ -30,16 +30,18 @@ History = Sequence[Mapping[str, float]]
 """One row an epoch, as a fit names its numbers."""
 
 _BESIDE = ("gradient_norm", "learning_rate", "seconds")
-_NAMES = {"gradient_norm": "gradient\nnorm", "learning_rate": "learning\nrate", "seconds": "seconds\nan epoch"}
+_NAMES = {
+    "gradient_norm": "gradient\nnorm", "learning_rate": "learning\nrate", "seconds": "seconds\nan epoch",
+    "memory_in_use": "memory\nin use", "memory_breadth": "memory\nbreadth",
+}  # fmt: skip
 _SCORES = ("auroc", "ap")
 _RIVALS = "loss"
 """Names that end so are of nets that play against each other: where one rises the other falls."""
 _NOT_DRAWN = ("epoch", "parts_per_s")
 # Okabe and Ito: told apart by all eyes; the dashes tell them apart without any colour
 _BLUE, _RED, _GREEN, _PURPLE, _INK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#333333"
-_KINDS = (
-    (_BLUE, "o"), (_GREEN, "s"), (_RED, "^"), (_PURPLE, "v"), ("#e69f00", "D"), ("#56b4e9", "P"), (_INK, "X"),
-)  # fmt: skip
+_COLORS = (_BLUE, _GREEN, _RED, _PURPLE, "#e69f00", "#56b4e9", _INK)
+_MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*", "h", "p", "d", "8")
 _LINES = ((_BLUE, "-"), (_RED, "--"), (_GREEN, "-."), (_PURPLE, ":"))
 
 
@@ -263,7 +265,7 @@ def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
     axes = figure.subplots()
     for place, (name, cloud) in enumerate(clouds.items()):
         flat = (cloud - center) @ directions.T
-        color, marker = _KINDS[place % len(_KINDS)]
+        color, marker = _COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)]
         axes.scatter(
             flat[:, 0], flat[:, 1], s=26, marker=marker, alpha=0.75, label=_plain(f"{name}: {len(cloud)}", 40),
             facecolors=color if place == 0 else "none", edgecolors=color, linewidths=0.9,
@@ -272,7 +274,7 @@ def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
     axes.set_ylabel(labels[1])
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
     return figure
 
 

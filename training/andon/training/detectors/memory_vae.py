@@ -1,10 +1,10 @@
-"""Rebuilds a frame from remembered prototypes: what no mixture of a few of them gives back is new to it.
+"""Rebuilds a frame from remembered prototypes: what no mixture of them gives back is new to it. And it generates new good parts.
 
 Encoder, a memory of prototypes (items), decoder. A code is compared with all items (softmax attention), small weights are
-shrunk to nothing, and the decoder gets the mixture of what is left: it cannot rebuild what the memory does not hold. Works
-for small pictures whose good parts are variations of one theme: digits, centred parts. Does not for fine texture, which it
-blurs, or where good parts hold everything (CIFAR-10: little above chance). It generates new good parts (`andon sample`), and
-its verdicts tell which items they rested on (evidence ``memory_items``; `andon sample RUN --memory` draws the items).
+shrunk to nothing, and the decoder gets the mixture of what is left, by default with the code itself beside it, a quarter of
+which is dropped in training. Works for small pictures whose good parts are variations of one theme: digits, centred parts.
+Does not for fine texture, which it blurs, or where good parts hold everything (CIFAR-10: docs/results.md). A verdict tells
+which items the part was compared with (evidence ``memory_items``), `andon sample RUN --memory` draws what they decode to.
 
 Memory and variational code are switched by ``--no-memory`` and ``--vae``, sizes follow the pictures: the eight nets of the
 reference project (AE, VAE, memory AE, memory VAE; 28 x 28 x 1 and 32 x 32 x 3) are settings of this one.
@@ -16,12 +16,17 @@ warm-up. The published entropy weight, .0002 beside a mean over pixels, is .16 h
 A memory can die: all codes read the same few items. Against that, items are laid out by k-means++ over the encoder's codes
 before the first and the second epoch, unused ones are laid out anew during the first half of the training, and codes and items
 are compared by direction with a learnt temperature. The history tells how much of the memory is in use, and a collapsed one
-is warned of.
+is warned of. With ``--similarity dot`` as in the official code, 5 to 12 % of it were in use, even so laid out.
+
+Defaults were chosen without any other digit: on MNIST 2, 4 and 7 against held-out pictures of the same digit, turned,
+mirrored or transposed, and on Fashion-MNIST (classes 0 and 7 against the rest, training part), 600 pictures to learn from. The
+plain error's AUROC on 2 and 4: memory alone .93 and .97 (first temperature 10), .95 and .97 (40), one code a position .93 and
+.98; beside the code, half of it dropped, .98 and .98, a quarter .99 and .99; no memory .99 and .99. Divided by the picture's
+contrast it rises on digits (.988 to .992 on 2) and falls a little on Fashion-MNIST (.921 to .918, without a memory).
 
 Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019); Kingma and Welling (2014). Different
-from the official code: cosine similarity as in the paper (there: dot product, ``--similarity dot``), the largest weight is
-never shrunk away, and the threshold of shrinkage is a ramp of 1 % width, so that rounding on another machine cannot switch
-an item off.
+from the official code: cosine similarity as in the paper, the largest weight is never shrunk away, and the threshold of
+shrinkage is a ramp of 1 % width, so that rounding on another machine cannot switch an item off.
 """
 
 import logging
