@@ -490,7 +490,11 @@ class Game:
         mean, log_variance = nets.encoder(picture)
         code = mean if log_variance is None else mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         drawn = torch.randn_like(mean)
-        made, again = nets.generator(drawn), nets.generator(code)
+        if settings.adversarial:
+            # in one batch: batch normalisation must see both kinds of codes alike, in training and when judging
+            again, made = nets.generator(torch.cat([code, drawn])).chunk(2)
+        else:
+            again = made = nets.generator(code)
         error = nets.differences(prepared, nets.outer(again)).mean()
         told = {"error": error, "spread": nets.outer(made.detach()).std(dim=0).mean() / self.good_spread}
         goal = settings.cycle * error
