@@ -353,7 +353,7 @@ def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
         lying = scorer(good.transpose(2, 3)).scores["anomaly"]
     made = sample(scorer, chosen, 50, Generator().manual_seed(0))
 
-    assert rows[-1]["validation"] < 0.3 * rows[0]["validation"]
+    assert rows[-1]["validation"] < 0.4 * rows[0]["validation"]
     assert float(lying.min()) > float(upright.max())
     # bars stand: what differs along a row is more than what differs along a column
     assert float(made.std(dim=3).mean()) > 2 * float(made.std(dim=2).mean())

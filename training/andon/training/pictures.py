@@ -27,7 +27,12 @@ History = Sequence[Mapping[str, float]]
 """One row an epoch, as a fit names its numbers."""
 
 _BESIDE = ("gradient_norm", "learning_rate", "seconds")
-_NAMES = {"gradient_norm": "gradient\nnorm", "learning_rate": "learning\nrate", "seconds": "seconds\nan epoch"}
+_NAMES = {
+    "gradient_norm": "gradient\nnorm",
+    "learning_rate": "learning\nrate",
+    "seconds": "seconds\nan epoch",
+    "generated_spread": "generated\nspread",
+}
 _SCORES = ("auroc", "ap")
 _RIVALS = "loss"
 """Names that end so are of nets that play against each other: where one rises the other falls."""
