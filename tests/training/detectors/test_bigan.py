@@ -345,7 +345,7 @@ def test_a_fit_that_diverges_says_what_to_lower() -> None:
 
 
 def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
-    chosen = msgspec.structs.replace(SMALL, maps=6, latent=4, epochs=40, learning_rate=5e-3)
+    chosen = msgspec.structs.replace(SMALL, maps=6, latent=4, epochs=28, learning_rate=5e-3)
     scorer, rows = played(chosen, count=120)
     good = bars(30, seed=7)
     with torch.no_grad():
@@ -353,7 +353,7 @@ def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
         lying = scorer(good.transpose(2, 3)).scores["anomaly"]
     made = sample(scorer, chosen, 50, Generator().manual_seed(0))
 
-    assert rows[-1]["validation"] < 0.3 * rows[0]["validation"]
+    assert rows[-1]["validation"] < 0.4 * rows[0]["validation"]
     assert float(lying.min()) > float(upright.max())
     # bars stand: what differs along a row is more than what differs along a column
     assert float(made.std(dim=3).mean()) > 2 * float(made.std(dim=2).mean())
@@ -373,7 +373,7 @@ def test_a_discriminator_that_nothing_fools_is_a_collapse_and_training_begins_ag
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        _, rows = played(msgspec.structs.replace(UNFOOLED, restarts=2), count=120)
+        _, rows = played(msgspec.structs.replace(UNFOOLED, restarts=2), count=80)
     told = [record.message for record in caplog.records]
 
     assert [row.get("restarts", 0.0) for row in rows][-1] == 2
@@ -400,7 +400,7 @@ def test_a_generator_that_makes_one_picture_only_is_a_collapse(caplog: pytest.Lo
 
 def test_a_second_attempt_has_other_weights_than_the_first() -> None:
     run = Going()
-    played(msgspec.structs.replace(UNFOOLED, restarts=1, averaging=0.0), count=120, run=run)
+    played(msgspec.structs.replace(UNFOOLED, restarts=1, averaging=0.0), count=80, run=run)
     fresh = [weights for (weights, state) in run.states if state.scalars["epoch"] == 0]
     first = built(UNFOOLED).state_dict()
 
@@ -408,19 +408,28 @@ def test_a_second_attempt_has_other_weights_than_the_first() -> None:
     assert not torch.allclose(fresh[0]["encoder.last.weight"], first["encoder.last.weight"])
 
 
+INTERRUPTED = msgspec.structs.replace(UNFOOLED, restarts=1, dropout=0.2, reparameterised=True, noise=0.01)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> tuple[BiGAN, list[dict[str, float]]]:
+    return played(INTERRUPTED, count=80)
+
+
 @pytest.mark.parametrize("stop_after", [1, COLLAPSED_EPOCHS, COLLAPSED_EPOCHS + 2])
-def test_a_fit_that_was_interrupted_before_at_or_after_a_restart_ends_with_the_same_weights(stop_after: int) -> None:
-    chosen = msgspec.structs.replace(UNFOOLED, restarts=1, dropout=0.2, reparameterised=True, noise=0.01)
-    whole, rows = played(chosen, count=120)
+def test_a_fit_that_was_interrupted_before_at_or_after_a_restart_ends_with_the_same_weights(
+    stop_after: int, uninterrupted: tuple[BiGAN, list[dict[str, float]]]
+) -> None:
+    whole, rows = uninterrupted
     assert rows[-1]["restarts"] == 1  # else it says nothing about restarts
     run = Going(stop_after=stop_after)
     with pytest.raises(KeyboardInterrupt):
-        played(chosen, count=120, run=run)
+        played(INTERRUPTED, count=80, run=run)
     weights, state = run.states[-1]
-    scorer = built(chosen, seed=99)
+    scorer = built(INTERRUPTED, seed=99)
     scorer.load_state_dict(weights)
     again = Going(resumed=state)
-    fit(scorer, Parts(bars(120), bars(16, seed=1)), chosen, again)
+    fit(scorer, Parts(bars(80), bars(16, seed=1)), INTERRUPTED, again)
 
     assert len(run.rows) + len(again.rows) == len(rows)
     for name, tensor in whole.state_dict().items():

@@ -31,9 +31,13 @@ History = Sequence[Mapping[str, float]]
 
 _BESIDE = ("gradient_norm", "learning_rate", "seconds")
 _NAMES = {
-    "gradient_norm": "gradient\nnorm", "learning_rate": "learning\nrate", "seconds": "seconds\nan epoch",
-    "memory_in_use": "memory\nin use", "memory_breadth": "memory\nbreadth",
-}  # fmt: skip
+    "gradient_norm": "gradient\nnorm",
+    "learning_rate": "learning\nrate",
+    "seconds": "seconds\nan epoch",
+    "memory_in_use": "memory\nin use",
+    "memory_breadth": "memory\nbreadth",
+    "generated_spread": "generated\nspread",
+}
 _SCORES = ("auroc", "ap")
 _RIVALS = "loss"
 """Names that end so are of nets that play against each other: where one rises the other falls."""

@@ -28,7 +28,7 @@ from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
@@ -490,7 +490,11 @@ class Game:
         mean, log_variance = nets.encoder(picture)
         code = mean if log_variance is None else mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         drawn = torch.randn_like(mean)
-        made, again = nets.generator(drawn), nets.generator(code)
+        if settings.adversarial:
+            # in one batch: batch normalisation must see both kinds of codes alike, in training and when judging
+            again, made = nets.generator(torch.cat([code, drawn])).chunk(2)
+        else:
+            again = made = nets.generator(code)
         error = nets.differences(prepared, nets.outer(again)).mean()
         told = {"error": error, "spread": nets.outer(made.detach()).std(dim=0).mean() / self.good_spread}
         goal = settings.cycle * error
@@ -700,7 +704,9 @@ def _reading(settings: Settings) -> Reading:
     return Reading(score="anomaly") if settings.weight else Reading(map="error", pool="mean")
 
 
-TINY = Settings(size=16, latent=8, maps=4, discriminator_maps=4, features=16, epochs=4, batch_size=8)
+TINY = Settings(
+    size=16, latent=8, maps=6, discriminator_maps=4, features=16, epochs=10, batch_size=8, learning_rate=0.01
+)
 
 RECIPE = Recipe(
     name="bigan",
@@ -708,15 +714,14 @@ RECIPE = Recipe(
     settings=Settings,
     tiny=TINY,
     variants={
-        "reference": Settings(
-            size=20, latent=8, maps=4, discriminator_maps=4, features=16, epochs=4, batch_size=8, reparameterised=True,
-            output="tanh", initialisation="normal", spectral_norm=False, distance="l1", discriminator_score="cross_entropy",
-            schedule="constant", weight=0.2, depth=3,
+        "reference": structs.replace(
+            TINY, size=20, depth=2, reparameterised=True, output="tanh", initialisation="normal", spectral_norm=False,
+            distance="l1", blur=0.0, brightness=0.0, schedule="constant", weight=0.2,
         ),
-        "hinge": Settings(
-            size=16, latent=8, maps=4, discriminator_maps=4, features=16, epochs=4, batch_size=8, loss="hinge", dropout=0.0,
-            noise=0.0, weight=0.0,
+        "hinge": structs.replace(
+            TINY, loss="hinge", dropout=0.0, noise=0.0, discriminator_score="features", weight=0.05,
         ),
+        "autoencoder": structs.replace(TINY, adversarial=0.0, weight=0.0),
     },
     gives="frame",
     input=_input,
