@@ -64,13 +64,21 @@ def rows_as_log(values: Mapping[str, NDArray[np.float32]], names: Sequence[str])
     )
 
 
-def learn(candidate: Candidate, good: Log, *, seed: int, wish: Wish) -> Detector:
+def learn(candidate: Candidate, good: Log, *, seed: int, wish: Wish, calibration_share: float = 0.3) -> Detector:
     """Train on good rows, export, open: the threshold comes from the part of them that training kept back."""
     known = recipe(candidate.detector)
     settings = from_mapping(known.settings, dict(candidate.settings), where=candidate.name)
     with tempfile.TemporaryDirectory() as folder:
         run = train(
-            known, good, Path(folder) / "run", settings=settings, seed=seed, device="cpu", threads=1, picture_epochs=()
+            known,
+            good,
+            Path(folder) / "run",
+            settings=settings,
+            seed=seed,
+            calibration_share=calibration_share,
+            device="cpu",
+            threads=1,
+            picture_epochs=(),
         )
         made = export_run(run, Path(folder) / "model.onnx", wish=wish, date="", data=good)
     return Detector.from_bytes(made.model.data)

@@ -25,11 +25,13 @@ def test_train_tells_what_it_learnt_as_one_object(tmp_path: Path, capsys: pytest
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert err == ""
-    assert list(told)[:11] == [
+    assert list(told)[:13] == [
         "run", "detector", "train", "validation", "calibration", "lost", "epochs", "seconds", "seed", "threads", "device",
+        "input", "parameters",
     ]  # fmt: skip
     assert (told["train"], told["validation"], told["calibration"]) == (60, 10, 30)
     assert (told["epochs"], told["seed"], told["lost"]) == (1, 5, 0)
+    assert (told["input"], told["parameters"] > 0) == ("16 rows x 3 channels", True)
 
 
 def test_train_watches_labelled_parts_and_draws_the_epochs_that_are_asked_for(

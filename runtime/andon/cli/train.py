@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from andon.cli._numbers import MAX_SEED, whole
 from andon.runtime.errors import ConfigError
 from andon.runtime.registry import names
+from andon.runtime.schema import InputSpec, WindowSpec
 from andon.runtime.settings import add_flags, fields, from_flags, nearest
 
 SUMMARY = "learn what good parts look like"
@@ -165,6 +166,8 @@ def run(args: argparse.Namespace) -> int:
         "seed": record.seed,
         "threads": record.threads,
         "device": record.device,
+        "input": _shape(record.input),
+        "parameters": sum(parameter.numel() for parameter in trained.scorer.parameters()),
         **{f"last_{name}": value for name, value in last.items() if name in ("train", "validation")},
     }
     if record.watched is not None:
@@ -175,6 +178,13 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(f"{name:<16} {value}" for name, value in summary.items()))
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
+
+
+def _shape(spec: InputSpec) -> str:
+    """What the network sees of one part."""
+    if isinstance(spec, WindowSpec):
+        return f"{spec.steps} rows x {len(spec.channels)} channels"
+    return f"{spec.channels} x {spec.size[0]} x {spec.size[1]}"
 
 
 def _epochs(text: str) -> tuple[int, ...]:

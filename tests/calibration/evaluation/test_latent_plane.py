@@ -30,7 +30,7 @@ def test_more_are_seen_along_the_principal_axes_of_good_ones() -> None:
 
     assert center == pytest.approx(points.mean(axis=0))
     assert np.abs(directions).argmax(axis=1).tolist() == [1, 2]
-    assert names[0].startswith("principal axis 1 of good ones (9")
+    assert names[0].startswith("principal axis 1 of good parts (9")
 
 
 def test_classes_are_told_and_invalid_ones_left_out() -> None:

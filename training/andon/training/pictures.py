@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.calibration.evaluation.latent_plane import axes_of
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import MissingExtra
 from andon.runtime.heat_map import colours
@@ -253,18 +254,7 @@ def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
         MissingExtra: no matplotlib.
     """
     first = next(iter(clouds.values()))
-    if first.shape[1] == 2:
-        center, directions, labels = np.zeros(2), np.eye(2), ["latent number 1", "latent number 2"]
-    else:
-        center = first.mean(axis=0)
-        _, spread, rows = np.linalg.svd((first - center).astype(np.float64), full_matrices=False)
-        directions = np.zeros((2, first.shape[1]))
-        directions[: len(rows[:2])] = rows[:2]
-        shares = 100 * (spread**2 / max(float((spread**2).sum()), 1e-30))
-        labels = [
-            f"principal axis {axis + 1} of good parts ({share:.0f} % of their spread)"
-            for axis, share in enumerate([*shares, 0.0][:2])
-        ]
+    center, directions, labels = axes_of(first.astype(np.float64))
     figure = _figure(7.5, 6.0, layout="constrained")
     axes = figure.subplots()
     for place, (name, cloud) in enumerate(clouds.items()):

@@ -28,22 +28,22 @@ def section(judged: Sequence[Judged], unit: str) -> list[Section]:
     return [Section(title="Latent plane", pictures=(_picture(known, good, unit),))]
 
 
-def axes_of(good: Floats) -> tuple[Floats, Floats, list[str]]:
+def axes_of(good: Floats, unit: str = "part") -> tuple[Floats, Floats, list[str]]:
     """Centre ``[L]``, two directions ``[2, L]`` and their names: the numbers themselves where there are two, else the two
     principal axes of good points ``[n, L]``."""
     if good.shape[1] == 2:
         return np.zeros(2), np.eye(2), ["latent number 1", "latent number 2"]
     center = good.mean(axis=0)
     _, spread, rows = np.linalg.svd(good - center, full_matrices=False)
-    shares = spread**2 / max(float((spread**2).sum()), 1e-30)
-    names = [
-        f"principal axis {at + 1} of good ones ({share:.0%} of their spread)" for at, share in enumerate(shares[:2])
-    ]
-    return center, rows[:2], names
+    directions = np.zeros((2, good.shape[1]))  # one number, or one good part, makes a line
+    directions[: len(rows[:2])] = rows[:2]
+    shares = [*(spread**2 / max(float((spread**2).sum()), 1e-30)), 0.0][:2]
+    names = [f"principal axis {at} of good {unit}s ({share:.0%} of their spread)" for at, share in enumerate(shares, 1)]
+    return center, directions, names
 
 
 def _picture(known: Sequence[Judged], good: Floats, unit: str) -> Picture:
-    center, directions, names = axes_of(good)
+    center, directions, names = axes_of(good, unit)
     kinds = sorted({one.kind for one in known if one.defective})
     figure = new_figure(7.6, 6.4)
     axes = figure.subplots()

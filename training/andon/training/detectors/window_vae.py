@@ -13,8 +13,8 @@ times stronger). At judging z is the mean of the posterior: the same window alwa
 Defaults measured on the simulated converter (1 000 windows of 64 rows, 9 CPU seconds): at 1 % false rejects .98, .91 and
 .88 of the windows with a spike, an oscillation, a drift. 4 to 16 latent numbers and beta of .01 to .1 differ by less
 than .01 there, beta 1 loses .02. There the latent distances see little but the drift (AUROC .87, the error .93 after 15
-epochs), and the combination does not beat the error (.92; oscillation of half severity .83 against .88): so that one decides
-unless asked otherwise.
+epochs): good windows lie on a ring, by the phase of the load, and its centre is as far from all of them. The combination
+does not beat the error (.92; oscillation of half severity .83 against .88): so that one decides unless asked otherwise.
 """
 
 import logging
