@@ -14,8 +14,10 @@ Loss: cross-entropy, or squared error, + beta * KL, each summed over dimensions 
 over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout
 are in the encoder alone. At judging z is the mean of the posterior: the same frame always scores the same.
 
-Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014); for ``sap`` Kim et al., RaPP: Novelty Detection with
-Reconstruction along Projection Pathway (ICLR 2020), who sum all layers and all positions.
+An epoch is a number of frames, not a pass, so that the defaults learn as long from 300 frames as from 50 000.
+
+Figures: docs/results.md. Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014); for ``sap`` Kim et al., RaPP:
+Novelty Detection with Reconstruction along Projection Pathway (ICLR 2020), who sum all layers and all positions.
 """
 
 import logging
