@@ -9,7 +9,17 @@ this size can draw: see `patchcore`.
 The score is ``(1 - w) ||x - G(E(x))|| + w L_D``; L_D is either the cross-entropy of D(x, E(x)) to "real", or the distance of
 the discriminator's features of (x, E(x)) and (G(E(x)), E(x)). Each part is divided by its mean over good validation parts,
 so that w is a share, whatever the size of the pictures. All parts leave the file: ``score_error``, ``score_cross_entropy``,
-``score_features``, ``score_anomaly``.
+``score_features``. Two things are added to the paper's distance, and can be switched off: the difference is smoothed a little
+(`--blur`: a line that is rebuilt beside its place is not missing; 0 where defects are single pixels), and it is divided by
+the picture's brightness (`--brightness`: otherwise a thin digit scores less than a thick one, whichever it is).
+
+Chosen with the digits 2 and 8 and the shirts (6) of Fashion-MNIST, one at a time: AUROC of held-out good training pictures
+against training pictures of the other classes, seed 0, 8 epochs; no test picture was looked at. The distance as it is,
+smoothed, and smoothed and by brightness: digit 2 .847, .878, .945; digit 8 .819, .875, .935. Without the game
+(`--adversarial 0`) .853, .895, .964; .799, .852, .928; shirts .810, .848, .833: the game neither helps nor spoils the
+rebuilding much, and is what makes the samples. The discriminator's cross-entropy alone has .86 and .87 on the digits, a
+tenth of it in the score adds .005 and .001; its features, of a spectrally normalised net, are below chance there. 24 numbers
+a code instead of 12 cost .02 to .04.
 
 GANs fall over. So: the discriminator's weights are spectrally normalised, its labels smoothed, its pictures noisy at first;
 what scores is a running mean of the weights; and a generator that makes one picture only, or a discriminator that nothing
