@@ -48,11 +48,10 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting import LAST_RATE, moments, random_states, restore_moments, restore_random_states, under
 from andon.training.recipe import Good, Part, Recipe, Run, State
+from andon.training.small_frames import size_seen
 
 logger = logging.getLogger(__name__)
 
-SIDE = 64
-"""Of larger pictures, in pixels, where no size is given; smaller ones stay as they are."""
 SLOPE = 0.2
 """Of LeakyReLU, below zero."""
 COLLAPSED_SPREAD = 0.05
@@ -694,9 +693,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
         raise ConfigError("--adversarial 0 and --cycle 0 leave nothing to learn: give one of them.")
     if not settings.adversarial and settings.weight:
         raise ConfigError("--adversarial 0 teaches the discriminator nothing: it needs --weight 0.")
-    size = (settings.size, settings.size) if settings.size else (SIDE, SIDE)
-    if settings.size is None and found.frame_size is not None and max(found.frame_size) <= SIDE:
-        size = found.frame_size
+    size = size_seen(found, settings.size)
     spec = FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
     depth_of(settings, spec)
     return spec

@@ -36,11 +36,10 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting import AsTheyAre, Plan, descend
 from andon.training.recipe import Good, Part, Recipe, Run
+from andon.training.small_frames import size_seen
 
 logger = logging.getLogger(__name__)
 
-SIDE = 64
-"""Of larger frames, in pixels, where no size is given; smaller ones stay as they are."""
 LEAST_BETA = 1e-3
 """Below it the prior has no say: a plain autoencoder with noise, whose latent numbers lie anywhere."""
 LEAST_ENERGY = 1e-6
@@ -308,9 +307,7 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("conv_vae judges frames.")
-    size = (settings.size, settings.size) if settings.size else (SIDE, SIDE)
-    if settings.size is None and found.frame_size is not None and max(found.frame_size) <= SIDE:
-        size = found.frame_size
+    size = size_seen(found, settings.size)
     least = 2 ** len(settings.widths) + 1
     if min(size) < least:
         raise ConfigError(

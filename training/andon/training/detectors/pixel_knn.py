@@ -27,11 +27,10 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.core_set import k_centre
 from andon.training.recipe import Good, Part, Recipe, Run
+from andon.training.small_frames import size_seen
 
 logger = logging.getLogger(__name__)
 
-SIDE = 64
-"""Of larger pictures, in pixels, where no size is given; smaller ones stay as they are."""
 BATCH = 256
 CANDIDATE_BYTES = 1_000_000_000
 """Of good pictures held while fitting: beyond that, some are drawn at random."""
@@ -140,9 +139,7 @@ def _rows(part: Part, most: int, run: Run) -> Tensor:
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("pixel_knn judges frames.")
-    size = (settings.size, settings.size) if settings.size else (SIDE, SIDE)
-    if settings.size is None and found.frame_size is not None and max(found.frame_size) <= SIDE:
-        size = found.frame_size
+    size = size_seen(found, settings.size)
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
 
 

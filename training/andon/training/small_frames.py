@@ -1,0 +1,21 @@
+"""How large small frames are seen: as they are, where a network can bear it; larger ones are made smaller."""
+
+from andon.sources.items import FoundFrames
+
+SIDE = 64
+"""Of larger frames, in pixels, where no size is asked for."""
+
+
+def size_seen(found: FoundFrames, asked: int | None) -> tuple[int, int]:
+    """Height and width of what the network sees.
+
+    Args:
+        found: the data.
+        asked: side of a square, in pixels; None: frames up to 64 x 64 stay as they are, others, and those whose sizes differ,
+            become 64 x 64.
+    """
+    if asked is not None:
+        return asked, asked
+    if found.frame_size is not None and max(found.frame_size) <= SIDE:
+        return found.frame_size
+    return SIDE, SIDE
