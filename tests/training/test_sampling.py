@@ -7,7 +7,7 @@ import torch
 
 from andon.runtime.errors import ConfigError, TrainingError
 from andon.training.detectors.memory_vae import TINY
-from andon.training.recipe import recipe
+from andon.training.recipe import detectors, recipe
 from andon.training.run_folder import LoadedRun
 from andon.training.sampling import BATCH, held, sample
 from andon.training.synthetic import SyntheticFrames
@@ -26,6 +26,27 @@ def test_parts_are_pictures_of_the_size_that_the_network_sees(run: LoadedRun) ->
 
     assert parts.shape == (5, 24, 24, 3)
     assert parts.dtype == np.uint8
+
+
+def generating() -> list[tuple[str, str]]:
+    able = [name for name in detectors() if recipe(name).sample is not None]
+    return [(name, variant) for name in able for variant in ("", *recipe(name).variants)]
+
+
+@pytest.mark.parametrize(("name", "variant"), generating())
+def test_parts_are_drawn_where_the_network_is_whatever_device_that_is(name: str, variant: str) -> None:
+    """A training on a GPU draws at each epoch that is kept; the device without memory stands for the GPU."""
+    known = recipe(name)
+    settings = known.variants[variant] if variant else known.tiny
+    assert known.sample is not None
+    scorer = known.build(settings, known.wanted_input(settings, SyntheticFrames(2).found)).eval().to("meta")
+    try:
+        parts = known.sample(scorer, settings, 4, torch.Generator().manual_seed(0))
+    except ConfigError:
+        return  # meaningless with these settings, wherever
+
+    assert parts.device.type == "meta"
+    assert parts.shape[:2] == (4, 3)
 
 
 def test_a_stored_run_draws_what_the_trained_one_draws(run: LoadedRun) -> None:

@@ -47,12 +47,11 @@ from andon.sources.items import Found, FoundFrames
 from andon.training.combination import BATCH, Combination, scores_over
 from andon.training.fitting import AsTheyAre, Batch, Plan, descend
 from andon.training.recipe import Good, Part, Recipe, Run
+from andon.training.small_frames import size_seen
 from andon.training.watching import undisturbed
 
 logger = logging.getLogger(__name__)
 
-SIDE = 64
-"""Of larger pictures, in pixels, where no size is given; smaller ones stay as they are."""
 FIRST_TEMPERATURE = 40.0
 """By which cosines are multiplied before training: at 10 all items have a say in everything, and what is read is a blur."""
 RAMP = 0.01
@@ -424,19 +423,21 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
         ConfigError: nothing to draw from.
     """
     assert isinstance(scorer, MemoryVAE)
+    kept = scorer.get_buffer("codes")
+    device = kept.device  # draws are the CPU's wherever the network is, so that a seed gives the same parts
     prior = settings.vae and settings.per == "image" and settings.posterior[1] >= NEAR_ONE
     if prior:
-        latent = torch.randn((count, 1, settings.posterior[0]), generator=generator)
+        latent = torch.randn((count, 1, settings.posterior[0]), generator=generator).to(device)
         codes = scorer.to_code(latent)
         return scorer.decode(codes, scorer.address(codes)).sigmoid()
     if not settings.memory:
         raise ConfigError(f"this memory_vae generates nothing: {_why_not(settings)}.")
-    kept = scorer.get_buffer("codes")
-    first = torch.randint(len(kept), (count,), generator=generator)
+    first = torch.randint(len(kept), (count,), generator=generator).to(device)
     flat = kept.flatten(1)
     near = torch.cdist(flat[first], flat).topk(min(1 + NEIGHBOURS, len(kept)), largest=False).indices
-    second = near.gather(1, torch.randint(near.shape[1], (count, 1), generator=generator)).squeeze(1)
-    share = torch.rand((count, 1, 1), generator=generator)
+    drawn = torch.randint(near.shape[1], (count, 1), generator=generator).to(device)
+    second = near.gather(1, drawn).squeeze(1)
+    share = torch.rand((count, 1, 1), generator=generator).to(device)
     codes = torch.lerp(kept[first], kept[second], share)
     weights = torch.lerp(scorer.address(kept[first]), scorer.address(kept[second]), share)
     return scorer.decode(codes, weights).sigmoid()
@@ -594,10 +595,8 @@ def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("memory_vae judges frames.")
     _refuse_idle(settings)
-    size = (settings.size or SIDE,) * 2
-    if settings.size is None and found.frame_size is not None and max(found.frame_size) <= SIDE:
-        size = (max(found.frame_size[0], 16), max(found.frame_size[1], 16))
-    return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
+    height, width = size_seen(found, settings.size)
+    return FrameSpec(channels=1 if found.channels == 1 else 3, size=(max(height, 16), max(width, 16)))
 
 
 def _refuse_idle(settings: Settings) -> None:
