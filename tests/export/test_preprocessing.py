@@ -26,6 +26,25 @@ def test_a_thinned_resize_stays_within_a_grey_level_of_the_exact_one(size: tuple
     assert (fast - exact).abs().mean() < 1.0
 
 
+@pytest.mark.parametrize("size", [(28, 28), (40, 70), (56, 28)])
+def test_a_frame_of_at_most_twice_the_rows_is_not_thinned(size: tuple[int, int]) -> None:
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, *size, 1), dtype=np.uint8))
+    spec = FrameSpec(channels=1, size=(28, 28), scale=1.0)
+
+    fast, _ = PrepareFrames(spec)(noise)
+    exact, _ = PrepareFrames(replace(spec, resize="exact"))(noise)
+
+    assert torch.equal(fast, exact)
+
+
+def test_a_frame_of_the_size_wanted_stays_as_it_is() -> None:
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8))
+
+    prepared, _ = PrepareFrames(FrameSpec(channels=1, size=(28, 28), scale=1.0))(noise)
+
+    assert torch.allclose(prepared, noise.permute(0, 3, 1, 2).float(), atol=1e-4)
+
+
 def test_normalisation_is_of_grey_levels() -> None:
     grey = torch.full((1, 20, 20, 1), 200, dtype=torch.uint8)
 

@@ -314,10 +314,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
             f"{len(settings.widths)} widths halve the sides {len(settings.widths)} times, which needs {least} px at least; "
             f"the network would see {size[0]} x {size[1]}. Give a larger --size, or fewer --widths."
         )
-    # thinning rows to twice the size makes rows of small frames twice, and then blends neighbours: digits get a blur of a
-    # quarter of the grey levels
-    small = found.frame_size is not None and found.frame_size[0] <= 2 * size[0]
-    return FrameSpec(channels=1 if found.channels == 1 else 3, size=size, resize="exact" if small else "fast")
+    return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
 
 
 def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
