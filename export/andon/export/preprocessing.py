@@ -37,7 +37,7 @@ class PrepareFrames(nn.Module):
             # more than halves the cost of a 1080p frame, at .3 grey levels on average (notes/onnx.md 2). Fewer rows than
             # that are all kept, once each: rows that come twice would be blended with their neighbours.
             height = frame.shape[1]
-            kept = torch.sym_min(height, 2 * self.spec.size[0])
+            kept: int = torch.sym_min(height, 2 * self.spec.size[0])  # type: ignore[no-untyped-call]
             middles = 2 * torch.arange(kept, device=frame.device) + 1
             frame = frame.index_select(1, middles * height // (2 * kept))
         planes = frame.permute(0, 3, 1, 2).float()

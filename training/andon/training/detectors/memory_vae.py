@@ -24,9 +24,8 @@ plain error's AUROC on 2 and 4: memory alone .93 and .97 (first temperature 10),
 .98; beside the code, half of it dropped, .98 and .98, a quarter .99 and .99; no memory .99 and .99. Divided by the picture's
 contrast it rises on digits (.988 to .992 on 2) and falls a little on Fashion-MNIST (.921 to .918, without a memory).
 
-Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019); Kingma and Welling (2014). Different
-from the official code: cosine similarity as in the paper, the largest weight is never shrunk away, and the threshold of
-shrinkage is a ramp of 1 % width, so that rounding on another machine cannot switch an item off.
+Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019; `andon.training.memory`); Kingma and Welling
+(2014).
 """
 
 import logging
@@ -46,18 +45,13 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.combination import BATCH, Combination, scores_over
 from andon.training.fitting import AsTheyAre, Batch, Plan, descend
+from andon.training.memory import Memory, entropy, in_use, lay_out
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import size_seen
 from andon.training.watching import undisturbed
 
 logger = logging.getLogger(__name__)
 
-FIRST_TEMPERATURE = 40.0
-"""By which cosines are multiplied before training: at 10 all items have a say in everything, and what is read is a blur."""
-RAMP = 0.01
-"""Width of the step at which an item is shrunk away, as a share of the threshold."""
-UNUSED = 0.1
-"""Share of its fair share below which an item counts as not in use."""
 COLLAPSED = 0.05
 """Share of items in use below which a memory is called collapsed; fewer than two always are."""
 LEAST_CONTRAST = 0.01
@@ -215,38 +209,6 @@ def shape_of(settings: Settings, spec: FrameSpec) -> Shape:
     )
 
 
-class Memory(nn.Module):
-    """Items ``[M, C]``, addressed by their likeness to a code."""
-
-    def __init__(self, items: int, width: int, *, similarity: str, shrink: float) -> None:
-        super().__init__()
-        self.by_direction = similarity == "cosine"
-        self.threshold = shrink / items
-        self.items = nn.Parameter(torch.empty(items, width).uniform_(-1.0, 1.0) / math.sqrt(width))
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE)), requires_grad=self.by_direction)
-
-    def address(self, codes: Tensor) -> Tensor:
-        """Weights ``[..., M]`` for codes ``[..., C]``: not negative, their sum 1, most of them 0."""
-        weights = self._likeness(codes).softmax(dim=-1)
-        if self.threshold == 0:
-            return weights
-        # never above half of the largest weight, so that this one stays
-        threshold = (0.5 * weights.amax(dim=-1, keepdim=True)).clamp(max=self.threshold)
-        above = (weights - threshold).clamp(min=0.0)
-        kept = weights * above / (above + RAMP * threshold)
-        return kept / kept.sum(dim=-1, keepdim=True)
-
-    def read(self, weights: Tensor) -> Tensor:
-        """The mixture ``[..., C]``."""
-        return weights @ self.items
-
-    def _likeness(self, codes: Tensor) -> Tensor:
-        if not self.by_direction:
-            return codes @ self.items.T
-        directions = nn.functional.normalize(self.items, dim=-1)
-        return nn.functional.normalize(codes, dim=-1) @ directions.T * self.log_temperature.exp()
-
-
 class Rebuilt(NamedTuple):
     """One pass, before anything is judged."""
 
@@ -374,11 +336,6 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2))
 
 
-def entropy(weights: Tensor) -> Tensor:
-    """``[...]`` from weights ``[..., M]``, in nat."""
-    return -(weights * weights.clamp(min=1e-12).log()).sum(dim=-1)  # the clamp: a gradient of 0 * inf is no number
-
-
 def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
     """Error + beta * KL + entropy, as the module's docstring says."""
     settings, rebuilt = scorer.settings, scorer.rebuild(batch)
@@ -402,12 +359,12 @@ def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
         scorer.codes = codes
         if scorer.memory is not None:
             scorer.usage = _usage(scorer, _encoded(scorer, good.train, LOOKED_AT)[0])
-            in_use = int(_in_use(scorer.usage).sum())
-            if in_use < max(2, COLLAPSED * len(scorer.usage)):
+            read = int(in_use(scorer.usage).sum())
+            if read < max(2, COLLAPSED * len(scorer.usage)):
                 logger.warning(
                     "the memory has collapsed: %d of %d items are in use; try --similarity cosine, --reseed, a lower "
                     "--entropy-weight or fewer --items",
-                    in_use,
+                    read,
                     len(scorer.usage),
                 )
     scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
@@ -503,7 +460,7 @@ class _Tended(AsTheyAre):
                 weights = scorer.address(codes)
                 usage = weights.mean(dim=(0, 1))
                 row["entropy"] = float(entropy(weights).mean())
-                row["memory_in_use"] = float(_in_use(usage).float().mean())
+                row["memory_in_use"] = float(in_use(usage).float().mean())
                 row["memory_breadth"] = float(entropy(usage).exp()) / len(usage)
             if scorer.mean is not None:
                 row["divergence"] = float(divergence(mean, log_variance).mean())
@@ -517,29 +474,10 @@ class _Tended(AsTheyAre):
         codes = _encoded(self._scorer, self._good.train, LOOKED_AT)[0]
         dead = torch.ones_like(memory.items[:, 0], dtype=torch.bool)
         if not anew:
-            dead = ~_in_use(_usage(self._scorer, codes))
+            dead = ~in_use(_usage(self._scorer, codes))
         if bool(dead.any()):
             generator = Generator().manual_seed(self._run.seed + 7919 * epoch)
             lay_out(memory, codes.flatten(0, 1), dead, generator)
-
-
-def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -> None:
-    """Move dead items, bool ``[M]``, onto codes ``[n, C]`` far from all others, as k-means++ draws them."""
-    compared, items = codes.cpu(), memory.items.detach().cpu().clone()
-    alive = items[~dead.cpu()]
-    scaled = nn.functional.normalize if memory.by_direction else (lambda rows, dim=-1: rows)  # noqa: ARG005
-    points = scaled(compared, dim=-1)
-    distance = torch.full((len(points),), math.inf)
-    if len(alive):
-        distance = torch.cdist(points, scaled(alive, dim=-1)).square().amin(dim=1)
-    for place in dead.nonzero().flatten().tolist():
-        chances = torch.ones_like(distance) if not bool(distance.isfinite().all()) else distance
-        if float(chances.sum()) <= 0:
-            chances = torch.ones_like(distance)  # fewer different codes than items
-        drawn = int(torch.multinomial(chances, 1, generator=generator))
-        items[place] = compared[drawn]
-        distance = torch.minimum(distance, (points - points[drawn]).square().sum(dim=1))
-    memory.items.copy_(items)
 
 
 def _encoded(scorer: MemoryVAE, part: Part, most: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -555,10 +493,6 @@ def _encoded(scorer: MemoryVAE, part: Part, most: int) -> tuple[Tensor, Tensor, 
 def _usage(scorer: MemoryVAE, codes: Tensor) -> Tensor:
     """Each item's share of what is read ``[M]``; their sum is 1."""
     return scorer.address(codes).mean(dim=(0, 1))
-
-
-def _in_use(usage: Tensor) -> Tensor:
-    return usage >= UNUSED / len(usage)
 
 
 def _down(widths: tuple[int, ...]) -> nn.Sequential:

@@ -1,0 +1,79 @@
+"""A memory of prototypes (items): a code is compared with all of them, and the mixture of those most like it is read.
+
+Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019). Different from the official code: cosine
+similarity as in the paper, the largest weight is never shrunk away, and the threshold of shrinkage is a ramp of 1 % width,
+so that rounding on another machine cannot switch an item off.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+FIRST_TEMPERATURE = 40.0
+"""By which cosines are multiplied before training: at 10 all items have a say in everything, and what is read is a blur."""
+RAMP = 0.01
+"""Width of the step at which an item is shrunk away, as a share of the threshold."""
+UNUSED = 0.1
+"""Share of its fair share below which an item counts as not in use."""
+
+
+class Memory(nn.Module):
+    """Items ``[M, C]``, addressed by their likeness to a code."""
+
+    def __init__(self, items: int, width: int, *, similarity: str, shrink: float) -> None:
+        super().__init__()
+        self.by_direction = similarity == "cosine"
+        self.threshold = shrink / items
+        self.items = nn.Parameter(torch.empty(items, width).uniform_(-1.0, 1.0) / math.sqrt(width))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE)), requires_grad=self.by_direction)
+
+    def address(self, codes: Tensor) -> Tensor:
+        """Weights ``[..., M]`` for codes ``[..., C]``: not negative, their sum 1, most of them 0."""
+        weights = self._likeness(codes).softmax(dim=-1)
+        if self.threshold == 0:
+            return weights
+        # never above half of the largest weight, so that this one stays
+        threshold = (0.5 * weights.amax(dim=-1, keepdim=True)).clamp(max=self.threshold)
+        above = (weights - threshold).clamp(min=0.0)
+        kept = weights * above / (above + RAMP * threshold)
+        return kept / kept.sum(dim=-1, keepdim=True)
+
+    def read(self, weights: Tensor) -> Tensor:
+        """The mixture ``[..., C]``."""
+        return weights @ self.items
+
+    def _likeness(self, codes: Tensor) -> Tensor:
+        if not self.by_direction:
+            return codes @ self.items.T
+        directions = nn.functional.normalize(self.items, dim=-1)
+        return nn.functional.normalize(codes, dim=-1) @ directions.T * self.log_temperature.exp()
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """``[...]`` from weights ``[..., M]``, in nat."""
+    return -(weights * weights.clamp(min=1e-12).log()).sum(dim=-1)  # the clamp: a gradient of 0 * inf is no number
+
+
+def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -> None:
+    """Move dead items, bool ``[M]``, onto codes ``[n, C]`` far from all others, as k-means++ draws them."""
+    compared, items = codes.cpu(), memory.items.detach().cpu().clone()
+    alive = items[~dead.cpu()]
+    scaled = nn.functional.normalize if memory.by_direction else (lambda rows, dim=-1: rows)  # noqa: ARG005
+    points = scaled(compared, dim=-1)
+    distance = torch.full((len(points),), math.inf)
+    if len(alive):
+        distance = torch.cdist(points, scaled(alive, dim=-1)).square().amin(dim=1)
+    for place in dead.nonzero().flatten().tolist():
+        chances = torch.ones_like(distance) if not bool(distance.isfinite().all()) else distance
+        if float(chances.sum()) <= 0:
+            chances = torch.ones_like(distance)  # fewer different codes than items
+        drawn = int(torch.multinomial(chances, 1, generator=generator))
+        items[place] = compared[drawn]
+        distance = torch.minimum(distance, (points - points[drawn]).square().sum(dim=1))
+    memory.items.copy_(items)
+
+
+def in_use(usage: Tensor) -> Tensor:
+    """Bool ``[M]`` from each item's share of what is read ``[M]``."""
+    return usage >= UNUSED / len(usage)
