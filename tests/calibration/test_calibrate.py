@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as nps
 from tests.calibration.scores import log_of, scores_of
 from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, graph, model_bytes
 
-from andon.calibration.calibrate import Wish, calibrate, lift, reduce_to_units, top_parts
+from andon.calibration.calibrate import Wish, calibrate, lift, reduce_to_units, refuse_too_few, top_parts
 from andon.calibration.dependence import dependence_time, effective_number
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, strongest
 from andon.runtime.errors import CalibrationError, ConfigError, NotEnoughParts
@@ -96,6 +96,23 @@ def test_a_rate_that_is_no_fraction_is_refused_as_one(alpha: float, kind: str, n
 
     with pytest.raises(ConfigError, match="fraction between 0 and 1"):
         calibrate(data, scores, Wish(false_reject=alpha, no_promise=no_promise), date=DATE)
+
+
+@given(st.integers(1, 400), st.sampled_from([None, 0.01, 0.05, 0.2]), st.booleans())
+def test_what_is_refused_beforehand_is_what_calibration_would_refuse(
+    count: int, wished: float | None, no_promise: bool
+) -> None:
+    wish = Wish(false_reject=wished, no_promise=no_promise)
+    enough = no_promise or strongest(count) <= (wished or max(LADDER))
+
+    if enough:
+        refuse_too_few(count, wish, windows=False)
+    else:
+        with pytest.raises(NotEnoughParts) as beforehand:
+            refuse_too_few(count, wish, windows=False)
+        with pytest.raises(NotEnoughParts) as afterwards:
+            calibrate(FRAMES, scores_of(good(count)), wish, date=DATE)
+        assert str(beforehand.value) == str(afterwards.value)
 
 
 def test_an_estimate_is_written_only_where_no_promise_can_be() -> None:

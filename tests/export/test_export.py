@@ -16,6 +16,7 @@ from andon.export.graph import Pipeline, trace
 from andon.runtime import CalibrationError, Detector, NotEnoughParts, ParityError, Reason, Status
 from andon.runtime.model_file import read
 from andon.runtime.schema import Reading
+from andon.sources.items import Item, Lost, Ref
 
 EDGES = Reading(map="edges", pool="top", share=0.02, smooth=1.0)
 
@@ -136,6 +137,15 @@ def test_a_promise_that_the_parts_cannot_carry_is_refused_and_leaves_no_file(tmp
         export(Edges(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=Wish(false_reject=0.01), date="")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_promise_that_no_scores_could_carry_is_refused_before_any_part_is_read(tmp_path: Path) -> None:
+    class Untouched(Frames):
+        def read(self, ref: Ref) -> Item | Lost:
+            pytest.fail(f"{ref.key} was read")
+
+    with pytest.raises(NotEnoughParts, match="needs 299 good parts, got 298"):
+        export(Edges(), FRAMES, Untouched(298), tmp_path / "e", reading=EDGES, wish=Wish(false_reject=0.01), date="")
 
 
 def test_a_failed_export_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:

@@ -95,6 +95,24 @@ def calibrate(data: bytes, scores: Scores, wish: Wish, *, date: str, grouped: bo
     return _sealed(model, calibration, Tail(threshold=threshold, review=threshold, x=knots.x, p=knots.p))
 
 
+def refuse_too_few(count: int, wish: Wish, *, windows: bool) -> None:
+    """Before anything is computed: so many parts cannot carry the promise, whatever they score.
+
+    Args:
+        count: parts or windows at hand, an upper bound of what they are worth.
+        wish: the promise.
+        windows: whether they are windows.
+
+    Raises:
+        NotEnoughParts: with the number of parts needed and the strongest promise that these carry.
+        ConfigError: a fraction out of bounds.
+    """
+    alpha = max(LADDER) if wish.false_reject is None else wish.false_reject
+    parts_needed(alpha, wish.confidence)  # refuses no fractions, though nothing is promised
+    if not wish.no_promise:
+        allowance(count, alpha, wish.confidence, unit="window" if windows else "part")
+
+
 def lift(scores: NDArray[np.float64], good_scale: float) -> NDArray[np.float32]:
     """Scores raised by the parity tolerance: what the same parts may score at most on another machine.
 

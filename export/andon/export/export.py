@@ -10,7 +10,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from torch import nn
 
-from andon.calibration.calibrate import Sample, Wish, calibrate, reduce_to_units, top_parts
+from andon.calibration.calibrate import Sample, Wish, calibrate, reduce_to_units, refuse_too_few, top_parts
 from andon.calibration.scoring import score
 from andon.export import decision, golden, parity
 from andon.export.graph import Pipeline, trace
@@ -79,6 +79,7 @@ def export(
         ParityError: the graph does not compute what the module does.
         ConfigError: the reading names evidence that the scorer does not give.
     """
+    refuse_too_few(len(good.refs), wish, windows=isinstance(spec, WindowSpec))
     target = Path(path)
     pipeline = Pipeline(scorer, spec, reading).eval()
     spec = _with_frame_size(spec, good)

@@ -19,7 +19,6 @@ smoothed, and smoothed and by brightness: digit 2 .847, .878, .945; digit 8 .819
 (`--adversarial 0`) .853, .895, .964; .799, .852, .928; shirts .810, .848, .833: the game neither helps nor spoils the
 rebuilding much, and is what makes the samples. The discriminator's cross-entropy alone has .86 and .87 on the digits, a
 tenth of it in the score adds .005 and .001; its features, of a spectrally normalised net, are below chance there.
-24 numbers a code instead of 12 cost .02 to .04 in an earlier form, whose generator normalised otherwise.
 
 GANs fall over. So: the discriminator's weights are spectrally normalised, its labels smoothed, its pictures noisy at first;
 what scores is a running mean of the weights; and a generator that makes one picture only, or a discriminator that nothing
