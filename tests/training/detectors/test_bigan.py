@@ -24,7 +24,7 @@ from andon.sources.log import Log
 from andon.sources.opening import labelled_for
 from andon.sources.source import collect
 from andon.training.detectors.bigan import (
-    COLLAPSED_EPOCHS,
+    COLLAPSED_STEPS,
     RECIPE,
     BiGAN,
     Game,
@@ -321,14 +321,14 @@ def test_the_history_tells_of_all_three_nets() -> None:
     assert all(0 <= row["discriminator_accuracy"] <= 1 for row in rows)
 
 
-def test_few_parts_are_gone_through_more_often_and_may_be_lopsided_for_longer() -> None:
+def test_few_parts_are_gone_through_more_often() -> None:
     games = [
         Game(built(chosen), Parts(bars(count), bars(2)), chosen, Remembering())
         for chosen in [msgspec.structs.replace(SMALL, epochs=None)]
         for count in (8, 800)
     ]
 
-    assert [(game.epochs, game.patience) for game in games] == [(700, 100), (7, 5)]
+    assert [game.epochs for game in games] == [700, 7]
 
 
 def test_a_training_part_smaller_than_a_batch_is_one_and_a_lone_part_is_refused() -> None:
@@ -362,9 +362,11 @@ def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
 
 # ---- collapse
 
+EPOCHS_TO_TELL = COLLAPSED_STEPS // 20
+"""Of 80 pictures, 4 a step."""
 UNFOOLED = msgspec.structs.replace(
     SMALL, learning_rate=1e-12, discriminator_rate=1e-2, spectral_norm=False, dropout=0.0, noise=0.0, smoothing=0.0,
-    batch_size=4, epochs=COLLAPSED_EPOCHS + 3, schedule="constant",
+    batch_size=4, epochs=EPOCHS_TO_TELL + 3, schedule="constant",
 )  # fmt: skip
 """A discriminator that learns fast, and nets that do not learn to fool it."""
 
@@ -380,22 +382,48 @@ def test_a_discriminator_that_nothing_fools_is_a_collapse_and_training_begins_ag
     assert [message.rpartition(": ")[2] for message in told[:2]] == [
         "beginning again with seed 1", "beginning again with seed 2",
     ]  # fmt: skip
-    assert all("nothing has fooled the discriminator for 5 epochs" in message for message in told)
+    assert all("nothing has fooled the discriminator for 100 steps" in message for message in told)
     assert told[2].endswith("and 2 restarts are used up: the scores rest on rebuilding alone")
     assert len(told) == 3
     assert rows[-1]["epoch"] == UNFOOLED.epochs
 
 
+def test_a_collapse_is_told_of_a_training_part_so_large_that_there_is_but_one_epoch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        played(msgspec.structs.replace(UNFOOLED, epochs=1, restarts=0, discriminator_rate=0.1), count=4 * 1500)
+
+    assert "nothing has fooled the discriminator for 1500 steps" in caplog.text
+
+
+def test_a_discriminator_that_collapsed_has_no_say_in_the_score() -> None:
+    chosen = msgspec.structs.replace(UNFOOLED, restarts=0, weight=0.5)
+    scorer, _ = played(chosen, count=80)
+    with torch.no_grad():
+        pictures = torch.rand(20, 1, 12, 12)
+        evidence = scorer.eval()(pictures)
+        error = scorer._judge(pictures)[2][:, 0]
+
+    assert bool(evidence.scores["cross_entropy"].isfinite().all())
+    assert torch.allclose(evidence.scores["anomaly"], 0.5 * error / scorer.get_buffer("usual")[0])
+
+
+def test_good_pictures_that_are_all_the_same_are_refused() -> None:
+    with pytest.raises(DataError, match="all the same, pixel by pixel"):
+        fit(built(), Parts(bars(1).expand(12, -1, -1, -1), bars(2)), SMALL, Remembering())
+
+
 def test_a_generator_that_makes_one_picture_only_is_a_collapse(caplog: pytest.LogCaptureFixture) -> None:
     chosen = msgspec.structs.replace(
-        SMALL, maps=1, initialisation="normal", learning_rate=1e-12, epochs=COLLAPSED_EPOCHS, batch_size=4, restarts=1
+        SMALL, maps=1, initialisation="normal", learning_rate=1e-12, epochs=EPOCHS_TO_TELL, batch_size=4, restarts=1
     )
     with caplog.at_level(logging.WARNING):
         _, rows = played(chosen, count=80)
 
     assert rows[0]["generated_spread"] < 0.05
     assert "the generator makes one picture only: beginning again with seed 1" in caplog.text
-    assert len(rows) == 2 * COLLAPSED_EPOCHS
+    assert len(rows) == 2 * EPOCHS_TO_TELL
 
 
 def test_a_second_attempt_has_other_weights_than_the_first() -> None:
@@ -416,7 +444,7 @@ def uninterrupted() -> tuple[BiGAN, list[dict[str, float]]]:
     return played(INTERRUPTED, count=80)
 
 
-@pytest.mark.parametrize("stop_after", [1, COLLAPSED_EPOCHS, COLLAPSED_EPOCHS + 2])
+@pytest.mark.parametrize("stop_after", [1, EPOCHS_TO_TELL, EPOCHS_TO_TELL + 2])
 def test_a_fit_that_was_interrupted_before_at_or_after_a_restart_ends_with_the_same_weights(
     stop_after: int, uninterrupted: tuple[BiGAN, list[dict[str, float]]]
 ) -> None:

@@ -57,8 +57,8 @@ COLLAPSED_SPREAD = 0.05
 """Standard deviation of made pictures over that of good ones, below which the generator makes one picture only."""
 UNFOOLED = 0.98
 """Share of pairs that a discriminator tells apart when nothing fools it any more."""
-COLLAPSED_EPOCHS, COLLAPSED_STEPS = 5, 100
-"""For so long, whichever is longer, a game may be lopsided: at first each is."""
+COLLAPSED_STEPS = 100
+"""For so long a game may be lopsided: at first each is."""
 STEPS = 700
 """Of a training, where no epochs are given."""
 BATCH = 256
@@ -373,13 +373,17 @@ class BiGAN(Scorer):
         self.get_buffer("usual").copy_((parts / seen).clamp_min(1e-6))
         return total / seen
 
+    def leave_out_discriminator(self) -> None:
+        """One that has collapsed has no say in ``anomaly``: it would outshout what is rebuilt, and know nothing."""
+        self.get_buffer("usual")[1:] = math.inf
+
 
 def fit(scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
     """Let the nets play; the running mean of their weights is the scorer.
 
     Raises:
         TrainingError: a loss is not finite.
-        DataError: not even two pictures to learn from.
+        DataError: not even two pictures to learn from, or all the same.
     """
     if len(good.train) < 2:
         raise DataError(f"bigan needs at least 2 good parts to learn from, got {len(good.train)}.")
@@ -396,6 +400,7 @@ def fit(scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
         elif why is not None and not game.warned:
             logger.warning("%s, and %d restarts are used up: the scores rest on rebuilding alone", why, game.restarts)
             game.warned = True
+            scorer.leave_out_discriminator()
         run.epoch(scorer, row, game.state())
         run.progress("training", game.epoch, game.epochs)
     scorer.eval()
@@ -410,9 +415,13 @@ class Game:
         self.seed, self.restarts, self.warned = run.seed, 0, False
         some = good.train.take(range(min(len(good.train), 1024)))
         self.good_spread = float(some.std(dim=0).mean())
+        if not self.good_spread:
+            raise DataError(
+                f"the {len(some)} good pictures looked at are all the same, pixel by pixel: bigan learns how good parts differ. "
+                "Give pictures of different parts."
+            )
         self.steps_an_epoch = max(1, len(good.train) // settings.batch_size)
         self.epochs = settings.epochs or math.ceil(STEPS / self.steps_an_epoch)
-        self.patience = max(COLLAPSED_EPOCHS, math.ceil(COLLAPSED_STEPS / self.steps_an_epoch))
         self._begin()
 
     def _begin(self) -> None:
@@ -445,10 +454,10 @@ class Game:
         """Why the game has ended before its time, if it has."""
         if not self.settings.adversarial:
             return None
-        if self.alike and self.epoch >= self.patience:
+        if self.alike and self.step >= COLLAPSED_STEPS:
             return f"collapsed in epoch {self.epoch}: the generator makes one picture only"
-        if self.unfooled >= self.patience:
-            return f"collapsed in epoch {self.epoch}: nothing has fooled the discriminator for {self.unfooled} epochs"
+        if self.unfooled >= COLLAPSED_STEPS:
+            return f"collapsed in epoch {self.epoch}: nothing has fooled the discriminator for {self.unfooled} steps"
         return None
 
     def one_epoch(self) -> dict[str, float]:
@@ -466,10 +475,12 @@ class Game:
         self.epoch += 1
         means = {name: total / seen for name, total in sums.items()}
         self.alike = means["spread"] < COLLAPSED_SPREAD
-        self.unfooled = self.unfooled + 1 if means["accuracy"] > UNFOOLED else 0
+        self.unfooled = self.unfooled + self.steps_an_epoch if means["accuracy"] > UNFOOLED else 0
         row = {"epoch": float(self.epoch), "train": means["error"]}
         held_out = self.good.validation if len(self.good.validation) else self.good.train
         error = self.scorer.learn_usual(held_out, self.device)
+        if self.warned:
+            self.scorer.leave_out_discriminator()
         if len(self.good.validation):
             row["validation"] = error
         self._check(error, "validation error")
