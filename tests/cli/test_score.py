@@ -42,6 +42,27 @@ def test_the_line_is_what_three_lines_of_python_say(
     assert _lines(capsys) == [{"item": "0.png"} | verdict.to_dict()]
 
 
+def test_what_a_verdict_rests_on_is_told_when_asked_for_without_maps(
+    frame_model: Path, window_model: Path, parts: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = parts / "test/stain/0.png"
+    evidence = Detector.load(frame_model)(decode_file(picture)).evidence
+    assert main(["score", str(frame_model), str(picture), "--json", "--evidence"]) == EXIT_DONE
+    of_frame = _lines(capsys)[0]
+    assert main(["score", str(window_model), str(log), "--json", "--evidence"]) == EXIT_DONE
+    of_window = _lines(capsys)[0]
+
+    assert "anomaly_map" in evidence
+    assert set(of_frame["evidence"]) == {name for name, array in evidence.items() if array.ndim < 2}  # type: ignore[call-overload]
+    assert len(of_window["evidence"]["channel_scores"]) > 1  # type: ignore[index]
+
+
+def test_evidence_without_json_is_refused(frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(frame_model), str(parts / "test"), "--evidence"]) == EXIT_USER
+
+    assert "--json" in capsys.readouterr().err
+
+
 def test_windows_of_a_log_are_scored_by_the_same_command(
     window_model: Path, log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

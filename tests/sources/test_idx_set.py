@@ -97,12 +97,21 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_moves_it(known: IdxSet
         open_idx(known, Request(normal="0", root=str(tmp_path / "root")))
 
 
+def test_a_download_goes_where_the_root_says(known: IdxSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Path]] = []
+    monkeypatch.setattr("andon.sources.idx_set.fetched", lambda name, folder: asked.append((name, folder)))
+
+    open_idx(known, Request(normal="0", root=str(tmp_path / "root"), download=True))
+
+    assert asked == [("Digits", tmp_path / "root")]
+
+
 def test_what_is_missing_is_told_with_what_to_give(known: IdxSet, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"has no Digits/raw/train-images-idx3-ubyte, .* Give root=PATH, .* or download"
     ):
         open_idx(known, REQUEST)
-    with pytest.raises(DataError, match="Give the folder that holds Digits/raw"):
+    with pytest.raises(DataError, match="Give the folder that holds Digits/raw, or download=true"):
         open_idx(known, Request(normal="0", root=str(tmp_path / "elsewhere")))
 
 

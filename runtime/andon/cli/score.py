@@ -4,6 +4,7 @@ example:
   andon score bottle.onnx part.png
   andon score bottle.onnx shift/ --overlay heat/ --json > verdicts.jsonl
   andon score pump.onnx log.csv
+  andon score digits.onnx part.png --json --evidence    # also the other scores, channel shares, memory items
 
 level: 0 is a typical good part, 1 the threshold. p: the share of good parts that score at least this; it cannot be smaller
 than one in the number of calibration parts and one.
@@ -15,7 +16,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from andon.runtime.verdict import Verdict
 
 SUMMARY = "verdicts for pictures, folders, videos, logs"
 
@@ -28,6 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--overlay", metavar="DIR", type=Path, help="write each frame with its heat map into this folder"
     )
     parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--evidence", action="store_true",
+                        help="with --json: also what the verdict rests on, but for maps and pictures")  # fmt: skip
     parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated",
                         help="any: judge frames of other sizes than the calibrated; the promise is not about them")  # fmt: skip
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
@@ -38,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
     """Judge every item of every path."""
     from andon.cli._overlays import Overlays
     from andon.runtime.detector import Detector
-    from andon.runtime.errors import InputError
+    from andon.runtime.errors import ConfigError, InputError
     from andon.runtime.progress import ProgressLine, silent, track
     from andon.runtime.verdict import invalid
     from andon.sources.items import Item
     from andon.sources.opening import open_for
 
+    if args.evidence and not args.json:
+        raise ConfigError("--evidence goes into the objects that --json prints: give both.")
     detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
     overlays = Overlays(args.overlay, detector.card) if args.overlay else None
     unread = 0
@@ -66,9 +74,21 @@ def run(args: argparse.Namespace) -> int:
                 verdict = invalid(item.reason, threshold=detector.threshold, model=detector.model.short_digest)
                 detail = item.detail or item.reason.text
                 unread += 1
-            plain = {"item": ref.key} | verdict.to_dict()
+            plain = {"item": ref.key} | verdict.to_dict() | (_evidence(verdict) if args.evidence else {})
             print(json.dumps(plain) if args.json else _line(plain, detail))
     return 3 if unread else 0
+
+
+def _evidence(verdict: "Verdict") -> dict[str, Any]:
+    """By the names of the file's outputs; what is drawn rather than read stays out."""
+    from andon.runtime.schema import json_number
+
+    rows = {name: array for name, array in verdict.evidence.items() if array.ndim < 2}
+    plain = {
+        name: [json_number(value) for value in array.tolist()] if array.ndim else json_number(float(array))
+        for name, array in rows.items()
+    }
+    return {"evidence": plain}
 
 
 def _line(plain: dict[str, Any], detail: str) -> str:

@@ -37,8 +37,15 @@ class Request(Struct, frozen=True, kw_only=True):
     outlier_share: (
         Annotated[float, Meta(gt=0.0, lt=1.0, description="of defects in the test part; not given: all of them")] | None
     ) = None
-    seed: Annotated[int, Meta(ge=0, description="draws the defects, and what is tested where no split is given")] = 0
-    download: Annotated[bool, Meta(description="fetch what is missing, by torchvision, into the cache")] = False
+    seed: Annotated[int, Meta(ge=0, description="draws the defects")] = 0
+    split_seed: Annotated[
+        int,
+        Meta(ge=0, description="draws what is tested where no split is given; the same for training and evaluation"),
+    ] = 0
+    """Apart from `seed`: other defects must not make parts that were learnt from parts to test on."""
+    download: Annotated[
+        bool, Meta(description="fetch what is missing, by torchvision, into the root or, without one, the cache")
+    ] = False
 
 
 class Labelled(Struct, frozen=True):
@@ -226,7 +233,7 @@ def _differing(request: Request) -> list[tuple[str, object]]:
 
 
 def _value(name: str, value: str, text: str) -> object:
-    if name not in ("outlier_share", "seed", "download"):
+    if name not in ("outlier_share", "seed", "split_seed", "download"):
         return value
     try:
         return msgspec.json.decode(value, type=bool if name == "download" else int | float)

@@ -50,7 +50,7 @@ def open_idx(known: IdxSet, request: Request) -> ClassSet:
         MissingExtra: a download without torchvision.
     """
     root = cache_folder() / known.name if request.root is None else Path(request.root)
-    if request.download and request.root is None:
+    if request.download:
         fetched(known.folder, root)
 
     def read(part: str, kind: str) -> NDArray[np.uint8]:
@@ -90,7 +90,7 @@ def _unpacked(known: IdxSet, root: Path, name: str) -> Path:
     where = (
         f"root=PATH, the folder that holds {known.folder}/raw, or download=true where there is a network"
         if root == cache_folder() / known.name
-        else f"the folder that holds {known.folder}/raw"
+        else f"the folder that holds {known.folder}/raw, or download=true where there is a network"
     )
     raise DataError(f"{root}: has no {known.folder}/raw/{name}, packed (.gz) or not. Give {where}.")
 

@@ -2,11 +2,13 @@
 
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from andon.runtime.errors import DataError
+from andon.runtime.errors import ConfigError, DataError
+from andon.sources.class_set import digest_of
 from andon.sources.encode import write_png
 from andon.sources.items import FoundFrames, Item
 from andon.sources.kinds import cifar10
@@ -67,6 +69,52 @@ def test_pictures_of_another_width_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_either_layout_is_told_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected cifar-10-batches-py, cifar-10-python.tar.gz, or train.png"):
         cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
+
+
+def packed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with an archive of one file, taken for the published one; torchvision reads nothing."""
+    batches = folder / "packed" / cifar10.BATCHES
+    batches.mkdir(parents=True)
+    (batches / "data_batch_1").write_bytes(b"pictures")
+    root = folder / "root"
+    root.mkdir()
+    with tarfile.open(root / cifar10.ARCHIVE, "w:gz") as archive:
+        archive.add(batches, cifar10.BATCHES)
+    monkeypatch.setattr(cifar10, "ARCHIVE_MD5", digest_of(root / cifar10.ARCHIVE))
+    monkeypatch.setenv("ANDON_CACHE", str(folder / "cache"))
+    part = SimpleNamespace(data=np.zeros((1, 32, 32, 3), np.uint8), targets=[0])
+    monkeypatch.setattr(cifar10, "fetched", lambda *_args, **_kinds: part)
+    return root
+
+
+def test_an_archive_is_unpacked_into_the_cache_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, cache = f"cifar10:normal=0,root={packed(tmp_path, monkeypatch)}", tmp_path / "cache" / "cifar10"
+    with monkeypatch.context() as torn:
+        torn.setattr(tarfile.TarFile, "extractall", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cifar10.SOURCE.collect(text)  # type: ignore[misc]
+    assert list(cache.iterdir()) == []
+
+    cifar10.SOURCE.collect(text)  # type: ignore[misc]
+
+    assert [path.relative_to(cache).as_posix() for path in sorted(cache.rglob("*"))] == [
+        cifar10.BATCHES, f"{cifar10.BATCHES}/data_batch_1",
+    ]  # fmt: skip
+
+
+def interrupted(_archive: tarfile.TarFile, path: str, **_kinds: object) -> None:
+    (Path(path) / cifar10.BATCHES).mkdir()
+    raise KeyboardInterrupt
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = packed(tmp_path, monkeypatch)
+    (tmp_path / "cache").write_bytes(b"a file")
+
+    with pytest.raises(ConfigError, match=r"cannot be unpacked there: .* ANDON_CACHE"):
+        cifar10.SOURCE.collect(f"cifar10:normal=0,root={root}")  # type: ignore[misc]
 
 
 def test_an_archive_that_is_not_the_published_one_is_not_unpacked(tmp_path: Path) -> None:

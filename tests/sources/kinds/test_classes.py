@@ -50,8 +50,8 @@ def test_three_in_ten_of_every_class_are_tested_and_never_learnt_from(folder: Pa
     assert {truth.kind[key] for key in truth.kind} == {"b", "c"}
 
 
-def test_another_seed_tests_others(folder: Path) -> None:
-    first, second, again = (opened(f"classes:{folder},anomaly=c,seed={seed}")[1] for seed in (0, 1, 0))
+def test_another_split_seed_tests_others(folder: Path) -> None:
+    first, second, again = (opened(f"classes:{folder},anomaly=c,split_seed={seed}")[1] for seed in (0, 1, 0))
 
     assert first == again != second
 
@@ -97,3 +97,10 @@ def test_frames_are_what_it_is_of(folder: Path) -> None:
     assert SOURCE.labelled is not None
     collection: Collection = SOURCE.labelled(f"classes:{folder},normal=a", 3)[0]
     assert collection.read(collection.refs[0]).data.shape == (6, 8, 3)  # type: ignore[union-attr]
+
+
+def test_other_defects_never_make_what_was_learnt_from_a_part_to_test_on(folder: Path) -> None:
+    learnt = {ref.key for ref in SOURCE.collect(f"classes:{folder},normal=a").refs}  # type: ignore[misc, union-attr]
+    tested, _ = SOURCE.labelled(f"classes:{folder},normal=a,outlier_share=0.3,seed=1", None)  # type: ignore[misc]
+
+    assert not learnt & {ref.key for ref in tested.refs}

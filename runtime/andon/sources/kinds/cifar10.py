@@ -8,14 +8,15 @@ of original pictures stacked into ``train.png`` and ``test.png``, 32 px wide, wi
 
 import logging
 import tarfile
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import DataError
-from andon.sources.cache_folder import cache_folder
+from andon.runtime.errors import ConfigError, DataError
+from andon.sources.cache_folder import VARIABLE, cache_folder
 from andon.sources.class_set import ClassSet, Request, array_set, class_source, digest_of
 from andon.sources.decode import decode_file
 from andon.sources.torchvision_guard import fetched
@@ -34,6 +35,7 @@ def open_cifar(request: Request) -> ClassSet:
 
     Raises:
         DataError: neither layout is there, or it is damaged.
+        ConfigError: the cache cannot be written to.
         MissingExtra: torchvision's layout without torchvision, or pictures without OpenCV.
     """
     root = cache_folder() / "cifar10" if request.root is None else Path(request.root)
@@ -44,7 +46,7 @@ def open_cifar(request: Request) -> ClassSet:
             "beside those on 50000 and 10000"
         )
     else:
-        names, (train, test) = NAMES, _whole(root, download=request.download and request.root is None)
+        names, (train, test) = NAMES, _whole(root, download=request.download)
     return array_set(names, train, test)
 
 
@@ -83,15 +85,37 @@ def _whole(root: Path, *, download: bool) -> list[Part]:
             raise DataError(f"{archive}: is damaged: expected MD5 {ARCHIVE_MD5}, got {found}. Fetch it again.")
         root = cache_folder() / "cifar10"  # never unpacked beside itself: the root may be read-only or shared
         if not (root / BATCHES).is_dir():
-            with tarfile.open(archive) as packed:
-                packed.extractall(root, filter="data")
+            _unpack(archive, root)
     if not (root / BATCHES).is_dir() and not download:
         raise DataError(
             f"{root}: expected {BATCHES}, {ARCHIVE}, or train.png, test.png and labels.npz. Give root=PATH, or "
-            "download=true without a root, where there is a network."
+            "download=true where there is a network."
         )
     parts = [fetched("CIFAR10", root, train=train, download=download) for train in (True, False)]
     return [(np.asarray(part.data, np.uint8), np.asarray(part.targets, np.uint8)) for part in parts]
+
+
+def _unpack(archive: Path, root: Path) -> None:
+    """Whole or not at all: beside its place, then renamed; whoever comes second takes what the first has put there.
+
+    Raises:
+        ConfigError: the cache cannot be written to.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as beside:
+            with tarfile.open(archive) as packed:
+                packed.extractall(beside, filter="data")
+            try:
+                (Path(beside) / BATCHES).rename(root / BATCHES)
+            except OSError:
+                if not (root / BATCHES).is_dir():
+                    raise
+    except OSError as error:
+        raise ConfigError(
+            f"{root}: {archive.name} cannot be unpacked there: {error.strerror or error}. Name a folder for unpacked data in "
+            f"{VARIABLE}."
+        ) from error
 
 
 SOURCE = class_source(

@@ -1,7 +1,7 @@
 """A folder with one sub-folder a class; some classes good, the others defects: ``classes:PATH,normal=a``.
 
-Where it holds ``train/CLASS`` and ``test/CLASS``, that is the split. Else three in ten pictures of every class, drawn by the
-seed, are for testing and the others for training: what is tested on is never learnt from.
+Where it holds ``train/CLASS`` and ``test/CLASS``, that is the split. Else three in ten pictures of every class, drawn by
+`split_seed`, are for testing and the others for training: what is tested on is never learnt from.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ def open_folder(request: Request) -> ClassSet:
     if split:
         held_out = {key for key, place in folders.items() if place[0] == "test"}
     else:
-        generator = np.random.default_rng(request.seed)
+        generator = np.random.default_rng(request.split_seed)
         held_out = {key for name in names for key in _drawn(by_class[name], generator)}
     return ClassSet(
         names=names,

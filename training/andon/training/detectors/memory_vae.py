@@ -562,7 +562,9 @@ def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
 def _reading(settings: Settings) -> Reading:
     if settings.decides in ("error", "relative"):
         return _reading_of(settings, settings.decides)
-    return Reading(score=settings.decides)
+    return Reading(
+        score=settings.decides, pool=settings.pool, share=settings.share
+    )  # the maps' scores are pooled as well
 
 
 def _reading_of(settings: Settings, name: str) -> Reading:
