@@ -173,6 +173,16 @@ def test_every_number_of_the_converter_and_of_its_faults_can_be_given() -> None:
         assert ((after.values - before.values)[:, 0] > 17).sum() == 4  # one row in ten of a fault
 
 
+def test_faults_begin_at_the_row_that_is_asked_for_if_they_can_end_and_be_recovered_from() -> None:
+    text = "power_converter:runs=2,rows=900,faults=2,kind=voltage_spike,fault_rows=40"
+    log = source.collect(f"{text},fault_start=100")
+    assert isinstance(log, Log)
+
+    assert [events_of(run)[0][1] for run in log.runs] == [100, 100]
+    with pytest.raises(ConfigError, match=r"fault_start=880: of 900 rows a fault, 40 of it and \d+ of recovery"):
+        source.collect(f"{text},fault_start=880")
+
+
 def test_its_stream_is_a_long_run_with_the_windows_of_its_log() -> None:
     text = "power_converter:rows=300,faults=0"
     log = power_converter.collect(text)

@@ -10,6 +10,7 @@ import torch
 from msgspec import structs
 from tests.training.in_memory import Here, Parts
 
+from andon.export.pooling import Pool
 from andon.runtime.errors import ConfigError, TrainingError
 from andon.runtime.schema import FrameSpec
 from andon.sources.items import FoundFrames
@@ -314,3 +315,15 @@ def test_a_fit_that_diverges_says_so() -> None:
 
     with pytest.raises(TrainingError, match="training diverged"):
         fitted(settings)
+
+
+@pytest.mark.parametrize("decides", ["memory", "combined"])
+def test_scores_of_maps_are_pooled_alike_in_the_file_and_in_the_combination(
+    decides: Literal["memory", "combined"],
+) -> None:
+    settings = structs.replace(TINY, pool="top", share=0.1, decides=decides)
+    net, pictures = built(settings).eval(), torch.rand(3, 1, 24, 24)
+    with torch.no_grad():
+        outputs = Pool(RECIPE.reading(settings), GREY)(net(pictures))
+
+        assert torch.allclose(outputs["score_error"], net.scores(pictures)["error"])

@@ -104,6 +104,17 @@ class Request(ConverterSettings, frozen=True, kw_only=True):
     kind: Annotated[FaultKind, Meta(description="of every fault")] | None = None
     severity: Annotated[float, Meta(ge=0, description="of each fault")] = 1.0
     fault_rows: Annotated[int, Meta(ge=1, description="length of each fault", extra={"unit": "rows"})] = 200
+    fault_start: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                description="row of its share of the run at which each fault begins; not given: drawn",
+                extra={"unit": "rows"},
+            ),
+        ]
+        | None
+    ) = None
 
     @property
     def converter(self) -> ConverterSettings:
@@ -160,11 +171,14 @@ def schedule_faults(
     duration_rows: int = 200,
     severity: float = 1.0,
     kinds: Sequence[FaultKind] = KINDS,
+    start: int | None = None,
 ) -> tuple[Fault, ...]:
     """Faults of all kinds in turn, spread over the runs, each ended and recovered from before the next begins.
 
+    Each run is shared out evenly among its faults; each begins in its share at row `start`, or where it is drawn.
+
     Raises:
-        ConfigError: too many to fit; the message says how many do, or how many rows they need.
+        ConfigError: too many to fit, or a start too late to recover; the message says what would do.
     """
     settings = settings or ConverterSettings()
     random = np.random.default_rng([seed, 1])
@@ -177,12 +191,17 @@ def schedule_faults(
             f"{each} faults of {duration_rows} rows with {recovery} rows of recovery need {each * (duration_rows + recovery)} "
             f"rows a run, got {rows}. Ask for fewer faults, or more rows or runs."
         )
+    if count and start is not None and start > free:
+        raise ConfigError(
+            f"fault_start={start}: of {slot} rows a fault, {duration_rows} of it and {recovery} of recovery leave starts up to "
+            f"{free}. Ask for an earlier one, fewer faults or more rows."
+        )
     faults = []
     for number in range(count):
         run, place = number % runs, number // runs
-        start = place * slot + int(random.integers(0, free + 1))
+        begun = place * slot + (int(random.integers(0, free + 1)) if start is None else start)
         faults.append(
-            Fault(kind=kinds[number % len(kinds)], start=start, rows=duration_rows, severity=severity, run=run)
+            Fault(kind=kinds[number % len(kinds)], start=begun, rows=duration_rows, severity=severity, run=run)
         )
     return tuple(faults)
 
@@ -218,7 +237,7 @@ def _log_of(text: str, *, streamed: bool) -> Log:
     rows, runs = rows or 20_000, runs or 1
     faults = schedule_faults(
         request.seed, request.faults, rows=rows, runs=runs, settings=request.converter, duration_rows=request.fault_rows,
-        severity=request.severity, kinds=KINDS if request.kind is None else (request.kind,),
+        severity=request.severity, kinds=KINDS if request.kind is None else (request.kind,), start=request.fault_start,
     )  # fmt: skip
     return simulate(request.converter, seed=request.seed, runs=runs, rows=rows, faults=faults)
 
