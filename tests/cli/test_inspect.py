@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.cli.keys import keys_of
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
@@ -70,3 +71,12 @@ def test_a_damaged_file_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.Cap
     assert captured.out == ""
     assert captured.err.startswith(f"andon: {path}: ")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("settings", "said"), [({"beta": 0.0}, True), ({"beta": 0.1}, False), ({}, False)])
+def test_an_autoencoder_whose_prior_has_no_say_is_called_one(settings: dict[str, float], said: bool) -> None:
+    model = parse(model_bytes(WINDOW))
+
+    text = render(replace(model, card=replace(model.card, settings=settings)))
+
+    assert ("a plain autoencoder" in text) is said

@@ -18,6 +18,10 @@ from andon.runtime.schema import FrameSpec, percent
 SUMMARY = "what a model file is, what it promises, where it comes from"
 
 
+LEAST_BETA = 1e-3
+"""Weight of the KL term of a variational autoencoder, below which it is none."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("file", metavar="FILE.onnx", help="a model file")
@@ -78,6 +82,9 @@ def render(model: ModelFile) -> str:
         card.reading.pool
     ]
     rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
+    beta = card.settings.get("beta")
+    if isinstance(beta, int | float) and beta < LEAST_BETA:
+        rows.append(("note", f"beta {beta:g}: a plain autoencoder, whose prior has no say"))
     rows.append(("evidence", ", ".join(card.outputs)))
     rows.extend(("weights", f"{weight.name}, {weight.licence}, sha256 {weight.sha256[:12]}") for weight in card.weights)
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in sorted(card.versions.items()))))
