@@ -45,7 +45,7 @@ def test_train_watches_labelled_parts_and_draws_the_epochs_that_are_asked_for(
     assert 0.5 < json.loads(capsys.readouterr().out)["watched_auroc"] <= 1.0
     assert [row["epoch"] for row in json.loads((folder / "run.json").read_text())["watched"]["rows"]] == [1, 2, 4]
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == [
-        "curves.png", "epoch_0002.png", "epoch_0003.png", "kept.png", "latent.png",
+        "curves.png", "epoch_0002.png", "epoch_0003.png", "kept.png", "latent.png", "scores.png",
     ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from andon.runtime.progress import Progress, silent
 from andon.sources.items import Collection
 from andon.sources.log import Log
 from andon.sources.source import collect
-from andon.training import latent_plane
+from andon.training import latent_plane, score_histogram
 from andon.training.album import Album
 from andon.training.animation.reel import REEL, Epochs, Reel
 from andon.training.device import Device, as_device, device_named, drawn_apart
@@ -289,6 +289,9 @@ def _fit(
     album.look_at_kept(scorer, _kept(run.history, settings))
     if begun.picture_epochs is None or begun.picture_epochs:
         latent_plane.draw(scorer, good, labelled, folder / PICTURES / "latent.png", device=device)
+        if run.history:
+            scores = folder / PICTURES / "scores.png"
+            score_histogram.draw(scorer, good, labelled, scores, spec=good.spec, reading=reading, device=device)
     if run.history:
         reel.look_at_kept(scorer, _kept(run.history, settings))
     _draw(run, watched, settings)
