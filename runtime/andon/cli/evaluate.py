@@ -252,6 +252,7 @@ def render(figures: Any) -> str:
     ]
     if figures.aupro is not None:
         step = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
+        step += (f"({figures.unmasked} defective without a mask left out)",) if figures.unmasked else ()
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     rows += _by_score(figures)
     if figures.by_defect:

@@ -7,15 +7,17 @@ import logging
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from andon.runtime.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.chosen import Chosen
 from andon.sources.decode import Channels
 from andon.sources.items import Collection
 from andon.sources.log import Log
-from andon.sources.picture_folder import layout, open_listing
+from andon.sources.picture_folder import MASKS, layout, open_listing
 from andon.sources.source import collect, find, named
-from andon.sources.truth import Truth, table_truth, tree_truth
+from andon.sources.truth import Truth, table_truth, tree_masks, tree_truth
 from andon.sources.windows import cut
 
 logger = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def labelled_for(text: str, spec: InputSpec, *, table: Path | None = None) -> tu
     Args:
         text: a path, or the name of a source that knows the truth of its frames.
         spec: of the model file that will judge them.
-        table: a CSV file ``key,label[,kind]``, which then counts alone.
+        table: a CSV file ``key,label[,kind]``, whose labels then count alone; masks stay those of the data.
 
     Raises:
         DataError: no such frames, or nothing that says what is true of them.
@@ -76,7 +78,7 @@ def labelled_for(text: str, spec: InputSpec, *, table: Path | None = None) -> tu
     else:
         collection = open_for(text, spec, part="evaluation")
         truth = tree_truth(Path(text)) if table is None else _NOTHING
-    return collection, truth if table is None else table_truth(table)
+    return collection, truth if table is None else _masked(table_truth(table), text, truth)
 
 
 def truth_of(text: str, *, table: Path | None = None) -> Truth:
@@ -121,6 +123,21 @@ def good_for(text: str, spec: InputSpec) -> Collection:
         return opened
     truth = tree_truth(root)
     return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
+
+
+def _masked(labels: Truth, text: str, known: Truth) -> Truth:
+    """Labels of a table, with the masks that the data have of its defective parts."""
+    defects = [key for key, defective in labels.defective.items() if defective]
+    masks = {key: known.masks[key] for key in defects if key in known.masks} or tree_masks(Path(text), defects)
+    if not masks and (Path(text) / MASKS).is_dir():
+        logger.warning(
+            "%s: no mask in %s belongs to a defective part of the table, so that there are no figures of pixels; expected "
+            "%s/TYPE/STEM_mask.png for test/TYPE/STEM.png",
+            text,
+            MASKS,
+            MASKS,
+        )
+    return msgspec.structs.replace(labels, masks=masks)
 
 
 _NOTHING = Truth(defective={}, kind={})

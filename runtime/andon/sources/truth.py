@@ -1,7 +1,7 @@
 """What is known about items beside the items: joined by key in evaluation, out of reach of whatever learns."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +73,14 @@ def tree_truth(root: Path) -> Truth:
     return Truth(defective=defective, kind=kinds, masks=masks)
 
 
+def tree_masks(root: Path, keys: Iterable[str]) -> dict[str, Path]:
+    """The masks in ``ground_truth`` of a tree (or beside the folder ``test``) for these keys, whoever labelled them."""
+    if not root.is_dir():
+        return {}
+    files = _mask_files(root)
+    return {key: files[stem] for key in keys if (stem := _mask_stem(key, files)) in files}
+
+
 def table_truth(path: Path) -> Truth:
     """Truth from a CSV file with the columns ``key,label`` and, if wanted, ``kind``.
 
@@ -119,6 +127,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
             raise DataError(f"{path}, line {reader.line_num}: an empty cell among {','.join(columns)}.")
         rows.append((reader.line_num, row))
     return rows
+
+
+def _mask_stem(key: str, files: Mapping[str, Path]) -> str:
+    """``TYPE/STEM``: the key without its suffix, and without its ``test/`` where it has one."""
+    whole = key.rpartition(".")[0]
+    return whole if whole in files else whole.removeprefix("test/")
 
 
 _LABELS = {

@@ -164,7 +164,7 @@ def test_the_figures_are_json(counted: Evaluation) -> None:
 
 
 def test_without_masks_nothing_is_said_of_pixels(counted: Evaluation) -> None:
-    assert (counted.pixel_auroc, counted.aupro, counted.mask_step) == (None, None, None)
+    assert (counted.pixel_auroc, counted.aupro, counted.mask_step, counted.unmasked) == (None, None, None, 0)
 
 
 def test_a_score_equal_to_the_threshold_is_no_reject() -> None:
@@ -226,14 +226,17 @@ def test_a_mask_in_the_wrong_place_is_seen(tmp_path: Path) -> None:
     assert figures.pixel_auroc < 0.6
 
 
-def test_a_defect_without_a_mask_counts_for_the_part_and_not_for_the_pixels(tmp_path: Path) -> None:
+def test_a_defect_without_a_mask_counts_for_the_part_and_not_for_the_pixels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows, columns = slice(8, 24), slice(12, 36)
     mask = write_mask(tmp_path / "mask.png", (32, 48), rows, columns)
     parts = Parts({"good": frame(1), "stain": stained(2, rows, columns), "bare": frame(3, level=250)})
 
     figures, _ = evaluate(detector(), parts, truth({"good": False, "stain": True, "bare": True}, masks={"stain": mask}))
 
-    assert figures.n_defect == 2
+    assert (figures.n_defect, figures.unmasked) == (2, 1)
+    assert "1 of 2 defective frames have no mask: they are left out" in caplog.text
     assert figures.pixel_auroc is not None
     assert figures.pixel_auroc > 0.98  # a frame that is hot all over, taken as background, would spoil it
 

@@ -1,5 +1,7 @@
 """What a model file's verdicts are worth on parts whose truth is known: at its embedded threshold, and over all thresholds."""
 
+import logging
+
 import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, Status
 from andon.sources.items import Collection, Item, Ref
 from andon.sources.truth import Truth
+
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 30_000_000
 """Pixel metrics sort all pixels of all pictures; beyond so many, masks are thinned by a whole number, which is reported."""
@@ -98,6 +102,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Area under the per-region overlap up to 30 % false positives."""
     mask_step: int | None = None
     """Masks and maps were compared at every `mask_step`-th pixel of the mask."""
+    unmasked: int = 0
+    """Defective frames without a mask where others have one: left out of the pixel figures."""
     by_defect: dict[str, KindFigures] = {}
     tpr_at_1_percent_fpr: float
     fpr_at_recall: float
@@ -136,6 +142,8 @@ class PixelEvidence(Struct):
     """The physical part in each."""
     step: int = 0
     """Every step-th pixel of the masks was kept."""
+    unmasked: int = 0
+    """Defective pictures that had a map but no mask."""
 
 
 def evaluate(
@@ -194,11 +202,20 @@ def evaluate(
             mask = truth.mask(ref.key)
             if mask is None and not defective:
                 mask = np.zeros(item.data.shape[:2], np.bool_)
+            if "anomaly_map" in verdict.evidence:
+                pixels.unmasked += mask is None
             if mask is not None and "anomaly_map" in verdict.evidence:
                 step = pixels.step = pixels.step or max(1, int(np.ceil(np.sqrt(len(known) * mask.size / MAX_PIXELS))))
                 pixels.maps.append(_over_the_mask(verdict.evidence["anomaly_map"], mask, crop)[::step, ::step])
                 pixels.masks.append(mask[::step, ::step])
                 pixels.parts.append(ref.part)
+    if pixels.unmasked and pixels.masks:
+        marked = sum(mask.any() for mask in pixels.masks)
+        logger.warning(
+            "%d of %d defective frames have no mask: they are left out of the pixel figures",
+            pixels.unmasked,
+            pixels.unmasked + marked,
+        )
     calibration = detector.card.calibration
     promised = calibration is not None and calibration.kind.startswith("promise")
     figures = summarise(
@@ -300,6 +317,7 @@ def summarise(
         pixel_auroc=of_pixels.auroc if of_pixels else None,
         aupro=of_pixels.aupro if of_pixels else None,
         mask_step=pixels.step if of_pixels and pixels else None,
+        unmasked=pixels.unmasked if of_pixels and pixels else 0,
         by_defect=by_kind,
         tpr_at_1_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.01),
         fpr_at_recall=metrics.fpr_at_recall(good, bad, recall),

@@ -60,6 +60,8 @@ def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
         step = "" if figures.mask_step in (None, 1) else f"; every {figures.mask_step}. pixel"
         words = f"the same, each defect weighing the same, up to 30 % false pixels{step}"
         rows.append(("AUPRO (.3)", f"{figures.aupro:.4f}", between(drawn.aupro if drawn else None, ".4f"), words))
+    if figures.unmasked:
+        rows.append(("without a mask", f"{figures.unmasked}", "", "defective frames, left out of the pixel figures"))
     if figures.unknown:
         rows.append(("of unknown truth", f"{figures.unknown}", "", "left out of everything here"))
     if figures.unjudged:
