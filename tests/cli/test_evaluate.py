@@ -290,3 +290,27 @@ def test_flags_that_contradict_synthetic_are_refused(
     assert main(["evaluate", str(frame_model), "--data", str(parts), *words]) == EXIT_USER
 
     assert refusal in capsys.readouterr().err
+
+
+def test_frames_of_one_part_are_grouped_as_train_groups_them(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = ["--group", r"(?P<part>(?:good|stain)/)", "--no-intervals"]  # all frames of a folder show one part
+    assert main(["evaluate", str(frame_model), "--data", str(parts), *rule]) == EXIT_DONE
+    assert "1 good, 1 defective, 0 INVALID, each by the worst of its frames (12 in all)" in capsys.readouterr().out
+
+    assert main(["score", str(frame_model), str(parts / "test"), "--json"]) == EXIT_DONE
+    written = tmp_path / "verdicts.jsonl"
+    written.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert main(["evaluate", str(written), "--data", str(parts / "test"), *rule, "--json"]) == EXIT_DONE
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["n_good"], figures["n_defect"], figures["frames"]) == (1, 1, 12)
+
+
+def test_grouping_what_has_no_parts_is_refused(
+    window_model: Path, log: Path, frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(window_model), "--data", str(log), "--group", "(x)"]) == EXIT_USER
+    assert "--group is for pictures" in capsys.readouterr().err
+    assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--group", "(x)"]) == EXIT_USER
+    assert "--synthetic damages frames one by one" in capsys.readouterr().err

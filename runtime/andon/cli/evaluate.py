@@ -12,6 +12,9 @@ example:
 Thresholds and settings are never chosen here: figures at the embedded threshold are what the line will see. In brackets:
 95 % intervals, over parts or files drawn anew (1000 times); of false rejects and misses, the exact ones.
 
+With --group the rates, AUROC and intervals are of parts: of the frames of one part the highest score counts, as the promise
+of a file that was trained with --group has it.
+
 With --synthetic each good part counts once as it is and twice with damage of kinds that no detector learns from. It
 says which settings see more, not what the line will see. --run takes the parts that training kept back, so that settings can
 be chosen and the test part stays unseen; the threshold was set on these very parts, so that of false rejects they say
@@ -37,6 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--truth", type=Path, metavar="CSV", help="labels where folders do not tell: columns key,label[,kind]"
+    )
+    parser.add_argument(
+        "--group",
+        metavar="REGEX|CSV",
+        help="which frames show one part, as for train; a part then counts by the worst of its frames",
     )
     parser.add_argument(
         "--synthetic", action="store_true", help="draw damage onto good parts; needs no labelled defects"
@@ -93,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
     if isinstance(detector.card.input, WindowSpec):
         _refuse(args, "pictures; logs say what is true in a column named anomaly, label or faulty", "truth")
-        _refuse(args, "pictures", "synthetic")
+        _refuse(args, "pictures", "synthetic", "group")
         return _of_logs(args, detector, drawn)
     _refuse(args, "logs", "vus_buffer", "refractory_s")
     return _of_frames(args, detector, drawn)
@@ -110,6 +118,8 @@ def _check(args: argparse.Namespace) -> None:
         _refuse(args, "--synthetic", "run_folder")
     elif args.truth is not None:
         raise ConfigError("--synthetic makes its own truth: leave --truth out.")
+    elif args.group is not None:
+        raise ConfigError("--synthetic damages frames one by one: leave --group out.")
     if args.report is not None:
         from andon.calibration.evaluation.page import require_place
 
@@ -135,8 +145,9 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
     if args.synthetic:
         collection, truth = _synthetic(args, detector)
     else:
-        collection, truth = labelled_for(args.data, detector.card.input, table=args.truth)
-    figures, judged = evaluate(detector, collection, truth, recall=args.recall, **drawn)
+        collection, truth = labelled_for(args.data, detector.card.input, table=args.truth, group=args.group)
+    by_part = args.group is not None
+    figures, judged = evaluate(detector, collection, truth, recall=args.recall, by_part=by_part, **drawn)
     if args.run_folder is not None:  # parts that set a threshold cannot tell whether its promise holds
         figures = msgspec.structs.replace(figures, promise="", within_promise=None)
     if args.report is not None:
@@ -202,7 +213,7 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
         raise ConfigError("verdicts need what is true of their items: --truth TABLE.csv, or --data TREE.")
     truth = truth_of(args.data, table=args.truth)
     log = read_verdicts(Path(args.file), model=args.model)
-    figures, judged = evaluate_verdicts(log, truth, recall=args.recall, **drawn)
+    figures, judged = evaluate_verdicts(log, truth, recall=args.recall, group=args.group, **drawn)
     if args.report is not None:
         from andon.calibration.evaluation.report import Subject, frames_report
 
@@ -232,6 +243,7 @@ def render(figures: Any) -> str:
     promised = (f"({kept}: {figures.promise})",) if figures.promise else ()
     count, drawn = figures.confusion, figures.intervals
     parts = [f"{figures.n_good} good, {figures.n_defect} defective, {figures.invalid} INVALID"]
+    parts += [f"each by the worst of its frames ({figures.frames} in all)"] if figures.frames else []
     parts += [f"{figures.unknown} of unknown truth"] if figures.unknown else []
     parts += [f"{figures.unjudged} never judged"] if figures.unjudged else []
 
@@ -251,7 +263,7 @@ def render(figures: Any) -> str:
         f"scores         good {_spread(figures.scores_good)}, defective {_spread(figures.scores_defect)}",
     ]
     if figures.aupro is not None:
-        step = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
+        step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
         step += (f"({figures.unmasked} defective without a mask left out)",) if figures.unmasked else ()
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     rows += _by_score(figures)

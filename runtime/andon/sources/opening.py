@@ -13,6 +13,7 @@ from andon.runtime.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.chosen import Chosen
 from andon.sources.decode import Channels
+from andon.sources.grouping import Grouped
 from andon.sources.items import Collection
 from andon.sources.log import Log
 from andon.sources.picture_folder import MASKS, layout, open_listing
@@ -60,17 +61,20 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     return cut(opened, spec)
 
 
-def labelled_for(text: str, spec: InputSpec, *, table: Path | None = None) -> tuple[Collection, Truth]:
+def labelled_for(
+    text: str, spec: InputSpec, *, table: Path | None = None, group: str | None = None
+) -> tuple[Collection, Truth]:
     """The frames to evaluate on, and what is true of them.
 
     Args:
         text: a path, or the name of a source that knows the truth of its frames.
         spec: of the model file that will judge them.
         table: a CSV file ``key,label[,kind]``, whose labels then count alone; masks stay those of the data.
+        group: which frames show one part, as `grouping.parse_rule` takes it.
 
     Raises:
-        DataError: no such frames, or nothing that says what is true of them.
-        ConfigError: the model file judges windows.
+        DataError: no such frames, nothing that says what is true of them, or a frame that `group` does not fit.
+        ConfigError: the model file judges windows, or `group` is no rule.
     """
     source = named(text)
     if source is not None and source.labelled is not None and isinstance(spec, FrameSpec):
@@ -78,6 +82,7 @@ def labelled_for(text: str, spec: InputSpec, *, table: Path | None = None) -> tu
     else:
         collection = open_for(text, spec, part="evaluation")
         truth = tree_truth(Path(text)) if table is None else _NOTHING
+    collection = collection if group is None else Grouped(collection, group)
     return collection, truth if table is None else _masked(table_truth(table), text, truth)
 
 

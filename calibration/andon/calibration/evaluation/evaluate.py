@@ -1,11 +1,13 @@
 """What a model file's verdicts are worth on parts whose truth is known: at its embedded threshold, and over all thresholds."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
+from andon.calibration.calibrate import SINGLE_FILES
 from andon.calibration.evaluation import metrics
 from andon.calibration.evaluation.bootstrap import (
     LEVEL,
@@ -114,6 +116,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     scores_defect: Spread
     unknown: int = 0
     """Parts whose truth nobody gave: left out."""
+    frames: int = 0
+    """Frames that were judged, where a part counts by the worst of its frames; 0 where each frame is a part."""
     unjudged: int = 0
     """Parts of known truth without a verdict, where verdicts were read from a file."""
     intervals: Intervals | None = None
@@ -152,6 +156,7 @@ def evaluate(
     truth: Truth,
     *,
     recall: float = 0.99,
+    by_part: bool = False,
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
@@ -163,6 +168,8 @@ def evaluate(
         collection: frames, of which those in `truth` are judged.
         truth: by key.
         recall: of `fpr_at_recall`, 0 < recall <= 1.
+        by_part: whether frames of one part (``Ref.part``) count as one, by `worst_frames`, as a file that was calibrated
+            on grouped parts promises it. Pixels are counted frame by frame all the same.
         intervals: whether to resample the parts.
         seed: of the resampling.
         progress: told after each frame, and while parts are resampled.
@@ -217,6 +224,14 @@ def evaluate(
             pixels.unmasked + marked,
         )
     calibration = detector.card.calibration
+    if not by_part and calibration is not None and calibration.dependence not in ("", SINGLE_FILES):
+        logger.warning(
+            "the file was calibrated on parts grouped by --group (%s), and here each frame counts as a part: where "
+            "several frames show one part, give --group here too, or the promise is held against other counts",
+            calibration.dependence,
+        )
+    frames = len(judged)
+    judged = worst_frames(judged) if by_part else judged
     promised = calibration is not None and calibration.kind.startswith("promise")
     figures = summarise(
         judged,
@@ -230,7 +245,40 @@ def evaluate(
         seed=seed,
         progress=progress,
     )
-    return structs.replace(figures, unknown=len(collection.refs) - len(known)), judged
+    unknown = len(collection.refs) - len(known)
+    return structs.replace(figures, unknown=unknown, frames=frames if by_part else 0), judged
+
+
+def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
+    """One entry a part, in the order of their first frames: the frame with the highest score; INVALID only if all are.
+
+    A part is defective where one of its frames is, and of the type of its worst defective frame: a scratch that one view
+    shows is a scratch of the part.
+    """
+    frames: dict[str, list[Judged]] = {}
+    for one in judged:
+        frames.setdefault(one.ref.part, []).append(one)
+    mixed = [part for part, views in frames.items() if len({one.kind for one in views}) > 1]
+    if mixed:
+        logger.warning(
+            "%d of %d parts have frames of several truths, for example %r (%s): each counts as one defective part. Where "
+            "numbers begin anew in each folder, let --group take in the folder",
+            len(mixed),
+            len(frames),
+            mixed[0],
+            ", ".join(sorted({one.kind for one in frames[mixed[0]]})),
+        )
+    parts = []
+    for views in frames.values():
+        worst = max(views, key=_height)
+        defects = [one for one in views if one.defective]
+        kind = max(defects, key=_height).kind if defects else worst.kind
+        parts.append(structs.replace(worst, defective=bool(defects), kind=kind))
+    return parts
+
+
+def _height(one: Judged) -> float:
+    return one.score if one.status != Status.INVALID else -np.inf
 
 
 def summarise(

@@ -88,8 +88,9 @@ def _parts_in_short(
     false_rejects = int(parts.rejected[~parts.defective].sum())
     missed = int((~parts.rejected[parts.defective]).sum())
     tone, headline = verdict_on(subject.alpha, false_rejects, n_good, figures.within_promise, "part")
+    frames = f", each by the worst of its frames ({figures.frames} in all)" if figures.frames else ""
     summary = [
-        f"{plots.counted(count, 'part')} of {subject.data} judged: {n_good} good, {n_defect} defective"
+        f"{plots.counted(count, 'part')} of {subject.data} judged{frames}: {n_good} good, {n_defect} defective"
         + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
         *promise_lines(subject, n_good, figures.within_promise, "parts"),
     ]

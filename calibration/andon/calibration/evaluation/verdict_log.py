@@ -5,16 +5,18 @@ An item that was judged again, as after a restart, counts as it was judged last.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, structs
 
-from andon.calibration.evaluation.evaluate import Evaluation, Judged, summarise
+from andon.calibration.evaluation.evaluate import Evaluation, Judged, summarise, worst_frames
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Status
 from andon.runtime.settings import nearest
+from andon.sources.grouping import regroup
 from andon.sources.items import Ref
 from andon.sources.truth import Truth
 
@@ -103,6 +105,7 @@ def evaluate_verdicts(
     truth: Truth,
     *,
     recall: float = 0.99,
+    group: str | None = None,
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
@@ -113,12 +116,14 @@ def evaluate_verdicts(
         log: from `read_verdicts`.
         truth: by item. Items that are not in it are counted as `unknown`, those that were never judged as `unjudged`.
         recall: as for `evaluate.evaluate`.
+        group: which items show one part, as `grouping.parse_rule` takes it; a part then counts by its worst item.
         intervals: as for `evaluate.evaluate`.
         seed: as for `evaluate.evaluate`.
         progress: as for `evaluate.evaluate`.
 
     Raises:
-        DataError: no item in common, or no good or no defective one that could be judged.
+        ConfigError: `group` is no rule.
+        DataError: no item in common, one that `group` does not fit, or no good or no defective one that could be judged.
     """
     known = [one for key, one in log.verdicts.items() if key in truth.defective]
     if not known:
@@ -126,21 +131,27 @@ def evaluate_verdicts(
             f"the truth of none of the {len(log.verdicts)} items is known: keys must be the items', such as "
             f"{next(iter(log.verdicts))!r}; the truth has {next(iter(truth.defective), 'none')!r}."
         )
+    refs: Sequence[Ref] = [Ref(key=one.item, part=one.part, time_s=one.time_s) for one in known]
     judged = [
         Judged(
-            ref=Ref(key=one.item, part=one.part, time_s=one.time_s),
+            ref=ref,
             score=float("nan") if one.score is None else one.score,
             status=Status[one.status],
             defective=truth.defective[one.item],
             kind=truth.kind.get(one.item, "defect") if truth.defective[one.item] else "good",
         )
-        for one in known
+        for one, ref in zip(known, refs if group is None else regroup(refs, group), strict=True)
     ]
+    judged = judged if group is None else worst_frames(judged)
     figures = summarise(
         judged, threshold=log.threshold, recall=recall, intervals=intervals, seed=seed, progress=progress
     )
-    unknown = len(log.verdicts) - len(known)
-    return structs.replace(figures, unknown=unknown, unjudged=len(truth.defective) - len(known)), judged
+    return structs.replace(
+        figures,
+        unknown=len(log.verdicts) - len(known),
+        unjudged=len(truth.defective) - len(known),
+        frames=0 if group is None else len(known),
+    ), judged
 
 
 def _model(path: Path, models: Counter[str], wanted: str | None) -> str:
