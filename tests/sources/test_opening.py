@@ -1,5 +1,6 @@
 """A path as what a given model file can judge."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -175,3 +176,17 @@ def test_masks_that_belong_to_nothing_in_the_table_are_told(
 
     assert not labelled_for(str(tree), COLOUR, table=table)[1].masks
     assert "no mask in ground_truth belongs to a defective part" in caplog.text
+
+
+def test_a_tree_of_a_test_part_alone_can_be_evaluated_on_and_not_learnt_from(tree: Path) -> None:
+    shutil.rmtree(tree / "train")
+
+    collection, truth = labelled_for(str(tree), COLOUR)
+
+    assert [ref.key for ref in collection.refs] == ["test/good/0.png", "test/hole/0.png"]
+    assert truth.defective == {"test/good/0.png": False, "test/hole/0.png": True}
+    assert truth.kind == {"test/hole/0.png": "hole"}
+    assert truth.mask("test/hole/0.png") is not None
+    assert [ref.key for ref in good_for(str(tree), COLOUR).refs] == ["test/good/0.png"]
+    with pytest.raises(DataError, match="no train/good, so there is nothing to learn from"):
+        find(str(tree)).collect(str(tree))  # type: ignore[misc]

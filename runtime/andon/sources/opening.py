@@ -122,7 +122,7 @@ def good_for(text: str, spec: InputSpec) -> Collection:
     opened = open_for(text, spec, part="evaluation")
     root = Path(text)
     shape = layout(open_listing(root)) if root.is_dir() else "plain"
-    if shape != "tree":
+    if shape not in ("tree", "test alone"):
         logger.warning("%s: whether a model has learnt from these good parts cannot be told from here", text)
     if shape == "plain":
         return opened
