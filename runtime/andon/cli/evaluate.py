@@ -51,9 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--run", dest="run_folder", metavar="RUN",
                         help="with --synthetic: the good parts that this training kept back")  # fmt: skip
-    parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated", help="as for score")
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
-    parser.add_argument("--recall", type=float, default=0.99, metavar="SHARE",
+    parser.add_argument("--frame-size", choices=["calibrated", "any"], help="as for score")
+    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], help="where to run (default cpu)")
+    parser.add_argument("--recall", type=float, metavar="SHARE",
                         help="tell how many good parts finding this share of the defects would cost (default 0.99)")  # fmt: skip
     parser.add_argument("--no-intervals", action="store_true", help="do not resample: quicker")
     parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N",
@@ -90,21 +90,22 @@ def run(args: argparse.Namespace) -> int:
         if args.report is not None:
             import matplotlib as mpl  # noqa: F401
     _check(args)
+    recall = 0.99 if args.recall is None else args.recall
     drawn: dict[str, Any] = {"intervals": not args.no_intervals, "seed": args.seed, "progress": ProgressLine()}
     if is_verdict_log(Path(args.file)):
         _refuse(args, "logs with a model file", "vus_buffer", "refractory_s")
-        _refuse(args, "model files", "synthetic")
-        return _of_verdicts(args, drawn)
+        _refuse(args, "model files", "synthetic", "device", "frame_size")
+        return _of_verdicts(args, drawn | {"recall": recall})
     _refuse(args, "verdicts that were written down", "model")
     if args.data is None and args.run_folder is None:
         raise ConfigError("a model file needs something to judge: --data PATH, or --synthetic --run RUN.")
-    detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
+    detector = Detector.load(args.file, device=args.device or "cpu", frame_size=args.frame_size or "calibrated")
     if isinstance(detector.card.input, WindowSpec):
         _refuse(args, "pictures; logs say what is true in a column named anomaly, label or faulty", "truth")
-        _refuse(args, "pictures", "synthetic", "group")
+        _refuse(args, "pictures", "synthetic", "group", "frame_size", "recall")
         return _of_logs(args, detector, drawn)
     _refuse(args, "logs", "vus_buffer", "refractory_s")
-    return _of_frames(args, detector, drawn)
+    return _of_frames(args, detector, drawn | {"recall": recall})
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -112,7 +113,7 @@ def _check(args: argparse.Namespace) -> None:
 
     if args.refractory_s is not None and not args.refractory_s >= 0:
         raise ConfigError(f"expected --refractory-s of at least 0 seconds, got {args.refractory_s:g}.")
-    if not 0 < args.recall <= 1:
+    if args.recall is not None and not 0 < args.recall <= 1:
         raise ConfigError(f"expected --recall within 0 < recall <= 1, got {args.recall:g}.")
     if not args.synthetic:
         _refuse(args, "--synthetic", "run_folder")
@@ -147,7 +148,7 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
     else:
         collection, truth = labelled_for(args.data, detector.card.input, table=args.truth, group=args.group)
     by_part = args.group is not None
-    figures, judged = evaluate(detector, collection, truth, recall=args.recall, by_part=by_part, **drawn)
+    figures, judged = evaluate(detector, collection, truth, by_part=by_part, **drawn)
     if args.run_folder is not None:  # parts that set a threshold cannot tell whether its promise holds
         figures = msgspec.structs.replace(figures, promise="", within_promise=None)
     if args.report is not None:
@@ -213,7 +214,7 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
         raise ConfigError("verdicts need what is true of their items: --truth TABLE.csv, or --data TREE.")
     truth = truth_of(args.data, table=args.truth)
     log = read_verdicts(Path(args.file), model=args.model)
-    figures, judged = evaluate_verdicts(log, truth, recall=args.recall, group=args.group, **drawn)
+    figures, judged = evaluate_verdicts(log, truth, group=args.group, **drawn)
     if args.report is not None:
         from andon.calibration.evaluation.report import Subject, frames_report
 
@@ -236,6 +237,9 @@ def _place(args: argparse.Namespace) -> str:
     return f"\nreport         {args.report / 'index.html'}" if args.report is not None else ""
 
 
+_JUDGE_THE_LOG = "andon evaluate FILE.onnx --data LOG"
+
+
 def render(figures: Any) -> str:
     """What people read of an `Evaluation`."""
     kept = {True: "as promised", False: "MORE THAN PROMISED", None: "no promise"}[figures.within_promise]
@@ -251,8 +255,10 @@ def render(figures: Any) -> str:
         value = f"{getattr(figures, name):{form}}{_interval(drawn, name, form)}"
         return f"{label:<14} {'   '.join((value, *more))}"
 
+    windows = figures.unit == "window"
     rows = [
-        f"parts          {', '.join(parts)}",
+        f"{figures.unit + 's':<14} {', '.join(parts)}",
+        *([f"{'':<15}faults caught, delays and false events need the log: {_JUDGE_THE_LOG}"] if windows else []),
         row("AUROC", "auroc"),
         row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})"),
         row("false rejects", "false_reject_rate", f"{count.false_rejects} of the good", *promised, form=".2%"),

@@ -91,12 +91,20 @@ def truth_of(text: str, *, table: Path | None = None) -> Truth:
 
     Raises:
         DataError: nothing that says so.
+        ConfigError: logs, whose windows have no truth before they are cut.
     """
     if table is not None:
         return table_truth(table)
     source = named(text)
     if source is not None and source.labelled is not None:
         return source.labelled(text, None)[1]
+    kind = find(text).name
+    if kind != "images":
+        raise ConfigError(
+            f"{text}: expected a tree of pictures or a labelled set, which say what is true of an item by its name; found "
+            f"{kind}. What is true of a window depends on its length, which written verdicts do not tell: judge the log with "
+            f"the model file (andon evaluate FILE.onnx --data {text}), or give a table with columns key,label."
+        )
     return tree_truth(Path(text))
 
 

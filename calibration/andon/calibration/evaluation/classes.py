@@ -82,7 +82,7 @@ def kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, Kin
         if not one.defective and math.isfinite(one.sd)
     )
     if known:
-        text += ("The AUROC of a type is against all good parts.",)
+        text += (f"The AUROC of a type is against all good {unit}s.",)
     pictures = [plots.mean_bars(parts, threshold)]
     recalls = plots.recalls(parts)
     if not recalls:

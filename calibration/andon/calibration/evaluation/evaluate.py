@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct, structs
@@ -116,6 +117,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     scores_defect: Spread
     unknown: int = 0
     """Parts whose truth nobody gave: left out."""
+    unit: Literal["part", "window"] = "part"
+    """What was judged: windows where verdicts on a log were read from a file."""
     frames: int = 0
     """Frames that were judged, where a part counts by the worst of its frames; 0 where each frame is a part."""
     unjudged: int = 0

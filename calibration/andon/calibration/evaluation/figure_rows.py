@@ -27,11 +27,12 @@ def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
     if len(good):
         count, n = int(good.sum()), len(good)
         ends = between(drawn.false_reject_rate if drawn else rate_interval(count, n), ".2%")
-        rows.append(("false rejects", f"{count / n:.2%}", ends, f"{count} of {n} good parts rejected"))
+        rows.append(("false rejects", f"{count / n:.2%}", ends, f"{count} of {n} good {figures.unit}s rejected"))
     if len(defects):
         count, n = int((~defects).sum()), len(defects)
         ends = between(drawn.miss_rate if drawn else rate_interval(count, n), ".2%")
-        rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} defects passed"))
+        what = "defects" if figures.unit == "part" else "defective windows"
+        rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} {what} passed"))
     if parts.both:
         ranked = "how well scores part good from defective; .5 is chance, 1 perfect"
         chance = f"average precision; chance gives {figures.prevalence:.3f}"
@@ -43,9 +44,9 @@ def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
             (figures.tpr_at_1_percent_fpr, "1 %", drawn.tpr_at_1_percent_fpr if drawn else None),
             (figures.tpr_at_5_percent_fpr, "5 %", drawn.tpr_at_5_percent_fpr if drawn else None),
         ):
-            words = "with a threshold chosen on these very good parts"
+            words = f"with a threshold chosen on these very good {figures.unit}s"
             rows.append((f"found at {share} false rejects", f"{value:.2%}", between(drawn_ends, ".2%"), words))
-        words = "good parts that would be rejected with a threshold chosen on these very defects"
+        words = f"good {figures.unit}s that would be rejected with a threshold chosen on these very defects"
         price = between(drawn.fpr_at_recall if drawn else None, ".2%")
         rows.append((f"price of finding {percent(figures.recall)}", f"{figures.fpr_at_recall:.2%}", price, words))
         words = "over all thresholds: nobody can know it beforehand"
