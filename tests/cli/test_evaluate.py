@@ -374,3 +374,32 @@ def test_flags_of_pictures_are_refused_for_logs(
     assert main(["evaluate", str(window_model), "--data", str(log), *flag]) == EXIT_USER
 
     assert f"{flag[0]} is for pictures" in capsys.readouterr().err
+
+
+def test_the_report_of_a_log_tells_every_figure_that_the_command_prints(
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(window_model), "--data", str(log), "--report", str(tmp_path)]) == EXIT_DONE
+
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    rows = ("faults caught", "false events a day", "median delay, s", "VUS-PR", "F1 of rows", "good rows alarmed")
+    for named in (*rows, "faulty rows missed"):
+        assert named in printed
+        assert f"<bdi>{named}</bdi>" in page
+    assert "an alarm at every row gives" in page
+
+
+def test_long_names_of_types_leave_the_columns_under_each_other(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "truth.csv"
+    kinds = ["type10", "type2", "a type of defect with a long name"]
+    rows = [f"stain/{number}.png,bad,{kind}\n" for number, kind in enumerate(kinds)]
+    table.write_text("key,label,kind\ngood/0.png,good,\n" + "".join(rows), encoding="utf-8")
+
+    assert main(["evaluate", str(frame_model), "--data", str(parts / "test"), "--truth", str(table)]) == EXIT_DONE
+
+    listed = capsys.readouterr().out.splitlines()[-4:]
+    assert len({len(line) for line in listed}) == 1
+    assert [line.split()[0] for line in listed] == ["type", "a", "type2", "type10"]

@@ -274,9 +274,10 @@ def render(figures: Any) -> str:
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     rows += _by_score(figures)
     if figures.by_defect:
-        rows.append(f"{'type':<22} {'n':>5} {'AUROC':>7} {'missed':>7}")
+        width = max(22, *map(len, figures.by_defect))
+        rows.append(f"{'type':<{width}} {'n':>5} {'AUROC':>7} {'missed':>7}")
         rows += [
-            f"{kind:<22} {part.n:>5} {part.auroc:>7.4f} {part.miss_rate:>7.1%}"
+            f"{kind:<{width}} {part.n:>5} {part.auroc:>7.4f} {part.miss_rate:>7.1%}"
             for kind, part in figures.by_defect.items()
         ]
     return "\n".join(rows)

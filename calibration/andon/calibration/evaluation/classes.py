@@ -26,7 +26,7 @@ def curves(
     text: tuple[str, ...] = ()
     auroc, aupr = areas
     if parts.both and auroc is not None and aupr is not None:
-        pictures += [plots.roc(parts, auroc, alpha), plots.precision_recall(parts, aupr)]
+        pictures += [plots.roc(parts, auroc, alpha), plots.precision_recall(parts, aupr, unit)]
     else:
         only = "good" if not parts.defective.any() else "defective"
         text = (f"There are {only} {unit}s only: curves over both classes cannot be drawn.",)

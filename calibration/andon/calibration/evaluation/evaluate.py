@@ -24,6 +24,7 @@ from andon.runtime.heat_map import enlarge
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, Status
 from andon.sources.items import Collection, Item, Ref
+from andon.sources.picture_folder import natural
 from andon.sources.truth import Truth
 
 logger = logging.getLogger(__name__)
@@ -331,7 +332,7 @@ def summarise(
         true_passes=int((~rejected[~defective]).sum()),
     )
     by_kind: dict[str, KindFigures] = {}
-    for kind in sorted({part.kind for part in valid if part.defective}):
+    for kind in natural({part.kind for part in valid if part.defective}):
         of_kind = np.array([part.defective and part.kind == kind for part in valid], np.bool_)
         by_kind[kind] = KindFigures(
             n=int(of_kind.sum()),

@@ -93,6 +93,10 @@ def log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
         words = f"{counts.caught} of {counts.faults}; at random {counts.dummy_caught:.1f}"
         ends = between(drawn.event_recall if drawn else rate_interval(counts.caught, counts.faults), ".2%")
         rows.append(("faults caught", f"{counts.caught / counts.faults:.1%}", ends, words))
+    if total.median_delay_s is not None:
+        ends = between(drawn.median_delay_s if drawn else None, ".3g")
+        words = "from a fault's first row to its first alarm; a miss counts with the fault's whole length"
+        rows.append(("median delay, s", f"{total.median_delay_s:.3g}", ends, words))
     if counts.defective:
         words = f"{counts.misses} of {counts.defective} windows that touch a fault passed"
         rate = counts.misses / counts.defective
@@ -113,8 +117,20 @@ def log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
         rows.append(
             ("VUS-PR", f"{figures.mean_vus_pr:.4f}", between(drawn.mean_vus_pr if drawn else None, ".4f"), words)
         )
+    rows += _row_rows(figures)
     rows.append(("INVALID", f"{counts.invalid}", "", "windows with holes; part of no rate above"))
     return rows
+
+
+def _row_rows(figures: LogEvaluation) -> list[Row]:
+    """Rows of the log counted one by one."""
+    always = "" if figures.f1_always is None else f"; an alarm at every row gives {figures.f1_always:.4f}"
+    named = (
+        ("F1 of rows", figures.f1, ".4f", f"rows counted one by one{always}"),
+        ("good rows alarmed", figures.false_alarm_rate, ".2%", "the rate of false alarms (FAR), of good rows"),
+        ("faulty rows missed", figures.missed_alarm_rate, ".2%", "the rate of missed alarms (MAR), of faulty rows"),
+    )
+    return [(name, f"{value:{form}}", "", words) for name, value, form, words in named if value is not None]
 
 
 def between(ends: Interval | None, form: str) -> str:
