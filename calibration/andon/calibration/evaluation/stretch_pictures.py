@@ -265,9 +265,12 @@ def _truth_panel(axes: Any, seen: _Seen, offset: float) -> None:
                       transform=axes.get_xaxis_transform())  # fmt: skip
     for place, middle, label, row in above(narrow):
         height = 1.12 + 0.55 * row
-        axes.annotate(label, (place, 1.0), (middle, height), xycoords="axes fraction", ha="center", va="bottom", size=9,
-                      color=INK, parse_math=False, annotation_clip=False,
-                      arrowprops={"arrowstyle": "-", "color": SOFT, "lw": 0.8} if row else None)  # fmt: skip
+        if row:
+            axes.plot(
+                [place, middle], [1.0, height], color=SOFT, lw=0.7, zorder=1, clip_on=False, transform=axes.transAxes
+            )
+        axes.text(middle, height, label, ha="center", va="bottom", size=9, color=INK, parse_math=False, zorder=3,
+                  transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 0.6})  # fmt: skip
     axes.text(-0.008, 0.5, "truth", ha="right", va="center", size=10, transform=axes.transAxes)
 
 
