@@ -112,7 +112,8 @@ def test_several_files_have_intervals(
 
     figures = json.loads(capsys.readouterr().out)
     assert figures["intervals"]["files"] == 2
-    assert figures["intervals"]["event_recall"] == {"low": 1.0, "high": 1.0}
+    # both faults caught in every draw says nothing of the next: the exact interval of two of two
+    assert figures["intervals"]["event_recall"] == {"low": pytest.approx(0.1581, abs=1e-4), "high": 1.0}
 
 
 def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
@@ -131,8 +132,10 @@ def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
     found = json.loads(capsys.readouterr().out)
 
     assert found | {"promise": "", "within_promise": None} == found
-    # what was written down holds the deciding score alone
-    assert found == direct | {"promise": "", "within_promise": None, "by_score": {}}
+    # what was written down holds the deciding score alone, and no map
+    for name in ("pixel_auroc", "aupro"):
+        direct["intervals"][name] = direct[name] = None
+    assert found == direct | {"promise": "", "within_promise": None, "by_score": {}, "mask_step": None}
     assert main(["evaluate", str(written), "--truth", str(table)]) == EXIT_DONE
     out = capsys.readouterr().out
     assert "5 good, 5 defective, 0 INVALID, 2 of unknown truth" in out
@@ -288,3 +291,115 @@ def test_flags_that_contradict_synthetic_are_refused(
     assert main(["evaluate", str(frame_model), "--data", str(parts), *words]) == EXIT_USER
 
     assert refusal in capsys.readouterr().err
+
+
+def test_frames_of_one_part_are_grouped_as_train_groups_them(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = ["--group", r"(?P<part>(?:good|stain)/)", "--no-intervals"]  # all frames of a folder show one part
+    assert main(["evaluate", str(frame_model), "--data", str(parts), *rule]) == EXIT_DONE
+    assert "1 good, 1 defective, 0 INVALID, each by the worst of its frames (12 in all)" in capsys.readouterr().out
+
+    assert main(["score", str(frame_model), str(parts / "test"), "--json"]) == EXIT_DONE
+    written = tmp_path / "verdicts.jsonl"
+    written.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert main(["evaluate", str(written), "--data", str(parts / "test"), *rule, "--json"]) == EXIT_DONE
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["n_good"], figures["n_defect"], figures["frames"]) == (1, 1, 12)
+
+
+def test_grouping_what_has_no_parts_is_refused(
+    window_model: Path, log: Path, frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(window_model), "--data", str(log), "--group", "(x)"]) == EXIT_USER
+    assert "--group is for pictures" in capsys.readouterr().err
+    assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--group", "(x)"]) == EXIT_USER
+    assert "--synthetic damages frames one by one" in capsys.readouterr().err
+
+
+def test_verdicts_on_the_test_folder_meet_the_truth_of_the_tree(
+    frame_model: Path,
+    parts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert main(["score", str(frame_model), str(parts / "test"), "--json"]) == EXIT_DONE
+    written = tmp_path / "verdicts.jsonl"
+    written.write_text(capsys.readouterr().out, encoding="utf-8")
+
+    assert main(["evaluate", str(written), "--data", str(parts), "--no-intervals", "--json"]) == EXIT_DONE
+
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["n_good"], figures["n_defect"], figures["unknown"], figures["unjudged"]) == (6, 6, 0, 0)
+    assert "12 of 12 items are found in the truth as test/ITEM" in caplog.text
+
+
+def test_verdicts_on_windows_are_counted_as_windows_and_say_what_they_cannot_tell(
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(window_model), str(log), "--json"]) == EXIT_DONE
+    written = tmp_path / "verdicts.jsonl"
+    written.write_text(capsys.readouterr().out, encoding="utf-8")
+    lines = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
+    table = tmp_path / "truth.csv"
+    labels = [f"{one['item']},{one['status'] == 'REJECT':d}\n" for one in lines]
+    table.write_text("key,label\n" + "".join(labels), encoding="utf-8")
+
+    words = ["evaluate", str(written), "--truth", str(table), "--report", str(tmp_path / "page")]
+    assert main(words) == EXIT_DONE
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("windows        ")
+    assert "faults caught, delays and false events need the log" in second
+    page = (tmp_path / "page/index.html").read_text(encoding="utf-8")
+    assert "good windows rejected" in page
+    assert "good parts" not in page
+    assert main(["evaluate", str(written), "--data", str(log)]) == EXIT_USER
+    assert f"andon evaluate FILE.onnx --data {log}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--device", "cpu"], ["--frame-size", "any"]])
+def test_flags_of_judging_are_refused_where_verdicts_were_written_down(
+    flag: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(tmp_path / "v.jsonl"), "--truth", "t.csv", *flag]) == EXIT_USER
+
+    assert f"{flag[0]} is for model files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--recall", "0.9"], ["--frame-size", "any"]])
+def test_flags_of_pictures_are_refused_for_logs(
+    flag: list[str], window_model: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(window_model), "--data", str(log), *flag]) == EXIT_USER
+
+    assert f"{flag[0]} is for pictures" in capsys.readouterr().err
+
+
+def test_the_report_of_a_log_tells_every_figure_that_the_command_prints(
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(window_model), "--data", str(log), "--report", str(tmp_path)]) == EXIT_DONE
+
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    rows = ("faults caught", "false events a day", "median delay, s", "VUS-PR", "F1 of rows", "good rows alarmed")
+    for named in (*rows, "faulty rows missed"):
+        assert named in printed
+        assert f"<bdi>{named}</bdi>" in page
+    assert "an alarm at every row gives" in page
+
+
+def test_long_names_of_types_leave_the_columns_under_each_other(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "truth.csv"
+    kinds = ["type10", "type2", "a type of defect with a long name"]
+    rows = [f"stain/{number}.png,bad,{kind}\n" for number, kind in enumerate(kinds)]
+    table.write_text("key,label,kind\ngood/0.png,good,\n" + "".join(rows), encoding="utf-8")
+
+    assert main(["evaluate", str(frame_model), "--data", str(parts / "test"), "--truth", str(table)]) == EXIT_DONE
+
+    listed = capsys.readouterr().out.splitlines()[-4:]
+    assert len({len(line) for line in listed}) == 1
+    assert [line.split()[0] for line in listed] == ["type", "a", "type2", "type10"]

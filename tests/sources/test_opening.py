@@ -1,5 +1,6 @@
 """A path as what a given model file can judge."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -153,3 +154,39 @@ def test_what_others_read_has_no_folders_in_it(classes: str, tree: Path) -> None
     assert shown(classes) == f"classes:{tree.name},normal=a"
     assert shown("power_converter:rows=100") == "power_converter:rows=100"
     assert shown("nowhere/x") == "nowhere/x"
+
+
+def test_labels_of_a_table_leave_the_masks_of_the_tree_where_they_are(tree: Path, tmp_path: Path) -> None:
+    table = tmp_path / "truth.csv"
+    table.write_text("key,label,kind\ntest/good/0.png,good,\ntest/hole/0.png,bad,drill\n", encoding="utf-8")
+
+    truth = labelled_for(str(tree), COLOUR, table=table)[1]
+
+    assert truth.kind == {"test/hole/0.png": "drill"}
+    assert truth.mask("test/hole/0.png") is not None
+    table.write_text("key,label\ngood/0.png,good\nhole/0.png,bad\n", encoding="utf-8")
+    assert labelled_for(str(tree / "test"), COLOUR, table=table)[1].mask("hole/0.png") is not None
+
+
+def test_masks_that_belong_to_nothing_in_the_table_are_told(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "truth.csv"
+    table.write_text("key,label\ntest/good/0.png,bad\ntest/hole/0.png,good\n", encoding="utf-8")
+
+    assert not labelled_for(str(tree), COLOUR, table=table)[1].masks
+    assert "no mask in ground_truth belongs to a defective part" in caplog.text
+
+
+def test_a_tree_of_a_test_part_alone_can_be_evaluated_on_and_not_learnt_from(tree: Path) -> None:
+    shutil.rmtree(tree / "train")
+
+    collection, truth = labelled_for(str(tree), COLOUR)
+
+    assert [ref.key for ref in collection.refs] == ["test/good/0.png", "test/hole/0.png"]
+    assert truth.defective == {"test/good/0.png": False, "test/hole/0.png": True}
+    assert truth.kind == {"test/hole/0.png": "hole"}
+    assert truth.mask("test/hole/0.png") is not None
+    assert [ref.key for ref in good_for(str(tree), COLOUR).refs] == ["test/good/0.png"]
+    with pytest.raises(DataError, match="no train/good, so there is nothing to learn from"):
+        find(str(tree)).collect(str(tree))  # type: ignore[misc]

@@ -87,7 +87,7 @@ def test_good_beside_folders_of_defects_is_a_truth_too(tmp_path: Path) -> None:
 def test_a_folder_that_says_nothing_is_refused_with_the_layouts_it_could_have(tmp_path: Path) -> None:
     put(tmp_path / "0.png")
 
-    with pytest.raises(DataError, match=r"expected train/good and test/TYPE, or good/.*key,label"):
+    with pytest.raises(DataError, match=r"expected test/good and test/TYPE, or good/.*key,label"):
         tree_truth(tmp_path)
 
 

@@ -29,6 +29,10 @@ MAX_INVALID = 0.05
 """Share of calibration parts that may be INVALID: more means that something is wrong with the pictures, not the parts."""
 
 
+SINGLE_FILES = "each file was taken as an independent part"
+"""What a file says of its parts where nobody grouped pictures."""
+
+
 class Wish(Struct, frozen=True, kw_only=True):
     """What somebody wants promised."""
 
@@ -143,7 +147,7 @@ def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int =
         dependence = f"one part drawn from each of {len(lots)} lots ({len(valid)} parts), so that lots may differ"
     else:
         chosen = sorted(valid)
-        dependence = "parts as grouped on export" if grouped else "each file was taken as an independent part"
+        dependence = "parts as grouped on export" if grouped else SINGLE_FILES
     return Sample(
         scores=np.array([valid[part][1] for part in chosen]),
         runs=(),

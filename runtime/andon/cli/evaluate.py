@@ -12,6 +12,9 @@ example:
 Thresholds and settings are never chosen here: figures at the embedded threshold are what the line will see. In brackets:
 95 % intervals, over parts or files drawn anew (1000 times); of false rejects and misses, the exact ones.
 
+With --group the rates, AUROC and intervals are of parts: of the frames of one part the highest score counts, as the promise
+of a file that was trained with --group has it.
+
 With --synthetic each good part counts once as it is and twice with damage of kinds that no detector learns from. It
 says which settings see more, not what the line will see. --run takes the parts that training kept back, so that settings can
 be chosen and the test part stays unseen; the threshold was set on these very parts, so that of false rejects they say
@@ -39,13 +42,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--truth", type=Path, metavar="CSV", help="labels where folders do not tell: columns key,label[,kind]"
     )
     parser.add_argument(
+        "--group",
+        metavar="REGEX|CSV",
+        help="which frames show one part, as for train; a part then counts by the worst of its frames",
+    )
+    parser.add_argument(
         "--synthetic", action="store_true", help="draw damage onto good parts; needs no labelled defects"
     )
     parser.add_argument("--run", dest="run_folder", metavar="RUN",
                         help="with --synthetic: the good parts that this training kept back")  # fmt: skip
-    parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated", help="as for score")
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
-    parser.add_argument("--recall", type=float, default=0.99, metavar="SHARE",
+    parser.add_argument("--frame-size", choices=["calibrated", "any"], help="as for score")
+    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], help="where to run (default cpu)")
+    parser.add_argument("--recall", type=float, metavar="SHARE",
                         help="tell how many good parts finding this share of the defects would cost (default 0.99)")  # fmt: skip
     parser.add_argument("--no-intervals", action="store_true", help="do not resample: quicker")
     parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N",
@@ -82,21 +90,22 @@ def run(args: argparse.Namespace) -> int:
         if args.report is not None:
             import matplotlib as mpl  # noqa: F401
     _check(args)
+    recall = 0.99 if args.recall is None else args.recall
     drawn: dict[str, Any] = {"intervals": not args.no_intervals, "seed": args.seed, "progress": ProgressLine()}
     if is_verdict_log(Path(args.file)):
         _refuse(args, "logs with a model file", "vus_buffer", "refractory_s")
-        _refuse(args, "model files", "synthetic")
-        return _of_verdicts(args, drawn)
+        _refuse(args, "model files", "synthetic", "device", "frame_size")
+        return _of_verdicts(args, drawn | {"recall": recall})
     _refuse(args, "verdicts that were written down", "model")
     if args.data is None and args.run_folder is None:
         raise ConfigError("a model file needs something to judge: --data PATH, or --synthetic --run RUN.")
-    detector = Detector.load(args.file, device=args.device, frame_size=args.frame_size)
+    detector = Detector.load(args.file, device=args.device or "cpu", frame_size=args.frame_size or "calibrated")
     if isinstance(detector.card.input, WindowSpec):
         _refuse(args, "pictures; logs say what is true in a column named anomaly, label or faulty", "truth")
-        _refuse(args, "pictures", "synthetic")
+        _refuse(args, "pictures", "synthetic", "group", "frame_size", "recall")
         return _of_logs(args, detector, drawn)
     _refuse(args, "logs", "vus_buffer", "refractory_s")
-    return _of_frames(args, detector, drawn)
+    return _of_frames(args, detector, drawn | {"recall": recall})
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -104,12 +113,14 @@ def _check(args: argparse.Namespace) -> None:
 
     if args.refractory_s is not None and not args.refractory_s >= 0:
         raise ConfigError(f"expected --refractory-s of at least 0 seconds, got {args.refractory_s:g}.")
-    if not 0 < args.recall <= 1:
+    if args.recall is not None and not 0 < args.recall <= 1:
         raise ConfigError(f"expected --recall within 0 < recall <= 1, got {args.recall:g}.")
     if not args.synthetic:
         _refuse(args, "--synthetic", "run_folder")
     elif args.truth is not None:
         raise ConfigError("--synthetic makes its own truth: leave --truth out.")
+    elif args.group is not None:
+        raise ConfigError("--synthetic damages frames one by one: leave --group out.")
     if args.report is not None:
         from andon.calibration.evaluation.page import require_place
 
@@ -135,8 +146,9 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
     if args.synthetic:
         collection, truth = _synthetic(args, detector)
     else:
-        collection, truth = labelled_for(args.data, detector.card.input, table=args.truth)
-    figures, judged = evaluate(detector, collection, truth, recall=args.recall, **drawn)
+        collection, truth = labelled_for(args.data, detector.card.input, table=args.truth, group=args.group)
+    by_part = args.group is not None
+    figures, judged = evaluate(detector, collection, truth, by_part=by_part, **drawn)
     if args.run_folder is not None:  # parts that set a threshold cannot tell whether its promise holds
         figures = msgspec.structs.replace(figures, promise="", within_promise=None)
     if args.report is not None:
@@ -202,7 +214,7 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
         raise ConfigError("verdicts need what is true of their items: --truth TABLE.csv, or --data TREE.")
     truth = truth_of(args.data, table=args.truth)
     log = read_verdicts(Path(args.file), model=args.model)
-    figures, judged = evaluate_verdicts(log, truth, recall=args.recall, **drawn)
+    figures, judged = evaluate_verdicts(log, truth, group=args.group, **drawn)
     if args.report is not None:
         from andon.calibration.evaluation.report import Subject, frames_report
 
@@ -225,6 +237,9 @@ def _place(args: argparse.Namespace) -> str:
     return f"\nreport         {args.report / 'index.html'}" if args.report is not None else ""
 
 
+_JUDGE_THE_LOG = "andon evaluate FILE.onnx --data LOG"
+
+
 def render(figures: Any) -> str:
     """What people read of an `Evaluation`."""
     kept = {True: "as promised", False: "MORE THAN PROMISED", None: "no promise"}[figures.within_promise]
@@ -232,6 +247,7 @@ def render(figures: Any) -> str:
     promised = (f"({kept}: {figures.promise})",) if figures.promise else ()
     count, drawn = figures.confusion, figures.intervals
     parts = [f"{figures.n_good} good, {figures.n_defect} defective, {figures.invalid} INVALID"]
+    parts += [f"each by the worst of its frames ({figures.frames} in all)"] if figures.frames else []
     parts += [f"{figures.unknown} of unknown truth"] if figures.unknown else []
     parts += [f"{figures.unjudged} never judged"] if figures.unjudged else []
 
@@ -239,8 +255,10 @@ def render(figures: Any) -> str:
         value = f"{getattr(figures, name):{form}}{_interval(drawn, name, form)}"
         return f"{label:<14} {'   '.join((value, *more))}"
 
+    windows = figures.unit == "window"
     rows = [
-        f"parts          {', '.join(parts)}",
+        f"{figures.unit + 's':<14} {', '.join(parts)}",
+        *([f"{'':<15}faults caught, delays and false events need the log: {_JUDGE_THE_LOG}"] if windows else []),
         row("AUROC", "auroc"),
         row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})"),
         row("false rejects", "false_reject_rate", f"{count.false_rejects} of the good", *promised, form=".2%"),
@@ -251,13 +269,15 @@ def render(figures: Any) -> str:
         f"scores         good {_spread(figures.scores_good)}, defective {_spread(figures.scores_defect)}",
     ]
     if figures.aupro is not None:
-        step = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
+        step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
+        step += (f"({figures.unmasked} defective without a mask left out)",) if figures.unmasked else ()
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     rows += _by_score(figures)
     if figures.by_defect:
-        rows.append(f"{'type':<22} {'n':>5} {'AUROC':>7} {'missed':>7}")
+        width = max(22, *map(len, figures.by_defect))
+        rows.append(f"{'type':<{width}} {'n':>5} {'AUROC':>7} {'missed':>7}")
         rows += [
-            f"{kind:<22} {part.n:>5} {part.auroc:>7.4f} {part.miss_rate:>7.1%}"
+            f"{kind:<{width}} {part.n:>5} {part.auroc:>7.4f} {part.miss_rate:>7.1%}"
             for kind, part in figures.by_defect.items()
         ]
     return "\n".join(rows)

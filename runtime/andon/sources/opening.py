@@ -7,15 +7,18 @@ import logging
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from andon.runtime.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.chosen import Chosen
 from andon.sources.decode import Channels
+from andon.sources.grouping import Grouped
 from andon.sources.items import Collection
 from andon.sources.log import Log
-from andon.sources.picture_folder import layout, open_listing
+from andon.sources.picture_folder import MASKS, layout, open_listing
 from andon.sources.source import collect, find, named
-from andon.sources.truth import Truth, table_truth, tree_truth
+from andon.sources.truth import Truth, table_truth, tree_masks, tree_truth
 from andon.sources.windows import cut
 
 logger = logging.getLogger(__name__)
@@ -58,17 +61,20 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     return cut(opened, spec)
 
 
-def labelled_for(text: str, spec: InputSpec, *, table: Path | None = None) -> tuple[Collection, Truth]:
+def labelled_for(
+    text: str, spec: InputSpec, *, table: Path | None = None, group: str | None = None
+) -> tuple[Collection, Truth]:
     """The frames to evaluate on, and what is true of them.
 
     Args:
         text: a path, or the name of a source that knows the truth of its frames.
         spec: of the model file that will judge them.
-        table: a CSV file ``key,label[,kind]``, which then counts alone.
+        table: a CSV file ``key,label[,kind]``, whose labels then count alone; masks stay those of the data.
+        group: which frames show one part, as `grouping.parse_rule` takes it.
 
     Raises:
-        DataError: no such frames, or nothing that says what is true of them.
-        ConfigError: the model file judges windows.
+        DataError: no such frames, nothing that says what is true of them, or a frame that `group` does not fit.
+        ConfigError: the model file judges windows, or `group` is no rule.
     """
     source = named(text)
     if source is not None and source.labelled is not None and isinstance(spec, FrameSpec):
@@ -76,7 +82,8 @@ def labelled_for(text: str, spec: InputSpec, *, table: Path | None = None) -> tu
     else:
         collection = open_for(text, spec, part="evaluation")
         truth = tree_truth(Path(text)) if table is None else _NOTHING
-    return collection, truth if table is None else table_truth(table)
+    collection = collection if group is None else Grouped(collection, group)
+    return collection, truth if table is None else _masked(table_truth(table), text, truth)
 
 
 def truth_of(text: str, *, table: Path | None = None) -> Truth:
@@ -84,12 +91,20 @@ def truth_of(text: str, *, table: Path | None = None) -> Truth:
 
     Raises:
         DataError: nothing that says so.
+        ConfigError: logs, whose windows have no truth before they are cut.
     """
     if table is not None:
         return table_truth(table)
     source = named(text)
     if source is not None and source.labelled is not None:
         return source.labelled(text, None)[1]
+    kind = find(text).name
+    if kind != "images":
+        raise ConfigError(
+            f"{text}: expected a tree of pictures or a labelled set, which say what is true of an item by its name; found "
+            f"{kind}. What is true of a window depends on its length, which written verdicts do not tell: judge the log with "
+            f"the model file (andon evaluate FILE.onnx --data {text}), or give a table with columns key,label."
+        )
     return tree_truth(Path(text))
 
 
@@ -115,12 +130,27 @@ def good_for(text: str, spec: InputSpec) -> Collection:
     opened = open_for(text, spec, part="evaluation")
     root = Path(text)
     shape = layout(open_listing(root)) if root.is_dir() else "plain"
-    if shape != "tree":
+    if shape not in ("tree", "test alone"):
         logger.warning("%s: whether a model has learnt from these good parts cannot be told from here", text)
     if shape == "plain":
         return opened
     truth = tree_truth(root)
     return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
+
+
+def _masked(labels: Truth, text: str, known: Truth) -> Truth:
+    """Labels of a table, with the masks that the data have of its defective parts."""
+    defects = [key for key, defective in labels.defective.items() if defective]
+    masks = {key: known.masks[key] for key in defects if key in known.masks} or tree_masks(Path(text), defects)
+    if not masks and (Path(text) / MASKS).is_dir():
+        logger.warning(
+            "%s: no mask in %s belongs to a defective part of the table, so that there are no figures of pixels; expected "
+            "%s/TYPE/STEM_mask.png for test/TYPE/STEM.png",
+            text,
+            MASKS,
+            MASKS,
+        )
+    return msgspec.structs.replace(labels, masks=masks)
 
 
 _NOTHING = Truth(defective={}, kind={})

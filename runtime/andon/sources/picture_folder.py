@@ -12,9 +12,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 GOOD = "good"
 MASKS = "ground_truth"
 
-Layout = Literal["tree", "good beside others", "plain"]
-"""``tree``: train/good, test/TYPE, ground_truth/TYPE/STEM_mask.png (as MVTec AD has it). ``good beside others``: good/ and
-one folder a type of defect. ``plain``: anything else."""
+Layout = Literal["tree", "test alone", "good beside others", "plain"]
+"""``tree``: train/good, test/TYPE, ground_truth/TYPE/STEM_mask.png (as MVTec AD has it). ``test alone``: the same without
+train/good. ``good beside others``: good/ and one folder a type of defect. ``plain``: anything else."""
 
 
 class Stamp(NamedTuple):
@@ -60,14 +60,17 @@ def natural(keys: Iterable[str]) -> list[str]:
 
 def layout(keys: Iterable[str]) -> Layout:
     """Which layout the keys of a folder show."""
-    tops = set()
+    tops, tested = set(), False
     for key in keys:
         if key.startswith(f"train/{GOOD}/"):
             return "tree"
+        tested = tested or key.startswith(f"test/{GOOD}/")
         top, slash, _ = key.partition("/")
         if slash:
             tops.add(top)
-    return "good beside others" if GOOD in tops and len(tops) > 1 else "plain"
+    if GOOD in tops and len(tops) > 1:
+        return "good beside others"
+    return "test alone" if tested else "plain"
 
 
 def stamp_of(status: os.stat_result) -> Stamp:

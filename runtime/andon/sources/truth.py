@@ -1,7 +1,7 @@
 """What is known about items beside the items: joined by key in evaluation, out of reach of whatever learns."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ class Truth(Struct, frozen=True, kw_only=True):
 
 
 def tree_truth(root: Path) -> Truth:
-    """Truth from folders: ``train/good``, ``test/TYPE`` with masks in ``ground_truth/TYPE``, or ``good/`` beside ``TYPE/``.
+    """Truth from folders: ``train/good`` if there, ``test/TYPE``, masks in ``ground_truth/TYPE``; or ``good/`` beside ``TYPE/``.
 
     Keys are those of `images.collect`, `images.evaluation_part` and `images.everything` on the same path. A mask is
     ``STEM_mask`` or ``STEM`` with any suffix of a picture.
@@ -53,24 +53,33 @@ def tree_truth(root: Path) -> Truth:
     shape = layout(files)
     if shape == "plain":
         raise DataError(
-            f"{root}: expected train/good and test/TYPE, or good/ beside a folder for each type of defect; "
+            f"{root}: expected test/good and test/TYPE, or good/ beside a folder for each type of defect; "
             "or give a table with columns key,label."
         )
+    tree = shape in ("tree", "test alone")
     defective, kinds, masks = {}, {}, {}
     mask_files = _mask_files(root)
     for key in files:
         folders = key.split("/")[:-1]
-        place = folders[1:2] if shape == "tree" else folders[0:1]
-        if not place or (shape == "tree" and folders[0] not in ("train", "test")):
+        place = folders[1:2] if tree else folders[0:1]
+        if not place or (tree and folders[0] not in ("train", "test")):
             continue
         defective[key] = place[0] != GOOD
         if defective[key]:
             kinds[key] = place[0]
-            stem = key.split("/", 1)[1] if shape == "tree" else key
+            stem = key.split("/", 1)[1] if tree else key
             found = mask_files.get(stem.rpartition(".")[0])
             if found is not None:
                 masks[key] = found
     return Truth(defective=defective, kind=kinds, masks=masks)
+
+
+def tree_masks(root: Path, keys: Iterable[str]) -> dict[str, Path]:
+    """The masks in ``ground_truth`` of a tree (or beside the folder ``test``) for these keys, whoever labelled them."""
+    if not root.is_dir():
+        return {}
+    files = _mask_files(root)
+    return {key: files[stem] for key in keys if (stem := _mask_stem(key, files)) in files}
 
 
 def table_truth(path: Path) -> Truth:
@@ -119,6 +128,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
             raise DataError(f"{path}, line {reader.line_num}: an empty cell among {','.join(columns)}.")
         rows.append((reader.line_num, row))
     return rows
+
+
+def _mask_stem(key: str, files: Mapping[str, Path]) -> str:
+    """``TYPE/STEM``: the key without its suffix, and without its ``test/`` where it has one."""
+    whole = key.rpartition(".")[0]
+    return whole if whole in files else whole.removeprefix("test/")
 
 
 _LABELS = {

@@ -11,7 +11,9 @@ from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.calibration.evaluation.evaluate import Confusion, Evaluation, evaluate
 from andon.runtime import DataError, Detector, InputError, Status
+from andon.runtime.model_file import Tail, parse, seal
 from andon.runtime.schema import FrameSpec
+from andon.sources.grouping import Grouped
 from andon.sources.truth import Truth
 
 BLACK = np.zeros((32, 48, 3), np.uint8)
@@ -164,7 +166,7 @@ def test_the_figures_are_json(counted: Evaluation) -> None:
 
 
 def test_without_masks_nothing_is_said_of_pixels(counted: Evaluation) -> None:
-    assert (counted.pixel_auroc, counted.aupro, counted.mask_step) == (None, None, None)
+    assert (counted.pixel_auroc, counted.aupro, counted.mask_step, counted.unmasked) == (None, None, None, 0)
 
 
 def test_a_score_equal_to_the_threshold_is_no_reject() -> None:
@@ -226,14 +228,17 @@ def test_a_mask_in_the_wrong_place_is_seen(tmp_path: Path) -> None:
     assert figures.pixel_auroc < 0.6
 
 
-def test_a_defect_without_a_mask_counts_for_the_part_and_not_for_the_pixels(tmp_path: Path) -> None:
+def test_a_defect_without_a_mask_counts_for_the_part_and_not_for_the_pixels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows, columns = slice(8, 24), slice(12, 36)
     mask = write_mask(tmp_path / "mask.png", (32, 48), rows, columns)
     parts = Parts({"good": frame(1), "stain": stained(2, rows, columns), "bare": frame(3, level=250)})
 
     figures, _ = evaluate(detector(), parts, truth({"good": False, "stain": True, "bare": True}, masks={"stain": mask}))
 
-    assert figures.n_defect == 2
+    assert (figures.n_defect, figures.unmasked) == (2, 1)
+    assert "1 of 2 defective frames have no mask: they are left out" in caplog.text
     assert figures.pixel_auroc is not None
     assert figures.pixel_auroc > 0.98  # a frame that is hot all over, taken as background, would spoil it
 
@@ -287,3 +292,63 @@ def test_a_frame_that_the_file_cannot_judge_is_named() -> None:
 
     with pytest.raises(InputError, match=r"^small: expected frames of 32 x 48"):
         evaluate(detector(), parts, truth({"one": False, "small": True}))
+
+
+def grouped_detector() -> Detector:
+    model = parse(model_bytes(FRAME, threshold=0.25))
+    assert model.card.calibration is not None
+    calibration = msgspec.structs.replace(model.card.calibration, dependence="parts as grouped on export")
+    card = msgspec.structs.replace(model.card, calibration=calibration)
+    numbers = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
+    return Detector.from_bytes(seal(model.data, card=card, golden=model.golden, log=model.log, tail=numbers))
+
+
+VIEWS = {"p1_a": 128, "p1_b": 190, "p2_a": 130, "p2_b": 131, "p3_a": 129, "p3_b": 210, "p4_a": 140, "p4_b": 139}
+"""Two good parts, one of which is rejected in one view; two defects, one of them found in one view of two."""
+
+
+def test_a_part_of_several_frames_counts_once_by_its_worst_frame(caplog: pytest.LogCaptureFixture) -> None:
+    collection = Grouped(Parts({key: frame(n, level=level) for n, (key, level) in enumerate(VIEWS.items())}), r"^(p\d)")
+    known = truth({key: key[1] in "34" for key in VIEWS})
+
+    figures, judged = evaluate(grouped_detector(), collection, known, by_part=True)
+
+    assert (figures.n_good, figures.n_defect, figures.frames) == (2, 2, 8)
+    assert (figures.false_reject_rate, figures.miss_rate) == (1 / 2, 1 / 2)
+    assert figures.auroc == 3 / 4  # 190 and 131 against 210 and 140
+    assert [one.ref.key for one in judged] == ["p1_b", "p2_b", "p3_b", "p4_a"]
+    assert figures.intervals is not None
+    assert figures.intervals.false_reject_rate.high == pytest.approx(0.987, abs=1e-3)  # one of two, exactly
+    assert not caplog.text
+
+
+def test_frames_that_count_as_parts_are_told_where_the_file_was_calibrated_on_grouped_ones(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts = Parts({"a": frame(1), "b": frame(2, level=250)})
+
+    figures, _ = evaluate(grouped_detector(), parts, truth({"a": False, "b": True}), intervals=False)
+
+    assert figures.frames == 0
+    assert "give --group here too" in caplog.text
+
+
+def test_a_part_is_defective_where_one_of_its_frames_is_and_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    collection = Grouped(Parts({key: frame(n, level=level) for n, (key, level) in enumerate(VIEWS.items())}), r"^(p\d)")
+    known = truth({key: key in ("p3_a", "p4_a", "p4_b") for key in VIEWS}, {"p3_a": "scratch"})
+
+    _, judged = evaluate(grouped_detector(), collection, known, by_part=True, intervals=False)
+
+    assert [(one.defective, one.kind) for one in judged[2:]] == [(True, "scratch"), (True, "defect")]
+    assert "1 of 4 parts have frames of several truths, for example 'p3' (good, scratch)" in caplog.text
+
+
+def test_a_part_is_invalid_only_where_all_its_frames_are() -> None:
+    frames = {"g_a": frame(1), "g_b": None, "d_a": frame(2, level=250), "x_a": BLACK, "x_b": None}
+
+    figures, judged = evaluate(
+        detector(), Grouped(Parts(frames), "^(.)"), truth({key: key[0] != "g" for key in frames}), by_part=True
+    )
+
+    assert (figures.n_good, figures.n_defect, figures.invalid) == (1, 1, 1)
+    assert [one.status for one in judged] == [Status.OK, Status.REJECT, Status.INVALID]

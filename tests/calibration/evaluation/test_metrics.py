@@ -30,6 +30,7 @@ from andon.calibration.evaluation.metrics import (
     rank_pixels,
     roc_curve,
     tpr_at_fpr,
+    within,
     within_promise,
 )
 from andon.runtime.errors import DataError
@@ -347,3 +348,16 @@ def test_any_finite_scores_are_ranked_as_they_are(scores: NDArray[np.float32]) -
     assert list(ranked.thresholds) == list(np.unique(scores + np.float32(0))[::-1])  # -0 is 0
     assert list(ranked.pixels) == [(scores >= threshold).sum() for threshold in ranked.thresholds]
     assert list(ranked.background) == [(scores[1:] >= threshold).sum() for threshold in ranked.thresholds]
+
+
+@given(n=st.integers(2, 400), seed=st.integers(0, 50))
+def test_no_area_ends_a_rounding_above_one(n: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    truth = np.zeros(n, np.bool_)
+    truth[: generator.integers(1, n)] = True
+
+    assert aupr(truth + generator.random(n) / 2, truth) <= 1.0
+
+
+def test_areas_are_cut_to_what_an_area_can_be() -> None:
+    assert [within(value) for value in (1.0000000000000002, -1e-17, 0.25)] == [1.0, 0.0, 0.25]

@@ -2,10 +2,12 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from andon.calibration.evaluation import plots
 from andon.calibration.evaluation.evaluate import Judged
@@ -144,3 +146,42 @@ def test_means_and_spreads_are_by_class_and_by_type() -> None:
     assert found["good"][2] == pytest.approx(math.sqrt(2))
     assert found["all defects"][:2] == (3, 7.0)
     assert math.isnan(found["stain"][2])
+
+
+@pytest.mark.parametrize("curve", ["roc", "precision recall"])
+def test_no_legend_covers_the_ring_of_the_threshold(curve: str) -> None:
+    # rejected: one defect of ten and nineteen of twenty good parts, so that the ring lies where legends used to
+    good = [2.0] * 19 + [0.0] if curve == "roc" else [2.0] * 19 + [0.0] * 181
+    parts = plots.scored(parts_of(good, [3.0] + [0.5] * 9))
+    made = plots.roc(parts, 0.1, None) if curve == "roc" else plots.precision_recall(parts, 0.1)
+    pixels = cv2.imdecode(np.frombuffer(made.png, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+
+    ring = ndimage.binary_dilation((pixels == np.array([0x00, 0x5E, 0xD5])).all(axis=2), iterations=3)
+
+    assert ndimage.label(ring)[1] == 2  # one in the axes, one in the legend
+
+
+def test_percentages_of_the_confusion_matrix_are_of_what_was_judged() -> None:
+    judged = parts_of([0.1, 0.2, float("nan")], [2.0])
+
+    assert plots.confusion(judged).caption.endswith("percentages are of the row, without INVALID.")
+    assert plots.confusion(judged[:2] + judged[3:]).caption.endswith("percentages are of the row.")
+
+
+def test_a_whisker_without_an_end_on_a_logarithmic_scale_gets_one_and_it_is_told() -> None:
+    heavy = plots.mean_bars(plots.scored(parts_of([math.exp(place / 2) for place in range(20)], [1e5, 1e9])), 1.0)
+    plain = plots.mean_bars(plots.scored(parts_of([0.1, 0.2], [0.3, 2.0])), 1.0)
+
+    assert "would reach zero ends at the lowest score of its class" in heavy.caption
+    assert "lowest" not in plain.caption
+
+
+def test_types_are_listed_as_people_count_and_faults_are_called_faults() -> None:
+    judged = [one for kind in ("type1", "type10", "type2") for one in parts_of([], [2.0], kind=kind)]
+    parts = plots.scored([*parts_of([0.1], []), *judged])
+
+    assert [one.kind for one in plots.recalls(parts)] == ["type1", "type2", "type10"]
+    assert [one.kind for one in plots.spreads(parts)][2:] == ["type1", "type2", "type10"]
+    assert plots.recall_bars(parts, "window").alt.startswith("Recall by type of fault: type1 1 of 1")
+    assert "how many of the windows here" in plots.precision_recall(parts, 0.9, "window").caption

@@ -80,3 +80,17 @@ def test_thinned_curves_keep_their_spikes_and_their_holes() -> None:
     assert (float(np.nanmax(thin)), float(np.nanmin(thin))) == (9.0, -4.0)
     assert abs(times[np.nanargmax(thin)] - 31_234) < 50
     assert np.isnan(thin[(times > 40_100) & (times < 40_900)]).all()
+
+
+def test_names_of_short_faults_stand_above_the_strip_and_never_over_each_other() -> None:
+    assert stretch_pictures.above([(0.5, "spike")]) == [(0.5, 0.5, "spike", 0)]
+    assert stretch_pictures.above([(0.0, "spike")])[0][1] > 0  # moved in from the edge
+
+    crowd = [(0.001 * place, "temperature drift") for place in range(1000)]
+    placed = stretch_pictures.above(crowd)
+
+    assert {row for *_, row in placed} == set(range(4))
+    for row in range(4):
+        middles = [middle for _, middle, _, at in placed if at == row]
+        assert (np.diff(middles) > 0.0068 * len("temperature drift") - 1e-9).all()
+    assert all(abs(place - middle) < 0.07 for place, middle, *_ in placed)

@@ -11,7 +11,14 @@ from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.calibration.evaluation.evaluate import Evaluation, evaluate
 from andon.calibration.evaluation.further import NOTHING
-from andon.calibration.evaluation.verdict_log import VerdictLog, evaluate_verdicts, is_verdict_log, read_verdicts
+from andon.calibration.evaluation.verdict_log import (
+    Met,
+    VerdictLog,
+    evaluate_verdicts,
+    is_verdict_log,
+    meet,
+    read_verdicts,
+)
 from andon.runtime import ConfigError, DataError, Detector, Status
 from andon.sources.items import Item
 from andon.sources.truth import Truth
@@ -143,8 +150,8 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_keys_that_do_not_meet_are_shown_from_both_sides(tmp_path: Path) -> None:
     log: VerdictLog = read_verdicts(write(tmp_path / "v.jsonl", line("test/good/0.png", 0.1)))
 
-    with pytest.raises(DataError, match=r"none of the 1 items.*'test/good/0.png'.*'good/0.png'"):
-        evaluate_verdicts(log, Truth(defective={"good/0.png": False}, kind={}))
+    with pytest.raises(DataError, match=r"none of the 1 items.*'test/good/0.png'.*'good/1.png'"):
+        evaluate_verdicts(log, Truth(defective={"good/1.png": False}, kind={}))
 
 
 def test_a_file_is_known_by_its_name_or_by_its_first_character(tmp_path: Path) -> None:
@@ -155,3 +162,29 @@ def test_a_file_is_known_by_its_name_or_by_its_first_character(tmp_path: Path) -
     assert is_verdict_log(tmp_path / "not-there.jsonl")
     assert not is_verdict_log(model)
     assert not is_verdict_log(tmp_path / "not-there.onnx")
+
+
+def test_items_meet_the_truth_below_one_folder_that_meets_more_than_any_other() -> None:
+    known = ["train/good/0", "train/good/1", "test/good/0", "test/hole/0"]
+
+    assert meet(["good/0", "hole/0"], known) == Met(
+        keys={"good/0": "test/good/0", "hole/0": "test/hole/0"}, there=2, told="as test/ITEM"
+    )
+    assert meet(["good/0"], known).keys == {}  # of train/ or of test/: nobody knows
+    assert meet(["good/1", "hole/0"], known).keys == {}  # one of each
+    assert meet(["a/b/good/0", "a/b/hole/0"], ["good/0", "hole/0"]).told == "without their a/b/"
+    assert meet(["test/hole/0", "hole/0"], known).keys == {"test/hole/0": "test/hole/0"}  # the same key goes before
+
+
+@pytest.mark.parametrize(
+    ("item", "unit"), [("run#31", "window"), ("line.mp4#31", "part"), ("0#31", "part"), ("a/31.png", "part")]
+)
+def test_windows_are_known_by_their_names(item: str, unit: str, tmp_path: Path) -> None:
+    other = item.replace("31", "47")
+
+    assert (
+        figures(
+            write(tmp_path / "v.jsonl", line(item, 0.1), line(other, 0.3)), truth(**{item: False, other: True})
+        ).unit
+        == unit
+    )

@@ -1,5 +1,8 @@
 """Windows beside each other."""
 
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.calibration.evaluation.watched import WATCHED, judged, run
 
 from andon.calibration.evaluation import window_examples
@@ -37,3 +40,12 @@ def test_of_many_kinds_three_are_shown_and_it_is_said() -> None:
 
 def test_a_log_without_faults_has_none() -> None:
     assert window_examples.section(WATCHED, judged(run("a", [1, 1, 1]))) == []
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8), st.floats(0.01, 10))
+def test_names_of_channels_never_lie_closer_than_asked_and_keep_their_order(heights: list[float], least: float) -> None:
+    moved = window_examples.spaced(heights, least)
+
+    assert all(after >= before for before, after in zip(heights, moved, strict=True))
+    gaps = np.diff([moved[at] for at in sorted(range(len(heights)), key=lambda at: heights[at])])
+    assert (gaps >= least - 1e-9).all()

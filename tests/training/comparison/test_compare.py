@@ -16,7 +16,18 @@ from andon.training.comparison.cell import Figure, Surroundings
 from andon.training.comparison.claim import LOCK, Owner
 from andon.training.comparison.compare import Compared, Events, compare, write_table
 from andon.training.comparison.plan import Plan, cells, parse_data, parse_detector
-from andon.training.comparison.results import CELL, COST, ERROR, RESULT, Cost, Failure, Result, read, take_place
+from andon.training.comparison.results import (
+    CELL,
+    COST,
+    ERROR,
+    EVALUATION,
+    RESULT,
+    Cost,
+    Failure,
+    Result,
+    read,
+    take_place,
+)
 from andon.training.detectors.window_vae import WindowVAE
 from andon.training.run_folder import read_record
 from andon.training.synthetic import synthetic_frame
@@ -373,3 +384,28 @@ def test_frames_are_compared_with_masks_speed_and_size(tree: Path, tmp_path: Pat
 def _history(out: Path) -> tuple[dict[str, float], ...]:
     (run,) = out.glob("*/*/*/run")
     return read_record(run).history
+
+
+@pytest.mark.slow
+def test_views_of_one_part_are_evaluated_as_the_one_part_that_they_were_calibrated_as(tmp_path: Path) -> None:
+    for folder, count in (("train/good", 24), ("test/good", 3), ("test/hole", 2)):
+        for part in range(count):
+            for view in "ab":
+                path = tmp_path / f"tree/{folder}/p{part}_{view}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture = np.random.default_rng(len(folder) * 1000 + 10 * part + ord(view)).integers(90, 160, (32, 32))
+                picture[8:20, 8:20] = 250 if folder == "test/hole" and view == "b" else picture[8:20, 8:20]
+                cv2.imwrite(str(path), picture.astype(np.uint8))
+    grouped = f"{tmp_path / 'tree'} --group (?P<part>[a-z]+/p[0-9]+)_ --name tree"
+
+    compared = compare(
+        plan("autoencoder --epochs 1 --size 16 --narrow 32", data=grouped, wish=Wish(no_promise=True)),
+        tmp_path / "out",
+        where(),
+        tell=Told().events(),
+    )
+
+    assert compared.complete
+    (place,) = (tmp_path / "out").rglob(EVALUATION)
+    figures = msgspec.json.decode(place.read_bytes())
+    assert (figures["n_good"], figures["n_defect"], figures["frames"]) == (3, 2, 10)

@@ -126,6 +126,8 @@ def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: flo
         at = (false >= place[:, None]).argmax(axis=1)
         figures[name] = (hits[row, at] - hit_step[row, at]) / defects
     wanted = np.array([order_statistic(int(count), recall) for count in defects])
+    for name in ("auroc", "aupr"):
+        figures[name] = figures[name].clip(0.0, 1.0)  # a rounding beside it
     figures["fpr_at_recall"] = false[row, (hits >= wanted[:, None]).argmax(axis=1)] / good
     return figures
 
@@ -236,7 +238,7 @@ def _pixel_figures(weights: Floats, tables: _Tables, limit: float) -> tuple[Floa
     cut = np.divide(inside, step, out=np.zeros_like(step), where=step > 0)
     aupro = (inside * (overlap - rise + cut * rise / 2)).sum(axis=1) / limit
     auroc = (step * (true - np.diff(true, axis=1, prepend=0.0) / 2)).sum(axis=1)
-    return auroc, aupro
+    return auroc.clip(0.0, 1.0), aupro.clip(0.0, 1.0)
 
 
 def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:

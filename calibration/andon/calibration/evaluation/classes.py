@@ -26,7 +26,7 @@ def curves(
     text: tuple[str, ...] = ()
     auroc, aupr = areas
     if parts.both and auroc is not None and aupr is not None:
-        pictures += [plots.roc(parts, auroc, alpha), plots.precision_recall(parts, aupr)]
+        pictures += [plots.roc(parts, auroc, alpha), plots.precision_recall(parts, aupr, unit)]
     else:
         only = "good" if not parts.defective.any() else "defective"
         text = (f"There are {only} {unit}s only: curves over both classes cannot be drawn.",)
@@ -82,7 +82,7 @@ def kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, Kin
         if not one.defective and math.isfinite(one.sd)
     )
     if known:
-        text += ("The AUROC of a type is against all good parts.",)
+        text += (f"The AUROC of a type is against all good {unit}s.",)
     pictures = [plots.mean_bars(parts, threshold)]
     recalls = plots.recalls(parts)
     if not recalls:

@@ -1,9 +1,14 @@
 """What a model file's verdicts are worth on parts whose truth is known: at its embedded threshold, and over all thresholds."""
 
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
+from andon.calibration.calibrate import SINGLE_FILES
 from andon.calibration.evaluation import metrics
 from andon.calibration.evaluation.bootstrap import (
     LEVEL,
@@ -19,7 +24,10 @@ from andon.runtime.heat_map import enlarge
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, Status
 from andon.sources.items import Collection, Item, Ref
+from andon.sources.picture_folder import natural
 from andon.sources.truth import Truth
+
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 30_000_000
 """Pixel metrics sort all pixels of all pictures; beyond so many, masks are thinned by a whole number, which is reported."""
@@ -98,6 +106,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Area under the per-region overlap up to 30 % false positives."""
     mask_step: int | None = None
     """Masks and maps were compared at every `mask_step`-th pixel of the mask."""
+    unmasked: int = 0
+    """Defective frames without a mask where others have one: left out of the pixel figures."""
     by_defect: dict[str, KindFigures] = {}
     tpr_at_1_percent_fpr: float
     fpr_at_recall: float
@@ -108,6 +118,10 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     scores_defect: Spread
     unknown: int = 0
     """Parts whose truth nobody gave: left out."""
+    unit: Literal["part", "window"] = "part"
+    """What was judged: windows where verdicts on a log were read from a file."""
+    frames: int = 0
+    """Frames that were judged, where a part counts by the worst of its frames; 0 where each frame is a part."""
     unjudged: int = 0
     """Parts of known truth without a verdict, where verdicts were read from a file."""
     intervals: Intervals | None = None
@@ -136,6 +150,8 @@ class PixelEvidence(Struct):
     """The physical part in each."""
     step: int = 0
     """Every step-th pixel of the masks was kept."""
+    unmasked: int = 0
+    """Defective pictures that had a map but no mask."""
 
 
 def evaluate(
@@ -144,6 +160,7 @@ def evaluate(
     truth: Truth,
     *,
     recall: float = 0.99,
+    by_part: bool = False,
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
@@ -155,6 +172,8 @@ def evaluate(
         collection: frames, of which those in `truth` are judged.
         truth: by key.
         recall: of `fpr_at_recall`, 0 < recall <= 1.
+        by_part: whether frames of one part (``Ref.part``) count as one, by `worst_frames`, as a file that was calibrated
+            on grouped parts promises it. Pixels are counted frame by frame all the same.
         intervals: whether to resample the parts.
         seed: of the resampling.
         progress: told after each frame, and while parts are resampled.
@@ -194,12 +213,29 @@ def evaluate(
             mask = truth.mask(ref.key)
             if mask is None and not defective:
                 mask = np.zeros(item.data.shape[:2], np.bool_)
+            if "anomaly_map" in verdict.evidence:
+                pixels.unmasked += mask is None
             if mask is not None and "anomaly_map" in verdict.evidence:
                 step = pixels.step = pixels.step or max(1, int(np.ceil(np.sqrt(len(known) * mask.size / MAX_PIXELS))))
                 pixels.maps.append(_over_the_mask(verdict.evidence["anomaly_map"], mask, crop)[::step, ::step])
                 pixels.masks.append(mask[::step, ::step])
                 pixels.parts.append(ref.part)
+    if pixels.unmasked and pixels.masks:
+        marked = sum(mask.any() for mask in pixels.masks)
+        logger.warning(
+            "%d of %d defective frames have no mask: they are left out of the pixel figures",
+            pixels.unmasked,
+            pixels.unmasked + marked,
+        )
     calibration = detector.card.calibration
+    if not by_part and calibration is not None and calibration.dependence not in ("", SINGLE_FILES):
+        logger.warning(
+            "the file was calibrated on parts grouped by --group (%s), and here each frame counts as a part: where "
+            "several frames show one part, give --group here too, or the promise is held against other counts",
+            calibration.dependence,
+        )
+    frames = len(judged)
+    judged = worst_frames(judged) if by_part else judged
     promised = calibration is not None and calibration.kind.startswith("promise")
     figures = summarise(
         judged,
@@ -213,7 +249,40 @@ def evaluate(
         seed=seed,
         progress=progress,
     )
-    return structs.replace(figures, unknown=len(collection.refs) - len(known)), judged
+    unknown = len(collection.refs) - len(known)
+    return structs.replace(figures, unknown=unknown, frames=frames if by_part else 0), judged
+
+
+def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
+    """One entry a part, in the order of their first frames: the frame with the highest score; INVALID only if all are.
+
+    A part is defective where one of its frames is, and of the type of its worst defective frame: a scratch that one view
+    shows is a scratch of the part.
+    """
+    frames: dict[str, list[Judged]] = {}
+    for one in judged:
+        frames.setdefault(one.ref.part, []).append(one)
+    mixed = [part for part, views in frames.items() if len({one.kind for one in views}) > 1]
+    if mixed:
+        logger.warning(
+            "%d of %d parts have frames of several truths, for example %r (%s): each counts as one defective part. Where "
+            "numbers begin anew in each folder, let --group take in the folder",
+            len(mixed),
+            len(frames),
+            mixed[0],
+            ", ".join(sorted({one.kind for one in frames[mixed[0]]})),
+        )
+    parts = []
+    for views in frames.values():
+        worst = max(views, key=_height)
+        defects = [one for one in views if one.defective]
+        kind = max(defects, key=_height).kind if defects else worst.kind
+        parts.append(structs.replace(worst, defective=bool(defects), kind=kind))
+    return parts
+
+
+def _height(one: Judged) -> float:
+    return one.score if one.status != Status.INVALID else -np.inf
 
 
 def summarise(
@@ -263,7 +332,7 @@ def summarise(
         true_passes=int((~rejected[~defective]).sum()),
     )
     by_kind: dict[str, KindFigures] = {}
-    for kind in sorted({part.kind for part in valid if part.defective}):
+    for kind in natural({part.kind for part in valid if part.defective}):
         of_kind = np.array([part.defective and part.kind == kind for part in valid], np.bool_)
         by_kind[kind] = KindFigures(
             n=int(of_kind.sum()),
@@ -300,6 +369,7 @@ def summarise(
         pixel_auroc=of_pixels.auroc if of_pixels else None,
         aupro=of_pixels.aupro if of_pixels else None,
         mask_step=pixels.step if of_pixels and pixels else None,
+        unmasked=pixels.unmasked if of_pixels and pixels else 0,
         by_defect=by_kind,
         tpr_at_1_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.01),
         fpr_at_recall=metrics.fpr_at_recall(good, bad, recall),

@@ -27,11 +27,12 @@ def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
     if len(good):
         count, n = int(good.sum()), len(good)
         ends = between(drawn.false_reject_rate if drawn else rate_interval(count, n), ".2%")
-        rows.append(("false rejects", f"{count / n:.2%}", ends, f"{count} of {n} good parts rejected"))
+        rows.append(("false rejects", f"{count / n:.2%}", ends, f"{count} of {n} good {figures.unit}s rejected"))
     if len(defects):
         count, n = int((~defects).sum()), len(defects)
         ends = between(drawn.miss_rate if drawn else rate_interval(count, n), ".2%")
-        rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} defects passed"))
+        what = "defects" if figures.unit == "part" else "defective windows"
+        rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} {what} passed"))
     if parts.both:
         ranked = "how well scores part good from defective; .5 is chance, 1 perfect"
         chance = f"average precision; chance gives {figures.prevalence:.3f}"
@@ -43,9 +44,9 @@ def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
             (figures.tpr_at_1_percent_fpr, "1 %", drawn.tpr_at_1_percent_fpr if drawn else None),
             (figures.tpr_at_5_percent_fpr, "5 %", drawn.tpr_at_5_percent_fpr if drawn else None),
         ):
-            words = "with a threshold chosen on these very good parts"
+            words = f"with a threshold chosen on these very good {figures.unit}s"
             rows.append((f"found at {share} false rejects", f"{value:.2%}", between(drawn_ends, ".2%"), words))
-        words = "good parts that would be rejected with a threshold chosen on these very defects"
+        words = f"good {figures.unit}s that would be rejected with a threshold chosen on these very defects"
         price = between(drawn.fpr_at_recall if drawn else None, ".2%")
         rows.append((f"price of finding {percent(figures.recall)}", f"{figures.fpr_at_recall:.2%}", price, words))
         words = "over all thresholds: nobody can know it beforehand"
@@ -60,6 +61,8 @@ def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
         step = "" if figures.mask_step in (None, 1) else f"; every {figures.mask_step}. pixel"
         words = f"the same, each defect weighing the same, up to 30 % false pixels{step}"
         rows.append(("AUPRO (.3)", f"{figures.aupro:.4f}", between(drawn.aupro if drawn else None, ".4f"), words))
+    if figures.unmasked:
+        rows.append(("without a mask", f"{figures.unmasked}", "", "defective frames, left out of the pixel figures"))
     if figures.unknown:
         rows.append(("of unknown truth", f"{figures.unknown}", "", "left out of everything here"))
     if figures.unjudged:
@@ -90,6 +93,10 @@ def log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
         words = f"{counts.caught} of {counts.faults}; at random {counts.dummy_caught:.1f}"
         ends = between(drawn.event_recall if drawn else rate_interval(counts.caught, counts.faults), ".2%")
         rows.append(("faults caught", f"{counts.caught / counts.faults:.1%}", ends, words))
+    if total.median_delay_s is not None:
+        ends = between(drawn.median_delay_s if drawn else None, ".3g")
+        words = "from a fault's first row to its first alarm; a miss counts with the fault's whole length"
+        rows.append(("median delay, s", f"{total.median_delay_s:.3g}", ends, words))
     if counts.defective:
         words = f"{counts.misses} of {counts.defective} windows that touch a fault passed"
         rate = counts.misses / counts.defective
@@ -110,8 +117,20 @@ def log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
         rows.append(
             ("VUS-PR", f"{figures.mean_vus_pr:.4f}", between(drawn.mean_vus_pr if drawn else None, ".4f"), words)
         )
+    rows += _row_rows(figures)
     rows.append(("INVALID", f"{counts.invalid}", "", "windows with holes; part of no rate above"))
     return rows
+
+
+def _row_rows(figures: LogEvaluation) -> list[Row]:
+    """Rows of the log counted one by one."""
+    always = "" if figures.f1_always is None else f"; an alarm at every row gives {figures.f1_always:.4f}"
+    named = (
+        ("F1 of rows", figures.f1, ".4f", f"rows counted one by one{always}"),
+        ("good rows alarmed", figures.false_alarm_rate, ".2%", "the rate of false alarms (FAR), of good rows"),
+        ("faulty rows missed", figures.missed_alarm_rate, ".2%", "the rate of missed alarms (MAR), of faulty rows"),
+    )
+    return [(name, f"{value:{form}}", "", words) for name, value, form, words in named if value is not None]
 
 
 def between(ends: Interval | None, form: str) -> str:

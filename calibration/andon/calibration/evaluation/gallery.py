@@ -24,6 +24,7 @@ from andon.runtime.verdict import Verdict
 from andon.sources.encode import png
 from andon.sources.items import Collection, Item
 from andon.sources.opencv import opencv
+from andon.sources.picture_folder import natural
 from andon.sources.truth import Truth
 
 EACH = 6
@@ -82,7 +83,7 @@ def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
             kept = first.get(part.kind)
             if kept is None or part.ref.key < kept.ref.key:
                 first[part.kind] = part
-        some = tuple(first[kind] for kind in sorted(first)[:each])
+        some = tuple(first[kind] for kind in natural(first)[:each])
         told = "The first by name, chosen by no score."
         if len(first) > each:
             told += f" {each} of {len(first)} types."

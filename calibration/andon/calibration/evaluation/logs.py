@@ -16,6 +16,7 @@ from andon.calibration.evaluation.bootstrap import (
     Interval,
     file_draws,
     median_interval,
+    rate_interval,
     ratio_interval,
 )
 from andon.calibration.evaluation.counting import Counts, count
@@ -67,6 +68,7 @@ class LogIntervals(Struct, frozen=True, kw_only=True):
     mean_auroc: Interval | None
     mean_vus_pr: Interval | None
     event_recall: Interval | None
+    """Where all draws are alike, the exact one over faults."""
     false_events_a_day: Interval | None
     median_delay_s: Interval | None
     false_reject_rate: Interval | None
@@ -357,6 +359,11 @@ def _intervals(runs: tuple[RunFigures, ...], events: list[Events], seed: int) ->
         return ratio_interval(draws, above, below)
 
     counts = [run.counts for run in runs]
+    caught, faults = [one.caught for one in counts], [one.faults for one in counts]
+    recall = ratio(caught, faults)
+    if recall is not None and not recall.low < recall.high:
+        # all draws alike, as where every fault was caught: that says nothing about the next one
+        recall = rate_interval(sum(caught), sum(faults))
     return LogIntervals(
         files=len(runs),
         level=LEVEL,
@@ -364,7 +371,7 @@ def _intervals(runs: tuple[RunFigures, ...], events: list[Events], seed: int) ->
         seed=seed,
         mean_auroc=mean([run.auroc for run in runs]),
         mean_vus_pr=mean([run.vus_pr for run in runs]),
-        event_recall=ratio([one.caught for one in counts], [one.faults for one in counts]),
+        event_recall=recall,
         false_events_a_day=ratio([run.false_events for run in runs], [run.good_s / SECONDS_A_DAY for run in runs]),
         median_delay_s=median_interval(draws, [one.delay_s for one in events]),
         false_reject_rate=ratio([one.false_rejects for one in counts], [one.good for one in counts]),

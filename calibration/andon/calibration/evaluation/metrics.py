@@ -27,7 +27,7 @@ def auroc(scores: ArrayLike, defective: ArrayLike) -> float:
         MissingExtra: scikit-learn is not installed.
     """
     values, truth = _checked(scores, defective)
-    return float(_sklearn_metrics().roc_auc_score(truth, values))
+    return within(float(_sklearn_metrics().roc_auc_score(truth, values)))
 
 
 def aupr(scores: ArrayLike, defective: ArrayLike) -> float:
@@ -36,7 +36,12 @@ def aupr(scores: ArrayLike, defective: ArrayLike) -> float:
     Arguments and errors as for `auroc`.
     """
     values, truth = _checked(scores, defective)
-    return float(_sklearn_metrics().average_precision_score(truth, values))
+    return within(float(_sklearn_metrics().average_precision_score(truth, values)))
+
+
+def within(area: float) -> float:
+    """An area within 0 and 1: sums of many steps may end a rounding beside it."""
+    return min(max(area, 0.0), 1.0)
 
 
 def oracle_f1_max(scores: ArrayLike, defective: ArrayLike) -> float:
@@ -221,7 +226,7 @@ def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 
     Raises:
         DataError: no defect or no background at all, a map and mask of different shape, or maps that are not finite.
     """
-    return _area_under_pro(rank_pixels(maps, masks), limit)
+    return within(_area_under_pro(rank_pixels(maps, masks), limit))
 
 
 class RankedPixels(NamedTuple):
@@ -238,7 +243,7 @@ class RankedPixels(NamedTuple):
 
     def metrics(self, limit: float = 0.3) -> PixelMetrics:
         """Both figures, exact."""
-        return PixelMetrics(_area_under_roc(self), _area_under_pro(self, limit))
+        return PixelMetrics(within(_area_under_roc(self)), within(_area_under_pro(self, limit)))
 
     def some(self, points: int, limit: float = 0.3) -> NDArray[np.int64]:
         """Places of at most `points` thresholds that draw the curve of overlap over the false-positive rate well.

@@ -17,6 +17,7 @@ from andon.calibration.evaluation.evaluate import Judged
 from andon.calibration.evaluation.page import Picture, printable
 from andon.runtime.errors import MissingExtra
 from andon.runtime.schema import Status, percent
+from andon.sources.picture_folder import natural
 
 GOOD, DEFECT, INK, SOFT = "#0072B2", "#D55E00", "#222222", "#767676"  # of Okabe and Ito, and greys
 MOST_KINDS = 24
@@ -59,7 +60,7 @@ def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
     """True positives over false positives, with the embedded threshold's point, the chance line and the promised rate."""
     curve = metrics.roc_curve(parts.scores, parts.defective)
     at_false, at_true = _rates(parts)
-    figure, axes = _axes(4.8, 4.2)
+    figure, axes = _axes(4.8, 5.1)
     if alpha is not None:
         axes.axvspan(0, alpha, color="#009E73", alpha=0.13, lw=0, label=f"promised: at most {percent(alpha)}")
     axes.plot([0, 1], [0, 1], color=SOFT, ls=":", label="chance (.5)")
@@ -72,7 +73,7 @@ def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
         xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="false rejects, share of good", ylabel="found, share of defects"
     )
     axes.set_title("ROC curve")
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
+    _legend_below(figure)
     return Picture(
         name="roc.png",
         png=png_of(figure),
@@ -82,11 +83,11 @@ def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
     )
 
 
-def precision_recall(parts: Scored, aupr: float) -> Picture:
+def precision_recall(parts: Scored, aupr: float, unit: str = "part") -> Picture:
     """Precision over recall, with the embedded threshold's point and the prevalence."""
     curve = metrics.pr_curve(parts.scores, parts.defective)
     prevalence = float(parts.defective.mean())
-    figure, axes = _axes(4.8, 4.2)
+    figure, axes = _axes(4.8, 5.1)
     axes.axhline(prevalence, color=SOFT, ls=":", label=f"chance (prevalence {prevalence:.3f})")
     axes.step(np.append(0, curve.recall), np.append(curve.precision[0], curve.precision), where="pre", color=GOOD, lw=2,
               label=f"this file (AUPR {aupr:.4f})")  # fmt: skip
@@ -105,12 +106,12 @@ def precision_recall(parts: Scored, aupr: float) -> Picture:
         ylabel="precision: defects, share of rejected",
     )
     axes.set_title("Precision and recall")
-    axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none")
+    _legend_below(figure)
     return Picture(
         name="precision-recall.png",
         png=png_of(figure),
         alt=f"Precision-recall curve, area {aupr:.4f}, chance {prevalence:.3f}{at}",
-        caption="Precision depends on how many of the parts here are defective, which is rarely the line's share.",
+        caption=f"Precision depends on how many of the {unit}s here are defective, which is rarely the line's share.",
     )
 
 
@@ -235,7 +236,9 @@ def confusion(judged: Sequence[Judged], unit: str = "part") -> Picture:
     counts = np.zeros((2, len(columns)), np.int64)
     for part in judged:
         counts[int(part.defective), columns.index(part.status)] += 1
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    judged_alone = np.array([status != Status.INVALID for status in columns])
+    # INVALID is part of no rate elsewhere on the page, and so of none here: its column has a count alone
+    shares = counts * judged_alone / np.maximum((counts * judged_alone).sum(axis=1, keepdims=True), 1)
     figure, axes = _axes(1.6 + 1.5 * len(columns), 3.4)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row in range(2):
@@ -245,7 +248,8 @@ def confusion(judged: Sequence[Judged], unit: str = "part") -> Picture:
             word = ("false reject" if row == 0 else "miss") if wrong else ""
             axes.text(column, row - 0.12, f"{counts[row, column]}", ha="center", va="center", size=17,
                       weight="bold", color="white" if dark else INK)  # fmt: skip
-            axes.text(column, row + 0.2, f"{shares[row, column]:.1%}" + (f"\n{word}" if word else ""), ha="center",
+            share = f"{shares[row, column]:.1%}" if judged_alone[column] else "counted apart"
+            axes.text(column, row + 0.2, share + (f"\n{word}" if word else ""), ha="center",
                       va="center", size=9, color="white" if dark else INK)  # fmt: skip
     axes.set_xticks(range(len(columns)), [status.name for status in columns])
     axes.set_yticks([0, 1], ["good", "defective"])
@@ -262,7 +266,8 @@ def confusion(judged: Sequence[Judged], unit: str = "part") -> Picture:
         name="confusion.png",
         png=png_of(figure),
         alt=f"Confusion matrix. {told}.",
-        caption=f"{unit.capitalize()}s by what is true of them (rows) and verdict (columns); percentages are of the row.",
+        caption=f"{unit.capitalize()}s by what is true of them (rows) and verdict (columns); percentages are of the row"
+        + ("." if judged_alone.all() else ", without INVALID."),
     )
 
 
@@ -286,14 +291,17 @@ def recalls(parts: Scored) -> list[Recall]:
             tally[1] += rejected
     return [
         Recall(kind=kind, n=n, found=found, interval=rate_interval(found, n))
-        for kind, (n, found) in sorted(by_kind.items())
+        for kind in natural(by_kind)
+        for n, found in [by_kind[kind]]
     ]
 
 
 def recall_bars(parts: Scored, unit: str = "part") -> Picture:
     """Recall by type of defect at the embedded threshold, with 95 % intervals."""
+    what = "defect" if unit == "part" else "fault"
     every = recalls(parts)
-    shown = sorted(sorted(every, key=lambda one: (one.found / one.n, one.kind))[:MOST_KINDS], key=lambda one: one.kind)
+    least = {one.kind for one in sorted(every, key=lambda one: (one.found / one.n, one.kind))[:MOST_KINDS]}
+    shown = [one for one in every if one.kind in least]
     figure, axes = _axes(5.6, 1.5 + 0.42 * max(2, len(shown)))
     places = np.arange(len(shown))[::-1]
     shares = np.array([one.found / one.n for one in shown])
@@ -306,12 +314,12 @@ def recall_bars(parts: Scored, unit: str = "part") -> Picture:
     axes.set(xlim=(0, 1.02), ylim=(-0.7, len(shown) - 0.3), xlabel="recall: share found")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(visible=False, axis="y")
-    axes.set_title("Found, by type of defect")
+    axes.set_title(f"Found, by type of {what}")
     left_out = f" The {len(shown)} least found of {len(every)} types." if len(shown) < len(every) else ""
     return Picture(
         name="recall.png",
         png=png_of(figure),
-        alt="Recall by type of defect: " + ", ".join(f"{one.kind} {one.found} of {one.n}" for one in shown) + ".",
+        alt=f"Recall by type of {what}: " + ", ".join(f"{one.kind} {one.found} of {one.n}" for one in shown) + ".",
         caption=f"Valid {unit}s; whiskers: 95 % interval of the share (Clopper and Pearson).{left_out}",
     )
 
@@ -325,13 +333,15 @@ class Spread(Struct, frozen=True, kw_only=True):
     mean: float
     sd: float
     """Of the sample; NaN for a single score."""
+    lowest: float
+    """Score."""
 
 
 def spreads(parts: Scored) -> list[Spread]:
     """Mean and standard deviation of scores: good, all defects, then by type where there are several."""
     kinds = np.array(parts.kinds, dtype=object)
     classes = [("good", ~parts.defective, False), (ALL_DEFECTS, parts.defective, True)]
-    found = sorted({kind for kind, defective in zip(parts.kinds, parts.defective.tolist(), strict=True) if defective})
+    found = natural({kind for kind, defective in zip(parts.kinds, parts.defective.tolist(), strict=True) if defective})
     if len(found) > 1:
         classes += [(kind, parts.defective & (kinds == kind), True) for kind in found]
     return [
@@ -341,6 +351,7 @@ def spreads(parts: Scored) -> list[Spread]:
             n=int(which.sum()),
             mean=float(parts.scores[which].mean()),
             sd=float(parts.scores[which].std(ddof=1)) if which.sum() > 1 else math.nan,
+            lowest=float(parts.scores[which].min()),
         )
         for kind, which, defective in classes
         if which.any()
@@ -351,27 +362,32 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     """Mean score by class, one standard deviation to either side, and the threshold."""
     every = spreads(parts)
     shown = every[: MOST_KINDS + 2]
-    figure, axes = _axes(5.6, 1.5 + 0.42 * max(2, len(shown)))
+    figure, axes = _axes(5.6, 1.8 + 0.42 * max(2, len(shown)))
     places = np.arange(len(shown))[::-1]
-    means, sds = np.array([one.mean for one in shown]), np.array([one.sd for one in shown])
-    for one, place in zip(shown, places.tolist(), strict=True):
-        axes.errorbar([one.mean], [place], xerr=[0.0 if math.isnan(one.sd) else one.sd], fmt="s" if one.defective else "o",
+    means = np.array([one.mean for one in shown])
+    sds = np.nan_to_num(np.array([one.sd for one in shown]))
+    log = bool(
+        float(np.abs(means).max()) > HEAVY_TAIL * max(float(np.median(np.abs(parts.scores))), 1e-30)
+        and (means > 0).all()
+    )
+    lower = [_lower_end(one, sd) if log else one.mean - sd for one, sd in zip(shown, sds.tolist(), strict=True)]
+    for one, place, sd, end in zip(shown, places.tolist(), sds.tolist(), lower, strict=True):
+        axes.errorbar([one.mean], [place], xerr=[[one.mean - end], [sd]], fmt="s" if one.defective else "o",
                       color=DEFECT if one.defective else GOOD, ms=8, capsize=4, lw=2)  # fmt: skip
     _labels(axes, places, [f"{short(one.kind)} (n = {one.n})" for one in shown])
     if math.isfinite(threshold):
         axes.axvline(threshold, color=INK, ls="--", lw=1.4, label=f"threshold {threshold:.4g}")
-        axes.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="best")
+        _legend_below(figure)
     axes.set(ylim=(-0.7, len(shown) + 0.25), xlabel="mean score ± standard deviation")
-    if (
-        float(np.abs(means).max()) > HEAVY_TAIL * max(float(np.median(np.abs(parts.scores))), 1e-30)
-        and (means > 0).all()
-    ):
+    if log:
         axes.set_xscale("log")
-        # a whisker that reaches below zero has no end on this scale
-        lowest = np.where(np.nan_to_num(sds) < means, means - np.nan_to_num(sds), means)
-        axes.set_xlim(left=0.7 * float(lowest.min()))
+        axes.set_xlim(left=0.7 * min(lower))
+    else:
+        # few: scores that lie close together have long numbers
+        axes.locator_params(axis="x", nbins=4)
     axes.grid(visible=False, axis="y")
     axes.set_title("Mean score, by class")
+    cut = " A whisker that would reach zero ends at the lowest score of its class." if log else ""
     left_out = f" The first {len(shown) - 2} of {len(every) - 2} types." if len(shown) < len(every) else ""
     return Picture(
         name="mean-scores.png",
@@ -379,8 +395,13 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
         alt="Mean score and standard deviation: "
         + ", ".join(f"{one.kind} {one.mean:.4g} ({one.sd:.3g})" for one in shown)
         + ".",
-        caption=f"Where classes overlap no threshold can part them.{left_out}",
+        caption=f"Where classes overlap no threshold can part them.{cut}{left_out}",
     )
+
+
+def _lower_end(one: Spread, sd: float) -> float:
+    """Of a whisker on a logarithmic scale, above zero."""
+    return one.mean - sd if one.mean > sd else min(one.lowest, one.mean) if one.lowest > 0 else one.mean
 
 
 def figures_table(rows: Sequence[tuple[str, str, str]]) -> Picture:
@@ -425,6 +446,11 @@ def _bins(values: Floats, low: float, high: float) -> int:
     quarter, three = np.quantile(values, [0.25, 0.75])
     width = 2 * float(three - quarter) / len(values) ** (1 / 3)
     return 80 if width <= 0 else int(np.clip(math.ceil((high - low) / width), 16, 80))
+
+
+def _legend_below(figure: Any) -> None:
+    """Outside the axes: a curve may go through any corner of them."""
+    figure.legend(loc="outside lower center", frameon=False)
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:

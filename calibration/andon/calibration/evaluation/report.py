@@ -56,12 +56,10 @@ def frames_page(
     parts = plots.scored(judged)
     tone, headline, summary, tiles = _parts_in_short(subject, figures, len(judged), parts)
     rows = frame_rows(figures, parts)
-    listed = sections or (
-        Section(title="Parts", text=("Made from verdicts alone: there were no pictures of parts to show.",)),
-    )
+    listed = sections or (_from_verdicts_alone(figures.unit),)
     return Page(
         title=subject.name,
-        subtitle="andon evaluate: what this file's verdicts are worth on parts whose truth is known",
+        subtitle=f"andon evaluate: what this file's verdicts are worth on {figures.unit}s whose truth is known",
         tone=tone,
         headline=headline,
         tiles=tuple(tiles),
@@ -70,10 +68,10 @@ def frames_page(
             figures_section(rows),
             curves(
                 parts, judged, areas=(figures.auroc, figures.aupr), threshold=figures.threshold, alpha=subject.alpha,
-                unit="part",
+                unit=figures.unit,
             ),
-            *_beside(judged, figures.by_score, "part"),
-            *kinds_section(parts, figures.threshold, figures.by_defect, "part"),
+            *_beside(judged, figures.by_score, figures.unit),
+            *kinds_section(parts, figures.threshold, figures.by_defect, figures.unit),
             *listed,
             *_small_print(rows, subject),
         ),
@@ -87,16 +85,18 @@ def _parts_in_short(
     n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
     false_rejects = int(parts.rejected[~parts.defective].sum())
     missed = int((~parts.rejected[parts.defective]).sum())
-    tone, headline = verdict_on(subject.alpha, false_rejects, n_good, figures.within_promise, "part")
+    tone, headline = verdict_on(subject.alpha, false_rejects, n_good, figures.within_promise, figures.unit)
+    frames = f", each by the worst of its frames ({figures.frames} in all)" if figures.frames else ""
     summary = [
-        f"{plots.counted(count, 'part')} of {subject.data} judged: {n_good} good, {n_defect} defective"
+        f"{plots.counted(count, figures.unit)} of {subject.data} judged{frames}: {n_good} good, {n_defect} defective"
         + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
-        *promise_lines(subject, n_good, figures.within_promise, "parts"),
+        *promise_lines(subject, n_good, figures.within_promise, f"{figures.unit}s"),
     ]
-    tiles = tiles_of(subject, tone, false_rejects, n_good, "parts")
+    tiles = tiles_of(subject, tone, false_rejects, n_good, f"{figures.unit}s")
     if n_defect:
-        summary[0] += " " + found(missed, n_defect, "defect")
-        passed = f"{missed} of {plots.counted(n_defect, 'defect')} passed"
+        what = "defect" if figures.unit == "part" else "defective window"
+        summary[0] += " " + found(missed, n_defect, what)
+        passed = f"{missed} of {plots.counted(n_defect, what)} passed"
         tiles.append(
             Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone="bad" if missed else "good")
         )
@@ -105,6 +105,16 @@ def _parts_in_short(
         tiles.append(Tile(value=f"{figures.auroc:.4f}", name="AUROC", note=note))
     tiles.append(Tile(value=f"{figures.invalid}", name="INVALID", note="could not be judged; part of no rate"))
     return tone, headline, summary, tiles
+
+
+def _from_verdicts_alone(unit: str) -> Section:
+    if unit == "part":
+        return Section(title="Parts", text=("Made from verdicts alone: there were no pictures of parts to show.",))
+    told = (
+        "Made from verdicts alone: faults caught, delays and false events need the log itself, as in "
+        "andon evaluate FILE.onnx --data LOG --report DIR."
+    )
+    return Section(title="Events", text=(told,))
 
 
 def _beside(judged: Sequence[Judged], known: Mapping[str, Areas], unit: str) -> list[Section]:

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
+from andon.calibration.evaluation.metrics import within
 from andon.runtime.errors import DataError
 
 SECONDS_A_DAY = 86_400.0
@@ -65,7 +66,7 @@ def vus_pr(
         found = hits + soft
         recall = np.minimum(found / (total + soft / 2), 1.0) * touched
         areas[length] = np.diff(recall, prepend=0.0) @ (found / rejected)
-    return float(areas.mean())
+    return within(float(areas.mean()))
 
 
 class Events(NamedTuple):

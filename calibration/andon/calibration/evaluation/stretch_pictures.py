@@ -101,6 +101,12 @@ def name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
     axes.set_ylabel(name, parse_math=False, rotation=0, ha="right", va="center", size=9)
 
 
+_LETTER = 0.0068
+"""Width of a letter and its share of the margin, of the length of a panel."""
+_ROWS = 4
+"""Of names above the strip of truth."""
+
+
 class _Seen(Struct, frozen=True, kw_only=True):
     """All that a picture of a stretch shows."""
 
@@ -244,16 +250,46 @@ def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
 
 
 def _truth_panel(axes: Any, seen: _Seen, offset: float) -> None:
-    """A strip with the names of the faults, as far as there is room for them."""
+    """A strip with the names of the faults: in it, above it where a fault is short, as far as there is room for them."""
     axes.set_axis_off()
     _shade(axes, seen, offset, strength=2.2)
     low, high = axes.get_xlim()
-    for begin, end, name, _ in seen.spans:
+    narrow: list[tuple[float, str]] = []
+    for begin, end, name, kind in seen.spans:
         label = short(name).replace("_", " ")
-        if (end - begin) / (high - low) > 0.0068 * len(label):
+        if (end - begin) / (high - low) <= _LETTER * len(label):
+            if kind == "fault":  # recovery follows its fault, and is grey
+                narrow.append((((begin + end) / 2 - offset - low) / (high - low), label))
+        else:
             axes.text((begin + end) / 2 - offset, 0.5, label, ha="center", va="center", size=9, color=INK, parse_math=False,
                       transform=axes.get_xaxis_transform())  # fmt: skip
+    for place, middle, label, row in above(narrow):
+        height = 1.12 + 0.55 * row
+        if row:
+            axes.plot(
+                [place, middle], [1.0, height], color=SOFT, lw=0.7, zorder=1, clip_on=False, transform=axes.transAxes
+            )
+        axes.text(middle, height, label, ha="center", va="bottom", size=9, color=INK, parse_math=False, zorder=3,
+                  transform=axes.transAxes, bbox={"fc": "white", "ec": "none", "pad": 0.6})  # fmt: skip
     axes.text(-0.008, 0.5, "truth", ha="right", va="center", size=10, transform=axes.transAxes)
+
+
+def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, int]]:
+    """Where names of short faults stand over the strip: place of the fault, middle of the name, name, and row from below.
+
+    Args:
+        narrow: place, 0 .. 1 of the strip's length, and name. A name that overlaps others in all `_ROWS` rows is left out.
+    """
+    ends = [-1.0] * _ROWS
+    placed = []
+    for place, label in sorted(narrow):
+        half = _LETTER * len(label) / 2
+        middle = min(max(place, half), 1.0 - half)
+        row = next((row for row, end in enumerate(ends) if middle - half >= end), None)
+        if row is not None:
+            ends[row] = middle + half
+            placed.append((place, middle, label, row))
+    return placed
 
 
 def _shade(axes: Any, seen: _Seen, offset: float, strength: float = 1.0) -> None:

@@ -4,19 +4,25 @@ What the line really did, held against what inspection found later: no model fil
 An item that was judged again, as after a restart, counts as it was judged last.
 """
 
+import logging
 from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, structs
 
-from andon.calibration.evaluation.evaluate import Evaluation, Judged, summarise
+from andon.calibration.evaluation.evaluate import Evaluation, Judged, summarise, worst_frames
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Status
 from andon.runtime.settings import nearest
+from andon.sources.grouping import regroup
 from andon.sources.items import Ref
+from andon.sources.kinds.video import SUFFIXES as VIDEOS
 from andon.sources.truth import Truth
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 
@@ -103,6 +109,7 @@ def evaluate_verdicts(
     truth: Truth,
     *,
     recall: float = 0.99,
+    group: str | None = None,
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
@@ -113,34 +120,104 @@ def evaluate_verdicts(
         log: from `read_verdicts`.
         truth: by item. Items that are not in it are counted as `unknown`, those that were never judged as `unjudged`.
         recall: as for `evaluate.evaluate`.
+        group: which items show one part, as `grouping.parse_rule` takes it; a part then counts by its worst item.
         intervals: as for `evaluate.evaluate`.
         seed: as for `evaluate.evaluate`.
         progress: as for `evaluate.evaluate`.
 
     Raises:
-        DataError: no item in common, or no good or no defective one that could be judged.
+        ConfigError: `group` is no rule.
+        DataError: no item in common, one that `group` does not fit, or no good or no defective one that could be judged.
     """
-    known = [one for key, one in log.verdicts.items() if key in truth.defective]
+    met = meet(log.verdicts, truth.defective)
+    known = [one for key, one in log.verdicts.items() if key in met.keys]
     if not known:
         raise DataError(
             f"the truth of none of the {len(log.verdicts)} items is known: keys must be the items', such as "
-            f"{next(iter(log.verdicts))!r}; the truth has {next(iter(truth.defective), 'none')!r}."
+            f"{next(iter(log.verdicts))!r}; the truth has {next(iter(truth.defective), 'none')!r}. Give --data the folder "
+            "whose items were judged."
         )
+    if met.told:
+        logger.warning("%d of %d items are found in the truth %s", len(known), len(log.verdicts), met.told)
+    refs: Sequence[Ref] = [Ref(key=one.item, part=one.part, time_s=one.time_s) for one in known]
     judged = [
         Judged(
-            ref=Ref(key=one.item, part=one.part, time_s=one.time_s),
+            ref=ref,
             score=float("nan") if one.score is None else one.score,
             status=Status[one.status],
-            defective=truth.defective[one.item],
-            kind=truth.kind.get(one.item, "defect") if truth.defective[one.item] else "good",
+            defective=truth.defective[met.keys[one.item]],
+            kind=truth.kind.get(met.keys[one.item], "defect") if truth.defective[met.keys[one.item]] else "good",
         )
-        for one in known
+        for one, ref in zip(known, refs if group is None else regroup(refs, group), strict=True)
     ]
+    judged = judged if group is None else worst_frames(judged)
     figures = summarise(
         judged, threshold=log.threshold, recall=recall, intervals=intervals, seed=seed, progress=progress
     )
-    unknown = len(log.verdicts) - len(known)
-    return structs.replace(figures, unknown=unknown, unjudged=len(truth.defective) - len(known)), judged
+    return structs.replace(
+        figures,
+        unknown=len(log.verdicts) - len(known),
+        unjudged=met.there - len(known),
+        unit="window" if all(_is_window(one.item) for one in known) else "part",
+        frames=0 if group is None else len(known),
+    ), judged
+
+
+class Met(Struct, frozen=True, kw_only=True):
+    """Which items are which in the truth."""
+
+    keys: dict[str, str]
+    """Key in the truth, by item."""
+    there: int
+    """Keys of the truth that could have been met."""
+    told: str = ""
+    """By what they meet, where they are not the same."""
+
+
+def meet(items: Collection[str], known: Collection[str]) -> Met:
+    """Items by the same key; where none has one, below one folder that either the truth's keys or the items begin with.
+
+    Of several such folders the one counts that meets all the items that any of them meets, and more than each; else none:
+    ``good/0.png`` may be of train/ as well as of test/.
+
+    >>> meet(["good/0.png", "hole/0.png"], ["train/good/0.png", "test/good/0.png", "test/hole/0.png"]).keys["hole/0.png"]
+    'test/hole/0.png'
+    """
+    same = {item: item for item in items if item in known}
+    if same:
+        return Met(keys=same, there=len(known))
+    ways: dict[str, dict[str, str]] = {}
+    for key in known:
+        for folder, rest in _cuts(key):
+            if rest in items:
+                ways.setdefault(f"as {folder}/ITEM", {})[rest] = key
+    for item in items:
+        for folder, rest in _cuts(item):
+            if rest in known:
+                ways.setdefault(f"without their {folder}/", {})[item] = rest
+    if not ways:
+        return Met(keys={}, there=len(known))
+    told = max(ways, key=lambda way: len(ways[way]))
+    best = ways[told]
+    if any(len(other) == len(best) or not other.keys() <= best.keys() for way, other in ways.items() if way != told):
+        return Met(keys={}, there=len(known))
+    begin = told.removeprefix("as ").removesuffix("ITEM")
+    there = sum(key.startswith(begin) for key in known) if told.startswith("as ") else len(known)
+    return Met(keys=best, there=there, told=told)
+
+
+def _cuts(key: str) -> Iterator[tuple[str, str]]:
+    """Folder and rest, at each slash."""
+    for place, letter in enumerate(key):
+        if letter == "/" and place:
+            yield key[:place], key[place + 1 :]
+
+
+def _is_window(item: str) -> bool:
+    """``RUN#POINT`` as windows of a log are named; frames of a video, a camera or a stream are numbered likewise."""
+    run, mark, point = item.rpartition("#")
+    frames = run.isdigit() or "://" in run or run.startswith("/dev/") or Path(run).suffix.lower() in VIDEOS
+    return bool(mark) and point.isdigit() and not frames
 
 
 def _model(path: Path, models: Counter[str], wanted: str | None) -> str:

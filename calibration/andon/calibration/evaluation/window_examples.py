@@ -1,5 +1,6 @@
 """Windows beside each other: a typical good one and one of each fault, sensor by sensor, and what the file rebuilt of them."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from andon.calibration.evaluation.evaluate import Judged
 from andon.calibration.evaluation.logs import LogVerdicts
 from andon.calibration.evaluation.page import Picture, Section
-from andon.calibration.evaluation.plots import DEFECT, GOOD, new_figure, png_of, short, tidy
+from andon.calibration.evaluation.plots import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
 from andon.calibration.evaluation.stretch_pictures import MOST_CHANNELS, name_channel
 from andon.calibration.evaluation.stretches import judged_windows
 from andon.runtime.detector import Detector
@@ -84,11 +85,13 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
     rows = -(-len(some) // 2)
     places = range(min(len(spec.channels), MOST_CHANNELS))
     figure = new_figure(11.6, (1.2 + 0.75 * len(places)) * rows + 0.5)
-    panels = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).ravel()
+    # one range for all would be that of the largest spike
+    panels = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
     time = np.arange(spec.steps) * spec.period_s
     for axes, one in zip(panels, some, strict=False):
         tidy(axes)
         axes.set_title(_title(one).replace("\n", ", "), parse_math=False, size=10)
+        begins = []
         for place in places:
             channel, level = spec.channels[place], -APART * place
             standard = [
@@ -96,13 +99,16 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
                 for values in (one.data, one.rebuilt)
                 if values is not None
             ]
+            axes.axhline(level, color=SOFT, lw=0.6, ls=":")
+            begins.append(next((float(value) for value in standard[0] if np.isfinite(value)), level))
             for values, colour, dashes, label in zip(
                 standard, (GOOD, DEFECT), ("-", "--"), ("measured", "rebuilt"), strict=False
             ):
                 axes.plot(time, values, color=colour, ls=dashes, lw=1.3, label=label if place == 0 else None,
                           **_dots(spec))  # fmt: skip
-        axes.set_yticks([-APART * place for place in places], [short(spec.channels[place].name) for place in places],
-                        parse_math=False)  # fmt: skip
+        axes.grid(visible=False, axis="y")
+        heights = spaced(begins, 0.055 * float(np.diff(axes.get_ylim())[0]))
+        axes.set_yticks(heights, [short(spec.channels[place].name) for place in places], parse_math=False)
     for axes in panels[len(some) :]:
         axes.set_axis_off()
     for axes in panels[max(0, len(some) - 2) : len(some)]:
@@ -113,9 +119,23 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
         name="rebuilt.png",
         png=png_of(figure),
         alt="Measured against rebuilt: " + ", ".join(one.kind for one in some) + ".",
-        caption=f"The same windows; channels in standard deviations of good rows, {APART:g} apart.",
+        caption=f"The same windows; channels in standard deviations of good rows, their means (dotted) {APART:g} apart; "
+        "a name stands where its curve begins; each panel has its own range.",
         shown="wide",
     )
+
+
+def spaced(heights: Sequence[float], least: float) -> list[float]:
+    """The same heights, moved up from the lowest as far as needed to be at least `least` from each other.
+
+    >>> spaced([3.0, 0.0, 0.25], 0.5)
+    [3.0, 0.0, 0.5]
+    """
+    moved, floor = list(heights), -math.inf
+    for place in sorted(range(len(heights)), key=lambda at: heights[at]):
+        moved[place] = max(heights[place], floor)
+        floor = moved[place] + least
+    return moved
 
 
 def _by_kind(verdicts: LogVerdicts) -> dict[str, list[Judged]]:

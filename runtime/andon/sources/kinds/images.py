@@ -71,10 +71,16 @@ def collect(text: str) -> Pictures:
     """The good parts to learn from: train/good of a tree, good/ where it stands beside others, else all pictures.
 
     Raises:
-        DataError: no picture there.
+        DataError: no picture there, or a tree with a test part alone.
     """
     files = open_listing(Path(text))
-    prefix = {"tree": f"train/{GOOD}/", "good beside others": f"{GOOD}/", "plain": ""}[layout(files)]
+    shape = layout(files)
+    if shape == "test alone":
+        raise DataError(
+            f"{text}: has test/{GOOD} but no train/{GOOD}, so there is nothing to learn from that is not there to be tested on. "
+            f"Expected train/{GOOD}/ beside test/; to learn from the good parts of test/ after all, give {text}/test."
+        )
+    prefix = {"tree": f"train/{GOOD}/", "good beside others": f"{GOOD}/", "plain": ""}[shape]
     good = {key: file for key, file in files.items() if key.startswith(prefix)}
     if len(good) < len(files):
         logger.info(
@@ -90,7 +96,7 @@ def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
         DataError: no picture there, or a tree without a test part.
     """
     files = open_listing(Path(text))
-    if layout(files) != "tree":
+    if layout(files) not in ("tree", "test alone"):
         return Pictures(files, channels=channels)
     tested = {key: file for key, file in files.items() if key.startswith("test/")}
     if not tested:

@@ -168,7 +168,8 @@ def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress)
         write(path, of_logs)
         figures = log_figures(of_logs)
     else:
-        of_frames, _ = evaluate(detector, *labelled(data, detector.card.input), progress=progress)
+        collection, truth = labelled(data, detector.card.input)
+        of_frames, _ = evaluate(detector, collection, truth, by_part=data.group is not None, progress=progress)
         write(path, of_frames)
         figures = frame_figures(of_frames)
     calibration = detector.card.calibration

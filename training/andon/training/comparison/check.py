@@ -41,13 +41,13 @@ def check(cells: Sequence[Cell], *, progress: Progress = silent) -> None:
 
 
 def labelled(data: DataSet, spec: InputSpec) -> tuple[Collection, Truth]:
-    """The frames of a set whose truth is known, and that truth.
+    """The frames of a set whose truth is known, grouped as those that are learnt from, and that truth.
 
     Raises:
-        DataError: no such frames, or no truth.
+        DataError: no such frames, no truth, or a frame that the set's ``--group`` does not fit.
         ConfigError: the set is of logs.
     """
-    return labelled_for(data.tested, spec, table=Path(data.truth) if data.truth else None)
+    return labelled_for(data.tested, spec, table=Path(data.truth) if data.truth else None, group=data.group)
 
 
 def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
