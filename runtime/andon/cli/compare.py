@@ -64,8 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--confidence", type=float, default=None, metavar="C", help="of the promise (default 0.95)")
     parser.add_argument("--no-promise", action="store_true", help="write estimates where parts carry no promise")
-    parser.add_argument("--cell", metavar="I/N",
-                        help="do only the I-th of N shares of the cells (I from 1); each has as much of each detector")  # fmt: skip
+    parser.add_argument(
+        "--cell",
+        metavar="I/N",
+        help="do only the I-th of N shares of the cells, I from 1 to N; each has as many of each detector",
+    )
     parser.add_argument("--table", action="store_true", help="do nothing, make the table of what is there")
     parser.add_argument(
         "--threads",
