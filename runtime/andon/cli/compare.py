@@ -4,7 +4,7 @@ A cell is one detector on one set with one seed: trained, exported with its prom
 test part, timed. It lies in OUT/SET/DETECTOR/seed-N and its result.json is written last: whatever interrupts a
 comparison, the same command goes on where it was, within a training too. A cell that fails leaves error.json, the
 others go on, and the same command tries it again. All mistakes that can be seen beforehand are told before anything
-is trained.
+is trained. OUT/table.md, table.json and table.png (bars of AUROC and AUPRO) are written anew after each cell.
 
 example:
   andon compare --detectors patchcore "patchcore --preset fast" --data sets/bottle sets/pill --seeds 0 1 2 --out cmp/
