@@ -112,6 +112,30 @@ def test_the_scorer_is_put_back_to_learning(tmp_path: Path) -> None:
     assert scorer.training
 
 
+def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(
+        "andon.training.album.save", lambda figure, _path: told.append(" ".join(figure.texts[0].get_text().split()))
+    )
+    pages = Album(
+        tmp_path,
+        Parts(torch.full((20, 3, 16, 24), 0.9), torch.full((9, 3, 16, 24), 0.5)),
+        FRAMES,
+        Reading(map="error"),
+        device=torch.device("cpu"),
+    )
+
+    pages.look(Copy(factor=0.6), 1)
+    pages.look(Copy(factor=0.9), 3)
+
+    assert told == [
+        f"map: 1 is {share}, below which 99.9 % of the cells of 9 good validation parts lie"
+        for share in ("0.2", "0.05")
+    ]
+
+
 def numbered(count: int, shape: tuple[int, ...]) -> Tensor:
     return torch.arange(float(count)).reshape(-1, *(1 for _ in shape)).expand(count, *shape)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.pictures import MOST_CHANNELS, Rebuilt, curves, rebuilt_frames, rebuilt_windows, save
+from andon.training.pictures import MOST_CHANNELS, GoodMaps, Rebuilt, curves, rebuilt_frames, rebuilt_windows, save
 
 
 def history(epochs: int, **further: float) -> list[dict[str, float]]:
@@ -121,17 +121,34 @@ def frames(count: int, caption: str = "good (validation)\nscore 0.1", channels: 
     ]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_all_maps_of_a_picture_share_one_colour_scale(channels: int) -> None:
-    parts = frames(3, channels=channels)
-    figure = rebuilt_frames(parts, title="epoch 10: what is rebuilt", map_name="l1")
+GOOD_MAPS = GoodMaps(quantile=0.5, of="9 good validation parts")
 
-    shown = [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].get_size() == (5, 8)]
-    hottest = max(float(part.map.max()) for part in parts if part.map is not None)
-    assert [image.get_clim()[0] for image in shown] == [0.0] * 3
-    assert [image.get_clim()[1] for image in shown] == pytest.approx([hottest] * 3)
-    assert sorted(label for label in labels(figure) if label) == ["map l1", "original", "rebuilt"]
+
+def maps_of(figure: Any) -> list[Any]:
+    return [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].get_size() == (5, 8)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_colours_of_a_map_count_in_multiples_of_what_good_parts_show(channels: int) -> None:
+    parts = frames(3, channels=channels)
+    figure = rebuilt_frames(parts, title="epoch 10: what is rebuilt", map_name="l1", good_maps=GOOD_MAPS)
+
+    shown = maps_of(figure)
+    assert [image.get_clim() for image in shown] == [(0.0, 1.5)] * 3
+    for image, part in zip(shown, parts, strict=True):
+        assert np.asarray(image.get_array()) == pytest.approx(part.map / 0.5)
+    assert sorted(label for label in labels(figure) if label) == ["map l1", "original", "rebuilt", "times good"]
+    texts = [" ".join(text.get_text().split()) for text in figure.texts]
+    assert "map: 1 is 0.5, below which 99.9 % of the cells of 9 good validation parts lie" in texts
     assert_nothing_is_clipped(figure)
+
+
+def test_the_same_map_has_the_same_colours_whatever_stands_beside_it() -> None:
+    alone, beside = (rebuilt_frames(frames(count), title="", map_name="l1", good_maps=GOOD_MAPS) for count in (1, 4))
+
+    assert_nothing_is_clipped(alone)
+    one, other = maps_of(alone)[0], maps_of(beside)[0]
+    assert np.array_equal(one.to_rgba(one.get_array()), other.to_rgba(other.get_array()))
 
 
 def test_frames_without_a_map_are_drawn_without_one() -> None:
