@@ -53,7 +53,7 @@ class Album:
         epochs: Sequence[int] | None = None,
         watched: Labelled | None = None,
     ) -> None:
-        """`epochs`: which; None: 1, 3, 10, 30, ...; none at all: no picture. Some watched defects are drawn beside good parts."""
+        """`epochs`: which; None: 1, 3, 10, 30, ...; none at all: no picture. Which parts: `chosen`."""
         self._folder = folder
         self._good = good
         self._spec = spec
@@ -132,16 +132,22 @@ class Album:
 
 
 def chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
-    """A few parts and what they are: good ones, and where parts are watched, one defect of each kind."""
-    part, called = (good.validation, "validation") if len(good.validation) else (good.train, "training")
-    defects = dict(_firsts(watched)) if watched is not None else {}
-    kinds = list(defects)[: PARTS - 1 if windows else PARTS]
-    wanted = PARTS - len(kinds) if windows or not kinds else 2
-    count = min(wanted, len(part))
-    # neighbours in time resemble each other: those far apart show more
-    good_ones = part.take(_apart(len(part), count))
-    chosen = [*good_ones, *(defects[kind] for kind in kinds)]
-    return torch.stack(chosen), [f"good ({called})"] * count + [f"{kind} (watched)" for kind in kinds]
+    """A few parts and what they are: one that is learnt from and one that is not, to see what is only learnt by heart; where
+    parts are watched also a good one of them and one defect of each kind, as many as fit; else more validation parts.
+    """
+    firsts = dict(_firsts(watched)) if watched is not None else {}
+    beside = [(firsts.pop(GOOD), f"{GOOD} (watched)")] if GOOD in firsts else []
+    room = PARTS - 2 - len(beside) if windows else PARTS  # windows take more room, and their pages hold no more
+    beside += [(part, f"{kind} (watched)") for kind, part in list(firsts.items())[:room]]
+    count = max(2, PARTS - len(beside))
+    of_train = min(count if not len(good.validation) else 1, len(good.train))
+    shown: list[tuple[Tensor, str]] = []
+    for part, called, wanted in ((good.train, "training", of_train), (good.validation, "validation", count - of_train)):
+        # neighbours in time resemble each other: those far apart show more
+        places = _apart(len(part), min(wanted, len(part)))
+        shown += [(one, f"{GOOD} ({called})") for one in (part.take(places) if places else ())]
+    prepared, captions = zip(*shown, *beside, strict=True)
+    return torch.stack(prepared), list(captions)
 
 
 def _apart(length: int, count: int) -> list[int]:
@@ -150,6 +156,6 @@ def _apart(length: int, count: int) -> list[int]:
 
 
 def _firsts(watched: Labelled) -> Iterator[tuple[str, Tensor]]:
+    """The first part of each kind, by kind."""
     for kind in dict.fromkeys(watched.kinds):
-        if kind != GOOD:
-            yield kind, watched.prepared[watched.kinds.index(kind)]
+        yield kind, watched.prepared[watched.kinds.index(kind)]
