@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.pictures import MOST_CHANNELS, GoodMaps, Rebuilt, curves, rebuilt_frames, rebuilt_windows, save
+from andon.training.pictures import (
+    MOST_CHANNELS,
+    GoodMaps,
+    Rebuilt,
+    curves,
+    rebuilt_frames,
+    rebuilt_windows,
+    save,
+    shortened,
+)
 
 
 def history(epochs: int, **further: float) -> list[dict[str, float]]:
@@ -156,6 +165,33 @@ def test_frames_without_a_map_are_drawn_without_one() -> None:
     figure = rebuilt_frames(parts, title="epoch 1: what is rebuilt", map_name="")
 
     assert [label for label in labels(figure) if label] == ["original", "rebuilt"]
+
+
+def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
+    assert shortened("patchcore --preset fast --size 224", 20) == "patchcor… --size 224"
+    assert shortened("patchcore", 9) == "patchcore"
+
+
+def captions(figure: Any) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def test_a_long_caption_loses_its_middle_and_is_not_broken_within_a_word() -> None:
+    name = "a_very_long_kind_of_damage_somebody_made_up (watched)"
+
+    of_frames = captions(rebuilt_frames(frames(1, f"{name}\nscore 1"), title="", map_name="l1", good_maps=GOOD_MAPS))
+    of_windows = captions(
+        rebuilt_windows(windows(1, 2, caption=f"{name * 2}, score 1"), title="", spec=spec(2, "flow"))
+    )
+
+    assert of_frames == ["a_very_lon…e_up (watched)\nscore 1"]
+    assert of_windows == ["a_very_long_kind_of_damage…ge_somebody_made_up (watched), score 1"]
+
+
+def test_a_channels_long_name_is_not_broken_within_a_word() -> None:
+    figure = rebuilt_windows(windows(1, 1), title="", spec=spec(1, "temperature_of_the_second_bearing housing"))
+
+    assert labels(figure) == ["tempera…d_bearing housing 0 [bar]"]
 
 
 def test_long_names_and_dollar_signs_spoil_no_picture() -> None:

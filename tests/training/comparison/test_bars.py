@@ -6,7 +6,7 @@ import pytest
 from tests.training.comparison.made_up import key, result, standing
 from tests.training.comparison.test_table import everything
 
-from andon.training.comparison.bars import bars, png, shortened
+from andon.training.comparison.bars import bars, png
 from andon.training.comparison.results import Standing
 from andon.training.comparison.table import table_of
 
@@ -81,11 +81,6 @@ def test_frames_and_windows_have_panels_of_their_own_with_their_own_detectors() 
 
 def test_where_nothing_is_done_nothing_is_drawn() -> None:
     assert bars(table_of([standing(key())])) is None
-
-
-def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
-    assert shortened("patchcore --preset fast --size 224", 20) == "patchcor… --size 224"
-    assert shortened("patchcore", 9) == "patchcore"
 
 
 def test_the_same_table_gives_the_same_picture() -> None:

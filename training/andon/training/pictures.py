@@ -184,7 +184,7 @@ def rebuilt_frames(
                     levels[..., 0] if levels.shape[2] == 1 else levels, cmap="gray", vmin=0, vmax=255, aspect="auto"
                 )
             if row == 0:
-                axes.set_title(_plain(part.caption, 28), fontsize=9)
+                axes.set_title(_caption(part.caption, 25), fontsize=9)
             if column == 0:
                 axes.set_ylabel(("original", "rebuilt", _plain(f"map {map_name}", 24))[row])
     if last is not None:
@@ -260,7 +260,7 @@ def rebuilt_windows(
             lowest = line == len(places) - 1
             axes.tick_params(labelleft=column == 0, labelbottom=lowest)
             if line == 0:
-                axes.set_title(_plain(part.caption, 75), fontsize=9)
+                axes.set_title(_caption(part.caption, 65), fontsize=9)
             if column == 0:
                 known = spec.channels[channel]
                 name = f"{known.name}\n[{known.unit}]" if known.unit else known.name
@@ -348,6 +348,18 @@ def save(figure: "Figure", path: Path) -> None:
     write_atomically(path, written.getvalue())
 
 
+def shortened(text: str, most: int) -> str:
+    """Without its middle, where it is longer than that: names differ at the end as often as at the beginning.
+
+    >>> shortened("patchcore --preset fast --size 224", 20)
+    'patchcor… --size 224'
+    """
+    if len(text) <= most:
+        return text
+    tail = (most - 1) * 3 // 5
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
+
+
 def _is_further(name: str) -> bool:
     return name not in (*LOSSES, *_BESIDE, *_NOT_DRAWN)
 
@@ -362,8 +374,14 @@ def _label(name: str) -> str:
 
 
 def _plain(text: str, width: int) -> str:
-    """Names are other people's: broken into lines, and never read as formulas."""
-    return "\n".join(textwrap.fill(line, width) for line in text.splitlines()).replace("$", r"\$")
+    """Names are other people's: broken into lines between words, and never read as formulas."""
+    short = [" ".join(shortened(word, width) for word in line.split(" ")) for line in text.splitlines()]
+    return "\n".join(textwrap.fill(line, width) for line in short).replace("$", r"\$")
+
+
+def _caption(text: str, width: int) -> str:
+    """No more lines than it has: what is too long loses its middle, so that it still says whether it is watched."""
+    return "\n".join(shortened(line, width) for line in text.splitlines()).replace("$", r"\$")
 
 
 def _draw_losses(axes: "Axes", history: History, names: list[str], kept: int | None) -> None:

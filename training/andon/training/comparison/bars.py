@@ -10,6 +10,7 @@ from msgspec import Struct
 from andon.runtime.errors import MissingExtra
 from andon.sources.picture_folder import natural
 from andon.training.comparison.table import COLUMNS, Column, Kind, Row, Spread, Table
+from andon.training.pictures import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,18 +80,6 @@ def png(figure: "Figure") -> bytes:
     written = io.BytesIO()
     figure.savefig(written, dpi="figure", format="png")
     return written.getvalue()
-
-
-def shortened(text: str, most: int) -> str:
-    """Without its middle, where it is longer than that: settings differ at the end as often as at the beginning.
-
-    >>> shortened("patchcore --preset fast --size 224", 20)
-    'patchcor… --size 224'
-    """
-    if len(text) <= most:
-        return text
-    tail = (most - 1) * 3 // 5
-    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
 def _columns(rows: Sequence[Row], kind: Kind) -> list[Column]:
