@@ -145,6 +145,7 @@ def test_the_colours_of_a_map_count_in_multiples_of_what_good_parts_show(channel
     shown = maps_of(figure)
     assert [image.get_clim() for image in shown] == [(0.0, 1.5)] * 3
     for image, part in zip(shown, parts, strict=True):
+        assert part.map is not None
         assert np.asarray(image.get_array()) == pytest.approx(part.map / 0.5)
     assert sorted(label for label in labels(figure) if label) == ["map l1", "original", "rebuilt", "times good"]
     texts = [" ".join(text.get_text().split()) for text in figure.texts]

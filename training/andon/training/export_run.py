@@ -86,7 +86,7 @@ def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> Reading:
     own = msgspec.structs.asdict(run.recipe.reading(run.settings))
     instead = {"map": {"score": None}, "score": {"map": None}}
     named = next((instead[name] for name in instead if name in changes), {})
-    reading = from_mapping(Reading, own | named | changes, where="reading")
+    reading = from_mapping(Reading, {**own, **named, **changes}, where="reading")
     pooled = [f"--{name}" for name in ("pool", "share") if name in changes]
     if reading.score is not None and pooled:
         raise ConfigError(
