@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import write_picture
 
 from andon.cli import EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
+from andon.training.synthetic import synthetic_frame
 
 SMALL = "window_vae --steps 16 --hop 16 --latent 2 --widths 8 --epochs 2"
 DATA = "power_converter:runs=60,rows=16 --test power_converter:seed=7,rows=1500,faults=1 --name converter"
@@ -61,6 +63,23 @@ def test_a_failed_cell_is_told_and_the_table_is_printed(tmp_path: Path, capsys: 
     assert table == json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert (table["cells"], table["done"], len(table["failed"])) == (2, 1, 1)
     assert table["rows"][0]["detector"] == "window_vae --epochs 2 --steps 16 --latent 2 --widths 8"
+
+
+@pytest.mark.slow
+def test_what_is_left_alone_in_a_set_is_told_once_and_not_with_every_cell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(40):
+        frame = synthetic_frame(number, (24, 24))
+        write_picture(tmp_path / f"set/{'train' if number < 34 else 'test'}/good/{number}.png", frame)
+        if number >= 34:
+            write_picture(tmp_path / f"set/test/dark/{number}.png", frame // 3)
+    words = ["compare", "--detectors", "pixel_knn --size 24 --rows 30", "--data", str(tmp_path / "set"), "--seeds", "0"]
+
+    assert main(["-v", *words, "1", "--out", str(tmp_path / "out"), *FLAGS, "--no-promise"]) == EXIT_DONE
+
+    told = [record.getMessage() for record in caplog.records if "are left alone" in record.getMessage()]
+    assert told == [f"{tmp_path / 'set'}: 34 pictures in train/good/; the other 12 are left alone"]
 
 
 @pytest.mark.slow

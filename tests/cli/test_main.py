@@ -104,8 +104,21 @@ def test_a_message_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "andon: no such.onnx: cannot be read: No such file or directory.\n"
 
 
-def test_telling_more_is_of_andon_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["inspect", "no-such.onnx", "--verbose"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "no-such.onnx", "--verbose"],
+        ["inspect", "-v", "no-such.onnx"],
+        ["-v", "inspect", "no-such.onnx"],
+        ["--verbose", "inspect", "no-such.onnx"],
+    ],
+    ids=" ".join,
+)
+def test_telling_more_is_of_andon_alone_before_or_after_the_command(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words)
+    assert "no-such.onnx: cannot be read" in capsys.readouterr().err
     assert logging.getLogger("andon.training").isEnabledFor(logging.DEBUG)
     assert not logging.getLogger("onnxscript").isEnabledFor(logging.DEBUG)
 

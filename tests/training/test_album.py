@@ -112,28 +112,67 @@ def test_the_scorer_is_put_back_to_learning(tmp_path: Path) -> None:
     assert scorer.training
 
 
+def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(
+        "andon.training.album.save", lambda figure, _path: told.append(" ".join(figure.texts[0].get_text().split()))
+    )
+    pages = Album(
+        tmp_path,
+        Parts(torch.full((20, 3, 16, 24), 0.9), torch.full((9, 3, 16, 24), 0.5)),
+        FRAMES,
+        Reading(map="error"),
+        device=torch.device("cpu"),
+    )
+
+    pages.look(Copy(factor=0.6), 1)
+    pages.look(Copy(factor=0.9), 3)
+
+    assert told == [
+        f"map: 1 is {share}, below which 99.9 % of the cells of 9 good validation parts lie"
+        for share in ("0.2", "0.05")
+    ]
+
+
 def numbered(count: int, shape: tuple[int, ...]) -> Tensor:
     return torch.arange(float(count)).reshape(-1, *(1 for _ in shape)).expand(count, *shape)
 
 
-def test_four_validation_parts_are_shown_some_way_apart() -> None:
-    prepared, captions = chosen(Parts(numbered(5, (3, 4, 4)), numbered(10, (3, 4, 4))), None, windows=False)
+def numbers(prepared: Tensor) -> list[float]:
+    return prepared.flatten(1)[:, 0].tolist()
 
-    assert prepared[:, 0, 0, 0].tolist() == [0, 3, 6, 9]
-    assert captions == ["good (validation)"] * 4
+
+def test_a_training_part_and_three_validation_parts_some_way_apart_are_shown() -> None:
+    prepared, captions = chosen(Parts(100 + numbered(5, (3, 4, 4)), numbered(11, (3, 4, 4))), None, windows=False)
+
+    assert numbers(prepared) == [100, 0, 5, 10]
+    assert captions == ["good (training)", *["good (validation)"] * 3]
 
 
 def test_training_parts_are_shown_where_there_is_no_validation_part() -> None:
     prepared, captions = chosen(Parts(numbered(2, (8, 1)), numbered(0, (8, 1))), None, windows=True)
 
-    assert len(prepared) == 2
+    assert numbers(prepared) == [0, 1]
     assert captions == ["good (training)"] * 2
 
 
-@pytest.mark.parametrize(("windows", "good", "kinds"), [(False, 2, "abcd"), (True, 1, "abc")])
-def test_where_parts_are_watched_one_defect_of_each_kind_is_shown_too(windows: bool, good: int, kinds: str) -> None:
+@pytest.mark.parametrize(("windows", "kinds"), [(False, "abcd"), (True, "a")])
+def test_where_parts_are_watched_a_good_one_and_one_defect_of_each_kind_are_shown_too(
+    windows: bool, kinds: str
+) -> None:
     watched = Labelled(100 + numbered(11, (8, 1)), ("good", *"aabbccddee"))
-    prepared, captions = chosen(Parts(numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=windows)
+    prepared, captions = chosen(Parts(50 + numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=windows)
 
-    assert captions == ["good (validation)"] * good + [f"{kind} (watched)" for kind in kinds]
-    assert prepared[good:, 0, 0].tolist() == [101 + 2 * place for place in range(len(kinds))]
+    told = ["good (training)", "good (validation)", "good (watched)"]
+    assert captions == told + [f"{kind} (watched)" for kind in kinds]
+    assert numbers(prepared) == [50, 0, 100, *(101 + 2 * place for place in range(len(kinds)))]
+
+
+def test_where_few_parts_are_watched_validation_parts_fill_the_page() -> None:
+    watched = Labelled(100 + numbered(1, (8, 1)), ("a",))
+    prepared, captions = chosen(Parts(50 + numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=True)
+
+    assert numbers(prepared) == [50, 0, 4, 100]
+    assert captions == ["good (training)", "good (validation)", "good (validation)", "a (watched)"]

@@ -1,5 +1,6 @@
 """The gradient loop: what stops it, what it keeps, and that an interruption leaves no trace."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from tests.training.in_memory import Parts, Remembering
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
-from andon.runtime.errors import TrainingError
+from andon.runtime.errors import ConfigError, TrainingError
 from andon.runtime.schema import Reading
 from andon.sources.windows import window_spec
+from andon.training.comparison.plan import parse_detector
 from andon.training.fitting import LAST_RATE, AsTheyAre, Batch, Loss, Plan, descend
 from andon.training.recipe import Recipe, State
 from andon.training.run_folder import LoadedRun
@@ -96,6 +98,24 @@ def test_a_large_gradient_is_clipped_and_the_history_tells_its_norm_before() -> 
     assert rows[0]["gradient_norm"] > 100
     left = [float(parameter.grad.norm()) for parameter in net.parameters() if parameter.grad is not None]
     assert sum(norm**2 for norm in left) == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("recipe", ["window_vae", "conv_vae", "unet_autoencoder"])
+def test_a_clip_norm_of_zero_is_taken_and_below_it_refused(recipe: str) -> None:
+    assert parse_detector(f"{recipe} --clip-norm 0").settings.clip_norm == 0.0  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=re.escape("--clip-norm: Expected `float` >= 0.0")):
+        parse_detector(f"{recipe} --clip-norm -1")
+
+
+def test_a_clip_norm_of_zero_leaves_the_gradient_as_it_is() -> None:
+    def steep(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        return 1e4 * squared(net, batch, warmth)
+
+    net, rows = fitted(Plan(epochs=1, batch_size=40, clip_norm=0.0), steep)
+
+    left = [float(parameter.grad.norm()) for parameter in net.parameters() if parameter.grad is not None]
+    assert sum(norm**2 for norm in left) ** 0.5 == pytest.approx(rows[0]["gradient_norm"], rel=1e-3)
+    assert rows[0]["gradient_norm"] > 100
 
 
 def test_warmth_rises_over_its_share_of_the_steps_and_is_full_in_validation() -> None:

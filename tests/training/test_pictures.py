@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.pictures import MOST_CHANNELS, Rebuilt, curves, rebuilt_frames, rebuilt_windows, save
+from andon.training.pictures import (
+    MOST_CHANNELS,
+    GoodMaps,
+    Rebuilt,
+    curves,
+    rebuilt_frames,
+    rebuilt_windows,
+    save,
+    shortened,
+)
 
 
 def history(epochs: int, **further: float) -> list[dict[str, float]]:
@@ -121,17 +130,35 @@ def frames(count: int, caption: str = "good (validation)\nscore 0.1", channels: 
     ]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_all_maps_of_a_picture_share_one_colour_scale(channels: int) -> None:
-    parts = frames(3, channels=channels)
-    figure = rebuilt_frames(parts, title="epoch 10: what is rebuilt", map_name="l1")
+GOOD_MAPS = GoodMaps(quantile=0.5, of="9 good validation parts")
 
-    shown = [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].get_size() == (5, 8)]
-    hottest = max(float(part.map.max()) for part in parts if part.map is not None)
-    assert [image.get_clim()[0] for image in shown] == [0.0] * 3
-    assert [image.get_clim()[1] for image in shown] == pytest.approx([hottest] * 3)
-    assert sorted(label for label in labels(figure) if label) == ["map l1", "original", "rebuilt"]
+
+def maps_of(figure: Any) -> list[Any]:
+    return [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].get_size() == (5, 8)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_colours_of_a_map_count_in_multiples_of_what_good_parts_show(channels: int) -> None:
+    parts = frames(3, channels=channels)
+    figure = rebuilt_frames(parts, title="epoch 10: what is rebuilt", map_name="l1", good_maps=GOOD_MAPS)
+
+    shown = maps_of(figure)
+    assert [image.get_clim() for image in shown] == [(0.0, 1.5)] * 3
+    for image, part in zip(shown, parts, strict=True):
+        assert part.map is not None
+        assert np.asarray(image.get_array()) == pytest.approx(part.map / 0.5)
+    assert sorted(label for label in labels(figure) if label) == ["map l1", "original", "rebuilt", "times good"]
+    texts = [" ".join(text.get_text().split()) for text in figure.texts]
+    assert "map: 1 is 0.5, below which 99.9 % of the cells of 9 good validation parts lie" in texts
     assert_nothing_is_clipped(figure)
+
+
+def test_the_same_map_has_the_same_colours_whatever_stands_beside_it() -> None:
+    alone, beside = (rebuilt_frames(frames(count), title="", map_name="l1", good_maps=GOOD_MAPS) for count in (1, 4))
+
+    assert_nothing_is_clipped(alone)
+    one, other = maps_of(alone)[0], maps_of(beside)[0]
+    assert np.array_equal(one.to_rgba(one.get_array()), other.to_rgba(other.get_array()))
 
 
 def test_frames_without_a_map_are_drawn_without_one() -> None:
@@ -139,6 +166,33 @@ def test_frames_without_a_map_are_drawn_without_one() -> None:
     figure = rebuilt_frames(parts, title="epoch 1: what is rebuilt", map_name="")
 
     assert [label for label in labels(figure) if label] == ["original", "rebuilt"]
+
+
+def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
+    assert shortened("patchcore --preset fast --size 224", 20) == "patchcor… --size 224"
+    assert shortened("patchcore", 9) == "patchcore"
+
+
+def captions(figure: Any) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def test_a_long_caption_loses_its_middle_and_is_not_broken_within_a_word() -> None:
+    name = "a_very_long_kind_of_damage_somebody_made_up (watched)"
+
+    of_frames = captions(rebuilt_frames(frames(1, f"{name}\nscore 1"), title="", map_name="l1", good_maps=GOOD_MAPS))
+    of_windows = captions(
+        rebuilt_windows(windows(1, 2, caption=f"{name * 2}, score 1"), title="", spec=spec(2, "flow"))
+    )
+
+    assert of_frames == ["a_very_lon…e_up (watched)\nscore 1"]
+    assert of_windows == ["a_very_long_kind_of_damage…ge_somebody_made_up (watched), score 1"]
+
+
+def test_a_channels_long_name_is_not_broken_within_a_word() -> None:
+    figure = rebuilt_windows(windows(1, 1), title="", spec=spec(1, "temperature_of_the_second_bearing housing"))
+
+    assert labels(figure) == ["tempera…d_bearing housing 0 [bar]"]
 
 
 def test_long_names_and_dollar_signs_spoil_no_picture() -> None:

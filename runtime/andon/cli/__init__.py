@@ -16,6 +16,7 @@ EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY = 0, 1, 2, 3
 
 _ORDER = ("demo", "train", "animate", "export", "inspect", "score", "evaluate", "compare", "sample", "bench", "monitor")
 """The order of the journey, for --help."""
+_VERBOSE = "tell more on stderr"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +80,8 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.set_defaults(run=lambda args: _bare(parser, args), verbose=False)
+    parser.add_argument("-v", "--verbose", action="store_true", help=_VERBOSE)
+    parser.set_defaults(run=lambda args: _bare(parser, args))
     flags = list(parser._option_string_actions)
     listed = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     wanted = _first_name(words)
@@ -92,7 +94,8 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, list[str]]:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        sub.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
+        # no default of its own: it would undo a -v that came before the command
+        sub.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=_VERBOSE)
         sub.set_defaults(run=module.run)
         if name == wanted:
             module.configure(sub)

@@ -4,7 +4,7 @@ A cell is one detector on one set with one seed: trained, exported with its prom
 test part, timed. It lies in OUT/SET/DETECTOR/seed-N and its result.json is written last: whatever interrupts a
 comparison, the same command goes on where it was, within a training too. A cell that fails leaves error.json, the
 others go on, and the same command tries it again. All mistakes that can be seen beforehand are told before anything
-is trained.
+is trained. OUT/table.md, table.json and table.png (bars of AUROC and AUPRO) are written anew after each cell.
 
 example:
   andon compare --detectors patchcore "patchcore --preset fast" --data sets/bottle sets/pill --seeds 0 1 2 --out cmp/
@@ -29,6 +29,7 @@ One that was killed on the same machine is known at once; on another, its lock c
 """
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -64,7 +65,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--confidence", type=float, default=None, metavar="C", help="of the promise (default 0.95)")
     parser.add_argument("--no-promise", action="store_true", help="write estimates where parts carry no promise")
-    parser.add_argument("--cell", metavar="I/N", help="do only the I-th of N shares of the cells, I from 1 to N")
+    parser.add_argument(
+        "--cell",
+        metavar="I/N",
+        help="do only the I-th of N shares of the cells, I from 1 to N; each has as many of each detector",
+    )
     parser.add_argument("--table", action="store_true", help="do nothing, make the table of what is there")
     parser.add_argument(
         "--threads",
@@ -116,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         more={"synthetic_auroc": synthetic_auroc} if args.synthetic else {},
     )
     part = parse_share(args.cell) if args.cell else (1, 1)
-    with _ends_cleanly_when_told():
+    with _ends_cleanly_when_told(), _sets_are_told_once():
         compared = compare(plan, args.out, where, part=part, tell=_Teller().events())
     _print(compared.table, as_object=args.json)
     if compared.elsewhere:
@@ -181,6 +186,35 @@ def _ends_cleanly_when_told() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _Once(logging.Filter):
+    """What sources say of a set is the same for each of its cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("andon.sources."):
+            return True
+        text = record.getMessage()
+        known = text in self._told
+        self._told.add(text)
+        return not known
+
+
+@contextmanager
+def _sets_are_told_once() -> Iterator[None]:
+    """At the handlers: a filter of a logger is not asked about what its children log. A filter each, or one silences the next."""
+    once_each = [(handler, _Once()) for handler in logging.getLogger().handlers]
+    for handler, once in once_each:
+        handler.addFilter(once)
+    try:
+        yield
+    finally:
+        for handler, once in once_each:
+            handler.removeFilter(once)
+
+
 class _Teller:
     """A line as each cell begins and ends, on a terminal; else only what failed, and with -v what is done."""
 
@@ -201,8 +235,6 @@ class _Teller:
             print(f"{number}/{of}  {cell}   ({_clock(time.monotonic() - self._begun_s)} so far)", file=sys.stderr)
 
     def _done(self, cell: Any, number: int, of: int, result: Any) -> None:
-        import logging
-
         area = result.figures.get("mean_auroc", result.figures.get("auroc"))
         told = [f"done in {_clock(time.monotonic() - self._cell_begun_s)}"]
         told += [f"AUROC {area:.3f}"] if area is not None else []

@@ -4,10 +4,16 @@ example:
   andon export run/ -o bottle.onnx                       # the strongest promise that the parts carry
   andon export run/ -o bottle.onnx --false-reject 0.05   # at most 5 % of good parts rejected, with 95 % confidence
   andon export run/ -o bottle.onnx --no-promise          # too few parts: an estimate, and the file says so
+  andon export run/ -o other.onnx --pool max --smooth 2  # the same weights, read otherwise; nothing is trained anew
+
+How the detector's evidence becomes the score was settled by the settings of the training; --map or --score, --pool, --share
+and --smooth change it, each alone. The threshold is calibrated on what comes of it. Choose by parts that no figure of yours is
+reported on: a reading that was chosen by the test part looks better on it than it is.
 """
 
 import argparse
 
+_READING = ("map", "score", "pool", "share", "smooth")
 SUMMARY = "one checked, calibrated model file from a run folder"
 
 
@@ -24,6 +30,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--confidence", type=float, default=0.95, metavar="C", help="of the promise (default 0.95)")
     parser.add_argument("--no-promise", action="store_true", help="write an estimate where the parts carry no promise")
+    reading = parser.add_argument_group("the reading", "where they are left out, the run's own")
+    decides = reading.add_mutually_exclusive_group()
+    decides.add_argument(
+        "--map", metavar="NAME", help="the map that decides, pooled; a wrong name is told the right ones"
+    )
+    decides.add_argument("--score", metavar="NAME", help="the score that decides, as it is")
+    reading.add_argument("--pool", choices=["mean", "top", "max"], help="how the map becomes a score")
+    reading.add_argument(
+        "--share", type=float, metavar="X", help="of the map's highest values that top averages, above 0 to 1"
+    )
+    reading.add_argument(
+        "--smooth",
+        type=float,
+        metavar="S",
+        help="standard deviation of the map's Gaussian in its cells; frames, 0: none",
+    )
     parser.add_argument("--data", metavar="PATH", help="where the data lie now, if they were moved since training")
     parser.add_argument("--golden", choices=["synthetic", "real"], default="synthetic",
                         help="how other machines check themselves; real keeps a part in the file")  # fmt: skip
@@ -42,13 +64,17 @@ def run(args: argparse.Namespace) -> int:
 
     with needs("train", "exporting"):
         from andon.calibration.calibrate import Wish
-        from andon.training.export_run import export_run
+        from andon.training.export_run import export_run, reading_of
+        from andon.training.run_folder import load
 
+    run_folder = load(args.run_folder)
+    changes = {name: getattr(args, name) for name in _READING if getattr(args, name) is not None}
     exported = export_run(
-        args.run_folder,
+        run_folder,
         args.out,
         wish=Wish(false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise),
         date=datetime.now(UTC).date().isoformat(),
+        reading=reading_of(run_folder, changes) if changes else None,
         name=args.name,
         data=args.data,
         golden_real=args.golden == "real",

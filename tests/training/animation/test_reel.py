@@ -70,13 +70,13 @@ def test_each_epoch_and_the_kept_weights_have_a_scene_of_all_that_there_is(run: 
     assert [(scene.epoch, scene.kept) for scene in found[:-1]] == [(1, False), (2, False), (3, False), (4, False)]
     assert found[-1].kept
     assert looked is not None
-    assert looked.captions == ("good (validation)",) * len(looked.originals)
+    assert looked.captions == ("good (training)",) + ("good (validation)",) * (len(looked.originals) - 1)
     for scene in found:
         assert scene.reconstructions is not None
-        assert scene.reconstructions.shape == looked.originals.shape == (3, 12, 16, 3)
+        assert scene.reconstructions.shape == looked.originals.shape == (4, 12, 16, 3)
         assert scene.reconstructions.dtype == looked.originals.dtype == np.uint8
         assert scene.maps is not None
-        assert scene.maps.shape == (3, 12, 16)
+        assert scene.maps.shape == (4, 12, 16)
         assert scene.scores is not None
         # the reading is the mean over the map
         np.testing.assert_allclose(scene.scores, scene.maps.mean(axis=(1, 2)), rtol=1e-4)

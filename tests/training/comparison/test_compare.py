@@ -112,6 +112,7 @@ def test_the_table_is_made_from_the_folders(finished: tuple[Path, Compared]) -> 
 
     assert (compared.table.done, compared.table.cells) == (2, 2)
     assert (out / "table.md").read_text(encoding="utf-8").startswith("2 of 2 cells done.")
+    assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
     assert write_table(out) == compared.table
     (row,) = compared.table.rows
     assert row.figures["mean_auroc"].mean == pytest.approx(

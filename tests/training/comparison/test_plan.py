@@ -1,6 +1,7 @@
 """What is compared: texts become cells, cells become folders, and shares of them are shares."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,15 +41,40 @@ unet_settings = st.builds(
 )
 vae_settings = st.builds(window_vae.Settings, widths=st.lists(st.integers(1, 300), min_size=1, max_size=3).map(tuple))
 
+ALL_DETECTORS = ("patchcore", "window_vae", "patchcore --preset fast", "unet_autoencoder")
 
-@given(count=st.integers(0, 60), of=st.integers(1, 70))
-def test_shares_are_a_partition_of_the_cells(count: int, of: int) -> None:
-    listed = list(range(count))
+
+@given(
+    detectors=st.integers(1, 4),
+    sets=st.integers(1, 5),
+    seeds=st.integers(1, 4),
+    of=st.integers(1, 90),
+)
+def test_shares_are_a_partition_of_the_cells_with_as_much_of_each_detector_and_set(
+    detectors: int, sets: int, seeds: int, of: int
+) -> None:
+    listed = cells(_plan(*"abcde"[:sets], detectors=ALL_DETECTORS[:detectors], seeds=range(seeds)))
 
     shares = [share(listed, which, of) for which in range(1, of + 1)]
 
-    assert sorted(cell for one in shares for cell in one) == listed
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert sorted(cell.folder for one in shares for cell in one) == sorted(cell.folder for cell in listed)
+    assert all(one == [cell for cell in listed if cell in one] for one in shares)
+    assert shares == [share(listed, which, of) for which in range(1, of + 1)]
+    for alike in (
+        lambda _cell: 0,
+        lambda cell: cell.choice.name,
+        lambda cell: (cell.choice.name, cell.data.name),
+    ):
+        counts = [Counter(alike(cell) for cell in one) for one in shares]
+        for what in map(alike, listed):
+            assert max(count[what] for count in counts) - min(count[what] for count in counts) <= 1
+
+
+def test_two_detectors_in_two_shares_are_half_of_each_in_both() -> None:
+    listed = cells(_plan("a", detectors=ALL_DETECTORS[:2], seeds=(0, 1)))
+
+    for which in (1, 2):
+        assert [cell.choice.name for cell in share(listed, which, 2)] == list(ALL_DETECTORS[:2])
 
 
 @given(settings=patchcore_settings | unet_settings | vae_settings)

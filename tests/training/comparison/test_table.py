@@ -21,6 +21,7 @@ def frames(auroc: float, **other: float) -> dict[str, float]:
         "auroc": auroc,
         "aupr": auroc - 0.01,
         "n_good": 20.0,
+        "prevalence": 0.75,
         "threshold": 3.5,
         "false_reject_rate": 0.05,
         "promised": 0.05,
@@ -122,6 +123,33 @@ def test_a_comparison_without_a_result_is_told_in_numbers() -> None:
     assert markdown(table_of([standing(key()), standing(key(seed=1))])) == (
         "0 of 2 cells done, 2 not begun or interrupted.\n"
     )
+
+
+def test_aupr_is_told_with_the_share_of_defects_of_each_set() -> None:
+    shares = {("bottle", "patchcore"): 0.759, ("bottle", FAST): 0.759, ("log10", "pca"): 0.304, ("log10", "vae"): 0.347,
+              ("log9", "pca"): 0.004, ("none", "pca"): 0.5}  # fmt: skip
+    cells = [
+        standing(
+            key(name, of_set),
+            result(
+                key(name, of_set), {"prevalence": share, "auroc": 0.9} | ({} if of_set == "none" else {"aupr": 0.8})
+            ),
+        )
+        for (of_set, name), share in shares.items()
+    ]
+
+    assert (
+        "\n\nAUPR rests on the share of defects, which is what chance gets: bottle 76 %, log9 0.4 %, log10 30 to 35 %.\n"
+        in markdown(table_of(cells))
+    )
+
+
+def test_of_a_log_the_share_of_defects_is_that_of_its_windows() -> None:
+    figures = {"aupr": 0.8, "good_windows": 60.0, "defective_windows": 20.0}
+
+    told = markdown(table_of([standing(key(), result(key(), figures, kind="window"))]))
+
+    assert "chance gets: bottle 25 %.\n" in told
 
 
 def test_a_folder_without_cells_is_refused() -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import Restore
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.sources.picture_folder import GOOD
-from andon.training.pictures import Rebuilt, rebuilt_frames, rebuilt_windows, save
+from andon.training.pictures import GoodMaps, Rebuilt, rebuilt_frames, rebuilt_windows, save
 from andon.training.recipe import Good
 from andon.training.watching import Labelled, undisturbed
 
@@ -21,6 +22,11 @@ logger = logging.getLogger(__name__)
 RECONSTRUCTION = "reconstruction"
 """Name of the image of evidence that is drawn; scorers that give none have no pictures."""
 PARTS = 4
+MEASURED = 32
+"""Good parts whose maps are the measure of the colours."""
+QUANTILE = 0.999
+"""Of their values, as of a file's `map_scale`."""
+_BATCH = 8
 
 
 def is_usual(epoch: int) -> bool:
@@ -47,7 +53,7 @@ class Album:
         epochs: Sequence[int] | None = None,
         watched: Labelled | None = None,
     ) -> None:
-        """`epochs`: which; None: 1, 3, 10, 30, ...; none at all: no picture. Some watched defects are drawn beside good parts."""
+        """`epochs`: which; None: 1, 3, 10, 30, ...; none at all: no picture. Which parts: `chosen`."""
         self._folder = folder
         self._good = good
         self._spec = spec
@@ -80,8 +86,10 @@ class Album:
                 self._epochs = ()  # it will not begin to rebuild
                 return
             outputs = self._pool(evidence)
+            good_maps = self._good_maps(scorer) if "anomaly_map" in outputs else None
         rebuilt = self._restore(evidence.images[RECONSTRUCTION].cpu())
-        if not all(bool(torch.isfinite(values).all()) for values in (rebuilt, outputs["score"])):
+        finite = all(bool(torch.isfinite(values).all()) for values in (rebuilt, outputs["score"]))
+        if not finite or (good_maps is not None and not math.isfinite(good_maps.quantile)):
             logger.warning("%s is not drawn: what was rebuilt is not finite", name)
             return
         map_name = self._map_name or next(iter(evidence.maps), "")
@@ -101,24 +109,53 @@ class Album:
         if isinstance(self._spec, WindowSpec):
             figure = rebuilt_windows(pages, title=title, spec=self._spec)
         else:
-            figure = rebuilt_frames(pages, title=title, map_name=map_name)
+            figure = rebuilt_frames(pages, title=title, map_name=map_name, good_maps=good_maps)
         save(figure, self._folder / name)
+
+    def _good_maps(self, scorer: nn.Module) -> GoodMaps:
+        """What the deciding map shows of good parts with these weights: of validation parts, if there are any."""
+        part, called = (
+            (self._good.validation, "validation") if len(self._good.validation) else (self._good.train, "training")
+        )
+        count = min(MEASURED, len(part))
+        places = _apart(len(part), count)
+        values = [
+            self._pool(scorer(part.take(places[at : at + _BATCH]).to(self._device)))["anomaly_map"]
+            .float()
+            .cpu()
+            .numpy()
+            .ravel()
+            for at in range(0, count, _BATCH)
+        ]
+        quantile = float(np.quantile(np.concatenate(values), QUANTILE))
+        return GoodMaps(quantile=quantile, of=f"{count} good {called} part{'s' if count > 1 else ''}")
 
 
 def chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
-    """A few parts and what they are: good ones, and where parts are watched, one defect of each kind."""
-    part, called = (good.validation, "validation") if len(good.validation) else (good.train, "training")
-    defects = dict(_firsts(watched)) if watched is not None else {}
-    kinds = list(defects)[: PARTS - 1 if windows else PARTS]
-    wanted = PARTS - len(kinds) if windows or not kinds else 2
-    count = min(wanted, len(part))
-    # neighbours in time resemble each other: those far apart show more
-    good_ones = part.take([round(place * (len(part) - 1) / max(count - 1, 1)) for place in range(count)])
-    chosen = [*good_ones, *(defects[kind] for kind in kinds)]
-    return torch.stack(chosen), [f"good ({called})"] * count + [f"{kind} (watched)" for kind in kinds]
+    """A few parts and what they are: one that is learnt from and one that is not, to see what is only learnt by heart; where
+    parts are watched also a good one of them and one defect of each kind, as many as fit; else more validation parts.
+    """
+    firsts = dict(_firsts(watched)) if watched is not None else {}
+    beside = [(firsts.pop(GOOD), f"{GOOD} (watched)")] if GOOD in firsts else []
+    room = PARTS - 2 - len(beside) if windows else PARTS  # windows take more room, and their pages hold no more
+    beside += [(part, f"{kind} (watched)") for kind, part in list(firsts.items())[:room]]
+    count = max(2, PARTS - len(beside))
+    of_train = min(count if not len(good.validation) else 1, len(good.train))
+    shown: list[tuple[Tensor, str]] = []
+    for part, called, wanted in ((good.train, "training", of_train), (good.validation, "validation", count - of_train)):
+        # neighbours in time resemble each other: those far apart show more
+        places = _apart(len(part), min(wanted, len(part)))
+        shown += [(one, f"{GOOD} ({called})") for one in (part.take(places) if places else ())]
+    prepared, captions = zip(*shown, *beside, strict=True)
+    return torch.stack(prepared), list(captions)
+
+
+def _apart(length: int, count: int) -> list[int]:
+    """`count` of `length` places, evenly over all."""
+    return [round(place * (length - 1) / max(count - 1, 1)) for place in range(count)]
 
 
 def _firsts(watched: Labelled) -> Iterator[tuple[str, Tensor]]:
+    """The first part of each kind, by kind."""
     for kind in dict.fromkeys(watched.kinds):
-        if kind != GOOD:
-            yield kind, watched.prepared[watched.kinds.index(kind)]
+        yield kind, watched.prepared[watched.kinds.index(kind)]

@@ -1,12 +1,16 @@
 """From a run folder to one model file: what ``andon export`` does."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+import msgspec
 
 from andon.calibration.calibrate import Wish
 from andon.export.export import Exported, export
-from andon.runtime.errors import DataError
+from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.progress import Progress, silent
-from andon.runtime.schema import Reading
+from andon.runtime.schema import Reading, WindowSpec
+from andon.runtime.settings import from_mapping
 from andon.sources.chosen import Chosen
 from andon.sources.items import Collection
 from andon.training.good_parts import items_of
@@ -65,6 +69,34 @@ def export_run(
         golden_real=golden_real,
         progress=progress,
     )
+
+
+def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> Reading:
+    """A run's own reading, with some of it replaced; for `export_run`. Whether the scorer gives the named evidence shows there.
+
+    Args:
+        run: its settings say how evidence becomes the score.
+        changes: `Reading`'s fields by name; a `map` takes the place of a `score` and the other way round.
+
+    Raises:
+        ConfigError: an unknown field, a value out of bounds, or one that would change nothing.
+    """
+    if "map" in changes and "score" in changes:
+        raise ConfigError("either a map or a score decides: give one of --map and --score.")
+    own = msgspec.structs.asdict(run.recipe.reading(run.settings))
+    instead = {"map": {"score": None}, "score": {"map": None}}
+    named = next((instead[name] for name in instead if name in changes), {})
+    reading = from_mapping(Reading, {**own, **named, **changes}, where="reading")
+    pooled = [f"--{name}" for name in ("pool", "share") if name in changes]
+    if reading.score is not None and pooled:
+        raise ConfigError(
+            f"{' and '.join(pooled)}: the score {reading.score!r} decides as it is, only a map is pooled. Name one with --map."
+        )
+    if "share" in changes and reading.pool != "top":
+        raise ConfigError(f"--share is of --pool top, and this reading pools by {reading.pool}.")
+    if reading.smooth > 0 and "smooth" in changes and isinstance(run.spec, WindowSpec):
+        raise ConfigError("--smooth is of maps of frames, and this run judges windows.")
+    return reading
 
 
 def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:

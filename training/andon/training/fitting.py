@@ -72,6 +72,11 @@ class AsTheyAre:
         return {}
 
 
+ClipNorm = Annotated[
+    float, Meta(ge=0.0, description="largest norm of the gradient, beyond which it is shortened; 0: it is not")
+]
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """How to go down. Detectors derive their settings from it, so that these flags are the same everywhere."""
 
@@ -97,7 +102,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     patience: Annotated[
         int, Meta(ge=1, description="epochs without a better validation loss before a plateau schedule stops")
     ] = 15
-    clip_norm: Annotated[float, Meta(gt=0.0, description="largest norm of the gradient")] = 1.0
+    clip_norm: ClipNorm = 1.0
     warm_up: Annotated[
         float, Meta(ge=0.0, le=1.0, description="share of all steps over which annealed parts of the loss come in")
     ] = 0.0
@@ -226,7 +231,7 @@ class _Descent:
                 loss = self.loss(self.scorer, _moved(batch, self.device), self._warmth())
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.unscale_(self.optimizer)
-            norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.plan.clip_norm))
+            norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.plan.clip_norm or math.inf))
             value = float(loss.detach())
             self._check(value, "loss")
             if not self.scaler.is_enabled():  # the scaler skips such a step and lowers its scale
@@ -255,9 +260,10 @@ class _Descent:
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):
             rate = float(self.optimizer.param_groups[0]["lr"])
+            clipping = f"now {self.plan.clip_norm:g}" if self.plan.clip_norm else "now 0, none"
             raise TrainingError(
                 f"the {what} became {value} in epoch {self.epoch + 1}: training diverged. Lower --learning-rate (now "
-                f"{rate:g}) tenfold, or --clip-norm (now {self.plan.clip_norm:g})."
+                f"{rate:g}) tenfold, or {'lower' if self.plan.clip_norm else 'set'} --clip-norm ({clipping})."
             )
 
     def state(self) -> State:

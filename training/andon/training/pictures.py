@@ -27,6 +27,9 @@ MOST_ON_A_SHEET = 400
 MOST_CHANNELS = 6
 """Windows of more channels are drawn with those that are rebuilt worst."""
 
+HOTTEST = 1.5
+"""The hottest colour of a map, in multiples of the 99.9 % quantile of good maps."""
+
 History = Sequence[Mapping[str, float]]
 """One row an epoch, as a fit names its numbers."""
 
@@ -121,8 +124,31 @@ def curves(
     return figure
 
 
-def rebuilt_frames(parts: Sequence[Rebuilt], *, title: str, map_name: str) -> "Figure":
-    """Originals above what was rebuilt above the maps, a column a part; one colour scale for all maps of the picture.
+class GoodMaps(Struct, frozen=True, kw_only=True):
+    """What maps show of good parts: the measure of heat maps."""
+
+    quantile: float
+    """99.9 % of their values lie below."""
+    of: str
+    """Which parts: "9 good validation parts"."""
+
+
+def rebuilt_frames(
+    parts: Sequence[Rebuilt], *, title: str, map_name: str, good_maps: GoodMaps | None = None
+) -> "Figure":
+    """Originals above what was rebuilt above the maps, a column a part.
+
+    Colours count in multiples of what good parts show with these very weights, as they do for a finished file: 1 is the
+    99.9 % quantile of good maps, 1.5 the hottest colour. Scaled by its own maximum a page of good parts would always have
+    a hot spot; on a scale fixed at the first epoch, whose errors are the largest, all later ones would be black. So a good
+    part is cool in every epoch, and a defect gets hotter from epoch to epoch where the training helps against it. How far
+    the errors themselves fell is a number, above the picture.
+
+    Args:
+        parts: at least one, all of one size.
+        title: above all.
+        map_name: of the maps.
+        good_maps: what the maps are measured by; None: they count in their own units.
 
     Raises:
         MissingExtra: no matplotlib.
@@ -131,14 +157,14 @@ def rebuilt_frames(parts: Sequence[Rebuilt], *, title: str, map_name: str) -> "F
     rows = 2 + bool(mapped)
     height, width = parts[0].original.shape[:2]
     cell = (1.9, 1.9 * min(max(height / width, 0.25), 2.5))
-    left, right, top, bottom, apart = 0.45, 1.0 if mapped else 0.15, 0.9, 0.15, 0.08
+    left, right, top, bottom, apart = 0.45, 1.0 if mapped else 0.15, 1.2 if mapped else 0.9, 0.15, 0.08
     size = (max(left + right + len(parts) * (cell[0] + apart), 4.6), top + bottom + rows * (cell[1] + apart))
     figure = _figure(*size)
     from matplotlib.colors import ListedColormap
 
-    scale = max([float(values.max()) for values in mapped if np.isfinite(values).all()] + [1e-30])
+    unit = max(good_maps.quantile, 1e-30) if good_maps else 1.0
     # the scale of every heat map of andon: colours() ends at 1.5 times what it is given
-    hot = ListedColormap(colours(np.linspace(0, 1.5, 256, dtype=np.float32)[np.newaxis], 1.0)[0] / 255)
+    hot = ListedColormap(colours(np.linspace(0, HOTTEST, 256, dtype=np.float32)[np.newaxis], 1.0)[0] / 255)
     last: Any = None
     for column, part in enumerate(parts):
         for row, picture in enumerate((part.original, part.rebuilt, part.map)[:rows]):
@@ -149,14 +175,16 @@ def rebuilt_frames(parts: Sequence[Rebuilt], *, title: str, map_name: str) -> "F
             axes.set_xticks([])
             axes.set_yticks([])
             if row == 2:
-                last = axes.imshow(picture, cmap=hot, vmin=0, vmax=scale, interpolation="nearest", aspect="auto")
+                last = axes.imshow(
+                    picture / unit, cmap=hot, vmin=0, vmax=HOTTEST, interpolation="nearest", aspect="auto"
+                )
             else:
                 levels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
                 axes.imshow(
                     levels[..., 0] if levels.shape[2] == 1 else levels, cmap="gray", vmin=0, vmax=255, aspect="auto"
                 )
             if row == 0:
-                axes.set_title(_plain(part.caption, 28), fontsize=9)
+                axes.set_title(_caption(part.caption, 25), fontsize=9)
             if column == 0:
                 axes.set_ylabel(("original", "rebuilt", _plain(f"map {map_name}", 24))[row])
     if last is not None:
@@ -166,7 +194,14 @@ def rebuilt_frames(parts: Sequence[Rebuilt], *, title: str, map_name: str) -> "F
             0.15 / size[0],
             cell[1] / size[1],
         )
-        figure.colorbar(last, cax=figure.add_axes(beside))
+        bar = figure.colorbar(
+            last, cax=figure.add_axes(beside), ticks=[0, 0.5, 1, HOTTEST], extend="max", extendfrac=0.06
+        )
+        bar.set_label("times good" if good_maps else "units of the map", fontsize=9)
+    if last is not None and good_maps is not None:
+        note = f"map: 1 is {good_maps.quantile:.3g}, below which 99.9 % of the cells of {good_maps.of} lie"
+        wrapped = textwrap.fill(note, round(14 * (size[0] - left)))
+        figure.text(left / size[0], 1 - 0.36 / size[1], wrapped, va="top", fontsize=8)
     figure.text(left / size[0], 1 - 0.12 / size[1], title, va="top", fontsize=11)
     return figure
 
@@ -225,7 +260,7 @@ def rebuilt_windows(
             lowest = line == len(places) - 1
             axes.tick_params(labelleft=column == 0, labelbottom=lowest)
             if line == 0:
-                axes.set_title(_plain(part.caption, 75), fontsize=9)
+                axes.set_title(_caption(part.caption, 65), fontsize=9)
             if column == 0:
                 known = spec.channels[channel]
                 name = f"{known.name}\n[{known.unit}]" if known.unit else known.name
@@ -313,6 +348,18 @@ def save(figure: "Figure", path: Path) -> None:
     write_atomically(path, written.getvalue())
 
 
+def shortened(text: str, most: int) -> str:
+    """Without its middle, where it is longer than that: names differ at the end as often as at the beginning.
+
+    >>> shortened("patchcore --preset fast --size 224", 20)
+    'patchcor… --size 224'
+    """
+    if len(text) <= most:
+        return text
+    tail = (most - 1) * 3 // 5
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
+
+
 def _is_further(name: str) -> bool:
     return name not in (*LOSSES, *_BESIDE, *_NOT_DRAWN)
 
@@ -327,8 +374,14 @@ def _label(name: str) -> str:
 
 
 def _plain(text: str, width: int) -> str:
-    """Names are other people's: broken into lines, and never read as formulas."""
-    return "\n".join(textwrap.fill(line, width) for line in text.splitlines()).replace("$", r"\$")
+    """Names are other people's: broken into lines between words, and never read as formulas."""
+    short = [" ".join(shortened(word, width) for word in line.split(" ")) for line in text.splitlines()]
+    return "\n".join(textwrap.fill(line, width) for line in short).replace("$", r"\$")
+
+
+def _caption(text: str, width: int) -> str:
+    """No more lines than it has: what is too long loses its middle, so that it still says whether it is watched."""
+    return "\n".join(shortened(line, width) for line in text.splitlines()).replace("$", r"\$")
 
 
 def _draw_losses(axes: "Axes", history: History, names: list[str], kept: int | None) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import AndonError
 from andon.runtime.progress import Progress, silent
+from andon.training.comparison.bars import bars, png
 from andon.training.comparison.cell import Surroundings, let_go, run_cell, warm_up
 from andon.training.comparison.check import check
 from andon.training.comparison.claim import claimed
@@ -86,14 +87,18 @@ def compare(
 
 
 def write_table(out: Path | str) -> Table:
-    """``table.md`` and ``table.json`` from the folders of the cells.
+    """``table.md``, ``table.json`` and, where a cell is done, ``table.png`` from the folders of the cells.
 
     Raises:
         DataError: no comparison there, or a damaged one.
+        MissingExtra: no matplotlib.
     """
     table = table_of(standings(Path(out)), where=str(out))
     write_atomically(Path(out) / "table.json", as_json(table))
     write_atomically(Path(out) / "table.md", markdown(table).encode())
+    picture = bars(table)
+    if picture is not None:
+        write_atomically(Path(out) / "table.png", png(picture))
     return table
 
 

@@ -12,7 +12,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -28,8 +28,6 @@ LONGEST_NAME = 80
 """Characters of a folder's name; beyond that it is cut, and a digest tells it from others."""
 MAX_SEED = 2**31 - 1
 """As on the command line."""
-
-T = TypeVar("T")
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -153,13 +151,19 @@ def cells(plan: Plan, *, more: Sequence[str] = ()) -> list[Cell]:
     return listed
 
 
-def share(listed: Sequence[T], which: int, of: int) -> list[T]:
-    """The `which`-th of `of` shares, counted from 1: every `of`-th cell. All shares together are all cells, each once.
+def share(listed: Sequence[Cell], which: int, of: int) -> list[Cell]:
+    """The `which`-th of `of` shares, counted from 1, in the order of `listed`. All shares together are all cells, each once.
 
-    >>> share("abcdefg", 1, 3), share("abcdefg", 3, 3)
-    (['a', 'd', 'g'], ['c', 'f'])
+    Cells are dealt like cards, detector by detector and within a detector set by set: what a cell costs hangs on its
+    detector first, then on its set, and of each of these every share gets as many as any other, to within one.
     """
-    return list(listed[which - 1 :: of])
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, cell in enumerate(listed):
+        places.setdefault((cell.choice.name, cell.data.name), []).append(place)
+    # sorted by the detector alone, which keeps the sets of one detector side by side
+    first = {name: at for at, name in enumerate(dict.fromkeys(cell.choice.name for cell in listed))}
+    dealt = [place for key in sorted(places, key=lambda key: first[key[0]]) for place in places[key]]
+    return [listed[place] for place in sorted(dealt[which - 1 :: of])]
 
 
 def parse_share(text: str) -> tuple[int, int]:

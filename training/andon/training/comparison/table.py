@@ -1,7 +1,7 @@
 """The table of a comparison, from what its folders hold: rows of detectors by set, and each detector's mean over the sets."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -162,6 +162,7 @@ def markdown(table: Table) -> str:
             of = len({row.set for row in rows})
             blocks.append("Means over sets, each weighing the same; only those over all sets can be compared.")
             blocks.append(_lines(means, kind, "sets", [f"{row.sets} of {of}" for row in means]))
+    blocks += _prevalences(table.rows)
     if any(row.n > 1 for row in table.rows):
         blocks.append(f"Means over seeds, with the range of 2 or {FEW} values, the standard deviation of more.")
     blocks += ["\n".join(f"- {cell.folder}: {cell.message}" for cell in table.failed)] if table.failed else []
@@ -255,6 +256,32 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
         return row.kind, places[row.set], -(best.mean if best else -1.0), row.detector
 
     return sorted(listed, key=rank)
+
+
+def _prevalences(rows: Sequence[Row]) -> list[str]:
+    """What AUPR can only be read with: that of chance is the share of defects, and sets differ in it."""
+    told = []
+    for name in natural({row.set for row in rows}):
+        shares = [
+            share for row in rows if row.set == name and "aupr" in row.figures for share in _defective(row.figures)
+        ]
+        if shares:
+            # detectors may cut a log into other windows, and INVALID parts do not count
+            low, high = _percent(min(shares)), _percent(max(shares))
+            told.append(f"{name} {low if low == high else f'{low} to {high}'} %")
+    return [f"AUPR rests on the share of defects, which is what chance gets: {', '.join(told)}."] if told else []
+
+
+def _defective(figures: Mapping[str, Spread]) -> list[float]:
+    """The share of defects among what was judged: of parts as it was told, of windows from their numbers."""
+    if "prevalence" in figures:
+        return [figures["prevalence"].low, figures["prevalence"].high]
+    good, defective = (figures[name].mean if name in figures else 0.0 for name in ("good_windows", "defective_windows"))
+    return [defective / (good + defective)] if good + defective else []
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}" if value >= 0.01 else f"{100 * value:.2g}"
 
 
 def _lines(rows: Sequence[Row], kind: Kind, what: str, names: Sequence[str]) -> str:

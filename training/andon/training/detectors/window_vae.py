@@ -32,7 +32,7 @@ from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.sources.items import Found, FoundLogs
 from andon.sources.windows import window_spec
 from andon.training.combination import BATCH, Combination, scores_over
-from andon.training.fitting import AsTheyAre, Plan, descend
+from andon.training.fitting import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.gaussian import Gaussian
 from andon.training.recipe import Good, Part, Recipe, Run
 
@@ -64,7 +64,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     batch_size: Annotated[int, Meta(ge=1, description="windows a step", extra={"unit": "windows"})] = 32
     learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
     weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
-    clip_norm: Annotated[float, Meta(gt=0.0, description="largest norm of the gradient")] = 100.0
+    clip_norm: ClipNorm = 100.0
     warm_up: Annotated[
         float, Meta(ge=0.0, le=1.0, description="share of all steps over which the KL term comes in")
     ] = 0.2

@@ -1,0 +1,182 @@
+"""The table as a picture: bars by set and detector, with the range over seeds; ``table.png``."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec import Struct
+
+from andon.runtime.errors import MissingExtra
+from andon.sources.picture_folder import natural
+from andon.training.comparison.table import COLUMNS, Column, Kind, Row, Spread, Table
+from andon.training.pictures import shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito: told apart by all eyes; the hatches tell them apart without any colour, and go round at another pace
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#767676", "#f0e442")
+_HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "||", "oo")
+_INK = "#333333"
+_LONGEST_SET, _LONGEST_DETECTOR = 28, 46
+_BAR, _APART, _WIDTH = 0.17, 1.2, 5.2
+"""Height of a bar in inches, room between groups in bars, width of a panel in inches."""
+_LETTER = 0.068
+"""Width of a letter of the legend in inches, on the wide side."""
+Look = tuple[str, str]
+"""Colour and hatch of a detector."""
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """What stands together: one set, or the means over all sets."""
+
+    name: str
+    rows: dict[str, Row]
+    """By detector."""
+
+
+def bars(table: Table) -> "Figure | None":
+    """A group of bars a set, a bar a detector: AUROC from chance on, beside it AUPRO where parts have masks.
+
+    Whiskers reach from the lowest to the highest value of the seeds. Below the sets stand the means over them, of detectors
+    that are done on all of them. None where nothing is done yet.
+
+    Raises:
+        MissingExtra: no matplotlib.
+    """
+    panels: dict[Kind, list[Column]] = {kind: _columns(table.rows, kind) for kind in COLUMNS}
+    panels = {kind: columns for kind, columns in panels.items() if columns}
+    if not panels:
+        return None
+    groups = {kind: _groups(table, kind) for kind in panels}
+    detectors = _in_order(table, list(panels))
+    across = max(map(len, panels.values()))
+    of_kind = {
+        kind: [name for name in detectors if any(name in group.rows for group in groups[kind])] for kind in panels
+    }
+    looks = {name: _look(place) for place, name in enumerate(detectors)}
+    heights = [len(groups[kind]) * (len(of_kind[kind]) + _APART) for kind in panels]
+    width = 1.2 + across * _WIDTH
+    names = _told_apart(detectors)
+    abreast = min(len(names), max(1, int(width / (0.5 + _LETTER * max(map(len, names))))))
+    legend_rows = -(-len(names) // abreast)
+    size = (width, 0.5 + 0.19 * legend_rows + sum(max(_BAR * height, 0.6) + 0.75 for height in heights))
+    figure = _figure(*size)
+    grid = figure.add_gridspec(len(panels), across, height_ratios=heights)
+    for line, (kind, columns) in enumerate(panels.items()):
+        for place, column in enumerate(columns):
+            axes = figure.add_subplot(grid[line, place])
+            _draw(axes, groups[kind], {name: looks[name] for name in of_kind[kind]}, column, named=place == 0)
+    _legend(figure, dict(zip(names, looks.values(), strict=True)), columns=abreast)
+    if any(row.n > 1 for row in table.rows):
+        figure.supxlabel("bars: means over seeds; whiskers: the lowest and the highest seed", fontsize=8, color=_INK)
+    return figure
+
+
+def png(figure: "Figure") -> bytes:
+    """The file."""
+    written = io.BytesIO()
+    figure.savefig(written, dpi="figure", format="png")
+    return written.getvalue()
+
+
+def _columns(rows: Sequence[Row], kind: Kind) -> list[Column]:
+    """The figure that decides the order within a set, and AUPRO; those that are there."""
+    there = {name for row in rows if row.kind == kind for name in row.figures}
+    first, *others = COLUMNS[kind]
+    return [column for column in (first, *(c for c in others if c.figure == "aupro")) if column.figure in there]
+
+
+def _groups(table: Table, kind: Kind) -> list[Group]:
+    rows = [row for row in table.rows if row.kind == kind]
+    sets = natural({row.set for row in rows})
+    groups = [Group(name=name, rows={row.detector: row for row in rows if row.set == name}) for name in sets]
+    whole = {row.detector: row for row in table.means if row.kind == kind and row.sets == len(sets)}
+    return [*groups, Group(name=f"mean of {len(sets)} sets", rows=whole)] if whole else groups
+
+
+def _in_order(table: Table, kinds: Sequence[Kind]) -> list[str]:
+    """The best first, by the mean over the sets that each is done on."""
+    means: dict[str, list[float]] = {}
+    for row in table.rows:
+        if row.kind in kinds:
+            first = row.figures.get(COLUMNS[row.kind][0].figure)
+            means.setdefault(row.detector, []).extend([first.mean] if first else [])
+    return sorted(means, key=lambda name: (-float(np.mean(means[name] or [0.0])), name))
+
+
+def _told_apart(detectors: Sequence[str]) -> list[str]:
+    """Short enough for a legend, and still different from each other."""
+    names = [shortened(name, _LONGEST_DETECTOR) for name in detectors]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{place}. {name}" for place, name in enumerate(names, 1)]
+
+
+def _draw(axes: "Axes", groups: Sequence[Group], looks: Mapping[str, Look], column: Column, *, named: bool) -> None:
+    chance = 0.5 if "auroc" in column.figure else 0.0
+    step = len(looks) + _APART
+    lowest = chance
+    for place, group in enumerate(groups):
+        for line, (detector, look) in enumerate(looks.items()):
+            row = group.rows.get(detector)
+            figure = row.figures.get(column.figure) if row else None
+            at = place * step + line
+            told = "-" if figure is None else f"{figure.mean:.3f}"
+            axes.text(1.015, at, told, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=_INK)
+            if figure is None:
+                continue
+            _bar(axes, at, figure, chance, look)
+            lowest = min(lowest, figure.low, figure.mean)
+    bottom = len(groups) * step - _APART - 0.5
+    axes.set_ylim(bottom + 0.25, -0.75)
+    axes.set_xlim(lowest - 0.02 if lowest < chance else chance, 1.005)
+    axes.axvline(chance, color=_INK, linewidth=1)
+    for place in range(1, len(groups)):
+        axes.axhline(place * step - 0.5 - _APART / 2, color="0.85", linewidth=0.8)
+    middles = [place * step + (len(looks) - 1) / 2 for place in range(len(groups))]
+    axes.set_yticks(middles)
+    axes.set_yticklabels([shortened(group.name, _LONGEST_SET) if named else "" for group in groups], parse_math=False)
+    axes.tick_params(axis="y", length=0, labelsize=9)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    from_chance = " (bars begin at chance, .5)" if chance else ""
+    axes.set_title(f"{column.heading}{from_chance}", fontsize=9, loc="left")
+
+
+def _bar(axes: "Axes", at: float, figure: Spread, chance: float, look: Look) -> None:
+    color, hatch = look
+    axes.barh(
+        at, figure.mean - chance, left=chance, height=0.86, color=color, hatch=hatch, edgecolor="white", linewidth=0
+    )
+    if figure.n > 1:
+        # of means over sets the seeds that are done everywhere may all lie to one side
+        reach = [[max(0.0, figure.mean - figure.low)], [max(0.0, figure.high - figure.mean)]]
+        axes.errorbar(figure.mean, at, xerr=reach, color=_INK, capsize=2, elinewidth=1, capthick=1, fmt="none")
+
+
+def _legend(figure: "Figure", looks: Mapping[str, Look], *, columns: int) -> None:
+    from matplotlib.patches import Patch
+
+    patches = [Patch(facecolor=color, hatch=hatch, edgecolor="white", linewidth=0) for color, hatch in looks.values()]
+    legend = figure.legend(
+        patches, list(looks), loc="outside upper left", ncols=columns, frameon=False, fontsize=8, handlelength=2.4
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _look(line: int) -> Look:
+    return _COLORS[line % len(_COLORS)], _HATCHES[line % len(_HATCHES)]
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure  # without pyplot: no global state, no window system
+    except ImportError as error:
+        raise MissingExtra("the picture of a comparison needs matplotlib: pip install 'andon[train]'") from error
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
