@@ -44,7 +44,7 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.combination import BATCH, Combination, scores_over
-from andon.training.fitting import AsTheyAre, Batch, Plan, descend
+from andon.training.fitting import AsTheyAre, Batch, ClipNorm, Plan, descend
 from andon.training.memory import Memory, entropy, in_use, lay_out
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import size_seen
@@ -173,7 +173,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 64
     learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
     weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
-    clip_norm: Annotated[float, Meta(gt=0.0, description="largest norm of the gradient")] = 100.0
+    clip_norm: ClipNorm = 100.0
     warm_up: Annotated[
         float, Meta(ge=0.0, le=1.0, description="share of all steps over which KL and entropy come in")
     ] = 0.2
