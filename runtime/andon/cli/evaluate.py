@@ -25,6 +25,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
 
 SUMMARY = "AUROC, false rejects, misses, localisation on parts of known truth"
@@ -38,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a tree with test/good and test/TYPE, or labelled logs; with --run: where that run's good parts lie now",
     )
+    _class_set.add_flags(parser)
     parser.add_argument(
         "--truth", type=Path, metavar="CSV", help="labels where folders do not tell: columns key,label[,kind]"
     )
@@ -89,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
         if args.report is not None:
             import matplotlib as mpl  # noqa: F401
+    _class_set.take_in(args)
     _check(args)
     recall = 0.99 if args.recall is None else args.recall
     drawn: dict[str, Any] = {"intervals": not args.no_intervals, "seed": args.seed, "progress": ProgressLine()}

@@ -3,6 +3,7 @@
 example:
   andon train patchcore --data parts/ --out run/
   andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
+  andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same in flags
   andon train window_vae --data good-log.csv --out run/ --steps 64
   andon train unet_autoencoder --data parts/ --out run/ --resume     # goes on where it was interrupted
   andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # AUROC of parts/test by epoch, never used
@@ -13,6 +14,7 @@ Every setting of a detector is a flag: andon train DETECTOR --help.
 import argparse
 from collections.abc import Sequence
 
+from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
 from andon.runtime.errors import ConfigError
 from andon.runtime.registry import names
@@ -31,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, metavar="PATH", help="good parts: a folder, a tree with train/good, a log"
     )
+    _class_set.add_flags(parser)
     parser.add_argument("--out", required=True, metavar="RUN", help="the run folder")
     parser.add_argument(
         "--group",
@@ -125,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.detector not in names("andon.detectors"):
         raise _no_detector(args.detector)
+    _class_set.take_in(args)
     recipe = _recipe(args.detector)
     given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
     # a resumed run has its settings; only flags that were really given are held against them

@@ -1,9 +1,17 @@
 """How large small frames are seen: as they are, where a network can bear it; larger ones are made smaller."""
 
+from msgspec import Meta
+
 from andon.sources.items import FoundFrames
 
 SIDE = 64
 """Of larger frames, in pixels, where no size is asked for."""
+SIZE = Meta(
+    description=f"side of what is looked at; where not given, frames up to {SIDE} x {SIDE} stay as they are, larger ones "
+    f"become {SIDE} x {SIDE}",
+    extra={"unit": "px"},
+)
+"""Of the setting `size` of all detectors that see small frames so."""
 
 
 def size_seen(found: FoundFrames, asked: int | None) -> tuple[int, int]:

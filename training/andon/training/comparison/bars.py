@@ -1,13 +1,12 @@
 """The table as a picture: bars by set and detector, with the range over seeds; ``table.png``."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct
 
-from andon.runtime.errors import MissingExtra
+from andon.calibration.evaluation.plots import new_figure
 from andon.sources.picture_folder import natural
 from andon.training.comparison.table import COLUMNS, Column, Kind, Row, Spread, Table
 from andon.training.pictures import shortened
@@ -63,7 +62,7 @@ def bars(table: Table) -> "Figure | None":
     abreast = min(len(names), max(1, int(width / (0.5 + _LETTER * max(map(len, names))))))
     legend_rows = -(-len(names) // abreast)
     size = (width, 0.5 + 0.19 * legend_rows + sum(max(_BAR * height, 0.6) + 0.75 for height in heights))
-    figure = _figure(*size)
+    figure: Figure = new_figure(*size)
     grid = figure.add_gridspec(len(panels), across, height_ratios=heights)
     for line, (kind, columns) in enumerate(panels.items()):
         for place, column in enumerate(columns):
@@ -73,13 +72,6 @@ def bars(table: Table) -> "Figure | None":
     if any(row.n > 1 for row in table.rows):
         figure.supxlabel("bars: means over seeds; whiskers: the lowest and the highest seed", fontsize=8, color=_INK)
     return figure
-
-
-def png(figure: "Figure") -> bytes:
-    """The file."""
-    written = io.BytesIO()
-    figure.savefig(written, dpi="figure", format="png")
-    return written.getvalue()
 
 
 def _columns(rows: Sequence[Row], kind: Kind) -> list[Column]:
@@ -172,11 +164,3 @@ def _legend(figure: "Figure", looks: Mapping[str, Look], *, columns: int) -> Non
 
 def _look(line: int) -> Look:
     return _COLORS[line % len(_COLORS)], _HATCHES[line % len(_HATCHES)]
-
-
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure  # without pyplot: no global state, no window system
-    except ImportError as error:
-        raise MissingExtra("the picture of a comparison needs matplotlib: pip install 'andon[train]'") from error
-    return Figure(figsize=(width, height), dpi=110, layout="constrained")

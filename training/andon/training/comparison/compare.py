@@ -11,10 +11,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from andon.calibration.evaluation.plots import png_of
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import AndonError
 from andon.runtime.progress import Progress, silent
-from andon.training.comparison.bars import bars, png
+from andon.training.comparison.bars import bars
 from andon.training.comparison.cell import Surroundings, let_go, run_cell, warm_up
 from andon.training.comparison.check import check
 from andon.training.comparison.claim import claimed
@@ -98,7 +99,7 @@ def write_table(out: Path | str) -> Table:
     write_atomically(Path(out) / "table.md", markdown(table).encode())
     picture = bars(table)
     if picture is not None:
-        write_atomically(Path(out) / "table.png", png(picture))
+        write_atomically(Path(out) / "table.png", png_of(picture))
     return table
 
 

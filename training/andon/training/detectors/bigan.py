@@ -47,7 +47,7 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting import LAST_RATE, moments, random_states, restore_moments, restore_random_states, under
 from andon.training.recipe import Good, Part, Recipe, Run, State
-from andon.training.small_frames import size_seen
+from andon.training.small_frames import SIZE, size_seen
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +67,7 @@ BATCH = 256
 class Settings(Struct, frozen=True, kw_only=True):
     """Of `bigan`."""
 
-    size: Annotated[
-        Annotated[int, Meta(ge=8, le=512)] | None,
-        Meta(
-            description="side of what the nets see; where not given, pictures up to 64 x 64 stay as they are, larger ones "
-            "become 64 x 64",
-            extra={"unit": "px"},
-        ),
-    ] = None
+    size: Annotated[Annotated[int, Meta(ge=8, le=512)] | None, SIZE] = None
     latent: Annotated[int, Meta(ge=1, description="numbers of a code")] = 12
     depth: Annotated[
         Annotated[int, Meta(ge=1, le=7)] | None,

@@ -36,7 +36,7 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.small_frames import size_seen
+from andon.training.small_frames import SIZE, size_seen
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +56,7 @@ _Width = Annotated[int, Meta(ge=1, le=1024)]
 class Settings(Plan, frozen=True, kw_only=True):
     """Of `conv_vae`."""
 
-    size: Annotated[
-        Annotated[int, Meta(ge=8, le=512)] | None,
-        Meta(
-            description="side of what the network sees; where not given, frames up to 64 x 64 stay as they are, larger ones "
-            "become 64 x 64",
-            extra={"unit": "px"},
-        ),
-    ] = None
+    size: Annotated[Annotated[int, Meta(ge=8, le=512)] | None, SIZE] = None
     widths: Annotated[
         tuple[_Width, ...],
         Meta(

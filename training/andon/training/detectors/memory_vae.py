@@ -47,7 +47,7 @@ from andon.training.combination import BATCH, Combination, scores_over
 from andon.training.fitting import AsTheyAre, Batch, ClipNorm, Plan, descend
 from andon.training.memory import Memory, entropy, in_use, lay_out
 from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.small_frames import size_seen
+from andon.training.small_frames import SIZE, size_seen
 from andon.training.watching import undisturbed
 
 logger = logging.getLogger(__name__)
@@ -75,14 +75,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         True
     )
     vae: Annotated[bool, Meta(description="a variational code: its latent numbers are drawn in training")] = False
-    size: Annotated[
-        Annotated[int, Meta(ge=16, le=256)] | None,
-        Meta(
-            description="side of what the network sees; where not given, pictures up to 64 x 64 stay as they are, larger ones "
-            "become 64 x 64",
-            extra={"unit": "px"},
-        ),
-    ] = None
+    size: Annotated[Annotated[int, Meta(ge=16, le=256)] | None, SIZE] = None
     widths: Annotated[
         Annotated[tuple[_Width, ...], Meta(min_length=1, max_length=5)] | None,
         Meta(

@@ -27,7 +27,7 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.core_set import k_centre
 from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.small_frames import size_seen
+from andon.training.small_frames import SIZE, size_seen
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +41,7 @@ MOST_MB = 500.0
 class Settings(Struct, frozen=True, kw_only=True):
     """Of `pixel_knn`."""
 
-    size: Annotated[
-        Annotated[int, Meta(ge=4, le=512)] | None,
-        Meta(
-            description="side of what is compared; where not given, pictures up to 64 x 64 stay as they are, larger ones "
-            "become 64 x 64",
-            extra={"unit": "px"},
-        ),
-    ] = None
+    size: Annotated[Annotated[int, Meta(ge=4, le=512)] | None, SIZE] = None
     k: Annotated[int, Meta(ge=1, le=100, description="neighbours whose squared differences are averaged")] = 1
     rows: Annotated[
         int,
