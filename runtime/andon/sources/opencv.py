@@ -42,43 +42,42 @@ def opencv() -> ModuleType:
 
 
 class _Openings:
-    """How many captures are being opened at this moment, and with which protocols."""
+    """How many captures are being opened at this moment, with which protocols, and what the variable held before them."""
 
     def __init__(self) -> None:
         self.turn = threading.Condition()
         self.count = 0
         self.protocols: Protocols | None = None
+        self.before = ""
 
 
 _openings = _Openings()
 _VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_AS_IF_UNSET = "rtsp_flags;prefer_tcp"
+"""What OpenCV does without the variable. To remove it would shift the environment under readers in other threads."""
 
 
 @contextmanager
 def allowed_protocols(protocols: Protocols) -> Iterator[None]:
-    """Hold FFmpeg to these protocols for each capture that is opened within.
+    """Hold FFmpeg to these protocols for each capture that is opened within, and no capture that is opened afterwards.
 
     OpenCV takes the list from the environment only, when a capture is opened. Openings with the same list run side by
-    side; one with another list waits for them. The variable is left standing afterwards: taking it away would race with
-    readers of the environment in other threads, each time.
+    side; one with another list waits for them. What the variable held before comes back with the last of them: the
+    process may be somebody else's, with captures of its own.
     """
     with _openings.turn:
         _openings.turn.wait_for(lambda: _openings.count == 0 or _openings.protocols == protocols)
-        _openings.protocols = protocols
+        if _openings.count == 0:
+            _openings.protocols = protocols
+            _openings.before = os.environ.get(_VARIABLE) or _AS_IF_UNSET
+            # ours come after what stood there, and the last of two equal names wins; UDP loses packets and smears pictures
+            os.environ[_VARIABLE] = f"{_openings.before}|rtsp_transport;tcp|protocol_whitelist;{protocols}"
         _openings.count += 1
-        # OpenCV's own default of TCP is lost as soon as the variable is set; UDP loses packets and smears pictures
-        options = "|".join([*_user_options(), "rtsp_transport;tcp", f"protocol_whitelist;{protocols}"])
-        if os.environ.get(_VARIABLE) != options:
-            os.environ[_VARIABLE] = options
     try:
         yield
     finally:
         with _openings.turn:
             _openings.count -= 1
+            if _openings.count == 0:
+                os.environ[_VARIABLE] = _openings.before
             _openings.turn.notify_all()
-
-
-@functools.cache
-def _user_options() -> list[str]:
-    """What the variable held before us; ours come after it, and the last of two equal names wins."""
-    return [option for option in os.environ.get(_VARIABLE, "").split("|") if option]
