@@ -49,6 +49,16 @@ def test_train_watches_labelled_parts_and_draws_the_epochs_that_are_asked_for(
     ]  # fmt: skip
 
 
+def test_an_epoch_that_was_kept_is_exported_by_its_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert main([*LEARN, "--epochs", "4", "--out", str(folder), "--checkpoint-epochs", "every=2"]) == EXIT_DONE
+    assert main(["export", str(folder), "-o", str(tmp_path / "a.onnx"), "--epoch", "2", "--json"]) == EXIT_DONE
+    assert main(["export", str(folder), "-o", str(tmp_path / "b.onnx"), "--epoch", "3"]) == EXIT_USER
+
+    assert "no checkpoint of epoch 3. Kept: 2, 4." in capsys.readouterr().err
+    assert not (tmp_path / "b.onnx").exists()
+
+
 def test_no_picture_epochs_leave_the_curves_alone(tmp_path: Path) -> None:
     assert main([*LEARN, "--epochs", "1", "--out", str(tmp_path / "run"), "--picture-epochs", "none"]) == EXIT_DONE
 

@@ -21,8 +21,8 @@ from andon.training.run_folder import (
     load,
     load_state,
     read_record,
-    write_model,
     write_record,
+    write_weights,
 )
 
 
@@ -58,7 +58,7 @@ def stored(folder: Path, **changes: object) -> Path:
     written = record(**changes)
     write_record(folder, written)
     known = recipe("unet_autoencoder")
-    write_model(folder, known.build(known.tiny, written.input))
+    write_weights(folder / "model.safetensors", known.build(known.tiny, written.input))
     return folder
 
 

@@ -5,6 +5,7 @@ example:
   andon export run/ -o bottle.onnx --false-reject 0.05   # at most 5 % of good parts rejected, with 95 % confidence
   andon export run/ -o bottle.onnx --no-promise          # too few parts: an estimate, and the file says so
   andon export run/ -o other.onnx --pool max --smooth 2  # the same weights, read otherwise; nothing is trained anew
+  andon export run/ -o early.onnx --epoch 20             # a checkpoint (train --checkpoint-epochs), also of a run cut short
 
 How the detector's evidence becomes the score was settled by the settings of the training; --map or --score, --pool, --share
 and --smooth change it, each alone. The threshold is calibrated on what comes of it. Choose by parts that no figure of yours is
@@ -12,6 +13,8 @@ reported on: a reading that was chosen by the test part looks better on it than 
 """
 
 import argparse
+
+from andon.cli._numbers import whole
 
 _READING = ("map", "score", "pool", "share", "smooth")
 SUMMARY = "one checked, calibrated model file from a run folder"
@@ -21,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("run_folder", metavar="RUN", help="what 'andon train' wrote")
     parser.add_argument("-o", "--out", required=True, metavar="FILE.onnx", help="the model file")
+    parser.add_argument(
+        "--epoch", type=whole(1, 1_000_000_000), metavar="N", help="a checkpoint instead of the weights that stayed"
+    )
     parser.add_argument(
         "--false-reject",
         type=float,
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         from andon.training.export_run import export_run, reading_of
         from andon.training.run_folder import load
 
-    run_folder = load(args.run_folder)
+    run_folder = load(args.run_folder, epoch=args.epoch)
     changes = {name: getattr(args, name) for name in _READING if getattr(args, name) is not None}
     exported = export_run(
         run_folder,

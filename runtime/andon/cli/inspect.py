@@ -82,6 +82,9 @@ def render(model: ModelFile) -> str:
         card.reading.pool
     ]
     rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
+    epoch = card.settings.get("checkpoint_epoch")
+    if isinstance(epoch, int):
+        rows.append(("note", f"weights of epoch {epoch}, a checkpoint: not those that training kept"))
     beta = card.settings.get("beta")
     if isinstance(beta, int | float) and beta < LEAST_BETA:
         rows.append(("note", f"beta {beta:g}: a plain autoencoder, whose prior has no say"))

@@ -8,6 +8,7 @@ example:
   andon sample run/ -o drawn/ --count 200 --seed 7     # a PNG each
   andon sample run/ -o drawn/ --count 25 --sheet       # both
   andon sample run/ -o memory.png --memory             # what the items of a memory decode to, most used first
+  andon sample run/ -o early.png --epoch 5             # from a checkpoint (train --checkpoint-epochs)
 
 With --memory each picture bears the number of its item: a verdict's evidence memory_items holds each item's share in what
 the part was compared with, in the order of these numbers.
@@ -29,6 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=whole(1, 100_000), metavar="N",
                         help="how many (default 16; with --memory: all items)")  # fmt: skip
     parser.add_argument("--seed", type=whole(0, MAX_SEED), metavar="S", help="of the drawing (default 0)")
+    parser.add_argument("--epoch", type=whole(1, 1_000_000_000), metavar="N",
+                        help="a checkpoint instead of the weights that stayed")  # fmt: skip
     parser.add_argument("--sheet", action="store_true", help="besides, sheet.png in the folder, with all of them")
     parser.add_argument("--memory", action="store_true", help="what the memory holds, instead of new parts")
 
@@ -43,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
         from andon.sources.encode import write_png
         from andon.training.pictures import MOST_ON_A_SHEET, contact_sheet, save
+        from andon.training.run_folder import load
         from andon.training.sampling import held, sample
 
     one_picture = args.out.suffix.lower() == ".png"
@@ -54,15 +58,16 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.out} is the sheet already: leave out --sheet, or give a folder.")
     if args.memory and args.seed is not None:
         raise ConfigError("--memory draws nothing: leave out --seed.")
+    loaded = load(args.run_folder, epoch=args.epoch)
     if args.memory:
-        shown = held(args.run_folder)
+        shown = held(loaded)
         pictures, of = shown.pictures[: args.count], len(shown.items)
         names = [f"item_{number:04}" for number in shown.items]
         captions = [f"{item}: {100 * share:.1f} %" for item, share in zip(shown.items, shown.shares, strict=True)]
         title = f"item: its share of what training parts read; {{shown}} of {of} items, most used first"
     else:
         count = 16 if args.count is None else args.count
-        pictures = sample(args.run_folder, count, seed=args.seed or 0)
+        pictures = sample(loaded, count, seed=args.seed or 0)
         names, captions = [f"{number:05}" for number in range(count)], []
         title = f"{{shown}} drawn parts, seed {args.seed or 0}"
     if one_picture or args.sheet:

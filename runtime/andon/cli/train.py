@@ -98,6 +98,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="epochs that 'andon animate' can show: all, every=N, a list as 1,10,50, or none (default: each up to 20, each "
         "second up to 50, each fifth up to 100, and so on)",
     )
+    parser.add_argument(
+        "--checkpoint-epochs",
+        type=_kept_epochs,
+        default=None,
+        metavar="WHICH",
+        help="epochs whose weights are kept for 'andon export RUN --epoch N': all, every=N, or a list as 10,50 (default: "
+        "only the weights that stay in the end)",
+    )
     parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
 
 
@@ -154,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
         watch_every=args.watch_every,
         picture_epochs=args.picture_epochs,
         animation_epochs=args.animation_epochs,
+        checkpoint_epochs=args.checkpoint_epochs,
         progress=ProgressLine(),
     )
     record = trained.record

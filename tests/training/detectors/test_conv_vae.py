@@ -162,7 +162,7 @@ def test_balanced_layers_weigh_the_same_on_good_parts() -> None:
 def test_layers_are_balanced_by_the_validation_part_alone() -> None:
     vae, train, validation = built(), torch.rand(64, 1, 12, 12), torch.rand(20, 1, 12, 12)
 
-    fit(vae, Parts(train, validation), SETTINGS, Quietly())
+    RECIPE.learn(vae, Parts(train, validation), SETTINGS, Quietly())
 
     with torch.no_grad():
         assert torch.allclose(vae.differences(validation).mean(dim=0), vae.get_buffer("usual"), rtol=1e-4)

@@ -20,7 +20,6 @@ from andon.training.detectors.memory_vae import (
     MemoryVAE,
     Settings,
     divergence,
-    fit,
     loss,
     prototypes,
     sample,
@@ -176,7 +175,7 @@ def test_a_fit_tells_how_the_memory_is_used_and_leaves_none_dead() -> None:
     settings, run = structs.replace(TINY, items=20, epochs=6), Told()
     net = built(settings)
 
-    fit(net, Parts(blobs(200), blobs(40, seed=1)), settings, run)
+    RECIPE.learn(net, Parts(blobs(200), blobs(40, seed=1)), settings, run)
 
     assert all(0 < row["memory_breadth"] <= 1 and 0 < row["memory_in_use"] <= 1 for row in run.rows)
     assert run.rows[-1]["memory_in_use"] >= 0.5
@@ -198,7 +197,7 @@ def test_a_memory_that_has_collapsed_is_warned_of(caplog: pytest.LogCaptureFixtu
     )
 
     with caplog.at_level(logging.WARNING, logger="andon.training.detectors.memory_vae"):
-        fit(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, Told())
+        RECIPE.learn(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, Told())
 
     assert "the memory has collapsed: 1 of 50 items are in use" in caplog.text
 
@@ -210,7 +209,7 @@ def test_laying_out_items_by_the_codes_brings_a_dead_memory_back(
     settings = structs.replace(TINY, items=50, epochs=4, initial="random", reseed=False, learning_rate=1e-6)
     settings, run = structs.replace(settings, **remedy), Told()
 
-    fit(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, run)
+    RECIPE.learn(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, run)
 
     assert run.rows[-1]["memory_in_use"] > 0.5
     assert "collapsed" not in caplog.text
@@ -218,7 +217,7 @@ def test_laying_out_items_by_the_codes_brings_a_dead_memory_back(
 
 def fitted(settings: Settings) -> MemoryVAE:
     net = built(settings)
-    fit(net, Parts(blobs(200), blobs(40, seed=1)), settings, Told())
+    RECIPE.learn(net, Parts(blobs(200), blobs(40, seed=1)), settings, Told())
     return net
 
 

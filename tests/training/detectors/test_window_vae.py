@@ -8,7 +8,7 @@ from msgspec import structs
 from tests.training.in_memory import Here, Parts
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.detectors.window_vae import RECIPE, TINY, Settings, WindowVAE, fit, loss, posteriors, spread
+from andon.training.detectors.window_vae import RECIPE, TINY, Settings, WindowVAE, loss, posteriors, spread
 from andon.training.good_parts import open_good
 from andon.training.run_folder import LoadedRun
 from andon.training.synthetic import synthetic_log
@@ -152,7 +152,7 @@ def test_a_watched_epoch_is_judged_by_the_spread_of_its_own_latent_numbers(decid
     settings = structs.replace(SETTINGS, epochs=3, batch_size=16, decides=decides)
     good, watching, vae = Parts(torch.randn(64, 8, 2), torch.randn(20, 8, 2)), Watching(), WindowVAE(settings, SPEC)
 
-    fit(vae, good, settings, watching)
+    RECIPE.learn(vae, good, settings, watching)
 
     moved = [bool(center.any()) for center in watching.centers]
     assert moved == [decides == "combined"] * 3  # nobody needs it where the error decides

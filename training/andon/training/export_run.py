@@ -33,7 +33,7 @@ def export_run(
     """Export a finished run, calibrated on the good parts that it kept back.
 
     Args:
-        run: a run, or its folder.
+        run: a run or one of its checkpoints, as `load` gives them, or the folder of a finished one.
         path: where the file goes.
         wish: the promise.
         date: ISO date for the file's log.
@@ -62,7 +62,7 @@ def export_run(
         name=name,
         detector=recipe.name,
         detector_version=recipe.version,
-        settings=record.settings,
+        settings=record.settings if loaded.epoch is None else record.settings | {"checkpoint_epoch": loaded.epoch},
         fingerprint=record.fingerprint,
         weights=recipe.weights(settings),
         grouped=record.group is not None,

@@ -112,6 +112,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``build(settings, spec)``: the untrained scorer; buffers take stored shapes on load."""
     fit: Callable[[Any, Good, Any, Run], None]
     """``fit(scorer, good, settings, run)``: changes the scorer in place."""
+    settle: Callable[[Any, Good, Any, device], None] | None = None
+    """``settle(scorer, good, settings, device)``: what the scorer learns of good parts once its weights stay, after `fit`: the
+    tails of its scores, spreads; in place, drawing nothing. So weights of any epoch can be made ready. None: `fit` does all."""
     reading: Callable[[Any], Reading]
     """``reading(settings)``: how its evidence becomes the deciding score."""
     uses_validation: bool = True
@@ -123,6 +126,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     prototypes: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] | None = None
     """``prototypes(scorer, settings)``: what each item of a memory decodes to, as `sample`'s parts, and each one's share of
     what good parts read ``[M]``; None: no such memory."""
+
+    def learn(self, scorer: Any, good: Good, settings: Any, run: Run) -> None:
+        """`fit`, then `settle`: the scorer is ready to be exported."""
+        self.fit(scorer, good, settings, run)
+        if self.settle is not None:
+            self.settle(scorer, good, settings, run.device)
 
     def wanted_input(self, settings: Any, found: Found) -> InputSpec:
         """`input`, with a clear refusal of data of the wrong kind.

@@ -5,6 +5,7 @@
 ``model.safetensors``   the scorer's parameters and buffers, once training has finished
 ``state.safetensors``   while it has not: a fit's `State` after its last epoch; scalars and history stand in the header, so
                         that one rename replaces all of it and no kill can leave halves that do not fit
+``checkpoints/``        the scorer after chosen epochs, each ready to be exported (`checkpoints`)
 ``pictures/``           curves, and what was rebuilt at chosen epochs
 ``reel/``               what animations are made from, by epoch (`animation.reel`)
 ======================  ================================================================================================
@@ -29,6 +30,7 @@ from andon.runtime.schema import InputSpec
 from andon.training.recipe import Recipe, State, recipe
 
 RUN, MODEL, STATE, PICTURES = "run.json", "model.safetensors", "state.safetensors", "pictures"
+CHECKPOINTS = "checkpoints"
 _HEADER = "andon"
 _SCORER, _FIT = "scorer.", "fit."
 
@@ -84,11 +86,13 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """Epochs after which pictures were asked for; None: the usual ones."""
     animation_epochs: int | tuple[int, ...] | None = None
     """Epochs that are kept for animations: each so many, just these, or, None, the usual ones."""
+    checkpoint_epochs: int | tuple[int, ...] | None = None
+    """Epochs whose weights are kept: each so many, just these, or, None, none."""
     finished: bool = False
 
 
 class LoadedRun(Struct, frozen=True, kw_only=True):
-    """A finished training."""
+    """A finished training, or what one had learnt after an epoch."""
 
     path: Path
     record: RunRecord
@@ -97,6 +101,8 @@ class LoadedRun(Struct, frozen=True, kw_only=True):
     """Of the recipe's own type."""
     scorer: nn.Module
     """In eval mode, on the CPU."""
+    epoch: int | None = None
+    """Whose weights these are, if not those that stayed."""
 
     @property
     def spec(self) -> InputSpec:
@@ -109,19 +115,23 @@ class LoadedRun(Struct, frozen=True, kw_only=True):
         return self.record.split
 
 
-def load(path: Path | str, *, of: Recipe | None = None) -> LoadedRun:
-    """A finished run, ready to be exported.
+def load(path: Path | str, *, of: Recipe | None = None, epoch: int | None = None) -> LoadedRun:
+    """A finished run, ready to be exported; or a checkpoint, of a run that need not have finished.
 
     Args:
         path: the run folder.
         of: the recipe; None: the registered one of the name in the folder.
+        epoch: whose weights; None: those that stayed.
 
     Raises:
-        TrainingError: no run there, not finished, damaged, or of another version of its recipe.
+        TrainingError: no run there, not finished, damaged, of another version of its recipe, or no checkpoint of that epoch.
     """
     folder = Path(path)
     record = read_record(folder)
-    if not record.finished:
+    if epoch is not None and not checkpoint(folder, epoch).exists():
+        kept = ", ".join(str(number) for number in kept_epochs(folder)) or "none; train with --checkpoint-epochs"
+        raise TrainingError(f"{folder}: no checkpoint of epoch {epoch}. Kept: {kept}.")
+    if epoch is None and not record.finished:
         raise TrainingError(
             f"{folder}: training has not finished; go on with: andon train {record.recipe} --data {record.data or 'DATA'} "
             f"--out {folder} --resume"
@@ -130,9 +140,21 @@ def load(path: Path | str, *, of: Recipe | None = None) -> LoadedRun:
     check_recipe(record, known, folder)
     settings = read_settings(record, known)
     scorer = known.build(settings, record.input)
-    tensors, _ = _read_tensors(folder / MODEL)
-    load_state(scorer, tensors, where=str(folder / MODEL))
-    return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer.eval())
+    weights = folder / MODEL if epoch is None else checkpoint(folder, epoch)
+    tensors, _ = _read_tensors(weights)
+    load_state(scorer, tensors, where=str(weights))
+    return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer.eval(), epoch=epoch)
+
+
+def checkpoint(folder: Path, epoch: int) -> Path:
+    """Where a run keeps the weights of an epoch."""
+    return folder / CHECKPOINTS / f"epoch_{epoch:04}.safetensors"
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """The epochs that a run has checkpoints of."""
+    names = (path.stem.removeprefix("epoch_") for path in (folder / CHECKPOINTS).glob("epoch_*.safetensors"))
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -182,9 +204,9 @@ def read_settings(record: RunRecord, known: Recipe) -> Any:
         raise TrainingError(f"settings of the run do not fit {known.name}: {error}") from error
 
 
-def write_model(folder: Path, scorer: nn.Module) -> None:
-    """The scorer's parameters and buffers."""
-    write_atomically(folder / MODEL, _packed(scorer.state_dict(), {}))
+def write_weights(path: Path, scorer: nn.Module) -> None:
+    """The scorer's parameters and buffers, whole or not at all."""
+    write_atomically(path, _packed(scorer.state_dict(), {}))
 
 
 def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:

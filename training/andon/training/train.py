@@ -23,12 +23,14 @@ from andon.sources.source import collect
 from andon.training import latent_plane, score_histogram
 from andon.training.album import Album
 from andon.training.animation.reel import REEL, Epochs, Reel
+from andon.training.checkpoints import Checkpoints
 from andon.training.device import Device, as_device, device_named, drawn_apart
 from andon.training.fitting import Plan
 from andon.training.good_parts import GoodParts, open_good
 from andon.training.pictures import curves, save
 from andon.training.recipe import Recipe, recipe
 from andon.training.run_folder import (
+    MODEL,
     PICTURES,
     RUN,
     FolderRun,
@@ -40,8 +42,8 @@ from andon.training.run_folder import (
     load,
     read_record,
     read_settings,
-    write_model,
     write_record,
+    write_weights,
 )
 from andon.training.watching import Labelled, Watch, open_labelled
 
@@ -67,6 +69,7 @@ def train(
     watch_every: int | None = None,
     picture_epochs: Sequence[int] | None = None,
     animation_epochs: Epochs = None,
+    checkpoint_epochs: Epochs = None,
     progress: Progress = silent,
 ) -> LoadedRun:
     """Learn what good looks like, and leave a run folder.
@@ -92,6 +95,8 @@ def train(
             empty: never. Nothing is drawn for detectors that do not rebuild.
         animation_epochs: which epochs to keep for an animation that is made afterwards (`animation.animate`): each so many,
             just these, or, None, each up to 20, each second up to 50, each fifth up to 100, and so on; empty: none.
+        checkpoint_epochs: after which epochs to keep weights that can be exported (`run_folder.load` with `epoch`): each so
+            many, just these, or, None, none. Detectors that learn in one go keep none.
         progress: told of reading and training.
 
     Raises:
@@ -121,6 +126,7 @@ def train(
         device = as_device(record.device)
         picture_epochs = record.picture_epochs if picture_epochs is None else picture_epochs
         animation_epochs = record.animation_epochs if animation_epochs is None else animation_epochs
+        checkpoint_epochs = record.checkpoint_epochs if checkpoint_epochs is None else checkpoint_epochs
         if record.watched is not None:
             if watch is not None and str(watch) != record.watched.path:
                 raise TrainingError(
@@ -136,7 +142,8 @@ def train(
         threads = 1 if threads is None and known.gives == "window" else threads
     if watch_every is not None and (watch is None or watch_every < 1):
         raise ConfigError(f"--watch-every {watch_every}: expected 1 or more, and --watch PATH with labelled parts.")
-    _check_epochs(animation_epochs)
+    _check_epochs("animation_epochs", animation_epochs)
+    _check_epochs("checkpoint_epochs", checkpoint_epochs)
     place = device_named(device)
     with _surroundings(seed, threads, place) as used_threads:
         good = open_good(
@@ -166,6 +173,7 @@ def train(
             versions={package: version(package) for package in ("andon", "numpy", "torch")},
             picture_epochs=None if picture_epochs is None else tuple(picture_epochs),
             animation_epochs=_recorded(animation_epochs),
+            checkpoint_epochs=_recorded(checkpoint_epochs),
         )
         if record is not None and (record.fingerprint, record.input) != (good.fingerprint, good.spec):
             raise TrainingError(f"{folder}: the data have changed since this run began. Start a new run.")
@@ -191,11 +199,9 @@ def _share_begun_with(record: RunRecord, came: float | None, folder: Path) -> fl
     return record.calibration_share
 
 
-def _check_epochs(epochs: Epochs) -> None:
+def _check_epochs(name: str, epochs: Epochs) -> None:
     if isinstance(epochs, int) and epochs < 1:
-        raise ConfigError(
-            f"animation_epochs {epochs}: expected 1 (each epoch) or more (each so many), or a list of epochs."
-        )
+        raise ConfigError(f"{name} {epochs}: expected 1 (each epoch) or more (each so many), or a list of epochs.")
 
 
 def _recorded(epochs: Epochs) -> int | tuple[int, ...] | None:
@@ -263,7 +269,14 @@ def _fit(
         watched=labelled,
         sampler=None if sample is None else lambda scorer, count, drawn: sample(scorer, settings, count, drawn),
     )
-    observers = (album.look, reel.look) if watch is None else (watch.look, album.look, reel.look)
+    checkpoints = Checkpoints(
+        folder,
+        lambda: known.build(settings, good.spec),
+        lambda scorer: known.settle(scorer, good, settings, device) if known.settle is not None else None,
+        epochs=begun.checkpoint_epochs,
+    )
+    looking = (checkpoints.look, album.look, reel.look)
+    observers = looking if watch is None else (watch.look, *looking)
     run = FolderRun(folder, seed=begun.seed, device=device, progress=progress, observers=observers)
     scorer = known.build(settings, good.spec)
     if resume and run.resume(scorer):
@@ -271,14 +284,14 @@ def _fit(
     reel.go_on_after(len(run.history))
     scorer = scorer.to(run.device)
     try:
-        known.fit(scorer, good, settings, run)
+        known.learn(scorer, good, settings, run)
     except BaseException:
         with contextlib.suppress(AndonError):
             _draw(run, begun.watched, settings)  # what there is so far, after Ctrl-C and after a divergence
         raise
     watched = begun.watched and msgspec.structs.replace(begun.watched, rows=tuple(run.watched))
     record = msgspec.structs.replace(begun, history=tuple(run.history), watched=watched, finished=True)
-    write_model(folder, scorer)
+    write_weights(folder / MODEL, scorer)
     write_record(folder, record)
     run.finish()
     # what people look at comes last: nothing that fails there can cost the training
@@ -292,6 +305,8 @@ def _fit(
         if run.history:
             scores = folder / PICTURES / "scores.png"
             score_histogram.draw(scorer, good, labelled, scores, spec=good.spec, reading=reading, device=device)
+    if begun.checkpoint_epochs and not run.history:
+        logger.warning("%s learns in one go: there are no epochs to keep checkpoints of", known.name)
     if run.history:
         reel.look_at_kept(scorer, _kept(run.history, settings))
     _draw(run, watched, settings)

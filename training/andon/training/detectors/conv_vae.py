@@ -245,7 +245,7 @@ class _Balancing(AsTheyAre):
 
 
 def fit(scorer: ConvVAE, good: Good, settings: Settings, run: Run) -> None:
-    """Go down the loss, KL annealed; then weigh the layers by the validation part."""
+    """Go down the loss, KL annealed."""
     if settings.beta < LEAST_BETA:
         logger.warning(
             "--beta %g makes it a plain autoencoder with noise: its prior says nothing, and it generates no parts",
@@ -259,7 +259,15 @@ def fit(scorer: ConvVAE, good: Good, settings: Settings, run: Run) -> None:
     feed = _Balancing(good, run.device) if settings.decides == "sap" else None
     descend(scorer, good, downhill, settings, run, feed=feed, heavy=True)
     scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    balance(scorer, good.validation, run.device)
+
+
+def settle(scorer: ConvVAE, good: Good, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
+    """Weigh the layers by the validation part.
+
+    Raises:
+        DataError: it is empty.
+    """
+    balance(scorer, good.validation, device)
 
 
 def balance(scorer: ConvVAE, part: Part, device: torch.device, *, most: int | None = None) -> None:
@@ -341,6 +349,7 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
+    settle=settle,
     reading=_reading,
     sample=sample,
 )

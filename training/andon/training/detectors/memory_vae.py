@@ -345,8 +345,12 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
 
 
 def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
-    """Go down the loss while the memory is kept alive; then keep codes, the use of items and the tails of the scores."""
+    """Go down the loss while the memory is kept alive."""
     descend(scorer, good, loss, settings, run, feed=_Tended(scorer, good, settings, run))
+
+
+def settle(scorer: MemoryVAE, good: Good, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
+    """Keep codes, the use of items and the tails of the scores."""
     with torch.no_grad():
         codes = _encoded(scorer, good.train, KEPT_CODES)[0]
         scorer.codes = codes
@@ -360,7 +364,7 @@ def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
                     read,
                     len(scorer.usage),
                 )
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
+    scorer.combination.learn(scores_over(scorer.scores, good.validation, device))
 
 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
@@ -584,6 +588,7 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
+    settle=settle,
     reading=_reading,
     sample=sample,
     prototypes=prototypes,

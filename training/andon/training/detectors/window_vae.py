@@ -143,10 +143,14 @@ class _Spreading(AsTheyAre):
 
 
 def fit(scorer: WindowVAE, good: Good, settings: Settings, run: Run) -> None:
-    """Go down the loss, KL annealed; then the spread of the latent numbers and the tails of the scores."""
+    """Go down the loss, KL annealed."""
     feed = None if settings.decides == "error" else _Spreading(good, run.device)
     descend(scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, run, feed=feed)
-    used = spread(scorer, good, run.device)
+
+
+def settle(scorer: WindowVAE, good: Good, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
+    """Learn the spread of the latent numbers and the tails of the scores."""
+    used = spread(scorer, good, device)
     if not bool(used.any()):
         logger.warning("no latent number says anything of its window (posterior collapse): lower --beta")
     elif not bool(used.all()):
@@ -222,5 +226,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
+    settle=settle,
     reading=_reading,
 )
