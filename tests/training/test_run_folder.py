@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from andon.calibration.split import Split
-from andon.runtime.errors import TrainingError
+from andon.runtime.errors import ConfigError, TrainingError
 from andon.runtime.progress import silent
 from andon.runtime.schema import FrameSpec
 from andon.training.recipe import State, recipe
@@ -192,3 +192,43 @@ def test_what_observers_say_is_kept_apart_from_the_history_and_resumed_with_it(t
 
     assert again.history == [{"train": 1.0}, {"train": 0.5}]
     assert again.watched == [{"epoch": 2.0, "auroc": 0.5}]
+
+
+class Watching:
+    """An observer as bound as those of a training are, that finds the disk full from its second epoch on."""
+
+    def look(self, _scorer: nn.Module, epoch: int) -> dict[str, float] | None:
+        return {"epoch": float(epoch), "auroc": 0.5}
+
+    def write(self, _scorer: nn.Module, epoch: int) -> None:
+        if epoch > 1:
+            raise ConfigError(f"epoch_{epoch}.png: cannot be written: No space left on device.")
+
+
+def test_an_observer_that_cannot_write_costs_neither_the_epoch_nor_what_others_say(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = Watching()
+    run = FolderRun(tmp_path, seed=0, device=torch.device("cpu"), progress=silent, observers=(seen.write, seen.look))
+    for epoch in (1, 2, 3):
+        run.epoch(nn.Identity(), {"train": 1.0 / epoch}, State({"one": torch.ones(1)}, {}))
+    again = run_in(tmp_path)
+    again.resume(nn.Identity())
+
+    assert len(again.history) == 3
+    assert [row["epoch"] for row in again.watched] == [1.0, 2.0, 3.0]
+    assert [record.getMessage() for record in caplog.records] == [
+        "epoch 2: epoch_2.png: cannot be written: No space left on device. Training goes on without it."
+    ]
+
+
+def test_what_was_read_holds_no_file_open(tmp_path: Path) -> None:
+    run_in(tmp_path).epoch(nn.Identity(), {}, State({"one": torch.ones(1000)}, {}))
+    again = run_in(tmp_path)
+    again.resume(nn.Identity())
+    path = tmp_path / STATE
+    with path.open("r+b") as file:  # seen by whoever has mapped it
+        file.write(bytes(path.stat().st_size))
+
+    assert again.resumed is not None
+    assert torch.equal(again.resumed.tensors["one"], torch.ones(1000))

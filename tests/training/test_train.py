@@ -1,6 +1,7 @@
 """The three lines of Python that `andon train` and `andon export` are."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 from andon.calibration.calibrate import Wish
 from andon.runtime import Detector, Status
 from andon.runtime.errors import ConfigError, DataError, DeviceError, TrainingError
-from andon.runtime.schema import Reading
+from andon.runtime.schema import InputSpec, Reading
 from andon.sources.log import Log
 from andon.training.detectors.window_vae import RECIPE, Settings
 from andon.training.export_run import calibration_part, export_run
 from andon.training.rebuilding import Rebuilding
-from andon.training.run_folder import LoadedRun, load, read_record
+from andon.training.run_folder import RUN, STATE, LoadedRun, kept_epochs, load, read_record
 from andon.training.synthetic import synthetic_log
 from andon.training.train import _kept, train
 
@@ -72,13 +73,26 @@ def test_resuming_a_finished_run_gives_it_back(run: LoadedRun, log: Log) -> None
     assert torch.equal(again.scorer.state_dict()["mean.weight"], run.scorer.state_dict()["mean.weight"])
 
 
-def interrupted(log: Log, folder: Path, *, calibration_share: float | None = None) -> None:
+def interrupted(log: Log, folder: Path, *, seed: int = 4, before_learning: bool = False, **arguments: Any) -> None:
     def stop(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("training", 2):
             raise KeyboardInterrupt
 
+    def build(settings: Settings, spec: InputSpec) -> Any:
+        if before_learning:
+            raise KeyboardInterrupt
+        return RECIPE.build(settings, spec)
+
+    known = msgspec.structs.replace(RECIPE, build=build)
     with pytest.raises(KeyboardInterrupt):
-        train("window_vae", log, folder, settings=TINY, seed=4, calibration_share=calibration_share, progress=stop)
+        train(known, log, folder, settings=TINY, seed=seed, progress=stop, **arguments)
+
+
+def assert_learnt_the_same(one: LoadedRun, other: LoadedRun) -> None:
+    losses = [[row["train"] for row in run.record.history] for run in (one, other)]
+    assert losses[0] == losses[1]
+    weights = other.scorer.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in one.scorer.state_dict().items())
 
 
 def test_resuming_takes_settings_and_seed_from_the_run(log: Log, tmp_path: Path) -> None:
@@ -90,6 +104,42 @@ def test_resuming_takes_settings_and_seed_from_the_run(log: Log, tmp_path: Path)
     assert resumed.record.finished
     assert resumed.record.seed == 4
     assert resumed.settings == TINY
+
+
+def test_a_state_without_its_record_is_not_taken_up(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    interrupted(log, tmp_path / "left", checkpoint_epochs=1)
+    (tmp_path / "left" / RUN).unlink()
+    other = synthetic_log(ROWS, seed=77)
+
+    anew = train("window_vae", other, tmp_path / "left", settings=TINY, resume=True)
+    alone = train("window_vae", other, tmp_path / "alone", settings=TINY)
+
+    assert "beginning a new one" in caplog.text
+    assert "removed what another training left" in caplog.text
+    assert_learnt_the_same(anew, alone)
+    assert kept_epochs(anew.path) == []
+
+
+def test_a_state_that_was_left_is_not_taken_up_by_resuming_what_ended_before_its_first_epoch(
+    log: Log, tmp_path: Path
+) -> None:
+    interrupted(log, tmp_path / "left")
+    (tmp_path / "left" / RUN).unlink()
+    interrupted(log, tmp_path / "left", seed=5, before_learning=True)
+    assert read_record(tmp_path / "left").seed == 5
+
+    resumed = train("window_vae", log, tmp_path / "left", resume=True)
+
+    assert_learnt_the_same(resumed, train("window_vae", log, tmp_path / "alone", settings=TINY, seed=5))
+
+
+def test_the_state_of_another_training_is_refused(log: Log, tmp_path: Path) -> None:
+    interrupted(log, tmp_path / "one")
+    interrupted(log, tmp_path / "other", seed=5)
+    (tmp_path / "one" / STATE).replace(tmp_path / "other" / STATE)
+
+    with pytest.raises(TrainingError, match=r"state\.safetensors: of a training with another seed.*Delete it"):
+        train("window_vae", log, tmp_path / "other", resume=True)
 
 
 def test_resuming_with_other_settings_is_refused(log: Log, tmp_path: Path) -> None:

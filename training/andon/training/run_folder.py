@@ -12,7 +12,9 @@
 """
 
 import contextlib
+import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ from torch import Tensor, nn
 
 from andon.calibration.split import CALIBRATION_SHARE, Split
 from andon.runtime.atomic import write_atomically
-from andon.runtime.errors import TrainingError
+from andon.runtime.errors import AndonError, TrainingError
 from andon.runtime.progress import Progress
 from andon.runtime.schema import InputSpec
 from andon.training.recipe import Recipe, State, recipe
+
+logger = logging.getLogger(__name__)
 
 RUN, MODEL, STATE, PICTURES = "run.json", "model.safetensors", "state.safetensors", "pictures"
 CHECKPOINTS = "checkpoints"
@@ -179,6 +183,29 @@ def write_record(folder: Path, record: RunRecord) -> None:
     write_atomically(folder / RUN, msgspec.json.format(msgspec.json.encode(record), indent=1))
 
 
+def begin(folder: Path, record: RunRecord) -> None:
+    """Write the record of a new run, after removing what a run whose record is gone has left: none of it is this one's."""
+    left = [folder / STATE, folder / MODEL, *(checkpoint(folder, epoch) for epoch in kept_epochs(folder))]
+    left += (folder / PICTURES).glob("epoch_*.png")
+    found = [path for path in left if path.exists()]
+    for path in found:
+        path.unlink()
+    if found:
+        names = ", ".join(path.relative_to(folder).as_posix() for path in found)
+        logger.warning("%s: removed what another training left: %s", folder, names)
+    write_record(folder, record)
+
+
+def identity(record: RunRecord) -> dict[str, str]:
+    """What must be the same in a training and in a state that it goes on from, by name for people."""
+    settings = json.dumps(record.settings, sort_keys=True)
+    return {
+        "data": record.fingerprint,
+        "settings": hashlib.sha256(settings.encode()).hexdigest(),
+        "seed": str(record.seed),
+    }
+
+
 def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
     """Whether this andon's recipe would score as the one that wrote the folder.
 
@@ -247,7 +274,9 @@ class FolderRun:
         device: torch.device,
         progress: Progress,
         observers: Sequence[Observer] = (),
+        of: Mapping[str, str] | None = None,
     ) -> None:
+        """`of`: the `identity` of the training, kept with its state; None: not known, nothing is compared."""
         self.seed = seed
         self.device = device
         self.progress = progress
@@ -258,30 +287,49 @@ class FolderRun:
         """What the observers said: never looked at by a fit."""
         self.folder = folder
         self._observers = observers
+        self._silent: set[Observer] = set()
+        self._of = dict(of or {})
         self._path = folder / STATE
 
     def resume(self, scorer: nn.Module) -> bool:
         """Take up what the last whole epoch left, the scorer's weights with it; False where there is nothing.
 
         Raises:
-            TrainingError: it is damaged, or of another detector.
+            TrainingError: it is damaged, of another detector, or of a training on other data, settings or seed.
         """
         if not self._path.exists():
             return False
         tensors, header = _read_tensors(self._path)
         stored = json.loads(header[_HEADER])
+        came = stored.get("of", {})
+        others = [name for name in self._of.keys() & came.keys() if self._of[name] != came[name]]
+        if others:
+            raise TrainingError(
+                f"{self._path}: of a training with another {' and '.join(sorted(others))} than {RUN} says. Delete it to "
+                "begin this run anew."
+            )
         self.history, self.watched = stored["history"], stored.get("watched", [])
         load_state(scorer, _under(_SCORER, tensors), where=str(self._path))
         self.resumed = State(tensors=_under(_FIT, tensors), scalars=stored["scalars"])
         return True
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
-        """Add a row to the history, let the observers look; keep scorer and state, where the fit can be resumed."""
+        """Add a row to the history, let the observers look; keep scorer and state, where the fit can be resumed.
+
+        An observer that fails with an `AndonError` (a full disk, mostly) costs what it would have kept, never the epoch.
+        """
         self.history.append(dict(losses))
-        said = [observer(scorer, len(self.history)) for observer in self._observers]
-        self.watched += [row for row in said if row is not None]
+        for observer in self._observers:
+            try:
+                row = observer(scorer, len(self.history))
+            except AndonError as error:
+                if observer not in self._silent:
+                    logger.warning("epoch %d: %s Training goes on without it.", len(self.history), error)
+                    self._silent.add(observer)
+            else:
+                self.watched += [row] if row is not None else []
         if state is not None:
-            kept_rows = {"history": self.history, "watched": self.watched}
+            kept_rows = {"history": self.history, "watched": self.watched, "of": self._of}
             header = json.dumps(kept_rows | {"scalars": state.scalars}, allow_nan=False)
             weights = {_SCORER + name: tensor for name, tensor in scorer.state_dict().items()}
             kept = {_FIT + name: tensor for name, tensor in state.tensors.items()}
@@ -320,6 +368,8 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with contextlib.ExitStack() as stack:
         try:
             stored = stack.enter_context(safe_open(path, framework="pt"))
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+            # copied: as given they are views of the mapped file, which Windows would then not let anyone replace
+            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, stored.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise TrainingError(f"{path}: expected a safetensors file of a run: {error}") from error

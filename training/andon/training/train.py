@@ -38,7 +38,9 @@ from andon.training.run_folder import (
     Row,
     RunRecord,
     Watched,
+    begin,
     check_recipe,
+    identity,
     load,
     read_record,
     read_settings,
@@ -184,7 +186,10 @@ def train(
             )
         elif record is not None:
             begun = msgspec.structs.replace(begun, watched=record.watched)
-        write_record(folder, begun)
+        if record is None:
+            begin(folder, begun)
+        else:
+            write_record(folder, begun)
         return _fit(
             folder, begun, known, chosen, good, labelled=labelled, resume=resume, device=place, progress=progress
         )
@@ -277,7 +282,9 @@ def _fit(
     )
     looking = (checkpoints.look, album.look, reel.look)
     observers = looking if watch is None else (watch.look, *looking)
-    run = FolderRun(folder, seed=begun.seed, device=device, progress=progress, observers=observers)
+    run = FolderRun(
+        folder, seed=begun.seed, device=device, progress=progress, observers=observers, of=identity(begun)
+    )
     scorer = known.build(settings, good.spec)
     if resume and run.resume(scorer):
         logger.info("%s: going on after epoch %d", folder, len(run.history))
