@@ -99,7 +99,7 @@ def export(
     )
     blank = seal(_serialise(graph), card=card, golden=None, log=(), tail=BLANK)
     items = _some_items(good)
-    sample_input = _small(items[0]) if golden_real else golden.synthetic(spec)
+    sample_input = golden.real(items[0]) if golden_real else golden.synthetic(spec)
     sample = golden.golden(blank, sample_input, origin="real" if golden_real else "synthetic")
     blank = seal(blank, card=card, golden=sample, log=(), tail=BLANK)
 
@@ -133,14 +133,6 @@ def _some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
     if not found:
         raise DataError("the calibration part holds nothing readable.")
     return found
-
-
-def _small(item: NDArray[Any]) -> NDArray[Any]:
-    """A real frame thinned to the golden sample's size, a window as it is."""
-    if item.ndim != 3:
-        return item
-    step = max(1, -(-max(item.shape[:2]) // golden.LARGEST))
-    return item[::step, ::step].copy()
 
 
 def _serialise(graph: Any) -> bytes:

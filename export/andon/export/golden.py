@@ -37,6 +37,18 @@ def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
     return window
 
 
+def real(item: NDArray[Any]) -> NDArray[Any]:
+    """A part as a sample: a frame thinned to at most `LARGEST` pixels a side, a window as it is.
+
+    Each side is thinned by a step of its own: the network sees frames stretched to its own size anyway, so that the whole
+    part stays in view, and one step for both would leave of an elongated frame fewer rows than a graph takes.
+    """
+    if item.ndim != 3:
+        return item
+    rows, columns = (-(-side // LARGEST) for side in item.shape[:2])
+    return item[::rows, ::columns].copy()
+
+
 def golden(data: bytes, item: NDArray[Any], *, origin: str) -> Golden:
     """The item with what this file, blank or calibrated, answers to it."""
     model = parse(data, allow_blank=True)

@@ -87,12 +87,17 @@ def run(args: argparse.Namespace) -> int:
         progress=ProgressLine(),
     )
     if args.json:
-        parity = {"compared": exported.parity.compared, "worst_relative": exported.parity.worst_relative}
+        parity = {
+            "compared": exported.parity.compared,
+            "worst_relative": exported.parity.worst_relative,
+            "near_threshold": exported.parity.near_threshold,
+        }
         print(json.dumps(facts(exported.model) | {"parity": parity, "file": str(exported.path)}))
         return 0
     print(render(exported.model))
     print(
         f"parity      {exported.parity.compared} items, worst relative difference {exported.parity.worst_relative:.1g}"
+        f"; {exported.parity.near_threshold} so near the threshold that their status was not compared"
     )
     highest = ", ".join(f"{key} ({score:.4g})" for key, score in exported.top_parts)
     print(f"look at     the highest-scoring good parts; a bad one among them would have set the threshold: {highest}")

@@ -186,10 +186,8 @@ def train(
             )
         elif record is not None:
             begun = msgspec.structs.replace(begun, watched=record.watched)
-        if record is None:
-            begin(folder, begun)
-        else:
-            write_record(folder, begun)
+        write = begin if record is None else write_record
+        write(folder, begun)
         return _fit(
             folder, begun, known, chosen, good, labelled=labelled, resume=resume, device=place, progress=progress
         )
@@ -282,9 +280,7 @@ def _fit(
     )
     looking = (checkpoints.look, album.look, reel.look)
     observers = looking if watch is None else (watch.look, *looking)
-    run = FolderRun(
-        folder, seed=begun.seed, device=device, progress=progress, observers=observers, of=identity(begun)
-    )
+    run = FolderRun(folder, seed=begun.seed, device=device, progress=progress, observers=observers, of=identity(begun))
     scorer = known.build(settings, good.spec)
     if resume and run.resume(scorer):
         logger.info("%s: going on after epoch %d", folder, len(run.history))
