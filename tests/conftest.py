@@ -11,8 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 _DATA = "ANDON_DATA"
+
+
+# One profile, whatever is collected first. No deadline: the machine is shared, and time is no law of what is tested.
+# Examples are drawn anew at each desk, where a new counterexample is welcome and kept; where CI is set they are the same
+# each time: a gate, in a clone that forgets its counterexamples, should fail for the change before it and not by chance.
+settings.register_profile(
+    "andon",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    derandomize="CI" in os.environ,
+    database=None if "CI" in os.environ else settings().database,
+)
+settings.load_profile("andon")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -69,7 +69,7 @@ def test_a_lost_item_is_invalid_with_a_reason_whatever_the_source_says(reason: R
     assert outcome.detail == "why"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=arrays.arrays(
         dtype=st.sampled_from([np.uint8, np.float32, np.uint16, np.bool_]),

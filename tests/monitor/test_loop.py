@@ -64,7 +64,7 @@ def watch(open_stream: Callable[[], Stream], *sinks: Kept, seconds: float = 0.0,
     return monitor(judge(seconds), open_stream, sinks, SystemClock(), how.pop("stop", threading.Event()), **how)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["good", "wrong", "lost"]), max_size=60))
 def test_each_item_of_a_finite_source_gets_one_outcome_in_its_order_and_the_account_holds_at_every_look(
     kinds: list[str],

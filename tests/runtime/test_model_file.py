@@ -122,7 +122,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 
 @given(place=st.integers(0, 8 * len(GOOD) - 1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_one_flipped_bit_anywhere_is_refused(place: int) -> None:
     damaged = bytearray(GOOD)
     damaged[place // 8] ^= 1 << place % 8
@@ -132,14 +132,12 @@ def test_one_flipped_bit_anywhere_is_refused(place: int) -> None:
 
 
 @given(length=st.integers(0, len(GOOD) - 1))
-@settings(deadline=None)
 def test_a_truncated_file_is_refused(length: int) -> None:
     with pytest.raises(ModelFileError):
         parse(GOOD[:length])
 
 
 @given(more=st.binary(min_size=1, max_size=50))
-@settings(deadline=None)
 def test_appended_bytes_are_refused(more: bytes) -> None:
     with pytest.raises(ModelFileError):
         parse(GOOD + more)

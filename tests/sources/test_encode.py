@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
@@ -18,7 +18,6 @@ SHAPES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(picture=nps.arrays(np.uint8, SHAPES))
 def test_what_is_encoded_is_decoded_to_the_same_pixels(
     picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",

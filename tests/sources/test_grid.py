@@ -54,7 +54,7 @@ def reference(rule: str, times_s: NDArray[np.float64], values: NDArray[np.float3
 
 @pytest.mark.parametrize("rule", ["linear", "mean", "hold"])
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_point_is_what_its_rule_says(rule: str, seed: int) -> None:
     random = np.random.default_rng(seed)
     sixteenths = np.unique(random.integers(0, 16 * 30, random.integers(1, 60)))
@@ -70,7 +70,7 @@ def test_every_point_is_what_its_rule_says(rule: str, seed: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_point_is_left_out_but_those_that_nothing_can_bridge(seed: int) -> None:
     random = np.random.default_rng(seed)
     times_s = np.unique(random.integers(0, 16 * 60, random.integers(2, 40))) / 16

@@ -28,7 +28,7 @@ def png(width: int, height: int, bits: int = 8, colour: int = 0) -> bytes:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(height=st.integers(1, 70), width=st.integers(1, 70))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_header_agrees_with_the_decoder_about_the_size(suffix: str, height: int, width: int) -> None:
     data = encoded(suffix, height, width)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -72,7 +72,7 @@ def test_sixteen_bits_are_refused_with_a_way_out(suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(share=st.floats(0.0, 0.999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_file_cut_anywhere_is_never_taken_for_whole(suffix: str, share: float) -> None:
     whole = encoded(suffix)
     require_whole(whole, parse(whole).kind)
@@ -113,7 +113,7 @@ def test_arbitrary_bytes_are_refused_as_data_or_parsed_but_never_crash(data: byt
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(at=st.integers(0, 400), value=st.integers(0, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_changed_byte_never_crashes_the_walk(suffix: str, at: int, value: int) -> None:
     data = bytearray(encoded(suffix, 8, 8))
     data[at % len(data)] = value

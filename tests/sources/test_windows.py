@@ -56,7 +56,7 @@ def ragged(random: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np
     steps=st.integers(1, 8),
     hop=st.integers(1, 9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_in_any_order_within_the_lateness_and_blocks_of_any_size_give_the_windows_of_the_log(
     seed: int, lateness: float, steps: int, hop: int
 ) -> None:
@@ -77,7 +77,7 @@ def test_rows_in_any_order_within_the_lateness_and_blocks_of_any_size_give_the_w
 
 
 @given(seed=st.integers(0, 2**32 - 1), lateness=st.sampled_from([0.5, 2.0, 6.0]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_channels_that_arrive_one_by_one_give_the_windows_of_the_log(seed: int, lateness: float) -> None:
     random = np.random.default_rng(seed)
     times_s, values = ragged(random)

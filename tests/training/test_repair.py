@@ -69,7 +69,7 @@ def test_epochs_and_seeds_draw_different_damage() -> None:
     assert not equal(drawn(feed(0).train(places, 4, 0)), drawn(feed(1).train(places, 4, 0)))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.integers(0, 11), min_size=1, max_size=20), st.integers(1, 9))
 def test_every_place_comes_once_in_its_order_whatever_the_batch(places: list[int], size: int) -> None:
     batches = list(feed().train(torch.tensor(places), size, 0))

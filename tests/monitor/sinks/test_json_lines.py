@@ -59,7 +59,7 @@ def test_lines_are_appended_to_those_of_an_earlier_run(tmp_path: Path) -> None:
     assert numbers(tmp_path / "v.jsonl") == [1, 2]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_a_line_that_was_torn_at_any_byte_is_cut_off_when_the_file_is_opened_again(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -78,7 +78,7 @@ def test_nothing_but_rejects_is_kept(tmp_path: Path, status: Status) -> None:
     assert sink.summary == "0 pictures"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(st.characters(exclude_categories=())) | st.sampled_from(["../../etc/passwd", "/root/x", "a\0b", ".."]))
 def test_no_key_leads_out_of_the_folder_or_to_an_odd_name(tmp_path_factory: pytest.TempPathFactory, key: str) -> None:
     folder = tmp_path_factory.mktemp("keys") / "inner"

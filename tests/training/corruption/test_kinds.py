@@ -44,7 +44,7 @@ def test_the_same_seed_draws_the_same_damage(kind: str) -> None:
     assert np.array_equal(one.mask, two.mask)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(LEARNT + HELD_OUT),
     st.integers(0, 2**31),
