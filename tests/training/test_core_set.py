@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from andon.training.core_set import PROJECTED, k_centre
+from andon.training.core_set import PROJECTED, k_centre, one_thread
 
 
 def rows(count: int, width: int, seed: int = 0) -> Tensor:
@@ -59,7 +59,7 @@ def test_threads_are_as_before_even_where_progress_raises() -> None:
         raise KeyboardInterrupt
 
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), one_thread():
             k_centre(rows(10, 3), 5, seed=0, progress=stop)
         assert torch.get_num_threads() == before + 1
     finally:

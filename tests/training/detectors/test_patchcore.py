@@ -1,5 +1,7 @@
 """What is special about PatchCore: memory, candidates, presets."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from andon.sources.items import FoundFrames
 from andon.sources.opening import open_for
 from andon.sources.truth import tree_truth
 from andon.training.core_set import k_centre
-from andon.training.detectors.patchcore import CHUNK, RECIPE, Memory, PatchCore, Settings, draw, fit, plan_of
+from andon.training.detectors.patchcore import CHUNK, RECIPE, Memory, PatchCore, Settings, choose, draw, fit, plan_of
 from andon.training.export_run import export_run
 from andon.training.synthetic import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.train import train
@@ -223,3 +225,20 @@ def test_real_bottles_are_told_from_broken_ones(andon_data: Path, tmp_path: Path
     assert figures.auroc >= 0.99
     assert figures.aupro is not None
     assert figures.aupro >= 0.92
+
+
+def test_core_sets_that_are_chosen_side_by_side_leave_the_threads_as_they_were() -> None:
+    class Slow(Remembering):
+        @staticmethod
+        def progress(_what: str, _done: int, _total: int | None) -> None:
+            time.sleep(0.3)  # until the other one has begun
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        choose([torch.rand(4, 3), torch.rand(20_000, 64)], 2000, Slow())  # the second one outlasts the first
+        with ThreadPoolExecutor(1) as later:  # a new thread takes the process's number, the main one may keep its own
+            assert later.submit(torch.get_num_threads).result() == before + 1
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

@@ -26,33 +26,36 @@ def k_centre(rows: Tensor, count: int, *, seed: int, progress: Progress = silent
         progress: told under the name `what`.
 
     An iteration is one product of a matrix with a vector: ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``, and the smallest
-    ``|c|^2 - 2 x.c`` so far is kept without the ``|x|^2`` that is the same for every c.
+    ``|c|^2 - 2 x.c`` so far is kept without the ``|x|^2`` that is the same for every c. Quickest within `one_thread`.
     """
-    with _one_thread():
-        generator = Generator().manual_seed(seed)
-        points = _projected(rows, generator)
-        squares = (points * points).sum(dim=1)
-        nearest = torch.full_like(squares, torch.inf)
-        candidate = torch.empty_like(squares)
-        count = min(count, len(points))
-        chosen = torch.empty(count, dtype=torch.int64)
-        place = int(torch.randint(len(points), (), generator=generator))
-        for done in range(count):
-            chosen[done] = place
-            torch.addmv(squares[place].expand(len(points)), points, points[place], alpha=-2.0, out=candidate)
-            torch.minimum(nearest, candidate, out=nearest)
-            nearest[place] = -torch.inf  # never twice, even where rows are equal
-            torch.add(nearest, squares, out=candidate)
-            place = int(candidate.argmax())
-            if (done + 1) % 100 == 0 or done + 1 == count:
-                progress(what, done + 1, count)
+    generator = Generator().manual_seed(seed)
+    points = _projected(rows, generator)
+    squares = (points * points).sum(dim=1)
+    nearest = torch.full_like(squares, torch.inf)
+    candidate = torch.empty_like(squares)
+    count = min(count, len(points))
+    chosen = torch.empty(count, dtype=torch.int64)
+    place = int(torch.randint(len(points), (), generator=generator))
+    for done in range(count):
+        chosen[done] = place
+        torch.addmv(squares[place].expand(len(points)), points, points[place], alpha=-2.0, out=candidate)
+        torch.minimum(nearest, candidate, out=nearest)
+        nearest[place] = -torch.inf  # never twice, even where rows are equal
+        torch.add(nearest, squares, out=candidate)
+        place = int(candidate.argmax())
+        if (done + 1) % 100 == 0 or done + 1 == count:
+            progress(what, done + 1, count)
     return chosen
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The loop waits for memory, not for cores, and its steps are so short that on a busy machine two threads, which wait
-    for each other at each, took twenty times as long."""
+def one_thread() -> Iterator[None]:
+    """Within, PyTorch computes with one thread: for `k_centre`, whose loop waits for memory, not for cores, and whose steps are
+    so short that on a busy machine two threads, which wait for each other at each, took twenty times as long.
+
+    The number is the whole process's: entered once, around all that run side by side, or one of them would take another's
+    1 for what was before.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -41,7 +41,7 @@ from andon.training.backbones import (
     taps_of,
     weights_record,
 )
-from andon.training.core_set import k_centre
+from andon.training.core_set import k_centre, one_thread
 from andon.training.recipe import Good, Part, Recipe, Run
 
 logger = logging.getLogger(__name__)
@@ -277,7 +277,7 @@ def fit(scorer: PatchCore, good: Good, settings: Settings, run: Run) -> None:
 def choose(drawn: Sequence[Tensor], count: int, run: Run) -> list[Tensor]:
     """The core-set of each tap, places of at most `count` and at most half of its rows; side by side, as each is serial."""
     told = (run.progress, *[silent] * (len(drawn) - 1))  # one line tells of all
-    with ThreadPoolExecutor(len(drawn)) as pool:
+    with one_thread(), ThreadPoolExecutor(len(drawn)) as pool:
         tasks = [
             pool.submit(k_centre, rows, min(count, len(rows) // 2), seed=run.seed, progress=progress, what="core-sets")
             for rows, progress in zip(drawn, told, strict=True)

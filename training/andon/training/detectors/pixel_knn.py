@@ -25,7 +25,7 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.progress import track
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
-from andon.training.core_set import k_centre
+from andon.training.core_set import k_centre, one_thread
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
 
@@ -117,7 +117,9 @@ def fit(scorer: PixelKnn, good: Good, settings: Settings, run: Run) -> None:
         )
     rows = _rows(good.train, max(wanted, CANDIDATE_BYTES // (4 * width)), run).to(run.device)
     if wanted < len(rows):
-        rows = rows[k_centre(rows, wanted, seed=run.seed, progress=run.progress).to(rows.device)]
+        with one_thread():
+            chosen = k_centre(rows, wanted, seed=run.seed, progress=run.progress)
+        rows = rows[chosen.to(rows.device)]
     scorer.remember(rows)
     logger.info("%d of %d good pictures remembered, %.1f MB", len(rows), len(good.train), 4e-6 * rows.numel())
 
