@@ -5,8 +5,10 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 from tests.runtime.hand_made import model_bytes, window
 
 from andon.runtime import Detector, DeviceError, ModelFileError, session
@@ -50,8 +52,6 @@ class _FallsBack:
 
     def __init__(self, *, raises: bool) -> None:
         self._raises = raises
-
-    def set_default_logger_severity(self, severity: int) -> None: ...
 
     def get_available_providers(self) -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -144,3 +144,22 @@ def test_a_bad_graph_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
         open_session(b"no graph")
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_sessions_of_the_host_still_tell_their_errors(capfd: pytest.CaptureFixture[str]) -> None:
+    open_session(model_bytes())
+    x, shape, y = (
+        helper.make_tensor_value_info(*info)
+        for info in (
+            ("x", TensorProto.FLOAT, ["n"]),
+            ("shape", TensorProto.INT64, ["k"]),
+            ("y", TensorProto.FLOAT, None),
+        )
+    )
+    graph = helper.make_graph([helper.make_node("Reshape", ["x", "shape"], ["y"])], "host", [x, shape], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    of_host = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail):
+        of_host.run(None, {"x": np.zeros(3, np.float32), "shape": np.array([2, 2])})
+    assert "running Reshape node" in capfd.readouterr().err

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from andon.runtime.detector import Detector
 from andon.runtime.model_file import OUTPUTS, read
 from andon.runtime.progress import Progress, silent
+from andon.runtime.protobuf import bytes_field, varint_field
 from andon.runtime.schema import FrameSpec
 from andon.runtime.session import Device, onnxruntime, open_session
 
@@ -155,19 +156,15 @@ def _gemm() -> tuple[Any, Any]:
 
 def _gemm_model() -> bytes:
     """A graph of one MatMul, written by hand: the runtime has no onnx package."""
-    from andon.runtime.protobuf import bytes_field
-
-    def varint(number: int, value: int) -> bytes:
-        return bytes([number << 3, value])
 
     def tensor(name: bytes, number: int) -> bytes:
         dimension = bytes_field(1, bytes_field(2, b"n"))
-        kind = bytes_field(1, varint(1, 1) + bytes_field(2, dimension + dimension))
+        kind = bytes_field(1, varint_field(1, 1) + bytes_field(2, dimension + dimension))
         return bytes_field(number, bytes_field(1, name) + bytes_field(2, kind))
 
     node = bytes_field(1, b"a") + bytes_field(1, b"b") + bytes_field(2, b"c") + bytes_field(4, b"MatMul")
     graph = bytes_field(1, node) + bytes_field(2, b"gemm") + tensor(b"a", 11) + tensor(b"b", 11) + tensor(b"c", 12)
-    return varint(1, 10) + bytes_field(7, graph) + bytes_field(8, varint(2, 20))
+    return varint_field(1, 10) + bytes_field(7, graph) + bytes_field(8, varint_field(2, 20))
 
 
 def _timed(call: Any) -> float:

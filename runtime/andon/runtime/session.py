@@ -70,7 +70,6 @@ def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Se
 
 def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
     ort = onnxruntime()
-    ort.set_default_logger_severity(4)  # errors arrive as exceptions; ORT would print them as well
     provider = _PROVIDERS[device]
     if provider not in ort.get_available_providers():
         raise DeviceError(
@@ -82,6 +81,7 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # with frames of any size the pattern is cached per shape: memory, no speed
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # errors arrive as exceptions; ORT would print them as well. The process-wide default is the host's own affair.
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")

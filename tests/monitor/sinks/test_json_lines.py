@@ -1,5 +1,6 @@
 """JSON lines: only whole ones, whatever happens to the process, the disk, the file's name or the reader."""
 
+import fcntl
 import logging
 import os
 import resource
@@ -238,3 +239,13 @@ class _Ticking(FakeClock):
 
     def mono_s(self) -> float:
         return time.monotonic()
+
+
+def test_the_file_is_one_of_bytes_on_systems_that_tell_them_from_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "O_BINARY", os.O_DSYNC, raising=False)  # stands for Windows' flag, and can be seen here
+    sink = opened(tmp_path / "v.jsonl")
+
+    assert fcntl.fcntl(sink._fd, fcntl.F_GETFL) & os.O_DSYNC == os.O_DSYNC
+    sink.close()

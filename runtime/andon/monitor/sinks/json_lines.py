@@ -160,7 +160,9 @@ def _open(path: Path | None) -> int:
         regular = not path.exists() or path.is_file()
         # not blocking: a named pipe without a reader must be refused, not waited for
         flags = os.O_RDWR | os.O_CREAT if regular else os.O_WRONLY | getattr(os, "O_NONBLOCK", 0)
-        fd = os.open(path, flags | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o644)
+        # O_BINARY: Windows would else write other bytes than it counts, and read fewer than the file has
+        flags |= os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        fd = os.open(path, flags, 0o644)
     except OSError as error:
         why = "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
         raise ConfigError(f"{path}: cannot be written to: {why}.") from error
