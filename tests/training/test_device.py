@@ -112,8 +112,14 @@ def test_what_is_drawn_apart_leaves_no_trace(mps: Generator) -> None:
     assert mps.state.tolist() == [0, 1, 2, 3]
 
 
-def test_states_of_another_device_are_left_alone() -> None:
-    set_random_state(random_state(CPU) | {"cuda": torch.zeros(1), "mps": torch.zeros(1)}, CPU)
+def test_states_of_another_device_are_left_alone(mps: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *_: pytest.fail("there may be no such device"))
+    states = random_state(CPU)
+    drawn = torch.rand(3)
+    set_random_state(states | {"cuda": torch.zeros(1), "mps": torch.zeros(4, dtype=torch.uint8)}, CPU)
+
+    assert mps.state.tolist() == [0, 1, 2, 3]
+    assert torch.equal(torch.rand(3), drawn)
 
 
 def test_a_module_is_where_its_tensors_are() -> None:
