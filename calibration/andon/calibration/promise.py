@@ -13,7 +13,7 @@ import math
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
-from scipy.stats import beta, binom
+from scipy.stats import binom
 
 from andon.runtime.errors import ConfigError, NotEnoughParts
 from andon.runtime.schema import percent
@@ -130,31 +130,6 @@ def allowance(
     while above > 0 and not _holds(independent, above, alpha, confidence):
         above -= 1
     return above * n // independent
-
-
-def supported_alpha(n: int, above: int, confidence: float = 0.95) -> float:
-    """The false-reject rate that a threshold with `above` of n good parts above it supports, at this confidence.
-
-    Raises:
-        ConfigError: a confidence out of bounds.
-        ValueError: `above` outside 0 .. n - 1.
-
-    >>> round(supported_alpha(1000, 4), 8)
-    0.00912995
-    """
-    _check(0.5, confidence)
-    if not 0 <= above < n:
-        raise ValueError(f"expected 0 <= above < n, got above = {above}, n = {n}")
-    return float(beta.ppf(confidence, above + 1, n - above))
-
-
-def attained_confidence(n: int, above: int, alpha: float) -> float:
-    """Probability that a threshold with `above` of n good parts above it rejects at most a share alpha.
-
-    >>> round(attained_confidence(59, 0, 0.05), 6)
-    0.951505
-    """
-    return 1.0 - _failure(n, above, alpha)
 
 
 def expected_rate(n: int, above: int) -> float:

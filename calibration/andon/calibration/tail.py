@@ -56,13 +56,6 @@ def tail(scores: ArrayLike) -> Tail:
     return Tail(x, p)
 
 
-def p_values(table: Tail, scores: ArrayLike) -> NDArray[np.float32]:
-    """What the graph answers: the p-value of each score ``[N]``; NaN for NaN."""
-    asked = np.asarray(scores, np.float32)
-    looked_up = table.p[np.searchsorted(table.x, asked, side="right")]
-    return np.where(np.isnan(asked), np.float32(np.nan), looked_up)
-
-
 def _ranks(n: int) -> NDArray[np.int64]:
     """Ranks from the top that get a knot: dense where p is small, at most 256 of them."""
     if n <= TAIL_KNOTS:

@@ -23,7 +23,7 @@ from andon.training.corruption.kinds import HELD_OUT, LEARNT, SHARES, Picture, d
 from andon.training.fitting import Batch
 from andon.training.light import relit
 from andon.training.recipe import Good, Part
-from andon.training.symmetry import DECLARED, Move, Symmetry, moved, symmetries
+from andon.training.symmetry import DECLARED, Symmetry, moved, symmetries
 
 CLEAN = 0.3
 """Share of undamaged pictures that are learnt from: without them a network sees defects everywhere."""
@@ -132,11 +132,6 @@ class DamageFeed:
             self._moves = symmetries([self._learnt[place] for place in _evenly(len(self._learnt), MOST_COMPARED)])
         else:
             self._moves = DECLARED[symmetry]
-
-    @property
-    def moves(self) -> Sequence[Move]:
-        """Mirrorings and turns that leave these parts as they are: good pictures are moved by them, too."""
-        return self._moves
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
         """Each part with damage of its own, drawn ahead by threads."""
