@@ -1,5 +1,9 @@
 """Damage that anybody would see, marked where it is, the same for the same seed."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,3 +106,14 @@ def test_what_is_measured_by_is_never_learnt_from() -> None:
     assert set(SHARES) == set(LEARNT)
     assert sum(SHARES.values()) == pytest.approx(1.0)
     assert SHARES["cutpaste"] <= 0.25
+
+
+def test_importing_what_draws_leaves_opencv_to_the_host() -> None:
+    script = (
+        "import os, sys; import andon.training.corruption.kinds, andon.training.light, andon.training.symmetry; "
+        "print('cv2' in sys.modules, [name for name in os.environ if name.startswith('OPENCV')])"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV")}
+    told = subprocess.run([sys.executable, "-c", script], env=bare, capture_output=True, text=True, check=True)
+
+    assert told.stdout == "False []\n"

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from andon.sources.opencv import opencv
 
-cv2 = opencv()
-
 Picture = NDArray[np.uint8]
 FIELD = 3
 """Points of a field of light along each side; between them it is smooth."""
@@ -26,6 +24,7 @@ def relit(generator: Generator, picture: Picture, strength: float) -> Picture:
         strength: standard deviation of the logarithm of the light, once for the whole picture and half of that from place to
             place; 0.1 is a tenth more or less.
     """
+    cv2 = opencv()
     height, width, _ = picture.shape
     points = generator.normal(0.0, strength / 2, (FIELD, FIELD)) + generator.normal(0.0, strength)
     light = cv2.resize(np.exp(points).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)

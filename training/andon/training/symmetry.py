@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from andon.sources.opencv import opencv
 
-cv2 = opencv()
-
 
 class Move(NamedTuple):
     """Mirrored left to right or not, then turned about the middle."""
@@ -44,6 +42,7 @@ FEWEST = 8
 
 def moved(picture: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
     """``[S, S, C]`` moved; what a turn brings in from beyond the corners is the picture's edge, drawn out."""
+    cv2 = opencv()
     mirrored = picture[:, ::-1] if move.mirrored else picture
     if move.degrees % 90 == 0:
         return np.ascontiguousarray(np.rot90(mirrored, move.degrees // 90))
@@ -62,6 +61,7 @@ def symmetries(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Move, ...]:
     Args:
         pictures: uint8 ``[S, S, C]``, square and of one size; a few dozen. Fewer than 8 tell nothing: no move but `NONE`.
     """
+    cv2 = opencv()
     if len(pictures) < FEWEST or pictures[0].shape[0] != pictures[0].shape[1]:
         return (NONE,)
     small = [cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures]

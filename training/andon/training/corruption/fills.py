@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from andon.sources.opencv import opencv
 from andon.training.corruption.masks import log_uniform, smooth_noise, unit
 
-cv2 = opencv()
-
 Levels = NDArray[np.float32]
 
 
@@ -53,6 +51,7 @@ def texture(generator: Generator, good: NDArray[np.uint8]) -> Levels:
 
 def moved(generator: Generator, other: NDArray[np.uint8]) -> Levels:
     """Another good picture, turned, shifted, perhaps mirrored and re-coloured: right texture in the wrong place."""
+    cv2 = opencv()
     height, width = other.shape[:2]
     turn = cv2.getRotationMatrix2D(
         (width / 2, height / 2), float(generator.uniform(-180, 180)), log_uniform(generator, 0.7, 1.6)

@@ -28,8 +28,6 @@ from andon.training.corruption.masks import (
     unit,
 )
 
-cv2 = opencv()
-
 Picture = NDArray[np.uint8]
 VISIBLE = 5.0
 """Grey levels, mean over the channels, from which a change counts."""
@@ -67,6 +65,7 @@ def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> D
 
 def visible(before: Picture, after: Picture) -> NDArray[np.bool_]:
     """``[H, W]``: where a picture visibly changed; single unchanged pixels within a change count too."""
+    cv2 = opencv()
     change = planes(cv2.absdiff(before, after)).astype(np.float32).mean(axis=2)
     mask = (cv2.GaussianBlur(change, (0, 0), 0.8) > VISIBLE).astype(np.uint8)
     closed: NDArray[np.bool_] = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
@@ -75,6 +74,7 @@ def visible(before: Picture, after: Picture) -> NDArray[np.bool_]:
 
 def _clear(before: Picture, after: Picture, mask: NDArray[np.bool_]) -> bool:
     """A fifth of the damage changed by twice what counts: what hardly anybody could see is no defect."""
+    cv2 = opencv()
     change = planes(cv2.absdiff(before, after))[mask].mean(axis=1)
     return bool(np.percentile(change, 80) > 2 * VISIBLE)
 
@@ -102,6 +102,7 @@ def _perlin(generator: Generator, good: Picture, other: Picture) -> NDArray[np.f
 
 def _cutpaste(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
     """A rectangle of a good picture with hard edges, somewhere else, turned and jittered."""
+    cv2 = opencv()
     height, width = good.shape[:2]
     size = extent(generator, (height, width), 4.0)
     long = log_uniform(generator, 0.3, 3.3) ** 0.5
@@ -123,6 +124,7 @@ def _blend(generator: Generator, good: Picture, other: Picture) -> NDArray[np.fl
 
 
 def _poisson(generator: Generator, good: Picture, other: Picture) -> Picture:
+    cv2 = opencv()
     height, width = good.shape[:2]
     half = [int(np.clip(side / 2 * (0.03 + generator.gamma(2, 0.05)), 3, 0.3 * side)) for side in (height, width)]
     x, y = place(generator, good)
@@ -150,6 +152,7 @@ def _poisson(generator: Generator, good: Picture, other: Picture) -> Picture:
 
 def _noise(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
     """Noise within a patch: fine grain, or single bright and dark dots."""
+    cv2 = opencv()
     size = extent(generator, good.shape[:2], 6.0)
     cover = blobs(generator, good.shape[:2], place(generator, good), size)[:, :, np.newaxis]
     before = good.astype(np.float32)
@@ -166,6 +169,7 @@ def _noise(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.f
 
 def _scratch(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
     """A long bent line with a light and a dark flank."""
+    cv2 = opencv()
     height, width = good.shape[:2]
     middle, size = place(generator, good), extent(generator, (height, width), 8.0)
     heading, length = generator.uniform(0, 2 * np.pi), size * generator.uniform(1.0, 3.0)
@@ -193,6 +197,7 @@ def _discolour(generator: Generator, good: Picture, _other: Picture) -> NDArray[
 
 def _smear(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
     """A patch that was wiped: blurred in one direction."""
+    cv2 = opencv()
     cover = _soft_patch(generator, good)
     long = max(3, round(log_uniform(generator, 0.015, 0.12) * (good.shape[0] * good.shape[1]) ** 0.5))
     kernel = np.zeros((long, long), np.float32)
@@ -206,6 +211,7 @@ def _smear(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.f
 
 def _warp(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
     """A dent: pixels of a patch pushed aside, swirled or pulled together."""
+    cv2 = opencv()
     height, width = good.shape[:2]
     x, y = place(generator, good)
     size = np.float32(extent(generator, (height, width), 10.0))
@@ -227,6 +233,7 @@ def _warp(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.fl
 
 def _missing(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
     """A piece of structure that is not there: its place closed from the surroundings."""
+    cv2 = opencv()
     size = extent(generator, good.shape[:2], 8.0)
     shape = ellipse if generator.random() < 0.5 else blobs
     cover = shape(generator, good.shape[:2], place(generator, good), size)
@@ -261,6 +268,7 @@ def _spot(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.fl
 
 
 def _soft_patch(generator: Generator, good: Picture) -> NDArray[np.float32]:
+    cv2 = opencv()
     size = extent(generator, good.shape[:2], 8.0)
     cover = blobs(generator, good.shape[:2], place(generator, good), size)
     return planes(cv2.GaussianBlur(cover, (0, 0), max(0.8, size / 12))).astype(np.float32)
@@ -270,6 +278,7 @@ def _laid_over(
     generator: Generator, below: NDArray[np.float32], above: NDArray[np.float32], cover: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Opaque half of the time, else 20 to 90 % transparent; edges soft half of the time."""
+    cv2 = opencv()
     if generator.random() < 0.5:
         cover = cv2.GaussianBlur(cover, (0, 0), unit(cover.shape) * log_uniform(generator, 0.6, 3.0))
     opacity = 1.0 if generator.random() < 0.5 else generator.uniform(0.1, 0.8)

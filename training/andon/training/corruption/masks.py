@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from andon.sources.opencv import opencv
 
-cv2 = opencv()
-
 Cover = NDArray[np.float32]
 """``[H, W]``, 0 untouched to 1 wholly covered."""
 Box = tuple[int, int, int, int]
@@ -58,6 +56,7 @@ def place(generator: Generator, good: NDArray[np.uint8]) -> tuple[float, float]:
 
 def ellipse(generator: Generator, shape: tuple[int, ...], middle: tuple[float, float], size: float) -> Cover:
     """A turned ellipse of about `size` pixels across."""
+    cv2 = opencv()
     long = log_uniform(generator, 1.0, 3.0) ** 0.5
     cover = np.zeros(shape, np.uint8)
     axes = (max(1, round(8 * size / 2 * long)), max(1, round(8 * size / 2 / long)))
@@ -68,6 +67,7 @@ def ellipse(generator: Generator, shape: tuple[int, ...], middle: tuple[float, f
 
 def polygon(generator: Generator, shape: tuple[int, ...], middle: tuple[float, float], size: float) -> Cover:
     """A star-shaped polygon of 3 to 8 corners."""
+    cv2 = opencv()
     corners = int(generator.integers(3, 9))
     angles = np.sort(generator.uniform(0, 2 * np.pi, corners))
     radii = size / 2 * generator.uniform(0.4, 1.4, corners)
@@ -79,6 +79,7 @@ def polygon(generator: Generator, shape: tuple[int, ...], middle: tuple[float, f
 
 def line(generator: Generator, shape: tuple[int, ...], middle: tuple[float, float], size: float) -> Cover:
     """A broken line, 1 to 5 units wide, one to three times as long as `size`."""
+    cv2 = opencv()
     pieces = int(generator.integers(1, 6))
     heading, step = generator.uniform(0, 2 * np.pi), size * generator.uniform(1, 3) / pieces
     points = [np.array(middle)]
@@ -106,6 +107,7 @@ def perlin(generator: Generator, shape: tuple[int, ...], _middle: tuple[float, f
 
     After DRAEM (Zavrtanik et al., ICCV 2021), which thresholds Perlin noise; here the octave is a stretched cubic grid.
     """
+    cv2 = opencv()
     stretched = [max(2.0, shape[axis] / 2.0 ** generator.integers(0, 6)) for axis in (0, 1)]
     field = smooth_noise(generator, shape, stretched[0], stretched[1])
     turn = cv2.getRotationMatrix2D((shape[1] / 2, shape[0] / 2), float(generator.uniform(-90, 90)), 1.0)
@@ -127,6 +129,7 @@ def smooth_noise(
     generator: Generator, shape: tuple[int, ...], grain: float, across: float | None = None
 ) -> NDArray[np.float32]:
     """``[H, W]``: about normal, smooth over `grain` rows and `across` columns of pixels."""
+    cv2 = opencv()
     across = grain if across is None else across
     cells = (int(shape[0] / grain) + 3, int(shape[1] / across) + 3)
     coarse = generator.standard_normal(cells, dtype=np.float32)
