@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,15 +116,17 @@ def test_a_message_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture
     ids=" ".join,
 )
 def test_telling_more_is_of_andon_alone_before_or_after_the_command(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    levels: dict[str, list[int]] = {"andon": [], "onnxscript": []}
+    for name, seen in levels.items():
+        monkeypatch.setattr(logging.getLogger(name), "setLevel", seen.append)
     main(words)
     assert "no-such.onnx: cannot be read" in capsys.readouterr().err
-    assert logging.getLogger("andon.training").isEnabledFor(logging.DEBUG)
-    assert not logging.getLogger("onnxscript").isEnabledFor(logging.DEBUG)
+    assert levels == {"andon": [logging.DEBUG, logging.NOTSET], "onnxscript": []}  # while it runs, and afterwards
 
     main(["inspect", "no-such.onnx"])
-    assert not logging.getLogger("andon.training").isEnabledFor(logging.DEBUG)
+    assert levels["andon"][2:] == [logging.NOTSET, logging.NOTSET]
 
 
 def test_nothing_at_all_is_answered_with_the_help_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,3 +212,16 @@ def test_the_base_install_inspects_and_scores_logs(frame_model: Path, window_mod
     assert (inspected.returncode, inspected.stderr) == (EXIT_DONE, "")
     assert (scored.returncode, scored.stderr) == (EXIT_DONE, "")
     assert len(scored.stdout.splitlines()) == 20
+
+
+def test_a_host_that_calls_it_finds_its_surroundings_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    told = logging.getLogger("andon")
+    before = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        assert main(["inspect", "nowhere.onnx", "-v"]) == EXIT_USER
+        assert told.level == logging.ERROR
+        assert "OMP_WAIT_POLICY" not in os.environ
+    finally:
+        told.setLevel(before)

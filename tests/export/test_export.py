@@ -1,5 +1,6 @@
 """From a scorer to a calibrated file, end to end."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -82,6 +83,17 @@ def test_two_traces_of_one_scorer_are_the_same_bytes() -> None:
     )
 
     assert first == second
+
+
+def test_the_log_of_the_exporter_is_as_loud_afterwards_as_before() -> None:
+    told = logging.getLogger("torch.onnx")
+    before = told.level
+    told.setLevel(logging.INFO)
+    try:
+        trace(Pipeline(Edges(), FRAMES, EDGES), FRAMES)
+        assert told.level == logging.INFO
+    finally:
+        told.setLevel(before)
 
 
 class Counting(Edges):

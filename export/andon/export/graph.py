@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import onnx
@@ -63,13 +65,12 @@ def trace(pipeline: Pipeline, spec: InputSpec) -> onnx.ModelProto:
     Raises:
         ParityError: the graph holds an operator whose result would depend on chance.
     """
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     frames = isinstance(spec, FrameSpec)
     sizes: dict[int, Any] = {0: Dim("N", min=1)}
     if frames:
         sizes |= {1: Dim("H", min=16), 2: Dim("W", min=16)}
     names = [RAW_SCORE, INPUT_REASON, *pipeline.evidence_names(spec)]
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), _quiet("torch.onnx"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.13 warns of its own internals while it traces
         program = torch.onnx.export(
             pipeline.eval(),
@@ -93,6 +94,18 @@ def trace(pipeline: Pipeline, spec: InputSpec) -> onnx.ModelProto:
         )
     model.ir_version = IR_VERSION
     return model
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Only errors of that logger within; the host's level is as it was afterwards."""
+    told = logging.getLogger(name)
+    before = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        told.setLevel(before)
 
 
 def _strip(model: onnx.ModelProto) -> None:

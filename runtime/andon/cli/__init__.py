@@ -22,7 +22,9 @@ _VERBOSE = "tell more on stderr"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 done, 1 a check failed, 2 the user's mistake or bad input, 3 partly done."""
     # threads of torch that wait by spinning starve the other core: 177 s became 68 s for one training on a busy machine
+    policy = os.environ.get("OMP_WAIT_POLICY")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    level = logging.getLogger("andon").level
     try:
         code = _answer(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where a reader who has gone is still an exception that can be caught
@@ -31,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # go somewhere when the interpreter ends, or it complains and exits with 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    finally:  # a host that calls this function goes on afterwards
+        logging.getLogger("andon").setLevel(level)
+        if policy is None:
+            os.environ.pop("OMP_WAIT_POLICY", None)
     return code
 
 

@@ -183,7 +183,8 @@ def _ends_cleanly_when_told() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # None: installed by something other than Python, and not to be had back
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 class _Once(logging.Filter):
