@@ -139,6 +139,14 @@ def test_a_diverged_training_says_which_setting_to_lower() -> None:
         fitted(Plan(), broken)
 
 
+def test_a_validation_that_diverged_is_told_with_its_own_epoch() -> None:
+    def broken_unseen(net: nn.Module, batch: Tensor, warmth: float) -> Tensor:
+        return squared(net, batch, warmth) * (1.0 if net.training else float("nan"))
+
+    with pytest.raises(TrainingError, match=r"the validation loss became nan in epoch 1: "):
+        fitted(Plan(), broken_unseen)
+
+
 class Settings(Plan, frozen=True, kw_only=True):
     """Of a network with everything that could forget: dropout, running means, noise, a schedule."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -15,7 +16,8 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reading, Reason, WindowSp
 from andon.sources.items import Collection, Found, FoundFrames, Item, Lost, Ref
 from andon.sources.log import Log
 from andon.sources.windows import window_spec
-from andon.training.good_parts import GoodParts, open_good
+from andon.training.combination import scores_over
+from andon.training.good_parts import GoodParts, PreparedPart, open_good
 from andon.training.recipe import Recipe
 from andon.training.synthetic import SyntheticFrames, synthetic_frame, synthetic_log
 
@@ -32,7 +34,7 @@ def _input(_settings: NoSettings, found: Found) -> InputSpec:
     return window_spec(found, STEPS, HOP)
 
 
-def looking(gives: str, *, uses_validation: bool = True) -> Recipe:
+def looking(gives: Literal["frame", "window"], *, uses_validation: bool = True) -> Recipe:
     """A recipe that is never fitted: only what it would be given matters here."""
     return Recipe(
         name="looking",
@@ -181,6 +183,26 @@ def test_an_unreadable_part_is_left_out_and_named() -> None:
 
     assert with_loss.lost == (lost,)
     assert len(with_loss.train) == len(good.train) - 1
+
+
+def test_what_is_held_in_memory_has_no_gap_where_a_part_was_lost() -> None:
+    places = (0, 5)
+    keys = opened(SyntheticFrames(60)).split.train
+    data = Altered(60, {keys[place]: Reason.UNREADABLE for place in places})
+    held, decoded = opened(data), opened(data, cache_bytes=1000)
+
+    assert held.train.cached
+    assert len(held.train) == len(keys) - 2
+    assert torch.equal(held.train.take(range(len(held.train))), decoded.train.take(range(len(held.train))))
+
+
+def test_a_part_without_items_gives_no_batches() -> None:
+    nothing = PreparedPart(SyntheticFrames(40), [], torch.nn.Identity(), None)
+
+    assert list(nothing.batches(4)) == []
+    assert list(nothing.batches(4, shuffle=torch.Generator())) == []
+    with pytest.raises(DataError, match="the validation part is empty, and scores are combined by it"):
+        scores_over(lambda batch: {"error": batch}, nothing, torch.device("cpu"))
 
 
 def test_a_frame_that_the_file_would_call_invalid_is_not_learnt_from() -> None:

@@ -18,11 +18,12 @@ class Taken(NamedTuple):
 
 
 class HandoverEnd(NamedTuple):
-    """The account at the end: ``given = taken + displaced + left``, each counted where it happens."""
+    """The account at the end, each counted where it happens: ``given = taken + left`` and all that was displaced, here and
+    whenever `Handover.displaced` was asked before."""
 
     given: int
     displaced: int
-    """Since they were last asked for."""
+    """Since `Handover.displaced` was last asked."""
     left: int
     """Given and neither taken nor displaced."""
 

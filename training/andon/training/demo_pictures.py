@@ -9,6 +9,7 @@ from andon.monitor.judging import Outcome
 from andon.runtime.schema import Status
 from andon.sources.log import Log, Run
 from andon.sources.log_truth import events_of
+from andon.training.pictures import save
 
 _FAULT, _RECOVERY, _REJECT, _LINE = "#e69f00", "#f0e0b8", "#d55e00", "#0072b2"  # Okabe and Ito: told apart by all eyes
 
@@ -20,7 +21,7 @@ def draw_stream(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: fl
     run = log.runs[0]
     minutes = run.times_s / 60
     count = len(log.found.channels)
-    figure = Figure(figsize=(12, 2.0 * (count + 1)), layout="constrained")
+    figure = Figure(figsize=(12, 2.0 * (count + 1)), dpi=110, layout="constrained")
     axes = figure.subplots(count + 1, 1, sharex=True)
     thin = slice(None, None, max(1, len(minutes) // 6000))
     for place, channel in enumerate(log.found.channels):
@@ -31,7 +32,7 @@ def draw_stream(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: fl
     _shade(axes[-1], run)
     axes[-1].set_xlabel("simulated minutes")
     axes[0].set_title("The stream as the file saw it: faults in orange, their stated recovery in light orange")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_faults(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: float) -> None:
@@ -44,7 +45,7 @@ def draw_faults(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: fl
     for _, begin, end in events_of(run):
         first.setdefault(str(names[begin]), (begin, end))
     count = len(log.found.channels)
-    figure = Figure(figsize=(4.4 * len(first), 2.0 * (count + 1)), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(first), 2.0 * (count + 1)), dpi=110, layout="constrained")
     axes = figure.subplots(count + 1, len(first), sharex="col", squeeze=False)
     for column, (name, (begin, end)) in enumerate(first.items()):
         margin = 300
@@ -65,7 +66,7 @@ def draw_faults(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: fl
         axes[0, column].set_title(name.replace("_", " "))
         if column:
             axes[-1, column].set_ylabel("")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _scores(  # type: ignore[no-untyped-def]
@@ -99,8 +100,3 @@ def _shade(axis, run: Run) -> None:  # type: ignore[no-untyped-def]
             axis.axvspan(
                 run.times_s[begin] / 60, run.times_s[end - 1] / 60, color=colour, alpha=alpha, linewidth=0, zorder=0
             )
-
-
-def _save(figure, path: Path) -> None:  # type: ignore[no-untyped-def]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)

@@ -185,12 +185,12 @@ class _Descent:
         begun_s = time.perf_counter()
         train, norm = self._learn()
         taken_s = time.perf_counter() - begun_s
-        self.epoch += 1
-        row = {"epoch": float(self.epoch), "train": train}
+        row = {"epoch": float(self.epoch + 1), "train": train}
         if len(self.good.validation):
             row["validation"] = self._validation()
         judged = row.get("validation", train)
         self._check(judged, "validation loss" if len(self.good.validation) else "training loss")
+        self.epoch += 1
         row |= {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "gradient_norm": norm,

@@ -72,7 +72,7 @@ class PreparedPart:
             DataError: as `take`.
         """
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
-        yield from (self.take(places.tolist()) for places in torch.split(order, size))
+        yield from (self.take(places.tolist()) for places in torch.split(order, size) if len(places))
 
     def _read(self, ref: Ref) -> Tensor:
         item = self._collection.read(ref)
@@ -239,7 +239,8 @@ class _Reader:
 
     def part(self, refs: Sequence[Ref], progress: Progress) -> PreparedPart:
         kept: list[Ref] = []
-        tensors: list[Tensor] = []
+        # one piece from the beginning: a list that is stacked in the end would need as much again
+        cached: Tensor | None = None
         for ref in track(refs, progress, "reading good parts"):
             self._seen += 1
             item = self._collection.read(ref)
@@ -250,11 +251,12 @@ class _Reader:
             head = f"{ref.key}\n{item.data.dtype.name} {item.data.shape}\n"
             self._digest.update(head.encode())
             self._digest.update(np.ascontiguousarray(item.data).data)
-            kept.append(ref)
             if self._cache:
-                tensors.append(prepared)
+                cached = prepared.new_empty((len(refs), *prepared.shape)) if cached is None else cached
+                cached[len(kept)] = prepared
+            kept.append(ref)
         self._digest.update(b"\n")
-        cached = torch.stack(tensors) if tensors else None
+        cached = None if cached is None else cached[: len(kept)]
         return PreparedPart(self._collection, kept, self._prepare, cached)
 
     def refuse_if_many_were_lost(self) -> None:

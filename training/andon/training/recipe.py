@@ -1,7 +1,7 @@
-"""What a detector is: a record of six things, the last line of its file."""
+"""What a detector is: one record, the last line of its file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from torch import Generator, Tensor, device, nn
@@ -10,7 +10,7 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.progress import Progress
 from andon.runtime.registry import load, names
 from andon.runtime.schema import InputSpec, Reading, Weights
-from andon.sources.items import Found
+from andon.sources.items import Found, FoundFrames
 
 __all__ = ["Good", "Part", "Recipe", "Run", "State", "detectors", "recipe"]
 
@@ -104,8 +104,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that fit within a second, for the contract tests."""
     variants: Mapping[str, msgspec.Struct] = {}
     """Further settings as quick as `tiny`, by name, that take other ways through the code: the contract runs over each."""
-    gives: str
-    """``frame`` or ``window``: what it judges."""
+    gives: Literal["frame", "window"]
+    """What it judges."""
     input: Callable[[Any, Found], InputSpec]
     """``input(settings, found)``: the input it wants, from what the data are."""
     build: Callable[[Any, InputSpec], nn.Module]
@@ -139,7 +139,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             DataError: frames for a detector of windows, or the other way round.
         """
-        kind = "frame" if type(found).__name__ == "FoundFrames" else "window"
+        kind = "frame" if isinstance(found, FoundFrames) else "window"
         if kind != self.gives:
             raise DataError(
                 f"{self.name} judges {self.gives}s, while the data are {kind}s. Detectors for {kind}s: {_those_for(kind)}."

@@ -134,7 +134,7 @@ class _Spreading(AsTheyAre):
 
     def __init__(self, good: Good, device: torch.device) -> None:
         super().__init__(good)
-        self._good, self._device = good, device
+        self._device = device
 
     def judge(self, scorer: WindowVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
         """Nothing beyond the loss."""
