@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.export.toys import FRAMES, Edges, Frames
 
 from andon.calibration.calibrate import Wish
-from andon.export.export import export
+from andon.export.export import Exported, export
 from andon.export.golden import LARGEST, real
-from andon.runtime import Detector
+from andon.runtime import DataError, Detector
 from andon.runtime.schema import Reading
 from andon.sources.items import Item, Lost, Ref
 
@@ -37,6 +37,11 @@ def test_a_window_is_kept_as_it_is() -> None:
     assert real(window) is window
 
 
+def exported(frames: Frames, path: Path) -> Exported:
+    wish, reading = Wish(no_promise=True), Reading(map="edges")
+    return export(Edges(), FRAMES, frames, path, reading=reading, wish=wish, date="", golden_real=True)
+
+
 class Wavy(Frames):
     """Frames that keep their contrast however far they are shrunk."""
 
@@ -49,17 +54,23 @@ class Wavy(Frames):
 
 @pytest.mark.parametrize("size", [(16, 2000), (200, 2048)])
 def test_a_file_with_a_real_part_of_elongated_frames_verifies(tmp_path: Path, size: tuple[int, int]) -> None:
-    made = export(
-        Edges(),
-        FRAMES,
-        Wavy(3, size=size),
-        tmp_path / "e.onnx",
-        reading=Reading(map="edges"),
-        wish=Wish(no_promise=True),
-        date="",
-        golden_real=True,
-    )
+    made = exported(Wavy(3, size=size), tmp_path / "e.onnx")
 
     assert made.model.golden is not None
     assert made.model.golden.origin == "real"
     Detector.load(made.path).verify()
+
+
+def test_a_part_that_the_file_calls_invalid_is_no_sample(tmp_path: Path) -> None:
+    frames = Frames(30, dark=[0])
+    golden = exported(frames, tmp_path / "e.onnx").model.golden
+    second = frames.read(frames.refs[1])
+
+    assert golden is not None
+    assert isinstance(second, Item)
+    assert np.array_equal(golden.input.array(), second.data)
+
+
+def test_parts_that_cannot_be_judged_are_refused_as_samples_with_the_way_on(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none of the first 5 parts .* Use --golden synthetic"):
+        exported(Frames(30, dark=range(5)), tmp_path / "e.onnx")

@@ -18,6 +18,7 @@ from andon.training.run_folder import (
     STATE,
     FolderRun,
     RunRecord,
+    kept_history,
     load,
     load_state,
     read_record,
@@ -168,6 +169,14 @@ def test_tensors_that_share_memory_are_kept_whole(tmp_path: Path) -> None:
 
 def test_there_is_nothing_to_resume_in_a_new_folder(tmp_path: Path) -> None:
     assert not run_in(tmp_path).resume(nn.Identity())
+
+
+def test_a_history_is_kept_only_of_a_run_that_would_be_gone_on_with(tmp_path: Path) -> None:
+    run_in(tmp_path).epoch(nn.Identity(), {"train": 0.5}, State({"one": torch.ones(1)}, {}))
+    assert kept_history(tmp_path) == ()
+
+    write_record(tmp_path, record(finished=False))
+    assert kept_history(tmp_path) == ({"train": 0.5},)
 
 
 def test_a_finished_run_leaves_no_state(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Trace, write blank, score the calibration part through the runtime, calibrate, check parity, rename: one file a scorer."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from andon.export import decision, golden, parity
 from andon.export.graph import Pipeline, trace
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import DataError
-from andon.runtime.model_file import BLANK, ModelFile, parse, seal
+from andon.runtime.model_file import BLANK, Golden, ModelFile, parse, seal
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Card, FrameSpec, InputSpec, Reading, Weights, WindowSpec
 from andon.sources.items import Collection, FoundFrames, Item
@@ -76,6 +77,7 @@ def export(
     Raises:
         NotEnoughParts: the promise needs more parts.
         CalibrationError: the scores of good parts carry no statement.
+        DataError: no part is readable, or none can be the real golden sample.
         ParityError: the graph does not compute what the module does.
         ConfigError: the reading names evidence that the scorer does not give.
     """
@@ -99,8 +101,9 @@ def export(
     )
     blank = seal(_serialise(graph), card=card, golden=None, log=(), tail=BLANK)
     items = _some_items(good)
-    sample_input = golden.real(items[0]) if golden_real else golden.synthetic(spec)
-    sample = golden.golden(blank, sample_input, origin="real" if golden_real else "synthetic")
+    sample = (
+        _real_sample(blank, items) if golden_real else golden.golden(blank, golden.synthetic(spec), origin="synthetic")
+    )
     blank = seal(blank, card=card, golden=sample, log=(), tail=BLANK)
 
     scores = score(blank, good, progress=progress)
@@ -133,6 +136,18 @@ def _some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
     if not found:
         raise DataError("the calibration part holds nothing readable.")
     return found
+
+
+def _real_sample(blank: bytes, items: Sequence[NDArray[Any]]) -> Golden:
+    """Of the first part that the file can judge: one that is INVALID has no score to compare."""
+    samples = (golden.golden(blank, golden.real(item), origin="real") for item in items)
+    for sample in samples:
+        if math.isfinite(sample.score):
+            return sample
+    raise DataError(
+        f"--golden real: none of the first {len(items)} parts of the calibration part can be judged once they are thinned "
+        f"to {golden.LARGEST} pixels a side. Use --golden synthetic."
+    )
 
 
 def _serialise(graph: Any) -> bytes:

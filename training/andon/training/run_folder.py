@@ -260,7 +260,9 @@ def kept_history(folder: Path) -> tuple[Row, ...]:
         TrainingError: what was kept is damaged.
     """
     path = folder / STATE
-    return tuple(json.loads(_read_tensors(path)[1][_HEADER])["history"]) if path.exists() else ()
+    if not (path.exists() and (folder / RUN).exists()):  # `begin` removes a state without a record
+        return ()
+    return tuple(json.loads(_read_tensors(path)[1][_HEADER])["history"])
 
 
 class FolderRun:
