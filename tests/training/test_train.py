@@ -106,6 +106,21 @@ def test_resuming_takes_settings_and_seed_from_the_run(log: Log, tmp_path: Path)
     assert resumed.settings == TINY
 
 
+def test_a_run_finishes_where_nothing_can_be_drawn_and_tells_of_it(
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for taken in ("pictures", "reel", "checkpoints"):
+        (tmp_path / taken).write_text("a file where a folder should be")
+
+    run = train("window_vae", log, tmp_path, settings=TINY, checkpoint_epochs=1, animation_epochs=1)
+
+    assert load(run.path).record.finished
+    assert len(run.record.history) == msgspec.to_builtins(TINY)["epochs"]
+    goes_on = [record.getMessage() for record in caplog.records if "Training goes on" in record.getMessage()]
+    assert ["/checkpoints/" in told or "/pictures/" in told or "/reel/" in told for told in goes_on] == [True] * 3
+    assert "curves.png: cannot be written" in caplog.text
+
+
 def test_a_state_without_its_record_is_not_taken_up(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     interrupted(log, tmp_path / "left", checkpoint_epochs=1)
     (tmp_path / "left" / RUN).unlink()

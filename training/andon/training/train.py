@@ -302,19 +302,33 @@ def _fit(
         watched = msgspec.structs.replace(watched, kept=watch.auroc(scorer))
         record = msgspec.structs.replace(record, watched=watched)
         write_record(folder, record)
-    album.look_at_kept(scorer, _kept(run.history, settings))
+    with _only_looking():
+        album.look_at_kept(scorer, _kept(run.history, settings))
     if begun.picture_epochs is None or begun.picture_epochs:
-        latent_plane.draw(scorer, good, labelled, folder / PICTURES / "latent.png", device=device)
+        with _only_looking():
+            latent_plane.draw(scorer, good, labelled, folder / PICTURES / "latent.png", device=device)
         if run.history:
             scores = folder / PICTURES / "scores.png"
-            score_histogram.draw(scorer, good, labelled, scores, spec=good.spec, reading=reading, device=device)
+            with _only_looking():
+                score_histogram.draw(scorer, good, labelled, scores, spec=good.spec, reading=reading, device=device)
     if begun.checkpoint_epochs and not run.history:
         logger.warning("%s learns in one go: there are no epochs to keep checkpoints of", known.name)
     if run.history:
-        reel.look_at_kept(scorer, _kept(run.history, settings))
-    _draw(run, watched, settings)
+        with _only_looking():
+            reel.look_at_kept(scorer, _kept(run.history, settings))
+    with _only_looking():
+        _draw(run, watched, settings)
     scorer = scorer.to("cpu").eval()
     return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer)
+
+
+@contextlib.contextmanager
+def _only_looking() -> Iterator[None]:
+    """What cannot be drawn is told, and costs neither what else is drawn nor the run that has just finished."""
+    try:
+        yield
+    except AndonError as error:
+        logger.warning("%s The run itself has finished.", error)
 
 
 def _kept(history: Sequence[Row], settings: Any) -> int | None:
