@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from andon.calibration.evaluation import plots
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.judged import Judged
 from andon.runtime.schema import Status
 from andon.sources.items import Ref
 

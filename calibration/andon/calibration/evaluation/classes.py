@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from andon.calibration.evaluation import plots
-from andon.calibration.evaluation.evaluate import Judged, KindFigures
 from andon.calibration.evaluation.figure_rows import between
+from andon.calibration.evaluation.figures import KindFigures
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Section, Table
 
 MOST_KINDS = 60

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from andon.calibration.evaluation import plots
 from andon.calibration.evaluation.bootstrap import Interval, rate_interval
-from andon.calibration.evaluation.evaluate import Evaluation
+from andon.calibration.evaluation.figures import Evaluation
 from andon.calibration.evaluation.logs import LogEvaluation
 from andon.calibration.evaluation.page import Section, Table
 from andon.runtime.schema import percent

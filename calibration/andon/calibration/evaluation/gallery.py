@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Exhibit, Picture, Tone
 from andon.calibration.evaluation.plots import new_figure, png_of
 from andon.runtime.detector import Detector

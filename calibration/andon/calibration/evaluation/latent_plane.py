@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Picture, Section
 from andon.calibration.evaluation.plots import DEFECT, GOOD, counted, new_figure, png_of, short, tidy
 from andon.runtime.schema import Status

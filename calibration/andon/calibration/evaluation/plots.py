@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from andon.calibration.evaluation import metrics
 from andon.calibration.evaluation.bootstrap import Interval, rate_interval
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Picture, printable
 from andon.runtime.errors import MissingExtra
 from andon.runtime.schema import Status, percent

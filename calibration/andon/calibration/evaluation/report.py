@@ -16,10 +16,11 @@ from andon.calibration.evaluation import (
     window_examples,
 )
 from andon.calibration.evaluation.classes import curves, kinds_section
-from andon.calibration.evaluation.evaluate import Evaluation, Judged
 from andon.calibration.evaluation.fault_tables import fault_sections, runs_section
 from andon.calibration.evaluation.figure_rows import Row, figures_section, frame_rows, log_rows
+from andon.calibration.evaluation.figures import Evaluation
 from andon.calibration.evaluation.further import Areas, areas, by_score
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import LogEvaluation, LogVerdicts
 from andon.calibration.evaluation.page import Page, Section, Table, Tile, Tone
 from andon.calibration.evaluation.subject import Subject, found, promise_lines, subject_of, tiles_of, verdict_on

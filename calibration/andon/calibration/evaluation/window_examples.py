@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import LogVerdicts
 from andon.calibration.evaluation.page import Picture, Section
 from andon.calibration.evaluation.plots import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
