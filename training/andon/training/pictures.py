@@ -1,6 +1,5 @@
 """Pictures of a training: its curves, and what the network rebuilds of a few parts. They only draw; nothing is judged here."""
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.calibration.evaluation.drawing import BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, png_of
 from andon.calibration.evaluation.latent_plane import axes_of
 from andon.runtime.atomic import write_atomically
-from andon.runtime.errors import MissingExtra
 from andon.runtime.heat_map import colours
 from andon.runtime.schema import WindowSpec
 
@@ -46,11 +45,11 @@ _SCORES = ("auroc", "ap")
 _RIVALS = "loss"
 """Names that end so are of nets that play against each other: where one rises the other falls."""
 _NOT_DRAWN = ("epoch", "parts_per_s")
-# Okabe and Ito: told apart by all eyes; the dashes tell them apart without any colour
-_BLUE, _RED, _GREEN, _PURPLE, _INK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#333333"
-_COLORS = (_BLUE, _GREEN, _RED, _PURPLE, "#e69f00", "#56b4e9", _INK)
+# the dashes tell them apart without any colour
+_INK = "#333333"
+_COLORS = (BLUE, GREEN, VERMILION, PURPLE, ORANGE, SKY, _INK)
 _MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*", "h", "p", "d", "8")
-_LINES = ((_BLUE, "-"), (_RED, "--"), (_GREEN, "-."), (_PURPLE, ":"))
+_LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"))
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
@@ -94,7 +93,7 @@ def curves(
     heights = (
         [4.0] * bool(losses) + [2.4] * bool(rivals) + [1.2] * len(alone) + [2.0] * bool(scores) + [2.4] * bool(watched)
     )
-    figure = _figure(8.0, 0.8 + 0.9 * sum(heights), layout="constrained")
+    figure: Figure = new_figure(8.0, 0.8 + 0.9 * sum(heights), dpi=DPI)
     stack: list[Axes] = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     below = iter(stack)
     if losses:
@@ -159,7 +158,7 @@ def rebuilt_frames(
     cell = (1.9, 1.9 * min(max(height / width, 0.25), 2.5))
     left, right, top, bottom, apart = 0.45, 1.0 if mapped else 0.15, 1.2 if mapped else 0.9, 0.15, 0.08
     size = (max(left + right + len(parts) * (cell[0] + apart), 4.6), top + bottom + rows * (cell[1] + apart))
-    figure = _figure(*size)
+    figure: Figure = new_figure(*size, layout=None, dpi=DPI)
     from matplotlib.colors import ListedColormap
 
     unit = max(good_maps.quantile, 1e-30) if good_maps else 1.0
@@ -232,7 +231,7 @@ def rebuilt_windows(
     columns, rows = min(2, len(parts)), (len(parts) + 1) // 2
     left, right, top, bottom, apart, each = 1.95, 0.2, 0.85, 0.5, 0.55, 1.0
     size = (left + right + columns * 5.0, top + bottom + rows * (each * len(places) + apart) - apart)
-    figure = _figure(*size)
+    figure: Figure = new_figure(*size, layout=None, dpi=DPI)
     drawn: list[Any] = []
     for number, part in enumerate(parts):
         row, column = divmod(number, 2)
@@ -243,8 +242,8 @@ def rebuilt_windows(
             was, made = part.original[:, channel], part.rebuilt[:, channel]
             drawn = [
                 *axes.plot(seconds, was, color=_INK, linewidth=1.1),
-                *axes.plot(seconds, made, color=_RED, linewidth=1.3, linestyle="--"),
-                axes.fill_between(seconds, was, made, color="#e69f00", alpha=0.3, linewidth=0),
+                *axes.plot(seconds, made, color=VERMILION, linewidth=1.3, linestyle="--"),
+                axes.fill_between(seconds, was, made, color=ORANGE, alpha=0.3, linewidth=0),
             ]
             every = np.concatenate(
                 [values[:, channel] for other in parts for values in (other.original, other.rebuilt)]
@@ -290,7 +289,7 @@ def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
     """
     first = next(iter(clouds.values()))
     center, directions, labels = axes_of(first.astype(np.float64))
-    figure = _figure(7.5, 6.0, layout="constrained")
+    figure: Figure = new_figure(7.5, 6.0, dpi=DPI)
     axes = figure.subplots()
     for place, (name, cloud) in enumerate(clouds.items()):
         flat = (cloud - center) @ directions.T
@@ -325,7 +324,7 @@ def contact_sheet(pictures: NDArray[np.uint8], captions: Sequence[str] = (), *, 
     apart, below = 0.06, 0.2 if captions else 0.06
     left, top, bottom = 0.12, 0.45, 0.08
     size = (max(2 * left + columns * (cell[0] + apart) - apart, 4.6), top + bottom + rows * (cell[1] + below))
-    figure = _figure(*size)
+    figure: Figure = new_figure(*size, layout=None, dpi=DPI)
     for place, picture in enumerate(pictures):
         row, column = divmod(place, columns)
         x, y = left + column * (cell[0] + apart), size[1] - top - row * (cell[1] + below) - cell[1]
@@ -343,9 +342,7 @@ def contact_sheet(pictures: NDArray[np.uint8], captions: Sequence[str] = (), *, 
 
 def save(figure: "Figure", path: Path) -> None:
     """Write a PNG, whole or not at all: whoever looks while it trains never sees half of it."""
-    written = io.BytesIO()
-    figure.savefig(written, dpi="figure", format="png")
-    write_atomically(path, written.getvalue())
+    write_atomically(path, png_of(figure, "figure"))
 
 
 def shortened(text: str, most: int) -> str:
@@ -409,7 +406,7 @@ def _draw_together(axes: "Axes", history: History, names: list[str], what: str) 
 
 
 def _draw_watched(axes: "Axes", watched: History, kept: int | None, kept_auroc: float | None) -> None:
-    _lines(axes, watched, ["auroc"], color=_GREEN, places=[row["epoch"] for row in watched])
+    _lines(axes, watched, ["auroc"], color=GREEN, places=[row["epoch"] for row in watched])
     low = min(0.5, *(row["auroc"] for row in watched))
     axes.axhline(0.5, color="0.5", linestyle="--", linewidth=1, label="chance")
     if kept is not None:
@@ -474,11 +471,3 @@ def worst_channels(parts: Sequence[Rebuilt]) -> list[int]:
         else:
             worst += np.abs(part.original - part.rebuilt).mean(axis=0) / (part.original.std(axis=0) + 1e-30)
     return sorted(np.argsort(-worst, kind="stable")[:MOST_CHANNELS].tolist())
-
-
-def _figure(width: float, height: float, *, layout: Any = None) -> "Figure":
-    try:
-        from matplotlib.figure import Figure  # without pyplot: no global state, no window system
-    except ImportError as error:
-        raise MissingExtra("pictures of a training need matplotlib: pip install 'andon[train]'") from error
-    return Figure(figsize=(width, height), dpi=110, layout=layout)

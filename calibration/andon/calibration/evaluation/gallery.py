@@ -12,9 +12,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.calibration.evaluation.drawing import new_figure, png_of
 from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Exhibit, Picture, Tone
-from andon.calibration.evaluation.plots import new_figure, png_of
 from andon.runtime.detector import Detector
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.heat_map import colours, enlarge, overlay
