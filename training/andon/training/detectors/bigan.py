@@ -48,6 +48,7 @@ from andon.sources.items import Found, FoundFrames
 from andon.training.fitting import LAST_RATE, moments, random_states, restore_moments, restore_random_states, under
 from andon.training.recipe import Good, Part, Recipe, Run, State
 from andon.training.small_frames import SIZE, size_seen
+from andon.training.variational import drawn as drawn_from
 
 logger = logging.getLogger(__name__)
 
@@ -500,7 +501,7 @@ class Game:
         self._steer()
         picture = nets.inner(prepared)
         mean, log_variance = nets.encoder(picture)
-        code = mean if log_variance is None else mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        code = mean if log_variance is None else drawn_from(mean, log_variance)
         drawn = torch.randn_like(mean)
         if settings.adversarial:
             # in one batch: batch normalisation must see both kinds of codes alike, in training and when judging

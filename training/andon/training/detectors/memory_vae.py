@@ -48,6 +48,7 @@ from andon.training.fitting import AsTheyAre, Batch, ClipNorm, Plan, descend
 from andon.training.memory import Memory, entropy, in_use, lay_out
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
+from andon.training.variational import divergence, drawn
 from andon.training.watching import undisturbed
 
 logger = logging.getLogger(__name__)
@@ -261,7 +262,7 @@ class MemoryVAE(Scorer):
             nothing = features[..., :0]
             return self.to_code(features), nothing, nothing
         mean, log_variance = self.mean(features), self.log_variance(features).clamp(-10.0, 10.0)
-        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        latent = drawn(mean, log_variance) if self.training else mean
         return self.to_code(latent), mean, log_variance
 
     def decode(self, codes: Tensor, weights: Tensor) -> Tensor:
@@ -316,17 +317,12 @@ class MemoryVAE(Scorer):
         if self.memory is not None:
             scores["memory"] = (rebuilt.codes - self.memory.read(rebuilt.weights)).square().mean(dim=(1, 2))
         if self.mean is not None:
-            scores["divergence"] = divergence(rebuilt.mean, rebuilt.log_variance)
+            scores["divergence"] = divergence(rebuilt.mean, rebuilt.log_variance, dim=(1, 2))
         return maps, scores, rebuilt
 
     def _score_names(self) -> tuple[str, ...]:
         further = ["memory"] * self.settings.memory + ["divergence"] * self.settings.vae
         return ("error", "relative", *further)
-
-
-def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """``[N]``: KL divergence of posteriors ``[N, P, latent]`` from the standard normal, summed, in nat."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2))
 
 
 def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
@@ -338,7 +334,9 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
         pixels = (rebuilt.logits.sigmoid() - batch).square()
     total = pixels.sum(dim=(1, 2, 3)).mean()
     if settings.vae:
-        total = total + settings.posterior[1] * warmth * divergence(rebuilt.mean, rebuilt.log_variance).mean()
+        total = (
+            total + settings.posterior[1] * warmth * divergence(rebuilt.mean, rebuilt.log_variance, dim=(1, 2)).mean()
+        )
     if settings.memory and settings.entropy_weight:
         total = total + settings.entropy_weight * warmth * entropy(rebuilt.weights).mean()
     return total
@@ -460,7 +458,7 @@ class _Tended(AsTheyAre):
                 row["memory_in_use"] = float(in_use(usage).float().mean())
                 row["memory_breadth"] = float(entropy(usage).exp()) / len(usage)
             if scorer.mean is not None:
-                row["divergence"] = float(divergence(mean, log_variance).mean())
+                row["divergence"] = float(divergence(mean, log_variance, dim=(1, 2)).mean())
         return row
 
     def _tend(self, memory: Memory, epoch: int) -> None:
