@@ -22,7 +22,7 @@ from andon.training.recipe import detectors, recipe
 from andon.training.run_folder import LoadedRun, load, read_record
 from andon.training.synthetic import synthetic_frame
 from andon.training.train import train
-from andon.training.watching import SHARE, Labelled, Watch, drawn, is_due, open_labelled, undisturbed
+from andon.training.watching import SHARE, Labelled, Watch, drawn, is_due, open_labelled
 
 NOTHING_USED = Split(train=(), validation=(), calibration=())
 SPEC = FrameSpec(channels=3, size=(16, 16))
@@ -91,17 +91,6 @@ def test_looking_leaves_modes_buffers_and_generators_as_they_were() -> None:
     assert [module.training for module in scorer.modules()] == [True, False, True, True]
     assert all(torch.equal(before[name], tensor) for name, tensor in scorer.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
-
-
-def test_whatever_is_drawn_while_one_looks_is_drawn_again_afterwards() -> None:
-    scorer, generator = Brightness(), torch.get_rng_state()
-    with undisturbed(scorer):
-        torch.rand(3)
-        in_between = scorer.training
-
-    assert not in_between
-    assert torch.equal(torch.get_rng_state(), generator)
-    assert scorer.training
 
 
 def test_scores_that_are_not_finite_give_no_row(caplog: pytest.LogCaptureFixture) -> None:

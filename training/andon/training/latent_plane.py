@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from andon.sources.picture_folder import GOOD
+from andon.training.device import undisturbed
 from andon.training.pictures import latent_plane, save
 from andon.training.recipe import Good
-from andon.training.watching import Labelled, undisturbed
+from andon.training.watching import Labelled
 
 LATENT = "latent"
 """Name of the table of evidence that is drawn; scorers that give none have no such picture."""

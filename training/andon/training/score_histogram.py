@@ -14,9 +14,10 @@ from andon.calibration.evaluation.page import counted
 from andon.calibration.evaluation.scored import score_range, smoothed
 from andon.export.pooling import Pool
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.training.device import undisturbed
 from andon.training.pictures import save
 from andon.training.recipe import Good, Part
-from andon.training.watching import Labelled, undisturbed
+from andon.training.watching import Labelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,11 +5,10 @@ as they were: the weights are, bit for bit, those of a training that nobody watc
 they see here has used the labels all the same; figures to publish then need parts that were not watched.
 """
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +34,7 @@ from andon.sources.picture_folder import GOOD
 from andon.sources.source import collect, named
 from andon.sources.truth import tree_truth
 from andon.sources.windows import cut
-from andon.training.device import device_of, drawn_apart
+from andon.training.device import undisturbed
 from andon.training.run_folder import Row
 
 logger = logging.getLogger(__name__)
@@ -133,19 +132,6 @@ def is_due(epoch: int, every: int | None, *, trained_s: float, spent_s: float, c
     if every is not None:
         return epoch == 1 or epoch % every == 0
     return cost_s is None or spent_s + cost_s <= SHARE * trained_s
-
-
-@contextlib.contextmanager
-def undisturbed(scorer: nn.Module) -> Iterator[None]:
-    """Judge with a scorer amid its training: no gradients, eval mode; modes and PyTorch's generators come back as they were."""
-    modes = [(module, module.training) for module in scorer.modules()]
-    with drawn_apart(device_of(scorer)), torch.no_grad():
-        scorer.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:  # one by one: a frozen backbone rests in eval mode while the rest learns
-                module.training = training
 
 
 def open_labelled(

@@ -44,12 +44,12 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.combination import BATCH, Combination, scores_over
+from andon.training.device import undisturbed
 from andon.training.fitting import AsTheyAre, Batch, ClipNorm, Plan, descend
 from andon.training.memory import Memory, entropy, in_use, lay_out
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
 from andon.training.variational import divergence, drawn
-from andon.training.watching import undisturbed
 
 logger = logging.getLogger(__name__)
 
