@@ -10,7 +10,7 @@ from andon.calibration.evaluation.drawing import ORANGE
 from andon.runtime.schema import WindowSpec
 from andon.training.animation.reel import Looked, Scene
 from andon.training.animation.stills import Picture, even, title
-from andon.training.pictures import Rebuilt, rebuilt_windows, worst_channels
+from andon.training.rebuilt_pictures import Rebuilt, rebuilt_windows, worst_channels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from msgspec import Struct
 from andon.calibration.evaluation.drawing import BLUE, GREEN, ORANGE, PURPLE, SKY, SOFT, VERMILION, YELLOW, new_figure
 from andon.sources.picture_folder import natural
 from andon.training.comparison.table import COLUMNS, Column, Kind, Row, Spread, Table
-from andon.training.pictures import shortened
+from andon.training.lettering import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
