@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.heat_map import enlarge
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -35,7 +36,7 @@ class PixelEvidence(Struct):
         anomaly_map: NDArray[np.float32],
         mask: NDArray[np.bool_],
         part: str,
-        crop: tuple[float, float, float, float] | None,
+        crop: Crop | None,
     ) -> None:
         """One more picture. Where those that came make too many pixels, all are thinned once more.
 
@@ -67,14 +68,10 @@ def _every(step: int, picture: NDArray[_Value]) -> NDArray[_Value]:
     return picture[::step, ::step].copy()
 
 
-def _over_the_mask(
-    anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_], crop: tuple[float, float, float, float] | None
-) -> NDArray[np.float32]:
+def _over_the_mask(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_], crop: Crop | None) -> NDArray[np.float32]:
     """The map at the size of the mask. What the crop cut away counts as the least suspicious: a defect there was not found."""
     height, width = mask.shape
-    left, top, right, bottom = (round(10_000 * share) for share in crop or (0.0, 0.0, 1.0, 1.0))
-    rows = slice(height * top // 10_000, height * bottom // 10_000)
-    columns = slice(width * left // 10_000, width * right // 10_000)
+    rows, columns = window((height, width), crop or WHOLE)
     whole = np.full((height, width), np.finfo(np.float32).min, np.float32)
     whole[rows, columns] = enlarge(anomaly_map, (rows.stop - rows.start, columns.stop - columns.start))
     return whole
