@@ -139,7 +139,8 @@ def open_labelled(
 ) -> Labelled:
     """Parts of known truth, prepared as the graph would: a tree with test/good and test/TYPE, or a labelled log.
 
-    Parts that the run learns from or keeps for its calibration are left out, and so are unreadable ones.
+    Parts that the run learns from, chooses its weights by or keeps for its calibration are left out, and so are unreadable
+    ones.
 
     Args:
         path: the tree (``good`` beside ``TYPE`` will do), or a log with a label column, or a simulation with faults.
@@ -158,7 +159,7 @@ def open_labelled(
     missing = "good" if not by_kind.get(GOOD) else "defective" if len(by_kind) < 2 else ""
     if missing:
         raise DataError(
-            f"--watch {path}: no {missing} part there, but for those that are learnt from or kept for calibration. Give "
+            f"--watch {path}: no {missing} part there, but for those that the run itself uses. Give "
             "a tree with test/good and test/TYPE, or a labelled log."
         )
     size = (
@@ -199,17 +200,17 @@ def _frames(path: str, spec: FrameSpec, used: Split, data: str) -> tuple[Collect
     source = named(path)
     if source is not None and source.labelled is not None:
         collection, truth = labelled_for(path, spec)
-        learnt = {*used.train, *used.calibration} if named(data) == source else set()
+        keys = _used(used) if named(data) == source else set()
         sets: dict[str, list[Ref]] = {}
         for ref in collection.refs:
-            if ref.key not in learnt:
+            if ref.key not in keys:
                 sets.setdefault(truth.kind.get(ref.key, GOOD), []).append(ref)
         return collection, sets
     root = Path(path)
     root = root / "test" if (root / "test" / GOOD).is_dir() else root  # a tree need not have a training part
     truth = tree_truth(root)
     pictures = images.evaluation_part(str(root), channels=1 if spec.channels == 1 else 3)
-    taken = {(Path(data) / key).resolve() for key in (*used.train, *used.calibration)} if data else set()
+    taken = {(Path(data) / key).resolve() for key in _used(used)} if data else set()
     by_kind: dict[str, list[Ref]] = {}
     for ref in pictures.refs:
         if ref.key in truth.defective and (root / ref.key).resolve() not in taken:
@@ -231,3 +232,8 @@ def _windows(path: str, spec: WindowSpec, data: str) -> tuple[Collection, dict[s
         if window is not None and (window.good or window.faulty):
             by_kind.setdefault(GOOD if window.good else window.fault or "defect", []).append(ref)
     return windows, by_kind
+
+
+def _used(split: Split) -> set[str]:
+    """The validation part too: its loss chooses the epoch, so that good parts of it would look better than new ones."""
+    return {*split.train, *split.validation, *split.calibration}
