@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.export.toys import WINDOWS
 
 from andon.export.preprocessing import PrepareFrames, PrepareWindows
+from andon.runtime.crop import window
 from andon.runtime.schema import FrameSpec, Reason
 
 
@@ -60,6 +63,18 @@ def test_a_crop_keeps_what_lies_within_its_fractions() -> None:
     prepared, _ = PrepareFrames(FrameSpec(channels=1, size=(8, 8), crop=(0.5, 0.5, 1.0, 1.0)))(frame)
 
     assert prepared.min() == pytest.approx(1.0)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4))
+def test_the_graph_crops_as_pictures_of_its_evidence_are_laid(height: int, width: int, shares: list[float]) -> None:
+    left, right = sorted(shares[:2])
+    top, bottom = sorted(shares[2:])
+    frame = torch.arange(height * width).reshape(1, height, width, 1)
+    preparation = PrepareFrames(FrameSpec(channels=1, size=(8, 8), crop=(left, top, right, bottom)))
+
+    rows, columns = window((height, width), (left, top, right, bottom))
+
+    assert torch.equal(preparation._crop(frame), frame[:, rows, columns])
 
 
 def test_a_black_frame_with_sensor_noise_has_no_contrast() -> None:

@@ -9,7 +9,15 @@ from torch import nn
 
 from andon.runtime.errors import DeviceError
 from andon.sources.log import Log
-from andon.training.device import as_device, device_named, device_of, drawn_apart, random_state, set_random_state
+from andon.training.device import (
+    as_device,
+    device_named,
+    device_of,
+    drawn_apart,
+    random_state,
+    set_random_state,
+    undisturbed,
+)
 from andon.training.fitting import Plan, _Descent
 from andon.training.synthetic import synthetic_log
 from andon.training.train import train
@@ -147,3 +155,19 @@ def test_on_mps_a_fit_is_in_full_precision_without_a_scaler(mps: Generator) -> N
         pass
     assert torch.equal(fit.state().tensors["rng.mps"], mps.state)
     assert not any(tensor.dtype == torch.float64 for tensor in fit.state().tensors.values())  # MPS knows none
+
+
+def test_whatever_is_drawn_while_one_looks_is_drawn_again_afterwards_and_modes_come_back_one_by_one() -> None:
+    scorer = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()).train()
+    scorer[0].eval()
+    generator = torch.get_rng_state()
+
+    with undisturbed(scorer):
+        torch.rand(3)
+        in_between = [module.training for module in scorer.modules()]
+        gradients = torch.is_grad_enabled()
+
+    assert in_between == [False, False, False]
+    assert not gradients
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert [module.training for module in scorer.modules()] == [True, False, True]

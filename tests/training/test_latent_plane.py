@@ -9,8 +9,7 @@ from tests.training.in_memory import Parts
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
-from andon.training.latent_plane import draw
-from andon.training.pictures import latent_plane
+from andon.training.latent_plane import draw, latent_plane
 from andon.training.watching import Labelled
 
 HERE = torch.device("cpu")

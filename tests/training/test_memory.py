@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.training.memory import Memory, entropy, lay_out
+from andon.training.memory import Memory, entropy, how_used, lay_out, usage
 
 
 @given(st.integers(2, 60), st.sampled_from(["cosine", "dot"]), st.floats(0.0, 500.0), st.integers(0, 10_000))
@@ -83,3 +83,11 @@ def test_fewer_different_codes_than_items_still_lay_out_all_of_them() -> None:
 @given(st.integers(1, 500))
 def test_the_entropy_of_equal_weights_is_the_logarithm_of_their_number(count: int) -> None:
     assert entropy(torch.full((count,), 1 / count)).item() == pytest.approx(math.log(count), abs=1e-4)
+
+
+def test_a_memory_read_evenly_is_all_in_use_and_one_that_is_read_at_one_place_is_not() -> None:
+    even, one = torch.full((3, 2, 4), 0.25), torch.eye(4)[:1].expand(3, 2, 4)
+
+    assert usage(even).tolist() == [0.25] * 4
+    assert how_used(even) == pytest.approx({"entropy": math.log(4), "memory_in_use": 1.0, "memory_breadth": 1.0})
+    assert how_used(one) == pytest.approx({"entropy": 0.0, "memory_in_use": 0.25, "memory_breadth": 0.25}, abs=1e-6)

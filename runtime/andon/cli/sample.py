@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         import matplotlib as mpl  # noqa: F401
 
         from andon.sources.encode import write_png
-        from andon.training.pictures import MOST_ON_A_SHEET, contact_sheet, save
+        from andon.training.contact_sheet import MOST_ON_A_SHEET, contact_sheet
+        from andon.training.pictures import save
         from andon.training.run_folder import load
         from andon.training.sampling import held, sample
 

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.runtime.crop import WHOLE, Crop, window
+
 Picture = NDArray[np.uint8]
 
 # A scale of our own, night blue over purple and orange to yellow: brightness rises all the way, so that it reads the same in
@@ -28,7 +30,7 @@ def overlay(
     anomaly_map: NDArray[np.float32],
     map_scale: float,
     *,
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    crop: Crop = WHOLE,
 ) -> Picture:
     """The frame, uint8 ``[H, W, 3]``, ``[H, W, 1]`` or ``[H, W]``, as RGB with the map laid over what the network saw of it.
 
@@ -36,9 +38,7 @@ def overlay(
     """
     height, width = frame.shape[:2]
     rgb = np.repeat(frame.reshape(height, width, 1), 3, axis=2) if frame.ndim == 2 or frame.shape[2] == 1 else frame
-    left, top, right, bottom = (round(10_000 * share) for share in crop)  # in integers, as the graph crops
-    rows = slice(height * top // 10_000, height * bottom // 10_000)
-    columns = slice(width * left // 10_000, width * right // 10_000)
+    rows, columns = window((height, width), crop)
     inside = rgb[rows, columns].astype(np.float32)
     big = enlarge(anomaly_map, inside.shape[:2])
     # good cells mostly lie below two thirds of the scale (`map_scale`) and take little colour; it thickens from there

@@ -242,11 +242,11 @@ def test_pictures_of_one_part_come_together() -> None:
 def test_a_category_of_the_usual_size_takes_seconds() -> None:
     maps, masks = blurred(83, 63, 512, 0)
     ranked = metrics.rank_pixels(maps, masks)
-    begun = time.perf_counter()
+    begun = time.process_time()
 
     found = pixel_intervals(maps, masks, ranked=ranked)
 
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
     assert found.aupro.low < ranked.metrics().aupro < found.aupro.high
     assert found.pixel_auroc.low < ranked.metrics().auroc < found.pixel_auroc.high
 
@@ -256,11 +256,11 @@ def test_two_thousand_parts_take_a_moment() -> None:
     truth = generator.random(2000) < 0.4
     scores = generator.normal(size=2000) + truth
     told: list[tuple[str, int, int | None]] = []
-    begun = time.perf_counter()
+    begun = time.process_time()
 
     part_intervals(scores, truth, truth, progress=lambda *said: told.append(said))
 
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
     assert told[-1] == ("resampling parts", 1000, 1000)
 
 

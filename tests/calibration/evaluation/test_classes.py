@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import classification_report
 
 from andon.calibration.evaluation.classes import classification
-from andon.calibration.evaluation.plots import Scored
+from andon.calibration.evaluation.scored import Scored
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40))

@@ -9,7 +9,8 @@ import pytest
 from tests.calibration.parts import Frame, Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
-from andon.calibration.evaluation.evaluate import Confusion, Evaluation, evaluate
+from andon.calibration.evaluation.evaluate import evaluate
+from andon.calibration.evaluation.figures import Confusion, Evaluation
 from andon.runtime import DataError, Detector, InputError, Status
 from andon.runtime.model_file import Tail, parse, seal
 from andon.runtime.schema import FrameSpec
@@ -261,7 +262,7 @@ def test_the_map_of_a_cropped_view_is_laid_where_it_was_seen(tmp_path: Path) -> 
 
 
 def test_many_pixels_are_thinned_and_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("andon.calibration.evaluation.evaluate.MAX_PIXELS", 2 * 32 * 48 // 9)
+    monkeypatch.setattr("andon.calibration.evaluation.pixel_evidence.MAX_PIXELS", 2 * 32 * 48 // 9)
     rows, columns = slice(8, 24), slice(12, 36)
     mask = write_mask(tmp_path / "mask.png", (32, 48), rows, columns)
     parts = Parts({"good": frame(1), "stain": stained(2, rows, columns)})

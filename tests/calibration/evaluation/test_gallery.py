@@ -13,7 +13,7 @@ from tests.calibration.parts import Frame, Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.calibration.evaluation import gallery
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Exhibit
 from andon.runtime import Detector, Status, Verdict
 from andon.runtime.heat_map import colours

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from andon.calibration.evaluation import latent_plane
-from andon.calibration.evaluation.evaluate import Judged
 from andon.calibration.evaluation.further import Further
+from andon.calibration.evaluation.judged import Judged
 from andon.runtime.schema import Status
 from andon.sources.items import Ref
 

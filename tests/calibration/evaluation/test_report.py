@@ -13,7 +13,9 @@ from tests.calibration.parts import Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.calibration.evaluation import page, report
-from andon.calibration.evaluation.evaluate import Evaluation, Judged, evaluate
+from andon.calibration.evaluation.evaluate import evaluate
+from andon.calibration.evaluation.figures import Evaluation
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import log_figures
 from andon.calibration.evaluation.page import Page
 from andon.runtime import Detector, Status

@@ -135,10 +135,10 @@ def test_forty_thousand_rows_take_no_time() -> None:
     for begin in range(500, 40_000, 1500):
         labels[begin : begin + 200] = True
     scores = generator.normal(size=40_000) + labels
-    begun = time.perf_counter()
+    begun = time.process_time()
 
     assert vus_pr(scores, labels, 100) > 0.3
-    assert time.perf_counter() - begun < 3
+    assert time.process_time() - begun < 3
 
 
 @pytest.mark.parametrize(

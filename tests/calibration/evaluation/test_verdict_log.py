@@ -9,7 +9,8 @@ import pytest
 from tests.calibration.parts import Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
-from andon.calibration.evaluation.evaluate import Evaluation, evaluate
+from andon.calibration.evaluation.evaluate import evaluate
+from andon.calibration.evaluation.figures import Evaluation
 from andon.calibration.evaluation.further import NOTHING
 from andon.calibration.evaluation.verdict_log import (
     Met,

@@ -9,7 +9,7 @@ from tests.training.comparison.made_up import key, result
 
 from andon.calibration.calibrate import Wish
 from andon.calibration.evaluation.counting import Counts
-from andon.calibration.evaluation.evaluate import Confusion, Evaluation, Spread
+from andon.calibration.evaluation.figures import Confusion, Evaluation, Spread
 from andon.calibration.evaluation.logs import LogEvaluation, RunFigures
 from andon.runtime.errors import ConfigError, DataError
 from andon.training.comparison.plan import Key

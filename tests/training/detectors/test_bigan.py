@@ -1,6 +1,5 @@
-"""What is special about bigan: nets for any size, a game with rules, its score, and what happens when it collapses."""
+"""What is special about bigan: nets for any size, its score, what it makes, and what it refuses."""
 
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,13 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.training.in_memory import Parts, Remembering
-from torch import Generator, Tensor, nn
+from tests.training.in_memory import Parts
+from tests.training.playing import SMALL, bars, built, frames, played
+from torch import Generator, Tensor
 
 from andon.calibration.calibrate import Wish
 from andon.calibration.evaluation.evaluate import evaluate
 from andon.runtime import Detector
-from andon.runtime.errors import ConfigError, DataError, TrainingError
+from andon.runtime.errors import ConfigError
 from andon.runtime.schema import FrameSpec
 from andon.sources.chosen import Chosen
 from andon.sources.items import FoundFrames
@@ -24,68 +24,13 @@ from andon.sources.log import Log
 from andon.sources.opening import labelled_for
 from andon.sources.source import collect
 from andon.training.detectors.bigan import (
-    COLLAPSED_STEPS,
     RECIPE,
-    BiGAN,
-    Game,
     Settings,
     depth_of,
-    fit,
-    fooling,
     sample,
 )
 from andon.training.export_run import export_run
-from andon.training.recipe import State
 from andon.training.train import train
-
-SMALL = Settings(latent=6, maps=3, discriminator_maps=3, features=8, batch_size=8, epochs=2)
-"""Of nets that take a moment."""
-
-
-def frames(height: int = 12, width: int = 12, channels: Literal[1, 3] = 1) -> FrameSpec:
-    return FrameSpec(channels=channels, size=(height, width))
-
-
-def built(chosen: Settings = SMALL, spec: FrameSpec | None = None, seed: int = 0) -> BiGAN:
-    torch.manual_seed(seed)
-    scorer = RECIPE.build(chosen, spec or frames())
-    assert isinstance(scorer, BiGAN)
-    return scorer
-
-
-def bars(count: int, seed: int = 0) -> Tensor:
-    """Good parts ``[count, 1, 12, 12]``: a bright bar, upright, of any place and width."""
-    generator = Generator().manual_seed(seed)
-    places = torch.arange(12).view(1, 1, 1, 12)
-    left = torch.randint(1, 6, (count, 1, 1, 1), generator=generator)
-    wide = torch.randint(2, 5, (count, 1, 1, 1), generator=generator)
-    bar = ((places >= left) & (places < left + wide)).float().expand(count, 1, 12, 12)
-    return 0.1 + 0.8 * bar + 0.02 * torch.rand(count, 1, 12, 12, generator=generator)
-
-
-class Going(Remembering):
-    """A run that keeps states and weights, and goes on from one of them."""
-
-    def __init__(self, resumed: State | None = None, stop_after: int | None = None) -> None:
-        super().__init__()
-        self.resumed = resumed
-        self.states: list[tuple[dict[str, Tensor], State]] = []
-        self.stop_after = stop_after
-
-    def epoch(self, scorer: nn.Module, losses: Any, state: State | None = None) -> None:
-        super().epoch(scorer, losses, state)
-        assert state is not None
-        weights = {name: tensor.clone() for name, tensor in scorer.state_dict().items()}
-        self.states.append((weights, State({n: t.clone() for n, t in state.tensors.items()}, dict(state.scalars))))
-        if len(self.rows) == self.stop_after:
-            raise KeyboardInterrupt
-
-
-def played(chosen: Settings, count: int = 40, run: Remembering | None = None) -> tuple[BiGAN, list[dict[str, float]]]:
-    scorer, run = built(chosen), run or Remembering()
-    fit(scorer, Parts(bars(count), bars(16, seed=1)), chosen, run)
-    return scorer, run.rows
-
 
 # ---- nets
 
@@ -237,231 +182,6 @@ def test_without_the_discriminators_part_the_map_decides(weight: float, reads: s
     reading = RECIPE.reading(msgspec.structs.replace(SMALL, weight=weight))
 
     assert (reading.map, reading.score) == (("error", None) if reads == "map" else (None, "anomaly"))
-
-
-# ---- the game
-
-
-@pytest.mark.parametrize("loss", ["non_saturating", "hinge"])
-def test_encoder_and_generator_each_want_their_pairs_taken_for_the_others(loss: str) -> None:
-    good, fake = torch.zeros(4, requires_grad=True), torch.zeros(4, requires_grad=True)
-    goals = fooling(good, fake, loss)
-    (goals["encoder"] + goals["generator"]).backward()  # type: ignore[no-untyped-call]
-
-    assert good.grad is not None
-    assert fake.grad is not None
-    assert float(good.grad.min()) > 0  # going down makes good pairs look made
-    assert float(fake.grad.max()) < 0
-
-
-@pytest.mark.parametrize("loss", ["non_saturating", "hinge"])
-def test_the_discriminators_step_teaches_the_other_nets_nothing_and_theirs_it_nothing(
-    loss: Literal["non_saturating", "hinge"],
-) -> None:
-    chosen = msgspec.structs.replace(
-        SMALL, loss=loss, epochs=1, learning_rate=1e-30, spectral_norm=False, averaging=0.0
-    )
-    before = built(chosen).state_dict()
-    after = played(chosen)[0].state_dict()
-    still = msgspec.structs.replace(chosen, learning_rate=1e-3, discriminator_rate=1e-30)
-    other = played(still)[0].state_dict()
-    learnt = [name for name in before if name.endswith("weight")]
-
-    for name in learnt:
-        ours = name.startswith("discriminator")
-        assert torch.equal(before[name], after[name]) != ours, name
-        assert torch.equal(before[name], other[name]) == ours, name
-
-
-def test_what_scores_is_a_running_mean_that_follows_the_nets() -> None:
-    good = Parts(bars(40), bars(8, seed=1))
-    chosen = msgspec.structs.replace(SMALL, averaging=0.999, spectral_norm=False)
-    game = Game(built(chosen), good, chosen, Remembering())
-    weight = "generator.up.0.weight"
-    history = [game.nets.state_dict()[weight].clone()]
-    for _ in range(3):
-        game.one_epoch()
-        history.append(game.nets.state_dict()[weight].clone())
-    mean = game.scorer.state_dict()[weight]
-
-    assert float((mean - history[-1]).abs().max()) > 0
-    assert float((mean - history[-1]).norm()) < float((history[0] - history[-1]).norm())
-
-
-def test_only_the_discriminator_is_spectrally_normalised_and_the_scorer_holds_its_acting_weights() -> None:
-    chosen = msgspec.structs.replace(SMALL, averaging=0.0, epochs=10, discriminator_rate=1e-2)
-    scorer, _ = played(chosen)
-    largest = {
-        name: float(torch.linalg.matrix_norm(module.weight.detach().flatten(1), 2))
-        for name, module in scorer.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    }
-
-    assert all(value < 1.1 for name, value in largest.items() if name.startswith("discriminator"))
-    assert any(value > 1.2 for name, value in largest.items() if name.startswith("encoder"))
-    assert not any("parametrizations" in name for name in scorer.state_dict())
-
-
-def test_learning_rates_fall_to_a_hundredth_or_stay() -> None:
-    falling = [row["learning_rate"] for row in played(msgspec.structs.replace(SMALL, epochs=20))[1]]
-    staying = played(msgspec.structs.replace(SMALL, epochs=3, schedule="constant"))[1]
-
-    assert falling == sorted(falling, reverse=True)
-    assert falling[-1] == pytest.approx(0.01 * SMALL.learning_rate, rel=0.7)
-    assert {row["learning_rate"] for row in staying} == {SMALL.learning_rate}
-
-
-def test_the_history_tells_of_all_three_nets() -> None:
-    _, rows = played(SMALL)
-
-    assert set(rows[0]) == {
-        "epoch", "train", "validation", "discriminator_loss", "generator_loss", "encoder_loss", "discriminator_accuracy",
-        "generated_spread", "learning_rate", "seconds", "parts_per_s",
-    }  # fmt: skip
-    assert all(0 <= row["discriminator_accuracy"] <= 1 for row in rows)
-
-
-def test_few_parts_are_gone_through_more_often() -> None:
-    games = [
-        Game(built(chosen), Parts(bars(count), bars(2)), chosen, Remembering())
-        for chosen in [msgspec.structs.replace(SMALL, epochs=None)]
-        for count in (8, 800)
-    ]
-
-    assert [game.epochs for game in games] == [700, 7]
-
-
-def test_a_training_part_smaller_than_a_batch_is_one_and_a_lone_part_is_refused() -> None:
-    _, rows = played(msgspec.structs.replace(SMALL, batch_size=64), count=5)
-
-    assert len(rows) == 2
-    with pytest.raises(DataError, match="at least 2 good parts to learn from, got 1"):
-        played(SMALL, count=1)
-
-
-def test_a_fit_that_diverges_says_what_to_lower() -> None:
-    with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch \d+: .* Lower --learning-rate \(now 1e\+30\)"):
-        played(msgspec.structs.replace(SMALL, epochs=30, learning_rate=1e30, loss="hinge"))
-
-
-def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
-    chosen = msgspec.structs.replace(SMALL, maps=6, latent=4, epochs=28, learning_rate=5e-3)
-    scorer, rows = played(chosen, count=120)
-    good = bars(30, seed=7)
-    with torch.no_grad():
-        upright = scorer(good).scores["anomaly"]
-        lying = scorer(good.transpose(2, 3)).scores["anomaly"]
-    made = sample(scorer, chosen, 50, Generator().manual_seed(0))
-
-    assert rows[-1]["validation"] < 0.4 * rows[0]["validation"]
-    assert float(lying.min()) > float(upright.max())
-    # bars stand: what differs along a row is more than what differs along a column
-    assert float(made.std(dim=3).mean()) > 2 * float(made.std(dim=2).mean())
-    assert rows[-1]["generated_spread"] > 0.5
-
-
-# ---- collapse
-
-EPOCHS_TO_TELL = COLLAPSED_STEPS // 20
-"""Of 80 pictures, 4 a step."""
-UNFOOLED = msgspec.structs.replace(
-    SMALL, learning_rate=1e-12, discriminator_rate=1e-2, spectral_norm=False, dropout=0.0, noise=0.0, smoothing=0.0,
-    batch_size=4, epochs=EPOCHS_TO_TELL + 3, schedule="constant",
-)  # fmt: skip
-"""A discriminator that learns fast, and nets that do not learn to fool it."""
-
-
-def test_a_discriminator_that_nothing_fools_is_a_collapse_and_training_begins_again_with_the_next_seed(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        _, rows = played(msgspec.structs.replace(UNFOOLED, restarts=2), count=80)
-    told = [record.message for record in caplog.records]
-
-    assert [row.get("restarts", 0.0) for row in rows][-1] == 2
-    assert [message.rpartition(": ")[2] for message in told[:2]] == [
-        "beginning again with seed 1", "beginning again with seed 2",
-    ]  # fmt: skip
-    assert all("nothing has fooled the discriminator for 100 steps" in message for message in told)
-    assert told[2].endswith("and 2 restarts are used up: the scores rest on rebuilding alone")
-    assert len(told) == 3
-    assert rows[-1]["epoch"] == UNFOOLED.epochs
-
-
-def test_a_collapse_is_told_of_a_training_part_so_large_that_there_is_but_one_epoch(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        played(msgspec.structs.replace(UNFOOLED, epochs=1, restarts=0, discriminator_rate=0.1), count=4 * 1500)
-
-    assert "nothing has fooled the discriminator for 1500 steps" in caplog.text
-
-
-def test_a_discriminator_that_collapsed_has_no_say_in_the_score() -> None:
-    chosen = msgspec.structs.replace(UNFOOLED, restarts=0, weight=0.5)
-    scorer, _ = played(chosen, count=80)
-    with torch.no_grad():
-        pictures = torch.rand(20, 1, 12, 12)
-        evidence = scorer.eval()(pictures)
-        error = scorer._judge(pictures)[2][:, 0]
-
-    assert bool(evidence.scores["cross_entropy"].isfinite().all())
-    assert torch.allclose(evidence.scores["anomaly"], 0.5 * error / scorer.get_buffer("usual")[0])
-
-
-def test_good_pictures_that_are_all_the_same_are_refused() -> None:
-    with pytest.raises(DataError, match="all the same, pixel by pixel"):
-        fit(built(), Parts(bars(1).expand(12, -1, -1, -1), bars(2)), SMALL, Remembering())
-
-
-def test_a_generator_that_makes_one_picture_only_is_a_collapse(caplog: pytest.LogCaptureFixture) -> None:
-    chosen = msgspec.structs.replace(
-        SMALL, maps=1, initialisation="normal", learning_rate=1e-12, epochs=EPOCHS_TO_TELL, batch_size=4, restarts=1
-    )
-    with caplog.at_level(logging.WARNING):
-        _, rows = played(chosen, count=80)
-
-    assert rows[0]["generated_spread"] < 0.05
-    assert "the generator makes one picture only: beginning again with seed 1" in caplog.text
-    assert len(rows) == 2 * EPOCHS_TO_TELL
-
-
-def test_a_second_attempt_has_other_weights_than_the_first() -> None:
-    run = Going()
-    played(msgspec.structs.replace(UNFOOLED, restarts=1, averaging=0.0), count=80, run=run)
-    fresh = [weights for (weights, state) in run.states if state.scalars["epoch"] == 0]
-    first = built(UNFOOLED).state_dict()
-
-    assert len(fresh) == 1
-    assert not torch.allclose(fresh[0]["encoder.last.weight"], first["encoder.last.weight"])
-
-
-INTERRUPTED = msgspec.structs.replace(UNFOOLED, restarts=1, dropout=0.2, reparameterised=True, noise=0.01)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted() -> tuple[BiGAN, list[dict[str, float]]]:
-    return played(INTERRUPTED, count=80)
-
-
-@pytest.mark.parametrize("stop_after", [1, EPOCHS_TO_TELL, EPOCHS_TO_TELL + 2])
-def test_a_fit_that_was_interrupted_before_at_or_after_a_restart_ends_with_the_same_weights(
-    stop_after: int, uninterrupted: tuple[BiGAN, list[dict[str, float]]]
-) -> None:
-    whole, rows = uninterrupted
-    assert rows[-1]["restarts"] == 1  # else it says nothing about restarts
-    run = Going(stop_after=stop_after)
-    with pytest.raises(KeyboardInterrupt):
-        played(INTERRUPTED, count=80, run=run)
-    weights, state = run.states[-1]
-    scorer = built(INTERRUPTED, seed=99)
-    scorer.load_state_dict(weights)
-    again = Going(resumed=state)
-    fit(scorer, Parts(bars(80), bars(16, seed=1)), INTERRUPTED, again)
-
-    assert len(run.rows) + len(again.rows) == len(rows)
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, scorer.state_dict()[name]), name
 
 
 # ---- samples

@@ -1,7 +1,6 @@
 """What is special about the memory VAE: its memory, its switches, what it generates."""
 
 import logging
-import math
 from itertools import product
 from typing import Literal
 
@@ -19,13 +18,13 @@ from andon.training.detectors.memory_vae import (
     TINY,
     MemoryVAE,
     Settings,
-    divergence,
     loss,
     prototypes,
     sample,
     shape_of,
 )
 from andon.training.memory import entropy
+from andon.training.variational import divergence
 
 GREY = FrameSpec(channels=1, size=(24, 24))
 
@@ -150,25 +149,13 @@ def test_the_loss_is_the_error_summed_over_a_picture_with_kl_and_entropy_as_they
         each = (picture - batch) ** 2
         if kind == "bce":
             each = -(batch * picture.log() + (1 - batch) * (1 - picture).log())
-        further = 0.7 * divergence(rebuilt.mean, rebuilt.log_variance).mean() + 0.3 * entropy(rebuilt.weights).mean()
+        further = (
+            0.7 * divergence(rebuilt.mean, rebuilt.log_variance, dim=(1, 2)).mean()
+            + 0.3 * entropy(rebuilt.weights).mean()
+        )
 
     assert cold.item() == pytest.approx(each.sum(dim=(1, 2, 3)).mean().item(), rel=1e-4)
     assert (warm - cold).item() == pytest.approx(0.5 * further.item(), rel=1e-3)
-
-
-def test_the_divergence_is_that_of_kingma_and_welling() -> None:
-    net = built(structs.replace(TINY, vae=True, latent=3)).eval()
-    assert net.mean is not None
-    assert net.log_variance is not None
-    with torch.no_grad():
-        for head, value in ((net.mean, 2.0), (net.log_variance, math.log(0.25))):
-            head.weight.zero_()
-            head.bias.fill_(value)
-
-        rebuilt = net.rebuild(blobs(2))
-        got = divergence(rebuilt.mean, rebuilt.log_variance)
-
-    assert got.tolist() == pytest.approx([3 * 0.5 * (4 + 0.25 - 1 - math.log(0.25))] * 2)
 
 
 def test_a_fit_tells_how_the_memory_is_used_and_leaves_none_dead() -> None:

@@ -13,9 +13,11 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import Restore
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.sources.picture_folder import GOOD
-from andon.training.pictures import GoodMaps, Rebuilt, rebuilt_frames, rebuilt_windows, save
+from andon.training.device import undisturbed
+from andon.training.pictures import save
+from andon.training.rebuilt_pictures import GoodMaps, Rebuilt, rebuilt_frames, rebuilt_windows
 from andon.training.recipe import Good
-from andon.training.watching import Labelled, undisturbed
+from andon.training.watching import Labelled
 
 logger = logging.getLogger(__name__)
 

@@ -5,23 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
+from andon.calibration.evaluation.drawing import BLUE, ORANGE, VERMILION, new_figure
 from andon.monitor.judging import Outcome
 from andon.runtime.schema import Status
 from andon.sources.log import Log, Run
 from andon.sources.log_truth import events_of
 from andon.training.pictures import save
 
-_FAULT, _RECOVERY, _REJECT, _LINE = "#e69f00", "#f0e0b8", "#d55e00", "#0072b2"  # Okabe and Ito: told apart by all eyes
+_FAULT, _RECOVERY, _REJECT, _LINE = ORANGE, "#f0e0b8", VERMILION, BLUE
 
 
 def draw_stream(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: float) -> None:
     """Channels and score over the whole stream; faults and their recovery shaded."""
-    from matplotlib.figure import Figure  # without pyplot: no global state, no window system
-
     run = log.runs[0]
     minutes = run.times_s / 60
     count = len(log.found.channels)
-    figure = Figure(figsize=(12, 2.0 * (count + 1)), dpi=110, layout="constrained")
+    figure = new_figure(12, 2.0 * (count + 1))
     axes = figure.subplots(count + 1, 1, sharex=True)
     thin = slice(None, None, max(1, len(minutes) // 6000))
     for place, channel in enumerate(log.found.channels):
@@ -37,15 +36,13 @@ def draw_stream(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: fl
 
 def draw_faults(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: float) -> None:
     """The first fault of each kind, with the half minute around it."""
-    from matplotlib.figure import Figure  # without pyplot: no global state, no window system
-
     run = log.runs[0]
     names = run.fault if run.fault is not None else np.full(len(run.times_s), "")
     first: dict[str, tuple[int, int]] = {}
     for _, begin, end in events_of(run):
         first.setdefault(str(names[begin]), (begin, end))
     count = len(log.found.channels)
-    figure = Figure(figsize=(4.4 * len(first), 2.0 * (count + 1)), dpi=110, layout="constrained")
+    figure = new_figure(4.4 * len(first), 2.0 * (count + 1))
     axes = figure.subplots(count + 1, len(first), sharex="col", squeeze=False)
     for column, (name, (begin, end)) in enumerate(first.items()):
         margin = 300

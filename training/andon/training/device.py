@@ -1,4 +1,4 @@
-"""Where a training computes: the device by its name, and its random generator's state.
+"""Where a training computes: the device by its name, its random generator's state, and a look amid a training that leaves both.
 
 CUDA is used daily by others and tested where there is a GPU. MPS, Apple's GPUs, has never run here: it is only ever taken when
 it is asked for, in full precision, and its numbers are nobody's promise. What a training leaves is the same either way.
@@ -76,6 +76,19 @@ def drawn_apart(device: torch.device) -> Iterator[None]:
         yield
     finally:
         set_random_state(states, device)
+
+
+@contextlib.contextmanager
+def undisturbed(scorer: nn.Module) -> Iterator[None]:
+    """Judge with a scorer amid its training: no gradients, eval mode; modes and PyTorch's generators come back as they were."""
+    modes = [(module, module.training) for module in scorer.modules()]
+    with drawn_apart(device_of(scorer)), torch.no_grad():
+        scorer.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:  # one by one: a frozen backbone rests in eval mode while the rest learns
+                module.training = training
 
 
 def device_of(scorer: nn.Module) -> torch.device:

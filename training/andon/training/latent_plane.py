@@ -1,21 +1,32 @@
 """Where parts lie in a detector's latent space, as a plane: good parts, and labelled ones where some are watched."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from andon.calibration.evaluation.drawing import BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure
+from andon.calibration.evaluation.latent_plane import axes_of
 from andon.sources.picture_folder import GOOD
-from andon.training.pictures import latent_plane, save
+from andon.training.device import undisturbed
+from andon.training.lettering import plain
+from andon.training.pictures import save
 from andon.training.recipe import Good
-from andon.training.watching import Labelled, undisturbed
+from andon.training.watching import Labelled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LATENT = "latent"
 """Name of the table of evidence that is drawn; scorers that give none have no such picture."""
 MOST_PARTS = 500
 _BATCH = 64
+_COLORS = (BLUE, GREEN, VERMILION, PURPLE, ORANGE, SKY, "#333333")
+_MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*", "h", "p", "d", "8")
 
 
 def draw(scorer: nn.Module, good: Good, watched: Labelled | None, path: Path, *, device: torch.device) -> bool:
@@ -56,3 +67,30 @@ def _latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> NDArra
             pieces.append(tables[LATENT].cpu())
     points: NDArray[np.float32] = torch.cat(pieces).numpy()
     return points
+
+
+def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
+    """Named clouds of points ``[n, k]`` as a plane, the first of good parts.
+
+    Of two latent numbers the plane is theirs; of more, that of the principal axes of the first cloud.
+
+    Raises:
+        MissingExtra: no matplotlib.
+    """
+    first = next(iter(clouds.values()))
+    center, directions, labels = axes_of(first.astype(np.float64))
+    figure: Figure = new_figure(7.5, 6.0, dpi=DPI)
+    axes = figure.subplots()
+    for place, (name, cloud) in enumerate(clouds.items()):
+        flat = (cloud - center) @ directions.T
+        color, marker = _COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)]
+        axes.scatter(
+            flat[:, 0], flat[:, 1], s=26, marker=marker, alpha=0.75, label=plain(f"{name}: {len(cloud)}", 40),
+            facecolors=color if place == 0 else "none", edgecolors=color, linewidths=0.9,
+        )  # fmt: skip
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    return figure

@@ -77,3 +77,19 @@ def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -
 def in_use(usage: Tensor) -> Tensor:
     """Bool ``[M]`` from each item's share of what is read ``[M]``."""
     return usage >= UNUSED / len(usage)
+
+
+def usage(weights: Tensor) -> Tensor:
+    """Each item's share of what is read ``[M]``, from weights ``[n, P, M]``; their sum is 1."""
+    return weights.mean(dim=(0, 1))
+
+
+def how_used(weights: Tensor) -> dict[str, float]:
+    """From weights ``[n, P, M]`` ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
+    share of items that would do as much if used evenly."""
+    shares = usage(weights)
+    return {
+        "entropy": float(entropy(weights).mean()),
+        "memory_in_use": float(in_use(shares).float().mean()),
+        "memory_breadth": float(entropy(shares).exp()) / len(shares),
+    }

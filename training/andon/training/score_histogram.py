@@ -9,12 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from andon.calibration.evaluation.plots import counted, new_figure, score_range, short, smoothed, tidy
+from andon.calibration.evaluation.drawing import BLUE, GREEN, SKY, VERMILION, new_figure, short, tidy
+from andon.calibration.evaluation.page import counted
+from andon.calibration.evaluation.scored import score_range, smoothed
 from andon.export.pooling import Pool
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.training.device import undisturbed
 from andon.training.pictures import save
 from andon.training.recipe import Good, Part
-from andon.training.watching import Labelled, undisturbed
+from andon.training.watching import Labelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +27,10 @@ MOST_PARTS = 200
 _BATCH = 8
 # Okabe and Ito: told apart by all eyes; the dashes tell them apart without any colour
 _STYLES = {
-    "good, learnt from": ("#0072b2", "-"),
-    "good, validation": ("#009e73", "--"),
-    "good, watched": ("#56b4e9", "-."),
-    "defective, watched": ("#d55e00", ":"),
+    "good, learnt from": (BLUE, "-"),
+    "good, validation": (GREEN, "--"),
+    "good, watched": (SKY, "-."),
+    "defective, watched": (VERMILION, ":"),
 }
 
 Floats = NDArray[np.float64]

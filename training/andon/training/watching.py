@@ -5,11 +5,10 @@ as they were: the weights are, bit for bit, those of a training that nobody watc
 they see here has used the labels all the same; figures to publish then need parts that were not watched.
 """
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +34,7 @@ from andon.sources.picture_folder import GOOD
 from andon.sources.source import collect, named
 from andon.sources.truth import tree_truth
 from andon.sources.windows import cut
-from andon.training.device import device_of, drawn_apart
+from andon.training.device import undisturbed
 from andon.training.run_folder import Row
 
 logger = logging.getLogger(__name__)
@@ -135,25 +134,13 @@ def is_due(epoch: int, every: int | None, *, trained_s: float, spent_s: float, c
     return cost_s is None or spent_s + cost_s <= SHARE * trained_s
 
 
-@contextlib.contextmanager
-def undisturbed(scorer: nn.Module) -> Iterator[None]:
-    """Judge with a scorer amid its training: no gradients, eval mode; modes and PyTorch's generators come back as they were."""
-    modes = [(module, module.training) for module in scorer.modules()]
-    with drawn_apart(device_of(scorer)), torch.no_grad():
-        scorer.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:  # one by one: a frozen backbone rests in eval mode while the rest learns
-                module.training = training
-
-
 def open_labelled(
     path: str, spec: InputSpec, used: Split, *, data: str = "", seed: int = 0, progress: Progress = silent
 ) -> Labelled:
     """Parts of known truth, prepared as the graph would: a tree with test/good and test/TYPE, or a labelled log.
 
-    Parts that the run learns from or keeps for its calibration are left out, and so are unreadable ones.
+    Parts that the run learns from, chooses its weights by or keeps for its calibration are left out, and so are unreadable
+    ones.
 
     Args:
         path: the tree (``good`` beside ``TYPE`` will do), or a log with a label column, or a simulation with faults.
@@ -172,7 +159,7 @@ def open_labelled(
     missing = "good" if not by_kind.get(GOOD) else "defective" if len(by_kind) < 2 else ""
     if missing:
         raise DataError(
-            f"--watch {path}: no {missing} part there, but for those that are learnt from or kept for calibration. Give "
+            f"--watch {path}: no {missing} part there, but for those that the run itself uses. Give "
             "a tree with test/good and test/TYPE, or a labelled log."
         )
     size = (
@@ -213,17 +200,17 @@ def _frames(path: str, spec: FrameSpec, used: Split, data: str) -> tuple[Collect
     source = named(path)
     if source is not None and source.labelled is not None:
         collection, truth = labelled_for(path, spec)
-        learnt = {*used.train, *used.calibration} if named(data) == source else set()
+        keys = _used(used) if named(data) == source else set()
         sets: dict[str, list[Ref]] = {}
         for ref in collection.refs:
-            if ref.key not in learnt:
+            if ref.key not in keys:
                 sets.setdefault(truth.kind.get(ref.key, GOOD), []).append(ref)
         return collection, sets
     root = Path(path)
     root = root / "test" if (root / "test" / GOOD).is_dir() else root  # a tree need not have a training part
     truth = tree_truth(root)
     pictures = images.evaluation_part(str(root), channels=1 if spec.channels == 1 else 3)
-    taken = {(Path(data) / key).resolve() for key in (*used.train, *used.calibration)} if data else set()
+    taken = {(Path(data) / key).resolve() for key in _used(used)} if data else set()
     by_kind: dict[str, list[Ref]] = {}
     for ref in pictures.refs:
         if ref.key in truth.defective and (root / ref.key).resolve() not in taken:
@@ -245,3 +232,8 @@ def _windows(path: str, spec: WindowSpec, data: str) -> tuple[Collection, dict[s
         if window is not None and (window.good or window.faulty):
             by_kind.setdefault(GOOD if window.good else window.fault or "defect", []).append(ref)
     return windows, by_kind
+
+
+def _used(split: Split) -> set[str]:
+    """The validation part too: its loss chooses the epoch, so that good parts of it would look better than new ones."""
+    return {*split.train, *split.validation, *split.calibration}

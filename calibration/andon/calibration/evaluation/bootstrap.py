@@ -16,7 +16,14 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from andon.calibration.evaluation.metrics import RankedPixels, checked_pairs, order_statistic, rank_pixels, regions_of
+from andon.calibration.evaluation.metrics import (
+    RankedPixels,
+    checked_pairs,
+    order_statistic,
+    rank_pixels,
+    regions_of,
+    tie_ends,
+)
 from andon.runtime.errors import DataError
 from andon.runtime.progress import Progress, silent
 
@@ -88,7 +95,7 @@ def part_intervals(
     units, of = _units(truth, parts)
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
-    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+    ends = tie_ends(ordered)
     found: list[Mapping[str, Floats]] = []
     for copies in _draws(units, resamples, seed, per_draw=len(values), progress=progress, what="resampling parts"):
         picked = copies[:, of]

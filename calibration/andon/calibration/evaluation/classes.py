@@ -3,17 +3,21 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from andon.calibration.evaluation import plots
-from andon.calibration.evaluation.evaluate import Judged, KindFigures
+from andon.calibration.evaluation.curve_pictures import precision_recall, roc
 from andon.calibration.evaluation.figure_rows import between
+from andon.calibration.evaluation.figures import KindFigures
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Section, Table
+from andon.calibration.evaluation.score_pictures import histogram, mean_bars
+from andon.calibration.evaluation.scored import ALL_DEFECTS, Scored, recalls, spreads
+from andon.calibration.evaluation.verdict_pictures import confusion, recall_bars
 
 MOST_KINDS = 60
 """Rows of the table of types."""
 
 
 def curves(
-    parts: plots.Scored,
+    parts: Scored,
     judged: Sequence[Judged],
     *,
     areas: tuple[float | None, float | None],
@@ -26,18 +30,18 @@ def curves(
     text: tuple[str, ...] = ()
     auroc, aupr = areas
     if parts.both and auroc is not None and aupr is not None:
-        pictures += [plots.roc(parts, auroc, alpha), plots.precision_recall(parts, aupr, unit)]
+        pictures += [roc(parts, auroc, alpha), precision_recall(parts, aupr, unit)]
     else:
         only = "good" if not parts.defective.any() else "defective"
         text = (f"There are {only} {unit}s only: curves over both classes cannot be drawn.",)
-    pictures.append(plots.confusion(judged, unit))
+    pictures.append(confusion(judged, unit))
     if len(parts.scores):
-        pictures.append(plots.histogram(parts, threshold, unit))
+        pictures.append(histogram(parts, threshold, unit))
     tables = (classification(parts),) if parts.both else ()
     return Section(title="Scores and verdicts", text=text, tables=tables, pictures=tuple(pictures))
 
 
-def classification(parts: plots.Scored) -> Table:
+def classification(parts: Scored) -> Table:
     """Precision, recall and F1 of each class at the embedded threshold, their means, and the share that is right.
 
     A good part is called good if it passes, a defective one defective if it is rejected; REVIEW passes.
@@ -71,35 +75,35 @@ def _told(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "–"
 
 
-def kinds_section(parts: plots.Scored, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
+def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
     """What was found of each type, with its scores; nothing where nothing was judged."""
     if not len(parts.scores):
         return []
-    spreads = plots.spreads(parts)
+    by_class = spreads(parts)
     text = tuple(
         f"Good {unit}s score {one.mean:.4g} on average (standard deviation {one.sd:.3g})."
-        for one in spreads
+        for one in by_class
         if not one.defective and math.isfinite(one.sd)
     )
     if known:
         text += (f"The AUROC of a type is against all good {unit}s.",)
-    pictures = [plots.mean_bars(parts, threshold)]
-    recalls = plots.recalls(parts)
-    if not recalls:
+    pictures = [mean_bars(parts, threshold)]
+    found = recalls(parts)
+    if not found:
         return [Section(title="By class", text=text, pictures=tuple(pictures))]
-    by_kind = {one.kind: one for one in spreads if one.defective}
+    by_kind = {one.kind: one for one in by_class if one.defective}
     rows = []
-    for recall in recalls[:MOST_KINDS]:
-        one = by_kind.get(recall.kind) or by_kind[plots.ALL_DEFECTS]
+    for recall in found[:MOST_KINDS]:
+        one = by_kind.get(recall.kind) or by_kind[ALL_DEFECTS]
         area = (f"{known[recall.kind].auroc:.4f}" if recall.kind in known else "–",) if known else ()
         sd = f"{one.sd:.3g}" if math.isfinite(one.sd) else "–"
         share = f"{recall.found / recall.n:.1%}"
         ends = between(recall.interval, ".1%")
         rows.append((recall.kind, str(recall.n), share, ends, *area, f"{one.mean:.4g}", sd))
-    if len(rows) < len(recalls):
-        text += (f"{len(rows)} of {len(recalls)} types are listed.",)
+    if len(rows) < len(found):
+        text += (f"{len(rows)} of {len(found)} types are listed.",)
     head = ("type", "n", "found", "95 % interval", *(("AUROC",) if known else ()), "mean score", "sd")
-    pictures.insert(0, plots.recall_bars(parts, unit))
+    pictures.insert(0, recall_bars(parts, unit))
     return [
         Section(
             title=f"By type of {'defect' if unit == 'part' else 'fault'}",

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from andon.calibration.evaluation import plots
 from andon.calibration.evaluation.bootstrap import Interval, rate_interval
-from andon.calibration.evaluation.evaluate import Evaluation
+from andon.calibration.evaluation.figures import Evaluation
 from andon.calibration.evaluation.logs import LogEvaluation
 from andon.calibration.evaluation.page import Section, Table
+from andon.calibration.evaluation.scored import Scored
 from andon.runtime.schema import percent
 
 Row = tuple[str, str, str, str]
@@ -19,7 +19,7 @@ def figures_section(rows: Sequence[Row]) -> Section:
     return Section(title="Figures", tables=(table,))
 
 
-def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
+def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
     """Of parts."""
     good, defects = parts.rejected[~parts.defective], parts.rejected[parts.defective]
     drawn = figures.intervals
@@ -71,7 +71,7 @@ def frame_rows(figures: Evaluation, parts: plots.Scored) -> list[Row]:
     return rows
 
 
-def log_rows(figures: LogEvaluation, parts: plots.Scored) -> list[Row]:
+def log_rows(figures: LogEvaluation, parts: Scored) -> list[Row]:
     """Windows of one log depend on each other, so that rates have intervals only where whole files were drawn anew."""
     counts, total, drawn = figures.total.counts, figures.total, figures.intervals
     rows: list[Row] = []

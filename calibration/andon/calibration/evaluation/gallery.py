@@ -12,9 +12,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.drawing import new_figure, png_of
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.page import Exhibit, Picture, Tone
-from andon.calibration.evaluation.plots import new_figure, png_of
+from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.heat_map import colours, enlarge, overlay
@@ -33,8 +34,6 @@ SIDES = (320, 256, 200, 160, 128, 96)
 """Longer side of a picture, in pixels: the first with which all pictures together fit."""
 MAX_BYTES = 6_000_000
 """All pictures of parts together, as PNG; a third more within the page."""
-
-Crop = tuple[float, float, float, float]
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
@@ -206,7 +205,7 @@ def _of(shown: Sequence[Judged], every: Sequence[Judged]) -> str:
 
 def _crop(detector: Detector) -> Crop:
     spec = detector.card.input
-    return spec.crop if isinstance(spec, FrameSpec) else (0.0, 0.0, 1.0, 1.0)
+    return spec.crop if isinstance(spec, FrameSpec) else WHOLE
 
 
 def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> Shown:
@@ -241,7 +240,7 @@ def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_
 
 def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixels:
     """`CLOSE` pixels around the hottest cell, or as many as there are."""
-    rows, columns = _window((frame.shape[0], frame.shape[1]), crop)
+    rows, columns = window((frame.shape[0], frame.shape[1]), crop)
     cell = np.unravel_index(int(np.argmax(anomaly_map)), anomaly_map.shape)
     corner = []
     for at, cells, inside, whole in zip(cell, anomaly_map.shape, (rows, columns), frame.shape[:2], strict=True):
@@ -311,7 +310,7 @@ def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
 def _placed(inner: Pixels, size: tuple[int, int], crop: Crop) -> Pixels:
     """What the network saw or made, at its place within the frame; grey around it."""
     cv2 = opencv()
-    rows, columns = _window(size, crop)
+    rows, columns = window(size, crop)
     whole: Pixels = np.full((*size, 3), 128, np.uint8)
     height, width = _inside(size, crop)
     whole[rows, columns] = cv2.resize(
@@ -321,16 +320,8 @@ def _placed(inner: Pixels, size: tuple[int, int], crop: Crop) -> Pixels:
 
 
 def _inside(size: tuple[int, int], crop: Crop) -> tuple[int, int]:
-    rows, columns = _window(size, crop)
+    rows, columns = window(size, crop)
     return rows.stop - rows.start, columns.stop - columns.start
-
-
-def _window(size: tuple[int, int], crop: Crop) -> tuple[slice, slice]:
-    height, width = size
-    left, top, right, bottom = (round(10_000 * share) for share in crop)  # in integers, as the graph crops
-    return slice(height * top // 10_000, height * bottom // 10_000), slice(
-        width * left // 10_000, width * right // 10_000
-    )
 
 
 def _shrunk(frame: Pixels, side: int) -> Pixels:

@@ -5,16 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.evaluate import Judged
-from andon.calibration.evaluation.page import Picture, Section
-from andon.calibration.evaluation.plots import DEFECT, GOOD, counted, new_figure, png_of, short, tidy
+from andon.calibration.evaluation.drawing import (
+    DEFECT,
+    GOOD,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    new_figure,
+    png_of,
+    short,
+    tidy,
+)
+from andon.calibration.evaluation.judged import Judged
+from andon.calibration.evaluation.page import Picture, Section, counted
 from andon.runtime.schema import Status
 
 MOST_POINTS = 600
 """Of a class; drawn evenly in the order of the parts."""
 MOST_KINDS = 6
 # markers and colours of Okabe and Ito: either alone tells the types apart
-_KINDS = ((DEFECT, "^"), ("#CC79A7", "s"), ("#009E73", "D"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#222222", "X"))
+_KINDS = ((DEFECT, "^"), (PURPLE, "s"), (GREEN, "D"), (ORANGE, "v"), (SKY, "P"), ("#222222", "X"))
 
 Floats = NDArray[np.float64]
 

@@ -298,7 +298,7 @@ def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> Ranked
     keys >>= np.uint64(32)
     falling = keys.astype(np.uint32)
     del keys
-    ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    ends = tie_ends(falling)
     thresholds = _scores(falling[ends])
     del falling
     weights = 1.0 / (sizes * regions)
@@ -337,6 +337,11 @@ def regions_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
 
     labels, found = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
     return labels, int(found)
+
+
+def tie_ends(ordered: NDArray[np.number]) -> NDArray[np.int64]:
+    """Index of the last of each run of equal values, ``[n]`` with n >= 1."""
+    return np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
 
 
 def _area_under_roc(ranked: RankedPixels) -> float:
@@ -382,11 +387,6 @@ def _scores(falling: NDArray[np.uint32]) -> NDArray[np.float32]:
 _SIGN = np.uint32(1 << 31)
 
 
-def _tie_ends(ordered: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Index of the last of each run of equal values."""
-    return np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-
-
 def _rejected_share(scores: ArrayLike, threshold: float) -> float:
     values = np.asarray(scores)
     return float((~(values <= threshold)).mean()) if values.size else math.nan
@@ -396,7 +396,7 @@ def _sweep(scores: ArrayLike, defective: ArrayLike) -> tuple[NDArray[np.float64]
     """Distinct scores, falling; and how many defects and good parts score at least each."""
     values, truth = _checked(scores, defective)
     order = np.argsort(-values, kind="stable")
-    ends = _tie_ends(values[order])
+    ends = tie_ends(values[order])
     hits = np.cumsum(truth[order], dtype=np.int64)[ends]
     return values[order][ends], hits, ends + 1 - hits
 

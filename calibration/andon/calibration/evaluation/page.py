@@ -175,6 +175,11 @@ def printable(value: str) -> str:
     return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cs") or one in _TURNING else one for one in value)
 
 
+def counted(n: int, what: str) -> str:
+    """``1 part``, ``2 parts``."""
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
 def _earlier(folder: Path) -> set[str]:
     """Names of the pictures of the report that stands in the folder."""
     try:

@@ -9,20 +9,22 @@ from andon.calibration.evaluation import (
     gallery,
     latent_plane,
     page,
-    plots,
     score_curves,
     stretch_pictures,
     stretches,
     window_examples,
 )
 from andon.calibration.evaluation.classes import curves, kinds_section
-from andon.calibration.evaluation.evaluate import Evaluation, Judged
 from andon.calibration.evaluation.fault_tables import fault_sections, runs_section
 from andon.calibration.evaluation.figure_rows import Row, figures_section, frame_rows, log_rows
+from andon.calibration.evaluation.figures import Evaluation
 from andon.calibration.evaluation.further import Areas, areas, by_score
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import LogEvaluation, LogVerdicts
-from andon.calibration.evaluation.page import Page, Section, Table, Tile, Tone
+from andon.calibration.evaluation.page import Page, Section, Table, Tile, Tone, counted
+from andon.calibration.evaluation.scored import Scored, scored
 from andon.calibration.evaluation.subject import Subject, found, promise_lines, subject_of, tiles_of, verdict_on
+from andon.calibration.evaluation.verdict_pictures import figures_table
 from andon.runtime.detector import Detector
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import FrameSpec, Status, WindowSpec
@@ -53,7 +55,7 @@ def frames_page(
     subject: Subject, figures: Evaluation, judged: Sequence[Judged], sections: Sequence[Section] = ()
 ) -> Page:
     """The page on parts, not yet written."""
-    parts = plots.scored(judged)
+    parts = scored(judged)
     tone, headline, summary, tiles = _parts_in_short(subject, figures, len(judged), parts)
     rows = frame_rows(figures, parts)
     listed = sections or (_from_verdicts_alone(figures.unit),)
@@ -80,7 +82,7 @@ def frames_page(
 
 
 def _parts_in_short(
-    subject: Subject, figures: Evaluation, count: int, parts: plots.Scored
+    subject: Subject, figures: Evaluation, count: int, parts: Scored
 ) -> tuple[Tone, str, list[str], list[Tile]]:
     n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
     false_rejects = int(parts.rejected[~parts.defective].sum())
@@ -88,7 +90,7 @@ def _parts_in_short(
     tone, headline = verdict_on(subject.alpha, false_rejects, n_good, figures.within_promise, figures.unit)
     frames = f", each by the worst of its frames ({figures.frames} in all)" if figures.frames else ""
     summary = [
-        f"{plots.counted(count, figures.unit)} of {subject.data} judged{frames}: {n_good} good, {n_defect} defective"
+        f"{counted(count, figures.unit)} of {subject.data} judged{frames}: {n_good} good, {n_defect} defective"
         + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
         *promise_lines(subject, n_good, figures.within_promise, f"{figures.unit}s"),
     ]
@@ -96,7 +98,7 @@ def _parts_in_short(
     if n_defect:
         what = "defect" if figures.unit == "part" else "defective window"
         summary[0] += " " + found(missed, n_defect, what)
-        passed = f"{missed} of {plots.counted(n_defect, what)} passed"
+        passed = f"{missed} of {counted(n_defect, what)} passed"
         tiles.append(
             Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone="bad" if missed else "good")
         )
@@ -186,7 +188,7 @@ def logs_page(
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     judged = stretches.judged_windows(verdicts)
-    parts = plots.scored(judged)
+    parts = scored(judged)
     happened = stretches.faults(verdicts)
     tone, headline, summary, tiles = _log_in_short(subject, figures, len(judged), happened)
     rows = log_rows(figures, parts)
@@ -228,9 +230,9 @@ def _log_in_short(
 ) -> tuple[Tone, str, list[str], list[Tile]]:
     counts = figures.total.counts
     tone, headline = verdict_on(subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window")
-    windows = plots.counted(count + counts.neither, "window")
+    windows = counted(count + counts.neither, "window")
     first = (
-        f"{windows} of {subject.data} judged, in {plots.counted(len(figures.runs), 'run')}: "
+        f"{windows} of {subject.data} judged, in {counted(len(figures.runs), 'run')}: "
         f"{counts.good} good, {counts.defective} with a fault in them"
         + (f", {counts.neither} in recovery (counted as neither)" if counts.neither else "")
     )
@@ -242,7 +244,7 @@ def _log_in_short(
     if counts.faults:
         rate = "promised" if subject.alpha is not None else "estimated"
         by_chance = f"rejecting windows at random at the {rate} rate would have caught"
-        caught = f"{counts.caught} of {plots.counted(counts.faults, 'fault')} were caught by at least one window"
+        caught = f"{counts.caught} of {counted(counts.faults, 'fault')} were caught by at least one window"
         summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f}.")
         note, every = f"faults; at random {counts.dummy_caught:.1f}", counts.caught == counts.faults
         value = f"{counts.caught} of {counts.faults}"
@@ -267,7 +269,5 @@ def _small_print(rows: Sequence[Row], subject: Subject) -> list[Section]:
     about = (("name", subject.name), ("evaluated on", subject.data), *subject.rows)
     return [
         Section(title="The file", tables=(Table(head=("", ""), rows=about, words=(0, 1)),)),
-        Section(
-            title="The figures as a picture", folded=True, pictures=(plots.figures_table([row[:3] for row in rows]),)
-        ),
+        Section(title="The figures as a picture", folded=True, pictures=(figures_table([row[:3] for row in rows]),)),
     ]

@@ -6,16 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.calibration.evaluation import metrics
+from andon.calibration.evaluation.drawing import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SOFT,
+    VERMILION,
+    new_figure,
+    png_of,
+    short,
+    tidy,
+)
 from andon.calibration.evaluation.further import Areas
 from andon.calibration.evaluation.page import Picture, Section, Table
-from andon.calibration.evaluation.plots import INK, SOFT, new_figure, png_of, short, tidy
 
 MOST_SCORES = 8
 """Curves in one picture: the deciding score, then the best of the others."""
 # of Okabe and Ito; the dashes tell them apart without any colour
 _STYLES = (
-    (INK, "-"), ("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", (0, (1, 1))), ("#CC79A7", (0, (6, 1, 1, 1, 1, 1))),
-    ("#56B4E9", (0, (8, 3))), ("#E69F00", (0, (3, 2))), (SOFT, (0, (2, 3))),
+    (INK, "-"), (BLUE, "--"), (VERMILION, "-."), (GREEN, (0, (1, 1))), (PURPLE, (0, (6, 1, 1, 1, 1, 1))),
+    (SKY, (0, (8, 3))), (ORANGE, (0, (3, 2))), (SOFT, (0, (2, 3))),
 )  # fmt: skip
 
 Floats = NDArray[np.float64]

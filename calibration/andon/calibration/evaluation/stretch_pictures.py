@@ -9,9 +9,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.calibration.evaluation.drawing import DEFECT, GOOD, INK, ORANGE, SOFT, new_figure, png_of, short, tidy
 from andon.calibration.evaluation.logs import LogVerdicts
 from andon.calibration.evaluation.page import Exhibit, Picture, printable
-from andon.calibration.evaluation.plots import DEFECT, GOOD, INK, SOFT, new_figure, png_of, short, tidy
 from andon.calibration.evaluation.stretches import EACH, Stretch, judged_windows, origin_s
 from andon.runtime.detector import Detector
 from andon.runtime.progress import Progress, silent, track
@@ -293,7 +293,7 @@ def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, 
 
 
 def _shade(axes: Any, seen: _Seen, offset: float, strength: float = 1.0) -> None:
-    for what, colour, alpha in (("fault", "#E69F00", 0.28), ("recovery", "#BBBBBB", 0.2)):
+    for what, colour, alpha in (("fault", ORANGE, 0.28), ("recovery", "#BBBBBB", 0.2)):
         bars = [(begin - offset, end - begin) for begin, end, _, kind in seen.spans if kind == what]
         if bars:
             # one collection: a log may hold thousands of faults

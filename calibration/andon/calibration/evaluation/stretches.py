@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from andon.calibration.evaluation.evaluate import Judged
 from andon.calibration.evaluation.further import NOTHING
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import LogVerdicts
 from andon.calibration.evaluation.page import Tone
 from andon.runtime.schema import Status, WindowSpec

@@ -2,8 +2,7 @@
 
 from msgspec import Struct
 
-from andon.calibration.evaluation import plots
-from andon.calibration.evaluation.page import Tile, Tone
+from andon.calibration.evaluation.page import Tile, Tone, counted
 from andon.runtime.detector import Detector
 from andon.runtime.schema import FrameSpec, percent
 
@@ -51,7 +50,7 @@ def verdict_on(
     alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str
 ) -> tuple[Tone, str]:
     """Whether the promise was kept: tone and headline."""
-    rate = f"{false_rejects} of {plots.counted(n_good, f'good {unit}')} rejected"
+    rate = f"{false_rejects} of {counted(n_good, f'good {unit}')} rejected"
     if n_good:
         rate += f" ({false_rejects / n_good:.2%})"
     if within is None or alpha is None or not n_good:
@@ -84,7 +83,7 @@ def found(missed: int, n: int, what: str) -> str:
     """How many passed."""
     if not missed:
         return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
-    return f"{missed} of {plots.counted(n, what)} passed ({missed / n:.1%}); no promise is about {what}s."
+    return f"{missed} of {counted(n, what)} passed ({missed / n:.1%}); no promise is about {what}s."
 
 
 def tiles_of(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, structs
 
-from andon.calibration.evaluation.evaluate import Evaluation, Judged, summarise, worst_frames
+from andon.calibration.evaluation.figures import Evaluation, summarise
+from andon.calibration.evaluation.judged import Judged, worst_frames
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Status

@@ -7,10 +7,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.evaluate import Judged
+from andon.calibration.evaluation.drawing import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
+from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import LogVerdicts
 from andon.calibration.evaluation.page import Picture, Section
-from andon.calibration.evaluation.plots import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
 from andon.calibration.evaluation.stretch_pictures import MOST_CHANNELS, name_channel
 from andon.calibration.evaluation.stretches import judged_windows
 from andon.runtime.detector import Detector

@@ -28,8 +28,9 @@ from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import ConfigError, TrainingError
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.training.album import RECONSTRUCTION, chosen
+from andon.training.device import undisturbed
 from andon.training.recipe import Good
-from andon.training.watching import Labelled, undisturbed
+from andon.training.watching import Labelled
 
 logger = logging.getLogger(__name__)
 

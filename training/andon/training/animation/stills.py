@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.calibration.evaluation.drawing import BLUE
 from andon.runtime.errors import ConfigError, MissingExtra
 from andon.runtime.heat_map import colours
 from andon.training.animation.reel import Looked, Scene
@@ -104,7 +105,7 @@ class _Page:
         line = self.margin + 2 * self.text  # how far the training is, among the scenes
         ends = (self.margin, self.width - self.margin)
         draw.line((ends[0], line, ends[1], line), fill="#dddddd", width=2)
-        draw.line((ends[0], line, ends[0] + share * (ends[1] - ends[0]), line), fill="#0072b2", width=2)
+        draw.line((ends[0], line, ends[0] + share * (ends[1] - ends[0]), line), fill=BLUE, width=2)
         if self.captioned and self.looked is not None:
             self._captions(draw, self.looked.captions, scene)
         y = self.top

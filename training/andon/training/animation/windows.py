@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.calibration.evaluation.drawing import ORANGE
 from andon.runtime.schema import WindowSpec
 from andon.training.animation.reel import Looked, Scene
 from andon.training.animation.stills import Picture, even, title
-from andon.training.pictures import Rebuilt, rebuilt_windows, worst_channels
+from andon.training.rebuilt_pictures import Rebuilt, rebuilt_windows, worst_channels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,7 @@ class _Canvas:
             channel = self._channels[place % len(self._channels)]
             was, made = page.original[:, channel], page.rebuilt[:, channel]
             seconds = axes.lines[0].get_xdata()
-            between = axes.fill_between(seconds, was, made, color="#e69f00", alpha=0.3, linewidth=0)
+            between = axes.fill_between(seconds, was, made, color=ORANGE, alpha=0.3, linewidth=0)
             axes.lines[1].set_ydata(made)
             for artist in (*axes.lines, between):
                 artist.set_visible(True)

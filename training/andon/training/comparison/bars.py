@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
-from andon.calibration.evaluation.plots import new_figure
+from andon.calibration.evaluation.drawing import BLUE, GREEN, ORANGE, PURPLE, SKY, SOFT, VERMILION, YELLOW, new_figure
 from andon.sources.picture_folder import natural
 from andon.training.comparison.table import COLUMNS, Column, Kind, Row, Spread, Table
-from andon.training.pictures import shortened
+from andon.training.lettering import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito: told apart by all eyes; the hatches tell them apart without any colour, and go round at another pace
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#767676", "#f0e442")
+# the hatches tell them apart without any colour, and go round at another pace
+_COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, SOFT, YELLOW)
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "||", "oo")
 _INK = "#333333"
 _LONGEST_SET, _LONGEST_DETECTOR = 28, 46

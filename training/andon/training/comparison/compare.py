@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from andon.calibration.evaluation.plots import png_of
+from andon.calibration.evaluation.drawing import png_of
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import AndonError
 from andon.runtime.progress import Progress, silent

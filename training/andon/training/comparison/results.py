@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from andon.calibration.calibrate import Wish
-from andon.calibration.evaluation.evaluate import Evaluation
+from andon.calibration.evaluation.figures import Evaluation
 from andon.calibration.evaluation.logs import LogEvaluation
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import ConfigError, DataError

@@ -309,6 +309,9 @@ _KINDS = _LEARNT | _HELD_OUT
 LEARNT = tuple(_LEARNT)
 """Kinds of damage that `--repair` learns from."""
 HELD_OUT = tuple(_HELD_OUT)
-"""Kinds that nothing ever learns from: for validation and for `--synthetic`."""
+"""Kinds that nothing ever learns from: for validation and for `--synthetic`.
+
+With ``--repair --schedule plateau`` they choose the epoch whose weights stay, and are then no independent yardstick.
+"""
 SHARES = {"shapes": 0.4, "perlin": 0.2, "cutpaste": 0.12, "blend": 0.2, "noise": 0.08}
 """How often each kind is learnt from. Hard edges stay rare: a network would learn the edge instead of the defect."""

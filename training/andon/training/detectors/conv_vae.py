@@ -37,6 +37,7 @@ from andon.sources.items import Found, FoundFrames
 from andon.training.fitting import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
+from andon.training.variational import divergence, drawn
 
 logger = logging.getLogger(__name__)
 
@@ -221,14 +222,14 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tensor:
     """Reconstruction + beta * KL, summed over dimensions, mean over the batch; z is drawn in training, the mean else."""
     mean, log_variance = vae.encode(batch)
-    latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if vae.training else mean
+    latent = drawn(mean, log_variance) if vae.training else mean
     logits = vae.decode(latent)
     with torch.autocast(batch.device.type, enabled=False):
         logits, mean, log_variance = logits.float(), mean.float(), log_variance.float()
         crossed = settings.reconstruction == "bce"
         error = cross_entropy(logits, batch) if crossed else (torch.sigmoid(logits) - batch).square()
-        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
-        return (error.flatten(1).sum(dim=1) + settings.beta * warmth * divergence.sum(dim=1)).mean()
+        kl = divergence(mean, log_variance, dim=1)
+        return (error.flatten(1).sum(dim=1) + settings.beta * warmth * kl).mean()
 
 
 class _Balancing(AsTheyAre):

@@ -31,7 +31,6 @@ Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019; `
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -44,11 +43,14 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
 from andon.training.combination import BATCH, Combination, scores_over
+from andon.training.convolutions import doubling, halving
+from andon.training.device import undisturbed
 from andon.training.fitting import AsTheyAre, Batch, ClipNorm, Plan, descend
-from andon.training.memory import Memory, entropy, in_use, lay_out
+from andon.training.memory import Memory, entropy, how_used, in_use, lay_out, usage
+from andon.training.memory_sampling import lone_items, neighbours
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
-from andon.training.watching import undisturbed
+from andon.training.variational import divergence, drawn
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +64,6 @@ KEPT_CODES = 512
 """Parts whose codes are kept to draw new parts from."""
 NEAR_ONE = 0.5
 """Weight of the KL term from which on codes follow the prior well enough to draw from it."""
-NEIGHBOURS = 8
-"""Among so many nearest kept codes a second one is drawn, to be mixed with the first."""
 
 _Width = Annotated[int, Meta(ge=1, le=1024)]
 
@@ -226,7 +226,7 @@ class MemoryVAE(Scorer):
         for _ in shape.widths:
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         self.cells = sizes[-1]
-        self.encoder = _down((shape.channels, *shape.widths))
+        self.encoder = halving((shape.channels, *shape.widths))
         whole = settings.per == "image"
         self.positions = 1 if whole else math.prod(self.cells)
         features = shape.widths[-1] * (math.prod(self.cells) if whole else 1)
@@ -244,7 +244,7 @@ class MemoryVAE(Scorer):
         dropped = 0.25 if settings.code_dropout is None else settings.code_dropout
         self.drop = nn.Dropout(dropped) if both else None
         self.from_code = nn.Linear(settings.code * (2 if both else 1), features)
-        self.decoder = _up((*shape.widths[::-1], shape.channels), sizes[::-1])
+        self.decoder = doubling((*shape.widths[::-1], shape.channels), sizes[::-1])
         self.blur = Smooth(settings.blur)
         spec = FrameSpec(channels=3, size=shape.size)
         self.pools = nn.ModuleDict({name: Pool(_reading_of(settings, name), spec) for name in ("error", "relative")})
@@ -261,7 +261,7 @@ class MemoryVAE(Scorer):
             nothing = features[..., :0]
             return self.to_code(features), nothing, nothing
         mean, log_variance = self.mean(features), self.log_variance(features).clamp(-10.0, 10.0)
-        latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        latent = drawn(mean, log_variance) if self.training else mean
         return self.to_code(latent), mean, log_variance
 
     def decode(self, codes: Tensor, weights: Tensor) -> Tensor:
@@ -316,17 +316,12 @@ class MemoryVAE(Scorer):
         if self.memory is not None:
             scores["memory"] = (rebuilt.codes - self.memory.read(rebuilt.weights)).square().mean(dim=(1, 2))
         if self.mean is not None:
-            scores["divergence"] = divergence(rebuilt.mean, rebuilt.log_variance)
+            scores["divergence"] = divergence(rebuilt.mean, rebuilt.log_variance, dim=(1, 2))
         return maps, scores, rebuilt
 
     def _score_names(self) -> tuple[str, ...]:
         further = ["memory"] * self.settings.memory + ["divergence"] * self.settings.vae
         return ("error", "relative", *further)
-
-
-def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """``[N]``: KL divergence of posteriors ``[N, P, latent]`` from the standard normal, summed, in nat."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2))
 
 
 def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
@@ -338,7 +333,9 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
         pixels = (rebuilt.logits.sigmoid() - batch).square()
     total = pixels.sum(dim=(1, 2, 3)).mean()
     if settings.vae:
-        total = total + settings.posterior[1] * warmth * divergence(rebuilt.mean, rebuilt.log_variance).mean()
+        total = (
+            total + settings.posterior[1] * warmth * divergence(rebuilt.mean, rebuilt.log_variance, dim=(1, 2)).mean()
+        )
     if settings.memory and settings.entropy_weight:
         total = total + settings.entropy_weight * warmth * entropy(rebuilt.weights).mean()
     return total
@@ -355,7 +352,7 @@ def settle(scorer: MemoryVAE, good: Good, settings: Settings, device: torch.devi
         codes = _encoded(scorer, good.train, KEPT_CODES)[0]
         scorer.codes = codes
         if scorer.memory is not None:
-            scorer.usage = _usage(scorer, _encoded(scorer, good.train, LOOKED_AT)[0])
+            scorer.usage = usage(scorer.address(_encoded(scorer, good.train, LOOKED_AT)[0]))
             read = int(in_use(scorer.usage).sum())
             if read < max(2, COLLAPSED * len(scorer.usage)):
                 logger.warning(
@@ -378,22 +375,16 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
     """
     assert isinstance(scorer, MemoryVAE)
     kept = scorer.get_buffer("codes")
-    device = kept.device  # draws are the CPU's wherever the network is, so that a seed gives the same parts
     prior = settings.vae and settings.per == "image" and settings.posterior[1] >= NEAR_ONE
     if prior:
-        latent = torch.randn((count, 1, settings.posterior[0]), generator=generator).to(device)
+        latent = torch.randn((count, 1, settings.posterior[0]), generator=generator).to(kept.device)
         codes = scorer.to_code(latent)
         return scorer.decode(codes, scorer.address(codes)).sigmoid()
     if not settings.memory:
         raise ConfigError(f"this memory_vae generates nothing: {_why_not(settings)}.")
-    first = torch.randint(len(kept), (count,), generator=generator).to(device)
-    flat = kept.flatten(1)
-    near = torch.cdist(flat[first], flat).topk(min(1 + NEIGHBOURS, len(kept)), largest=False).indices
-    drawn = torch.randint(near.shape[1], (count, 1), generator=generator).to(device)
-    second = near.gather(1, drawn).squeeze(1)
-    share = torch.rand((count, 1, 1), generator=generator).to(device)
-    codes = torch.lerp(kept[first], kept[second], share)
-    weights = torch.lerp(scorer.address(kept[first]), scorer.address(kept[second]), share)
+    first, second, share = neighbours(kept, count, generator)
+    codes = torch.lerp(first, second, share)
+    weights = torch.lerp(scorer.address(first), scorer.address(second), share)
     return scorer.decode(codes, weights).sigmoid()
 
 
@@ -419,12 +410,7 @@ def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
     assert isinstance(scorer, MemoryVAE)
     if scorer.memory is None:
         raise ConfigError("this memory_vae went without a memory (--no-memory): there is nothing to show.")
-    count = len(scorer.memory.items)
-    kept = scorer.get_buffer("codes")
-    read = scorer.address(kept)
-    weights = read.mean(dim=0, keepdim=True).repeat(count, 1, 1)
-    place = read.mean(dim=0).argmax(dim=0)  # of each item
-    weights[torch.arange(count), place] = torch.eye(count)
+    weights = lone_items(scorer.address(scorer.get_buffer("codes")))
     codes = scorer.memory.read(weights)  # in place of the encoding too, where the decoder gets both
     return scorer.decode(codes, weights).sigmoid(), scorer.get_buffer("usage")
 
@@ -454,13 +440,9 @@ class _Tended(AsTheyAre):
         with torch.no_grad():
             codes, mean, log_variance = _encoded(scorer, self._good.train, LOOKED_AT)
             if scorer.memory is not None:
-                weights = scorer.address(codes)
-                usage = weights.mean(dim=(0, 1))
-                row["entropy"] = float(entropy(weights).mean())
-                row["memory_in_use"] = float(in_use(usage).float().mean())
-                row["memory_breadth"] = float(entropy(usage).exp()) / len(usage)
+                row |= how_used(scorer.address(codes))
             if scorer.mean is not None:
-                row["divergence"] = float(divergence(mean, log_variance).mean())
+                row["divergence"] = float(divergence(mean, log_variance, dim=(1, 2)).mean())
         return row
 
     def _tend(self, memory: Memory, epoch: int) -> None:
@@ -469,9 +451,7 @@ class _Tended(AsTheyAre):
         if not anew and not (settings.reseed and 0 < epoch <= settings.epochs // 2):
             return
         codes = _encoded(self._scorer, self._good.train, LOOKED_AT)[0]
-        dead = torch.ones_like(memory.items[:, 0], dtype=torch.bool)
-        if not anew:
-            dead = ~in_use(_usage(self._scorer, codes))
+        dead = torch.ones_like(memory.items[:, 0], dtype=torch.bool) if anew else ~in_use(usage(memory.address(codes)))
         if bool(dead.any()):
             generator = Generator().manual_seed(self._run.seed + 7919 * epoch)
             lay_out(memory, codes.flatten(0, 1), dead, generator)
@@ -485,41 +465,6 @@ def _encoded(scorer: MemoryVAE, part: Part, most: int) -> tuple[Tensor, Tensor, 
         pieces = [scorer.encode(part.take(some.tolist()).to(device)) for some in torch.split(places, BATCH)]
     codes, means, log_variances = zip(*pieces, strict=True)
     return torch.cat(codes), torch.cat(means), torch.cat(log_variances)
-
-
-def _usage(scorer: MemoryVAE, codes: Tensor) -> Tensor:
-    """Each item's share of what is read ``[M]``; their sum is 1."""
-    return scorer.address(codes).mean(dim=(0, 1))
-
-
-def _down(widths: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for narrow, wide in pairwise(widths):
-        layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.BatchNorm2d(wide), nn.LeakyReLU(0.1)]
-    return nn.Sequential(*layers)
-
-
-def _up(widths: tuple[int, ...], sizes: list[tuple[int, int]]) -> nn.Sequential:
-    """Mirrors `_down`: from the smallest of the sizes to the largest; logits in the end."""
-    layers: list[nn.Module] = []
-    for place, (wide, narrow) in enumerate(pairwise(widths)):
-        # 4 x 4: a kernel that the stride divides leaves no chequered pattern
-        layers += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _Crop(sizes[place + 1])]
-        if place < len(widths) - 2:
-            layers += [nn.BatchNorm2d(narrow), nn.LeakyReLU(0.1)]
-    return nn.Sequential(*layers)
-
-
-class _Crop(nn.Module):
-    """A map twice as large as the one before, to the odd size that was halved."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, values: Tensor) -> Tensor:
-        height, width = self.size
-        return values[..., :height, :width]
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:

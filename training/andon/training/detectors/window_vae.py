@@ -35,6 +35,7 @@ from andon.training.combination import BATCH, Combination, scores_over
 from andon.training.fitting import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.gaussian import Gaussian
 from andon.training.recipe import Good, Part, Recipe, Run
+from andon.training.variational import divergence, drawn
 
 logger = logging.getLogger(__name__)
 
@@ -123,10 +124,9 @@ class WindowVAE(Scorer):
 def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor:
     """Squared error + beta * KL, summed over dimensions, mean over the batch; z is drawn in training, the mean else."""
     mean, log_variance = scorer.encode(batch)
-    latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if scorer.training else mean
+    latent = drawn(mean, log_variance) if scorer.training else mean
     error = ((batch - scorer.decode(latent)) ** 2).sum(dim=(1, 2))
-    divergence = _divergence(mean, log_variance).sum(dim=1)
-    return (error + beta * warmth * divergence).mean()
+    return (error + beta * warmth * divergence(mean, log_variance, dim=1)).mean()
 
 
 class _Spreading(AsTheyAre):
@@ -164,8 +164,8 @@ def spread(scorer: WindowVAE, good: Good, device: torch.device) -> Tensor:
         Bool ``[latent]``: which numbers say something of their windows. The others are left out of the Mahalanobis
         distance, unless none does.
     """
-    points, divergence = posteriors(scorer, good.train, device)
-    used = divergence >= UNUSED
+    points, apart = posteriors(scorer, good.train, device)
+    used = apart >= UNUSED
     scorer.latent.learn(points, used if bool(used.any()) else torch.ones_like(used))
     scorer.combination.learn(scores_over(scorer.scores, good.validation, device))
     return used
@@ -178,12 +178,8 @@ def posteriors(scorer: WindowVAE, part: Part, device: torch.device) -> tuple[Ten
         for batch in part.batches(BATCH):
             mean, log_variance = scorer.encode(batch.to(device))
             means.append(mean.cpu())
-            total += _divergence(mean, log_variance).sum(dim=0).cpu()
+            total += divergence(mean, log_variance, dim=0).cpu()
     return torch.cat(means), total / len(part)
-
-
-def _divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
 
 
 def _layers(widths: list[int]) -> nn.Sequential:

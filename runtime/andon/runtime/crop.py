@@ -1,0 +1,18 @@
+"""Which pixels of a frame a model file looks at."""
+
+Crop = tuple[float, float, float, float]
+"""Left, top, right, bottom in shares of the frame."""
+WHOLE: Crop = (0.0, 0.0, 1.0, 1.0)
+
+
+def window(size: tuple[int, int], crop: Crop) -> tuple[slice, slice]:
+    """Rows and columns of the crop in a frame of ``(height, width)``, in integers, as the graph crops.
+
+    >>> window((101, 50), (0.1, 0.0, 1.0, 0.5))
+    (slice(0, 50, None), slice(5, 50, None))
+    """
+    height, width = size
+    left, top, right, bottom = (round(10_000 * share) for share in crop)
+    return slice(height * top // 10_000, height * bottom // 10_000), slice(
+        width * left // 10_000, width * right // 10_000
+    )
