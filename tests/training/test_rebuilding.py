@@ -46,6 +46,7 @@ def test_size_and_width_follow_repair_where_they_are_not_given() -> None:
         (Rebuilding(light=0.1), "--light needs --repair"),
         (Rebuilding(repair=True, size=72), r"multiple of 32 and at least 64, got 72"),
         (Rebuilding(repair=True, size=32), r"at least 64, got 32"),
+        (Rebuilding(batch_size=1), "2 or more frames a step"),
         (Rebuilding(loss_l1=0.0), "one weight above 0"),
         (Rebuilding(loss_ms_ssim=1.0, size=64), "MS-SSIM"),
     ],

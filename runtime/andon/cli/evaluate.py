@@ -143,6 +143,7 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
     import msgspec
 
     from andon.calibration.evaluation.evaluate import evaluate
+    from andon.runtime.errors import DataError
     from andon.runtime.progress import ProgressLine
     from andon.sources.opening import labelled_for
 
@@ -152,6 +153,8 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
         collection, truth = labelled_for(args.data, detector.card.input, table=args.truth, group=args.group)
     by_part = args.group is not None
     figures, judged = evaluate(detector, collection, truth, by_part=by_part, **drawn)
+    if args.synthetic and not figures.n_defect:
+        raise DataError("no damage shows on these good parts: are they of one flat grey? Give pictures with contrast.")
     if args.run_folder is not None:  # parts that set a threshold cannot tell whether its promise holds
         figures = msgspec.structs.replace(figures, promise="", within_promise=None)
     if args.report is not None:
@@ -255,22 +258,35 @@ def render(figures: Any) -> str:
     parts += [f"{figures.unjudged} never judged"] if figures.unjudged else []
 
     def row(label: str, name: str, *more: str, form: str = ".4f") -> str:
-        value = f"{getattr(figures, name):{form}}{_interval(drawn, name, form)}"
+        found = getattr(figures, name)
+        value = "-" if found is None else f"{found:{form}}{_interval(drawn, name, form)}"
         return f"{label:<14} {'   '.join((value, *more))}"
 
     windows = figures.unit == "window"
     rows = [
         f"{figures.unit + 's':<14} {', '.join(parts)}",
         *([f"{'':<15}faults caught, delays and false events need the log: {_JUDGE_THE_LOG}"] if windows else []),
-        row("AUROC", "auroc"),
-        row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})"),
-        row("false rejects", "false_reject_rate", f"{count.false_rejects} of the good", *promised, form=".2%"),
-        row("misses", "miss_rate", f"{count.misses} of the defective; threshold {figures.threshold:.6g}", form=".2%"),
-        row("TPR at 1% FPR", "tpr_at_1_percent_fpr"),
-        row("TPR at 5% FPR", "tpr_at_5_percent_fpr", f"best F1, unknowable before: {figures.oracle_f1_max:.4f}"),
-        row("FPR at recall", "fpr_at_recall", f"(recall {figures.recall:g})"),
-        f"scores         good {_spread(figures.scores_good)}, defective {_spread(figures.scores_defect)}",
     ]
+    both = figures.auroc is not None
+    if both:
+        rows += [row("AUROC", "auroc"), row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})")]
+    if figures.n_good:
+        told = f"{count.false_rejects} of the good"
+        rows.append(row("false rejects", "false_reject_rate", told, *promised, form=".2%"))
+    if figures.n_defect:
+        told = f"{count.misses} of the defective; threshold {figures.threshold:.6g}"
+        rows.append(row("misses", "miss_rate", told, form=".2%"))
+    if both:
+        rows += [
+            row("TPR at 1% FPR", "tpr_at_1_percent_fpr"),
+            row("TPR at 5% FPR", "tpr_at_5_percent_fpr", f"best F1, unknowable before: {figures.oracle_f1_max:.4f}"),
+            row("FPR at recall", "fpr_at_recall", f"(recall {figures.recall:g})"),
+        ]
+    else:
+        only, missing = ("good", "defective") if figures.n_good else ("defective", "good")
+        rows.append(f"{'':<15}{only} {figures.unit}s only: AUROC and its like need {missing} ones, too")
+    spreads = (("good", figures.scores_good), ("defective", figures.scores_defect))
+    rows.append("scores         " + ", ".join(f"{name} {_spread(one)}" for name, one in spreads if one is not None))
     if figures.aupro is not None:
         step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
         step += (f"({figures.unmasked} defective without a mask left out)",) if figures.unmasked else ()
@@ -280,7 +296,7 @@ def render(figures: Any) -> str:
         width = max(22, *map(len, figures.by_defect))
         rows.append(f"{'type':<{width}} {'n':>5} {'AUROC':>7} {'missed':>7}")
         rows += [
-            f"{kind:<{width}} {part.n:>5} {part.auroc:>7.4f} {part.miss_rate:>7.1%}"
+            f"{kind:<{width}} {part.n:>5} {'-' if part.auroc is None else f'{part.auroc:.4f}':>7} {part.miss_rate:>7.1%}"
             for kind, part in figures.by_defect.items()
         ]
     return "\n".join(rows)
@@ -288,18 +304,21 @@ def render(figures: Any) -> str:
 
 def render_logs(figures: Any) -> str:
     """What people read of a `LogEvaluation`."""
-    rows = [
-        f"{'file':<28} {'good':>6} {'faulty':>6} {'AUROC':>7} {'AUPR':>7} {'false rejects':>14} {'caught':>8} {'dummy':>6}"
-    ]
+    numbers = f"{'good':>6} {'faulty':>6} {'INVALID':>7} {'AUROC':>7} {'AUPR':>7} {'false rejects':>14} {'caught':>8}"
+    rows = [f"{'file':<28} {numbers} {'dummy':>6}"]
     for run in [*figures.runs, figures.total]:
         auroc = f"{run.auroc:.4f}" if run.auroc is not None else "-"
         aupr = f"{run.aupr:.4f}" if run.aupr is not None else "-"
         counts = run.counts
         rejects = f"{counts.false_rejects} ({counts.false_rejects / counts.good:.1%})" if counts.good else "-"
         rows.append(
-            f"{run.name:<28} {counts.good:>6} {counts.defective:>6} {auroc:>7} {aupr:>7} {rejects:>14} "
+            f"{run.name:<28} {counts.good:>6} {counts.defective:>6} {counts.invalid:>7} {auroc:>7} {aupr:>7} {rejects:>14} "
             f"{f'{counts.caught}/{counts.faults}':>8} {counts.dummy_caught:>6.1f}"
         )
+    count = figures.total.counts
+    if count.invalid:
+        every = count.good + count.defective + count.neither + count.invalid
+        rows.append(f"{count.invalid} of {every} windows could not be judged (INVALID): no figure counts them")
     rows.append(f"promise: {figures.promise}; dummy: faults caught by rejecting at random at that rate")
     return "\n".join([*rows, "", *_over_time(figures), *_by_score(figures)])
 

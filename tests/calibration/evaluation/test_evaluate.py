@@ -9,6 +9,7 @@ import pytest
 from tests.calibration.parts import Frame, Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
+from andon.calibration.evaluation.bootstrap import rate_interval
 from andon.calibration.evaluation.evaluate import evaluate
 from andon.calibration.evaluation.figures import Confusion, Evaluation
 from andon.runtime import DataError, Detector, InputError, Status
@@ -79,6 +80,8 @@ def test_parts_of_unknown_truth_are_counted(counted: Evaluation) -> None:
 def test_scores_are_told_by_mean_and_deviation_of_good_and_of_defective_parts(counted: Evaluation) -> None:
     deviations = [abs(level - 128) / 128 for key, level in LEVELS.items() if key[0] == "g"]
 
+    assert counted.scores_good is not None
+    assert counted.scores_defect is not None
     assert counted.scores_good.mean == pytest.approx(np.mean(deviations), abs=0.01)
     assert counted.scores_good.sd == pytest.approx(np.std(deviations, ddof=1), abs=0.01)
     assert counted.scores_defect.mean > counted.scores_good.mean
@@ -87,7 +90,8 @@ def test_scores_are_told_by_mean_and_deviation_of_good_and_of_defective_parts(co
 def test_one_part_has_no_deviation() -> None:
     figures, _ = evaluate(detector(), Parts({"a": frame(1), "b": frame(2, level=250)}), truth({"a": False, "b": True}))
 
-    assert (figures.scores_good.sd, figures.scores_defect.sd) == (None, None)
+    assert [one and one.sd for one in (figures.scores_good, figures.scores_defect)] == [None, None]
+    assert figures.scores_good is not None
     assert msgspec.json.decode(msgspec.json.encode(figures), type=Evaluation) == figures
 
 
@@ -111,6 +115,7 @@ def test_intervals_hold_the_figures_and_are_left_out_on_request(counted: Evaluat
     for name in ("auroc", "aupr", "tpr_at_5_percent_fpr", "fpr_at_recall", "false_reject_rate", "miss_rate"):
         interval = getattr(drawn, name)
         assert interval.low <= getattr(counted, name) <= interval.high
+    assert drawn.false_reject_rate is not None
     assert drawn.false_reject_rate.high == pytest.approx(0.806, abs=1e-3)  # one of four, exactly
 
     parts = Parts({"a": frame(1), "b": frame(2, level=250)})
@@ -278,14 +283,67 @@ def test_many_pixels_are_thinned_and_it_is_told(tmp_path: Path, monkeypatch: pyt
     ("defective", "told"),
     [
         ({}, "none of the parts has a known truth"),
-        ({"one": False, "two": False}, "got 2 good and 0 defective"),
-        ({"one": True, "two": True}, "got 0 good and 2 defective"),
-        ({"one": False, "black": True}, r"got 1 good and 0 defective ones \(1 INVALID\)"),
+        ({"black": True}, "needs parts that can be judged; all 1 are INVALID"),
     ],
 )
-def test_one_kind_of_parts_alone_is_refused(defective: dict[str, bool], told: str) -> None:
+def test_nothing_to_count_is_refused(defective: dict[str, bool], told: str) -> None:
     with pytest.raises(DataError, match=told):
         evaluate(detector(), Parts({"one": frame(1), "two": frame(2), "black": BLACK}), truth(defective))
+
+
+@pytest.mark.parametrize("recall", [0.0, -1.0, 1.01, float("nan")])
+@pytest.mark.parametrize("defective", [False, True])
+def test_a_recall_that_is_none_is_refused_whatever_there_is(recall: float, defective: bool) -> None:
+    with pytest.raises(DataError, match="within 0 < recall <= 1"):
+        evaluate(detector(), Parts({"a": frame(1), "b": frame(2)}), truth({"a": False, "b": defective}), recall=recall)
+
+
+def test_good_parts_alone_show_whether_the_promise_holds() -> None:
+    parts = Parts({str(place): frame(place, level=250 if place == 3 else 128) for place in range(20)})
+
+    figures, judged = evaluate(detector(), parts, truth(dict.fromkeys(map(str, range(20)), False)))
+
+    assert (figures.n_good, figures.n_defect, len(judged)) == (20, 0, 20)
+    assert (figures.false_reject_rate, figures.within_promise) == (0.05, True)
+    assert (figures.miss_rate, figures.auroc, figures.aupr, figures.scores_defect) == (None, None, None, None)
+    assert figures.intervals is not None
+    assert figures.intervals.false_reject_rate == rate_interval(1, 20)
+    assert figures.intervals.auroc is None
+    assert figures.confusion.false_rejects == 1
+    assert msgspec.json.decode(msgspec.json.encode(figures), type=Evaluation) == figures
+
+
+def test_defective_parts_alone_show_what_is_missed_by_type() -> None:
+    parts = Parts({"a": frame(1, level=250), "b": frame(2), "black": BLACK})
+
+    figures, _ = evaluate(detector(), parts, truth({"a": True, "b": True, "black": False}))
+
+    assert (figures.n_good, figures.n_defect, figures.invalid) == (0, 2, 1)
+    assert (figures.miss_rate, figures.false_reject_rate, figures.within_promise) == (0.5, None, None)
+    assert figures.intervals is not None
+    assert figures.intervals.miss_rate == rate_interval(1, 2)
+    assert [(one.n, one.auroc) for one in figures.by_defect.values()] == [(2, None)]
+
+
+@pytest.mark.parametrize("size", [(48, 32), (32, 44), (16, 20), (100, 48)])
+def test_a_mask_that_cannot_be_of_its_frame_is_refused_by_name(size: tuple[int, int], tmp_path: Path) -> None:
+    mask = write_mask(tmp_path / "mask.png", size, slice(0, 8), slice(0, 8))
+    parts = Parts({"good": frame(1), "stain": stained(2, slice(8, 24), slice(12, 36))})
+
+    with pytest.raises(DataError, match=rf"^stain: its mask is {size[0]} x {size[1]}, while the frame is 32 x 48"):
+        evaluate(detector(), parts, truth({"good": False, "stain": True}, masks={"stain": mask}))
+
+
+@pytest.mark.parametrize(("size", "said"), [((32, 48), False), ((16, 24), True), ((31, 48), True), ((64, 96), True)])
+def test_masks_of_another_size_are_told_once(
+    size: tuple[int, int], said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mask = write_mask(tmp_path / "mask.png", size, slice(0, 8), slice(0, 8))
+    parts = Parts({"good": frame(1), "stain": stained(2, slice(8, 24), slice(12, 36))})
+
+    evaluate(detector(), parts, truth({"good": False, "stain": True}, masks={"stain": mask}))
+
+    assert ("1 masks have another size" in caplog.text) is said
 
 
 def test_a_frame_that_the_file_cannot_judge_is_named() -> None:
@@ -319,6 +377,7 @@ def test_a_part_of_several_frames_counts_once_by_its_worst_frame(caplog: pytest.
     assert figures.auroc == 3 / 4  # 190 and 131 against 210 and 140
     assert [one.ref.key for one in judged] == ["p1_b", "p2_b", "p3_b", "p4_a"]
     assert figures.intervals is not None
+    assert figures.intervals.false_reject_rate is not None
     assert figures.intervals.false_reject_rate.high == pytest.approx(0.987, abs=1e-3)  # one of two, exactly
     assert not caplog.text
 

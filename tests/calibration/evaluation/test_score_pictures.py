@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 from tests.calibration.evaluation.judged_parts import SHAPES, parts_of
 
-from andon.calibration.evaluation.score_pictures import histogram, mean_bars
+from andon.calibration.evaluation.score_pictures import _with_tails, histogram, mean_bars
 from andon.calibration.evaluation.scored import scored
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -24,6 +25,17 @@ def test_a_name_beside_a_mean_may_look_like_a_formula_or_be_in_any_script() -> N
     parts = scored(parts_of([0.1, 0.2], [1.5, 2.0], kind=r"$\frac{1$ 漢字 \udcff" + "x" * 60))
 
     assert mean_bars(parts, 1.0).png.startswith(PNG)
+
+
+def test_curves_have_room_to_come_down_but_where_scores_are_clipped() -> None:
+    good, bad = np.linspace(0.2, 0.4, 20), np.linspace(0.5, 1.0, 20)
+
+    low, high = _with_tails([good, bad], 0.17, 1.03)
+    assert low == pytest.approx(0.2 - 2.5 * good.std() * 20**-0.2)
+    assert high == pytest.approx(1.0 + 2.5 * bad.std() * 20**-0.2)
+    assert _with_tails([good, bad], 0.2, 1.03)[0] == 0.2
+    assert _with_tails([good, bad], 0.17, 1.0)[1] == 1.0
+    assert _with_tails([good[:2], bad[:0]], 0.17, 1.03) == (0.17, 1.03)
 
 
 def test_the_same_scores_give_the_same_histogram() -> None:

@@ -108,7 +108,9 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
             extra={"unit": "frames"},
         ),
     ] = 0
-    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 8
+    batch_size: Annotated[
+        int, Meta(ge=0, description="frames a step, at least 2; 0: 8, with --repair 4", extra={"unit": "frames"})
+    ] = 0
     learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
     plateau_patience: Annotated[
         int, Meta(ge=0, description="epochs without a better validation loss before the learning rate is halved")
@@ -188,8 +190,12 @@ def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
             )
             return restored + FOCAL * focal_loss(logits, batch.mask)
 
+    plan = msgspec.structs.replace(
+        settings,
+        batch_size=settings.batch_size or (4 if settings.repair else 8),
+        epoch_parts=settings.epoch_parts or (192 if settings.repair else 0),
+    )
     if settings.repair:
-        plan = msgspec.structs.replace(settings, epoch_parts=settings.epoch_parts or 192)
         pool = Pool(reading(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(run.device)
 
         def score(net: Rebuilder, prepared: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +212,7 @@ def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
         )
         descend(scorer, good, restore, plan, run, feed=feed, heavy=True)
     else:
-        descend(scorer, good, plain, settings, run, heavy=True)
+        descend(scorer, good, plain, plan, run, heavy=True)
     scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
@@ -220,6 +226,8 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("autoencoders judge frames.")
     settings.loss_weights.check(settings.side)
+    if settings.batch_size == 1:
+        raise ConfigError("--batch-size: expected 2 or more frames a step, or 0 for the usual number, got 1.")
     if not settings.repair:
         for flag, given in (
             ("--evidence head", settings.evidence == "head"),

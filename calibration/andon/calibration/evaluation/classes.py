@@ -85,7 +85,8 @@ def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigur
         for one in by_class
         if not one.defective and math.isfinite(one.sd)
     )
-    if known:
+    areas = {kind: of.auroc for kind, of in known.items() if of.auroc is not None}
+    if areas:
         text += (f"The AUROC of a type is against all good {unit}s.",)
     pictures = [mean_bars(parts, threshold)]
     found = recalls(parts)
@@ -95,14 +96,14 @@ def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigur
     rows = []
     for recall in found[:MOST_KINDS]:
         one = by_kind.get(recall.kind) or by_kind[ALL_DEFECTS]
-        area = (f"{known[recall.kind].auroc:.4f}" if recall.kind in known else "–",) if known else ()
+        area = (_told(areas.get(recall.kind, math.nan)),) if areas else ()
         sd = f"{one.sd:.3g}" if math.isfinite(one.sd) else "–"
         share = f"{recall.found / recall.n:.1%}"
         ends = between(recall.interval, ".1%")
         rows.append((recall.kind, str(recall.n), share, ends, *area, f"{one.mean:.4g}", sd))
     if len(rows) < len(found):
         text += (f"{len(rows)} of {len(found)} types are listed.",)
-    head = ("type", "n", "found", "95 % interval", *(("AUROC",) if known else ()), "mean score", "sd")
+    head = ("type", "n", "found", "95 % interval", *(("AUROC",) if areas else ()), "mean score", "sd")
     pictures.insert(0, recall_bars(parts, unit))
     return [
         Section(

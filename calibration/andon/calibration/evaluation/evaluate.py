@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 from msgspec import Struct, structs
+from numpy.typing import NDArray
 
 from andon.calibration.calibrate import SINGLE_FILES
 from andon.calibration.evaluation.figures import Evaluation, summarise
@@ -56,7 +57,7 @@ def evaluate(
         progress: told after each frame, and while parts are resampled.
 
     Raises:
-        DataError: no good or no defective part is left, or a recall that is none.
+        DataError: no part is left, a mask that cannot be of its frame, or a recall that is none.
         InputError: a frame that the file cannot judge, with its name.
     """
     verdicts = judge_frames(detector, collection, truth, progress=progress)
@@ -71,7 +72,7 @@ def judge_frames(
     """Judge all frames whose truth is known.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or a mask that cannot be of its frame.
         InputError: a frame that the file cannot judge, with its name.
     """
     known = [ref for ref in collection.refs if ref.key in truth.defective]
@@ -82,6 +83,7 @@ def judge_frames(
     crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
     judged: list[Judged] = []
     pixels = PixelEvidence(expected=len(known))
+    resized = 0
     for ref in track(known, progress, "evaluating"):
         item = collection.read(ref)
         verdict = _verdict(detector, item) if isinstance(item, Item) else None
@@ -104,6 +106,7 @@ def judge_frames(
             if mask is None:
                 pixels.unmasked += 1
             else:
+                resized += _is_resized(ref.key, mask, item)
                 pixels.add(verdict.evidence["anomaly_map"], mask, ref.part, crop)
     if pixels.unmasked and pixels.masks:
         marked = sum(mask.any() for mask in pixels.masks)
@@ -112,6 +115,8 @@ def judge_frames(
             pixels.unmasked,
             pixels.unmasked + marked,
         )
+    if resized:
+        logger.warning("%d masks have another size than their frames: maps are compared at the masks' size", resized)
     return FrameVerdicts(judged=judged, pixels=pixels, unknown=len(collection.refs) - len(known))
 
 
@@ -137,7 +142,7 @@ def frame_figures(
         progress: told while parts are resampled.
 
     Raises:
-        DataError: no good or no defective part can be judged, or a recall that is none.
+        DataError: no part can be judged, or a recall that is none.
     """
     calibration = detector.card.calibration
     if not by_part and calibration is not None and calibration.dependence not in ("", SINGLE_FILES):
@@ -162,6 +167,21 @@ def frame_figures(
     )
     frames = len(verdicts.judged) if by_part else 0
     return structs.replace(figures, unknown=verdicts.unknown, frames=frames), judged
+
+
+def _is_resized(key: str, mask: NDArray[np.bool_], item: Item) -> bool:
+    """Whether a mask is its frame's at another scale.
+
+    Raises:
+        DataError: it has other proportions, by more than a pixel: it cannot be of this frame.
+    """
+    (height, width), (of_height, of_width) = mask.shape, item.data.shape[:2]
+    if abs(height * of_width - width * of_height) > max(of_height, of_width):
+        raise DataError(
+            f"{key}: its mask is {height} x {width}, while the frame is {of_height} x {of_width}: expected the same "
+            "proportions. Was the mask turned or cut, or is it of another frame?"
+        )
+    return (height, width) != (of_height, of_width)
 
 
 def _verdict(detector: Detector, item: Item) -> Verdict:

@@ -8,7 +8,14 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from andon.calibration.evaluation import metrics
-from andon.calibration.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, part_intervals, pixel_intervals
+from andon.calibration.evaluation.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    part_intervals,
+    pixel_intervals,
+    rate_interval,
+)
 from andon.calibration.evaluation.further import Areas, areas, by_score
 from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.pixel_evidence import PixelEvidence
@@ -39,20 +46,20 @@ class Intervals(Struct, frozen=True, kw_only=True):
     """How far the figures would move with other parts like these, at `level` (`andon.calibration.evaluation.bootstrap`).
 
     Percentile intervals over parts drawn anew; the two rates have exact ones. Parts of one lot are not independent, and
-    the intervals do not know.
+    the intervals do not know. What has no figure has no interval.
     """
 
     level: float
     resamples: int
     seed: int
-    auroc: Interval
-    aupr: Interval
-    oracle_f1_max: Interval
-    tpr_at_1_percent_fpr: Interval
-    tpr_at_5_percent_fpr: Interval
-    fpr_at_recall: Interval
-    false_reject_rate: Interval
-    miss_rate: Interval
+    auroc: Interval | None = None
+    aupr: Interval | None = None
+    oracle_f1_max: Interval | None = None
+    tpr_at_1_percent_fpr: Interval | None = None
+    tpr_at_5_percent_fpr: Interval | None = None
+    fpr_at_recall: Interval | None = None
+    false_reject_rate: Interval | None = None
+    miss_rate: Interval | None = None
     pixel_auroc: Interval | None = None
     aupro: Interval | None = None
 
@@ -61,30 +68,35 @@ class KindFigures(Struct, frozen=True, kw_only=True):
     """One type of defect."""
 
     n: int
-    auroc: float
-    """Against all good parts."""
+    auroc: float | None
+    """Against all good parts; None where there are none."""
     miss_rate: float
 
 
 class Evaluation(Struct, frozen=True, kw_only=True):
-    """Figures over one set. Rates are shares of valid parts; INVALID ones are counted apart."""
+    """Figures over one set. Rates are shares of valid parts; INVALID ones are counted apart.
+
+    Good parts alone show whether the promise holds, and defective ones alone what is missed; what compares the two is then
+    None.
+    """
 
     n_good: int
     n_defect: int
-    auroc: float
-    aupr: float
+    auroc: float | None
+    aupr: float | None
     """Average precision; read it beside `prevalence`, which is what chance gives."""
     prevalence: float
-    false_reject_rate: float
-    miss_rate: float
-    """At the embedded threshold."""
+    false_reject_rate: float | None
+    """At the embedded threshold; None without good parts."""
+    miss_rate: float | None
+    """At the embedded threshold; None without defective parts."""
     invalid: int
     threshold: float
     promise: str
     within_promise: bool | None
     """Whether the false rejects are as few as the promise says, but for chance (99 %); None without a promise."""
-    tpr_at_5_percent_fpr: float
-    oracle_f1_max: float
+    tpr_at_5_percent_fpr: float | None
+    oracle_f1_max: float | None
     """The best F1 over all thresholds, which nobody can know beforehand."""
     pixel_auroc: float | None = None
     aupro: float | None = None
@@ -94,13 +106,13 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     unmasked: int = 0
     """Defective frames without a mask where others have one: left out of the pixel figures."""
     by_defect: dict[str, KindFigures] = {}
-    tpr_at_1_percent_fpr: float
-    fpr_at_recall: float
+    tpr_at_1_percent_fpr: float | None
+    fpr_at_recall: float | None
     """Share of good parts that would be rejected to find a share `recall` of these defects."""
     recall: float
     confusion: Confusion
-    scores_good: Spread
-    scores_defect: Spread
+    scores_good: Spread | None
+    scores_defect: Spread | None
     unknown: int = 0
     """Parts whose truth nobody gave: left out."""
     unit: Literal["part", "window"] = "part"
@@ -143,18 +155,18 @@ def summarise(
         progress: told while parts are resampled.
 
     Raises:
-        DataError: no good or no defective part can be judged, or a recall that is none.
+        DataError: no part can be judged, or a recall that is none.
     """
     valid = [part for part in judged if part.status != Status.INVALID]
     scores = np.array([part.score for part in valid])
     defective = np.array([part.defective for part in valid], np.bool_)
-    if not defective.any() or defective.all():
-        raise DataError(
-            f"an evaluation needs good and defective parts that can be judged; got {int((~defective).sum())} good and "
-            f"{int(defective.sum())} defective ones ({len(judged) - len(valid)} INVALID)."
-        )
+    if not valid:
+        raise DataError(f"an evaluation needs parts that can be judged; all {len(judged)} are INVALID.")
+    if not 0 < recall <= 1:
+        raise DataError(f"expected a recall within 0 < recall <= 1, got {recall:g}.")
     rejected = np.array([part.status == Status.REJECT for part in valid], np.bool_)
     good, bad = scores[~defective], scores[defective]
+    both = bool(len(good) and len(bad))
     confusion = _confusion(defective, rejected)
     ranked = (
         metrics.rank_pixels(pixels.maps, pixels.masks)
@@ -164,30 +176,34 @@ def summarise(
     figures = Evaluation(
         n_good=len(good),
         n_defect=len(bad),
-        auroc=metrics.auroc(scores, defective),
-        aupr=metrics.aupr(scores, defective),
+        auroc=metrics.auroc(scores, defective) if both else None,
+        aupr=metrics.aupr(scores, defective) if both else None,
         prevalence=float(defective.mean()),
-        false_reject_rate=confusion.false_rejects / len(good),
-        miss_rate=confusion.misses / len(bad),
+        false_reject_rate=confusion.false_rejects / len(good) if len(good) else None,
+        miss_rate=confusion.misses / len(bad) if len(bad) else None,
         invalid=len(judged) - len(valid),
         threshold=threshold,
         promise=promise,
-        within_promise=None if alpha is None else metrics.within_promise(confusion.false_rejects, len(good), alpha),
-        tpr_at_5_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.05),
-        oracle_f1_max=metrics.oracle_f1_max(scores, defective),
+        within_promise=(
+            None
+            if alpha is None or not len(good)
+            else metrics.within_promise(confusion.false_rejects, len(good), alpha)
+        ),
+        tpr_at_5_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.05) if both else None,
+        oracle_f1_max=metrics.oracle_f1_max(scores, defective) if both else None,
         by_defect=_by_kind(valid, scores, defective, rejected),
-        tpr_at_1_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.01),
-        fpr_at_recall=metrics.fpr_at_recall(good, bad, recall),
+        tpr_at_1_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.01) if both else None,
+        fpr_at_recall=metrics.fpr_at_recall(good, bad, recall) if both else None,
         recall=recall,
         confusion=confusion,
-        scores_good=_spread(good),
-        scores_defect=_spread(bad),
+        scores_good=_spread(good) if len(good) else None,
+        scores_defect=_spread(bad) if len(bad) else None,
         intervals=(
             _intervals(valid, pixels if ranked else None, ranked, recall=recall, seed=seed, progress=progress)
             if intervals
             else None
         ),
-        by_score=_by_score(decides, scores, defective, valid),
+        by_score=_by_score(decides, scores, defective, valid) if both else {},
     )
     return _with_pixels(figures, pixels, ranked) if pixels is not None and ranked is not None else figures
 
@@ -210,8 +226,12 @@ def _by_kind(
         of_kind = np.array([part.defective and part.kind == kind for part in valid], np.bool_)
         by_kind[kind] = KindFigures(
             n=int(of_kind.sum()),
-            auroc=metrics.auroc(
-                np.concatenate([good, scores[of_kind]]), np.arange(len(good) + of_kind.sum()) >= len(good)
+            auroc=(
+                metrics.auroc(
+                    np.concatenate([good, scores[of_kind]]), np.arange(len(good) + of_kind.sum()) >= len(good)
+                )
+                if len(good)
+                else None
             ),
             miss_rate=float((~rejected[of_kind]).mean()),
         )
@@ -245,6 +265,8 @@ def _intervals(
     seed: int,
     progress: Progress,
 ) -> Intervals:
+    if len({part.defective for part in valid}) < 2:
+        return _of_one_rate(valid, seed)
     of_parts = part_intervals(
         [part.score for part in valid],
         [part.defective for part in valid],
@@ -266,6 +288,15 @@ def _intervals(
         **structs.asdict(of_parts),
         **(structs.asdict(of_pixels) if of_pixels else {}),
     )
+
+
+def _of_one_rate(valid: list[Judged], seed: int) -> Intervals:
+    """Where all parts are good, or all defective, only the one rate has an interval, and nothing is drawn."""
+    rejected = sum(part.status == Status.REJECT for part in valid)
+    if valid[0].defective:
+        missed = rate_interval(len(valid) - rejected, len(valid))
+        return Intervals(level=LEVEL, resamples=0, seed=seed, miss_rate=missed)
+    return Intervals(level=LEVEL, resamples=0, seed=seed, false_reject_rate=rate_interval(rejected, len(valid)))
 
 
 def _spread(scores: NDArray[np.float64]) -> Spread:

@@ -1,6 +1,7 @@
 """Scores as pictures: their histogram, and their means by class."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,6 +28,7 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
     classes = [
         move(np.clip(parts.scores[which], range_.low, range_.high)) for which in (~parts.defective, parts.defective)
     ]
+    low, high = _with_tails(classes, low, high)
     edges = np.linspace(low, high, max(_bins(values, low, high) for values in classes) + 1)
     sides = [("good", ~parts.defective, GOOD, ""), ("defective", parts.defective, DEFECT, "////")]
     grid = np.linspace(low, high, 400)
@@ -64,6 +66,16 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
         caption=" ".join(filter(None, ["Right of the line is rejected.", range_.clipped])),
         shown="wide",
     )
+
+
+def _with_tails(classes: Sequence[Floats], low: float, high: float) -> tuple[float, float]:
+    """A range wide enough for the smoothed curves to come down, where nothing is clipped beyond it."""
+    spread = [values for values in classes if len(values) >= 3]
+    bandwidths = [float(values.std()) * len(values) ** -0.2 for values in spread]  # Scott's, as `smoothed` has it
+    lower = [float(values.min()) - 2.5 * width for values, width in zip(spread, bandwidths, strict=True)]
+    upper = [float(values.max()) + 2.5 * width for values, width in zip(spread, bandwidths, strict=True)]
+    clipped_below, clipped_above = (any((values == end).any() for values in classes) for end in (low, high))
+    return low if clipped_below else min([low, *lower]), high if clipped_above else max([high, *upper])
 
 
 def mean_bars(parts: Scored, threshold: float) -> Picture:

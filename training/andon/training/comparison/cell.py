@@ -13,6 +13,7 @@ from andon.calibration.evaluation.evaluate import evaluate
 from andon.calibration.evaluation.logs import evaluate_logs
 from andon.runtime.bench import bench
 from andon.runtime.detector import Detector
+from andon.runtime.errors import DataError
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import WindowSpec
 from andon.sources.items import Collection
@@ -169,7 +170,12 @@ def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress)
         figures = log_figures(of_logs)
     else:
         collection, truth = labelled(data, detector.card.input)
-        of_frames, _ = evaluate(detector, collection, truth, by_part=data.group is not None, progress=progress)
+        of_frames, judged = evaluate(detector, collection, truth, by_part=data.group is not None, progress=progress)
+        if of_frames.auroc is None:
+            raise DataError(
+                f"{data.tested}: detectors are compared by good and defective parts; of {len(judged)} there, "
+                f"{of_frames.n_good} good and {of_frames.n_defect} defective ones could be judged."
+            )
         write(path, of_frames)
         figures = frame_figures(of_frames)
     calibration = detector.card.calibration
