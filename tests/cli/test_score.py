@@ -214,16 +214,6 @@ def test_verdicts_of_two_folders_are_evaluated_by_their_own_truth(
     assert (figures["n_good"], figures["n_defect"], figures["auroc"]) == (6, 6, 1.0)
 
 
-def test_a_path_that_is_given_twice_is_refused(
-    frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good = parts / "test/good"
-
-    assert main(["score", str(frame_model), str(good), str(good / "../good")]) == EXIT_USER
-
-    assert "expected each path once, got" in capsys.readouterr().err
-
-
 def test_an_overlay_folder_that_is_a_file_is_the_users_mistake(
     frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

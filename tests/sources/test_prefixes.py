@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tests.cli.conftest import write_picture
 from tests.runtime.hand_made import FRAME, frame
 
-from andon.runtime.errors import ConfigError
 from andon.runtime.schema import Channel, WindowSpec
 from andon.sources.opening import open_for
 from andon.sources.prefixes import key_prefixes, prefixes
@@ -69,6 +68,12 @@ def test_windows_of_logs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert open_for(str(tmp_path / "two"), spec).refs[0].key.startswith("pump.csv#")
 
 
-def test_a_path_that_stands_twice_is_refused(shifts: Path) -> None:
-    with pytest.raises(ConfigError, match="expected each path once"):
-        key_prefixes([str(shifts), f"{shifts}/late/.."], FRAME)
+def test_a_path_that_stands_twice_names_its_items_twice(shifts: Path) -> None:
+    early, late = str(shifts / "early/cam"), str(shifts / "late/cam")
+
+    assert key_prefixes([late, f"{late}/../cam"], FRAME) == ["", ""]
+    assert key_prefixes([late, early, late], FRAME) == ["late/cam/", "early/cam/", "late/cam/"]
+
+
+def test_a_file_beside_its_own_folder_is_the_same_item(shifts: Path) -> None:
+    assert key_prefixes([str(shifts / "late/cam"), str(shifts / "late/cam/1.png")], FRAME) == ["", ""]

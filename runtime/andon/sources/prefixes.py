@@ -2,11 +2,9 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from andon.runtime.errors import ConfigError
 from andon.runtime.schema import InputSpec
 from andon.sources.opening import open_for
 
@@ -17,23 +15,22 @@ def key_prefixes(paths: Sequence[str], spec: InputSpec) -> list[str]:
     """What stands before the keys of each path: nothing for one path, or where all keys differ as they are.
 
     Else so many folders, the same number for each path, as tell all items apart. Folders and names of sources are opened to
-    know their keys, and closed again: of several logs one at a time is held in memory.
+    know their keys, and closed again: of several logs one at a time is held in memory. A path that stands twice names the same
+    items twice.
 
     Args:
         paths: as `opening.open_for` takes them.
         spec: of the model file that will judge the items.
 
     Raises:
-        ConfigError: a path stands twice.
-        DataError: as `open_for`.
+        DataError, ConfigError: as `open_for`.
     """
-    if len(paths) == 1:
-        return [""]
-    times = Counter(_place(path) for path in paths)
-    twice = next((path for path in paths if times[_place(path)] > 1), None)
-    if twice is not None:
-        raise ConfigError(f"expected each path once, got {twice} {times[_place(twice)]} times; leave out the others.")
-    return prefixes([_folders(path) for path in paths], [_keys(path, spec) for path in paths])
+    places = {_place(path): path for path in paths}
+    if len(places) == 1:
+        return [""] * len(paths)
+    found = prefixes([_folders(path) for path in places], [_keys(path, spec) for path in places])
+    before = dict(zip(places, found, strict=True))
+    return [before[_place(path)] for path in paths]
 
 
 def prefixes(folders: Sequence[Sequence[str]], keys: Sequence[Collection[str]]) -> list[str]:
@@ -44,12 +41,16 @@ def prefixes(folders: Sequence[Sequence[str]], keys: Sequence[Collection[str]]) 
     >>> prefixes([["test", "good"], ["test", "chip"]], [["000.png"], ["001.png"]])
     ['', '']
     """
-    for depth in range(max(map(len, folders)) + 1):
-        before = ["".join(f"{piece}/" for piece in pieces[max(0, len(pieces) - depth) :]) for pieces in folders]
-        whole = {prefix + key for prefix, those in zip(before, keys, strict=True) for key in those}
-        if len(whole) == sum(map(len, keys)):
-            return before
-    return before
+
+    def at(depth: int) -> list[str]:
+        return ["".join(f"{piece}/" for piece in pieces[max(0, len(pieces) - depth) :]) for pieces in folders]
+
+    def told_apart(before: list[str]) -> int:
+        return len({prefix + key for prefix, those in zip(before, keys, strict=True) for key in those})
+
+    deepest = max(map(len, folders))
+    items = told_apart(at(deepest))  # a file that is given beside its folder stays one item
+    return next(before for depth in range(deepest + 1) if told_apart(before := at(depth)) == items)
 
 
 def _place(path: str) -> str:
