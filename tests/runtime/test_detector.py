@@ -296,7 +296,7 @@ def test_a_copy_of_a_verdict_cannot_be_changed_either() -> None:
         assert other.to_json(arrays=True) == verdict.to_json(arrays=True)
         assert not other.evidence["anomaly_map"].flags.writeable
         with pytest.raises(TypeError):
-            other.evidence["another"] = 1
+            other.evidence["another"] = 1  # type: ignore[index]
 
 
 def test_two_threads_share_a_detector() -> None:

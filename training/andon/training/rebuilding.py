@@ -21,6 +21,7 @@ from andon.training.fitting import Plan, descend
 from andon.training.recipe import Good, Run
 from andon.training.repair import Damage, DamageFeed, Head, focal_loss
 from andon.training.symmetry import Symmetry
+from andon.training.top_share import check_share
 
 EMPHASIS = 5.0
 """How much more a damaged pixel counts than another in what is to be restored."""
@@ -220,6 +221,7 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("autoencoders judge frames.")
     settings.loss_weights.check(settings.side)
+    check_share(settings)
     if not settings.repair:
         for flag, given in (
             ("--evidence head", settings.evidence == "head"),
