@@ -198,6 +198,18 @@ def test_oddities_of_pictures_are_told_once_a_collection_and_once_a_stream(
     assert [message.partition(":")[0] for message in caplog.messages if told in message] == ["0.png"] * 3
 
 
+def test_oddities_of_pictures_given_one_by_one_are_told_once_a_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        alone = images.everything(str(put(tmp_path / f"{number}.png", channels=4)))
+        assert isinstance(alone.read(alone.refs[0]), Item)
+        if number == 0:  # another test may have been told before
+            caplog.clear()
+
+    assert caplog.messages == []
+
+
 def test_an_empty_folder_is_waited_at(tmp_path: Path) -> None:
     assert followed(tmp_path, Script((3.0, lambda: put(tmp_path / "0.png", 5)))) == [("0.png", 5)]
 

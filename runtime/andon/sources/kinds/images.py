@@ -43,7 +43,8 @@ class Pictures:
         self._refs = tuple(_ref(key, file) for key, file in files.items())
         self._channels = channels
         self._found: FoundFrames | None = None
-        self._told = Told()
+        # pictures that are given one by one are told of once a process, as none of them is a collection to people
+        self._told = Told() if len(files) > 1 else None
 
     @property
     def found(self) -> FoundFrames:
@@ -201,7 +202,7 @@ def _ref(key: str, file: PictureFile) -> Ref:
     return Ref(key=key, time_s=file.stamp.mtime_ns / 1e9)
 
 
-def _read(ref: Ref, path: Path, channels: Channels, told: Told) -> Item | Lost:
+def _read(ref: Ref, path: Path, channels: Channels, told: Told | None) -> Item | Lost:
     try:
         frame: Frame = decode_file(path, channels=channels, name=ref.key, told=told)
     except FileNotFoundError:
