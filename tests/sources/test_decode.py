@@ -90,10 +90,12 @@ def test_alpha_is_dropped_with_one_warning_that_names_the_first_file(
     bgra = noise(4)
     told = Told()
     with caplog.at_level(logging.WARNING):
-        for name in ("part.png", "next.png"):
-            frame = decode(cv2.imencode(suffix, bgra)[1].tobytes(), name=name, told=told)
+        frames = [
+            decode(cv2.imencode(suffix, bgra)[1].tobytes(), name=name, told=told) for name in ("part.png", "next.png")
+        ]
 
-    np.testing.assert_array_equal(frame, bgra[..., 2::-1])
+    for frame in frames:
+        np.testing.assert_array_equal(frame, bgra[..., 2::-1])
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["part.png"]
 
 
