@@ -135,8 +135,10 @@ def test_two_lots_are_enough_without_a_validation_part() -> None:
 @pytest.mark.parametrize(
     ("refs", "message"),
     [
-        (parts(15), "at least 16 good parts .* got 15 parts in 15 groups"),
-        ([], "got 0 parts"),
+        (parts(15), "expected at least 16 good parts [^g]*to learn from.*, got 15\\. Collect more\\.$"),
+        (parts(1), "expected at least 16 good parts [^g]*to learn from.*, got 1\\. Collect more\\.$"),
+        ([], "got 0\\. Collect more"),
+        (grouped([40]), "got 40 parts in 1 group\\. Collect more, or group more finely"),
         (grouped([100, 100]), "at least 3 groups .* got 200 parts in 2 groups"),
         (grouped([13, 5, 5]), "got 23 parts in 3 groups of 5 to 13 parts"),
         (parts(20) + parts(1), "each key once, got 'good/000.png'"),

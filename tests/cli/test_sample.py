@@ -53,6 +53,28 @@ def test_the_memory_is_written_by_the_numbers_of_its_items(
     assert "5 items" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("there", ["00007.png", "item_0003.png"])
+def test_a_folder_with_samples_in_it_is_refused_and_left_as_it_is(
+    there: str, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / there).write_bytes(b"kept")
+
+    code = main(["sample", str(run_folder), "-o", str(tmp_path), "--count", "3"])
+
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n"), written(tmp_path)) == (EXIT_USER, "", 1, [there])
+    assert f"{tmp_path}: 1 picture of an earlier sample lies there, such as {there}" in err
+    assert "another folder, or remove" in err
+
+
+def test_other_files_in_the_folder_are_no_hindrance(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "readme.png").write_bytes(b"kept")
+
+    assert main(["sample", str(run_folder), "-o", str(tmp_path), "--count", "2"]) == EXIT_DONE
+
+    assert written(tmp_path) == ["00000.png", "00001.png", "readme.png"]
+
+
 MISTAKES = [
     (["-o", "x.jpg"], "expected a folder, or a FILE.png"),
     (["-o", "x.png", "--sheet"], "is the sheet already"),

@@ -187,6 +187,33 @@ def test_pictures_whose_names_differ_only_by_suffix_or_folder_do_not_overwrite_e
     assert len(list(out.rglob("*.png"))) == 4
 
 
+def test_items_of_several_paths_bear_as_much_of_the_path_as_tells_them_apart(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(parts / "test/good"), str(parts / "test/stain")]
+    assert main(["score", str(frame_model), *paths, "--json", "--overlay", str(tmp_path)]) == EXIT_DONE
+    lines = _lines(capsys)
+    assert main(["score", str(frame_model), *paths]) == EXIT_DONE
+    text = capsys.readouterr().out.splitlines()[1:]
+
+    keys = [f"{kind}/{number}.png" for kind in ("good", "stain") for number in range(6)]
+    assert [line["item"] for line in lines] == keys
+    assert [line.split()[-1] for line in text] == keys
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")) == keys
+
+
+def test_verdicts_of_two_folders_are_evaluated_by_their_own_truth(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(frame_model), str(parts / "test/good"), str(parts / "test/stain"), "--json"]) == EXIT_DONE
+    (tmp_path / "v.jsonl").write_text(capsys.readouterr().out, encoding="utf-8")
+
+    assert main(["evaluate", str(tmp_path / "v.jsonl"), "--data", str(parts), "--json"]) == EXIT_DONE
+
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["n_good"], figures["n_defect"], figures["auroc"]) == (6, 6, 1.0)
+
+
 def test_an_overlay_folder_that_is_a_file_is_the_users_mistake(
     frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Verdicts: the graph's numbers, clear refusals, nothing that passes by accident."""
 
+import copy
 import json
 import logging
 import threading
@@ -26,9 +27,10 @@ from tests.runtime.hand_made import (
     window,
 )
 
-from andon.runtime import Detector, DeviceError, InputError, ModelFileError, Reason, Status
+from andon.runtime import ConfigError, Detector, DeviceError, InputError, ModelFileError, Reason, Status
 from andon.runtime.model_file import parse
 from andon.runtime.session import Session, open_session
+from andon.runtime.verdict import invalid
 
 WINDOWS = Detector.from_bytes(model_bytes(WINDOW, threshold=4.0, review=1.0))
 FRAMES = Detector.from_bytes(model_bytes(FRAME, threshold=0.5))
@@ -127,6 +129,38 @@ def test_a_batch_is_judged_as_its_items_are() -> None:
     assert {Status.OK, Status.REJECT} == {verdict.status for verdict in alone}
     np.testing.assert_allclose([v.score for v in together], [v.score for v in alone], rtol=1e-6)
     np.testing.assert_allclose(together[2].evidence["anomaly_map"], alone[2].evidence["anomaly_map"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("items", "came"),
+    [((frame() for _ in range(2)), "generator"), (None, "NoneType"), (3, "int"), (np.zeros((), np.uint8), "ndarray")],
+)
+def test_a_batch_that_does_not_tell_its_length_is_refused_with_a_hint(items: Any, came: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"expected a list or an array of frames or windows, got {came}: .*list\(items\)"
+    ):
+        FRAMES.batch(items)
+
+
+@pytest.mark.parametrize(("path", "came"), [(None, "NoneType"), (3, "int"), (b"x.onnx", "bytes")])
+def test_what_is_no_path_is_refused_with_a_hint(path: Any, came: str) -> None:
+    with pytest.raises(InputError, match=rf"expected the path of a model file, got {came}: .*from_bytes"):
+        Detector.load(path)
+
+
+@pytest.mark.parametrize(("data", "came"), [("x.onnx", "str"), (None, "NoneType"), (bytearray(b"x"), "bytearray")])
+def test_what_is_no_bytes_of_a_file_is_refused_with_a_hint(data: Any, came: str) -> None:
+    with pytest.raises(InputError, match=rf"expected the bytes of a model file, got {came}: .*Detector\.load"):
+        Detector.from_bytes(data)
+
+
+@pytest.mark.parametrize("word", ["Any", "x", (3, 4), None])
+def test_a_frame_size_that_is_neither_word_is_refused_with_both(word: Any, tmp_path: Path) -> None:
+    (tmp_path / "frames.onnx").write_bytes(model_bytes(FRAME, threshold=0.5))
+
+    with pytest.raises(ConfigError, match=r"expected frame_size 'calibrated' or 'any', got") as refusal:
+        Detector.load(tmp_path / "frames.onnx", frame_size=word)
+    assert repr(word) in str(refusal.value)
 
 
 def test_an_empty_batch_has_no_verdicts() -> None:
@@ -244,6 +278,25 @@ def test_a_verdict_cannot_be_changed() -> None:
 
     with pytest.raises(AttributeError):
         verdict.status = Status.OK  # type: ignore[misc]
+
+
+def test_the_evidence_of_a_verdict_cannot_be_changed() -> None:
+    for verdict in (WINDOWS(window(5.0)), *FRAMES.batch([frame(0), frame(1)]), invalid(Reason.LOST)):
+        with pytest.raises(TypeError):
+            verdict.evidence["another"] = np.zeros(1, np.float32)  # type: ignore[index]
+        for array in verdict.evidence.values():
+            with pytest.raises((ValueError, TypeError)):
+                array[...] = 5.0
+
+
+def test_a_copy_of_a_verdict_cannot_be_changed_either() -> None:
+    verdict = FRAMES(frame(0))
+
+    for other in (copy.deepcopy(verdict), copy.copy(verdict)):
+        assert other.to_json(arrays=True) == verdict.to_json(arrays=True)
+        assert not other.evidence["anomaly_map"].flags.writeable
+        with pytest.raises(TypeError):
+            other.evidence["another"] = 1  # type: ignore[index]
 
 
 def test_two_threads_share_a_detector() -> None:

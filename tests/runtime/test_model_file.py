@@ -143,6 +143,35 @@ def test_appended_bytes_are_refused(more: bytes) -> None:
         parse(GOOD + more)
 
 
+@pytest.mark.parametrize(
+    ("data", "came"),
+    [
+        (b"t,volt\n0.0,1.5\n", "text that begins 't,volt"),
+        (b"run,\xc3\xa9tat\r\n", "text that begins 'run,état"),
+        (b'{"item": "a"}', "text that begins"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "text that begins 'version https://git-lfs"),
+        ("t;Volt\n".encode("utf-16"), "something that begins"),
+        ("Prüfung;ä\n".encode("latin-1"), "text that begins 'Pr"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "something that begins"),
+        (b"\xff\xd8\xff\xe0" + bytes(20), "something that begins"),
+        (b"PK\x03\x04" + bytes(20), "something that begins"),
+        (b"\x7fELF" + bytes(20), "something that begins"),
+        (b"\x1f\x8b\x08\x00" + bytes(20), "something that begins"),
+        (b"\x93NUMPY" + bytes(20), "something that begins"),
+    ],
+)
+def test_what_plainly_is_no_onnx_is_told_so(data: bytes, came: str) -> None:
+    with pytest.raises(
+        ModelFileError, match=f"this is no ONNX file: expected a model file as 'andon export' writes it, got {came}"
+    ):
+        parse(data)
+
+
+def test_another_onnx_file_is_not_called_none() -> None:
+    with pytest.raises(ModelFileError, match="not a whole andon model file"):
+        parse(graph(WINDOW).SerializeToString())
+
+
 def test_damage_is_told_as_damage() -> None:
     damaged = GOOD.replace(b'"pressure"', b'"prezzure"')
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources import decode as decoding
-from andon.sources.decode import decode, decode_file, frame_channels, header
+from andon.sources.decode import Told, decode, decode_file, frame_channels, header
 
 LOSSLESS = [".png", ".bmp", ".tiff"]
 
@@ -60,10 +60,10 @@ def test_grey_becomes_rgb_by_repetition_where_three_channels_are_wanted() -> Non
 
 
 def test_grey_where_colour_is_wanted_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    decoding._told_of_grey.cache_clear()
+    told_already = Told()
 
     for _ in range(3):
-        decode(encoded(".png", noise(1)), channels=3, name="mono.png")
+        decode(encoded(".png", noise(1)), channels=3, name="mono.png", told=told_already)
 
     told = [record.getMessage() for record in caplog.records if "Did a camera change" in record.getMessage()]
     assert len(told) == 1
@@ -84,12 +84,18 @@ def test_exif_turns_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_alpha_is_dropped_with_one_warning_that_names_the_file(suffix: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_alpha_is_dropped_with_one_warning_that_names_the_first_file(
+    suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
     bgra = noise(4)
+    told = Told()
     with caplog.at_level(logging.WARNING):
-        frame = decode(cv2.imencode(suffix, bgra)[1].tobytes(), name="part.png")
+        frames = [
+            decode(cv2.imencode(suffix, bgra)[1].tobytes(), name=name, told=told) for name in ("part.png", "next.png")
+        ]
 
-    np.testing.assert_array_equal(frame, bgra[..., 2::-1])
+    for frame in frames:
+        np.testing.assert_array_equal(frame, bgra[..., 2::-1])
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["part.png"]
 
 

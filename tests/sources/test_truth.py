@@ -100,6 +100,15 @@ def test_a_table_joins_labels_by_key(tmp_path: Path) -> None:
     assert truth.kind == {"b.png": "crack", "c.png": "defect"}
 
 
+def test_a_table_in_another_encoding_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    table = tmp_path / "truth.csv"
+    for encoding in ("utf-16", "latin-1"):
+        table.write_text("key,label,kind\na.png,1,Riß\n", encoding=encoding)
+
+        with pytest.raises(DataError, match="expected a CSV file in UTF-8, got another encoding: save it as UTF-8"):
+            table_truth(table)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -122,10 +122,15 @@ def _by_group(ordered: list[Ref], seed: int, validation: bool, share: float) -> 
     total = sum(parts_of.values())
     sides = 3 if validation else 2
     if len(parts_of) < sides or total < LEAST_CALIBRATION_PARTS + sides - 1:
+        if len(parts_of) == total:  # nothing was grouped, so nothing is to be said of groups
+            raise DataError(
+                f"expected at least {LEAST_CALIBRATION_PARTS + sides - 1} good parts ({LEAST_CALIBRATION_PARTS} are the fewest "
+                f"to calibrate on, and some must be left to learn from), got {total}. Collect more."
+            )
         raise DataError(
             f"expected at least {LEAST_CALIBRATION_PARTS + sides - 1} good parts in at least {sides} groups (groups "
             f"stay whole, and {LEAST_CALIBRATION_PARTS} parts are the fewest to calibrate on), got {total} parts in "
-            f"{len(parts_of)} groups. Collect more, or group more finely; items of a long recording can be split by "
+            f"{_groups(parts_of)}. Collect more, or group more finely; items of a long recording can be split by "
             "time if the length of a window is given."
         )
     shuffled = sorted(parts_of, key=lambda group: hashlib.sha256(f"{seed}\n{group}".encode()).digest())
@@ -138,7 +143,7 @@ def _by_group(ordered: list[Ref], seed: int, validation: bool, share: float) -> 
     if have < LEAST_CALIBRATION_PARTS:
         raise DataError(
             f"expected groups of which some hold {LEAST_CALIBRATION_PARTS} good parts for calibration and others "
-            f"remain to train on, got {total} parts in {len(parts_of)} groups of {min(parts_of.values())} to "
+            f"remain to train on, got {total} parts in {_groups(parts_of)} of {min(parts_of.values())} to "
             f"{max(parts_of.values())} parts. Collect more, or group more finely."
         )
 
@@ -150,6 +155,10 @@ def _by_group(ordered: list[Ref], seed: int, validation: bool, share: float) -> 
         members(middle.__contains__),
         members(calibration.__contains__),
     )
+
+
+def _groups(parts_of: dict[str, int]) -> str:
+    return "1 group" if len(parts_of) == 1 else f"{len(parts_of)} groups"
 
 
 def _fill(shuffled: list[str], parts_of: dict[str, int], wanted: float, least: int, kept_back: int) -> set[str]:

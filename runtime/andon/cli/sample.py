@@ -15,6 +15,7 @@ the part was compared with, in the order of these numbers.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from andon.cli._numbers import MAX_SEED, whole
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.out} is the sheet already: leave out --sheet, or give a folder.")
     if args.memory and args.seed is not None:
         raise ConfigError("--memory draws nothing: leave out --seed.")
+    if not one_picture:
+        _refuse_earlier_ones(args.out)
     loaded = load(args.run_folder, epoch=args.epoch)
     if args.memory:
         shown = held(loaded)
@@ -80,3 +83,23 @@ def run(args: argparse.Namespace) -> int:
             write_png(args.out / f"{name}.png", picture)
     print(f"written     {args.out}: {len(pictures)} {'items' if args.memory else 'parts'}")
     return 0
+
+
+def _refuse_earlier_ones(folder: Path) -> None:
+    """Pictures of two calls in one folder would pass for one sample."""
+    from andon.runtime.errors import ConfigError
+
+    earlier = sorted(path.name for path in folder.glob("*.png") if _OURS.fullmatch(path.name))
+    if earlier:
+        many = (
+            "1 picture of an earlier sample lies"
+            if len(earlier) == 1
+            else f"{len(earlier)} pictures of an earlier sample lie"
+        )
+        raise ConfigError(
+            f"{folder}: {many} there, such as {earlier[0]}, and would pass for what is drawn now: give another folder, or remove "
+            "them."
+        )
+
+
+_OURS = re.compile(r"(item_[0-9]{4,}|[0-9]{5,})\.png")

@@ -6,6 +6,8 @@ example:
   andon score pump.onnx log.csv
   andon score digits.onnx part.png --json --evidence    # also the other scores, channel shares, memory items
 
+Items of several PATHs that would bear one name get as many folders before it as tell them apart: good/000.png, chip/000.png.
+
 level: 0 is a typical good part, 1 the threshold. p: the share of good parts that score at least this; it cannot be smaller
 than one in the number of calibration parts and one.
 
@@ -49,32 +51,34 @@ def run(args: argparse.Namespace) -> int:
     from andon.runtime.verdict import invalid
     from andon.sources.items import Item
     from andon.sources.opening import open_for
+    from andon.sources.prefixes import key_prefixes
 
     if args.evidence and not args.json:
         raise ConfigError("--evidence goes into the objects that --json prints: give both.")
     detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
     overlays = Overlays(args.overlay, detector.card) if args.overlay else None
     unread = 0
+    before = key_prefixes(args.paths, detector.card.input)
     progress = ProgressLine() if not sys.stdout.isatty() else silent  # lines on a terminal are progress enough
     if not args.json:
         print(f"{'status':<8} {'level':>7}  {'score':>12}  {'p':>7}  item")
-    for path in args.paths:
+    for path, prefix in zip(args.paths, before, strict=True):
         collection = open_for(path, detector.card.input)
         for ref in track(collection.refs, progress, "scoring"):
-            item = collection.read(ref)
+            item, key = collection.read(ref), prefix + ref.key
             if isinstance(item, Item):
                 try:
                     verdict = detector(item.data)
                     detail = verdict.reason.text
                 except InputError as error:
-                    raise InputError(f"{ref.key}: {error}") from error
+                    raise InputError(f"{key}: {error}") from error
                 if overlays and "anomaly_map" in verdict.evidence:
-                    overlays.write(ref.key, item.data, verdict.evidence["anomaly_map"])
+                    overlays.write(key, item.data, verdict.evidence["anomaly_map"])
             else:
                 verdict = invalid(item.reason, threshold=detector.threshold, model=detector.model.short_digest)
                 detail = item.detail or item.reason.text
                 unread += 1
-            plain = {"item": ref.key} | verdict.to_dict() | (_evidence(verdict) if args.evidence else {})
+            plain = {"item": key} | verdict.to_dict() | (_evidence(verdict) if args.evidence else {})
             print(json.dumps(plain) if args.json else _line(plain, detail))
     return 3 if unread else 0
 

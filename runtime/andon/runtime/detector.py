@@ -2,14 +2,16 @@
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import DeviceError, InputError, ModelFileError
+from andon.runtime.errors import ConfigError, DeviceError, InputError, ModelFileError
 from andon.runtime.model_file import OUTPUTS, ModelFile, parse, read
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, first_line, open_session
@@ -27,9 +29,14 @@ class Detector:
     """A loaded model file. Two threads may call the same detector at once.
 
     Use `Detector.load`; the constructor takes an already checked file.
+
+    Raises:
+        ConfigError: another `frame_size` than ``calibrated`` and ``any``.
     """
 
     def __init__(self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated") -> None:
+        if frame_size not in get_args(FrameSize):
+            raise ConfigError(f"expected frame_size 'calibrated' or 'any', got {frame_size!r}.")
         self._model = model
         self._session = session
         self._spec = model.card.input
@@ -66,7 +73,14 @@ class Detector:
         Raises:
             ModelFileError: the file is damaged, forged, blank or of another schema.
             DeviceError: the device is not there, or computes something else than the file's golden sample expects.
+            InputError: `path` is no path.
+            ConfigError: another `frame_size`.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(
+                f"expected the path of a model file, got {type(path).__name__}: give a str or a pathlib.Path; "
+                "Detector.from_bytes takes what a file holds."
+            )
         model = read(path)
         try:
             return cls._open(model, device=device, threads=threads, frame_size=frame_size)
@@ -78,6 +92,10 @@ class Detector:
         cls, data: bytes, *, device: Device = "cpu", threads: int = 1, frame_size: FrameSize = "calibrated"
     ) -> "Detector":
         """The same from the bytes of a file, for programs that fetch it elsewhere."""
+        if not isinstance(data, bytes):
+            raise InputError(
+                f"expected the bytes of a model file, got {type(data).__name__}: give bytes; Detector.load takes a path."
+            )
         return cls._open(parse(data), device=device, threads=threads, frame_size=frame_size)
 
     @classmethod
@@ -125,9 +143,16 @@ class Detector:
         """Judge several frames of one size, or several windows, in one run.
 
         Raises:
-            InputError: as `__call__`, or frames of different sizes.
+            InputError: as `__call__`, frames of different sizes, or a generator, which might never end.
         """
-        if not len(items):
+        try:
+            count = len(items)
+        except TypeError as error:
+            raise InputError(
+                f"expected a list or an array of frames or windows, got {type(items).__name__}: use "
+                "detector.batch(list(items)), or detector(item) for one."
+            ) from error
+        if not count:
             return []
         prepared = [self._prepared(item) for item in items]
         if len({item.shape for item in prepared}) > 1:
@@ -197,6 +222,8 @@ class Detector:
 
     def _judge(self, batch: NDArray[Any]) -> list[Verdict]:
         score, status, reason, threshold, p_value, *evidence = self._run(batch, self._names)
+        for array in evidence:
+            array.setflags(write=False)  # and with it the rows of each verdict, which are views
         scores, thresholds = score.tolist(), threshold.tolist()
         return [
             Verdict(
@@ -206,7 +233,9 @@ class Detector:
                 threshold=thresholds[row],
                 p_value=float(p_value[row]),
                 level=(scores[row] - self._median) * self._per_span,
-                evidence={name: array[row] for name, array in zip(self._evidence, evidence, strict=True)},
+                evidence=MappingProxyType(
+                    {name: array[row] for name, array in zip(self._evidence, evidence, strict=True)}
+                ),
                 model=self._digest,
             )
             for row in range(len(batch))

@@ -61,6 +61,19 @@ OUTPUTS = ("score", "status", "reason", "threshold", "p_value")
 _CARD, _GOLDEN, _LOG, _DIGEST = _KEYS = ("andon", "andon.golden", "andon.calibration_log", "andon.digest")
 _TRAILER = len(bytes_field(14, bytes_field(1, _DIGEST.encode()) + bytes_field(2, bytes(64))))
 """Bytes of the entry that ends a file: its digest over everything before."""
+_CONTROLS = bytes(code for code in range(32) if code not in b"\t\r\n")
+_OTHERS = (
+    b"\xff\xfe",
+    b"\xfe\xff",
+    b"\x89PNG",
+    b"\x89HDF",
+    b"\xff\xd8",
+    b"PK\x03\x04",
+    b"\x7fELF",
+    b"\x1f\x8b",
+    b"\x93NUMPY",
+)
+"""How text in UTF-16, pictures, archives (PyTorch's files too), programs and arrays begin."""
 _MAX_DEPTH = 16
 """Of nested JSON."""
 
@@ -294,12 +307,10 @@ def _metadata(data: bytes) -> dict[str, str]:
     """The four texts of a model file."""
     if not data:
         raise ModelFileError("the file is empty.")
-    if (data[:12].isascii() and data[:12].decode().isprintable()) or data.startswith(
-        (b"\x89PNG", b"\xff\xd8", b"PK\x03\x04")
-    ):
-        raise ModelFileError(
-            f"expected a model file as 'andon export' writes it, got something that begins {data[:12]!r}."
-        )
+    text = _text_begin(data)
+    if text or data.startswith(_OTHERS):
+        came = f"text that begins {text!r}" if text else f"something that begins {data[:12]!r}"
+        raise ModelFileError(f"this is no ONNX file: expected a model file as 'andon export' writes it, got {came}.")
     texts: dict[str, str] = {}
     size = 0
     for field, key, value in metadata(data):
@@ -317,6 +328,12 @@ def _metadata(data: bytes) -> dict[str, str]:
     if len(texts) > len(_KEYS):
         raise ModelFileError(f"foreign metadata: {', '.join(sorted(set(texts) - set(_KEYS)))[:200]}.")
     return texts
+
+
+def _text_begin(data: bytes) -> str:
+    """The first letters of a file that begins as text does, in whichever encoding; an ONNX file begins with control bytes."""
+    begin = data[:64]
+    return "" if len(begin.translate(None, _CONTROLS)) < len(begin) else begin.decode("utf-8", "replace")[:30]
 
 
 def _check_schema(text: str, *, damaged: bool = False) -> None:

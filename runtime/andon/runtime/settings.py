@@ -9,6 +9,7 @@ A settings struct is a frozen `msgspec.Struct` whose every field is annotated an
 import argparse
 import difflib
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -72,7 +73,10 @@ def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = 
     try:
         return _finite(msgspec.convert(dict(values), struct, strict=True))
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from error
+        refusal = _refusal(error, struct, values)
+        raise ConfigError(
+            f"{where}: {refusal.name}: {refusal.why}" if refusal.name else f"{where}: {refusal.why}"
+        ) from error
 
 
 def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct]) -> None:
@@ -106,15 +110,18 @@ def from_flags(struct: type[S], args: argparse.Namespace) -> S:
     Raises:
         ConfigError: a value of another type or out of bounds, with the flag named.
     """
-    given: dict[str, object] = {}
-    for setting in fields(struct):
-        if hasattr(args, setting.name):
-            raw = getattr(args, setting.name)
-            given[setting.name] = raw if setting.kind is bool else _parse(setting, str(raw))
+    settings = [setting for setting in fields(struct) if hasattr(args, setting.name)]
+    raw = {setting.name: getattr(args, setting.name) for setting in settings}
+    given = {
+        setting.name: raw[setting.name] if setting.kind is bool else _parse(setting, str(raw[setting.name]))
+        for setting in settings
+    }
     try:
         return _finite(msgspec.convert(given, struct, strict=False))
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigError(f"{_flag_of(error, struct)}: {error}") from error
+        refusal = _refusal(error, struct, raw)
+        flag = "--" + refusal.name.replace("_", "-") if refusal.name else "settings"
+        raise ConfigError(f"{flag}: {refusal.why}") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -165,12 +172,7 @@ def _parse(setting: Setting, text: str) -> object:
     if any(get_origin(kind) is tuple for kind in (setting.kind, *get_args(setting.kind))):
         return [piece.strip() for piece in text.replace("x", ",").split(",")]  # 256x256 or 256,256
     if get_origin(setting.kind) is Literal:
-        by_text = {str(choice): choice for choice in get_args(setting.kind)}
-        if text not in by_text:
-            raise ConfigError(
-                f"{setting.flag}: expected one of {', '.join(by_text)}, got {text!r}{nearest(text, by_text)}"
-            )
-        return by_text[text]
+        return {str(choice): choice for choice in get_args(setting.kind)}.get(text, text)
     return text
 
 
@@ -178,14 +180,63 @@ def _finite(settings: S) -> S:
     """Refuse NaN and infinities: a run folder and a model file keep settings as JSON, which has neither."""
     for name in settings.__struct_fields__:
         value = getattr(settings, name)
-        if isinstance(value, float) and not math.isfinite(value):
+        values = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in values):
             raise ValueError(f"expected a finite number, got {value} - at `$.{name}`")
     return settings
 
 
-def _flag_of(error: Exception, struct: type[msgspec.Struct]) -> str:
-    text = str(error)
-    for setting in fields(struct):
-        if f"$.{setting.name}`" in text or f"$.{setting.name}[" in text:
-            return setting.flag
-    return "settings"
+class _Refusal(NamedTuple):
+    name: str
+    """Of the setting; empty where the whole is refused."""
+    why: str
+
+
+def _refusal(error: Exception, struct: type[msgspec.Struct], given: Mapping[str, object]) -> _Refusal:
+    """What msgspec refused, as people read it: what was expected, what came."""
+    found = _AT.search(str(error))
+    kinds = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    name = found[1] if found else ""
+    wanted = _wanted(kinds[name]) if name in kinds and name in given else ""
+    if not wanted:
+        return _Refusal("", _AT_ALL.sub("", str(error)))
+    came = given[name]
+    if re.fullmatch(r"[+-]?(nan|inf|infinity)", str(came).strip(), re.IGNORECASE):
+        wanted = wanted.replace("a number", "a finite number")
+    return _Refusal(name, f"expected {wanted}, got {came!r}{nearest(str(came), _choices(kinds[name]))}.")
+
+
+_AT = re.compile(r" - at `\$\.(\w+)")
+_AT_ALL = re.compile(r" - at `\$.*`")
+
+
+def _wanted(annotated: Any) -> str:
+    """A type in words, ``a whole number >= 1``; empty where there are none for it."""
+    kind, metas = _bare(annotated)
+    bounds = ", ".join(
+        [*_bounds(metas), *(f"a multiple of {meta.multiple_of:g}" for meta in metas if meta.multiple_of)]
+    )
+    if kind is type(None):
+        return "none"
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(str(choice) for choice in get_args(kind))}"
+    if get_origin(kind) in (Union, types.UnionType):
+        words = [_wanted(member) for member in get_args(kind)]
+        words = [word for word in words if word != "none"] + [word for word in words if word == "none"]
+        return " or ".join(words) if all(words) else ""
+    if get_origin(kind) is tuple:
+        members = get_args(kind)
+        each = _wanted(members[0])
+        if not each.startswith(("a whole number", "a number")) or len(set(members) - {Ellipsis}) > 1:
+            return ""
+        many = "" if members[-1] is Ellipsis else f"{len(members)} "
+        return f"{many}{each.removeprefix('a ').replace('number', 'numbers', 1)} (with a comma between them)"
+    word = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, "")
+    return f"{word} {bounds}" if word and bounds else word
+
+
+def _choices(annotated: Any) -> list[str]:
+    kind, _ = _bare(annotated)
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    literals = [member for member, _ in map(_bare, members) if get_origin(member) is Literal]
+    return [str(choice) for literal in literals for choice in get_args(literal)]

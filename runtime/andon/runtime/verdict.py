@@ -1,6 +1,7 @@
 """What a detector answers: an immutable verdict with its numbers and its evidence."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from andon.runtime.schema import Reason, Status, json_number
 
 Evidence = Mapping[str, NDArray[np.float32]]
 
-_NO_EVIDENCE: dict[str, NDArray[np.float32]] = {}
+_NO_EVIDENCE: Evidence = MappingProxyType({})
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,9 +34,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence = msgspec.field(default_factory=lambda: _NO_EVIDENCE)
     """By output name: `anomaly_map` ``[h, w]``, `channel_scores` ``[C]``, `step_scores` ``[T]``, `score_*` ``[]``,
     `reconstruction` ``[h, w, C]`` in grey levels or ``[T, C]`` in sensor units, `memory_items` ``[M]``, shares of
-    prototypes, `latent` ``[L]``."""
+    prototypes, `latent` ``[L]``. Read-only, as the arrays are: copy what is to be changed."""
     model: str = ""
     """Short digest of the file that judged."""
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], "Verdict"], tuple[dict[str, Any]]]:
+        """For copies and other processes, which a read-only mapping cannot go to by itself."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return _again, (values | {"evidence": dict(self.evidence)},)
 
     def to_json(self, *, arrays: bool = False) -> bytes:
         """One JSON object; NaN is null; evidence only if asked, as nested lists."""
@@ -55,6 +61,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         if arrays:
             plain["evidence"] = {name: array.tolist() for name, array in self.evidence.items()}
         return plain
+
+
+def _again(values: dict[str, Any]) -> Verdict:
+    for array in values["evidence"].values():
+        array.setflags(write=False)
+    return Verdict(**values | {"evidence": MappingProxyType(values["evidence"])})
 
 
 def invalid(reason: Reason, *, threshold: float = float("nan"), model: str = "") -> Verdict:

@@ -1,7 +1,6 @@
 """The one decoder of pictures: bytes of a file to a frame, the same pixels for training, calibration and the line."""
 
 import logging
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,19 @@ Frame = NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 
+class Told:
+    """What was said already of the pictures of a collection or stream, so that it is said once and not once a picture."""
+
+    def __init__(self) -> None:
+        self._kinds: set[str] = set()
+
+    def once(self, kind: Literal["alpha", "grey"]) -> bool:
+        """Whether this is the first time."""
+        first = kind not in self._kinds
+        self._kinds.add(kind)
+        return first
+
+
 def header(data: bytes) -> tuple[int, int, Channels]:
     """Height, width and channels, without decoding; the first 64 kB of a file nearly always suffice.
 
@@ -37,7 +49,7 @@ def header(data: bytes) -> tuple[int, int, Channels]:
     return found.height, found.width, 1 if found.channels == 1 else 3
 
 
-def decode(data: bytes, *, channels: Channels | None = None, name: str = "picture") -> Frame:
+def decode(data: bytes, *, channels: Channels | None = None, name: str = "picture", told: Told | None = None) -> Frame:
     """A frame, uint8 ``[H, W, C]``: RGB, or grey where the header says so.
 
     EXIF turns are ignored: a camera that stands still must give the same pixels, whatever it wrote about its position.
@@ -48,6 +60,7 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         channels: what the collection or the model file wants. A grey picture becomes RGB by repetition, which loses
             nothing; a colour picture stays one even where grey is wanted (the model file then refuses it).
         name: for messages.
+        told: of the collection or stream that the picture is of; None: all others of this process.
 
     Raises:
         DataError: not readable, truncated, of 16 bits, or beyond the limits.
@@ -59,8 +72,13 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         require_whole(data, found.kind)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    if found.alpha:
-        logger.warning("%s: has an alpha channel, which is dropped; what was transparent counts as visible", name)
+    told = _ELSEWHERE if told is None else told
+    if found.alpha and told.once("alpha"):
+        logger.warning(
+            "%s: has an alpha channel, which is dropped: what was transparent is seen in whatever colour the file has there, in "
+            "this picture and all others like it. Write pictures without alpha to decide it yourself",
+            name,
+        )
     how = (cv2.IMREAD_GRAYSCALE if found.channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
@@ -76,23 +94,14 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         grey: Frame = pixels[..., None]
         if channels != 3:
             return grey
-        _tell_of_grey(name)
+        if told.once("grey"):  # a camera that was switched to mono looks just like this
+            logger.warning(
+                "%s: a grey picture where colour is wanted; it and all others like it are taken as colour without any. Did a "
+                "camera change?",
+                name,
+            )
         return np.repeat(grey, 3, axis=2)
     return rgb(pixels)
-
-
-@cache
-def _told_of_grey() -> list[str]:
-    return []
-
-
-def _tell_of_grey(name: str) -> None:
-    """Once a process: a camera that was switched to mono looks just like this."""
-    if not _told_of_grey():
-        _told_of_grey().append(name)
-        logger.warning(
-            "%s: a grey picture where colour is wanted; taken as colour without any. Did a camera change?", name
-        )
 
 
 def rgb(bgr: Frame) -> Frame:
@@ -109,7 +118,7 @@ def grey(bgr: Frame) -> Frame:
     return levels[..., None]
 
 
-def decode_file(path: Path, *, channels: Channels | None = None, name: str = "") -> Frame:
+def decode_file(path: Path, *, channels: Channels | None = None, name: str = "", told: Told | None = None) -> Frame:
     """`decode` of a file.
 
     Raises:
@@ -126,7 +135,7 @@ def decode_file(path: Path, *, channels: Channels | None = None, name: str = "")
         raise
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}") from error
-    return decode(data, channels=channels, name=name)
+    return decode(data, channels=channels, name=name, told=told)
 
 
 def frame_channels(spec: InputSpec, source: str) -> Channels:
@@ -140,6 +149,9 @@ def frame_channels(spec: InputSpec, source: str) -> Channels:
             f"{source} gives frames, but the model file judges windows of sensor data; give a log or a sensor."
         )
     return spec.channels
+
+
+_ELSEWHERE = Told()
 
 
 def _bounded(data: bytes) -> PictureHeader:

@@ -1,5 +1,6 @@
 """Tables in files, column by column: numbers, dates or text, before anybody knows what they mean."""
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable
@@ -31,7 +32,7 @@ def read_csv(path: Path) -> Columns:
     1e6 rows of a date and 8 numbers took 1.5 s of CPU, and 17 s where quotes or odd rows need the csv module.
 
     Raises:
-        DataError: not UTF-8, no header, a column named twice, or rows of another width, with the line.
+        DataError: not UTF-8 (the way out is told), no header, a column named twice, or rows of another width, with the line.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -57,7 +58,14 @@ def read_csv(path: Path) -> Columns:
                 cells = _slow(file, names, separator, path)
             return Columns(names, cells, 2)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, found byte {error.object[error.start]:#04x}.") from error
+        begin = error.object[:2]
+        looks = (
+            "UTF-16" if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "an older encoding, such as Latin-1"
+        )
+        raise DataError(
+            f"{path}: expected text in UTF-8, found byte {error.object[error.start]:#04x}, as in {looks}: save it as UTF-8 "
+            "(a spreadsheet's CSV UTF-8), or iconv -f ENCODING -t UTF-8."
+        ) from error
 
 
 def read_parquet(path: Path) -> Columns:
@@ -93,6 +101,17 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def with_point(text: str) -> str:
+    """A number that is written with a decimal comma, with a point; empty where the text is none such.
+
+    >>> with_point("-0,0601"), with_point("1.234,5"), with_point("auto,1")
+    ('-0.0601', '1234.5', '')
+    """
+    whole, comma, rest = text.strip().rpartition(",")
+    plain = f"{whole.replace('.', '')}.{rest}"
+    return plain if comma and is_number(plain) else ""
 
 
 def _fast(source: Path | io.StringIO, first: list[str], separator: str) -> list[Column] | None:
@@ -135,7 +154,11 @@ def _slow(file: Iterable[str], names: list[str], separator: str, path: Path) -> 
         if not row:
             continue
         if len(row) != len(names):
-            raise DataError(f"{path}, line {line}: expected {len(names)} fields as in the header, got {len(row)}.")
+            commas = separator == "," and len(row) > len(names) and all(is_number(cell) for cell in row)
+            hint = " Decimal commas are not read: write points, such as 0.5." if commas else ""
+            raise DataError(
+                f"{path}, line {line}: expected {len(names)} fields as in the header, got {len(row)}.{hint}"
+            )
         rows.append(row)
     columns: list[Column] = []
     for column in zip(*rows, strict=True):

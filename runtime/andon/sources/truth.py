@@ -113,7 +113,9 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
     try:
         # utf-8-sig: spreadsheets write a byte-order mark that would become part of the first column's name
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected a CSV file in UTF-8, got another encoding: save it as UTF-8.") from error
+    except OSError as error:
         raise DataError(f"{path}: cannot be read as a CSV file: {error}") from error
     reader = csv.DictReader(text.splitlines(), restval="", skipinitialspace=True)
     names = [name.strip() for name in reader.fieldnames or ()]

@@ -102,6 +102,37 @@ def test_an_item_judged_again_counts_as_it_was_judged_last(tmp_path: Path) -> No
     assert evaluate_verdicts(log, truth(g=False, d=True))[0].false_reject_rate == 0.0
 
 
+def test_items_judged_more_than_once_are_told_above_all_where_verdicts_differ(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_verdicts(write(tmp_path / "once.jsonl", line("g", 0.1), line("d", 0.3)))
+    assert caplog.messages == []
+    read_verdicts(write(tmp_path / "alike.jsonl", line("g", 0.1), line("d", 0.3), line("g", 0.1)))
+    read_verdicts(write(tmp_path / "otherwise.jsonl", line("g", 0.9), line("d", 0.3), line("g", 0.1), line("d", 0.3)))
+
+    alike, otherwise = (message.partition(".jsonl: ")[2] for message in caplog.messages)
+    assert alike == "1 item was judged more than once; the last verdict counts."
+    assert otherwise.startswith(
+        "2 items were judged more than once; the last verdict counts. 1 came with another status or score, such as 'g'"
+    )
+
+
+def test_what_an_editor_puts_before_the_first_line_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "verdicts"
+    path.write_text(f"{json.dumps(line('g', 0.1))}\n", encoding="utf-8-sig")
+
+    assert is_verdict_log(path)
+    assert set(read_verdicts(path).verdicts) == {"g"}
+
+
+def test_verdicts_in_utf_16_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    path.write_text(f"{json.dumps(line('g', 0.1))}\n", encoding="utf-16")
+
+    with pytest.raises(DataError, match="got UTF-16, as PowerShell's > writes it: save it as UTF-8"):
+        read_verdicts(path)
+
+
 def test_verdicts_of_two_models_are_refused_until_one_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "v.jsonl", line("g", 0.1), line("g", 7.0, model="def456", threshold=5.0), line("d", 0.3))
 

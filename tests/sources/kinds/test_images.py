@@ -182,6 +182,34 @@ def test_a_followed_folder_gives_what_is_there_and_then_what_arrives_each_once(t
     assert followed(tmp_path, clock) == [("9.png", 9), ("10.png", 10), ("below/3.png", 3), ("1.png", 1)]
 
 
+@pytest.mark.parametrize(("channels", "told"), [(1, "a grey picture"), (4, "an alpha channel")])
+def test_oddities_of_pictures_are_told_once_a_collection_and_once_a_stream(
+    channels: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        put(tmp_path / f"{number}.png", channels=channels)
+
+    for _ in range(2):
+        collection = images.everything(str(tmp_path), channels=3)
+        for ref in (*collection.refs, *collection.refs):
+            collection.read(ref)
+    followed(tmp_path, Script(), settle_s=0.0)
+
+    assert [message.partition(":")[0] for message in caplog.messages if told in message] == ["0.png"] * 3
+
+
+def test_oddities_of_pictures_given_one_by_one_are_told_once_a_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        alone = images.everything(str(put(tmp_path / f"{number}.png", channels=4)))
+        assert isinstance(alone.read(alone.refs[0]), Item)
+        if number == 0:  # another test may have been told before
+            caplog.clear()
+
+    assert caplog.messages == []
+
+
 def test_an_empty_folder_is_waited_at(tmp_path: Path) -> None:
     assert followed(tmp_path, Script((3.0, lambda: put(tmp_path / "0.png", 5)))) == [("0.png", 5)]
 

@@ -123,7 +123,19 @@ def test_empty_fields_are_missing_samples_wherever_they_are(
         ("time,x,x\n0,1,1\n", r"'x' stands in the header more than once"),
         ("time,anomaly\n0,1\n", r"at least one numeric channel"),
         ("time,x\n0,1\n", r"two rows"),
-        (b"time,x\n0,\xff\n", r"expected text in UTF-8"),
+        (b"time,x\n0,\xff\n", r"expected text in UTF-8, found byte 0xff, as in an older encoding.*: save it as UTF-8"),
+        (
+            "time;Druck;Öl\n0;1;2\n".encode("latin-1"),
+            r"found byte 0xd6, as in an older encoding, such as Latin-1: save it",
+        ),
+        (PLAIN.encode("utf-16"), r"found byte 0xff, as in UTF-16: save it as UTF-8"),
+        (
+            "t;volt\n0;1,5\n1;-0,0601\n",
+            r"line 2, column 'volt': .*'1,5'\. Decimal commas are not read: write points \(1\.5\)",
+        ),
+        ('t,volt\n0,"1.234,5"\n', r"got '1\.234,5'\. Decimal commas are not read: write points \(1234\.5\)"),
+        ("time,volt\n0,1,5\n1,2,5\n", r"expected 2 fields as in the header, got 3\. Decimal commas are not read"),
+        ("time;mode\n0;a,1\n", r"got 'a,1'\. Remove the column, or encode it as numbers"),
     ],
 )
 def test_a_log_that_cannot_be_understood_is_refused_by_place(put, text: str | bytes, message: str) -> None:  # type: ignore[no-untyped-def]

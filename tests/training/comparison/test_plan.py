@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from andon.calibration.calibrate import Wish
 from andon.runtime.errors import ConfigError
+from andon.runtime.settings import fields, from_mapping
 from andon.training.comparison.plan import (
     Plan,
     cells,
@@ -23,6 +24,7 @@ from andon.training.comparison.plan import (
     share,
 )
 from andon.training.detectors import patchcore, unet_autoencoder, window_vae
+from andon.training.recipe import detectors, recipe
 
 patchcore_settings = st.builds(
     patchcore.Settings,
@@ -146,7 +148,7 @@ def test_a_name_says_what_differs_from_the_defaults(text: str, name: str | None,
         ("patchcore --preset fst", "--preset: expected one of fast, fine, got 'fst'"),
         ("patchcore fast", "unknown argument 'fast'"),
         ("unet_autoencoder --epochs", "argument --epochs: expected one argument"),
-        ("unet_autoencoder --epochs 0", "--epochs: Expected `int` >= 1"),
+        ("unet_autoencoder --epochs 0", "--epochs: expected a whole number >= 1, got '0'"),
         ("patchcore '", "No closing quotation"),
         ("  ", "expected a detector"),
     ],
@@ -221,6 +223,13 @@ def test_cells_come_seed_by_seed_and_each_has_its_folder() -> None:
 def test_two_cells_never_share_a_folder(sets: list[str], detectors: list[str], seeds: list[int], told: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(told)):
         cells(_plan(*sets, detectors=detectors, seeds=seeds))
+
+
+@pytest.mark.parametrize("name", detectors())
+def test_a_wrong_value_of_any_setting_is_refused_in_words(name: str) -> None:
+    for setting in fields(recipe(name).settings):
+        with pytest.raises(ConfigError, match=rf"^here: {setting.name}: expected [^`$]*, got Ellipsis\.$"):
+            from_mapping(recipe(name).settings, {setting.name: ...}, where="here")
 
 
 def test_a_set_that_was_moved_with_its_folder_is_the_same_set(tmp_path: Path) -> None:

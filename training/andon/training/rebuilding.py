@@ -21,6 +21,7 @@ from andon.training.fitting import Plan, descend
 from andon.training.recipe import Good, Run
 from andon.training.repair import Damage, DamageFeed, Head, focal_loss
 from andon.training.symmetry import Symmetry
+from andon.training.top_share import check_share
 
 EMPHASIS = 5.0
 """How much more a damaged pixel counts than another in what is to be restored."""
@@ -228,6 +229,7 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
     settings.loss_weights.check(settings.side)
     if settings.batch_size == 1:
         raise ConfigError("--batch-size: expected 2 or more frames a step, or 0 for the usual number, got 1.")
+    check_share(settings)
     if not settings.repair:
         for flag, given in (
             ("--evidence head", settings.evidence == "head"),

@@ -4,7 +4,9 @@ What the line really did, held against what inspection found later: no model fil
 An item that was judged again, as after a restart, counts as it was judged last.
 """
 
+import codecs
 import logging
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -58,7 +60,7 @@ def is_verdict_log(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return file.read(64).lstrip().startswith(b"{")
+            return file.read(64).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
     except OSError:
         return False
 
@@ -70,6 +72,8 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
         path: as ``andon score --json`` or ``andon monitor --out`` wrote it.
         model: short digest, or its beginning, of the model file whose verdicts are wanted; None where there is only one.
 
+    Items that were judged more than once are told as a warning: a restart does so rightly, two folders of equal names do not.
+
     Raises:
         DataError: not readable; a line that is no verdict, with its number; one model with two thresholds.
         ConfigError: several models judged and none was named, or the one named did not.
@@ -78,8 +82,12 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(
+            f"{path}: expected JSON lines in UTF-8, got UTF-16, as PowerShell's > writes it: save it as UTF-8."
+        )
     every: list[Written] = []
-    raw = data.split(b"\n")
+    raw = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, line in enumerate(raw, 1):
         if not line.strip():
             continue
@@ -102,6 +110,7 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
             + (f" ({', '.join(f'{threshold:g}' for threshold in thresholds)})" if thresholds else "")
             + "; a model file has one, so these lines are not all of one andon."
         )
+    _tell_of_repeats(path, mine)
     return VerdictLog(model=chosen, threshold=thresholds[0], verdicts={one.item: one for one in mine}, lines=len(mine))
 
 
@@ -234,6 +243,29 @@ def _model(path: Path, models: Counter[str], wanted: str | None) -> str:
     if len(found) != 1:
         raise ConfigError(f"{path}: expected the model {wanted!r}{nearest(wanted, models)}; got verdicts of {listed}.")
     return found[0]
+
+
+def _tell_of_repeats(path: Path, mine: Sequence[Written]) -> None:
+    last = {one.item: one for one in mine}
+    repeated = sum(times > 1 for times in Counter(one.item for one in mine).values())
+    if not repeated:
+        return
+    otherwise = {one.item for one in mine if _differs(one, last[one.item])}
+    told = (
+        f" {len(otherwise)} came with another status or score, such as {min(otherwise)!r}: were several items written under one "
+        "name? Score the folders in one call, which tells them apart, or each into a file of its own."
+        if otherwise
+        else ""
+    )
+    many = "1 item was" if repeated == 1 else f"{repeated} items were"
+    logger.warning("%s: %s judged more than once; the last verdict counts.%s", path, many, told)
+
+
+def _differs(one: Written, last: Written) -> bool:
+    """Beyond what another number of threads does to a score."""
+    if one.score is None or last.score is None:
+        return one.status != last.status
+    return one.status != last.status or not math.isclose(one.score, last.score, rel_tol=1e-4)
 
 
 def _checked(one: Written) -> Written:

@@ -8,7 +8,7 @@ from pathlib import Path
 from andon.runtime.errors import DataError
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, pause
-from andon.sources.decode import MAX_BYTES, Channels, Frame, decode_file, frame_channels, header
+from andon.sources.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
 from andon.sources.folder_watch import FolderWatch
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
 from andon.sources.live import Watchdog
@@ -43,6 +43,8 @@ class Pictures:
         self._refs = tuple(_ref(key, file) for key, file in files.items())
         self._channels = channels
         self._found: FoundFrames | None = None
+        # pictures that are given one by one are told of once a process, as none of them is a collection to people
+        self._told = Told() if len(files) > 1 else None
 
     @property
     def found(self) -> FoundFrames:
@@ -64,7 +66,7 @@ class Pictures:
         """One picture, decoded; `Lost` where it is damaged or gone."""
         if self._channels is None:
             self._channels = 1 if self.found.channels == 1 else 3
-        return _read(ref, self._files[ref.key].path, self._channels)
+        return _read(ref, self._files[ref.key].path, self._channels, self._told)
 
 
 def collect(text: str) -> Pictures:
@@ -155,7 +157,7 @@ def _follow(
 ) -> Iterator[Item | Lost]:
     watch = FolderWatch(options.settle_s)
     reachable = Watchdog(options.stale_after_s, clock.mono_s())
-    complained = False
+    complained, told = False, Told()
     while not stop.is_set():
         began_s = clock.mono_s()
         try:
@@ -173,7 +175,7 @@ def _follow(
             for key in watch.step({key: file.stamp for key, file in files.items()}, began_s):
                 if stop.is_set():
                     return
-                item = _read_settled(key, files[key], channels)
+                item = _read_settled(key, files[key], channels, told)
                 if item is None or (_is_damaged(item) and watch.again(key, clock.mono_s())):
                     continue
                 yield item
@@ -185,9 +187,9 @@ def _is_damaged(item: Item | Lost) -> bool:
     return isinstance(item, Lost) and item.reason is Reason.UNREADABLE
 
 
-def _read_settled(key: str, file: PictureFile, channels: Channels) -> Item | Lost | None:
+def _read_settled(key: str, file: PictureFile, channels: Channels, told: Told) -> Item | Lost | None:
     """The picture; None where it was written to since it was listed, and will therefore be listed as new."""
-    item = _read(_ref(key, file), file.path, channels)
+    item = _read(_ref(key, file), file.path, channels, told)
     try:
         unchanged = stamp_of(file.path.stat()) == file.stamp
     except OSError:
@@ -200,9 +202,9 @@ def _ref(key: str, file: PictureFile) -> Ref:
     return Ref(key=key, time_s=file.stamp.mtime_ns / 1e9)
 
 
-def _read(ref: Ref, path: Path, channels: Channels) -> Item | Lost:
+def _read(ref: Ref, path: Path, channels: Channels, told: Told | None) -> Item | Lost:
     try:
-        frame: Frame = decode_file(path, channels=channels, name=ref.key)
+        frame: Frame = decode_file(path, channels=channels, name=ref.key, told=told)
     except FileNotFoundError:
         return Lost(ref, Reason.LOST, f"{ref.key}: was listed, then gone before it was read")
     except DataError as error:

@@ -1,9 +1,10 @@
 """Sensor logs: a CSV or Parquet file, or a folder of them, each file one run.
 
-CSV: a header; fields parted by comma, semicolon, tab or bar; lines ended by LF or CR LF; an empty field is a sample that is
-missing. The time is the first column of ISO dates, or the first ascending numeric column named time, timestamp, datetime or t
-(seconds); dates without a zone are taken as UTC. ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` (0 or 1) is truth and
-``changepoint`` is left aside: neither is ever a channel. Every other column is one, and must be numbers.
+CSV: UTF-8; a header; fields parted by comma, semicolon, tab or bar; lines ended by LF or CR LF; numbers with a decimal point; an
+empty field is a sample that is missing. The time is the first column of ISO dates, or the first ascending numeric column named
+time, timestamp, datetime or t (seconds); dates without a zone are taken as UTC. ``anomaly``, ``label``, ``faulty`` or
+``is_anomaly`` (0 or 1) is truth and ``changepoint`` is left aside: neither is ever a channel. Every other column is one, and must
+be numbers.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from andon.sources.items import FoundLogs, Stream
 from andon.sources.log import Log, Run
 from andon.sources.replay import replay_log
 from andon.sources.source import Source, StreamOptions
-from andon.sources.tables import Columns, is_number, read_csv, read_parquet
+from andon.sources.tables import Columns, is_number, read_csv, read_parquet, with_point
 
 MOST_BYTES = 2 << 30
 TIME_NAMES = frozenset({"time", "timestamp", "datetime", "t"})
@@ -38,6 +39,8 @@ _PARQUET = frozenset({".parquet", ".pq"})
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _MOST_ENTRIES = 200_000
 _TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no", ""})
+
+_ENCODE = "Remove the column, or encode it as numbers"
 
 _log = logging.getLogger(__name__)
 
@@ -270,9 +273,10 @@ def _numbers(raw: Columns, at: int, path: Path) -> Floats:
     if column.dtype.kind == "f":
         return column.astype(np.float64)
     row = next(row for row, cell in enumerate(column.tolist()) if not is_number(str(cell)))
-    raise DataError(
-        f"{_place(raw, at, row, path)}: expected a number, got {str(column[row])!r}. Remove the column, or encode it as numbers."
-    )
+    cell = str(column[row])
+    # not read on a guess: 1,234 is a thousand to others, and a sensor off by a thousand would learn its own threshold
+    instead = f"Decimal commas are not read: write points ({point})" if (point := with_point(cell)) else _ENCODE
+    raise DataError(f"{_place(raw, at, row, path)}: expected a number, got {cell!r}. {instead}.")
 
 
 def _place(raw: Columns, at: int, row: int, path: Path) -> str:

@@ -37,6 +37,7 @@ from andon.sources.items import Found, FoundFrames
 from andon.training.fitting import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
+from andon.training.top_share import check_share
 from andon.training.variational import divergence, drawn
 
 logger = logging.getLogger(__name__)
@@ -309,6 +310,7 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("conv_vae judges frames.")
+    check_share(settings)
     size = size_seen(found, settings.size)
     least = 2 ** len(settings.widths) + 1
     if min(size) < least:

@@ -50,6 +50,7 @@ from andon.training.memory import Memory, entropy, how_used, in_use, lay_out, us
 from andon.training.memory_sampling import lone_items, neighbours
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
+from andon.training.top_share import check_share
 from andon.training.variational import divergence, drawn
 
 logger = logging.getLogger(__name__)
@@ -471,6 +472,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("memory_vae judges frames.")
     _refuse_idle(settings)
+    check_share(settings)
     height, width = size_seen(found, settings.size)
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(max(height, 16), max(width, 16)))
 

@@ -43,6 +43,7 @@ from andon.training.backbones import (
 )
 from andon.training.core_set import k_centre, one_thread
 from andon.training.recipe import Good, Part, Recipe, Run
+from andon.training.top_share import check_share
 
 logger = logging.getLogger(__name__)
 
@@ -327,6 +328,7 @@ def _side(settings: Settings) -> int:
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("patchcore judges frames.")
+    check_share(settings)
     size = plan_of(settings).size
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(size, size), mean=MEAN, scale=SCALE)
 

@@ -28,6 +28,7 @@ from andon.sources.items import Found, FoundFrames
 from andon.training.core_set import k_centre, one_thread
 from andon.training.recipe import Good, Part, Recipe, Run
 from andon.training.small_frames import SIZE, size_seen
+from andon.training.top_share import check_share
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ def _rows(part: Part, most: int, run: Run) -> Tensor:
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("pixel_knn judges frames.")
+    check_share(settings)
     size = size_seen(found, settings.size)
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
 
