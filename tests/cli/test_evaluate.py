@@ -1,6 +1,7 @@
 """`andon evaluate`: figures for people and for programs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,27 @@ def test_people_read_rates_types_of_defect_and_the_promise(
     assert "(recall 0.99)" in out
     assert out.splitlines()[-1].split() == ["stain", "6", "1.0000", "0.0%"]
     assert "deviation               1.0000  1.0000  decides\npeak                    1.0000  1.0000\n" in out
+
+
+@pytest.mark.parametrize("kind", ["good", "stain"])
+def test_people_read_what_one_kind_of_parts_alone_shows(
+    kind: str, frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("train/good", f"test/{kind}"):
+        shutil.copytree(parts / folder, tmp_path / "tree" / folder)
+    words = ["evaluate", str(frame_model), "--data", str(tmp_path / "tree"), "--report", str(tmp_path / "pages")]
+
+    assert main(words) == EXIT_DONE
+
+    out = capsys.readouterr().out
+    assert f"{6 * (kind == 'good')} good, {6 * (kind == 'stain')} defective, 0 INVALID" in out
+    assert ("as promised" in out, "6 of the good" in out) == (kind == "good", False)
+    assert ("misses         0.00%" in out) is (kind == "stain")
+    named, other = ("good", "defective") if kind == "good" else ("defective", "good")
+    assert f"{named} parts only: AUROC and its like need {other} ones, too" in out
+    assert "\nAUROC" not in out
+    page = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
+    assert f"There are {named} parts only" in page
 
 
 def test_people_read_faults_caught_beside_the_dummy(
