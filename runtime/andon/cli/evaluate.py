@@ -12,6 +12,9 @@ example:
 Thresholds and settings are never chosen here: figures at the embedded threshold are what the line will see. In brackets:
 95 % intervals, over parts or files drawn anew (1000 times); of false rejects and misses, the exact ones.
 
+A test part of good parts alone shows whether the promise holds, one of defective parts alone what is missed; AUROC and its like
+need both.
+
 With --group the rates, AUROC and intervals are of parts: of the frames of one part the highest score counts, as the promise
 of a file that was trained with --group has it.
 
