@@ -162,8 +162,7 @@ def summarise(
     defective = np.array([part.defective for part in valid], np.bool_)
     if not valid:
         raise DataError(f"an evaluation needs parts that can be judged; all {len(judged)} are INVALID.")
-    if not 0 < recall <= 1:
-        raise DataError(f"expected a recall within 0 < recall <= 1, got {recall:g}.")
+    metrics.require_recall(recall)
     rejected = np.array([part.status == Status.REJECT for part in valid], np.bool_)
     good, bad = scores[~defective], scores[defective]
     both = bool(len(good) and len(bad))

@@ -128,14 +128,23 @@ def fpr_at_recall(good: ArrayLike, defects: ArrayLike, recall: float) -> float:
     return float((_finite(good, "good parts") >= threshold).mean())
 
 
+def require_recall(recall: float) -> None:
+    """A share of defects that can be asked for.
+
+    Raises:
+        DataError: not within 0 < recall <= 1.
+    """
+    if not 0.0 < recall <= 1.0:
+        raise DataError(f"expected a recall within 0 < recall <= 1, got {recall!r}.")
+
+
 def order_statistic(n: int, recall: float) -> int:
     """How many of n defects must be found for a share `recall` of them: the place of the threshold among their scores.
 
     >>> order_statistic(892, 890 / 892), order_statistic(10, 0.99)
     (890, 10)
     """
-    if not 0.0 < recall <= 1.0:
-        raise DataError(f"expected a recall within 0 < recall <= 1, got {recall!r}.")
+    require_recall(recall)
     # 890/892 * 892 must stay 890: rounding of the product is no reason to ask for one defect more.
     return max(1, math.ceil(recall * n - 1e-9))
 
