@@ -18,6 +18,7 @@ from andon.runtime.errors import (  # noqa: E402
     DataError,
     DeviceError,
     InputError,
+    JudgeError,
     MissingExtra,
     ModelFileError,
     NotEnoughParts,
@@ -25,7 +26,7 @@ from andon.runtime.errors import (  # noqa: E402
     TrainingError,
 )
 from andon.runtime.schema import Card, Reason, Status  # noqa: E402
-from andon.runtime.verdict import Verdict  # noqa: E402
+from andon.runtime.verdict import Verdict, part_status, part_verdict  # noqa: E402
 
 __all__ = [
     "AndonError",
@@ -36,6 +37,7 @@ __all__ = [
     "Detector",
     "DeviceError",
     "InputError",
+    "JudgeError",
     "MissingExtra",
     "ModelFileError",
     "NotEnoughParts",
@@ -44,6 +46,8 @@ __all__ = [
     "Status",
     "TrainingError",
     "Verdict",
+    "part_status",
+    "part_verdict",
 ]
 
 

@@ -16,6 +16,10 @@ class InputError(AndonError):
     """A frame or window that this model file cannot judge (shape, type, size): the camera or the caller changed."""
 
 
+class JudgeError(AndonError):
+    """The runtime could not compute a verdict although the input was right, for example for lack of memory."""
+
+
 class DeviceError(AndonError):
     """The device asked for is not there, or does not compute what the file's golden sample expects."""
 

@@ -21,7 +21,7 @@ Positive = Annotated[float, Meta(gt=0.0)]
 
 
 class Status(IntEnum):
-    """A verdict. The order is chosen so that the status of a part is the maximum over its frames."""
+    """A verdict. The numbers are ordered so that the status of a part is the maximum over its frames."""
 
     OK = 0
     REVIEW = 1

@@ -1,6 +1,7 @@
 """What a detector answers: an immutable verdict with its numbers and its evidence."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -74,10 +75,30 @@ def invalid(reason: Reason, *, threshold: float = float("nan"), model: str = "")
     return Verdict(status=Status.INVALID, reason=reason, threshold=threshold, model=model)
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
-    """The verdict over a part seen in several frames: the highest status, then the highest score."""
+def part_status(statuses: Iterable[Status]) -> Status:
+    """Return the status of a part that was seen in several frames.
+
+    REJECT if any frame is REJECT, else INVALID if any is INVALID, else REVIEW if any is REVIEW, else OK. A part with one
+    rejected frame is defective whatever the other frames show. A part with an unreadable frame and no rejected one was
+    not inspected completely, so it must not pass as good.
+
+    Raises:
+        ValueError: there are no frames.
+
+    >>> part_status([Status.OK, Status.INVALID]).name, part_status([Status.INVALID, Status.REJECT]).name
+    ('INVALID', 'REJECT')
+    """
+    return max(statuses)  # `Status` is numbered in this order
+
+
+def part_verdict(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the frame verdict that decides a part: the worst status by `part_status`, then the highest score.
+
+    Raises:
+        ValueError: there are no verdicts.
+    """
 
     def badness(verdict: Verdict) -> tuple[int, float]:
-        return verdict.status, verdict.score if verdict.score == verdict.score else float("-inf")
+        return verdict.status, float("-inf") if math.isnan(verdict.score) else verdict.score
 
     return max(verdicts, key=badness)
