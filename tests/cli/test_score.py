@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.cli.conftest import write_picture
+from tests.cli.running import andon
 from tests.runtime.hand_made import frame
 
 from andon.cli import EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
@@ -119,16 +120,72 @@ def test_nothing_but_the_lines_is_told_when_piped(
     assert capsys.readouterr().err == ""
 
 
-def test_a_frame_of_another_size_than_the_calibrated_one_is_refused_by_name(
+def test_a_frame_of_another_size_than_the_calibrated_one_is_invalid_and_the_others_are_judged(
     frame_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_picture(tmp_path / "a.png", frame(1))
     write_picture(tmp_path / "odd.png", frame(1, size=(40, 48)))
+    write_picture(tmp_path / "z.png", frame(2, level=220))
 
-    assert main(["score", str(frame_model), str(tmp_path)]) == EXIT_USER
+    assert main(["score", str(frame_model), str(tmp_path), "--json"]) == EXIT_PARTLY
+    lines = _lines(capsys)
+    assert main(["score", str(frame_model), str(tmp_path)]) == EXIT_PARTLY
+    out, err = capsys.readouterr()
 
-    err = capsys.readouterr().err
-    assert err.startswith("andon: odd.png: expected frames of 32 x 48")
-    assert err.count("\n") == 1
+    assert [(line["status"], line["reason"]) for line in lines] == [
+        ("OK", ""),
+        ("INVALID", "wrong_input"),
+        ("REJECT", ""),
+    ]
+    assert out.splitlines()[2].split()[:2] == ["INVALID", "odd.png:"]
+    assert "expected frames of 32 x 48 (height x width) as calibrated, got 40 x 48" in out.splitlines()[2]
+    assert err == ""
+
+
+def test_a_failure_of_the_runtime_is_invalid_and_the_others_are_judged(frame_model: Path, parts: Path) -> None:
+    fails = """
+from andon.runtime import Detector, JudgeError
+judge = Detector.__call__
+def call(self, item):
+    if item.max() > 240:
+        raise JudgeError("out of memory")
+    return judge(self, item)
+Detector.__call__ = call
+"""
+
+    told = andon("score", frame_model, parts / "test", "--json", before=fails)
+
+    assert told.returncode == EXIT_PARTLY
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [(line["status"], line["reason"]) for line in lines] == [("OK", "")] * 6 + [("INVALID", "failed")] * 6
+
+
+def test_a_name_with_line_breaks_and_escapes_forges_no_line_and_stays_exact_in_json(
+    frame_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["a\nOK         -0.50          0.01   0.9000  part-0815.png", "b\x1b[2J.png", "c\u202egnp.png"]
+    for name in names:
+        write_picture(tmp_path / "plain.png", frame(1, level=220))
+        (tmp_path / "plain.png").rename(tmp_path / name)
+
+    assert main(["score", str(frame_model), str(tmp_path)]) == EXIT_DONE
+    out = capsys.readouterr().out
+    assert main(["score", str(frame_model), str(tmp_path), "--json"]) == EXIT_DONE
+
+    assert len(out.splitlines()) == 4
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["REJECT"] * 3
+    assert all(character.isprintable() or character == "\n" for character in out)
+    assert "a\\nOK" in out
+    assert [line["item"] for line in _lines(capsys)] == names
+
+
+@pytest.mark.parametrize("flags", [["--overlay", "heat"], ["--frame-size", "any"], ["--frame-size", "calibrated"]])
+def test_flags_for_frames_are_refused_for_a_model_of_windows(
+    flags: list[str], window_model: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(window_model), str(log), *flags]) == EXIT_USER
+
+    assert f"{flags[0]}: " in capsys.readouterr().err
 
 
 def test_a_grey_picture_is_judged_as_a_colour_one(

@@ -11,7 +11,8 @@ Items of several PATHs that would bear one name get as many folders before it as
 level: 0 is a typical good part, 1 the threshold. p: the share of good parts that score at least this; it cannot be smaller
 than one in the number of calibration parts and one.
 
-exit code: 0 all judged, 3 some items could not be read.
+exit code: 0 all judged, 3 some items were not judged: unreadable, another size than calibrated, or the runtime failed.
+Each of them has its line, INVALID with the reason, and the other items are judged.
 """
 
 import argparse
@@ -21,9 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from andon.runtime.schema import Card
     from andon.runtime.verdict import Verdict
 
 SUMMARY = "verdicts for pictures, folders, videos, logs"
+
+LONGEST_KEY = 8192
+"""Characters of a key that are printed: twice the longest path that Linux opens."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.onnx", help="a model file")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a picture, a folder, a video, a CSV or Parquet log")
     parser.add_argument(
-        "--overlay", metavar="DIR", type=Path, help="write each frame with its heat map into this folder"
+        "--overlay", metavar="DIR", type=Path, help="frames: write each frame with its heat map into this folder"
     )
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--evidence", action="store_true",
                         help="with --json: also what the verdict rests on, but for maps and pictures")  # fmt: skip
-    parser.add_argument("--frame-size", choices=["calibrated", "any"], default="calibrated",
-                        help="any: judge frames of other sizes than the calibrated; the promise is not about them")  # fmt: skip
+    parser.add_argument("--frame-size", choices=["calibrated", "any"],
+                        help="any: judge other sizes too; the promise does not cover them (default calibrated)")  # fmt: skip
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call (default 1)")
 
@@ -46,41 +51,49 @@ def run(args: argparse.Namespace) -> int:
     """Judge every item of every path."""
     from andon.cli._overlays import Overlays
     from andon.runtime.detector import Detector
-    from andon.runtime.errors import ConfigError, InputError
+    from andon.runtime.errors import ConfigError
+    from andon.runtime.judge import judge_items
     from andon.runtime.progress import ProgressLine, silent, track
-    from andon.runtime.verdict import invalid
-    from andon.sources.items import Item
     from andon.sources.opening import open_for
     from andon.sources.prefixes import key_prefixes
 
     if args.evidence and not args.json:
         raise ConfigError("--evidence goes into the objects that --json prints: give both.")
-    detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
+    frame_size = args.frame_size or "calibrated"
+    detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=frame_size)
+    _refuse_flags_without_effect(args, detector.card)
     overlays = Overlays(args.overlay, detector.card) if args.overlay else None
-    unread = 0
+    unjudged = 0
     before = key_prefixes(args.paths, detector.card.input)
     progress = ProgressLine() if not sys.stdout.isatty() else silent  # lines on a terminal are progress enough
     if not args.json:
         print(f"{'status':<8} {'level':>7}  {'score':>12}  {'p':>7}  item")
     for path, prefix in zip(args.paths, before, strict=True):
         collection = open_for(path, detector.card.input)
-        for ref in track(collection.refs, progress, "scoring"):
-            item, key = collection.read(ref), prefix + ref.key
-            if isinstance(item, Item):
-                try:
-                    verdict = detector(item.data)
-                    detail = verdict.reason.text
-                except InputError as error:
-                    raise InputError(f"{key}: {error}") from error
-                if overlays and "anomaly_map" in verdict.evidence:
-                    overlays.write(key, item.data, verdict.evidence["anomaly_map"])
-            else:
-                verdict = invalid(item.reason, threshold=detector.threshold, model=detector.model.short_digest)
-                detail = item.detail or item.reason.text
-                unread += 1
+        items = (collection.read(ref) for ref in track(collection.refs, progress, "scoring"))
+        for one in judge_items(detector, items, on_failure="invalid"):
+            key, verdict = prefix + one.ref.key, one.verdict
+            if overlays and one.data is not None and "anomaly_map" in verdict.evidence:
+                overlays.write(key, one.data, verdict.evidence["anomaly_map"])
+            unjudged += not one.judged
             plain = {"item": key} | verdict.to_dict() | (_evidence(verdict) if args.evidence else {})
-            print(json.dumps(plain) if args.json else _line(plain, detail))
-    return 3 if unread else 0
+            print(json.dumps(plain) if args.json else _line(plain, one.detail))
+    return 3 if unjudged else 0
+
+
+def _refuse_flags_without_effect(args: argparse.Namespace, card: "Card") -> None:
+    from andon.runtime.errors import ConfigError
+    from andon.runtime.schema import WindowSpec
+
+    if isinstance(card.input, WindowSpec):
+        for flag in ("overlay", "frame_size"):
+            if getattr(args, flag) is not None:
+                raise ConfigError(
+                    f"--{flag.replace('_', '-')}: expected a model file of frames, got {args.file}, which judges windows of "
+                    "sensor data. Leave the flag out."
+                )
+    if args.overlay is not None and "anomaly_map" not in card.outputs:
+        raise ConfigError(f"--overlay: expected a model file with a heat map, got {args.file}. Leave the flag out.")
 
 
 def _evidence(verdict: "Verdict") -> dict[str, Any]:
@@ -96,9 +109,13 @@ def _evidence(verdict: "Verdict") -> dict[str, Any]:
 
 
 def _line(plain: dict[str, Any], detail: str) -> str:
+    from andon.runtime.printable import printable
+
     level, score, p_value = (
         f"{plain[name]:{width}}" if plain[name] is not None else " " * int(width.partition(".")[0])
         for name, width in (("level", "7.2f"), ("score", "12.6g"), ("p_value", "7.4f"))
     )
-    why = f": {detail}" if plain["score"] is None else ""
-    return f"{plain['status']:<8} {level}  {score}  {p_value}  {plain['item']}{why}"
+    # a file name may hold line breaks and terminal commands
+    item = printable(plain["item"], limit=LONGEST_KEY)
+    why = f": {printable(detail)}" if plain["score"] is None else ""
+    return f"{plain['status']:<8} {level}  {score}  {p_value}  {item}{why}"

@@ -14,6 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.runtime.detector import Detector
+from andon.runtime.errors import ConfigError
 from andon.runtime.model_file import OUTPUTS, read
 from andon.runtime.progress import Progress, silent
 from andon.runtime.protobuf import bytes_field, varint_field
@@ -68,8 +69,13 @@ def bench(
 
     Raises:
         ModelFileError, DeviceError: as `Detector.load`.
+        ConfigError: `frame_size` for a file that judges windows.
     """
     model = read(path)
+    if frame_size is not None and not isinstance(model.card.input, FrameSpec):
+        raise ConfigError(
+            f"--frame: expected a model file of frames, got {path}, which judges windows of sensor data. Leave the flag out."
+        )
     one = Detector.load(path, device=device, threads=1, frame_size="any")
     item = _item(model.card.input, frame_size)
     for _ in range(5):

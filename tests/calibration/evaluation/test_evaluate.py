@@ -12,7 +12,7 @@ from tests.runtime.hand_made import FRAME, frame, model_bytes
 from andon.calibration.evaluation.bootstrap import rate_interval
 from andon.calibration.evaluation.evaluate import evaluate
 from andon.calibration.evaluation.figures import Confusion, Evaluation
-from andon.runtime import DataError, Detector, InputError, Status
+from andon.runtime import DataError, Detector, JudgeError, Status
 from andon.runtime.model_file import Tail, parse, seal
 from andon.runtime.schema import FrameSpec
 from andon.sources.grouping import Grouped
@@ -346,11 +346,37 @@ def test_masks_of_another_size_are_told_once(
     assert ("1 masks have another size" in caplog.text) is said
 
 
-def test_a_frame_that_the_file_cannot_judge_is_named() -> None:
-    parts = Parts({"one": frame(1), "small": frame(1, size=(20, 20))})
+def test_a_frame_of_another_size_is_counted_as_invalid_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts(
+        {
+            "one": frame(1),
+            "small": frame(2, size=(20, 20)),
+            "torn": None,
+            "large": frame(3, size=(64, 96)),
+            "bad": frame(4, level=250),
+        }
+    )
 
-    with pytest.raises(InputError, match=r"^small: expected frames of 32 x 48"):
-        evaluate(detector(), parts, truth({"one": False, "small": True}))
+    figures, judged = evaluate(
+        detector(), parts, truth({key: key == "bad" for key in ("one", "small", "torn", "large", "bad")})
+    )
+
+    assert (figures.n_good, figures.n_defect, figures.invalid) == (1, 1, 3)
+    assert [one.status for one in judged] == [Status.OK, *[Status.INVALID] * 3, Status.REJECT]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("3 of 5 frames were not judged and count as INVALID: 2 wrong_input, 1 unreadable.")
+    assert "small: expected frames of 32 x 48 (height x width) as calibrated, got 20 x 20" in told
+
+
+def test_a_failure_of_the_runtime_ends_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Detector, item: object) -> None:
+        raise JudgeError("out of memory")
+
+    loaded = detector()
+    monkeypatch.setattr(Detector, "__call__", fail)
+
+    with pytest.raises(JudgeError, match=r"^one: out of memory"):
+        evaluate(loaded, Parts({"one": frame(1)}), truth({"one": False}))
 
 
 def grouped_detector() -> Detector:

@@ -1,6 +1,7 @@
 """What a model file's verdicts are worth on parts whose truth is known: at its embedded threshold, and over all thresholds."""
 
 import logging
+from collections import Counter
 
 import numpy as np
 from msgspec import Struct, structs
@@ -8,15 +9,16 @@ from numpy.typing import NDArray
 
 from andon.calibration.calibrate import SINGLE_FILES
 from andon.calibration.evaluation.figures import Evaluation, summarise
-from andon.calibration.evaluation.further import NOTHING, deciding, further
+from andon.calibration.evaluation.further import deciding, further
 from andon.calibration.evaluation.judged import Judged, worst_frames
 from andon.calibration.evaluation.pixel_evidence import PixelEvidence
 from andon.runtime.detector import Detector
-from andon.runtime.errors import DataError, InputError
+from andon.runtime.errors import DataError
+from andon.runtime.items import Data
+from andon.runtime.judge import judge_items
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, Status
-from andon.runtime.verdict import Verdict
-from andon.sources.items import Collection, Item
+from andon.sources.items import Collection
 from andon.sources.truth import Truth
 
 logger = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ def evaluate(
 
     Raises:
         DataError: no part is left, a mask that cannot be of its frame, or a recall that is none.
-        InputError: a frame that the file cannot judge, with its name.
+        JudgeError: the runtime failed, so that figures over the other frames would mislead.
     """
     verdicts = judge_frames(detector, collection, truth, progress=progress)
     return frame_figures(
@@ -71,9 +73,11 @@ def judge_frames(
 ) -> FrameVerdicts:
     """Judge all frames whose truth is known.
 
+    Unreadable frames and frames of another size than calibrated count as INVALID. A warning names how many and why.
+
     Raises:
         DataError: there are none, or a mask that cannot be of its frame.
-        InputError: a frame that the file cannot judge, with its name.
+        JudgeError: the runtime failed, so that figures over the other frames would mislead.
     """
     known = [ref for ref in collection.refs if ref.key in truth.defective]
     if not known:
@@ -84,30 +88,43 @@ def judge_frames(
     judged: list[Judged] = []
     pixels = PixelEvidence(expected=len(known))
     resized = 0
-    for ref in track(known, progress, "evaluating"):
-        item = collection.read(ref)
-        verdict = _verdict(detector, item) if isinstance(item, Item) else None
+    reasons: Counter[str] = Counter()
+    example = ""
+    items = (collection.read(ref) for ref in track(known, progress, "evaluating"))
+    for one in judge_items(detector, items):
+        ref, verdict = one.ref, one.verdict
         defective = truth.defective[ref.key]
         judged.append(
             Judged(
                 ref=ref,
-                score=verdict.score if verdict else float("nan"),
-                status=verdict.status if verdict else Status.INVALID,
+                score=verdict.score,
+                status=verdict.status,
                 defective=defective,
                 kind=truth.kind.get(ref.key, "defect") if defective else "good",
-                further=further(verdict) if verdict else NOTHING,
+                further=further(verdict),
             )
         )
-        seen = verdict is not None and verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence
-        if truth.masks and isinstance(item, Item) and verdict and seen:
+        if not one.judged:
+            reasons[verdict.reason.code] += 1
+            example = example or f"{ref.key}: {one.detail}"
+        seen = verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence
+        if truth.masks and one.data is not None and seen:
             mask = truth.mask(ref.key)
             if mask is None and not defective:
-                mask = np.zeros(item.data.shape[:2], np.bool_)
+                mask = np.zeros(one.data.shape[:2], np.bool_)
             if mask is None:
                 pixels.unmasked += 1
             else:
-                resized += _is_resized(ref.key, mask, item)
+                resized += _is_resized(ref.key, mask, one.data)
                 pixels.add(verdict.evidence["anomaly_map"], mask, ref.part, crop)
+    if reasons:
+        logger.warning(
+            "%d of %d frames were not judged and count as INVALID: %s. The first: %s",
+            reasons.total(),
+            len(known),
+            ", ".join(f"{count} {code}" for code, count in reasons.most_common()),
+            example,
+        )
     if pixels.unmasked and pixels.masks:
         marked = sum(mask.any() for mask in pixels.masks)
         logger.warning(
@@ -169,23 +186,16 @@ def frame_figures(
     return structs.replace(figures, unknown=verdicts.unknown, frames=frames), judged
 
 
-def _is_resized(key: str, mask: NDArray[np.bool_], item: Item) -> bool:
+def _is_resized(key: str, mask: NDArray[np.bool_], frame: Data) -> bool:
     """Whether a mask is its frame's at another scale.
 
     Raises:
         DataError: it has other proportions, by more than a pixel: it cannot be of this frame.
     """
-    (height, width), (of_height, of_width) = mask.shape, item.data.shape[:2]
+    (height, width), (of_height, of_width) = mask.shape, frame.shape[:2]
     if abs(height * of_width - width * of_height) > max(of_height, of_width):
         raise DataError(
             f"{key}: its mask is {height} x {width}, while the frame is {of_height} x {of_width}: expected the same "
             "proportions. Was the mask turned or cut, or is it of another frame?"
         )
     return (height, width) != (of_height, of_width)
-
-
-def _verdict(detector: Detector, item: Item) -> Verdict:
-    try:
-        return detector(item.data)
-    except InputError as error:
-        raise InputError(f"{item.ref.key}: {error}") from error

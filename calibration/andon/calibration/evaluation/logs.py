@@ -24,9 +24,10 @@ from andon.calibration.evaluation.further import Areas, Further, areas, by_score
 from andon.calibration.evaluation.series import SECONDS_A_DAY, Events, PointCounts, judge_events, point_counts, vus_pr
 from andon.runtime.detector import Detector
 from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.judge import judge_items
 from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Item, Ref
+from andon.sources.items import Ref
 from andon.sources.log import Log, Run
 from andon.sources.log_truth import WindowTruth, events_of, rows_of, window_truth
 from andon.sources.source import collect
@@ -155,6 +156,7 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
     Raises:
         DataError: no labels.
         ConfigError: the file judges frames.
+        JudgeError: the runtime failed, so that figures over the other windows would mislead.
     """
     spec = detector.card.input
     log = collect(data) if isinstance(data, str) else data
@@ -167,13 +169,12 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
     status: dict[str, Status] = {}
     scores: dict[str, float] = {}
     others: dict[str, Further] = {}
-    for ref in track([ref for ref in windows.refs if ref.key in truth], progress, "evaluating"):
-        item = windows.read(ref)
-        verdict = detector(item.data) if isinstance(item, Item) else None
-        status[ref.key] = verdict.status if verdict else Status.INVALID
-        scores[ref.key] = verdict.score if verdict else float("nan")
-        if verdict and verdict.status != Status.INVALID:
-            others[ref.key] = further(verdict)
+    known = [ref for ref in windows.refs if ref.key in truth]
+    for one in judge_items(detector, (windows.read(ref) for ref in track(known, progress, "evaluating"))):
+        key, verdict = one.ref.key, one.verdict
+        status[key], scores[key] = verdict.status, verdict.score
+        if verdict.status != Status.INVALID:
+            others[key] = further(verdict)
     return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, further=others)
 
 
