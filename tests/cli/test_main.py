@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.cli.running import andon
 
-from andon.cli import EXIT_DONE, EXIT_USER, commands, main
+from andon.cli import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, commands, main
 
 HEAVY = (
     "torch",
@@ -174,6 +174,107 @@ def test_a_reader_who_goes_away_is_no_error(frame_model: Path, parts: Path) -> N
         err = running.stderr.read()
 
     assert (running.returncode, err) == (EXIT_DONE, b"")
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize(
+    "words", [["inspect", "MODEL"], ["score", "MODEL", "PARTS"], ["score", "MODEL", "PARTS", "--json"]]
+)
+def test_a_full_disk_behind_standard_output_is_one_line_and_exit_code_two(
+    words: list[str], frame_model: Path, parts: Path
+) -> None:
+    stand_for = {"MODEL": str(frame_model), "PARTS": str(parts)}
+    with FULL.open("w") as full:  # a device that refuses every byte
+        ended = subprocess.run(
+            [sys.executable, "-m", "andon", *(stand_for.get(word, word) for word in words)],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert ended.returncode == EXIT_USER
+    assert ended.stderr == (
+        "andon: standard output: cannot be written: No space left on device. Redirect it elsewhere.\n"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors before the program starts")
+@pytest.mark.parametrize("words", [["inspect", "MODEL"], ["score", "MODEL", "PARTS", "--json"]])
+def test_a_closed_standard_output_is_one_line_and_exit_code_two(
+    words: list[str], frame_model: Path, parts: Path
+) -> None:
+    stand_for = {"MODEL": str(frame_model), "PARTS": str(parts)}
+    ended = _without(1, *(stand_for.get(word, word) for word in words))
+
+    assert ended.returncode == EXIT_USER
+    assert ended.stderr.startswith("andon: standard output: expected an open stream, got a closed one.")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors before the program starts")
+def test_a_closed_standard_error_stops_nothing(frame_model: Path, parts: Path) -> None:
+    ended = _without(2, "score", str(frame_model), str(parts / "test"), "--json")
+
+    assert ended.returncode == EXIT_DONE
+    assert len(ended.stdout.splitlines()) == 12
+
+
+def _without(descriptor: int, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a process that begins with this descriptor closed."""
+    shell = f'exec "$@" {descriptor}>&-'
+    return subprocess.run(
+        ["sh", "-c", shell, "sh", sys.executable, "-m", "andon", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("package", ["numpy", "onnxruntime", "msgspec"])
+def test_an_interrupt_while_packages_load_is_exit_code_130(package: str, frame_model: Path) -> None:
+    # the finder stands for a user whose Ctrl-C hits this very import, and for numpy, which makes an ImportError of it
+    before = f"""
+import os, signal
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == {package!r}:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000): pass
+            except KeyboardInterrupt:
+                raise ImportError("Error importing numpy") from None
+sys.meta_path.insert(0, AtImport())
+"""
+    ended = andon("inspect", frame_model, before=before)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (EXIT_INTERRUPTED, "", "andon: interrupted\n")
+
+
+def test_importing_the_command_line_loads_neither_numpy_nor_onnxruntime() -> None:
+    probe = "import sys, andon.cli; print(sorted({'numpy', 'onnxruntime', 'msgspec'} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60)
+
+    assert told.stdout == "[]\n"
+
+
+def test_a_warning_with_a_forged_name_is_one_line_without_terminal_commands(frame_model: Path, parts: Path) -> None:
+    before = """
+import andon.cli.inspect as command, logging
+command.run = lambda args: logging.getLogger("andon.x").warning("%s: odd", "a\\nandon: all is well\\x1b[2J") or 0
+"""
+    told = andon("inspect", frame_model, before=before)
+
+    assert told.stderr == "andon: a\\nandon: all is well\\x1b[2J: odd\n"
+
+
+def test_an_error_with_a_forged_name_has_no_terminal_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "no\x1b[2J\u202esuch.onnx"]) == EXIT_USER
+
+    assert "\x1b" not in (err := capsys.readouterr().err)
+    assert "\u202e" not in err
+    assert "no\\x1b[2J" in err
 
 
 MISSING = [

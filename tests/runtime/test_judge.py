@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tests.runtime.hand_made import FRAME, frame, model_bytes, model_file
 
 from andon.runtime import Detector, JudgeError, Reason, Status, Verdict
-from andon.runtime.items import Item, Lost, Ref
+from andon.runtime.items import Data, Item, Lost, Ref
 from andon.runtime.judge import JudgedItem, judge_items
 from andon.runtime.session import open_session
 
@@ -22,12 +22,12 @@ class OutOfMemory(Detector):
         return super().__call__(item)
 
 
-def _item(key: str, pixels: NDArray[np.uint8]) -> Item:
+def _item(key: str, pixels: Data) -> Item:
     return Item(Ref(key=key), pixels)
 
 
-def _judged(items: Sequence[Item | Lost], **options: str) -> list[JudgedItem]:
-    return list(judge_items(Detector.from_bytes(model_bytes(FRAME, threshold=0.25)), items, **options))  # type: ignore[arg-type]
+def _judged(items: Sequence[Item | Lost]) -> list[JudgedItem]:
+    return list(judge_items(Detector.from_bytes(model_bytes(FRAME, threshold=0.25)), items))
 
 
 def _failing() -> OutOfMemory:
@@ -38,7 +38,7 @@ def _failing() -> OutOfMemory:
 def test_an_item_of_another_size_type_or_shape_is_wrong_input_and_the_next_is_judged() -> None:
     odd = [
         _item("size", frame(1, size=(40, 48))),
-        _item("type", frame(1).astype(np.float32)),  # type: ignore[arg-type]
+        _item("type", frame(1).astype(np.float32)),
         _item("grey", frame(1)[:, :, 0]),
     ]
 

@@ -1,4 +1,7 @@
-"""The command line: one thin module a command, found by its file; each imports its part of andon only when it runs."""
+"""The command line: one thin module a command, found by its file; each imports its part of andon only when it runs.
+
+The runtime, too, is imported within `main`: it takes a third of a second, and Ctrl-C during it must end cleanly.
+"""
 
 import argparse
 import importlib
@@ -6,17 +9,20 @@ import logging
 import os
 import pkgutil
 import sys
+import threading
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from andon.runtime.errors import AndonError, ConfigError
-from andon.runtime.settings import nearest
+from andon.cli._terminal import LONGEST_LINE, PrintableFormatter, interrupts, standard_streams
 
-EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY = 0, 1, 2, 3
+if TYPE_CHECKING:
+    from andon.runtime.errors import ConfigError
+
+EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _ORDER = ("demo", "train", "animate", "export", "inspect", "score", "evaluate", "compare", "sample", "bench", "monitor")
 """The order of the journey, for --help."""
-_VERBOSE = "tell more on stderr"
+_VERBOSE = "print more details to stderr"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,17 +32,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     level = logging.getLogger("andon").level
     try:
-        code = _answer(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()  # here, where a reader who has gone is still an exception that can be caught
-    except BrokenPipeError:
-        # Whoever read our output went away (| head); nothing more can be told to them. What is still in the buffer must
-        # go somewhere when the interpreter ends, or it complains and exits with 120.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
+        with interrupts() as interrupted, standard_streams():
+            return _guarded(list(sys.argv[1:] if argv is None else argv), interrupted)
     finally:  # a host that calls this function goes on afterwards
         logging.getLogger("andon").setLevel(level)
         if policy is None:
             os.environ.pop("OMP_WAIT_POLICY", None)
+
+
+def _guarded(words: Sequence[str], interrupted: threading.Event) -> int:
+    try:
+        # before onnxruntime, whose C code prints a traceback when Ctrl-C hits its own import of numpy
+        import numpy  # noqa: F401, ICN001
+
+        from andon.runtime.errors import AndonError
+        from andon.runtime.printable import printable
+
+        try:
+            code = _answer(words)
+            sys.stdout.flush()  # here, where a reader who has gone is still an exception that can be caught
+        except AndonError as error:
+            line = printable(" ".join(str(error).splitlines()), limit=LONGEST_LINE)
+            print(f"andon: {line}", file=sys.stderr)
+            return EXIT_USER
+    except BrokenPipeError:
+        return EXIT_DONE  # whoever read our output went away (| head)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
+            print("andon: interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        raise
     return code
 
 
@@ -54,25 +79,27 @@ def _answer(words: Sequence[str]) -> int:
         args, unknown = parser.parse_known_args(words)
         if unknown:
             raise _unknown(unknown[0], flags)
-        logging.basicConfig(level=logging.WARNING, format="andon: %(message)s", stream=sys.stderr)
-        # andon's own: what the exporter tells in between is ten thousand lines a file
-        logging.getLogger("andon").setLevel(logging.DEBUG if args.verbose else logging.NOTSET)
+        _log_to_stderr(verbose=args.verbose)
         code: int = args.run(args)
-    except AndonError as error:
-        print(f"andon: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return EXIT_USER
-    except KeyboardInterrupt:
-        print("andon: interrupted", file=sys.stderr)
-        return 130
-    except SystemExit as told:  # argparse, after --help
-        return int(told.code or 0)
+    except SystemExit as done:  # argparse, after --help
+        return int(done.code or 0)
     return code
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("andon: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # only andon's own: the exporter logs ten thousand lines a file
+    logging.getLogger("andon").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
 class _Parser(argparse.ArgumentParser):
     """Argparse, with refusals that are errors like all others: one line, with a hint where to read on."""
 
     def error(self, message: str) -> NoReturn:
+        from andon.runtime.errors import ConfigError
+
         raise ConfigError(f"{message}. See '{self.prog} --help'.")
 
 
@@ -126,6 +153,9 @@ def _first_name(words: Sequence[str]) -> str | None:
 
 
 def _refuse_unknown_command(words: Sequence[str]) -> None:
+    from andon.runtime.errors import ConfigError
+    from andon.runtime.settings import nearest
+
     first = _first_name(words)
     if first is not None and first not in commands():
         raise ConfigError(
@@ -142,5 +172,8 @@ def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
             raise _unknown(word, flags)
 
 
-def _unknown(word: str, flags: Sequence[str]) -> ConfigError:
+def _unknown(word: str, flags: Sequence[str]) -> "ConfigError":
+    from andon.runtime.errors import ConfigError
+    from andon.runtime.settings import nearest
+
     return ConfigError(f"unknown argument {word!r}{nearest(word.partition('=')[0], flags)}: see --help.")

@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge every item of every path."""
     from andon.cli._overlays import Overlays
-    from andon.runtime.detector import Detector
+    from andon.runtime.detector import Detector, FrameSize
     from andon.runtime.errors import ConfigError
     from andon.runtime.judge import judge_items
     from andon.runtime.progress import ProgressLine, silent, track
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.evidence and not args.json:
         raise ConfigError("--evidence goes into the objects that --json prints: give both.")
-    frame_size = args.frame_size or "calibrated"
+    frame_size: FrameSize = args.frame_size or "calibrated"
     detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=frame_size)
     _refuse_flags_without_effect(args, detector.card)
     overlays = Overlays(args.overlay, detector.card) if args.overlay else None
