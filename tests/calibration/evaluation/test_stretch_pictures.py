@@ -1,6 +1,7 @@
 """How stretches of a log are drawn."""
 
 import numpy as np
+import pytest
 from tests.calibration.evaluation.watched import WATCHED, judged, run
 from tests.runtime.hand_made import WINDOW, model_bytes
 
@@ -80,6 +81,19 @@ def test_thinned_curves_keep_their_spikes_and_their_holes() -> None:
     assert (float(np.nanmax(thin)), float(np.nanmin(thin))) == (9.0, -4.0)
     assert abs(times[np.nanargmax(thin)] - 31_234) < 50
     assert np.isnan(thin[(times > 40_100) & (times < 40_900)]).all()
+
+
+@pytest.mark.parametrize("rows", [50_000, 50_001, 50_024, 6_001])
+@pytest.mark.parametrize("back", [1, 2, 20])
+def test_a_spike_in_the_last_rows_is_drawn(rows: int, back: int) -> None:
+    values = np.zeros(rows, np.float32)
+    values[-back] = 9.0
+
+    times, thin = stretch_pictures._thinned(np.arange(rows, dtype=np.float64), values)
+
+    assert float(np.nanmax(thin)) == 9.0
+    assert rows - 60 < times[np.nanargmax(thin)] < rows
+    assert (np.diff(times) >= 0).all()
 
 
 def test_names_of_short_faults_stand_above_the_strip_and_never_over_each_other() -> None:

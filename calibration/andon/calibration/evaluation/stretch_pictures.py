@@ -379,14 +379,14 @@ def _share_panel(figure: Any, axes: Any, seen: _Seen, spec: WindowSpec, offset: 
 
 
 def _thinned(times: Floats, values: NDArray[np.float32]) -> tuple[Floats, NDArray[np.float32]]:
-    """The lowest and the highest of every so many rows: spikes stay."""
+    """Keep the lowest and the highest value of each block of rows, so that spikes stay."""
     block = -(-len(times) // (_POINTS // 2))
     if block <= 2:
         return times, values
-    whole = len(times) // block * block
-    blocks = values[:whole].reshape(-1, block)
+    missing = -len(values) % block  # the last block may be shorter: padded with holes, which count as nothing
+    blocks = np.pad(values, (0, missing), constant_values=np.nan).reshape(-1, block)
     filled = np.where(np.isfinite(blocks), blocks, np.nan)
     empty: NDArray[np.bool_] = np.logical_and.reduce(np.isnan(filled), axis=1)
     low = np.where(empty, np.nan, np.nanmin(np.where(empty[:, None], 0, filled), axis=1))
     high = np.where(empty, np.nan, np.nanmax(np.where(empty[:, None], 0, filled), axis=1))
-    return np.repeat(times[:whole:block], 2), np.stack([low, high], axis=1).ravel().astype(np.float32)
+    return np.repeat(times[::block], 2), np.stack([low, high], axis=1).ravel().astype(np.float32)
