@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     numbers = [epoch for epoch in made.epochs if epoch is not None]
     span = f"epochs {numbers[0]} to {max(numbers)}" if numbers else "kept weights"
     print(
-        f"{made.path}: {len(made.epochs)} pictures ({span}) of {made.width} x {made.height}, {made.fps:g} a second, "
-        f"{summary['bytes']:,} bytes; {', '.join(made.panels)}"
+        f"{made.path}: {len(made.epochs)} pictures ({span}) of {made.height} x {made.width} px (height x width), "
+        f"{made.fps:g} a second, {summary['bytes']:,} bytes; {', '.join(made.panels)}"
     )
     return 0
 

@@ -58,7 +58,12 @@ def render(model: ModelFile) -> str:
     if isinstance(card.input, FrameSpec):
         colour = "RGB" if card.input.channels == 3 else "grey"
         size = f"{card.input.frame_size[0]} x {card.input.frame_size[1]}" if card.input.frame_size else "any size"
-        rows.append(("judges", f"{colour} frames, {size}, seen at {card.input.size[0]} x {card.input.size[1]} px"))
+        rows.append(
+            (
+                "judges",
+                f"{colour} frames, {size}, seen at {card.input.size[0]} x {card.input.size[1]} px (height x width)",
+            )
+        )
     else:
         names = ", ".join(
             f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in card.input.channels
@@ -72,8 +77,15 @@ def render(model: ModelFile) -> str:
         rows.append(("parts", f"{calibration.dependence}; {calibration.invalid} INVALID ones were dropped"))
         if calibration.above < 2 and calibration.kind.startswith("promise"):
             steady = _steady(calibration.alpha, calibration.confidence)
-            hangs = f"the threshold hangs on {calibration.above + 1} of these {calibration.unit}s"
-            rows.append(("note", f"{hangs}; the same promise from some {steady} would not hang on single ones"))
+            alone = (
+                f"One {calibration.unit} alone sets" if not calibration.above else f"Two {calibration.unit}s alone set"
+            )
+            rows.append(
+                (
+                    "note",
+                    f"{alone} this threshold; about {steady} calibration {calibration.unit}s would make it robust.",
+                )
+            )
         rows.append(
             ("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})")
         )

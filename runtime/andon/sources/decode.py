@@ -88,7 +88,8 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         raise DataError(f"{name}: a damaged {found.kind}; nothing could be decoded")
     if pixels.shape[:2] != (found.height, found.width):
         raise DataError(
-            f"{name}: the header says {found.width} x {found.height}, the decoder {pixels.shape[1]} x {pixels.shape[0]}"
+            f"{name}: the header says {found.height} x {found.width} (height x width), the decoder "
+            f"{pixels.shape[0]} x {pixels.shape[1]}"
         )
     if found.channels == 1:
         grey: Frame = pixels[..., None]
@@ -160,7 +161,7 @@ def _bounded(data: bytes) -> PictureHeader:
     found = parse(data)
     if found.height * found.width > MAX_PIXELS:
         raise DataError(
-            f"{found.width} x {found.height} pixels; expected at most {MAX_PIXELS / 1e6:.0f} million. "
+            f"{found.height} x {found.width} pixels (height x width); expected at most {MAX_PIXELS / 1e6:.0f} million. "
             "Crop or shrink the pictures before."
         )
     return found

@@ -39,7 +39,7 @@ def parse(data: bytes) -> PictureHeader:
     except (struct.error, IndexError) as error:
         raise TruncatedError(f"{kind}: ends within its header") from error
     if header.height < 1 or header.width < 1:
-        raise DataError(f"{kind}: the header says {header.width} x {header.height} pixels")
+        raise DataError(f"{kind}: the header says {header.height} x {header.width} pixels (height x width)")
     return header
 
 

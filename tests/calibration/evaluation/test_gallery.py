@@ -14,7 +14,7 @@ from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.calibration.evaluation import gallery
 from andon.calibration.evaluation.judged import Judged
-from andon.calibration.evaluation.page import Exhibit
+from andon.calibration.evaluation.page import Exhibit, status_tone
 from andon.runtime import Detector, Status, Verdict
 from andon.runtime.heat_map import colours
 from andon.sources.items import Item, Lost, Ref
@@ -178,8 +178,8 @@ def test_a_part_is_shown_with_its_defect_outlined_and_its_heat_map(stained: tupl
     assert [picture.name for picture in made.pictures] == [
         f"defect-01-{view}.png" for view in ("input", "map", "overlay")
     ]
-    assert (made.status, made.tone, made.key) == ("REJECT", "good", "stain")
-    assert ("truth", "oil") in made.facts
+    assert (made.status, made.tone, made.key) == ("REJECT", "bad", "stain")  # the colour is the verdict's
+    assert {("truth", "oil"), ("outcome", "found")} <= set(made.facts)
     times = pixels_of(made, "input").shape[0] // 32
     assert times > 1  # small frames are enlarged by whole pixels
     inside = pixels_of(made, "input")[12 * times : 24 * times, 16 * times : 36 * times]
@@ -265,3 +265,22 @@ def test_of_a_large_frame_the_hottest_place_is_shown_at_full_size(
     assert pixels_of(made, "input").shape == (128, 320, 3)
     assert pixels_of(made, "close").shape == (gallery.CLOSE, gallery.CLOSE, 3)
     assert (pixels_of(made, "close") == 0).all(axis=2).sum() == 10 * 5
+
+
+@pytest.mark.parametrize(
+    ("status", "defective", "words", "colour"),
+    [
+        (Status.REJECT, True, "found", "bad"),
+        (Status.REJECT, False, "false reject", "bad"),
+        (Status.OK, True, "missed", "good"),
+        (Status.OK, False, "passed", "good"),
+        (Status.REVIEW, False, "passed", "plain"),
+        (Status.INVALID, True, "not judged", "plain"),
+    ],
+)
+def test_the_badge_has_the_colour_of_the_verdict_and_words_say_whether_it_was_right(
+    status: Status, defective: bool, words: str, colour: str
+) -> None:
+    part = Judged(ref=Ref(key="a"), score=0.5, status=status, defective=defective, kind="oil")
+
+    assert (gallery.outcome(part), status_tone(status)) == (words, colour)

@@ -179,6 +179,19 @@ def test_a_log_has_its_faults_stretches_and_windows() -> None:
     assert [tile.name for tile in made.tiles] == ["false rejects", "caught", "delay", "AUROC"]
 
 
+def test_faults_caught_by_rejecting_nearly_everything_are_not_green() -> None:
+    verdicts = judged(run("a", [3.0] * 30, faults=("....p.....") * 3))
+
+    made = report.logs_page(
+        report.subject_of(WATCHED, "pump.onnx", "logs"), log_figures(WATCHED, verdicts), verdicts, WATCHED
+    )
+
+    assert [(tile.name, tile.value, tile.tone) for tile in made.tiles[:2]] == [
+        ("false rejects", "100.00%", "bad"),
+        ("caught", "3 of 3", "plain"),
+    ]
+
+
 def test_a_log_without_any_fault_is_reported_too() -> None:
     verdicts = judged(run("a", [1.0, 1.5] * 10))
 

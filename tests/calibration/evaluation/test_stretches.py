@@ -63,7 +63,7 @@ def test_rejects_side_by_side_are_one_stretch() -> None:
 def test_without_any_wrong_verdict_what_came_nearest_is_shown() -> None:
     chosen = stretches.choose(judged(run("a", [1, 1.5, 1, 1, 3, 1, 5, 1], faults="....p.q.")), WINDOW)
 
-    assert [(one.name, one.tone) for one in chosen] == [("good", "good"), ("weakest", "good"), ("fault", "good")]
+    assert [(one.name, one.tone) for one in chosen] == [("good", "good"), ("weakest", "plain"), ("fault", "plain")]
     assert chosen[1].title.endswith(": p")
 
 

@@ -62,7 +62,7 @@ def test_labels_that_would_need_pickle_are_refused(tmp_path: Path) -> None:
 def test_pictures_of_another_width_are_refused(tmp_path: Path) -> None:
     write_png(subset(tmp_path) / "test.png", np.zeros((64, 33, 3), np.uint8))
 
-    with pytest.raises(DataError, match="expected pictures of 32 x 32, stacked; got 33 x 64"):
+    with pytest.raises(DataError, match="expected pictures of 32 x 32, stacked; got 64 x 33 \\(height x width\\)"):
         cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
 
 

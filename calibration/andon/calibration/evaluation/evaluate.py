@@ -195,7 +195,7 @@ def _is_resized(key: str, mask: NDArray[np.bool_], frame: Data) -> bool:
     (height, width), (of_height, of_width) = mask.shape, frame.shape[:2]
     if abs(height * of_width - width * of_height) > max(of_height, of_width):
         raise DataError(
-            f"{key}: its mask is {height} x {width}, while the frame is {of_height} x {of_width}: expected the same "
-            "proportions. Was the mask turned or cut, or is it of another frame?"
+            f"{key}: its mask is {height} x {width}, while the frame is {of_height} x {of_width} (height x width): "
+            "expected the same proportions. Was the mask turned or cut, or is it of another frame?"
         )
     return (height, width) != (of_height, of_width)

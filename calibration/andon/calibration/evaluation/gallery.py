@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from andon.calibration.evaluation.drawing import new_figure, png_of
 from andon.calibration.evaluation.judged import Judged
-from andon.calibration.evaluation.page import Exhibit, Picture, Tone
+from andon.calibration.evaluation.page import Exhibit, Picture, status_tone
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
 from andon.runtime.heat_map import Picture as Pixels
@@ -180,17 +180,23 @@ def colour_bar(map_scale: float) -> Picture:
 
 def facts(part: Judged, level: float) -> tuple[tuple[str, str], ...]:
     """What stands beside a part."""
-    rows = [("truth", part.kind if part.defective else "good"), ("score", f"{part.score:.5g}")]
+    rows = [
+        ("truth", part.kind if part.defective else "good"),
+        ("outcome", outcome(part)),
+        ("score", f"{part.score:.5g}"),
+    ]
     if math.isfinite(level):
         rows.append(("level", f"{level:.3f} (1 is the threshold)"))
     return tuple(rows)
 
 
-def tone(part: Judged) -> Tone:
-    """Whether the verdict was right."""
+def outcome(part: Judged) -> str:
+    """Say in words whether the verdict was right."""
     if part.status == Status.INVALID:
-        return "plain"
-    return "good" if (part.status == Status.REJECT) == part.defective else "bad"
+        return "not judged"
+    if part.status == Status.REJECT:
+        return "found" if part.defective else "false reject"
+    return "missed" if part.defective else "passed"
 
 
 def _of(shown: Sequence[Judged], every: Sequence[Judged]) -> str:
@@ -283,7 +289,7 @@ def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_sca
     return Exhibit(
         key=part.ref.key,
         status=part.status.name,
-        tone=tone(part),
+        tone=status_tone(part.status),
         facts=facts(part, shown.level if shown else math.nan)
         + (() if shown else (("picture", "could not be read again"),)),
         pictures=tuple(pictures),

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import ConfigError
+from andon.runtime.schema import Status
 
 Tone = Literal["good", "bad", "plain"]
 
@@ -26,6 +27,11 @@ _HEAD_BYTES = 65_536
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that change the direction of writing: with them ``gpj.exe`` reads as a picture."""
 INDEX = "index.html"
+
+
+def status_tone(status: Status) -> Tone:
+    """Return the colour of a verdict's badge: it shows the verdict, and never whether the verdict was right."""
+    return {Status.OK: "good", Status.REJECT: "bad"}.get(status, "plain")
 
 
 class Picture(Struct, frozen=True, kw_only=True):

@@ -23,7 +23,15 @@ from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import LogEvaluation, LogVerdicts
 from andon.calibration.evaluation.page import Page, Section, Table, Tile, Tone, counted
 from andon.calibration.evaluation.scored import Scored, scored
-from andon.calibration.evaluation.subject import Subject, found, promise_lines, subject_of, tiles_of, verdict_on
+from andon.calibration.evaluation.subject import (
+    Subject,
+    found,
+    found_tone,
+    promise_lines,
+    subject_of,
+    tiles_of,
+    verdict_on,
+)
 from andon.calibration.evaluation.verdict_pictures import figures_table
 from andon.runtime.detector import Detector
 from andon.runtime.progress import Progress, silent
@@ -87,21 +95,22 @@ def _parts_in_short(
     n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
     false_rejects = int(parts.rejected[~parts.defective].sum())
     missed = int((~parts.rejected[parts.defective]).sum())
-    tone, headline = verdict_on(subject.alpha, false_rejects, n_good, figures.within_promise, figures.unit)
+    tone, headline = verdict_on(
+        subject.alpha, false_rejects, n_good, figures.within_promise, figures.unit,
+        caught=n_defect - missed, n_defect=n_defect,
+    )  # fmt: skip
     frames = f", each by the worst of its frames ({figures.frames} in all)" if figures.frames else ""
     summary = [
         f"{counted(count, figures.unit)} of {subject.data} judged{frames}: {n_good} good, {n_defect} defective"
         + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
-        *promise_lines(subject, n_good, figures.within_promise, f"{figures.unit}s"),
+        *promise_lines(subject, false_rejects, n_good, figures.within_promise, f"{figures.unit}s"),
     ]
     tiles = tiles_of(subject, tone, false_rejects, n_good, f"{figures.unit}s")
     if n_defect:
         what = "defect" if figures.unit == "part" else "defective window"
         summary[0] += " " + found(missed, n_defect, what)
         passed = f"{missed} of {counted(n_defect, what)} passed"
-        tiles.append(
-            Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone="bad" if missed else "good")
-        )
+        tiles.append(Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone=found_tone(tone, missed)))
     if parts.both:
         note = "good from defective over all thresholds; 1 is perfect"
         tiles.append(Tile(value=f"{figures.auroc:.4f}", name="AUROC", note=note))
@@ -229,7 +238,10 @@ def _log_in_short(
     subject: Subject, figures: LogEvaluation, count: int, happened: Sequence[stretches.FaultRow]
 ) -> tuple[Tone, str, list[str], list[Tile]]:
     counts = figures.total.counts
-    tone, headline = verdict_on(subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window")
+    tone, headline = verdict_on(
+        subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window",
+        caught=counts.defective - counts.misses, n_defect=counts.defective,
+    )  # fmt: skip
     windows = counted(count + counts.neither, "window")
     first = (
         f"{windows} of {subject.data} judged, in {counted(len(figures.runs), 'run')}: "
@@ -238,7 +250,7 @@ def _log_in_short(
     )
     summary = [
         first + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
-        *promise_lines(subject, counts.good, figures.within_promise, "windows"),
+        *promise_lines(subject, counts.false_rejects, counts.good, figures.within_promise, "windows"),
     ]
     tiles = tiles_of(subject, tone, counts.false_rejects, counts.good, "windows")
     if counts.faults:
@@ -246,9 +258,9 @@ def _log_in_short(
         by_chance = f"rejecting windows at random at the {rate} rate would have caught"
         caught = f"{counts.caught} of {counted(counts.faults, 'fault')} were caught by at least one window"
         summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f}.")
-        note, every = f"faults; at random {counts.dummy_caught:.1f}", counts.caught == counts.faults
+        note = f"faults; at random {counts.dummy_caught:.1f}"
         value = f"{counts.caught} of {counts.faults}"
-        tiles.append(Tile(value=value, name="caught", note=note, tone="good" if every else "bad"))
+        tiles.append(Tile(value=value, name="caught", note=note, tone=found_tone(tone, counts.faults - counts.caught)))
     delays = [row.delay_s for row in happened if row.delay_s is not None]
     if delays:
         note = f"median; the longest {max(delays):.3g} s"

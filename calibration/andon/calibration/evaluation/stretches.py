@@ -10,7 +10,7 @@ from msgspec import Struct
 from andon.calibration.evaluation.further import NOTHING
 from andon.calibration.evaluation.judged import Judged
 from andon.calibration.evaluation.logs import LogVerdicts
-from andon.calibration.evaluation.page import Tone
+from andon.calibration.evaluation.page import Tone, status_tone
 from andon.runtime.schema import Status, WindowSpec
 from andon.sources.log import Run
 from andon.sources.log_truth import events_of
@@ -139,7 +139,7 @@ def _around_window(one: Judged, run: Run, at: int, spec: WindowSpec) -> Stretch:
     return Stretch(
         title="False reject" if rejected else "The good window with the highest score",
         name="false-reject" if rejected else "good",
-        tone="bad" if rejected else "good",
+        tone=status_tone(one.status),
         badge=one.status.name,
         run=run.name,
         begin=max(0, at - room - spec.steps),
@@ -178,7 +178,7 @@ def _around(row: FaultRow, runs: dict[str, Run], spec: WindowSpec, name: str) ->
     return Stretch(
         title=f"{title}: {row.kind}",
         name=name,
-        tone="good" if caught else "bad",
+        tone="plain",
         badge="caught" if caught else "missed",
         run=row.run,
         begin=begin,

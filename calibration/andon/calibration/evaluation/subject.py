@@ -26,8 +26,9 @@ def subject_of(detector: Detector, name: str, data: str) -> Subject:
     card = detector.card
     spec, calibration = card.input, card.calibration
     if isinstance(spec, FrameSpec):
-        size = " x ".join(map(str, reversed(spec.frame_size))) if spec.frame_size else "any size"
-        judges = f"{'RGB' if spec.channels == 3 else 'grey'} frames, {size}, seen at {spec.size[1]} x {spec.size[0]} px"
+        size = " x ".join(map(str, spec.frame_size)) if spec.frame_size else "any size"
+        colour = "RGB" if spec.channels == 3 else "grey"
+        judges = f"{colour} frames, {size}, seen at {spec.size[0]} x {spec.size[1]} px (height x width)"
     else:
         judges = f"windows of {spec.steps} rows, {spec.period_s:g} s apart, of {len(spec.channels)} channels"
     rows = [("detector", f"{card.detector}, version {card.detector_version}"), ("judges", judges)]
@@ -47,13 +48,19 @@ def subject_of(detector: Detector, name: str, data: str) -> Subject:
 
 
 def verdict_on(
-    alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str
+    alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str, *, caught: int, n_defect: int
 ) -> tuple[Tone, str]:
-    """Whether the promise was kept: tone and headline."""
+    """Return tone and headline: whether the promise was kept.
+
+    Without a promise a file is bad only where it rejects good ones at least as often as defective ones.
+    """
     rate = f"{false_rejects} of {counted(n_good, f'good {unit}')} rejected"
     if n_good:
         rate += f" ({false_rejects / n_good:.2%})"
     if within is None or alpha is None or not n_good:
+        if n_good and n_defect and false_rejects and false_rejects * n_defect >= caught * n_good:
+            defective = f"{caught} of {n_defect} defective ones ({caught / n_defect:.2%})"
+            return "bad", f"Good {unit}s are rejected as often as defective ones: {rate}, {defective}."
         return "plain", f"No promise to hold it to: {rate}."
     promised = f"at most {percent(alpha)} were promised"
     if not within:
@@ -63,18 +70,21 @@ def verdict_on(
     return "good", f"Promise kept: {rate}; {promised}."
 
 
-def promise_lines(subject: Subject, n_good: int, within: bool | None, units: str) -> list[str]:
-    """What the file promises, and what chance allows."""
+def promise_lines(subject: Subject, false_rejects: int, n_good: int, within: bool | None, units: str) -> list[str]:
+    """State what the file promises, what chance allows, and whether so many parts can confirm it."""
     if within is None or subject.alpha is None or not n_good:
         return [f"The file says: {subject.promise}."] if subject.promise else []
-    from scipy.stats import binom
+    from scipy.stats import beta, binom
 
     allowed = int(binom.ppf(0.99, n_good, subject.alpha))
-    end = (
-        "That casts no doubt on the promise, and proves nothing."
-        if within
-        else "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
-    )
+    # upper limit of the true rate, exact (Clopper and Pearson 1934)
+    at_most = float(beta.ppf(0.95, false_rejects + 1, n_good - false_rejects)) if false_rejects < n_good else 1.0
+    if not within:
+        end = "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
+    elif at_most <= subject.alpha:
+        end = "These parts confirm the promise at 95 % confidence."
+    else:
+        end = f"Consistent with the promise; too few {units} to confirm it."
     chance = f"Of {n_good} good {units}, up to {allowed} rejects can be put down to chance."
     return [f"The file promises: {subject.promise}. {chance} {end}"]
 
@@ -84,6 +94,20 @@ def found(missed: int, n: int, what: str) -> str:
     if not missed:
         return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
     return f"{missed} of {counted(n, what)} passed ({missed / n:.1%}); no promise is about {what}s."
+
+
+def found_tone(tone: Tone, missed: int) -> Tone:
+    """Return the colour for what was found: green only where the promise is kept too.
+
+    Whoever rejects everything finds every defect.
+
+    Args:
+        tone: of the promise, as `verdict_on` returns it.
+        missed: defects that passed.
+    """
+    if missed:
+        return "bad"
+    return "good" if tone == "good" else "plain"
 
 
 def tiles_of(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:

@@ -72,7 +72,7 @@ def _stacked(path: Path) -> NDArray[np.uint8]:
     tall = decode_file(path, channels=3)
     if tall.shape[1] != SIDE or tall.shape[0] % SIDE:
         raise DataError(
-            f"{path}: expected pictures of {SIDE} x {SIDE}, stacked; got {tall.shape[1]} x {tall.shape[0]}."
+            f"{path}: expected pictures of {SIDE} x {SIDE}, stacked; got {tall.shape[0]} x {tall.shape[1]} (height x width)."
         )
     return tall.reshape(-1, SIDE, SIDE, 3)
 

@@ -148,7 +148,8 @@ class _Reader:
         )
         if self.size[0] * self.size[1] > MAX_PIXELS:
             raise DataError(
-                f"{path}: {self.size[0]} x {self.size[1]} pixels; expected at most {MAX_PIXELS / 1e6:.0f} million"
+                f"{path}: {self.size[1]} x {self.size[0]} pixels (height x width); "
+                f"expected at most {MAX_PIXELS / 1e6:.0f} million"
             )
         self.announced = max(0, round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
