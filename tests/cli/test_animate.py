@@ -9,6 +9,7 @@ from tests.cli.running import andon
 
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.cli.train import _kept_epochs
+from andon.runtime.extras import remedy
 
 LEARN = ["train", "window_vae", "--data", "power_converter:runs=60,rows=16", "--steps", "16", "--hop", "16"]
 
@@ -65,7 +66,7 @@ def test_without_torch_the_extra_is_named() -> None:
     told = andon("animate", "run", "-o", "a.gif", hidden=["torch"])
 
     assert told.returncode == EXIT_USER
-    assert told.stderr == "andon: animating needs torch: pip install 'andon[train]'\n"
+    assert told.stderr == f"andon: animating needs torch: {remedy('train')}\n"
 
 
 def test_epochs_are_all_or_each_so_many_or_listed_or_none() -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.cli.running import andon
 
 from andon.cli import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, commands, main
+from andon.runtime.extras import remedy
 
 HEAVY = (
     "torch",
@@ -278,15 +279,15 @@ def test_an_error_with_a_forged_name_has_no_terminal_commands(capsys: pytest.Cap
 
 
 MISSING = [
-    (["demo"], {"torch"}, "the demo needs torch: pip install 'andon[train]'"),
-    (["train", "window_vae", "--help"], {"torch"}, "training window_vae needs torch: pip install 'andon[train]'"),
-    (["train", "window_vae", "--data", "a", "--out", "b"], {"torch"}, "pip install 'andon[train]'"),
+    (["demo"], {"torch"}, f"the demo needs torch: {remedy('train')}"),
+    (["train", "window_vae", "--help"], {"torch"}, f"training window_vae needs torch: {remedy('train')}"),
+    (["train", "window_vae", "--data", "a", "--out", "b"], {"torch"}, remedy("train")),
     (["train", "window_vae", "--data", "a", "--out", "b"], {"safetensors"}, "needs safetensors: pip install"),
-    (["export", "run", "-o", "a.onnx"], {"torch"}, "exporting needs torch: pip install 'andon[train]'"),
-    (["evaluate", "MODEL", "--data", "PARTS"], {"sklearn"}, "evaluating needs sklearn: pip install 'andon[evaluate]'"),
-    (["compare", "--out", "a", "--table"], {"torch"}, "comparing needs torch: pip install 'andon[train]'"),
-    (["sample", "run", "-o", "a"], {"torch"}, "sampling needs torch: pip install 'andon[train]'"),
-    (["score", "MODEL", "PARTS"], {"cv2"}, "pip install 'andon[camera]'"),
+    (["export", "run", "-o", "a.onnx"], {"torch"}, f"exporting needs torch: {remedy('train')}"),
+    (["evaluate", "MODEL", "--data", "PARTS"], {"sklearn"}, f"evaluating needs sklearn: {remedy('evaluate')}"),
+    (["compare", "--out", "a", "--table"], {"torch"}, f"comparing needs torch: {remedy('train')}"),
+    (["sample", "run", "-o", "a"], {"torch"}, f"sampling needs torch: {remedy('train')}"),
+    (["score", "MODEL", "PARTS"], {"cv2"}, remedy("camera")),
 ]
 
 

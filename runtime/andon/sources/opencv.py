@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Literal
 
 from andon.runtime.errors import MissingExtra
+from andon.runtime.extras import remedy
 
 MAX_PIXELS = 50_000_000
 """A larger picture is refused: with OpenCV's own limit a PNG of 389 kB became 2.3 GB of memory."""
@@ -34,7 +35,7 @@ def opencv() -> ModuleType:
     try:
         import cv2
     except ImportError as error:
-        raise MissingExtra("reading pictures, videos and cameras needs opencv: pip install 'andon[camera]'") from error
+        raise MissingExtra(f"reading pictures, videos and cameras needs opencv: {remedy('camera')}") from error
     # OpenCV would start a thread per core for each call and take them from inference; a frame is one thread's work
     cv2.setNumThreads(1)
     module: ModuleType = cv2

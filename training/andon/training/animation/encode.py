@@ -9,6 +9,7 @@ import numpy as np
 
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import ConfigError, MissingExtra
+from andon.runtime.extras import remedy
 from andon.sources.opencv import opencv
 from andon.training.animation.stills import Picture
 
@@ -41,7 +42,7 @@ def write_gif(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tupl
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtra("a GIF needs pillow: pip install 'andon[train]'") from error
+        raise MissingExtra(f"a GIF needs pillow: {remedy('train')}") from error
     pictures = list(pictures)
     places = np.unique(np.linspace(0, len(pictures) - 1, min(_PALETTE_FROM, len(pictures))).round().astype(int))
     palette = Image.fromarray(np.concatenate([pictures[place] for place in places])).quantize(256)

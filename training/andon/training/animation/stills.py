@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from andon.calibration.evaluation.drawing import BLUE
 from andon.runtime.errors import ConfigError, MissingExtra
+from andon.runtime.extras import remedy
 from andon.runtime.heat_map import colours
 from andon.training.animation.reel import Looked, Scene
 
@@ -190,5 +191,5 @@ def _font(size: int) -> "FreeTypeFont | Any":
         import matplotlib as mpl
         from PIL import ImageFont
     except ImportError as error:
-        raise MissingExtra("animations need pillow and matplotlib: pip install 'andon[train]'") from error
+        raise MissingExtra(f"animations need pillow and matplotlib: {remedy('train')}") from error
     return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
