@@ -84,6 +84,27 @@ MISTAKES = [
     (["train", "--picture-epochs", "1,last"], "argument --picture-epochs: expected a whole number from 1"),
     (["train", "--watch-every", "0"], "argument --watch-every: expected a whole number from 1"),
     (["inspect", "no-such.onnx"], "no-such.onnx: cannot be read"),
+    (
+        ["score", "a.onnx", "b", "--threshold", "0.5"],
+        "unknown argument '--threshold': the model file holds the threshold. andon export sets it, by --false-reject.",
+    ),
+    (
+        ["compare", "--detectors", "pca", "patchcore", "--preset", "fast", "--data", "a", "--out", "b"],
+        (
+            "unknown argument '--preset': see --help. Settings of a detector go into its quotes: "
+            '--detectors "patchcore --preset fast".'
+        ),
+    ),
+    (
+        ["compare", "--detectors=patchcore", "--preset=fast", "--data", "a", "--out", "b"],
+        'go into its quotes: --detectors "patchcore --preset=fast".',
+    ),
+    (
+        ["compare", "--detectors", "pca", "--data", "good.csv", "--test", "labelled/", "--out", "b"],
+        "unknown argument '--test': see --help. Settings of a set go into its quotes: --data \"good.csv --test labelled/\".",
+    ),
+    (["compare", "--detectors", "pca", "--seed", "3"], "unknown argument '--seed' (did you mean '--seeds'?)"),
+    (["compare", "--out", "b", "--preset", "fast"], ": see --help.\n"),
 ]
 
 
@@ -98,6 +119,15 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_two(
     assert err.startswith("andon: ")
     assert err.count("\n") == 1
     assert told in err
+
+
+@pytest.mark.parametrize("command", commands())
+def test_no_flag_is_suggested_only_because_both_begin_with_dashes(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--zzz-xq"]) == EXIT_USER
+
+    assert "did you mean" not in capsys.readouterr().err
 
 
 def test_a_message_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture[str]) -> None:

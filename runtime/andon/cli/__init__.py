@@ -78,7 +78,7 @@ def _answer(words: Sequence[str]) -> int:
         _refuse_unknown_flag(words, flags)
         args, unknown = parser.parse_known_args(words)
         if unknown:
-            raise _unknown(unknown[0], flags)
+            raise _unknown(unknown[0], words, flags)
         _log_to_stderr(verbose=args.verbose)
         code: int = args.run(args)
     except SystemExit as done:  # argparse, after --help
@@ -169,11 +169,24 @@ def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
         if word == "--":
             return
         if word.startswith("--") and word.partition("=")[0] not in flags:
-            raise _unknown(word, flags)
+            raise _unknown(word, words, flags)
 
 
-def _unknown(word: str, flags: Sequence[str]) -> "ConfigError":
+_ANSWERS = {"--threshold": "the model file holds the threshold. andon export sets it, by --false-reject."}
+"""Flags that no command has and that users look for."""
+
+
+def _unknown(word: str, words: Sequence[str], flags: Sequence[str]) -> "ConfigError":
     from andon.runtime.errors import ConfigError
     from andon.runtime.settings import nearest
 
-    return ConfigError(f"unknown argument {word!r}{nearest(word.partition('=')[0], flags)}: see --help.")
+    flag = word.partition("=")[0]
+    if flag in _ANSWERS:
+        return ConfigError(f"unknown argument {word!r}: {_ANSWERS[flag]}")
+    hint = ""
+    if _first_name(words) == "compare":
+        from andon.cli.compare import quotes_hint
+
+        hint = quotes_hint(words[: words.index(word)], words[words.index(word) :])
+    near = nearest(flag, flags, likeness=0.8 if hint else 0.5)  # --seed is surely --seeds; --test is not --threads
+    return ConfigError(f"unknown argument {word!r}{near}: see --help.{hint}")

@@ -32,7 +32,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", action="store_true",
                         help="besides, AUROC on synthetic defects, drawn onto good parts that calibration kept back")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the table as one object")
+
+
+def quotes_hint(before: Sequence[str], unknown: Sequence[str]) -> str:
+    """Return how to quote a detector or set with its settings, where that is what was forgotten; else nothing.
+
+    >>> quotes_hint(["--detectors", "patchcore"], ["--preset", "fast"])
+    ' Settings of a detector go into its quotes: --detectors "patchcore --preset fast".'
+    """
+    last = next((at for at in reversed(range(len(before))) if before[at].startswith("--")), None)
+    if last is None:
+        return ""
+    flag, _, joined = before[last].partition("=")
+    listed = [*([joined] if joined else []), *before[last + 1 :]]
+    if flag not in ("--detectors", "--data") or not listed:
+        return ""
+    value = [word for word in unknown[1:2] if not word.startswith("-") and "=" not in unknown[0]]
+    what = "detector" if flag == "--detectors" else "set"
+    return f' Settings of a {what} go into its quotes: {flag} "{" ".join([listed[-1], unknown[0], *value])}".'
 
 
 def run(args: argparse.Namespace) -> int:

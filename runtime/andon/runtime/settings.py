@@ -124,10 +124,12 @@ def from_flags(struct: type[S], args: argparse.Namespace) -> S:
         raise ConfigError(f"{flag}: {refusal.why}") from error
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `` (did you mean 'epochs'?)``, or nothing where no name is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
+    """Return a hint such as `` (did you mean 'epochs'?)``, or nothing where no name is as much alike, of 0 to 1."""
+    # without the dashes of flags: they made --threshold resemble --help
+    bare = {one.lstrip("-"): one for one in known}
+    close = difflib.get_close_matches(name.lstrip("-"), list(bare), n=1, cutoff=likeness)
+    return f" (did you mean {bare[close[0]]!r}?)" if close else ""
 
 
 def _strip(name: str, annotated: Any) -> tuple[Any, list[msgspec.Meta]]:

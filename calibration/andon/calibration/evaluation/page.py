@@ -31,7 +31,8 @@ INDEX = "index.html"
 
 def status_tone(status: Status) -> Tone:
     """Return the colour of a verdict's badge: it shows the verdict, and never whether the verdict was right."""
-    return {Status.OK: "good", Status.REJECT: "bad"}.get(status, "plain")
+    tones: dict[Status, Tone] = {Status.OK: "good", Status.REJECT: "bad"}
+    return tones.get(status, "plain")
 
 
 class Picture(Struct, frozen=True, kw_only=True):
