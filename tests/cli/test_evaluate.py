@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import write_picture
 from tests.cli.keys import keys_of
+from tests.runtime.hand_made import frame
 
 from andon.cli import EXIT_DONE, EXIT_USER, main
 
@@ -425,3 +427,26 @@ def test_long_names_of_types_leave_the_columns_under_each_other(
     listed = capsys.readouterr().out.splitlines()[-4:]
     assert len({len(line) for line in listed}) == 1
     assert [line.split()[0] for line in listed] == ["type", "a", "type2", "type10"]
+
+
+def test_names_of_types_and_logs_forge_no_line_and_stay_exact_in_json(
+    frame_model: Path, window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, name = "oil\n\x1b[2Jfalse rejects  0.00%", "pump\n\x1b[1A0 rejects.csv"
+    write_picture(tmp_path / "test/good/0.png", frame(1))
+    write_picture(tmp_path / "test/oil/0.png", frame(2, level=220))
+    (tmp_path / "test/oil").rename(tmp_path / "test" / kind)
+    (tmp_path / name).write_bytes(log.read_bytes())
+
+    assert main(["evaluate", str(frame_model), "--data", str(tmp_path)]) == EXIT_DONE
+    of_frames = capsys.readouterr().out
+    assert main(["evaluate", str(window_model), "--data", str(tmp_path / name)]) == EXIT_DONE
+    of_logs = capsys.readouterr().out
+    assert main(["evaluate", str(frame_model), "--data", str(tmp_path), "--json"]) == EXIT_DONE
+    as_json = json.loads(capsys.readouterr().out)
+
+    for out in (of_frames, of_logs):
+        assert all(character.isprintable() or character == "\n" for character in out)
+    assert "oil\\n\\x1b[2Jfalse rejects" in of_frames
+    assert "pump\\n\\x1b[1A0 rejects" in of_logs
+    assert list(as_json["by_defect"]) == [kind]

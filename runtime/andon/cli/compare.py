@@ -39,6 +39,7 @@ from typing import Any
 
 from andon.cli._numbers import MAX_SEED, whole
 from andon.runtime.errors import ConfigError
+from andon.runtime.printable import printable
 
 SUMMARY = "detectors side by side: settings, data sets and seeds, one resumable table"
 
@@ -266,7 +267,7 @@ class _Teller:
 
     def _failed(self, cell: Any, number: int, of: int, why: str) -> None:
         clear = "\r\x1b[2K" if self._terminal else ""
-        print(f"{clear}andon: {number}/{of}  {cell}: failed: {why}", file=sys.stderr)
+        print(f"{clear}andon: {number}/{of}  {cell}: failed: {printable(why)}", file=sys.stderr)
 
 
 def _clock(seconds: float) -> str:

@@ -30,6 +30,7 @@ from typing import Any
 
 from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
+from andon.runtime.printable import printable
 
 SUMMARY = "AUROC, false rejects, misses, localisation on parts of known truth"
 
@@ -296,11 +297,12 @@ def render(figures: Any) -> str:
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     rows += _by_score(figures)
     if figures.by_defect:
-        width = max(22, *map(len, figures.by_defect))
+        by_name = {printable(kind): part for kind, part in figures.by_defect.items()}  # names of folders
+        width = max(22, *map(len, by_name))
         rows.append(f"{'type':<{width}} {'n':>5} {'AUROC':>7} {'missed':>7}")
         rows += [
             f"{kind:<{width}} {part.n:>5} {'-' if part.auroc is None else f'{part.auroc:.4f}':>7} {part.miss_rate:>7.1%}"
-            for kind, part in figures.by_defect.items()
+            for kind, part in by_name.items()
         ]
     return "\n".join(rows)
 
@@ -315,7 +317,8 @@ def render_logs(figures: Any) -> str:
         counts = run.counts
         rejects = f"{counts.false_rejects} ({counts.false_rejects / counts.good:.1%})" if counts.good else "-"
         rows.append(
-            f"{run.name:<28} {counts.good:>6} {counts.defective:>6} {counts.invalid:>7} {auroc:>7} {aupr:>7} {rejects:>14} "
+            f"{printable(run.name):<28} {counts.good:>6} {counts.defective:>6} {counts.invalid:>7} {auroc:>7} {aupr:>7} "
+            f"{rejects:>14} "
             f"{f'{counts.caught}/{counts.faults}':>8} {counts.dummy_caught:>6.1f}"
         )
     count = figures.total.counts

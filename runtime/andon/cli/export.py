@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     from andon.cli.inspect import facts, render
     from andon.runtime.extras import needs
+    from andon.runtime.printable import printable
     from andon.runtime.progress import ProgressLine
 
     with needs("train", "exporting"):
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         f"parity      {exported.parity.compared} items, worst relative difference {exported.parity.worst_relative:.1g}"
         f"; {exported.parity.near_threshold} so near the threshold that their status was not compared"
     )
-    highest = ", ".join(f"{key} ({score:.4g})" for key, score in exported.top_parts)
+    highest = ", ".join(f"{printable(key)} ({score:.4g})" for key, score in exported.top_parts)
     print(f"look at     the highest-scoring good parts; a bad one among them would have set the threshold: {highest}")
     print(f"written     {exported.path}")
     return 0
