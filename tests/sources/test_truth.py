@@ -84,6 +84,22 @@ def test_good_beside_folders_of_defects_is_a_truth_too(tmp_path: Path) -> None:
     assert truth.kind == {"scratch/0.png": "scratch"}
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"), [("Good/0.png", "Scratch/0.png"), ("Train/OK/0.png", "Test/NG/0.png"), ("ok/0.png", "nok/0.png")]
+)
+def test_good_parts_are_good_however_their_folder_is_written(tmp_path: Path, good: str, bad: str) -> None:
+    put(tmp_path / good)
+    put(tmp_path / bad)
+
+    assert tree_truth(tmp_path).defective == {good: False, bad: True}
+
+
+def test_good_parts_alone_are_a_truth_too(tmp_path: Path) -> None:
+    put(tmp_path / "good/0.png")
+
+    assert tree_truth(tmp_path).defective == {"good/0.png": False}
+
+
 def test_a_folder_that_says_nothing_is_refused_with_the_layouts_it_could_have(tmp_path: Path) -> None:
     put(tmp_path / "0.png")
 

@@ -11,10 +11,12 @@ from andon.runtime.errors import DataError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 GOOD = "good"
 MASKS = "ground_truth"
+_GOOD_NAMES = frozenset({GOOD, "ok", "normal"})
 
-Layout = Literal["tree", "test alone", "good beside others", "plain"]
+Layout = Literal["tree", "test alone", "good", "plain"]
 """``tree``: train/good, test/TYPE, ground_truth/TYPE/STEM_mask.png (as MVTec AD has it). ``test alone``: the same without
-train/good. ``good beside others``: good/ and one folder a type of defect. ``plain``: anything else."""
+train/good. ``good``: good/, alone or with one folder for each type of defect. ``plain``: anything else. Names in upper case
+count too, and so do the other names of `is_good`."""
 
 
 class Stamp(NamedTuple):
@@ -58,19 +60,30 @@ def natural(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (_NUMBER.sub(_padded, key.casefold()), key))
 
 
+def is_good(folder: str) -> bool:
+    """Return whether a folder's name says that it holds good parts: good, ok or normal, in upper or lower case."""
+    return folder.casefold() in _GOOD_NAMES
+
+
 def layout(keys: Iterable[str]) -> Layout:
-    """Which layout the keys of a folder show."""
-    tops, tested = set(), False
+    """Return the layout that the keys of a folder show."""
+    good = tested = False
     for key in keys:
-        if key.startswith(f"train/{GOOD}/"):
-            return "tree"
-        tested = tested or key.startswith(f"test/{GOOD}/")
-        top, slash, _ = key.partition("/")
-        if slash:
-            tops.add(top)
-    if GOOD in tops and len(tops) > 1:
-        return "good beside others"
+        folders = key.split("/")[:-1]
+        top = folders[0].casefold() if folders else ""
+        if len(folders) > 1 and is_good(folders[1]):
+            if top == "train":
+                return "tree"
+            tested = tested or top == "test"
+        good = good or is_good(top)
+    if good:
+        return "good"
     return "test alone" if tested else "plain"
+
+
+def is_in(top: str, key: str) -> bool:
+    """Return whether a key lies in the folder `top` at the root, in upper or lower case."""
+    return key.casefold().startswith(f"{top}/")
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -115,7 +128,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, Stam
                 continue
             try:
                 if entry.is_dir():
-                    if entry.name != MASKS:
+                    if entry.name.casefold() != MASKS:
                         yield from _walk(Path(entry.path), seen)
                 elif is_picture(entry.name):
                     yield Path(entry.path), stamp_of(entry.stat())

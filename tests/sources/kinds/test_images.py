@@ -56,6 +56,18 @@ def test_learning_from_good_beside_defects_sees_only_good(tmp_path: Path) -> Non
     assert keys(images.evaluation_part(str(tmp_path))) == ["good/0.png", "scratch/0.png"]
 
 
+@pytest.mark.parametrize("defective", ["bottle/test/broken/0.png", "Scratch/0.png", "nok/0.png"])
+def test_learning_never_sees_a_defective_part(defective: str, tmp_path: Path) -> None:
+    put(tmp_path / ("bottle/train/good/0.png" if "bottle" in defective else "Good/0.png"))
+    put(tmp_path / defective)
+
+    if "bottle" in defective:
+        with pytest.raises(DataError, match=f"--data {tmp_path}/bottle"):
+            images.collect(str(tmp_path))
+    else:
+        assert keys(images.collect(str(tmp_path))) == ["Good/0.png"]
+
+
 def test_a_tree_without_a_test_part_cannot_be_evaluated(tmp_path: Path) -> None:
     put(tmp_path / "train/good/0.png")
 

@@ -10,12 +10,13 @@ from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
 from andon.sources.folder_watch import FolderWatch
+from andon.sources.good_part import good_part
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
 from andon.sources.live import Watchdog
 from andon.sources.opencv import opencv
 from andon.sources.picture_folder import (
-    GOOD,
     PictureFile,
+    is_in,
     is_picture,
     layout,
     list_pictures,
@@ -70,25 +71,12 @@ class Pictures:
 
 
 def collect(text: str) -> Pictures:
-    """The good parts to learn from: train/good of a tree, good/ where it stands beside others, else all pictures.
+    """Open the good parts to learn from, as `good_part` chooses them.
 
     Raises:
-        DataError: no picture there, or a tree with a test part alone.
+        DataError: no picture there, or a folder that may hold more than good parts.
     """
-    files = open_listing(Path(text))
-    shape = layout(files)
-    if shape == "test alone":
-        raise DataError(
-            f"{text}: has test/{GOOD} but no train/{GOOD}, so there is nothing to learn from that is not there to be tested on. "
-            f"Expected train/{GOOD}/ beside test/; to learn from the good parts of test/ after all, give {text}/test."
-        )
-    prefix = {"tree": f"train/{GOOD}/", "good beside others": f"{GOOD}/", "plain": ""}[shape]
-    good = {key: file for key, file in files.items() if key.startswith(prefix)}
-    if len(good) < len(files):
-        logger.info(
-            "%s: %d pictures in %s; the other %d are left alone", text, len(good), prefix, len(files) - len(good)
-        )
-    return Pictures(good)
+    return Pictures(good_part(text, open_listing(Path(text))))
 
 
 def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
@@ -100,7 +88,7 @@ def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
     files = open_listing(Path(text))
     if layout(files) not in ("tree", "test alone"):
         return Pictures(files, channels=channels)
-    tested = {key: file for key, file in files.items() if key.startswith("test/")}
+    tested = {key: file for key, file in files.items() if is_in("test", key)}
     if not tested:
         raise DataError(f"{text}: has train/good but no test/TYPE with pictures, so there is nothing to evaluate on.")
     return Pictures(tested, channels=channels)
