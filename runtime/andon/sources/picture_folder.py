@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from andon.runtime.errors import DataError
+from andon.sources.addresses import shown_address
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 GOOD = "good"
@@ -102,9 +103,13 @@ def open_listing(root: Path) -> dict[str, PictureFile]:
             return {_key(root.parent, root): PictureFile(root, stamp_of(root.stat()))}
         files = list_pictures(root)
     except OSError as error:
-        raise DataError(f"{root}: expected a picture or a folder of pictures: {error.strerror}") from error
+        raise DataError(
+            f"{shown_address(str(root))}: expected a picture or a folder of pictures: {error.strerror}"
+        ) from error
     if not files:
-        raise DataError(f"{root}: no picture there; looked for {', '.join(sorted(SUFFIXES))}, in folders below too.")
+        raise DataError(
+            f"{shown_address(str(root))}: no picture there; looked for {', '.join(sorted(SUFFIXES))}, in folders below too."
+        )
     return files
 
 
