@@ -24,7 +24,8 @@ from typing import TypeVar
 
 from andon.runtime.errors import DataError
 from andon.runtime.printable import printable
-from andon.sources.picture_folder import GOOD, MASKS, is_good, layout
+from andon.sources.folder_walk import MASKS
+from andon.sources.picture_folder import GOOD, is_good, layout
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,11 @@ from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.addresses import redact, shown_address
 from andon.sources.chosen import Chosen
 from andon.sources.decode import Channels
+from andon.sources.folder_walk import MASKS
 from andon.sources.grouping import Grouped
 from andon.sources.items import Collection
 from andon.sources.log import Log
-from andon.sources.picture_folder import MASKS, layout, open_listing
+from andon.sources.picture_folder import layout, open_listing
 from andon.sources.source import collect, find, named
 from andon.sources.truth import Truth, table_truth, tree_masks, tree_truth
 from andon.sources.windows import cut

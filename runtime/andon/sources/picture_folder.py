@@ -1,17 +1,18 @@
 """Folders of pictures: which files count, in which order, and which layout they have."""
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from andon.runtime.errors import DataError
 from andon.sources.addresses import shown_address
+from andon.sources.folder_walk import walk
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 GOOD = "good"
-MASKS = "ground_truth"
 _GOOD_NAMES = frozenset({GOOD, "ok", "normal"})
 
 Layout = Literal["tree", "test alone", "good", "plain"]
@@ -35,15 +36,19 @@ class PictureFile(NamedTuple):
 
 
 def list_pictures(root: Path) -> dict[str, PictureFile]:
-    """All pictures below a folder, by key (relative, with ``/``), in natural order.
+    """Return all pictures below a folder, by key (relative, with ``/``), in natural order.
 
-    By suffix, in either case. Hidden files and folders, ``*.tmp`` and folders named ground_truth are left out; links to
-    folders are followed, each folder once.
+    A picture is known by its suffix, in either case; `folder_walk.walk` says which folders are looked into.
 
     Raises:
         OSError: a folder cannot be listed. Half a listing would make the other half look new when it returns.
     """
-    files = {_key(root, path): PictureFile(path, stamp) for path, stamp in _walk(root, set())}
+    files: dict[str, PictureFile] = {}
+    for entry in walk(root):
+        if is_picture(entry.name):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone since it was listed
+                path = Path(entry.path)
+                files[_key(root, path)] = PictureFile(path, stamp_of(entry.stat()))
     return {key: files[key] for key in natural(files)}
 
 
@@ -120,25 +125,6 @@ def _padded(number: re.Match[str]) -> str:
     # as text of comparable length, so that keys stay plain strings: a length first, then the digits
     digits = number[0].lstrip("0")
     return f"{len(digits):04}{digits}"
-
-
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, Stamp]]:
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
-        return
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir():
-                    if entry.name.casefold() != MASKS:
-                        yield from _walk(Path(entry.path), seen)
-                elif is_picture(entry.name):
-                    yield Path(entry.path), stamp_of(entry.stat())
-            except (FileNotFoundError, NotADirectoryError):  # gone since it was listed
-                continue
 
 
 def _key(root: Path, path: Path) -> str:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from andon.runtime.errors import DataError
 from andon.runtime.settings import nearest
 from andon.sources.decode import decode_file
-from andon.sources.picture_folder import MASKS, SUFFIXES, is_good, layout, open_listing
+from andon.sources.folder_walk import MASKS
+from andon.sources.picture_folder import SUFFIXES, is_good, layout, open_listing
 
 
 class Truth(Struct, frozen=True, kw_only=True):

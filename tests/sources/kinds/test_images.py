@@ -75,6 +75,17 @@ def test_a_tree_without_a_test_part_cannot_be_evaluated(tmp_path: Path) -> None:
         images.evaluation_part(str(tmp_path))
 
 
+def test_a_copy_of_the_data_with_other_times_is_the_same_collection(tmp_path: Path) -> None:
+    """A collection's order decides the split, the fingerprint and the weights."""
+    for number in range(3):
+        os.utime(put(tmp_path / "a" / f"{number}.png"), (1000 - number, 1000 - number))
+        os.utime(put(tmp_path / "b" / f"{number}.png"), (1000 + number, 1000 + number))
+
+    first, second = (images.everything(str(tmp_path / name)) for name in ("a", "b"))
+
+    assert first.refs == second.refs
+
+
 def test_a_single_picture_is_a_collection_of_one(tmp_path: Path) -> None:
     picture = put(tmp_path / "part.png", level=7)
 

@@ -9,6 +9,7 @@ from andon.runtime.errors import DataError
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
+from andon.sources.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.folder_watch import FolderWatch
 from andon.sources.good_part import good_part
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
@@ -41,7 +42,8 @@ class Pictures:
 
     def __init__(self, files: dict[str, PictureFile], *, channels: Channels | None = None) -> None:
         self._files = files
-        self._refs = tuple(_ref(key, file) for key, file in files.items())
+        # without the time of writing: a copy of the data has other times, and must be split and fitted in the same order
+        self._refs = tuple(Ref(key=key) for key in files)
         self._channels = channels
         self._found: FoundFrames | None = None
         # pictures that are given one by one are told of once a process, as none of them is a collection to people
@@ -115,7 +117,7 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     root = Path(text)
     if options.follow and root.is_dir():
         return _follow(root, channels, options, clock, stop)
-    return _each(everything(text, channels=channels), stop)
+    return _each(open_listing(root), channels, stop)
 
 
 def _accepts(text: str) -> bool:
@@ -126,18 +128,19 @@ def _accepts(text: str) -> bool:
         return False
     # a folder without any file may be one in which pictures are going to arrive; one of logs is not ours
     a_file = False
-    for path in root.rglob("*"):
-        if is_picture(path.name):
+    for entry in walk(root, on_unlisted=lambda *_: None, most=MOST_LOOKED_AT):
+        if is_picture(entry.name):
             return True
-        a_file = a_file or path.is_file()
+        a_file = True
     return not a_file
 
 
-def _each(pictures: Pictures, stop: threading.Event) -> Iterator[Item | Lost]:
-    for ref in pictures.refs:
+def _each(files: dict[str, PictureFile], channels: Channels, stop: threading.Event) -> Iterator[Item | Lost]:
+    told = Told()
+    for key, file in files.items():
         if stop.is_set():
             return
-        yield pictures.read(ref)
+        yield _read(_ref(key, file), file.path, channels, told)
 
 
 def _follow(
