@@ -53,6 +53,13 @@ def test_a_mask_may_be_empty_and_is_still_a_mask(tree: Path) -> None:
     assert not mask.any()
 
 
+def test_masks_behind_a_link_are_found(tree: Path, tmp_path: Path) -> None:
+    (tree / "ground_truth/crack").rename(tmp_path / "elsewhere")
+    (tree / "ground_truth/crack").symlink_to(tmp_path / "elsewhere")
+
+    assert tree_truth(tree).mask("test/crack/0.jpg") is not None
+
+
 @pytest.mark.parametrize("key", ["test/unmasked/0.jpg", "test/good/0.jpg", "train/good/0.jpg"])
 def test_where_no_mask_is_known_there_is_none(tree: Path, key: str) -> None:
     assert tree_truth(tree).mask(key) is None

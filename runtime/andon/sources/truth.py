@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from andon.runtime.errors import DataError
 from andon.runtime.settings import nearest
 from andon.sources.decode import decode_file
-from andon.sources.folder_walk import MASKS
-from andon.sources.picture_folder import SUFFIXES, is_good, layout, open_listing
+from andon.sources.folder_walk import MASKS, walk
+from andon.sources.picture_folder import is_good, is_picture, layout, open_listing
 
 
 class Truth(Struct, frozen=True, kw_only=True):
@@ -152,8 +152,8 @@ def _mask_files(root: Path) -> dict[str, Path]:
     if folder is None or (folder.parent != root and root.name != "test"):
         return {}
     found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+    for path in sorted(Path(entry.path) for entry in walk(folder, on_unlisted=lambda *_: None)):
+        if is_picture(path.name):
             relative = path.relative_to(folder).with_suffix("").as_posix()
             found[relative.removesuffix("_mask")] = path
     return found

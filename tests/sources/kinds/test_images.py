@@ -101,7 +101,8 @@ def test_grey_everywhere_is_found_as_one_channel(tmp_path: Path) -> None:
     put(tmp_path / "0.png", channels=1)
     put(tmp_path / "1.jpg", channels=1, size=(9, 3))
 
-    assert images.collect(str(tmp_path)).found == FoundFrames(channels=1, frame_size=None, largest=(6, 8))
+    sizes = (((6, 8), 1), ((9, 3), 1))
+    assert images.collect(str(tmp_path)).found == FoundFrames(channels=1, frame_size=None, largest=(6, 8), sizes=sizes)
 
 
 def test_one_colour_picture_makes_all_of_them_rgb(tmp_path: Path) -> None:

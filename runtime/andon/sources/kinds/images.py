@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -204,7 +205,7 @@ def _read(ref: Ref, path: Path, channels: Channels, told: Told | None) -> Item |
 
 
 def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
-    sizes: set[tuple[int, int]] = set()
+    sizes: Counter[tuple[int, int]] = Counter()
     all_grey = True
     first_error = ""
     for key, file in files.items():
@@ -213,7 +214,7 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         except (DataError, OSError) as error:
             first_error = first_error or f"{key}: {error}"
             continue
-        sizes.add((height, width))
+        sizes[height, width] += 1
         all_grey = all_grey and channels == 1
     if not sizes:
         raise DataError(f"none of {len(files)} pictures is readable; the first: {first_error}")
@@ -221,6 +222,7 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         channels=1 if all_grey else 3,
         frame_size=next(iter(sizes)) if len(sizes) == 1 else None,
         largest=max(sizes, key=lambda size: size[0] * size[1]),
+        sizes=tuple(sizes.most_common()) if len(sizes) > 1 else (),
     )
 
 
