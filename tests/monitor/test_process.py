@@ -199,7 +199,7 @@ def test_a_full_disk_does_not_end_it_but_shows_in_the_exit_code(tiny_model: Path
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["{model}", "{folder}/nothing"], "found nothing of the kind there"),
+        (["{model}", "{folder}/nothing"], "nothing: does not exist"),
         (["{folder}/nothing.onnx", "{folder}"], "nothing.onnx"),
         (["{model}", "{folder}", "--settle-s", "-1"], "--settle-s"),
         (["{model}", "{folder}", "--speed", "warp"], "--speed: expected one of recorded, max"),

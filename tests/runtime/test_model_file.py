@@ -113,6 +113,11 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
         read(str(tmp_path / name))
 
 
+def test_a_run_folder_in_place_of_a_file_is_answered_with_the_command_that_makes_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=re.escape(f"andon export {tmp_path} -o model.onnx")):
+        read(tmp_path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")

@@ -53,6 +53,13 @@ def test_a_mask_may_be_empty_and_is_still_a_mask(tree: Path) -> None:
     assert not mask.any()
 
 
+def test_masks_behind_a_link_are_found(tree: Path, tmp_path: Path) -> None:
+    (tree / "ground_truth/crack").rename(tmp_path / "elsewhere")
+    (tree / "ground_truth/crack").symlink_to(tmp_path / "elsewhere")
+
+    assert tree_truth(tree).mask("test/crack/0.jpg") is not None
+
+
 @pytest.mark.parametrize("key", ["test/unmasked/0.jpg", "test/good/0.jpg", "train/good/0.jpg"])
 def test_where_no_mask_is_known_there_is_none(tree: Path, key: str) -> None:
     assert tree_truth(tree).mask(key) is None
@@ -82,6 +89,22 @@ def test_good_beside_folders_of_defects_is_a_truth_too(tmp_path: Path) -> None:
     truth = tree_truth(tmp_path)
     assert truth.defective == {"good/0.png": False, "scratch/0.png": True}
     assert truth.kind == {"scratch/0.png": "scratch"}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [("Good/0.png", "Scratch/0.png"), ("Train/OK/0.png", "Test/NG/0.png"), ("ok/0.png", "nok/0.png")]
+)
+def test_good_parts_are_good_however_their_folder_is_written(tmp_path: Path, good: str, bad: str) -> None:
+    put(tmp_path / good)
+    put(tmp_path / bad)
+
+    assert tree_truth(tmp_path).defective == {good: False, bad: True}
+
+
+def test_good_parts_alone_are_a_truth_too(tmp_path: Path) -> None:
+    put(tmp_path / "good/0.png")
+
+    assert tree_truth(tmp_path).defective == {"good/0.png": False}
 
 
 def test_a_folder_that_says_nothing_is_refused_with_the_layouts_it_could_have(tmp_path: Path) -> None:

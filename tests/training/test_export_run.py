@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -10,10 +12,10 @@ import pytest
 from andon.calibration.calibrate import Wish
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.runtime.detector import Detector
-from andon.runtime.errors import ConfigError
+from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import Reading
 from andon.training.detectors import unet_autoencoder, window_vae
-from andon.training.export_run import export_run, reading_of
+from andon.training.export_run import calibration_part, export_run, reading_of
 from andon.training.run_folder import LoadedRun
 from andon.training.synthetic import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.train import train
@@ -139,3 +141,10 @@ def _parts(folder: Path) -> Path:
         pixels = np.ascontiguousarray(synthetic_frame(int(ref.key[:3]))[..., ::-1])
         assert cv2.imwrite(str(folder / ref.key), pixels)
     return folder
+
+
+def test_photos_that_moved_are_asked_for_with_the_flag_that_gives_their_place(tmp_path: Path) -> None:
+    run = cast("LoadedRun", SimpleNamespace(record=SimpleNamespace(data=str(tmp_path / "moved"))))
+
+    with pytest.raises(DataError, match=r"moved: does not exist.* give its present place with --data"):
+        calibration_part(run)

@@ -5,6 +5,7 @@ import re
 
 from andon.runtime.errors import ConfigError
 from andon.runtime.registry import names
+from andon.sources.addresses import shown_address
 
 _FLAGS = {
     "root": ("PATH", "class sets: the folder of the files"),
@@ -33,9 +34,9 @@ def take_in(args: argparse.Namespace) -> None:
     if data.partition(":")[0] not in names("andon.sources"):
         raise ConfigError(
             f"{flags}: only class sets have such flags, --data mnist, fashion_mnist, cifar10 or classes:PATH; got "
-            f"{f'--data {data}' if data else 'no --data'}."
+            f"{f'--data {shown_address(data)}' if data else 'no --data'}."
         )
     for name in given:
         if re.search(rf"[:,]\s*{name}\s*=", data):
-            raise ConfigError(f"--{name}: --data {data} says it already; leave one of the two out.")
+            raise ConfigError(f"--{name}: --data {shown_address(data)} says it already; leave one of the two out.")
     args.data = f"{data}{',' if ':' in data else ':'}{','.join(f'{name}={value}' for name, value in given.items())}"

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from andon.monitor.sinks.json_lines import JsonLines
     from andon.runtime.detector import Detector
     from andon.runtime.errors import ConfigError
+    from andon.sources.addresses import shown_address
     from andon.sources.clock import SystemClock
     from andon.sources.source import find
 
@@ -73,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
         source = find(args.source)
         if source.stream is None:
-            raise ConfigError(f"{args.source}: a {source.name} source cannot be followed; use 'andon score'.")
+            raise ConfigError(
+                f"{shown_address(args.source)}: a {source.name} source cannot be followed; use 'andon score'."
+            )
         stream, spec = source.stream, detector.card.input
         sinks: list[Sink] = []
         if args.pictures is not None:

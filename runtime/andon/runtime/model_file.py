@@ -195,6 +195,10 @@ def read(path: Path | str) -> ModelFile:
     """
     try:
         found = Path(path).stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise ModelFileError(
+                f"{path}: is no file but a folder. Make a model file of a run with: andon export {path} -o model.onnx"
+            )
         if not stat.S_ISREG(found.st_mode):  # a pipe would block, /dev/zero never end
             raise ModelFileError(f"{path}: is no file.")
         if found.st_size > MAX_FILE:

@@ -11,6 +11,7 @@ from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.opencv import MAX_PIXELS, opencv
 from andon.sources.picture_header import PictureHeader, parse, require_whole
+from andon.sources.strict import decode_jpeg, require_intact_tiff
 
 MAX_BYTES = 200_000_000
 """A larger file is refused."""
@@ -63,10 +64,10 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         told: of the collection or stream that the picture is of; None: all others of this process.
 
     Raises:
-        DataError: not readable, truncated, of 16 bits, or beyond the limits.
-        MissingExtra: no opencv.
+        DataError: not readable, truncated, damaged as far as `strict` can notice, of 16 bits, or beyond the limits.
+        MissingExtra: no opencv, or no simplejpeg or Pillow for the formats that they read.
     """
-    cv2 = opencv()
+    opencv()  # a missing package is reported first
     try:
         found = _bounded(data)
         require_whole(data, found.kind)
@@ -79,6 +80,35 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
             "this picture and all others like it. Write pictures without alpha to decide it yourself",
             name,
         )
+    pixels = _pixels(data, found, name)
+    if pixels.shape[:2] != (found.height, found.width):
+        raise DataError(
+            f"{name}: the header says {found.height} x {found.width} (height x width), the decoder "
+            f"{pixels.shape[0]} x {pixels.shape[1]}"
+        )
+    if found.channels == 1 and channels == 3:
+        if told.once("grey"):  # a camera that was switched to mono looks just like this
+            logger.warning(
+                "%s: a grey picture where colour is wanted; it and all others like it are taken as colour without any. Did a "
+                "camera change?",
+                name,
+            )
+        return np.repeat(pixels, 3, axis=2)
+    return pixels
+
+
+def _pixels(data: bytes, found: PictureHeader, name: str) -> Frame:
+    """Decode to RGB or grey ``[H, W, C]``, or refuse what is damaged."""
+    cv2 = opencv()
+    try:
+        if found.kind == "JPEG":
+            frame = decode_jpeg(data)
+            if frame is not None:
+                return frame
+        if found.kind == "TIFF":
+            require_intact_tiff(data)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
     how = (cv2.IMREAD_GRAYSCALE if found.channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
@@ -86,23 +116,7 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         raise DataError(f"{name}: {found.kind} that OpenCV refuses: {error.err or error}") from error
     if pixels is None:
         raise DataError(f"{name}: a damaged {found.kind}; nothing could be decoded")
-    if pixels.shape[:2] != (found.height, found.width):
-        raise DataError(
-            f"{name}: the header says {found.height} x {found.width} (height x width), the decoder "
-            f"{pixels.shape[0]} x {pixels.shape[1]}"
-        )
-    if found.channels == 1:
-        grey: Frame = pixels[..., None]
-        if channels != 3:
-            return grey
-        if told.once("grey"):  # a camera that was switched to mono looks just like this
-            logger.warning(
-                "%s: a grey picture where colour is wanted; it and all others like it are taken as colour without any. Did a "
-                "camera change?",
-                name,
-            )
-        return np.repeat(grey, 3, axis=2)
-    return rgb(pixels)
+    return rgb(pixels) if found.channels == 3 else pixels[..., None]
 
 
 def rgb(bgr: Frame) -> Frame:

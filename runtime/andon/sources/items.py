@@ -19,6 +19,8 @@ class FoundFrames(Struct, frozen=True, kw_only=True, tag="frames"):
     frame_size: tuple[int, int] | None
     """Height and width where all frames share them."""
     largest: tuple[int, int]
+    sizes: tuple[tuple[tuple[int, int], int], ...] = ()
+    """Where frames have several sizes: each size, height and width, with its number of frames, the most frequent first."""
 
 
 class FoundLogs(Struct, frozen=True, kw_only=True, tag="logs"):

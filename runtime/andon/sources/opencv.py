@@ -29,7 +29,8 @@ def opencv() -> ModuleType:
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
     # seconds; a dead USB camera would otherwise hold its reader for ten
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
-    # both write to stderr past Python's logging, where no address can be redacted; what fails is said by our own errors
+    # OpenCV and FFmpeg write to stderr past Python's logging, where no address can be redacted; our own errors report failures.
+    # libpng and libtiff, which OpenCV holds, have no such switch: they still print a line, without a file's name.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:

@@ -4,6 +4,7 @@ And what is true of it, wherever that is written: in its folders, in a table, or
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +12,14 @@ import msgspec
 
 from andon.runtime.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
+from andon.sources.addresses import redact, shown_address
 from andon.sources.chosen import Chosen
 from andon.sources.decode import Channels
+from andon.sources.folder_walk import MASKS
 from andon.sources.grouping import Grouped
 from andon.sources.items import Collection
 from andon.sources.log import Log
-from andon.sources.picture_folder import MASKS, layout, open_listing
+from andon.sources.picture_folder import layout, open_listing
 from andon.sources.source import collect, find, named
 from andon.sources.truth import Truth, table_truth, tree_masks, tree_truth
 from andon.sources.windows import cut
@@ -54,10 +57,14 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     opened = collect(text)
     if isinstance(spec, FrameSpec):
         if isinstance(opened, Log):
-            raise ConfigError(f"{text}: this model file judges frames, and {source.name} gives rows of sensor data.")
+            raise ConfigError(
+                f"{shown_address(text)}: this model file judges frames, and {source.name} gives rows of sensor data."
+            )
         return opened
     if not isinstance(opened, Log):
-        raise ConfigError(f"{text}: this model file judges windows of sensor data, and {source.name} gives frames.")
+        raise ConfigError(
+            f"{shown_address(text)}: this model file judges windows of sensor data, and {source.name} gives frames."
+        )
     return cut(opened, spec)
 
 
@@ -101,19 +108,20 @@ def truth_of(text: str, *, table: Path | None = None) -> Truth:
     kind = find(text).name
     if kind != "images":
         raise ConfigError(
-            f"{text}: expected a tree of pictures or a labelled set, which say what is true of an item by its name; found "
-            f"{kind}. What is true of a window depends on its length, which written verdicts do not tell: judge the log with "
-            f"the model file (andon evaluate FILE.onnx --data {text}), or give a table with columns key,label."
+            f"{shown_address(text)}: expected a tree of pictures or a labelled set, which say what is true of an item by its "
+            f"name; found {kind}. What is true of a window depends on its length, which written verdicts do not tell: judge the "
+            f"log with the model file (andon evaluate FILE.onnx --data {shown_address(text)}), or give a table with columns "
+            "key,label."
         )
     return tree_truth(Path(text))
 
 
 def shown(text: str) -> str:
     """A path by its last piece, a name without the folders in it: for what others read."""
-    if Path(text).exists():
+    if os.path.exists(text):  # noqa: PTH110 - unlike pathlib's, it takes any text, however long
         return Path(text).resolve().name
     source = named(text)
-    return source.shown(text) if source is not None and source.shown is not None else text
+    return source.shown(text) if source is not None and source.shown is not None else redact(text)
 
 
 def good_for(text: str, spec: InputSpec) -> Collection:
@@ -129,7 +137,7 @@ def good_for(text: str, spec: InputSpec) -> Collection:
         return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
     opened = open_for(text, spec, part="evaluation")
     root = Path(text)
-    shape = layout(open_listing(root)) if root.is_dir() else "plain"
+    shape = layout(open_listing(root)) if os.path.isdir(text) else "plain"  # noqa: PTH112 - see `shown`
     if shape not in ("tree", "test alone"):
         logger.warning("%s: whether a model has learnt from these good parts cannot be told from here", text)
     if shape == "plain":

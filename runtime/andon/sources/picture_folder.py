@@ -1,20 +1,24 @@
 """Folders of pictures: which files count, in which order, and which layout they have."""
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from andon.runtime.errors import DataError
+from andon.sources.addresses import shown_address
+from andon.sources.folder_walk import walk
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 GOOD = "good"
-MASKS = "ground_truth"
+_GOOD_NAMES = frozenset({GOOD, "ok", "normal"})
 
-Layout = Literal["tree", "test alone", "good beside others", "plain"]
+Layout = Literal["tree", "test alone", "good", "plain"]
 """``tree``: train/good, test/TYPE, ground_truth/TYPE/STEM_mask.png (as MVTec AD has it). ``test alone``: the same without
-train/good. ``good beside others``: good/ and one folder a type of defect. ``plain``: anything else."""
+train/good. ``good``: good/, alone or with one folder for each type of defect. ``plain``: anything else. Names in upper case
+count too, and so do the other names of `is_good`."""
 
 
 class Stamp(NamedTuple):
@@ -32,15 +36,19 @@ class PictureFile(NamedTuple):
 
 
 def list_pictures(root: Path) -> dict[str, PictureFile]:
-    """All pictures below a folder, by key (relative, with ``/``), in natural order.
+    """Return all pictures below a folder, by key (relative, with ``/``), in natural order.
 
-    By suffix, in either case. Hidden files and folders, ``*.tmp`` and folders named ground_truth are left out; links to
-    folders are followed, each folder once.
+    A picture is known by its suffix, in either case; `folder_walk.walk` says which folders are looked into.
 
     Raises:
         OSError: a folder cannot be listed. Half a listing would make the other half look new when it returns.
     """
-    files = {_key(root, path): PictureFile(path, stamp) for path, stamp in _walk(root, set())}
+    files: dict[str, PictureFile] = {}
+    for entry in walk(root):
+        if is_picture(entry.name):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone since it was listed
+                path = Path(entry.path)
+                files[_key(root, path)] = PictureFile(path, stamp_of(entry.stat()))
     return {key: files[key] for key in natural(files)}
 
 
@@ -58,19 +66,30 @@ def natural(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (_NUMBER.sub(_padded, key.casefold()), key))
 
 
+def is_good(folder: str) -> bool:
+    """Return whether a folder's name says that it holds good parts: good, ok or normal, in upper or lower case."""
+    return folder.casefold() in _GOOD_NAMES
+
+
 def layout(keys: Iterable[str]) -> Layout:
-    """Which layout the keys of a folder show."""
-    tops, tested = set(), False
+    """Return the layout that the keys of a folder show."""
+    good = tested = False
     for key in keys:
-        if key.startswith(f"train/{GOOD}/"):
-            return "tree"
-        tested = tested or key.startswith(f"test/{GOOD}/")
-        top, slash, _ = key.partition("/")
-        if slash:
-            tops.add(top)
-    if GOOD in tops and len(tops) > 1:
-        return "good beside others"
+        folders = key.split("/")[:-1]
+        top = folders[0].casefold() if folders else ""
+        if len(folders) > 1 and is_good(folders[1]):
+            if top == "train":
+                return "tree"
+            tested = tested or top == "test"
+        good = good or is_good(top)
+    if good:
+        return "good"
     return "test alone" if tested else "plain"
+
+
+def is_in(top: str, key: str) -> bool:
+    """Return whether a key lies in the folder `top` at the root, in upper or lower case."""
+    return key.casefold().startswith(f"{top}/")
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -89,9 +108,13 @@ def open_listing(root: Path) -> dict[str, PictureFile]:
             return {_key(root.parent, root): PictureFile(root, stamp_of(root.stat()))}
         files = list_pictures(root)
     except OSError as error:
-        raise DataError(f"{root}: expected a picture or a folder of pictures: {error.strerror}") from error
+        raise DataError(
+            f"{shown_address(str(root))}: expected a picture or a folder of pictures: {error.strerror}"
+        ) from error
     if not files:
-        raise DataError(f"{root}: no picture there; looked for {', '.join(sorted(SUFFIXES))}, in folders below too.")
+        raise DataError(
+            f"{shown_address(str(root))}: no picture there; looked for {', '.join(sorted(SUFFIXES))}, in folders below too."
+        )
     return files
 
 
@@ -102,25 +125,6 @@ def _padded(number: re.Match[str]) -> str:
     # as text of comparable length, so that keys stay plain strings: a length first, then the digits
     digits = number[0].lstrip("0")
     return f"{len(digits):04}{digits}"
-
-
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, Stamp]]:
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
-        return
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir():
-                    if entry.name != MASKS:
-                        yield from _walk(Path(entry.path), seen)
-                elif is_picture(entry.name):
-                    yield Path(entry.path), stamp_of(entry.stat())
-            except (FileNotFoundError, NotADirectoryError):  # gone since it was listed
-                continue
 
 
 def _key(root: Path, path: Path) -> str:

@@ -168,6 +168,9 @@ def _bmp(data: bytes) -> PictureHeader:
     if size < 40:
         raise DataError(f"BMP: a header of {size} bytes is not read; expected 40 or more")
     width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
+    if packing in (1, 2):
+        # a run may skip pixels, so that a file without any pixel is as valid as a whole one
+        raise DataError("BMP: expected pixels without compression, found run lengths. Save it uncompressed, or as PNG.")
     grey = False
     if bits <= 8:
         # grey cameras write a palette that is a ramp of greys: the header says grey, in its way
@@ -183,19 +186,28 @@ def _bmp(data: bytes) -> PictureHeader:
 
 def _bmp_ends(data: bytes) -> bool:
     (offset,) = struct.unpack_from("<I", data, 10)
-    width, height, _, bits, packing, packed_bytes = struct.unpack_from("<iiHHII", data, 18)
-    run_lengths = packing in (1, 2)
-    needed = packed_bytes if run_lengths else (width * bits + 31) // 32 * 4 * abs(height)
-    return bool(len(data) >= offset + needed)
+    width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
+    return bool(len(data) >= offset + (width * bits + 31) // 32 * 4 * abs(height))
 
 
 # --- TIFF ---
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_FORMATS = {1: "B", 3: "H", 4: "I"}
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA = 256, 257, 258, 262, 274, 277, 338
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA = (
+    256,
+    257,
+    258,
+    259,
+    262,
+    274,
+    277,
+    338,
+)
 _OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
-_TIFF_TAGS = frozenset({_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, 273, 279, 324, 325})
+_TIFF_TAGS = frozenset(
+    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, 273, 279, 324, 325}
+)
 
 
 def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
@@ -235,12 +247,19 @@ def _tiff(data: bytes) -> PictureHeader:
 
 
 def _tiff_ends(data: bytes) -> bool:
+    return all(begin + size <= len(data) for begin, size in tiff_strips(data))
+
+
+def tiff_compression(data: bytes) -> int:
+    """Return the number that TIFF 6.0 gives the compression of the first picture; 1 is none."""
+    return (_tiff_tags(data).get(_COMPRESSION) or (1,))[0]
+
+
+def tiff_strips(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each strip or tile of the first picture begins, and its number of bytes."""
     tags = _tiff_tags(data)
     for offsets, counts in _OFFSETS_AND_COUNTS:
-        for begin, size in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
-            if begin + size > len(data):
-                return False
-    return True
+        yield from zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
 
 
 # --- WebP ---

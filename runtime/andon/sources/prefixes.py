@@ -54,12 +54,12 @@ def prefixes(folders: Sequence[Sequence[str]], keys: Sequence[Collection[str]]) 
 
 
 def _place(path: str) -> str:
-    return os.path.abspath(path) if Path(path).exists() else path  # noqa: PTH100 - links stay told apart
+    return os.path.abspath(path) if os.path.exists(path) else path  # noqa: PTH100, PTH110 - links stay apart, texts may be long
 
 
 def _folders(path: str) -> list[str]:
     """Of a file those above it, of a folder itself too; a source's name is one piece."""
-    if not Path(path).exists():
+    if not os.path.exists(path):  # noqa: PTH110 - see `_place`
         return [path]
     place = Path(_place(path))
     pieces = (place if place.is_dir() else place.parent).parts[1:]
@@ -69,6 +69,6 @@ def _folders(path: str) -> list[str]:
 
 def _keys(path: str, spec: InputSpec) -> set[str]:
     """All keys, without the numbers of frames and windows: those of one file all begin with its name."""
-    if Path(path).is_file():
+    if os.path.isfile(path):  # noqa: PTH113 - see `_place`
         return {Path(path).name}
     return {_WITHIN.sub("", ref.key) for ref in open_for(path, spec).refs}

@@ -1,5 +1,6 @@
 """What a source is: a record that says what text it accepts, and opens it as a collection, as a stream, or both."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -9,6 +10,8 @@ from msgspec import Meta, Struct
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.registry import load, names
 from andon.runtime.schema import InputSpec
+from andon.runtime.settings import nearest
+from andon.sources.addresses import scheme_of, shown_address
 from andon.sources.clock import Clock
 from andon.sources.decode import Channels
 from andon.sources.items import Collection, Stream
@@ -73,31 +76,55 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 def find(text: str) -> Source:
-    """The source that accepts a path, URL or name.
+    """Return the source that accepts a path, URL or name.
+
+    What exists as a path is taken as a path, even if a source has the same name: with a folder ``camera`` in the working
+    folder, ``camera`` is that folder and ``camera:0`` the device.
 
     Raises:
-        DataError: none does.
+        DataError: no source accepts it.
     """
+    if not text.strip():
+        raise DataError("expected a path, URL or name, got an empty text. Is a shell variable unset?")
     known = names("andon.sources")
-    if text in known:
-        named: Source = load("andon.sources", text)
-        return named
+    path = os.path.exists(text)  # noqa: PTH110 - unlike pathlib's, it takes any text, however long
+    if text in known and not path:
+        source: Source = load("andon.sources", text)
+        return source
     for name in known:
-        source: Source = load("andon.sources", name)
-        if source.accepts(text):
+        if path and text.partition(":")[0] == name and name not in _OF_PATHS:
+            continue
+        source = load("andon.sources", name)
+        if _accepts(source, text):
             return source
-    from andon.sources.kinds.camera import redact  # here: that module needs this one
-
+    shown = shown_address(text)
+    if path:
+        raise DataError(
+            f"{shown}: expected a folder of pictures, a picture, a video, or a CSV or Parquet log; found nothing of the kind "
+            "there."
+        )
+    problem = "is not a source that andon can open" if scheme_of(text) else "does not exist"
     raise DataError(
-        f"{redact(text)}: expected a folder of pictures, a video, a CSV or Parquet log, a camera index or stream URL, '-', "
-        f"or one of {', '.join(known)}; found nothing of the kind there."
+        f"{shown}: {problem}{nearest(text, known)}. Expected a path (a folder of pictures, a video, a CSV or Parquet log), a "
+        f"camera index or stream URL, '-', or one of {', '.join(known)}."
     )
+
+
+_OF_PATHS = frozenset({"images", "logs", "video"})
+"""Their names are not names of data: they take paths alone."""
+
+
+def _accepts(source: Source, text: str) -> bool:
+    try:
+        return source.accepts(text)
+    except (OSError, ValueError):  # a text that the system takes for no path at all, for its length, say
+        return False
 
 
 def named(text: str) -> Source | None:
     """The source whose name stands before the text's first colon, if any: ``mnist:normal=0``; opens nothing."""
     name, colon, _ = text.partition(":")
-    if not colon or name not in names("andon.sources"):
+    if not colon or name not in names("andon.sources") or os.path.exists(text):  # noqa: PTH110 - as in `find`
         return None
     source: Source = load("andon.sources", name)
     return source
@@ -112,5 +139,7 @@ def collect(text: str) -> Collection | Log:
     """
     source = find(text)
     if source.collect is None:
-        raise ConfigError(f"{text}: a {source.name} source only streams; give a folder, a video or a log.")
+        raise ConfigError(
+            f"{shown_address(text)}: a {source.name} source only streams; give a folder, a video or a log."
+        )
     return source.collect(text)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from andon.runtime.errors import DataError
 from andon.runtime.settings import nearest
 from andon.sources.decode import decode_file
-from andon.sources.picture_folder import GOOD, MASKS, SUFFIXES, layout, open_listing
+from andon.sources.folder_walk import MASKS, walk
+from andon.sources.picture_folder import is_good, is_picture, layout, open_listing
 
 
 class Truth(Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ class Truth(Struct, frozen=True, kw_only=True):
 
 
 def tree_truth(root: Path) -> Truth:
-    """Truth from folders: ``train/good`` if there, ``test/TYPE``, masks in ``ground_truth/TYPE``; or ``good/`` beside ``TYPE/``.
+    """Read the truth from folders: ``train/good``, ``test/TYPE`` and masks in ``ground_truth/TYPE``; or ``good/`` and ``TYPE/``.
 
     Keys are those of `images.collect`, `images.evaluation_part` and `images.everything` on the same path. A mask is
     ``STEM_mask`` or ``STEM`` with any suffix of a picture.
@@ -53,7 +54,7 @@ def tree_truth(root: Path) -> Truth:
     shape = layout(files)
     if shape == "plain":
         raise DataError(
-            f"{root}: expected test/good and test/TYPE, or good/ beside a folder for each type of defect; "
+            f"{root}: expected test/good and test/TYPE, or good/ and a folder for each type of defect; "
             "or give a table with columns key,label."
         )
     tree = shape in ("tree", "test alone")
@@ -62,9 +63,9 @@ def tree_truth(root: Path) -> Truth:
     for key in files:
         folders = key.split("/")[:-1]
         place = folders[1:2] if tree else folders[0:1]
-        if not place or (tree and folders[0] not in ("train", "test")):
+        if not place or (tree and folders[0].casefold() not in ("train", "test")):
             continue
-        defective[key] = place[0] != GOOD
+        defective[key] = not is_good(place[0])
         if defective[key]:
             kinds[key] = place[0]
             stem = key.split("/", 1)[1] if tree else key
@@ -151,8 +152,8 @@ def _mask_files(root: Path) -> dict[str, Path]:
     if folder is None or (folder.parent != root and root.name != "test"):
         return {}
     found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+    for path in sorted(Path(entry.path) for entry in walk(folder, on_unlisted=lambda *_: None)):
+        if is_picture(path.name):
             relative = path.relative_to(folder).with_suffix("").as_posix()
             found[relative.removesuffix("_mask")] = path
     return found

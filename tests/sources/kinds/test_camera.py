@@ -183,20 +183,6 @@ def test_c25_no_secret_of_an_address_reaches_any_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("rtsp://admin:secret@cam:554/live", "rtsp://***@cam:554/live"),
-        ("rtsp://cam/live", "rtsp://cam/live"),
-        ("http://cam/video?user=a&pwd=secret", "http://cam/video?***"),
-        ("rtsp://admin:se@cr/et?#@cam/live", "rtsp://***@cam/live"),
-        ("0", "0"),
-    ],
-)
-def test_addresses_are_shown_without_user_info_and_query(address: str, shown: str) -> None:
-    assert camera.redact(address) == shown
-
-
-@pytest.mark.parametrize(
     ("text", "accepted"),
     [
         ("0", True),

@@ -56,11 +56,34 @@ def test_learning_from_good_beside_defects_sees_only_good(tmp_path: Path) -> Non
     assert keys(images.evaluation_part(str(tmp_path))) == ["good/0.png", "scratch/0.png"]
 
 
+@pytest.mark.parametrize("defective", ["bottle/test/broken/0.png", "Scratch/0.png", "nok/0.png"])
+def test_learning_never_sees_a_defective_part(defective: str, tmp_path: Path) -> None:
+    put(tmp_path / ("bottle/train/good/0.png" if "bottle" in defective else "Good/0.png"))
+    put(tmp_path / defective)
+
+    if "bottle" in defective:
+        with pytest.raises(DataError, match=f"--data {tmp_path}/bottle"):
+            images.collect(str(tmp_path))
+    else:
+        assert keys(images.collect(str(tmp_path))) == ["Good/0.png"]
+
+
 def test_a_tree_without_a_test_part_cannot_be_evaluated(tmp_path: Path) -> None:
     put(tmp_path / "train/good/0.png")
 
     with pytest.raises(DataError, match="nothing to evaluate on"):
         images.evaluation_part(str(tmp_path))
+
+
+def test_a_copy_of_the_data_with_other_times_is_the_same_collection(tmp_path: Path) -> None:
+    """A collection's order decides the split, the fingerprint and the weights."""
+    for number in range(3):
+        os.utime(put(tmp_path / "a" / f"{number}.png"), (1000 - number, 1000 - number))
+        os.utime(put(tmp_path / "b" / f"{number}.png"), (1000 + number, 1000 + number))
+
+    first, second = (images.everything(str(tmp_path / name)) for name in ("a", "b"))
+
+    assert first.refs == second.refs
 
 
 def test_a_single_picture_is_a_collection_of_one(tmp_path: Path) -> None:
@@ -78,7 +101,8 @@ def test_grey_everywhere_is_found_as_one_channel(tmp_path: Path) -> None:
     put(tmp_path / "0.png", channels=1)
     put(tmp_path / "1.jpg", channels=1, size=(9, 3))
 
-    assert images.collect(str(tmp_path)).found == FoundFrames(channels=1, frame_size=None, largest=(6, 8))
+    sizes = (((6, 8), 1), ((9, 3), 1))
+    assert images.collect(str(tmp_path)).found == FoundFrames(channels=1, frame_size=None, largest=(6, 8), sizes=sizes)
 
 
 def test_one_colour_picture_makes_all_of_them_rgb(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.runtime import hand_made
 
+from andon.cli import EXIT_PARTLY, main
 from andon.runtime.errors import DataError
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import FrameSpec, Reason
 from andon.sources.clock import FakeClock
 from andon.sources.items import FoundFrames, Item, Lost
 from andon.sources.kinds import video
@@ -104,19 +106,74 @@ def test_frames_that_were_given_do_not_change_afterwards(clip: Path) -> None:
     assert [number_of(item) for item in items] == list(range(N))
 
 
-def test_a_video_that_breaks_off_ends_in_a_lost_frame(tmp_path: Path) -> None:
-    path = tmp_path / "cut.avi"
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """Twenty frames of noise as MJPEG."""
+    path = tmp_path / "whole.avi"
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (128, 96))
-    noise = np.random.default_rng(0).integers(0, 256, (N, 96, 128, 3), np.uint8)
-    for frame in noise:
+    for frame in np.random.default_rng(0).integers(0, 256, (N, 96, 128, 3), np.uint8):
         writer.write(frame)
     writer.release()
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    items = list(video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event()))
+    return path
+
+
+@pytest.fixture
+def cut(whole: Path) -> Path:
+    """The first half of the bytes of a video, as a recorder leaves them that lost its power."""
+    path = whole.with_name("cut.avi")
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    return path
+
+
+def test_a_video_that_breaks_off_ends_in_a_lost_frame(cut: Path) -> None:
+    items = list(video.stream(str(cut), RGB, StreamOptions(), FakeClock(), threading.Event()))
 
     assert isinstance(items[-1], Lost)
     assert "announces 20" in items[-1].detail
     assert 0 < len(items) - 1 < N - 2
+
+
+def test_a_collection_of_a_video_that_breaks_off_ends_in_a_lost_frame_and_says_so_when_opened(
+    cut: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = video.collect(str(cut))
+
+    assert "cut.avi: ends after" in caplog.text
+    items = [collection.read(ref) for ref in collection.refs]
+    assert [isinstance(item, Lost) for item in items] == [False] * (len(items) - 1) + [True]
+    assert isinstance(items[-1], Lost)
+    assert items[-1].reason is Reason.UNREADABLE
+    assert "announces 20" in items[-1].detail
+    assert isinstance(collection.read(collection.refs[0]), Item)
+
+
+def test_a_video_with_a_hole_is_not_taken_for_a_whole_one(whole: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    begin, end = len(data) * 2 // 5, len(data) * 3 // 5
+    data[begin:end] = bytes(end - begin)
+    whole.write_bytes(data)
+
+    collection = video.collect(str(whole))
+
+    assert any(isinstance(collection.read(ref), Lost) for ref in collection.refs)
+
+
+def test_a_whole_video_has_no_lost_frame(whole: Path, caplog: pytest.LogCaptureFixture) -> None:
+    collection = video.collect(str(whole))
+
+    assert len(collection.refs) == N
+    assert all(isinstance(collection.read(ref), Item) for ref in collection.refs)
+    assert caplog.text == ""
+
+
+def test_scoring_a_video_that_breaks_off_exits_with_3(cut: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = cut.with_name("model.onnx")
+    model.write_bytes(hand_made.model_bytes(hand_made.FRAME))
+
+    code = main(["score", str(model), str(cut), "--frame-size", "any"])
+
+    assert code == EXIT_PARTLY
+    assert "INVALID" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n"])

@@ -108,7 +108,14 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
     record = run.record
     if data is None and not record.data:
         raise DataError("this run learnt from data in memory: give them again as data=.")
-    opened = open_data(record.data if data is None else data)
+    try:
+        opened = open_data(record.data if data is None else data)
+    except DataError as error:
+        if data is not None:
+            raise
+        raise DataError(
+            f"{error} The run was trained on it: if it was moved, give its present place with --data."
+        ) from error
     collection = items_of(opened, run.spec, record.group)
     by_key = {ref.key: ref for ref in collection.refs}
     missing = [key for key in record.split.calibration if key not in by_key]

@@ -21,7 +21,7 @@ from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
 from andon.sources.chosen import Chosen
 from andon.sources.grouping import Grouped
-from andon.sources.items import Collection, Item, Lost, Ref
+from andon.sources.items import Collection, Found, FoundFrames, Item, Lost, Ref
 from andon.sources.log import Log
 from andon.sources.windows import cut
 from andon.training.recipe import Recipe
@@ -136,6 +136,7 @@ def open_good(
         DataError: too few parts, the wrong kind of data, or more than 5 % of what is to be learnt from unreadable.
         ConfigError: a share outside of its bounds.
     """
+    _warn_of_sizes(data.found)
     spec = recipe.wanted_input(settings, data.found)
     collection = items_of(data, spec, group)
     window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
@@ -279,6 +280,20 @@ def _prepared(item: Item, preparation: nn.Module) -> Tensor | Lost:
         return Lost(item.ref, why)
     tensor: Tensor = prepared[0]
     return tensor
+
+
+def _warn_of_sizes(found: Found) -> None:
+    if isinstance(found, FoundFrames) and found.sizes:
+        most = 4
+        listed = ", ".join(f"{count} of {width} x {height}" for (height, width), count in found.sizes[:most])
+        more = f" and {len(found.sizes) - most} more sizes" if len(found.sizes) > most else ""
+        logger.warning(
+            "the good parts have %d sizes (%s%s), so the model file will accept frames of any size. It will not notice a camera "
+            "that changes its resolution; train on pictures of one size to have that check",
+            len(found.sizes),
+            listed,
+            more,
+        )
 
 
 def _is_gap(collection: Collection, ref: Ref, spec: InputSpec) -> bool:

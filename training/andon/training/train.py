@@ -17,6 +17,7 @@ import torch
 from andon.calibration.split import CALIBRATION_SHARE, require_share
 from andon.runtime.errors import AndonError, ConfigError, DataError, TrainingError
 from andon.runtime.progress import Progress, silent
+from andon.sources.addresses import shown_address
 from andon.sources.items import Collection
 from andon.sources.log import Log
 from andon.sources.source import collect
@@ -132,7 +133,8 @@ def train(
         if record.watched is not None:
             if watch is not None and str(watch) != record.watched.path:
                 raise TrainingError(
-                    f"{folder}: has watched {record.watched.path}, came {watch}; leave out --watch to go on."
+                    f"{folder}: has watched {shown_address(record.watched.path)}, got --watch {shown_address(str(watch))}. Leave "
+                    "out --watch to go on."
                 )
             watch, watch_every = record.watched.path, watch_every or record.watched.every
     else:

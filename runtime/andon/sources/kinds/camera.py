@@ -4,12 +4,13 @@ import random
 import re
 import sys
 import threading
-import urllib.parse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from andon.runtime.schema import InputSpec
+from andon.sources.addresses import redact, scheme_of
 from andon.sources.clock import Clock
 from andon.sources.decode import Frame, frame_channels, grey, rgb
 from andon.sources.live import Capture, LiveRule, LiveStream, Opener
@@ -26,21 +27,6 @@ _PROTOCOLS: dict[str, Protocols] = {
     "http": "http,https,tcp,tls,crypto,httpproxy",
     "https": "http,https,tcp,tls,crypto,httpproxy",
 }
-
-
-def redact(text: str) -> str:
-    """An address without what may be secret: user info and the query.
-
-    >>> redact("rtsp://admin:secret@10.0.0.7:554/live?token=abc")
-    'rtsp://***@10.0.0.7:554/live?***'
-    """
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return text
-    # after the last @ of all: a password typed without escaping may hold any of / ? # @, and then too much goes, not too little
-    user, _, rest = rest.rpartition("@")
-    place, question_mark, _ = rest.partition("?")
-    return f"{scheme}://{'***@' if user else ''}{place}{'?***' if question_mark else ''}"
 
 
 def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> LiveStream:
@@ -66,15 +52,13 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
 
 
 def _accepts(text: str) -> bool:
-    return text == "camera" or _INDEX.fullmatch(text) is not None or _scheme(text) in _PROTOCOLS
-
-
-def _scheme(text: str) -> str:
-    return urllib.parse.urlsplit(text).scheme.lower() if "://" in text else ""
+    if Path(text).is_file() or Path(text).is_dir():  # a device is neither
+        return False
+    return text == "camera" or _INDEX.fullmatch(text) is not None or scheme_of(text) in _PROTOCOLS
 
 
 def _opener(text: str, options: StreamOptions) -> tuple[str, Opener]:
-    scheme = _scheme(text)
+    scheme = scheme_of(text)
     if scheme:
         return redact(text), lambda: _open_url(text, _PROTOCOLS[scheme], options)
     index = _INDEX.fullmatch(text)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,13 +10,15 @@ from andon.runtime.errors import DataError
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
+from andon.sources.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.folder_watch import FolderWatch
+from andon.sources.good_part import good_part
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
 from andon.sources.live import Watchdog
 from andon.sources.opencv import opencv
 from andon.sources.picture_folder import (
-    GOOD,
     PictureFile,
+    is_in,
     is_picture,
     layout,
     list_pictures,
@@ -40,7 +43,8 @@ class Pictures:
 
     def __init__(self, files: dict[str, PictureFile], *, channels: Channels | None = None) -> None:
         self._files = files
-        self._refs = tuple(_ref(key, file) for key, file in files.items())
+        # without the time of writing: a copy of the data has other times, and must be split and fitted in the same order
+        self._refs = tuple(Ref(key=key) for key in files)
         self._channels = channels
         self._found: FoundFrames | None = None
         # pictures that are given one by one are told of once a process, as none of them is a collection to people
@@ -70,25 +74,12 @@ class Pictures:
 
 
 def collect(text: str) -> Pictures:
-    """The good parts to learn from: train/good of a tree, good/ where it stands beside others, else all pictures.
+    """Open the good parts to learn from, as `good_part` chooses them.
 
     Raises:
-        DataError: no picture there, or a tree with a test part alone.
+        DataError: no picture there, or a folder that may hold more than good parts.
     """
-    files = open_listing(Path(text))
-    shape = layout(files)
-    if shape == "test alone":
-        raise DataError(
-            f"{text}: has test/{GOOD} but no train/{GOOD}, so there is nothing to learn from that is not there to be tested on. "
-            f"Expected train/{GOOD}/ beside test/; to learn from the good parts of test/ after all, give {text}/test."
-        )
-    prefix = {"tree": f"train/{GOOD}/", "good beside others": f"{GOOD}/", "plain": ""}[shape]
-    good = {key: file for key, file in files.items() if key.startswith(prefix)}
-    if len(good) < len(files):
-        logger.info(
-            "%s: %d pictures in %s; the other %d are left alone", text, len(good), prefix, len(files) - len(good)
-        )
-    return Pictures(good)
+    return Pictures(good_part(text, open_listing(Path(text))))
 
 
 def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
@@ -100,7 +91,7 @@ def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
     files = open_listing(Path(text))
     if layout(files) not in ("tree", "test alone"):
         return Pictures(files, channels=channels)
-    tested = {key: file for key, file in files.items() if key.startswith("test/")}
+    tested = {key: file for key, file in files.items() if is_in("test", key)}
     if not tested:
         raise DataError(f"{text}: has train/good but no test/TYPE with pictures, so there is nothing to evaluate on.")
     return Pictures(tested, channels=channels)
@@ -127,7 +118,7 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     root = Path(text)
     if options.follow and root.is_dir():
         return _follow(root, channels, options, clock, stop)
-    return _each(everything(text, channels=channels), stop)
+    return _each(open_listing(root), channels, stop)
 
 
 def _accepts(text: str) -> bool:
@@ -138,18 +129,19 @@ def _accepts(text: str) -> bool:
         return False
     # a folder without any file may be one in which pictures are going to arrive; one of logs is not ours
     a_file = False
-    for path in root.rglob("*"):
-        if is_picture(path.name):
+    for entry in walk(root, on_unlisted=lambda *_: None, most=MOST_LOOKED_AT):
+        if is_picture(entry.name):
             return True
-        a_file = a_file or path.is_file()
+        a_file = True
     return not a_file
 
 
-def _each(pictures: Pictures, stop: threading.Event) -> Iterator[Item | Lost]:
-    for ref in pictures.refs:
+def _each(files: dict[str, PictureFile], channels: Channels, stop: threading.Event) -> Iterator[Item | Lost]:
+    told = Told()
+    for key, file in files.items():
         if stop.is_set():
             return
-        yield pictures.read(ref)
+        yield _read(_ref(key, file), file.path, channels, told)
 
 
 def _follow(
@@ -213,7 +205,7 @@ def _read(ref: Ref, path: Path, channels: Channels, told: Told | None) -> Item |
 
 
 def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
-    sizes: set[tuple[int, int]] = set()
+    sizes: Counter[tuple[int, int]] = Counter()
     all_grey = True
     first_error = ""
     for key, file in files.items():
@@ -222,7 +214,7 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         except (DataError, OSError) as error:
             first_error = first_error or f"{key}: {error}"
             continue
-        sizes.add((height, width))
+        sizes[height, width] += 1
         all_grey = all_grey and channels == 1
     if not sizes:
         raise DataError(f"none of {len(files)} pictures is readable; the first: {first_error}")
@@ -230,6 +222,7 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         channels=1 if all_grey else 3,
         frame_size=next(iter(sizes)) if len(sizes) == 1 else None,
         largest=max(sizes, key=lambda size: size[0] * size[1]),
+        sizes=tuple(sizes.most_common()) if len(sizes) > 1 else (),
     )
 
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +20,14 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.runtime.errors import DataError, InputError
+from andon.runtime.printable import printable
 from andon.runtime.schema import Channel, InputSpec, WindowSpec
 from andon.sources.clock import Clock
+from andon.sources.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.grid import DEFAULT_GAP_PERIODS
 from andon.sources.items import FoundLogs, Stream
 from andon.sources.log import Log, Run
+from andon.sources.picture_folder import is_picture
 from andon.sources.replay import replay_log
 from andon.sources.source import Source, StreamOptions
 from andon.sources.tables import Columns, is_number, read_csv, read_parquet, with_point
@@ -36,8 +39,6 @@ IGNORED_NAMES = frozenset({"changepoint"})
 
 _CSV = frozenset({".csv", ".tsv"})
 _PARQUET = frozenset({".parquet", ".pq"})
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-_MOST_ENTRIES = 200_000
 _TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no", ""})
 
 _ENCODE = "Remove the column, or encode it as numbers"
@@ -141,26 +142,29 @@ def _usual_gap_s(runs: Sequence[Run], channel: int, period_s: float) -> float | 
 
 def _accepts(text: str) -> bool:
     path = Path(text)
-    if path.is_dir():
-        suffixes = {Path(name).suffix.lower() for name in _names(path)}
-        return bool(suffixes & (_CSV | _PARQUET)) and not suffixes & _PICTURES
-    return path.suffix.lower() in _CSV | _PARQUET
+    if not path.is_dir():
+        return path.suffix.lower() in _CSV | _PARQUET
+    a_log = False
+    for entry in walk(path, on_unlisted=lambda *_: None, most=MOST_LOOKED_AT):
+        if is_picture(entry.name):
+            return False
+        a_log = a_log or _is_log(entry.name)
+    return a_log
 
 
-def _names(folder: Path) -> Iterator[str]:
-    seen = 0
-    for _, _, files in os.walk(folder):
-        for name in files:
-            yield name
-            seen += 1
-            if seen >= _MOST_ENTRIES:  # a look, not a search: nobody keeps logs below so many other files
-                return
+def _is_log(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _CSV | _PARQUET  # noqa: PTH122 - a name, and hot
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    return sorted(found for found in path.rglob("*") if found.suffix.lower() in _CSV | _PARQUET and found.is_file())
+    entries = walk(path, on_unlisted=_left_out)
+    return sorted(Path(entry.path) for entry in entries if _is_log(entry.name) and entry.is_file())
+
+
+def _left_out(folder: str, error: OSError) -> None:
+    _log.warning("%s: cannot be listed (%s); logs below it are left out", printable(folder), error.strerror)
 
 
 def _read(path: Path, name: str) -> _Table:

@@ -1,4 +1,7 @@
-"""Video files: every frame in order, none lost; as a collection they are read forwards."""
+"""Read video files: every frame in order, none left out. A file that ends early ends in one lost frame.
+
+Damage within a frame is not noticed: FFmpeg fills what is missing, and OpenCV passes that on without a word.
+"""
 
 import logging
 import threading
@@ -42,11 +45,16 @@ class Video:
         times_s: list[float] = []
         while counter.grab():
             times_s.append(counter.time_s(len(times_s)))
+        missing = _missing(path, counter, len(times_s))
         counter.close()
         self._reader = _Reader(path)
         if not times_s:
             raise DataError(f"{path}: a video without any frame that can be decoded")
         self._refs = tuple(_ref(path, number, time_s) for number, time_s in enumerate(times_s))
+        self._missing = missing
+        if missing is not None:
+            logger.warning("%s", missing.detail)
+            self._refs += (missing.ref,)
         self._numbers = {ref.key: number for number, ref in enumerate(self._refs)}
         self._found = FoundFrames(channels=channels, frame_size=(height, width), largest=(height, width))
 
@@ -57,11 +65,16 @@ class Video:
 
     @property
     def refs(self) -> Sequence[Ref]:
-        """All frames in order: ``line.mp4#0``, with `time_s` in seconds from the beginning."""
+        """All frames in order: ``line.mp4#0``, with `time_s` in seconds from the beginning.
+
+        Where the file has fewer frames than its header announces, one more ref stands for those that are missing.
+        """
         return self._refs
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One frame."""
+        """Return one frame, or `Lost` for a frame that cannot be decoded and for those that are missing at the end."""
+        if self._missing is not None and ref.key == self._missing.ref.key:
+            return self._missing
         number = self._numbers[ref.key]
         if number < self._reader.grabbed - 1:
             self._reader.close()
@@ -117,14 +130,21 @@ def _frames(
                 yield Lost(ref, Reason.UNREADABLE, f"{ref.key}: could not be decoded")
             else:
                 yield Item(ref, _converted(frame, channels))
-        # counts in headers may be off by rounding a duration; a file cut off while it was written misses many
-        missing = reader.announced - number
-        if not stop.is_set() and missing > 1 + reader.announced // 100:
-            detail = f"{path.name}: ends after {number} frames; its header announces {reader.announced}"
-            logger.warning("%s", detail)
-            yield Lost(_ref(path, number, reader.time_s(number)), Reason.UNREADABLE, detail)
+        missing = None if stop.is_set() else _missing(path, reader, number)
+        if missing is not None:
+            logger.warning("%s", missing.detail)
+            yield missing
     finally:
         reader.close()
+
+
+def _missing(path: Path, reader: "_Reader", number: int) -> Lost | None:
+    """Return the loss of the frames that the header announces, where the file ended after `number` of them."""
+    # counts in headers may be off by rounding a duration; a file cut off while it was written misses many
+    if reader.announced - number <= 1 + reader.announced // 100:
+        return None
+    detail = f"{path.name}: ends after {number} frames; its header announces {reader.announced}"
+    return Lost(_ref(path, number, reader.time_s(number)), Reason.UNREADABLE, detail)
 
 
 class _Reader:

@@ -21,6 +21,7 @@ from andon.calibration.calibrate import Wish
 from andon.calibration.split import CALIBRATION_SHARE
 from andon.runtime.errors import ConfigError
 from andon.runtime.settings import add_flags, fields, from_flags, from_mapping, nearest
+from andon.sources.addresses import redact, shown_address
 from andon.sources.source import named
 from andon.training.recipe import Recipe, recipe
 
@@ -216,7 +217,7 @@ def parse_data(text: str) -> DataSet:
     for piece in rest:
         name, _, value = piece.partition("=") if re.match(r"[a-z-]+=", piece) else piece.partition(" ")
         given[name.replace("-", "_")] = _number(value) if name == "calibration-share" else value.strip()
-    return _data_set(given, where=f"data {text!r}")
+    return _data_set(given, where=f"data {shown_address(text)!r}")
 
 
 def read_plan(path: Path) -> Plan:
@@ -327,7 +328,7 @@ def _data_set(given: Mapping[str, object], where: str) -> DataSet:
             raise ConfigError(f"{where}: expected a text for {key!r}, got {value!r}.")
     if "train" not in given:
         raise ConfigError(f'{where}: expected the good parts to learn from as train = "PATH".')
-    named = str(given.get("name") or _last_piece(str(given.get("test") or given["train"])))
+    named = str(given.get("name") or _last_piece(redact(str(given.get("test") or given["train"]))))
     return from_mapping(DataSet, {**given, "name": named}, where=where)
 
 
@@ -370,7 +371,7 @@ def _last_piece(text: str) -> str:
     source = named(text)
     if source is not None and source.shown is not None:
         return source.shown(text)
-    return Path(os.path.abspath(text)).name if Path(text).exists() else text.rstrip("/").rpartition("/")[2]  # noqa: PTH100
+    return Path(os.path.abspath(text)).name if os.path.exists(text) else text.rstrip("/").rpartition("/")[2]  # noqa: PTH100, PTH110
 
 
 def _lasting(text: str) -> str:

@@ -1,0 +1,60 @@
+"""Walk the files below a folder by one rule, whether to look at them or to read them."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+MASKS = "ground_truth"
+MOST_LOOKED_AT = 200_000
+"""A look into a folder ends after this many entries: a share with millions of files must not hold up a command."""
+
+
+def walk(
+    root: Path, *, on_unlisted: Callable[[str, OSError], None] | None = None, most: int | None = None
+) -> Iterator["os.DirEntry[str]"]:
+    """Yield the files below a folder, in no particular order.
+
+    Hidden files and folders and folders named ground_truth are left out. Links to folders are followed, each folder once.
+
+    Args:
+        root: the folder.
+        on_unlisted: is called with a folder below the root that cannot be listed, and why; the walk then goes on.
+        most: stop after this many entries, folders included.
+
+    Raises:
+        OSError: the root cannot be listed, or, without `on_unlisted`, a folder below it.
+    """
+    left = most
+    waiting, seen = [str(root)], set[tuple[int, int]]()
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116 - a text, and hot
+            if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    left = None if left is None else left - 1
+                    if left is not None and left < 0:
+                        return
+                    if entry.name.startswith("."):
+                        continue
+                    if not _is_folder(entry):
+                        yield entry
+                    elif entry.name.casefold() != MASKS:
+                        waiting.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
+            if folder == str(root):
+                raise  # any other is gone since it was listed
+        except OSError as error:
+            if on_unlisted is None or folder == str(root):
+                raise
+            on_unlisted(folder, error)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
