@@ -505,6 +505,15 @@ def test_forged_bytes_are_refused(case: str) -> None:
         parse(forge.raw_edit(GOOD, path, change))
 
 
+def test_bytes_that_onnx_runtime_could_take_for_its_own_format_are_refused() -> None:
+    forged = forge.ort_marked(GOOD)
+    assert forged[4:8] == b"ORTM"
+    assert onnx.load_from_string(forged).graph == onnx.load_from_string(GOOD).graph
+
+    with pytest.raises(ModelFileError, match="bytes 4 to 7: expected a field of an ONNX model, got 'ORTM'"):
+        parse(forged)
+
+
 def test_a_file_of_nothing_but_tiny_fields_is_refused_soon() -> None:
     flood = forge.raw_edit(GOOD, _GRAPH, lambda body: body + bytes_field(1, b"") * 600_000)
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from tests.runtime import forge
 from tests.runtime.hand_made import model_bytes, window
 
 from andon.runtime import Detector, DeviceError, ModelFileError, session
@@ -123,6 +124,15 @@ def test_two_threads_decide_as_one() -> None:
 def test_what_is_no_graph_is_a_bad_file() -> None:
     with pytest.raises(ModelFileError, match="ONNX Runtime cannot load the graph"):
         open_session(b"no graph")
+
+
+def test_bytes_are_opened_as_onnx_whatever_they_look_like() -> None:
+    marked = forge.ort_marked(model_bytes())
+
+    session = open_session(marked)
+
+    (score,) = session.run(["score"], {"window": window(1.5)[np.newaxis]})
+    assert score == pytest.approx([1.5**2])
 
 
 def test_the_first_line_of_an_error_is_never_empty_and_never_long() -> None:

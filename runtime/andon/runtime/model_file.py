@@ -74,6 +74,8 @@ _OTHERS = (
     b"\x93NUMPY",
 )
 """How text in UTF-16, pictures, archives (PyTorch's files too), programs and arrays begin."""
+_ORT_MARK = b"ORTM"
+"""What ONNX Runtime takes at bytes 4 to 7 for its own format: it would not read the bytes as ONNX then."""
 _MAX_DEPTH = 16
 """Of nested JSON."""
 
@@ -311,6 +313,11 @@ def _metadata(data: bytes) -> dict[str, str]:
     if text or data.startswith(_OTHERS):
         came = f"text that begins {text!r}" if text else f"something that begins {data[:12]!r}"
         raise ModelFileError(f"this is no ONNX file: expected a model file as 'andon export' writes it, got {came}.")
+    if data[4:8] == _ORT_MARK:
+        raise ModelFileError(
+            "bytes 4 to 7: expected a field of an ONNX model, got 'ORTM', the mark of ONNX Runtime's own format. Another "
+            "reader could find another model in this file. Fetch it again or export it again."
+        )
     texts: dict[str, str] = {}
     size = 0
     for field, key, value in metadata(data):

@@ -83,6 +83,8 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     # errors arrive as exceptions; ORT would print them as well. The process-wide default is the host's own affair.
     options.log_severity_level = 4
+    # without it ONNX Runtime takes bytes with ORTM at 4 to 7 for its own format and runs a model that andon never saw
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if device == "cuda" and hasattr(ort, "preload_dlls"):
