@@ -408,7 +408,7 @@ def test_a_reason_of_a_newer_file_is_told_as_unknown() -> None:
 
 def test_what_onnx_runtime_cannot_load_is_a_bad_file(tmp_path: Path) -> None:
     forged = forge.onnx_edit(
-        model_bytes(), lambda model: model.graph.node.append(helper.make_node("NoSuchOperator", ["window"], ["x"]))
+        model_bytes(), lambda model: model.graph.node.append(helper.make_node("Abs", ["nowhere"], ["x"]))
     )
 
     with pytest.raises(ModelFileError, match=r"^ONNX Runtime cannot load the graph"):
