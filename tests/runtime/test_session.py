@@ -141,6 +141,20 @@ def test_the_first_line_of_an_error_is_never_empty_and_never_long() -> None:
     assert len(first_line(ValueError("x" * 1000))) == 300
 
 
+def test_what_onnx_runtime_says_of_foreign_names_is_printable() -> None:
+    forged = forge.onnx_edit(
+        model_bytes(),
+        lambda model: model.graph.node.append(
+            helper.make_node("Abs", ["\x1b[2J\u202e"], ["x"], name="\x1b]0;pwned\x07")
+        ),
+    )
+
+    with pytest.raises(ModelFileError, match="ONNX Runtime cannot load the graph") as refusal:
+        open_session(forged)
+    assert str(refusal.value).isprintable()
+    assert first_line(ValueError("\x1b[2J")) == r"\x1b[2J"
+
+
 def test_onnxruntime_imported_before_andon_is_warned_of() -> None:
     script = "import onnxruntime, logging; logging.basicConfig(); import andon.runtime"
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import ConfigError, DeviceError, InputError, ModelFileError
+from andon.runtime.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
 from andon.runtime.model_file import OUTPUTS, ModelFile, parse, read
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, first_line, open_session
@@ -136,6 +136,8 @@ class Detector:
 
         Raises:
             InputError: another type, rank, size or number of channels than the file was calibrated for.
+            JudgeError: ONNX Runtime failed although the input was right, for example for lack of memory.
+            DeviceError: the same on a GPU.
         """
         return self._judge(self._prepared(item)[np.newaxis])[0]
 
@@ -144,6 +146,7 @@ class Detector:
 
         Raises:
             InputError: as `__call__`, frames of different sizes, or a generator, which might never end.
+            JudgeError, DeviceError: as `__call__`.
         """
         try:
             count = len(items)
@@ -166,6 +169,7 @@ class Detector:
 
         Raises:
             DeviceError: score or evidence differ by more than the parity tolerance: this device must not judge.
+            JudgeError: ONNX Runtime failed on the sample.
         """
         golden = self._model.golden
         if golden is None:
@@ -256,9 +260,11 @@ class Detector:
         try:
             outputs: list[NDArray[Any]] = self._session.run(names, {self._input: np.ascontiguousarray(batch)})
         except Exception as error:
-            kind = DeviceError if self.device == "cuda" else InputError
+            # `_prepared` has checked the input, so that it cannot be at fault here
+            kind = DeviceError if self.device == "cuda" else JudgeError
             raise kind(
-                f"ONNX Runtime could not judge an input of shape {list(batch.shape)}: {first_line(error)}"
+                f"ONNX Runtime could not judge an input of shape {list(batch.shape)}, although its type and size are right: "
+                f"{first_line(error)}. Is there enough memory?"
             ) from error
         for name, output in zip(names, outputs, strict=True):
             if len(output.shape) == 0 or len(output) != len(batch) or (name in OUTPUTS and output.ndim != 1):

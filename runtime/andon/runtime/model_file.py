@@ -271,10 +271,18 @@ def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry,
             f"schema {card.schema[0]}.{card.schema[1]} is newer than this andon's {SCHEMA[0]}.{SCHEMA[1]}: rewriting the "
             "file would lose what this andon does not know. Update andon."
         )
+    if golden is not None and not math.isfinite(golden.score):
+        raise ModelFileError(
+            f"golden sample: expected a finite score, got {golden.score}. The network computes NaN or infinity, as after a "
+            "training that diverged: train it again."
+        )
     try:
         texts = {_CARD: canonical_json(card), _GOLDEN: canonical_json(golden), _LOG: canonical_json(log)}
     except ValueError as error:
-        raise ModelFileError(f"metadata with a number that JSON does not have (NaN or infinity): {error}.") from error
+        raise ModelFileError(
+            f"metadata: expected finite numbers, got NaN or infinity in the card (for example its settings) or in the "
+            f"calibration log: {error}. Correct that number."
+        ) from error
     if sum(len(key) + len(value) for key, value in texts.items()) + _TRAILER > MAX_METADATA:
         raise ModelFileError(
             f"metadata are larger than {MAX_METADATA} bytes: use a smaller golden sample or fewer settings."

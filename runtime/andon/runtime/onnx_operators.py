@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from andon.runtime.errors import ModelFileError
-from andon.runtime.printable import printable
 
 FLOAT, BOOL, INT64 = 1, 9, 7
 """Element types, as ONNX numbers them; 0 is used here for an unknown one."""
@@ -146,7 +145,7 @@ def _check_allowed(node: Node, given: list[Known]) -> None:
         raise ModelFileError(f"the operator {node.operator}: a verdict must not depend on chance.")
     if node.operator not in OPERATORS:
         raise ModelFileError(
-            f"the operator {printable(node.operator, limit=80)!r}: expected one that docs/model-file.md lists, section 2. "
+            f"the operator {node.operator!r}: expected one that docs/model-file.md lists, section 2. "
             "Export the model without it."
         )
     if node.operator == "Dropout" and len(node.inputs) > 2 and node.inputs[2] and given[2][1:] != (0, 0):
@@ -171,7 +170,7 @@ def _check_division(node: Node, given: list[Known]) -> None:
     else:
         return
     if any(divisor.low <= 0 and divisor.high >= -1 for divisor in divisors):
-        name = printable(node.outputs[0] if node.outputs else "", limit=80)
+        name = node.outputs[0] if node.outputs else ""
         raise ModelFileError(
             f"the {node.operator} that gives {name!r}: expected a float, or an integer divisor that cannot be 0 or -1; such "
             "a division can end the process. Divide as float, by a constant, or by a value that Max or Clip keeps above 0."

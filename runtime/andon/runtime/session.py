@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal, NamedTuple
 
 from andon.runtime.errors import DeviceError, ModelFileError
+from andon.runtime.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +105,8 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
 
 
 def first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without the C++ that follows; never empty."""
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0].rstrip()[:300]
+    """Return what ONNX Runtime says on one printable line, without the C++ that follows; never empty."""
+    return printable((str(error).strip() or type(error).__name__).split("\n", 1)[0].rstrip())
 
 
 def _gpu_advice() -> str:
