@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.runtime.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
+from andon.runtime.interpreter_exit import CALLS
 from andon.runtime.model_file import OUTPUTS, ModelFile, parse, read
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, first_line, open_session
@@ -27,6 +28,10 @@ FrameSize = Literal["calibrated", "any"]
 
 class Detector:
     """A loaded model file. Two threads may call the same detector at once.
+
+    The end of the interpreter waits up to 5 s for the calls of daemon threads, because ending within one would abort the
+    process. A thread that calls later gets a `JudgeError`. Better stop and join the threads that judge before the program
+    ends.
 
     Use `Detector.load`; the constructor takes an already checked file.
 
@@ -136,7 +141,8 @@ class Detector:
 
         Raises:
             InputError: another type, rank, size or number of channels than the file was calibrated for.
-            JudgeError: ONNX Runtime failed although the input was right, for example for lack of memory.
+            JudgeError: ONNX Runtime failed although the input was right, for example for lack of memory; or the
+                interpreter is ending (`andon.runtime.interpreter_exit`).
             DeviceError: the same on a GPU.
         """
         return self._judge(self._prepared(item)[np.newaxis])[0]
@@ -258,7 +264,10 @@ class Detector:
 
     def _run(self, batch: NDArray[Any], names: list[str]) -> list[NDArray[Any]]:
         try:
-            outputs: list[NDArray[Any]] = self._session.run(names, {self._input: np.ascontiguousarray(batch)})
+            with CALLS:
+                outputs: list[NDArray[Any]] = self._session.run(names, {self._input: np.ascontiguousarray(batch)})
+        except JudgeError:
+            raise
         except Exception as error:
             # `_prepared` has checked the input, so that it cannot be at fault here
             kind = DeviceError if self.device == "cuda" else JudgeError

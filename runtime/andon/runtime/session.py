@@ -6,7 +6,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal, NamedTuple
 
-from andon.runtime.errors import DeviceError, ModelFileError
+from andon.runtime.errors import DeviceError, JudgeError, ModelFileError
+from andon.runtime.interpreter_exit import CALLS
 from andon.runtime.printable import printable
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Se
     Raises:
         DeviceError: the device is not there.
         ModelFileError: ONNX Runtime cannot load the graph.
+        JudgeError: the interpreter is ending.
     """
     if device not in ("cpu", "cuda", "auto"):
         raise DeviceError(f"expected the device 'cpu', 'cuda' or 'auto', got {device!r}.")
@@ -92,7 +94,10 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
         ort.preload_dlls()
     try:
         # without enable_fallback=0 a provider that fails is replaced by the CPU, with a line on stdout
-        session = ort.InferenceSession(data, options, providers=[provider], enable_fallback=0)
+        with CALLS:
+            session = ort.InferenceSession(data, options, providers=[provider], enable_fallback=0)
+    except JudgeError:
+        raise
     except Exception as error:
         if device == "cuda":
             raise DeviceError(f"cuda was asked for, but: {first_line(error)}. {_gpu_advice()}") from error
