@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from andon.monitor.judging import Judge, decide, judge_of
 from andon.runtime.detector import Detector
-from andon.runtime.errors import InputError
+from andon.runtime.errors import InputError, JudgeError
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
 from andon.sources.items import Item, Lost, Ref
@@ -47,6 +47,17 @@ def test_an_item_that_the_model_file_was_not_calibrated_for_is_invalid_with_what
     assert outcome.verdict.reason is Reason.WRONG_INPUT
     assert outcome.detail == "expected 5 x 5, got 4 x 4"
     assert (outcome.verdict.threshold, outcome.verdict.model) == (2.5, "abc")
+
+
+def test_an_item_that_the_runtime_could_not_judge_is_failed_and_not_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        outcome = decide(Item(REF, FRAME), _judge(JudgeError("no memory")), seq=1, wall_s=0.0)
+
+    assert (outcome.verdict.status, outcome.verdict.reason) == (Status.INVALID, Reason.FAILED)
+    assert outcome.detail == "could not be judged: no memory"
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("a.png: could not be judged: no memory", None)
+    ]
 
 
 def test_a_bug_in_judging_one_item_makes_it_invalid_and_leaves_a_traceback_in_the_log(

@@ -53,13 +53,15 @@ export function* walk(bytes, start = 0, end = bytes.length) {
 
 /** Check the bytes of a model file; gives card, golden sample, log, threshold, digest. */
 export function readModel(bytes) {
-  const text = (field) => new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(field.value, field.end));
+  const text = (field, fatal = true) => new TextDecoder("utf-8", { fatal }).decode(bytes.subarray(field.value, field.end));
   const children = (field) => [...walk(bytes, field.value, field.end)];
   const only = (fields, number) => {
     const found = fields.filter((field) => field.number === number);
     return found.length < 2 ? found[0] : refuse(`field ${number} stands twice`);
   };
 
+  // ONNX Runtime would take such bytes for its own format and run a model that nobody checked
+  if (text({ value: 4, end: 8 }, false) === "ORTM") refuse("bytes 4 to 7 are the mark of another format");
   const top = [...walk(bytes)];
   const metadata = new Map();
   for (const entry of top.filter((field) => field.number === 14)) {
@@ -120,6 +122,7 @@ export async function loadJudge(model) {
     interOpNumThreads: 1,
     enableMemPattern: false,
     logSeverityLevel: 3,
+    extra: { session: { load_model_format: "ONNX" } }, // never guessed from the bytes
   });
   const { card } = model;
   return async (data, dims) => {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.runtime.forge import text_edit
+from tests.runtime.forge import ort_marked, text_edit
 from tests.runtime.hand_made import FRAME, GREY, WINDOW, frame, model_bytes, window
 
 from andon.runtime import Detector
@@ -110,8 +110,9 @@ def test_node_leaves_no_telemetry_at_home(node: str, tmp_path: Path) -> None:
         (text_edit(model_bytes(), "andon", lambda text: text.replace('"schema":[1,', '"schema":[2,')), "schema 2,0"),
         (text_edit(model_bytes(), "andon.calibration_log", lambda _: "[]"), "not the one that the log ends with"),
         (model_bytes() + b"\x08\x0a", "digest does not hold"),
+        (ort_marked(model_bytes()), "bytes 4 to 7"),
     ],
-    ids=["truncated", "damaged", "another schema", "no log", "appended"],
+    ids=["truncated", "damaged", "another schema", "no log", "appended", "two formats"],
 )
 def test_node_refuses_what_python_refuses(node: str, tmp_path: Path, forged: bytes, why: str) -> None:
     path = tmp_path / "model.onnx"
@@ -121,3 +122,24 @@ def test_node_refuses_what_python_refuses(node: str, tmp_path: Path, forged: byt
 
     assert told.returncode == 2
     assert why in told.stderr
+
+
+def test_node_opens_bytes_as_onnx_whatever_they_look_like(node: str, tmp_path: Path) -> None:
+    (tmp_path / "marked.onnx").write_bytes(ort_marked(model_bytes()))
+    script = (
+        "const [reader, path] = process.argv.slice(1);"
+        "const { loadJudge } = await import(reader);"
+        "const bytes = (await import('node:fs')).readFileSync(path);"
+        "const judge = await loadJudge({ bytes, digest: '', card: { input: { kind: 'window' } } });"
+        "console.log((await judge(new Float32Array(8).fill(3), [1, 4, 2]))[0].status);"
+    )
+
+    told = subprocess.run(
+        [node, "--input-type=module", "-e", script, (HERE / "reader.mjs").as_uri(), str(tmp_path / "marked.onnx")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (told.stdout, told.stderr) == ("REJECT\n", "")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import onnx
 
-from andon.runtime.protobuf import bytes_field, walk
+from andon.runtime.protobuf import bytes_field, varint_field, walk
 
 TRAILER = 82
 """Bytes: the last metadata entry, key ``andon.digest``."""
@@ -27,6 +27,17 @@ def onnx_edit(data: bytes, change: Callable[[onnx.ModelProto], object]) -> bytes
 def raw_edit(data: bytes, path: Sequence[tuple[int, int]], change: Callable[[bytes], bytes]) -> bytes:
     """Change the payload of one message, found by ``(field number, which of them)`` from the model inwards."""
     return reseal(_edited(data[:-TRAILER], path, change))
+
+
+def ort_marked(data: bytes) -> bytes:
+    """The same model with ``ORTM`` at bytes 4 to 7, where ONNX Runtime looks for the mark of its own format.
+
+    An IR version of 10 and a producer of that name give these bytes: protobuf reads the model as before.
+    """
+    fields = [
+        data[field.start : field.end] for field in walk(data, 0, len(data) - TRAILER) if field.number not in (1, 2)
+    ]
+    return reseal(varint_field(1, 10) + bytes_field(2, b"ORTM") + b"".join(fields))
 
 
 def text_edit(data: bytes, key: str, change: Callable[[str], str]) -> bytes:

@@ -5,7 +5,7 @@ import json
 import logging
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from tests.runtime.hand_made import (
     window,
 )
 
-from andon.runtime import ConfigError, Detector, DeviceError, InputError, ModelFileError, Reason, Status
+from andon.runtime import ConfigError, Detector, DeviceError, InputError, JudgeError, ModelFileError, Reason, Status
 from andon.runtime.model_file import parse
 from andon.runtime.session import Session, open_session
 from andon.runtime.verdict import invalid
@@ -408,7 +408,7 @@ def test_a_reason_of_a_newer_file_is_told_as_unknown() -> None:
 
 def test_what_onnx_runtime_cannot_load_is_a_bad_file(tmp_path: Path) -> None:
     forged = forge.onnx_edit(
-        model_bytes(), lambda model: model.graph.node.append(helper.make_node("NoSuchOperator", ["window"], ["x"]))
+        model_bytes(), lambda model: model.graph.node.append(helper.make_node("Abs", ["nowhere"], ["x"]))
     )
 
     with pytest.raises(ModelFileError, match=r"^ONNX Runtime cannot load the graph"):
@@ -421,9 +421,37 @@ def test_what_onnx_runtime_cannot_load_is_a_bad_file(tmp_path: Path) -> None:
 def test_what_onnx_runtime_cannot_judge_is_told_in_one_line() -> None:
     forged = forge.onnx_edit(model_bytes(), _look_up_beyond)
 
-    with pytest.raises(InputError, match=r"could not judge an input of shape \[1, 4, 2\]") as refusal:
+    with pytest.raises(JudgeError, match=r"could not judge an input of shape \[1, 4, 2\]") as refusal:
         Detector.from_bytes(forged)(window(1.0))
     assert "\n" not in str(refusal.value)
+
+
+def _failing(error: Exception, device: Literal["cpu", "cuda"] = "cpu") -> Detector:
+    def run(names: list[str], feed: dict[str, Any]) -> list[Any]:
+        raise error
+
+    return Detector(parse(model_bytes()), Session(run, device))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("[ONNXRuntimeError] : 6 : \x1b[2J failed")]
+)
+def test_a_failure_of_onnx_runtime_is_not_blamed_on_the_input(error: Exception) -> None:
+    detector = _failing(error)
+
+    for judge in (lambda: detector(window(1.0)), lambda: detector.batch([window(1.0)]), detector.verify):
+        with pytest.raises(
+            JudgeError, match=r"although its type and size are right: .* Is there enough memory"
+        ) as refusal:
+            judge()
+        assert str(refusal.value).isprintable()
+    with pytest.raises(InputError, match="expected a float32 window"):
+        detector(np.zeros((4, 2)))
+
+
+def test_a_failure_of_a_device_is_the_devices() -> None:
+    with pytest.raises(DeviceError, match="could not judge"):
+        _failing(RuntimeError("CUDA failure 700"), "cuda")(window(1.0))
 
 
 def _look_up_beyond(model: Any) -> None:

@@ -510,6 +510,76 @@ def test_forged_bytes_are_refused(case: str) -> None:
         parse(forge.raw_edit(GOOD, path, change))
 
 
+def test_bytes_that_onnx_runtime_could_take_for_its_own_format_are_refused() -> None:
+    forged = forge.ort_marked(GOOD)
+    assert forged[4:8] == b"ORTM"
+    assert onnx.load_from_string(forged).graph == onnx.load_from_string(GOOD).graph
+
+    with pytest.raises(ModelFileError, match="bytes 4 to 7: expected a field of an ONNX model, got 'ORTM'"):
+        parse(forged)
+
+
+_COMMAND = "\x1b]0;pwned\x07\x1b[2J\u202ekniht\u2028ok\n"
+
+
+def _twice(model: onnx.ModelProto) -> None:
+    for _ in range(2):
+        model.graph.node.append(helper.make_node("Identity", ["window"], [_COMMAND]))
+
+
+def _two_values(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Abs", ["window"], ["more"]))
+    model.graph.node[-1].attribute.add(name=_COMMAND, type=2, i=1, f=2.0)
+
+
+_COMMANDS: dict[str, Callable[[], bytes]] = {
+    "a foreign key": lambda: forge.onnx_edit(GOOD, lambda m: m.metadata_props.add(key=_COMMAND, value="x")),
+    "a key that stands twice": lambda: forge.onnx_edit(
+        GOOD, lambda m: [m.metadata_props.add(key=_COMMAND, value="x") for _ in range(2)]
+    ),
+    "values of one name": lambda: forge.onnx_edit(GOOD, _twice),
+    "an output": lambda: forge.onnx_edit(
+        GOOD,
+        lambda m: m.graph.output.append(helper.make_tensor_value_info(_COMMAND, TensorProto.FLOAT, ["N"])),
+    ),
+    "an input": lambda: forge.onnx_edit(GOOD, lambda m: m.graph.input.append(_input(_COMMAND))),
+    "a dimension": lambda: forge.onnx_edit(
+        GOOD, lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_param", _COMMAND)
+    ),
+    "an initialiser": lambda: forge.onnx_edit(
+        GOOD, lambda m: m.graph.initializer.append(numpy_helper.from_array(np.zeros(1), "andon." + _COMMAND))
+    ),
+    "an operator": lambda: forge.onnx_edit(GOOD, lambda m: m.graph.node.append(_node(_COMMAND))),
+    "a domain": lambda: forge.onnx_edit(GOOD, lambda m: m.graph.node.append(_node("Abs", domain=_COMMAND))),
+    "a division": lambda: forge.onnx_edit(
+        GOOD, lambda m: m.graph.node.append(helper.make_node("Mod", ["x", "y"], [_COMMAND]))
+    ),
+    "an attribute": lambda: forge.onnx_edit(GOOD, _two_values),
+    "a kind in the card": lambda: forge.text_edit(
+        GOOD, "andon", lambda text: text.replace('"promise"', '"\\u202e\\u2028"')
+    ),
+    "two channels": lambda: forge.text_edit(
+        GOOD, "andon", lambda text: text.replace('"pressure"', '"\\u202e"').replace('"flow"', '"\\u202e"')
+    ),
+    "the first bytes": lambda: _COMMAND.encode() + GOOD,
+}
+
+
+@pytest.mark.parametrize("case", _COMMANDS)
+def test_an_error_shows_foreign_names_on_one_printable_line(case: str) -> None:
+    with pytest.raises(ModelFileError) as refusal:
+        parse(_COMMANDS[case]())
+
+    assert str(refusal.value).isprintable()
+
+
+def test_an_error_stays_short_whatever_the_file_holds() -> None:
+    with pytest.raises(ModelFileError) as refusal:
+        parse(forge.onnx_edit(GOOD, lambda model: model.graph.input.append(_input("x" * 1_000_000))))
+
+    assert len(str(refusal.value)) <= 2000
+
+
 def test_a_file_of_nothing_but_tiny_fields_is_refused_soon() -> None:
     flood = forge.raw_edit(GOOD, _GRAPH, lambda body: body + bytes_field(1, b"") * 600_000)
 
@@ -544,8 +614,16 @@ def test_a_golden_sample_without_a_score_is_not_written() -> None:
     model = parse(GOOD)
     golden = Golden(origin="real", input=Array.of(np.zeros((4, 2), np.float32)), score=float("nan"), evidence={})
 
-    with pytest.raises(ModelFileError, match="NaN or infinity"):
+    with pytest.raises(ModelFileError, match=r"expected a finite score, got nan.* NaN or infinity.* train it again"):
         seal(GOOD, card=model.card, golden=golden, log=model.log, tail=BLANK)
+
+
+def test_a_card_with_a_number_that_json_does_not_have_is_not_written() -> None:
+    model = parse(GOOD)
+    card = replace(model.card, settings={"rate": float("inf")})
+
+    with pytest.raises(ModelFileError, match=r"metadata: expected finite numbers, got NaN or infinity .*settings"):
+        seal(GOOD, card=card, golden=model.golden, log=model.log, tail=BLANK)
 
 
 def test_the_tail_must_have_its_length() -> None:

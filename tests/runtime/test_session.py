@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from tests.runtime import forge
 from tests.runtime.hand_made import model_bytes, window
 
 from andon.runtime import Detector, DeviceError, ModelFileError, session
@@ -125,10 +126,33 @@ def test_what_is_no_graph_is_a_bad_file() -> None:
         open_session(b"no graph")
 
 
+def test_bytes_are_opened_as_onnx_whatever_they_look_like() -> None:
+    marked = forge.ort_marked(model_bytes())
+
+    session = open_session(marked)
+
+    (score,) = session.run(["score"], {"window": window(1.5)[np.newaxis]})
+    assert score == pytest.approx([1.5**2])
+
+
 def test_the_first_line_of_an_error_is_never_empty_and_never_long() -> None:
     assert first_line(ValueError()) == "ValueError"
     assert first_line(ValueError("\n one \n two")) == "one"
     assert len(first_line(ValueError("x" * 1000))) == 300
+
+
+def test_what_onnx_runtime_says_of_foreign_names_is_printable() -> None:
+    forged = forge.onnx_edit(
+        model_bytes(),
+        lambda model: model.graph.node.append(
+            helper.make_node("Abs", ["\x1b[2J\u202e"], ["x"], name="\x1b]0;pwned\x07")
+        ),
+    )
+
+    with pytest.raises(ModelFileError, match="ONNX Runtime cannot load the graph") as refusal:
+        open_session(forged)
+    assert str(refusal.value).isprintable()
+    assert first_line(ValueError("\x1b[2J")) == r"\x1b[2J"
 
 
 def test_onnxruntime_imported_before_andon_is_warned_of() -> None:

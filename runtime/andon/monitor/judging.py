@@ -8,7 +8,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.runtime.detector import Detector
-from andon.runtime.errors import InputError
+from andon.runtime.errors import InputError, JudgeError
 from andon.runtime.schema import Reason
 from andon.runtime.verdict import Verdict, invalid
 from andon.sources.items import Data, Item, Lost, Ref
@@ -67,6 +67,9 @@ def _judge(item: Item, judge: Judge) -> tuple[Verdict, str]:
         return judge.call(item.data), ""
     except InputError as error:
         reason, detail = Reason.WRONG_INPUT, str(error)
+    except JudgeError as error:  # the runtime's failure, not the item's and not a bug: no traceback
+        reason, detail = Reason.FAILED, f"could not be judged: {error}"
+        logger.error("%s: %s", item.ref.key, detail)  # noqa: TRY400
     except Exception as bug:
         # one item must not end the watch over all the others; the traceback goes to the log
         logger.exception("%s: could not be judged", item.ref.key)

@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import ConfigError, DeviceError, InputError, ModelFileError
+from andon.runtime.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
+from andon.runtime.interpreter_exit import CALLS
 from andon.runtime.model_file import OUTPUTS, ModelFile, parse, read
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, first_line, open_session
@@ -27,6 +28,10 @@ FrameSize = Literal["calibrated", "any"]
 
 class Detector:
     """A loaded model file. Two threads may call the same detector at once.
+
+    The end of the interpreter waits up to 5 s for the calls of daemon threads, because ending within one would abort the
+    process. A thread that calls later gets a `JudgeError`. Better stop and join the threads that judge before the program
+    ends.
 
     Use `Detector.load`; the constructor takes an already checked file.
 
@@ -136,6 +141,9 @@ class Detector:
 
         Raises:
             InputError: another type, rank, size or number of channels than the file was calibrated for.
+            JudgeError: ONNX Runtime failed although the input was right, for example for lack of memory; or the
+                interpreter is ending (`andon.runtime.interpreter_exit`).
+            DeviceError: the same on a GPU.
         """
         return self._judge(self._prepared(item)[np.newaxis])[0]
 
@@ -144,6 +152,7 @@ class Detector:
 
         Raises:
             InputError: as `__call__`, frames of different sizes, or a generator, which might never end.
+            JudgeError, DeviceError: as `__call__`.
         """
         try:
             count = len(items)
@@ -166,6 +175,7 @@ class Detector:
 
         Raises:
             DeviceError: score or evidence differ by more than the parity tolerance: this device must not judge.
+            JudgeError: ONNX Runtime failed on the sample.
         """
         golden = self._model.golden
         if golden is None:
@@ -254,11 +264,16 @@ class Detector:
 
     def _run(self, batch: NDArray[Any], names: list[str]) -> list[NDArray[Any]]:
         try:
-            outputs: list[NDArray[Any]] = self._session.run(names, {self._input: np.ascontiguousarray(batch)})
+            with CALLS:
+                outputs: list[NDArray[Any]] = self._session.run(names, {self._input: np.ascontiguousarray(batch)})
+        except JudgeError:
+            raise
         except Exception as error:
-            kind = DeviceError if self.device == "cuda" else InputError
+            # `_prepared` has checked the input, so that it cannot be at fault here
+            kind = DeviceError if self.device == "cuda" else JudgeError
             raise kind(
-                f"ONNX Runtime could not judge an input of shape {list(batch.shape)}: {first_line(error)}"
+                f"ONNX Runtime could not judge an input of shape {list(batch.shape)}, although its type and size are right: "
+                f"{first_line(error)}. Is there enough memory?"
             ) from error
         for name, output in zip(names, outputs, strict=True):
             if len(output.shape) == 0 or len(output) != len(batch) or (name in OUTPUTS and output.ndim != 1):

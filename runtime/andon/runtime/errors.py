@@ -3,13 +3,21 @@
 A message says what was expected, what came and what to do. Anything else that escapes is a bug and keeps its traceback.
 """
 
+from andon.runtime.printable import printable
+
 
 class AndonError(Exception):
     """Something that the user can mend; the command line prints it as one line and exits with code 2."""
 
 
 class ModelFileError(AndonError):
-    """The model file is damaged, forged, blank or of another schema: get another file, do not judge with this one."""
+    """The model file is damaged, forged, blank or of another schema: get another file, do not judge with this one.
+
+    The message is one printable line of bounded length, because names inside a forged file can hold terminal commands.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, limit=2000))
 
 
 class InputError(AndonError):

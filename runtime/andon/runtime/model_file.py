@@ -74,6 +74,8 @@ _OTHERS = (
     b"\x93NUMPY",
 )
 """How text in UTF-16, pictures, archives (PyTorch's files too), programs and arrays begin."""
+_ORT_MARK = b"ORTM"
+"""What ONNX Runtime takes at bytes 4 to 7 for its own format: it would not read the bytes as ONNX then."""
 _MAX_DEPTH = 16
 """Of nested JSON."""
 
@@ -273,10 +275,18 @@ def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry,
             f"schema {card.schema[0]}.{card.schema[1]} is newer than this andon's {SCHEMA[0]}.{SCHEMA[1]}: rewriting the "
             "file would lose what this andon does not know. Update andon."
         )
+    if golden is not None and not math.isfinite(golden.score):
+        raise ModelFileError(
+            f"golden sample: expected a finite score, got {golden.score}. The network computes NaN or infinity, as after a "
+            "training that diverged: train it again."
+        )
     try:
         texts = {_CARD: canonical_json(card), _GOLDEN: canonical_json(golden), _LOG: canonical_json(log)}
     except ValueError as error:
-        raise ModelFileError(f"metadata with a number that JSON does not have (NaN or infinity): {error}.") from error
+        raise ModelFileError(
+            f"metadata: expected finite numbers, got NaN or infinity in the card (for example its settings) or in the "
+            f"calibration log: {error}. Correct that number."
+        ) from error
     if sum(len(key) + len(value) for key, value in texts.items()) + _TRAILER > MAX_METADATA:
         raise ModelFileError(
             f"metadata are larger than {MAX_METADATA} bytes: use a smaller golden sample or fewer settings."
@@ -315,6 +325,11 @@ def _metadata(data: bytes) -> dict[str, str]:
     if text or data.startswith(_OTHERS):
         came = f"text that begins {text!r}" if text else f"something that begins {data[:12]!r}"
         raise ModelFileError(f"this is no ONNX file: expected a model file as 'andon export' writes it, got {came}.")
+    if data[4:8] == _ORT_MARK:
+        raise ModelFileError(
+            "bytes 4 to 7: expected a field of an ONNX model, got 'ORTM', the mark of ONNX Runtime's own format. Another "
+            "reader could find another model in this file. Fetch it again or export it again."
+        )
     texts: dict[str, str] = {}
     size = 0
     for field, key, value in metadata(data):

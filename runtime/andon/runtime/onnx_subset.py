@@ -15,7 +15,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from andon.runtime.errors import ModelFileError
+from andon.runtime.onnx_operators import BOOL, INT64, Known, Node, check_operators
 from andon.runtime.protobuf import BYTES, FIXED32, VARINT, Field, bytes_field, walk
 
 IR_VERSION = 10
@@ -29,7 +32,10 @@ MAX_FIELDS = 500_000
 _BYTES_A_VALUE = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 """By element type: float32, uint8, int8, uint16, int16, int32, int64, bool, float16, float64, uint32, uint64, bfloat16."""
 
-_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+_ATTRIBUTE_KIND = {2: 1, 3: 2, 4: 3, 5: 4, 7: 6, 8: 7, 9: 8}
+"""By field of an attribute: the type that its field 20 must name."""
+_INTEGER_TYPES = {2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", BOOL: "u1", 12: "<u4", 13: "<u8"}
+"""Of numpy, by element type."""
 _STANDARD = ("", "ai.onnx")
 
 
@@ -100,10 +106,12 @@ def survey(data: bytes) -> Graph:
     tensors: dict[str, Tensor] = {}
     inputs: list[Value] = []
     outputs: list[Value] = []
+    nodes: list[Node] = []
     made: list[str] = []
     for part in parts:
         if part.number == 1:
-            made.extend(_node_outputs(walker, part))
+            nodes.append(_node(walker, part))
+            made.extend(name for name in nodes[-1].outputs if name)  # an output that nobody wants has no name
         elif part.number == 5:
             name, tensor = _tensor(walker, part)
             tensors[name] = tensor
@@ -115,6 +123,11 @@ def survey(data: bytes) -> Graph:
     made.extend(value.name for value in inputs)
     _need_unique("value of the graph", made)
     _need_unique("output of the graph", [value.name for value in outputs])
+    check_operators(
+        nodes,
+        {value.name: value.element for value in inputs},
+        {name: _known(data, tensor) for name, tensor in tensors.items()},
+    )
     return Graph(top, parts, tensors, tuple(inputs), tuple(outputs))
 
 
@@ -237,23 +250,69 @@ def _check_operator_sets(walker: _Walker, top: tuple[Field, ...]) -> None:
         raise ModelFileError(f"expected one operator set, version {OPSET}, got {sets or 'none'}.")
 
 
-def _node_outputs(walker: _Walker, node: Field) -> list[str]:
-    """Names of the values that a node makes."""
-    outputs = []
-    for field in walker.fields(node, "node"):
-        if field.number == 2:
+def _node(walker: _Walker, message: Field) -> Node:
+    inputs, outputs, attributes = [], [], []
+    operator = ""
+    integers: dict[str, int] = {}
+    constant = Known()
+    for field in walker.fields(message, "node"):
+        if field.number == 1:
+            inputs.append(_text(walker.data, field))
+        elif field.number == 2:
             outputs.append(_text(walker.data, field))
-        elif field.number == 4 and _text(walker.data, field) in _RANDOM:
-            raise ModelFileError(f"the operator {_text(walker.data, field)}: a verdict must not depend on chance.")
+        elif field.number == 4:
+            operator = _text(walker.data, field)
+        elif field.number == 5:
+            name, integer, known = _attribute(walker, field)
+            attributes.append(name)
+            integers[name] = integer
+            constant = known or constant
         elif field.number == 7 and _text(walker.data, field) not in _STANDARD:
             raise ModelFileError(
                 f"an operator of the foreign domain {_text(walker.data, field)!r}: only standard ones are allowed."
             )
-        elif field.number == 5:
-            for part in walker.fields(field, "attribute"):
-                if part.number == 5:
-                    _tensor(walker, part)
-    return [name for name in outputs if name]  # an output that nobody wants has no name
+    # readers differ in which of two they take
+    _need_unique("attribute of a node", attributes)
+    if operator == "Constant" and len(attributes) != 1:
+        raise ModelFileError(f"a Constant: expected one attribute, got {len(attributes)}.")
+    return Node(operator, tuple(inputs), tuple(outputs), integers, constant)
+
+
+def _attribute(walker: _Walker, message: Field) -> tuple[str, int, Known | None]:
+    """Return the name, the integer (0 if there is none), and what is known of the numbers where it holds any."""
+    name, integer, kind = "", 0, 0
+    held: set[int] = set()
+    known: Known | None = None
+    values: list[int] = []
+    for part in walker.fields(message, "attribute"):
+        if part.number == 1:
+            name = _text(walker.data, part)
+        elif part.number == 20:
+            kind = part.varint
+        elif part.number in _ATTRIBUTE_KIND:
+            held.add(_ATTRIBUTE_KIND[part.number])
+        if part.number == 5:
+            known = _known(walker.data, _tensor(walker, part)[1])
+        elif part.number in (2, 7):
+            known = Known(FLOAT)
+        elif part.number in (3, 8):
+            integer = part.varint - (part.varint >> 63 << 64)
+            values.append(integer)
+    if held - {kind}:
+        raise ModelFileError(f"the attribute {name!r} of a node holds a value of another type than it says: forged.")
+    return name, integer, Known(INT64, min(values), max(values)) if values else known
+
+
+def _known(data: bytes, tensor: Tensor) -> Known:
+    """Return what is known of the numbers of a tensor."""
+    kind = _INTEGER_TYPES.get(tensor.element)
+    start, end = tensor.raw
+    if kind is None or start == end:
+        return Known(tensor.element)
+    numbers = np.frombuffer(data, kind, count=(end - start) // np.dtype(kind).itemsize, offset=start)
+    if tensor.element == BOOL:  # any byte but 0 is true
+        return Known(BOOL, 0, int(numbers.any()))
+    return Known(tensor.element, int(numbers.min()), int(numbers.max()))
 
 
 def _tensor(walker: _Walker, message: Field) -> tuple[str, Tensor]:

@@ -6,7 +6,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal, NamedTuple
 
-from andon.runtime.errors import DeviceError, ModelFileError
+from andon.runtime.errors import DeviceError, JudgeError, ModelFileError
+from andon.runtime.interpreter_exit import CALLS
+from andon.runtime.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Se
     Raises:
         DeviceError: the device is not there.
         ModelFileError: ONNX Runtime cannot load the graph.
+        JudgeError: the interpreter is ending.
     """
     if device not in ("cpu", "cuda", "auto"):
         raise DeviceError(f"expected the device 'cpu', 'cuda' or 'auto', got {device!r}.")
@@ -83,13 +86,18 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     # errors arrive as exceptions; ORT would print them as well. The process-wide default is the host's own affair.
     options.log_severity_level = 4
+    # without it ONNX Runtime takes bytes with ORTM at 4 to 7 for its own format and runs a model that andon never saw
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if device == "cuda" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
         # without enable_fallback=0 a provider that fails is replaced by the CPU, with a line on stdout
-        session = ort.InferenceSession(data, options, providers=[provider], enable_fallback=0)
+        with CALLS:
+            session = ort.InferenceSession(data, options, providers=[provider], enable_fallback=0)
+    except JudgeError:
+        raise
     except Exception as error:
         if device == "cuda":
             raise DeviceError(f"cuda was asked for, but: {first_line(error)}. {_gpu_advice()}") from error
@@ -102,8 +110,8 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
 
 
 def first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without the C++ that follows; never empty."""
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0].rstrip()[:300]
+    """Return what ONNX Runtime says on one printable line, without the C++ that follows; never empty."""
+    return printable((str(error).strip() or type(error).__name__).split("\n", 1)[0].rstrip())
 
 
 def _gpu_advice() -> str:
