@@ -241,3 +241,24 @@ def test_the_wheel_holds_every_module_of_the_tree(wheel: list[str]) -> None:
 def test_the_wheel_brings_licence_and_command(wheel: list[str]) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
     assert any(name.endswith("entry_points.txt") for name in wheel)
+
+
+def test_the_readme_quotes_the_figures_of_cookies_that_the_results_have() -> None:
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = results.partition("### Cookies\n")[2].partition("\n#")[0]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    caption = readme.partition("The first test parts of each kind")[2].partition("*Photographs")[0]
+
+    assert re.findall(r"AUROC (\.\d+)", caption) == re.findall(r"^.*? AUROC (\.\d+)", section, re.MULTILINE)[:1]
+    assert re.findall(r"([\d.]+) % of the broken", caption) == re.findall(r"missed ([\d.]+) %", section)
+
+
+@pytest.mark.parametrize("page", ["README.md", "runtime/andon/cli/monitor.py"])
+def test_no_user_is_led_to_expect_a_review_that_no_file_gives(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+
+    assert [line for line in text.splitlines() if "REVIEW" in line and "reserved" not in line] == []
+
+
+def test_the_readme_does_not_promise_to_see_a_covered_lens() -> None:
+    assert "a covered lens is INVALID" not in (ROOT / "README.md").read_text(encoding="utf-8")

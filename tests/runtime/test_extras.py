@@ -6,9 +6,9 @@ from andon.runtime.errors import MissingExtra
 from andon.runtime.extras import needs, remedy
 
 INDEX = None
-FOLDER = '{"url": "file:///home/me/andon", "dir_info": {}}'
-EDITABLE = '{"url": "file:///home/me/andon", "dir_info": {"editable": true}}'
-WHEEL = '{"url": "file:///home/me/andon-0.1.0-py3-none-any.whl", "archive_info": {}}'
+FOLDER = '{"url": "file:///checkout/andon", "dir_info": {}}'
+EDITABLE = '{"url": "file:///checkout/andon", "dir_info": {"editable": true}}'
+WHEEL = '{"url": "file:///checkout/andon-0.1.0-py3-none-any.whl", "archive_info": {}}'
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_the_remedy_fits_the_installation(direct_url: str | None, wanted: str) -
 
 
 def test_the_remedy_names_no_folder_of_this_machine() -> None:
-    assert "/home" not in remedy("camera", FOLDER) + remedy("camera", EDITABLE)
+    assert "/checkout" not in remedy("camera", FOLDER) + remedy("camera", EDITABLE)
 
 
 def test_a_missing_package_is_named_with_what_needs_it_and_the_remedy_of_this_installation() -> None:

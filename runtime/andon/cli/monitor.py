@@ -9,7 +9,7 @@ example:
   andon monitor pump.onnx pump.csv --speed recorded
   andon monitor bottle.onnx rtsp://camera.local/line1 --out verdicts.jsonl
 
-The lines hold: seq, at, item, time_s, status (OK, REVIEW, INVALID, REJECT), reason, score, level, p_value, threshold,
+The lines hold: seq, at, item, time_s, status (OK, INVALID, REJECT), reason, score, level, p_value, threshold,
 model; part and detail where there is something to say. What cannot be read or judged is INVALID with its reason.
 Counters go to stderr, always: grabbed = judged + invalid + dropped. Files are never dropped, a live source may be.
 The first SIGINT or SIGTERM ends it cleanly, the second at once. Exit code 3: the source failed, or lines were lost.

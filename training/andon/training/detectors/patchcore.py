@@ -66,8 +66,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     preset: Annotated[
         Literal["fast", "fine"],
         Meta(
-            description="fast: 224 px, a raw 1080p frame in 18 to 22 ms on one thread where a 1024-cube matrix product takes 33; "
-            "fine: 512 px, 107 ms there, sees smaller defects"
+            description="fast: 224 px, about 20 ms for a 1080p frame on one CPU core; fine: 512 px, about 100 ms, sees "
+            "smaller defects"
         ),
     ] = "fine"
     backbone: Annotated[BackboneName, Meta(description="the frozen network that gives the features")] = (
