@@ -133,7 +133,7 @@ def test_no_flag_is_suggested_only_because_both_begin_with_dashes(
 def test_a_message_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "no\nsuch.onnx"]) == EXIT_USER
 
-    assert capsys.readouterr().err == "andon: no such.onnx: cannot be read: No such file or directory.\n"
+    assert capsys.readouterr().err == "andon: no\\nsuch.onnx: cannot be read: No such file or directory.\n"
 
 
 @pytest.mark.parametrize(
