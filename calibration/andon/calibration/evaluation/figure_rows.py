@@ -67,7 +67,8 @@ def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
         rows.append(("of unknown truth", f"{figures.unknown}", "", "left out of everything here"))
     if figures.unjudged:
         rows.append(("never judged", f"{figures.unjudged}", "", "of known truth, without a verdict"))
-    rows.append(("INVALID", f"{figures.invalid}", "", "not judged: unreadable, of another size, no contrast; part of no rate above"))
+    why = "not judged: unreadable, of another size, no contrast; part of no rate above"
+    rows.append(("INVALID", f"{figures.invalid}", "", why))
     return rows
 
 
