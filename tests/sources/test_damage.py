@@ -104,6 +104,7 @@ def test_a_whole_picture_gives_the_pixels_that_opencv_gives(data: bytes) -> None
 
     how = (cv2.IMREAD_GRAYSCALE if read.shape[2] == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    assert expected is not None
     np.testing.assert_array_equal(read, expected[..., None] if expected.ndim == 2 else expected[..., ::-1])
 
 

@@ -148,3 +148,28 @@ def test_a_table_that_cannot_be_trusted_is_refused(tmp_path: Path, text: str, me
 
     with pytest.raises(DataError, match=message):
         table_truth(table)
+
+
+def test_a_table_of_a_spreadsheet_with_semicolons_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "truth.csv"
+    table.write_text("key;label\na.png;good\n\nb.png;bad\n", encoding="utf-8")
+
+    assert table_truth(table).defective == {"a.png": False, "b.png": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("key,label\n\na.png,good\n\nb.png,\n", "line 5: an empty cell among key,label"),
+        ('key,label\n\n"a\n.png",good\nb.png,fine\n', "line 5: expected good or defect"),
+        ("key,label\na.png\n", "line 2: an empty cell"),
+        ('key,label\na.png,"' + "x" * 140_000, "line 2: not a row of CSV"),
+        ('key,"label' + "x" * 140_000, "line 1: not a row of CSV"),
+    ],
+)
+def test_a_fault_of_a_table_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    table = tmp_path / "truth.csv"
+    table.write_text(text, encoding="utf-8")
+
+    with pytest.raises(DataError, match=message):
+        table_truth(table)

@@ -1,6 +1,5 @@
 """What is known about items beside the items: joined by key in evaluation, out of reach of whatever learns."""
 
-import csv
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from andon.runtime.settings import nearest
 from andon.sources.decode import decode_file
 from andon.sources.folder_walk import MASKS, walk
 from andon.sources.picture_folder import is_good, is_picture, layout, open_listing
+from andon.sources.tables import read_table
 
 
 class Truth(Struct, frozen=True, kw_only=True):
@@ -103,34 +103,6 @@ def table_truth(path: Path) -> Truth:
         if _LABELS[label]:
             kinds[key] = row.get("kind") or "defect"
     return Truth(defective=defective, kind=kinds)
-
-
-def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with a header, as line number and stripped cells; `columns` are there and not empty.
-
-    Raises:
-        DataError: not readable, a column is missing, or one of its cells is empty.
-    """
-    try:
-        # utf-8-sig: spreadsheets write a byte-order mark that would become part of the first column's name
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected a CSV file in UTF-8, got another encoding: save it as UTF-8.") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read as a CSV file: {error}") from error
-    reader = csv.DictReader(text.splitlines(), restval="", skipinitialspace=True)
-    names = [name.strip() for name in reader.fieldnames or ()]
-    missing = [column for column in columns if column not in names]
-    if missing:
-        raise DataError(f"{path}: expected columns {','.join(columns)}, got {','.join(names) or 'nothing'}.")
-    reader.fieldnames = names
-    rows = []
-    for cells in reader:
-        row = {name: (cells[name] or "").strip() for name in names}
-        if not all(row[column] for column in columns):
-            raise DataError(f"{path}, line {reader.line_num}: an empty cell among {','.join(columns)}.")
-        rows.append((reader.line_num, row))
-    return rows
 
 
 def _mask_stem(key: str, files: Mapping[str, Path]) -> str:

@@ -125,6 +125,16 @@ def test_what_an_editor_puts_before_the_first_line_is_no_part_of_it(tmp_path: Pa
     assert set(read_verdicts(path).verdicts) == {"g"}
 
 
+@pytest.mark.parametrize("place", ["first", "later"])
+def test_a_line_that_is_nested_without_end_is_refused_with_its_number(tmp_path: Path, place: str) -> None:
+    deep = '{"unknown":' + "[" * 100_000
+    lines: list[dict[str, Any] | str] = [line("g", 0.1), deep, line("d", 7.0)]
+    path = write(tmp_path / "v.jsonl", *(lines if place == "later" else lines[1:]))
+
+    with pytest.raises(DataError, match=f"line {2 if place == 'later' else 1}: expected a verdict"):
+        read_verdicts(path)
+
+
 def test_verdicts_in_utf_16_are_refused_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
     path.write_text(f"{json.dumps(line('g', 0.1))}\n", encoding="utf-16")

@@ -104,6 +104,22 @@ def test_an_archive_is_unpacked_into_the_cache_whole_or_not_at_all(
     ]  # fmt: skip
 
 
+def test_an_archive_is_unpacked_by_pythons_without_filters_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11.0 to 3.11.3 knows no `filter`."""
+    text, cache = f"cifar10:normal=0,root={packed(tmp_path, monkeypatch)}", tmp_path / "cache" / "cifar10"
+    extractall = tarfile.TarFile.extractall
+
+    def old(archive: tarfile.TarFile, path: str) -> None:
+        extractall(archive, path, filter="data")
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", old)
+    monkeypatch.delattr(tarfile, "data_filter")
+
+    cifar10.SOURCE.collect(text)  # type: ignore[misc]
+
+    assert (cache / cifar10.BATCHES / "data_batch_1").is_file()
+
+
 def interrupted(_archive: tarfile.TarFile, path: str, **_kinds: object) -> None:
     (Path(path) / cifar10.BATCHES).mkdir()
     raise KeyboardInterrupt

@@ -95,6 +95,95 @@ def test_a_log_without_labels_has_no_truth(put) -> None:  # type: ignore[no-unty
     assert logs.collect(put(PLAIN)).runs[0].faulty is None
 
 
+@pytest.mark.parametrize(
+    "text", ["time,x\n\n0,1\n1,2\n", "time,x\n \n\n0,1\n\n1,2\n\n", 'time,x\n\n"0","1"\n\n"1","2"\n']
+)
+def test_blank_lines_are_skipped_wherever_they_are(put, text: str) -> None:  # type: ignore[no-untyped-def]
+    run = logs.collect(put(text)).runs[0]
+
+    assert run.times_s.tolist() == [0, 1]
+    assert run.values.tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,x\n0,1\n\n\n1,2\n0.5,3\n", r"line 6, column 'time': time goes back"),
+        ("time,x\n\n0,1\n\n1,two\n", r"line 5, column 'x': expected a number, got 'two'"),
+        ("time,x\n\n0,1\n\n1\n", r"line 5: expected 2 fields"),
+        ('time,x,"y"\n0,"1","two\nlines"\n1,2,3\n', r"line 2, column 'y': expected a number"),
+        ('time,x\n"0","1"\n\n"\n1","2"\n"0","3"\n', r"line 6, column 'time': time goes back"),
+        ('time,x\n0,"1"\n1,"' + "9" * 140_000 + '"\n', r"line 3: not a row of CSV: field larger .* not closed"),
+        ('time,"x' + "9" * 140_000 + "\n0,1\n", r"line 1: not a row of CSV"),
+    ],
+)
+def test_an_error_names_the_line_of_the_file_with_blank_lines_and_quotes_counted(put, text: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=message):
+        logs.collect(put(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["time,x,label\n0,1,0\n1,2,\n", "time,x,label\n0,1,True\n1,2,\n", 'time,x,label\n0,"1",0\n1,2,""\n']
+)
+def test_an_empty_label_is_refused_however_the_others_are_written(put, text: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=r"line 3, column 'label': .* must hold 0 or 1 in every row, got an empty cell"):
+        logs.collect(put(text))
+
+
+@pytest.mark.parametrize(
+    ("stamps", "unit"),
+    [
+        ((1_790_000_000_000, 1_790_000_000_100), "milliseconds since 1970. Divide the column by 1000"),
+        ((1_790_000_000_000_000, 1_790_000_000_100_000), "microseconds since 1970. Divide the column by 1e\\+06"),
+        (
+            (1_790_000_000_000_000_000, 1_790_000_000_100_000_000),
+            "nanoseconds since 1970. Divide the column by 1e\\+09",
+        ),
+        ((0, 10**19), "nanoseconds since 1970"),
+        ((0, 10**300), "later than the year 5000"),
+    ],
+)
+@pytest.mark.parametrize("name", ["timestamp", "t"])
+def test_stamps_that_do_not_count_seconds_are_refused(put, stamps: tuple[int, int], unit: str, name: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=rf"column '{name}': expected seconds, got .*{unit}"):
+        logs.collect(put(f"{name},x\n{stamps[0]},1\n{stamps[1]},2\n"))
+
+
+def test_dates_far_from_today_are_dates_all_the_same(put) -> None:  # type: ignore[no-untyped-def]
+    times_s = logs.collect(put("time,x\n9999-12-31T23:59:58,1\n9999-12-31T23:59:59,2\n")).runs[0].times_s
+
+    assert np.diff(times_s).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "line", "wanted"),
+    [
+        (("2026-10-25T02:59:58", "2026-10-25T02:59:59+02:00", "2026-10-25T03:00:00"), 3, "without"),
+        (("2026-10-25T02:59:58", "2026-10-25T02:59:59", "2026-10-25T03:00:00Z"), 4, "without"),
+        (("2026-10-25T02:59:58Z", "2026-10-25T02:59:59"), 3, "with"),
+        (("2026-10-25T02:59:58-05:00", "2026-10-25T02:59:59"), 3, "with"),
+    ],
+)
+def test_a_zone_in_some_rows_only_is_refused_with_the_line(  # type: ignore[no-untyped-def]
+    put, stamps: tuple[str, ...], line: int, wanted: str
+) -> None:
+    text = "time,x\n" + "".join(f"{stamp},1\n" for stamp in stamps)
+
+    with pytest.raises(DataError, match=rf"line {line}, column 'time': expected a time {wanted} a time zone"):
+        logs.collect(put(text))
+
+
+def test_zones_that_differ_are_understood(put) -> None:  # type: ignore[no-untyped-def]
+    text = "time,x\n2026-10-25T02:59:59+02:00,1\n2026-10-25T01:00:00Z,2\n2026-10-25T02:00:01+01:00,3\n"
+
+    assert np.diff(logs.collect(put(text)).runs[0].times_s).tolist() == [1, 1]
+
+
+def test_a_date_that_numpy_only_warns_of_is_read_without_a_warning(put) -> None:  # type: ignore[no-untyped-def]
+    """Warnings are errors in these tests."""
+    assert len(logs.collect(put("time;x\n2026-01-01T00:00:00,5;1\n2026-01-01T00:00:01,5;2\n")).runs[0].times_s) == 2
+
+
 @given(holes=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=2, max_size=8))
 def test_empty_fields_are_missing_samples_wherever_they_are(
     tmp_path_factory: pytest.TempPathFactory, holes: list[list[bool]]

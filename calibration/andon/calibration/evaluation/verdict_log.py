@@ -93,7 +93,7 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
             continue
         try:
             every.append(_checked(_decoder.decode(line)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
             if number == len(raw):
                 break
             raise DataError(

@@ -1,16 +1,17 @@
 """Sensor logs: a CSV or Parquet file, or a folder of them, each file one run.
 
 CSV: UTF-8; a header; fields parted by comma, semicolon, tab or bar; lines ended by LF or CR LF; numbers with a decimal point; an
-empty field is a sample that is missing. The time is the first column of ISO dates, or the first ascending numeric column named
-time, timestamp, datetime or t (seconds); dates without a zone are taken as UTC. ``anomaly``, ``label``, ``faulty`` or
-``is_anomaly`` (0 or 1) is truth and ``changepoint`` is left aside: neither is ever a channel. Every other column is one, and must
-be numbers.
+empty field is a sample that is missing; blank lines do not count. The time is the first column of ISO dates, or the first
+ascending numeric column named time, timestamp, datetime or t (seconds); dates without a zone are taken as UTC. ``anomaly``,
+``label``, ``faulty`` or ``is_anomaly`` (0 or 1 in every row) is truth and ``changepoint`` is left aside: neither is ever a
+channel. Every other column is one, and must be numbers.
 """
 
 import contextlib
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ IGNORED_NAMES = frozenset({"changepoint"})
 
 _CSV = frozenset({".csv", ".tsv"})
 _PARQUET = frozenset({".parquet", ".pq"})
-_TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no", ""})
+_TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 
 _ENCODE = "Remove the column, or encode it as numbers"
 
@@ -214,6 +215,12 @@ def _times(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, Fl
             times_s = _seconds(raw, at, path)
         else:
             continue
+        far = np.flatnonzero(np.isfinite(times_s) & (np.abs(times_s) > _LATEST_S))
+        if len(far) and column.dtype.kind == "f":
+            raise DataError(
+                f"{_place(raw, at, int(far[0]), path)}: expected seconds, got {times_s[far[0]]:g}, which "
+                f"{_unit_of(times_s[far[0]])}"
+            )
         wrong = np.flatnonzero(~np.isfinite(times_s))
         if len(wrong):
             raise DataError(f"{_place(raw, at, int(wrong[0]), path)}: expected a time in every row, found none here.")
@@ -231,14 +238,38 @@ def _times(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, Fl
     return None, np.arange(len(raw.cells[0]), dtype=np.float64)
 
 
+_LATEST_S = 1e11
+"""Beyond the year 5000: such a number counts something shorter than seconds."""
+
+
+def _unit_of(stamp: float) -> str:
+    units = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+    for unit, parts in units.items():
+        if stamp / parts <= 1e10:
+            return f"looks like {unit} since 1970. Divide the column by {parts:g}."
+    return "is later than the year 5000. Write seconds, or ISO dates."
+
+
 def _seconds(raw: Columns, at: int, path: Path) -> Floats:
     """Seconds since 1970 UTC; NaN where a date is missing."""
     column = raw.cells[at]
     if column.dtype.kind == "U":
-        plain = np.char.rstrip(column.astype(np.str_), "Zz ")
-        if all("+" not in text and text.count("-") == 2 for text in (str(plain[0]), str(plain[-1]))):
-            with contextlib.suppress(ValueError):  # then one by one below, to say where
-                column = plain.astype("datetime64[us]")
+        text = np.char.strip(column.astype(np.str_))
+        offset = (np.char.count(text, "+") > 0) | (np.char.count(text, "-") > 2)
+        zoned = offset | np.char.endswith(text, "Z") | np.char.endswith(text, "z")
+        mixed = np.flatnonzero((zoned != zoned[0]) & (text != ""))
+        if len(mixed) and text[0]:
+            wanted = "with a time zone" if zoned[0] else "without a time zone"
+            raise DataError(
+                f"{_place(raw, at, int(mixed[0]), path)}: expected a time {wanted} as in the first row, got "
+                f"{str(text[mixed[0]])!r}. Write a zone in every row or in none, which is taken as UTC."
+            )
+        if not offset.any():
+            with contextlib.suppress(ValueError, UserWarning), warnings.catch_warnings():
+                warnings.simplefilter(
+                    "error", UserWarning
+                )  # what numpy only warns of is read one by one below, to say where
+                column = np.char.rstrip(text, "Zz ").astype("datetime64[us]")
         if column.dtype.kind == "U":
             return np.array([_stamp(str(text), raw, at, row, path) for row, text in enumerate(column)])
     dates = column.astype("datetime64[us]")
@@ -265,9 +296,11 @@ def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
         label = np.isin(lowered, list(_TRUE))
         wrong = np.flatnonzero(~label & ~np.isin(lowered, list(_FALSE)))
     if len(wrong):
+        cell = str(column[wrong[0]])
+        got = "an empty cell" if cell in ("", "nan") else repr(cell)
         raise DataError(
-            f"{_place(raw, at, int(wrong[0]), path)}: a column of this name is truth and must hold 0 or 1, got "
-            f"{column[wrong[0]]}. Rename it if it is a channel."
+            f"{_place(raw, at, int(wrong[0]), path)}: a column of this name is truth and must hold 0 or 1 in every row, got "
+            f"{got}. Write 0 for good rows, or rename the column if it is a channel."
         )
     return np.asarray(label, dtype=bool)
 
@@ -284,7 +317,7 @@ def _numbers(raw: Columns, at: int, path: Path) -> Floats:
 
 
 def _place(raw: Columns, at: int, row: int, path: Path) -> str:
-    return f"{path}, line {raw.first_line + row}, column {raw.names[at]!r}"
+    return f"{path}, {raw.place(row, path)}, column {raw.names[at]!r}"
 
 
 def _is_date(text: str) -> bool:
