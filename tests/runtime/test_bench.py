@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from tests.runtime import forge
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
+from andon.runtime import ConfigError
 from andon.runtime.bench import bench, resident_mb
 
 
@@ -36,3 +38,43 @@ def test_resident_memory_is_known_on_linux() -> None:
     megabytes = resident_mb()
 
     assert megabytes is None or 10 < megabytes < 100_000
+
+
+@pytest.mark.parametrize("size", ["[137000,137000]", "[1000000000000,1]", "[-5,48]", "[0,0]", "[50000001,16]"])
+def test_a_forged_frame_size_is_refused_before_a_frame_is_made(tmp_path: Path, size: str) -> None:
+    path = tmp_path / "model.onnx"
+    data = model_bytes(FRAME, threshold=0.5)
+    path.write_bytes(
+        forge.text_edit(data, "andon", lambda text: text.replace('"frame_size":[32,48]', f'"frame_size":{size}'))
+    )
+
+    with pytest.raises(
+        ConfigError, match=r"frame size: expected at least 16 x 16 and at most 50 million pixels, got .*--frame"
+    ):
+        bench(path, seconds=0.01)
+
+
+@pytest.mark.parametrize("size", [(137_000, 137_000), (8, 800)])
+def test_a_frame_size_that_cannot_be_measured_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes(FRAME, threshold=0.5))
+
+    with pytest.raises(ConfigError, match=rf"at most 50 million pixels, got {size[0]} x {size[1]}"):
+        bench(path, frame_size=size, seconds=0.01)
+
+
+def test_windows_of_a_forged_length_are_refused_before_one_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(_long_windows(20_000_000_000))
+
+    with pytest.raises(ConfigError, match=r"window: expected at most 50 million values, got 40000000000"):
+        bench(path, seconds=0.01)
+
+
+def _long_windows(steps: int) -> bytes:
+    """A file whose card and graph agree on windows of that many steps."""
+    data = forge.onnx_edit(
+        model_bytes(WINDOW, golden_sample=False),
+        lambda model: setattr(model.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", steps),
+    )
+    return forge.text_edit(data, "andon", lambda text: text.replace('"steps":4', f'"steps":{steps}'))

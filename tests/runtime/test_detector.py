@@ -142,6 +142,20 @@ def test_a_batch_that_does_not_tell_its_length_is_refused_with_a_hint(items: Any
         FRAMES.batch(items)
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["nothing masked", "one masked"])
+def test_a_masked_array_is_refused_because_its_mask_would_be_lost(masked: bool) -> None:
+    measured = np.ma.masked_array(window(1.0), mask=np.zeros((4, 2), bool))
+    pixels = np.ma.masked_array(frame(), mask=np.zeros((32, 48, 3), bool))
+    measured.mask[0, 0] = pixels.mask[0, 0, 0] = masked
+
+    for judge in (lambda: WINDOWS(measured), lambda: WINDOWS.batch([measured]), lambda: FRAMES(pixels)):
+        with pytest.raises(
+            InputError, match=r"expected a plain numpy array, got a masked one.*item\.filled\(numpy\.nan\)"
+        ):
+            judge()
+    assert WINDOWS(np.ma.masked_invalid(window(1.0)).filled(np.nan)).status is Status.OK
+
+
 @pytest.mark.parametrize(("path", "came"), [(None, "NoneType"), (3, "int"), (b"x.onnx", "bytes")])
 def test_what_is_no_path_is_refused_with_a_hint(path: Any, came: str) -> None:
     with pytest.raises(InputError, match=rf"expected the path of a model file, got {came}: .*from_bytes"):

@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 import pytest
 from numpy.random import Generator
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.export.toys import FRAMES, Edges, Frames
-from tests.runtime.forge import TRAILER, onnx_edit, raw_edit, reseal, text, text_edit
+from tests.runtime.forge import TRAILER, onnx_edit, ort_marked, raw_edit, reseal, text, text_edit
 
 from andon.calibration.calibrate import Wish
 from andon.export.export import export
@@ -135,6 +135,7 @@ def _forgeries(real: bytes) -> Iterator[Case]:
     yield from _forged_text(real, rng)
     for number, change in enumerate(_WITH_ONNX):
         yield Case(f"forged onnx {number}", onnx_edit(real, change))
+    yield Case("forged mark", ort_marked(real))
     for _ in range(40):
         start, _end = _pick(rng, _graph_fields(real))
         yield Case("forged tag", reseal(_flipped(real, 8 * start + int(rng.integers(8)))[:-TRAILER]))
@@ -242,6 +243,23 @@ def _typed(model: onnx.ModelProto) -> None:
             tensor.float_data.append(1e30)
 
 
+def _dropout(model: onnx.ModelProto) -> None:
+    """The network's pixels pass through a dropout that draws."""
+    place, cast = next((place, node) for place, node in enumerate(model.graph.node) if node.op_type == "Cast")
+    pixels = cast.output[0]
+    cast.output[0] = "all pixels"
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "drawing"))
+    model.graph.node.insert(place + 1, helper.make_node("Dropout", ["all pixels", "half", "drawing"], [pixels]))
+
+
+def _trap(model: onnx.ModelProto) -> None:
+    """A constant division that ONNX Runtime computes, and dies of, as it loads the file."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-(2**31)], np.int32), "least"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(-1, np.int32), "minus one"))
+    model.graph.node.append(helper.make_node("Div", ["least", "minus one"], ["trapped"]))
+
+
 _WITH_ONNX: tuple[Callable[[onnx.ModelProto], None], ...] = (
     _external,
     _huge,
@@ -256,6 +274,8 @@ _WITH_ONNX: tuple[Callable[[onnx.ModelProto], None], ...] = (
     _config,
     _no_rows,
     _typed,
+    _dropout,
+    _trap,
 )
 
 

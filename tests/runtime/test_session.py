@@ -111,8 +111,21 @@ def test_a_misspelt_device_is_refused() -> None:
 
 @pytest.mark.parametrize("threads", [0, -1, 65, 1_000_000])
 def test_threads_are_bounded(threads: int) -> None:
-    with pytest.raises(DeviceError, match=f"expected 1 to 64 threads, got {threads}"):
+    with pytest.raises(DeviceError, match=f"expected a whole number from 1 to 64, got {threads}"):
         open_session(model_bytes(), threads=threads)
+
+
+@pytest.mark.parametrize("threads", [2.5, 1.0, "2", None, True, [1]])
+def test_threads_are_a_whole_number(threads: Any) -> None:
+    with pytest.raises(
+        DeviceError, match=r"threads: expected a whole number from 1 to 64, got .*\. Give threads=1"
+    ) as refusal:
+        open_session(model_bytes(), threads=threads)
+    assert repr(threads) in str(refusal.value)
+
+
+def test_threads_may_be_a_whole_number_of_numpy() -> None:
+    assert open_session(model_bytes(), threads=np.int64(2)).device == "cpu"  # type: ignore[arg-type]
 
 
 def test_two_threads_decide_as_one() -> None:

@@ -1,5 +1,10 @@
-"""Verdicts over parts, and over what never reached the graph."""
+"""Verdicts: printed, compared and copied; over parts, and over what never reached the graph."""
 
+import copy
+import json
+from types import MappingProxyType
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,3 +70,53 @@ def test_what_never_reached_the_graph_is_invalid_without_numbers() -> None:
 def test_a_part_without_frames_has_no_verdict() -> None:
     with pytest.raises(ValueError, match="empty"):
         part_verdict([])
+
+
+def _judged(score: float = 9.0) -> Verdict:
+    return Verdict(
+        status=Status.REJECT,
+        score=score,
+        threshold=4.0,
+        p_value=1 / 61,
+        level=3.5,
+        evidence=MappingProxyType(
+            {"anomaly_map": np.zeros((8, 8), np.float32), "channel_scores": np.zeros(2, np.float32)}
+        ),
+        model="0123456789ab",
+    )
+
+
+def test_a_verdict_equals_itself_and_no_other_and_can_be_a_key() -> None:
+    """Its arrays have no single truth value, so that a comparison of contents could only fail."""
+    one, other = _judged(), _judged()
+
+    assert one == one  # noqa: PLR0124
+    assert one != other
+    assert copy.deepcopy(one) != one
+    assert len({one, other, one}) == 2
+    assert [one, other].index(other) == 1
+    assert invalid(Reason.LOST) != invalid(Reason.LOST)
+
+
+def test_a_printed_verdict_is_one_short_line_without_its_maps() -> None:
+    assert (
+        str(_judged())
+        == repr(_judged())
+        == (
+            "Verdict(REJECT, score=9, threshold=4, level=3.5, p_value=0.0163934, "
+            "evidence=['anomaly_map', 'channel_scores'], model='0123456789ab')"
+        )
+    )
+
+
+def test_a_printed_verdict_leaves_out_what_it_does_not_have() -> None:
+    assert str(invalid(Reason.NO_CONTRAST, threshold=4.0)) == "Verdict(INVALID, reason=no_contrast, threshold=4)"
+
+
+def test_a_status_and_a_reason_are_printed_by_name_and_still_count_as_numbers() -> None:
+    assert f"{Status.REJECT} {Reason.NO_CONTRAST}" == "REJECT NO_CONTRAST"
+    assert str(Status.OK) == "OK"
+    assert f"{Status.REJECT:d} {int(Reason.NO_CONTRAST)}" == "3 2"
+    assert json.dumps([Status.REJECT, Reason.NO_CONTRAST]) == "[3, 2]"
+    assert msgspec.json.encode([Status.REJECT, Reason.NO_CONTRAST]) == b"[3,2]"
+    assert max(Status.OK, Status.REJECT) is Status(3)

@@ -23,6 +23,8 @@ from andon.runtime.session import Device, onnxruntime, open_session
 
 GEMM_SIDE = 1024
 DEFAULT_FRAME = (1080, 1920)
+MAX_VALUES = 50_000_000
+"""Largest item, in pixels of a frame or values of a window. A forged file could ask for all memory of the machine."""
 
 
 class Bench(Struct, frozen=True, kw_only=True):
@@ -69,15 +71,16 @@ def bench(
 
     Raises:
         ModelFileError, DeviceError: as `Detector.load`.
-        ConfigError: `frame_size` for a file that judges windows.
+        ConfigError: `frame_size` for a file that judges windows; a frame or window that is too large to measure with; a
+            frame that is too small.
     """
     model = read(path)
     if frame_size is not None and not isinstance(model.card.input, FrameSpec):
         raise ConfigError(
             f"--frame: expected a model file of frames, got {path}, which judges windows of sensor data. Leave the flag out."
         )
-    one = Detector.load(path, device=device, threads=1, frame_size="any")
     item = _item(model.card.input, frame_size)
+    one = Detector.load(path, device=device, threads=1, frame_size="any")
     for _ in range(5):
         one(item)
     resident = resident_mb()  # before the bare session and the matrices, which no line would hold
@@ -138,12 +141,22 @@ def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
     generator = np.random.default_rng(0)
     if isinstance(spec, FrameSpec):
         height, width = frame_size or spec.frame_size or DEFAULT_FRAME
+        if min(height, width) < 16 or height * width > MAX_VALUES:
+            raise ConfigError(
+                f"frame size: expected at least 16 x 16 and at most {MAX_VALUES // 10**6} million pixels, got {height} x "
+                f"{width}. Give another one, for example --frame 1080x1920."
+            )
         across = 80 * np.cos(np.arange(width) / 53.0)[:, np.newaxis]
         frame = np.empty((height, width, spec.channels), np.uint8)
         for row in range(height):  # whole planes of float64 would stay in the resident memory that is measured
             noise = generator.integers(-20, 20, (width, spec.channels))
             frame[row] = np.clip(128 + np.sin(row / 37.0) * across + noise, 0, 255)
         return frame
+    values = spec.steps * len(spec.channels)
+    if values > MAX_VALUES:
+        raise ConfigError(
+            f"window: expected at most {MAX_VALUES // 10**6} million values, got {values}. Measure a file with shorter windows."
+        )
     center = np.array([channel.center for channel in spec.channels])
     scale = np.array([channel.scale for channel in spec.channels])
     window: NDArray[np.float32] = (center + scale * generator.normal(size=(spec.steps, len(center)))).astype(np.float32)

@@ -200,6 +200,11 @@ class Detector:
         spec = self._spec
         if not isinstance(item, np.ndarray):
             raise InputError(f"expected a numpy array, got {type(item).__name__}.")
+        if isinstance(item, np.ma.MaskedArray):
+            raise InputError(
+                "expected a plain numpy array, got a masked one, whose mask would be lost. Give item.filled(numpy.nan) for "
+                "windows, which makes them INVALID, or a fill value that is right for your data."
+            )
         if isinstance(spec, WindowSpec):
             shape = (spec.steps, len(spec.channels))
             if item.dtype != np.float32:

@@ -28,6 +28,10 @@ class Status(IntEnum):
     INVALID = 2
     REJECT = 3
 
+    def __str__(self) -> str:
+        """Return the name; numeric formats and JSON keep the number."""
+        return self.name
+
 
 class Reason(IntEnum):
     """Why a verdict is INVALID. Codes below 64 come from the graph, those from 64 on from what feeds it."""
@@ -49,6 +53,10 @@ class Reason(IntEnum):
     def _missing_(cls, value: object) -> "Reason | None":
         """A newer file's reason must not end the judging: its status is INVALID in any case."""
         return cls.OTHER if isinstance(value, int) and 0 < value < 256 else None
+
+    def __str__(self) -> str:
+        """Return the name; numeric formats and JSON keep the number."""
+        return self.name
 
     @property
     def text(self) -> str:

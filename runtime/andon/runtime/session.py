@@ -1,6 +1,7 @@
 """ONNX Runtime sessions as andon wants them: bounded threads, no telemetry, the device that was asked for or an error."""
 
 import logging
+import operator
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
@@ -60,8 +61,12 @@ def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Se
     """
     if device not in ("cpu", "cuda", "auto"):
         raise DeviceError(f"expected the device 'cpu', 'cuda' or 'auto', got {device!r}.")
-    if not 1 <= threads <= MAX_THREADS:
-        raise DeviceError(f"expected 1 to {MAX_THREADS} threads, got {threads}.")
+    # a bool is an integer to Python, and True would mean one thread
+    if isinstance(threads, bool) or not hasattr(threads, "__index__") or not 1 <= threads <= MAX_THREADS:
+        raise DeviceError(
+            f"threads: expected a whole number from 1 to {MAX_THREADS}, got {threads!r}. Give threads=1, for example."
+        )
+    threads = operator.index(threads)
     if device == "auto":
         try:
             return _open(data, "cuda", threads)

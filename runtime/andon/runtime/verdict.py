@@ -16,10 +16,11 @@ Evidence = Mapping[str, NDArray[np.float32]]
 _NO_EVIDENCE: Evidence = MappingProxyType({})
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The graph's decision over one frame or window.
 
-    Numbers are the graph's own, never clamped; NaN where nothing was judged.
+    Numbers are the graph's own, never clamped; NaN where nothing was judged. A verdict equals only itself: its arrays and
+    NaN have no equality of their own. Compare the fields, or `to_dict`.
     """
 
     status: Status
@@ -38,6 +39,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     prototypes, `latent` ``[L]``. Read-only, as the arrays are: copy what is to be changed."""
     model: str = ""
     """Short digest of the file that judged."""
+
+    def __repr__(self) -> str:
+        """One short line: names instead of arrays, and only the numbers that there are."""
+        numbers = {"score": self.score, "threshold": self.threshold, "level": self.level, "p_value": self.p_value}
+        shown = [
+            self.status.name,
+            *([f"reason={self.reason.code}"] if self.reason else []),
+            *(f"{name}={value:.6g}" for name, value in numbers.items() if not math.isnan(value)),
+            *([f"evidence={list(self.evidence)}"] if self.evidence else []),
+            *([f"model={self.model!r}"] if self.model else []),
+        ]
+        return f"Verdict({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], "Verdict"], tuple[dict[str, Any]]]:
         """For copies and other processes, which a read-only mapping cannot go to by itself."""
