@@ -9,6 +9,7 @@ os.environ["MPLBACKEND"] = "Agg"
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,6 +49,36 @@ def golden_text(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return compare
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Use one process for files and tests named on the command line, up to four for whole folders.
+
+    A worker needs several seconds to import PyTorch, which pays off only for many tests.
+    """
+    named = any("::" in word or word.endswith(".py") for word in config.args)
+    return 0 if named else min(4, _cores())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, because they share its fixtures.
+
+    The contract tests are split by detector: they share one trained run each, and as one file they would keep a single
+    process busy for most of the time.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, test = nodeid.partition("::")
+            if not path.startswith("tests/contract/"):
+                return path
+            _, _, specimen_and_check = test.partition("[")
+            return f"{path}[{specimen_and_check.rpartition('-')[0]}"
+
+    return ByFixtures(config, log)
+
+
 def pytest_configure() -> None:
     # more threads than one cost time with networks this small, and another number of them gives other weights
     if importlib.util.find_spec("torch") is not None:
@@ -81,6 +112,11 @@ def seeded() -> None:
 def andon_data() -> Path:
     """The folder of real pictures and logs; only for tests marked `data`."""
     return Path(os.environ[_DATA])
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _no_data() -> str:

@@ -1,5 +1,7 @@
 """What every detector must do, run over all that the registry lists: a new one is checked by existing."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -7,11 +9,18 @@ from andon.training.contract import CHECKS, Specimen
 from andon.training.recipe import detectors, recipe
 
 
-def specimens() -> list[tuple[str, str]]:
-    return [(name, variant) for name in detectors() for variant in ("", *recipe(name).variants)]
+def specimens() -> list[Any]:
+    """Every detector with its `tiny` settings; its variants are slow tests."""
+    return [
+        pytest.param(
+            (name, variant), id="-".join(filter(None, (name, variant))), marks=[pytest.mark.slow] if variant else []
+        )
+        for name in detectors()
+        for variant in ("", *recipe(name).variants)
+    ]
 
 
-@pytest.fixture(scope="session", params=specimens(), ids=lambda param: "-".join(filter(None, param)))
+@pytest.fixture(scope="session", params=specimens())
 def specimen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Specimen:
     name, variant = request.param
     known = recipe(name)

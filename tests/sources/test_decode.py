@@ -1,3 +1,5 @@
+"""Decoding picture files to arrays: formats, colours, depths, and files that are damaged or too large."""
+
 import logging
 import struct
 import subprocess
@@ -102,7 +104,7 @@ def test_alpha_is_dropped_with_one_warning_that_names_the_first_file(
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tiff", ".webp"])
 @pytest.mark.parametrize("left_out", [1, 2, 40, 0.5])
-def test_c15_a_picture_that_is_cut_off_is_refused_by_name(suffix: str, left_out: float) -> None:
+def test_a_picture_that_is_cut_off_is_refused_by_name(suffix: str, left_out: float) -> None:
     for channels in (1, 3):
         whole = encoded(suffix, noise(channels))
         cut = whole[: -int(left_out) if left_out >= 1 else len(whole) // 2]

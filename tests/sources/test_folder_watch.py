@@ -1,3 +1,5 @@
+"""The rule that decides which files of a watched folder are complete and due."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,7 +72,7 @@ def test_files_that_settle_together_come_in_natural_order() -> None:
     assert [name for _, name in given_by([(0.0, listing), (1.0, listing)])] == ["1.png", "9.png", "10.png"]
 
 
-def test_c15_a_file_that_could_not_be_read_is_given_once_more_after_settling_and_never_a_third_time() -> None:
+def test_a_file_that_could_not_be_read_is_given_once_more_after_settling_and_never_a_third_time() -> None:
     watch, listing = FolderWatch(SETTLE_S), {"a": Stamp(1, 1)}
     watch.step(listing, 0.0)
     assert watch.step(listing, 1.0) == ["a"]

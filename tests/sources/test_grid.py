@@ -1,3 +1,5 @@
+"""Rows with time stamps are put on a regular grid, one rule for each point."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Pictures of one part are found by a pattern in their path."""
+
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Labels of logs: which rows and windows are faulty."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

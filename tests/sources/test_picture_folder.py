@@ -1,3 +1,5 @@
+"""Pictures of a folder are listed in one order and read by key."""
+
 import os
 from pathlib import Path
 

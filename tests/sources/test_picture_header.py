@@ -1,3 +1,5 @@
+"""The size of a picture is read from its header, before anything is decoded."""
+
 import contextlib
 import struct
 import zlib

@@ -1,3 +1,5 @@
+"""A recorded source is replayed at its own speed or as fast as possible."""
+
 import threading
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Labels of pictures: which parts are defective, of which kind, and where."""
+
 from pathlib import Path
 
 import cv2

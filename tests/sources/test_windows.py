@@ -1,3 +1,5 @@
+"""Logs are cut into windows of equal length."""
+
 from collections.abc import Iterator
 
 import numpy as np

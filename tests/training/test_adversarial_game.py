@@ -196,9 +196,9 @@ def test_a_collapse_is_told_of_a_training_part_so_large_that_there_is_but_one_ep
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        played(msgspec.structs.replace(UNFOOLED, epochs=1, restarts=0, discriminator_rate=0.1), count=4 * 1500)
+        played(msgspec.structs.replace(UNFOOLED, epochs=1, restarts=0, discriminator_rate=0.1), count=4 * 150)
 
-    assert "nothing has fooled the discriminator for 1500 steps" in caplog.text
+    assert "nothing has fooled the discriminator for 150 steps" in caplog.text
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0])
@@ -250,7 +250,14 @@ def uninterrupted() -> tuple[BiGAN, list[dict[str, float]]]:
     return played(INTERRUPTED, count=80)
 
 
-@pytest.mark.parametrize("stop_after", [1, EPOCHS_TO_TELL, EPOCHS_TO_TELL + 2])
+@pytest.mark.parametrize(
+    "stop_after",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        EPOCHS_TO_TELL,
+        pytest.param(EPOCHS_TO_TELL + 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_fit_that_was_interrupted_before_at_or_after_a_restart_ends_with_the_same_weights(
     stop_after: int, uninterrupted: tuple[BiGAN, list[dict[str, float]]]
 ) -> None:

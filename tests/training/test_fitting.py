@@ -224,7 +224,7 @@ def test_the_runs_below_go_on_until_the_learning_rate_has_dropped(uninterrupted:
     assert rates[-1] < rates[0]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 5, 9])
+@pytest.mark.parametrize("epochs", [1, *(pytest.param(epochs, marks=pytest.mark.slow) for epochs in (2, 5, 9))])
 def test_a_run_killed_after_an_epoch_resumes_to_the_same_weights(
     epochs: int, uninterrupted: LoadedRun, tmp_path: Path
 ) -> None:
@@ -240,7 +240,7 @@ def test_a_run_killed_after_an_epoch_resumes_to_the_same_weights(
     assert without_times(uninterrupted) == without_times(resumed)
 
 
-@pytest.mark.parametrize("step", [2, 20])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 20])
 def test_a_run_interrupted_within_an_epoch_resumes_to_the_same_weights(
     step: int, uninterrupted: LoadedRun, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from andon.training.train import train
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     folder = tmp_path_factory.mktemp("sampling") / "run"
-    settings = msgspec.structs.replace(TINY, epochs=20, batch_size=4)
+    settings = msgspec.structs.replace(TINY, epochs=6)
     return train("memory_vae", SyntheticFrames(40), folder, settings=settings, device="cpu", picture_epochs=())
 
 

@@ -85,7 +85,7 @@ def interrupted(log: Log, folder: Path, *, seed: int = 4, before_learning: bool 
 
     known = msgspec.structs.replace(RECIPE, build=build)
     with pytest.raises(KeyboardInterrupt):
-        train(known, log, folder, settings=TINY, seed=seed, progress=stop, **arguments)
+        train(known, log, folder, settings=TINY, seed=seed, progress=stop, picture_epochs=(), **arguments)
 
 
 def assert_learnt_the_same(one: LoadedRun, other: LoadedRun) -> None:
@@ -126,8 +126,8 @@ def test_a_state_without_its_record_is_not_taken_up(log: Log, tmp_path: Path, ca
     (tmp_path / "left" / RUN).unlink()
     other = synthetic_log(ROWS, seed=77)
 
-    anew = train("window_vae", other, tmp_path / "left", settings=TINY, resume=True)
-    alone = train("window_vae", other, tmp_path / "alone", settings=TINY)
+    anew = train("window_vae", other, tmp_path / "left", settings=TINY, resume=True, picture_epochs=())
+    alone = train("window_vae", other, tmp_path / "alone", settings=TINY, picture_epochs=())
 
     assert "beginning a new one" in caplog.text
     assert "removed what another training left" in caplog.text
@@ -145,7 +145,8 @@ def test_a_state_that_was_left_is_not_taken_up_by_resuming_what_ended_before_its
 
     resumed = train("window_vae", log, tmp_path / "left", resume=True)
 
-    assert_learnt_the_same(resumed, train("window_vae", log, tmp_path / "alone", settings=TINY, seed=5))
+    alone = train("window_vae", log, tmp_path / "alone", settings=TINY, seed=5, picture_epochs=())
+    assert_learnt_the_same(resumed, alone)
 
 
 def test_the_state_of_another_training_is_refused(log: Log, tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_threads_seed_and_determinism_of_the_caller_are_as_before(log: Log, tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    recorded = train("window_vae", log, tmp_path, settings=TINY, threads=2).record.threads
+    recorded = train("window_vae", log, tmp_path, settings=TINY, threads=2, picture_epochs=()).record.threads
 
     assert recorded == 2
     assert torch.get_num_threads() == 1
@@ -195,7 +196,7 @@ def test_a_resumed_run_uses_the_threads_it_began_with(log: Log, tmp_path: Path) 
 
     seen: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        train("window_vae", log, tmp_path, settings=TINY, threads=2, progress=stop)
+        train("window_vae", log, tmp_path, settings=TINY, threads=2, progress=stop, picture_epochs=())
     train("window_vae", log, tmp_path, resume=True, progress=lambda *_: seen.append(torch.get_num_threads()))
 
     assert set(seen) == {2}

@@ -1,5 +1,6 @@
 """Intervals: each draw's figure is the figure of the parts it drew, and the draws cover what they should."""
 
+import math
 import time
 from typing import Any
 
@@ -239,19 +240,21 @@ def test_pictures_of_one_part_come_together() -> None:
 
 
 @pytest.mark.slow
-def test_a_category_of_the_usual_size_takes_seconds() -> None:
+@pytest.mark.parametrize("limit_s", [math.inf, pytest.param(10, marks=pytest.mark.timing)])
+def test_a_category_of_the_usual_size_takes_seconds(limit_s: float) -> None:
     maps, masks = blurred(83, 63, 512, 0)
     ranked = metrics.rank_pixels(maps, masks)
     begun = time.process_time()
 
     found = pixel_intervals(maps, masks, ranked=ranked)
 
-    assert time.process_time() - begun < 10
+    assert time.process_time() - begun < limit_s
     assert found.aupro.low < ranked.metrics().aupro < found.aupro.high
     assert found.pixel_auroc.low < ranked.metrics().auroc < found.pixel_auroc.high
 
 
-def test_two_thousand_parts_take_a_moment() -> None:
+@pytest.mark.parametrize("limit_s", [math.inf, pytest.param(5, marks=pytest.mark.timing)])
+def test_two_thousand_parts_take_a_moment(limit_s: float) -> None:
     generator = np.random.default_rng(0)
     truth = generator.random(2000) < 0.4
     scores = generator.normal(size=2000) + truth
@@ -260,7 +263,7 @@ def test_two_thousand_parts_take_a_moment() -> None:
 
     part_intervals(scores, truth, truth, progress=lambda *said: told.append(said))
 
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < limit_s
     assert told[-1] == ("resampling parts", 1000, 1000)
 
 

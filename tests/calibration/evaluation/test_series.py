@@ -129,6 +129,7 @@ def test_a_fault_of_which_every_row_is_ignored_is_missed() -> None:
     assert vus_pr(labels.astype(float), labels, 0, ignored=unseen) == pytest.approx(0.5)
 
 
+@pytest.mark.timing
 def test_forty_thousand_rows_take_no_time() -> None:
     generator = np.random.default_rng(0)
     labels = np.zeros(40_000, np.bool_)

@@ -212,7 +212,7 @@ def test_a_reader_that_has_gone_ends_the_work(tmp_path: Path) -> None:
     sink.close()
 
 
-def test_c06_a_reader_that_does_not_read_cannot_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_reader_that_does_not_read_cannot_hold_up_the_end(tmp_path: Path) -> None:
     path, stop = tmp_path / "pipe", threading.Event()
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -1,3 +1,6 @@
+"""Network cameras, against a small server on the loopback address."""
+
+import math
 import socket
 import subprocess
 import sys
@@ -112,7 +115,7 @@ def test_a_network_stream_gives_rgb_frames_under_a_name_without_secrets(stream: 
     assert "CANARY" not in repr(item.ref)
 
 
-def test_c03_c05_a_stream_that_hangs_is_stale_and_comes_back_with_fresh_frames_only(
+def test_a_stream_that_hangs_is_stale_and_comes_back_with_fresh_frames_only(
     server: MjpegServer, stream: LiveStream
 ) -> None:
     next_frame(stream, 15.0)
@@ -127,7 +130,7 @@ def test_c03_c05_a_stream_that_hangs_is_stale_and_comes_back_with_fresh_frames_o
     assert int(item.data[0, 0, 1]) == pytest.approx(before + 80, abs=4), "a frame from before the stall"
 
 
-def test_c05_a_stream_that_hangs_up_is_connected_to_anew(server: MjpegServer, stream: LiveStream) -> None:
+def test_a_stream_that_hangs_up_is_connected_to_anew(server: MjpegServer, stream: LiveStream) -> None:
     next_frame(stream, 15.0)
     server.hang_up.set()
     assert server.hung_up.wait(10.0)
@@ -139,7 +142,8 @@ def test_c05_a_stream_that_hangs_up_is_connected_to_anew(server: MjpegServer, st
     assert stream.openings >= 2
 
 
-def test_c02_a_server_that_accepts_and_never_answers_is_stale_and_can_be_stopped() -> None:
+@pytest.mark.parametrize("limit_s", [math.inf, pytest.param(2.0, marks=pytest.mark.timing)])
+def test_a_server_that_accepts_and_never_answers_is_stale_and_can_be_stopped(limit_s: float) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stop = threading.Event()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
@@ -149,10 +153,10 @@ def test_c02_a_server_that_accepts_and_never_answers_is_stale_and_can_be_stopped
         began_s = time.monotonic()
         with pytest.raises(StopIteration):
             next(stream)
-        assert time.monotonic() - began_s < 2.0
+        assert time.monotonic() - began_s < limit_s
 
 
-def test_c14_a_camera_that_is_not_there_is_a_state_not_an_exception() -> None:
+def test_a_camera_that_is_not_there_is_a_state_not_an_exception() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         free_port = taken.getsockname()[1]
     stream = camera.stream(f"http://127.0.0.1:{free_port}/", RGB, OPTIONS, SystemClock(), threading.Event())
@@ -161,7 +165,7 @@ def test_c14_a_camera_that_is_not_there_is_a_state_not_an_exception() -> None:
     stream.close()
 
 
-def test_c25_no_secret_of_an_address_reaches_any_output() -> None:
+def test_no_secret_of_an_address_reaches_any_output() -> None:
     script = (
         "import logging, threading, sys; logging.basicConfig(level=0, stream=sys.stdout)\n"
         "from andon.runtime.schema import FrameSpec\n"

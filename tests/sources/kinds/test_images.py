@@ -1,3 +1,5 @@
+"""Folders of pictures: what is collected, and what is streamed while files arrive."""
+
 import os
 import threading
 from collections.abc import Callable
@@ -248,7 +250,7 @@ def test_a_rewritten_file_comes_again(tmp_path: Path) -> None:
     assert followed(tmp_path, Script((2.0, rewrite))) == [("0.png", 1), ("0.png", 2)]
 
 
-def test_c15_a_file_that_is_still_being_written_waits_until_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_that_is_still_being_written_waits_until_it_is_whole(tmp_path: Path) -> None:
     whole = put(tmp_path / "elsewhere.png", 4).read_bytes()
     (tmp_path / "elsewhere.png").unlink()
     path = tmp_path / "in/0.png"
@@ -258,7 +260,7 @@ def test_c15_a_file_that_is_still_being_written_waits_until_it_is_whole(tmp_path
     assert followed(path.parent, Script(*quarters)) == [("0.png", 4)]
 
 
-def test_c15_a_truncated_file_is_retried_once_and_then_lost(tmp_path: Path) -> None:
+def test_a_truncated_file_is_retried_once_and_then_lost(tmp_path: Path) -> None:
     path = put(tmp_path / "0.jpg")
     path.write_bytes(path.read_bytes()[:-20])
     clock = Script()
@@ -271,7 +273,7 @@ def test_c15_a_truncated_file_is_retried_once_and_then_lost(tmp_path: Path) -> N
     assert list(stream) == []
 
 
-def test_c15_a_truncated_file_that_becomes_whole_before_its_retry_is_given(tmp_path: Path) -> None:
+def test_a_truncated_file_that_becomes_whole_before_its_retry_is_given(tmp_path: Path) -> None:
     path = put(tmp_path / "0.jpg", 50)
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
@@ -322,7 +324,7 @@ def test_frames_have_the_channels_that_the_model_file_wants(tmp_path: Path) -> N
         assert item.data.shape[2] == wanted
 
 
-def test_c06_stopping_ends_a_folder_watch_within_two_seconds_whatever_the_poll(tmp_path: Path) -> None:
+def test_stopping_ends_a_folder_watch_within_two_seconds_whatever_the_poll(tmp_path: Path) -> None:
     clock = Script(end_s=5.0)
     followed(tmp_path, clock, poll_s=3600.0)
 

@@ -1,3 +1,5 @@
+"""Logs in CSV, Parquet and other tables: time, channels, labels, missing values."""
+
 import logging
 import os
 import threading
@@ -336,6 +338,7 @@ def test_a_model_of_frames_cannot_judge_a_log(put) -> None:  # type: ignore[no-u
         logs.stream(put(PLAIN), FrameSpec(channels=1, size=(8, 8)), StreamOptions(), FakeClock(), threading.Event())
 
 
+@pytest.mark.timing
 def test_a_large_log_is_read_by_the_fast_parser(put) -> None:  # type: ignore[no-untyped-def]
     row = ",".join(["1.25"] * 8)
     text = put("time," + ",".join("abcdefgh") + "\n" + "\n".join(f"{at},{row}" for at in range(50_000)))

@@ -1,3 +1,5 @@
+"""The simulated power converter: its sensors, faults, labels and options."""
+
 import threading
 import time
 from collections.abc import Callable
@@ -103,6 +105,7 @@ def test_one_seed_is_one_record() -> None:
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.timing
 def test_two_thousand_short_runs_take_about_a_second() -> None:
     begin_s = time.process_time()
     simulate(SETTINGS, seed=0, runs=2000, rows=64)

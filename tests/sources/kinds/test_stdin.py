@@ -1,3 +1,5 @@
+"""Rows of sensor values on standard input become windows."""
+
 import json
 import logging
 import os

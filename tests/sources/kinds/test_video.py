@@ -1,3 +1,5 @@
+"""Video files are read frame by frame."""
+
 import threading
 from pathlib import Path
 

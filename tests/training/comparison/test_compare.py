@@ -120,6 +120,7 @@ def test_the_table_is_made_from_the_folders(finished: tuple[Path, Compared]) -> 
     )
 
 
+@pytest.mark.slow
 def test_another_share_for_calibration_is_another_cell(finished: tuple[Path, Compared], tmp_path: Path) -> None:
     halved = plan(SMALL, data=f"{CONVERTER} --calibration-share 0.5")
 
@@ -143,6 +144,7 @@ def test_what_is_done_is_not_done_again(finished: tuple[Path, Compared]) -> None
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*/*/*")} == before
 
 
+@pytest.mark.slow
 def test_a_comparison_grows_by_what_is_new(finished: tuple[Path, Compared], tmp_path: Path) -> None:
     stopped(tmp_path, ("done", 1), seeds=(0, 1))
     told = Told()
@@ -172,6 +174,7 @@ def test_a_training_that_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(
     assert cost.wall_s > sum(row["seconds"] for row in _history(tmp_path))
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_after_training_is_not_trained_again(
     finished: tuple[Path, Compared], tmp_path: Path
 ) -> None:
@@ -246,6 +249,7 @@ def test_a_cell_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / one).iterdir()) == [CELL, LOCK]
 
 
+@pytest.mark.slow
 def test_a_cell_that_another_process_finishes_meanwhile_is_not_left_over(
     finished: tuple[Path, Compared], tmp_path: Path
 ) -> None:

@@ -62,8 +62,8 @@ class Specimen:
 
     @cached_property
     def run(self) -> LoadedRun:
-        """Trained once; its scorer is the one that was fitted, never stored and read."""
-        return self.train("run")
+        """Train once, and draw pictures. Its scorer is the one that was fitted, never stored and read."""
+        return self.train("run", picture_epochs=None)
 
     @cached_property
     def exported(self) -> Exported:
@@ -100,7 +100,8 @@ class Specimen:
         return damaged
 
     def train(self, name: str, **arguments: Any) -> LoadedRun:
-        """A training of its own, with the tiny settings."""
+        """Train again with the tiny settings, without pictures unless asked: drawing them takes longer than training."""
+        arguments = {"picture_epochs": ()} | arguments
         return train(
             self.recipe, self.data, self.folder / name, settings=self.recipe.tiny, device="cpu", seed=3, **arguments
         )

@@ -515,7 +515,17 @@ def _reading_of(settings: Settings, name: str) -> Reading:
     return Reading(map=name, pool=settings.pool, share=settings.share)
 
 
-TINY = Settings(size=24, widths=(8, 16), code=8, items=12, epochs=4, batch_size=8, learning_rate=0.01, decides="error")
+TINY = Settings(
+    size=24,
+    widths=(8, 16),
+    code=8,
+    items=12,
+    epochs=4,
+    epoch_parts=200,
+    batch_size=8,
+    learning_rate=0.01,
+    decides="error",
+)
 
 RECIPE = Recipe(
     name="memory_vae",
