@@ -330,10 +330,10 @@ NO_WISH = Wish()
 REFUSALS = [
     ("patchcore", CONVERTER, NO_WISH, "Detectors for windows: .*window_vae"),
     (SMALL, "TREE", NO_WISH, "Detectors for frames: .*patchcore"),
-    ("patchcore", "nowhere", NO_WISH, "set nowhere: nowhere: expected"),
+    ("patchcore", "nowhere", NO_WISH, "set nowhere: nowhere: does not exist"),
     ("patchcore", "TREE/test/good", NO_WISH, "test/TYPE"),
     ("patchcore", "TREE --truth none.csv", NO_WISH, "cannot be read as a CSV"),
-    ("patchcore", "TREE --test TREE/train", NO_WISH, "test/TYPE"),
+    ("patchcore", "TREE --test TREE/train", NO_WISH, "good and defective parts of known truth; found only good"),
     ("patchcore --taps 99", "TREE", NO_WISH, "set rings: "),
     ("patchcore", "TREE", Wish(false_reject=0.01), "set rings: .*--false-reject"),
     ("patchcore", "TREE", Wish(false_reject=2.0), "a fraction between 0 and 1"),
