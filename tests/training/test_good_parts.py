@@ -268,7 +268,7 @@ def test_good_parts_of_several_sizes_are_reported_with_their_counts(caplog: pyte
     opened(data)
 
     (warning,) = [record.getMessage() for record in caplog.records if "sizes" in record.getMessage()]
-    assert "2 sizes (40 of 64 x 64, 20 of 64 x 80)" in warning
+    assert "2 sizes (height x width: 40 of 64 x 64, 20 of 80 x 64)" in warning
     assert "accept frames of any size" in warning
 
 
