@@ -288,8 +288,8 @@ def _warn_of_sizes(found: Found) -> None:
         listed = ", ".join(f"{count} of {height} x {width}" for (height, width), count in found.sizes[:most])
         more = f" and {len(found.sizes) - most} more sizes" if len(found.sizes) > most else ""
         logger.warning(
-            "the good parts have %d sizes (height x width: %s%s), so the model file will accept frames of any size. It will not notice a camera "
-            "that changes its resolution; train on pictures of one size to have that check",
+            "the good parts have %d sizes (height x width: %s%s), so the model file will accept frames of any size. It will not "
+            "notice a camera that changes its resolution; train on pictures of one size to have that check",
             len(found.sizes),
             listed,
             more,
