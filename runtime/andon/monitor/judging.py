@@ -20,7 +20,10 @@ class Judge(NamedTuple):
     """What judges, and what stands in the record of an item that never reached it."""
 
     call: Callable[[NDArray[Any]], Verdict]
-    """A frame or window to its verdict; `InputError` where it is not what the model file was calibrated for."""
+    """Return the verdict of a frame or window.
+
+    Raises `InputError` if it is not what the model file was calibrated for, and `JudgeError` if the runtime failed.
+    """
     threshold: float
     model: str
     """Short digest of the model file."""
