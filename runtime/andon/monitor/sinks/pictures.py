@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from andon.monitor.judging import Outcome
 from andon.monitor.records import iso
-from andon.monitor.sink import SinkContext, SinkKind
 from andon.runtime.errors import ConfigError
 from andon.runtime.heat_map import Picture, overlay
 from andon.runtime.schema import Card, FrameSpec, Status
@@ -204,12 +203,3 @@ def _name(outcome: Outcome) -> str:
     at = iso(outcome.wall_s).replace("-", "").replace(":", "")
     key = re.sub(r"[^A-Za-z0-9_-]+", "-", outcome.ref.key)[-64:].strip("-") or "item"
     return f"{at}-{outcome.seq:08}-{key}.jpg"
-
-
-def _open_sink(text: str, context: SinkContext) -> Pictures:
-    return Pictures(Path(text), context.card, clock=context.clock)
-
-
-SINK = SinkKind(
-    name="pictures", summary="rejected frames with the anomaly map laid over them, in a folder", open=_open_sink
-)
