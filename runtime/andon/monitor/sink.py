@@ -21,7 +21,7 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish within half a second. Never raises."""
+        """Finish within a second or two. Never raises."""
         ...
 
     @property

@@ -201,7 +201,7 @@ class LiveStream:
     Args:
         name: for keys, messages and logs; without secrets.
         opener: opens the camera; called in the reader thread.
-        convert: BGR to what the model file wants; called in the consumer's thread, for judged frames only.
+        convert: BGR to what the model file wants; called in the consumer's thread for each frame that it takes.
         rule: timeouts.
         clock: for ages and waits.
         stop: set by the owner of the process.
@@ -243,6 +243,11 @@ class LiveStream:
     def dropped(self) -> int:
         """Frames grabbed and never given."""
         return self.counts.dropped
+
+    @property
+    def drops(self) -> dict[DropReason, int]:
+        """Frames grabbed and never given, by reason."""
+        return self.counts.drops
 
     @property
     def openings(self) -> int:

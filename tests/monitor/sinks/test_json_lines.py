@@ -28,7 +28,13 @@ from andon.sources.items import Ref
 
 
 def outcome(seq: int, key: str = "a.png") -> Outcome:
-    return Outcome(seq=seq, wall_s=0.0, ref=Ref(key=key), verdict=Verdict(status=Status.OK, score=1.0, threshold=2.0))
+    return Outcome(
+        seq=seq,
+        wall_s=0.0,
+        ref=Ref(key=key),
+        unit="frame",
+        verdict=Verdict(status=Status.OK, score=1.0, threshold=2.0),
+    )
 
 
 LINE = line(record(outcome(1)))
@@ -136,7 +142,7 @@ def test_a_long_log_of_ours_is_appended_to_and_only_its_torn_end_is_cut(tmp_path
 
 def test_lines_of_another_version_of_ours_are_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
-    path.write_bytes(LINE.replace(b"}\n", b',"later":[1,2]}\n') + LINE.replace(b',"model":""', b',"model":"abc"'))
+    path.write_bytes(LINE.replace(b"}\n", b',"later":[1,2]}\n') + LINE.replace(b'"unit":"frame",', b""))
 
     opened(path).close()
 
