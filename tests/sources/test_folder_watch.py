@@ -124,10 +124,11 @@ def test_a_file_that_goes_away_before_it_settled_is_named_once() -> None:
     watch.step({"a": Stamp(1, 1, 5), "b": Stamp(1, 1, 6)}, 0.0)
     assert watch.gone == []
 
-    watch.step({"b": Stamp(1, 1, 6)}, 0.4)
+    reused = Stamp(1, 2, 5)  # the next file gets the number of the deleted one
+    watch.step({"b": Stamp(1, 1, 6), "c": reused}, 0.4)
     assert watch.gone == ["a"]
     watch.step({}, 1.0)
-    assert watch.gone == ["b"]
+    assert watch.gone == ["b", "c"]
     watch.step({}, 2.0)
     assert watch.gone == []
 

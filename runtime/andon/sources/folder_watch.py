@@ -43,9 +43,10 @@ class FolderWatch:
             missing = {name: seen for name, seen in missing.items() if name not in kept}
         self.gone = []
         if unread := [name for name, seen in missing.items() if not seen.given]:
-            inodes = {stamp.inode for stamp in listing.values() if stamp.inode}
-            # a file that was renamed is read under its new name
-            self.gone = natural(name for name in unread if missing[name].stamp.inode not in inodes)
+            # A file that was renamed is read under its new name. The inode alone does not show it: the next file gets the number
+            # of one that was deleted.
+            there = {_writing(stamp) for stamp in listing.values()}
+            self.gone = natural(name for name in unread if _writing(missing[name].stamp) not in there)
         ready = [name for name in listing if self._may_be_read(self._seen[name], now_s)]
         for name in ready:
             self._seen[name].given = True
@@ -96,6 +97,10 @@ class FolderWatch:
             restless_s=seen.restless_s,
             replaced=seen.replaced or shrunk or stamp.inode != seen.stamp.inode,
         )
+
+
+def _writing(stamp: Stamp) -> tuple[int, int, int]:
+    return stamp.inode, stamp.size, stamp.mtime_ns
 
 
 class _Seen(Struct, kw_only=True):
