@@ -134,6 +134,20 @@ def grey(bgr: Frame) -> Frame:
     return levels[..., None]
 
 
+def from_capture(data: Frame, channels: Channels, name: str) -> Frame:
+    """Return what a capture gave, BGR ``[H, W, 3]`` or the bytes of a JPEG ``[1, n]``, as the model file wants it.
+
+    Raises:
+        DataError: the bytes are damaged.
+    """
+    if data.ndim == 3:
+        return grey(data) if channels == 1 else rgb(data)
+    frame = decode(data.tobytes(), name=name)
+    if frame.shape[2] == channels:
+        return frame
+    return grey(frame[..., ::-1]) if channels == 1 else np.repeat(frame, 3, axis=2)
+
+
 def decode_file(path: Path, *, channels: Channels | None = None, name: str = "", told: Told | None = None) -> Frame:
     """`decode` of a file.
 

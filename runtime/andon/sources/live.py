@@ -30,7 +30,7 @@ class Capture(Protocol):
     """An opened camera or stream. Used by one thread."""
 
     def read(self) -> Frame | None:
-        """Return the next frame, BGR ``[H, W, 3]`` or as the bytes of a picture file ``[n]``; None: lost.
+        """Return the next frame, BGR ``[H, W, 3]`` or as the bytes of a JPEG ``[1, n]``; None: lost.
 
         The array is not shared with later calls. Blocks for a bounded time.
         """

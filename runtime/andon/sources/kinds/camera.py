@@ -1,8 +1,8 @@
 """Cameras by index, and network streams by URL.
 
-An MJPEG stream is read packet by packet and decoded by andon's own decoder. Each frame then has the size that the camera sent, and
-a damaged one is noticed. For other codecs OpenCV scales each frame to the size that the stream had when it was opened, and no
-property shows it: a change of resolution within the stream is noticed only after the next reconnection.
+An MJPEG stream is read packet by packet and decoded by andon's own decoder. Each frame then has the size that the camera sent,
+and a damaged one is noticed. For other codecs OpenCV scales each frame to the size that the stream had when it was opened, and
+no property shows it: a change of resolution within the stream is noticed only after the next reconnection.
 """
 
 import random
@@ -17,15 +17,14 @@ import numpy as np
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, scheme_of
 from andon.sources.clock import Clock
-from andon.sources.decode import Channels, Frame, decode, frame_channels, grey, rgb
+from andon.sources.decode import Frame, frame_channels, from_capture
 from andon.sources.live import Capture, LiveRule, LiveStream, Opener
-from andon.sources.opencv import Protocols, allowed_protocols, opencv
+from andon.sources.opencv import Protocols, allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.source import Source, StreamOptions
 
 if TYPE_CHECKING:
     import cv2
 
-_MJPEG = int.from_bytes(b"MJPG", "little")
 _INDEX = re.compile(r"(?:camera:|/dev/video)?(\d+)")
 _PROTOCOLS: dict[str, Protocols] = {
     "rtsp": "rtsp,rtsps,rtp,tcp,udp,tls,http,https",
@@ -49,22 +48,12 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     return LiveStream(
         name,
         opener,
-        convert=lambda data: _converted(data, channels, name),
+        convert=lambda data: from_capture(data, channels, name),
         rule=rule,
         clock=clock,
         stop=stop,
         rng=random.Random(name),  # noqa: S311 - a seed from the name: two runs behave alike, two cameras of a hall do not
     )
-
-
-def _converted(data: Frame, channels: Channels, name: str) -> Frame:
-    """Return the frame as the model file wants it, from BGR ``[H, W, 3]`` or from the bytes of a picture ``[n]``."""
-    if data.ndim == 3:
-        return grey(data) if channels == 1 else rgb(data)
-    frame = decode(data.tobytes(), name=name)
-    if frame.shape[2] == channels:
-        return frame
-    return grey(frame[..., ::-1]) if channels == 1 else np.repeat(frame, 3, axis=2)
 
 
 def _accepts(text: str) -> bool:
@@ -96,8 +85,7 @@ class _OpenCVCapture:
             return None
         if not read:
             return None
-        data = np.asarray(frame, np.uint8)
-        return data if data.ndim == 3 else data.reshape(-1)
+        return np.asarray(frame, np.uint8)
 
     def close(self) -> None:
         self._capture.release()
@@ -135,9 +123,7 @@ def _if_open(capture: "cv2.VideoCapture") -> Capture | None:
     cv2 = opencv()
     # as with pictures, what a file or camera says about its position does not turn the frame
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-    if round(capture.get(cv2.CAP_PROP_FOURCC)) == _MJPEG:
-        # packets as they come. FFmpeg scales frames of another size to the first one's, and makes pictures of damaged ones
-        capture.set(cv2.CAP_PROP_FORMAT, -1)
+    undecoded_if_mjpeg(capture)
     return _OpenCVCapture(capture)
 
 
