@@ -51,3 +51,10 @@ def test_a_stderr_that_is_gone_is_no_reason_to_stop() -> None:
     shown.finish(THREE)
 
     assert clock.mono_s() == 100.0
+
+
+def test_a_stderr_that_was_closed_before_the_start_is_no_reason_to_stop() -> None:
+    shown = CounterLine(None, FakeClock())
+
+    shown(THREE)
+    shown.finish(THREE)

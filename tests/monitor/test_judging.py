@@ -27,7 +27,7 @@ def _judge(answer: Verdict | Exception) -> Judge:
             raise answer
         return answer
 
-    return Judge(call, threshold=2.5, model="abc")
+    return Judge(call, threshold=2.5, model="abc", unit="frame")
 
 
 def test_the_verdict_of_the_judge_is_passed_on_unchanged_with_the_data_that_it_is_about() -> None:

@@ -58,7 +58,7 @@ def judge(seconds: float = 0.0) -> Judge:
             raise InputError(f"expected 2 x 2, got {frame.shape}")
         return Verdict(status=Status.OK, score=1.0, threshold=2.0, model="fake")
 
-    return Judge(call, 2.0, "fake")
+    return Judge(call, 2.0, "fake", "frame")
 
 
 def watch(open_stream: Callable[[], Stream], *sinks: Kept, seconds: float = 0.0, **how: Any) -> Finished:
@@ -326,3 +326,50 @@ def test_the_stop_event_is_set_at_the_end_so_that_the_source_ends_too() -> None:
     watch(lambda: iter([item(0)]), stop=stop)
 
     assert stop.is_set()
+
+
+def test_what_a_source_drops_is_counted_by_the_reasons_that_it_gives() -> None:
+    class Dropping:
+        def __init__(self) -> None:
+            self.drops = {"stale": 0, "warming": 0}
+
+        def __iter__(self) -> "Dropping":
+            return self
+
+        def __next__(self) -> Item | Lost:
+            if self.drops["warming"] == 6:
+                raise StopIteration
+            self.drops["warming"] += 2
+            self.drops["stale"] += 1
+            return item(self.drops["stale"])
+
+    finished = watch(Dropping)
+
+    assert finished.counters.by_drop == {"stale": 3, "warming": 6}
+    assert finished.counters.grabbed == 12
+    assert finished.failure == ""
+
+
+@pytest.mark.parametrize("judged_last", [True, False])
+def test_an_end_within_a_silence_is_said(judged_last: bool) -> None:
+    def stream() -> Iterator[Item | Lost]:
+        yield item(0)
+        yield Lost(Ref(key="silence"), Reason.STALE)
+        if judged_last:
+            yield item(1)
+
+    assert watch(stream).stale is not judged_last
+
+
+def test_an_end_by_the_source_is_told_from_a_stop() -> None:
+    stop = threading.Event()
+
+    def endless() -> Iterator[Item | Lost]:
+        yield item(0)
+        stop.set()
+        stop.wait(0.2)
+        for number in range(1, 10**6):
+            yield item(number)
+
+    assert not watch(lambda: iter([item(0)])).stopped
+    assert watch(endless, stop=stop).stopped

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import re
+import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,11 +20,13 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from tests.runtime.hand_made import WINDOW, model_bytes
 
 from andon.monitor.records import Record
 
 FOR_EVER = 10**9
 PIPE_BYTES = 65_536
+ANDON = "import sys; from andon.cli import main; sys.exit(main())"
 COUNTERS = re.compile(r"grabbed (\d+) = judged (\d+)(?: \(.*?\))? \+ invalid (\d+)(?: \(.*?\))? \+ dropped (\d+)")
 
 
@@ -33,7 +37,7 @@ def start(model: Path, out: Path, frames: int) -> subprocess.Popen[str]:
 
 
 def command_line(*words: object, **how: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "import sys; from andon.cli import main; sys.exit(main())", "monitor"]
+    command = [sys.executable, "-c", ANDON, "monitor"]
     return subprocess.Popen(
         [*command, *(str(word) for word in words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
     )
@@ -250,3 +254,116 @@ def test_the_second_signal_ends_it_at_once_even_while_it_finishes(tiny_model: Pa
     assert process.returncode == -signal.SIGTERM
     process.stderr.close()
     os.close(reading)
+
+
+def test_each_reject_of_a_finite_folder_has_its_picture(tiny_model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    line = tmp_path / "line"
+    line.mkdir()
+    for number in range(12):
+        cv2.imwrite(str(line / f"{number}.png"), rng.integers(0, 255, (24, 24), dtype=np.uint8))
+    process = command_line(tiny_model, line, "--no-follow", "--pictures", tmp_path / "rejects")
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == 0, stderr
+    assert [one.status for one in records(stdout)] == ["REJECT"] * 12
+    assert b"12 pictures" in stderr
+    assert len(list((tmp_path / "rejects").iterdir())) == 12
+
+
+def test_reject_pictures_that_are_lost_show_in_the_exit_code(tiny_model: Path, tmp_path: Path, folder: Path) -> None:
+    process = command_line(
+        tiny_model,
+        folder,
+        "--no-follow",
+        "--pictures",
+        tmp_path / "rejects",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),  # as a disk that is full
+    )
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == 3, stderr
+    assert len(records(stdout)) == 9
+    assert b"0 pictures, 1 without" in stderr
+
+
+@pytest.mark.parametrize("place", ["rejects", ".", "deep/er"])
+def test_pictures_within_the_watched_folder_are_refused_as_they_would_be_judged_again(
+    tiny_model: Path, tmp_path: Path, folder: Path, place: str
+) -> None:
+    line = Path(shutil.copytree(folder, tmp_path / "line"))
+    (tmp_path / "link").symlink_to(line)
+    process = command_line(tiny_model, line, "--no-follow", "--pictures", tmp_path / "link" / place)
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert (process.returncode, stdout) == (2, b"")
+    assert b"would be judged again" in stderr.replace(b"\n", b" ")
+    assert not (line / "rejects").exists()
+
+
+def test_pictures_in_a_hidden_folder_within_the_watched_one_are_kept(
+    tiny_model: Path, tmp_path: Path, folder: Path
+) -> None:
+    line = Path(shutil.copytree(folder, tmp_path / "line"))
+    for _ in range(2):
+        process = command_line(tiny_model, line, "--no-follow", "--pictures", line / ".rejects")
+        stdout, stderr = process.communicate(timeout=60)
+
+        assert process.returncode == 0, stderr
+        assert len(records(stdout)) == 9
+    assert len(list((line / ".rejects").iterdir())) == 2
+
+
+def test_a_closed_stderr_does_not_stop_judging_and_nothing_but_verdicts_gets_into_the_file(
+    tiny_model: Path, tmp_path: Path, folder: Path
+) -> None:
+    out = tmp_path / "v.jsonl"
+    words = [sys.executable, "-c", ANDON, "monitor", tiny_model, folder, "--no-follow", "--out", out]
+    shell = f"{shlex.join(map(str, words))} 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", shell], timeout=60, check=False)
+
+    assert done.returncode == 0
+    assert len(records(out.read_bytes())) == 9
+
+
+@pytest.fixture(scope="module")
+def windows_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("windows") / "win.onnx"
+    path.write_bytes(model_bytes(WINDOW))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ('{"t": 5.0, "values": [0.1, 0.2]}', "with a time stamp that does not advance"),
+        ('{"t": %d, "values": {"Pressure": 0.1}}', "lines without a channel of the model file (got 'Pressure'"),
+        ('{"t": %d, "values": {}}', "lines without values"),
+        ("", "blank lines"),
+    ],
+    ids=["frozen clock", "renamed channel", "no values", "blank lines"],
+)
+def test_sensor_lines_that_lead_to_no_window_are_an_invalid_line_and_exit_code_3(
+    windows_model: Path, row: str, why: str
+) -> None:
+    text = "".join(f"{row % number if '%d' in row else row}\n" for number in range(100))
+    process = command_line(windows_model, "-", stdin=subprocess.PIPE)
+    stdout, stderr = process.communicate(text.encode(), timeout=60)
+
+    assert process.returncode == 3, stderr
+    last = records(stdout)[-1]
+    assert (last.status, last.reason, last.unit) == ("INVALID", "stale", "window")
+    assert why in str(last.detail)
+
+
+def test_sensor_data_that_end_in_a_frozen_clock_are_exit_code_3_although_windows_were_judged(
+    windows_model: Path,
+) -> None:
+    rows = [min(0.5 * number, 20.0) for number in range(200)]
+    text = "".join(f'{{"t": {t}, "values": [0.1, 0.2]}}\n' for t in rows)
+    process = command_line(windows_model, "-", stdin=subprocess.PIPE)
+    stdout, stderr = process.communicate(text.encode(), timeout=60)
+
+    assert process.returncode == 3, stderr
+    assert {one.status for one in records(stdout)} == {"OK", "INVALID"}
+    assert records(stdout)[-1].reason == "stale"

@@ -14,22 +14,24 @@ JUDGED = Outcome(
     seq=12,
     wall_s=1_795_305_600.25,
     ref=Ref(key="good/012.png", time_s=1_795_305_599.5),
+    unit="frame",
     verdict=Verdict(status=Status.REJECT, score=2.5, level=1.25, p_value=0.015625, threshold=2.0, model="2602bc33dabc"),
 )
 UNJUDGED = Outcome(
     seq=13,
     wall_s=1_795_305_601.0,
     ref=Ref(key="line.mp4#120", part="P-7"),
+    unit="window",
     verdict=invalid(Reason.UNREADABLE, threshold=2.0, model="2602bc33dabc"),
     detail="ends\nearly",
 )
 
 GOLDEN_JUDGED = (
-    b'{"seq":12,"at":"2026-11-22T00:00:00.250Z","item":"good/012.png","time_s":1795305599.5,"status":"REJECT","reason":"",'
+    b'{"seq":12,"at":"2026-11-22T00:00:00.250Z","item":"good/012.png","unit":"frame","time_s":1795305599.5,"status":"REJECT","reason":"",'
     b'"score":2.5,"level":1.25,"p_value":0.015625,"threshold":2.0,"model":"2602bc33dabc"}\n'
 )
 GOLDEN_UNJUDGED = (
-    b'{"seq":13,"at":"2026-11-22T00:00:01.000Z","item":"line.mp4#120","part":"P-7","time_s":null,"status":"INVALID",'
+    b'{"seq":13,"at":"2026-11-22T00:00:01.000Z","item":"line.mp4#120","unit":"window","part":"P-7","time_s":null,"status":"INVALID",'
     b'"reason":"unreadable","score":null,"level":null,"p_value":null,"threshold":2.0,'
     b'"model":"2602bc33dabc","detail":"ends\\nearly"}\n'
 )
@@ -62,6 +64,7 @@ outcomes = st.builds(
         part=st.text(st.characters(exclude_categories=())),
         time_s=st.none() | numbers,
     ),
+    unit=st.sampled_from(["frame", "window"]),
     verdict=st.builds(
         Verdict,
         status=st.sampled_from(Status),

@@ -1,6 +1,7 @@
 """Decoding picture files to arrays: formats, colours, depths, and files that are damaged or too large."""
 
 import logging
+import os
 import struct
 import subprocess
 import sys
@@ -174,3 +175,25 @@ def test_opencv_gets_its_pixel_limit_and_one_thread() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["1", "50000000"]
+
+
+def test_a_device_or_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+
+    for name in ("pipe.png", "zero.png"):
+        with pytest.raises(DataError, match="expected a regular file"):
+            decode_file(tmp_path / name)
+
+
+def test_a_file_beyond_its_stated_size_is_read_no_further_than_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "grows.png"
+    path.write_bytes(bytes(5000))
+    monkeypatch.setattr(decoding, "MAX_BYTES", 1000)
+    stated = os.stat_result((*path.stat()[:6], 0, *path.stat()[7:]))
+    monkeypatch.setattr(Path, "stat", lambda _self: stated)
+
+    with pytest.raises(DataError, match="expected at most"):
+        decode_file(path)

@@ -160,3 +160,24 @@ def test_a_reset_forgets_the_time_but_not_the_counters() -> None:
 def test_rows_that_do_not_fit_are_refused(times_s: list[float], values: NDArray[np.float64]) -> None:
     with pytest.raises(InputError, match="expected"):
         Grid(spec("linear")).push(times_s, values)
+
+
+@pytest.mark.parametrize("time_s", [1e19, -1e19, 1e300, -1e308])
+def test_a_stamp_beyond_what_the_grid_can_count_is_refused_and_leaves_the_grid_as_it_was(time_s: float) -> None:
+    grid = Grid(spec("linear", period_s=0.5))
+    grid.push([0.0, 0.5, 1.0], [[1.0], [2.0], [3.0]])
+
+    with pytest.raises(InputError, match="expected times within"):
+        grid.push([1.5, time_s], [[4.0], [5.0]])
+    grid.push([1.5], [[4.0]])
+    assert grid.flush().values[-1] == 4.0
+
+
+def test_rows_whose_clock_stands_still_do_not_pile_up() -> None:
+    grid = Grid(spec("linear"))
+    grid.push([0.0, 1.0, 2.0, 3.0], [[1.0]] * 4)
+    grid.flush()
+    for _ in range(1000):
+        grid.push([3.4], [[1.0]])
+
+    assert sum(len(rows) for rows, _ in grid._pending) < 100

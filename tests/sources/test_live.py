@@ -219,6 +219,7 @@ def test_the_newest_frame_wins_and_the_displaced_ones_are_counted(follow: Follow
     assert pixel(next(stream)) == 4
     assert stream.counts.drops == {"busy": 2}
     assert stream.dropped == 2
+    assert sum(stream.drops.values()) == 2
 
 
 def test_what_was_grabbed_is_what_was_given_and_what_was_dropped(follow: Follow) -> None:

@@ -1,6 +1,8 @@
 """Pictures of a folder are listed in one order and read by key."""
 
+import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.runtime.errors import DataError
-from andon.sources.picture_folder import layout, list_pictures, natural, open_listing
+from andon.sources.picture_folder import layout, list_pictures, natural, open_listing, survey
 
 
 def put(root: Path, *names: str) -> Path:
@@ -79,3 +81,74 @@ def test_a_place_without_pictures_is_refused(tmp_path: Path) -> None:
         open_listing(tmp_path)
     with pytest.raises(DataError, match="nowhere"):
         open_listing(tmp_path / "nowhere")
+
+
+def test_a_byte_that_is_not_utf8_and_the_letters_that_spell_it_have_different_keys(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    (tmp_path / r"\xff.png").write_bytes(b"x")
+    (tmp_path / r"\\xff.png").write_bytes(b"x")
+
+    assert set(list_pictures(tmp_path)) == {r"\xff.png", r"\\xff.png", r"\\\\xff.png"}
+
+
+def odd(folder: Path, kind: str) -> None:
+    """Make an entry of the name odd.png."""
+    path = folder / "odd.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind(os.path.relpath(path))  # an absolute path may be too long for a socket
+    else:
+        path.symlink_to({"link to itself": "odd.png", "link to nothing": "nowhere", "device": "/dev/zero"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to itself", "link to nothing", "device"])
+def test_an_odd_entry_is_named_with_its_fault_and_the_rest_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1.png").write_bytes(b"x")
+    odd(tmp_path, kind)
+
+    files = list_pictures(tmp_path)
+
+    assert list(files) == ["1.png", "odd.png"]
+    assert files["1.png"].fault == ""
+    expected = {
+        "link to nothing": "a link to nothing",
+        "link to itself": "Too many levels of symbolic links",
+        "pipe": "got a pipe",
+        "socket": "got a socket",
+        "device": "got a device",
+    }
+    assert expected[kind] in files["odd.png"].fault
+
+
+class _NoRights:
+    """Stands for a user who may not list a folder; the tests may run as root, who may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        real = os.scandir
+
+        def scandir(path: os.PathLike[str]) -> object:
+            if Path(path) == folder:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_below_that_cannot_be_listed_is_named_and_the_rest_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "1.png").write_bytes(b"x")
+    _NoRights(monkeypatch, tmp_path / "lost+found")
+
+    listing = survey(tmp_path)
+
+    assert list(listing.files) == ["1.png"]
+    assert [(key, error.strerror) for key, error in listing.unlisted.items()] == [("lost+found", "Permission denied")]
+    with pytest.raises(DataError, match=r"Permission denied \(.*lost\+found\)"):
+        open_listing(tmp_path)

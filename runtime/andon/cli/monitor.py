@@ -9,10 +9,12 @@ example:
   andon monitor pump.onnx pump.csv --speed recorded
   andon monitor bottle.onnx rtsp://camera.local/line1 --out verdicts.jsonl
 
-The lines hold: seq, at, item, time_s, status (OK, INVALID, REJECT), reason, score, level, p_value, threshold,
-model; part and detail where there is something to say. What cannot be read or judged is INVALID with its reason.
+The lines hold: seq, at, item, unit (frame, window), time_s, status (OK, INVALID, REJECT), reason, score, level, p_value,
+threshold, model; part and detail where there is something to say. What cannot be read or judged is INVALID with its reason,
+and so is a source that gives nothing to judge (stale), again and again.
 Counters go to stderr, always: grabbed = judged + invalid + dropped. Files are never dropped, a live source may be.
-The first SIGINT or SIGTERM ends it cleanly, the second at once. Exit code 3: the source failed, or lines were lost.
+The first SIGINT or SIGTERM ends it cleanly, the second at once. Exit code 3: the source failed or was stale at the end,
+nothing could be judged, or lines or pictures were lost.
 """
 
 import argparse
@@ -60,12 +62,14 @@ def run(args: argparse.Namespace) -> int:
     from andon.monitor.signals import stop_on_signals
     from andon.monitor.sink import Sink
     from andon.monitor.sinks.json_lines import JsonLines
+    from andon.monitor.sinks.pictures import Pictures
     from andon.runtime.detector import Detector
     from andon.runtime.errors import ConfigError
     from andon.sources.addresses import shown_address
     from andon.sources.clock import SystemClock
     from andon.sources.source import find
 
+    _hold_closed_streams()
     options = from_flags(StreamOptions, args)
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit: expected 1 item or more, got {args.limit}.")
@@ -79,11 +83,20 @@ def run(args: argparse.Namespace) -> int:
             )
         stream, spec = source.stream, detector.card.input
         sinks: list[Sink] = []
+        pictures: Pictures | None = None
         if args.pictures is not None:
-            from andon.monitor.sinks.pictures import Pictures
-
-            sinks.append(Pictures(Path(args.pictures), detector.card, clock=clock, max_pictures=args.max_pictures))
-            open_sinks.callback(sinks[-1].close)
+            _refuse_pictures_within(args.source, args.pictures)
+            endless = source.live or (options.follow and Path(args.source).is_dir())
+            pictures = Pictures(
+                Path(args.pictures),
+                detector.card,
+                clock=clock,
+                stop=stop,
+                wait=not endless,
+                max_pictures=args.max_pictures,
+            )
+            sinks.append(pictures)
+            open_sinks.callback(pictures.close)
         sinks.append(JsonLines(args.out, clock=clock, stop=stop))
         open_sinks.callback(sinks[-1].close)
         shown = CounterLine(sys.stderr, clock)
@@ -99,14 +112,44 @@ def run(args: argparse.Namespace) -> int:
             limit=args.limit,
             on_counters=shown,
         )
+        if pictures is not None and not (finished.stopped or finished.consumer_gone):
+            pictures.drain()
         open_sinks.close()  # before the last line, which tells what they kept
         told = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
         shown.finish(finished.counters, "; ".join(text for text in told if text))
     nothing_judged = finished.counters.judged == 0 and finished.counters.invalid > 0
-    code = 3 if finished.failure or sinks[-1].lost or nothing_judged else 0
-    if finished.hung:
+    partly = finished.failure or finished.stale or nothing_judged or any(sink.lost for sink in sinks)
+    code = 3 if partly else 0
+    if finished.hung or (pictures is not None and pictures.hung):
         # a thread that returns from a driver while the interpreter is being taken down may abort the process
         logging.shutdown()
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _hold_closed_streams() -> None:
+    """Put the null device in place of closed standard streams.
+
+    The next file opened would take their number, and what a library prints would go into the verdicts.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _refuse_pictures_within(source: str, pictures: str) -> None:
+    from andon.runtime.errors import ConfigError
+
+    watched, kept = Path(os.path.realpath(source)), Path(os.path.realpath(pictures))
+    if not watched.is_dir() or not kept.is_relative_to(watched):
+        return
+    if any(name.startswith(".") for name in kept.relative_to(watched).parts):  # hidden folders are not watched
+        return
+    raise ConfigError(
+        f"--pictures {pictures}: expected a folder outside {source}, got one within, where each reject picture would be judged "
+        f"again. Give another folder, or a hidden one such as {Path(source) / '.rejects'}."
+    )

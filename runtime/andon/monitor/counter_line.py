@@ -11,12 +11,17 @@ PIPED_EVERY_S = 60.0
 
 
 class CounterLine:
-    """Shows counters; may be called after every item. A stderr that is gone is no reason to stop judging."""
+    """Shows counters; may be called after every item. A stderr that is gone is no reason to stop judging.
 
-    def __init__(self, stream: TextIO, clock: Clock) -> None:
+    Args:
+        stream: where to; None, as Python has it for a stderr that was closed, shows nothing.
+        clock: for the distance of lines.
+    """
+
+    def __init__(self, stream: TextIO | None, clock: Clock) -> None:
         self._stream = stream
         self._clock = clock
-        self._terminal = stream.isatty()
+        self._terminal = stream is not None and stream.isatty()
         self._shown_s = clock.mono_s()
         self._open = False
 
@@ -44,6 +49,8 @@ class CounterLine:
         self._open = False
 
     def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()

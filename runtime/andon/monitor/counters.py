@@ -9,8 +9,12 @@ from msgspec import Struct
 from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict
 
-DropReason = Literal["busy", "source", "stopped"]
-"""Displaced by a newer item before it was judged; dropped by the source itself; read but not judged when the end came."""
+DropReason = Literal["busy", "stale", "warming", "source", "stopped"]
+"""Why an item was seen and never judged.
+
+``busy``: displaced by a newer one. ``stale``: old when it came. ``warming``: one of the first after a camera was (re)connected.
+``source``: dropped by a source that does not say why. ``stopped``: read but not judged when the end came.
+"""
 
 
 class Dropped(Struct, frozen=True):

@@ -2,18 +2,22 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.runtime.detector import Detector
 from andon.runtime.errors import InputError, JudgeError
-from andon.runtime.schema import Reason
+from andon.runtime.schema import FrameSpec, Reason
 from andon.runtime.verdict import Verdict, invalid
 from andon.sources.items import Data, Item, Lost, Ref
 
 logger = logging.getLogger(__name__)
+
+
+Unit = Literal["frame", "window"]
+"""What one item is."""
 
 
 class Judge(NamedTuple):
@@ -27,11 +31,14 @@ class Judge(NamedTuple):
     threshold: float
     model: str
     """Short digest of the model file."""
+    unit: Unit
+    """What the model file judges."""
 
 
 def judge_of(detector: Detector) -> Judge:
-    """A loaded model file as a judge."""
-    return Judge(detector, detector.threshold, detector.model.short_digest)
+    """Return a loaded model file as a judge."""
+    unit: Unit = "frame" if isinstance(detector.card.input, FrameSpec) else "window"
+    return Judge(detector, detector.threshold, detector.model.short_digest, unit)
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -42,6 +49,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     wall_s: float
     """When it was judged, seconds since 1970: for display, never for order."""
     ref: Ref
+    unit: Unit
     verdict: Verdict
     detail: str = ""
     """For people, where INVALID: what exactly was wrong."""
@@ -58,11 +66,14 @@ def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outco
             seq=seq,
             wall_s=wall_s,
             ref=item.ref,
+            unit=judge.unit,
             verdict=invalid(reason, threshold=judge.threshold, model=judge.model),
             detail=item.detail,
         )
     verdict, detail = _judge(item, judge)
-    return Outcome(seq=seq, wall_s=wall_s, ref=item.ref, verdict=verdict, detail=detail, data=item.data)
+    return Outcome(
+        seq=seq, wall_s=wall_s, ref=item.ref, unit=judge.unit, verdict=verdict, detail=detail, data=item.data
+    )
 
 
 def _judge(item: Item, judge: Judge) -> tuple[Verdict, str]:

@@ -2,8 +2,10 @@
 
 ======================  ==============================================================================================
 finite source           the reader waits while four items wait: nothing is lost, memory stays flat
-live source             the newest wins: displaced ones are counted as dropped ("busy"), those the source drops as "source"
+live source             the newest wins: displaced ones are counted as dropped ("busy"), those the source drops by its reasons
 silence (live)          INVALID (stale) for every `stale_after_s` in which the reader itself gives nothing, even if it hangs
+silence (others)        the source knows what is silence: of sensors any, of a folder a file that is never read; it gives the
+                        items that stand for it. `Finished.stale` says that the end came in such a silence
 source fails            INVALID (lost) with the error as detail, a traceback in the log, and a `Finished.failure`
 stop                    what waits is judged for at most 0.4 s, the rest is dropped ("stopped"); a reader that hangs is left
                         behind after 1.2 s. A call of the judge that is under way is waited for
@@ -12,7 +14,7 @@ stop                    what waits is judged for at most 0.4 s, the rest is drop
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +50,10 @@ class Finished(Struct, frozen=True, kw_only=True):
     """Nothing waits any more."""
     failure: str = ""
     """What broke the source, where something did."""
+    stale: bool = False
+    """The last outcome was INVALID (stale): at the end, the source gave nothing that could be judged."""
+    stopped: bool = False
+    """It was stopped before the source ended."""
     hung: bool = False
     """The reader did not return from the source: its thread is left behind."""
     consumer_gone: bool = False
@@ -71,8 +77,8 @@ def monitor(
 
     Args:
         judge: see `judge_of`.
-        open_stream: opens the source; called in the reader thread, as it may take its time. A stream with an attribute
-            `dropped` (a number that only grows) is asked for what it dropped itself.
+        open_stream: opens the source; called in the reader thread, as it may take its time. What a stream dropped itself is
+            counted from its attribute `drops` (numbers by `DropReason` that only grow) or `dropped` (one such number).
         sinks: told of each outcome, one after the other; not closed here.
         clock: for ages, and for the wall time in records.
         stop: ends it within two seconds, from whatever state.
@@ -90,7 +96,7 @@ def monitor(
     line = _Line(judge, sinks=sinks, clock=clock, reader=reader, handover=handover, on_counters=on_counters)
     watchdog = Watchdog(stale_after_s + WATCHDOG_MARGIN_S, clock.mono_s())
     silences = 0
-    consumer_gone = False
+    stopped = consumer_gone = False
     reader.start()
     try:
         while not stop.is_set() and not handover.exhausted():
@@ -102,6 +108,7 @@ def monitor(
                 silences += 1
                 handover.give(_silence(name, silences, stale_after_s + WATCHDOG_MARGIN_S, clock.wall_s()))
             line.observe()
+        stopped = not handover.exhausted()
         handover.close()
         until_s = clock.mono_s() + FINISH_S
         while clock.mono_s() < until_s:
@@ -121,7 +128,12 @@ def monitor(
         raise reader.refusal
     discrepancy = line.close()
     return Finished(
-        counters=line.counters, failure=reader.failure or discrepancy, hung=hung, consumer_gone=consumer_gone
+        counters=line.counters,
+        failure=reader.failure or discrepancy,
+        stale=line.stale,
+        stopped=stopped,
+        hung=hung,
+        consumer_gone=consumer_gone,
     )
 
 
@@ -144,20 +156,23 @@ class _Line:
         self._reader = reader
         self._handover = handover
         self._on_counters = on_counters
-        self._source_drops = 0
+        self._source_drops: dict[DropReason, int] = {}
         self.counters = Counters()
+        self.stale = False
 
     def judge(self, taken: Taken) -> None:
         outcome = decide(taken.item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
         self.counters = count(self.counters, outcome.verdict)
+        self.stale = outcome.verdict.reason is Reason.STALE
         for sink in self._sinks:
             sink.put(outcome)
 
     def observe(self) -> None:
         self._drop("busy", self._handover.displaced())
-        drops = self._reader.source_drops()
-        self._drop("source", max(0, drops - self._source_drops))
-        self._source_drops = max(drops, self._source_drops)
+        for reason, number in self._reader.source_drops().items():
+            known = self._source_drops.get(reason, 0)
+            self._drop(reason, max(0, number - known))
+            self._source_drops[reason] = max(number, known)
         self._on_counters(msgspec.structs.replace(self.counters, waiting=self._handover.waiting))
 
     def close(self) -> str:
@@ -166,8 +181,9 @@ class _Line:
         self._drop("busy", end.displaced)
         self._drop("stopped", end.left)
         self.observe()
-        if self.counters.grabbed != end.given + self._source_drops:
-            failure = f"{end.given} items were read and {self._source_drops} dropped by the source, but {self.counters} counted"
+        dropped = sum(self._source_drops.values())
+        if self.counters.grabbed != end.given + dropped:
+            failure = f"{end.given} items were read and {dropped} dropped by the source, but {self.counters} counted"
             logger.error("the account does not add up: %s", failure)
             return failure
         return ""
@@ -199,8 +215,9 @@ class _Reader:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def source_drops(self) -> int:
-        return int(getattr(self._stream, "dropped", 0))
+    def source_drops(self) -> Mapping[DropReason, int]:
+        drops: Mapping[DropReason, int] | None = getattr(self._stream, "drops", None)
+        return {"source": int(getattr(self._stream, "dropped", 0))} if drops is None else drops
 
     def _run(self) -> None:
         given = 0

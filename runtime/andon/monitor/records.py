@@ -21,6 +21,8 @@ class Record(Struct, frozen=True, kw_only=True):
     """Wall time of the verdict, ISO 8601, UTC, milliseconds: for people; order is `seq`."""
     item: str
     """Key of the item, e.g. ``good/012.png`` or ``line.mp4#120``."""
+    unit: str | UnsetType = UNSET
+    """frame or window: what the item is. Its key does not show it."""
     part: str | UnsetType = UNSET
     """The physical thing, where it is not the item itself."""
     time_s: float | None
@@ -47,6 +49,7 @@ def record(outcome: Outcome) -> Record:
         seq=outcome.seq,
         at=iso(outcome.wall_s),
         item=_text(ref.key),
+        unit=outcome.unit,
         part=_text(ref.part) if ref.part != ref.key else UNSET,
         time_s=json_number(ref.time_s) if ref.time_s is not None else None,
         status=verdict.status.name,

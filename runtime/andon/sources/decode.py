@@ -1,6 +1,7 @@
 """The one decoder of pictures: bytes of a file to a frame, the same pixels for training, calibration and the line."""
 
 import logging
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -133,6 +134,20 @@ def grey(bgr: Frame) -> Frame:
     return levels[..., None]
 
 
+def from_capture(data: Frame, channels: Channels, name: str) -> Frame:
+    """Return what a capture gave, BGR ``[H, W, 3]`` or the bytes of a JPEG ``[1, n]``, as the model file wants it.
+
+    Raises:
+        DataError: the bytes are damaged.
+    """
+    if data.ndim == 3:
+        return grey(data) if channels == 1 else rgb(data)
+    frame = decode(data.tobytes(), name=name)
+    if frame.shape[2] == channels:
+        return frame
+    return grey(frame[..., ::-1]) if channels == 1 else np.repeat(frame, 3, axis=2)
+
+
 def decode_file(path: Path, *, channels: Channels | None = None, name: str = "", told: Told | None = None) -> Frame:
     """`decode` of a file.
 
@@ -142,15 +157,26 @@ def decode_file(path: Path, *, channels: Channels | None = None, name: str = "",
     """
     name = name or str(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{name}: {size / 1e6:.0f} MB; expected at most {MAX_BYTES / 1e6:.0f} MB")
-        data = path.read_bytes()
+        data = _bytes_of(path, name)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}") from error
     return decode(data, channels=channels, name=name, told=told)
+
+
+def _bytes_of(path: Path, name: str) -> bytes:
+    """Read a regular file of at most `MAX_BYTES`, however small the size that the system states."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # asked before it is opened, as opening a pipe waits for its writer
+        raise DataError(f"{name}: expected a regular file, got a pipe, device or folder")
+    if status.st_size > MAX_BYTES:
+        raise DataError(f"{name}: {status.st_size / 1e6:.0f} MB; expected at most {MAX_BYTES / 1e6:.0f} MB")
+    with path.open("rb") as file:
+        data = file.read(status.st_size + 1)
+        if len(data) > status.st_size:
+            data += file.read(MAX_BYTES + 1 - len(data))  # `decode` refuses what is longer
+    return data
 
 
 def frame_channels(spec: InputSpec, source: str) -> Channels:

@@ -42,8 +42,12 @@ DEFAULT_GAP_PERIODS = 3.0
 DEFAULT_LATENESS_PERIODS = 2.0
 FUTURE_S = 1.0
 """How far a stamp may be ahead of the present."""
+FARTHEST_STEP = 2.0**53
+"""Largest number of periods between a stamp and zero. Beyond it two neighbouring points are one number to a float64."""
 _ON_GRID = 1e-3
 """Periods by which a stamp may miss a point and still be on it."""
+_MOST_PENDING_BLOCKS = 64
+"""Blocks that wait unsorted. A stamp that does not advance seals nothing, and its rows must not pile up for days."""
 
 
 class Points(Struct, frozen=True):
@@ -111,6 +115,11 @@ class Grid:
         self._carry_v = np.full(count, np.nan, dtype=np.float32)
         self._row = -math.inf  # newest sealed row, whether or not it had values
 
+    @property
+    def sealed_s(self) -> float:
+        """Source time up to which points never change again; minus infinity before the first one."""
+        return -math.inf if self._sealed is None else (self._sealed + _ON_GRID) * self._period_s
+
     def push(
         self,
         times_s: ArrayLike,
@@ -128,7 +137,7 @@ class Grid:
             now_s: the present in source time; stamps ahead of it by more than `future_s` are dropped and counted.
 
         Raises:
-            InputError: shapes that do not fit, or stamps that are not finite.
+            InputError: shapes that do not fit, or stamps that are not finite or beyond `FARTHEST_STEP` periods.
         """
         stamps, block = self._checked(times_s, values, channels)
         if now_s is not None:
@@ -163,6 +172,11 @@ class Grid:
             raise InputError(f"expected times [n] and values [n, {width}], got {stamps.shape} and {block.shape}.")
         if not np.isfinite(stamps).all():
             raise InputError("expected finite times, got NaN or infinite ones: drop such rows.")
+        if not on_scale(stamps, self._period_s).all():
+            raise InputError(
+                f"expected times within {FARTHEST_STEP * self._period_s:.3g} s of zero, got {np.abs(stamps).max():.3g} s. "
+                "Give times in seconds, not in nanoseconds, and drop rows with broken stamps."
+            )
         if channels is None:
             return stamps, block
         full = np.full((len(stamps), len(self._rules)), np.nan, dtype=np.float32)
@@ -199,6 +213,8 @@ class Grid:
         # a stamp just behind a point belongs to it, so the watermark must be past the tolerance too; at the end nothing comes
         top = math.floor(watermark + (_ON_GRID if final else -_ON_GRID))
         if self._sealed is not None and top <= self._sealed:
+            if len(self._pending) > _MOST_PENDING_BLOCKS:
+                self._consolidate()
             return self._nothing()
         u, block = self._consolidate()
         if self._sealed is None:
@@ -301,6 +317,11 @@ class Grid:
         return Points(
             np.empty(0, dtype=np.int64), np.empty((0, len(self._rules)), dtype=np.float32), np.empty(0, dtype=bool)
         )
+
+
+def on_scale(times_s: Floats, period_s: float) -> NDArray[np.bool_]:
+    """Say for each stamp ``[n]`` whether a grid of this period can place it; NaN and infinite stamps cannot be placed."""
+    return np.abs(times_s) <= FARTHEST_STEP * period_s
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Lines from a file descriptor, with an eye on the clock and on the stop: a pipe may be silent for hours."""
+"""Lines from a file descriptor. The caller regains control ten times a second: a pipe may be silent for hours."""
 
 import os
 import select
@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 from msgspec import Struct
-
-from andon.sources.clock import Clock
 
 MOST_BYTES = 1_000_000
 """Longest line, in bytes; a longer one is read past and never held."""
@@ -21,38 +19,40 @@ class Oddity(Enum):
     """What came instead of a line."""
 
     TOO_LONG = auto()
-    SILENCE = auto()
 
 
 class Read(Struct, frozen=True):
-    """What one look at the pipe gave: whole lines, without their ends, in order."""
+    """The result of one look at the pipe."""
 
     lines: tuple[bytes | Oddity, ...]
+    """Whole lines without their ends, in order. Empty when no line was completed."""
+    bytes: int
+    """Number of bytes that arrived."""
 
 
-def read_lines(fd: int, clock: Clock, stop: threading.Event, *, silent_after_s: float) -> Iterator[Read]:
-    """All lines until the end or the stop, as many at once as are there; a last one without an end counts.
+def read_lines(fd: int, stop: threading.Event) -> Iterator[Read]:
+    """Yield all lines until the end or the stop, as many at once as are there. A last line without an end counts.
+
+    Yields at least ten times a second, also when nothing arrives, so that the caller can watch the time.
 
     Args:
-        fd: readable; where `select` cannot look at it (a pipe on Windows) the stop is noticed at the next line only.
-        clock: for the silence.
-        stop: looked at ten times a second.
-        silent_after_s: `Oddity.SILENCE` is given each time that nothing has come for this long.
+        fd: readable. Where `select` does not support it (a pipe on Windows), the stop is noticed at the next line only.
+        stop: checked ten times a second.
     """
     held = b""
     skipping = False
-    heard_s = clock.mono_s()
     while not stop.is_set():
         if not _ready(fd):
-            if clock.mono_s() - heard_s >= silent_after_s:
-                heard_s = clock.mono_s()
-                yield Read((Oddity.SILENCE,))
+            yield Read((), 0)
             continue
-        chunk = os.read(fd, _CHUNK)
-        heard_s = clock.mono_s()
+        try:
+            chunk = os.read(fd, _CHUNK)
+        except BlockingIOError:  # the sender made the pipe non-blocking and another reader was faster
+            yield Read((), 0)
+            continue
         if not chunk:
             if held and not skipping:
-                yield Read((held,))
+                yield Read((held,), 0)
             return
         *whole, held = (held + chunk).split(b"\n")
         lines: list[bytes | Oddity] = []
@@ -66,8 +66,7 @@ def read_lines(fd: int, clock: Clock, stop: threading.Event, *, silent_after_s: 
             skipping = True
         if skipping:
             held = b""
-        if lines:
-            yield Read(tuple(lines))
+        yield Read(tuple(lines), len(chunk))
 
 
 def _ready(fd: int) -> bool:

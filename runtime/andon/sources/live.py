@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec import Struct
 
+from andon.runtime.errors import DataError
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.decode import Frame
@@ -29,7 +30,10 @@ class Capture(Protocol):
     """An opened camera or stream. Used by one thread."""
 
     def read(self) -> Frame | None:
-        """The next frame, BGR ``[H, W, 3]``, not shared with later calls; None: lost. Blocks for a bounded time."""
+        """Return the next frame, BGR ``[H, W, 3]`` or as the bytes of a JPEG ``[1, n]``; None: lost.
+
+        The array is not shared with later calls. Blocks for a bounded time.
+        """
         ...
 
     def close(self) -> None:
@@ -201,7 +205,8 @@ class LiveStream:
     Args:
         name: for keys, messages and logs; without secrets.
         opener: opens the camera; called in the reader thread.
-        convert: BGR to what the model file wants; called in the consumer's thread, for judged frames only.
+        convert: what the capture gives to what the model file wants; raises `DataError` for a damaged frame, which becomes
+            `Lost` (UNREADABLE); called in the consumer's thread for each frame that it takes.
         rule: timeouts.
         clock: for ages and waits.
         stop: set by the owner of the process.
@@ -243,6 +248,11 @@ class LiveStream:
     def dropped(self) -> int:
         """Frames grabbed and never given."""
         return self.counts.dropped
+
+    @property
+    def drops(self) -> dict[DropReason, int]:
+        """Frames grabbed and never given, by reason."""
+        return self.counts.drops
 
     @property
     def openings(self) -> int:
@@ -288,9 +298,12 @@ class LiveStream:
         assert self._watchdog is not None
         return self._watchdog
 
-    def _item(self, fresh: _Fresh) -> Item:
+    def _item(self, fresh: _Fresh) -> Item | Lost:
         ref = Ref(key=f"{self._name}#{fresh.number}", group=self._name, time_s=fresh.wall_s)
-        return Item(ref, self._convert(fresh.frame))
+        try:
+            return Item(ref, self._convert(fresh.frame))
+        except DataError as error:
+            return Lost(ref, Reason.UNREADABLE, str(error))
 
     def _read_for_ever(self) -> None:
         try:

@@ -6,10 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from andon.runtime.errors import MissingExtra
 from andon.runtime.extras import remedy
+
+if TYPE_CHECKING:
+    import cv2
 
 MAX_PIXELS = 50_000_000
 """A larger picture is refused: with OpenCV's own limit a PNG of 389 kB became 2.3 GB of memory."""
@@ -83,3 +86,16 @@ def allowed_protocols(protocols: Protocols) -> Iterator[None]:
             if _openings.count == 0:
                 os.environ[_VARIABLE] = _openings.before
             _openings.turn.notify_all()
+
+
+def undecoded_if_mjpeg(capture: "cv2.VideoCapture") -> None:
+    """Let a capture that was just opened give the packets of an MJPEG stream as they are, for `decode.from_capture`.
+
+    FFmpeg scales frames of another size to the first one's, and makes pictures of damaged ones; neither can be noticed.
+    """
+    cv2 = opencv()
+    if round(capture.get(cv2.CAP_PROP_FOURCC)) == _MJPEG:
+        capture.set(cv2.CAP_PROP_FORMAT, -1)
+
+
+_MJPEG = int.from_bytes(b"MJPG", "little")

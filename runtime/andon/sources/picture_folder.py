@@ -1,8 +1,8 @@
 """Folders of pictures: which files count, in which order, and which layout they have."""
 
-import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,10 +22,12 @@ count too, and so do the other names of `is_good`."""
 
 
 class Stamp(NamedTuple):
-    """What tells one writing of a file from another."""
+    """The marks of one writing of a file; compare them with `same_writing`."""
 
     size: int
     mtime_ns: int
+    inode: int = 0
+    ctime_ns: int = 0
 
 
 class PictureFile(NamedTuple):
@@ -33,23 +35,45 @@ class PictureFile(NamedTuple):
 
     path: Path
     stamp: Stamp
+    fault: str = ""
+    """Why it must not be read although its name is a picture's: a pipe, a device, a link to nothing. Empty: a regular file."""
 
 
-def list_pictures(root: Path) -> dict[str, PictureFile]:
-    """Return all pictures below a folder, by key (relative, with ``/``), in natural order.
+class Listing(NamedTuple):
+    """What a look at a folder found."""
+
+    files: dict[str, PictureFile]
+    """By key, in natural order."""
+    unlisted: dict[str, OSError]
+    """Folders below that could not be listed, by key. What they hold is unknown; it is not gone."""
+
+
+def survey(root: Path) -> Listing:
+    """List all pictures below a folder. One odd entry costs only itself.
 
     A picture is known by its suffix, in either case; `folder_walk.walk` says which folders are looked into.
 
     Raises:
-        OSError: a folder cannot be listed. Half a listing would make the other half look new when it returns.
+        OSError: the folder itself cannot be listed.
     """
-    files: dict[str, PictureFile] = {}
-    for entry in walk(root):
-        if is_picture(entry.name):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone since it was listed
-                path = Path(entry.path)
-                files[_key(root, path)] = PictureFile(path, stamp_of(entry.stat()))
-    return {key: files[key] for key in natural(files)}
+    found, unlisted = dict[str, PictureFile](), dict[str, OSError]()
+    for entry in walk(root, on_unlisted=lambda folder, error: unlisted.update({_key(root, Path(folder)): error})):
+        path = Path(entry.path)
+        if is_picture(entry.name) and (file := _file(path)) is not None:
+            found[_key(root, path)] = PictureFile(path, *file)
+    return Listing({key: found[key] for key in natural(found)}, unlisted)
+
+
+def list_pictures(root: Path) -> dict[str, PictureFile]:
+    """Return the files of `survey` if it is complete.
+
+    Raises:
+        OSError: a folder cannot be listed; its `filename` is that folder. Half a listing is not what the user asked for.
+    """
+    listing = survey(root)
+    for error in listing.unlisted.values():
+        raise error
+    return listing.files
 
 
 def is_picture(name: str) -> bool:
@@ -93,8 +117,19 @@ def is_in(top: str, key: str) -> bool:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp of a file."""
-    return Stamp(status.st_size, status.st_mtime_ns)
+    """Return the stamp of a file."""
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+def same_writing(one: Stamp, other: Stamp) -> bool:
+    """Return whether two stamps of one name are of the same content.
+
+    A file that replaced another one of equal size and time of change has another inode and another ctime. Either alone proves
+    nothing: ``chmod`` changes the ctime, and some network file systems number their files anew after a while.
+    """
+    if (one.size, one.mtime_ns) != (other.size, other.mtime_ns):
+        return False
+    return one.inode == other.inode or one.ctime_ns == other.ctime_ns
 
 
 def open_listing(root: Path) -> dict[str, PictureFile]:
@@ -108,8 +143,9 @@ def open_listing(root: Path) -> dict[str, PictureFile]:
             return {_key(root.parent, root): PictureFile(root, stamp_of(root.stat()))}
         files = list_pictures(root)
     except OSError as error:
+        inner = f" ({error.filename})" if error.filename and Path(error.filename) != root else ""
         raise DataError(
-            f"{shown_address(str(root))}: expected a picture or a folder of pictures: {error.strerror}"
+            f"{shown_address(str(root))}: expected a picture or a folder of pictures: {error.strerror}{inner}"
         ) from error
     if not files:
         raise DataError(
@@ -127,6 +163,32 @@ def _padded(number: re.Match[str]) -> str:
     return f"{len(digits):04}{digits}"
 
 
+def _file(path: Path) -> tuple[Stamp, str] | None:
+    """Return the stamp of a file and what is wrong with it; None where it is gone since it was listed."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        try:
+            itself = path.lstat()
+        except OSError:
+            return None
+        if not stat.S_ISLNK(itself.st_mode):
+            return None if isinstance(error, FileNotFoundError) else (stamp_of(itself), f"{error.strerror}")
+        nothing = isinstance(error, FileNotFoundError)
+        return stamp_of(itself), "a link to nothing" if nothing else f"a link that leads nowhere: {error.strerror}"
+    if stat.S_ISREG(status.st_mode):
+        return stamp_of(status), ""
+    # what is written into a pipe is no new writing of a file
+    return Stamp(0, 0, status.st_ino), f"expected a regular file, got a {_kind(status.st_mode)}"
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    return kinds.get(stat.S_IFMT(mode), "special file")
+
+
 def _key(root: Path, path: Path) -> str:
-    # a name that is not UTF-8 must still fit into JSON
-    return path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    # A name that is not UTF-8 must still fit into JSON: a byte becomes \xff. A backslash in a name is doubled, so that the
+    # name that spells \xff in letters has another key.
+    name = path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\")
+    return name.decode("utf-8", "backslashreplace")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from andon.runtime.errors import ConfigError, DataError
-from andon.runtime.registry import load, names
+from andon.runtime.registry import load, members, names
 from andon.runtime.schema import InputSpec
 from andon.runtime.settings import nearest
 from andon.sources.addresses import scheme_of, shown_address
@@ -89,14 +89,14 @@ def find(text: str) -> Source:
     known = names("andon.sources")
     path = os.path.exists(text)  # noqa: PTH110 - unlike pathlib's, it takes any text, however long
     if text in known and not path:
-        source: Source = load("andon.sources", text)
-        return source
-    for name in known:
+        named: Source = load("andon.sources", text)
+        return named
+    for name, source in members("andon.sources"):
         if path and text.partition(":")[0] == name and name not in _OF_PATHS:
             continue
-        source = load("andon.sources", name)
         if _accepts(source, text):
-            return source
+            found: Source = source
+            return found
     shown = shown_address(text)
     if path:
         raise DataError(

@@ -219,7 +219,8 @@ def test_items_meet_the_truth_below_one_folder_that_meets_more_than_any_other() 
 
 
 @pytest.mark.parametrize(
-    ("item", "unit"), [("run#31", "window"), ("line.mp4#31", "part"), ("0#31", "part"), ("a/31.png", "part")]
+    ("item", "unit"),
+    [("run#31", "window"), ("line.mp4#31", "part"), ("0#31", "part"), ("camera:0#12", "part"), ("a/31.png", "part")],
 )
 def test_windows_are_known_by_their_names(item: str, unit: str, tmp_path: Path) -> None:
     other = item.replace("31", "47")
@@ -230,3 +231,11 @@ def test_windows_are_known_by_their_names(item: str, unit: str, tmp_path: Path) 
         ).unit
         == unit
     )
+
+
+def test_what_a_line_says_of_its_unit_counts_more_than_its_name(tmp_path: Path) -> None:
+    for unit, expected in (("frame", "part"), ("window", "window")):
+        lines = (line("run#1", 0.1, unit=unit), line("run#2", 0.3, unit=unit))
+        found = figures(write(tmp_path / f"{unit}.jsonl", *lines), truth(**{"run#1": False, "run#2": True}))
+
+        assert found.unit == expected

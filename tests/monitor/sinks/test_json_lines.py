@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import resource
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +28,16 @@ from andon.sources.items import Ref
 
 
 def outcome(seq: int, key: str = "a.png") -> Outcome:
-    return Outcome(seq=seq, wall_s=0.0, ref=Ref(key=key), verdict=Verdict(status=Status.OK, score=1.0, threshold=2.0))
+    return Outcome(
+        seq=seq,
+        wall_s=0.0,
+        ref=Ref(key=key),
+        unit="frame",
+        verdict=Verdict(status=Status.OK, score=1.0, threshold=2.0),
+    )
+
+
+LINE = line(record(outcome(1)))
 
 
 def opened(path: Path, clock: FakeClock | None = None, stop: threading.Event | None = None) -> JsonLines:
@@ -91,6 +101,22 @@ def test_zeros_that_a_loss_of_power_left_at_the_end_are_cut_off(tmp_path: Path) 
     [
         pytest.param(b"\x89PNG\r\n\x1a\n some picture without an end", id="a picture"),
         pytest.param(b"{" + b"x" * LONGEST_LINE, id="one endless line"),
+        pytest.param(b'{"plc":{"host":"10.0.0.7"}}', id="a configuration without a last line end"),
+        pytest.param(b'{"plc":{"host":"10.0.0.7"}}\n', id="a configuration in one line"),
+        pytest.param(b'{\n  "plc": {\n    "host": "10.0.0.7"\n  }\n}', id="a pretty-printed configuration"),
+        pytest.param(b'{\n  "plc": {\n    "host": "10.0.0.7"\n  }\n}\n', id="the same with a last line end"),
+        pytest.param(b'{"x":1}\n', id="foreign JSON lines"),
+        pytest.param(b'{"x":1}\n{"x":2', id="foreign JSON lines, torn"),
+        pytest.param(b'{"seq":1}\n{"seq":2}\n', id="foreign lines that count"),
+        pytest.param(b'{"seq":1,"event":"start"}', id="one foreign line that counts, torn"),
+        pytest.param(LINE + b'{"x":1}\n', id="a foreign line after ours"),
+        pytest.param(LINE + b'{"x":1', id="a torn foreign line after ours"),
+        pytest.param(b'{"x":1}\n' + LINE, id="a foreign line before ours"),
+        pytest.param(b'{"x":1}\n' + LINE * 1000, id="a foreign line long before ours"),
+        pytest.param(b"\n", id="an empty line"),
+        pytest.param(bytes(300), id="zeros"),
+        pytest.param(b"[1,2]\n", id="a list"),
+        pytest.param(b"a,b\n1,2\n", id="a table"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
@@ -100,6 +126,64 @@ def test_a_file_that_holds_something_else_is_refused_and_left_as_it_is(tmp_path:
     with pytest.raises(ConfigError, match="expected a new file, or one with JSON lines"):
         opened(path)
     assert path.read_bytes() == content
+
+
+def test_a_long_log_of_ours_is_appended_to_and_only_its_torn_end_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    whole = b"".join(line(record(outcome(seq))) for seq in range(1, 3001))
+    path.write_bytes(whole + LINE[:70])
+
+    sink = opened(path)
+    sink.put(outcome(9))
+    sink.close()
+
+    assert numbers(path) == [*range(1, 3001), 9]
+
+
+def test_lines_of_another_version_of_ours_are_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    path.write_bytes(LINE.replace(b"}\n", b',"later":[1,2]}\n') + LINE.replace(b'"unit":"frame",', b""))
+
+    opened(path).close()
+
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_a_link_is_written_through_and_the_rights_of_the_file_stay(tmp_path: Path) -> None:
+    target, link = tmp_path / "v-7.jsonl", tmp_path / "current.jsonl"
+    target.write_bytes(LINE)
+    target.chmod(0o640)
+    link.symlink_to(target.name)
+
+    sink = opened(link)
+    sink.put(outcome(2))
+    sink.close()
+
+    assert link.is_symlink()
+    assert numbers(target) == [1, 2]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_a_folder_is_refused_and_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    sink = opened(pipe)
+    sink.put(outcome(1))
+    sink.close()
+
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert os.read(reading, 1 << 16) == LINE
+    os.close(reading)
+    with pytest.raises(ConfigError, match="cannot be written to: Is a directory"):
+        opened(tmp_path)
+
+
+def test_a_closed_stdout_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+
+    with pytest.raises(ConfigError, match="it is closed"):
+        JsonLines("-", clock=FakeClock(), stop=threading.Event())
 
 
 def test_a_folder_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Pictures of rejects: whole ones, ours alone, a bounded number, and never at the cost of judging."""
 
+import os
 import re
+import stat
 import threading
 import time
 from pathlib import Path
@@ -37,6 +39,7 @@ def outcome(seq: int, key: str = "a.png", status: Status = Status.REJECT, frame:
         seq=seq,
         wall_s=1_795_305_600.25 + seq,
         ref=Ref(key=key),
+        unit="frame",
         verdict=Verdict(status=status, score=9.0, evidence={"anomaly_map": hot}),
         data=frame,
     )
@@ -191,3 +194,101 @@ def test_a_model_file_that_judges_windows_has_no_pictures_to_keep(tmp_path: Path
 
     with pytest.raises(ConfigError, match="this one judges windows"):
         Pictures(tmp_path, windows, clock=FakeClock())
+
+
+class Stuck(FakeClock):
+    """Asked for the time before each drawing: nothing is drawn until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+
+    def mono_s(self) -> float:
+        self.released.wait(30)
+        return super().mono_s()
+
+
+def test_a_picture_that_is_still_being_drawn_at_the_end_is_counted_as_lost(tmp_path: Path) -> None:
+    clock = Stuck()
+    sink = Pictures(tmp_path, CARD, clock=clock)
+    for seq in range(12):
+        sink.put(outcome(seq))
+    sink.close()
+    at_the_end = sink.summary
+    hung = sink.hung
+    clock.released.set()
+    sink._thread.join(10.0)
+
+    assert at_the_end == "0 pictures, 12 without"
+    assert hung
+    assert sink.summary == at_the_end
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 30), st.booleans(), st.booleans())
+def test_every_reject_has_a_picture_or_is_counted_however_it_ends(
+    tmp_path_factory: pytest.TempPathFactory, rejects: int, wait: bool, drained: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("rejects")
+    sink = Pictures(folder, CARD, clock=FakeClock(), wait=wait)
+    for seq in range(rejects):
+        sink.put(outcome(seq))
+    if drained:
+        sink.drain()
+    sink.close()
+
+    assert not sink.hung
+    assert len(names(folder)) + sink.lost == rejects
+    assert sink.lost == 0 or not (wait and drained)
+
+
+def test_a_source_that_can_wait_loses_no_picture(tmp_path: Path) -> None:
+    clock = Stuck()
+    sink = Pictures(tmp_path, CARD, clock=clock, wait=True)
+    threading.Timer(0.2, clock.released.set).start()
+    for seq in range(2 * QUEUE):
+        sink.put(outcome(seq))
+    sink.drain()
+    sink.close()
+
+    assert sink.summary == f"{2 * QUEUE} pictures"
+
+
+def test_a_stop_ends_the_wait_for_room(tmp_path: Path) -> None:
+    clock, stop = Stuck(), threading.Event()
+    sink = Pictures(tmp_path, CARD, clock=clock, wait=True, stop=stop)
+    threading.Timer(0.2, stop.set).start()
+    for seq in range(QUEUE + 3):
+        sink.put(outcome(seq))
+    lost = sink.lost
+    clock.released.set()
+    sink.drain()
+    sink.close()
+
+    assert lost >= 2
+    assert len(names(tmp_path)) + sink.lost == QUEUE + 3
+
+
+def test_nothing_but_our_own_pictures_is_replaced_or_removed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mine")
+    folder = tmp_path / "rejects"
+    folder.mkdir()
+    first = _NAMES[0]
+    (folder / f".{_NAMES[1]}.tmp").symlink_to(precious)
+    (folder / _NAMES[2]).symlink_to(precious)
+    (folder / _NAMES[3]).mkdir()
+    os.mkfifo(folder / _NAMES[4])
+    sink = Pictures(folder, CARD, clock=FakeClock(), wait=True, max_pictures=1)
+    for seq in range(5):
+        sink.put(outcome(seq))
+    sink.drain()
+    sink.close()
+
+    assert precious.read_bytes() == b"mine"
+    assert sink.lost == 4
+    assert names(folder) == sorted([first, f".{_NAMES[1]}.tmp", *_NAMES[2:]])
+    assert stat.S_ISFIFO((folder / _NAMES[4]).stat().st_mode)
+
+
+_NAMES = [f"20261122T00000{seq}.250Z-0000000{seq}-a-png.jpg" for seq in range(5)]

@@ -35,6 +35,8 @@ class MjpegServer(ThreadingHTTPServer):
         self.flowing = threading.Event()
         self.flowing.set()
         self.level = 40
+        self.size = (48, 64)
+        self.damaged = False
         self.connections = 0
         self.hang_up = threading.Event()
         self.hung_up = threading.Event()
@@ -57,9 +59,10 @@ class MjpegHandler(BaseHTTPRequestHandler):
         self.end_headers()
         while not self.server.hang_up.is_set():
             self.server.flowing.wait()
-            picture = np.full((48, 64, 3), self.server.level, np.uint8)
+            picture = np.full((*self.server.size, 3), self.server.level, np.uint8)
             picture[..., 2] += 60
             jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+            jpeg = jpeg[: len(jpeg) // 2] if self.server.damaged else jpeg
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             self.wfile.write(head.encode() + jpeg + b"\r\n")
             time.sleep(PERIOD_S)
@@ -140,6 +143,42 @@ def test_a_stream_that_hangs_up_is_connected_to_anew(server: MjpegServer, stream
     while server.connections < 2:
         next_frame(stream, 15.0)
     assert stream.openings >= 2
+
+
+def test_a_camera_that_changes_its_resolution_is_noticed_within_the_stream(
+    server: MjpegServer, stream: LiveStream
+) -> None:
+    assert next_frame(stream, 15.0).data.shape == (48, 64, 3)
+    server.size = (96, 128)
+
+    until_s = time.monotonic() + 15.0
+    while (shape := next_frame(stream, 15.0).data.shape) == (48, 64, 3):
+        assert time.monotonic() < until_s
+    assert shape == (96, 128, 3)
+    assert server.connections == 1
+
+
+def test_a_camera_that_sends_damaged_pictures_gives_invalid_items_and_comes_back(
+    server: MjpegServer, stream: LiveStream
+) -> None:
+    next_frame(stream, 15.0)
+    server.damaged = True
+    lost = next_loss(stream, 15.0)
+    assert lost.reason is Reason.UNREADABLE
+    assert lost.detail.startswith("http://***@127.0.0.1:")
+
+    server.damaged = False
+    assert next_frame(stream, 15.0).data.shape == (48, 64, 3)
+
+
+def test_a_model_file_of_grey_frames_gets_grey_frames_of_a_colour_camera(server: MjpegServer) -> None:
+    stream = camera.stream(server.url, FrameSpec(channels=1, size=(8, 8)), OPTIONS, SystemClock(), threading.Event())
+    item = next_frame(stream, 15.0)
+    stream.close()
+
+    assert item.data.shape == (48, 64, 1)
+    # 0.299 of the red 100, the rest of 40
+    assert item.data[0, 0, 0] == pytest.approx(58, abs=3)
 
 
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(2.0, marks=pytest.mark.timing)])

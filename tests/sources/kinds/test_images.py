@@ -1,5 +1,6 @@
 """Folders of pictures: what is collected, and what is streamed while files arrive."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -305,6 +306,80 @@ def test_a_folder_that_is_away_for_a_while_is_stale_and_gives_nothing_twice(tmp_
         ("share", Reason.STALE),
         ("share", Reason.STALE),
     ]
+
+
+def test_a_picture_that_is_replaced_faster_than_it_settles_is_stale_again_and_again(tmp_path: Path) -> None:
+    def replace() -> None:
+        put(tmp_path / ".next.png").replace(tmp_path / "latest.png")
+
+    (tmp_path / "in").mkdir()
+    clock = Script(*((1.0 + 0.25 * tick, replace) for tick in range(40)), end_s=11.0)
+    stream = images.stream(str(tmp_path), RGB, StreamOptions(), clock, clock.stop)
+    items = [item for item in stream if isinstance(item, Lost)]
+
+    assert [(item.ref.key, item.reason) for item in items] == [("latest.png", Reason.STALE)] * 4
+    assert "never rests for 0.5 s" in items[0].detail
+
+
+def test_files_that_are_taken_away_before_they_settle_are_lost_one_by_one(tmp_path: Path) -> None:
+    def arrive(number: int) -> None:
+        put(tmp_path / f"{number}.png")
+
+    def leave(number: int) -> None:
+        (tmp_path / f"{number}.png").unlink()
+
+    moments = [(1.0 + at, lambda at=at: arrive(at)) for at in range(4)]
+    moments += [(1.4 + at, lambda at=at: leave(at)) for at in range(4)]
+
+    assert followed(tmp_path, Script(*sorted(moments, key=lambda each: each[0]))) == [
+        (f"{number}.png", Reason.LOST) for number in range(4)
+    ]
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize("kind", ["pipe", "link to itself", "link to nothing", "device"])
+def test_an_odd_entry_is_one_invalid_item_and_the_rest_is_judged(tmp_path: Path, kind: str, follow: bool) -> None:
+    path = tmp_path / "a.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"link to itself": "a.png", "link to nothing": "nowhere", "device": "/dev/zero"}[kind])
+    put(tmp_path / "b.png", 7)
+
+    assert followed(tmp_path, Script(), follow=follow) == [("a.png", Reason.UNREADABLE), ("b.png", 7)]
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_folder_below_that_cannot_be_listed_is_one_invalid_item_and_the_rest_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, follow: bool
+) -> None:
+    real, closed = os.scandir, tmp_path / "lost+found"
+
+    def scandir(path: "os.PathLike[str]") -> object:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    closed.mkdir()
+    put(tmp_path / "b.png", 7)
+    monkeypatch.setattr(os, "scandir", scandir)  # the tests may run as root, who may list all
+
+    assert followed(tmp_path, Script(), follow=follow) == [("lost+found", Reason.UNREADABLE), ("b.png", 7)]
+
+
+def test_the_folder_where_one_stands_has_a_name_when_it_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "share"
+    put(root / "0.png", 1)
+    monkeypatch.chdir(root)
+    clock = Script((2.0, lambda: monkeypatch.setattr(os, "scandir", _away)))
+
+    assert {item[0] for item in followed(Path(), clock, stale_after_s=2.0)} == {"0.png", "share"}
+
+
+def _away(_path: object) -> object:
+    raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN))
 
 
 def test_a_folder_that_is_not_followed_ends(tmp_path: Path) -> None:

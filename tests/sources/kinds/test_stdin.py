@@ -1,21 +1,24 @@
 """Rows of sensor values on standard input become windows."""
 
+import itertools
 import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from andon.runtime.errors import InputError
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
 from andon.sources.clock import FakeClock
 from andon.sources.items import Item, Lost
 from andon.sources.kinds import stdin
-from andon.sources.kinds.stdin import Counters, follow
-from andon.sources.lines import MOST_BYTES
+from andon.sources.kinds.stdin import Counters, follow, receive
+from andon.sources.lines import MOST_BYTES, Read
 from andon.sources.source import StreamOptions, find
 
 SPEC = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="voltage"), Channel(name="current")))
@@ -114,6 +117,18 @@ def test_lines_may_come_in_pieces_and_the_last_without_its_end(pieces: int, expe
         b'{"t": 1e999, "values": [1, 2]}\n',
         b"\xff\xfe\n",
         b'{"t": 3, "values": [1, 2], "pad": "' + b"x" * MOST_BYTES + b'"}\n',
+        b'{"t": 3, "values": {"\xb0C": 1}}\n',
+        b'{"t": 3, "values": [1, 2], "x": ' + b"[" * 3000 + b"]" * 3000 + b"}\n",
+        b'{"t": 3, "values": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+        b'{"t": 3, "x": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b', "values": [1, 2]}\n',
+        b'{"t": 1e19, "values": [1, 2]}\n',
+        b'{"t": -1e19, "values": [1, 2]}\n',
+        b'{"t": 1e20, "values": [1, 2]}\n',
+        b'{"t": 1e300, "values": [1, 2]}\n',
+        b'{"t": -1e300, "values": [1, 2]}\n',
+        b'{"t": 1e308, "values": [1, 2]}\n',
+        b'{"t": 1795305600250000000, "values": [1, 2]}\n',  # nanoseconds since 1970
+        b'{"t": [3, 1e19], "values": [[1, 2], [1, 2]]}\n',
     ],
 )
 def test_a_bad_line_is_lost_and_counted_and_stops_nothing(bad: bytes, expected: list[tuple[str, bytes]]) -> None:
@@ -126,6 +141,75 @@ def test_a_bad_line_is_lost_and_counted_and_stops_nothing(bad: bytes, expected: 
     (lost,) = [item for item in items if isinstance(item, Lost) and item.reason is Reason.UNREADABLE]
     assert lost.ref.key == "stdin:line7"
     assert lost.detail.startswith("line 7: ")
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        b'{"t": [], "values": {"voltage": []}}\n',
+        b'{"t": [], "values": []}\n',
+        b'{"t": 3, "values": {}}\n',
+        b"\n",
+    ],
+)
+@pytest.mark.parametrize("at", [0, 6])
+def test_a_line_without_samples_changes_nothing(empty: bytes, at: int, expected: list[tuple[str, bytes]]) -> None:
+    halves = [lines(*({"t": time_s, "values": row} for time_s, row in part)) for part in (ROWS[:at], ROWS[at:])]
+
+    assert windows(tell(empty.join(halves))) == expected
+
+
+@pytest.mark.parametrize("bad", [b'{"t": 1e19, "values": [1, 2]}\n', b'{"t": -1e300, "values": [1, 2]}\n'])
+def test_a_broken_stamp_in_the_first_line_leaves_the_windows_as_they_are(
+    bad: bytes, expected: list[tuple[str, bytes]]
+) -> None:
+    assert windows(tell(bad + lines(*({"t": time_s, "values": row} for time_s, row in ROWS)))) == expected
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+far_times = st.floats(min_value=1e17, allow_infinity=False) | st.floats(max_value=-1e17, allow_infinity=False)
+garbage = st.one_of(
+    st.binary(max_size=30).map(lambda text: b"{" + text.replace(b"\n", b"")),
+    st.builds(lambda values: json.dumps({"t": "x", "values": values}).encode(), json_values),
+    st.builds(lambda t: json.dumps({"t": t, "values": [1, 2]}).encode(), far_times),
+    st.builds(lambda t: json.dumps({"t": [1, t], "values": {"voltage": [1, 2]}}).encode(), far_times),
+    st.integers(3000, 20_000).map(lambda deep: b'{"t":1,"values":' + b"[" * deep + b"]" * deep + b"}"),
+    st.binary(max_size=4).map(lambda name: b'{"t":1,"values":{"\xff' + name.replace(b"\n", b"") + b'":1}}'),
+)
+
+
+def _amid_garbage(bad: list[bytes], seed: int) -> None:
+    """Mix bad lines into good ones; every window of the good ones must come, and every bad line must be lost."""
+    rows = [(float(at), [at * 1.5, -float(at)]) for at in range(40)]
+    good = [lines({"t": time_s, "values": row}).rstrip() for time_s, row in rows]
+    places = sorted(np.random.default_rng(seed).integers(0, len(good) + 1, len(bad)).tolist())
+    mixed = [(place, 0, line) for place, line in zip(places, bad, strict=True)]
+    mixed += [(at, 1, line) for at, line in enumerate(good)]
+    text = b"\n".join(line for _, _, line in sorted(mixed, key=lambda each: each[:2]))
+    counters = Counters()
+    items = tell(text, counters=counters)
+
+    assert windows(items) == windows(tell(b"\n".join(good)))
+    lost = [item for item in items if isinstance(item, Lost) and item.reason is Reason.UNREADABLE]
+    assert len(lost) == counters.unreadable == len(bad)
+
+
+@settings(max_examples=25)
+@given(st.lists(garbage, max_size=20), st.integers(0, 99))
+def test_every_window_comes_and_every_bad_line_is_counted_whatever_stands_between(bad: list[bytes], seed: int) -> None:
+    _amid_garbage(bad, seed)
+
+
+@pytest.mark.fuzz
+@settings(max_examples=6, phases=[Phase.generate])  # the first example is the simplest one and tries little
+@given(st.data())
+def test_a_thousand_lines_of_garbage_stop_nothing(data: st.DataObject) -> None:
+    for seed in range(4):
+        _amid_garbage(data.draw(st.lists(garbage, min_size=50, max_size=50)), seed)
 
 
 def test_null_and_numbers_beyond_float32_are_missing() -> None:
@@ -166,6 +250,117 @@ def test_silence_is_stale_and_gives_what_was_waiting() -> None:
     ]
     assert len({item.ref.key for item in told}) == 4
     assert rest == []
+
+
+def sent(rows: Iterable[object], *, every_s: float, clock: FakeClock) -> list[Item | Lost]:
+    """What comes of lines that arrive one by one; an item that is no object is sent as it is."""
+
+    def reads() -> Iterator[Read]:
+        for row in rows:
+            text = row if isinstance(row, bytes) else json.dumps(row).encode()
+            yield Read((text,), len(text) + 1)
+            clock.sleep(every_s)
+
+    return list(receive(reads(), SPEC, StreamOptions(stale_after_s=2.0), clock, threading.Event()))
+
+
+NOW_S = 1_795_305_600.0
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        pytest.param(
+            lambda _now_s: {"t": NOW_S, "values": [1, 2]}, "with a time stamp that does not advance", id="frozen clock"
+        ),
+        pytest.param(
+            lambda now_s: {"t": now_s, "values": {"Voltage": 1, "Current": 2}},
+            "lines without a channel of the model file (got 'Voltage', 'Current'; expected 'voltage', 'current')",
+            id="renamed channels",
+        ),
+        pytest.param(lambda now_s: {"t": now_s, "values": {}}, "lines without values", id="no values"),
+        pytest.param(lambda _now_s: b"", "blank lines", id="blank lines"),
+        pytest.param(
+            lambda now_s: {"t": now_s + 5, "values": [1, 2]},
+            "stamped 5.0 s ahead of this machine's clock",
+            id="a clock that is ahead",
+        ),
+        pytest.param(
+            lambda now_s: {"t": NOW_S + 1e-6 * (now_s - NOW_S), "values": [1, 2]},
+            "with a time stamp that does not advance",
+            id="a clock that hardly moves",
+        ),
+    ],
+)
+def test_lines_that_lead_to_no_window_are_stale_again_and_again_with_the_cause(
+    row: Callable[[float], object], why: str
+) -> None:
+    clock = FakeClock(NOW_S)
+    items = sent((row(clock.now_s) for _ in range(250)), every_s=0.1, clock=clock)
+
+    stalls = [item for item in items if isinstance(item, Lost) and item.reason is Reason.STALE and why in item.detail]
+    # 25 s: the first after 6 periods of 1 s, then one every 2 s
+    assert len(stalls) >= 7
+    assert len({item.ref.key for item in stalls}) == len(stalls)
+    assert windows(items) == []
+
+
+def test_a_sender_at_its_own_pace_is_never_stale_although_a_window_takes_longer_than_the_limit() -> None:
+    clock = FakeClock(NOW_S)
+    items = sent(({"t": clock.now_s, "values": [1, 2]} for _ in range(200)), every_s=0.5, clock=clock)
+
+    assert len(windows(items)) > 40
+    assert not [item for item in items if isinstance(item, Lost) and item.reason is Reason.STALE]
+
+
+def test_windows_come_again_once_a_frozen_clock_moves_on() -> None:
+    clock = FakeClock(NOW_S)
+    frozen = ({"t": min(clock.now_s, NOW_S + 30.0), "values": [1, 2]} for _ in range(600))
+    moving = ({"t": clock.now_s, "values": [1, 2]} for _ in range(400))
+    items = sent(itertools.chain(frozen, moving), every_s=0.1, clock=clock)
+
+    kinds = [item.reason.name if isinstance(item, Lost) else "window" for item in items]
+    assert "STALE" in kinds
+    assert kinds[-5:] == ["window"] * 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\n" * 100,
+        lines(*({"t": 5.0, "values": [1, 2]},) * 100),
+        lines(*({"t": at, "values": {"Voltage": 1}} for at in range(100))),
+        lines(*({"t": at, "values": {}} for at in range(100))),
+        lines({"t": 1.0, "values": [1, 2]}),
+    ],
+    ids=["nothing", "blank lines", "frozen", "renamed", "no values", "one row"],
+)
+def test_an_end_without_a_window_is_said(text: bytes) -> None:
+    items = tell(text)
+
+    assert windows(items) == []
+    assert isinstance(items[-1], Lost)
+    assert items[-1].reason is Reason.STALE
+    assert "standard input ended" in items[-1].detail
+
+
+def test_rows_without_effect_at_the_end_are_said_even_if_they_all_came_at_once(
+    expected: list[tuple[str, bytes]],
+) -> None:
+    rows = [{"t": time_s, "values": row} for time_s, row in ROWS] + [{"t": ROWS[-1][0], "values": ROWS[-1][1]}] * 80
+    items = tell(lines(*rows))
+
+    assert windows(items) == expected
+    assert isinstance(items[-1], Lost)
+    assert "80 of 81 rows with a time stamp that does not advance" in items[-1].detail
+
+
+def test_a_closed_standard_input_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+
+    with pytest.raises(InputError, match="it is closed"):
+        stdin.stream("-", SPEC, StreamOptions(), FakeClock(), threading.Event())
 
 
 def test_a_stop_is_noticed_while_nothing_comes() -> None:

@@ -1,5 +1,6 @@
 """Video files are read frame by frame."""
 
+import struct
 import threading
 from pathlib import Path
 
@@ -142,7 +143,8 @@ def test_a_collection_of_a_video_that_breaks_off_ends_in_a_lost_frame_and_says_s
 
     assert "cut.avi: ends after" in caplog.text
     items = [collection.read(ref) for ref in collection.refs]
-    assert [isinstance(item, Lost) for item in items] == [False] * (len(items) - 1) + [True]
+    # the last frame that is there is cut off within its scan
+    assert [isinstance(item, Lost) for item in items] == [False] * (len(items) - 2) + [True, True]
     assert isinstance(items[-1], Lost)
     assert items[-1].reason is Reason.UNREADABLE
     assert "announces 20" in items[-1].detail
@@ -176,6 +178,51 @@ def test_scoring_a_video_that_breaks_off_exits_with_3(cut: Path, capsys: pytest.
 
     assert code == EXIT_PARTLY
     assert "INVALID" in capsys.readouterr().out.splitlines()[-1]
+
+
+def _mjpeg(path: Path, frames: int, size: tuple[int, int]) -> bytes:
+    """A video of noise; size is height and width."""
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10.0, size[::-1])
+    for frame in np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8):
+        writer.write(frame)
+    writer.release()
+    return path.read_bytes()
+
+
+def test_an_mjpeg_video_has_times_and_can_be_read_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "line.avi"
+    _mjpeg(path, 6, (96, 128))
+    streamed = list(video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event()))
+    collection = video.collect(str(path))
+
+    assert [item.ref.time_s for item in streamed] == pytest.approx([number / 10 for number in range(6)])
+    for number in (5, 0, 3):
+        item = collection.read(collection.refs[number])
+        assert isinstance(item, Item)
+        assert item.data.shape == (96, 128, 3)
+        same = streamed[number]
+        assert isinstance(same, Item)
+        assert (item.data == same.data).all()
+
+
+def test_a_damaged_frame_and_one_of_another_size_are_noticed_within_an_mjpeg_video(tmp_path: Path) -> None:
+    data = bytearray(_mjpeg(tmp_path / "line.avi", 4, (96, 128)))
+    begins = [at for at in range(len(data)) if data[at : at + 3] == b"\xff\xd8\xff"]
+    assert len(begins) == 4
+    sof = data.index(b"\xff\xc0", begins[1])
+    data[sof + 5 : sof + 9] = struct.pack(">HH", 48, 64)  # its header says that the second frame is smaller
+    end = data.rindex(b"\xff\xd9", 0, begins[3])
+    data[begins[2] + (end - begins[2]) // 2 : end + 2] = bytes(end + 2 - begins[2] - (end - begins[2]) // 2)
+    path = tmp_path / "odd.avi"
+    path.write_bytes(data)
+    items = list(video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event()))
+
+    assert isinstance(items[0], Item)
+    assert isinstance(items[3], Item)
+    # the header contradicts the scan, so that a strict decoder may refuse the frame instead
+    second = items[1]
+    assert isinstance(second, Lost) or second.data.shape == (48, 64, 3)
+    assert isinstance(items[2], Lost)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n"])

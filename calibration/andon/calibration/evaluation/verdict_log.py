@@ -40,6 +40,8 @@ class Written(Struct, frozen=True, kw_only=True):
     model: str
     part: str = ""
     time_s: float | None = None
+    unit: str = ""
+    """frame or window; empty in lines that do not say it."""
 
 
 class VerdictLog(Struct, frozen=True, kw_only=True):
@@ -168,7 +170,7 @@ def evaluate_verdicts(
         figures,
         unknown=len(log.verdicts) - len(known),
         unjudged=met.there - len(known),
-        unit="window" if all(_is_window(one.item) for one in known) else "part",
+        unit="window" if all(_is_window(one) for one in known) else "part",
         frames=0 if group is None else len(known),
     ), judged
 
@@ -223,10 +225,15 @@ def _cuts(key: str) -> Iterator[tuple[str, str]]:
             yield key[:place], key[place + 1 :]
 
 
-def _is_window(item: str) -> bool:
-    """``RUN#POINT`` as windows of a log are named; frames of a video, a camera or a stream are numbered likewise."""
-    run, mark, point = item.rpartition("#")
-    frames = run.isdigit() or "://" in run or run.startswith("/dev/") or Path(run).suffix.lower() in VIDEOS
+def _is_window(one: Written) -> bool:
+    """Return whether a line is about a window: as it says, or else by its key.
+
+    Windows of a log are named ``RUN#POINT``; frames of a video, a camera or a stream are numbered likewise.
+    """
+    if one.unit:
+        return one.unit == "window"
+    run, mark, point = one.item.rpartition("#")
+    frames = run.isdigit() or run.startswith(("camera:", "/dev/")) or "://" in run or Path(run).suffix.lower() in VIDEOS
     return bool(mark) and point.isdigit() and not frames
 
 

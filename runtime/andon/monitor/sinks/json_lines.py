@@ -18,9 +18,11 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
+
 from andon.monitor.judging import Outcome
-from andon.monitor.records import line, record
-from andon.monitor.sink import ConsumerGoneError, SinkContext, SinkKind
+from andon.monitor.records import Record, line, record
+from andon.monitor.sink import ConsumerGoneError
 from andon.runtime.errors import ConfigError
 from andon.sources.clock import Clock
 
@@ -30,7 +32,7 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 1 << 16
-"""Bytes; a torn line is looked for within the last ones."""
+"""Upper limit of a line, bytes. The end of a file is checked and mended within so many."""
 _PIECE = 4096
 """Bytes that a pipe takes without blocking once it is ready (POSIX: PIPE_BUF is at least 512, on Linux 4096)."""
 _GRACE_S = 0.5
@@ -47,7 +49,8 @@ class JsonLines:
         stop: set when a consumer that does not read is to be waited for no longer.
 
     Raises:
-        ConfigError: cannot be opened; holds something else than JSON lines; another process appends to it.
+        ConfigError: cannot be opened; holds something else than lines of ours, and is left as it is; another process appends
+            to it; it is stdout, and closed.
     """
 
     def __init__(self, target: str, *, clock: Clock, stop: threading.Event) -> None:
@@ -154,6 +157,8 @@ class JsonLines:
 
 def _open(path: Path | None) -> int:
     if path is None:
+        if sys.stdout is None:
+            raise ConfigError("stdout: expected an open one, but it is closed. Give --out a file.")
         sys.stdout.flush()
         return os.dup(sys.stdout.fileno())
     try:
@@ -189,25 +194,50 @@ def _claim(fd: int, path: Path) -> None:
 
 
 def _mend(fd: int, path: Path) -> None:
-    """Cut off a last line without an end; refuse a file that does not hold JSON lines, as cutting would harm it."""
+    """Cut off a last line without an end, if the file is a verdict log of ours; refuse every other file as it is.
+
+    Ours are files whose first line and whose complete lines at the end are records, and whose torn rest begins as a record
+    does. A slip of tab completion must not cost somebody's configuration.
+    """
     size = os.lseek(fd, 0, os.SEEK_END)
     if size == 0:
         return
     os.lseek(fd, 0, os.SEEK_SET)
-    begin = os.read(fd, 1)
+    first, ended, _ = os.read(fd, LONGEST_LINE).partition(b"\n")
     place = os.lseek(fd, max(0, size - LONGEST_LINE), os.SEEK_SET)
     tail = os.read(fd, LONGEST_LINE)
     whole = tail.rfind(b"\n") + 1
-    if begin != b"{" or (whole == 0 and place > 0):
-        raise ConfigError(f"{path}: expected a new file, or one with JSON lines to append to, found something else.")
-    if whole < len(tail):
+    lines, torn = tail[:whole].split(b"\n")[:-1], tail[whole:]
+    if place > 0:
+        lines = lines[1:]  # cut by where we began to look
+    ours = all(map(_is_record, lines)) and (_is_record(first) if ended else whole == 0 and place == 0)
+    # a loss of power leaves zeros where a line should be
+    if not ours or not (_may_begin_record(torn) or (lines and not torn.strip(b"\0"))):
+        raise ConfigError(
+            f"{path}: expected a new file, or one with JSON lines that andon monitor wrote, found something else. "
+            "It is left as it is; give another --out."
+        )
+    if torn:
         os.ftruncate(fd, place + whole)
         logger.warning("%s: its last line was torn and is cut off", path)
     os.lseek(fd, 0, os.SEEK_END)
 
 
-def _open_sink(text: str, context: SinkContext) -> JsonLines:
-    return JsonLines(text, clock=context.clock, stop=context.stop)
+def _is_record(text: bytes) -> bool:
+    if not _may_begin_record(text):
+        return False
+    try:
+        _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
-SINK = SinkKind(name="json_lines", summary="verdicts as JSON lines, to a file or to stdout ('-')", open=_open_sink)
+def _may_begin_record(text: bytes) -> bool:
+    """Return whether a line of ours may begin like this; nothing at all may."""
+    number = text[len(_SEQ) :].lstrip(b"0123456789")
+    return _SEQ.startswith(text[: len(_SEQ)]) and (number.startswith(_AT) or _AT.startswith(number))
+
+
+_SEQ, _AT = b'{"seq":', b',"at":"'
+_decoder = msgspec.json.Decoder(Record)

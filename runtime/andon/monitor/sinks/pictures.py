@@ -2,19 +2,20 @@
 
 Drawn and encoded in a thread of its own: handing one over costs the judge microseconds. Drawing one takes about 0.17 s of
 one core at 1280 x 720 (2-core AMD EPYC server), and the thread rests as long as it worked, so that it never takes more than
-half a core from judging. The queue is short: in a burst of rejects pictures are dropped and counted, verdicts never. Names
-come from our own numbers: wall time, `seq` and what is harmless in the key, so that they sort by age and nothing from
-outside is a path.
+half a core from judging. The queue is short: in a burst of rejects pictures are dropped and counted, verdicts never. Only a
+source that can wait, such as a finished folder or a video, is made to wait for them. The counts are exact: after `close`, each
+reject has a picture or is counted as lost. Nothing but our own pictures is replaced or removed. Names come from our own numbers:
+wall time, `seq` and what is harmless in the key, so that they sort by age and nothing from outside is a path.
 """
 
 import collections
 import contextlib
+import errno
 import logging
 import os
-import queue
 import re
 from pathlib import Path
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from numpy.typing import NDArray
 
 from andon.monitor.judging import Outcome
 from andon.monitor.records import iso
-from andon.monitor.sink import SinkContext, SinkKind
 from andon.runtime.errors import ConfigError
 from andon.runtime.heat_map import Picture, overlay
 from andon.runtime.schema import Card, FrameSpec, Status
@@ -37,7 +37,10 @@ QUEUE = 8
 """Rejects that may wait to be drawn: eight 1080p frames are 50 MB."""
 LONGEST_SIDE = 1280
 """Pixels; larger frames are reduced before they are drawn upon."""
-_CLOSE_S = 0.5
+DRAIN_S = 30.0
+"""Longest wait for the queue at the end of a source: a full queue takes some seconds on a slow machine."""
+_CLOSE_S = 0.3
+_DRAWING_S = 1.0
 _JPEG_QUALITY = 90
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{8,}-[A-Za-z0-9_-]{1,64}\.jpg")
 
@@ -49,6 +52,8 @@ class Pictures:
         folder: made where it is missing. Pictures of earlier runs within count; other files are left alone.
         card: of the model file: its crop and the scale of its maps.
         clock: for resting.
+        stop: ends waiting for room in the queue.
+        wait: a full queue holds `put` up instead of losing the picture, and the thread does not rest: for sources that can wait.
         max_pictures: the oldest of ours goes beyond that.
         max_bytes: the same for their sizes together.
 
@@ -58,7 +63,15 @@ class Pictures:
     """
 
     def __init__(
-        self, folder: Path, card: Card, *, clock: Clock, max_pictures: int = MAX_PICTURES, max_bytes: int = MAX_BYTES
+        self,
+        folder: Path,
+        card: Card,
+        *,
+        clock: Clock,
+        stop: Event | None = None,
+        wait: bool = False,
+        max_pictures: int = MAX_PICTURES,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         if not isinstance(card.input, FrameSpec):
             raise ConfigError("pictures of rejects need a model file that judges frames; this one judges windows.")
@@ -69,62 +82,103 @@ class Pictures:
         self._crop = card.input.crop
         self._map_scale = card.calibration.map_scale if card.calibration else None
         self._shelf = _Shelf(folder, max_pictures, max_bytes)
-        self._queue: queue.Queue[Outcome | None] = queue.Queue(QUEUE)
         self._clock = clock
-        self._closing = Event()
-        self._failing = False
-        self._busy = 0
-        self._failed = 0
+        self._stop = stop if stop is not None else Event()
+        self._wait = wait
+        self._changed = Condition()  # guards what follows
+        self._waiting: collections.deque[Outcome] = collections.deque()
+        self._drawing = False
+        self._closed = False
         self._written = 0
-        self._left = 0
+        self._lost = 0
+        self._hurry = Event()
+        self._failing = False
         self._thread = Thread(target=self._run, name="andon pictures", daemon=True)
         self._thread.start()
 
     @property
     def lost(self) -> int:
         """Rejects without a picture: the queue was full, the disk failed, the end came."""
-        return self._busy + self._failed + self._left
+        return self._lost
 
     @property
     def summary(self) -> str:
         """How many, and how many not."""
-        return f"{self._written} pictures" + (f", {self.lost} without" if self.lost else "")
+        with self._changed:
+            return f"{self._written} pictures" + (f", {self._lost} without" if self._lost else "")
+
+    @property
+    def hung(self) -> bool:
+        """After `close`: a picture is still being drawn or written. An interpreter that ends now may abort the process."""
+        return self._closed and self._thread.is_alive()
 
     def put(self, outcome: Outcome) -> None:
         """Have a rejected frame drawn, if there is room in the queue; others are not kept."""
         if outcome.verdict.status is not Status.REJECT or outcome.data is None:
             return
-        try:
-            self._queue.put_nowait(outcome)
-        except queue.Full:
-            self._busy += 1
+        with self._changed:
+            while self._wait and len(self._waiting) >= QUEUE and not self._closed and not self._stop.is_set():
+                self._changed.wait(0.1)
+            if len(self._waiting) >= QUEUE or self._closed:
+                self._lost += 1
+                return
+            self._waiting.append(outcome)
+            self._changed.notify_all()
+
+    def drain(self, timeout_s: float = DRAIN_S) -> None:
+        """Wait until what waits is drawn: for a source that ended by itself, whose owner is in no hurry."""
+        self._hurry.set()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._drawing, timeout_s)
 
     def close(self) -> None:
-        """Draw what waits, for at most half a second."""
-        self._closing.set()
-        with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=_CLOSE_S / 2)
-        self._thread.join(_CLOSE_S / 2)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._left += self._queue.get_nowait() is not None
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
+        """Draw what waits, for a third of a second; the rest is counted as lost. Wait a second for the one being drawn."""
+        self._hurry.set()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(_CLOSE_S)
+        with self._changed:
+            self._lost += len(self._waiting)
+            self._waiting.clear()
+        # an interpreter that ends while OpenCV works in another thread aborts the process
+        self._thread.join(_DRAWING_S)
+        with self._changed:
+            if self._drawing:
+                self._drawing = False
+                self._lost += 1
 
     def _run(self) -> None:
-        while (outcome := self._queue.get()) is not None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                outcome = self._waiting.popleft()
+                self._drawing = True
+                self._changed.notify_all()
             began_s = self._clock.mono_s()
-            try:
-                self._shelf.add(_name(outcome), self._draw(outcome))
-            except Exception as error:  # noqa: BLE001 - a picture less is no reason to lose the next
-                self._failed += 1
-                if not self._failing:
-                    logger.warning("%s: a picture could not be kept (%s); judging goes on", self._folder, error)
-                self._failing = True
-            else:
-                self._written += 1
-                self._failing = False
-            self._closing.wait(self._clock.mono_s() - began_s)
+            kept = self._keep(outcome)
+            with self._changed:
+                if not self._drawing:  # `close` has given it up and counted it
+                    return
+                self._drawing = False
+                self._written += kept
+                self._lost += not kept
+                self._changed.notify_all()
+            if not self._wait:
+                self._hurry.wait(self._clock.mono_s() - began_s)
+
+    def _keep(self, outcome: Outcome) -> bool:
+        try:
+            self._shelf.add(_name(outcome), self._draw(outcome))
+        except Exception as error:  # noqa: BLE001 - a picture less is no reason to lose the next
+            if not self._failing:
+                logger.warning("%s: a picture could not be kept (%s); judging goes on", self._folder, error)
+            self._failing = True
+            return False
+        self._failing = False
+        return True
 
     def _draw(self, outcome: Outcome) -> bytes:
         frame = _reduced(np.asarray(outcome.data, np.uint8))
@@ -147,6 +201,10 @@ class _Shelf:
             folder.mkdir(parents=True, exist_ok=True)
             ours = []
             for entry in os.scandir(folder):
+                if not entry.is_file(
+                    follow_symlinks=False
+                ):  # ours are plain files: nothing else of such a name is removed
+                    continue
                 if _NAME.fullmatch(entry.name):
                     ours.append((entry.name, entry.stat().st_size))
                 elif _NAME.fullmatch(entry.name.removeprefix(".").removesuffix(".tmp")):
@@ -157,24 +215,31 @@ class _Shelf:
         self._bytes = sum(size for _, size in self._kept)
 
     def add(self, name: str, data: bytes) -> None:
+        target, unfinished = self._folder / name, self._folder / f".{name}.tmp"
+        _require_absent(target)
+        _require_absent(unfinished)
         # room first: on a disk that is full, deleting is what still works
         while self._kept and (len(self._kept) >= self._max_pictures or self._bytes + len(data) > self._max_bytes):
             oldest, size = self._kept.popleft()
             self._bytes -= size
             (self._folder / oldest).unlink(missing_ok=True)
-        unfinished = self._folder / f".{name}.tmp"
         try:
-            with unfinished.open("wb") as file:
+            with unfinished.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.replace(self._folder / name)
+            unfinished.replace(target)
         except OSError:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
             raise
         self._kept.append((name, len(data)))
         self._bytes += len(data)
+
+
+def _require_absent(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path.name)
 
 
 def encode(picture: Picture) -> bytes:
@@ -204,12 +269,3 @@ def _name(outcome: Outcome) -> str:
     at = iso(outcome.wall_s).replace("-", "").replace(":", "")
     key = re.sub(r"[^A-Za-z0-9_-]+", "-", outcome.ref.key)[-64:].strip("-") or "item"
     return f"{at}-{outcome.seq:08}-{key}.jpg"
-
-
-def _open_sink(text: str, context: SinkContext) -> Pictures:
-    return Pictures(Path(text), context.card, clock=context.clock)
-
-
-SINK = SinkKind(
-    name="pictures", summary="rejected frames with the anomaly map laid over them, in a folder", open=_open_sink
-)

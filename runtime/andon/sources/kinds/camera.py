@@ -1,4 +1,9 @@
-"""Cameras by index, and network streams by URL."""
+"""Cameras by index, and network streams by URL.
+
+An MJPEG stream is read packet by packet and decoded by andon's own decoder. Each frame then has the size that the camera sent,
+and a damaged one is noticed. For other codecs OpenCV scales each frame to the size that the stream had when it was opened, and
+no property shows it: a change of resolution within the stream is noticed only after the next reconnection.
+"""
 
 import random
 import re
@@ -12,9 +17,9 @@ import numpy as np
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, scheme_of
 from andon.sources.clock import Clock
-from andon.sources.decode import Frame, frame_channels, grey, rgb
+from andon.sources.decode import Frame, frame_channels, from_capture
 from andon.sources.live import Capture, LiveRule, LiveStream, Opener
-from andon.sources.opencv import Protocols, allowed_protocols, opencv
+from andon.sources.opencv import Protocols, allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.source import Source, StreamOptions
 
 if TYPE_CHECKING:
@@ -43,7 +48,7 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     return LiveStream(
         name,
         opener,
-        convert=grey if channels == 1 else rgb,
+        convert=lambda data: from_capture(data, channels, name),
         rule=rule,
         clock=clock,
         stop=stop,
@@ -78,7 +83,9 @@ class _OpenCVCapture:
             read, frame = self._capture.read()
         except cv2.error:
             return None
-        return np.asarray(frame, np.uint8) if read else None
+        if not read:
+            return None
+        return np.asarray(frame, np.uint8)
 
     def close(self) -> None:
         self._capture.release()
@@ -116,6 +123,7 @@ def _if_open(capture: "cv2.VideoCapture") -> Capture | None:
     cv2 = opencv()
     # as with pictures, what a file or camera says about its position does not turn the frame
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    undecoded_if_mjpeg(capture)
     return _OpenCVCapture(capture)
 
 

@@ -7,23 +7,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from andon.runtime.errors import DataError
+from andon.runtime.printable import printable
 from andon.runtime.schema import InputSpec, Reason
-from andon.sources.clock import Clock, pause
+from andon.sources.clock import Clock
 from andon.sources.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
+from andon.sources.folder_follow import follow, unlisted_folder
 from andon.sources.folder_walk import MOST_LOOKED_AT, walk
-from andon.sources.folder_watch import FolderWatch
 from andon.sources.good_part import good_part
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
-from andon.sources.live import Watchdog
 from andon.sources.opencv import opencv
 from andon.sources.picture_folder import (
+    Listing,
     PictureFile,
     is_in,
     is_picture,
     layout,
-    list_pictures,
     open_listing,
-    stamp_of,
+    survey,
 )
 from andon.sources.picture_header import TruncatedError
 from andon.sources.source import Source, StreamOptions
@@ -70,7 +70,7 @@ class Pictures:
         """One picture, decoded; `Lost` where it is damaged or gone."""
         if self._channels is None:
             self._channels = 1 if self.found.channels == 1 else 3
-        return _read(ref, self._files[ref.key].path, self._channels, self._told)
+        return _read(self._files[ref.key], ref, self._channels, self._told)
 
 
 def collect(text: str) -> Pictures:
@@ -116,9 +116,19 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     channels = frame_channels(spec, "a folder of pictures")
     opencv()  # a missing package is said now, not when the first picture arrives
     root = Path(text)
-    if options.follow and root.is_dir():
-        return _follow(root, channels, options, clock, stop)
-    return _each(open_listing(root), channels, stop)
+    if not root.is_dir():
+        return _each(open_listing(root), (), channels, stop)
+    if options.follow:
+        told = Told()
+        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, told), options, clock, stop)
+    try:
+        listing = survey(root)
+    except OSError:
+        listing = Listing({}, {})
+    if not listing.files:
+        return _each(open_listing(root), (), channels, stop)  # says what is wrong
+    unlisted = [unlisted_folder(key, error) for key, error in listing.unlisted.items()]
+    return _each(listing.files, unlisted, channels, stop)
 
 
 def _accepts(text: str) -> bool:
@@ -136,67 +146,26 @@ def _accepts(text: str) -> bool:
     return not a_file
 
 
-def _each(files: dict[str, PictureFile], channels: Channels, stop: threading.Event) -> Iterator[Item | Lost]:
+def _each(
+    files: dict[str, PictureFile], unlisted: Sequence[Lost], channels: Channels, stop: threading.Event
+) -> Iterator[Item | Lost]:
+    yield from unlisted
     told = Told()
     for key, file in files.items():
         if stop.is_set():
             return
-        yield _read(_ref(key, file), file.path, channels, told)
-
-
-def _follow(
-    root: Path, channels: Channels, options: StreamOptions, clock: Clock, stop: threading.Event
-) -> Iterator[Item | Lost]:
-    watch = FolderWatch(options.settle_s)
-    reachable = Watchdog(options.stale_after_s, clock.mono_s())
-    complained, told = False, Told()
-    while not stop.is_set():
-        began_s = clock.mono_s()
-        try:
-            files = list_pictures(root)
-        except OSError as error:
-            # a network share that is away for a while: what was seen stays seen
-            if not complained:
-                logger.warning("%s: cannot be listed (%s); trying on", root, error.strerror)
-            complained = True
-            if reachable.due(began_s):
-                yield Lost(Ref(key=root.name), Reason.STALE, f"the folder cannot be listed: {error.strerror}")
-        else:
-            complained = False
-            reachable.alive(began_s)
-            for key in watch.step({key: file.stamp for key, file in files.items()}, began_s):
-                if stop.is_set():
-                    return
-                item = _read_settled(key, files[key], channels, told)
-                if item is None or (_is_damaged(item) and watch.again(key, clock.mono_s())):
-                    continue
-                yield item
-        # a folder of a million files takes seconds to list: never more than a fifth of the time goes into looking
-        pause(clock, max(options.poll_s, 4 * (clock.mono_s() - began_s)), stop.is_set)
-
-
-def _is_damaged(item: Item | Lost) -> bool:
-    return isinstance(item, Lost) and item.reason is Reason.UNREADABLE
-
-
-def _read_settled(key: str, file: PictureFile, channels: Channels, told: Told) -> Item | Lost | None:
-    """The picture; None where it was written to since it was listed, and will therefore be listed as new."""
-    item = _read(_ref(key, file), file.path, channels, told)
-    try:
-        unchanged = stamp_of(file.path.stat()) == file.stamp
-    except OSError:
-        # moved away: what had been read whole counts, the rest is Lost
-        return item
-    return item if unchanged else None
+        yield _read(file, _ref(key, file), channels, told)
 
 
 def _ref(key: str, file: PictureFile) -> Ref:
-    return Ref(key=key, time_s=file.stamp.mtime_ns / 1e9)
+    return Ref(key=key, time_s=None if file.fault else file.stamp.mtime_ns / 1e9)
 
 
-def _read(ref: Ref, path: Path, channels: Channels, told: Told | None) -> Item | Lost:
+def _read(file: PictureFile, ref: Ref, channels: Channels, told: Told | None) -> Item | Lost:
+    if file.fault:  # never opened: a pipe would be waited for, and a device may act on it
+        return Lost(ref, Reason.UNREADABLE, f"{printable(ref.key)}: {file.fault}")
     try:
-        frame: Frame = decode_file(path, channels=channels, name=ref.key, told=told)
+        frame: Frame = decode_file(file.path, channels=channels, name=ref.key, told=told)
     except FileNotFoundError:
         return Lost(ref, Reason.LOST, f"{ref.key}: was listed, then gone before it was read")
     except DataError as error:
@@ -210,7 +179,7 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
     first_error = ""
     for key, file in files.items():
         try:
-            height, width, channels = _header_of(file.path)
+            height, width, channels = _header_of(file)
         except (DataError, OSError) as error:
             first_error = first_error or f"{key}: {error}"
             continue
@@ -226,14 +195,16 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
     )
 
 
-def _header_of(path: Path) -> tuple[int, int, Channels]:
-    with path.open("rb") as file:
-        beginning = file.read(_HEADER_BYTES)
+def _header_of(file: PictureFile) -> tuple[int, int, Channels]:
+    if file.fault:
+        raise DataError(file.fault)
+    with file.path.open("rb") as opened:
+        beginning = opened.read(_HEADER_BYTES)
         try:
             return header(beginning)
         except TruncatedError:
             # TIFF keeps its directory at the end, and a JPEG may carry a long colour profile first
-            return header(beginning + file.read(MAX_BYTES))
+            return header(beginning + opened.read(MAX_BYTES))
 
 
 SOURCE = Source(

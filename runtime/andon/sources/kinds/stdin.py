@@ -8,13 +8,17 @@ One object a line, with source time ``t`` in seconds::
     {"t": [12.3, 12.4], "values": {"voltage": [48.1, 48.0]}}
 
 A fast source should send blocks: a line of one sample costs as much as a block of fifty. A line that cannot be read becomes
-`Lost` (UNREADABLE); none stops the stream.
+`Lost` (UNREADABLE); no line stops the stream.
+
+The stream must not be silent while nothing can be judged. `Lost` (STALE) comes every `stale_after_s` in which nothing arrives,
+and also while lines arrive that fill no point of the grid: frozen time stamps, channels that the model file does not have, a
+clock that runs ahead. Its detail names the cause.
 """
 
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,13 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.runtime.errors import InputError
+from andon.runtime.printable import printable
 from andon.runtime.schema import InputSpec, Reason, WindowSpec
 from andon.runtime.settings import nearest
 from andon.sources.clock import Clock
-from andon.sources.grid import DEFAULT_GAP_PERIODS, DEFAULT_LATENESS_PERIODS, FUTURE_S, Grid, Values
+from andon.sources.grid import DEFAULT_GAP_PERIODS, DEFAULT_LATENESS_PERIODS, FUTURE_S, Grid, Points, Values, on_scale
 from andon.sources.items import Item, Lost, Ref, Stream
-from andon.sources.lines import MOST_BYTES, Oddity, read_lines
+from andon.sources.lines import MOST_BYTES, Oddity, Read, read_lines
 from andon.sources.source import Source, StreamOptions
+from andon.sources.stall import Refused, StallWatch
 from andon.sources.windows import Windows
 
 RESTART_AFTER_ROWS = 10
@@ -36,6 +42,10 @@ RESTART_AFTER_ROWS = 10
 FAR_BEHIND_PERIODS = DEFAULT_LATENESS_PERIODS + DEFAULT_GAP_PERIODS
 CLOCK_WRONG_AFTER_ROWS = 3
 """So many rows in a row stamped in the future are told as `Lost` (STALE): the sender's clock or ours is wrong."""
+PATIENCE_PERIODS = FAR_BEHIND_PERIODS + 1.0
+"""Periods in which a healthy sender may fill no point: a gap that can be bridged, the lateness, and the next row."""
+REFUSED_AT_END_ROWS = RESTART_AFTER_ROWS
+"""At least this many rows without effect just before the end are reported, even if they arrived within a moment."""
 _MOST_COUNTED_NAMES = 100
 _MOST_HELD_ROWS = 200
 _DAY_S = 86_400.0
@@ -67,10 +77,12 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     """Follow standard input to its end.
 
     Raises:
-        InputError: the model file wants frames.
+        InputError: the model file judges frames, or standard input is closed.
     """
     if not isinstance(spec, WindowSpec):
         raise InputError(f"{text}: this model file judges frames, and standard input gives sensor values.")
+    if sys.stdin is None:
+        raise InputError(f"{text}: expected JSON lines on standard input, but it is closed. Pipe the samples in.")
     return follow(sys.stdin.fileno(), spec, options, clock, stop)
 
 
@@ -83,15 +95,37 @@ def follow(
     *,
     counters: Counters | None = None,
 ) -> Iterator[Item | Lost]:
-    """Windows from JSON lines on a file descriptor: windows as they fill, `Lost` for bad lines and for silence."""
-    receiver = _Receiver(spec, clock, counters or Counters())
-    for read in read_lines(fd, clock, stop, silent_after_s=options.stale_after_s):
-        for item in receiver.take(read.lines, options.stale_after_s):
+    """Yield windows from JSON lines on a file descriptor; see `receive`."""
+    return receive(read_lines(fd, stop), spec, options, clock, stop, counters=counters)
+
+
+def receive(
+    reads: Iterable[Read],
+    spec: WindowSpec,
+    options: StreamOptions,
+    clock: Clock,
+    stop: threading.Event,
+    *,
+    counters: Counters | None = None,
+) -> Iterator[Item | Lost]:
+    """Yield windows as they fill, and `Lost` for bad lines, for stalls and for silence.
+
+    A stream that ends without any outcome ends in one `Lost` (STALE) with the reason.
+    """
+    receiver = _Receiver(spec, clock, counters or Counters(), options.stale_after_s)
+    outcomes = 0
+    for read in reads:
+        for item in receiver.take(read):
             if stop.is_set():
                 return
+            outcomes += 1
             yield item
     if not stop.is_set():
-        yield from receiver.end()
+        for item in receiver.end():
+            outcomes += 1
+            yield item
+        if outcomes == 0:
+            yield receiver.nothing_judged()
 
 
 @dataclass
@@ -104,36 +138,50 @@ class _Block:
 
 
 class _Receiver:
-    def __init__(self, spec: WindowSpec, clock: Clock, counters: Counters) -> None:
+    def __init__(self, spec: WindowSpec, clock: Clock, counters: Counters, stale_after_s: float) -> None:
         self._spec = spec
         self._places = {channel.name: place for place, channel in enumerate(spec.channels)}
         self._clock = clock
         self._counters = counters
         self._grid = Grid(spec)
         self._windows = Windows(spec, "stdin")
+        self._stall = StallWatch(
+            silent_s=stale_after_s,
+            patience_s=max(stale_after_s, PATIENCE_PERIODS * spec.period_s),
+            now_s=clock.mono_s(),
+        )
+        self._refused = Refused()
         self._by_wall: bool | None = None
-        self._silences = 0
+        self._stalls = 0
         self._newest_s = -np.inf
+        self._newest_by_channel = np.full(len(spec.channels), -np.inf)
         self._behind: list[_Block] = []  # rows far behind, until it is known whether the sender began anew
         self._ahead_rows = 0
         self._clock_faults = 0
 
-    def take(self, lines: tuple[bytes | Oddity, ...], stale_after_s: float) -> Iterator[Item | Lost]:
+    def take(self, read: Read) -> Iterator[Item | Lost]:
+        now_s = self._clock.mono_s()
+        if read.bytes:
+            self._stall.heard(now_s)
+        yield from self._lines(read.lines)
+        if self._stall.due(now_s):
+            # what waits for a later sample is given now: that sample may never come
+            yield from self._windows.push(self._grid.flush())
+            yield self._stalled(self._stall.why(now_s, self._refused))
+
+    def _lines(self, lines: tuple[bytes | Oddity, ...]) -> Iterator[Item | Lost]:
         waiting: _Block | None = None
         for line in lines:
-            if line is Oddity.SILENCE:
-                self._silences += 1
-                yield from self._windows.push(self._grid.flush())
-                ref = Ref(key=f"stdin:silence{self._silences}", group="stdin")
-                yield Lost(ref, Reason.STALE, f"nothing came for {stale_after_s:g} s")
-                continue
             self._counters.lines += 1
+            self._refused.lines += 1
             if isinstance(line, bytes) and not line.strip():
+                self._refused.blank += 1
                 continue
             try:
                 block = self._decode(line)
             except _UnreadableError as error:
                 self._counters.unreadable += 1
+                self._refused.unreadable += 1
                 number = self._counters.lines
                 ref = Ref(key=f"stdin:line{number}", group="stdin")
                 yield Lost(ref, Reason.UNREADABLE, f"line {number}: {error}")
@@ -152,29 +200,50 @@ class _Receiver:
 
     def end(self) -> Iterator[Item | Lost]:
         yield from self._give_up_behind()
+        refused = self._refused
         yield from self._windows.push(self._grid.flush())
         late, future = sum(self._grid.counters.late), self._grid.counters.future
         if late or future:
             _log.warning("standard input: %d samples came too late, %d rows were stamped in the future", late, future)
+        if refused.without_effect >= REFUSED_AT_END_ROWS and refused.without_effect > refused.useful:
+            yield self._stalled(f"standard input ended after a stretch that gave nothing to judge: {refused.causes()}")
+
+    def nothing_judged(self) -> Lost:
+        return self._stalled(
+            f"standard input ended without a window: {self._refused.causes() or 'no line came'}. "
+            f"A window needs {self._spec.steps} points, {self._spec.period_s:g} s apart"
+        )
+
+    def _stalled(self, detail: str) -> Lost:
+        self._stalls += 1
+        return Lost(Ref(key=f"stdin:silence{self._stalls}", group="stdin"), Reason.STALE, detail)
 
     def _decode(self, line: bytes | Oddity) -> _Block | None:
         if isinstance(line, Oddity):
             raise _UnreadableError(f"more than {MOST_BYTES} bytes")
         try:
             sample = _DECODER.decode(line)
-        except msgspec.MsgspecError as error:
-            raise _UnreadableError(str(error)) from error
+        except RecursionError as error:
+            raise _UnreadableError(
+                "expected at most three levels of lists and objects, got a deeply nested line"
+            ) from error
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            # msgspec raises UnicodeDecodeError for a name in Latin-1, which is no MsgspecError
+            raise _UnreadableError(printable(str(error))) from error
         times_s = np.atleast_1d(np.asarray(sample.t, dtype=np.float64))
         if not np.isfinite(times_s).all():
             raise _UnreadableError("expected finite times")
+        if not on_scale(times_s, self._spec.period_s).all():
+            raise _UnreadableError(f"expected times in seconds, got {float(np.abs(times_s).max()):g}")
         if isinstance(sample.values, dict):
             known = sorted((name for name in sample.values if self._known(name)), key=self._places.__getitem__)
             named = {name: sample.values[name] for name in known}
             places = tuple(self._places[name] for name in named)
-            columns = [_numbers(value, f"values.{name}") for name, value in named.items()]
+            columns = [_numbers(value, f"values.{printable(name)}") for name, value in named.items()]
             if any(column.shape != times_s.shape for column in columns):
                 raise _UnreadableError(f"expected one value a channel for each of {len(times_s)} times")
-            if not columns:
+            if not columns or not len(times_s):
+                self._refused.foreign(sample.values, self._places)
                 return None
             return _Block(places, [times_s], [np.stack(columns, axis=1)])
         rows = sample.values
@@ -187,6 +256,7 @@ class _Receiver:
                 f"expected {len(times_s)} rows of {len(self._places)} values, one a channel of the model file"
             )
         if not values:
+            self._refused.foreign({}, self._places)
             return None
         return _Block(tuple(range(len(self._places))), [times_s], [np.stack(values)])
 
@@ -195,7 +265,8 @@ class _Receiver:
             return True
         if name not in self._counters.unknown and len(self._counters.unknown) < _MOST_COUNTED_NAMES:
             self._counters.unknown.add(name)
-            _log.warning("standard input: the model file has no channel %r%s", name, nearest(name, self._places))
+            hint = nearest(name, self._places)
+            _log.warning("standard input: the model file has no channel '%s'%s", printable(name), hint)
         return False
 
     def _push(self, block: _Block) -> Iterator[Item | Lost]:
@@ -207,6 +278,7 @@ class _Receiver:
         if self._by_wall:
             yield from self._ahead(times_s, wall_s)
         usable = np.where(times_s > wall_s + FUTURE_S, -np.inf, times_s) if self._by_wall else times_s
+        before = self._refused
         far_s = FAR_BEHIND_PERIODS * self._spec.period_s
         begin = 0
         while begin < len(times_s):
@@ -223,6 +295,31 @@ class _Receiver:
                 self._behind.append(_Block(block.places, [times_s[begin : begin + 1]], [values[begin : begin + 1]]))
                 yield from self._judge_behind()
             begin += in_time
+        self._count_without_effect(block.places, times_s, usable, wall_s, progressed=self._refused is not before)
+
+    def _count_without_effect(
+        self,
+        places: tuple[int, ...],
+        times_s: NDArray[np.float64],
+        usable: NDArray[np.float64],
+        wall_s: float,
+        *,
+        progressed: bool,
+    ) -> None:
+        """Count the rows that change no point: stamped in the future, with the newest stamp again, or before what is sealed."""
+        channels = list(places)
+        newest = np.maximum.accumulate(np.concatenate([[self._newest_by_channel[channels].min()], usable]))
+        self._newest_by_channel[channels] = np.maximum(self._newest_by_channel[channels], newest[-1])
+        advancing = usable > newest[:-1]
+        # where the block itself brought progress, only the rows after its last step can be stuck
+        begin = int(np.flatnonzero(advancing)[-1]) if progressed and advancing.any() else 0
+        ahead = np.isneginf(usable[begin:])
+        self._refused.rows += len(times_s) - begin
+        self._refused.stuck += int(((times_s == newest[:-1]) | (times_s <= self._grid.sealed_s))[begin:].sum())
+        self._refused.future += int(ahead.sum())
+        self._refused.newest_s = float(times_s[-1])
+        if ahead.any():
+            self._refused.ahead_s = float(times_s[begin:][ahead][-1]) - wall_s
 
     def _ahead(self, times_s: NDArray[np.float64], wall_s: float) -> Iterator[Lost]:
         for time_s in times_s.tolist():
@@ -239,7 +336,14 @@ class _Receiver:
             channels=None if block.places == tuple(range(len(self._places))) else block.places,
             now_s=self._clock.wall_s() if self._by_wall else None,
         )
+        self._progress(points)
         return self._windows.push(points)
+
+    def _progress(self, points: Points) -> None:
+        """Note sealed points: each of them leads to an outcome within a hop."""
+        if len(points):
+            self._stall.progress(self._clock.mono_s())
+            self._refused = Refused()
 
     def _give_up_behind(self) -> Iterator[Item | Lost]:
         """The grid drops the rows held and counts them as late."""
@@ -259,6 +363,7 @@ class _Receiver:
             for block in behind:
                 yield from self._to_grid(block)
             self._newest_s = max(float(block.times_s[0].max()) for block in behind)
+            self._newest_by_channel[:] = self._newest_s
         elif len(self._behind) >= _MOST_HELD_ROWS:  # one slow channel alone is merely late
             yield from self._give_up_behind()
 

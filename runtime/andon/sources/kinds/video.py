@@ -1,6 +1,8 @@
 """Read video files: every frame in order, none left out. A file that ends early ends in one lost frame.
 
-Damage within a frame is not noticed: FFmpeg fills what is missing, and OpenCV passes that on without a word.
+Frames of an MJPEG video are decoded by andon's own decoder: each has its own size, and a damaged one is noticed. Frames of
+other codecs are scaled by OpenCV to the size that the video begins with, FFmpeg fills what is missing in them, and OpenCV passes
+that on without a word.
 """
 
 import logging
@@ -13,9 +15,9 @@ import numpy as np
 from andon.runtime.errors import DataError
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, pause
-from andon.sources.decode import Channels, Frame, frame_channels, grey, rgb
+from andon.sources.decode import Channels, Frame, frame_channels, from_capture
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
-from andon.sources.opencv import MAX_PIXELS, allowed_protocols, opencv
+from andon.sources.opencv import MAX_PIXELS, allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.source import Source, StreamOptions
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
@@ -85,7 +87,7 @@ class Video:
         frame = self._reader.frame()
         if frame is None:
             return Lost(ref, Reason.UNREADABLE, f"{ref.key}: could not be decoded")
-        return Item(ref, _converted(frame, self._channels))
+        return _item(ref, frame, self._channels)
 
 
 def collect(text: str) -> Video:
@@ -129,7 +131,7 @@ def _frames(
             if frame is None:
                 yield Lost(ref, Reason.UNREADABLE, f"{ref.key}: could not be decoded")
             else:
-                yield Item(ref, _converted(frame, channels))
+                yield _item(ref, frame, channels)
         missing = None if stop.is_set() else _missing(path, reader, number)
         if missing is not None:
             logger.warning("%s", missing.detail)
@@ -162,6 +164,7 @@ class _Reader:
             )
         # as with pictures, what the file says about the camera's position does not turn the frame
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        undecoded_if_mjpeg(self._capture)
         self.size = (
             round(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
@@ -186,7 +189,7 @@ class _Reader:
         return self._there
 
     def frame(self) -> Frame | None:
-        """The frame gone to, BGR; None where it cannot be decoded."""
+        """The frame gone to, BGR or the bytes of a JPEG; None where it cannot be decoded."""
         if self._kept is None and self._there:
             read, frame = self._capture.retrieve()
             # a copy: the decoder may hand out its own buffer
@@ -209,8 +212,11 @@ def _ref(path: Path, number: int, time_s: float) -> Ref:
     return Ref(key=f"{path.name}#{number}", group=path.name, time_s=time_s)
 
 
-def _converted(bgr: Frame, channels: Channels) -> Frame:
-    return grey(bgr) if channels == 1 else rgb(bgr)
+def _item(ref: Ref, frame: Frame, channels: Channels) -> Item | Lost:
+    try:
+        return Item(ref, from_capture(frame, channels, ref.key))
+    except DataError as error:
+        return Lost(ref, Reason.UNREADABLE, str(error))
 
 
 def _accepts(text: str) -> bool:
