@@ -103,7 +103,10 @@ class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True
 
 
 class Channel(Struct, frozen=True, kw_only=True):
-    """One sensor channel. The graph computes ``clip((value - center) / scale, -clip, clip)`` with the spec's `clip`."""
+    """One sensor channel. The graph computes ``clip((value - center) / scale, -clip, clip)`` with the spec's `clip`.
+
+    It adds the square of what lies beyond the clip to the score, so that a value far outside never looks like one at the clip.
+    """
 
     name: str
     unit: str = ""

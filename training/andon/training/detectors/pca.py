@@ -193,6 +193,7 @@ TINY = Settings(steps=16, hop=8)
 
 RECIPE = Recipe(
     name="pca",
+    version=2,
     summary="windows of sensor channels, by principal components: T2 and Q; the baseline for windows",
     settings=Settings,
     tiny=TINY,
