@@ -28,7 +28,7 @@ LEAST_IN_TAIL = 10
 STEEPEST = 1e3
 """A score that rises by a thousandth of the tail's beginning gains a surprise of one at most, or float32 would decide."""
 ROUNDING = 1e-5
-"""Scores that differ by less than this share of their size are ties: float32 tells them apart on one machine and not on another."""
+"""Scores that differ by less than this share of their size are ties: whether float32 tells them apart depends on the machine."""
 LEAST_UNIT = 1e-12
 """A tail that begins below this is rounding; and what is finite must stay so."""
 
