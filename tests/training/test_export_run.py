@@ -14,7 +14,7 @@ import pytest
 from andon.calibration.calibrate import Wish
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.runtime.detector import Detector
-from andon.runtime.errors import ConfigError, DataError, TrainingError
+from andon.runtime.errors import ConfigError, DataError, NotEnoughParts, TrainingError
 from andon.runtime.schema import Reading, Weights
 from andon.sources.items import Item, Lost, Ref
 from andon.training.detectors import unet_autoencoder, window_vae
@@ -250,3 +250,19 @@ def test_pretrained_weights_are_recorded_when_training_ends(tmp_path: Path) -> N
     run = train(known, FRAMES, tmp_path / "run", settings=known.tiny, threads=1, picture_epochs=())
 
     assert read_record(run.path).pretrained == weights(None)
+
+
+def test_a_promise_that_needs_more_parts_says_how_many_to_train_with(frames: LoadedRun, tmp_path: Path) -> None:
+    wish = Wish(false_reject=0.02)
+
+    with pytest.raises(NotEnoughParts, match=r"got 14 \(30 % of 40 .* Train again with about 500 good parts"):
+        export_run(frames, tmp_path / "a.onnx", wish=wish, date="2026-01-02", data=FRAMES)
+
+
+def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows: LoadedRun, tmp_path: Path) -> None:
+    log = synthetic_log(16 * 60)
+
+    with pytest.raises(NotEnoughParts) as refusal:
+        export_run(windows, tmp_path / "a.onnx", wish=Wish(false_reject=0.0001), date="2026-01-02", data=log)
+
+    assert "Train again" not in str(refusal.value)

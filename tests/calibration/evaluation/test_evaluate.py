@@ -431,8 +431,15 @@ def test_a_part_is_defective_where_one_of_its_frames_is_and_it_is_told(caplog: p
 
 def test_a_part_with_an_invalid_frame_is_invalid_unless_another_frame_is_rejected() -> None:
     frames = {
-        **{"g_a": frame(1), "h_a": frame(1), "h_b": None},  # good
-        **{"d_a": frame(2, level=250), "d_b": BLACK, "m_a": frame(2), "m_b": BLACK, "x_a": BLACK, "x_b": None},
+        "g_a": frame(1),
+        "h_a": frame(1),
+        "h_b": None,  # good
+        "d_a": frame(2, level=250),
+        "d_b": BLACK,
+        "m_a": frame(2),
+        "m_b": BLACK,
+        "x_a": BLACK,
+        "x_b": None,
     }
 
     figures, judged = evaluate(

@@ -1,21 +1,23 @@
 """From a run folder to one model file: what ``andon export`` does."""
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from andon.calibration.calibrate import Wish
 from andon.calibration.contents import content_of
+from andon.calibration.promise import LADDER, refusal_of_kept_back
 from andon.export.export import Exported, export
-from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.errors import ConfigError, DataError, NotEnoughParts
 from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import Reading, Weights, WindowSpec
 from andon.runtime.settings import from_mapping
 from andon.sources.items import Collection, Found, Item, Lost, Ref
 from andon.training.good_parts import items_of
-from andon.training.run_folder import LoadedRun, load
+from andon.training.run_folder import LoadedRun, RunRecord, load
 from andon.training.train import Data, open_data
 
 logger = logging.getLogger(__name__)
@@ -54,24 +56,50 @@ def export_run(
     loaded = run if isinstance(run, LoadedRun) else load(run)
     record = loaded.record
     recipe, settings = loaded.recipe, loaded.settings
-    return export(
-        loaded.scorer,
-        loaded.spec,
-        calibration_part(loaded, data),
-        path,
-        reading=reading or recipe.reading(settings),
-        wish=wish,
-        date=date,
-        name=name,
-        detector=recipe.name,
-        detector_version=recipe.version,
-        settings=record.settings if loaded.epoch is None else record.settings | {"checkpoint_epoch": loaded.epoch},
-        fingerprint=record.fingerprint,
-        weights=_pretrained(loaded),
-        grouped=record.group is not None,
-        golden_real=golden_real,
-        progress=progress,
-    )
+    kept_back = calibration_part(loaded, data)
+    with _advised(record, kept_back, wish):
+        return export(
+            loaded.scorer,
+            loaded.spec,
+            kept_back,
+            path,
+            reading=reading or recipe.reading(settings),
+            wish=wish,
+            date=date,
+            name=name,
+            detector=recipe.name,
+            detector_version=recipe.version,
+            settings=record.settings if loaded.epoch is None else record.settings | {"checkpoint_epoch": loaded.epoch},
+            fingerprint=record.fingerprint,
+            weights=_pretrained(loaded),
+            grouped=record.group is not None,
+            golden_real=golden_real,
+            progress=progress,
+        )
+
+
+@contextlib.contextmanager
+def _advised(record: RunRecord, kept_back: Collection, wish: Wish) -> Iterator[None]:
+    """Rephrase a refusal for want of parts: only a share of what the user collects is calibrated on."""
+    try:
+        yield
+    except NotEnoughParts as error:
+        groups = len({ref.group for ref in kept_back.refs})
+        if error.need is None or error.have is None or groups < len(kept_back.refs):
+            raise  # dependent windows, or lots and parts of several frames: how many photos make one is not known
+        used = record.split
+        raise NotEnoughParts(
+            refusal_of_kept_back(
+                error.need,
+                error.have,
+                total=len(used.train) + len(used.validation) + len(used.calibration),
+                share=record.calibration_share,
+                alpha=max(LADDER) if wish.false_reject is None else wish.false_reject,
+                confidence=wish.confidence,
+            ),
+            need=error.need,
+            have=error.have,
+        ) from error
 
 
 def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> Reading:
