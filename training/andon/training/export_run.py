@@ -1,5 +1,9 @@
 """From a run folder to one model file: what ``andon export`` does."""
 
+from andon.training import waiting  # noqa: F401 - before torch is imported
+
+# isort: split
+
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence

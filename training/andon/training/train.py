@@ -4,6 +4,10 @@
 >>> export_run(run, "pump.onnx", wish=Wish(), date="2026-11-22")                  # doctest: +SKIP
 """
 
+from andon.training import waiting  # noqa: F401 - before torch is imported
+
+# isort: split
+
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
