@@ -10,15 +10,20 @@ from andon.runtime.schema import Reason, Status
 from andon.sources.items import Ref
 
 
-def scores_of(values: ArrayLike, refs: Sequence[Ref] | None = None, map_values: ArrayLike = ()) -> Scores:
-    """One item a value; each its own part unless refs say otherwise."""
+def scores_of(
+    values: ArrayLike, refs: Sequence[Ref] | None = None, map_values: ArrayLike = (), lost: Sequence[int] = ()
+) -> Scores:
+    """One item a value; each its own part unless refs say otherwise. `lost` never reached the graph."""
     numbers = np.array(values, np.float64)
+    numbers[list(lost)] = np.nan
     invalid = np.isnan(numbers)
+    reason = np.where(invalid, Reason.NO_CONTRAST, Reason.NONE).astype(np.uint8)
+    reason[list(lost)] = Reason.UNREADABLE
     return Scores(
         refs=tuple(refs) if refs is not None else tuple(Ref(key=f"{place:04}.png") for place in range(len(numbers))),
         score=numbers,
         status=np.where(invalid, Status.INVALID, Status.OK).astype(np.uint8),
-        reason=np.where(invalid, Reason.NO_CONTRAST, Reason.NONE).astype(np.uint8),
+        reason=reason,
         map_values=np.asarray(map_values, np.float32),
     )
 

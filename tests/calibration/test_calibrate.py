@@ -3,21 +3,27 @@
 import hashlib
 import logging
 import math
+import re
+from importlib.metadata import version
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
+from tests.calibration.parts import Parts
 from tests.calibration.scores import log_of, scores_of
-from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, graph, model_bytes
+from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, frame, graph, model_bytes
 
 from andon.calibration.calibrate import Wish, calibrate, lift, reduce_to_units, refuse_too_few, top_parts
 from andon.calibration.dependence import dependence_time, effective_number
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, strongest
-from andon.runtime.errors import CalibrationError, ConfigError, NotEnoughParts
+from andon.calibration.scoring import score
+from andon.runtime import Detector
+from andon.runtime.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime.model_file import parse
-from andon.runtime.schema import Calibration, canonical_json
+from andon.runtime.schema import Calibration, FrameSpec, canonical_json
 from andon.sources.items import Ref
 
 DATE = "2026-11-22"
@@ -143,16 +149,120 @@ def test_a_part_scores_as_the_worst_of_its_frames() -> None:
     assert sample.dependence == "parts as grouped on export"
 
 
-def test_a_part_with_an_invalid_frame_counts_by_its_others_and_one_without_any_other_is_dropped() -> None:
+def test_a_part_with_a_frame_that_is_invalid_by_its_content_counts_as_worse_than_all_others() -> None:
     refs = [Ref(key=f"{part}-{view}.png", part=f"part{part:02}") for part in range(40) for view in range(2)]
     values = good(80)
     values[[1, 4, 5]] = np.nan  # one view of part 0, both of part 2
 
     sample = reduce_to_units(scores_of(values, refs), windows=False, grouped=True)
 
-    assert sample.invalid == 1
-    assert len(sample.scores) == 39
-    assert sample.scores[0] == values[0]
+    assert (sample.invalid, len(sample.scores)) == (0, 40)
+    assert np.flatnonzero(np.isinf(sample.scores)).tolist() == [0, 2]
+    assert sample.scores[1] == values[2:4].max()
+
+
+def test_a_part_with_a_frame_that_was_lost_is_left_out_and_counted() -> None:
+    refs = [Ref(key=f"{part}-{view}.png", part=f"part{part:02}") for part in range(40) for view in range(2)]
+
+    sample = reduce_to_units(scores_of(good(80), refs, lost=[1, 4, 5]), windows=False, grouped=True)
+
+    assert (sample.invalid, len(sample.scores)) == (2, 38)
+    assert "part00" not in sample.keys
+    assert "part02" not in sample.keys
+
+
+def test_a_part_that_is_invalid_by_its_content_takes_one_of_the_places_above_the_threshold() -> None:
+    values = good(1000)
+    values[:3] = np.nan
+
+    model = parse(calibrate(FRAMES, scores_of(values), Wish(false_reject=0.01), date=DATE))
+
+    assert allowance(1000, 0.01) == 4
+    finite = np.sort(values[3:])
+    assert model.threshold == lift(finite, float(np.median(finite)))[-2]
+    calibration = calibration_of(model.data)
+    assert (calibration.n, calibration.above, calibration.invalid) == (1000, 4, 0)
+
+
+def test_more_parts_invalid_by_their_content_than_the_promise_leaves_room_for_are_refused() -> None:
+    values = good(1000)
+    values[7:12] = np.nan
+    scores = scores_of(values)
+
+    with pytest.raises(
+        CalibrationError, match=r"5 of 1000 .*\(the first: 0007\.png, no contrast.* leaves room for 4"
+    ) as refusal:
+        calibrate(FRAMES, scores, Wish(false_reject=0.01), date=DATE)
+
+    offered = re.search(r"--false-reject ([\d.]+)\.$", str(refusal.value))
+    assert offered is not None
+    calibrate(FRAMES, scores, Wish(false_reject=float(offered[1])), date=DATE)
+
+
+def test_an_estimate_stands_on_the_highest_part_that_could_be_judged() -> None:
+    values = good(12)
+    values = np.concatenate([values, good(10, 1)])
+    values[3] = np.nan
+
+    model = parse(calibrate(FRAMES, scores_of(values), Wish(false_reject=0.01, no_promise=True), date=DATE))
+
+    assert np.nanmax(values) < model.threshold < 1.01 * np.nanmax(values)
+    assert calibration_of(model.data).alpha == pytest.approx(2 / 23)
+
+
+def test_equal_contents_count_as_one_part(caplog: pytest.LogCaptureFixture) -> None:
+    scores = scores_of(np.tile(good(20), 35))
+    copied = msgspec.structs.replace(scores, contents=tuple(f"{place % 20:040}" for place in range(700)))
+
+    calibration = calibration_of(calibrate(FRAMES, copied, Wish(), date=DATE))
+
+    assert (calibration.n, calibration.alpha) == (20, 0.2)
+    assert "700 calibration pictures hold 20 distinct ones" in caplog.text
+    with pytest.raises(NotEnoughParts, match="got 1"):
+        calibrate(FRAMES, msgspec.structs.replace(scores, contents=("0" * 40,) * 700), Wish(), date=DATE)
+
+
+def test_runs_that_repeat_another_run_count_once() -> None:
+    scores = log_of([[value] for value in np.tile(good(20), 20)])
+    copied = msgspec.structs.replace(scores, contents=tuple(f"{place % 20:040}" for place in range(400)))
+
+    calibration = calibration_of(calibrate(WINDOWS, copied, Wish(), date=DATE))
+
+    assert (calibration.n, calibration.dependence) == (20, "one window from each of 20 independent runs")
+
+
+def test_equal_windows_within_one_run_all_count() -> None:
+    scores = msgspec.structs.replace(log_of([good(100), good(100, 1)]), contents=("0" * 40,) * 199 + ("1" * 40,))
+
+    assert calibration_of(calibrate(WINDOWS, scores, Wish(no_promise=True), date=DATE)).n == 200
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [(((48, 64),), (48, 64)), (((32, 48), (48, 64)), None), ((), (32, 48))], ids=str
+)
+def test_a_file_that_is_calibrated_again_takes_the_frames_of_its_new_parts(
+    sizes: tuple[tuple[int, int], ...], expected: tuple[int, int] | None
+) -> None:
+    old = model_bytes(FRAME, threshold=0.25)
+    scores = msgspec.structs.replace(scores_of(good(100)), frame_sizes=sizes, provider="cuda")
+
+    card = parse(calibrate(old, scores, Wish(), date=DATE)).card
+
+    assert isinstance(card.input, FrameSpec)
+    assert card.input.frame_size == expected
+    assert card.provider == "cuda"
+    assert card.versions == {"onnx": "1.0"} | {name: version(name) for name in ("andon", "numpy", "onnxruntime")}
+
+
+def test_a_file_calibrated_on_the_frames_of_a_new_camera_judges_them() -> None:
+    parts = Parts({f"{seed}.png": frame(seed, size=(60, 80)) for seed in range(40)})
+    old = model_bytes(FRAME, threshold=0.25)
+    with pytest.raises(InputError, match="expected frames of 32 x 48"):
+        Detector.from_bytes(old)(frame(99, size=(60, 80)))
+
+    new = calibrate(old, score(old, parts), Wish(), date=DATE)
+
+    assert np.isfinite(Detector.from_bytes(new)(frame(99, size=(60, 80))).score)
 
 
 def test_of_each_lot_one_part_is_drawn_by_the_seed() -> None:
@@ -181,11 +291,8 @@ def test_the_order_of_the_parts_does_not_matter(order: list[int]) -> None:
     assert (sample.keys, sample.scores.tolist()) == (straight.keys, straight.scores.tolist())
 
 
-def test_up_to_five_percent_invalid_are_dropped_and_counted() -> None:
-    values = good(100)
-    values[:5] = np.nan
-
-    calibration = calibration_of(calibrate(FRAMES, scores_of(values), Wish(), date=DATE))
+def test_up_to_five_percent_that_were_lost_are_left_out_and_counted() -> None:
+    calibration = calibration_of(calibrate(FRAMES, scores_of(good(100), lost=range(5)), Wish(), date=DATE))
 
     assert (calibration.n, calibration.invalid, calibration.alpha) == (95, 5, 0.05)
 
@@ -212,12 +319,13 @@ def test_a_score_that_is_no_number_never_becomes_a_threshold_even_where_its_stat
     forged = {"parts": scores_of(values), "windows": log_of([[value] for value in values]), "one log": log_of([values])}
     forged[kind].score[3] = odd
 
-    model = parse(calibrate(FRAMES if kind == "parts" else WINDOWS, forged[kind], Wish(), date=DATE))
+    wish = Wish(false_reject=0.05)
+    model = parse(calibrate(FRAMES if kind == "parts" else WINDOWS, forged[kind], wish, date=DATE))
 
     assert 0 < model.threshold <= 1.001 * values.max()
     calibration = model.card.calibration
     assert calibration is not None
-    assert (calibration.n, calibration.invalid) == (199, 1)
+    assert (calibration.n, calibration.invalid) == (200, 0)
 
 
 def test_windows_of_runs_of_their_own_carry_a_plain_promise() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import beta, binom, lognorm, poisson
@@ -17,9 +17,12 @@ from andon.calibration.promise import (
     expected_rate,
     ladder_alpha,
     parts_needed,
+    refusal_of_kept_back,
     strongest,
 )
+from andon.calibration.split import calibration_count, split
 from andon.runtime.errors import ConfigError, NotEnoughParts
+from andon.sources.items import Ref
 
 Draws = NDArray[Any]
 
@@ -260,3 +263,43 @@ def test_simulated_promises_fail_as_often_as_the_formula_says_and_never_more(n: 
     assert failures <= binom.ppf(0.999, repetitions, exact)
     if scores != "discrete":  # ties only make it safer
         assert failures >= binom.ppf(0.001, repetitions, exact)
+
+
+def test_a_refusal_of_what_a_run_kept_back_counts_photos_and_not_only_the_calibration_share() -> None:
+    assert refusal_of_kept_back(149, 18, total=60, share=0.3, alpha=0.02) == (
+        "a false-reject rate of 2 % at 95 % confidence needs 149 calibration parts, got 18 (30 % of 60 good parts are kept "
+        "back, 14 at least). Train again with about 500 good parts, or with about 190 and --calibration-share 0.8, or promise "
+        "--false-reject 0.154."
+    )
+    assert "Train again with about 500 good parts, or with --calibration-share 0.78," in refusal_of_kept_back(
+        149, 57, total=191, share=0.3, alpha=0.02
+    )
+
+
+@given(
+    total=st.integers(16, 3000),
+    percent=st.integers(1, 80),
+    alpha=st.sampled_from([0.2, 0.1, 0.05, 0.02, 0.01, 0.005]),
+    confidence=st.sampled_from([0.9, 0.95, 0.99]),
+    seed=st.integers(0, 5),
+)
+def test_whoever_follows_the_advice_has_enough_calibration_parts(
+    total: int, percent: int, alpha: float, confidence: float, seed: int
+) -> None:
+    share = percent / 100
+    have, need = calibration_count(total, share), parts_needed(alpha, confidence)
+    assume(have < need)
+
+    told = refusal_of_kept_back(need, have, total=total, share=share, alpha=alpha, confidence=confidence)
+
+    ways = [(int(more), share) for more in re.findall(r"about (\d+) good parts", told)]
+    ways += [(total, float(other)) for other in re.findall(r"or with --calibration-share ([\d.]+\d)", told)]
+    ways += [(int(n), float(other)) for n, other in re.findall(r"about (\d+) and --calibration-share ([\d.]+\d)", told)]
+    assert ways
+    for photos, kept in ways:
+        refs = [Ref(key=f"{number}.png") for number in range(photos)]
+        calibration = split(refs, seed=seed, calibration_share=kept).calibration
+        allowance(len(calibration), alpha, confidence)
+    offered = re.search(r"--false-reject ([\d.]+)\.$", told)
+    assert offered is not None
+    allowance(have, float(offered[1]), confidence)

@@ -6,7 +6,7 @@ from tests.calibration.parts import Parts
 from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, frame, graph, model_bytes, window
 
 from andon.calibration.scoring import MAP_VALUES, score
-from andon.runtime import Detector, InputError, Reason, Status
+from andon.runtime import Detector, Reason, Status
 from andon.sources.items import FoundLogs, Item, Ref
 
 BLANK = blank_bytes(graph(FRAME), FRAME)
@@ -50,11 +50,35 @@ def test_maps_of_valid_parts_are_kept_whole_while_they_are_few() -> None:
     assert MAP_VALUES >= 1_000_000
 
 
-def test_a_part_that_the_file_cannot_judge_is_named() -> None:
-    parts = Parts({"good.png": frame(1), "grey.png": frame(1, channels=1)})
+def test_a_part_of_another_kind_is_invalid_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts({"good.png": frame(1), "grey.png": frame(1, channels=1), "more.png": frame(2, channels=1)})
 
-    with pytest.raises(InputError, match=r"^grey\.png: expected a frame \[H, W, 3\]"):
-        score(BLANK, parts)
+    scores = score(BLANK, parts)
+
+    assert scores.valid.tolist() == [True, False, False]
+    assert scores.lost.tolist() == [False, True, True]
+    assert scores.reason.tolist() == [Reason.NONE, Reason.WRONG_INPUT, Reason.WRONG_INPUT]
+    assert [record.getMessage().partition(", got")[0] for record in caplog.records] == [
+        "grey.png: expected a frame [H, W, 3] (RGB)"
+    ]
+
+
+def test_equal_pictures_have_equal_digests_and_lost_ones_none() -> None:
+    parts = Parts({"one.png": frame(1), "again.png": frame(1), "other.png": frame(2), "torn.png": None})
+
+    one, again, other, torn = score(BLANK, parts).contents
+
+    assert one == again != other
+    assert torn == ""
+
+
+def test_the_sizes_of_the_judged_frames_and_the_provider_are_kept() -> None:
+    parts = Parts({"a.png": frame(1), "b.png": frame(2, size=(60, 80)), "c.png": frame(3, size=(20, 30), channels=1)})
+
+    scores = score(BLANK, parts)
+
+    assert scores.frame_sizes == ((32, 48), (60, 80))
+    assert scores.provider == "cpu"
 
 
 def test_only_those_asked_for_are_scored_and_progress_is_told_after_each() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from andon.calibration.split import Split, disjoint, split
+from andon.calibration.split import Split, calibration_count, disjoint, split, total_for
 from andon.runtime.errors import ConfigError, DataError
 from andon.sources.items import Ref
 
@@ -277,3 +277,20 @@ def test_disjoint_windows_share_no_row_and_leave_no_room_for_one_more(hop: int, 
         assert one.group != other.group or (other.time_s or 0) - (one.time_s or 0) >= 0.7 * 0.999
     for ref in left_out:
         assert any(k.group == ref.group and abs((k.time_s or 0) - (ref.time_s or 0)) < 0.7 for k in kept)
+
+
+@given(n=st.integers(16, 600), percent=st.integers(1, 80), validation=st.booleans())
+def test_the_count_that_is_foretold_is_what_a_split_keeps_back(n: int, percent: int, validation: bool) -> None:
+    refs = [Ref(key=f"{number}.png") for number in range(n)]
+
+    found = split(refs, seed=0, validation=validation, calibration_share=percent / 100)
+
+    assert len(found.calibration) == calibration_count(n, percent / 100)
+
+
+@given(need=st.integers(1, 3000), percent=st.integers(1, 80))
+def test_no_fewer_parts_would_keep_back_as_many(need: int, percent: int) -> None:
+    total = total_for(need, percent / 100)
+
+    assert calibration_count(total, percent / 100) >= need
+    assert calibration_count(total - 1, percent / 100) < need or total == 16

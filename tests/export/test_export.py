@@ -214,3 +214,65 @@ def test_a_scorer_that_draws_lots_is_refused(tmp_path: Path) -> None:
 def test_a_scorer_that_mixes_the_rows_of_a_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="alone and"):
         export(_DependsOnBatch(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=Wish(), date="")
+
+
+class Ceiling(nn.Module):
+    """Windows: a score that sees nothing but how near each value is to the clip."""
+
+    def forward(self, prepared: Tensor) -> Evidence:
+        return Evidence({}, {"ceiling": prepared.abs().amax(dim=(1, 2))})
+
+
+class OneFarOut(WindowRuns):
+    """Windows of which the first lies at 12 standard deviations, beyond the clip of 10."""
+
+    def read(self, ref: Ref) -> Item | Lost:
+        return Item(ref, shifted(12.0)) if ref == self.refs[0] else super().read(ref)
+
+
+def shifted(deviations: float) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    """A window whose values all lie this many standard deviations from the centre."""
+    rows = np.array([[channel.center + deviations * channel.scale for channel in WINDOWS.channels]], np.float32)
+    return np.repeat(rows, WINDOWS.steps, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "reading"),
+    [
+        (Squares(), Reading(map="error")),
+        (Squares(), Reading(map="error", pool="max")),
+        (Ceiling(), Reading(score="ceiling")),
+    ],
+    ids=["a map decides", "its maximum decides", "a score decides"],
+)
+def test_a_window_scores_higher_the_farther_outside_the_trained_range_it_lies(
+    scorer: nn.Module, reading: Reading
+) -> None:
+    pipeline = Pipeline(scorer, WINDOWS, reading).eval()
+    windows = [shifted(deviations) for deviations in (9.0, 12.0, 50.0, 500.0, -5000.0)]
+
+    with torch.no_grad():
+        scores = pipeline(torch.from_numpy(np.stack([*windows, np.full_like(windows[0], 3e38)])))[0].tolist()
+
+    assert scores == sorted(set(scores))
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scorer", "reading"),
+    [(Squares(), Reading(map="error")), (Ceiling(), Reading(score="ceiling"))],
+    ids=["a map decides", "a score decides"],
+)
+def test_a_window_far_outside_is_rejected_even_where_one_calibration_window_was_clipped(
+    scorer: nn.Module, reading: Reading, tmp_path: Path
+) -> None:
+    made = export(scorer, WINDOWS, OneFarOut(20, 1), tmp_path / "w.onnx", reading=reading, wish=Wish(), date="")
+    detector = Detector.load(made.path)
+
+    for deviations in (50.0, 500.0, 5000.0, -5000.0):
+        assert detector(shifted(deviations)).status is Status.REJECT, f"{deviations:g} standard deviations"
+    one_channel = shifted(0.0)
+    one_channel[:, 1] = shifted(500.0)[:, 1]
+    explained = detector(one_channel).evidence.get("channel_scores")
+    assert explained is None or (explained[0] == 0.0 and explained[1] > 1000.0)

@@ -122,3 +122,15 @@ def test_an_empty_part_is_refused() -> None:
 
 def test_a_score_that_was_always_zero_stays_finite() -> None:
     assert surprise(learnt(torch.zeros(30)), torch.tensor([0.0, 1e6])).isfinite().all()
+
+
+def test_scores_that_differ_by_rounding_alone_share_a_surprise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    jitter = 1 + 3e-7 * torch.rand(400, generator=generator)
+    good = torch.cat([0.1 * jitter[:300], 1 + torch.rand(100, generator=generator)])
+    combination = Combination(("one",))
+    combination.learn({"one": good})
+
+    surprises = combination({"one": torch.tensor([0.1, 0.1 * (1 + 1e-7), 0.1 * (1 + 3e-7)])})
+
+    assert float(surprises.max() - surprises.min()) < 1e-5

@@ -1,6 +1,8 @@
 """A run is read otherwise at export: only what is given changes, and nothing is trained anew."""
 
-from collections.abc import Mapping
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,11 +14,12 @@ import pytest
 from andon.calibration.calibrate import Wish
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.runtime.detector import Detector
-from andon.runtime.errors import ConfigError, DataError
-from andon.runtime.schema import Reading
+from andon.runtime.errors import ConfigError, DataError, NotEnoughParts, TrainingError
+from andon.runtime.schema import Reading, Weights
+from andon.sources.items import Item, Lost, Ref
 from andon.training.detectors import unet_autoencoder, window_vae
-from andon.training.export_run import calibration_part, export_run, reading_of
-from andon.training.run_folder import LoadedRun
+from andon.training.export_run import _pretrained, calibration_part, export_run, reading_of
+from andon.training.run_folder import LoadedRun, load, read_record, write_record
 from andon.training.synthetic import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.train import train
 
@@ -148,3 +151,118 @@ def test_photos_that_moved_are_asked_for_with_the_flag_that_gives_their_place(tm
 
     with pytest.raises(DataError, match=r"moved: does not exist.* give its present place with --data"):
         calibration_part(run)
+
+
+class Replaced(SyntheticFrames):
+    """`FRAMES` with other pictures under the names in `other`."""
+
+    def __init__(self, count: int, other: Sequence[str]) -> None:
+        super().__init__(count)
+        self.other = set(other)
+
+    def read(self, ref: Ref) -> Item | Lost:
+        item = super().read(ref)
+        if ref.key not in self.other or not isinstance(item, Item):
+            return item
+        return Item(ref, synthetic_frame(9000 + int(ref.key[:3])))
+
+
+def test_other_pictures_under_the_names_of_the_calibration_parts_are_refused(frames: LoadedRun, tmp_path: Path) -> None:
+    one = frames.split.calibration[5]
+    stored = load(frames.path)
+
+    for data in (Replaced(40, frames.split.calibration), Replaced(40, [one])):
+        with pytest.raises(
+            DataError, match=r"\.png: expected the calibration part that training kept back under this name"
+        ):
+            export_run(stored, tmp_path / "a.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=data)
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_other_windows_under_the_names_of_the_calibration_windows_are_refused(
+    windows: LoadedRun, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="got another content"):
+        export_run(
+            windows,
+            tmp_path / "a.onnx",
+            wish=Wish(no_promise=True),
+            date="2026-01-02",
+            data=synthetic_log(16 * 60, seed=3),
+        )
+
+
+def test_a_training_part_that_was_written_into_the_record_as_a_calibration_part_is_refused(
+    frames: LoadedRun, tmp_path: Path
+) -> None:
+    swapped = shutil.copytree(frames.path, tmp_path / "run")
+    record = read_record(swapped)
+    split = msgspec.structs.replace(
+        record.split, train=record.split.calibration, calibration=record.split.train[: len(record.split.calibration)]
+    )
+    write_record(swapped, msgspec.structs.replace(record, split=split))
+
+    with pytest.raises(TrainingError, match=r"trained with the parts, settings and seed in run\.json"):
+        load(swapped)
+
+
+def test_a_run_of_an_older_andon_is_exported_with_a_warning(
+    frames: LoadedRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    older = msgspec.structs.replace(
+        frames, record=msgspec.structs.replace(frames.record, contents={}, weights_sha256="")
+    )
+
+    part = calibration_part(older, FRAMES)
+
+    assert isinstance(part.read(part.refs[0]), Item)
+    assert "cannot be checked" in caplog.text
+
+
+def test_the_file_names_the_pretrained_weights_that_it_was_trained_with_and_a_changed_cache_is_noticed(
+    frames: LoadedRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = Weights(name="net", licence="MIT", sha256="a" * 64)
+    now = Weights(name="net", licence="GPL-3.0", sha256="b" * 64)
+    run = msgspec.structs.replace(
+        frames,
+        record=msgspec.structs.replace(frames.record, pretrained=(trained,)),
+        recipe=msgspec.structs.replace(frames.recipe, weights=lambda _settings: (now,)),
+    )
+
+    assert _pretrained(run) == (trained,)
+    assert (
+        "net: the file on this machine has changed since training (sha256 aaaaaaaaaaaa, now bbbbbbbbbbbb)"
+        in caplog.text
+    )
+
+
+def test_pretrained_weights_are_recorded_when_training_ends(tmp_path: Path) -> None:
+    own = tmp_path / "own.pth"
+
+    def fit(_scorer: object, _good: object, _settings: object, _run: object) -> None:
+        own.write_bytes(b"fetched while training")
+
+    def weights(_settings: object) -> tuple[Weights, ...]:
+        return (Weights(name="own", licence="as of the file", sha256=hashlib.sha256(own.read_bytes()).hexdigest()),)
+
+    known = msgspec.structs.replace(unet_autoencoder.RECIPE, fit=fit, settle=None, weights=weights)
+    run = train(known, FRAMES, tmp_path / "run", settings=known.tiny, threads=1, picture_epochs=())
+
+    assert read_record(run.path).pretrained == weights(None)
+
+
+def test_a_promise_that_needs_more_parts_says_how_many_to_train_with(frames: LoadedRun, tmp_path: Path) -> None:
+    wish = Wish(false_reject=0.02)
+
+    with pytest.raises(NotEnoughParts, match=r"got 14 \(30 % of 40 .* Train again with about 500 good parts"):
+        export_run(frames, tmp_path / "a.onnx", wish=wish, date="2026-01-02", data=FRAMES)
+
+
+def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows: LoadedRun, tmp_path: Path) -> None:
+    log = synthetic_log(16 * 60)
+
+    with pytest.raises(NotEnoughParts) as refusal:
+        export_run(windows, tmp_path / "a.onnx", wish=Wish(false_reject=0.0001), date="2026-01-02", data=log)
+
+    assert "Train again" not in str(refusal.value)

@@ -14,7 +14,7 @@ from andon.export.preprocessing import prepare
 from andon.runtime.errors import DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading, Reason, WindowSpec
 from andon.sources.items import Collection, Found, FoundFrames, Item, Lost, Ref
-from andon.sources.log import Log
+from andon.sources.log import Log, Run
 from andon.sources.windows import window_spec
 from andon.training.combination import scores_over
 from andon.training.good_parts import GoodParts, PreparedPart, open_good
@@ -276,3 +276,60 @@ def test_good_parts_of_one_size_are_not_remarked_on(caplog: pytest.LogCaptureFix
     opened(SyntheticFrames(60))
 
     assert "size" not in caplog.text
+
+
+def test_copies_of_a_picture_count_once_and_never_lie_on_two_sides_of_the_split(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    copied = {f"{number:03}.png": synthetic_frame(number % 25) for number in range(100)}
+
+    good = opened(Altered(100, copied))
+
+    used = [*good.split.train, *good.split.validation, *good.split.calibration]
+    assert sorted(used) == [f"{number:03}.png" for number in range(25)]
+    assert len(good.copies) == 75
+    assert len(good.split.calibration) == 14
+    assert "100 files hold 25 distinct pictures (025.png repeats 000.png)" in caplog.text
+
+
+def test_sixty_files_of_one_picture_are_refused_as_one_part(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DataError, match="got 1"):
+        opened(Altered(60, {f"{number:03}.png": synthetic_frame(1) for number in range(60)}))
+
+    assert "60 files hold 1 distinct picture (" in caplog.text
+
+
+def test_copies_of_a_recording_count_once_while_equal_windows_of_one_recording_stay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = synthetic_log(400)
+    log.runs[0].values[:40] = log.runs[0].values[0]  # a machine that stands still
+    again = tuple(
+        Run(name=f"copy{number}", times_s=run.times_s, values=run.values) for number, run in enumerate(log.runs)
+    )
+    alone, doubled = opened(log), opened(msgspec.structs.replace(log, runs=(*log.runs, *again)))
+
+    assert {key.partition("#")[0] for key in doubled.copies} == {"run0", "run1"}  # "copy0" is the first by name
+    assert len(doubled.split.calibration) == len(alone.split.calibration)
+    assert alone.copies == ()
+    assert "2 of 4 recordings repeat another one" in caplog.text
+
+
+def test_copies_change_nothing_about_what_is_learnt_from_the_others() -> None:
+    plain = opened(SyntheticFrames(40))
+    more = opened(Altered(45, {f"{number:03}.png": synthetic_frame(number - 40) for number in range(40, 45)}))
+
+    assert (more.split, more.fingerprint) == (plain.split, plain.fingerprint)
+
+
+def test_parts_are_read_once_where_their_tensors_fit_into_memory() -> None:
+    class Counting(SyntheticFrames):
+        reads = 0
+
+        def read(self, ref: Ref) -> Item | Lost:
+            type(self).reads += 1
+            return super().read(ref)
+
+    opened(Counting(40))
+
+    assert Counting.reads == 40

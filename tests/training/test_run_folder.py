@@ -11,20 +11,25 @@ from torch import nn
 from andon.calibration.split import Split
 from andon.runtime.errors import ConfigError, TrainingError
 from andon.runtime.progress import silent
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.training.recipe import State, recipe
 from andon.training.run_folder import (
     MODEL,
     STATE,
     FolderRun,
     RunRecord,
+    checkpoint,
     kept_history,
     load,
     load_state,
     read_record,
+    read_settings,
+    seal,
     write_record,
     write_weights,
 )
+
+WINDOW = WindowSpec(steps=2, hop=1, period_s=1.0, channels=(Channel(name="a"), Channel(name="b")))
 
 
 class Bank(nn.Module):
@@ -241,3 +246,84 @@ def test_what_was_read_holds_no_file_open(tmp_path: Path) -> None:
 
     assert again.resumed is not None
     assert torch.equal(again.resumed.tensors["one"], torch.ones(1000))
+
+
+def sealed(folder: Path, **changes: object) -> Path:
+    """A run as `train` leaves it."""
+    written = record(**{"contents": {"c": "0" * 40}, **changes})
+    known = recipe("unet_autoencoder")
+    torch.manual_seed(written.seed)
+    digest = write_weights(folder / MODEL, known.build(known.tiny, written.input), sealed=seal(written))
+    write_record(folder, msgspec.structs.replace(written, weights_sha256=digest))
+    return folder
+
+
+def test_weights_of_another_run_are_refused(tmp_path: Path) -> None:
+    one, other = sealed(tmp_path / "one"), sealed(tmp_path / "other", seed=2)
+    load(one)
+    load(other)
+    (other / MODEL).replace(one / MODEL)
+
+    with pytest.raises(TrainingError, match=r"model\.safetensors: expected the weights with sha256 \w{12}"):
+        load(one)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    one, other = sealed(tmp_path / "one"), sealed(tmp_path / "other", seed=2)
+    for folder in (one, other):
+        checkpoint(folder, 1).parent.mkdir()
+        checkpoint(folder, 1).write_bytes((folder / MODEL).read_bytes())
+    load(one, epoch=1)
+    checkpoint(other, 1).replace(checkpoint(one, 1))
+
+    with pytest.raises(TrainingError, match="got weights of another run"):
+        load(one, epoch=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"split": Split(train=("c",), validation=("b",), calibration=("a",))},
+        {"contents": {"c": "1" * 40}},
+        {"fingerprint": "e" * 64},
+    ],
+    ids=["parts swapped", "another calibration part", "another training part"],
+)
+def test_a_record_that_was_changed_after_the_training_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    sealed(tmp_path)
+    write_record(tmp_path, msgspec.structs.replace(read_record(tmp_path), **changes))
+
+    with pytest.raises(TrainingError, match=r"or run\.json was changed"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [torch.zeros(3, dtype=torch.int64), torch.zeros(5, 3, dtype=torch.float64), torch.zeros(5), torch.zeros(5, 3, 1)],
+    ids=["whole numbers", "float64", "an axis less", "an axis more"],
+)
+def test_a_tensor_of_another_type_or_rank_is_refused(forged: torch.Tensor) -> None:
+    with pytest.raises(
+        TrainingError, match=r"here: does not fit this detector: expected bank as torch\.float32 with 2 axes"
+    ):
+        load_state(Bank(), Bank().state_dict() | {"bank": forged}, where="here")
+
+
+def test_a_buffer_whose_shape_the_detector_cannot_judge_with_is_refused(tmp_path: Path) -> None:
+    written = record(recipe="pca", recipe_version=recipe("pca").version, settings={"steps": 2, "hop": 1}, input=WINDOW)
+    known = recipe("pca")
+    scorer = known.build(read_settings(written, known), WINDOW)
+    write_weights(tmp_path / MODEL, scorer)
+    write_record(tmp_path, written)
+    load(tmp_path)
+    scorer.center = torch.zeros(7)
+    write_weights(tmp_path / MODEL, scorer)
+
+    with pytest.raises(TrainingError, match=r"model\.safetensors: does not fit this detector"):
+        load(tmp_path)
+
+
+def test_parts_that_were_lost_do_not_count_as_trained_on() -> None:
+    known = record(split=Split(train=("a", "d"), validation=("b",), calibration=("c",)), lost=("d",))
+
+    assert (known.readable(known.split.train), known.readable(known.split.validation)) == (1, 1)

@@ -15,6 +15,7 @@ from andon.runtime.schema import InputSpec, Reading
 from andon.sources.log import Log
 from andon.training.detectors.window_vae import RECIPE, Settings
 from andon.training.export_run import calibration_part, export_run
+from andon.training.folder_lock import LOCK, this_process
 from andon.training.rebuilding import Rebuilding
 from andon.training.run_folder import RUN, STATE, LoadedRun, kept_epochs, load, read_record
 from andon.training.synthetic import synthetic_log
@@ -273,3 +274,29 @@ def test_the_kept_epoch_is_the_last_where_repair_goes_by_a_cosine_and_the_best_e
 
     assert _kept(history, Rebuilding(repair=True)) == 3
     assert _kept(history, Rebuilding()) == 2
+
+
+def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_goes_on(log: Log, tmp_path: Path) -> None:
+    refusals = []
+
+    def begin_another(what: str, done: int, _total: int | None) -> None:
+        if (what, done) == ("reading good parts", 1) and not refusals:
+            for resume in (False, True):
+                with pytest.raises(TrainingError, match=r"another training is running in this folder") as refusal:
+                    train("window_vae", log, tmp_path / "run", settings=TINY, seed=1, resume=resume)
+                refusals.append(refusal)
+
+    first = train("window_vae", log, tmp_path / "run", settings=TINY, progress=begin_another, picture_epochs=())
+
+    assert len(refusals) == 2
+    assert read_record(first.path).seed == 0
+    assert not (first.path / LOCK).exists()
+
+
+def test_the_lock_of_a_training_that_was_killed_does_not_block_the_next(log: Log, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    dead = msgspec.structs.replace(this_process(), began="0", token="another")
+    (folder / LOCK).write_bytes(msgspec.json.encode(dead))
+
+    assert train("window_vae", log, folder, settings=TINY, picture_epochs=()).record.finished

@@ -6,12 +6,14 @@ Export calls this on a blank file, and a box on site on a file it has run for ye
 import hashlib
 import logging
 from collections.abc import Sequence
+from importlib.metadata import version
 from itertools import groupby
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
+from andon.calibration.contents import copied_items, copied_runs
 from andon.calibration.dependence import dependence_time, design_effect, effective_number
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, parts_needed
 from andon.calibration.scoring import Scores
@@ -20,13 +22,16 @@ from andon.runtime import __version__
 from andon.runtime.detector import PARITY
 from andon.runtime.errors import CalibrationError, NotEnoughParts
 from andon.runtime.model_file import LogEntry, ModelFile, Tail, append_log, parse, seal
-from andon.runtime.schema import Calibration, StatementKind, WindowSpec, percent
+from andon.runtime.schema import Calibration, Card, FrameSpec, Reason, StatementKind, WindowSpec, percent
 from andon.sources.items import Ref
 
 logger = logging.getLogger(__name__)
 
 MAX_INVALID = 0.05
 """Share of calibration parts that may be INVALID: more means that something is wrong with the pictures, not the parts."""
+
+_HIGHEST = np.nextafter(np.finfo(np.float32).max, np.float32(0))
+"""Stands for +inf in the tail, whose knots lie one float32 above the scores."""
 
 
 SINGLE_FILES = "each file was taken as an independent part"
@@ -47,11 +52,13 @@ class Sample(Struct, frozen=True, kw_only=True):
     """One score a unit, with what is known of how the units depend on each other."""
 
     scores: NDArray[np.float64]
-    """``[n]``, valid ones only."""
+    """``[n]``; +inf for a unit that is INVALID by its content: the line does not pass it either."""
     runs: tuple[NDArray[np.float64], ...]
-    """The same scores by contiguous run, in time; empty where the units are taken as independent."""
+    """The same scores by contiguous run, in time, the highest finite one in place of +inf; empty where the units are taken as
+    independent."""
     keys: tuple[str, ...]
     invalid: int
+    """Units that were lost to their input, and are left out."""
     unit: str
     dependence: str
 
@@ -70,15 +77,21 @@ def calibrate(data: bytes, scores: Scores, wish: Wish, *, date: str, grouped: bo
     Raises:
         NotEnoughParts: with the number of parts needed and the strongest promise that these carry.
         CalibrationError: too many INVALID parts, or scores that carry nothing.
+
+    Equal contents count as one part. What depends on the parts is written anew into the card: frame size, provider, versions.
     """
     model = parse(data, allow_blank=True)
-    sample = reduce_to_units(scores, windows=isinstance(model.card.input, WindowSpec), grouped=grouped, seed=seed)
-    good_scale = float(np.median(np.abs(sample.scores)))
+    windows = isinstance(model.card.input, WindowSpec)
+    _warn_of_copies(scores, windows=windows)
+    sample = reduce_to_units(scores, windows=windows, grouped=grouped, seed=seed)
+    finite = sample.scores[np.isfinite(sample.scores)]
+    good_scale = float(np.median(np.abs(finite)))
     lifted = lift(np.sort(sample.scores), good_scale)
     statement, above = _statement(sample, wish)
+    _refuse_infinite(scores, lifted, statement, above, wish)
     threshold = float(lifted[len(lifted) - 1 - above])
     _warn_of_ties(lifted, threshold, above)
-    knots = tail(lifted)
+    knots = tail(np.minimum(lifted, _HIGHEST))
     calibration = Calibration(
         kind=statement.kind,
         alpha=statement.alpha,
@@ -91,12 +104,17 @@ def calibrate(data: bytes, scores: Scores, wish: Wish, *, date: str, grouped: bo
         tau=statement.tau,
         invalid=sample.invalid,
         part_keys_sha256=hashlib.sha256("\n".join(sorted(sample.keys)).encode()).hexdigest(),
-        good_median=float(np.median(sample.scores)),
+        good_median=float(np.median(finite)),
         good_scale=good_scale,
         map_scale=float(np.quantile(scores.map_values, 0.999)) if len(scores.map_values) else None,
         date=date,
     )
-    return _sealed(model, calibration, Tail(threshold=threshold, review=threshold, x=knots.x, p=knots.p))
+    return _sealed(
+        model,
+        _updated(model.card, scores),
+        calibration,
+        Tail(threshold=threshold, review=threshold, x=knots.x, p=knots.p),
+    )
 
 
 def refuse_too_few(count: int, wish: Wish, *, windows: bool) -> None:
@@ -128,16 +146,23 @@ def lift(scores: NDArray[np.float64], good_scale: float) -> NDArray[np.float32]:
 
 
 def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int = 0) -> Sample:
-    """One score a decision: the maximum over a part's frames; of several parts of a lot one, drawn; windows as they are.
+    """Return one score a decision: the maximum over a part's frames; of several parts of a lot one, drawn; windows as they are.
+
+    A part is INVALID where one of its frames is, as `andon.runtime.verdict.part_status` has it. INVALID by its content (no
+    contrast, not finite) it counts as +inf, since the line would not pass it. Lost to its input (unreadable, a gap, another
+    size) it says nothing about good parts and is left out. Of equal contents only the first by key counts.
 
     Raises:
         CalibrationError: nothing valid, or more than 5 % INVALID.
     """
-    _check_invalid(scores)
+    scores = without_copies(scores, windows=windows)
     if windows:
+        _check_invalid(scores, len(scores), int((~scores.valid).sum()), int(scores.valid.sum()))
         return _windows(scores)
     parts = _worst_frames(scores)
-    valid = {part: entry for part, entry in parts.items() if np.isfinite(entry[1])}
+    valid = {part: entry for part, entry in parts.items() if not np.isnan(entry[1])}
+    judged = sum(np.isfinite(value) for _, value in valid.values())
+    _check_invalid(scores, len(parts), len(parts) - judged, judged)
     lots: dict[str, list[str]] = {}
     for part, (ref, _) in valid.items():
         lots.setdefault(ref.group, []).append(part)
@@ -179,10 +204,11 @@ def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
             raise
         tau = _tau(sample, max(LADDER))
         n_eff = max(1, effective_number(n, tau))
+        above = int(np.isinf(sample.scores).sum())  # the threshold is the highest finite score
         # The rate to expect of a threshold at the highest of so many independent scores; half of such guesses are broken.
         # A stronger wish changes nothing about the parts, so that it must not be written as if it were a finding.
-        expected = expected_rate(n_eff, 0)
-        return _Statement("estimate", max(wish.false_reject or expected, expected), float(n_eff), tau), 0
+        expected = min(1.0, expected_rate(n_eff, -(-above * n_eff // n)))
+        return _Statement("estimate", max(wish.false_reject or expected, expected), float(n_eff), tau), above
     if tau > 1.5:
         logger.warning(
             "windows depend on their neighbours over tau = %.3g windows: %d count as %d independent ones", tau, n, n_eff
@@ -223,16 +249,18 @@ def _tau(sample: Sample, alpha: float) -> float:
 def _windows(scores: Scores) -> Sample:
     """Windows, by run in the order of time; windows of one run are not independent of each other."""
     order = sorted(
-        (place for place in range(len(scores)) if scores.valid[place]),
+        (place for place in range(len(scores)) if not scores.lost[place]),
         key=lambda place: (scores.refs[place].group, scores.refs[place].time_s or 0.0, scores.refs[place].key),
     )
-    runs = tuple(scores.score[list(places)] for _, places in groupby(order, key=lambda place: scores.refs[place].group))
+    values = np.where(scores.valid, scores.score, np.inf)
+    ranked = np.where(scores.valid, scores.score, scores.score[scores.valid].max())
+    runs = tuple(ranked[list(places)] for _, places in groupby(order, key=lambda place: scores.refs[place].group))
     alone = all(len(run) == 1 for run in runs)
     return Sample(
-        scores=scores.score[order],
+        scores=values[order],
         runs=() if alone else runs,
         keys=tuple(scores.refs[place].key for place in order),
-        invalid=int((~scores.valid).sum()),
+        invalid=int(scores.lost.sum()),
         unit="window",
         dependence=f"one window from each of {len(runs)} independent runs"
         if alone
@@ -240,34 +268,87 @@ def _windows(scores: Scores) -> Sample:
     )
 
 
+def without_copies(scores: Scores, *, windows: bool) -> Scores:
+    """Return the scores without those of items that repeat another one: frames one by one, windows by whole runs."""
+    if not scores.contents:
+        return scores
+    contents = {ref.key: content for ref, content in zip(scores.refs, scores.contents, strict=True)}
+    copies = copied_runs(scores.refs, contents) if windows else copied_items(scores.refs, contents)
+    kept = [place for place, ref in enumerate(scores.refs) if (ref.group if windows else ref.key) not in copies]
+    if len(kept) == len(scores):
+        return scores
+    return structs.replace(
+        scores,
+        refs=tuple(scores.refs[place] for place in kept),
+        score=scores.score[kept],
+        status=scores.status[kept],
+        reason=scores.reason[kept],
+        contents=tuple(scores.contents[place] for place in kept),
+    )
+
+
+def _warn_of_copies(scores: Scores, *, windows: bool) -> None:
+    distinct = len(without_copies(scores, windows=windows))
+    if distinct < len(scores):
+        logger.warning(
+            "%d calibration %s hold %d distinct one%s: each content counts once",
+            len(scores), "windows" if windows else "pictures", distinct, "" if distinct == 1 else "s",
+        )  # fmt: skip
+
+
 def _worst_frames(scores: Scores) -> dict[str, tuple[Ref, float]]:
-    """By part: the highest score over its frames; NaN where all are INVALID."""
+    """Return by part the highest score over its frames: +inf where one is INVALID by its content, else NaN where one is lost."""
+    frames: dict[str, list[int]] = {}
+    for place, ref in enumerate(scores.refs):
+        frames.setdefault(ref.part, []).append(place)
+    valid, lost = scores.valid, scores.lost
     worst: dict[str, tuple[Ref, float]] = {}
-    for ref, score, valid in zip(scores.refs, scores.score, scores.valid, strict=True):
-        value = float(score) if valid else float("nan")
-        known = worst.get(ref.part)
-        if known is None or value > known[1] or np.isnan(known[1]):
-            worst[ref.part] = (ref, value)
+    for part, places in frames.items():
+        if any(not valid[place] and not lost[place] for place in places):
+            value = float("inf")
+        elif any(lost[place] for place in places):
+            value = float("nan")
+        else:
+            value = float(scores.score[places].max())
+        worst[part] = (scores.refs[places[0]], value)
     return worst
 
 
-def _check_invalid(scores: Scores) -> None:
-    invalid = int((~scores.valid).sum())
-    if invalid == len(scores):
-        raise CalibrationError(f"all {len(scores)} calibration parts are INVALID{_first_invalid(scores)}.")
-    if invalid > MAX_INVALID * len(scores):
+def _check_invalid(scores: Scores, count: int, invalid: int, judged: int) -> None:
+    if not judged:
+        raise CalibrationError(f"all {count} calibration parts are INVALID{_first_invalid(scores)}.")
+    if invalid > MAX_INVALID * count:
         raise CalibrationError(
-            f"{invalid} of {len(scores)} calibration parts are INVALID{_first_invalid(scores)}; at most "
+            f"{invalid} of {count} calibration parts are INVALID{_first_invalid(scores)}; at most "
             f"{percent(MAX_INVALID)} may be. Look at these pictures before anything is promised about good ones."
         )
 
 
-def _first_invalid(scores: Scores) -> str:
-    from andon.runtime.schema import Reason
+def _refuse_infinite(
+    scores: Scores, lifted: NDArray[np.float32], statement: "_Statement", above: int, wish: Wish
+) -> None:
+    """Refuse a threshold that nothing could exceed: more parts are INVALID by their content than may lie above it."""
+    infinite = int(np.isinf(lifted).sum())
+    if infinite <= above:
+        return
+    weaker = [
+        alpha
+        for alpha in sorted(LADDER)
+        if alpha > statement.alpha and statement.n_eff == len(lifted)
+        if allowance(len(lifted), alpha, wish.confidence) >= infinite
+    ]
+    offer = f", or promise --false-reject {weaker[0]:g}" if weaker else ""
+    raise CalibrationError(
+        f"INVALID by their content, and so not passed: {infinite} of {len(lifted)} calibration parts{_first_invalid(scores)}. "
+        f"A promise of {percent(statement.alpha)} from {len(lifted)} leaves room for {above}. Look at them: replace what is not "
+        f"a good part and train again{offer}."
+    )
 
+
+def _first_invalid(scores: Scores) -> str:
     for ref, valid, reason in zip(scores.refs, scores.valid, scores.reason, strict=True):
         if not valid:
-            return f" (the first: {ref.key}, {Reason(reason).text})"
+            return f" (the first: {ref.key}, {Reason(reason).text or 'a score that is not a finite number'})"
     return ""
 
 
@@ -281,9 +362,16 @@ def _warn_of_ties(lifted: NDArray[np.float32], threshold: float, above: int) -> 
         )
 
 
-def _sealed(model: ModelFile, calibration: Calibration, numbers: Tail) -> bytes:
-    from msgspec.structs import replace
+def _updated(card: Card, scores: Scores) -> Card:
+    """Return the card with what depends on the calibration parts, on where they were scored and by what."""
+    if isinstance(card.input, FrameSpec) and scores.frame_sizes:
+        size = scores.frame_sizes[0] if len(scores.frame_sizes) == 1 else None
+        card = structs.replace(card, input=structs.replace(card.input, frame_size=size))
+    here = {package: version(package) for package in ("andon", "numpy", "onnxruntime")}
+    return structs.replace(card, versions=card.versions | here, provider=scores.provider or card.provider)
 
+
+def _sealed(model: ModelFile, card: Card, calibration: Calibration, numbers: Tail) -> bytes:
     entry = LogEntry(
         date=calibration.date,
         andon=str(__version__),
@@ -296,7 +384,7 @@ def _sealed(model: ModelFile, calibration: Calibration, numbers: Tail) -> bytes:
         part_keys_sha256=calibration.part_keys_sha256,
         previous="",
     )
-    card = replace(model.card, calibration=calibration)
+    card = structs.replace(card, calibration=calibration)
     return seal(model.data, card=card, golden=model.golden, log=append_log(model.log, entry), tail=numbers)
 
 

@@ -15,6 +15,13 @@ from typing import Literal
 
 from scipy.stats import binom
 
+from andon.calibration.split import (
+    LEAST_CALIBRATION_PARTS,
+    MOST_CALIBRATION_SHARE,
+    calibration_count,
+    share_for,
+    total_for,
+)
 from andon.runtime.errors import ConfigError, NotEnoughParts
 from andon.runtime.schema import percent
 
@@ -125,11 +132,50 @@ def allowance(
         raise ValueError(f"an effective number lies between 0 and n = {n}, got {n_eff}")
     independent = n if n_eff is None else n_eff
     if independent < 1 or not _holds(independent, 0, alpha, confidence):
-        raise NotEnoughParts(_refusal(n, independent, alpha, confidence, unit))
+        countable = independent == n and unit == "part"
+        raise NotEnoughParts(
+            _refusal(n, independent, alpha, confidence, unit),
+            need=parts_needed(alpha, confidence) if countable else None,
+            have=n if countable else None,
+        )
     above = int(binom.ppf(1 - confidence, independent, alpha))
     while above > 0 and not _holds(independent, above, alpha, confidence):
         above -= 1
     return above * n // independent
+
+
+def refusal_of_kept_back(
+    need: int, have: int, *, total: int, share: float, alpha: float, confidence: float = 0.95
+) -> str:
+    """Say what to do where a run kept back too few good parts for a promise: how many to train with, or with which share.
+
+    Args:
+        need: calibration parts that the promise needs (`parts_needed`).
+        have: calibration parts that count.
+        total: good parts of the run, each a group of its own, of which `share` were kept back.
+        share: the run's calibration share.
+        alpha: false-reject rate asked for.
+        confidence: of the promise.
+
+    >>> refusal_of_kept_back(149, 18, total=60, share=0.3, alpha=0.02)[:72]
+    'a false-reject rate of 2 % at 95 % confidence needs 149 calibration part'
+    """
+    kept = calibration_count(total, share)
+    # parts that were lost will be so again, as far as these show
+    wanted = math.ceil(need * kept / have) if 0 < have < kept else need
+    ways = [f"about {_rounded_total(total_for(wanted, share))} good parts"]
+    most = share_for(wanted, total)
+    if most is not None:
+        ways.append(f"with --calibration-share {most:g}")
+    elif share < MOST_CALIBRATION_SHARE:
+        fewer = _rounded_total(total_for(wanted, MOST_CALIBRATION_SHARE))
+        ways.append(f"with about {fewer} and --calibration-share {MOST_CALIBRATION_SHARE:g}")
+    text = (
+        f"a false-reject rate of {percent(alpha)} at {percent(confidence)} confidence needs {need} calibration parts, got {have} "
+        f"({percent(share)} of {total} good parts are kept back, {LEAST_CALIBRATION_PARTS} at least). Train again with "
+        f"{', or '.join(ways)}"
+    )
+    return f"{text}." if have < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(have, confidence))}."
 
 
 def expected_rate(n: int, above: int) -> float:
@@ -175,6 +221,12 @@ def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: st
     return (
         f"{text}." if n < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(independent, confidence))}."
     )
+
+
+def _rounded_total(total: int) -> int:
+    """Two significant digits, upwards: 497 is about 500."""
+    step = 10 ** max(0, len(str(total)) - 2)
+    return -(-total // step) * step
 
 
 def _rounded_up(alpha: float) -> str:

@@ -1,11 +1,14 @@
 """Score good parts through a model file, blank or calibrated, exactly as the line will: one by one, through the runtime."""
 
+import logging
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.calibration.contents import content_of
 from andon.runtime.detector import Detector
 from andon.runtime.errors import InputError
 from andon.runtime.model_file import parse
@@ -13,6 +16,8 @@ from andon.runtime.progress import Progress, silent, track
 from andon.runtime.schema import Reason, Status
 from andon.runtime.session import Device, open_session
 from andon.sources.items import Collection, Item, Ref
+
+logger = logging.getLogger(__name__)
 
 MAP_VALUES = 2_000_000
 """At most so many map values are kept for the heat maps' colour scale, drawn evenly over all parts."""
@@ -28,9 +33,21 @@ class Scores(Struct, frozen=True, kw_only=True):
     reason: NDArray[np.uint8]
     map_values: NDArray[np.float32]
     """A sample of the values of all deciding maps; empty for windows."""
+    contents: tuple[str, ...] = ()
+    """``[n]``, digest of each item's content (`content_of`), by which copies are noticed; empty where it is not known."""
+    frame_sizes: tuple[tuple[int, int], ...] = ()
+    """Distinct heights and widths of the frames that were judged, sorted; empty for windows."""
+    provider: Literal["cpu", "cuda"] | None = None
+    """What the items were scored on; None where it is not known."""
 
     def __len__(self) -> int:
         return len(self.refs)
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """``[n]``: which items never reached the graph: unreadable, a gap, or not what the file wants."""
+        lost: NDArray[np.bool_] = (self.status == Status.INVALID) & (self.reason >= Reason.UNREADABLE)
+        return lost
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -59,7 +76,9 @@ def score(
         refs: which items; None: all.
 
     Raises:
-        InputError: an item is of another kind or size than the file wants.
+        JudgeError: the runtime failed although the input was right.
+
+    An item of another kind than the file wants is INVALID (wrong_input), as on the line; the first one is logged.
     """
     model = parse(data, allow_blank=True)
     detector = Detector(model, open_session(data, device=device), frame_size="any")
@@ -69,16 +88,24 @@ def score(
     scores = np.full(len(chosen), np.nan)
     status = np.full(len(chosen), Status.INVALID, np.uint8)
     reason = np.full(len(chosen), Reason.UNREADABLE, np.uint8)
+    contents: list[str] = []
+    sizes: set[tuple[int, int]] = set()
     maps: list[NDArray[np.float32]] = []
     for place, ref in enumerate(track(chosen, progress, "scoring good parts")):
         item = collection.read(ref)
+        contents.append(content_of(item))
         if not isinstance(item, Item):
             reason[place] = item.reason
             continue
         try:
             verdict = detector(item.data)
         except InputError as error:
-            raise InputError(f"{ref.key}: {error}") from error
+            if Reason.WRONG_INPUT not in reason:
+                logger.warning("%s: %s It is INVALID.", ref.key, error)
+            reason[place] = Reason.WRONG_INPUT
+            continue
+        if item.data.dtype == np.uint8:
+            sizes.add((item.data.shape[0], item.data.shape[1]))
         scores[place], status[place], reason[place] = verdict.score, verdict.status, verdict.reason
         if verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence:
             values = verdict.evidence["anomaly_map"].ravel()
@@ -89,4 +116,7 @@ def score(
         status=status,
         reason=reason,
         map_values=np.concatenate(maps) if maps else np.empty(0, np.float32),
+        contents=tuple(contents),
+        frame_sizes=tuple(sorted(sizes)),
+        provider=detector.device,
     )

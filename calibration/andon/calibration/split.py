@@ -97,6 +97,41 @@ def require_share(calibration_share: float) -> None:
         )
 
 
+def calibration_count(total: int, share: float) -> int:
+    """Count what `split` keeps back of so many good parts, each a group of its own; 0 where they cannot be split.
+
+    >>> calibration_count(60, 0.3), calibration_count(20, 0.3)
+    (18, 14)
+    """
+    if total < LEAST_CALIBRATION_PARTS + 2:
+        return 0
+    return min(total - 2, math.floor(max(share * total, LEAST_CALIBRATION_PARTS) + 0.5))
+
+
+def total_for(need: int, share: float) -> int:
+    """Return the fewest good parts, each a group of its own, of which `split` keeps back at least `need`.
+
+    >>> total_for(149, 0.3), total_for(149, 0.8)
+    (495, 186)
+    """
+    total = LEAST_CALIBRATION_PARTS + 2
+    if need > LEAST_CALIBRATION_PARTS:
+        total = max(total, math.floor((need - 1) / share))
+    while calibration_count(total, share) < need:
+        total += 1
+    return total
+
+
+def share_for(need: int, total: int) -> float | None:
+    """Return the smallest share, in hundredths, with which `split` keeps back at least `need` of `total`; None above 0.8.
+
+    >>> share_for(149, 191), share_for(149, 60)
+    (0.78, None)
+    """
+    shares = (percent / 100 for percent in range(1, round(100 * MOST_CALIBRATION_SHARE) + 1))
+    return next((share for share in shares if calibration_count(total, share) >= need), None)
+
+
 def disjoint(refs: Iterable[Ref], window_s: float) -> list[Ref]:
     """Windows of each run that share no row: the first, then each ending at least `window_s` after the one before.
 

@@ -14,7 +14,7 @@ from torch.export import Dim
 from andon.export.decision import INPUT_REASON, RAW_SCORE
 from andon.export.evidence import Evidence
 from andon.export.pooling import Pool
-from andon.export.preprocessing import Restore, prepare
+from andon.export.preprocessing import PrepareWindows, Restore, prepare
 from andon.runtime.errors import ParityError
 from andon.runtime.model_file import IR_VERSION, OPSET
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
@@ -33,7 +33,8 @@ class Pipeline(nn.Module):
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Score ``[N]``, input reason ``[N]``, then the evidence in the order of `evidence_names`."""
         prepared, reason = self.prepare(raw)
-        outputs = self._outputs(prepared)
+        excess = self.prepare.excess(raw) if isinstance(self.prepare, PrepareWindows) else None
+        outputs = self._outputs(prepared, excess)
         return outputs.pop("score"), reason, *outputs.values()
 
     def evidence_names(self, spec: InputSpec) -> list[str]:
@@ -42,9 +43,9 @@ class Pipeline(nn.Module):
             outputs = self._outputs(self.prepare(example_input(spec))[0])
         return [name for name in outputs if name != "score"]
 
-    def _outputs(self, prepared: Tensor) -> dict[str, Tensor]:
+    def _outputs(self, prepared: Tensor, excess: Tensor | None = None) -> dict[str, Tensor]:
         evidence: Evidence = self.scorer(prepared)
-        outputs: dict[str, Tensor] = self.pool(evidence)
+        outputs: dict[str, Tensor] = self.pool(evidence, excess)
         pictures = {name: self.restore(image) for name, image in evidence.images.items()}
         return outputs | pictures | dict(evidence.tables)
 

@@ -24,13 +24,21 @@ class Pool(nn.Module):
         self.windows = isinstance(spec, WindowSpec)
         self.smooth = Smooth(reading.smooth) if reading.smooth > 0 and not self.windows else nn.Identity()
 
-    def forward(self, evidence: Evidence) -> dict[str, Tensor]:
+    def forward(self, evidence: Evidence, excess: Tensor | None = None) -> dict[str, Tensor]:
         """Pool one batch.
+
+        Args:
+            evidence: what the scorer gives.
+            excess: of windows, how far each value lies beyond the clip, ``[N, T, C]`` in standard deviations
+                (`PrepareWindows.excess`). Its square is added to each map, and the sum of its squares to each score: the
+                scorer saw clipped values, and without this a window far outside would score no higher than one at the clip.
 
         Raises:
             ConfigError: the scorer gives no evidence of the name that the reading wants.
         """
         self._check(evidence)
+        if excess is not None:
+            evidence = _with_excess(evidence, excess**2)
         outputs: dict[str, Tensor] = {}
         deciding = self.reading.map or next(iter(evidence.maps), None)
         for name, raw_map in evidence.maps.items():
@@ -69,6 +77,13 @@ class Pool(nn.Module):
                 raise ConfigError(
                     f"the scorer gives no {kind} {wanted!r}{nearest(wanted, given)}. It gives: {', '.join(given) or 'none'}."
                 )
+
+
+def _with_excess(evidence: Evidence, squares: Tensor) -> Evidence:
+    return evidence._replace(
+        maps={name: values + squares for name, values in evidence.maps.items()},
+        scores={name: values + squares.sum(dim=(1, 2)) for name, values in evidence.scores.items()},
+    )
 
 
 class Smooth(nn.Module):

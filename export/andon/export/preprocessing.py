@@ -44,6 +44,10 @@ class PrepareFrames(nn.Module):
         return nn.functional.interpolate(planes, self.spec.size, mode="bilinear", antialias=True)
 
 
+MOST_EXCESS = 1e15
+"""Standard deviations beyond the clip that are still told apart: the sum of their squares over a window stays finite."""
+
+
 class PrepareWindows(nn.Module):
     """float32 ``[N, T, C]`` in sensor units to standardised, clipped values, and a reason ``[N]`` (int32, 0: fine)."""
 
@@ -55,11 +59,20 @@ class PrepareWindows(nn.Module):
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise; what is not finite becomes the centre, and its window is INVALID."""
-        finite = torch.isfinite(window)
+        broken = (~torch.isfinite(window)).to(torch.int32).amax(dim=(1, 2))
+        return self._standard(window).clamp(-self.clip, self.clip), broken * int(Reason.NOT_FINITE)
+
+    def excess(self, window: Tensor) -> Tensor:
+        """Return how far each value lies beyond the clip, ``[N, T, C]`` in standard deviations; 0 within it.
+
+        The scorer cannot see this part of a value. `Pool` adds its square to every map and score, so that a window far
+        outside the trained range scores higher the farther out it lies.
+        """
+        return (self._standard(window).abs() - self.clip).clamp(0.0, MOST_EXCESS)
+
+    def _standard(self, window: Tensor) -> Tensor:
         center = self.get_buffer("center")
-        standard = (torch.where(finite, window, center) - center) / self.get_buffer("scale")
-        broken = (~finite).to(torch.int32).amax(dim=(1, 2))
-        return standard.clamp(-self.clip, self.clip), broken * int(Reason.NOT_FINITE)
+        return (torch.where(torch.isfinite(window), window, center) - center) / self.get_buffer("scale")
 
 
 class Restore(nn.Module):

@@ -74,7 +74,7 @@ def render(model: ModelFile) -> str:
         rows.append(("channels", names))
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
-        rows.append(("parts", f"{calibration.dependence}; {calibration.invalid} INVALID ones were dropped"))
+        rows.append(("parts", f"{calibration.dependence}; {calibration.invalid} lost ones were left out"))
         if calibration.above < 2 and calibration.kind.startswith("promise"):
             steady = _steady(calibration.alpha, calibration.confidence)
             alone = (

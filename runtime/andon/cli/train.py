@@ -170,10 +170,11 @@ def run(args: argparse.Namespace) -> int:
     summary = {
         "run": str(trained.path),
         "detector": f"{record.recipe} v{record.recipe_version}",
-        "train": len(record.split.train),
-        "validation": len(record.split.validation),
+        "train": record.readable(record.split.train),
+        "validation": record.readable(record.split.validation),
         "calibration": len(record.split.calibration),
         "lost": len(record.lost),
+        "copies": len(record.copies),
         "epochs": len(record.history),
         "seconds": round(time.perf_counter() - begun_s, 2),
         "seed": record.seed,

@@ -41,7 +41,15 @@ class CalibrationError(AndonError):
 
 
 class NotEnoughParts(CalibrationError):
-    """Fewer good parts than the promise asked for needs; the message names what is needed and what can be had."""
+    """Fewer good parts than the promise asked for needs; the message names what is needed and what can be had.
+
+    `need` and `have` count independent calibration parts; None where the parts are dependent.
+    """
+
+    def __init__(self, message: str, *, need: int | None = None, have: int | None = None) -> None:
+        super().__init__(message)
+        self.need = need
+        self.have = have
 
 
 class ParityError(AndonError):

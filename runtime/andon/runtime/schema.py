@@ -103,7 +103,10 @@ class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True
 
 
 class Channel(Struct, frozen=True, kw_only=True):
-    """One sensor channel. The graph computes ``clip((value - center) / scale, -clip, clip)`` with the spec's `clip`."""
+    """One sensor channel. The graph computes ``clip((value - center) / scale, -clip, clip)`` with the spec's `clip`.
+
+    It adds the square of what lies beyond the clip to the score, so that a value far outside never looks like one at the clip.
+    """
 
     name: str
     unit: str = ""
@@ -168,7 +171,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     confidence: Fraction
     """Probability, over the draw of the calibration parts, that the promise holds."""
     n: int
-    """Valid good parts (or windows) that the threshold was calibrated on."""
+    """Good parts (or windows) that the threshold was calibrated on. One that is INVALID by its content counts as rejected."""
     n_eff: float
     """Effective number after dependence; equal to `n` where the parts are independent."""
     above: int
@@ -179,7 +182,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     tau: float = 1.0
     """Integrated autocorrelation time, in units."""
     invalid: int = 0
-    """Calibration parts that were INVALID: dropped, so that the promise is of valid good parts."""
+    """Calibration parts that were lost to their input (unreadable, a gap, another kind): left out."""
     part_keys_sha256: str = ""
     """Digest over the sorted keys of the calibration parts, one a line."""
     good_median: float = 0.0

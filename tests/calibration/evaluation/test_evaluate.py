@@ -429,12 +429,30 @@ def test_a_part_is_defective_where_one_of_its_frames_is_and_it_is_told(caplog: p
     assert "1 of 4 parts have frames of several truths, for example 'p3' (good, scratch)" in caplog.text
 
 
-def test_a_part_is_invalid_only_where_all_its_frames_are() -> None:
-    frames = {"g_a": frame(1), "g_b": None, "d_a": frame(2, level=250), "x_a": BLACK, "x_b": None}
+def test_a_part_with_an_invalid_frame_is_invalid_unless_another_frame_is_rejected() -> None:
+    frames = {
+        "g_a": frame(1),
+        "h_a": frame(1),
+        "h_b": None,  # good
+        "d_a": frame(2, level=250),
+        "d_b": BLACK,
+        "m_a": frame(2),
+        "m_b": BLACK,
+        "x_a": BLACK,
+        "x_b": None,
+    }
 
     figures, judged = evaluate(
-        detector(), Grouped(Parts(frames), "^(.)"), truth({key: key[0] != "g" for key in frames}), by_part=True
+        detector(), Grouped(Parts(frames), "^(.)"), truth({key: key[0] not in "gh" for key in frames}), by_part=True
     )
 
-    assert (figures.n_good, figures.n_defect, figures.invalid) == (1, 1, 1)
-    assert [one.status for one in judged] == [Status.OK, Status.REJECT, Status.INVALID]
+    statuses = {one.ref.part: one.status for one in judged}
+    assert statuses == {
+        "g": Status.OK,
+        "h": Status.INVALID,
+        "d": Status.REJECT,
+        "m": Status.INVALID,  # neither a miss nor a catch
+        "x": Status.INVALID,
+    }
+    assert (figures.n_good, figures.n_defect, figures.invalid) == (1, 1, 3)
+    assert (figures.miss_rate, figures.false_reject_rate) == (0.0, 0.0)

@@ -13,7 +13,6 @@ from tests.training.comparison.made_up import key
 from andon.calibration.calibrate import Wish
 from andon.runtime.errors import AndonError, ConfigError, DataError
 from andon.training.comparison.cell import Figure, Surroundings
-from andon.training.comparison.claim import LOCK, Owner
 from andon.training.comparison.compare import Compared, Events, compare, write_table
 from andon.training.comparison.plan import Plan, cells, parse_data, parse_detector
 from andon.training.comparison.results import (
@@ -29,6 +28,7 @@ from andon.training.comparison.results import (
     take_place,
 )
 from andon.training.detectors.window_vae import WindowVAE
+from andon.training.folder_lock import LOCK, Owner
 from andon.training.run_folder import read_record
 from andon.training.synthetic import synthetic_frame
 

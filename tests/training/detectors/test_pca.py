@@ -1,5 +1,6 @@
 """What is special about principal components: closed forms, against numpy in float64."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.training.in_memory import Here, Parts
 
+from andon.calibration.calibrate import Wish
 from andon.export.graph import Pipeline, trace
+from andon.runtime import Detector, Status
 from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, WindowSpec
 from andon.sources.items import FoundLogs
+from andon.sources.log import Log, Run
 from andon.training.detectors.pca import RECIPE, Components, Settings, components, fit
+from andon.training.export_run import export_run
 from andon.training.synthetic import synthetic_log
+from andon.training.train import train
 
 Decides = Literal["t2", "q", "combined"]
 DECIDES: tuple[Decides, ...] = ("t2", "q", "combined")
@@ -174,3 +180,42 @@ def test_the_graph_holds_two_matrix_products(decides: Decides) -> None:
     graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.reading(settings)), SPEC).graph
 
     assert [node.op_type for node in graph.node if node.op_type in ("MatMul", "Gemm")] == ["MatMul", "MatMul"]
+
+
+def still(rows: int, *, seed: int = 0) -> Log:
+    """Channels that stand still, but for a short step now and then."""
+    generator = np.random.default_rng(seed)
+    values = np.tile(np.arange(10.0, 90.0, 10.0, dtype=np.float32), (rows, 1))
+    for begin in generator.integers(0, rows, rows // 400):
+        values[begin : begin + 20, generator.integers(0, 8)] += 1
+    channels = tuple(Channel(name=f"c{place}") for place in range(8))
+    run = Run(name="run", times_s=np.arange(rows, dtype=np.float64), values=values)
+    return Log(found=FoundLogs(channels=channels, period_s=1.0, runs=1, rows=rows), runs=(run,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("steps", "rows"), [(64, 12_000), (16, 6_000)])
+def test_channels_that_mostly_stand_still_can_be_exported(steps: int, rows: int, tmp_path: Path) -> None:
+    log, settings = still(rows), Settings(steps=steps, hop=16)
+    run = train("pca", log, tmp_path / "run", settings=settings, threads=1, picture_epochs=())
+
+    exported = export_run(run, tmp_path / "pca.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log)
+
+    detector = Detector.load(exported.path)
+    broken = np.ascontiguousarray(log.runs[0].values[:steps])
+    broken[:, 3] += 20
+    assert detector(broken).status is Status.REJECT
+
+
+def test_q_is_floored_where_the_kept_directions_rebuild_windows_to_rounding() -> None:
+    settings = Settings(steps=4, hop=2, components=1)
+    spec = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="a"), Channel(name="b")))
+    scorer = Components(settings, spec)
+    axis = torch.full((8, 1), 8**-0.5, dtype=torch.float64)
+    scorer.learn(torch.zeros(8, dtype=torch.float64), axis, torch.tensor([4.0], dtype=torch.float64))
+    along = torch.linspace(0.1, 30.0, 20).reshape(-1, 1, 1).expand(20, 4, 2)
+
+    together = scorer.scores(along)["q"]
+
+    assert together.tolist() == [scorer.scores(window[None])["q"].item() for window in along]
+    assert together.unique().tolist() == pytest.approx([4e-5])

@@ -24,6 +24,7 @@ class Checkpoints:
         settle: Callable[[nn.Module], None],
         *,
         epochs: Epochs,
+        sealed: str = "",
     ) -> None:
         """
         Args:
@@ -31,7 +32,9 @@ class Checkpoints:
             build: an untrained scorer like the one that learns.
             settle: what follows once weights stay, in place.
             epochs: which; a number, each so many; a sequence, just these; None or empty, none.
+            sealed: the run's `run_folder.seal`, kept in each file.
         """
+        self._sealed = sealed
         self._run, self._build, self._settle, self._epochs = run, build, settle, epochs
 
     def look(self, scorer: nn.Module, epoch: int) -> None:
@@ -44,4 +47,4 @@ class Checkpoints:
             settled = self._build()  # as it will be loaded, so that it settles as it will be exported
             load_state(settled, scorer.state_dict(), where=f"epoch {epoch}")
             self._settle(settled.to(device).eval())
-        write_weights(checkpoint(self._run, epoch), settled)
+        write_weights(checkpoint(self._run, epoch), settled, sealed=self._sealed)

@@ -27,6 +27,8 @@ LEAST_IN_TAIL = 10
 """But no fewer scores than this, or half of them: a mean of two excesses says nothing."""
 STEEPEST = 1e3
 """A score that rises by a thousandth of the tail's beginning gains a surprise of one at most, or float32 would decide."""
+ROUNDING = 1e-5
+"""Scores that differ by less than this share of their size are ties: whether float32 tells them apart depends on the machine."""
 LEAST_UNIT = 1e-12
 """A tail that begins below this is rounding; and what is finite must stay so."""
 
@@ -96,7 +98,9 @@ def _pieces(good: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
     width = torch.full((PIECES,), float(torch.finfo(torch.float32).max), dtype=torch.float64)
     slope = torch.full((PIECES,), math.inf, dtype=torch.float64)
     width[:-1] = start.diff()
-    slope[:-1] = torch.where(width[:-1] > 0, (-share.log()).diff() / width[:-1], 0.0)  # ties share a surprise
+    slope[:-1] = torch.where(
+        width[:-1] > ROUNDING * start[1:].abs(), (-share.log()).diff() / width[:-1], 0.0
+    )  # ties share a surprise
     excess = float((ascending[count - in_tail :] - ascending[begins]).mean())
     slope[-1] = 1 / excess if excess > 0 else math.inf
     unit = float(ascending[begins].abs()) or float(ascending.abs().max())

@@ -214,6 +214,17 @@ def a_damaged_part_scores_above_a_good_one(specimen: Specimen) -> None:
     assert np.median(damaged) > np.median(good), f"good parts score {good}, noise in them {damaged}"
 
 
+def a_window_far_outside_the_trained_range_is_rejected(specimen: Specimen) -> None:
+    """The network sees clipped values; the file must not."""
+    spec = specimen.run.spec
+    if not isinstance(spec, WindowSpec):
+        return
+    for deviations in (50.0, 500.0, 5000.0):
+        rows = np.array([[channel.center + deviations * channel.scale for channel in spec.channels]], np.float32)
+        verdict = specimen.detector(np.repeat(rows, spec.steps, axis=0))
+        assert verdict.status is Status.REJECT, f"{deviations:g} standard deviations out: {verdict.status.name}"
+
+
 def evidence_is_finite_and_of_its_declared_shape(specimen: Specimen) -> None:
     """What people look at, for every output that the file lists."""
     verdict = specimen.detector(specimen.items[0])
@@ -297,6 +308,7 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
     a_part_alone_scores_as_in_a_batch,
     the_file_scores_as_the_module,
     a_damaged_part_scores_above_a_good_one,
+    a_window_far_outside_the_trained_range_is_rejected,
     evidence_is_finite_and_of_its_declared_shape,
     any_batch_and_frame_size_is_judged,
     the_golden_sample_is_judged_as_recorded,

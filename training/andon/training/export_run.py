@@ -1,21 +1,30 @@
 """From a run folder to one model file: what ``andon export`` does."""
 
-from collections.abc import Mapping
+from andon.training import waiting  # noqa: F401 - before torch is imported
+
+# isort: split
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from andon.calibration.calibrate import Wish
+from andon.calibration.contents import content_of
+from andon.calibration.promise import LADDER, refusal_of_kept_back
 from andon.export.export import Exported, export
-from andon.runtime.errors import ConfigError, DataError
+from andon.runtime.errors import ConfigError, DataError, NotEnoughParts
 from andon.runtime.progress import Progress, silent
-from andon.runtime.schema import Reading, WindowSpec
+from andon.runtime.schema import Reading, Weights, WindowSpec
 from andon.runtime.settings import from_mapping
-from andon.sources.chosen import Chosen
-from andon.sources.items import Collection
+from andon.sources.items import Collection, Found, Item, Lost, Ref
 from andon.training.good_parts import items_of
-from andon.training.run_folder import LoadedRun, load
+from andon.training.run_folder import LoadedRun, RunRecord, load
 from andon.training.train import Data, open_data
+
+logger = logging.getLogger(__name__)
 
 
 def export_run(
@@ -45,30 +54,56 @@ def export_run(
 
     Raises:
         TrainingError: no finished run there.
-        DataError: the parts that were kept back are not where they were.
+        DataError: the parts that were kept back are not where they were, or other contents have their names.
         NotEnoughParts, CalibrationError, ParityError, ConfigError: as `export`.
     """
     loaded = run if isinstance(run, LoadedRun) else load(run)
     record = loaded.record
     recipe, settings = loaded.recipe, loaded.settings
-    return export(
-        loaded.scorer,
-        loaded.spec,
-        calibration_part(loaded, data),
-        path,
-        reading=reading or recipe.reading(settings),
-        wish=wish,
-        date=date,
-        name=name,
-        detector=recipe.name,
-        detector_version=recipe.version,
-        settings=record.settings if loaded.epoch is None else record.settings | {"checkpoint_epoch": loaded.epoch},
-        fingerprint=record.fingerprint,
-        weights=recipe.weights(settings),
-        grouped=record.group is not None,
-        golden_real=golden_real,
-        progress=progress,
-    )
+    kept_back = calibration_part(loaded, data)
+    with _advised(record, kept_back, wish):
+        return export(
+            loaded.scorer,
+            loaded.spec,
+            kept_back,
+            path,
+            reading=reading or recipe.reading(settings),
+            wish=wish,
+            date=date,
+            name=name,
+            detector=recipe.name,
+            detector_version=recipe.version,
+            settings=record.settings if loaded.epoch is None else record.settings | {"checkpoint_epoch": loaded.epoch},
+            fingerprint=record.fingerprint,
+            weights=_pretrained(loaded),
+            grouped=record.group is not None,
+            golden_real=golden_real,
+            progress=progress,
+        )
+
+
+@contextlib.contextmanager
+def _advised(record: RunRecord, kept_back: Collection, wish: Wish) -> Iterator[None]:
+    """Rephrase a refusal for want of parts: only a share of what the user collects is calibrated on."""
+    try:
+        yield
+    except NotEnoughParts as error:
+        groups = len({ref.group for ref in kept_back.refs})
+        if error.need is None or error.have is None or groups < len(kept_back.refs):
+            raise  # dependent windows, or lots and parts of several frames: how many photos make one is not known
+        used = record.split
+        raise NotEnoughParts(
+            refusal_of_kept_back(
+                error.need,
+                error.have,
+                total=len(used.train) + len(used.validation) + len(used.calibration),
+                share=record.calibration_share,
+                alpha=max(LADDER) if wish.false_reject is None else wish.false_reject,
+                confidence=wish.confidence,
+            ),
+            need=error.need,
+            have=error.have,
+        ) from error
 
 
 def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> Reading:
@@ -100,7 +135,7 @@ def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> Reading:
 
 
 def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
-    """The good parts that a run kept back.
+    """Return the good parts that a run kept back. Reading one whose content is not the one that training saw raises.
 
     Raises:
         DataError: the data came from memory and are not given, or some of the parts are no longer there.
@@ -124,4 +159,54 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
             f"{len(missing)} of {len(record.split.calibration)} calibration parts are not there any more, the first is "
             f"{missing[0]}. Give their present place with --data, or train anew."
         )
-    return Chosen(collection, [by_key[key] for key in record.split.calibration])
+    if not record.contents:
+        logger.warning(
+            "%s: written by an older andon that kept no digests: whether its weights and calibration parts are those of the "
+            "training cannot be checked",
+            run.path,
+        )
+    return _KeptBack(collection, [by_key[key] for key in record.split.calibration], record.contents)
+
+
+class _KeptBack:
+    """The calibration part of a run, compared part by part with what training kept back."""
+
+    def __init__(self, collection: Collection, refs: Sequence[Ref], contents: Mapping[str, str]) -> None:
+        self._collection = collection
+        self._contents = contents
+        self.refs = refs
+
+    @property
+    def found(self) -> Found:
+        """What the whole collection is."""
+        return self._collection.found
+
+    def read(self, ref: Ref) -> Item | Lost:
+        """Return one item.
+
+        Raises:
+            DataError: its content is not the one that training kept back under this name.
+        """
+        item = self._collection.read(ref)
+        if self._contents and content_of(item) != self._contents.get(ref.key):
+            raise DataError(
+                f"{ref.key}: expected the calibration part that training kept back under this name, got another content. The "
+                "model may have been trained on it. Give the data of the training with --data, or train again."
+            )
+        return item
+
+
+def _pretrained(run: LoadedRun) -> Sequence[Weights]:
+    """Return the pretrained weights as training recorded them, and warn where the file on this machine is another one now."""
+    now = run.recipe.weights(run.settings)
+    recorded = run.record.pretrained
+    if recorded is None:
+        return now
+    for trained, here in zip(recorded, now, strict=False):
+        if here.sha256 and here.sha256 != trained.sha256:
+            logger.warning(
+                "%s: the file on this machine has changed since training (sha256 %s, now %s); the run holds the weights it "
+                "was trained with, and the model file names those",
+                trained.name, trained.sha256[:12], here.sha256[:12],
+            )  # fmt: skip
+    return recorded

@@ -7,13 +7,14 @@ training part alone; windows of two sides share no row.
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from andon.calibration.contents import content_of, copied_items, copied_runs
 from andon.calibration.split import CALIBRATION_SHARE, Split, disjoint, split
 from andon.export.preprocessing import prepare
 from andon.runtime.errors import DataError
@@ -92,6 +93,8 @@ class GoodParts:
         used: Split,
         fingerprint: str,
         lost: tuple[str, ...],
+        copies: tuple[str, ...],
+        contents: Mapping[str, str],
         train: PreparedPart,
         validation: PreparedPart,
         calibration: Collection,
@@ -104,6 +107,10 @@ class GoodParts:
         """Digest over keys and raw contents of what is learnt from."""
         self.lost = lost
         """Keys of what could not be learnt from: unreadable, no contrast, not finite."""
+        self.copies = copies
+        """Keys of what repeats another item, and is left out."""
+        self.contents = dict(contents)
+        """Digest of each calibration part by key (`content_of`); empty for one that is lost."""
         self.train = train
         self.validation = validation
         self.calibration = calibration
@@ -141,6 +148,12 @@ def open_good(
     collection = items_of(data, spec, group)
     window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
     refs = [ref for ref in collection.refs if not _is_gap(collection, ref, spec)]
+    read = _Reader(collection)
+    if isinstance(spec, FrameSpec):
+        # before the split, so that no copy of a training part is calibrated on
+        read.look(refs, prepare(spec), progress, keep=_fits(len(refs), spec, cache_bytes))
+    copies = _copies(collection, refs, read.contents, windows=isinstance(spec, WindowSpec))
+    refs = [ref for ref in refs if ref.key not in copies]
     used = split(
         refs,
         seed=seed,
@@ -157,8 +170,10 @@ def open_good(
         used = msgspec.structs.replace(used, calibration=tuple(ref.key for ref in calibration))
     if isinstance(spec, WindowSpec):
         spec = standardised(spec, collection, train)
-    read = _Reader(collection, spec, cache=_fits(len(train) + len(validation), spec, cache_bytes))
-    learn, check = (read.part(refs, progress) for refs in (train, validation))
+    cache = _fits(len(train) + len(validation), spec, cache_bytes)
+    if not cache:
+        logger.info("prepared parts do not fit into memory: they are decoded again in each epoch")
+    learn, check = (read.part(refs, prepare(spec), progress, cache=cache) for refs in (train, validation))
     read.refuse_if_many_were_lost()
     if not len(learn):
         raise DataError("nothing of the training part is readable.")
@@ -167,6 +182,11 @@ def open_good(
         used=used,
         fingerprint=read.fingerprint,
         lost=tuple(lost.ref.key for lost in read.lost),
+        copies=copies,
+        contents={
+            ref.key: read.contents[ref.key] if ref.key in read.contents else content_of(collection.read(ref))
+            for ref in calibration
+        },
         train=learn,
         validation=check,
         calibration=Chosen(collection, calibration),
@@ -221,44 +241,78 @@ def _scale(mean: float, deviation: float) -> float:
     return CONSTANT * abs(mean) or 1.0
 
 
-class _Reader:
-    """Reads each item once: counts, digests, prepares."""
+def _copies(
+    collection: Collection, refs: Sequence[Ref], contents: Mapping[str, str], *, windows: bool
+) -> tuple[str, ...]:
+    """Return the keys of items that repeat others, and warn of them: frames one by one, windows by whole runs."""
+    if windows:
+        if len({ref.group for ref in refs}) < 2:
+            return ()
+        runs = copied_runs(refs, {ref.key: content_of(collection.read(ref)) for ref in refs})
+        if runs:
+            run, of = next(iter(runs.items()))
+            logger.warning(
+                "%d of %d recordings repeat another one (%s repeats %s): each content counts once",
+                len(runs), len({ref.group for ref in refs}), run, of,
+            )  # fmt: skip
+        return tuple(ref.key for ref in refs if ref.group in runs)
+    copies = copied_items(refs, contents)
+    if copies:
+        key, of = next(iter(copies.items()))
+        distinct = len(refs) - len(copies)
+        logger.warning(
+            "%d files hold %d distinct picture%s (%s repeats %s): each content counts once",
+            len(refs), distinct, "" if distinct == 1 else "s", key, of,
+        )  # fmt: skip
+    return tuple(ref.key for ref in refs if ref.key in copies)
 
-    def __init__(self, collection: Collection, spec: InputSpec, *, cache: bool) -> None:
+
+class _Reader:
+    """Reads items: counts, digests, prepares."""
+
+    def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._prepare = prepare(spec)
-        self._cache = cache
         self._digest = hashlib.sha256()
         self._seen = 0
+        self._looked: dict[str, Tensor | Lost] = {}
+        self.contents: dict[str, str] = {}
+        """Digest of each item that was read, by key."""
         self.lost: list[Lost] = []
-        if not cache:
-            logger.info("prepared parts would not fit into memory: they are decoded anew in each epoch")
 
     @property
     def fingerprint(self) -> str:
         return self._digest.hexdigest()
 
-    def part(self, refs: Sequence[Ref], progress: Progress) -> PreparedPart:
+    def look(self, refs: Sequence[Ref], preparation: nn.Module, progress: Progress, *, keep: bool) -> None:
+        """Read all items for their digests. With `keep`, `part` needs to read none of them again."""
+        for ref in track(refs, progress, "reading good parts"):
+            prepared = self._read(ref, preparation)
+            if keep:
+                self._looked[ref.key] = prepared
+
+    def part(self, refs: Sequence[Ref], preparation: nn.Module, progress: Progress, *, cache: bool) -> PreparedPart:
         kept: list[Ref] = []
         # one piece from the beginning: a list that is stacked in the end would need as much again
         cached: Tensor | None = None
         for ref in track(refs, progress, "reading good parts"):
             self._seen += 1
-            item = self._collection.read(ref)
-            prepared = _prepared(item, self._prepare) if isinstance(item, Item) else item
-            if isinstance(prepared, Lost) or not isinstance(item, Item):
-                self.lost.append(prepared if isinstance(prepared, Lost) else Lost(ref, Reason.UNREADABLE))
+            prepared = self._looked.pop(ref.key) if ref.key in self._looked else self._read(ref, preparation)
+            if isinstance(prepared, Lost):
+                self.lost.append(prepared)
                 continue
-            head = f"{ref.key}\n{item.data.dtype.name} {item.data.shape}\n"
-            self._digest.update(head.encode())
-            self._digest.update(np.ascontiguousarray(item.data).data)
-            if self._cache:
+            self._digest.update(f"{ref.key}\n{self.contents[ref.key]}\n".encode())
+            if cache:
                 cached = prepared.new_empty((len(refs), *prepared.shape)) if cached is None else cached
                 cached[len(kept)] = prepared
             kept.append(ref)
         self._digest.update(b"\n")
         cached = None if cached is None else cached[: len(kept)]
-        return PreparedPart(self._collection, kept, self._prepare, cached)
+        return PreparedPart(self._collection, kept, preparation, cached)
+
+    def _read(self, ref: Ref, preparation: nn.Module) -> Tensor | Lost:
+        item = self._collection.read(ref)
+        self.contents[ref.key] = content_of(item)
+        return _prepared(item, preparation) if isinstance(item, Item) else item
 
     def refuse_if_many_were_lost(self) -> None:
         if len(self.lost) > MAX_LOST * self._seen:

@@ -1,5 +1,9 @@
 """What a detector is: one record, the last line of its file."""
 
+from andon.training import waiting  # noqa: F401 - before torch is imported
+
+# isort: split
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 

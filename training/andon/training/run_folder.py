@@ -28,7 +28,8 @@ from andon.calibration.split import CALIBRATION_SHARE, Split
 from andon.runtime.atomic import write_atomically
 from andon.runtime.errors import AndonError, TrainingError
 from andon.runtime.progress import Progress
-from andon.runtime.schema import InputSpec
+from andon.runtime.schema import FrameSpec, InputSpec, Weights
+from andon.training.device import undisturbed
 from andon.training.recipe import Recipe, State, recipe
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,14 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """Digest over keys and raw contents of the parts that were learnt from."""
     lost: tuple[str, ...] = ()
     """Keys of parts that could not be learnt from."""
+    copies: tuple[str, ...] = ()
+    """Keys of parts that repeat another one, and are in no part of the split."""
+    contents: dict[str, str] = {}
+    """Digest of each calibration part by key; empty for one that was lost. Export compares them."""
+    weights_sha256: str = ""
+    """Digest of ``model.safetensors``, once training has finished."""
+    pretrained: tuple[Weights, ...] | None = None
+    """Pretrained weights within, as they were when training ended; None in a record of an older andon."""
     data: str = ""
     """The path as given; empty where the data came from memory."""
     group: str | None = None
@@ -93,6 +102,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     checkpoint_epochs: int | tuple[int, ...] | None = None
     """Epochs whose weights are kept: each so many, just these, or, None, none."""
     finished: bool = False
+
+    def readable(self, keys: Sequence[str]) -> int:
+        """Count the parts among these keys of the split that could be read, and so were trained or validated on."""
+        return len(set(keys) - set(self.lost))
 
 
 class LoadedRun(Struct, frozen=True, kw_only=True):
@@ -145,9 +158,11 @@ def load(path: Path | str, *, of: Recipe | None = None, epoch: int | None = None
     settings = read_settings(record, known)
     scorer = known.build(settings, record.input)
     weights = folder / MODEL if epoch is None else checkpoint(folder, epoch)
-    tensors, _ = _read_tensors(weights)
+    tensors, header = _read_tensors(weights)
+    _check_weights(weights, record, header.get(_HEADER, ""), kept=epoch is None)
     load_state(scorer, tensors, where=str(weights))
-    return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer.eval(), epoch=epoch)
+    _check_judges(scorer.eval(), record.input, where=str(weights))
+    return LoadedRun(path=folder, record=record, recipe=known, settings=settings, scorer=scorer, epoch=epoch)
 
 
 def checkpoint(folder: Path, epoch: int) -> Path:
@@ -206,6 +221,32 @@ def identity(record: RunRecord) -> dict[str, str]:
     }
 
 
+def seal(record: RunRecord) -> str:
+    """Return a digest over what a run's weights were trained with: recipe, settings, input, parts and seed.
+
+    Each file of weights holds it, so that weights of another run, or a record with other parts, are noticed.
+    """
+    names = ("recipe", "recipe_version", "settings", "input", "split", "fingerprint", "contents", "seed")
+    trained_with = {name: msgspec.to_builtins(getattr(record, name)) for name in names}
+    return hashlib.sha256(json.dumps(trained_with, sort_keys=True).encode()).hexdigest()
+
+
+def _check_weights(path: Path, record: RunRecord, sealed: str, *, kept: bool) -> None:
+    """Refuse weights that are not those that the record is about. Records of an older andon say nothing of them."""
+    if kept and record.weights_sha256:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != record.weights_sha256:
+            raise TrainingError(
+                f"{path}: expected the weights with sha256 {record.weights_sha256[:12]} that {RUN} names, got "
+                f"{digest[:12]}. Put back the file of this run, or train again."
+            )
+    if sealed != seal(record) and (sealed or record.contents):
+        raise TrainingError(
+            f"{path}: expected weights that were trained with the parts, settings and seed in {RUN}, got weights of another "
+            f"run, or {RUN} was changed. Put back both files of one run, or train again."
+        )
+
+
 def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
     """Whether this andon's recipe would score as the one that wrote the folder.
 
@@ -231,17 +272,31 @@ def read_settings(record: RunRecord, known: Recipe) -> Any:
         raise TrainingError(f"settings of the run do not fit {known.name}: {error}") from error
 
 
-def write_weights(path: Path, scorer: nn.Module) -> None:
-    """The scorer's parameters and buffers, whole or not at all."""
-    write_atomically(path, _packed(scorer.state_dict(), {}))
+def write_weights(path: Path, scorer: nn.Module, *, sealed: str = "") -> str:
+    """Write the scorer's parameters and buffers, whole or not at all, and return the file's sha256.
+
+    Args:
+        path: the file.
+        scorer: in any mode, on any device.
+        sealed: the run's `seal`, kept in the file.
+    """
+    data = _packed(scorer.state_dict(), {_HEADER: sealed} if sealed else {})
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Stored parameters and buffers into a freshly built scorer; buffers take their stored shapes.
 
     Raises:
-        TrainingError: names or shapes that do not fit.
+        TrainingError: names, types or shapes that do not fit.
     """
+    for name, own in scorer.state_dict().items():
+        if name in tensors and (tensors[name].dtype, tensors[name].dim()) != (own.dtype, own.dim()):
+            raise TrainingError(
+                f"{where}: does not fit this detector: expected {name} as {own.dtype} with {own.dim()} axes, got "
+                f"{tensors[name].dtype} with {tensors[name].dim()}."
+            )
     for name, buffer in list(scorer.named_buffers()):
         if name in tensors and tensors[name].shape != buffer.shape:
             owner, _, last = name.rpartition(".")
@@ -250,6 +305,16 @@ def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) 
     try:
         scorer.load_state_dict(dict(tensors))
     except RuntimeError as error:
+        raise TrainingError(f"{where}: does not fit this detector: {' '.join(str(error).split())}") from error
+
+
+def _check_judges(scorer: nn.Module, spec: InputSpec, *, where: str) -> None:
+    """Judge one item of zeros: buffers take their stored shapes, and only a run of the scorer shows whether these fit."""
+    shape = (1, spec.channels, *spec.size) if isinstance(spec, FrameSpec) else (1, spec.steps, len(spec.channels))
+    try:
+        with undisturbed(scorer):
+            scorer(torch.zeros(shape))
+    except (RuntimeError, IndexError) as error:
         raise TrainingError(f"{where}: does not fit this detector: {' '.join(str(error).split())}") from error
 
 

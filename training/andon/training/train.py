@@ -4,6 +4,10 @@
 >>> export_run(run, "pump.onnx", wish=Wish(), date="2026-11-22")                  # doctest: +SKIP
 """
 
+from andon.training import waiting  # noqa: F401 - before torch is imported
+
+# isort: split
+
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -27,6 +31,7 @@ from andon.training.animation.reel import REEL, Epochs, Reel
 from andon.training.checkpoints import Checkpoints
 from andon.training.device import Device, as_device, device_named, drawn_apart
 from andon.training.fitting import Plan
+from andon.training.folder_lock import claimed
 from andon.training.good_parts import GoodParts, open_good
 from andon.training.pictures import curves, save
 from andon.training.recipe import Recipe, recipe
@@ -45,6 +50,7 @@ from andon.training.run_folder import (
     load,
     read_record,
     read_settings,
+    seal,
     write_record,
     write_weights,
 )
@@ -103,13 +109,78 @@ def train(
         progress: told of reading and training.
 
     Raises:
-        TrainingError: there is a run already, it diverged, or what should be resumed was another training.
+        TrainingError: there is a run already, another process trains in the folder, it diverged, or what should be
+            resumed was another training.
         DataError: data that cannot be learnt from, or nothing to watch.
         ConfigError: no such detector or setting, a share out of bounds, or `watch_every` with nothing to watch.
         DeviceError: no such device.
     """
-    folder = Path(out)
     known = detector if isinstance(detector, Recipe) else recipe(detector)
+    with _alone(Path(out), resume=resume):
+        return _train(
+            known,
+            data,
+            Path(out),
+            settings=settings,
+            seed=seed,
+            group=group,
+            calibration_share=calibration_share,
+            device=device,
+            threads=threads,
+            resume=resume,
+            watch=watch,
+            watch_every=watch_every,
+            picture_epochs=picture_epochs,
+            animation_epochs=animation_epochs,
+            checkpoint_epochs=checkpoint_epochs,
+            progress=progress,
+        )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Keep other trainings out of a run folder; nothing is locked where nothing will be written.
+
+    Raises:
+        TrainingError: another process trains there.
+    """
+    record = read_record(folder) if (folder / RUN).exists() else None
+    if record is not None and (record.finished or not resume):
+        yield
+        return
+    new = not folder.exists()
+    try:
+        with claimed(folder) as claim:
+            if claim is None:
+                raise TrainingError(
+                    f"{folder}: another training is running in this folder. Wait until it ends, or give another --out."
+                )
+            yield
+    finally:
+        if new:  # a training that could not begin leaves no folder
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _train(
+    known: Recipe,
+    data: Data,
+    folder: Path,
+    *,
+    settings: msgspec.Struct | None,
+    seed: int,
+    group: str | None,
+    calibration_share: float | None,
+    device: Device,
+    threads: int | None,
+    resume: bool,
+    watch: str | Path | None,
+    watch_every: int | None,
+    picture_epochs: Sequence[int] | None,
+    animation_epochs: Epochs,
+    checkpoint_epochs: Epochs,
+    progress: Progress,
+) -> LoadedRun:
     record = read_record(folder) if (folder / RUN).exists() else None
     if record is not None and not resume:
         raise TrainingError(f"{folder}: there is a run already. Give another --out, or go on with it by --resume.")
@@ -168,6 +239,8 @@ def train(
             split=good.split,
             fingerprint=good.fingerprint,
             lost=good.lost,
+            copies=good.copies,
+            contents=good.contents,
             data=str(data) if isinstance(data, str | Path) else "",
             group=group,
             calibration_share=calibration_share,
@@ -179,7 +252,11 @@ def train(
             animation_epochs=_recorded(animation_epochs),
             checkpoint_epochs=_recorded(checkpoint_epochs),
         )
-        if record is not None and (record.fingerprint, record.input) != (good.fingerprint, good.spec):
+        changed = record is not None and (
+            (record.fingerprint, record.input) != (good.fingerprint, good.spec)
+            or (bool(record.contents) and record.contents != good.contents)
+        )
+        if changed:
             raise TrainingError(f"{folder}: the data have changed since this run began. Start a new run.")
         labelled = _labelled(watch, begun, resumed=record, progress=progress)
         if labelled is not None:
@@ -279,6 +356,7 @@ def _fit(
         lambda: known.build(settings, good.spec),
         lambda scorer: known.settle(scorer, good, settings, device) if known.settle is not None else None,
         epochs=begun.checkpoint_epochs,
+        sealed=seal(begun),
     )
     looking = (checkpoints.look, album.look, reel.look)
     observers = looking if watch is None else (watch.look, *looking)
@@ -295,8 +373,15 @@ def _fit(
             _draw(run, begun.watched, settings)  # what there is so far, after Ctrl-C and after a divergence
         raise
     watched = begun.watched and msgspec.structs.replace(begun.watched, rows=tuple(run.watched))
-    record = msgspec.structs.replace(begun, history=tuple(run.history), watched=watched, finished=True)
-    write_weights(folder / MODEL, scorer)
+    digest = write_weights(folder / MODEL, scorer, sealed=seal(begun))
+    record = msgspec.structs.replace(
+        begun,
+        history=tuple(run.history),
+        watched=watched,
+        weights_sha256=digest,
+        pretrained=tuple(known.weights(settings)),  # now: a fit may have fetched them, and a cache may change later
+        finished=True,
+    )
     write_record(folder, record)
     run.finish()
     # what people look at comes last: nothing that fails there can cost the training

@@ -1,4 +1,4 @@
-"""Parts with their verdicts and what is true of them; a part of several frames counts by the worst of them."""
+"""Parts with their verdicts and what is true of them; a part of several frames has one status (`verdict.part_status`)."""
 
 import logging
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from msgspec import Struct, structs
 
 from andon.calibration.evaluation.further import NOTHING, Further
 from andon.runtime.schema import Status
+from andon.runtime.verdict import part_status
 from andon.sources.items import Ref
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,10 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 
 def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
-    """One entry a part, in the order of their first frames: the frame with the highest score; INVALID only if all are.
+    """Return one entry a part, in the order of their first frames, with its status by `andon.runtime.verdict.part_status`.
+
+    The score is the highest over its frames. An INVALID part has none and is neither a catch nor a miss, even where another
+    of its frames was judged: it was not inspected completely.
 
     A part is defective where one of its frames is, and of the type of its worst defective frame: a scratch that one view
     shows is a scratch of the part.
@@ -45,7 +49,8 @@ def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
         )
     parts = []
     for views in frames.values():
-        worst = max(views, key=_height)
+        status = part_status(one.status for one in views)
+        worst = max((one for one in views if one.status == status), key=_height)
         defects = [one for one in views if one.defective]
         kind = max(defects, key=_height).kind if defects else worst.kind
         parts.append(structs.replace(worst, defective=bool(defects), kind=kind))

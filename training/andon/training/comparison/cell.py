@@ -18,7 +18,6 @@ from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import WindowSpec
 from andon.sources.items import Collection
 from andon.training.comparison.check import labelled
-from andon.training.comparison.claim import Claim
 from andon.training.comparison.plan import Cell, DataSet
 from andon.training.comparison.results import (
     COST,
@@ -35,6 +34,7 @@ from andon.training.comparison.results import (
 )
 from andon.training.device import Device
 from andon.training.export_run import calibration_part, export_run
+from andon.training.folder_lock import Claim
 from andon.training.run_folder import RUN, LoadedRun, kept_history, read_record
 from andon.training.train import train
 
@@ -108,8 +108,8 @@ def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, pro
         kind="window" if isinstance(card.input, WindowSpec) else "frame",
         figures=figures,
         promise=card.calibration.sentence if card.calibration else "",
-        n_train=len(record.split.train),
-        n_validation=len(record.split.validation),
+        n_train=record.readable(record.split.train),
+        n_validation=record.readable(record.split.validation),
         n_calibration=len(record.split.calibration),
         training=cost,
         export_s=export_s,

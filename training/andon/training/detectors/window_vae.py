@@ -209,7 +209,7 @@ TINY = Settings(steps=16, hop=8, latent=2, widths=(16,), epochs=4, batch_size=16
 
 RECIPE = Recipe(
     name="window_vae",
-    version=2,
+    version=3,
     summary="windows of sensor channels, by what a variational autoencoder cannot rebuild, or by its latent numbers",
     settings=Settings,
     tiny=structs.replace(TINY),

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.runtime.errors import TrainingError
-from andon.training.comparison.claim import LOCK, SILENT_S, Owner, claimed, is_claimed, stale, this_process
+from andon.training.folder_lock import LOCK, SILENT_S, Owner, claimed, is_claimed, stale, this_process
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from andon.training.comparison.claim import claimed
+from andon.training.folder_lock import claimed
 with claimed(Path(sys.argv[1])) as claim:
     print(claim is not None, flush=True)
     time.sleep(60)
@@ -129,7 +129,7 @@ def test_an_owner_that_was_overtaken_leaves_without_touching_the_others_lock(tmp
         claim.check()
         (tmp_path / LOCK).write_bytes(msgspec.json.encode(ELSEWHERE))
 
-        with pytest.raises(TrainingError, match="took this cell over"):
+        with pytest.raises(TrainingError, match="took this folder over"):
             claim.check()
 
     assert msgspec.json.decode((tmp_path / LOCK).read_bytes(), type=Owner) == ELSEWHERE

@@ -1,4 +1,4 @@
-"""Who works on a cell: a lock file that a dead owner cannot keep for ever.
+"""Lock a folder while one process works in it: a lock file that a dead owner cannot keep for ever.
 
 ``lock`` is made with ``O_EXCL``, so that of several processes on one file system one gets it. It says who made it. It is
 stale, and is taken over,
@@ -47,7 +47,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 class Claim:
-    """A cell that is ours."""
+    """A folder that is ours."""
 
     def __init__(self, path: Path, owner: Owner) -> None:
         self._path = path
@@ -62,8 +62,8 @@ class Claim:
         """
         if _read(self._path) != self._owner:
             raise TrainingError(
-                f"{self._path.parent}: another process took this cell over while this one was silent for more than "
-                f"{SILENT_S / 60:.0f} minutes; it is left to that one."
+                f"{self._path.parent}: another process took this folder over while this one was silent for more than "
+                f"{SILENT_S / 60:.0f} minutes. This one stops."
             )
 
     def _beat(self, every_s: float) -> None:
@@ -82,7 +82,7 @@ class Claim:
 
 @contextlib.contextmanager
 def claimed(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[Claim | None]:
-    """Work on a cell; None where another process does. The lock is gone afterwards, however that ends.
+    """Work in a folder; None where another process does. The lock is gone afterwards, however that ends.
 
     Raises:
         TrainingError: the folder cannot be written to.
@@ -103,7 +103,7 @@ def claimed(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[Claim | None]:
 
 
 def is_claimed(folder: Path) -> bool:
-    """Whether a living process works on a cell, as far as can be seen from here."""
+    """Whether a living process works in a folder, as far as can be seen from here."""
     path = folder / LOCK
     return path.exists() and not stale(_read(path), this_process(), silent_s=_silent_s(path), began=began(_read(path)))
 

@@ -1,0 +1,117 @@
+"""What does a second training on the same machine cost the first? It should cost its share of the cores and no more.
+
+Interleaves one training alone with two at once, each in a process of its own, and prints one JSON line: median wall and CPU
+seconds of a training, and how many times as long two at once take. Two trainings on two cores should take at most 2.3 times
+as long as one. Figures need a quiet machine. `--waiting ACTIVE` shows what threads cost that wait by spinning.
+
+    python -m benchmarks.training_under_load --rounds 3
+    python -m benchmarks.training_under_load --rounds 1 --waiting ACTIVE
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+_SCRIPT = """
+import sys
+from andon.training.train import train
+from andon.training.recipe import recipe
+import msgspec
+name, data, out, epochs, threads = sys.argv[1:]
+known = recipe(name)
+settings = msgspec.structs.replace(known.settings(), epochs=int(epochs))
+train(known, data, out, settings=settings, threads=int(threads) or None, picture_epochs=(), animation_epochs=())
+"""
+
+
+def pictures(folder: Path, count: int, side: int) -> None:
+    """Write seeded grey pictures of a blurred spot."""
+    import cv2
+
+    rows, columns = np.mgrid[0:side, 0:side] / side
+    for number in range(count):
+        generator = np.random.default_rng(number)
+        y, x = generator.uniform(0.35, 0.65, 2)
+        spot = 60 + 150 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 0.02)
+        noisy = np.clip(spot + generator.normal(0, 5, spot.shape), 0, 255).astype(np.uint8)
+        if not cv2.imwrite(str(folder / f"{number:04}.png"), noisy):
+            raise OSError(f"{folder}: cannot be written")
+
+
+def timed(at_once: int, data: Path, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Wall seconds until all of them have ended, and CPU seconds of one on average."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if arguments.waiting != "andon":
+        environment["OMP_WAIT_POLICY"] = arguments.waiting
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun_s = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", _SCRIPT, arguments.detector, str(data), f"{folder}/run{number}",
+                 str(arguments.epochs), str(arguments.threads)],
+                env=environment,
+            )
+            for number in range(at_once)
+        ]  # fmt: skip
+        codes = [process.wait() for process in processes]
+        wall_s = time.perf_counter() - begun_s
+    if any(codes):
+        raise SystemExit(f"a training failed: exit codes {codes}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall_s, cpu_s / at_once
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--detector", default="conv_vae")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=0, help="of each training; 0: the default")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--waiting", choices=["andon", "ACTIVE", "PASSIVE"], default="andon", help="of OpenMP's threads"
+    )
+    arguments = parser.parse_args()
+    alone: list[tuple[float, float]] = []
+    two: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        pictures(Path(folder), arguments.pictures, arguments.side)
+        for _ in range(arguments.rounds):
+            alone.append(timed(1, Path(folder), arguments))
+            two.append(timed(2, Path(folder), arguments))
+    wall_1, cpu_1 = (statistics.median(values) for values in zip(*alone, strict=True))
+    wall_2, cpu_2 = (statistics.median(values) for values in zip(*two, strict=True))
+    print(
+        json.dumps(
+            {
+                "what": f"{arguments.detector}, {arguments.epochs} epochs of {arguments.pictures} pictures",
+                "waiting": arguments.waiting,
+                "threads": arguments.threads or "default",
+                "cores": os.cpu_count(),
+                "load_1min": round(os.getloadavg()[0], 2),
+                "rounds": arguments.rounds,
+                "alone_wall_s": round(wall_1, 2),
+                "alone_cpu_s": round(cpu_1, 2),
+                "two_at_once_wall_s": round(wall_2, 2),
+                "two_at_once_cpu_s_each": round(cpu_2, 2),
+                "times_as_long": round(wall_2 / wall_1, 2),
+                "times_the_cpu": round(cpu_2 / cpu_1, 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
