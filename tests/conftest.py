@@ -7,7 +7,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,10 @@ settings.load_profile("andon")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--renew-golden", action="store_true", help="write the golden texts anew; review them as a diff")
+    parser.addoption("--renew-golden", action="store_true", help="write the golden texts again; review them as a diff")
+    parser.addoption(
+        "--skip-missing", action="store_true", help="skip tests that need a package which is not installed"
+    )
 
 
 @pytest.fixture
@@ -47,6 +50,48 @@ def golden_text(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == kept.read_text(encoding="utf-8"), f"{name} changed: --renew-golden, if that was meant"
 
     return compare
+
+
+class ModuleThatMayBeSkipped(pytest.Module):
+    """A test module that is skipped where a package it imports is not installed."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Import the module and list its tests."""
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            if package := _missing_package(error):
+                pytest.skip(f"no {package}", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if not parent.config.getoption("--skip-missing"):
+        return None
+    return ModuleThatMayBeSkipped.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    error = call.excinfo.value if call.excinfo and item.config.getoption("--skip-missing") else None
+    if package := _missing_package(error):
+        path, line, _ = item.location
+        report.outcome, report.longrepr = "skipped", (path, line or 0, f"no {package}")
+    return report
+
+
+def _missing_package(error: BaseException | None) -> str:
+    """Return the package whose absence caused an error, or an empty text."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            package = error.name.partition(".")[0]
+            if package not in ("andon", "tests") and importlib.util.find_spec(package) is None:
+                return package
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,7 +17,8 @@ def test_figures_are_positive_and_of_the_calibrated_size(tmp_path: Path, kind: s
     path.write_bytes(model_bytes(spec, threshold=threshold))
     told: list[str] = []
 
-    measured = bench(path, seconds=0.02, progress=lambda *news: told.append(news[0]))
+    # a busy machine may need a tenth of a second for one call
+    measured = bench(path, seconds=0.2, progress=lambda *news: told.append(news[0]))
 
     assert measured.item_shape == ((32, 48, 3) if kind == "frame" else (4, 2))
     assert measured.calls >= 20

@@ -197,6 +197,7 @@ def test_the_sessions_of_the_host_still_tell_their_errors(capfd: pytest.CaptureF
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     of_host = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
-    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.Fail):
+    errors = onnxruntime.capi.onnxruntime_pybind11_state
+    with pytest.raises((errors.Fail, errors.RuntimeException)):  # the second one in onnxruntime 1.20
         of_host.run(None, {"x": np.zeros(3, np.float32), "shape": np.array([2, 2])})
     assert "running Reshape node" in capfd.readouterr().err

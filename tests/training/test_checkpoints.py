@@ -16,6 +16,8 @@ from andon.training.synthetic import SyntheticFrames
 from andon.training.train import _kept, train
 
 BY_EPOCHS = [name for name in detectors() if name not in ("patchcore", "pca", "pixel_knn")]
+LIKE_ANOTHER = ("autoencoder", "conv_vae", "memory_vae")
+"""Detectors trained by the same loop as unet_autoencoder."""
 WINDOWS = "power_converter:runs=60,rows=32"
 
 
@@ -31,7 +33,9 @@ def differing(one: LoadedRun, other: LoadedRun) -> list[str]:
     return [key for key in expected if not torch.equal(expected[key], got[key])]
 
 
-@pytest.mark.parametrize("name", BY_EPOCHS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LIKE_ANOTHER else []) for name in BY_EPOCHS]
+)
 def test_the_checkpoint_of_the_kept_epoch_is_what_a_training_without_checkpoints_leaves(
     name: str, tmp_path: Path
 ) -> None:

@@ -230,6 +230,7 @@ def test_the_calibration_part_is_the_one_that_was_kept_back(run: LoadedRun, log:
     assert tuple(ref.key for ref in part.refs) == run.split.calibration
 
 
+@pytest.mark.slow
 def test_as_much_is_kept_back_as_was_asked_for_and_the_export_takes_just_that(log: Log, tmp_path: Path) -> None:
     run = train("window_vae", log, tmp_path / "run", settings=TINY, calibration_share=0.5)
     exported = export_run(run.path, tmp_path / "half.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log)

@@ -203,6 +203,7 @@ def test_a_log_without_any_fault_is_reported_too() -> None:
     assert made.headline.startswith("Promise kept: 0 of 20 good windows")
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_verdicts_make_a_page_of_bounded_size() -> None:
     generator = np.random.default_rng(0)
     values = generator.gamma(2, 0.05, 100_000)

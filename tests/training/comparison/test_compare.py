@@ -237,6 +237,7 @@ def test_further_figures_see_the_file_and_the_parts_that_calibration_kept_back(t
         compare(plan(SMALL), tmp_path, where())
 
 
+@pytest.mark.slow
 def test_a_cell_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
     one, other = (cell.folder for cell in cells(plan(SMALL, seeds=(0, 1))))
     (tmp_path / one).mkdir(parents=True)
@@ -266,6 +267,7 @@ def test_a_cell_that_another_process_finishes_meanwhile_is_not_left_over(
     assert compared.complete
 
 
+@pytest.mark.slow
 def test_a_cell_that_was_taken_over_gets_no_second_result(tmp_path: Path) -> None:
     def taken_over(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("evaluating", 1):

@@ -173,7 +173,7 @@ def test_large_values_are_told_apart_and_the_largest_stay_finite() -> None:
         assert hundred[name] < most[name] < 1e15
 
 
-@pytest.mark.parametrize("decides", DECIDES)
+@pytest.mark.parametrize("decides", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("t2", "q")), "combined"])
 def test_the_graph_holds_two_matrix_products(decides: Decides) -> None:
     settings = Settings(decides=decides)
 

@@ -58,6 +58,7 @@ def test_grey_frames_are_judged_by_ssim_in_the_file(tmp_path: Path) -> None:
     assert set(detector.card.outputs) == {"anomaly_map", "score_l1", "reconstruction"}
 
 
+@pytest.mark.slow
 def test_it_learns_to_rebuild(tmp_path: Path) -> None:
     settings = Settings(size=32, narrow=4, epochs=6, batch_size=2, learning_rate=3e-3)
     history = train(RECIPE, SyntheticFrames(40), tmp_path / "run", settings=settings).record.history
