@@ -52,7 +52,7 @@ class Wavy(Frames):
         return Item(ref, np.clip(item.data + wave[:, np.newaxis], 0, 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize("size", [(16, 2000), (200, 2048)])
+@pytest.mark.parametrize("size", [(16, 2000), pytest.param((200, 2048), marks=pytest.mark.slow)])
 def test_a_file_with_a_real_part_of_elongated_frames_verifies(tmp_path: Path, size: tuple[int, int]) -> None:
     made = exported(Wavy(3, size=size), tmp_path / "e.onnx")
 

@@ -119,6 +119,7 @@ def test_a_fit_that_diverges_says_what_to_lower() -> None:
         played(msgspec.structs.replace(SMALL, epochs=30, learning_rate=1e30, loss="hinge"))
 
 
+@pytest.mark.slow
 def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
     chosen = msgspec.structs.replace(SMALL, maps=6, latent=4, epochs=28, learning_rate=5e-3)
     scorer, rows = played(chosen, count=120)
@@ -201,7 +202,7 @@ def test_a_collapse_is_told_of_a_training_part_so_large_that_there_is_but_one_ep
     assert "nothing has fooled the discriminator for 150 steps" in caplog.text
 
 
-@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize("weight", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_discriminator_that_collapsed_has_no_say_in_the_score(weight: float) -> None:
     chosen = msgspec.structs.replace(UNFOOLED, restarts=0, weight=weight)
     scorer, _ = played(chosen, count=80)
