@@ -113,7 +113,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFixtures(LoadScopeScheduling):
+    class ByFixtures(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type hints
         def _split_scope(self, nodeid: str) -> str:
             path, _, test = nodeid.partition("::")
             if not path.startswith("tests/contract/"):

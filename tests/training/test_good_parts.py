@@ -281,7 +281,9 @@ def test_good_parts_of_one_size_are_not_remarked_on(caplog: pytest.LogCaptureFix
 def test_copies_of_a_picture_count_once_and_never_lie_on_two_sides_of_the_split(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    copied = {f"{number:03}.png": synthetic_frame(number % 25) for number in range(100)}
+    copied: dict[str, NDArray[np.uint8] | Reason] = {
+        f"{number:03}.png": synthetic_frame(number % 25) for number in range(100)
+    }
 
     good = opened(Altered(100, copied))
 

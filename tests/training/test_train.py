@@ -278,7 +278,7 @@ def test_the_kept_epoch_is_the_last_where_repair_goes_by_a_cosine_and_the_best_e
 
 
 def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_goes_on(log: Log, tmp_path: Path) -> None:
-    refusals = []
+    refusals: list[pytest.ExceptionInfo[TrainingError]] = []
 
     def begin_another(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("reading good parts", 1) and not refusals:

@@ -225,7 +225,7 @@ def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: st
 
 def _rounded_total(total: int) -> int:
     """Two significant digits, upwards: 497 is about 500."""
-    step = 10 ** max(0, len(str(total)) - 2)
+    step: int = 10 ** max(0, len(str(total)) - 2)
     return -(-total // step) * step
 
 
