@@ -1,6 +1,7 @@
 """Damaged pictures are refused, not judged: damage within the coded pixels, where the file's own frame is whole."""
 
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from andon.runtime.errors import DataError
+from andon.runtime.errors import DataError, MissingExtra
+from andon.runtime.extras import remedy
 from andon.runtime.schema import Reason
 from andon.sources.decode import decode
 from andon.sources.items import Lost
@@ -133,3 +135,15 @@ except DataError as error:
 
     assert done.stderr == ""
     assert "part.jpg: a damaged JPEG: premature end of data segment" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "data"), [("simplejpeg", JPEG), ("PIL", written("TIFF", compression="tiff_lzw"))], ids=["JPEG", "TIFF"]
+)
+def test_a_decoder_that_is_not_installed_is_named_with_the_remedy(
+    package: str, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(MissingExtra, match=f"needs {package}: .*{re.escape(remedy('camera'))}"):
+        decode(data)

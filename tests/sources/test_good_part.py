@@ -1,6 +1,7 @@
 """Which pictures of a folder training may learn from: the trees that users have, and the trees that mix in defects."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,7 @@ def test_training_learns_from_the_good_parts_of_the_trees_that_users_have(
         pytest.param(["sets/a/Train/OK/1.png", "sets/a/Test/NG/1.png"], "--data ROOT/sets/a", id="two too high"),
         pytest.param(["cam1/good/1.png", "cam1/hole/1.png", "cam2/good/1.png"], "--data ROOT/cam1", id="good below"),
         pytest.param(["train/1.png", "test/1.png"], "--data ROOT/train", id="train without good"),
+        pytest.param(["train/hole/1.png", "train/cut/1.png", "test/1.png"], "ROOT/good", id="classes in train"),
         pytest.param(["1.png", "ground_truth/crack/1_mask.png"], "ROOT/good", id="masks"),
         pytest.param(["1.png", "test/2.png"], "ROOT/good", id="a test folder"),
         pytest.param(["hole/1.png", "cut/1.png"], "ROOT/good", id="classes"),
@@ -132,6 +134,10 @@ def test_training_refuses_a_tree_that_mixes_in_defects_and_says_what_to_give_ins
     with pytest.raises(DataError) as refusal:
         learned(tmp_path)
     assert instead.replace("ROOT", str(tmp_path)) in str(refusal.value)
+
+    offered = re.search(r"Give .*: --data (.*)$", str(refusal.value))
+    if offered:
+        assert learned(Path(offered[1]))
 
 
 def test_folders_that_are_all_learned_from_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

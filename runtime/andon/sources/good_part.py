@@ -18,7 +18,7 @@ user gives is not looked at: it is the user's own choice.
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,13 +48,18 @@ def good_part(text: str, files: Mapping[str, File]) -> dict[str, File]:
             f"{text}: expected train/{GOOD}, found no train/{GOOD}, so there is nothing to learn from that is not there to be "
             f"tested on. Put good parts into {text}/train/{GOOD}, or give --data {text}/test to learn from its good parts."
         )
-    place = {"tree": 1, "good": 0, "plain": None}[shape]
-    good = {key: file for key, file in files.items() if place is None or _is_good_at(key, place)}
-    if place is None:
-        _refuse_a_mixture(text, [_folders(key) for key in good])
-    _refuse_defects(text, [_folders(key) for key in good], "" if place is None else _home(good, place))
+    place = {"tree": 1, "good": 0, "plain": -1}[shape]
+    good = {key: file for key, file in files.items() if place < 0 or _is_good_at(key, place)}
+    places = [_folders(key) for key in good]
+    home = "/".join(places[0][: place + 1])
+    found = (_masks(Path(text)) or _mixture(places) if place < 0 else "") or _odd_name(places, place + 1)
+    if found:
+        raise DataError(
+            f"{text}: expected good parts only, found {printable(found)}. {_instead(text.rstrip('/'), places, home)}"
+        )
+    if place < 0 and any(places):
+        _name_folders(text, places)
     if len(good) < len(files):
-        home = _home(good, place or 0)
         logger.info("%s: learn from %d pictures in %s, leave out %d", text, len(good), home, len(files) - len(good))
     return good
 
@@ -66,10 +71,6 @@ def _folders(key: str) -> tuple[str, ...]:
 def _is_good_at(key: str, place: int) -> bool:
     folders = _folders(key)
     return len(folders) > place and is_good(folders[place]) and (place == 0 or folders[0].casefold() == "train")
-
-
-def _home(good: Mapping[str, object], place: int) -> str:
-    return "/".join(_folders(next(iter(good)))[: place + 1])
 
 
 _WORDS = re.compile(r"[^\W\d_]+")
@@ -192,24 +193,38 @@ def _is_lot(name: str) -> bool:
     return any(sign.isdigit() for sign in plain) or any(word in _LOT_WORDS or _LOT.fullmatch(word) for word in words)
 
 
-def _refuse_defects(text: str, places: list[tuple[str, ...]], home: str) -> None:
-    depth = len(home.split("/")) if home else 0
+def _masks(root: Path) -> str:
+    """Name a folder of masks at the top; the listing leaves them out, so that they have to be looked for."""
+    if root.is_dir():
+        for entry in root.iterdir():
+            if entry.name.casefold() == MASKS and entry.is_dir():
+                return _stands_for_tests(entry.name)
+    return ""
+
+
+def _odd_name(places: list[tuple[str, ...]], depth: int) -> str:
+    """Name a folder, at this depth or below, that is called after defects, tests or masks."""
     for folders in places:
         for at, name in enumerate(folders[depth:], start=depth):
-            if _is_defect(name) or _is_test(name):
-                kind = "defects" if _is_defect(name) else "test parts or masks"
-                place = "/".join(folders[: at + 1])
-                raise _refusal(text, f"the folder {place}, whose name stands for {kind}", places, home)
+            place = "/".join(folders[: at + 1])
+            if _is_defect(name):
+                return f"the folder {place}, whose name stands for defects"
+            if _is_test(name):
+                return _stands_for_tests(place)
+    return ""
 
 
-def _refuse_a_mixture(text: str, places: list[tuple[str, ...]]) -> None:
-    if (masks := next(_masks(Path(text)), None)) is not None:
-        raise _refusal(text, f"the folder {masks}, whose name stands for test parts or masks", places, "")
+def _stands_for_tests(place: str) -> str:
+    return f"the folder {place}, whose name stands for test parts or masks"
+
+
+def _mixture(places: list[tuple[str, ...]]) -> str:
+    """Say what speaks against learning from all of these folders, by their places relative to each other."""
     kept = [any(is_good(name) for name in folders) for folders in places]
     if any(kept):
-        if not all(kept):
-            raise _refusal(text, "folders of good parts and other pictures next to them", places, "")
-        return
+        return "" if all(kept) else "folders of good parts and other pictures next to them"
+    if odd_name := _odd_name(places, 0):
+        return odd_name
     children: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for folders in set(places):
         for depth in range(len(folders)):
@@ -217,33 +232,25 @@ def _refuse_a_mixture(text: str, places: list[tuple[str, ...]]) -> None:
         children[folders].add("")  # pictures of its own
     for names in children.values():
         odd = sorted(name for name in names if name and not _is_lot(name))
-        if len(names) > 1 and odd and not any(_is_defect(name) or _is_test(name) for name in names):
-            raise _refusal(text, f"the folders {', '.join(odd[:5])}, which could be classes of defects", places, "")
+        if len(names) > 1 and odd:
+            return f"the folders {', '.join(odd[:5])}, which could be classes of defects"
+    return ""
+
+
+def _name_folders(text: str, places: list[tuple[str, ...]]) -> None:
     tops = sorted({folders[0] for folders in places if folders})
-    if tops and not any(_is_defect(name) or _is_test(name) for folders in places for name in folders):
-        more = f" and {len(tops) - 5} more" if len(tops) > 5 else ""
-        logger.warning(
-            "%s: learn from all %d pictures as good parts, in the folders %s%s",
-            text,
-            len(places),
-            printable(", ".join(tops[:5])),
-            more,
-        )
+    more = f" and {len(tops) - 5} more" if len(tops) > 5 else ""
+    logger.warning(
+        "%s: learn from all %d pictures as good parts, in the folders %s%s",
+        text,
+        len(places),
+        printable(", ".join(tops[:5])),
+        more,
+    )
 
 
-def _masks(root: Path) -> Iterator[str]:
-    """Yield the names of mask folders; the listing leaves them out, so that they have to be looked for."""
-    if root.is_dir():
-        yield from (entry.name for entry in root.iterdir() if entry.name.casefold() == MASKS and entry.is_dir())
-
-
-def _refusal(text: str, found: str, places: list[tuple[str, ...]], home: str) -> DataError:
-    return DataError(f"{text}: expected good parts only, found {printable(found)}. {_instead(text, places, home)}")
-
-
-def _instead(text: str, places: list[tuple[str, ...]], home: str) -> str:
+def _instead(root: str, places: list[tuple[str, ...]], home: str) -> str:
     """Name the nearest path that training would accept."""
-    root = text.rstrip("/")
     if home:
         return f"Move those pictures out of {root}/{home}."
     above = [
@@ -258,6 +265,6 @@ def _instead(text: str, places: list[tuple[str, ...]], home: str) -> str:
         tree = folders[: at - 1 if parent == "train" else at]
         return f"Give the folder above the good parts: --data {printable('/'.join((root, *tree)))}"
     train = next((folders[0] for folders in places if folders and folders[0].casefold() == "train"), None)
-    if train is not None:
+    if train is not None and not _mixture([folders[1:] for folders in places if folders[:1] == (train,)]):
         return f"Give the folder that holds good parts only: --data {root}/{train}"
     return f"Put good parts into {root}/{GOOD}, with any folders below it, and give --data {root} again."

@@ -4,8 +4,8 @@ JPEG is decoded by simplejpeg, which reports what libjpeg warns of. It gives Ope
 a TIFF file are checked before OpenCV decodes them.
 
 Some damage leaves no trace that a decoder could find: a changed byte in a JPEG whose codes stay valid, a hole in lossy WebP,
-changed pixels where nothing is compressed. JPEG with unusual sampling factors (other than 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1,
-4:4:1 and grey) and the JPEG frames of videos and MJPEG streams are decoded by OpenCV alone, so their damage is not noticed.
+changed pixels where nothing is compressed. Not noticed either: damage of JPEG within TIFF, of JPEG with other sampling than
+4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 and 4:4:1, and of the JPEG frames of videos and MJPEG streams.
 """
 
 import io
