@@ -23,7 +23,7 @@ from tests.runtime.hand_made import GREY, WINDOW, frame, model_bytes, window
 from andon.runtime import ModelFileError
 from andon.runtime.protobuf import BYTES, bytes_field, varint_field, walk
 
-pytestmark = [pytest.mark.fuzz, pytest.mark.slow]
+pytestmark = pytest.mark.fuzz
 
 COUNT = 1000
 SEED = 20261128
