@@ -28,7 +28,7 @@ from andon.training.recipe import recipe
 import msgspec
 name, data, out, epochs, threads = sys.argv[1:]
 known = recipe(name)
-settings = msgspec.structs.replace(known.settings(), epochs=int(epochs))
+settings = msgspec.structs.replace(known.tiny, epochs=int(epochs))  # small nets wait most
 train(known, data, out, settings=settings, threads=int(threads) or None, picture_epochs=(), animation_epochs=())
 """
 
@@ -75,9 +75,9 @@ def timed(at_once: int, data: Path, arguments: argparse.Namespace) -> tuple[floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detector", default="conv_vae")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--pictures", type=int, default=400)
-    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--threads", type=int, default=0, help="of each training; 0: the default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
@@ -96,7 +96,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "what": f"{arguments.detector}, {arguments.epochs} epochs of {arguments.pictures} pictures",
+                "what": f"{arguments.detector}, tiny settings, {arguments.epochs} epochs of {arguments.pictures} pictures",
                 "waiting": arguments.waiting,
                 "threads": arguments.threads or "default",
                 "cores": os.cpu_count(),

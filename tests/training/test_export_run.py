@@ -167,29 +167,29 @@ class Replaced(SyntheticFrames):
         return Item(ref, synthetic_frame(9000 + int(ref.key[:3])))
 
 
-def test_other_pictures_under_the_names_of_the_calibration_parts_are_refused(frames: LoadedRun, tmp_path: Path) -> None:
+def test_other_pictures_under_the_names_of_the_calibration_parts_are_refused(frames: LoadedRun) -> None:
     one = frames.split.calibration[5]
     stored = load(frames.path)
 
     for data in (Replaced(40, frames.split.calibration), Replaced(40, [one])):
+        part = calibration_part(stored, data)
         with pytest.raises(
             DataError, match=r"\.png: expected the calibration part that training kept back under this name"
         ):
-            export_run(stored, tmp_path / "a.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=data)
-    assert not (tmp_path / "a.onnx").exists()
+            [part.read(ref) for ref in part.refs]
+    training_parts = calibration_part(stored, Replaced(40, frames.split.train))
+    assert all(isinstance(training_parts.read(ref), Item) for ref in training_parts.refs)
 
 
-def test_other_windows_under_the_names_of_the_calibration_windows_are_refused(
+@pytest.mark.slow
+def test_other_windows_under_the_names_of_the_calibration_windows_are_never_calibrated_on(
     windows: LoadedRun, tmp_path: Path
 ) -> None:
+    other = synthetic_log(16 * 60, seed=3)
+
     with pytest.raises(DataError, match="got another content"):
-        export_run(
-            windows,
-            tmp_path / "a.onnx",
-            wish=Wish(no_promise=True),
-            date="2026-01-02",
-            data=synthetic_log(16 * 60, seed=3),
-        )
+        export_run(windows, tmp_path / "a.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=other)
+    assert not (tmp_path / "a.onnx").exists()
 
 
 def test_a_training_part_that_was_written_into_the_record_as_a_calibration_part_is_refused(
