@@ -42,7 +42,7 @@ class Squares(nn.Module):
 
 
 class Frames:
-    """Seeded frames of one size; those named in `dark` are black, those in `lost` unreadable."""
+    """Seeded frames of one size; those named in `dark` are of one dark level, those in `lost` unreadable."""
 
     def __init__(
         self, count: int, *, size: tuple[int, int] = (60, 80), dark: Sequence[int] = (), lost: Sequence[int] = ()
@@ -56,7 +56,8 @@ class Frames:
         if number in self._lost:
             return Lost(ref, Reason.UNREADABLE, "a test wants it so")
         generator = np.random.default_rng(number)
-        bright = 0 if number in self._dark else generator.uniform(80, 160)
+        # each dark frame has its own level: equal pictures would count as one part
+        bright = number % 16 if number in self._dark else generator.uniform(80, 160)
         noise = generator.normal(0, 0 if number in self._dark else 20, (*self._size, 3))
         return Item(ref, np.clip(bright + noise, 0, 255).astype(np.uint8))
 
