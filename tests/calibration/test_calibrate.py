@@ -199,6 +199,18 @@ def test_more_parts_invalid_by_their_content_than_the_promise_leaves_room_for_ar
     calibrate(FRAMES, scores, Wish(false_reject=float(offered[1])), date=DATE)
 
 
+def test_an_estimate_is_written_where_parts_that_are_invalid_leave_no_room_for_a_promise() -> None:
+    values = good(30)
+    values[0] = np.nan
+
+    with pytest.raises(CalibrationError, match="leaves room for 0"):
+        calibrate(FRAMES, scores_of(values), Wish(), date=DATE)
+
+    model = parse(calibrate(FRAMES, scores_of(values), Wish(no_promise=True), date=DATE))
+    assert calibration_of(model.data).kind == "estimate"
+    assert np.isfinite(model.threshold)
+
+
 def test_an_estimate_stands_on_the_highest_part_that_could_be_judged() -> None:
     values = good(12)
     values = np.concatenate([values, good(10, 1)])

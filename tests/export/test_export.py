@@ -174,14 +174,17 @@ def test_too_few_parts_write_an_estimate_only_when_told_to(tmp_path: Path) -> No
     assert calibration.sentence.startswith("no promise, an estimate")
 
 
-def test_a_few_invalid_parts_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_a_few_lost_parts_are_dropped_and_counted_and_one_invalid_by_its_content_counts_as_rejected(
+    tmp_path: Path,
+) -> None:
     made = export(
         Edges(), FRAMES, Frames(100, dark=[3], lost=[40, 41]), tmp_path / "e.onnx", reading=EDGES, wish=Wish(), date=""
     )
 
     calibration = made.model.card.calibration
     assert calibration is not None
-    assert (calibration.n, calibration.invalid) == (97, 3)
+    assert (calibration.n, calibration.invalid) == (98, 2)
+    assert calibration.above >= 1  # the part without contrast lies above every threshold
 
 
 def test_many_invalid_parts_are_refused_with_the_first_of_them(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ class _Statement(Struct, frozen=True):
 
 
 def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
-    """The promise that the sample carries, and how many scores may lie above the threshold."""
+    """Return the promise that the sample supports, and how many scores may lie above the threshold."""
     n = len(sample.scores)
     kind: StatementKind = "promise(n_eff)" if sample.runs else "promise"
     parts_needed(
@@ -199,22 +199,29 @@ def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
     )  # refuses no fractions
     try:
         alpha, n_eff, tau = _promised(sample, wish)
+        above = allowance(n, alpha, wish.confidence, n_eff=n_eff, unit="window" if sample.unit == "window" else "part")
     except NotEnoughParts:
-        if not wish.no_promise:
-            raise
-        tau = _tau(sample, max(LADDER))
-        n_eff = max(1, effective_number(n, tau))
-        above = int(np.isinf(sample.scores).sum())  # the threshold is the highest finite score
-        # The rate to expect of a threshold at the highest of so many independent scores; half of such guesses are broken.
-        # A stronger wish changes nothing about the parts, so that it must not be written as if it were a finding.
-        expected = min(1.0, expected_rate(n_eff, -(-above * n_eff // n)))
-        return _Statement("estimate", max(wish.false_reject or expected, expected), float(n_eff), tau), above
+        if wish.no_promise:
+            return _estimate(sample, wish)
+        raise
+    if wish.no_promise and np.isinf(sample.scores).sum() > above:
+        return _estimate(sample, wish)
     if tau > 1.5:
         logger.warning(
             "windows depend on their neighbours over tau = %.3g windows: %d count as %d independent ones", tau, n, n_eff
         )
-    above = allowance(n, alpha, wish.confidence, n_eff=n_eff, unit="window" if sample.unit == "window" else "part")
     return _Statement(kind, alpha, float(n_eff), tau), above
+
+
+def _estimate(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
+    """Return the rate to expect of a threshold at the highest finite score. Half of such guesses are broken."""
+    n = len(sample.scores)
+    tau = _tau(sample, max(LADDER))
+    n_eff = max(1, effective_number(n, tau))
+    above = int(np.isinf(sample.scores).sum())
+    expected = min(1.0, expected_rate(n_eff, -(-above * n_eff // n)))
+    # A stronger wish changes nothing about the parts, so that it must not be written as if it were a finding.
+    return _Statement("estimate", max(wish.false_reject or expected, expected), float(n_eff), tau), above
 
 
 def _promised(sample: Sample, wish: Wish) -> tuple[float, int, float]:
