@@ -83,7 +83,9 @@ def test_a_long_text_that_names_a_simulation_is_that_simulation() -> None:
     assert shown(text)
 
 
-@pytest.mark.parametrize("text", ["fwe", "parts/god", "./camra"])
+@pytest.mark.parametrize(
+    "text", ["fwe", "parts/god", "./camra", "pump.csv", "logs/pump.parquet", "line.mp4", "part.png"]
+)
 def test_a_path_that_does_not_exist_is_said_not_to_exist(text: str) -> None:
     with pytest.raises(DataError, match=f"^{text}: does not exist"):
         find(text)

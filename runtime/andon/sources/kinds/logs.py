@@ -144,7 +144,7 @@ def _usual_gap_s(runs: Sequence[Run], channel: int, period_s: float) -> float | 
 def _accepts(text: str) -> bool:
     path = Path(text)
     if not path.is_dir():
-        return path.suffix.lower() in _CSV | _PARQUET
+        return path.is_file() and path.suffix.lower() in _CSV | _PARQUET
     a_log = False
     for entry in walk(path, on_unlisted=lambda *_: None, most=MOST_LOOKED_AT):
         if is_picture(entry.name):
@@ -160,7 +160,10 @@ def _is_log(name: str) -> bool:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    entries = walk(path, on_unlisted=_left_out)
+    try:
+        entries = list(walk(path, on_unlisted=_left_out))
+    except OSError as error:
+        raise DataError(f"{path}: expected a log or a folder of logs: {error.strerror}.") from error
     return sorted(Path(entry.path) for entry in entries if _is_log(entry.name) and entry.is_file())
 
 
