@@ -25,8 +25,8 @@ def test_train_tells_what_it_learnt_as_one_object(tmp_path: Path, capsys: pytest
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert err == ""
-    assert list(told)[:13] == [
-        "run", "detector", "train", "validation", "calibration", "lost", "epochs", "seconds", "seed", "threads", "device",
+    assert list(told)[:14] == [
+        "run", "detector", "train", "validation", "calibration", "lost", "copies", "epochs", "seconds", "seed", "threads", "device",
         "input", "parameters",
     ]  # fmt: skip
     assert (told["train"], told["validation"], told["calibration"]) == (60, 10, 30)
