@@ -20,12 +20,12 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from andon.calibration.calibrate import Wish
-from andon.calibration.evaluation.metrics import auroc
+from andon.demo.power_converter import KINDS, ConverterSettings, FaultKind, schedule_faults, simulate
+from andon.evaluation.figures.metrics import auroc
+from andon.foundation.progress import ProgressLine, track
 from andon.runtime.detector import Detector
-from andon.runtime.progress import ProgressLine, track
 from andon.runtime.schema import WindowSpec
-from andon.sources.kinds.power_converter import KINDS, ConverterSettings, FaultKind, schedule_faults, simulate
-from andon.sources.log import Log
+from andon.sources.series.log import Log
 
 SEVERITIES = (0.125, 0.25, 0.5, 1.0, 2.0)
 CANDIDATES = (Candidate("window_vae", {}), Candidate("pca", {}))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from andon.runtime import Detector
 from andon.runtime.heat_map import colours, enlarge
-from andon.sources.decode import decode_file
+from andon.sources.pictures.decode import decode_file
 
 PARTS = ("good/001.jpg", "good/002.jpg", "cracked/001.jpg", "cracked/002.jpg", "unmasked/001.jpg")
 

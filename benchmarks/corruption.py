@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from andon.damage.kinds import HELD_OUT, LEARNT, damaged
 from andon.sources.items import Item
-from andon.training.corruption.kinds import HELD_OUT, LEARNT, damaged
+from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
-from andon.training.repair import DamageFeed
-from andon.training.synthetic import SyntheticFrames
-from andon.training.train import train
+from andon.training.fitting.repair import DamageFeed
+from andon.training.runs.train import train
 
 PICTURES = 40
 

@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
-from andon.calibration.evaluation import metrics
-from andon.calibration.evaluation.series import vus_pr
-from andon.sources.decode import decode_file
+from andon.evaluation.figures import metrics
+from andon.evaluation.figures.series import vus_pr
 from andon.sources.kinds.logs import collect
+from andon.sources.pictures.decode import decode_file
 from andon.sources.truth import tree_truth
 
 Scores = NDArray[np.float64]

@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor, nn
 
-from andon.calibration.evaluation.metrics import aupro
+from andon.damage.kinds import HELD_OUT, LEARNT, damaged
+from andon.evaluation.figures.metrics import aupro
 from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
-from andon.runtime.progress import silent
+from andon.foundation.progress import silent
 from andon.runtime.schema import FrameSpec
 from andon.sources.items import Item
 from andon.sources.source import collect
-from andon.training.backbones import MEAN, SCALE
-from andon.training.corruption.kinds import HELD_OUT, LEARNT, damaged
 from andon.training.detectors.patchcore import RECIPE, PatchCore, Settings, fit, plan_of
-from andon.training.recipe import State
+from andon.training.nets.backbones import MEAN, SCALE
+from andon.training.recipe.recipe import State
 
 
 class Set(NamedTuple):

@@ -24,8 +24,8 @@ from andon.calibration.promise import allowance
 from andon.calibration.scoring import score
 from andon.sources.items import FoundFrames, Item, Ref
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
-from andon.training.export_run import export_run
-from andon.training.train import train
+from andon.training.runs.export_run import export_run
+from andon.training.runs.train import train
 
 ANOMALY = 5
 

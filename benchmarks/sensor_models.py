@@ -13,15 +13,15 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.calibration.calibrate import Wish
+from andon.foundation.settings import from_mapping
 from andon.runtime.detector import Detector
 from andon.runtime.schema import Channel, Status, WindowSpec
-from andon.runtime.settings import from_mapping
 from andon.sources.items import FoundLogs, Item
-from andon.sources.log import Log, Run
-from andon.sources.windows import cut
-from andon.training.export_run import export_run
-from andon.training.recipe import recipe
-from andon.training.train import train
+from andon.sources.series.log import Log, Run
+from andon.sources.series.windows import cut
+from andon.training.recipe.recipe import recipe
+from andon.training.runs.export_run import export_run
+from andon.training.runs.train import train
 
 BATCH = 256
 MEANS_OF_MAPS = {"score_residual", "score_contribution"}

@@ -26,12 +26,12 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from andon.calibration.calibrate import Wish
-from andon.calibration.evaluation.series import Events, PointCounts, judge_events, point_counts, spans, vus_pr
+from andon.evaluation.figures.series import Events, PointCounts, judge_events, point_counts, spans, vus_pr
+from andon.foundation.progress import Progress, ProgressLine, silent, track
 from andon.runtime.detector import Detector
-from andon.runtime.progress import Progress, ProgressLine, silent, track
 from andon.runtime.schema import WindowSpec
 from andon.sources.kinds.logs import collect
-from andon.sources.log import Log
+from andon.sources.series.log import Log
 
 TRAIN_ROWS = 400
 BUFFER_ROWS = 100

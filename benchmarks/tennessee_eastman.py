@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from andon.calibration.calibrate import Wish, calibrate
 from andon.calibration.scoring import score
+from andon.foundation.progress import ProgressLine, track
 from andon.runtime.detector import Detector
-from andon.runtime.progress import ProgressLine, track
 from andon.runtime.schema import WindowSpec
-from andon.sources.windows import cut
+from andon.sources.series.windows import cut
 
 CHANNELS = [f"XMEAS{number}" for number in range(1, 42)] + [f"XMV{number}" for number in range(1, 12)]
 FAULTS = range(1, 22)

@@ -23,8 +23,8 @@ import numpy as np
 
 _SCRIPT = """
 import sys
-from andon.training.train import train
-from andon.training.recipe import recipe
+from andon.training.runs.train import train
+from andon.training.recipe.recipe import recipe
 import msgspec
 name, data, out, epochs, threads = sys.argv[1:]
 known = recipe(name)

@@ -34,7 +34,7 @@ def main(model: str, picture: str) -> None:
 
 def read_picture(path: str, detector: Detector) -> np.ndarray:
     """Decode a picture to RGB, or to grey where the file was trained on grey parts."""
-    from andon.sources.decode import decode_file
+    from andon.sources.pictures.decode import decode_file
 
     return decode_file(Path(path), channels=detector.card.input.channels)
 

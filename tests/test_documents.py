@@ -146,7 +146,7 @@ def test_the_gate_runs_the_readmes_own_test_command() -> None:
 def test_every_detector_and_extra_that_the_readme_names_exists() -> None:
     import tomllib
 
-    from andon.runtime.registry import names
+    from andon.foundation.registry import names
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

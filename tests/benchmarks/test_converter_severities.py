@@ -5,8 +5,8 @@ import pytest
 from benchmarks.converter_severities import FAULT_ROWS, faulty_runs, render, shares, sweep
 from benchmarks.sensor_models import Candidate, Windows
 
-from andon.runtime.progress import ProgressLine
-from andon.sources.kinds.power_converter import KINDS
+from andon.demo.power_converter import KINDS
+from andon.foundation.progress import ProgressLine
 
 
 def test_windows_in_recovery_count_as_neither_and_the_others_by_their_share_of_faulty_rows() -> None:

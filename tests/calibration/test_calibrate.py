@@ -20,9 +20,9 @@ from andon.calibration.calibrate import Wish, calibrate, lift, reduce_to_units, 
 from andon.calibration.dependence import dependence_time, effective_number
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, strongest
 from andon.calibration.scoring import score
+from andon.foundation.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime import Detector
-from andon.runtime.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
-from andon.runtime.model_file import parse
+from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Calibration, FrameSpec, canonical_json
 from andon.sources.items import Ref
 

@@ -15,7 +15,7 @@ from andon.calibration.dependence import (
     tau_of_indicator,
     tau_of_ranks,
 )
-from andon.runtime.errors import CalibrationError, NotEnoughParts
+from andon.foundation.errors import CalibrationError, NotEnoughParts
 
 series = arrays(np.float64, st.integers(1, 80), elements=st.floats(-1e6, 1e6).map(lambda x: round(x, 3)))
 

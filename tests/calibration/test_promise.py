@@ -21,7 +21,7 @@ from andon.calibration.promise import (
     strongest,
 )
 from andon.calibration.split import calibration_count, split
-from andon.runtime.errors import ConfigError, NotEnoughParts
+from andon.foundation.errors import ConfigError, NotEnoughParts
 from andon.sources.items import Ref
 
 Draws = NDArray[Any]

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from andon.calibration.tail import Tail, tail
-from andon.runtime.errors import CalibrationError
+from andon.foundation.errors import CalibrationError
 
 tied_scores = arrays(np.float32, st.integers(1, 40), elements=st.integers(-20, 20).map(lambda i: i / 4))
 free_scores = arrays(np.float32, st.integers(1, 40), elements=st.floats(-(2.0**100), 2.0**100, width=32))

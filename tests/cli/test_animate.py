@@ -10,7 +10,7 @@ from tests.cli.running import andon
 
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.cli.train import _kept_epochs
-from andon.runtime.extras import remedy
+from andon.foundation.extras import remedy
 
 LEARN = ["train", "window_vae", "--data", "power_converter:runs=60,rows=16", "--steps", "16", "--hop", "16"]
 

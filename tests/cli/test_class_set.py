@@ -6,7 +6,7 @@ import pytest
 
 from andon.cli import EXIT_USER, main
 from andon.cli._class_set import add_flags, take_in
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
 
 
 def given(*words: str) -> argparse.Namespace:

@@ -12,7 +12,7 @@ from tests.cli.conftest import write_picture
 
 from andon.cli import EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
 from andon.cli.compare import _ends_cleanly_when_told
-from andon.training.synthetic import synthetic_frame
+from andon.training.contract.synthetic_data import synthetic_frame
 
 SMALL = "window_vae --steps 16 --hop 16 --latent 2 --widths 8 --epochs 2"
 DATA = "power_converter:runs=60,rows=16 --test power_converter:seed=7,rows=1500,faults=1 --name converter"

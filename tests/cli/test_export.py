@@ -8,7 +8,7 @@ import pytest
 from tests.cli.conftest import write_picture
 
 from andon.cli import EXIT_DONE, main
-from andon.runtime.model_file import read
+from andon.runtime.model_file.format import read
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
 from andon.cli import main
 from andon.cli.inspect import facts, render
-from andon.runtime.model_file import parse, read
+from andon.runtime.model_file.format import parse, read
 
 
 def _steady(text: str) -> str:

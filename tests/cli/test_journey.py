@@ -26,8 +26,8 @@ def test_train_tells_what_it_learnt_as_one_object(tmp_path: Path, capsys: pytest
     told = json.loads(out)
     assert err == ""
     assert list(told)[:14] == [
-        "run", "detector", "train", "validation", "calibration", "lost", "copies", "epochs", "seconds", "seed", "threads", "device",
-        "input", "parameters",
+        "run", "detector", "train", "validation", "calibration", "lost", "copies", "epochs", "seconds", "seed", "threads",
+        "device", "input", "parameters",
     ]  # fmt: skip
     assert (told["train"], told["validation"], told["calibration"]) == (60, 10, 30)
     assert (told["epochs"], told["seed"], told["lost"]) == (1, 5, 0)

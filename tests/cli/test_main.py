@@ -11,7 +11,7 @@ import pytest
 from tests.cli.running import andon
 
 from andon.cli import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, commands, main
-from andon.runtime.extras import remedy
+from andon.foundation.extras import remedy
 
 HEAVY = (
     "torch",

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from andon.cli import EXIT_DONE, EXIT_USER, main
-from andon.sources.decode import decode_file
+from andon.sources.pictures.decode import decode_file
+from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.memory_vae import TINY
-from andon.training.synthetic import SyntheticFrames
-from andon.training.train import train
+from andon.training.runs.train import train
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.runtime.hand_made import frame
 
 from andon.cli import EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
 from andon.runtime import Detector
-from andon.sources.decode import decode_file
+from andon.sources.pictures.decode import decode_file
 
 KEYS = ["item", "status", "reason", "score", "level", "p_value", "threshold", "model"]
 

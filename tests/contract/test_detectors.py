@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from andon.training.contract import CHECKS, Specimen
-from andon.training.recipe import detectors, recipe
+from andon.training.contract.checks import CHECKS, Specimen
+from andon.training.recipe.recipe import detectors, recipe
 
 
 def specimens() -> list[Any]:

@@ -14,7 +14,7 @@ from andon.export.evidence import Evidence
 from andon.export.export import Exported, export
 from andon.export.graph import Pipeline, trace
 from andon.runtime import CalibrationError, Detector, NotEnoughParts, ParityError, Reason, Status
-from andon.runtime.model_file import read
+from andon.runtime.model_file.format import read
 from andon.runtime.schema import Reading
 from andon.sources.items import Item, Lost, Ref
 

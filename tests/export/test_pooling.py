@@ -8,7 +8,7 @@ from tests.export.toys import FRAMES, WINDOWS
 
 from andon.export.evidence import Evidence
 from andon.export.pooling import Pool, Smooth
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
 from andon.runtime.schema import Reading
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from andon.calibration.evaluation.verdict_log import read_verdicts
-from andon.runtime.errors import AndonError, DataError
-from andon.sources.decode import decode
+from andon.evaluation.verdict_log import read_verdicts
+from andon.foundation.errors import AndonError, DataError
 from andon.sources.kinds import logs
-from andon.sources.picture_header import parse, require_whole
+from andon.sources.pictures.decode import decode
+from andon.sources.pictures.header import parse, require_whole
 from andon.sources.truth import table_truth
 
 pytestmark = pytest.mark.fuzz

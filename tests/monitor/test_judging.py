@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from andon.foundation.errors import InputError, JudgeError
 from andon.monitor.judging import Judge, decide, judge_of
 from andon.runtime.detector import Detector
-from andon.runtime.errors import InputError, JudgeError
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
 from andon.sources.items import Item, Lost, Ref

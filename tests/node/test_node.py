@@ -14,7 +14,7 @@ from tests.runtime.forge import ort_marked, text_edit
 from tests.runtime.hand_made import FRAME, GREY, WINDOW, frame, model_bytes, window
 
 from andon.runtime import Detector
-from andon.runtime.model_file import parse
+from andon.runtime.model_file.format import parse
 from andon.runtime.schema import InputSpec
 
 HERE = Path(__file__).parent

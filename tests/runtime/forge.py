@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import onnx
 
-from andon.runtime.protobuf import bytes_field, varint_field, walk
+from andon.runtime.model_file.protobuf import bytes_field, varint_field, walk
 
 TRAILER = 82
 """Bytes: the last metadata entry, key ``andon.digest``."""

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from andon.export import decision, golden
 from andon.export.decision import INPUT_REASON, RAW_SCORE
-from andon.runtime.model_file import (
+from andon.runtime.model_file.format import (
     BLANK,
     IR_VERSION,
     OPSET,

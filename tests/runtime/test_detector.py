@@ -28,7 +28,7 @@ from tests.runtime.hand_made import (
 )
 
 from andon.runtime import ConfigError, Detector, DeviceError, InputError, JudgeError, ModelFileError, Reason, Status
-from andon.runtime.model_file import parse
+from andon.runtime.model_file.format import parse
 from andon.runtime.session import Session, open_session
 from andon.runtime.verdict import invalid
 

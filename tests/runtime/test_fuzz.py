@@ -21,7 +21,7 @@ from tests.runtime.forge import TRAILER, reseal
 from tests.runtime.hand_made import GREY, WINDOW, frame, model_bytes, window
 
 from andon.runtime import ModelFileError
-from andon.runtime.protobuf import BYTES, bytes_field, varint_field, walk
+from andon.runtime.model_file.protobuf import BYTES, bytes_field, varint_field, walk
 
 pytestmark = pytest.mark.fuzz
 

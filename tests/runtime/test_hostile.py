@@ -23,7 +23,7 @@ from tests.runtime.forge import TRAILER, onnx_edit, ort_marked, raw_edit, reseal
 
 from andon.calibration.calibrate import Wish
 from andon.export.export import export
-from andon.runtime.protobuf import bytes_field, varint_field, walk
+from andon.runtime.model_file.protobuf import bytes_field, varint_field, walk
 from andon.runtime.schema import Reading
 
 pytestmark = pytest.mark.slow

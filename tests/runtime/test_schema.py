@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.runtime import forge
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
-from andon.runtime import onnx_subset
-from andon.runtime.model_file import Array, Golden, LogEntry, parse
+from andon.runtime.model_file import onnx_subset
+from andon.runtime.model_file.format import Array, Golden, LogEntry, parse
 from andon.runtime.schema import (
     SCHEMA,
     Calibration,

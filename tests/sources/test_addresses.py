@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tests.runtime import hand_made
 
 from andon.cli import main
-from andon.runtime.errors import AndonError
+from andon.foundation.errors import AndonError
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.addresses import redact, shown_address
 from andon.sources.kinds import images
 from andon.sources.opening import good_for, labelled_for, open_for, shown, truth_of
-from andon.sources.prefixes import key_prefixes
 from andon.sources.source import collect, find
 from andon.sources.truth import tree_truth
+from andon.sources.unique_keys import key_prefixes
 
 FRAMES = FrameSpec(channels=3, size=(8, 8))
 WINDOWS = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="b"),))

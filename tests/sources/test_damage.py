@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from andon.runtime.errors import DataError, MissingExtra
-from andon.runtime.extras import remedy
+from andon.foundation.errors import DataError, MissingExtra
+from andon.foundation.extras import remedy
 from andon.runtime.schema import Reason
-from andon.sources.decode import decode
 from andon.sources.items import Lost
 from andon.sources.kinds import images
+from andon.sources.pictures.decode import decode
 
 
 def scene() -> NDArray[np.uint8]:
@@ -123,8 +123,8 @@ def test_a_damaged_jpeg_writes_nothing_to_stderr(tmp_path: Path) -> None:
     path.write_bytes(DAMAGED["JPEG, half of its scan and an end marker"])
     code = f"""
 from pathlib import Path
-from andon.runtime.errors import DataError
-from andon.sources.decode import decode_file
+from andon.foundation.errors import DataError
+from andon.sources.pictures.decode import decode_file
 try:
     decode_file(Path({str(path)!r}))
 except DataError as error:

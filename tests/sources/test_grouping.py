@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import Reason
 from andon.sources.grouping import Grouped, regroup
 from andon.sources.items import FoundFrames, Item, Lost, Ref

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.items import Item
 from andon.sources.opening import good_for, labelled_for, open_for, shown, truth_of

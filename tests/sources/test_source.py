@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from andon.runtime.errors import DataError
+from andon.foundation.errors import DataError
 from andon.runtime.schema import FrameSpec
 from andon.sources.opening import good_for, labelled_for, open_for, shown, truth_of
 from andon.sources.source import collect, find, named

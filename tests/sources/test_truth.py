@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from andon.runtime.errors import DataError
+from andon.foundation.errors import DataError
 from andon.sources.truth import table_truth, tree_truth
 
 

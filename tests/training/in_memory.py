@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from andon.runtime.progress import Progress, silent
-from andon.training.recipe import State
+from andon.foundation.progress import Progress, silent
+from andon.training.recipe.recipe import State
 
 
 class Rows:

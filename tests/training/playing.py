@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from andon.runtime.schema import FrameSpec
 from andon.training.detectors.bigan import RECIPE, BiGAN, Settings, fit
-from andon.training.recipe import State
+from andon.training.recipe.recipe import State
 
 SMALL = Settings(latent=6, maps=3, discriminator_maps=3, features=8, batch_size=8, epochs=2)
 """Of nets that take a moment."""

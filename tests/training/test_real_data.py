@@ -7,11 +7,11 @@ import pytest
 from andon.calibration.calibrate import Wish
 from andon.runtime import Detector, Status
 from andon.sources.items import Item
+from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.unet_autoencoder import Settings as UNetSettings
 from andon.training.detectors.window_vae import Settings
-from andon.training.export_run import calibration_part, export_run
-from andon.training.synthetic import SyntheticFrames
-from andon.training.train import train
+from andon.training.runs.export_run import calibration_part, export_run
+from andon.training.runs.train import train
 
 
 @pytest.mark.data

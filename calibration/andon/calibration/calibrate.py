@@ -18,10 +18,10 @@ from andon.calibration.dependence import dependence_time, design_effect, effecti
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, parts_needed
 from andon.calibration.scoring import Scores
 from andon.calibration.tail import tail
+from andon.foundation.errors import CalibrationError, NotEnoughParts
 from andon.runtime import __version__
 from andon.runtime.detector import PARITY
-from andon.runtime.errors import CalibrationError, NotEnoughParts
-from andon.runtime.model_file import LogEntry, ModelFile, Tail, append_log, parse, seal
+from andon.runtime.model_file.format import LogEntry, ModelFile, Tail, append_log, parse, seal
 from andon.runtime.schema import Calibration, Card, FrameSpec, Reason, StatementKind, WindowSpec, percent
 from andon.sources.items import Ref
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from andon.runtime.errors import CalibrationError, NotEnoughParts
+from andon.foundation.errors import CalibrationError, NotEnoughParts
 
 LEAST_TAUS = 50
 """In a series shorter than this many tau, the estimate of tau is biased low."""

@@ -22,7 +22,7 @@ from andon.calibration.split import (
     share_for,
     total_for,
 )
-from andon.runtime.errors import ConfigError, NotEnoughParts
+from andon.foundation.errors import ConfigError, NotEnoughParts
 from andon.runtime.schema import percent
 
 LADDER = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)

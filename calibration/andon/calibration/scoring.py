@@ -9,10 +9,10 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.calibration.contents import content_of
+from andon.foundation.errors import InputError
+from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
-from andon.runtime.errors import InputError
-from andon.runtime.model_file import parse
-from andon.runtime.progress import Progress, silent, track
+from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Reason, Status
 from andon.runtime.session import Device, open_session
 from andon.sources.items import Collection, Item, Ref

@@ -16,7 +16,7 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.sources.items import Ref
 
 CALIBRATION_SHARE = 0.3

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from andon.runtime.errors import CalibrationError
+from andon.foundation.errors import CalibrationError
 from andon.runtime.schema import TAIL_KNOTS
 
 

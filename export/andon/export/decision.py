@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from andon.runtime.model_file import BLANK, OUTPUTS
+from andon.runtime.model_file.format import BLANK, OUTPUTS
 from andon.runtime.schema import Reason, Status
 
 RAW_SCORE, INPUT_REASON = "andon_raw_score", "andon_input_reason"

@@ -15,10 +15,10 @@ from andon.calibration.calibrate import Sample, Wish, calibrate, reduce_to_units
 from andon.calibration.scoring import score
 from andon.export import decision, golden, parity
 from andon.export.graph import Pipeline, trace
-from andon.runtime.atomic import write_atomically
-from andon.runtime.errors import DataError
-from andon.runtime.model_file import BLANK, Golden, ModelFile, parse, seal
-from andon.runtime.progress import Progress, silent
+from andon.foundation.atomic import write_atomically
+from andon.foundation.errors import DataError
+from andon.foundation.progress import Progress, silent
+from andon.runtime.model_file.format import BLANK, Golden, ModelFile, parse, seal
 from andon.runtime.schema import Card, FrameSpec, InputSpec, Reading, Weights, WindowSpec
 from andon.sources.items import Collection, FoundFrames, Item
 

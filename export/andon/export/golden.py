@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.runtime.detector import Detector
-from andon.runtime.model_file import Array, Golden, parse
+from andon.runtime.model_file.format import Array, Golden, parse
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.runtime.session import open_session
 

@@ -15,8 +15,8 @@ from andon.export.decision import INPUT_REASON, RAW_SCORE
 from andon.export.evidence import Evidence
 from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareWindows, Restore, prepare
-from andon.runtime.errors import ParityError
-from andon.runtime.model_file import IR_VERSION, OPSET
+from andon.foundation.errors import ParityError
+from andon.runtime.model_file.format import IR_VERSION, OPSET
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 
 

@@ -9,9 +9,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.export.graph import Pipeline
+from andon.foundation.errors import ParityError
 from andon.runtime.detector import PARITY, Detector
-from andon.runtime.errors import ParityError
-from andon.runtime.model_file import parse
+from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Status
 from andon.runtime.session import open_session
 

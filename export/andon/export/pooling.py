@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
+from andon.foundation.settings import nearest
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
-from andon.runtime.settings import nearest
 
 
 class Pool(nn.Module):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from andon.cli._terminal import LONGEST_LINE, PrintableFormatter, interrupts, standard_streams
 
 if TYPE_CHECKING:
-    from andon.runtime.errors import ConfigError
+    from andon.foundation.errors import ConfigError
 
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -45,8 +45,8 @@ def _guarded(words: Sequence[str], interrupted: threading.Event) -> int:
         # before onnxruntime, whose C code prints a traceback when Ctrl-C hits its own import of numpy
         import numpy  # noqa: F401, ICN001
 
-        from andon.runtime.errors import AndonError
-        from andon.runtime.printable import printable
+        from andon.foundation.errors import AndonError
+        from andon.foundation.printable import printable
 
         try:
             code = _answer(words)
@@ -98,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
     """Argparse, with refusals that are errors like all others: one line, with a hint where to read on."""
 
     def error(self, message: str) -> NoReturn:
-        from andon.runtime.errors import ConfigError
+        from andon.foundation.errors import ConfigError
 
         raise ConfigError(f"{message}. See '{self.prog} --help'.")
 
@@ -153,8 +153,8 @@ def _first_name(words: Sequence[str]) -> str | None:
 
 
 def _refuse_unknown_command(words: Sequence[str]) -> None:
-    from andon.runtime.errors import ConfigError
-    from andon.runtime.settings import nearest
+    from andon.foundation.errors import ConfigError
+    from andon.foundation.settings import nearest
 
     first = _first_name(words)
     if first is not None and first not in commands():
@@ -177,8 +177,8 @@ _ANSWERS = {"--threshold": "the model file holds the threshold. andon export set
 
 
 def _unknown(word: str, words: Sequence[str], flags: Sequence[str]) -> "ConfigError":
-    from andon.runtime.errors import ConfigError
-    from andon.runtime.settings import nearest
+    from andon.foundation.errors import ConfigError
+    from andon.foundation.settings import nearest
 
     flag = word.partition("=")[0]
     if flag in _ANSWERS:

@@ -3,8 +3,8 @@
 import argparse
 import re
 
-from andon.runtime.errors import ConfigError
-from andon.runtime.registry import names
+from andon.foundation.errors import ConfigError
+from andon.foundation.registry import names
 from andon.sources.addresses import shown_address
 
 _FLAGS = {

@@ -27,7 +27,7 @@ class Overlays:
             ConfigError: the folder cannot be written to.
         """
         from andon.runtime.heat_map import overlay
-        from andon.sources.encode import write_png
+        from andon.sources.pictures.encode import write_png
 
         path = self._folder / self._free(file_name(key))
         write_png(path, overlay(frame.astype(np.uint8, copy=False), anomaly_map, self._scale, crop=self._crop))

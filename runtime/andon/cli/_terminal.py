@@ -63,7 +63,7 @@ class Output:
         return getattr(self._stream, name)
 
     def _call(self, name: str, *words: str) -> Any:
-        from andon.runtime.errors import ConfigError
+        from andon.foundation.errors import ConfigError
 
         if self._stream is None:
             raise ConfigError(
@@ -144,6 +144,6 @@ class PrintableFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """Return the message on one line."""
-        from andon.runtime.printable import printable
+        from andon.foundation.printable import printable
 
         return printable(super().formatMessage(record), limit=LONGEST_LINE)

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from andon.cli._numbers import whole
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
 
 SUMMARY = "a GIF or MP4 of what a training saw, epoch by epoch"
 
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw and encode."""
     import json
 
-    from andon.runtime.extras import needs
-    from andon.runtime.progress import ProgressLine
+    from andon.foundation.extras import needs
+    from andon.foundation.progress import ProgressLine
 
     with needs("train", "animating"):
         from andon.training.animation.animate import animate

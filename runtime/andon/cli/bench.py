@@ -9,7 +9,7 @@ import argparse
 
 import msgspec
 
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
 
 SUMMARY = "latency, throughput, memory, share of this machine's matrix-product rate"
 
@@ -27,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    from andon.foundation.progress import ProgressLine
     from andon.runtime.bench import GEMM_SIDE, bench
-    from andon.runtime.progress import ProgressLine
 
     if not 0 < args.seconds <= 3600:
         raise ConfigError(f"--seconds: expected more than 0 and at most 3600, got {args.seconds:g}.")

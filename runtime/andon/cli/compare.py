@@ -38,8 +38,8 @@ from pathlib import Path
 from typing import Any
 
 from andon.cli._numbers import MAX_SEED, whole
-from andon.runtime.errors import ConfigError
-from andon.runtime.printable import printable
+from andon.foundation.errors import ConfigError
+from andon.foundation.printable import printable
 
 SUMMARY = "detectors side by side: settings, data sets and seeds, one resumable table"
 
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare; exit code 3 if a cell failed or is done by another process."""
     from datetime import UTC, datetime
 
-    from andon.runtime.extras import needs
+    from andon.foundation.extras import needs
 
     _refuse_unfit_flags(args)
     with needs("train", "comparing"):
@@ -124,10 +124,10 @@ def run(args: argparse.Namespace) -> int:
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
 
+        from andon.evaluation.synthetic import synthetic_auroc
         from andon.training.comparison.cell import Surroundings
         from andon.training.comparison.compare import compare, write_table
         from andon.training.comparison.plan import parse_share, read_plan
-        from andon.training.comparison.synthetic import synthetic_auroc
     if args.table:
         _print(write_table(args.out), as_object=args.json)
         return 0
@@ -244,7 +244,7 @@ class _Teller:
 
     def events(self) -> Any:
         """For `compare`."""
-        from andon.runtime.progress import ProgressLine
+        from andon.foundation.progress import ProgressLine
         from andon.training.comparison.compare import Events
 
         return Events(begun=self._begun, done=self._done, failed=self._failed, progress=ProgressLine())

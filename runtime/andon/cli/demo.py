@@ -34,11 +34,11 @@ def run(args: argparse.Namespace) -> int:
 
     import msgspec
 
-    from andon.runtime.extras import needs
-    from andon.runtime.progress import ProgressLine
+    from andon.foundation.extras import needs
+    from andon.foundation.progress import ProgressLine
 
     with needs("train", "the demo"):
-        from andon.training.demo import Events, demo
+        from andon.demo.demo import Events, demo
     out = args.out or Path("andon-demo") / f"seed-{args.seed}"
     quiet = args.json
     table = _Table()

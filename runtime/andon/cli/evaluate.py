@@ -30,7 +30,7 @@ from typing import Any
 
 from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
-from andon.runtime.printable import printable
+from andon.foundation.printable import printable
 
 SUMMARY = "AUROC, false rejects, misses, localisation on parts of known truth"
 
@@ -82,11 +82,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
-    from andon.calibration.evaluation.verdict_log import is_verdict_log
+    from andon.evaluation.verdict_log import is_verdict_log
+    from andon.foundation.errors import ConfigError
+    from andon.foundation.extras import needs
+    from andon.foundation.progress import ProgressLine
     from andon.runtime.detector import Detector
-    from andon.runtime.errors import ConfigError
-    from andon.runtime.extras import needs
-    from andon.runtime.progress import ProgressLine
     from andon.runtime.schema import WindowSpec
 
     with needs("evaluate", "evaluating"):
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from andon.runtime.errors import ConfigError
+    from andon.foundation.errors import ConfigError
 
     if args.refractory_s is not None and not args.refractory_s >= 0:
         raise ConfigError(f"expected --refractory-s of at least 0 seconds, got {args.refractory_s:g}.")
@@ -129,14 +129,14 @@ def _check(args: argparse.Namespace) -> None:
     elif args.group is not None:
         raise ConfigError("--synthetic damages frames one by one: leave --group out.")
     if args.report is not None:
-        from andon.calibration.evaluation.page import require_place
+        from andon.evaluation.report.page import require_place
 
         require_place(args.report)  # before minutes of judging
 
 
 def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
     """A flag that would have no effect is a misunderstanding."""
-    from andon.runtime.errors import ConfigError
+    from andon.foundation.errors import ConfigError
 
     for name in names:
         if getattr(args, name) not in (None, False):
@@ -146,9 +146,9 @@ def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
 def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> int:
     import msgspec
 
-    from andon.calibration.evaluation.evaluate import evaluate
-    from andon.runtime.errors import DataError
-    from andon.runtime.progress import ProgressLine
+    from andon.evaluation.frames import evaluate
+    from andon.foundation.errors import DataError
+    from andon.foundation.progress import ProgressLine
     from andon.sources.opening import labelled_for
 
     if args.synthetic:
@@ -162,7 +162,7 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
     if args.run_folder is not None:  # parts that set a threshold cannot tell whether its promise holds
         figures = msgspec.structs.replace(figures, promise="", within_promise=None)
     if args.report is not None:
-        from andon.calibration.evaluation.report import frames_report, parts_sections
+        from andon.evaluation.report.report import frames_report, parts_sections
 
         shown = parts_sections(detector, collection, truth, judged, progress=ProgressLine())
         frames_report(args.report, _subject(args, detector), figures, judged, shown)
@@ -172,18 +172,18 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
 
 def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
     """Good parts and damaged copies of them, with their truth."""
-    from andon.runtime.errors import ConfigError
-    from andon.runtime.extras import needs
+    from andon.foundation.errors import ConfigError
+    from andon.foundation.extras import needs
     from andon.sources.opening import good_for
 
     with needs("train", "--synthetic"):
-        from andon.training.corruption.synthetic_defects import SyntheticDefects
+        from andon.damage.synthetic_defects import SyntheticDefects
 
         if args.run_folder is None:
             good = good_for(args.data, detector.card.input)
         else:
-            from andon.training.export_run import calibration_part
-            from andon.training.run_folder import load
+            from andon.training.runs.export_run import calibration_part
+            from andon.training.runs.run_folder import load
 
             run = load(args.run_folder)
             if run.record.fingerprint != detector.card.data_fingerprint:
@@ -199,13 +199,13 @@ def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
 def _of_logs(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> int:
     import msgspec
 
-    from andon.calibration.evaluation.logs import judge_logs, log_figures
+    from andon.evaluation.logs import judge_logs, log_figures
 
     verdicts = judge_logs(detector, args.data, progress=drawn["progress"])
     figures = log_figures(detector, verdicts, vus_buffer=args.vus_buffer, refractory_s=args.refractory_s,
                           intervals=drawn["intervals"], seed=args.seed)  # fmt: skip
     if args.report is not None:
-        from andon.calibration.evaluation.report import logs_report
+        from andon.evaluation.report.report import logs_report
 
         logs_report(args.report, _subject(args, detector), figures, verdicts, detector, progress=drawn["progress"])
     print(msgspec.json.encode(figures).decode() if args.json else render_logs(figures) + _place(args))
@@ -216,8 +216,8 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
     """Verdicts that were written down, against a table or a tree."""
     import msgspec
 
-    from andon.calibration.evaluation.verdict_log import evaluate_verdicts, read_verdicts
-    from andon.runtime.errors import ConfigError
+    from andon.evaluation.verdict_log import evaluate_verdicts, read_verdicts
+    from andon.foundation.errors import ConfigError
     from andon.sources.opening import shown, truth_of
 
     if args.truth is None and args.data is None:
@@ -226,7 +226,7 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
     log = read_verdicts(Path(args.file), model=args.model)
     figures, judged = evaluate_verdicts(log, truth, group=args.group, **drawn)
     if args.report is not None:
-        from andon.calibration.evaluation.report import Subject, frames_report
+        from andon.evaluation.report.report import Subject, frames_report
 
         subject = Subject(name=Path(args.file).name, data=args.truth.name if args.truth else shown(args.data))
         frames_report(args.report, subject, figures, judged)
@@ -236,7 +236,7 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
 
 def _subject(args: argparse.Namespace, detector: Any) -> Any:
     """Names without folders: a page that is mailed around need not tell how this machine is laid out."""
-    from andon.calibration.evaluation.report import subject_of
+    from andon.evaluation.report.report import subject_of
     from andon.sources.opening import shown
 
     data = shown(str(args.data if args.data is not None else args.run_folder))

@@ -65,14 +65,14 @@ def run(args: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from andon.cli.inspect import facts, render
-    from andon.runtime.extras import needs
-    from andon.runtime.printable import printable
-    from andon.runtime.progress import ProgressLine
+    from andon.foundation.extras import needs
+    from andon.foundation.printable import printable
+    from andon.foundation.progress import ProgressLine
 
     with needs("train", "exporting"):
         from andon.calibration.calibrate import Wish
-        from andon.training.export_run import export_run, reading_of
-        from andon.training.run_folder import load
+        from andon.training.runs.export_run import export_run, reading_of
+        from andon.training.runs.run_folder import load
 
     run_folder = load(args.run_folder, epoch=args.epoch)
     changes = {name: getattr(args, name) for name in _READING if getattr(args, name) is not None}

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from andon.runtime.model_file import ModelFile, read
+from andon.runtime.model_file.format import ModelFile, read
 from andon.runtime.schema import FrameSpec, percent
 
 SUMMARY = "what a model file is, what it promises, where it comes from"

@@ -25,7 +25,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from andon.runtime.settings import add_flags, from_flags
+from andon.foundation.settings import add_flags, from_flags
 from andon.sources.source import StreamOptions
 
 SUMMARY = "watch a line: verdicts as JSON lines, for a folder, a video, a camera or sensor data"
@@ -56,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch, and tell what became of everything."""
+    from andon.foundation.errors import ConfigError
     from andon.monitor.counter_line import CounterLine
     from andon.monitor.judging import judge_of
     from andon.monitor.loop import monitor
@@ -64,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
     from andon.monitor.sinks.json_lines import JsonLines
     from andon.monitor.sinks.pictures import Pictures
     from andon.runtime.detector import Detector
-    from andon.runtime.errors import ConfigError
     from andon.sources.addresses import shown_address
     from andon.sources.clock import SystemClock
     from andon.sources.source import find
@@ -142,7 +142,7 @@ def _hold_closed_streams() -> None:
 
 
 def _refuse_pictures_within(source: str, pictures: str) -> None:
-    from andon.runtime.errors import ConfigError
+    from andon.foundation.errors import ConfigError
 
     watched, kept = Path(os.path.realpath(source)), Path(os.path.realpath(pictures))
     if not watched.is_dir() or not kept.is_relative_to(watched):

@@ -39,17 +39,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw, write, tell where."""
-    from andon.runtime.errors import ConfigError
-    from andon.runtime.extras import needs
+    from andon.foundation.errors import ConfigError
+    from andon.foundation.extras import needs
 
     with needs("train", "sampling"):
         import matplotlib as mpl  # noqa: F401
 
-        from andon.sources.encode import write_png
-        from andon.training.contact_sheet import MOST_ON_A_SHEET, contact_sheet
-        from andon.training.pictures import save
-        from andon.training.run_folder import load
-        from andon.training.sampling import held, sample
+        from andon.drawing.contact_sheet import MOST_ON_A_SHEET, contact_sheet
+        from andon.sources.pictures.encode import write_png
+        from andon.training.observers.curves import save
+        from andon.training.runs.run_folder import load
+        from andon.training.sampling.sample import held, sample
 
     one_picture = args.out.suffix.lower() == ".png"
     if one_picture and args.out.is_dir():
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse_earlier_ones(folder: Path) -> None:
     """Pictures of two calls in one folder would pass for one sample."""
-    from andon.runtime.errors import ConfigError
+    from andon.foundation.errors import ConfigError
 
     earlier = sorted(path.name for path in folder.glob("*.png") if _OURS.fullmatch(path.name))
     if earlier:

@@ -50,12 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge every item of every path."""
     from andon.cli._overlays import Overlays
+    from andon.foundation.errors import ConfigError
+    from andon.foundation.progress import ProgressLine, silent, track
     from andon.runtime.detector import Detector, FrameSize
-    from andon.runtime.errors import ConfigError
     from andon.runtime.judge import judge_items
-    from andon.runtime.progress import ProgressLine, silent, track
     from andon.sources.opening import open_for
-    from andon.sources.prefixes import key_prefixes
+    from andon.sources.unique_keys import key_prefixes
 
     if args.evidence and not args.json:
         raise ConfigError("--evidence goes into the objects that --json prints: give both.")
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_flags_without_effect(args: argparse.Namespace, card: "Card") -> None:
-    from andon.runtime.errors import ConfigError
+    from andon.foundation.errors import ConfigError
     from andon.runtime.schema import WindowSpec
 
     if isinstance(card.input, WindowSpec):
@@ -109,7 +109,7 @@ def _evidence(verdict: "Verdict") -> dict[str, Any]:
 
 
 def _line(plain: dict[str, Any], detail: str) -> str:
-    from andon.runtime.printable import printable
+    from andon.foundation.printable import printable
 
     level, score, p_value = (
         f"{plain[name]:{width}}" if plain[name] is not None else " " * int(width.partition(".")[0])

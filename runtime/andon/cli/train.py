@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
-from andon.runtime.errors import ConfigError
-from andon.runtime.registry import names
+from andon.foundation.errors import ConfigError
+from andon.foundation.registry import names
+from andon.foundation.settings import add_flags, fields, from_flags, nearest
 from andon.runtime.schema import InputSpec, WindowSpec
-from andon.runtime.settings import add_flags, fields, from_flags, nearest
 
 SUMMARY = "learn what good parts look like"
 
@@ -131,8 +131,8 @@ def run(args: argparse.Namespace) -> int:
     import json
     import time
 
-    from andon.runtime.extras import needs
-    from andon.runtime.progress import ProgressLine
+    from andon.foundation.extras import needs
+    from andon.foundation.progress import ProgressLine
 
     if args.detector not in names("andon.detectors"):
         raise _no_detector(args.detector)
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     with needs("train", "training"):
         import safetensors  # noqa: F401 - the run folder needs it in the end; said now, and not after an hour of learning
 
-        from andon.training.train import train
+        from andon.training.runs.train import train
 
     begun_s = time.perf_counter()
     trained = train(
@@ -233,9 +233,9 @@ def _no_detector(name: str) -> ConfigError:
 
 
 def _recipe(name: str):  # type: ignore[no-untyped-def]
-    from andon.runtime.extras import needs
+    from andon.foundation.extras import needs
 
     with needs("train", f"training {name}"):
-        from andon.training.recipe import recipe
+        from andon.training.recipe.recipe import recipe
 
         return recipe(name)

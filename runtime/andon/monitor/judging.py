@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.foundation.errors import InputError, JudgeError
 from andon.runtime.detector import Detector
-from andon.runtime.errors import InputError, JudgeError
 from andon.runtime.schema import FrameSpec, Reason
 from andon.runtime.verdict import Verdict, invalid
 from andon.sources.items import Data, Item, Lost, Ref

@@ -19,15 +19,15 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from andon.foundation.errors import AndonError
 from andon.monitor.counters import Counters, Dropped, DropReason, count
-from andon.monitor.handover import Handover, Taken
+from andon.monitor.frame_queue import Handover, Taken
 from andon.monitor.judging import Judge, decide
 from andon.monitor.sink import ConsumerGoneError, Sink
-from andon.runtime.errors import AndonError
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock
 from andon.sources.items import Lost, Ref, Stream
-from andon.sources.live import Watchdog
+from andon.sources.live.stream import Watchdog
 
 logger = logging.getLogger(__name__)
 

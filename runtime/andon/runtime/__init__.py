@@ -10,8 +10,7 @@ from andon.runtime.session import onnxruntime as _onnxruntime
 
 _onnxruntime()  # first of all, so that its telemetry is off whoever imports it later
 
-from andon.runtime.detector import Detector  # noqa: E402
-from andon.runtime.errors import (  # noqa: E402
+from andon.foundation.errors import (  # noqa: E402
     AndonError,
     CalibrationError,
     ConfigError,
@@ -25,6 +24,7 @@ from andon.runtime.errors import (  # noqa: E402
     ParityError,
     TrainingError,
 )
+from andon.runtime.detector import Detector  # noqa: E402
 from andon.runtime.schema import Card, Reason, Status  # noqa: E402
 from andon.runtime.verdict import Verdict, part_status, part_verdict  # noqa: E402
 

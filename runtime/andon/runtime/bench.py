@@ -13,11 +13,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.foundation.errors import ConfigError
+from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector
-from andon.runtime.errors import ConfigError
-from andon.runtime.model_file import OUTPUTS, read
-from andon.runtime.progress import Progress, silent
-from andon.runtime.protobuf import bytes_field, varint_field
+from andon.runtime.model_file.format import OUTPUTS, read
+from andon.runtime.model_file.protobuf import bytes_field, varint_field
 from andon.runtime.schema import FrameSpec
 from andon.runtime.session import Device, onnxruntime, open_session
 

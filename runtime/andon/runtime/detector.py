@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
+from andon.foundation.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
 from andon.runtime.interpreter_exit import CALLS
-from andon.runtime.model_file import OUTPUTS, ModelFile, parse, read
+from andon.runtime.model_file.format import OUTPUTS, ModelFile, parse, read
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, first_line, open_session
 from andon.runtime.verdict import Verdict

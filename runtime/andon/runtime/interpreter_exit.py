@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-from andon.runtime.errors import JudgeError
+from andon.foundation.errors import JudgeError
 
 WAIT_S = 5.0
 """Longest wait for running calls. A longer call can still abort the process."""

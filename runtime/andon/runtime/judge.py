@@ -5,8 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from andon.foundation.errors import InputError, JudgeError
 from andon.runtime.detector import Detector
-from andon.runtime.errors import InputError, JudgeError
 from andon.runtime.items import Data, Item, Lost, Ref
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict, invalid

@@ -7,9 +7,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal, NamedTuple
 
-from andon.runtime.errors import DeviceError, JudgeError, ModelFileError
+from andon.foundation.errors import DeviceError, JudgeError, ModelFileError
+from andon.foundation.printable import printable
 from andon.runtime.interpreter_exit import CALLS
-from andon.runtime.printable import printable
 
 logger = logging.getLogger(__name__)
 

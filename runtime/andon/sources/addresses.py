@@ -2,7 +2,7 @@
 
 import re
 
-from andon.runtime.printable import printable
+from andon.foundation.printable import printable
 
 # one slash is enough: pathlib joins the two of an address
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.sources.items import Collection, Found, Item, Lost, Ref
-from andon.sources.tables import read_table
+from andon.sources.series.tables import read_table
 
 Rule = Callable[[str], tuple[str, str] | None]
 """Key to part and group (an empty one: unchanged); None where the key does not fit."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
-from andon.runtime.errors import MissingExtra
-from andon.runtime.extras import remedy
+from andon.foundation.errors import MissingExtra
+from andon.foundation.extras import remedy
 
 if TYPE_CHECKING:
     import cv2

@@ -10,19 +10,19 @@ from typing import Literal
 
 import msgspec
 
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.addresses import redact, shown_address
-from andon.sources.chosen import Chosen
-from andon.sources.decode import Channels
-from andon.sources.folder_walk import MASKS
 from andon.sources.grouping import Grouped
 from andon.sources.items import Collection
-from andon.sources.log import Log
-from andon.sources.picture_folder import layout, open_listing
+from andon.sources.pictures.decode import Channels
+from andon.sources.pictures.folder import layout, open_listing
+from andon.sources.pictures.folder_walk import MASKS
+from andon.sources.series.log import Log
+from andon.sources.series.windows import cut
 from andon.sources.source import collect, find, named
+from andon.sources.subset import Chosen
 from andon.sources.truth import Truth, table_truth, tree_masks, tree_truth
-from andon.sources.windows import cut
 
 logger = logging.getLogger(__name__)
 

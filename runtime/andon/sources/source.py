@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from andon.runtime.errors import ConfigError, DataError
-from andon.runtime.registry import load, members, names
+from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.registry import load, members, names
+from andon.foundation.settings import nearest
 from andon.runtime.schema import InputSpec
-from andon.runtime.settings import nearest
 from andon.sources.addresses import scheme_of, shown_address
 from andon.sources.clock import Clock
-from andon.sources.decode import Channels
 from andon.sources.items import Collection, Stream
-from andon.sources.log import Log
+from andon.sources.pictures.decode import Channels
+from andon.sources.series.log import Log
 from andon.sources.truth import Truth
 
 Seconds = Annotated[float, Meta(ge=0.0)]

@@ -7,12 +7,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.runtime.errors import DataError
-from andon.runtime.settings import nearest
-from andon.sources.decode import decode_file
-from andon.sources.folder_walk import MASKS, walk
-from andon.sources.picture_folder import is_good, is_picture, layout, open_listing
-from andon.sources.tables import read_table
+from andon.foundation.errors import DataError
+from andon.foundation.settings import nearest
+from andon.sources.pictures.decode import decode_file
+from andon.sources.pictures.folder import is_good, is_picture, layout, open_listing
+from andon.sources.pictures.folder_walk import MASKS, walk
+from andon.sources.series.tables import read_table
 
 
 class Truth(Struct, frozen=True, kw_only=True):

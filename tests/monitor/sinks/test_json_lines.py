@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.records import Record, line, record
 from andon.monitor.sink import ConsumerGoneError
 from andon.monitor.sinks.json_lines import LONGEST_LINE, JsonLines
-from andon.runtime.errors import ConfigError
 from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import FakeClock

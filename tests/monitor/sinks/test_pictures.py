@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.sinks.pictures import QUEUE, Pictures
-from andon.runtime.errors import ConfigError
 from andon.runtime.schema import Calibration, Card, Channel, FrameSpec, Reading, Status, WindowSpec
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import FakeClock

@@ -17,7 +17,7 @@ from andon.runtime.schema import FrameSpec, Reason
 from andon.sources.clock import SystemClock
 from andon.sources.items import Item, Lost
 from andon.sources.kinds import camera
-from andon.sources.live import LiveStream
+from andon.sources.live.stream import LiveStream
 from andon.sources.source import StreamOptions
 
 RGB = FrameSpec(channels=3, size=(8, 8))

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from andon.runtime.errors import ConfigError, DataError
-from andon.sources.class_set import digest_of
-from andon.sources.encode import write_png
+from andon.foundation.errors import ConfigError, DataError
 from andon.sources.items import FoundFrames, Item
 from andon.sources.kinds import cifar10
+from andon.sources.labelled.class_set import digest_of
+from andon.sources.pictures.encode import write_png
 from andon.sources.source import find
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
 from andon.sources.clock import FakeClock
-from andon.sources.encode import write_png
 from andon.sources.items import Collection
 from andon.sources.kinds.classes import SOURCE
+from andon.sources.pictures.encode import write_png
 from andon.sources.source import StreamOptions, find
 from andon.sources.truth import Truth
 

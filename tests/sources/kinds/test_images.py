@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
 from andon.sources.clock import FakeClock
 from andon.sources.items import FoundFrames, Item, Lost, Ref

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.runtime.errors import DataError, InputError
+from andon.foundation.errors import DataError, InputError
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
 from andon.sources.clock import FakeClock
 from andon.sources.items import Item
 from andon.sources.kinds import logs
+from andon.sources.series.windows import cut, window_spec
 from andon.sources.source import StreamOptions
-from andon.sources.windows import cut, window_spec
 
 PLAIN = "time,x,y\n0,1,2\n1,3,4\n2,5,6\n"
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from andon.runtime.errors import InputError
+from andon.foundation.errors import InputError
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
 from andon.sources.clock import FakeClock
 from andon.sources.items import Item, Lost
 from andon.sources.kinds import stdin
 from andon.sources.kinds.stdin import Counters, follow, receive
-from andon.sources.lines import MOST_BYTES, Read
+from andon.sources.series.line_reader import MOST_BYTES, Read
 from andon.sources.source import StreamOptions, find
 
 SPEC = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="voltage"), Channel(name="current")))

@@ -10,7 +10,7 @@ import pytest
 from tests.runtime import hand_made
 
 from andon.cli import EXIT_PARTLY, main
-from andon.runtime.errors import DataError
+from andon.foundation.errors import DataError
 from andon.runtime.schema import FrameSpec, Reason
 from andon.sources.clock import FakeClock
 from andon.sources.items import FoundFrames, Item, Lost

@@ -7,11 +7,11 @@ from msgspec import Meta
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found
-from andon.training.fitting import Plan, descend
-from andon.training.recipe import Good, Recipe, Run
+from andon.training.fitting.gradient_descent import Plan, descend
+from andon.training.recipe.recipe import Good, Recipe, Run
 
 
 class Settings(Plan, frozen=True, kw_only=True):

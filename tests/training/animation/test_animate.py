@@ -8,11 +8,11 @@ import pytest
 from tests.training.animation.made_up import RECIPE, TINY
 from tests.training.animation.test_encode import read_gif, read_mp4
 
-from andon.runtime.errors import ConfigError, TrainingError
+from andon.foundation.errors import ConfigError, TrainingError
 from andon.training.animation.animate import animate
-from andon.training.run_folder import LoadedRun
-from andon.training.synthetic import SyntheticFrames, synthetic_log
-from andon.training.train import train
+from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
+from andon.training.runs.run_folder import LoadedRun
+from andon.training.runs.train import train
 
 
 @pytest.fixture(scope="module")

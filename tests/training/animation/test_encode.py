@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from andon.runtime.errors import ConfigError
+from andon.foundation.errors import ConfigError
 from andon.sources.opencv import opencv
 from andon.training.animation.encode import HOLD_S, held, write_gif, write_mp4
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.runtime.errors import ConfigError
-from andon.training.animation.reel import SAMPLES, Looked, Scene
+from andon.foundation.errors import ConfigError
+from andon.training.animation.epoch_snapshots import SAMPLES, Looked, Scene
 from andon.training.animation.stills import LEAST_CELL, Picture, shortened, stills, title
 
 PANELS = ("originals", "reconstructions", "maps", "samples")

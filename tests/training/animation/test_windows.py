@@ -3,7 +3,7 @@
 import numpy as np
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.animation.reel import Looked, Scene
+from andon.training.animation.epoch_snapshots import Looked, Scene
 from andon.training.animation.windows import window_stills
 
 SPEC = WindowSpec(

@@ -7,7 +7,7 @@ from matplotlib.patches import Patch
 from tests.training.comparison.made_up import key, result, standing
 from tests.training.comparison.test_table import everything
 
-from andon.calibration.evaluation.drawing import png_of as png
+from andon.drawing.style import png_of as png
 from andon.training.comparison.bars import bars
 from andon.training.comparison.results import Standing
 from andon.training.comparison.table import table_of

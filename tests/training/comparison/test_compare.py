@@ -11,7 +11,7 @@ import pytest
 from tests.training.comparison.made_up import key
 
 from andon.calibration.calibrate import Wish
-from andon.runtime.errors import AndonError, ConfigError, DataError
+from andon.foundation.errors import AndonError, ConfigError, DataError
 from andon.training.comparison.cell import Figure, Surroundings
 from andon.training.comparison.compare import Compared, Events, compare, write_table
 from andon.training.comparison.plan import Plan, cells, parse_data, parse_detector
@@ -27,10 +27,10 @@ from andon.training.comparison.results import (
     read,
     take_place,
 )
+from andon.training.contract.synthetic_data import synthetic_frame
 from andon.training.detectors.window_vae import WindowVAE
-from andon.training.folder_lock import LOCK, Owner
-from andon.training.run_folder import read_record
-from andon.training.synthetic import synthetic_frame
+from andon.training.runs.folder_lock import LOCK, Owner
+from andon.training.runs.run_folder import read_record
 
 SMALL = "window_vae --steps 16 --hop 16 --latent 2 --widths 8 --epochs 4"
 DIVERGES = f"{SMALL} --learning-rate 1e30"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.calibration.calibrate import Wish
-from andon.runtime.errors import ConfigError
-from andon.runtime.settings import fields, from_mapping
+from andon.foundation.errors import ConfigError
+from andon.foundation.settings import fields, from_mapping
 from andon.training.comparison.plan import (
     Plan,
     cells,
@@ -24,7 +24,7 @@ from andon.training.comparison.plan import (
     share,
 )
 from andon.training.detectors import patchcore, unet_autoencoder, window_vae
-from andon.training.recipe import detectors, recipe
+from andon.training.recipe.recipe import detectors, recipe
 
 patchcore_settings = st.builds(
     patchcore.Settings,

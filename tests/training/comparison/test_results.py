@@ -8,10 +8,10 @@ import pytest
 from tests.training.comparison.made_up import key, result
 
 from andon.calibration.calibrate import Wish
-from andon.calibration.evaluation.counting import Counts
-from andon.calibration.evaluation.figures import Confusion, Evaluation, Spread
-from andon.calibration.evaluation.logs import LogEvaluation, RunFigures
-from andon.runtime.errors import ConfigError, DataError
+from andon.evaluation.figures.part_figures import Confusion, Evaluation, Spread
+from andon.evaluation.figures.window_counts import Counts
+from andon.evaluation.logs import LogEvaluation, RunFigures
+from andon.foundation.errors import ConfigError, DataError
 from andon.training.comparison.plan import Key
 from andon.training.comparison.results import (
     CELL,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.training.comparison.made_up import key, result, standing
 
-from andon.runtime.errors import DataError
+from andon.foundation.errors import DataError
 from andon.training.comparison.results import Standing
 from andon.training.comparison.table import Table, as_json, markdown, spread, table_of
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from tests.training.in_memory import Here, Parts
 
 from andon.export.preprocessing import prepare
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
 from andon.sources.items import FoundFrames
 from andon.training.detectors.conv_vae import RECIPE, ConvVAE, Settings, balance, cross_entropy, fit, loss, sample

@@ -10,7 +10,7 @@ from msgspec import structs
 from tests.training.in_memory import Here, Parts
 
 from andon.export.pooling import Pool
-from andon.runtime.errors import ConfigError, TrainingError
+from andon.foundation.errors import ConfigError, TrainingError
 from andon.runtime.schema import FrameSpec
 from andon.sources.items import FoundFrames
 from andon.training.detectors.memory_vae import (
@@ -23,8 +23,8 @@ from andon.training.detectors.memory_vae import (
     sample,
     shape_of,
 )
-from andon.training.memory import entropy
-from andon.training.variational import divergence
+from andon.training.nets.prototype_memory import entropy
+from andon.training.nets.variational import divergence
 
 GREY = FrameSpec(channels=1, size=(24, 24))
 

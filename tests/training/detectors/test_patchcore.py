@@ -13,19 +13,19 @@ from tests.training.in_memory import Parts, Remembering, Rows
 from torch import Tensor
 
 from andon.calibration.calibrate import Wish
-from andon.calibration.evaluation.evaluate import evaluate
+from andon.evaluation.frames import evaluate
+from andon.foundation.errors import ConfigError, DataError, TrainingError
+from andon.foundation.settings import from_mapping
 from andon.runtime import Detector
-from andon.runtime.errors import ConfigError, DataError, TrainingError
 from andon.runtime.schema import FrameSpec
-from andon.runtime.settings import from_mapping
 from andon.sources.items import FoundFrames
 from andon.sources.opening import open_for
 from andon.sources.truth import tree_truth
-from andon.training.core_set import k_centre
+from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.detectors.patchcore import CHUNK, RECIPE, Memory, PatchCore, Settings, choose, draw, fit, plan_of
-from andon.training.export_run import export_run
-from andon.training.synthetic import SyntheticFrames, synthetic_frame, synthetic_log
-from andon.training.train import train
+from andon.training.nets.core_set import k_centre
+from andon.training.runs.export_run import export_run
+from andon.training.runs.train import train
 
 TINY = Settings(preset="fast", size=64, taps=(4,), memory_mb=0.02, candidates=600)
 

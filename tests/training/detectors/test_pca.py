@@ -13,15 +13,15 @@ from tests.training.in_memory import Here, Parts
 
 from andon.calibration.calibrate import Wish
 from andon.export.graph import Pipeline, trace
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime import Detector, Status
-from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, WindowSpec
 from andon.sources.items import FoundLogs
-from andon.sources.log import Log, Run
+from andon.sources.series.log import Log, Run
+from andon.training.contract.synthetic_data import synthetic_log
 from andon.training.detectors.pca import RECIPE, Components, Settings, components, fit
-from andon.training.export_run import export_run
-from andon.training.synthetic import synthetic_log
-from andon.training.train import train
+from andon.training.runs.export_run import export_run
+from andon.training.runs.train import train
 
 Decides = Literal["t2", "q", "combined"]
 DECIDES: tuple[Decides, ...] = ("t2", "q", "combined")

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from tests.training.in_memory import Parts, Remembering
 
 from andon.calibration.calibrate import Wish
-from andon.calibration.evaluation.evaluate import evaluate
+from andon.evaluation.frames import evaluate
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime import Detector
-from andon.runtime.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
-from andon.sources.chosen import Chosen
 from andon.sources.items import FoundFrames
-from andon.sources.log import Log
 from andon.sources.opening import labelled_for
+from andon.sources.series.log import Log
 from andon.sources.source import collect
+from andon.sources.subset import Chosen
 from andon.training.detectors.pixel_knn import RECIPE, PixelKnn, Settings, fit
-from andon.training.export_run import export_run
-from andon.training.train import train
+from andon.training.runs.export_run import export_run
+from andon.training.runs.train import train
 
 
 def learnt(rows: torch.Tensor, settings: Settings) -> PixelKnn:

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from andon.calibration.calibrate import Wish
+from andon.foundation.errors import DataError
+from andon.foundation.settings import from_mapping
 from andon.runtime import Detector
-from andon.runtime.errors import DataError
 from andon.runtime.schema import FrameSpec
-from andon.runtime.settings import from_mapping
 from andon.sources.items import FoundFrames, Item, Ref
+from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings, UNet
-from andon.training.export_run import export_run
-from andon.training.synthetic import SyntheticFrames, synthetic_log
-from andon.training.train import train
+from andon.training.runs.export_run import export_run
+from andon.training.runs.train import train
 
 
 def test_at_three_channels_it_has_the_published_1_93_million_parameters() -> None:

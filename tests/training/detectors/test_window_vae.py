@@ -8,11 +8,11 @@ from msgspec import structs
 from tests.training.in_memory import Here, Parts
 
 from andon.runtime.schema import Channel, WindowSpec
+from andon.training.contract.synthetic_data import synthetic_log
 from andon.training.detectors.window_vae import RECIPE, TINY, Settings, WindowVAE, loss, posteriors, spread
-from andon.training.good_parts import open_good
-from andon.training.run_folder import LoadedRun
-from andon.training.synthetic import synthetic_log
-from andon.training.train import train
+from andon.training.fitting.good_parts import open_good
+from andon.training.runs.run_folder import LoadedRun
+from andon.training.runs.train import train
 
 SPEC = WindowSpec(steps=8, hop=4, period_s=0.1, channels=(Channel(name="a"), Channel(name="b")))
 SETTINGS = Settings(latent=3, widths=(10, 6))

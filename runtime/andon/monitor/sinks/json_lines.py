@@ -20,10 +20,10 @@ from pathlib import Path
 
 import msgspec
 
+from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.records import Record, line, record
 from andon.monitor.sink import ConsumerGoneError
-from andon.runtime.errors import ConfigError
 from andon.sources.clock import Clock
 
 if sys.platform != "win32":

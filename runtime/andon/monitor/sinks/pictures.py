@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.records import iso
-from andon.runtime.errors import ConfigError
 from andon.runtime.heat_map import Picture, overlay
 from andon.runtime.schema import Card, FrameSpec, Status
 from andon.sources.clock import Clock

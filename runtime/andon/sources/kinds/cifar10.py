@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import ConfigError, DataError
-from andon.sources.cache_folder import VARIABLE, cache_folder
-from andon.sources.class_set import ClassSet, Request, array_set, class_source, digest_of
-from andon.sources.decode import decode_file
-from andon.sources.torchvision_guard import fetched
+from andon.foundation.errors import ConfigError, DataError
+from andon.sources.labelled.cache_folder import VARIABLE, cache_folder
+from andon.sources.labelled.class_set import ClassSet, Request, array_set, class_source, digest_of
+from andon.sources.labelled.torchvision_import import fetched
+from andon.sources.pictures.decode import decode_file
 
 SIDE = 32
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

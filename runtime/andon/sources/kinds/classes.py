@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from andon.runtime.errors import ConfigError, DataError
-from andon.sources.class_set import ClassSet, Labelled, Request, class_source
+from andon.foundation.errors import ConfigError, DataError
 from andon.sources.kinds.images import Pictures
-from andon.sources.picture_folder import open_listing
+from andon.sources.labelled.class_set import ClassSet, Labelled, Request, class_source
+from andon.sources.pictures.folder import open_listing
 
 TESTED = 0.3
 """Of the pictures of a class, where the folder has no split of its own."""

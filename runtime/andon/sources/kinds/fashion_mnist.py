@@ -6,8 +6,8 @@
 
 from functools import partial
 
-from andon.sources.class_set import class_source
-from andon.sources.idx_set import IdxSet, Sums, open_idx
+from andon.sources.labelled.class_set import class_source
+from andon.sources.labelled.idx_set import IdxSet, Sums, open_idx
 
 FASHION = IdxSet(
     name="fashion_mnist",

@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from andon.runtime.errors import DataError
-from andon.runtime.printable import printable
+from andon.foundation.errors import DataError
+from andon.foundation.printable import printable
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock
-from andon.sources.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
-from andon.sources.folder_follow import follow, unlisted_folder
-from andon.sources.folder_walk import MOST_LOOKED_AT, walk
-from andon.sources.good_part import good_part
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
+from andon.sources.live.folder_follow import follow, unlisted_folder
 from andon.sources.opencv import opencv
-from andon.sources.picture_folder import (
+from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
+from andon.sources.pictures.folder import (
     Listing,
     PictureFile,
     is_in,
@@ -25,7 +23,9 @@ from andon.sources.picture_folder import (
     open_listing,
     survey,
 )
-from andon.sources.picture_header import TruncatedError
+from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
+from andon.sources.pictures.good_part import good_part
+from andon.sources.pictures.header import TruncatedError
 from andon.sources.source import Source, StreamOptions
 
 _HEADER_BYTES = 65_536

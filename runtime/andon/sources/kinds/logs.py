@@ -20,18 +20,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.runtime.errors import DataError, InputError
-from andon.runtime.printable import printable
+from andon.foundation.errors import DataError, InputError
+from andon.foundation.printable import printable
 from andon.runtime.schema import Channel, InputSpec, WindowSpec
 from andon.sources.clock import Clock
-from andon.sources.folder_walk import MOST_LOOKED_AT, walk
-from andon.sources.grid import DEFAULT_GAP_PERIODS
 from andon.sources.items import FoundLogs, Stream
-from andon.sources.log import Log, Run
-from andon.sources.picture_folder import is_picture
-from andon.sources.replay import replay_log
+from andon.sources.pictures.folder import is_picture
+from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
+from andon.sources.series.grid import DEFAULT_GAP_PERIODS
+from andon.sources.series.log import Log, Run
+from andon.sources.series.replay import replay_log
+from andon.sources.series.tables import Columns, is_number, read_csv, read_parquet, with_point
 from andon.sources.source import Source, StreamOptions
-from andon.sources.tables import Columns, is_number, read_csv, read_parquet, with_point
 
 MOST_BYTES = 2 << 30
 TIME_NAMES = frozenset({"time", "timestamp", "datetime", "t"})

@@ -25,17 +25,25 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.runtime.errors import InputError
-from andon.runtime.printable import printable
+from andon.foundation.errors import InputError
+from andon.foundation.printable import printable
+from andon.foundation.settings import nearest
 from andon.runtime.schema import InputSpec, Reason, WindowSpec
-from andon.runtime.settings import nearest
 from andon.sources.clock import Clock
-from andon.sources.grid import DEFAULT_GAP_PERIODS, DEFAULT_LATENESS_PERIODS, FUTURE_S, Grid, Points, Values, on_scale
 from andon.sources.items import Item, Lost, Ref, Stream
-from andon.sources.lines import MOST_BYTES, Oddity, Read, read_lines
+from andon.sources.live.stall import Refused, StallWatch
+from andon.sources.series.grid import (
+    DEFAULT_GAP_PERIODS,
+    DEFAULT_LATENESS_PERIODS,
+    FUTURE_S,
+    Grid,
+    Points,
+    Values,
+    on_scale,
+)
+from andon.sources.series.line_reader import MOST_BYTES, Oddity, Read, read_lines
+from andon.sources.series.windows import Windows
 from andon.sources.source import Source, StreamOptions
-from andon.sources.stall import Refused, StallWatch
-from andon.sources.windows import Windows
 
 RESTART_AFTER_ROWS = 10
 """So many rows in a row far behind, of all channels and with none in time between, are a sender that began anew."""

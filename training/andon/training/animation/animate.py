@@ -9,15 +9,15 @@ from typing import Literal
 
 from msgspec import Struct
 
-from andon.runtime.errors import ConfigError, TrainingError
-from andon.runtime.progress import Progress, silent, track
+from andon.foundation.errors import ConfigError, TrainingError
+from andon.foundation.progress import Progress, silent, track
+from andon.foundation.settings import nearest
 from andon.runtime.schema import InputSpec, WindowSpec
-from andon.runtime.settings import nearest
 from andon.training.animation.encode import FORMATS, LEAST_FPS, MOST_FPS, write_gif, write_mp4
-from andon.training.animation.reel import REEL, Looked, Scene, read_looked, read_scenes
+from andon.training.animation.epoch_snapshots import REEL, Looked, Scene, read_looked, read_scenes
 from andon.training.animation.stills import ROWS, Picture, stills
 from andon.training.animation.windows import window_stills
-from andon.training.run_folder import RunRecord, read_record
+from andon.training.runs.run_folder import RunRecord, read_record
 
 Panel = Literal["originals", "reconstructions", "maps", "samples"]
 PANELS = tuple(ROWS)

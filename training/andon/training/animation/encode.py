@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from andon.runtime.atomic import write_atomically
-from andon.runtime.errors import ConfigError, MissingExtra
-from andon.runtime.extras import remedy
+from andon.foundation.atomic import write_atomically
+from andon.foundation.errors import ConfigError, MissingExtra
+from andon.foundation.extras import remedy
 from andon.sources.opencv import opencv
 from andon.training.animation.stills import Picture
 

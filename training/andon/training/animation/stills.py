@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.drawing import BLUE
-from andon.runtime.errors import ConfigError, MissingExtra
-from andon.runtime.extras import remedy
+from andon.drawing.style import BLUE
+from andon.foundation.errors import ConfigError, MissingExtra
+from andon.foundation.extras import remedy
 from andon.runtime.heat_map import colours
-from andon.training.animation.reel import Looked, Scene
+from andon.training.animation.epoch_snapshots import Looked, Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image

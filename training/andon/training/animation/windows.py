@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.calibration.evaluation.drawing import ORANGE
+from andon.drawing.style import ORANGE
 from andon.runtime.schema import WindowSpec
-from andon.training.animation.reel import Looked, Scene
+from andon.training.animation.epoch_snapshots import Looked, Scene
 from andon.training.animation.stills import Picture, even, title
-from andon.training.rebuilt_pictures import Rebuilt, rebuilt_windows, worst_channels
+from andon.training.observers.reconstruction_plots import Rebuilt, rebuilt_windows, worst_channels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

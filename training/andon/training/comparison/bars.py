@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
-from andon.calibration.evaluation.drawing import BLUE, GREEN, ORANGE, PURPLE, SKY, SOFT, VERMILION, YELLOW, new_figure
-from andon.sources.picture_folder import natural
+from andon.drawing.labels import shortened
+from andon.drawing.style import BLUE, GREEN, ORANGE, PURPLE, SKY, SOFT, VERMILION, YELLOW, new_figure
+from andon.sources.pictures.folder import natural
 from andon.training.comparison.table import COLUMNS, Column, Kind, Row, Spread, Table
-from andon.training.lettering import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

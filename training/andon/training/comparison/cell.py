@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from msgspec import Struct
 
-from andon.calibration.evaluation.evaluate import evaluate
-from andon.calibration.evaluation.logs import evaluate_logs
+from andon.evaluation.frames import evaluate
+from andon.evaluation.logs import evaluate_logs
+from andon.foundation.errors import DataError
+from andon.foundation.progress import Progress, silent
 from andon.runtime.bench import bench
 from andon.runtime.detector import Detector
-from andon.runtime.errors import DataError
-from andon.runtime.progress import Progress, silent
 from andon.runtime.schema import WindowSpec
 from andon.sources.items import Collection
 from andon.training.comparison.check import labelled
@@ -32,11 +32,11 @@ from andon.training.comparison.results import (
     read,
     write,
 )
-from andon.training.device import Device
-from andon.training.export_run import calibration_part, export_run
-from andon.training.folder_lock import Claim
-from andon.training.run_folder import RUN, LoadedRun, kept_history, read_record
-from andon.training.train import train
+from andon.training.fitting.device import Device
+from andon.training.runs.export_run import calibration_part, export_run
+from andon.training.runs.folder_lock import Claim
+from andon.training.runs.run_folder import RUN, LoadedRun, kept_history, read_record
+from andon.training.runs.train import train
 
 Figure = Callable[[Detector, Collection, int], float | None]
 """``figure(detector, kept_back, seed)``: one more number about a cell, from its file, the good parts that calibration

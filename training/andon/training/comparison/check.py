@@ -7,18 +7,18 @@ from pathlib import Path
 
 from andon.calibration.promise import LADDER, allowance, parts_needed
 from andon.calibration.split import require_share, split
-from andon.runtime.errors import AndonError, ConfigError, DataError
-from andon.runtime.progress import Progress, silent, track
+from andon.foundation.errors import AndonError, ConfigError, DataError
+from andon.foundation.progress import Progress, silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.items import Collection, Ref
-from andon.sources.log import Log
 from andon.sources.opening import labelled_for
+from andon.sources.series.log import Log
+from andon.sources.series.windows import columns
 from andon.sources.source import collect
 from andon.sources.truth import Truth
-from andon.sources.windows import columns
 from andon.training.comparison.plan import Cell, DataSet
-from andon.training.good_parts import items_of
-from andon.training.train import open_data
+from andon.training.fitting.good_parts import items_of
+from andon.training.runs.train import open_data
 
 
 def check(cells: Sequence[Cell], *, progress: Progress = silent) -> None:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from andon.calibration.evaluation.drawing import png_of
-from andon.runtime.atomic import write_atomically
-from andon.runtime.errors import AndonError
-from andon.runtime.progress import Progress, silent
+from andon.drawing.style import png_of
+from andon.foundation.atomic import write_atomically
+from andon.foundation.errors import AndonError
+from andon.foundation.progress import Progress, silent
 from andon.training.comparison.bars import bars
 from andon.training.comparison.cell import Surroundings, let_go, run_cell, warm_up
 from andon.training.comparison.check import check
 from andon.training.comparison.plan import Cell, Plan, cells, share
 from andon.training.comparison.results import ERROR, RESULT, Failure, Result, filled, read, standings, take_place, write
 from andon.training.comparison.table import Table, as_json, markdown, table_of
-from andon.training.folder_lock import claimed
+from andon.training.runs.folder_lock import claimed
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from msgspec import Struct
 
 from andon.calibration.calibrate import Wish
 from andon.calibration.split import CALIBRATION_SHARE
-from andon.runtime.errors import ConfigError
-from andon.runtime.settings import add_flags, fields, from_flags, from_mapping, nearest
+from andon.foundation.errors import ConfigError
+from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, nearest
 from andon.sources.addresses import redact, shown_address
 from andon.sources.source import named
-from andon.training.recipe import Recipe, recipe
+from andon.training.recipe.recipe import Recipe, recipe
 
 LONGEST_NAME = 80
 """Characters of a folder's name; beyond that it is cut, and a digest tells it from others."""

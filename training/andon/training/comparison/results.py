@@ -21,12 +21,12 @@ import msgspec
 from msgspec import Struct
 
 from andon.calibration.calibrate import Wish
-from andon.calibration.evaluation.figures import Evaluation
-from andon.calibration.evaluation.logs import LogEvaluation
-from andon.runtime.atomic import write_atomically
-from andon.runtime.errors import ConfigError, DataError
+from andon.evaluation.figures.part_figures import Evaluation
+from andon.evaluation.logs import LogEvaluation
+from andon.foundation.atomic import write_atomically
+from andon.foundation.errors import ConfigError, DataError
 from andon.training.comparison.plan import Key
-from andon.training.folder_lock import is_claimed
+from andon.training.runs.folder_lock import is_claimed
 
 CELL, RUN_FOLDER, COST, MODEL = "cell.json", "run", "cost.json", "model.onnx"
 EVALUATION, RESULT, ERROR = "evaluation.json", "result.json", "error.json"

@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from andon.runtime.errors import DataError
-from andon.sources.picture_folder import natural
+from andon.foundation.errors import DataError
+from andon.sources.pictures.folder import natural
 from andon.training.comparison.results import Result, Standing
 
 Kind = Literal["frame", "window"]

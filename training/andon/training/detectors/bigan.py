@@ -38,13 +38,13 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence
 from andon.export.pooling import Smooth
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
-from andon.training.adversarial_game import Game, Players
-from andon.training.adversarial_nets import Discriminator, Encoder, Made, Shape, initialise
-from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.small_frames import SIZE, size_seen
+from andon.training.fitting.adversarial import Game, Players
+from andon.training.nets.adversarial import Discriminator, Encoder, Made, Shape, initialise
+from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.small_frames import SIZE, size_seen
 
 logger = logging.getLogger(__name__)
 

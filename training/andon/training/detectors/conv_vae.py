@@ -31,14 +31,14 @@ from msgspec import Meta
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
-from andon.training.fitting import AsTheyAre, ClipNorm, Plan, descend
-from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.small_frames import SIZE, size_seen
-from andon.training.top_share import check_share
-from andon.training.variational import divergence, drawn
+from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
+from andon.training.nets.variational import divergence, drawn
+from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.small_frames import SIZE, size_seen
+from andon.training.recipe.top_share import check_share
 
 logger = logging.getLogger(__name__)
 

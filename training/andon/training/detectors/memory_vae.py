@@ -24,7 +24,7 @@ plain error's AUROC on 2 and 4: memory alone .93 and .97 (first temperature 10),
 .98; beside the code, half of it dropped, .98 and .98, a quarter .99 and .99; no memory .99 and .99. Divided by the picture's
 contrast it rises on digits (.988 to .992 on 2) and falls a little on Fashion-MNIST (.921 to .918, without a memory).
 
-Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019; `andon.training.memory`); Kingma and Welling
+Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019; `nets.prototype_memory`); Kingma and Welling
 (2014).
 """
 
@@ -39,19 +39,19 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
 from andon.export.pooling import Pool, Smooth
-from andon.runtime.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
-from andon.training.combination import BATCH, Combination, scores_over
-from andon.training.convolutions import doubling, halving
-from andon.training.device import undisturbed
-from andon.training.fitting import AsTheyAre, Batch, ClipNorm, Plan, descend
-from andon.training.memory import Memory, entropy, how_used, in_use, lay_out, usage
-from andon.training.memory_sampling import lone_items, neighbours
-from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.small_frames import SIZE, size_seen
-from andon.training.top_share import check_share
-from andon.training.variational import divergence, drawn
+from andon.training.fitting.device import undisturbed
+from andon.training.fitting.gradient_descent import AsTheyAre, Batch, ClipNorm, Plan, descend
+from andon.training.nets.convolutions import doubling, halving
+from andon.training.nets.prototype_memory import Memory, entropy, how_used, in_use, lay_out, usage
+from andon.training.nets.surprise import BATCH, Combination, scores_over
+from andon.training.nets.variational import divergence, drawn
+from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.small_frames import SIZE, size_seen
+from andon.training.recipe.top_share import check_share
+from andon.training.sampling.memory import lone_items, neighbours
 
 logger = logging.getLogger(__name__)
 

@@ -26,11 +26,11 @@ from msgspec import Meta, Struct
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.runtime.errors import ConfigError, DataError, TrainingError
-from andon.runtime.progress import silent, track
+from andon.foundation.errors import ConfigError, DataError, TrainingError
+from andon.foundation.progress import silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, Reading, Weights
 from andon.sources.items import Found, FoundFrames
-from andon.training.backbones import (
+from andon.training.nets.backbones import (
     MEAN,
     MULTIPLE,
     SCALE,
@@ -41,9 +41,9 @@ from andon.training.backbones import (
     taps_of,
     weights_record,
 )
-from andon.training.core_set import k_centre, one_thread
-from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.top_share import check_share
+from andon.training.nets.core_set import k_centre, one_thread
+from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.top_share import check_share
 
 logger = logging.getLogger(__name__)
 

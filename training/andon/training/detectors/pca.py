@@ -26,13 +26,13 @@ from msgspec import Meta, Struct, structs
 from torch import Tensor
 
 from andon.export.evidence import Evidence, Scorer
-from andon.runtime.errors import ConfigError, DataError
-from andon.runtime.progress import track
+from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.progress import track
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.sources.items import Found, FoundLogs
-from andon.sources.windows import window_spec
-from andon.training.combination import BATCH, Combination, scores_over
-from andon.training.recipe import Good, Part, Recipe, Run
+from andon.sources.series.windows import window_spec
+from andon.training.nets.surprise import BATCH, Combination, scores_over
+from andon.training.recipe.recipe import Good, Part, Recipe, Run
 
 logger = logging.getLogger(__name__)
 

@@ -21,14 +21,14 @@ from msgspec import Meta, Struct
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.runtime.errors import ConfigError, DataError
-from andon.runtime.progress import track
+from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.progress import track
 from andon.runtime.schema import FrameSpec, InputSpec, Reading
 from andon.sources.items import Found, FoundFrames
-from andon.training.core_set import k_centre, one_thread
-from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.small_frames import SIZE, size_seen
-from andon.training.top_share import check_share
+from andon.training.nets.core_set import k_centre, one_thread
+from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.small_frames import SIZE, size_seen
+from andon.training.recipe.top_share import check_share
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from andon.runtime.schema import InputSpec
-from andon.training.convolutions import block
-from andon.training.rebuilding import WIDTHS, Rebuilder, Rebuilding, fit, frame_spec, reading, wanted_input
-from andon.training.recipe import Recipe
+from andon.training.fitting.reconstruction import WIDTHS, Rebuilder, Rebuilding, fit, frame_spec, reading, wanted_input
+from andon.training.nets.convolutions import block
+from andon.training.recipe.recipe import Recipe
 
 
 class Settings(Rebuilding, frozen=True, kw_only=True):

@@ -27,15 +27,15 @@ from msgspec import Meta, structs
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.runtime.errors import DataError
+from andon.foundation.errors import DataError
 from andon.runtime.schema import InputSpec, Reading, WindowSpec
 from andon.sources.items import Found, FoundLogs
-from andon.sources.windows import window_spec
-from andon.training.combination import BATCH, Combination, scores_over
-from andon.training.fitting import AsTheyAre, ClipNorm, Plan, descend
-from andon.training.gaussian import Gaussian
-from andon.training.recipe import Good, Part, Recipe, Run
-from andon.training.variational import divergence, drawn
+from andon.sources.series.windows import window_spec
+from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
+from andon.training.nets.gaussian import Gaussian
+from andon.training.nets.surprise import BATCH, Combination, scores_over
+from andon.training.nets.variational import divergence, drawn
+from andon.training.recipe.recipe import Good, Part, Recipe, Run
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,0 @@
-"""How well a model file does where the truth is known. Extra `evaluate`; the rest of calibration does without it."""

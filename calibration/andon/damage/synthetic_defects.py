@@ -1,0 +1,99 @@
+"""A yardstick where nobody has labelled defects: good parts, and copies of them with held-out kinds of damage.
+
+What is never learnt from can be measured by: each good part that a model has not seen counts once as it is and twice with
+damage. Figures say which settings see more, not what they will see on the line: synthetic defects are not real ones
+(docs/results.md has their correlation).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from andon.damage.kinds import HELD_OUT, Damaged, damaged
+from andon.foundation.errors import DataError
+from andon.runtime.schema import Reason
+from andon.sources.items import Collection, FoundFrames, Item, Lost, Ref
+from andon.sources.truth import Truth
+
+EACH = 2
+"""Damaged copies of a good part."""
+MOST = 250
+"""Good parts that are used at most, drawn evenly: 750 pictures tell AUROC to a hundredth or two."""
+
+
+class SyntheticDefects:
+    """A collection of good parts and of damaged copies; each picture is always the same for a seed and a key."""
+
+    def __init__(self, good: Collection, *, seed: int = 0, most: int = MOST) -> None:
+        """Take good frames that nothing was learnt from.
+
+        Raises:
+            DataError: logs, or no parts.
+        """
+        if not isinstance(good.found, FoundFrames):
+            raise DataError("synthetic defects are drawn onto frames; these data are logs.")
+        if not len(good.refs):
+            raise DataError("synthetic defects need good parts to be drawn onto; there are none.")
+        self.found = good.found
+        self._good = good
+        self._seed = seed
+        step = max(1.0, len(good.refs) / most)
+        self._used = [good.refs[int(place * step)] for place in range(min(len(good.refs), most))]
+        self._origin: dict[str, tuple[int, str]] = {}
+        self.refs: Sequence[Ref] = [ref for place in range(len(self._used)) for ref in self._copies(place)]
+        self._last: tuple[str, Damaged | None] = ("", None)
+
+    @property
+    def truth(self) -> Truth:
+        """Which are damaged, how, and where."""
+        return Truth(
+            defective={ref.key: bool(self._origin[ref.key][1]) for ref in self.refs},
+            kind={key: kind for key, (_, kind) in self._origin.items() if kind},
+            masks={key: partial(self._mask, key) for key, (_, kind) in self._origin.items() if kind},
+        )
+
+    def read(self, ref: Ref) -> Item | Lost:
+        """A good part as it is, or with damage; `Lost` where none could be drawn that anybody would see."""
+        place, kind = self._origin[ref.key]
+        if not kind:
+            return self._good.read(self._used[place])
+        made = self._damaged(ref.key)
+        if isinstance(made, Lost):
+            return Lost(ref, made.reason, made.detail)
+        return Item(ref, made.picture)
+
+    def _copies(self, place: int) -> list[Ref]:
+        own = self._used[place]
+        self._origin[own.key] = (place, "")
+        copies = []
+        # drawn, not in turn: of three cameras that take turns, each kind would meet one only
+        for kind in np.random.default_rng([self._seed, place]).choice(HELD_OUT, EACH, replace=False).tolist():
+            copies.append(Ref(key=f"{own.key}+{kind}", part=own.part, group=own.group))
+            self._origin[copies[-1].key] = (place, kind)
+        return [own, *copies]
+
+    def _damaged(self, key: str) -> Damaged | Lost:
+        if self._last[0] == key and self._last[1] is not None:
+            return self._last[1]  # evaluation asks for the picture, then for its mask
+        place, kind = self._origin[key]
+        generator = np.random.default_rng([self._seed, place, HELD_OUT.index(kind)])
+        ref = self._used[place]
+        item = self._good.read(ref)
+        if not isinstance(item, Item):
+            return item
+        other = self._good.read(self._used[int(generator.integers(len(self._used)))])
+        before = np.asarray(item.data, np.uint8)
+        alike = isinstance(other, Item) and other.data.shape == before.shape
+        made = damaged(generator, kind, before, np.asarray(other.data, np.uint8) if alike else before)  # type: ignore[union-attr]
+        if made is None:
+            return Lost(ref, Reason.OTHER, f"no {kind} that could be seen came of it: the picture is nearly flat")
+        self._last = (key, made)
+        return made
+
+    def _mask(self, key: str) -> NDArray[np.bool_]:
+        made = self._damaged(key)
+        if isinstance(made, Lost):
+            raise DataError(f"{key}: has no mask: {made.detail}")
+        return made.mask

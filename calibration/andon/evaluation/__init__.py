@@ -1,0 +1,1 @@
+"""How well a model file does where the truth is known. Extra `evaluate`; the runtime does not need it."""

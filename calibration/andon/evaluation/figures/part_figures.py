@@ -1,0 +1,303 @@
+"""Figures over judged parts: at the embedded threshold, over all thresholds, by type of defect, and of pixels."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from andon.evaluation.figures import metrics
+from andon.evaluation.figures.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    part_intervals,
+    pixel_intervals,
+    rate_interval,
+)
+from andon.evaluation.figures.other_scores import Areas, areas, by_score
+from andon.evaluation.figures.pixel_evidence import PixelEvidence
+from andon.evaluation.judged_parts import Judged
+from andon.foundation.errors import DataError
+from andon.foundation.progress import Progress, silent
+from andon.runtime.schema import Status
+from andon.sources.pictures.folder import natural
+
+
+class Confusion(Struct, frozen=True, kw_only=True):
+    """Valid parts at the embedded threshold; REVIEW passes."""
+
+    true_rejects: int
+    false_rejects: int
+    misses: int
+    true_passes: int
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """Of the scores of valid parts."""
+
+    mean: float
+    sd: float | None
+    """Of the sample (n - 1); None for one part."""
+
+
+class Intervals(Struct, frozen=True, kw_only=True):
+    """How far the figures would move with other parts like these, at `level` (`andon.evaluation.figures.bootstrap`).
+
+    Percentile intervals over parts drawn anew; the two rates have exact ones. Parts of one lot are not independent, and
+    the intervals do not know. What has no figure has no interval.
+    """
+
+    level: float
+    resamples: int
+    seed: int
+    auroc: Interval | None = None
+    aupr: Interval | None = None
+    oracle_f1_max: Interval | None = None
+    tpr_at_1_percent_fpr: Interval | None = None
+    tpr_at_5_percent_fpr: Interval | None = None
+    fpr_at_recall: Interval | None = None
+    false_reject_rate: Interval | None = None
+    miss_rate: Interval | None = None
+    pixel_auroc: Interval | None = None
+    aupro: Interval | None = None
+
+
+class KindFigures(Struct, frozen=True, kw_only=True):
+    """One type of defect."""
+
+    n: int
+    auroc: float | None
+    """Against all good parts; None where there are none."""
+    miss_rate: float
+
+
+class Evaluation(Struct, frozen=True, kw_only=True):
+    """Figures over one set. Rates are shares of valid parts; INVALID ones are counted apart.
+
+    Good parts alone show whether the promise holds, and defective ones alone what is missed; what compares the two is then
+    None.
+    """
+
+    n_good: int
+    n_defect: int
+    auroc: float | None
+    aupr: float | None
+    """Average precision; read it beside `prevalence`, which is what chance gives."""
+    prevalence: float
+    false_reject_rate: float | None
+    """At the embedded threshold; None without good parts."""
+    miss_rate: float | None
+    """At the embedded threshold; None without defective parts."""
+    invalid: int
+    threshold: float
+    promise: str
+    within_promise: bool | None
+    """Whether the false rejects are as few as the promise says, but for chance (99 %); None without a promise."""
+    tpr_at_5_percent_fpr: float | None
+    oracle_f1_max: float | None
+    """The best F1 over all thresholds, which nobody can know beforehand."""
+    pixel_auroc: float | None = None
+    aupro: float | None = None
+    """Area under the per-region overlap up to 30 % false positives."""
+    mask_step: int | None = None
+    """Masks and maps were compared at every `mask_step`-th pixel of the mask."""
+    unmasked: int = 0
+    """Defective frames without a mask where others have one: left out of the pixel figures."""
+    by_defect: dict[str, KindFigures] = {}
+    tpr_at_1_percent_fpr: float | None
+    fpr_at_recall: float | None
+    """Share of good parts that would be rejected to find a share `recall` of these defects."""
+    recall: float
+    confusion: Confusion
+    scores_good: Spread | None
+    scores_defect: Spread | None
+    unknown: int = 0
+    """Parts whose truth nobody gave: left out."""
+    unit: Literal["part", "window"] = "part"
+    """What was judged: windows where verdicts on a log were read from a file."""
+    frames: int = 0
+    """Frames that were judged, where a part counts by the worst of its frames; 0 where each frame is a part."""
+    unjudged: int = 0
+    """Parts of known truth without a verdict, where verdicts were read from a file."""
+    intervals: Intervals | None = None
+    """None unless asked for."""
+    by_score: dict[str, Areas] = {}
+    """The deciding score first, then the file's further ones; empty where it has only the one."""
+
+
+def summarise(
+    judged: list[Judged],
+    *,
+    threshold: float,
+    promise: str = "",
+    alpha: float | None = None,
+    pixels: PixelEvidence | None = None,
+    recall: float = 0.99,
+    decides: str = "score",
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """The figures over parts that have been judged.
+
+    Args:
+        judged: all parts, INVALID ones too.
+        threshold: at which they were judged.
+        promise: in words.
+        alpha: the promised rate of false rejects; None without a promise.
+        pixels: where there are maps and masks.
+        recall: of `fpr_at_recall`, 0 < recall <= 1.
+        decides: name of the score that decides.
+        intervals: whether to resample the parts.
+        seed: of the resampling.
+        progress: told while parts are resampled.
+
+    Raises:
+        DataError: no part can be judged, or a recall that is none.
+    """
+    valid = [part for part in judged if part.status != Status.INVALID]
+    scores = np.array([part.score for part in valid])
+    defective = np.array([part.defective for part in valid], np.bool_)
+    if not valid:
+        raise DataError(f"an evaluation needs parts that can be judged; all {len(judged)} are INVALID.")
+    metrics.require_recall(recall)
+    rejected = np.array([part.status == Status.REJECT for part in valid], np.bool_)
+    good, bad = scores[~defective], scores[defective]
+    both = bool(len(good) and len(bad))
+    confusion = _confusion(defective, rejected)
+    ranked = (
+        metrics.rank_pixels(pixels.maps, pixels.masks)
+        if pixels is not None and any(mask.any() for mask in pixels.masks)
+        else None
+    )
+    figures = Evaluation(
+        n_good=len(good),
+        n_defect=len(bad),
+        auroc=metrics.auroc(scores, defective) if both else None,
+        aupr=metrics.aupr(scores, defective) if both else None,
+        prevalence=float(defective.mean()),
+        false_reject_rate=confusion.false_rejects / len(good) if len(good) else None,
+        miss_rate=confusion.misses / len(bad) if len(bad) else None,
+        invalid=len(judged) - len(valid),
+        threshold=threshold,
+        promise=promise,
+        within_promise=(
+            None
+            if alpha is None or not len(good)
+            else metrics.within_promise(confusion.false_rejects, len(good), alpha)
+        ),
+        tpr_at_5_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.05) if both else None,
+        oracle_f1_max=metrics.oracle_f1_max(scores, defective) if both else None,
+        by_defect=_by_kind(valid, scores, defective, rejected),
+        tpr_at_1_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.01) if both else None,
+        fpr_at_recall=metrics.fpr_at_recall(good, bad, recall) if both else None,
+        recall=recall,
+        confusion=confusion,
+        scores_good=_spread(good) if len(good) else None,
+        scores_defect=_spread(bad) if len(bad) else None,
+        intervals=(
+            _intervals(valid, pixels if ranked else None, ranked, recall=recall, seed=seed, progress=progress)
+            if intervals
+            else None
+        ),
+        by_score=_by_score(decides, scores, defective, valid) if both else {},
+    )
+    return _with_pixels(figures, pixels, ranked) if pixels is not None and ranked is not None else figures
+
+
+def _confusion(defective: NDArray[np.bool_], rejected: NDArray[np.bool_]) -> Confusion:
+    return Confusion(
+        true_rejects=int(rejected[defective].sum()),
+        false_rejects=int(rejected[~defective].sum()),
+        misses=int((~rejected[defective]).sum()),
+        true_passes=int((~rejected[~defective]).sum()),
+    )
+
+
+def _by_kind(
+    valid: Sequence[Judged], scores: NDArray[np.float64], defective: NDArray[np.bool_], rejected: NDArray[np.bool_]
+) -> dict[str, KindFigures]:
+    good = scores[~defective]
+    by_kind: dict[str, KindFigures] = {}
+    for kind in natural({part.kind for part in valid if part.defective}):
+        of_kind = np.array([part.defective and part.kind == kind for part in valid], np.bool_)
+        by_kind[kind] = KindFigures(
+            n=int(of_kind.sum()),
+            auroc=(
+                metrics.auroc(
+                    np.concatenate([good, scores[of_kind]]), np.arange(len(good) + of_kind.sum()) >= len(good)
+                )
+                if len(good)
+                else None
+            ),
+            miss_rate=float((~rejected[of_kind]).mean()),
+        )
+    return by_kind
+
+
+def _with_pixels(figures: Evaluation, pixels: PixelEvidence, ranked: metrics.RankedPixels) -> Evaluation:
+    of_pixels = ranked.metrics()
+    return structs.replace(
+        figures,
+        pixel_auroc=of_pixels.auroc,
+        aupro=of_pixels.aupro,
+        mask_step=pixels.step,
+        unmasked=pixels.unmasked,
+    )
+
+
+def _by_score(
+    decides: str, scores: NDArray[np.float64], defective: NDArray[np.bool_], valid: list[Judged]
+) -> dict[str, Areas]:
+    every = by_score(decides, scores, [part.further for part in valid])
+    return areas(every, defective) if len(every) > 1 else {}
+
+
+def _intervals(
+    valid: list[Judged],
+    pixels: PixelEvidence | None,
+    ranked: metrics.RankedPixels | None,
+    *,
+    recall: float,
+    seed: int,
+    progress: Progress,
+) -> Intervals:
+    if len({part.defective for part in valid}) < 2:
+        return _of_one_rate(valid, seed)
+    of_parts = part_intervals(
+        [part.score for part in valid],
+        [part.defective for part in valid],
+        [part.status == Status.REJECT for part in valid],
+        recall=recall,
+        parts=[part.ref.part for part in valid],
+        seed=seed,
+        progress=progress,
+    )
+    of_pixels = (
+        pixel_intervals(pixels.maps, pixels.masks, ranked=ranked, parts=pixels.parts, seed=seed, progress=progress)
+        if pixels
+        else None
+    )
+    return Intervals(
+        level=LEVEL,
+        resamples=RESAMPLES,
+        seed=seed,
+        **structs.asdict(of_parts),
+        **(structs.asdict(of_pixels) if of_pixels else {}),
+    )
+
+
+def _of_one_rate(valid: list[Judged], seed: int) -> Intervals:
+    """Where all parts are good, or all defective, only the one rate has an interval, and nothing is drawn."""
+    rejected = sum(part.status == Status.REJECT for part in valid)
+    if valid[0].defective:
+        missed = rate_interval(len(valid) - rejected, len(valid))
+        return Intervals(level=LEVEL, resamples=0, seed=seed, miss_rate=missed)
+    return Intervals(level=LEVEL, resamples=0, seed=seed, false_reject_rate=rate_interval(rejected, len(valid)))
+
+
+def _spread(scores: NDArray[np.float64]) -> Spread:
+    mean, sd = metrics.mean_and_sd(scores)
+    return Spread(mean=mean, sd=sd if len(scores) > 1 else None)

@@ -1,0 +1,115 @@
+"""By class: verdicts and curves over good and defective ones, and what was found of each type."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from andon.evaluation.figures.part_figures import KindFigures
+from andon.evaluation.figures.score_arrays import ALL_DEFECTS, Scored, recalls, spreads
+from andon.evaluation.judged_parts import Judged
+from andon.evaluation.report.figure_table import between
+from andon.evaluation.report.page import Section, Table
+from andon.evaluation.report.plots.curves import precision_recall, roc
+from andon.evaluation.report.plots.scores import histogram, mean_bars
+from andon.evaluation.report.plots.verdicts import confusion, recall_bars
+
+MOST_KINDS = 60
+"""Rows of the table of types."""
+
+
+def curves(
+    parts: Scored,
+    judged: Sequence[Judged],
+    *,
+    areas: tuple[float | None, float | None],
+    threshold: float,
+    alpha: float | None,
+    unit: str,
+) -> Section:
+    """Verdicts, curves and histogram over both classes; curves need both."""
+    pictures = []
+    text: tuple[str, ...] = ()
+    auroc, aupr = areas
+    if parts.both and auroc is not None and aupr is not None:
+        pictures += [roc(parts, auroc, alpha), precision_recall(parts, aupr, unit)]
+    else:
+        only = "good" if not parts.defective.any() else "defective"
+        text = (f"There are {only} {unit}s only: curves over both classes cannot be drawn.",)
+    pictures.append(confusion(judged, unit))
+    if len(parts.scores):
+        pictures.append(histogram(parts, threshold, unit))
+    tables = (classification(parts),) if parts.both else ()
+    return Section(title="Scores and verdicts", text=text, tables=tables, pictures=tuple(pictures))
+
+
+def classification(parts: Scored) -> Table:
+    """Precision, recall and F1 of each class at the embedded threshold, their means, and the share that is right.
+
+    A good part is called good if it passes, a defective one defective if it is rejected; REVIEW passes.
+    """
+    rows: list[tuple[str, ...]] = []
+    figures = []
+    for name, actual, called in (
+        ("good", ~parts.defective, ~parts.rejected),
+        ("defective", parts.defective, parts.rejected),
+    ):
+        right = int((actual & called).sum())
+        precision, recall = _share(right, int(called.sum())), right / int(actual.sum())
+        f1 = 2 * right / (int(called.sum()) + int(actual.sum()))
+        figures.append((precision, recall, f1))
+        rows.append((name, _told(precision), _told(recall), _told(f1), str(int(actual.sum()))))
+    supports = [int((~parts.defective).sum()), int(parts.defective.sum())]
+    total = sum(supports)
+    for name, weights in (("mean of both", [0.5, 0.5]), ("weighted by support", [one / total for one in supports])):
+        means = [sum(w * of[at] for w, of in zip(weights, figures, strict=True)) for at in range(3)]
+        rows.append((name, *(_told(mean) for mean in means), str(total)))
+    accuracy = float((parts.rejected == parts.defective).mean())
+    rows.append(("accuracy", "", "", _told(accuracy), str(total)))
+    return Table(head=("at the embedded threshold", "precision", "recall", "F1", "support"), rows=tuple(rows))
+
+
+def _share(part: int, of: int) -> float:
+    return part / of if of else math.nan
+
+
+def _told(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "–"
+
+
+def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
+    """What was found of each type, with its scores; nothing where nothing was judged."""
+    if not len(parts.scores):
+        return []
+    by_class = spreads(parts)
+    text = tuple(
+        f"Good {unit}s score {one.mean:.4g} on average (standard deviation {one.sd:.3g})."
+        for one in by_class
+        if not one.defective and math.isfinite(one.sd)
+    )
+    areas = {kind: of.auroc for kind, of in known.items() if of.auroc is not None}
+    if areas:
+        text += (f"The AUROC of a type is against all good {unit}s.",)
+    pictures = [mean_bars(parts, threshold)]
+    found = recalls(parts)
+    if not found:
+        return [Section(title="By class", text=text, pictures=tuple(pictures))]
+    by_kind = {one.kind: one for one in by_class if one.defective}
+    rows = []
+    for recall in found[:MOST_KINDS]:
+        one = by_kind.get(recall.kind) or by_kind[ALL_DEFECTS]
+        area = (_told(areas.get(recall.kind, math.nan)),) if areas else ()
+        sd = f"{one.sd:.3g}" if math.isfinite(one.sd) else "–"
+        share = f"{recall.found / recall.n:.1%}"
+        ends = between(recall.interval, ".1%")
+        rows.append((recall.kind, str(recall.n), share, ends, *area, f"{one.mean:.4g}", sd))
+    if len(rows) < len(found):
+        text += (f"{len(rows)} of {len(found)} types are listed.",)
+    head = ("type", "n", "found", "95 % interval", *(("AUROC",) if areas else ()), "mean score", "sd")
+    pictures.insert(0, recall_bars(parts, unit))
+    return [
+        Section(
+            title=f"By type of {'defect' if unit == 'part' else 'fault'}",
+            text=text,
+            tables=(Table(head=head, rows=tuple(rows)),),
+            pictures=tuple(pictures),
+        )
+    ]

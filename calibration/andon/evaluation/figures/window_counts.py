@@ -1,0 +1,87 @@
+"""Counting over time: what verdicts on the windows of a log are worth, against windows whose truth is known.
+
+A window is defective if any of its rows is faulty. A window with rows in a fault's stated recovery, but none faulty,
+counts as neither (`andon.sources.series.log_truth`). A fault is caught if one of its windows is REJECT. INVALID windows are
+neither good nor bad and are counted separately. Beside every figure stands what rejecting at random at the promised rate would
+have caught.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from andon.evaluation.figures.metrics import random_dummy, within_promise
+from andon.foundation.errors import DataError
+from andon.runtime.schema import Status
+from andon.sources.series.log_truth import WindowTruth
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """Windows and faults, counted; `+` adds another run's."""
+
+    good: int = 0
+    """Valid good windows."""
+    false_rejects: int = 0
+    """Of those, REJECT."""
+    defective: int = 0
+    """Valid defective windows."""
+    misses: int = 0
+    """Of those, not REJECT."""
+    neither: int = 0
+    """Windows in recovery, whatever the verdict."""
+    invalid: int = 0
+    """INVALID windows outside recovery."""
+    faults: int = 0
+    caught: int = 0
+    """Faults with at least one window that is REJECT."""
+    dummy_caught: float = 0.0
+    """Faults caught, on average, by rejecting valid windows at random at the promised rate."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+    def within_promise(self, alpha: float) -> bool:
+        """Whether the false rejects are at most the 99 % quantile of what a true rate of alpha gives."""
+        return within_promise(self.false_rejects, self.good, alpha)
+
+
+def count(
+    truth: Mapping[str, WindowTruth], status: Mapping[str, Status], *, alpha: float, faults: Iterable[str] = ()
+) -> Counts:
+    """Count the verdicts on windows.
+
+    Args:
+        truth: by window; windows without a truth are not counted.
+        status: by window, at least for those in `truth`.
+        alpha: the promised rate, at which the dummy rejects.
+        faults: all that there were; those that no window touches count as missed.
+
+    Raises:
+        DataError: a window with a truth and no verdict.
+    """
+    unjudged = next((key for key in truth if key not in status), None)
+    if unjudged is not None:
+        raise DataError(f"the window {unjudged!r} has a truth but no verdict.")
+    chances: dict[str, int] = dict.fromkeys(faults, 0)
+    caught: set[str] = set()
+    tally = dict.fromkeys(("good", "false_rejects", "defective", "misses", "neither", "invalid"), 0)
+    for key, window in truth.items():
+        verdict = status[key]
+        valid, rejected = verdict != Status.INVALID, verdict == Status.REJECT
+        for event in window.events:
+            chances[event] = chances.get(event, 0) + valid
+            if rejected:
+                caught.add(event)
+        if not window.good and not window.faulty:
+            tally["neither"] += 1
+        elif not valid:
+            tally["invalid"] += 1
+        elif window.faulty:
+            tally["defective"] += 1
+            tally["misses"] += not rejected
+        else:
+            tally["good"] += 1
+            tally["false_rejects"] += rejected
+    return Counts(
+        **tally, faults=len(chances), caught=len(caught), dummy_caught=random_dummy(list(chances.values()), alpha)
+    )

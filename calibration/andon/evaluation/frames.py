@@ -1,0 +1,201 @@
+"""What a model file's verdicts are worth on parts whose truth is known: at its embedded threshold, and over all thresholds."""
+
+import logging
+from collections import Counter
+
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from andon.calibration.calibrate import SINGLE_FILES
+from andon.evaluation.figures.other_scores import deciding, further
+from andon.evaluation.figures.part_figures import Evaluation, summarise
+from andon.evaluation.figures.pixel_evidence import PixelEvidence
+from andon.evaluation.judged_parts import Judged, worst_frames
+from andon.foundation.errors import DataError
+from andon.foundation.progress import Progress, silent, track
+from andon.runtime.detector import Detector
+from andon.runtime.items import Data
+from andon.runtime.judge import judge_items
+from andon.runtime.schema import FrameSpec, Status
+from andon.sources.items import Collection
+from andon.sources.truth import Truth
+
+logger = logging.getLogger(__name__)
+
+
+class FrameVerdicts(Struct, frozen=True, kw_only=True):
+    """All frames whose truth is known, judged."""
+
+    judged: list[Judged]
+    """Frame by frame, in the order of the collection."""
+    pixels: PixelEvidence
+    unknown: int
+    """Frames whose truth nobody gave: left out."""
+
+
+def evaluate(
+    detector: Detector,
+    collection: Collection,
+    truth: Truth,
+    *,
+    recall: float = 0.99,
+    by_part: bool = False,
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[Evaluation, list[Judged]]:
+    """Judge all frames whose truth is known, and count.
+
+    Args:
+        detector: of frames.
+        collection: frames, of which those in `truth` are judged.
+        truth: by key.
+        recall: of `fpr_at_recall`, 0 < recall <= 1.
+        by_part: whether frames of one part (``Ref.part``) count as one, by `worst_frames`, as a file that was calibrated
+            on grouped parts promises it. Pixels are counted frame by frame all the same.
+        intervals: whether to resample the parts.
+        seed: of the resampling.
+        progress: told after each frame, and while parts are resampled.
+
+    Raises:
+        DataError: no part is left, a mask that cannot be of its frame, or a recall that is none.
+        JudgeError: the runtime failed, so that figures over the other frames would mislead.
+    """
+    verdicts = judge_frames(detector, collection, truth, progress=progress)
+    return frame_figures(
+        detector, verdicts, recall=recall, by_part=by_part, intervals=intervals, seed=seed, progress=progress
+    )
+
+
+def judge_frames(
+    detector: Detector, collection: Collection, truth: Truth, *, progress: Progress = silent
+) -> FrameVerdicts:
+    """Judge all frames whose truth is known.
+
+    Unreadable frames and frames of another size than calibrated count as INVALID. A warning names how many and why.
+
+    Raises:
+        DataError: there are none, or a mask that cannot be of its frame.
+        JudgeError: the runtime failed, so that figures over the other frames would mislead.
+    """
+    known = [ref for ref in collection.refs if ref.key in truth.defective]
+    if not known:
+        raise DataError(
+            "none of the parts has a known truth: give a tree with test/good and test/TYPE, or --truth TABLE.csv."
+        )
+    crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
+    judged: list[Judged] = []
+    pixels = PixelEvidence(expected=len(known))
+    resized = 0
+    reasons: Counter[str] = Counter()
+    example = ""
+    items = (collection.read(ref) for ref in track(known, progress, "evaluating"))
+    for one in judge_items(detector, items):
+        ref, verdict = one.ref, one.verdict
+        defective = truth.defective[ref.key]
+        judged.append(
+            Judged(
+                ref=ref,
+                score=verdict.score,
+                status=verdict.status,
+                defective=defective,
+                kind=truth.kind.get(ref.key, "defect") if defective else "good",
+                further=further(verdict),
+            )
+        )
+        if not one.judged:
+            reasons[verdict.reason.code] += 1
+            example = example or f"{ref.key}: {one.detail}"
+        seen = verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence
+        if truth.masks and one.data is not None and seen:
+            mask = truth.mask(ref.key)
+            if mask is None and not defective:
+                mask = np.zeros(one.data.shape[:2], np.bool_)
+            if mask is None:
+                pixels.unmasked += 1
+            else:
+                resized += _is_resized(ref.key, mask, one.data)
+                pixels.add(verdict.evidence["anomaly_map"], mask, ref.part, crop)
+    if reasons:
+        logger.warning(
+            "%d of %d frames were not judged and count as INVALID: %s. The first: %s",
+            reasons.total(),
+            len(known),
+            ", ".join(f"{count} {code}" for code, count in reasons.most_common()),
+            example,
+        )
+    if pixels.unmasked and pixels.masks:
+        marked = sum(mask.any() for mask in pixels.masks)
+        logger.warning(
+            "%d of %d defective frames have no mask: they are left out of the pixel figures",
+            pixels.unmasked,
+            pixels.unmasked + marked,
+        )
+    if resized:
+        logger.warning("%d masks have another size than their frames: maps are compared at the masks' size", resized)
+    return FrameVerdicts(judged=judged, pixels=pixels, unknown=len(collection.refs) - len(known))
+
+
+def frame_figures(
+    detector: Detector,
+    verdicts: FrameVerdicts,
+    *,
+    recall: float = 0.99,
+    by_part: bool = False,
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[Evaluation, list[Judged]]:
+    """Figures, and the parts they are of.
+
+    Args:
+        detector: that judged.
+        verdicts: from `judge_frames`.
+        recall: as for `evaluate`.
+        by_part: as for `evaluate`.
+        intervals: as for `evaluate`.
+        seed: as for `evaluate`.
+        progress: told while parts are resampled.
+
+    Raises:
+        DataError: no part can be judged, or a recall that is none.
+    """
+    calibration = detector.card.calibration
+    if not by_part and calibration is not None and calibration.dependence not in ("", SINGLE_FILES):
+        logger.warning(
+            "the file was calibrated on parts grouped by --group (%s), and here each frame counts as a part: where "
+            "several frames show one part, give --group here too, or the promise is held against other counts",
+            calibration.dependence,
+        )
+    judged = worst_frames(verdicts.judged) if by_part else verdicts.judged
+    promised = calibration is not None and calibration.kind.startswith("promise")
+    figures = summarise(
+        judged,
+        threshold=detector.threshold,
+        promise=calibration.sentence if calibration else "",
+        alpha=calibration.alpha if promised and calibration else None,
+        pixels=verdicts.pixels,
+        recall=recall,
+        decides=deciding(detector.card.reading),
+        intervals=intervals,
+        seed=seed,
+        progress=progress,
+    )
+    frames = len(verdicts.judged) if by_part else 0
+    return structs.replace(figures, unknown=verdicts.unknown, frames=frames), judged
+
+
+def _is_resized(key: str, mask: NDArray[np.bool_], frame: Data) -> bool:
+    """Whether a mask is its frame's at another scale.
+
+    Raises:
+        DataError: it has other proportions, by more than a pixel: it cannot be of this frame.
+    """
+    (height, width), (of_height, of_width) = mask.shape, frame.shape[:2]
+    if abs(height * of_width - width * of_height) > max(of_height, of_width):
+        raise DataError(
+            f"{key}: its mask is {height} x {width}, while the frame is {of_height} x {of_width} (height x width): "
+            "expected the same proportions. Was the mask turned or cut, or is it of another frame?"
+        )
+    return (height, width) != (of_height, of_width)

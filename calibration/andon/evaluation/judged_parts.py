@@ -1,0 +1,61 @@
+"""Parts with their verdicts and what is true of them; a part of several frames has one status (`verdict.part_status`)."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct, structs
+
+from andon.evaluation.figures.other_scores import NOTHING, Further
+from andon.runtime.schema import Status
+from andon.runtime.verdict import part_status
+from andon.sources.items import Ref
+
+logger = logging.getLogger(__name__)
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """One part, with what is true of it."""
+
+    ref: Ref
+    score: float
+    status: Status
+    defective: bool
+    kind: str
+    further: Further = NOTHING
+
+
+def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
+    """Return one entry a part, in the order of their first frames, with its status by `andon.runtime.verdict.part_status`.
+
+    The score is the highest over its frames. An INVALID part has none and is neither a catch nor a miss, even where another
+    of its frames was judged: it was not inspected completely.
+
+    A part is defective where one of its frames is, and of the type of its worst defective frame: a scratch that one view
+    shows is a scratch of the part.
+    """
+    frames: dict[str, list[Judged]] = {}
+    for one in judged:
+        frames.setdefault(one.ref.part, []).append(one)
+    mixed = [part for part, views in frames.items() if len({one.kind for one in views}) > 1]
+    if mixed:
+        logger.warning(
+            "%d of %d parts have frames of several truths, for example %r (%s): each counts as one defective part. Where "
+            "numbers begin anew in each folder, let --group take in the folder",
+            len(mixed),
+            len(frames),
+            mixed[0],
+            ", ".join(sorted({one.kind for one in frames[mixed[0]]})),
+        )
+    parts = []
+    for views in frames.values():
+        status = part_status(one.status for one in views)
+        worst = max((one for one in views if one.status == status), key=_height)
+        defects = [one for one in views if one.defective]
+        kind = max(defects, key=_height).kind if defects else worst.kind
+        parts.append(structs.replace(worst, defective=bool(defects), kind=kind))
+    return parts
+
+
+def _height(one: Judged) -> float:
+    return one.score if one.status != Status.INVALID else -np.inf

@@ -1,0 +1,384 @@
+"""What a model file's verdicts are worth on logs whose rows are labelled: by file, and in all.
+
+Windows are counted as `counting` says. For what is said of rows, a row scores the mean over all judged windows that contain
+it, whether they end before or after it; rows in no judged window, and rows in recovery, count as nothing. Alarms are
+verdicts REJECT, at the time of a window's last row; each looks back over its whole window.
+"""
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.evaluation.figures import metrics
+from andon.evaluation.figures.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    file_draws,
+    median_interval,
+    rate_interval,
+    ratio_interval,
+)
+from andon.evaluation.figures.other_scores import Areas, Further, areas, by_score, deciding, further
+from andon.evaluation.figures.series import SECONDS_A_DAY, Events, PointCounts, judge_events, point_counts, vus_pr
+from andon.evaluation.figures.window_counts import Counts, count
+from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.progress import Progress, silent, track
+from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_items
+from andon.runtime.schema import Status, WindowSpec
+from andon.sources.items import Ref
+from andon.sources.series.log import Log, Run
+from andon.sources.series.log_truth import WindowTruth, events_of, rows_of, window_truth
+from andon.sources.series.windows import WindowCollection, cut
+from andon.sources.source import collect
+
+
+class RunFigures(Struct, frozen=True, kw_only=True):
+    """One file, or all of them."""
+
+    name: str
+    counts: Counts
+    auroc: float | None
+    """Of windows, defective against good; None where there is only one kind. Windows in recovery count as neither."""
+    aupr: float | None
+    vus_pr: float | None = None
+    """Of rows, see `series.vus_pr`; None where there is only one kind, and over all files, which are no one series."""
+    event_recall: float | None = None
+    """Share of faults caught; None without faults. Read it beside `false_events_a_day`."""
+    false_events: int = 0
+    """Episodes of alarms that touch no fault."""
+    false_events_a_day: float | None = None
+    """Of good operation that was judged; None without any."""
+    good_s: float = 0.0
+    """Good operation that was judged, seconds: good windows times their hop."""
+    median_delay_s: float | None = None
+    """From a fault's first row to the first alarm that touches it; a miss counts with the fault's whole length, and so the
+    median is a lower bound where many are missed. None without faults."""
+    points: PointCounts = PointCounts()
+    """Rows counted one by one; a row alarms where its score is above the threshold."""
+
+
+class LogIntervals(Struct, frozen=True, kw_only=True):
+    """How far figures over all files would move with other files: percentile intervals; None where nothing can be drawn."""
+
+    files: int
+    level: float
+    resamples: int
+    seed: int
+    mean_auroc: Interval | None
+    mean_vus_pr: Interval | None
+    event_recall: Interval | None
+    """Where all draws are alike, the exact one over faults."""
+    false_events_a_day: Interval | None
+    median_delay_s: Interval | None
+    false_reject_rate: Interval | None
+    miss_rate: Interval | None
+
+
+class LogEvaluation(Struct, frozen=True, kw_only=True):
+    """Figures by file and in all. The area over all files says whether one threshold can serve them all."""
+
+    runs: tuple[RunFigures, ...]
+    total: RunFigures
+    mean_auroc: float | None
+    """Mean over files."""
+    threshold: float
+    promise: str
+    within_promise: bool | None
+    mean_vus_pr: float | None = None
+    """Mean over files."""
+    vus_buffer: int = 0
+    """Longest buffer of `vus_pr`, rows."""
+    refractory_s: float = 0.0
+    """Alarms that follow one another by less are one event."""
+    f1: float | None = None
+    """Over rows summed over all files, as SKAB's board counts; position alone can score high there."""
+    f1_always: float | None = None
+    """Of an alarm at every row, which looks at no sensor."""
+    false_alarm_rate: float | None = None
+    """Of good rows."""
+    missed_alarm_rate: float | None = None
+    """Of faulty rows."""
+    intervals: LogIntervals | None = None
+    """None unless asked for, and for one file."""
+    by_score: dict[str, Areas] = {}
+    """Of all windows: the deciding score first, then the file's further ones; empty where it has only the one."""
+
+
+class LogVerdicts(Struct, frozen=True, kw_only=True):
+    """All windows whose truth is known, judged; by window, in the order of time within a file."""
+
+    log: Log
+    windows: WindowCollection
+    truth: dict[str, WindowTruth]
+    status: dict[str, Status]
+    scores: dict[str, float]
+    """NaN where INVALID."""
+    further: dict[str, Further] = {}
+    """Of those that are not INVALID."""
+
+
+def evaluate_logs(
+    detector: Detector,
+    data: str | Log,
+    *,
+    vus_buffer: int | None = None,
+    refractory_s: float | None = None,
+    intervals: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> LogEvaluation:
+    """Judge all windows, at the file's own steps and hop, and count.
+
+    Args:
+        detector: of windows.
+        data: what to open, or a log.
+        vus_buffer: as for `log_figures`.
+        refractory_s: as for `log_figures`.
+        intervals: as for `log_figures`.
+        seed: as for `log_figures`.
+        progress: told after each window.
+
+    Raises:
+        DataError: no labels.
+        ConfigError: the file judges frames.
+    """
+    verdicts = judge_logs(detector, data, progress=progress)
+    return log_figures(
+        detector, verdicts, vus_buffer=vus_buffer, refractory_s=refractory_s, intervals=intervals, seed=seed
+    )
+
+
+def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogVerdicts:
+    """Judge all windows whose truth is known.
+
+    Raises:
+        DataError: no labels.
+        ConfigError: the file judges frames.
+        JudgeError: the runtime failed, so that figures over the other windows would mislead.
+    """
+    spec = detector.card.input
+    log = collect(data) if isinstance(data, str) else data
+    if not isinstance(log, Log) or not isinstance(spec, WindowSpec):
+        raise ConfigError("this evaluation is of windows; both the model file and the data must be of sensor logs.")
+    windows = cut(log, spec)
+    truth = window_truth(log, spec, windows.refs)
+    if not truth:
+        raise DataError("the log has no labels: expected a column named anomaly, label or faulty, of 0 and 1.")
+    status: dict[str, Status] = {}
+    scores: dict[str, float] = {}
+    others: dict[str, Further] = {}
+    known = [ref for ref in windows.refs if ref.key in truth]
+    for one in judge_items(detector, (windows.read(ref) for ref in track(known, progress, "evaluating"))):
+        key, verdict = one.ref.key, one.verdict
+        status[key], scores[key] = verdict.status, verdict.score
+        if verdict.status != Status.INVALID:
+            others[key] = further(verdict)
+    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, further=others)
+
+
+def log_figures(
+    detector: Detector,
+    verdicts: LogVerdicts,
+    *,
+    vus_buffer: int | None = None,
+    refractory_s: float | None = None,
+    intervals: bool = True,
+    seed: int = 0,
+) -> LogEvaluation:
+    """Figures by file and in all.
+
+    Args:
+        detector: that judged.
+        verdicts: from `judge_logs`.
+        vus_buffer: longest buffer of `vus_pr` in rows of the log; None: as many as a window is long.
+        refractory_s: within which alarms are one event, seconds; None: steps and hop of a window, so that windows in a row
+            are one event.
+        intervals: whether to resample files.
+        seed: of the resampling.
+    """
+    log, spec = verdicts.log, verdicts.windows.spec
+    calibration = detector.card.calibration
+    alpha = calibration.alpha if calibration else 0.0
+    rules = _Rules(
+        alpha=alpha,
+        threshold=detector.threshold,
+        vus_buffer=round(spec.steps * spec.period_s / log.found.period_s) if vus_buffer is None else vus_buffer,
+        refractory_s=(spec.steps + spec.hop) * spec.period_s if refractory_s is None else refractory_s,
+    )
+    by_run: dict[str, list[Ref]] = {}
+    for ref in verdicts.windows.refs:
+        if ref.key in verdicts.truth:
+            by_run.setdefault(ref.group, []).append(ref)
+    judged = [_judge(run, by_run.get(run.name, []), verdicts, rules) for run in log.runs if run.faulty is not None]
+    runs, events = tuple(figures for figures, _ in judged), [events for _, events in judged]
+    total = _figures(
+        "all",
+        truth=verdicts.truth,
+        verdicts=verdicts,
+        counts=sum((run.counts for run in runs), Counts()),
+        events=events,
+        points=sum((run.points for run in runs), PointCounts()),
+        good_s=sum(run.good_s for run in runs),
+        volume=None,
+    )
+    areas = [run.auroc for run in runs if run.auroc is not None]
+    volumes = [run.vus_pr for run in runs if run.vus_pr is not None]
+    promised = calibration is not None and calibration.kind.startswith("promise")
+    points = total.points
+    return LogEvaluation(
+        runs=runs,
+        total=total,
+        mean_auroc=float(np.mean(areas)) if areas else None,
+        threshold=detector.threshold,
+        promise=calibration.sentence if calibration else "",
+        within_promise=total.counts.within_promise(alpha) if promised and total.counts.good else None,
+        mean_vus_pr=float(np.mean(volumes)) if volumes else None,
+        vus_buffer=rules.vus_buffer,
+        refractory_s=rules.refractory_s,
+        f1=_number(points.f1),
+        f1_always=_number(points.always.f1),
+        false_alarm_rate=_number(points.false_alarm_rate),
+        missed_alarm_rate=_number(points.missed_alarm_rate),
+        intervals=_intervals(runs, events, seed) if intervals and len(runs) > 1 else None,
+        by_score=_by_score(deciding(detector.card.reading), verdicts),
+    )
+
+
+def _by_score(decides: str, verdicts: LogVerdicts) -> dict[str, Areas]:
+    """Of all good and defective windows that could be judged."""
+    keys = [
+        key
+        for key, window in verdicts.truth.items()
+        if key in verdicts.further and (window.good or window.faulty) and np.isfinite(verdicts.scores[key])
+    ]
+    every = by_score(decides, np.array([verdicts.scores[key] for key in keys]), [verdicts.further[key] for key in keys])
+    return areas(every, np.array([verdicts.truth[key].faulty for key in keys], np.bool_)) if len(every) > 1 else {}
+
+
+class _Rules(Struct, frozen=True, kw_only=True):
+    alpha: float
+    threshold: float
+    vus_buffer: int
+    refractory_s: float
+
+
+def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, Events]:
+    """One file: its figures, and what its alarms did to each of its faults."""
+    assert run.faulty is not None
+    spec = verdicts.windows.spec
+    truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
+    ends_s = np.array([ref.time_s for ref in refs], np.float64)
+    begin, end = rows_of(run, spec, ends_s)
+    some = end > begin
+    since_s, until_s = ends_s.copy(), ends_s.copy()
+    since_s[some], until_s[some] = run.times_s[begin[some]], run.times_s[end[some] - 1]
+    alarms = np.array([verdicts.status[key] == Status.REJECT for key in truth], np.bool_)
+    faults = events_of(run)
+    events = judge_events(
+        until_s[alarms],
+        np.array([(run.times_s[first], run.times_s[stop - 1]) for _, first, stop in faults]),
+        refractory_s=rules.refractory_s,
+        since_s=since_s[alarms],
+        neither=np.array([not (window.good or window.faulty) for window in truth.values()], np.bool_)[alarms],
+    )
+    counts = count(truth, verdicts.status, alpha=rules.alpha, faults=[event for event, _, _ in faults])
+    rows = _row_scores(len(run.times_s), begin, end, [verdicts.scores[key] for key in truth])
+    ignored = np.isnan(rows) | (False if run.recovering is None else run.recovering & ~run.faulty)
+    kept = run.faulty[~ignored]
+    both = bool(kept.any() and not kept.all())
+    figures = _figures(
+        run.name,
+        truth=truth,
+        verdicts=verdicts,
+        counts=counts,
+        events=[events],
+        points=point_counts(rows[~ignored] > rules.threshold, kept),
+        good_s=counts.good * spec.hop * spec.period_s,
+        volume=vus_pr(rows, run.faulty, rules.vus_buffer, ignored=ignored) if both else None,
+    )
+    return figures, events
+
+
+def _figures(
+    name: str,
+    *,
+    truth: dict[str, WindowTruth],
+    verdicts: LogVerdicts,
+    counts: Counts,
+    events: list[Events],
+    points: PointCounts,
+    good_s: float,
+    volume: float | None,
+) -> RunFigures:
+    judged = [
+        key
+        for key, window in truth.items()
+        if verdicts.status[key] != Status.INVALID and (window.good or window.faulty)
+    ]
+    values = np.array([verdicts.scores[key] for key in judged])
+    faulty = np.array([truth[key].faulty for key in judged], np.bool_)
+    both = bool(faulty.any() and not faulty.all())
+    delays_s = np.concatenate([one.delay_s for one in events])
+    false_events = sum(one.false_events for one in events)
+    return RunFigures(
+        name=name,
+        counts=counts,
+        auroc=metrics.auroc(values, faulty) if both else None,
+        aupr=metrics.aupr(values, faulty) if both else None,
+        vus_pr=volume,
+        event_recall=counts.caught / counts.faults if counts.faults else None,
+        false_events=false_events,
+        false_events_a_day=false_events * SECONDS_A_DAY / good_s if good_s else None,
+        good_s=good_s,
+        median_delay_s=float(np.median(delays_s)) if len(delays_s) else None,
+        points=points,
+    )
+
+
+def _row_scores(rows: int, begin: NDArray[np.intp], end: NDArray[np.intp], scores: list[float]) -> NDArray[np.float64]:
+    """Mean over the judged windows that contain each row, NaN where there is none."""
+    sums, windows = np.zeros(rows), np.zeros(rows, np.int64)
+    for first, stop, score in zip(begin.tolist(), end.tolist(), scores, strict=True):
+        if np.isfinite(score):
+            # row by row rather than by running sums: one huge score must not wash out its neighbours'
+            sums[first:stop] += score
+            windows[first:stop] += 1
+    mean = np.full(rows, np.nan)
+    np.divide(sums, windows, out=mean, where=windows > 0)
+    return mean
+
+
+def _intervals(runs: tuple[RunFigures, ...], events: list[Events], seed: int) -> LogIntervals:
+    draws = file_draws(len(runs), seed=seed)
+
+    def mean(values: list[float | None]) -> Interval | None:
+        return ratio_interval(draws, [value or 0.0 for value in values], [value is not None for value in values])
+
+    def ratio(above: list[int], below: list[int] | list[float]) -> Interval | None:
+        return ratio_interval(draws, above, below)
+
+    counts = [run.counts for run in runs]
+    caught, faults = [one.caught for one in counts], [one.faults for one in counts]
+    recall = ratio(caught, faults)
+    if recall is not None and not recall.low < recall.high:
+        # all draws alike, as where every fault was caught: that says nothing about the next one
+        recall = rate_interval(sum(caught), sum(faults))
+    return LogIntervals(
+        files=len(runs),
+        level=LEVEL,
+        resamples=RESAMPLES,
+        seed=seed,
+        mean_auroc=mean([run.auroc for run in runs]),
+        mean_vus_pr=mean([run.vus_pr for run in runs]),
+        event_recall=recall,
+        false_events_a_day=ratio([run.false_events for run in runs], [run.good_s / SECONDS_A_DAY for run in runs]),
+        median_delay_s=median_interval(draws, [one.delay_s for one in events]),
+        false_reject_rate=ratio([one.false_rejects for one in counts], [one.good for one in counts]),
+        miss_rate=ratio([one.misses for one in counts], [one.defective for one in counts]),
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,1 @@
+"""The evaluation report: one page, its tables and its pictures."""

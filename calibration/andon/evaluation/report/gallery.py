@@ -1,0 +1,347 @@
+"""Which parts a report shows, and how: the part with its defect outlined, what the file rebuilt, its heat map.
+
+While evaluating nothing is kept but scores. What is worth showing is known afterwards, and those few parts are read and judged
+once more: memory does not grow with the number of parts.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.drawing.style import new_figure, png_of
+from andon.evaluation.judged_parts import Judged
+from andon.evaluation.report.page import Exhibit, Picture, status_tone
+from andon.foundation.progress import Progress, silent, track
+from andon.runtime.crop import WHOLE, Crop, window
+from andon.runtime.detector import Detector
+from andon.runtime.heat_map import Picture as Pixels
+from andon.runtime.heat_map import colours, enlarge, overlay
+from andon.runtime.schema import FrameSpec, Status
+from andon.runtime.verdict import Verdict
+from andon.sources.items import Collection, Item
+from andon.sources.opencv import opencv
+from andon.sources.pictures.encode import png
+from andon.sources.pictures.folder import natural
+from andon.sources.truth import Truth
+
+EACH = 6
+"""Parts in a gallery."""
+SIDES = (320, 256, 200, 160, 128, 96)
+"""Longer side of a picture, in pixels: the first with which all pictures together fit."""
+MAX_BYTES = 6_000_000
+"""All pictures of parts together, as PNG; a third more within the page."""
+
+
+class Chosen(Struct, frozen=True, kw_only=True):
+    """Parts to show: a title for people, a short name for files, the worst first."""
+
+    title: str
+    name: str
+    text: str
+    parts: tuple[Judged, ...]
+
+
+def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
+    """The worst false rejects, the worst misses, and the first part of each type; each at most `each`.
+
+    Where there is no false reject (or miss), the good parts (or defects) that came nearest to being one. Ties go by key, so that
+    the same verdicts give the same gallery. INVALID parts are in none of them.
+    """
+    valid = [part for part in judged if part.status != Status.INVALID and math.isfinite(part.score)]
+    good = [part for part in valid if not part.defective]
+    defects = [part for part in valid if part.defective]
+    false_rejects = [part for part in good if part.status == Status.REJECT]
+    misses = [part for part in defects if part.status != Status.REJECT]
+    chosen = []
+    if good:
+        worst = heapq.nsmallest(each, false_rejects or good, key=lambda part: (-part.score, part.ref.key))
+        title = "False rejects" if false_rejects else "Good parts with the highest scores"
+        told = (
+            f"{_of(worst, false_rejects)}, the highest scores first. Is one of them truly defective? Then its label is wrong."
+            if false_rejects
+            else "No good part was rejected; these came nearest to it."
+        )
+        chosen.append(
+            Chosen(title=title, name="false-reject" if false_rejects else "good", text=told, parts=tuple(worst))
+        )
+    if defects:
+        worst = heapq.nsmallest(each, misses or defects, key=lambda part: (part.score, part.ref.key))
+        title = "Misses" if misses else "Defects with the lowest scores"
+        told = (
+            f"{_of(worst, misses)}, the lowest scores first."
+            if misses
+            else "No defect was missed; these came nearest to it."
+        )
+        chosen.append(Chosen(title=title, name="miss" if misses else "defect", text=told, parts=tuple(worst)))
+        first: dict[str, Judged] = {}
+        for part in defects:
+            kept = first.get(part.kind)
+            if kept is None or part.ref.key < kept.ref.key:
+                first[part.kind] = part
+        some = tuple(first[kind] for kind in natural(first)[:each])
+        told = "The first by name, chosen by no score."
+        if len(first) > each:
+            told += f" {each} of {len(first)} types."
+        chosen.append(Chosen(title="One part of each type of defect", name="type", text=told, parts=some))
+    return chosen
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """One part, small enough to keep."""
+
+    part: Judged
+    level: float
+    frame: Pixels
+    """``[h, w, 3]``, its longer side at most `SIDES`' first."""
+    outline: NDArray[np.bool_] | None = None
+    """``[h, w]``: the defect's mask."""
+    map: NDArray[np.float32] | None = None
+    """``[mh, mw]`` over the crop."""
+    rebuilt: Pixels | None = None
+    """``[rh, rw, 3]`` over the crop."""
+    close: Pixels | None = None
+    """What lies around the hottest place, pixel by pixel, where the frame is so large that `frame` shows little of it."""
+
+
+CLOSE = 240
+"""Side of a close-up in pixels of the frame; taken of frames more than twice as large as `SIDES`' first."""
+
+
+def look_at(
+    detector: Detector,
+    collection: Collection,
+    truth: Truth,
+    parts: Sequence[Judged],
+    *,
+    progress: Progress = silent,
+) -> dict[str, Shown]:
+    """Read and judge these parts again, by key. What cannot be read any more is left out."""
+    shown: dict[str, Shown] = {}
+    by_key = {part.ref.key: part for part in parts}
+    for part in track(list(by_key.values()), progress, "looking at the worst"):
+        item = collection.read(part.ref)
+        if isinstance(item, Item):
+            mask = truth.mask(part.ref.key) if part.ref.key in truth.masks else None
+            frame = item.data.astype(np.uint8, copy=False)
+            shown[part.ref.key] = _shown(part, frame, detector(item.data), mask, _crop(detector))
+    return shown
+
+
+def exhibits(
+    chosen: Sequence[Chosen], shown: dict[str, Shown], *, map_scale: float, crop: Crop, max_bytes: int = MAX_BYTES
+) -> list[list[Exhibit]]:
+    """For each of `chosen` its parts with their pictures, as large as all of them together may be."""
+    made: list[list[Exhibit]] = []
+    for side in SIDES:
+        made = [
+            [
+                _exhibit(
+                    f"{some.name}-{number:02}", part, shown.get(part.ref.key), side=side, map_scale=map_scale, crop=crop
+                )
+                for number, part in enumerate(some.parts, 1)
+            ]
+            for some in chosen
+        ]
+        if sum(len(picture.png) for some in made for exhibit in some for picture in exhibit.pictures) <= max_bytes:
+            break
+    return made
+
+
+def colour_bar(map_scale: float) -> Picture:
+    """The one scale of all heat maps."""
+    figure = new_figure(6.4, 0.95)
+    axes = figure.subplots()
+    scale = np.linspace(0, 1.5 * map_scale, 256, dtype=np.float32)[np.newaxis]
+    axes.imshow(colours(scale, map_scale), aspect="auto", extent=(0, 1.5, 0, 1))
+    axes.set_yticks([])
+    axes.set_xticks(
+        [0, 0.5, 1, 1.5],
+        [
+            "0",
+            f"{0.5 * map_scale:.3g}",
+            f"{map_scale:.3g}\n99.9 % of good cells lie below",
+            f"{1.5 * map_scale:.3g}\nor more",
+        ],
+    )
+    for place, label in zip(("left", "center", "center", "right"), axes.get_xticklabels(), strict=True):
+        label.set_horizontalalignment(place)
+    return Picture(
+        name="colour-bar.png",
+        png=png_of(figure),
+        alt=f"Colour scale of the heat maps, from dark blue at 0 to yellow at {1.5 * map_scale:.3g} and above.",
+        caption="One scale for all heat maps here. In the overlays the cool third is left clear.",
+        shown="bar",
+    )
+
+
+def facts(part: Judged, level: float) -> tuple[tuple[str, str], ...]:
+    """What stands beside a part."""
+    rows = [
+        ("truth", part.kind if part.defective else "good"),
+        ("outcome", outcome(part)),
+        ("score", f"{part.score:.5g}"),
+    ]
+    if math.isfinite(level):
+        rows.append(("level", f"{level:.3f} (1 is the threshold)"))
+    return tuple(rows)
+
+
+def outcome(part: Judged) -> str:
+    """Say in words whether the verdict was right."""
+    if part.status == Status.INVALID:
+        return "not judged"
+    if part.status == Status.REJECT:
+        return "found" if part.defective else "false reject"
+    return "missed" if part.defective else "passed"
+
+
+def _of(shown: Sequence[Judged], every: Sequence[Judged]) -> str:
+    return (
+        f"The worst {len(shown)} of {len(every)}"
+        if len(shown) < len(every)
+        else f"All {len(every)}"
+        if len(every) > 1
+        else "The only one"
+    )
+
+
+def _crop(detector: Detector) -> Crop:
+    spec = detector.card.input
+    return spec.crop if isinstance(spec, FrameSpec) else WHOLE
+
+
+def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> Shown:
+    small = _rgb(_shrunk(frame, SIDES[0]))
+    if max(small.shape[:2]) < SIDES[-1]:
+        # a digit of 28 pixels: whole squares a pixel, or outline and heat map would have no room
+        times = -(-SIDES[-1] // max(small.shape[:2]))
+        small = np.repeat(np.repeat(small, times, axis=0), times, axis=1)
+    outline = None
+    if mask is not None and mask.any():
+        cv2 = opencv()
+        # averaged and not picked: a scratch of one pixel must not fall between the rows
+        covered = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+        outline = covered > min(0.25, float(covered.max()) / 2)
+    rebuilt = verdict.evidence.get("reconstruction")
+    anomaly_map = verdict.evidence.get("anomaly_map")
+    if anomaly_map is not None and (anomaly_map.ndim != 2 or not anomaly_map.size):
+        anomaly_map = None
+    large = max(frame.shape[:2]) > 2 * SIDES[0]
+    return Shown(
+        part=part,
+        level=verdict.level,
+        frame=small,
+        outline=outline,
+        map=np.array(anomaly_map, np.float32) if anomaly_map is not None else None,
+        close=_close(frame, anomaly_map, crop) if large and anomaly_map is not None else None,
+        rebuilt=_rgb(np.nan_to_num(rebuilt).clip(0, 255).round().astype(np.uint8))
+        if rebuilt is not None and rebuilt.ndim == 3 and rebuilt.shape[2] in (1, 3)
+        else None,
+    )
+
+
+def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixels:
+    """`CLOSE` pixels around the hottest cell, or as many as there are."""
+    rows, columns = window((frame.shape[0], frame.shape[1]), crop)
+    cell = np.unravel_index(int(np.argmax(anomaly_map)), anomaly_map.shape)
+    corner = []
+    for at, cells, inside, whole in zip(cell, anomaly_map.shape, (rows, columns), frame.shape[:2], strict=True):
+        middle = inside.start + (int(at) + 0.5) * (inside.stop - inside.start) / cells
+        corner.append(int(np.clip(round(middle) - CLOSE // 2, 0, max(0, whole - CLOSE))))
+    # a copy, so that the large frame can go
+    return _rgb(frame[corner[0] : corner[0] + CLOSE, corner[1] : corner[1] + CLOSE]).copy()
+
+
+def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_scale: float, crop: Crop) -> Exhibit:
+    pictures = []
+    if shown is not None:
+        frame = _shrunk(shown.frame, side)
+        size = frame.shape[:2]
+        views = [
+            (
+                "input",
+                _outlined(frame, shown.outline),
+                "the part" + (", its defect outlined" if shown.outline is not None else ""),
+            )
+        ]
+        if shown.rebuilt is not None:
+            views.append(("rebuilt", _placed(shown.rebuilt, size, crop), "what the file expected"))
+        if shown.map is not None:
+            heat = colours(enlarge(shown.map, _inside(size, crop)), map_scale)
+            views.append(("map", _placed(heat, size, crop), "heat map"))
+            views.append(("overlay", overlay(frame, shown.map, map_scale, crop=crop), "heat map over the part"))
+        if shown.close is not None:
+            views.append(("close", _shrunk(shown.close, side), "close-up of the hottest place"))
+        pictures = [
+            Picture(
+                name=f"{name}-{view}.png",
+                png=png(np.ascontiguousarray(pixels)),
+                alt=f"{part.ref.key}: {told}",
+                caption=told,
+                shown="photo",
+            )
+            for view, pixels, told in views
+        ]
+    return Exhibit(
+        key=part.ref.key,
+        status=part.status.name,
+        tone=status_tone(part.status),
+        facts=facts(part, shown.level if shown else math.nan)
+        + (() if shown else (("picture", "could not be read again"),)),
+        pictures=tuple(pictures),
+    )
+
+
+def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
+    """The frame with a white line in a black one around the mask: seen on any ground, by any eye."""
+    if mask is None:
+        return frame
+    cv2 = opencv()
+    height, width = frame.shape[:2]
+    small = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    marked = (small > min(0.25, float(small.max()) / 2)).astype(np.uint8)
+    # around the defect and not on it
+    grown = cv2.dilate(marked, np.ones((5, 5), np.uint8))
+    contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    drawn: Pixels = np.ascontiguousarray(frame.copy())
+    cv2.drawContours(drawn, contours, -1, (0, 0, 0), 3)
+    cv2.drawContours(drawn, contours, -1, (255, 255, 255), 1)
+    return drawn
+
+
+def _placed(inner: Pixels, size: tuple[int, int], crop: Crop) -> Pixels:
+    """What the network saw or made, at its place within the frame; grey around it."""
+    cv2 = opencv()
+    rows, columns = window(size, crop)
+    whole: Pixels = np.full((*size, 3), 128, np.uint8)
+    height, width = _inside(size, crop)
+    whole[rows, columns] = cv2.resize(
+        inner, (width, height), interpolation=cv2.INTER_AREA if height < inner.shape[0] else cv2.INTER_LINEAR
+    )
+    return whole
+
+
+def _inside(size: tuple[int, int], crop: Crop) -> tuple[int, int]:
+    rows, columns = window(size, crop)
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _shrunk(frame: Pixels, side: int) -> Pixels:
+    height, width = frame.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return frame
+    cv2 = opencv()
+    small: Pixels = cv2.resize(
+        frame, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=cv2.INTER_AREA
+    )
+    return small
+
+
+def _rgb(frame: Pixels) -> Pixels:
+    flat = frame.reshape(*frame.shape[:2], -1)
+    return np.repeat(flat, 3, axis=2) if flat.shape[2] == 1 else flat

@@ -1,0 +1,119 @@
+"""What was evaluated, as far as it is known, and what its promise is worth here, in words."""
+
+from msgspec import Struct
+
+from andon.evaluation.report.page import Tile, Tone, counted
+from andon.runtime.detector import Detector
+from andon.runtime.schema import FrameSpec, percent
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """What was evaluated, as far as it is known: a log of verdicts knows less than a model file."""
+
+    name: str
+    """Of the file."""
+    data: str
+    """What it was evaluated on."""
+    promise: str = ""
+    alpha: float | None = None
+    """The promised rate; None without a promise."""
+    rows: tuple[tuple[str, str], ...] = ()
+    """More about it, name and value."""
+
+
+def subject_of(detector: Detector, name: str, data: str) -> Subject:
+    """Everything that the model file says of itself."""
+    card = detector.card
+    spec, calibration = card.input, card.calibration
+    if isinstance(spec, FrameSpec):
+        size = " x ".join(map(str, spec.frame_size)) if spec.frame_size else "any size"
+        colour = "RGB" if spec.channels == 3 else "grey"
+        judges = f"{colour} frames, {size}, seen at {spec.size[0]} x {spec.size[1]} px (height x width)"
+    else:
+        judges = f"windows of {spec.steps} rows, {spec.period_s:g} s apart, of {len(spec.channels)} channels"
+    rows = [("detector", f"{card.detector}, version {card.detector_version}"), ("judges", judges)]
+    if calibration is not None:
+        rows += [
+            ("promise", calibration.sentence),
+            ("calibrated", ", ".join(filter(None, [calibration.date, calibration.dependence]))),
+        ]
+    rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]
+    return Subject(
+        name=name,
+        data=data,
+        promise=calibration.sentence if calibration else "",
+        alpha=calibration.alpha if calibration and calibration.kind.startswith("promise") else None,
+        rows=tuple(rows),
+    )
+
+
+def verdict_on(
+    alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str, *, caught: int, n_defect: int
+) -> tuple[Tone, str]:
+    """Return tone and headline: whether the promise was kept.
+
+    Without a promise a file is bad only where it rejects good ones at least as often as defective ones.
+    """
+    rate = f"{false_rejects} of {counted(n_good, f'good {unit}')} rejected"
+    if n_good:
+        rate += f" ({false_rejects / n_good:.2%})"
+    if within is None or alpha is None or not n_good:
+        if n_good and n_defect and false_rejects and false_rejects * n_defect >= caught * n_good:
+            defective = f"{caught} of {n_defect} defective ones ({caught / n_defect:.2%})"
+            return "bad", f"Good {unit}s are rejected as often as defective ones: {rate}, {defective}."
+        return "plain", f"No promise to hold it to: {rate}."
+    promised = f"at most {percent(alpha)} were promised"
+    if not within:
+        return "bad", f"Promise not kept: {rate}; {promised}."
+    if false_rejects > alpha * n_good:
+        return "plain", f"More than promised, but no more than chance allows: {rate}; {promised}."
+    return "good", f"Promise kept: {rate}; {promised}."
+
+
+def promise_lines(subject: Subject, false_rejects: int, n_good: int, within: bool | None, units: str) -> list[str]:
+    """State what the file promises, what chance allows, and whether so many parts can confirm it."""
+    if within is None or subject.alpha is None or not n_good:
+        return [f"The file says: {subject.promise}."] if subject.promise else []
+    from scipy.stats import beta, binom
+
+    allowed = int(binom.ppf(0.99, n_good, subject.alpha))
+    # upper limit of the true rate, exact (Clopper and Pearson 1934)
+    at_most = float(beta.ppf(0.95, false_rejects + 1, n_good - false_rejects)) if false_rejects < n_good else 1.0
+    if not within:
+        end = "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
+    elif at_most <= subject.alpha:
+        end = "These parts confirm the promise at 95 % confidence."
+    else:
+        end = f"Consistent with the promise; too few {units} to confirm it."
+    chance = f"Of {n_good} good {units}, up to {allowed} rejects can be put down to chance."
+    return [f"The file promises: {subject.promise}. {chance} {end}"]
+
+
+def found(missed: int, n: int, what: str) -> str:
+    """How many passed."""
+    if not missed:
+        return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
+    return f"{missed} of {counted(n, what)} passed ({missed / n:.1%}); no promise is about {what}s."
+
+
+def found_tone(tone: Tone, missed: int) -> Tone:
+    """Return the colour for what was found: green only where the promise is kept too.
+
+    Whoever rejects everything finds every defect.
+
+    Args:
+        tone: of the promise, as `verdict_on` returns it.
+        missed: defects that passed.
+    """
+    if missed:
+        return "bad"
+    return "good" if tone == "good" else "plain"
+
+
+def tiles_of(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
+    """The figure of the promise; none without good ones."""
+    if not n_good:
+        return []
+    promised = f"; promised: at most {percent(subject.alpha)}" if subject.alpha is not None else ""
+    note = f"{false_rejects} of {n_good} good {units}{promised}"
+    return [Tile(value=f"{false_rejects / n_good:.2%}", name="false rejects", note=note, tone=tone)]

@@ -1,0 +1,1 @@
+"""The plots of the evaluation report, one kind a file."""

@@ -1,0 +1,73 @@
+"""Curves over all thresholds as pictures, with the point of the one threshold in the file."""
+
+import numpy as np
+
+from andon.drawing.style import DEFECT, GOOD, GREEN, SOFT, legend_below, one_panel, png_of
+from andon.evaluation.figures import metrics
+from andon.evaluation.figures.score_arrays import Scored
+from andon.evaluation.report.page import Picture
+from andon.runtime.schema import percent
+
+
+def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
+    """True positives over false positives, with the embedded threshold's point, the chance line and the promised rate."""
+    curve = metrics.roc_curve(parts.scores, parts.defective)
+    at_false, at_true = _rates(parts)
+    figure, axes = one_panel(4.8, 5.1)
+    if alpha is not None:
+        axes.axvspan(0, alpha, color=GREEN, alpha=0.13, lw=0, label=f"promised: at most {percent(alpha)}")
+    axes.plot([0, 1], [0, 1], color=SOFT, ls=":", label="chance (.5)")
+    axes.plot(curve.fpr, curve.tpr, color=GOOD, lw=2, label=f"this file (AUROC {auroc:.4f})")
+    axes.plot(
+        [at_false], [at_true], "o", ms=10, mfc="white", mec=DEFECT, mew=2.5, clip_on=False, zorder=5,
+        label=f"embedded threshold: {at_true:.1%} found\nat {at_false:.2%} false rejects",
+    )  # fmt: skip
+    axes.set(
+        xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="false rejects, share of good", ylabel="found, share of defects"
+    )
+    axes.set_title("ROC curve")
+    legend_below(figure)
+    return Picture(
+        name="roc.png",
+        png=png_of(figure),
+        alt=f"ROC curve, area {auroc:.4f}; at the embedded threshold {at_true:.1%} of defects are found at {at_false:.2%} "
+        "false rejects.",
+        caption="Over all thresholds; the ring is the one in the file, the only one that the line will see.",
+    )
+
+
+def precision_recall(parts: Scored, aupr: float, unit: str = "part") -> Picture:
+    """Precision over recall, with the embedded threshold's point and the prevalence."""
+    curve = metrics.pr_curve(parts.scores, parts.defective)
+    prevalence = float(parts.defective.mean())
+    figure, axes = one_panel(4.8, 5.1)
+    axes.axhline(prevalence, color=SOFT, ls=":", label=f"chance (prevalence {prevalence:.3f})")
+    axes.step(np.append(0, curve.recall), np.append(curve.precision[0], curve.precision), where="pre", color=GOOD, lw=2,
+              label=f"this file (AUPR {aupr:.4f})")  # fmt: skip
+    at = "; nothing was rejected at the embedded threshold."
+    if parts.rejected.any():
+        at_precision, at_recall = float(parts.defective[parts.rejected].mean()), _rates(parts)[1]
+        at = f"; at the embedded threshold {at_precision:.1%} of the rejected are defects, {at_recall:.1%} of defects are found."
+        axes.plot(
+            [at_recall], [at_precision], "o", ms=10, mfc="white", mec=DEFECT, mew=2.5, clip_on=False, zorder=5,
+            label=f"embedded threshold: {at_precision:.1%} of\nthe rejected are defects",
+        )  # fmt: skip
+    axes.set(
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        xlabel="recall: found, share of defects",
+        ylabel="precision: defects, share of rejected",
+    )
+    axes.set_title("Precision and recall")
+    legend_below(figure)
+    return Picture(
+        name="precision-recall.png",
+        png=png_of(figure),
+        alt=f"Precision-recall curve, area {aupr:.4f}, chance {prevalence:.3f}{at}",
+        caption=f"Precision depends on how many of the {unit}s here are defective, which is rarely the line's share.",
+    )
+
+
+def _rates(parts: Scored) -> tuple[float, float]:
+    """False rejects of good ones and recall of defects at the embedded threshold."""
+    return float(parts.rejected[~parts.defective].mean()), float(parts.rejected[parts.defective].mean())

@@ -1,0 +1,95 @@
+"""Where parts lie by the numbers with which a file describes them: a plane, good and defective ones by type."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from andon.drawing.style import (
+    DEFECT,
+    GOOD,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    new_figure,
+    png_of,
+    short,
+    tidy,
+)
+from andon.evaluation.judged_parts import Judged
+from andon.evaluation.report.page import Picture, Section, counted
+from andon.runtime.schema import Status
+
+MOST_POINTS = 600
+"""Of a class; drawn evenly in the order of the parts."""
+MOST_KINDS = 6
+# markers and colours of Okabe and Ito: either alone tells the types apart
+_KINDS = ((DEFECT, "^"), (PURPLE, "s"), (GREEN, "D"), (ORANGE, "v"), (SKY, "P"), ("#222222", "X"))
+
+Floats = NDArray[np.float64]
+
+
+def section(judged: Sequence[Judged], unit: str) -> list[Section]:
+    """The plane; none for files that give fewer than two latent numbers, or without two good ones."""
+    known = [one for one in judged if one.status != Status.INVALID and len(one.further.latent) > 1]
+    good_ones = [one for one in known if not one.defective]
+    if len(good_ones) < 2 or len(good := _points(good_ones)) < 2:
+        return []
+    return [Section(title="Latent plane", pictures=(_picture(known, good, unit),))]
+
+
+def axes_of(good: Floats, unit: str = "part") -> tuple[Floats, Floats, list[str]]:
+    """Centre ``[L]``, two directions ``[2, L]`` and their names: the numbers themselves where there are two, else the two
+    principal axes of good points ``[n, L]``."""
+    if good.shape[1] == 2:
+        return np.zeros(2), np.eye(2), ["latent number 1", "latent number 2"]
+    center = good.mean(axis=0)
+    _, spread, rows = np.linalg.svd(good - center, full_matrices=False)
+    directions = np.zeros((2, good.shape[1]))  # one number, or one good part, makes a line
+    directions[: len(rows[:2])] = rows[:2]
+    shares = [*(spread**2 / max(float((spread**2).sum()), 1e-30)), 0.0][:2]
+    names = [f"principal axis {at} of good {unit}s ({share:.0%} of their spread)" for at, share in enumerate(shares, 1)]
+    return center, directions, names
+
+
+def _picture(known: Sequence[Judged], good: Floats, unit: str) -> Picture:
+    center, directions, names = axes_of(good, unit)
+    kinds = sorted({one.kind for one in known if one.defective})
+    figure = new_figure(7.6, 6.4)
+    axes = figure.subplots()
+    tidy(axes)
+    clouds = [("good", good, GOOD, "o")]
+    clouds += [
+        (kind, _points([one for one in known if one.defective and one.kind == kind]), *_KINDS[at])
+        for at, kind in enumerate(kinds[:MOST_KINDS])
+    ]
+    for name, points, colour, marker in clouds:
+        flat = (_some(points) - center) @ directions.T
+        good_ones = name == "good"
+        axes.scatter(flat[:, 0], flat[:, 1], s=24, marker=marker, fc=colour if good_ones else "none", lw=1.2,
+                     ec="none" if good_ones else colour, alpha=0.4 if good_ones else 0.9,
+                     label=f"{short(name)} ({counted(len(points), unit)})")  # fmt: skip
+    axes.set(xlabel=names[0], ylabel=names[1])
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    left_out = f" {MOST_KINDS} of {len(kinds)} types." if len(kinds) > MOST_KINDS else ""
+    return Picture(
+        name="latent.png",
+        png=png_of(figure),
+        alt=f"Latent plane of {len(good)} good {unit}s and {', '.join(kinds[:MOST_KINDS]) or 'no defective ones'}.",
+        caption="What lies among good ones here may still be rebuilt badly, and the other way round."
+        f" At most {MOST_POINTS} points of a class.{left_out}",
+        shown="wide",
+    )
+
+
+def _points(some: Sequence[Judged]) -> Floats:
+    """Finite ones, ``[n, L]``, of at least one part."""
+    points = np.array([one.further.latent for one in some], np.float64)
+    finite: Floats = points[np.isfinite(points).all(axis=1)]
+    return finite
+
+
+def _some(points: Floats) -> Floats:
+    some: Floats = points[np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).round().astype(int)]
+    return some

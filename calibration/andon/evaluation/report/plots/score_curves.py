@@ -1,0 +1,96 @@
+"""All scores of a file side by side: ROC and precision-recall curves, which of them decides, and their areas."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from andon.drawing.style import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SOFT,
+    VERMILION,
+    new_figure,
+    png_of,
+    short,
+    tidy,
+)
+from andon.evaluation.figures import metrics
+from andon.evaluation.figures.other_scores import Areas
+from andon.evaluation.report.page import Picture, Section, Table
+
+MOST_SCORES = 8
+"""Curves in one picture: the deciding score, then the best of the others."""
+# of Okabe and Ito; the dashes tell them apart without any colour
+_STYLES = (
+    (INK, "-"), (BLUE, "--"), (VERMILION, "-."), (GREEN, (0, (1, 1))), (PURPLE, (0, (6, 1, 1, 1, 1, 1))),
+    (SKY, (0, (8, 3))), (ORANGE, (0, (3, 2))), (SOFT, (0, (2, 3))),
+)  # fmt: skip
+
+Floats = NDArray[np.float64]
+
+
+def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas]) -> list[Section]:
+    """Curves and areas of all scores; none where there is one score, or one kind of parts."""
+    if len(found) < 2:
+        return []
+    decides, *others = found
+    ordered = [decides, *sorted(others, key=lambda name: -found[name].auroc)]
+    rows = tuple(
+        (name, f"{found[name].auroc:.4f}", f"{found[name].aupr:.4f}", "decides" if name == decides else "")
+        for name in ordered
+    )
+    text = (
+        "The file decides by one of them. That another is better on these data is known only now: judge it on others."
+    )
+    return [
+        Section(
+            title="All scores side by side",
+            text=(text,),
+            tables=(Table(head=("score", "AUROC", "AUPR", ""), rows=rows, words=(0, 3)),),
+            pictures=(picture(scores, defective, found, ordered[:MOST_SCORES]),),
+        )
+    ]
+
+
+def picture(
+    scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas], shown: list[str]
+) -> Picture:
+    """ROC at the left, precision and recall at the right; the first of those shown decides."""
+    figure = new_figure(11.6, 4.9)
+    roc, recall = figure.subplots(1, 2)
+    for axes in (roc, recall):
+        tidy(axes)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    prevalence = float(defective.mean())
+    roc.plot([0, 1], [0, 1], color=SOFT, lw=1, ls=":", label="chance (.5)")
+    recall.axhline(prevalence, color=SOFT, lw=1, ls=":", label=f"chance ({prevalence:.3f})")
+    for number, name in enumerate(shown):
+        colour, dashes = _STYLES[number]
+        style = {"color": colour, "ls": dashes, "lw": 2.4 if number == 0 else 1.7, "zorder": 4 if number == 0 else 3}
+        label = short(name) + (" (decides)" if number == 0 else "")
+        curve = metrics.roc_curve(scores[name], defective)
+        roc.plot(curve.fpr, curve.tpr, label=f"{label}: AUROC {found[name].auroc:.4f}", **style)
+        exact = metrics.pr_curve(scores[name], defective)
+        recall.step(
+            np.append(0, exact.recall), np.append(exact.precision[0], exact.precision), where="pre",
+            label=f"{label}: AP {found[name].aupr:.4f}", **style,
+        )  # fmt: skip
+    roc.set(xlabel="false rejects, share of good", ylabel="found, share of defective", title="ROC")
+    recall.set(xlabel="recall: found, share of defective", ylabel="precision", title="Precision and recall")
+    for axes in (roc, recall):
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=8.5, ncols=2)
+    told = ", ".join(f"{name} {found[name].auroc:.4f} and {found[name].aupr:.4f}" for name in shown)
+    left_out = f" {len(shown)} of {len(found)} scores are drawn." if len(shown) < len(found) else ""
+    return Picture(
+        name="scores.png",
+        png=png_of(figure),
+        alt=f"ROC and precision-recall curves of {len(shown)} scores. AUROC and average precision: {told}.",
+        caption="AP: average precision, the AUPR of the table. Chance gives the share of defective ones here."
+        + left_out,
+        shown="wide",
+    )

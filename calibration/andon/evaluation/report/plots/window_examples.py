@@ -1,0 +1,176 @@
+"""Windows beside each other: a typical good one and one of each fault, sensor by sensor, and what the file rebuilt of them."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.drawing.style import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
+from andon.evaluation.judged_parts import Judged
+from andon.evaluation.logs import LogVerdicts
+from andon.evaluation.report.page import Picture, Section
+from andon.evaluation.report.plots.log_stretches import MOST_CHANNELS, name_channel
+from andon.evaluation.report.stretches import judged_windows
+from andon.runtime.detector import Detector
+from andon.runtime.schema import Status, WindowSpec
+from andon.sources.items import Item
+
+MOST_KINDS = 3
+"""Kinds of fault beside the good window: four columns, or two by two panels."""
+APART = 6.0
+"""Between the channels of a panel, in their standard deviations."""
+
+
+class Example(Struct, frozen=True, kw_only=True):
+    """The window with the median score of its class."""
+
+    kind: str
+    score: float
+    status: Status
+    data: NDArray[np.float32]
+    """``[T, C]`` in sensor units."""
+    rebuilt: NDArray[np.float32] | None
+
+
+def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
+    """Sensor by sensor, then what was measured against what was rebuilt; none without faults."""
+    spec = detector.card.input
+    assert isinstance(spec, WindowSpec)
+    by_kind = _by_kind(verdicts)
+    kinds = [kind for kind in sorted(by_kind) if kind]
+    some = _typical(detector, verdicts, by_kind, ([""] if "" in by_kind else []) + kinds[:MOST_KINDS])
+    if not kinds or not some:
+        return []
+    caption = "The window with the median score of its class, for each."
+    if len(kinds) > MOST_KINDS:
+        caption += f" {MOST_KINDS} of {len(kinds)} kinds of fault."
+    pictures = [by_sensor(some, spec, caption)]
+    if any(one.rebuilt is not None for one in some):
+        pictures.append(rebuilt(some, spec))
+    return [Section(title="Windows beside each other", pictures=tuple(pictures))]
+
+
+def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> Picture:
+    """A column for each window, a row for each sensor, one scale a row."""
+    places = list(range(min(len(spec.channels), MOST_CHANNELS)))
+    figure = new_figure(2.9 * len(some) + 0.8, 1.5 * len(places) + 1.0)
+    grid = figure.subplots(len(places), len(some), sharex=True, sharey="row", squeeze=False)
+    time = np.arange(spec.steps) * spec.period_s
+    for column, one in enumerate(some):
+        grid[0][column].set_title(_title(one), parse_math=False, size=10)
+        for row, place in enumerate(places):
+            axes = grid[row][column]
+            tidy(axes)
+            axes.plot(time, one.data[:, place], color=GOOD, lw=1.4, label="measured", **_dots(spec))
+            if one.rebuilt is not None:
+                axes.plot(time, one.rebuilt[:, place], color=DEFECT, lw=1.4, ls="--", label="rebuilt", **_dots(spec))
+            if column == 0:
+                name_channel(axes, spec, place)
+        grid[-1][column].set_xlabel("s")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return Picture(
+        name="windows.png",
+        png=png_of(figure),
+        alt="Windows beside each other: " + ", ".join(f"{one.kind} (score {one.score:.4g})" for one in some) + ".",
+        caption=caption,
+        shown="wide",
+    )
+
+
+def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
+    """Panels two by two, each one window: its channels above each other, measured against rebuilt."""
+    rows = -(-len(some) // 2)
+    places = range(min(len(spec.channels), MOST_CHANNELS))
+    figure = new_figure(11.6, (1.2 + 0.75 * len(places)) * rows + 0.5)
+    # one range for all would be that of the largest spike
+    panels = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
+    time = np.arange(spec.steps) * spec.period_s
+    for axes, one in zip(panels, some, strict=False):
+        tidy(axes)
+        axes.set_title(_title(one).replace("\n", ", "), parse_math=False, size=10)
+        begins = []
+        for place in places:
+            channel, level = spec.channels[place], -APART * place
+            standard = [
+                level + (values[:, place] - channel.center) / channel.scale
+                for values in (one.data, one.rebuilt)
+                if values is not None
+            ]
+            axes.axhline(level, color=SOFT, lw=0.6, ls=":")
+            begins.append(next((float(value) for value in standard[0] if np.isfinite(value)), level))
+            for values, colour, dashes, label in zip(
+                standard, (GOOD, DEFECT), ("-", "--"), ("measured", "rebuilt"), strict=False
+            ):
+                axes.plot(time, values, color=colour, ls=dashes, lw=1.3, label=label if place == 0 else None,
+                          **_dots(spec))  # fmt: skip
+        axes.grid(visible=False, axis="y")
+        heights = spaced(begins, 0.055 * float(np.diff(axes.get_ylim())[0]))
+        axes.set_yticks(heights, [short(spec.channels[place].name) for place in places], parse_math=False)
+    for axes in panels[len(some) :]:
+        axes.set_axis_off()
+    for axes in panels[max(0, len(some) - 2) : len(some)]:
+        axes.set_xlabel("s")
+        axes.tick_params(labelbottom=True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return Picture(
+        name="rebuilt.png",
+        png=png_of(figure),
+        alt="Measured against rebuilt: " + ", ".join(one.kind for one in some) + ".",
+        caption=f"The same windows; channels in standard deviations of good rows, their means (dotted) {APART:g} apart; "
+        "a name stands where its curve begins; each panel has its own range.",
+        shown="wide",
+    )
+
+
+def spaced(heights: Sequence[float], least: float) -> list[float]:
+    """The same heights, moved up from the lowest as far as needed to be at least `least` from each other.
+
+    >>> spaced([3.0, 0.0, 0.25], 0.5)
+    [3.0, 0.0, 0.5]
+    """
+    moved, floor = list(heights), -math.inf
+    for place in sorted(range(len(heights)), key=lambda at: heights[at]):
+        moved[place] = max(heights[place], floor)
+        floor = moved[place] + least
+    return moved
+
+
+def _by_kind(verdicts: LogVerdicts) -> dict[str, list[Judged]]:
+    """Valid windows, good ones under the empty name."""
+    by_kind: dict[str, list[Judged]] = {}
+    for one in judged_windows(verdicts):
+        if one.status != Status.INVALID:
+            by_kind.setdefault(one.kind if one.defective else "", []).append(one)
+    return by_kind
+
+
+def _typical(
+    detector: Detector, verdicts: LogVerdicts, by_kind: dict[str, list[Judged]], kinds: Sequence[str]
+) -> list[Example]:
+    some = []
+    for kind in kinds:
+        ordered = sorted(by_kind[kind], key=lambda one: (one.score, one.ref.key))
+        middle = ordered[len(ordered) // 2]
+        item = verdicts.windows.read(middle.ref)
+        if isinstance(item, Item):
+            image = detector(item.data).evidence.get("reconstruction")
+            fits = image is not None and image.shape == item.data.shape
+            some.append(
+                Example(
+                    kind=kind or "good", score=middle.score, status=middle.status,
+                    data=np.asarray(item.data, np.float32), rebuilt=image if fits else None,
+                )
+            )  # fmt: skip
+    return some
+
+
+def _title(one: Example) -> str:
+    return f"{short(one.kind)}\nscore {one.score:.4g}, {one.status.name}"
+
+
+def _dots(spec: WindowSpec) -> dict[str, str]:
+    """A window of one row has no line."""
+    return {"marker": "o"} if spec.steps == 1 else {}

@@ -1,0 +1,278 @@
+"""What an evaluation found, as a page that a quality engineer can read, mail and file: ``index.html`` and its pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from andon.evaluation.figures.other_scores import Areas, areas, by_score
+from andon.evaluation.figures.part_figures import Evaluation
+from andon.evaluation.figures.per_class import curves, kinds_section
+from andon.evaluation.figures.score_arrays import Scored, scored
+from andon.evaluation.judged_parts import Judged
+from andon.evaluation.logs import LogEvaluation, LogVerdicts
+from andon.evaluation.report import gallery, page, stretches
+from andon.evaluation.report.fault_tables import fault_sections, runs_section
+from andon.evaluation.report.figure_table import Row, figures_section, frame_rows, log_rows
+from andon.evaluation.report.headline import (
+    Subject,
+    found,
+    found_tone,
+    promise_lines,
+    subject_of,
+    tiles_of,
+    verdict_on,
+)
+from andon.evaluation.report.page import Page, Section, Table, Tile, Tone, counted
+from andon.evaluation.report.plots import latent_plane, log_stretches, score_curves, window_examples
+from andon.evaluation.report.plots.verdicts import figures_table
+from andon.foundation.progress import Progress, silent
+from andon.runtime.detector import Detector
+from andon.runtime.schema import FrameSpec, Status, WindowSpec
+from andon.sources.items import Collection
+from andon.sources.truth import Truth
+
+__all__ = ["Subject", "frames_page", "frames_report", "logs_page", "logs_report", "parts_sections", "subject_of"]
+
+
+def frames_report(
+    folder: Path,
+    subject: Subject,
+    figures: Evaluation,
+    judged: Sequence[Judged],
+    sections: Sequence[Section] = (),
+) -> Path:
+    """Write the report on parts; gives the place of the page. `sections` with pictures of parts come from `parts_sections`.
+
+    Without them, as from a log of verdicts, it shows figures and curves, and says so.
+
+    Raises:
+        ConfigError: the folder holds something else than an earlier report, or cannot be written to.
+    """
+    return page.write(frames_page(subject, figures, judged, sections), folder)
+
+
+def frames_page(
+    subject: Subject, figures: Evaluation, judged: Sequence[Judged], sections: Sequence[Section] = ()
+) -> Page:
+    """The page on parts, not yet written."""
+    parts = scored(judged)
+    tone, headline, summary, tiles = _parts_in_short(subject, figures, len(judged), parts)
+    rows = frame_rows(figures, parts)
+    listed = sections or (_from_verdicts_alone(figures.unit),)
+    return Page(
+        title=subject.name,
+        subtitle=f"andon evaluate: what this file's verdicts are worth on {figures.unit}s whose truth is known",
+        tone=tone,
+        headline=headline,
+        tiles=tuple(tiles),
+        summary=tuple(summary),
+        sections=(
+            figures_section(rows),
+            curves(
+                parts, judged, areas=(figures.auroc, figures.aupr), threshold=figures.threshold, alpha=subject.alpha,
+                unit=figures.unit,
+            ),
+            *_beside(judged, figures.by_score, figures.unit),
+            *kinds_section(parts, figures.threshold, figures.by_defect, figures.unit),
+            *listed,
+            *_small_print(rows, subject),
+        ),
+        footer=_FOOTER,
+    )  # fmt: skip
+
+
+def _parts_in_short(
+    subject: Subject, figures: Evaluation, count: int, parts: Scored
+) -> tuple[Tone, str, list[str], list[Tile]]:
+    n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
+    false_rejects = int(parts.rejected[~parts.defective].sum())
+    missed = int((~parts.rejected[parts.defective]).sum())
+    tone, headline = verdict_on(
+        subject.alpha, false_rejects, n_good, figures.within_promise, figures.unit,
+        caught=n_defect - missed, n_defect=n_defect,
+    )  # fmt: skip
+    frames = f", each by the worst of its frames ({figures.frames} in all)" if figures.frames else ""
+    summary = [
+        f"{counted(count, figures.unit)} of {subject.data} judged{frames}: {n_good} good, {n_defect} defective"
+        + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
+        *promise_lines(subject, false_rejects, n_good, figures.within_promise, f"{figures.unit}s"),
+    ]
+    tiles = tiles_of(subject, tone, false_rejects, n_good, f"{figures.unit}s")
+    if n_defect:
+        what = "defect" if figures.unit == "part" else "defective window"
+        summary[0] += " " + found(missed, n_defect, what)
+        passed = f"{missed} of {counted(n_defect, what)} passed"
+        tiles.append(Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone=found_tone(tone, missed)))
+    if parts.both:
+        note = "good from defective over all thresholds; 1 is perfect"
+        tiles.append(Tile(value=f"{figures.auroc:.4f}", name="AUROC", note=note))
+    tiles.append(Tile(value=f"{figures.invalid}", name="INVALID", note="could not be judged; part of no rate"))
+    return tone, headline, summary, tiles
+
+
+def _from_verdicts_alone(unit: str) -> Section:
+    if unit == "part":
+        return Section(title="Parts", text=("Made from verdicts alone: there were no pictures of parts to show.",))
+    told = (
+        "Made from verdicts alone: faults caught, delays and false events need the log itself, as in "
+        "andon evaluate FILE.onnx --data LOG --report DIR."
+    )
+    return Section(title="Events", text=(told,))
+
+
+def _beside(judged: Sequence[Judged], known: Mapping[str, Areas], unit: str) -> list[Section]:
+    """All scores side by side, and where the parts lie in the latent plane, as far as the file gives them."""
+    valid = [part for part in judged if part.status != Status.INVALID and np.isfinite(part.score)]
+    scores = by_score(
+        next(iter(known), "score"), np.array([part.score for part in valid]), [part.further for part in valid]
+    )
+    defective = np.array([part.defective for part in valid], np.bool_)
+    return [*score_curves.section(scores, defective, areas(scores, defective)), *latent_plane.section(judged, unit)]
+
+
+def parts_sections(
+    detector: Detector,
+    collection: Collection,
+    truth: Truth,
+    judged: Sequence[Judged],
+    *,
+    each: int = gallery.EACH,
+    progress: Progress = silent,
+) -> tuple[Section, ...]:
+    """Galleries of the worst false rejects and misses and of each type; these parts are read and judged once more."""
+    spec, calibration = detector.card.input, detector.card.calibration
+    assert isinstance(spec, FrameSpec)
+    chosen = gallery.choose(judged, each)
+    shown = gallery.look_at(
+        detector, collection, truth, [part for some in chosen for part in some.parts], progress=progress
+    )
+    scale = calibration.map_scale if calibration and calibration.map_scale else 1.0
+    made = gallery.exhibits(chosen, shown, map_scale=scale, crop=spec.crop)
+    mapped = any(one.map is not None for one in shown.values())
+    return tuple(
+        Section(
+            title=some.title,
+            text=(some.text,),
+            pictures=(gallery.colour_bar(scale),) if mapped and number == 0 else (),
+            exhibits=tuple(exhibits),
+        )
+        for number, (some, exhibits) in enumerate(zip(chosen, made, strict=True))
+    )
+
+
+def logs_report(
+    folder: Path,
+    subject: Subject,
+    figures: LogEvaluation,
+    verdicts: LogVerdicts,
+    detector: Detector,
+    *,
+    progress: Progress = silent,
+) -> Path:
+    """Write the report on logs; gives the place of the page.
+
+    Raises:
+        ConfigError: the folder holds something else than an earlier report, or cannot be written to.
+    """
+    return page.write(logs_page(subject, figures, verdicts, detector, progress=progress), folder)
+
+
+def logs_page(
+    subject: Subject,
+    figures: LogEvaluation,
+    verdicts: LogVerdicts,
+    detector: Detector,
+    *,
+    progress: Progress = silent,
+) -> Page:
+    """The page on logs, not yet written."""
+    spec = detector.card.input
+    assert isinstance(spec, WindowSpec)
+    judged = stretches.judged_windows(verdicts)
+    parts = scored(judged)
+    happened = stretches.faults(verdicts)
+    tone, headline, summary, tiles = _log_in_short(subject, figures, len(judged), happened)
+    rows = log_rows(figures, parts)
+    drawn = log_stretches.draw(detector, verdicts, stretches.choose(verdicts, spec), progress=progress)
+    whole = log_stretches.overview(verdicts, spec, detector.threshold)
+    total = figures.total
+    return Page(
+        title=subject.name,
+        subtitle="andon evaluate: what this file's verdicts are worth on logs whose faults are known",
+        tone=tone,
+        headline=headline,
+        tiles=tuple(tiles),
+        summary=tuple(summary),
+        sections=(
+            figures_section(rows),
+            *fault_sections(happened),
+            Section(
+                title="Stretches of the log",
+                text=("True faults are shaded orange, recovery grey. A score stands at the end of its window.",),
+                exhibits=tuple(drawn),
+            ),
+            *window_examples.section(detector, verdicts),
+            *([Section(title="Whole runs", pictures=tuple(whole))] if whole else []),
+            curves(
+                parts, judged, areas=(total.auroc, total.aupr), threshold=figures.threshold, alpha=subject.alpha,
+                unit="window",
+            ),
+            *_beside(judged, figures.by_score, "window"),
+            *kinds_section(parts, figures.threshold, {}, "window"),
+            *([runs_section(figures)] if len(figures.runs) > 1 else []),
+            *_small_print(rows, subject),
+        ),
+        footer=_FOOTER,
+    )  # fmt: skip
+
+
+def _log_in_short(
+    subject: Subject, figures: LogEvaluation, count: int, happened: Sequence[stretches.FaultRow]
+) -> tuple[Tone, str, list[str], list[Tile]]:
+    counts = figures.total.counts
+    tone, headline = verdict_on(
+        subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window",
+        caught=counts.defective - counts.misses, n_defect=counts.defective,
+    )  # fmt: skip
+    windows = counted(count + counts.neither, "window")
+    first = (
+        f"{windows} of {subject.data} judged, in {counted(len(figures.runs), 'run')}: "
+        f"{counts.good} good, {counts.defective} with a fault in them"
+        + (f", {counts.neither} in recovery (counted as neither)" if counts.neither else "")
+    )
+    summary = [
+        first + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
+        *promise_lines(subject, counts.false_rejects, counts.good, figures.within_promise, "windows"),
+    ]
+    tiles = tiles_of(subject, tone, counts.false_rejects, counts.good, "windows")
+    if counts.faults:
+        rate = "promised" if subject.alpha is not None else "estimated"
+        by_chance = f"rejecting windows at random at the {rate} rate would have caught"
+        caught = f"{counts.caught} of {counted(counts.faults, 'fault')} were caught by at least one window"
+        summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f}.")
+        note = f"faults; at random {counts.dummy_caught:.1f}"
+        value = f"{counts.caught} of {counts.faults}"
+        tiles.append(Tile(value=value, name="caught", note=note, tone=found_tone(tone, counts.faults - counts.caught)))
+    delays = [row.delay_s for row in happened if row.delay_s is not None]
+    if delays:
+        note = f"median; the longest {max(delays):.3g} s"
+        tiles.append(Tile(value=f"{np.median(delays):.3g} s", name="delay", note=note))
+    if figures.total.auroc is not None:
+        note = "windows, over all thresholds; 1 is perfect"
+        tiles.append(Tile(value=f"{figures.total.auroc:.4f}", name="AUROC", note=note))
+    return tone, headline, summary, tiles
+
+
+_FOOTER = (
+    "Made by andon evaluate --report. Threshold and settings come from the model file; none was chosen on these data. "
+    "The same file and data give the same page."
+)
+
+
+def _small_print(rows: Sequence[Row], subject: Subject) -> list[Section]:
+    about = (("name", subject.name), ("evaluated on", subject.data), *subject.rows)
+    return [
+        Section(title="The file", tables=(Table(head=("", ""), rows=about, words=(0, 1)),)),
+        Section(title="The figures as a picture", folded=True, pictures=(figures_table([row[:3] for row in rows]),)),
+    ]

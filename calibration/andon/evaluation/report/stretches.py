@@ -1,0 +1,192 @@
+"""Which stretches of a log a report shows: the worst false rejects, missed faults, the first fault of each kind."""
+
+import heapq
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from andon.evaluation.figures.other_scores import NOTHING
+from andon.evaluation.judged_parts import Judged
+from andon.evaluation.logs import LogVerdicts
+from andon.evaluation.report.page import Tone, status_tone
+from andon.runtime.schema import Status, WindowSpec
+from andon.sources.series.log import Run
+from andon.sources.series.log_truth import events_of
+
+EACH = 3
+"""Stretches of a kind."""
+MOST_ROWS = 6_000
+"""Rows of a stretch; a longer fault is shown from its begin."""
+
+
+def origin_s(run: Run) -> float:
+    """From where to count the times of a run: its begin where stamps are seconds since 1970, which nobody reads, else 0."""
+    begin_s = float(run.times_s[0]) if len(run.times_s) else 0.0
+    return begin_s if abs(begin_s) > 1e7 else 0.0
+
+
+class FaultRow(Struct, frozen=True, kw_only=True):
+    """One true fault, and what became of it. Times in seconds of the source."""
+
+    run: str
+    kind: str
+    first_row: int
+    stop_row: int
+    onset_s: float
+    end_s: float
+    delay_s: float | None
+    """From the onset to the end of the first window that touches it and is REJECT; None: missed."""
+    highest: float
+    """The highest score of its windows; NaN where none was judged."""
+    origin_s: float
+    """From where people count its times, see `origin_s`."""
+
+
+def faults(verdicts: LogVerdicts) -> list[FaultRow]:
+    """All of them, run by run, in the order of time."""
+    first: dict[str, float] = {}
+    highest: dict[str, float] = {}
+    for ref in verdicts.windows.refs:
+        window = verdicts.truth.get(ref.key)
+        if window is None or verdicts.status[ref.key] == Status.INVALID:
+            continue
+        for event in window.events:
+            highest[event] = max(highest.get(event, -math.inf), verdicts.scores[ref.key])
+            if verdicts.status[ref.key] == Status.REJECT and ref.time_s is not None:
+                first[event] = min(first.get(event, math.inf), ref.time_s)
+    rows = []
+    for run in verdicts.log.runs:
+        for event, begin, stop in events_of(run):
+            onset_s = float(run.times_s[begin])
+            name = str(run.fault[begin]) if run.fault is not None else ""
+            rows.append(
+                FaultRow(
+                    run=run.name,
+                    kind=name or "fault",
+                    first_row=begin,
+                    stop_row=stop,
+                    onset_s=onset_s,
+                    end_s=float(run.times_s[stop - 1]),
+                    delay_s=max(0.0, first[event] - onset_s) if event in first else None,
+                    highest=highest.get(event, math.nan),
+                    origin_s=origin_s(run),
+                )
+            )
+    return rows
+
+
+def judged_windows(verdicts: LogVerdicts) -> list[Judged]:
+    """Good and defective windows as parts; those in recovery count as neither and are left out."""
+    return [
+        Judged(
+            ref=ref,
+            score=verdicts.scores[ref.key],
+            status=verdicts.status[ref.key],
+            defective=window.faulty,
+            kind=(window.fault or "fault") if window.faulty else "good",
+            further=verdicts.further.get(ref.key, NOTHING),
+        )
+        for ref in verdicts.windows.refs
+        if (window := verdicts.truth.get(ref.key)) is not None and (window.good or window.faulty)
+    ]
+
+
+class Stretch(Struct, frozen=True, kw_only=True):
+    """Rows of a run to show, and why."""
+
+    title: str
+    name: str
+    """For files."""
+    tone: Tone
+    badge: str
+    run: str
+    begin: int
+    stop: int
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def choose(verdicts: LogVerdicts, spec: WindowSpec, each: int = EACH) -> list[Stretch]:
+    """The worst false rejects, the missed faults, and the first fault of each kind; each at most `each`.
+
+    Without a false reject (or missed fault): what came nearest. Ties go by the order of time.
+    """
+    runs = {run.name: run for run in verdicts.log.runs}
+    return [*_worst(verdicts, runs, spec, each), *_of_faults(faults(verdicts), runs, spec, each)]
+
+
+def _worst(verdicts: LogVerdicts, runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
+    """False rejects by their score, or the good window that came nearest."""
+    windows = [one for one in judged_windows(verdicts) if one.status != Status.INVALID and not one.defective]
+    rejected = [one for one in windows if one.status == Status.REJECT]
+    most = each if rejected else 1
+    worst: list[Stretch] = []
+    for one in heapq.nsmallest(20 * each, rejected or windows, key=lambda one: -one.score):
+        run = runs[one.ref.group]
+        at = int(np.searchsorted(run.times_s, one.ref.time_s or 0.0))
+        # two rejects in one picture are one stretch
+        shown = any(other.run == run.name and other.begin <= at < other.stop for other in worst)
+        if len(worst) < most and not shown:
+            worst.append(_around_window(one, run, at, spec))
+    return worst
+
+
+def _around_window(one: Judged, run: Run, at: int, spec: WindowSpec) -> Stretch:
+    """A good window that ends at row `at`."""
+    rejected = one.status == Status.REJECT
+    room = 4 * spec.steps
+    return Stretch(
+        title="False reject" if rejected else "The good window with the highest score",
+        name="false-reject" if rejected else "good",
+        tone=status_tone(one.status),
+        badge=one.status.name,
+        run=run.name,
+        begin=max(0, at - room - spec.steps),
+        stop=min(len(run.times_s), at + room),
+        facts=(
+            ("score", f"{one.score:.5g}"),
+            ("ends at", f"{(one.ref.time_s or 0.0) - origin_s(run):.6g} s"),
+        ),
+    )
+
+
+def _of_faults(every: Sequence[FaultRow], runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
+    """Missed faults, or the one that came nearest to it, then the first caught one of each kind."""
+    caught = [row for row in every if row.delay_s is not None]
+    missed = [row for row in every if row.delay_s is None]
+    missed.sort(key=lambda row: row.highest if math.isfinite(row.highest) else -math.inf)
+    weakest = [min(caught, key=lambda row: row.highest)] if caught and not missed else []
+    first: dict[str, FaultRow] = {}
+    for row in caught:
+        first.setdefault(row.kind, row)
+    typical = [row for row in (first[kind] for kind in sorted(first)[:each]) if row not in weakest]
+    return [
+        _around(row, runs, spec, name)
+        for name, rows in (("miss", missed[:each]), ("weakest", weakest), ("fault", typical))
+        for row in rows
+    ]
+
+
+def _around(row: FaultRow, runs: dict[str, Run], spec: WindowSpec, name: str) -> Stretch:
+    room = max(4 * spec.steps, (row.stop_row - row.first_row) // 3)
+    begin = max(0, row.first_row - room)
+    caught = row.delay_s is not None
+    title = {"miss": "Missed fault", "weakest": "The fault that came nearest to being missed", "fault": "Caught fault"}[
+        name
+    ]
+    return Stretch(
+        title=f"{title}: {row.kind}",
+        name=name,
+        tone="plain",
+        badge="caught" if caught else "missed",
+        run=row.run,
+        begin=begin,
+        stop=min(len(runs[row.run].times_s), row.stop_row + room, begin + MOST_ROWS),
+        facts=(
+            ("begins at", f"{row.onset_s - row.origin_s:.6g} s"),
+            ("lasts", f"{row.end_s - row.onset_s:.4g} s"),
+            ("highest score", f"{row.highest:.5g}"),
+            *((("delay", f"{row.delay_s:.4g} s"),) if row.delay_s is not None else ()),
+        ),
+    )

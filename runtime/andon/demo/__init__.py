@@ -1,0 +1,1 @@
+"""The demo: a simulated power converter, from training to monitoring."""

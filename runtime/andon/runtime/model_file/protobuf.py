@@ -1,0 +1,94 @@
+"""The wire format of protocol buffers, as far as a model file needs it: walk fields with bounds, write fields.
+
+No schema, no objects: a field is a number, a wire type and a place in the bytes. Stricter than protobuf itself where
+two readers could otherwise differ: numbers stand in their shortest form and fit 64 bits, groups are refused.
+
+Source: protobuf.dev, "Encoding".
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from andon.foundation.errors import ModelFileError
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+class Field(NamedTuple):
+    """One field: bytes ``data[start:end]`` are all of it, ``data[value:end]`` its payload."""
+
+    number: int
+    wire: int
+    start: int
+    value: int
+    end: int
+    varint: int
+    """The value where `wire` is VARINT, else 0; 0 to 2**64 - 1."""
+
+
+def walk(data: bytes, start: int, end: int) -> Iterator[Field]:
+    """The fields of the message ``data[start:end]``, in file order.
+
+    Raises:
+        ModelFileError: a field that ends beyond the message, a group, a field number 0 or beyond 2**29 - 1, a number
+            that is longer than it needs to be or does not fit 64 bits.
+    """
+    at = start
+    while at < end:
+        tag, value = _varint(data, at, end)
+        number, wire = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29:
+            raise ModelFileError(f"damaged model file: field number {number} at byte {at}.")
+        varint = 0
+        if wire == BYTES:
+            length, value = _varint(data, value, end)
+            stop = value + length
+        elif wire == VARINT:
+            varint, stop = _varint(data, value, end)
+        elif wire == FIXED32:
+            stop = value + 4
+        elif wire == FIXED64:
+            stop = value + 8
+        else:
+            raise ModelFileError(f"damaged model file: wire type {wire} at byte {at}.")
+        if stop > end:
+            raise ModelFileError(f"damaged or truncated model file: a field at byte {at} ends at {stop}, beyond {end}.")
+        yield Field(number, wire, at, value, stop, varint)
+        at = stop
+
+
+def bytes_field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return _encode(number << 3 | BYTES) + _encode(len(payload)) + payload
+
+
+def varint_field(number: int, value: int) -> bytes:
+    """A field that holds a number of at least 0."""
+    return _encode(number << 3 | VARINT) + _encode(value)
+
+
+def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """A number and where it ends."""
+    if at < end and data[at] < 0x80:  # nearly all are one byte
+        return data[at], at + 1
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            raise ModelFileError(f"damaged or truncated model file: a number is cut off at byte {at}.")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if (byte == 0 and shift) or value >> 64:
+                break
+            return value, at
+    raise ModelFileError(f"damaged model file: a number before byte {at} is longer than it needs to be.")
+
+
+def _encode(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -1,0 +1,1 @@
+"""Data sets with labelled classes, of which some count as good."""

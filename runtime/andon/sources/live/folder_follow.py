@@ -1,0 +1,118 @@
+"""Follow a folder: what is there in natural order, then what arrives. No entry is skipped in silence."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from andon.foundation.printable import printable
+from andon.runtime.schema import Reason
+from andon.sources.clock import Clock, pause
+from andon.sources.items import Item, Lost, Ref
+from andon.sources.live.folder_watch import FolderWatch
+from andon.sources.live.stream import Watchdog
+from andon.sources.pictures.folder import Listing, PictureFile, same_writing, stamp_of, survey
+from andon.sources.source import StreamOptions
+
+logger = logging.getLogger(__name__)
+
+Read = Callable[[str, PictureFile], Item | Lost]
+"""Reads one file with its key; `Lost` where it cannot be read. Never raises."""
+
+
+def follow(
+    root: Path, read: Read, options: StreamOptions, clock: Clock, stop: threading.Event
+) -> Iterator[Item | Lost]:
+    """Yield each picture once, when it has settled, until the stop.
+
+    `Lost` comes for what could not be read: a file that went away before it settled (LOST), a pipe, a device or a broken link
+    (UNREADABLE), a sub-folder that cannot be listed (UNREADABLE). STALE comes again and again while a file is replaced faster
+    than it settles, and while the folder itself cannot be listed.
+    """
+    watch = FolderWatch(options.settle_s)
+    reachable = Watchdog(options.stale_after_s, clock.mono_s())
+    unlisted = frozenset[str]()
+    complained = False
+    while not stop.is_set():
+        began_s = clock.mono_s()
+        try:
+            listing = survey(root)
+        except OSError as error:
+            # a network share that is away for a while: what was seen stays seen
+            if not complained:
+                logger.warning("%s: cannot be listed (%s); trying on", root, error.strerror)
+            complained = True
+            if reachable.due(began_s):
+                yield Lost(Ref(key=_name(root)), Reason.STALE, f"the folder cannot be listed: {error.strerror}")
+        else:
+            complained = False
+            reachable.alive(began_s)
+            yield from (unlisted_folder(key, why) for key, why in listing.unlisted.items() if key not in unlisted)
+            unlisted = frozenset(listing.unlisted)
+            yield from _settled(listing, watch, read, options, clock=clock, stop=stop)
+        # a folder of a million files takes seconds to list: never more than a fifth of the time goes into looking
+        pause(clock, max(options.poll_s, 4 * (clock.mono_s() - began_s)), stop.is_set)
+
+
+def _settled(
+    listing: Listing, watch: FolderWatch, read: Read, options: StreamOptions, *, clock: Clock, stop: threading.Event
+) -> Iterator[Item | Lost]:
+    """Yield what one look at the folder allows to be said."""
+    now_s = clock.mono_s()
+    stamps = {key: file.stamp for key, file in listing.files.items()}
+    ready = watch.step(stamps, now_s, unlisted=listing.unlisted)
+    for key in watch.gone:
+        yield Lost(Ref(key=key), Reason.LOST, _gone(key, options.settle_s))
+    for key in ready:
+        if stop.is_set():
+            return
+        item = _read_settled(key, listing.files[key], read)
+        if item is None:
+            watch.missed(key)
+        elif not (_is_damaged(item, listing.files[key]) and watch.again(key, clock.mono_s())):
+            yield item
+    if restless := watch.restless(now_s, options.stale_after_s):
+        yield Lost(Ref(key=restless[0]), Reason.STALE, _restless(restless, options.settle_s))
+
+
+def unlisted_folder(key: str, error: OSError) -> Lost:
+    """Return the item that stands for a sub-folder whose files cannot be seen."""
+    detail = f"{printable(key)}: this folder cannot be listed, and what it holds is not judged: {error.strerror}"
+    logger.warning("%s", detail)
+    return Lost(Ref(key=key), Reason.UNREADABLE, detail)
+
+
+def _read_settled(key: str, file: PictureFile, read: Read) -> Item | Lost | None:
+    """Return the picture; None where it was written to since it was listed, and will therefore be listed as new."""
+    item = read(key, file)
+    if file.fault:
+        return item
+    try:
+        unchanged = same_writing(stamp_of(file.path.stat()), file.stamp)
+    except OSError:
+        # moved away: what had been read whole counts, the rest is Lost
+        return item
+    return item if unchanged else None
+
+
+def _is_damaged(item: Item | Lost, file: PictureFile) -> bool:
+    return isinstance(item, Lost) and item.reason is Reason.UNREADABLE and not file.fault
+
+
+def _gone(key: str, settle_s: float) -> str:
+    return (
+        f"{printable(key)}: gone before it was read. A file is read when it has not changed for {settle_s:g} s: leave files for "
+        "longer, or lower --settle-s"
+    )
+
+
+def _restless(names: list[str], settle_s: float) -> str:
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"{printable(names[0])}{others}: changes again and again and never rests for {settle_s:g} s, so it is not read. "
+        "Write each picture under a name of its own, or lower --settle-s"
+    )
+
+
+def _name(root: Path) -> str:
+    return root.name or root.resolve().name or str(root)  # of the folder "." the name is empty

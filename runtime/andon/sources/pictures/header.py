@@ -1,0 +1,292 @@
+"""What a picture file says of itself before anything is decoded: size, channels, depth, and whether it is whole.
+
+JPEG, PNG, BMP, TIFF and WebP; plain Python over bytes, so that a hostile or damaged file is refused before a decoder
+allocates for it. Sources: ITU-T T.81 (JPEG), W3C PNG, Adobe TIFF 6.0, RFC 9649 (WebP).
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from andon.foundation.errors import DataError
+
+
+class PictureHeader(NamedTuple):
+    """Size in pixels; `channels` is 1 only where the header itself says grey."""
+
+    kind: str
+    height: int
+    width: int
+    channels: int
+    alpha: bool
+
+
+class TruncatedError(DataError):
+    """The bytes end before the header, or the picture, does."""
+
+
+def parse(data: bytes) -> PictureHeader:
+    """The header, from a whole file or from its beginning.
+
+    Raises:
+        TruncatedError: more bytes are needed.
+        DataError: another format, a damaged header, or more than 8 bits a channel.
+    """
+    kind = _kind(data)
+    try:
+        header = _PARSERS[kind](data)
+    except (struct.error, IndexError) as error:
+        raise TruncatedError(f"{kind}: ends within its header") from error
+    if header.height < 1 or header.width < 1:
+        raise DataError(f"{kind}: the header says {header.height} x {header.width} pixels (height x width)")
+    return header
+
+
+def require_whole(data: bytes, kind: str) -> None:
+    """Check that the file reaches its own end; decoders fill what is missing with grey or black, some silently.
+
+    Raises:
+        TruncatedError: it does not.
+    """
+    try:
+        whole = _ENDS[kind](data)
+    except (struct.error, IndexError):
+        whole = False
+    if not whole:
+        raise TruncatedError(f"{kind}: ends before the picture does ({len(data)} bytes)")
+
+
+def _kind(data: bytes) -> str:
+    if len(data) < 12:
+        raise TruncatedError(f"{len(data)} bytes are no picture")
+    if data[:2] == b"\xff\xd8":
+        return "JPEG"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if data[:2] == b"BM":
+        return "BMP"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "TIFF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    raise DataError(f"expected JPEG, PNG, BMP, TIFF or WebP; the first bytes are {data[:8].hex(' ')}")
+
+
+def _require_8_bits(kind: str, bits: int) -> None:
+    if bits > 8:
+        raise DataError(f"{kind}: {bits} bits a channel; only 8 are read. Convert them, with one fixed scale for all.")
+
+
+# --- JPEG ---
+
+_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+_SCAN = 0xDA
+_END = 0xD9
+# within a scan 0xFF is followed by 0 (a data byte), a restart marker or more 0xFF; all else ends the scan
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, begin and end of each segment's content; scans are stepped over."""
+    at = 2
+    while True:
+        if data[at] != 0xFF:
+            raise DataError(f"JPEG: expected a marker at byte {at}")
+        while data[at] == 0xFF:
+            at += 1
+        marker = data[at]
+        at += 1
+        if marker == _END:
+            yield marker, at, at
+            return
+        if marker in _WITHOUT_LENGTH:
+            continue
+        end = at + struct.unpack_from(">H", data, at)[0]
+        yield marker, at + 2, end
+        at = end
+        if marker == _SCAN:
+            following = _AFTER_SCAN.search(data, at)
+            if following is None:
+                raise IndexError(at)
+            at = following.start()
+
+
+def _jpeg(data: bytes) -> PictureHeader:
+    for marker, begin, _ in _jpeg_segments(data):
+        if marker in _FRAME_MARKERS:
+            bits, height, width, channels = struct.unpack_from(">BHHB", data, begin)
+            _require_8_bits("JPEG", bits)
+            return PictureHeader("JPEG", height, width, 1 if channels == 1 else 3, alpha=False)
+        if marker in (_SCAN, _END):
+            break
+    raise DataError("JPEG: no frame header before the picture")
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    # a thumbnail within the EXIF segment has an end marker of its own: hence the walk, not a search for FF D9
+    seen = [marker for marker, _, _ in _jpeg_segments(data)]
+    return _SCAN in seen and seen[-1] == _END
+
+
+# --- PNG ---
+
+_PNG_GREY = (0, 4)
+_PNG_ALPHA = (4, 6)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Name and end of each chunk."""
+    at = 8
+    while True:
+        length, name = struct.unpack_from(">I4s", data, at)
+        at += 12 + length
+        yield name, at
+        if name == b"IEND":
+            return
+
+
+def _png(data: bytes) -> PictureHeader:
+    length, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
+    if name != b"IHDR" or length != 13:
+        raise DataError("PNG: the first chunk is not IHDR")
+    _require_8_bits("PNG", bits)
+    return PictureHeader("PNG", height, width, 1 if colour in _PNG_GREY else 3, alpha=colour in _PNG_ALPHA)
+
+
+def _png_ends(data: bytes) -> bool:
+    names = [name for name, end in _png_chunks(data) if end <= len(data)]
+    return names[-1] == b"IEND"
+
+
+# --- BMP ---
+
+
+def _bmp(data: bytes) -> PictureHeader:
+    (size,) = struct.unpack_from("<I", data, 14)
+    if size < 40:
+        raise DataError(f"BMP: a header of {size} bytes is not read; expected 40 or more")
+    width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
+    if packing in (1, 2):
+        # a run may skip pixels, so that a file without any pixel is as valid as a whole one
+        raise DataError("BMP: expected pixels without compression, found run lengths. Save it uncompressed, or as PNG.")
+    grey = False
+    if bits <= 8:
+        # grey cameras write a palette that is a ramp of greys: the header says grey, in its way
+        (used,) = struct.unpack_from("<I", data, 46)
+        palette = data[14 + size : 14 + size + 4 * (used or 1 << bits)]
+        if len(palette) < 4 * (used or 1 << bits):
+            raise IndexError
+        grey = palette[0::4] == palette[1::4] == palette[2::4]
+    # BITMAPV3 and later have masks; only there does the fourth byte of a pixel mean alpha
+    alpha = bits == 32 and packing == 3 and size >= 56 and struct.unpack_from("<I", data, 66)[0] != 0
+    return PictureHeader("BMP", abs(height), width, 1 if grey else 3, alpha=alpha)
+
+
+def _bmp_ends(data: bytes) -> bool:
+    (offset,) = struct.unpack_from("<I", data, 10)
+    width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
+    return bool(len(data) >= offset + (width * bits + 31) // 32 * 4 * abs(height))
+
+
+# --- TIFF ---
+
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_TIFF_FORMATS = {1: "B", 3: "H", 4: "I"}
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA = (
+    256,
+    257,
+    258,
+    259,
+    262,
+    274,
+    277,
+    338,
+)
+_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
+_TIFF_TAGS = frozenset(
+    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, 273, 279, 324, 325}
+)
+
+
+def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
+    """The integer tags of the first picture in the file."""
+    order = "<" if data[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(order + "I", data, 4)
+    (entries,) = struct.unpack_from(order + "H", data, at)
+    tags: dict[int, tuple[int, ...]] = {}
+    after = at + 2 + 12 * entries
+    struct.unpack_from(order + "I", data, after)  # where the next picture would be: belongs to this one's directory
+    for entry in range(at + 2, after, 12):
+        tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
+        size = _TIFF_SIZES.get(kind, 0) * count
+        begin = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
+        if begin + size > len(data):
+            raise IndexError(begin)
+        # a hostile file repeats large tags by the thousand: only those needed, once
+        if kind in _TIFF_FORMATS and tag in _TIFF_TAGS and tag not in tags:
+            tags[tag] = struct.unpack_from(f"{order}{count}{_TIFF_FORMATS[kind]}", data, begin)
+    return tags
+
+
+def _tiff(data: bytes) -> PictureHeader:
+    tags = _tiff_tags(data)
+    if not all(tags.get(tag) for tag in (_WIDTH, _HEIGHT, _PHOTOMETRIC)):
+        raise DataError("TIFF: width, height or kind of pixels is missing")
+    _require_8_bits("TIFF", max(tags.get(_BITS) or (1,)))
+    if (tags.get(_ORIENTATION) or (1,))[0] != 1:
+        # OpenCV turns some of them and not others, whatever it is told
+        raise DataError("TIFF: stored turned or mirrored; save it upright")
+    samples = (tags.get(_SAMPLES) or (1,))[0]
+    black_or_white_is_zero = tags[_PHOTOMETRIC][0] in (0, 1)
+    alpha = bool(tags.get(_EXTRA)) or samples == 4
+    return PictureHeader(
+        "TIFF", tags[_HEIGHT][0], tags[_WIDTH][0], 1 if black_or_white_is_zero and samples <= 2 else 3, alpha=alpha
+    )
+
+
+def _tiff_ends(data: bytes) -> bool:
+    return all(begin + size <= len(data) for begin, size in tiff_strips(data))
+
+
+def tiff_compression(data: bytes) -> int:
+    """Return the number that TIFF 6.0 gives the compression of the first picture; 1 is none."""
+    return (_tiff_tags(data).get(_COMPRESSION) or (1,))[0]
+
+
+def tiff_strips(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each strip or tile of the first picture begins, and its number of bytes."""
+    tags = _tiff_tags(data)
+    for offsets, counts in _OFFSETS_AND_COUNTS:
+        yield from zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+
+
+# --- WebP ---
+
+
+def _webp(data: bytes) -> PictureHeader:
+    chunk = data[12:16]
+    if chunk == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return PictureHeader("WebP", height & 0x3FFF, width & 0x3FFF, 3, alpha=False)
+    if chunk == b"VP8L":
+        (packed,) = struct.unpack_from("<I", data, 21)
+        return PictureHeader(
+            "WebP", (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1, 3, alpha=bool(packed >> 28 & 1)
+        )
+    if chunk == b"VP8X":
+        flags = data[20]
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+        if len(data) < 30:
+            raise IndexError
+        return PictureHeader("WebP", height, width, 3, alpha=bool(flags & 0x10))
+    raise DataError(f"WebP: unknown first chunk {chunk!r}")
+
+
+def _webp_ends(data: bytes) -> bool:
+    return len(data) >= 8 + int(struct.unpack_from("<I", data, 4)[0])
+
+
+_PARSERS = {"JPEG": _jpeg, "PNG": _png, "BMP": _bmp, "TIFF": _tiff, "WebP": _webp}
+_ENDS = {"JPEG": _jpeg_ends, "PNG": _png_ends, "BMP": _bmp_ends, "TIFF": _tiff_ends, "WebP": _webp_ends}

@@ -1,0 +1,1 @@
+"""Time series: tables, logs, grids, windows and their truth."""

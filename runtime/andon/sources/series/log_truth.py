@@ -1,0 +1,98 @@
+"""What is true of windows, where a log says so: joined by key in evaluation, never seen by a detector."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from andon.runtime.schema import WindowSpec
+from andon.sources.items import Ref
+from andon.sources.series.log import Log, Run
+
+
+class WindowTruth(Struct, frozen=True, kw_only=True):
+    """One window: defective if any of its rows is faulty, neither if only some are recovering."""
+
+    faulty: bool
+    recovering: bool
+    """Not faulty, but within a fault's stated recovery: counts as neither good nor defective."""
+    fault: str = ""
+    """Name of the last fault in it, where the log names faults."""
+    events: tuple[str, ...] = ()
+    """Faults that it touches, ``run:0`` being the run's first: a fault is caught if one window that touches it is REJECT."""
+
+    @property
+    def good(self) -> bool:
+        """Neither faulty nor recovering: a REJECT would be a false one."""
+        return not (self.faulty or self.recovering)
+
+
+def window_truth(log: Log, spec: WindowSpec, refs: Sequence[Ref]) -> dict[str, WindowTruth]:
+    """The truth of windows by key; windows of runs without labels are left out.
+
+    Args:
+        log: where the windows were cut from.
+        spec: steps and period that they were cut with.
+        refs: windows, GAP ones included; each covers the rows in ``(time_s - steps * period_s, time_s]``.
+    """
+    runs = {run.name: run for run in log.runs if run.faulty is not None}
+    by_run: dict[str, list[Ref]] = {}
+    for ref in refs:
+        if ref.group in runs and ref.time_s is not None:
+            by_run.setdefault(ref.group, []).append(ref)
+    return {key: truth for name, some in by_run.items() for key, truth in _of_run(runs[name], spec, some)}
+
+
+def events_of(run: Run) -> list[tuple[str, int, int]]:
+    """The faults of a run: identity, first row, and the row after its last; rows in a row with one name are one fault."""
+    if run.faulty is None:
+        return []
+    name = run.fault if run.fault is not None else np.full(len(run.faulty), "")
+    faulty = np.concatenate([[False], run.faulty, [False]])
+    starts = np.flatnonzero(faulty[1:] & ~faulty[:-1])
+    stops = np.flatnonzero(faulty[:-1] & ~faulty[1:])
+    changes = np.flatnonzero(run.faulty[1:] & run.faulty[:-1] & (name[1:] != name[:-1])) + 1
+    first, last = np.sort(np.concatenate([starts, changes])), np.sort(np.concatenate([stops, changes]))
+    return [(f"{run.name}:{at}", int(a), int(b)) for at, (a, b) in enumerate(zip(first, last, strict=True))]
+
+
+def rows_of(run: Run, spec: WindowSpec, ends_s: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows ``begin <= row < end`` that each of the windows that end at these times, seconds, covers."""
+    slack_s = 1e-3 * spec.period_s  # as the grid: a stamp may miss its point by a thousandth of a period
+    begin = np.searchsorted(run.times_s, ends_s - spec.steps * spec.period_s + slack_s, side="right")
+    end = np.searchsorted(run.times_s, ends_s + slack_s, side="right")
+    return begin, end
+
+
+def _of_run(run: Run, spec: WindowSpec, refs: list[Ref]) -> list[tuple[str, WindowTruth]]:
+    assert run.faulty is not None
+    begin, end = rows_of(run, spec, np.array([ref.time_s for ref in refs], dtype=np.float64))
+    faulty = _any(run.faulty, begin, end)
+    recovering = np.zeros(len(refs), dtype=bool) if run.recovering is None else _any(run.recovering, begin, end)
+    events = events_of(run)
+    firsts = np.array([first for _, first, _ in events], dtype=np.intp)
+    stops = np.array([stop for _, _, stop in events], dtype=np.intp)
+    low, high = np.searchsorted(stops, begin, side="right"), np.searchsorted(firsts, end, side="left")
+    truths = []
+    for at, ref in enumerate(refs):
+        touched = events[low[at] : high[at]] if faulty[at] else []
+        name = str(run.fault[touched[-1][1]]) if touched and run.fault is not None else ""
+        truths.append(
+            (
+                ref.key,
+                WindowTruth(
+                    faulty=bool(faulty[at]),
+                    recovering=bool(recovering[at] and not faulty[at]),
+                    fault=name,
+                    events=tuple(event for event, _, _ in touched),
+                ),
+            )
+        )
+    return truths
+
+
+def _any(rows: NDArray[np.bool_], begin: NDArray[np.intp], end: NDArray[np.intp]) -> NDArray[np.bool_]:
+    running = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum(rows, out=running[1:])
+    return np.asarray(running[end] > running[np.minimum(begin, end)])

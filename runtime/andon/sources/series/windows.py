@@ -1,0 +1,255 @@
+"""Windows over sealed points: the same ones from a stream as from a log in memory.
+
+A window ends at the point number ``steps - 1 + i * hop``, counted from the first complete point after the start or after the
+last hole. A point at which any channel is NaN starts that count anew: `Lost` (GAP) at the first such point and at every hop
+while they last. Until `steps` points are there again a stream says `Lost` (WARMING) at every hop; a collection leaves these out,
+since they tell of the line's present and not of the record. A window with more than 5 % of its points marked is `Lost` (GAP).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.settings import nearest
+from andon.runtime.schema import Reason, WindowSpec
+from andon.sources.items import FoundLogs, Item, Lost, Ref
+from andon.sources.series.grid import DEFAULT_GAP_PERIODS, Grid, Points, Values
+from andon.sources.series.log import Log
+
+MOST_MARKED = 0.05
+"""Largest share of marked points in a window that is still judged."""
+
+Indices = NDArray[np.intp]
+
+
+def window_spec(found: FoundLogs, steps: int, hop: int, *, period_s: float | None = None) -> WindowSpec:
+    """The specification of windows over logs like these: `steps` points of `period_s` (None: that of the rows).
+
+    Channels come as found, ``linear``; over a period of at least 1.5 row distances they are averaged instead.
+
+    Raises:
+        ConfigError: steps or hop below 1, or a period that is not positive.
+    """
+    period = found.period_s if period_s is None else period_s
+    if steps < 1 or hop < 1 or not period > 0:
+        raise ConfigError(f"expected steps >= 1, hop >= 1, period > 0 s; got {steps}, {hop}, {period:g}.")
+    channels = found.channels
+    if period >= 1.5 * found.period_s:
+        # a gap learnt from the distance of rows means nothing where it is shorter than what a coarser grid bridges anyway
+        bridged_s = DEFAULT_GAP_PERIODS * period
+        channels = tuple(
+            structs.replace(
+                channel, resample="mean", max_gap_s=gap_s if (gap_s := channel.max_gap_s or 0) > bridged_s else None
+            )
+            for channel in channels
+        )
+    return WindowSpec(steps=steps, hop=hop, period_s=period, channels=channels)
+
+
+def columns(found: FoundLogs, spec: WindowSpec) -> list[int]:
+    """Places in the log of the channels of a specification, in its order; channels it does not name are left aside.
+
+    Raises:
+        DataError: a channel that the log does not have.
+    """
+    names = [channel.name for channel in found.channels]
+    for channel in spec.channels:
+        if channel.name not in names:
+            raise DataError(
+                f"the log has no channel {channel.name!r}{nearest(channel.name, names)}. It has: {', '.join(names)}."
+            )
+    return [names.index(channel.name) for channel in spec.channels]
+
+
+class Windows:
+    """The state machine from sealed points to items, for one run.
+
+    Args:
+        spec: steps, hop and channels.
+        run: the run's name: keys are ``run#point``, counted from the run's first point; the group is the run.
+        hop: another distance of window ends than the specification's.
+    """
+
+    def __init__(self, spec: WindowSpec, run: str, *, hop: int | None = None) -> None:
+        self._spec = spec
+        self._run = run
+        self._hop = spec.hop if hop is None else hop
+        self._values = np.empty((0, len(spec.channels)), dtype=np.float32)  # the last steps - 1 points
+        self._marked = np.empty(0, dtype=bool)
+        self._count = _Count(0, 0)
+        self._first: int | None = None
+
+    def push(self, points: Points) -> list[Item | Lost]:
+        """The windows that these points end, in order; data are float32 ``[steps, C]``."""
+        if len(points) == 0:
+            return []
+        if self._first is None:
+            self._first = int(points.numbers[0])
+        steps, kept = self._spec.steps, len(self._values)
+        values = np.concatenate([self._values, points.values])
+        marked = np.concatenate([self._marked, points.marked])
+        plan = _plan(points.values, marked, steps, self._hop, self._count)
+        self._count = plan.count
+        first = max(0, len(values) - (steps - 1))  # none is kept of a window of one row
+        self._values, self._marked = values[first:].copy(), marked[first:].copy()
+
+        out: list[Item | Lost] = []
+        for at, reason in zip(plan.at.tolist(), plan.reasons.tolist(), strict=True):
+            number = int(points.numbers[at])
+            ref = window_ref(self._run, number - self._first, number * self._spec.period_s)
+            if reason == Reason.NONE:
+                end = kept + at + 1
+                out.append(Item(ref, values[end - steps : end]))
+            else:
+                out.append(Lost(ref, Reason(reason), _detail(Reason(reason), points.values[at], self._spec)))
+        return out
+
+
+def window_ref(run: str, point: int, time_s: float) -> Ref:
+    """Who a window is: its run, and the number and source time of its last point."""
+    return Ref(key=f"{run}#{point}", group=run, time_s=time_s)
+
+
+def cut(log: Log, spec: WindowSpec, *, hop: int | None = None) -> "WindowCollection":
+    """All windows of a log.
+
+    Args:
+        log: its channels may come in another order than the specification's, and be more.
+        spec: period, steps, hop, and rules by channel.
+        hop: another hop, such as `spec.steps` for the disjoint windows that calibration wants.
+
+    Raises:
+        DataError: a channel that the log does not have.
+    """
+    places = columns(log.found, spec)
+    pieces = []
+    for run in log.runs:
+        grid = Grid(spec, lateness_s=float("inf"))  # nothing is sealed before the end: one vectorised pass
+        grid.push(run.times_s, run.values[:, places])
+        points = grid.flush()
+        plan = _plan(points.values, points.marked, spec.steps, spec.hop if hop is None else hop, _Count(0, 0))
+        wanted = plan.reasons != Reason.WARMING
+        pieces.append(_Piece(run.name, points, plan.at[wanted], plan.reasons[wanted]))
+    return WindowCollection(log.found, spec, pieces)
+
+
+class WindowCollection:
+    """A log cut into windows: a `Collection` that slices its points on demand."""
+
+    def __init__(self, found: FoundLogs, spec: WindowSpec, pieces: Sequence["_Piece"]) -> None:
+        self._found = found
+        self._pieces = pieces
+        self.spec = spec
+
+    @property
+    def found(self) -> FoundLogs:
+        """What the log is."""
+        return self._found
+
+    @cached_property
+    def refs(self) -> Sequence[Ref]:
+        """All windows, run by run, ascending in time; GAP ones among them."""
+        return [
+            window_ref(piece.run, number - first, number * self.spec.period_s)
+            for piece in self._pieces
+            if len(piece.at)
+            for first in [int(piece.points.numbers[0])]
+            for number in piece.points.numbers[piece.at].tolist()
+        ]
+
+    def read(self, ref: Ref) -> Item | Lost:
+        """One window, float32 ``[steps, C]``: a view into the points of its run.
+
+        Raises:
+            DataError: a reference to another log.
+        """
+        if ref.key not in self._places:
+            raise DataError(f"there is no window {ref.key!r} in this log; take references from its `refs`.")
+        piece, at, reason = self._places[ref.key]
+        if reason == Reason.NONE:
+            return Item(ref, piece.points.values[at + 1 - self.spec.steps : at + 1])
+        return Lost(ref, reason, _detail(reason, piece.points.values[at], self.spec))
+
+    def __iter__(self) -> Iterator[Item | Lost]:
+        """All windows, in the order of `refs`."""
+        return (self.read(ref) for ref in self.refs)
+
+    def __len__(self) -> int:
+        """How many windows, GAP ones included."""
+        return sum(len(piece.at) for piece in self._pieces)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple["_Piece", int, Reason]]:
+        ends = (
+            (piece, at, Reason(reason))
+            for piece in self._pieces
+            for at, reason in zip(piece.at.tolist(), piece.reasons.tolist(), strict=True)
+        )
+        return {ref.key: end for ref, end in zip(self.refs, ends, strict=True)}
+
+
+class _Piece(Struct, frozen=True):
+    run: str
+    points: Points
+    at: Indices
+    reasons: NDArray[np.uint8]
+
+
+class _Count(Struct, frozen=True):
+    """Points since the last change between complete and broken ones; one of the two is 0."""
+
+    complete: int
+    broken: int
+
+
+class _Plan(Struct, frozen=True):
+    at: Indices
+    """Indices of the points at which something is said."""
+    reasons: NDArray[np.uint8]
+    """What: `Reason.NONE` for a window, else why there is none."""
+    count: _Count
+
+
+def _plan(values: Values, marked: NDArray[np.bool_], steps: int, hop: int, count: _Count) -> _Plan:
+    """What to say at n points, given their values ``[n, C]`` and the marks ``[k + n]`` of these and the k before them."""
+    size = len(values)
+    if size == 0:
+        return _Plan(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.uint8), count)
+    place = np.arange(size)
+    complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
+    last_broken = np.maximum.accumulate(np.where(complete, -1, place))
+    last_complete = np.maximum.accumulate(np.where(complete, place, -1))
+    since_broken = place - last_broken + np.where(last_broken < 0, count.complete, 0)
+    since_complete = place - last_complete + np.where(last_complete < 0, count.broken, 0)
+
+    full = complete & (since_broken >= steps)
+    window = full & ((since_broken - steps) % hop == 0)
+    warming = complete & ~full & (since_broken % hop == 0)
+    gap = ~complete & ((since_complete - 1) % hop == 0)
+
+    running = np.zeros(len(marked) + 1, dtype=np.int64)
+    np.cumsum(marked, out=running[1:])
+    end = len(marked) - size + place + 1
+    recent: NDArray[np.int64] = running[end] - running[np.maximum(end - steps, 0)]
+    too_many = np.greater(recent, MOST_MARKED * steps)
+
+    reasons = np.full(size, Reason.NONE, dtype=np.uint8)
+    reasons[gap | (window & too_many)] = Reason.GAP
+    reasons[warming] = Reason.WARMING
+    at = np.flatnonzero(window | warming | gap)
+    now = _Count(int(since_broken[-1]), 0) if complete[-1] else _Count(0, int(since_complete[-1]))
+    return _Plan(at, reasons[at], now)
+
+
+def _detail(reason: Reason, row: Values, spec: WindowSpec) -> str:
+    missing = [channel.name for channel, value in zip(spec.channels, row.tolist(), strict=True) if math.isnan(value)]
+    if missing:
+        return f"no samples near enough of {', '.join(missing)}"
+    if reason is Reason.GAP:
+        return f"more than {MOST_MARKED:.0%} of the window's points were missing and had to be filled"
+    return ""

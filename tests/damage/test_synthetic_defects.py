@@ -1,0 +1,100 @@
+"""The yardstick without labels: good parts beside damaged copies of them, with truth and masks."""
+
+import numpy as np
+import pytest
+
+from andon.damage.kinds import HELD_OUT
+from andon.damage.synthetic_defects import EACH, SyntheticDefects
+from andon.foundation.errors import DataError
+from andon.runtime.schema import Reason
+from andon.sources.items import FoundFrames, Item, Lost, Ref
+from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
+
+
+class Striped(SyntheticFrames):
+    """With stripes: on a smooth picture a smear shows nothing, and is lost."""
+
+    def read(self, ref: Ref) -> Item:
+        item = super().read(ref)
+        assert isinstance(item, Item)
+        striped = item.data.copy()
+        striped[::4] //= 2
+        striped[:, ::6] //= 2
+        return Item(ref, striped)
+
+
+class Flat:
+    """Pictures of one grey each: nothing can be smeared or pushed aside on them."""
+
+    def __init__(self, count: int) -> None:
+        self.found = FoundFrames(channels=3, frame_size=(32, 32), largest=(32, 32))
+        self.refs = [Ref(key=f"{number}.png") for number in range(count)]
+
+    def read(self, ref: Ref) -> Item | Lost:
+        return Item(ref, np.full((32, 32, 3), 90, np.uint8))
+
+
+def test_each_good_part_stands_beside_its_damaged_copies() -> None:
+    defects = SyntheticDefects(SyntheticFrames(12))
+    truth = defects.truth
+
+    assert len(defects.refs) == 12 * (1 + EACH)
+    assert sum(truth.defective.values()) == 12 * EACH
+    assert set(truth.kind.values()) == set(HELD_OUT)
+    assert set(truth.masks) == {key for key, bad in truth.defective.items() if bad}
+
+
+def test_good_parts_are_as_they_were_and_copies_differ_where_the_mask_says() -> None:
+    frames = Striped(6)
+    defects = SyntheticDefects(frames)
+    truth = defects.truth
+    for ref in defects.refs:
+        item = defects.read(ref)
+        assert isinstance(item, Item)
+        original = frames.read(Ref(key=ref.key.partition("+")[0]))
+        assert isinstance(original, Item)
+        mask = truth.mask(ref.key)
+        if truth.defective[ref.key]:
+            assert mask is not None
+            assert np.abs(item.data.astype(int) - original.data)[mask].mean() > 5
+        else:
+            assert mask is None
+            assert np.array_equal(item.data, original.data)
+
+
+def test_the_order_of_reading_changes_nothing() -> None:
+    defects = SyntheticDefects(Striped(6), seed=4)
+    forwards = {ref.key: defects.read(ref) for ref in defects.refs}
+    backwards = {ref.key: defects.read(ref) for ref in reversed(defects.refs)}
+
+    for key, item in forwards.items():
+        again = backwards[key]
+        assert isinstance(item, Item)
+        assert isinstance(again, Item)
+        assert np.array_equal(item.data, again.data)
+
+
+def test_of_many_good_parts_some_are_taken_evenly() -> None:
+    defects = SyntheticDefects(SyntheticFrames(900), most=100)
+    taken = [int(ref.key[:3]) for ref in defects.refs if "+" not in ref.key]
+
+    assert len(taken) == 100
+    assert np.diff(taken).min() == np.diff(taken).max() == 9
+
+
+def test_a_picture_on_which_nothing_can_be_seen_is_lost_with_the_reason() -> None:
+    defects = SyntheticDefects(Flat(6))
+    lost = [item for ref in defects.refs if isinstance(item := defects.read(ref), Lost)]
+
+    assert lost
+    assert all(item.reason == Reason.OTHER and "nearly flat" in item.detail for item in lost)
+    smeared = next(ref.key for ref in defects.refs if ref.key.endswith("smear"))
+    with pytest.raises(DataError, match="has no mask"):
+        defects.truth.mask(smeared)
+
+
+def test_logs_and_empty_folders_are_refused() -> None:
+    with pytest.raises(DataError, match="none"):
+        SyntheticDefects(SyntheticFrames(0))
+    with pytest.raises(DataError, match="these data are logs"):
+        SyntheticDefects(synthetic_log(10))  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""What a file says beside its verdict."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andon.evaluation.figures.other_scores import NOTHING, Further, areas, by_score, deciding, further
+from andon.runtime.schema import Reading, Status
+from andon.runtime.verdict import Verdict
+
+
+def test_further_scores_and_latent_numbers_are_read_off_the_evidence() -> None:
+    evidence = {
+        "anomaly_map": np.zeros((2, 2), np.float32),
+        "score_peak": np.array(1.5, np.float32),
+        "latent": np.array([2.0, -3.0], np.float32),
+    }
+
+    assert further(Verdict(status=Status.OK, evidence=evidence)) == Further({"peak": 1.5}, (2.0, -3.0))
+    assert further(Verdict(status=Status.INVALID)) == NOTHING
+
+
+def test_the_deciding_score_is_named_by_the_reading() -> None:
+    assert deciding(Reading(map="error")) == "error"
+    assert deciding(Reading(score="combined")) == "combined"
+
+
+def test_the_deciding_score_comes_first_and_what_some_part_lacks_is_left_out() -> None:
+    others = [Further({"a": 1.0, "b": 2.0}), Further({"a": 3.0}), Further({"a": 4.0, "b": 1.0})]
+
+    found = by_score("error", np.array([1.0, 2.0, 3.0]), others)
+
+    assert {name: values.tolist() for name, values in found.items()} == {"error": [1.0, 2.0, 3.0], "a": [1.0, 3.0, 4.0]}
+    assert next(iter(found)) == "error"
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.booleans()), min_size=2, max_size=30))
+def test_a_score_turned_round_has_the_area_that_is_left(parts: list[tuple[float, bool]]) -> None:
+    scores, defective = np.array([score for score, _ in parts]), np.array([bad for _, bad in parts])
+
+    found = areas({"one": scores, "other": -scores}, defective)
+
+    if defective.any() and not defective.all():
+        assert found["one"].auroc + found["other"].auroc == pytest.approx(1.0)
+    else:
+        assert found == {}

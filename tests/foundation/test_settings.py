@@ -1,0 +1,157 @@
+"""One settings struct gives flags, checks and hints."""
+
+import argparse
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta, Struct
+
+from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, nearest
+from andon.runtime import ConfigError
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    epochs: Annotated[int, Meta(ge=1, le=1000, description="passes over the training part")] = 40
+    learning_rate: Annotated[float, Meta(gt=0, description="step size", extra={"unit": "1"})] = 1e-3
+    noise: Annotated[float, Meta(description="added noise, in % of the range")] = 0.0
+    loss: Annotated[Literal["mse", "ssim"], Meta(description="what is minimised")] = "mse"
+    size: Annotated[tuple[int, int], Meta(description="height and width", extra={"unit": "px"})] = (64, 64)
+    patience: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="epochs without gain")] = None
+    side: Annotated[Annotated[int, Meta(ge=16, multiple_of=8)] | None, Meta(description="of what is seen")] = None
+    widths: Annotated[tuple[Annotated[int, Meta(ge=1)], ...] | None, Meta(description="of the levels")] = None
+    weights: Annotated[tuple[float, ...], Meta(description="of the levels")] = (1.0,)
+    evidence: Annotated[Literal["l1", "ssim", "head"] | None, Meta(description="what decides")] = None
+    augment: Annotated[bool, Meta(description="vary the pictures")] = True
+
+
+def _parsed(*words: str) -> Settings:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_flags(parser, Settings)
+    return from_flags(Settings, parser.parse_args(words))
+
+
+def test_absent_flags_leave_the_defaults() -> None:
+    assert _parsed() == Settings()
+
+
+def test_every_setting_is_a_flag() -> None:
+    words = "--epochs 3 --learning-rate 0.5 --noise 1 --loss ssim --size 32x48 --patience 2 --no-augment"
+
+    assert _parsed(*words.split()) == Settings(
+        epochs=3, learning_rate=0.5, noise=1.0, loss="ssim", size=(32, 48), patience=2, augment=False
+    )
+
+
+@pytest.mark.parametrize("text", ["32x48", "32,48", "32, 48"])
+def test_a_pair_is_written_with_x_or_comma(text: str) -> None:
+    assert _parsed("--size", text).size == (32, 48)
+
+
+def test_none_is_a_value_where_the_setting_may_be_absent() -> None:
+    assert _parsed("--patience", "none").patience is None
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--epochs", "0"], "--epochs: expected a whole number >= 1, <= 1000, got '0'."),
+        (["--epochs", "1001"], "--epochs: expected a whole number >= 1, <= 1000, got '1001'."),
+        (["--epochs", "1.5"], "--epochs: expected a whole number >= 1, <= 1000, got '1.5'."),
+        (["--epochs", "many"], "--epochs: expected a whole number >= 1, <= 1000, got 'many'."),
+        (["--learning-rate", "0"], "--learning-rate: expected a number > 0, got '0'."),
+        (["--learning-rate", "nan"], "--learning-rate: expected a finite number > 0, got 'nan'."),
+        (["--noise", "nan"], "--noise: expected a finite number, got 'nan'."),
+        (["--noise=-inf"], "--noise: expected a finite number, got '-inf'."),
+        (["--loss", "ssin"], "--loss: expected one of mse, ssim, got 'ssin' (did you mean 'ssim'?)."),
+        (["--size", "32xmany"], "--size: expected 2 whole numbers (with a comma between them), got '32xmany'."),
+        (["--size", "32"], "--size: expected 2 whole numbers (with a comma between them), got '32'."),
+        (["--patience", "0"], "--patience: expected a whole number >= 1 or none, got '0'."),
+        (["--side", "20"], "--side: expected a whole number >= 16, a multiple of 8 or none, got '20'."),
+        (["--widths", "8,0"], "--widths: expected whole numbers >= 1 (with a comma between them) or none, got '8,0'."),
+        (["--weights", "1,nan"], "--weights: expected numbers (with a comma between them), got '1,nan'."),
+        (["--evidence", "repair"], "--evidence: expected one of l1, ssim, head or none, got 'repair'."),
+        (
+            ["--evidence", "had"],
+            "--evidence: expected one of l1, ssim, head or none, got 'had' (did you mean 'head'?).",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_flag(words: list[str], why: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        _parsed(*words)
+    assert str(refusal.value) == why
+
+
+def test_help_states_unit_default_and_bounds() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Settings)
+
+    text = " ".join(parser.format_help().split())
+
+    assert "passes over the training part (default 40, >= 1, <= 1000)" in text
+    assert "height and width [px] (default (64, 64))" in text
+    assert "--loss {mse,ssim}" in text
+    assert "--patience N epochs without gain (default None, >= 1)" in text
+    assert "in % of the range" in text
+
+
+def test_a_mapping_gives_the_same_as_the_flags() -> None:
+    assert from_mapping(Settings, {"epochs": 3, "size": [32, 48]}) == _parsed("--epochs", "3", "--size", "32x48")
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"run.toml: there is no setting 'epoch' \(did you mean 'epochs'\?\)"):
+        from_mapping(Settings, {"epoch": 3}, where="run.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"epochs": "3"}, "settings: epochs: expected a whole number >= 1, <= 1000, got '3'."),
+        ({"epochs": 0}, "settings: epochs: expected a whole number >= 1, <= 1000, got 0."),
+        ({"noise": float("nan")}, "settings: noise: expected a finite number, got nan."),
+        ({"size": [1]}, "settings: size: expected 2 whole numbers (with a comma between them), got [1]."),
+        ({"augment": 1}, "settings: augment: expected true or false, got 1."),
+    ],
+)
+def test_a_mapping_with_a_wrong_value_is_refused(values: dict[str, object], why: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        from_mapping(Settings, values)
+    assert str(refusal.value) == why
+
+
+def test_what_has_no_words_of_its_own_is_told_as_it_came() -> None:
+    class Needed(Struct):
+        parts: dict[str, int]
+
+    with pytest.raises(ConfigError, match=r"^here: Object missing required field `parts`$"):
+        from_mapping(Needed, {}, where="here")
+    with pytest.raises(ConfigError, match=r"^here: Expected `int`, got `str`$"):
+        from_mapping(Needed, {"parts": {"a": "b"}}, where="here")
+
+
+@given(
+    st.builds(
+        Settings,
+        epochs=st.integers(1, 1000),
+        noise=st.floats(allow_nan=False, allow_infinity=False),
+        patience=st.none() | st.integers(1, 2**60),
+    )
+)
+def test_settings_come_back_from_their_mapping(settings: Settings) -> None:
+    assert from_mapping(Settings, msgspec.to_builtins(settings)) == settings
+
+
+def test_a_setting_without_a_description_is_a_bug() -> None:
+    class Bare(Struct):
+        epochs: int = 1
+
+    with pytest.raises(TypeError, match="setting 'epochs' has no description"):
+        fields(Bare)
+
+
+def test_nothing_near_gives_no_hint() -> None:
+    assert nearest("zzz", ["epochs"]) == ""

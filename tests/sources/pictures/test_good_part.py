@@ -1,0 +1,163 @@
+"""Which pictures of a folder training may learn from: the trees that users have, and the trees that mix in defects."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from andon.foundation.errors import DataError
+from andon.sources.pictures.folder import open_listing
+from andon.sources.pictures.good_part import good_part
+
+
+def put(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def learned(root: Path) -> list[str]:
+    return list(good_part(str(root), open_listing(root)))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param(["1.png", "2.png"], ["1.png", "2.png"], id="flat"),
+        pytest.param(
+            ["train/good/1.png", "test/good/1.png", "test/crack/1.png", "ground_truth/crack/1_mask.png"],
+            ["train/good/1.png"],
+            id="MVTec AD",
+        ),
+        pytest.param(
+            ["train/good/1.png", "validation/good/2.png", "test_public/bad/1.png"],
+            ["train/good/1.png"],
+            id="MVTec AD 2",
+        ),
+        pytest.param(["train/ok/1.png", "test/ok/1.png", "test/nok/1.png"], ["train/ok/1.png"], id="train/ok"),
+        pytest.param(["Train/OK/1.png", "Test/NG/1.png"], ["Train/OK/1.png"], id="Train/OK"),
+        pytest.param(["good/1.png", "scratch/1.png"], ["good/1.png"], id="good and scratch"),
+        pytest.param(["Good/1.png", "Scratch/1.png"], ["Good/1.png"], id="Good and Scratch"),
+        pytest.param(["GOOD/1.png", "Scratch/1.png"], ["GOOD/1.png"], id="GOOD"),
+        pytest.param(["ok/1.png", "nok/1.png"], ["ok/1.png"], id="ok and nok"),
+        pytest.param(["OK/1.png", "NG/1.png"], ["OK/1.png"], id="OK and NG"),
+        pytest.param(["normal/1.png", "anomaly/1.png"], ["normal/1.png"], id="normal"),
+        pytest.param(["good/1.png", "2.png"], ["good/1.png"], id="good and loose pictures"),
+        pytest.param(
+            ["good/2026-11-01/1.png", "good/left/1.png", "bad/1.png"],
+            ["good/2026-11-01/1.png", "good/left/1.png"],
+            id="folders below good",
+        ),
+        pytest.param(["2026-11-01/1.png", "2026-11-02/1.png"], ["2026-11-01/1.png", "2026-11-02/1.png"], id="dates"),
+        pytest.param(["cam1/1.png", "cam2/1.png"], ["cam1/1.png", "cam2/1.png"], id="cameras"),
+        pytest.param(["lotA/1.png", "lotB/1.png", "3.png"], ["3.png", "lotA/1.png", "lotB/1.png"], id="lots"),
+        pytest.param(["monday/1.png", "tuesday/2.png"], ["monday/1.png", "tuesday/2.png"], id="weekdays"),
+        pytest.param(["left/1.png", "right/2.png"], ["left/1.png", "right/2.png"], id="sides"),
+        pytest.param(["0012/top.png", "0013/top.png"], ["0012/top.png", "0013/top.png"], id="serial numbers"),
+        pytest.param(
+            ["images/2026/11/1.png", "images/2026/12/1.png"],
+            ["images/2026/11/1.png", "images/2026/12/1.png"],
+            id="one folder of dates",
+        ),
+        pytest.param(["day1/good/1.png", "day2/OK/1.png"], ["day1/good/1.png", "day2/OK/1.png"], id="good everywhere"),
+        pytest.param(["train/1.png"], ["train/1.png"], id="train alone"),
+    ],
+)
+def test_training_learns_from_the_good_parts_of_the_trees_that_users_have(
+    tmp_path: Path, names: list[str], expected: list[str]
+) -> None:
+    put(tmp_path, *names)
+
+    assert learned(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "instead"),
+    [
+        pytest.param(["bottle/train/good/1.png", "bottle/test/broken/1.png"], "--data ROOT/bottle", id="one too high"),
+        pytest.param(
+            ["bottle/train/good/1.png", "bottle/test/good/1.png", "cable/train/good/1.png", "cable/test/cut/1.png"],
+            "--data ROOT/bottle",
+            id="MVTec root",
+        ),
+        pytest.param(["sets/a/Train/OK/1.png", "sets/a/Test/NG/1.png"], "--data ROOT/sets/a", id="two too high"),
+        pytest.param(["cam1/good/1.png", "cam1/hole/1.png", "cam2/good/1.png"], "--data ROOT/cam1", id="good below"),
+        pytest.param(["train/1.png", "test/1.png"], "--data ROOT/train", id="train without good"),
+        pytest.param(["train/hole/1.png", "train/cut/1.png", "test/1.png"], "ROOT/good", id="classes in train"),
+        pytest.param(["1.png", "ground_truth/crack/1_mask.png"], "ROOT/good", id="masks"),
+        pytest.param(["1.png", "test/2.png"], "ROOT/good", id="a test folder"),
+        pytest.param(["hole/1.png", "cut/1.png"], "ROOT/good", id="classes"),
+        pytest.param(["a/1.png", "b/1.png"], "ROOT/good", id="classes of one letter"),
+        pytest.param(["1.png", "pictures/1.png"], "ROOT/good", id="pictures that were made from the others"),
+        pytest.param(["images/hole/1.png", "images/cut/1.png"], "ROOT/good", id="classes below"),
+        pytest.param(["cam1/1.png", "hole/1.png"], "ROOT/good", id="a camera and a class"),
+        pytest.param(["class1/1.png", "class2/1.png"], "ROOT/good", id="numbered classes"),
+        pytest.param(["lot1/1.png", "particles/1.png"], "ROOT/good", id="a class that begins like a lot"),
+        pytest.param(["good1/1.png", "scratch/1.png"], "ROOT/good", id="good1 and scratch"),
+        *[
+            pytest.param(["2026-11-01/1.png", f"{name}/1.png"], "ROOT/good", id=name)
+            for name in (
+                "nok",
+                "NG",
+                "bad_3",
+                "Defects",
+                "defect7",
+                "rejected2",
+                "anomalies",
+                "anomalous1",
+                "scratch_1",
+                "Scratches2",
+                "not_good",
+                "not ok 2",
+                "n.i.O. 3",
+                "crack2",
+                "broken1",
+                "lot7_bad",
+                "faulty",
+            )
+        ],
+        pytest.param(["bad/1.png"], "ROOT/good", id="bad alone"),
+        pytest.param(["good/1.png", "good/scratch/2.png"], "ROOT/good", id="defects within good"),
+        pytest.param(
+            ["train/good/1.png", "train/good/NOK/2.png", "test/x/1.png"], "ROOT/train/good", id="within train"
+        ),
+    ],
+)
+def test_training_refuses_a_tree_that_mixes_in_defects_and_says_what_to_give_instead(
+    tmp_path: Path, names: list[str], instead: str
+) -> None:
+    put(tmp_path, *names)
+
+    with pytest.raises(DataError) as refusal:
+        learned(tmp_path)
+    assert instead.replace("ROOT", str(tmp_path)) in str(refusal.value)
+
+    offered = re.search(r"Give .*: --data (.*)$", str(refusal.value))
+    if offered:
+        assert learned(Path(offered[1]))
+
+
+def test_folders_that_are_all_learned_from_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, "cam1/1.png", "cam2/1.png")
+
+    with caplog.at_level(logging.WARNING):
+        learned(tmp_path)
+
+    assert "learn from all 2 pictures as good parts, in the folders cam1, cam2" in caplog.text
+
+
+def test_a_refusal_escapes_the_names_that_it_repeats(tmp_path: Path) -> None:
+    put(tmp_path, "bad\x1b[2J/1.png", "2.png")
+
+    with pytest.raises(DataError) as refusal:
+        learned(tmp_path)
+    assert "\x1b" not in str(refusal.value)
+
+
+def test_a_single_picture_is_learned_from_as_it_is(tmp_path: Path) -> None:
+    put(tmp_path, "bad.png")
+
+    assert learned(tmp_path / "bad.png") == ["bad.png"]

@@ -1,0 +1,150 @@
+"""Who works on a cell: one of many, never two, and no dead one for ever."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andon.foundation.errors import TrainingError
+from andon.training.runs.folder_lock import LOCK, SILENT_S, Owner, claimed, is_claimed, stale, this_process
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from andon.training.runs.folder_lock import claimed
+with claimed(Path(sys.argv[1])) as claim:
+    print(claim is not None, flush=True)
+    time.sleep(60)
+"""
+
+ELSEWHERE = Owner(host="another", space="pid:[1]", pid=1, began="7", token="t")
+
+
+def test_a_cell_is_claimed_once_and_free_afterwards(tmp_path: Path) -> None:
+    with claimed(tmp_path / "cell") as first:
+        with claimed(tmp_path / "cell") as second:
+            assert (first is not None, second) == (True, None)
+        assert is_claimed(tmp_path / "cell")
+
+    assert not is_claimed(tmp_path / "cell")
+    assert list((tmp_path / "cell").iterdir()) == []
+
+
+def test_a_claim_ends_with_the_work_however_that_ends(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), claimed(tmp_path):
+        raise KeyboardInterrupt
+
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+    assert _contest(tmp_path) == 1
+
+
+def test_of_many_that_find_a_dead_ones_lock_at_most_one_gets_it(tmp_path: Path) -> None:
+    for attempt in range(10):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        dead = msgspec.structs.replace(this_process(), began="never")
+        (folder / LOCK).write_bytes(msgspec.json.encode(dead))
+
+        assert _contest(folder) <= 1
+
+
+def _contest(folder: Path) -> int:
+    start, held = threading.Barrier(8), threading.Barrier(8)
+    got: list[bool] = []
+
+    def contend() -> None:
+        start.wait()
+        with claimed(folder) as claim:
+            got.append(claim is not None)
+            held.wait()
+
+    threads = [threading.Thread(target=contend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(got)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the age of the lock decides")
+def test_a_killed_owner_on_this_machine_is_known_at_once(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "True\n"
+        assert is_claimed(tmp_path)
+        with claimed(tmp_path) as claim:
+            assert claim is None
+        owner.kill()
+
+    assert not is_claimed(tmp_path)
+    with claimed(tmp_path) as claim:
+        assert claim is not None
+        claim.check()
+
+
+def test_a_lock_of_another_machine_counts_until_it_has_been_silent_for_long(tmp_path: Path) -> None:
+    lock = tmp_path / LOCK
+    lock.write_bytes(msgspec.json.encode(ELSEWHERE))
+    assert is_claimed(tmp_path)
+
+    long_ago = time.time() - SILENT_S - 5
+    os.utime(lock, (long_ago, long_ago))
+
+    assert not is_claimed(tmp_path)
+    with claimed(tmp_path) as claim:
+        assert claim is not None
+
+
+def test_a_lock_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_bytes(b'{"host": "ano')
+
+    with claimed(tmp_path) as claim:
+        assert claim is None
+
+
+def test_a_living_owner_touches_its_lock(tmp_path: Path) -> None:
+    with claimed(tmp_path, beat_s=0.02):
+        long_ago = time.time() - SILENT_S - 5
+        os.utime(tmp_path / LOCK, (long_ago, long_ago))
+        end_s = time.monotonic() + 5
+        while (tmp_path / LOCK).stat().st_mtime < time.time() - 60 and time.monotonic() < end_s:
+            time.sleep(0.02)
+
+        assert (tmp_path / LOCK).stat().st_mtime > time.time() - 60
+
+
+def test_an_owner_that_was_overtaken_leaves_without_touching_the_others_lock(tmp_path: Path) -> None:
+    with claimed(tmp_path) as claim:
+        assert claim is not None
+        claim.check()
+        (tmp_path / LOCK).write_bytes(msgspec.json.encode(ELSEWHERE))
+
+        with pytest.raises(TrainingError, match="took this folder over"):
+            claim.check()
+
+    assert msgspec.json.decode((tmp_path / LOCK).read_bytes(), type=Owner) == ELSEWHERE
+
+
+@given(silent_s=st.floats(0, 10 * SILENT_S), began=st.none() | st.sampled_from(["7", "8"]))
+def test_only_on_this_machine_a_processs_life_decides(silent_s: float, began: str | None) -> None:
+    here = Owner(host="here", space="pid:[1]", pid=9, began="5", token="u")
+    own = msgspec.structs.replace(ELSEWHERE, host="here")
+
+    assert stale(own, here, silent_s=silent_s, began=began) is (began != "7")
+    for other in (
+        ELSEWHERE,
+        None,
+        msgspec.structs.replace(own, space="pid:[2]"),
+        msgspec.structs.replace(own, space=""),
+    ):
+        assert stale(other, here, silent_s=silent_s, began=began) is (silent_s > SILENT_S)

@@ -1,0 +1,278 @@
+"""The raw material of animations, kept while a training runs: what was rebuilt, mapped and generated, epoch by epoch.
+
+A folder of safetensors, so that an animation can be made afterwards at any rate and size, and nothing is unpickled:
+
+============================  ==========================================================================================
+``parts.safetensors``         ``prepared``, the parts that are looked at, always the same; their captions in the header
+``epoch_0010.safetensors``    `Scene` of an epoch: at most `MOST_SIDE` pixels a side, so at most 1.6 MB for three channels
+``kept.safetensors``          the `Scene` of the weights that stayed
+============================  ==========================================================================================
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from msgspec import Struct
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+
+from andon.export.pooling import Pool
+from andon.export.preprocessing import Restore
+from andon.foundation.atomic import write_atomically
+from andon.foundation.errors import ConfigError, TrainingError
+from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.training.fitting.device import undisturbed
+from andon.training.observers.reconstructions import RECONSTRUCTION, chosen
+from andon.training.observers.watching import Labelled
+from andon.training.recipe.recipe import Good
+
+logger = logging.getLogger(__name__)
+
+REEL = "reel"
+"""Its folder within that of the run."""
+MOST_SIDE = 128
+"""Pixels; larger pictures are kept reduced."""
+SAMPLES = 16
+"""New parts that are generated for an epoch, each time from the same points."""
+_PARTS, _KEPT, _HEADER = "parts.safetensors", "kept.safetensors", "andon"
+
+Epochs = int | Sequence[int] | None
+"""Which to keep: ``n``, the first and each n-th; a sequence, just these; None, those of `is_usual`."""
+Sampler = Callable[[nn.Module, int, Generator], Tensor]
+"""``sampler(scorer, count, generator)``: prepared tensors ``[count, C, h, w]``; a recipe's ``sample`` with its settings."""
+
+
+class Scene(Struct, frozen=True, kw_only=True):
+    """What was seen after one epoch; raw units, as people know them."""
+
+    epoch: int | None
+    """None: not known, of kept weights."""
+    kept: bool
+    """The weights that stayed, rather than those after the epoch."""
+    reconstructions: NDArray[Any] | None
+    """Grey levels ``[n, h, w, C]``, uint8, or windows in sensor units ``[n, T, C]``, float32."""
+    maps: NDArray[np.float32] | None
+    """The deciding one: ``[n, h', w']``, or ``[n, T, C]``."""
+    scores: NDArray[np.float32] | None
+    """``[n]``."""
+    samples: NDArray[np.uint8] | None
+    """Generated parts ``[SAMPLES, h, w, C]``."""
+
+
+class Looked(Struct, frozen=True, kw_only=True):
+    """The parts that all scenes are of."""
+
+    originals: NDArray[Any]
+    """As `Scene.reconstructions`."""
+    captions: tuple[str, ...]
+
+
+def is_usual(epoch: int) -> bool:
+    """Each epoch up to 20, each second up to 50, each fifth up to 100, each tenth up to 200, and so on.
+
+    >>> [sum(map(is_usual, range(1, last + 1))) for last in (20, 100, 1000)]
+    [20, 45, 80]
+    """
+    power = 1
+    while epoch > 100 * power:
+        power *= 10
+    step = next(step for step, last in ((1, 20), (2, 50), (5, 100)) if epoch <= last * power)
+    return epoch % (step * power) == 0
+
+
+def is_wanted(epoch: int, epochs: Epochs) -> bool:
+    """Whether an epoch, counted from 1, is kept."""
+    if epochs is None:
+        return is_usual(epoch)
+    return epoch == 1 or epoch % epochs == 0 if isinstance(epochs, int) else epoch in epochs
+
+
+class Reel:
+    """Keeps scenes of a running training; nothing of scorer and random generators is changed by it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        good: Good,
+        spec: InputSpec,
+        reading: Reading,
+        *,
+        device: torch.device,
+        seed: int,
+        epochs: Epochs = None,
+        watched: Labelled | None = None,
+        sampler: Sampler | None = None,
+    ) -> None:
+        """`seed`: of the points that samples are generated from; `sampler`: None where the detector generates nothing."""
+        self._folder = folder
+        self._good = good
+        self._spec = spec
+        self._map_name = reading.map
+        self._pool = Pool(reading, spec).to(device)
+        self._restore = Restore(spec)
+        self._device = device
+        self._seed = seed
+        self._epochs = epochs
+        self._watched = watched
+        self._sampler = sampler
+        self._rebuilds = True
+        self._parts: Tensor | None = None
+
+    def go_on_after(self, epoch: int) -> None:
+        """Begin with this many epochs done: scenes of later ones are of a training that was cut off there, or of another."""
+        known = _read_parts(self._folder) if epoch else None
+        if known is not None:
+            # the very parts of the scenes so far, whatever is watched now; copied, as where a file's bytes happen to lie
+            # in memory decides how sums are rounded
+            self._parts = known[0].clone()
+        for path in self._folder.glob("*.safetensors") if self._folder.is_dir() else ():
+            if (_epoch_of(path) or epoch + 1) > epoch and not (epoch and path.name == _PARTS):
+                path.unlink(missing_ok=True)
+
+    def look(self, scorer: nn.Module, epoch: int) -> None:
+        """Keep a scene, if this epoch is wanted."""
+        if is_wanted(epoch, self._epochs):
+            self._keep(scorer, epoch, f"epoch_{epoch:04}.safetensors")
+
+    def look_at_kept(self, scorer: nn.Module, epoch: int | None) -> None:
+        """Keep a scene of the weights that stay, those of `epoch` if that is known."""
+        if self._epochs is None or isinstance(self._epochs, int) or self._epochs:
+            self._keep(scorer, epoch, _KEPT)
+
+    def _keep(self, scorer: nn.Module, epoch: int | None, name: str) -> None:
+        tensors = self._rebuilt(scorer) if self._rebuilds else {}
+        samples = self._generated(scorer)
+        if samples is not None:
+            tensors["samples"] = samples
+        if not tensors:
+            return
+        if not all(bool(torch.isfinite(values).all()) for values in tensors.values()):
+            logger.warning("%s is not kept: what was rebuilt or generated is not finite", name)
+            return
+        for panel in ("reconstructions", "samples"):
+            if panel in tensors:
+                tensors[panel] = self._kept(tensors[panel])
+        _write(self._folder / name, tensors, {"epoch": epoch})
+
+    def _rebuilt(self, scorer: nn.Module) -> dict[str, Tensor]:
+        if self._parts is None:
+            windows = isinstance(self._spec, WindowSpec)
+            self._parts, captions = chosen(self._good, self._watched, windows=windows)
+            _write(self._folder / _PARTS, {"prepared": self._parts}, {"captions": captions})
+        with undisturbed(scorer):
+            evidence = scorer(self._parts.to(self._device))
+            if RECONSTRUCTION not in evidence.images:
+                self._rebuilds = False  # it will not begin to
+                (self._folder / _PARTS).unlink(missing_ok=True)
+                return {}
+            outputs = self._pool(evidence)
+        tensors = {"reconstructions": evidence.images[RECONSTRUCTION].cpu(), "scores": outputs["score"].cpu()}
+        maps = outputs.get("anomaly_map", evidence.maps.get(self._map_name or next(iter(evidence.maps), "")))
+        if maps is not None:
+            maps = maps.float().cpu()
+            tensors["maps"] = maps if isinstance(self._spec, WindowSpec) else _reduced(maps[:, None])[:, 0]
+        return tensors
+
+    def _generated(self, scorer: nn.Module) -> Tensor | None:
+        if self._sampler is None:
+            return None
+        try:
+            with undisturbed(scorer):
+                return self._sampler(scorer, SAMPLES, torch.Generator().manual_seed(self._seed)).float().cpu()
+        except ConfigError as error:
+            logger.info("nothing is generated: %s", error)
+            self._sampler = None
+            return None
+
+    def _kept(self, prepared: Tensor) -> Tensor:
+        return _stored(self._restore(prepared.float()), self._spec)
+
+
+def read_looked(folder: Path, spec: InputSpec) -> Looked | None:
+    """The parts of a reel; None where nothing was rebuilt.
+
+    Raises:
+        TrainingError: damaged.
+    """
+    known = _read_parts(folder)
+    if known is None:
+        return None
+    return Looked(originals=_stored(Restore(spec)(known[0]), spec).numpy(), captions=tuple(known[1]))
+
+
+def read_scenes(folder: Path) -> list[Scene]:
+    """All scenes by epoch, that of the kept weights last; none where nothing was kept.
+
+    Raises:
+        TrainingError: damaged.
+    """
+    paths = list(folder.glob("epoch_*.safetensors")) if folder.is_dir() else []
+    ordered = sorted((epoch, path) for path in paths if (epoch := _epoch_of(path)) is not None)
+    kept = folder / _KEPT
+    return [_scene(path) for _, path in ordered] + ([_scene(kept)] if kept.exists() else [])
+
+
+def _scene(path: Path) -> Scene:
+    tensors, header = _read(path)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return Scene(
+        epoch=header.get("epoch"),
+        kept=path.name == _KEPT,
+        **{name: arrays.get(name) for name in ("reconstructions", "maps", "scores", "samples")},
+    )
+
+
+def _stored(raw: Tensor, spec: InputSpec) -> Tensor:
+    """Grey levels ``[n, h, w, C]`` as bytes and no larger than needed; windows as they are."""
+    if isinstance(spec, WindowSpec):
+        return raw.float().contiguous()
+    levels = _reduced(raw.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return levels.round().clamp(0, 255).to(torch.uint8).contiguous()
+
+
+def _reduced(pictures: Tensor) -> Tensor:
+    """``[n, C, h, w]`` with sides of `MOST_SIDE` at most."""
+    sides = pictures.shape[2:]
+    if max(sides) <= MOST_SIDE:
+        return pictures
+    smaller = [max(1, math.floor(side * MOST_SIDE / max(sides))) for side in sides]
+    return nn.functional.interpolate(pictures, size=smaller, mode="area")
+
+
+def _epoch_of(path: Path) -> int | None:
+    number = path.name.removeprefix("epoch_").removesuffix(".safetensors")
+    return int(number) if number.isdecimal() else None
+
+
+def _read_parts(folder: Path) -> tuple[Tensor, list[str]] | None:
+    path = folder / _PARTS
+    if not path.exists():
+        return None
+    tensors, header = _read(path)
+    return tensors["prepared"], header["captions"]
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    from safetensors.torch import save
+
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(plain, metadata={_HEADER: json.dumps(header)}))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, json.loads((stored.metadata() or {})[_HEADER])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise TrainingError(
+            f"{path}: expected a scene of a training: {error}. Delete it, and train or resume."
+        ) from error

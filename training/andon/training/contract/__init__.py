@@ -1,0 +1,1 @@
+"""Checks that every detector must pass, as public functions."""

@@ -1,0 +1,1 @@
+"""How detectors are fitted: loops, losses, and the data they see."""

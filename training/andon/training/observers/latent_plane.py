@@ -1,0 +1,96 @@
+"""Where parts lie in a detector's latent space, as a plane: good parts, and labelled ones where some are watched."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from andon.drawing.labels import plain
+from andon.drawing.style import BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure
+from andon.evaluation.report.plots.latent_plane import axes_of
+from andon.sources.pictures.folder import GOOD
+from andon.training.fitting.device import undisturbed
+from andon.training.observers.curves import save
+from andon.training.observers.watching import Labelled
+from andon.training.recipe.recipe import Good
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LATENT = "latent"
+"""Name of the table of evidence that is drawn; scorers that give none have no such picture."""
+MOST_PARTS = 500
+_BATCH = 64
+_COLORS = (BLUE, GREEN, VERMILION, PURPLE, ORANGE, SKY, "#333333")
+_MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*", "h", "p", "d", "8")
+
+
+def draw(scorer: nn.Module, good: Good, watched: Labelled | None, path: Path, *, device: torch.device) -> bool:
+    """Write the picture; False, and nothing, where the scorer has no latent numbers.
+
+    Args:
+        scorer: left as it was.
+        good: its validation part (the training part where there is none) is drawn; it sets the axes too.
+        watched: drawn beside, each kind by itself.
+        path: of the PNG.
+        device: where the scorer is.
+    """
+    part = good.validation if len(good.validation) else good.train
+    places = np.linspace(0, len(part) - 1, min(MOST_PARTS, len(part))).round().astype(int).tolist()
+    points = _latent(scorer, part.take(places), device)
+    if points is None or len(points) < 2:
+        return False
+    if not np.isfinite(points).all():
+        return False
+    clouds = {f"{GOOD} ({'validation' if part is good.validation else 'training'})": points}
+    if watched is not None:
+        of_watched = _latent(scorer, watched.prepared, device)
+        assert of_watched is not None
+        kinds = np.array(watched.kinds)
+        clouds |= {f"{kind} (watched)": of_watched[kinds == kind] for kind in watched.counts}
+    save(latent_plane(clouds), path)
+    return True
+
+
+def _latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> NDArray[np.float32] | None:
+    """``[n, k]``."""
+    pieces = []
+    with undisturbed(scorer):
+        for batch in torch.split(prepared, _BATCH):
+            tables = scorer(batch.to(device)).tables
+            if LATENT not in tables:
+                return None
+            pieces.append(tables[LATENT].cpu())
+    points: NDArray[np.float32] = torch.cat(pieces).numpy()
+    return points
+
+
+def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
+    """Named clouds of points ``[n, k]`` as a plane, the first of good parts.
+
+    Of two latent numbers the plane is theirs; of more, that of the principal axes of the first cloud.
+
+    Raises:
+        MissingExtra: no matplotlib.
+    """
+    first = next(iter(clouds.values()))
+    center, directions, labels = axes_of(first.astype(np.float64))
+    figure: Figure = new_figure(7.5, 6.0, dpi=DPI)
+    axes = figure.subplots()
+    for place, (name, cloud) in enumerate(clouds.items()):
+        flat = (cloud - center) @ directions.T
+        color, marker = _COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)]
+        axes.scatter(
+            flat[:, 0], flat[:, 1], s=26, marker=marker, alpha=0.75, label=plain(f"{name}: {len(cloud)}", 40),
+            facecolors=color if place == 0 else "none", edgecolors=color, linewidths=0.9,
+        )  # fmt: skip
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,121 @@
+"""How the kept network scores what it learnt from beside what it did not: the further apart, the more it learnt by heart."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from andon.drawing.style import BLUE, GREEN, SKY, VERMILION, new_figure, short, tidy
+from andon.evaluation.figures.score_arrays import score_range, smoothed
+from andon.evaluation.report.page import counted
+from andon.export.pooling import Pool
+from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.training.fitting.device import undisturbed
+from andon.training.observers.curves import save
+from andon.training.observers.watching import Labelled
+from andon.training.recipe.recipe import Good, Part
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_PARTS = 200
+"""Of each kind."""
+_BATCH = 8
+# Okabe and Ito: told apart by all eyes; the dashes tell them apart without any colour
+_STYLES = {
+    "good, learnt from": (BLUE, "-"),
+    "good, validation": (GREEN, "--"),
+    "good, watched": (SKY, "-."),
+    "defective, watched": (VERMILION, ":"),
+}
+
+Floats = NDArray[np.float64]
+
+
+def draw(
+    scorer: nn.Module,
+    good: Good,
+    watched: Labelled | None,
+    path: Path,
+    *,
+    spec: InputSpec,
+    reading: Reading,
+    device: torch.device,
+) -> bool:
+    """Write the picture; False, and nothing, where there is nothing to compare or a score is not finite.
+
+    Args:
+        scorer: left as it was.
+        good: its training and validation parts, evenly spaced, `MOST_PARTS` of each at most.
+        watched: labelled parts that are drawn beside, if any.
+        path: of the PNG.
+        spec: what the scorer takes.
+        reading: how its evidence becomes the score.
+        device: where the scorer is.
+    """
+    pool = Pool(reading, spec).to(device)
+    parts = [_some(good.train), _some(good.validation) if len(good.validation) else torch.empty(0)]
+    if watched is not None:
+        bad = torch.from_numpy(watched.defective)
+        parts += [watched.prepared[~bad], watched.prepared[bad]]
+    with undisturbed(scorer):
+        scores = {
+            name: _scores(scorer, pool, prepared, device)
+            for name, prepared in zip(_STYLES, parts, strict=False)
+            if len(prepared)
+        }
+    if len(scores) < 2 or not all(np.isfinite(values).all() for values in scores.values()):
+        return False
+    save(score_histogram(scores, unit="window" if isinstance(spec, WindowSpec) else "part"), path)
+    return True
+
+
+def score_histogram(scores: Mapping[str, Floats], *, unit: str) -> "Figure":
+    """Scores by the names of `_STYLES`, each with area 1: steps, and a smoothed curve where there are enough.
+
+    Raises:
+        MissingExtra: no matplotlib.
+    """
+    range_ = score_range(np.concatenate(list(scores.values())), np.nan)
+    move = np.log10 if range_.log else np.asarray
+    low, high = float(move(range_.low)), float(move(range_.high))
+    edges, grid = np.linspace(low, high, 41), np.linspace(low, high, 400)
+    figure: Figure = new_figure(9.0, 3.8)
+    axes = figure.subplots()
+    tidy(axes)
+    for name, values in scores.items():
+        colour, line = _STYLES[name]
+        moved = move(np.clip(values, range_.low, range_.high))
+        heights, _ = np.histogram(moved, edges, density=True)
+        axes.stairs(heights, edges, fill=True, color=colour, alpha=0.15)
+        curve = smoothed(moved, grid)
+        if curve is None:
+            axes.stairs(heights, edges, color=colour, ls=line)
+        else:
+            axes.plot(grid, curve, color=colour, ls=line, lw=2)
+        axes.plot([], [], color=colour, ls=line, lw=2, label=f"{short(name)}: {counted(len(values), unit)}")
+    if range_.log:
+        powers = np.arange(np.ceil(low), np.floor(high) + 1)
+        places = powers if len(powers) > 1 else np.linspace(low, high, 5)
+        axes.set_xticks(places, [f"{10.0**place:.3g}" for place in places])
+    axes.set(xlim=(low, high), ylim=(0, None), ylabel="density (each: area 1)")
+    axes.set_xlabel(
+        "score" + (", logarithmic scale" if range_.log else "") + (f"; {range_.clipped}" * bool(range_.clipped))
+    )
+    axes.set_title("Scores of the kept weights; the threshold is found on other parts, at export", fontsize=10)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _some(part: Part) -> Tensor:
+    return part.take(np.linspace(0, len(part) - 1, min(MOST_PARTS, len(part))).round().astype(int).tolist())
+
+
+def _scores(scorer: nn.Module, pool: Pool, prepared: Tensor, device: torch.device) -> Floats:
+    pieces = [pool(scorer(batch.to(device)))["score"].cpu() for batch in torch.split(prepared, _BATCH)]
+    scores: Floats = torch.cat(pieces).double().numpy()
+    return scores

@@ -1,0 +1,1 @@
+"""Training runs: train, run folder, checkpoints, export."""

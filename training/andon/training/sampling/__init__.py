@@ -1,0 +1,1 @@
+"""New parts from detectors that generate."""
