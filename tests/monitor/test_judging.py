@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from andon.foundation.errors import InputError, JudgeError
-from andon.monitor.judging import Judge, decide, judge_of
+from andon.monitor.judging import decide
 from andon.runtime.detector import Detector
+from andon.runtime.judge import Judge, judge_of
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
 from andon.sources.items import Item, Lost, Ref

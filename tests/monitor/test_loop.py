@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import DataError, InputError
 from andon.monitor.counters import Counters
-from andon.monitor.judging import Judge, Outcome
+from andon.monitor.judging import Outcome
 from andon.monitor.loop import FINISH_S, LEAVE_S, TICK_S, Finished, monitor
 from andon.monitor.sink import ConsumerGoneError
+from andon.runtime.judge import Judge
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import FakeClock, SystemClock

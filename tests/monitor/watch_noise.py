@@ -13,11 +13,11 @@ import numpy as np
 
 from andon.monitor.counter_line import CounterLine
 from andon.monitor.counters import Counters
-from andon.monitor.judging import judge_of
 from andon.monitor.loop import monitor
 from andon.monitor.signals import stop_on_signals
 from andon.monitor.sinks.json_lines import JsonLines
 from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_of
 from andon.sources.clock import SystemClock
 from andon.sources.items import Item, Ref
 

@@ -1,7 +1,7 @@
 """Score good parts through a model file, blank or calibrated, exactly as the line will: one by one, through the runtime."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,13 +9,13 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.calibration.contents import content_of
-from andon.foundation.errors import InputError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_items
 from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Reason, Status
 from andon.runtime.session import Device, open_session
-from andon.sources.items import Collection, Item, Ref
+from andon.sources.items import Collection, Item, Lost, Ref
 
 logger = logging.getLogger(__name__)
 
@@ -91,22 +91,20 @@ def score(
     contents: list[str] = []
     sizes: set[tuple[int, int]] = set()
     maps: list[NDArray[np.float32]] = []
-    for place, ref in enumerate(track(chosen, progress, "scoring good parts")):
-        item = collection.read(ref)
-        contents.append(content_of(item))
-        if not isinstance(item, Item):
-            reason[place] = item.reason
-            continue
-        try:
-            verdict = detector(item.data)
-        except InputError as error:
-            if Reason.WRONG_INPUT not in reason:
-                logger.warning("%s: %s It is INVALID.", ref.key, error)
-            reason[place] = Reason.WRONG_INPUT
-            continue
-        if item.data.dtype == np.uint8:
-            sizes.add((item.data.shape[0], item.data.shape[1]))
+
+    def items() -> Iterator[Item | Lost]:
+        for ref in track(chosen, progress, "scoring good parts"):
+            item = collection.read(ref)
+            contents.append(content_of(item))
+            yield item
+
+    for place, one in enumerate(judge_items(detector, items())):
+        verdict = one.verdict
+        if verdict.reason is Reason.WRONG_INPUT and Reason.WRONG_INPUT not in reason:
+            logger.warning("%s: %s It is INVALID.", one.ref.key, one.detail)
         scores[place], status[place], reason[place] = verdict.score, verdict.status, verdict.reason
+        if one.judged and one.data is not None and one.data.dtype == np.uint8:
+            sizes.add((one.data.shape[0], one.data.shape[1]))
         if verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence:
             values = verdict.evidence["anomaly_map"].ravel()
             maps.append(values if len(values) <= kept else generator.choice(values, kept, replace=False))

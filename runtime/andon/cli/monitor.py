@@ -58,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
     """Watch, and tell what became of everything."""
     from andon.foundation.errors import ConfigError
     from andon.monitor.counter_line import CounterLine
-    from andon.monitor.judging import judge_of
     from andon.monitor.loop import monitor
     from andon.monitor.signals import stop_on_signals
     from andon.monitor.sink import Sink
     from andon.monitor.sinks.json_lines import JsonLines
     from andon.monitor.sinks.pictures import Pictures
     from andon.runtime.detector import Detector
+    from andon.runtime.judge import judge_of
     from andon.sources.addresses import shown_address
     from andon.sources.clock import SystemClock
     from andon.sources.source import find

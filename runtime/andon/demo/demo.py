@@ -18,10 +18,11 @@ from andon.evaluation.figures.window_counts import Counts, count
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import TrainingError
 from andon.foundation.progress import Progress, silent
-from andon.monitor.judging import Outcome, judge_of
+from andon.monitor.judging import Outcome
 from andon.monitor.loop import monitor
 from andon.monitor.sinks.json_lines import JsonLines
 from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_of
 from andon.runtime.schema import Status, WindowSpec
 from andon.sources.clock import Clock, SystemClock
 from andon.sources.series.log import Log

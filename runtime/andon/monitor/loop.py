@@ -22,8 +22,9 @@ from msgspec import Struct
 from andon.foundation.errors import AndonError
 from andon.monitor.counters import Counters, Dropped, DropReason, count
 from andon.monitor.frame_queue import Handover, Taken
-from andon.monitor.judging import Judge, decide
+from andon.monitor.judging import decide
 from andon.monitor.sink import ConsumerGoneError, Sink
+from andon.runtime.judge import Judge
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock
 from andon.sources.items import Lost, Ref, Stream

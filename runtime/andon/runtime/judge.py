@@ -1,15 +1,38 @@
-"""Judge items one by one: the one policy for what cannot be judged."""
+"""Judge items: from what a source gives to a verdict. The one policy for what cannot be judged."""
 
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from andon.foundation.errors import InputError, JudgeError
 from andon.runtime.detector import Detector
 from andon.runtime.items import Data, Item, Lost, Ref
-from andon.runtime.schema import Reason, Status
+from andon.runtime.schema import FrameSpec, Reason, Status
 from andon.runtime.verdict import Verdict, invalid
+
+Unit = Literal["frame", "window"]
+"""What one item is."""
+
+OnFailure = Literal["raise", "invalid"]
+"""What happens if the runtime fails although the input was right (`JudgeError`). ``raise`` ends the run: figures over the
+other items would be wrong. ``invalid`` makes the item INVALID (``failed``) and goes on."""
+
+
+class Judge(NamedTuple):
+    """What judges, and what stands in the verdict of an item that never reached it."""
+
+    call: Callable[[NDArray[Any]], Verdict]
+    """Return the verdict of a frame or window.
+
+    Raises `InputError` if it is not what the model file was calibrated for, and `JudgeError` if the runtime failed.
+    """
+    threshold: float
+    model: str
+    """Short digest of the model file."""
+    unit: Unit
+    """What the model file judges."""
 
 
 class JudgedItem(Struct, frozen=True, kw_only=True):
@@ -25,42 +48,56 @@ class JudgedItem(Struct, frozen=True, kw_only=True):
     """The frame or window; None where the item was lost."""
 
 
-def judge_items(
-    detector: Detector, items: Iterable[Item | Lost], *, on_failure: Literal["raise", "invalid"] = "raise"
-) -> Iterator[JudgedItem]:
-    """Judge items one at a time, in their order, as the line does.
+def judge_of(detector: Detector) -> Judge:
+    """Return a loaded model file as a judge."""
+    unit: Unit = "frame" if isinstance(detector.card.input, FrameSpec) else "window"
+    return Judge(detector, detector.threshold, detector.model.short_digest, unit)
 
-    An item that is lost keeps its reason. An item that the file cannot judge (another size, type or shape) is INVALID
-    with the reason ``wrong_input``. Neither ends the loop.
+
+def judge_items(
+    detector: Detector, items: Iterable[Item | Lost], *, on_failure: OnFailure = "raise"
+) -> Iterator[JudgedItem]:
+    """Judge items one at a time, in their order, as the line does. See `judge_item`.
 
     Args:
         detector: a loaded model file.
         items: frames or windows, also endless ones.
-        on_failure: what happens where the runtime fails although the input was right (`JudgeError`). ``raise`` ends the
-            loop: figures over what was left would be wrong. ``invalid`` makes the item INVALID (``failed``) and goes on.
+        on_failure: see `OnFailure`.
 
     Raises:
         JudgeError: the runtime failed and `on_failure` is ``raise``; the message begins with the item's key.
     """
-    for item in items:
-        if isinstance(item, Lost):
-            # NONE would claim that all is well
-            reason = item.reason if item.reason is not Reason.NONE else Reason.LOST
-            yield _unjudged(detector, item.ref, reason, item.detail or reason.text)
-            continue
-        try:
-            verdict = detector(item.data)
-        except InputError as error:
-            yield _unjudged(detector, item.ref, Reason.WRONG_INPUT, str(error), item.data)
-        except JudgeError as error:
-            if on_failure == "raise":
-                raise JudgeError(f"{item.ref.key}: {error}") from error
-            yield _unjudged(detector, item.ref, Reason.FAILED, str(error), item.data)
-        else:
-            detail = verdict.reason.text if verdict.status is Status.INVALID else ""
-            yield JudgedItem(ref=item.ref, verdict=verdict, judged=True, detail=detail, data=item.data)
+    judge = judge_of(detector)
+    return (judge_item(judge, item, on_failure=on_failure) for item in items)
 
 
-def _unjudged(detector: Detector, ref: Ref, reason: Reason, detail: str, data: Data | None = None) -> JudgedItem:
-    verdict = invalid(reason, threshold=detector.threshold, model=detector.model.short_digest)
-    return JudgedItem(ref=ref, verdict=verdict, judged=False, detail=detail, data=data)
+def judge_item(judge: Judge, item: Item | Lost, *, on_failure: OnFailure = "raise") -> JudgedItem:
+    """Judge one item.
+
+    An item that is lost keeps its reason. An item that the file cannot judge (another size, type or shape) is INVALID
+    with the reason ``wrong_input``.
+
+    Raises:
+        JudgeError: as `judge_items`.
+    """
+    if isinstance(item, Lost):
+        # NONE would claim that all is well
+        reason = item.reason if item.reason is not Reason.NONE else Reason.LOST
+        return unjudged(judge, item, reason, item.detail or reason.text)
+    try:
+        verdict = judge.call(item.data)
+    except InputError as error:
+        return unjudged(judge, item, Reason.WRONG_INPUT, str(error))
+    except JudgeError as error:
+        if on_failure == "raise":
+            raise JudgeError(f"{item.ref.key}: {error}") from error
+        return unjudged(judge, item, Reason.FAILED, f"could not be judged: {error}")
+    detail = verdict.reason.text if verdict.status is Status.INVALID else ""
+    return JudgedItem(ref=item.ref, verdict=verdict, judged=True, detail=detail, data=item.data)
+
+
+def unjudged(judge: Judge, item: Item | Lost, reason: Reason, detail: str) -> JudgedItem:
+    """Return the INVALID verdict of an item that the graph did not decide."""
+    verdict = invalid(reason, threshold=judge.threshold, model=judge.model)
+    data = item.data if isinstance(item, Item) else None
+    return JudgedItem(ref=item.ref, verdict=verdict, judged=False, detail=detail, data=data)
