@@ -19,7 +19,7 @@ from benchmarks.sensor_models import Candidate, Windows, judge, learn
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.demo.power_converter import KINDS, ConverterSettings, FaultKind, schedule_faults, simulate
 from andon.evaluation.figures.metrics import auroc
 from andon.foundation.progress import ProgressLine, track
@@ -121,7 +121,9 @@ def sweep(
     candidate: Candidate, severities: Sequence[float], *, seed: int, runs: int, progress: ProgressLine
 ) -> list[Line]:
     """Train once, then every fault at every severity."""
-    detector = learn(candidate, simulate(ConverterSettings(), seed=seed, runs=1000, rows=64), seed=seed, wish=Wish())
+    detector = learn(
+        candidate, simulate(ConverterSettings(), seed=seed, runs=1000, rows=64), seed=seed, wish=PromiseRequest()
+    )
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     judged = judge(detector, simulate(ConverterSettings(), seed=seed + 1, runs=1000, rows=spec.steps), hop=spec.steps)

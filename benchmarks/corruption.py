@@ -46,7 +46,7 @@ class Rows:
         return torch.split(self.rows, size)
 
 
-class Good:
+class TrainingData:
     """All that a feed sees."""
 
     def __init__(self, rows: Tensor) -> None:
@@ -78,7 +78,7 @@ def main() -> None:
 
 def _against_an_epoch(frames: SyntheticFrames, pictures: list[NDArray[np.uint8]], size: int) -> dict[str, float]:
     feed = DamageFeed(
-        Good(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255),  # type: ignore[arg-type]
+        TrainingData(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255),  # type: ignore[arg-type]
         seed=0,
         epochs=1,
         score=lambda _net, batch: (batch, batch),

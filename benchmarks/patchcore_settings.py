@@ -67,7 +67,7 @@ class Prepared:
         yield from torch.split(self.rows, size)
 
 
-class Good:
+class TrainingData:
     """All that a fit sees."""
 
     def __init__(self, train: Prepared) -> None:
@@ -144,7 +144,7 @@ def measure(settings: Settings, used: Set, seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
     scorer = PatchCore(settings, 3)
     begun_s = time.perf_counter()
-    fit(scorer, Good(Prepared(used.train, size)), settings, Bare(seed))
+    fit(scorer, TrainingData(Prepared(used.train, size)), settings, Bare(seed))
     fit_s = time.perf_counter() - begun_s
     pool = Pool(RECIPE.reading(settings), FrameSpec(channels=3, size=(size, size)))
     scores: list[float] = []

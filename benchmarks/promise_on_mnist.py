@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import betabinom, binom
 
-from andon.calibration.calibrate import Wish, lift
+from andon.calibration.calibrate import PromiseRequest, lift
 from andon.calibration.promise import allowance
 from andon.calibration.scoring import score
 from andon.sources.items import FoundFrames, Item, Ref
@@ -78,7 +78,7 @@ def main() -> None:
             seed=args.seed,
             threads=1,
         )
-        made = export_run(run, Path(temporary) / "mnist.onnx", wish=Wish(), date="", data=learnt)
+        made = export_run(run, Path(temporary) / "mnist.onnx", wish=PromiseRequest(), date="", data=learnt)
         scores = score(made.model.data, Digits(_normals(root, "t10k"))).score
     generator = np.random.default_rng(args.seed)
     for n, alpha in ((300, 0.01), (600, 0.01), (1000, 0.01), (100, 0.05), (1000, 0.05)):

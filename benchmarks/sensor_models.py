@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.foundation.settings import from_mapping
 from andon.runtime.detector import Detector
 from andon.runtime.schema import Channel, Status, WindowSpec
@@ -64,7 +64,9 @@ def rows_as_log(values: Mapping[str, NDArray[np.float32]], names: Sequence[str])
     )
 
 
-def learn(candidate: Candidate, good: Log, *, seed: int, wish: Wish, calibration_share: float = 0.3) -> Detector:
+def learn(
+    candidate: Candidate, good: Log, *, seed: int, wish: PromiseRequest, calibration_share: float = 0.3
+) -> Detector:
     """Train on good rows, export, open: the threshold comes from the part of them that training kept back."""
     known = recipe(candidate.detector)
     settings = from_mapping(known.settings, dict(candidate.settings), where=candidate.name)

@@ -25,7 +25,7 @@ from benchmarks.sensor_models import Candidate, Floats, Windows, judge, learn, r
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.evaluation.figures.series import Events, PointCounts, judge_events, point_counts, spans, vus_pr
 from andon.foundation.progress import Progress, ProgressLine, silent, track
 from andon.runtime.detector import Detector
@@ -184,7 +184,7 @@ def board(
     some = []
     for file in track(files, progress, candidate.detector, len(files)):
         good = rows_as_log({file.name: file.values[:TRAIN_ROWS]}, names)
-        detector = learn(candidate, good, seed=seed, wish=Wish(no_promise=True))
+        detector = learn(candidate, good, seed=seed, wish=PromiseRequest(no_promise=True))
         windows = judge(detector, rows_as_log({file.name: file.values}, names))[file.name]
         some.append(outcome(detector, windows, file, TRAIN_ROWS))
     return _told(summed("board", candidate.name, some), seed, begun_s)
@@ -195,7 +195,7 @@ def whole(
 ) -> Line:
     """One model for all files, learnt from the clean one."""
     begun_s = time.perf_counter()
-    detector = learn(candidate, rows_as_log({"clean": clean}, names), seed=seed, wish=Wish(no_promise=True))
+    detector = learn(candidate, rows_as_log({"clean": clean}, names), seed=seed, wish=PromiseRequest(no_promise=True))
     log: Log = rows_as_log({file.name: file.values for file in files}, names)
     windows = judge(detector, log)
     some = [outcome(detector, windows[file.name], file, 0) for file in files]

@@ -27,7 +27,7 @@ from benchmarks.sensor_models import Candidate, Floats, Windows, judge, learn, r
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import Wish, calibrate
+from andon.calibration.calibrate import PromiseRequest, calibrate
 from andon.calibration.scoring import score
 from andon.foundation.progress import ProgressLine, track
 from andon.runtime.detector import Detector
@@ -142,7 +142,7 @@ def measure(candidate: Candidate, folder: Path, seed: int, progress: ProgressLin
         candidate,
         rows_as_log({"d00": read(folder / "d00.dat.gz")}, CHANNELS),
         seed=seed,
-        wish=Wish(no_promise=True),
+        wish=PromiseRequest(no_promise=True),
         calibration_share=0.05,
     )
     good_rows = read(folder / "d00_te.dat.gz")
@@ -168,7 +168,7 @@ def calibrated(detector: Detector, good_rows: NDArray[np.float32]) -> tuple[floa
     assert isinstance(spec, WindowSpec)
     log = rows_as_log({"d00_te": good_rows}, CHANNELS)
     data = detector.model.data
-    wish = Wish(false_reject=FALSE_ALARMS, no_promise=True)
+    wish = PromiseRequest(false_reject=FALSE_ALARMS, no_promise=True)
     sealed = Detector.from_bytes(calibrate(data, score(data, cut(log, spec, hop=spec.steps)), wish, date=""))
     assert sealed.card.calibration is not None
     kind = sealed.card.calibration.kind

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.runtime.hand_made import WINDOW, model_bytes
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.runtime import Detector
 
 ROWS_APART = structs.replace(WINDOW, hop=1, period_s=1.0)
@@ -43,7 +43,7 @@ def test_a_candidate_is_learnt_from_good_rows_and_its_further_scores_come_along(
     values = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
     log = rows_as_log({"a": values}, ["x", "y", "z"])
 
-    detector = learn(Candidate("pca", {"steps": 1, "hop": 1}), log, seed=0, wish=Wish(no_promise=True))
+    detector = learn(Candidate("pca", {"steps": 1, "hop": 1}), log, seed=0, wish=PromiseRequest(no_promise=True))
     windows = judge(detector, log)["a"]
 
     assert sorted(windows.scores) == ["q", "score", "t2"]

@@ -9,22 +9,22 @@ import torch
 from tests.export.toys import FRAMES, WINDOWS, Edges, Frames, Squares, WindowRuns
 from torch import Tensor, nn
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.export.evidence import Evidence
 from andon.export.export import Exported, export
 from andon.export.graph import Pipeline, trace
 from andon.runtime import CalibrationError, Detector, NotEnoughParts, ParityError, Reason, Status
 from andon.runtime.model_file.format import read
-from andon.runtime.schema import Reading
+from andon.runtime.schema import ScoreRule
 from andon.sources.items import Item, Lost, Ref
 
-EDGES = Reading(map="edges", pool="top", share=0.02, smooth=1.0)
+EDGES = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     path = tmp_path_factory.mktemp("export") / "edges.onnx"
-    return export(Edges(), FRAMES, Frames(70), path, reading=EDGES, wish=Wish(), date="2026-01-02")
+    return export(Edges(), FRAMES, Frames(70), path, reading=EDGES, wish=PromiseRequest(), date="2026-01-02")
 
 
 def test_a_scorer_that_andon_did_not_train_becomes_a_file_that_judges(exported: Exported) -> None:
@@ -99,7 +99,7 @@ class Counting(Edges):
 
 
 def test_tables_for_people_leave_the_file_after_all_that_is_scored() -> None:
-    pipeline = Pipeline(Counting(), FRAMES, Reading(map="edges")).eval()
+    pipeline = Pipeline(Counting(), FRAMES, ScoreRule(map="edges")).eval()
 
     assert pipeline.evidence_names(FRAMES) == ["anomaly_map", "score_brightness", "shares"]
 
@@ -114,7 +114,13 @@ def test_the_golden_sample_is_synthetic_unless_asked_for(exported: Exported) -> 
 
 def test_windows_of_independent_runs_carry_a_plain_promise(tmp_path: Path) -> None:
     made = export(
-        Squares(), WINDOWS, WindowRuns(300, 1), tmp_path / "w.onnx", reading=Reading(map="error"), wish=Wish(), date=""
+        Squares(),
+        WINDOWS,
+        WindowRuns(300, 1),
+        tmp_path / "w.onnx",
+        reading=ScoreRule(map="error"),
+        wish=PromiseRequest(),
+        date="",
     )
 
     calibration = made.model.card.calibration
@@ -128,8 +134,8 @@ def test_dependent_windows_of_one_log_carry_less_than_their_number(tmp_path: Pat
         WINDOWS,
         WindowRuns(1, 900, phi=0.8),
         tmp_path / "w.onnx",
-        reading=Reading(map="error"),
-        wish=Wish(),
+        reading=ScoreRule(map="error"),
+        wish=PromiseRequest(),
         date="",
     )
 
@@ -141,7 +147,15 @@ def test_dependent_windows_of_one_log_carry_less_than_their_number(tmp_path: Pat
 
 def test_a_promise_that_the_parts_cannot_carry_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(NotEnoughParts, match="299"):
-        export(Edges(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=Wish(false_reject=0.01), date="")
+        export(
+            Edges(),
+            FRAMES,
+            Frames(60),
+            tmp_path / "e.onnx",
+            reading=EDGES,
+            wish=PromiseRequest(false_reject=0.01),
+            date="",
+        )
 
     assert list(tmp_path.iterdir()) == []
 
@@ -152,7 +166,15 @@ def test_a_promise_that_no_scores_could_carry_is_refused_before_any_part_is_read
             pytest.fail(f"{ref.key} was read")
 
     with pytest.raises(NotEnoughParts, match="needs 299 good parts, got 298"):
-        export(Edges(), FRAMES, Untouched(298), tmp_path / "e", reading=EDGES, wish=Wish(false_reject=0.01), date="")
+        export(
+            Edges(),
+            FRAMES,
+            Untouched(298),
+            tmp_path / "e",
+            reading=EDGES,
+            wish=PromiseRequest(false_reject=0.01),
+            date="",
+        )
 
 
 def test_a_failed_export_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
@@ -160,13 +182,15 @@ def test_a_failed_export_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
     target.write_bytes(b"the old file")
 
     with pytest.raises(NotEnoughParts):
-        export(Edges(), FRAMES, Frames(5), target, reading=EDGES, wish=Wish(), date="")
+        export(Edges(), FRAMES, Frames(5), target, reading=EDGES, wish=PromiseRequest(), date="")
 
     assert target.read_bytes() == b"the old file"
 
 
 def test_too_few_parts_write_an_estimate_only_when_told_to(tmp_path: Path) -> None:
-    made = export(Edges(), FRAMES, Frames(5), tmp_path / "e.onnx", reading=EDGES, wish=Wish(no_promise=True), date="")
+    made = export(
+        Edges(), FRAMES, Frames(5), tmp_path / "e.onnx", reading=EDGES, wish=PromiseRequest(no_promise=True), date=""
+    )
 
     calibration = made.model.card.calibration
     assert calibration is not None
@@ -178,7 +202,13 @@ def test_a_few_lost_parts_are_dropped_and_counted_and_one_invalid_by_its_content
     tmp_path: Path,
 ) -> None:
     made = export(
-        Edges(), FRAMES, Frames(100, dark=[3], lost=[40, 41]), tmp_path / "e.onnx", reading=EDGES, wish=Wish(), date=""
+        Edges(),
+        FRAMES,
+        Frames(100, dark=[3], lost=[40, 41]),
+        tmp_path / "e.onnx",
+        reading=EDGES,
+        wish=PromiseRequest(),
+        date="",
     )
 
     calibration = made.model.card.calibration
@@ -190,7 +220,13 @@ def test_a_few_lost_parts_are_dropped_and_counted_and_one_invalid_by_its_content
 def test_many_invalid_parts_are_refused_with_the_first_of_them(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"6 of 100 .* INVALID .*0010\.png"):
         export(
-            Edges(), FRAMES, Frames(100, dark=range(10, 16)), tmp_path / "e.onnx", reading=EDGES, wish=Wish(), date=""
+            Edges(),
+            FRAMES,
+            Frames(100, dark=range(10, 16)),
+            tmp_path / "e.onnx",
+            reading=EDGES,
+            wish=PromiseRequest(),
+            date="",
         )
 
 
@@ -206,12 +242,14 @@ class _DrawsLots(nn.Module):
 
 def test_a_scorer_that_draws_lots_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="must not draw"):
-        export(_DrawsLots(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=Wish(), date="")
+        export(_DrawsLots(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=PromiseRequest(), date="")
 
 
 def test_a_scorer_that_mixes_the_rows_of_a_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="alone and"):
-        export(_DependsOnBatch(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=Wish(), date="")
+        export(
+            _DependsOnBatch(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=PromiseRequest(), date=""
+        )
 
 
 class Ceiling(nn.Module):
@@ -237,14 +275,14 @@ def shifted(deviations: float) -> "np.ndarray[tuple[int, int], np.dtype[np.float
 @pytest.mark.parametrize(
     ("scorer", "reading"),
     [
-        (Squares(), Reading(map="error")),
-        (Squares(), Reading(map="error", pool="max")),
-        (Ceiling(), Reading(score="ceiling")),
+        (Squares(), ScoreRule(map="error")),
+        (Squares(), ScoreRule(map="error", pool="max")),
+        (Ceiling(), ScoreRule(score="ceiling")),
     ],
     ids=["a map decides", "its maximum decides", "a score decides"],
 )
 def test_a_window_scores_higher_the_farther_outside_the_trained_range_it_lies(
-    scorer: nn.Module, reading: Reading
+    scorer: nn.Module, reading: ScoreRule
 ) -> None:
     pipeline = Pipeline(scorer, WINDOWS, reading).eval()
     windows = [shifted(deviations) for deviations in (9.0, 12.0, 50.0, 500.0, -5000.0)]
@@ -259,13 +297,15 @@ def test_a_window_scores_higher_the_farther_outside_the_trained_range_it_lies(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("scorer", "reading"),
-    [(Squares(), Reading(map="error")), (Ceiling(), Reading(score="ceiling"))],
+    [(Squares(), ScoreRule(map="error")), (Ceiling(), ScoreRule(score="ceiling"))],
     ids=["a map decides", "a score decides"],
 )
 def test_a_window_far_outside_is_rejected_even_where_one_calibration_window_was_clipped(
-    scorer: nn.Module, reading: Reading, tmp_path: Path
+    scorer: nn.Module, reading: ScoreRule, tmp_path: Path
 ) -> None:
-    made = export(scorer, WINDOWS, OneFarOut(20, 1), tmp_path / "w.onnx", reading=reading, wish=Wish(), date="")
+    made = export(
+        scorer, WINDOWS, OneFarOut(20, 1), tmp_path / "w.onnx", reading=reading, wish=PromiseRequest(), date=""
+    )
     detector = Detector.load(made.path)
 
     for deviations in (50.0, 500.0, 5000.0, -5000.0):

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.export.toys import FRAMES, Edges, Frames
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.export.export import Exported, export
 from andon.export.golden import LARGEST, real
 from andon.runtime import DataError, Detector
-from andon.runtime.schema import Reading
+from andon.runtime.schema import ScoreRule
 from andon.sources.items import Item, Lost, Ref
 
 
@@ -38,7 +38,7 @@ def test_a_window_is_kept_as_it_is() -> None:
 
 
 def exported(frames: Frames, path: Path) -> Exported:
-    wish, reading = Wish(no_promise=True), Reading(map="edges")
+    wish, reading = PromiseRequest(no_promise=True), ScoreRule(map="edges")
     return export(Edges(), FRAMES, frames, path, reading=reading, wish=wish, date="", golden_real=True)
 
 

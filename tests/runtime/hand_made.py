@@ -27,7 +27,7 @@ from andon.runtime.schema import (
     Channel,
     FrameSpec,
     InputSpec,
-    Reading,
+    ScoreRule,
     Weights,
     WindowSpec,
 )
@@ -106,7 +106,7 @@ def blank_bytes(
         detector="hand_made",
         settings={"power": 2},
         input=spec,
-        reading=Reading(map="deviation"),
+        reading=ScoreRule(map="deviation"),
         outputs=tuple(output.name for output in model.graph.output[5:]),
         data_fingerprint="f" * 64,
         weights=(Weights(name="made-up", licence="MIT", sha256="a" * 64),) if frames else (),

@@ -21,10 +21,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.export.toys import FRAMES, Edges, Frames
 from tests.runtime.forge import TRAILER, onnx_edit, ort_marked, raw_edit, reseal, text, text_edit
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.export.export import export
 from andon.runtime.model_file.protobuf import bytes_field, varint_field, walk
-from andon.runtime.schema import Reading
+from andon.runtime.schema import ScoreRule
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +42,8 @@ class Case(NamedTuple):
 def real(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A file as export writes it."""
     path = tmp_path_factory.mktemp("real") / "edges.onnx"
-    reading = Reading(map="edges", pool="top", share=0.02, smooth=1.0)
-    export(Edges(), FRAMES, Frames(70), path, reading=reading, wish=Wish(), date="2026-01-02")
+    reading = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
+    export(Edges(), FRAMES, Frames(70), path, reading=reading, wish=PromiseRequest(), date="2026-01-02")
     return path.read_bytes()
 
 

@@ -20,8 +20,8 @@ from andon.runtime.schema import (
     Card,
     Channel,
     FrameSpec,
-    Reading,
     Reason,
+    ScoreRule,
     Status,
     Weights,
     WindowSpec,
@@ -72,7 +72,7 @@ _SPECIFICATION = (Path(__file__).parents[2] / "docs" / "model-file.md").read_tex
 
 @pytest.mark.parametrize(
     "struct",
-    [Card, FrameSpec, WindowSpec, Channel, Reading, Weights, Calibration, Golden, Array, LogEntry],
+    [Card, FrameSpec, WindowSpec, Channel, ScoreRule, Weights, Calibration, Golden, Array, LogEntry],
     ids=lambda struct: struct.__name__,
 )
 def test_every_field_of_the_metadata_is_specified(struct: type[msgspec.Struct]) -> None:

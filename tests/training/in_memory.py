@@ -27,7 +27,7 @@ class Rows:
 
 
 class Parts:
-    """A `Good`."""
+    """A `TrainingData`."""
 
     def __init__(self, train: Tensor, validation: Tensor) -> None:
         self.train, self.validation = Rows(train), Rows(validation)

@@ -38,7 +38,7 @@ SINGLE_FILES = "each file was taken as an independent part"
 """What a file says of its parts where nobody grouped pictures."""
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class PromiseRequest(Struct, frozen=True, kw_only=True):
     """What somebody wants promised."""
 
     false_reject: float | None = None
@@ -63,7 +63,9 @@ class Sample(Struct, frozen=True, kw_only=True):
     dependence: str
 
 
-def calibrate(data: bytes, scores: Scores, wish: Wish, *, date: str, grouped: bool = False, seed: int = 0) -> bytes:
+def calibrate(
+    data: bytes, scores: Scores, wish: PromiseRequest, *, date: str, grouped: bool = False, seed: int = 0
+) -> bytes:
     """Write threshold, tail and promise into a model file, blank or calibrated before.
 
     Args:
@@ -117,7 +119,7 @@ def calibrate(data: bytes, scores: Scores, wish: Wish, *, date: str, grouped: bo
     )
 
 
-def refuse_too_few(count: int, wish: Wish, *, windows: bool) -> None:
+def refuse_too_few(count: int, wish: PromiseRequest, *, windows: bool) -> None:
     """Before anything is computed: so many parts cannot carry the promise, whatever they score.
 
     Args:
@@ -190,7 +192,7 @@ class _Statement(Struct, frozen=True):
     tau: float
 
 
-def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
+def _statement(sample: Sample, wish: PromiseRequest) -> tuple[_Statement, int]:
     """Return the promise that the sample supports, and how many scores may lie above the threshold."""
     n = len(sample.scores)
     kind: StatementKind = "promise(n_eff)" if sample.runs else "promise"
@@ -213,7 +215,7 @@ def _statement(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
     return _Statement(kind, alpha, float(n_eff), tau), above
 
 
-def _estimate(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
+def _estimate(sample: Sample, wish: PromiseRequest) -> tuple[_Statement, int]:
     """Return the rate to expect of a threshold at the highest finite score. Half of such guesses are broken."""
     n = len(sample.scores)
     tau = _tau(sample, max(LADDER))
@@ -224,7 +226,7 @@ def _estimate(sample: Sample, wish: Wish) -> tuple[_Statement, int]:
     return _Statement("estimate", max(wish.false_reject or expected, expected), float(n_eff), tau), above
 
 
-def _promised(sample: Sample, wish: Wish) -> tuple[float, int, float]:
+def _promised(sample: Sample, wish: PromiseRequest) -> tuple[float, int, float]:
     """Alpha, effective number and tau of the promise; the ladder is climbed from its strongest end."""
     n = len(sample.scores)
     unit = "window" if sample.unit == "window" else "part"
@@ -332,7 +334,7 @@ def _check_invalid(scores: Scores, count: int, invalid: int, judged: int) -> Non
 
 
 def _refuse_infinite(
-    scores: Scores, lifted: NDArray[np.float32], statement: "_Statement", above: int, wish: Wish
+    scores: Scores, lifted: NDArray[np.float32], statement: "_Statement", above: int, wish: PromiseRequest
 ) -> None:
     """Refuse a threshold that nothing could exceed: more parts are INVALID by their content than may lie above it."""
     infinite = int(np.isinf(lifted).sum())

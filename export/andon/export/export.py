@@ -11,7 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from torch import nn
 
-from andon.calibration.calibrate import Sample, Wish, calibrate, reduce_to_units, refuse_too_few, top_parts
+from andon.calibration.calibrate import PromiseRequest, Sample, calibrate, reduce_to_units, refuse_too_few, top_parts
 from andon.calibration.scoring import score
 from andon.export import decision, golden, parity
 from andon.export.graph import Pipeline, trace
@@ -19,7 +19,7 @@ from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.model_file.format import BLANK, Golden, ModelFile, parse, seal
-from andon.runtime.schema import Card, FrameSpec, InputSpec, Reading, Weights, WindowSpec
+from andon.runtime.schema import Card, FrameSpec, InputSpec, ScoreRule, Weights, WindowSpec
 from andon.sources.items import Collection, FoundFrames, Item
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ def export(
     good: Collection,
     path: Path | str,
     *,
-    reading: Reading,
-    wish: Wish,
+    reading: ScoreRule,
+    wish: PromiseRequest,
     date: str,
     name: str = "",
     detector: str = "custom",

@@ -17,13 +17,13 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareWindows, Restore, prepare
 from andon.foundation.errors import ParityError
 from andon.runtime.model_file.format import IR_VERSION, OPSET
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 
 
 class Pipeline(nn.Module):
     """Prepare, score, pool: everything of the file but the decision."""
 
-    def __init__(self, scorer: nn.Module, spec: InputSpec, reading: Reading) -> None:
+    def __init__(self, scorer: nn.Module, spec: InputSpec, reading: ScoreRule) -> None:
         super().__init__()
         self.prepare = prepare(spec)
         self.scorer = scorer

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from andon.export.evidence import Evidence
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import nearest
-from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 
 
 class Pool(nn.Module):
     """Evidence to outputs by name, the score first: ``score [N]``, the deciding map, then further ``score_*``."""
 
-    def __init__(self, reading: Reading, spec: InputSpec) -> None:
+    def __init__(self, reading: ScoreRule, spec: InputSpec) -> None:
         super().__init__()
         if (reading.map is None) == (reading.score is None):
             raise ConfigError(

@@ -149,14 +149,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> Any:
-    from andon.calibration.calibrate import Wish
+    from andon.calibration.calibrate import PromiseRequest
     from andon.training.comparison.plan import Plan, parse_data, parse_detector
 
     return Plan(
         choices=tuple(parse_detector(text) for text in args.detectors),
         sets=tuple(parse_data(text) for text in args.data),
         seeds=tuple(args.seeds or (0,)),
-        wish=Wish(
+        wish=PromiseRequest(
             false_reject=args.false_reject,
             confidence=0.95 if args.confidence is None else args.confidence,
             no_promise=args.no_promise,

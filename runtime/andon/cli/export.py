@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from andon.foundation.progress import ProgressLine
 
     with needs("train", "exporting"):
-        from andon.calibration.calibrate import Wish
+        from andon.calibration.calibrate import PromiseRequest
         from andon.training.runs.export_run import export_run, reading_of
         from andon.training.runs.run_folder import load
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     exported = export_run(
         run_folder,
         args.out,
-        wish=Wish(false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise),
+        wish=PromiseRequest(false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise),
         date=datetime.now(UTC).date().isoformat(),
         reading=reading_of(run_folder, changes) if changes else None,
         name=args.name,

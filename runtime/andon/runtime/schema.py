@@ -135,7 +135,7 @@ class WindowSpec(Struct, frozen=True, tag="window", tag_field="kind", kw_only=Tr
 InputSpec = FrameSpec | WindowSpec
 
 
-class Reading(Struct, frozen=True, kw_only=True):
+class ScoreRule(Struct, frozen=True, kw_only=True):
     """How a detector's evidence becomes the deciding score.
 
     Either `map` (smoothed by a Gaussian of `smooth` cells where that is above 0, then pooled) or `score` is named.
@@ -222,7 +222,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     settings: dict[str, Any] = {}
     """The detector's settings: opaque to the runtime."""
     input: InputSpec
-    reading: Reading
+    reading: ScoreRule
     outputs: tuple[str, ...] = ()
     """Evidence outputs, after the five that every file has."""
     calibration: Calibration | None = None

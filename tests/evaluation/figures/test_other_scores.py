@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.evaluation.figures.other_scores import NOTHING, Further, areas, by_score, deciding, further
-from andon.runtime.schema import Reading, Status
+from andon.runtime.schema import ScoreRule, Status
 from andon.runtime.verdict import Verdict
 
 
@@ -22,8 +22,8 @@ def test_further_scores_and_latent_numbers_are_read_off_the_evidence() -> None:
 
 
 def test_the_deciding_score_is_named_by_the_reading() -> None:
-    assert deciding(Reading(map="error")) == "error"
-    assert deciding(Reading(score="combined")) == "combined"
+    assert deciding(ScoreRule(map="error")) == "error"
+    assert deciding(ScoreRule(score="combined")) == "combined"
 
 
 def test_the_deciding_score_comes_first_and_what_some_part_lacks_is_left_out() -> None:

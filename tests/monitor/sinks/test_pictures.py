@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.sinks.pictures import QUEUE, Pictures
-from andon.runtime.schema import Calibration, Card, Channel, FrameSpec, Reading, Status, WindowSpec
+from andon.runtime.schema import Calibration, Card, Channel, FrameSpec, ScoreRule, Status, WindowSpec
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import FakeClock
 from andon.sources.items import Ref
@@ -26,7 +26,7 @@ CARD = Card(
     name="test",
     detector="test",
     input=FrameSpec(channels=3, size=(32, 32)),
-    reading=Reading(map="m"),
+    reading=ScoreRule(map="m"),
     calibration=Calibration(kind="promise", alpha=0.05, confidence=0.95, n=60, n_eff=60, above=0, map_scale=1.0),
 )
 GREY = np.full((32, 48, 3), 100, np.uint8)
@@ -189,7 +189,7 @@ def test_a_model_file_that_judges_windows_has_no_pictures_to_keep(tmp_path: Path
         name="w",
         detector="t",
         input=WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="a"),)),
-        reading=Reading(map="m"),
+        reading=ScoreRule(map="m"),
     )
 
     with pytest.raises(ConfigError, match="this one judges windows"):

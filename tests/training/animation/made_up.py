@@ -8,10 +8,10 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found
 from andon.training.fitting.gradient_descent import Plan, descend
-from andon.training.recipe.recipe import Good, Recipe, Run
+from andon.training.recipe.recipe import Recipe, Run, TrainingData
 
 
 class Settings(Plan, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ def _loss(scorer: Dreamer, batch: Tensor, _warmth: float) -> Tensor:
     return error.mean()
 
 
-def _fit(scorer: nn.Module, good: Good, settings: Settings, run: Run) -> None:
+def _fit(scorer: nn.Module, good: TrainingData, settings: Settings, run: Run) -> None:
     descend(scorer, good, _loss, settings, run)
 
 
@@ -76,6 +76,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=_fit,
-    reading=lambda _settings: Reading(map="error", pool="mean"),
+    reading=lambda _settings: ScoreRule(map="error", pool="mean"),
     sample=_sample,
 )

@@ -13,7 +13,7 @@ from tests.training.animation.made_up import RECIPE, TINY, Dreamer
 from tests.training.in_memory import Parts
 
 from andon.foundation.errors import ConfigError, TrainingError
-from andon.runtime.schema import FrameSpec, Reading
+from andon.runtime.schema import FrameSpec, ScoreRule
 from andon.training.animation.epoch_snapshots import (
     MOST_SIDE,
     SAMPLES,
@@ -229,7 +229,7 @@ def test_a_damaged_scene_says_so(run: LoadedRun, tmp_path: Path) -> None:
 def test_what_is_not_finite_is_not_kept_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spec = FrameSpec(channels=3, size=(12, 16))
     good = Parts(torch.rand(9, 3, 12, 16), torch.rand(3, 3, 12, 16))
-    kept = Reel(tmp_path, good, spec, Reading(map="error"), device=torch.device("cpu"), seed=0)
+    kept = Reel(tmp_path, good, spec, ScoreRule(map="error"), device=torch.device("cpu"), seed=0)
     scorer = Dreamer(TINY, spec).train()
     with torch.no_grad():
         next(scorer.decoder.parameters()).fill_(torch.nan)

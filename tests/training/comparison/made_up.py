@@ -1,6 +1,6 @@
 """Results of cells that nobody ran: for tables and folders."""
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.training.comparison.plan import Key
 from andon.training.comparison.results import Cost, Failure, Result, Standing
 
@@ -11,7 +11,7 @@ def key(name: str = "patchcore", of_set: str = "bottle", seed: int = 0, **other:
         "version": 1,
         "settings": {"preset": "fine"},
         "data": {"train": f"sets/{of_set}"},
-        "wish": Wish(),
+        "wish": PromiseRequest(),
     }
     return Key(name=name, set=of_set, seed=seed, **{**fields, **other})  # type: ignore[arg-type]
 

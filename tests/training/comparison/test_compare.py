@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.training.comparison.made_up import key
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.foundation.errors import AndonError, ConfigError, DataError
 from andon.training.comparison.cell import Figure, Surroundings
 from andon.training.comparison.compare import Compared, Events, compare, write_table
@@ -38,12 +38,14 @@ CONVERTER = "power_converter:runs=60,rows=16 --test power_converter:seed=7,rows=
 ELSEWHERE = Owner(host="another", space="pid:[1]", pid=1, began="7", token="t")
 
 
-def plan(*detectors: str, seeds: tuple[int, ...] = (0,), data: str = CONVERTER, wish: Wish | None = None) -> Plan:
+def plan(
+    *detectors: str, seeds: tuple[int, ...] = (0,), data: str = CONVERTER, wish: PromiseRequest | None = None
+) -> Plan:
     return Plan(
         choices=tuple(parse_detector(text) for text in detectors),
         sets=(parse_data(data),),
         seeds=seeds,
-        wish=wish or Wish(),
+        wish=wish or PromiseRequest(),
     )
 
 
@@ -328,7 +330,7 @@ def write_picture(path: Path, pixels: "np.ndarray[tuple[int, ...], np.dtype[np.u
     assert cv2.imwrite(str(path), pixels)
 
 
-NO_WISH = Wish()
+NO_WISH = PromiseRequest()
 REFUSALS = [
     ("patchcore", CONVERTER, NO_WISH, "Detectors for windows: .*window_vae"),
     (SMALL, "TREE", NO_WISH, "Detectors for frames: .*patchcore"),
@@ -337,8 +339,8 @@ REFUSALS = [
     ("patchcore", "TREE --truth none.csv", NO_WISH, "cannot be read as a CSV"),
     ("patchcore", "TREE --test TREE/train", NO_WISH, "good and defective parts of known truth; found only good"),
     ("patchcore --taps 99", "TREE", NO_WISH, "set rings: "),
-    ("patchcore", "TREE", Wish(false_reject=0.01), "set rings: .*--false-reject"),
-    ("patchcore", "TREE", Wish(false_reject=2.0), "a fraction between 0 and 1"),
+    ("patchcore", "TREE", PromiseRequest(false_reject=0.01), "set rings: .*--false-reject"),
+    ("patchcore", "TREE", PromiseRequest(false_reject=2.0), "a fraction between 0 and 1"),
     (SMALL, "power_converter", NO_WISH, "on others than are learnt from"),
     (SMALL, "power_converter --test power_converter:seed=3,runs=5,rows=16", NO_WISH, "labelled as faulty"),
     (SMALL, f"{CONVERTER} --calibration-share 0.9", NO_WISH, "set converter: --calibration-share: expected a share"),
@@ -349,7 +351,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("detector", "data", "wish", "told"), REFUSALS, ids=[f"{d}: {r}" for d, r, _, _ in REFUSALS])
 def test_a_mistake_is_told_before_anything_has_begun(
-    detector: str, data: str, wish: Wish, told: str, tree: Path
+    detector: str, data: str, wish: PromiseRequest, told: str, tree: Path
 ) -> None:
     out, begun = tree.parent / "never", Told()
 
@@ -362,7 +364,9 @@ def test_a_mistake_is_told_before_anything_has_begun(
 
 def test_a_set_is_never_evaluated_on_what_it_learns_from(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="would be evaluated on parts that are learnt from"):
-        compare(plan("patchcore", data=f"{tree}/test --name t", wish=Wish(no_promise=True)), tmp_path, where())
+        compare(
+            plan("patchcore", data=f"{tree}/test --name t", wish=PromiseRequest(no_promise=True)), tmp_path, where()
+        )
 
 
 def test_a_folder_of_another_cell_is_refused_before_anything_has_begun(tmp_path: Path) -> None:
@@ -406,7 +410,7 @@ def test_views_of_one_part_are_evaluated_as_the_one_part_that_they_were_calibrat
     grouped = f"{tmp_path / 'tree'} --group (?P<part>[a-z]+/p[0-9]+)_ --name tree"
 
     compared = compare(
-        plan("autoencoder --epochs 1 --size 16 --narrow 32", data=grouped, wish=Wish(no_promise=True)),
+        plan("autoencoder --epochs 1 --size 16 --narrow 32", data=grouped, wish=PromiseRequest(no_promise=True)),
         tmp_path / "out",
         where(),
         tell=Told().events(),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import fields, from_mapping
 from andon.training.comparison.plan import (
@@ -256,7 +256,7 @@ def test_a_plan_says_what_flags_say(tmp_path: Path) -> None:
     assert plan.choices[1].settings == window_vae.Settings(widths=(8,))
     assert [(data.name, data.tested) for data in plan.sets] == [("bottle", "sets/bottle"), ("pump", "labelled")]
     assert [data.calibration_share for data in plan.sets] == [0.3, 0.2]
-    assert (plan.seeds, plan.wish) == ((0, 1, 2), Wish(false_reject=0.05))
+    assert (plan.seeds, plan.wish) == ((0, 1, 2), PromiseRequest(false_reject=0.05))
 
 
 @pytest.mark.parametrize(

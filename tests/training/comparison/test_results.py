@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.training.comparison.made_up import key, result
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.evaluation.figures.part_figures import Confusion, Evaluation, Spread
 from andon.evaluation.figures.window_counts import Counts
 from andon.evaluation.logs import LogEvaluation, RunFigures
@@ -60,7 +60,7 @@ def test_a_folder_of_another_cell_is_refused_with_what_differs(
 
 
 def test_another_promise_is_refused_where_there_is_a_result_and_taken_where_there_is_none(tmp_path: Path) -> None:
-    promised = key(wish=Wish(false_reject=0.1))
+    promised = key(wish=PromiseRequest(false_reject=0.1))
     take_place(tmp_path, key())
     take_place(tmp_path, promised)
     assert read(tmp_path / CELL, Key) == promised

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import AndonError
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found
 from andon.training.contract import checks
 from andon.training.contract.checks import Specimen
-from andon.training.recipe.recipe import Good, Recipe, Run
+from andon.training.recipe.recipe import Recipe, Run, TrainingData
 
 Fault = Literal["none", "unseeded", "drawing", "batch", "forgetful", "upside down", "not finite", "undescribed"]
 
@@ -53,7 +53,7 @@ class MeanFrame(Scorer):
         return Evidence({"error": error}, {})
 
 
-def fit(scorer: MeanFrame, good: Good, _settings: object, run: Run) -> None:
+def fit(scorer: MeanFrame, good: TrainingData, _settings: object, run: Run) -> None:
     batches = list(good.train.batches(8))
     scorer.mean.copy_(torch.cat(batches).mean(dim=0))
     if scorer.fault == "unseeded":
@@ -81,7 +81,7 @@ def specimen(fault: Fault, folder: Path) -> Specimen:
             input=wanted,
             build=build,
             fit=fit,
-            reading=lambda _settings: Reading(map="error"),
+            reading=lambda _settings: ScoreRule(map="error"),
         ),
         folder,
     )

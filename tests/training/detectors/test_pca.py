@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.training.in_memory import Here, Parts
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.export.graph import Pipeline, trace
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime import Detector, Status
@@ -199,7 +199,7 @@ def test_channels_that_mostly_stand_still_can_be_exported(steps: int, rows: int,
     log, settings = still(rows), Settings(steps=steps, hop=16)
     run = train("pca", log, tmp_path / "run", settings=settings, threads=1, picture_epochs=())
 
-    exported = export_run(run, tmp_path / "pca.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log)
+    exported = export_run(run, tmp_path / "pca.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log)
 
     detector = Detector.load(exported.path)
     broken = np.ascontiguousarray(log.runs[0].values[:steps])

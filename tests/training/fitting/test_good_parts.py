@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from andon.export.preprocessing import prepare
 from andon.foundation.errors import DataError
-from andon.runtime.schema import FrameSpec, InputSpec, Reading, Reason, WindowSpec
+from andon.runtime.schema import FrameSpec, InputSpec, Reason, ScoreRule, WindowSpec
 from andon.sources.items import Collection, Found, FoundFrames, Item, Lost, Ref
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import window_spec
@@ -45,7 +45,7 @@ def looking(gives: Literal["frame", "window"], *, uses_validation: bool = True) 
         input=_input,
         build=lambda _settings, _spec: torch.nn.Identity(),
         fit=lambda _scorer, _good, _settings, _run: None,
-        reading=lambda _settings: Reading(score="none"),
+        reading=lambda _settings: ScoreRule(score="none"),
         uses_validation=uses_validation,
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
 from andon.foundation.errors import ConfigError, TrainingError
-from andon.runtime.schema import Reading
+from andon.runtime.schema import ScoreRule
 from andon.sources.series.windows import window_spec
 from andon.training.comparison.plan import parse_detector
 from andon.training.contract.synthetic_data import synthetic_log
@@ -193,7 +193,7 @@ def fragile(interrupt_at_step: int | None = None) -> Recipe:
         input=lambda _settings, _found: window_spec(synthetic_log(2).found, 8, 8),
         build=lambda _settings, _spec: Fragile(),
         fit=lambda scorer, good, settings, run: descend(scorer, good, loss, settings, run),
-        reading=lambda _settings: Reading(map="error"),
+        reading=lambda _settings: ScoreRule(map="error"),
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence
-from andon.runtime.schema import Channel, FrameSpec, InputSpec, Reading, WindowSpec
+from andon.runtime.schema import Channel, FrameSpec, InputSpec, ScoreRule, WindowSpec
 from andon.training.observers.reconstructions import Album, chosen, is_usual
 from andon.training.observers.watching import Labelled
 
@@ -56,7 +56,7 @@ class Copy(nn.Module):
 def album(folder: Path, spec: InputSpec = FRAMES, epochs: tuple[int, ...] | None = None) -> Album:
     shape = (3, *spec.size) if isinstance(spec, FrameSpec) else (spec.steps, 1)
     good = Parts(torch.rand(20, *shape), torch.rand(9, *shape))
-    return Album(folder, good, spec, Reading(map="error"), device=torch.device("cpu"), epochs=epochs)
+    return Album(folder, good, spec, ScoreRule(map="error"), device=torch.device("cpu"), epochs=epochs)
 
 
 def names(folder: Path) -> list[str]:
@@ -124,7 +124,7 @@ def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights
         tmp_path,
         Parts(torch.full((20, 3, 16, 24), 0.9), torch.full((9, 3, 16, 24), 0.5)),
         FRAMES,
-        Reading(map="error"),
+        ScoreRule(map="error"),
         device=torch.device("cpu"),
     )
 

@@ -9,12 +9,12 @@ from tests.training.in_memory import Parts
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
-from andon.runtime.schema import FrameSpec, Reading
+from andon.runtime.schema import FrameSpec, ScoreRule
 from andon.training.observers.score_histogram import MOST_PARTS, draw, score_histogram
 from andon.training.observers.watching import Labelled
 
 HERE = torch.device("cpu")
-SPEC, READING = FrameSpec(channels=1, size=(8, 8)), Reading(score="bright")
+SPEC, READING = FrameSpec(channels=1, size=(8, 8)), ScoreRule(score="bright")
 
 
 class Bright(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from andon.calibration.split import Split
 from andon.export.evidence import Evidence
 from andon.foundation.errors import ConfigError, DataError, TrainingError
-from andon.runtime.schema import Channel, FrameSpec, Reading, WindowSpec
+from andon.runtime.schema import Channel, FrameSpec, ScoreRule, WindowSpec
 from andon.sources.items import Ref
 from andon.sources.opening import truth_of
 from andon.sources.pictures.encode import write_png
@@ -71,7 +71,7 @@ def labelled(count: int = 10) -> Labelled:
 
 
 def watch(**arguments: object) -> Watch:
-    reading = Reading(map="level", pool="mean")
+    reading = ScoreRule(map="level", pool="mean")
     return Watch(labelled(), SPEC, reading, device=torch.device("cpu"), **arguments)  # type: ignore[arg-type]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.cli.inspect import render
 from andon.foundation.errors import ConfigError, TrainingError
 from andon.runtime import Detector
@@ -58,7 +58,7 @@ def test_a_run_that_was_cut_short_is_exported_from_a_checkpoint_and_goes_on(tmp_
 
     with pytest.raises(KeyboardInterrupt):
         learnt("window_vae", tmp_path / "run", checkpoint_epochs=2, progress=stop)
-    wish = Wish(no_promise=True)
+    wish = PromiseRequest(no_promise=True)
     early = load(tmp_path / "run", epoch=2)
     exported = export_run(early, tmp_path / "early.onnx", wish=wish, date="2026-01-02")
 

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts, TrainingError
 from andon.runtime.detector import Detector
-from andon.runtime.schema import Reading, Weights
+from andon.runtime.schema import ScoreRule, Weights
 from andon.sources.items import Item, Lost, Ref
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.detectors import unet_autoencoder, window_vae
@@ -44,19 +44,19 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, Reading(map="l1", pool="top", share=0.01)),
-        ({"pool": "max"}, Reading(map="l1", pool="max", share=0.01)),
-        ({"map": "ssim"}, Reading(map="ssim", pool="top", share=0.01)),
-        ({"share": 0.5, "smooth": 2.0}, Reading(map="l1", pool="top", share=0.5, smooth=2.0)),
+        ({}, ScoreRule(map="l1", pool="top", share=0.01)),
+        ({"pool": "max"}, ScoreRule(map="l1", pool="max", share=0.01)),
+        ({"map": "ssim"}, ScoreRule(map="ssim", pool="top", share=0.01)),
+        ({"share": 0.5, "smooth": 2.0}, ScoreRule(map="l1", pool="top", share=0.5, smooth=2.0)),
     ],
     ids=str,
 )
-def test_only_what_is_given_changes(changes: Mapping[str, object], expected: Reading, frames: LoadedRun) -> None:
+def test_only_what_is_given_changes(changes: Mapping[str, object], expected: ScoreRule, frames: LoadedRun) -> None:
     assert reading_of(frames, changes) == expected
 
 
 def test_a_score_takes_the_maps_place(windows: LoadedRun) -> None:
-    assert reading_of(windows, {"score": "mahalanobis"}) == Reading(score="mahalanobis")
+    assert reading_of(windows, {"score": "mahalanobis"}) == ScoreRule(score="mahalanobis")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,12 @@ def test_evidence_that_is_not_there_is_told_what_is(
 
     with pytest.raises(ConfigError) as refusal:
         export_run(
-            frames, tmp_path / "a.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=FRAMES, reading=reading
+            frames,
+            tmp_path / "a.onnx",
+            wish=PromiseRequest(no_promise=True),
+            date="2026-01-02",
+            data=FRAMES,
+            reading=reading,
         )
 
     assert told in str(refusal.value)
@@ -130,7 +135,7 @@ def test_the_flags_of_export_make_a_file_that_reads_so(
 
     detector = Detector.load(model)
     verdict = detector(synthetic_frame(77))
-    assert detector.card.reading == Reading(map="ssim", pool="max", share=0.01, smooth=1.0)
+    assert detector.card.reading == ScoreRule(map="ssim", pool="max", share=0.01, smooth=1.0)
     assert verdict.score == pytest.approx(verdict.evidence["anomaly_map"].max(), rel=1e-5)
     assert main([*words, "--map", "ssim", "--score", "x"]) == EXIT_USER
 
@@ -188,7 +193,7 @@ def test_other_windows_under_the_names_of_the_calibration_windows_are_never_cali
     other = synthetic_log(16 * 60, seed=3)
 
     with pytest.raises(DataError, match="got another content"):
-        export_run(windows, tmp_path / "a.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=other)
+        export_run(windows, tmp_path / "a.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=other)
     assert not (tmp_path / "a.onnx").exists()
 
 
@@ -246,14 +251,14 @@ def test_pretrained_weights_are_recorded_when_training_ends(tmp_path: Path) -> N
     def weights(_settings: object) -> tuple[Weights, ...]:
         return (Weights(name="own", licence="as of the file", sha256=hashlib.sha256(own.read_bytes()).hexdigest()),)
 
-    known = msgspec.structs.replace(unet_autoencoder.RECIPE, fit=fit, settle=None, weights=weights)
+    known = msgspec.structs.replace(unet_autoencoder.RECIPE, fit=fit, finalize=None, weights=weights)
     run = train(known, FRAMES, tmp_path / "run", settings=known.tiny, threads=1, picture_epochs=())
 
     assert read_record(run.path).pretrained == weights(None)
 
 
 def test_a_promise_that_needs_more_parts_says_how_many_to_train_with(frames: LoadedRun, tmp_path: Path) -> None:
-    wish = Wish(false_reject=0.02)
+    wish = PromiseRequest(false_reject=0.02)
 
     with pytest.raises(NotEnoughParts, match=r"got 14 \(30 % of 40 .* Train again with about 500 good parts"):
         export_run(frames, tmp_path / "a.onnx", wish=wish, date="2026-01-02", data=FRAMES)
@@ -263,6 +268,6 @@ def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows
     log = synthetic_log(16 * 60)
 
     with pytest.raises(NotEnoughParts) as refusal:
-        export_run(windows, tmp_path / "a.onnx", wish=Wish(false_reject=0.0001), date="2026-01-02", data=log)
+        export_run(windows, tmp_path / "a.onnx", wish=PromiseRequest(false_reject=0.0001), date="2026-01-02", data=log)
 
     assert "Train again" not in str(refusal.value)

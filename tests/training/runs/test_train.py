@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.foundation.errors import ConfigError, DataError, DeviceError, TrainingError
 from andon.runtime import Detector, Status
-from andon.runtime.schema import InputSpec, Reading
+from andon.runtime.schema import InputSpec, ScoreRule
 from andon.sources.series.log import Log
 from andon.training.contract.synthetic_data import synthetic_log
 from andon.training.detectors.window_vae import RECIPE, Settings
@@ -38,7 +38,7 @@ def run(log: Log, tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
 def test_three_lines_lead_from_data_to_a_verdict(log: Log, tmp_path: Path) -> None:
     settings = Settings(steps=16, hop=4, latent=3, widths=(32,), epochs=12)
     run = train("window_vae", log, tmp_path / "run", settings=settings)
-    export_run(run, tmp_path / "pump.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log)
+    export_run(run, tmp_path / "pump.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log)
     detector = Detector.load(tmp_path / "pump.onnx")
 
     window = synthetic_log(16, seed=50).runs[0].values
@@ -215,8 +215,10 @@ def test_cuda_where_there_is_none_is_refused(log: Log, tmp_path: Path) -> None:
 
 
 def test_another_reading_needs_no_training(run: LoadedRun, log: Log, tmp_path: Path) -> None:
-    largest = Reading(map="error", pool="max")
-    export_run(run, tmp_path / "max.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log, reading=largest)
+    largest = ScoreRule(map="error", pool="max")
+    export_run(
+        run, tmp_path / "max.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log, reading=largest
+    )
     detector = Detector.load(tmp_path / "max.onnx")
 
     verdict = detector(np.ascontiguousarray(log.runs[0].values[:16]))
@@ -233,7 +235,9 @@ def test_the_calibration_part_is_the_one_that_was_kept_back(run: LoadedRun, log:
 @pytest.mark.slow
 def test_as_much_is_kept_back_as_was_asked_for_and_the_export_takes_just_that(log: Log, tmp_path: Path) -> None:
     run = train("window_vae", log, tmp_path / "run", settings=TINY, calibration_share=0.5)
-    exported = export_run(run.path, tmp_path / "half.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=log)
+    exported = export_run(
+        run.path, tmp_path / "half.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log
+    )
 
     assert run.record.calibration_share == 0.5
     assert len(run.split.calibration) == pytest.approx(0.5 * ROWS * 2 / 16, abs=2)  # of disjoint windows of two runs

@@ -7,7 +7,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.evaluation.figures import metrics
-from andon.runtime.schema import Reading
+from andon.runtime.schema import ScoreRule
 from andon.runtime.verdict import Verdict
 
 PREFIX = "score_"
@@ -43,7 +43,7 @@ def further(verdict: Verdict) -> Further:
     return Further(scores, () if latent is None else tuple(latent.astype(float).tolist()))
 
 
-def deciding(reading: Reading) -> str:
+def deciding(reading: ScoreRule) -> str:
     """Name of the score that decides."""
     return reading.map or reading.score or "score"
 

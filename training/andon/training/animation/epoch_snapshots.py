@@ -26,11 +26,11 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import Restore
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, TrainingError
-from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.training.fitting.device import undisturbed
 from andon.training.observers.reconstructions import RECONSTRUCTION, chosen
 from andon.training.observers.watching import Labelled
-from andon.training.recipe.recipe import Good
+from andon.training.recipe.recipe import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +99,9 @@ class Reel:
     def __init__(
         self,
         folder: Path,
-        good: Good,
+        good: TrainingData,
         spec: InputSpec,
-        reading: Reading,
+        reading: ScoreRule,
         *,
         device: torch.device,
         seed: int,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 from msgspec import Struct
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.calibration.split import CALIBRATION_SHARE
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, nearest
@@ -77,7 +77,7 @@ class Key(Struct, frozen=True, kw_only=True):
     """`DataSet`'s fields; of a path the last two pieces, so that data may be moved to another machine. A share for
     calibration only where it is not the usual one."""
     seed: int
-    wish: Wish
+    wish: PromiseRequest
     more: tuple[str, ...] = ()
     """Names of further figures that were asked for."""
 
@@ -88,7 +88,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     choice: Choice
     data: DataSet
     seed: int
-    wish: Wish
+    wish: PromiseRequest
     more: tuple[str, ...] = ()
 
     @property
@@ -126,7 +126,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     choices: tuple[Choice, ...]
     sets: tuple[DataSet, ...]
     seeds: tuple[int, ...] = (0,)
-    wish: Wish = Wish()
+    wish: PromiseRequest = PromiseRequest()
 
 
 def cells(plan: Plan, *, more: Sequence[str] = ()) -> list[Cell]:
@@ -250,7 +250,7 @@ def read_plan(path: Path) -> Plan:
             for place, entry in enumerate(plain.data)
         ),
         seeds=plain.seeds,
-        wish=from_mapping(Wish, plain.promise, where=f"{path}: promise"),
+        wish=from_mapping(PromiseRequest, plain.promise, where=f"{path}: promise"),
     )
 
 

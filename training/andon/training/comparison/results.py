@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.evaluation.figures.part_figures import Evaluation
 from andon.evaluation.logs import LogEvaluation
 from andon.foundation.atomic import write_atomically
@@ -217,7 +217,9 @@ def _ratio(some: float, of: int) -> float | None:
 
 
 def _training(key: Key) -> dict[str, object]:
-    return {name: value for name, value in _fields(key).items() if name not in (*Wish.__struct_fields__, "more")}
+    return {
+        name: value for name, value in _fields(key).items() if name not in (*PromiseRequest.__struct_fields__, "more")
+    }
 
 
 def _fields(key: Key) -> dict[str, object]:

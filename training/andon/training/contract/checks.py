@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.export.export import Exported
 from andon.export.graph import Pipeline
 from andon.foundation.errors import InputError, TrainingError
@@ -70,7 +70,7 @@ class Specimen:
         """Exported once, from what was stored."""
         stored = load(self.run.path, of=self.recipe)
         return export_run(
-            stored, self.folder / "model.onnx", wish=Wish(no_promise=True), date="2026-01-02", data=self.data
+            stored, self.folder / "model.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=self.data
         )
 
     @cached_property

@@ -39,11 +39,11 @@ from torch import Generator, Tensor, nn
 from andon.export.evidence import Evidence
 from andon.export.pooling import Smooth
 from andon.foundation.errors import ConfigError, DataError
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting.adversarial import Game, Players
 from andon.training.nets.adversarial import Discriminator, Encoder, Made, Shape, initialise
-from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 
 logger = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ class BiGAN(Players):
         self.get_buffer("usual")[1:] = math.inf
 
 
-def fit(scorer: BiGAN, good: Good, settings: Settings, run: Run) -> None:
+def fit(scorer: BiGAN, good: TrainingData, settings: Settings, run: Run) -> None:
     """Let the nets play; the running mean of their weights is the scorer.
 
     Raises:
@@ -348,8 +348,8 @@ def _build(settings: Settings, spec: InputSpec) -> BiGAN:
     return BiGAN(settings, spec)
 
 
-def _reading(settings: Settings) -> Reading:
-    return Reading(score="anomaly") if settings.weight else Reading(map="error", pool="mean")
+def _reading(settings: Settings) -> ScoreRule:
+    return ScoreRule(score="anomaly") if settings.weight else ScoreRule(map="error", pool="mean")
 
 
 TINY = Settings(

@@ -32,11 +32,11 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.nets.variational import divergence, drawn
-from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 
@@ -236,7 +236,7 @@ def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tens
 class _Balancing(AsTheyAre):
     """Good parts as they are; the layers are balanced after each epoch, for whoever watches."""
 
-    def __init__(self, good: Good, device: torch.device) -> None:
+    def __init__(self, good: TrainingData, device: torch.device) -> None:
         super().__init__(good)
         self._device = device
 
@@ -246,7 +246,7 @@ class _Balancing(AsTheyAre):
         return {}
 
 
-def fit(scorer: ConvVAE, good: Good, settings: Settings, run: Run) -> None:
+def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, run: Run) -> None:
     """Go down the loss, KL annealed."""
     if settings.beta < LEAST_BETA:
         logger.warning(
@@ -263,7 +263,7 @@ def fit(scorer: ConvVAE, good: Good, settings: Settings, run: Run) -> None:
     scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
-def settle(scorer: ConvVAE, good: Good, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
+def finalize(scorer: ConvVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
     """Weigh the layers by the validation part.
 
     Raises:
@@ -327,10 +327,10 @@ def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
     return ConvVAE(settings, spec)
 
 
-def _reading(settings: Settings) -> Reading:
+def _reading(settings: Settings) -> ScoreRule:
     if settings.decides == "mse":
-        return Reading(map="mse", pool=settings.pool, share=settings.share)
-    return Reading(score=settings.decides, pool=settings.pool, share=settings.share)
+        return ScoreRule(map="mse", pool=settings.pool, share=settings.share)
+    return ScoreRule(score=settings.decides, pool=settings.pool, share=settings.share)
 
 
 def _tiny(**other: Any) -> Settings:
@@ -352,7 +352,7 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    settle=settle,
+    finalize=finalize,
     reading=_reading,
     sample=sample,
 )

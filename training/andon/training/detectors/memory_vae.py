@@ -40,7 +40,7 @@ from torch import Generator, Tensor, nn
 from andon.export.evidence import Evidence, Scorer
 from andon.export.pooling import Pool, Smooth
 from andon.foundation.errors import ConfigError, DataError
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting.device import undisturbed
 from andon.training.fitting.gradient_descent import AsTheyAre, Batch, ClipNorm, Plan, descend
@@ -48,7 +48,7 @@ from andon.training.nets.convolutions import doubling, halving
 from andon.training.nets.prototype_memory import Memory, entropy, how_used, in_use, lay_out, usage
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.nets.variational import divergence, drawn
-from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 from andon.training.sampling.memory import lone_items, neighbours
@@ -342,12 +342,12 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
     return total
 
 
-def fit(scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
+def fit(scorer: MemoryVAE, good: TrainingData, settings: Settings, run: Run) -> None:
     """Go down the loss while the memory is kept alive."""
     descend(scorer, good, loss, settings, run, feed=_Tended(scorer, good, settings, run))
 
 
-def settle(scorer: MemoryVAE, good: Good, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
+def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
     """Keep codes, the use of items and the tails of the scores."""
     with torch.no_grad():
         codes = _encoded(scorer, good.train, KEPT_CODES)[0]
@@ -419,7 +419,7 @@ def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
 class _Tended(AsTheyAre):
     """Good parts as they are; before an epoch the memory is looked after, after it is told how it is used."""
 
-    def __init__(self, scorer: MemoryVAE, good: Good, settings: Settings, run: Run) -> None:
+    def __init__(self, scorer: MemoryVAE, good: TrainingData, settings: Settings, run: Run) -> None:
         super().__init__(good)
         self._scorer, self._settings, self._run = scorer, settings, run
 
@@ -503,16 +503,16 @@ def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
     return MemoryVAE(settings, shape_of(settings, spec))
 
 
-def _reading(settings: Settings) -> Reading:
+def _reading(settings: Settings) -> ScoreRule:
     if settings.decides in ("error", "relative"):
         return _reading_of(settings, settings.decides)
-    return Reading(
+    return ScoreRule(
         score=settings.decides, pool=settings.pool, share=settings.share
     )  # the maps' scores are pooled as well
 
 
-def _reading_of(settings: Settings, name: str) -> Reading:
-    return Reading(map=name, pool=settings.pool, share=settings.share)
+def _reading_of(settings: Settings, name: str) -> ScoreRule:
+    return ScoreRule(map=name, pool=settings.pool, share=settings.share)
 
 
 TINY = Settings(
@@ -545,7 +545,7 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    settle=settle,
+    finalize=finalize,
     reading=_reading,
     sample=sample,
     prototypes=prototypes,

@@ -28,7 +28,7 @@ from torch import Generator, Tensor, nn
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.progress import silent, track
-from andon.runtime.schema import FrameSpec, InputSpec, Reading, Weights
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, Weights
 from andon.sources.items import Found, FoundFrames
 from andon.training.nets.backbones import (
     MEAN,
@@ -42,7 +42,7 @@ from andon.training.nets.backbones import (
     weights_record,
 )
 from andon.training.nets.core_set import k_centre, one_thread
-from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.top_share import check_share
 
 logger = logging.getLogger(__name__)
@@ -258,7 +258,7 @@ class Memory(nn.Module):
         self.bank = torch.cat([-2 * kept, (kept * kept).sum(dim=1, keepdim=True)], dim=1).T.contiguous()
 
 
-def fit(scorer: PatchCore, good: Good, settings: Settings, run: Run) -> None:
+def fit(scorer: PatchCore, good: TrainingData, settings: Settings, run: Run) -> None:
     """One pass over the good parts with bounded memory, then a core-set for each tap."""
     plan = plan_of(settings)
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
@@ -339,8 +339,8 @@ def _build(settings: Settings, spec: InputSpec) -> PatchCore:
     return PatchCore(settings, spec.channels)
 
 
-def _reading(settings: Settings) -> Reading:
-    return Reading(map="distance", pool=settings.pool, share=settings.share, smooth=settings.smooth * _side(settings))
+def _reading(settings: Settings) -> ScoreRule:
+    return ScoreRule(map="distance", pool=settings.pool, share=settings.share, smooth=settings.smooth * _side(settings))
 
 
 def _weights(settings: Settings) -> tuple[Weights, ...]:

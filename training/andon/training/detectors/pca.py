@@ -28,11 +28,11 @@ from torch import Tensor
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import track
-from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.items import Found, FoundLogs
 from andon.sources.series.windows import window_spec
 from andon.training.nets.surprise import BATCH, Combination, scores_over
-from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Components(Scorer):
         return residual, back[:, 1], scores
 
 
-def fit(scorer: Components, good: Good, settings: Settings, run: Run) -> None:
+def fit(scorer: Components, good: TrainingData, settings: Settings, run: Run) -> None:
     """Two passes over the training part for mean and covariance, one decomposition, then the tails of the scores."""
     center, covariance = moments(good.train, run)
     ascending, vectors = torch.linalg.eigh(covariance)
@@ -196,8 +196,8 @@ def _build(settings: Settings, spec: InputSpec) -> Components:
     return Components(settings, spec)
 
 
-def _reading(settings: Settings) -> Reading:
-    return Reading(score=settings.decides)
+def _reading(settings: Settings) -> ScoreRule:
+    return ScoreRule(score=settings.decides)
 
 
 TINY = Settings(steps=16, hop=8)

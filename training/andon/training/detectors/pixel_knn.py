@@ -23,10 +23,10 @@ from torch import Generator, Tensor, nn
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import track
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.nets.core_set import k_centre, one_thread
-from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 
@@ -99,7 +99,7 @@ class PixelKnn(Scorer):
         )
 
 
-def fit(scorer: PixelKnn, good: Good, settings: Settings, run: Run) -> None:
+def fit(scorer: PixelKnn, good: TrainingData, settings: Settings, run: Run) -> None:
     """Remember all good pictures, or a core-set of them.
 
     Raises:
@@ -146,8 +146,8 @@ def _build(settings: Settings, spec: InputSpec) -> PixelKnn:
     return PixelKnn(settings.k, spec.channels, spec.size)
 
 
-def _reading(settings: Settings) -> Reading:
-    return Reading(map="difference", pool=settings.pool, share=settings.share)
+def _reading(settings: Settings) -> ScoreRule:
+    return ScoreRule(map="difference", pool=settings.pool, share=settings.share)
 
 
 RECIPE = Recipe(

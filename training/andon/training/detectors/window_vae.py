@@ -28,14 +28,14 @@ from torch import Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import DataError
-from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.items import Found, FoundLogs
 from andon.sources.series.windows import window_spec
 from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.nets.gaussian import Gaussian
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.nets.variational import divergence, drawn
-from andon.training.recipe.recipe import Good, Part, Recipe, Run
+from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor
 class _Spreading(AsTheyAre):
     """Good parts as they are; what decides is made to fit the weights after each epoch, for whoever watches."""
 
-    def __init__(self, good: Good, device: torch.device) -> None:
+    def __init__(self, good: TrainingData, device: torch.device) -> None:
         super().__init__(good)
         self._device = device
 
@@ -142,13 +142,13 @@ class _Spreading(AsTheyAre):
         return {}
 
 
-def fit(scorer: WindowVAE, good: Good, settings: Settings, run: Run) -> None:
+def fit(scorer: WindowVAE, good: TrainingData, settings: Settings, run: Run) -> None:
     """Go down the loss, KL annealed."""
     feed = None if settings.decides == "error" else _Spreading(good, run.device)
     descend(scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, run, feed=feed)
 
 
-def settle(scorer: WindowVAE, good: Good, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
+def finalize(scorer: WindowVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
     """Learn the spread of the latent numbers and the tails of the scores."""
     used = spread(scorer, good, device)
     if not bool(used.any()):
@@ -157,7 +157,7 @@ def settle(scorer: WindowVAE, good: Good, settings: Settings, device: torch.devi
         logger.info("%d of %d latent numbers say nothing of their windows and are left out", sum(~used), len(used))
 
 
-def spread(scorer: WindowVAE, good: Good, device: torch.device) -> Tensor:
+def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tensor:
     """Learn how latent numbers spread over the training part, then how scores do over the validation part.
 
     Returns:
@@ -201,8 +201,8 @@ def _build(settings: Settings, spec: InputSpec) -> WindowVAE:
     return WindowVAE(settings, spec)
 
 
-def _reading(settings: Settings) -> Reading:
-    return Reading(map="error", pool="mean") if settings.decides == "error" else Reading(score=settings.decides)
+def _reading(settings: Settings) -> ScoreRule:
+    return ScoreRule(map="error", pool="mean") if settings.decides == "error" else ScoreRule(score=settings.decides)
 
 
 TINY = Settings(steps=16, hop=8, latent=2, widths=(16,), epochs=4, batch_size=16)
@@ -222,6 +222,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    settle=settle,
+    finalize=finalize,
     reading=_reading,
 )

@@ -24,7 +24,7 @@ from andon.training.fitting.gradient_descent import (
 )
 from andon.training.nets.adversarial import Discriminator, Encoder, Made, Shape
 from andon.training.nets.variational import drawn as drawn_from
-from andon.training.recipe.recipe import Good, Part, Run, State
+from andon.training.recipe.recipe import Part, Run, State, TrainingData
 
 COLLAPSED_SPREAD = 0.05
 """Standard deviation of made pictures over that of good ones, below which the generator makes one picture only."""
@@ -133,7 +133,7 @@ class Players(Scorer):
 class Game:
     """A fit between two epochs: three nets that play, and the scorer that holds the running means of their weights."""
 
-    def __init__(self, scorer: Players, good: Good, settings: Rules, run: Run) -> None:
+    def __init__(self, scorer: Players, good: TrainingData, settings: Rules, run: Run) -> None:
         self.scorer, self.good, self.settings, self.device = scorer, good, settings, run.device
         self.shuffle = Generator().manual_seed(run.seed)
         self.seed, self.restarts, self.warned = run.seed, 0, False

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from andon.foundation.errors import TrainingError
 from andon.training.fitting.device import random_state, set_random_state
-from andon.training.recipe.recipe import Good, Run, State
+from andon.training.recipe.recipe import Run, State, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Feed(Protocol):
 class AsTheyAre:
     """The feed of detectors that learn from good parts as they are."""
 
-    def __init__(self, good: Good) -> None:
+    def __init__(self, good: TrainingData) -> None:
         self._good = good
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:  # noqa: ARG002 - a Feed
@@ -120,7 +120,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def descend(
-    scorer: nn.Module, good: Good, loss: Loss, plan: Plan, run: Run, *, feed: Feed | None = None, heavy: bool = False
+    scorer: nn.Module,
+    good: TrainingData,
+    loss: Loss,
+    plan: Plan,
+    run: Run,
+    *,
+    feed: Feed | None = None,
+    heavy: bool = False,
 ) -> None:
     """Fit by gradients. Of a plateau schedule the best epoch's weights stay (by the validation loss, or by the training
     loss where there is no such part), of a cosine schedule the last one's.
@@ -155,7 +162,7 @@ class _Descent:
     """A fit between two epochs."""
 
     def __init__(
-        self, scorer: nn.Module, good: Good, loss: Loss, plan: Plan, run: Run, *, feed: Feed, heavy: bool
+        self, scorer: nn.Module, good: TrainingData, loss: Loss, plan: Plan, run: Run, *, feed: Feed, heavy: bool
     ) -> None:
         self.scorer, self.good, self.loss, self.plan, self.device = scorer, good, loss, plan, run.device
         self.feed = feed

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from andon.export.evidence import Evidence, Scorer
 from andon.export.pooling import Pool
 from andon.foundation.errors import ConfigError, DataError
-from andon.runtime.schema import FrameSpec, InputSpec, Reading
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting.gradient_descent import Plan, descend
 from andon.training.fitting.repair import Damage, DamageFeed, Head, focal_loss
 from andon.training.fitting.symmetry import Symmetry
 from andon.training.nets.ssim import Dissimilarity, LossWeights, rebuilding_loss
-from andon.training.recipe.recipe import Good, Run
+from andon.training.recipe.recipe import Run, TrainingData
 from andon.training.recipe.top_share import check_share
 
 EMPHASIS = 5.0
@@ -168,7 +168,7 @@ class Rebuilder(Scorer):
         return Evidence(maps, {}, {"reconstruction": rebuilt})
 
 
-def fit(scorer: Rebuilder, good: Good, settings: Rebuilding, run: Run) -> None:
+def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, run: Run) -> None:
     """Go down the reconstruction's loss; with a head, over damaged pictures, and the head's with it."""
     weights = settings.loss_weights
     # convolutions are up to a third faster so
@@ -244,13 +244,13 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(settings.side, settings.side))
 
 
-def reading(settings: Rebuilding) -> Reading:
+def reading(settings: Rebuilding) -> ScoreRule:
     """The head's smoothed map, or what the settings name."""
     decides = settings.evidence or ("head" if settings.repair else "l1")
     if decides == "head":
         smooth = 1.0 if settings.smooth is None else settings.smooth / 2  # its cells are two pixels wide
-        return Reading(map="head", pool=settings.pool, share=settings.share or 0.003, smooth=smooth)
-    return Reading(map=decides, pool=settings.pool, share=settings.share or 0.01, smooth=settings.smooth or 0.0)
+        return ScoreRule(map="head", pool=settings.pool, share=settings.share or 0.003, smooth=smooth)
+    return ScoreRule(map=decides, pool=settings.pool, share=settings.share or 0.01, smooth=settings.smooth or 0.0)
 
 
 def frame_spec(spec: InputSpec) -> FrameSpec:

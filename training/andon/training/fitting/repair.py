@@ -23,7 +23,7 @@ from andon.training.fitting.gradient_descent import Batch
 from andon.training.fitting.relighting import relit
 from andon.training.fitting.symmetry import DECLARED, Symmetry, moved, symmetries
 from andon.training.nets.convolutions import block
-from andon.training.recipe.recipe import Good, Part
+from andon.training.recipe.recipe import Part, TrainingData
 
 CLEAN = 0.3
 """Share of undamaged pictures that are learnt from: without them a network sees defects everywhere."""
@@ -112,7 +112,7 @@ class DamageFeed:
 
     def __init__(
         self,
-        good: Good,
+        good: TrainingData,
         *,
         seed: int,
         epochs: int,

@@ -16,7 +16,7 @@ from andon.sources.pictures.folder import GOOD
 from andon.training.fitting.device import undisturbed
 from andon.training.observers.curves import save
 from andon.training.observers.watching import Labelled
-from andon.training.recipe.recipe import Good
+from andon.training.recipe.recipe import TrainingData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ _COLORS = (BLUE, GREEN, VERMILION, PURPLE, ORANGE, SKY, "#333333")
 _MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*", "h", "p", "d", "8")
 
 
-def draw(scorer: nn.Module, good: Good, watched: Labelled | None, path: Path, *, device: torch.device) -> bool:
+def draw(scorer: nn.Module, good: TrainingData, watched: Labelled | None, path: Path, *, device: torch.device) -> bool:
     """Write the picture; False, and nothing, where the scorer has no latent numbers.
 
     Args:

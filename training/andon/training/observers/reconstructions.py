@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from andon.export.pooling import Pool
 from andon.export.preprocessing import Restore
-from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.pictures.folder import GOOD
 from andon.training.fitting.device import undisturbed
 from andon.training.observers.curves import save
 from andon.training.observers.reconstruction_plots import GoodMaps, Rebuilt, rebuilt_frames, rebuilt_windows
 from andon.training.observers.watching import Labelled
-from andon.training.recipe.recipe import Good
+from andon.training.recipe.recipe import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ class Album:
     def __init__(
         self,
         folder: Path,
-        good: Good,
+        good: TrainingData,
         spec: InputSpec,
-        reading: Reading,
+        reading: ScoreRule,
         *,
         device: torch.device,
         epochs: Sequence[int] | None = None,
@@ -133,7 +133,7 @@ class Album:
         return GoodMaps(quantile=quantile, of=f"{count} good {called} part{'s' if count > 1 else ''}")
 
 
-def chosen(good: Good, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
+def chosen(good: TrainingData, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
     """A few parts and what they are: one that is learnt from and one that is not, to see what is only learnt by heart; where
     parts are watched also a good one of them and one defect of each kind, as many as fit; else more validation parts.
     """

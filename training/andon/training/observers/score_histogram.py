@@ -13,11 +13,11 @@ from andon.drawing.style import BLUE, GREEN, SKY, VERMILION, new_figure, short, 
 from andon.evaluation.figures.score_arrays import score_range, smoothed
 from andon.evaluation.report.page import counted
 from andon.export.pooling import Pool
-from andon.runtime.schema import InputSpec, Reading, WindowSpec
+from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.training.fitting.device import undisturbed
 from andon.training.observers.curves import save
 from andon.training.observers.watching import Labelled
-from andon.training.recipe.recipe import Good, Part
+from andon.training.recipe.recipe import Part, TrainingData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,12 +38,12 @@ Floats = NDArray[np.float64]
 
 def draw(
     scorer: nn.Module,
-    good: Good,
+    good: TrainingData,
     watched: Labelled | None,
     path: Path,
     *,
     spec: InputSpec,
-    reading: Reading,
+    reading: ScoreRule,
     device: torch.device,
 ) -> bool:
     """Write the picture; False, and nothing, where there is nothing to compare or a score is not finite.

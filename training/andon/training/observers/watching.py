@@ -24,7 +24,7 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent, track
-from andon.runtime.schema import FrameSpec, InputSpec, Reading, WindowSpec
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, WindowSpec
 from andon.sources.items import Collection, Item, Ref
 from andon.sources.kinds import images
 from andon.sources.opening import labelled_for
@@ -75,7 +75,7 @@ class Watch:
         self,
         parts: Labelled,
         spec: InputSpec,
-        reading: Reading,
+        reading: ScoreRule,
         *,
         device: torch.device,
         every: int | None = None,

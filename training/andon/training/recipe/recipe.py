@@ -13,10 +13,10 @@ from torch import Generator, Tensor, device, nn
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress
 from andon.foundation.registry import load, names
-from andon.runtime.schema import InputSpec, Reading, Weights
+from andon.runtime.schema import InputSpec, ScoreRule, Weights
 from andon.sources.items import Found, FoundFrames
 
-__all__ = ["Good", "Part", "Recipe", "Run", "State", "detectors", "recipe"]
+__all__ = ["Part", "Recipe", "Run", "State", "TrainingData", "detectors", "recipe"]
 
 
 class Part(Protocol):
@@ -41,7 +41,7 @@ class Part(Protocol):
         ...
 
 
-class Good(Protocol):
+class TrainingData(Protocol):
     """All that a fit can see: no labels, no test part, no calibration part."""
 
     @property
@@ -114,12 +114,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``input(settings, found)``: the input it wants, from what the data are."""
     build: Callable[[Any, InputSpec], nn.Module]
     """``build(settings, spec)``: the untrained scorer; buffers take stored shapes on load."""
-    fit: Callable[[Any, Good, Any, Run], None]
+    fit: Callable[[Any, TrainingData, Any, Run], None]
     """``fit(scorer, good, settings, run)``: changes the scorer in place."""
-    settle: Callable[[Any, Good, Any, device], None] | None = None
-    """``settle(scorer, good, settings, device)``: what the scorer learns of good parts once its weights stay, after `fit`: the
+    finalize: Callable[[Any, TrainingData, Any, device], None] | None = None
+    """``finalize(scorer, good, settings, device)``: what the scorer learns of good parts once its weights stay, after `fit`: the
     tails of its scores, spreads; in place, drawing nothing. So weights of any epoch can be made ready. None: `fit` does all."""
-    reading: Callable[[Any], Reading]
+    reading: Callable[[Any], ScoreRule]
     """``reading(settings)``: how its evidence becomes the deciding score."""
     uses_validation: bool = True
     """Detectors that need none train on the validation part too."""
@@ -131,11 +131,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``prototypes(scorer, settings)``: what each item of a memory decodes to, as `sample`'s parts, and each one's share of
     what good parts read ``[M]``; None: no such memory."""
 
-    def learn(self, scorer: Any, good: Good, settings: Any, run: Run) -> None:
-        """`fit`, then `settle`: the scorer is ready to be exported."""
+    def learn(self, scorer: Any, good: TrainingData, settings: Any, run: Run) -> None:
+        """`fit`, then `finalize`: the scorer is ready to be exported."""
         self.fit(scorer, good, settings, run)
-        if self.settle is not None:
-            self.settle(scorer, good, settings, run.device)
+        if self.finalize is not None:
+            self.finalize(scorer, good, settings, run.device)
 
     def wanted_input(self, settings: Any, found: Found) -> InputSpec:
         """`input`, with a clear refusal of data of the wrong kind.

@@ -21,7 +21,7 @@ class Checkpoints:
         self,
         run: Path,
         build: Callable[[], nn.Module],
-        settle: Callable[[nn.Module], None],
+        finalize: Callable[[nn.Module], None],
         *,
         epochs: Epochs,
         sealed: str = "",
@@ -30,12 +30,12 @@ class Checkpoints:
         Args:
             run: the run folder.
             build: an untrained scorer like the one that learns.
-            settle: what follows once weights stay, in place.
+            finalize: what follows once weights stay, in place.
             epochs: which; a number, each so many; a sequence, just these; None or empty, none.
             sealed: the run's `run_folder.seal`, kept in each file.
         """
         self._sealed = sealed
-        self._run, self._build, self._settle, self._epochs = run, build, settle, epochs
+        self._run, self._build, self._finalize, self._epochs = run, build, finalize, epochs
 
     def look(self, scorer: nn.Module, epoch: int) -> None:
         """Keep, if this epoch is one of the chosen; epochs count from 1."""
@@ -46,5 +46,5 @@ class Checkpoints:
         with drawn_apart(device):
             settled = self._build()  # as it will be loaded, so that it settles as it will be exported
             load_state(settled, scorer.state_dict(), where=f"epoch {epoch}")
-            self._settle(settled.to(device).eval())
+            self._finalize(settled.to(device).eval())
         write_weights(checkpoint(self._run, epoch), settled, sealed=self._sealed)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from andon.calibration.calibrate import Wish
+from andon.calibration.calibrate import PromiseRequest
 from andon.calibration.contents import content_of
 from andon.calibration.promise import LADDER, refusal_of_kept_back
 from andon.export.export import Exported, export
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
-from andon.runtime.schema import Reading, Weights, WindowSpec
+from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.items import Collection, Found, Item, Lost, Ref
 from andon.training.fitting.good_parts import items_of
 from andon.training.runs.run_folder import LoadedRun, RunRecord, load
@@ -31,9 +31,9 @@ def export_run(
     run: LoadedRun | Path | str,
     path: Path | str,
     *,
-    wish: Wish,
+    wish: PromiseRequest,
     date: str,
-    reading: Reading | None = None,
+    reading: ScoreRule | None = None,
     data: Data | None = None,
     name: str = "",
     golden_real: bool = False,
@@ -83,7 +83,7 @@ def export_run(
 
 
 @contextlib.contextmanager
-def _advised(record: RunRecord, kept_back: Collection, wish: Wish) -> Iterator[None]:
+def _advised(record: RunRecord, kept_back: Collection, wish: PromiseRequest) -> Iterator[None]:
     """Rephrase a refusal for want of parts: only a share of what the user collects is calibrated on."""
     try:
         yield
@@ -106,12 +106,12 @@ def _advised(record: RunRecord, kept_back: Collection, wish: Wish) -> Iterator[N
         ) from error
 
 
-def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> Reading:
+def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
     """A run's own reading, with some of it replaced; for `export_run`. Whether the scorer gives the named evidence shows there.
 
     Args:
         run: its settings say how evidence becomes the score.
-        changes: `Reading`'s fields by name; a `map` takes the place of a `score` and the other way round.
+        changes: `ScoreRule`'s fields by name; a `map` takes the place of a `score` and the other way round.
 
     Raises:
         ConfigError: an unknown field, a value out of bounds, or one that would change nothing.
@@ -121,7 +121,7 @@ def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> Reading:
     own = msgspec.structs.asdict(run.recipe.reading(run.settings))
     instead = {"map": {"score": None}, "score": {"map": None}}
     named = next((instead[name] for name in instead if name in changes), {})
-    reading = from_mapping(Reading, {**own, **named, **changes}, where="reading")
+    reading = from_mapping(ScoreRule, {**own, **named, **changes}, where="reading")
     pooled = [f"--{name}" for name in ("pool", "share") if name in changes]
     if reading.score is not None and pooled:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """From good data to a run folder: what ``andon train`` does.
 
 >>> run = train("window_vae", "logs/good.csv", "runs/pump")                       # doctest: +SKIP
->>> export_run(run, "pump.onnx", wish=Wish(), date="2026-11-22")                  # doctest: +SKIP
+>>> export_run(run, "pump.onnx", wish=PromiseRequest(), date="2026-11-22")                  # doctest: +SKIP
 """
 
 from andon.training.fitting import thread_waiting  # noqa: F401 - before torch is imported
@@ -354,7 +354,7 @@ def _fit(
     checkpoints = Checkpoints(
         folder,
         lambda: known.build(settings, good.spec),
-        lambda scorer: known.settle(scorer, good, settings, device) if known.settle is not None else None,
+        lambda scorer: known.finalize(scorer, good, settings, device) if known.finalize is not None else None,
         epochs=begun.checkpoint_epochs,
         sealed=seal(begun),
     )
