@@ -4,11 +4,12 @@ JPEG is decoded by simplejpeg, which reports what libjpeg warns of. It gives Ope
 a TIFF file are checked before OpenCV decodes them.
 
 Some damage leaves no trace that a decoder could find: a changed byte in a JPEG whose codes stay valid, a hole in lossy WebP,
-changed pixels where nothing is compressed. Not noticed either: damage of JPEG within TIFF, of JPEG with other sampling than
-4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 and 4:4:1, and of the JPEG frames of videos and MJPEG streams.
+changed pixels where nothing is compressed. Not noticed either: damage of JPEG within TIFF, and of JPEG with other sampling
+than 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 and 4:4:1.
 """
 
 import io
+import re
 import zlib
 
 import numpy as np
@@ -21,7 +22,10 @@ from andon.sources.pictures.header import tiff_compression, tiff_strips
 
 _NONE, _DEFLATE = 1, (8, 32946)
 # libjpeg warns of these and decodes the picture in full; some cameras write them into every picture
-_HARMLESS = ("Invalid SOS parameters",)
+_HARMLESS = ("Invalid SOS parameters", "Warning: unknown JFIF revision number")
+_BEFORE_THE_END = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+_MOST_PADDING = 64
+"""Bytes; cameras that pad their pictures pad to a multiple of at most this. More is a hole that was filled with zeros."""
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
@@ -41,7 +45,7 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
         try:
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, wanted or "CMYK")
         except ValueError as error:
-            if not str(error).startswith(_HARMLESS):
+            if not str(error).startswith(_HARMLESS) and not _is_padding(data, str(error)):
                 raise
             pixels = simplejpeg.decode_jpeg(data, wanted or "CMYK", strict=False)
     except ValueError as error:
@@ -49,6 +53,16 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
             return None
         raise DataError(f"a damaged JPEG: {str(error).removeprefix('Corrupt JPEG data: ')}") from error
     return pixels if wanted else None
+
+
+def _is_padding(data: bytes, warning: str) -> bool:
+    """Return whether libjpeg warns of nothing but equal bytes between the last coded block and the end marker."""
+    found = _BEFORE_THE_END.match(warning)
+    end = data.rfind(b"\xff\xd9")
+    if found is None or end < 0 or int(found[1]) > _MOST_PADDING:
+        return False
+    # libjpeg has taken some of the padding already, so that it counts fewer bytes than there are
+    return len(set(data[end - max(1, int(found[1])) : end])) == 1
 
 
 def require_intact_tiff(data: bytes) -> None:

@@ -142,10 +142,18 @@ def from_capture(data: Frame, channels: Channels, name: str) -> Frame:
     """
     if data.ndim == 3:
         return grey(data) if channels == 1 else rgb(data)
-    frame = decode(data.tobytes(), name=name)
+    packet = data.tobytes()
+    if _JPEG_END not in packet[-_JPEG_TAIL:]:
+        packet += _JPEG_END  # some cameras leave it out; a picture that was cut off is noticed when it is decoded
+    frame = decode(packet, name=name)
     if frame.shape[2] == channels:
         return frame
     return grey(frame[..., ::-1]) if channels == 1 else np.repeat(frame, 3, axis=2)
+
+
+_JPEG_END = b"\xff\xd9"
+_JPEG_TAIL = 64
+"""Bytes; padding may follow the end marker."""
 
 
 def decode_file(path: Path, *, channels: Channels | None = None, name: str = "", told: Told | None = None) -> Frame:

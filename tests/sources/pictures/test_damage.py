@@ -18,7 +18,7 @@ from andon.foundation.extras import remedy
 from andon.runtime.schema import Reason
 from andon.sources.items import Lost
 from andon.sources.kinds import images
-from andon.sources.pictures.decode import decode
+from andon.sources.pictures.decode import decode, from_capture
 
 
 def scene() -> NDArray[np.uint8]:
@@ -71,6 +71,26 @@ DAMAGED = {
 def test_damage_within_the_coded_pixels_is_refused(name: str) -> None:
     with pytest.raises(DataError, match=r"^part: "):
         decode(DAMAGED[name], name="part")
+
+
+@pytest.mark.parametrize("whole", [JPEG, PROGRESSIVE, GREY], ids=["baseline", "progressive", "grey"])
+@pytest.mark.parametrize("padding", [b"\0", bytes(16), b"\xff" * 40, bytes(64)], ids=["1", "16", "40 of ones", "64"])
+def test_padding_before_the_end_marker_is_no_damage(whole: bytes, padding: bytes) -> None:
+    np.testing.assert_array_equal(decode(whole[:-2] + padding + b"\xff\xd9"), decode(whole))
+
+
+@pytest.mark.parametrize("rest", [bytes(300), b"ab" * 20], ids=["a long run of zeros", "other bytes"])
+def test_what_is_more_than_padding_before_the_end_marker_is_damage(rest: bytes) -> None:
+    with pytest.raises(DataError, match="extraneous bytes before marker 0xd9"):
+        decode(JPEG[:-2] + rest + b"\xff\xd9")
+
+
+def test_a_packet_of_a_stream_may_lack_its_end_marker_if_its_scan_is_whole() -> None:
+    packet = np.frombuffer(JPEG[:-2], np.uint8)[None]
+
+    np.testing.assert_array_equal(from_capture(packet, 3, "camera"), decode(JPEG))
+    with pytest.raises(DataError, match="a damaged JPEG"):
+        from_capture(packet[:, :-400], 3, "camera")
 
 
 def test_a_damaged_picture_in_a_folder_is_invalid_as_unreadable(tmp_path: Path) -> None:
