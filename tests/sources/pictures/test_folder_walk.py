@@ -37,6 +37,21 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     assert found(tmp_path / "root") == {"1.png", "linked/2.png", "self"}
 
 
+def test_a_run_folder_is_left_out_below_the_root_only(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "1.png",
+        "a/run/run.json",
+        "a/run/pictures/curves.png",
+        "a/run/2.csv",
+        "a/b/3.png",
+        "a/b/run.json/4.png",
+    )
+
+    assert found(tmp_path) == {"1.png", "a/b/3.png", "a/b/run.json/4.png"}
+    assert found(tmp_path / "a/run") == {"run.json", "pictures/curves.png", "2.csv"}
+
+
 def test_a_look_ends_after_so_many_entries(tmp_path: Path) -> None:
     put(tmp_path, *(f"{number}.txt" for number in range(20)))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from andon.calibration.calibrate import PromiseRequest
 from andon.foundation.errors import ConfigError, DataError, DeviceError, TrainingError
 from andon.runtime import Detector, Status
 from andon.runtime.schema import InputSpec, ScoreRule
+from andon.sources.pictures import folder_walk
 from andon.sources.series.log import Log
-from andon.training.contract.synthetic_data import synthetic_log
+from andon.training.contract.synthetic_data import synthetic_frame, synthetic_log
 from andon.training.detectors.window_vae import RECIPE, Settings
 from andon.training.fitting.reconstruction import Rebuilding
 from andon.training.runs.export_run import calibration_part, export_run
 from andon.training.runs.folder_lock import LOCK, this_process
-from andon.training.runs.run_folder import RUN, STATE, LoadedRun, kept_epochs, load, read_record
+from andon.training.runs.run_folder import RUN, STATE, LoadedRun, kept_epochs, load, read_record, write_record
 from andon.training.runs.train import _kept, train
 
 TINY = RECIPE.tiny
@@ -305,3 +307,21 @@ def test_the_lock_of_a_training_that_was_killed_does_not_block_the_next(log: Log
     (folder / LOCK).write_bytes(msgspec.json.encode(dead))
 
     assert train("window_vae", log, folder, settings=TINY, picture_epochs=()).record.finished
+
+
+def test_a_run_below_its_own_data_is_no_data(tmp_path: Path) -> None:
+    assert folder_walk.RUN == RUN
+    data = tmp_path / "d4"
+    data.mkdir()
+    for number in range(40):
+        assert cv2.imwrite(str(data / f"{number}.png"), synthetic_frame(number)[..., ::-1])
+    out = data / "run"
+
+    trained = train("pixel_knn", data, out, device="cpu", threads=1)
+    assert list(out.rglob("*.png"))  # what would be looked at as parts
+    write_record(out, msgspec.structs.replace(trained.record, finished=False))
+
+    again = train("pixel_knn", data, out, device="cpu", threads=1, resume=True)
+
+    assert again.record.split == trained.record.split
+    export_run(again, tmp_path / "knn.onnx", wish=PromiseRequest(no_promise=True), date="2026-11-28")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 MASKS = "ground_truth"
+RUN = "run.json"
+"""The file of a run folder: what a training draws must not be looked at as data, where its folder is below its own data."""
 MOST_LOOKED_AT = 200_000
 """A look into a folder ends after this many entries: a share with millions of files must not hold up a command."""
 
@@ -14,7 +16,8 @@ def walk(
 ) -> Iterator["os.DirEntry[str]"]:
     """Yield the files below a folder, in no particular order.
 
-    Hidden files and folders and folders named ground_truth are left out. Links to folders are followed, each folder once.
+    Hidden files and folders, folders named ground_truth and, below the root, run folders (which hold a file run.json) are
+    left out. Links to folders are followed, each folder once.
 
     Args:
         root: the folder.
@@ -33,6 +36,8 @@ def walk(
             if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
                 continue
             seen.add((status.st_dev, status.st_ino))
+            if folder != str(root) and os.path.isfile(os.path.join(folder, RUN)):  # noqa: PTH113, PTH118 - as above
+                continue
             with os.scandir(folder) as entries:
                 for entry in entries:
                     left = None if left is None else left - 1
