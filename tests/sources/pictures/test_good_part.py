@@ -64,6 +64,11 @@ def learned(root: Path) -> list[str]:
         ),
         pytest.param(["day1/good/1.png", "day2/OK/1.png"], ["day1/good/1.png", "day2/OK/1.png"], id="good everywhere"),
         pytest.param(["train/1.png"], ["train/1.png"], id="train alone"),
+        *[
+            pytest.param([f"good/{name}/1.png"], [f"good/{name}/1.png"], id=f"good/{name}")
+            for name in ("test_bench_1", "val_2026", "hole")
+        ],
+        pytest.param(["day1/ok/test_bench/1.png"], ["day1/ok/test_bench/1.png"], id="a test bench below good"),
     ],
 )
 def test_training_learns_from_the_good_parts_of_the_trees_that_users_have(
@@ -72,6 +77,121 @@ def test_training_learns_from_the_good_parts_of_the_trees_that_users_have(
     put(tmp_path, *names)
 
     assert learned(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["links", "rechts"],
+        ["oben", "unten", "Mitte"],
+        ["vorne", "hinten"],
+        ["Frühschicht", "Spätschicht", "Nacht"],
+        ["fru\u0308h", "spa\u0308t"],  # as macOS stores them
+        ["Januar", "März", "Mai", "Dezember"],
+        ["Kamera links", "Kamera rechts"],
+        ["Schicht A", "Schicht B"],
+        ["Linie A", "Serie B"],
+        ["A", "B"],
+        ["line_A", "series_B"],
+        ["crackers_1", "dental_2"],
+        ["KO-1234", "KO-1235"],
+        ["NG200", "NG300"],
+        [
+            "defect-free",
+            "DefectFree",
+            "no_defects",
+            "without_scratches",
+            "ohne_Fehler",
+            "fehlerfrei",
+            "kratzerfreie Teile",
+        ],
+        ["checked_in_ok", "in ok", "Gutteile", "iO", "i.O.", "in Ordnung", "not broken"],
+        ["good_1", "Gut_02", "normal-3", "OK4"],
+    ],
+    ids=" ".join,
+)
+def test_training_learns_from_all_folders_whose_names_say_nothing_of_defects(
+    tmp_path: Path, folders: list[str]
+) -> None:
+    put(tmp_path, *(f"{folder}/1.png" for folder in folders))
+
+    assert len(learned(tmp_path)) == len(folders)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["good_1", "hole_1"],
+        ["OK1", "hole_1"],
+        ["Gut_01", "Schlecht_01"],
+        ["2026-11-01 Ausschuss", "2026-11-01 Gut"],
+        ["2026-11-01", "2026-11-01 Gut"],
+        ["lot1/ok_left", "lot1/right"],
+        ["day1/good_1", "day2/2026-11-01"],
+        ["defect-free", "2026-11-01"],
+        ["1", "Fehler1"],
+        ["1", "Kratzer_2026"],
+        ["1", "Riss 2"],
+        ["1", "n_i_O 2"],
+        ["1", "niO"],
+        ["1", "Defekt7"],
+        ["1", "AusschußTeile"],
+        ["1", "BadParts2"],
+        ["1", "NG_200"],
+        ["1", "not_ok_no_scratch"],
+        ["1", "crack_scratch-free"],
+        ["1", "Kratzer Los 3"],
+        ["1", "Ausschusslos 3"],
+        ["1", "dents2"],
+        ["1", "nicht in Ordnung 3"],
+    ],
+    ids=" ".join,
+)
+def test_training_refuses_folders_of_which_some_are_called_good_or_defective(
+    tmp_path: Path, folders: list[str]
+) -> None:
+    put(tmp_path, *(f"{folder}/1.png" for folder in folders))
+
+    with pytest.raises(DataError, match="expected good parts only"):
+        learned(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["NOK", "test", "Testing", "val", "validation", "masks"])
+def test_a_folder_that_is_refused_below_good_may_be_renamed(tmp_path: Path, name: str) -> None:
+    put(tmp_path, f"d6/good/{name}/1.png")
+
+    with pytest.raises(
+        DataError, match=r"Rename the folder if its parts are good, or move its pictures out of .*/d6/good"
+    ):
+        learned(tmp_path / "d6")
+    (tmp_path / "d6/good" / name).rename(tmp_path / "d6/good/1")
+    assert learned(tmp_path / "d6") == ["good/1/1.png"]
+
+
+@pytest.mark.parametrize("names", [["NOK/1.png"], ["hole/1.png", "2.png"], ["good_1/1.png", "2.png"]], ids=" ".join)
+def test_no_good_is_asked_for_within_a_given_good_folder(tmp_path: Path, names: list[str]) -> None:
+    root = put(tmp_path / "d6/good", *names)
+
+    with pytest.raises(DataError, match=r"Rename the folders if all their parts are good \(1, 2") as refusal:
+        learned(root)
+    assert "good/good" not in str(refusal.value)
+    (root / names[0]).parent.rename(root / "1")
+    assert len(learned(root)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "names", [["bolt/1.png", "nut/1.png"], ["New folder/1.png", "1.png"], ["old/1.png", "1.png"]], ids=" ".join
+)
+def test_folders_that_may_be_classes_are_accepted_once_done_as_the_message_says(
+    tmp_path: Path, names: list[str]
+) -> None:
+    root = put(tmp_path / "parts", *names)
+
+    with pytest.raises(DataError, match=r"Put good parts into .*/parts/good, .* rename the folders: 1, 2"):
+        learned(root)
+    (tmp_path / "new").mkdir()
+    root.rename(tmp_path / "new/good")
+    assert len(learned(tmp_path / "new")) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +206,15 @@ def test_training_learns_from_the_good_parts_of_the_trees_that_users_have(
         pytest.param(["sets/a/Train/OK/1.png", "sets/a/Test/NG/1.png"], "--data ROOT/sets/a", id="two too high"),
         pytest.param(["cam1/good/1.png", "cam1/hole/1.png", "cam2/good/1.png"], "--data ROOT/cam1", id="good below"),
         pytest.param(["train/1.png", "test/1.png"], "--data ROOT/train", id="train without good"),
+        pytest.param(
+            ["train/1.png", "test/good/1.png", "test/bad/1.png"], "--data ROOT/train", id="test/good, flat train"
+        ),
+        pytest.param(["train/hole/1.png", "test/good/1.png"], "--data ROOT/train", id="test/good, train of one folder"),
+        pytest.param(["test/good/1.png", "test/bad/1.png"], "ROOT/train/good", id="test/good alone"),
         pytest.param(["train/hole/1.png", "train/cut/1.png", "test/1.png"], "ROOT/good", id="classes in train"),
         pytest.param(["1.png", "ground_truth/crack/1_mask.png"], "ROOT/good", id="masks"),
         pytest.param(["1.png", "test/2.png"], "ROOT/good", id="a test folder"),
         pytest.param(["hole/1.png", "cut/1.png"], "ROOT/good", id="classes"),
-        pytest.param(["a/1.png", "b/1.png"], "ROOT/good", id="classes of one letter"),
         pytest.param(["1.png", "pictures/1.png"], "ROOT/good", id="pictures that were made from the others"),
         pytest.param(["images/hole/1.png", "images/cut/1.png"], "ROOT/good", id="classes below"),
         pytest.param(["cam1/1.png", "hole/1.png"], "ROOT/good", id="a camera and a class"),

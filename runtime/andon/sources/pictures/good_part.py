@@ -2,21 +2,25 @@
 
 A detector that learns from defects calls them good, and no later step can notice it. The rule, in this order:
 
-1. A folder name is *good* if it is good, ok or normal, in upper or lower case.
+1. A folder is *good* if its name is good, ok or normal, in upper or lower case. A name *says good* if one of its words is good,
+   ok, gut, io, passed, ..., or if it denies defects (``good_1``, ``Gutteile``, ``defect-free``, ``ohne_Fehler``).
 2. ``train/good`` is learned from, and nothing else of that tree.
 3. Otherwise ``good`` at the top is learned from, and nothing next to it.
 4. ``test/good`` without ``train/good`` is refused.
-5. Otherwise all pictures are learned from. This holds for a flat folder, for folders named after lots, dates, cameras, sides or
-   numbers (``2026-11-01``, ``cam1``, ``lotA``, ``left``), and for trees in which every picture is below a good folder.
-   Refused are a folder named test, validation, ground_truth or after a defect (nok, ng, bad, reject*, scratch*, ...) at any
-   depth; a good folder next to others below the top; and any other name next to further pictures or folders, as classes have.
+5. Otherwise all pictures are learned from. This holds for a flat folder, for folders named after lots, dates, cameras, lines,
+   shifts, sides, numbers or single letters (``2026-11-01``, ``cam1``, ``Schicht A``, ``links``), and for trees in which every
+   picture is below a good folder. Refused are a folder whose name has a word for test parts, masks or defects (nok, ng, bad,
+   reject*, schlecht*, ...) at any depth; a tree in which only some pictures are below good folders, or below names that say
+   good; names that say good next to others, whatever these are; and any other name next to further pictures or folders, as
+   classes have.
 
-Below a chosen good folder any name is accepted, except the names of defects and of test parts. The name of the folder that the
-user gives is not looked at: it is the user's own choice.
+Below a chosen good folder any name is accepted, except one with a word for defects, and test, testing, val, validation and the
+names of masks. The name of the folder that the user gives is not looked at: it is the user's own choice.
 """
 
 import logging
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +50,7 @@ def good_part(text: str, files: Mapping[str, File]) -> dict[str, File]:
     if shape == "test alone":
         raise DataError(
             f"{text}: expected train/{GOOD}, found no train/{GOOD}, so there is nothing to learn from that is not there to be "
-            f"tested on. Put good parts into {text}/train/{GOOD}, or give --data {text}/test to learn from its good parts."
+            f"tested on. {_instead_of_test(text.rstrip('/'), [_folders(key) for key in files])}"
         )
     place = {"tree": 1, "good": 0, "plain": -1}[shape]
     good = {key: file for key, file in files.items() if place < 0 or _is_good_at(key, place)}
@@ -73,124 +77,98 @@ def _is_good_at(key: str, place: int) -> bool:
     return len(folders) > place and is_good(folders[place]) and (place == 0 or folders[0].casefold() == "train")
 
 
-_WORDS = re.compile(r"[^\W\d_]+")
-_DEFECT_WORDS = frozenset(
-    [
-        "nok",
-        "ng",
-        "nio",
-        "ko",
-        "bad",
-        "fail",
-        "fails",
-        "failed",
-        "failure",
-        "failures",
-        "fault",
-        "faults",
-        "faulty",
-        "scrap",
-        "waste",
-        "abnormal",
-        "outlier",
-        "outliers",
-        "notok",
-        "notgood",
-        "nogood",
-    ]
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_GOOD_WORDS = _listed("good ok normal gut gute guten gutteil gutteile io pass passed accepted undamaged flawless")
+_DEFECT_WORDS = _listed("""
+    nok ng nio bad fail fails failed failure failures fault faults faulty scrap waste abnormal outlier outliers notok notgood
+    nogood flaw flaws flawed dent dents dented crack cracks cracked
+    riss risse rissig delle dellen bruch kaputt mangel mängel maengel mangelhaft
+    """)
+_DEFECT_STARTS = tuple(
+    _listed("""
+    defect reject anomal scratch broken damage contaminat
+    defekt schlecht ausschuss fehler kratzer verkratz zerkratz beschädig beschaedig
+    """)
 )
-_DEFECT_STARTS = ("defect", "reject", "anomal", "scratch", "crack", "broken", "damage", "contaminat", "dent")
-_DENIALS = re.compile(r"\b(?:not?|non|in|un)\b[\W_]*\b(?:good|ok|normal)\b|\bn\W?i\W?o\b|\bn\W?o\W?k\b")
-_TEST_WORDS = frozenset({"test", "tests", "testing", "val", "valid", "validation", "eval", "evaluation"})
-_MASK_NAMES = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
+_A_DEFECT = rf"(?:(?:{'|'.join(sorted(_DEFECT_WORDS))})|(?:{'|'.join(sorted(_DEFECT_STARTS))})\w*?)"
+# not the German ending -los: a "Kratzer Los" or "Ausschusslos" is a lot of defective parts
+_NO_DEFECTS = re.compile(
+    r"\b(?:no|not|non|without|ohne|keine?|free of|frei von)\W*(?:(?:any|visible|known)\W+)?" + _A_DEFECT + r"\b"
+    r"|\b" + _A_DEFECT + r"(?:\W*(?:free|frei\w{0,2})|less)\b"
+)
+_NOT_GOOD = re.compile(
+    r"\b(?:not?|non|un|nicht)\b\W*\b(?:good|ok|normal|gut|io|in ordnung)\b|\bn\W?i\W?o\b|\bn\W?o\W?k\b"
+)
+_IN_ORDER = re.compile(r"\bi\W?o\b|\bok\d+\b|\bin ordnung\b")
+_TEST_WORDS = _listed("test tests testing val valid validation eval evaluation")
+_TEST_NAMES = _listed("test testing val validation")
+_MASK_NAMES = _listed("ground_truth groundtruth gt mask masks")
+_CLASS_WORDS = _listed("class type kind category klasse typ sorte kategorie")
 # folders that sort pictures by where and when they were taken, and not by what they show
 _LOT = re.compile(r"(?:lot|batch|charge|cam|camera|shift|day|week|serial|coil|tray)[a-z]?s?")
-_CLASS_WORDS = frozenset({"class", "type", "kind", "category"})
-_LOT_WORDS = frozenset(
-    [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "mon",
-        "tue",
-        "wed",
-        "thu",
-        "fri",
-        "sat",
-        "sun",
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "oct",
-        "nov",
-        "dec",
-        "morning",
-        "noon",
-        "evening",
-        "night",
-        "early",
-        "late",
-        "left",
-        "right",
-        "top",
-        "bottom",
-        "front",
-        "back",
-        "rear",
-        "side",
-        "inner",
-        "outer",
-        "upper",
-        "lower",
-        "north",
-        "south",
-        "east",
-        "west",
-    ]
-)
+_LOT_WORDS = _listed("""
+    monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun
+    montag dienstag mittwoch donnerstag freitag samstag sonnabend sonntag
+    january february march april may june july august september october november december
+    jan feb mar apr jun jul aug sep oct nov dec
+    januar februar märz maerz mai juni juli oktober dezember mär okt dez
+    morning noon evening night early late
+    früh frueh spät spaet nacht morgen mittag abend frühschicht fruehschicht spätschicht spaetschicht nachtschicht tagschicht
+    left right top bottom front back rear side middle center centre inner outer upper lower north south east west
+    links rechts oben unten vorn vorne hinten mitte seite innen aussen nord süd sued ost
+    line lines series
+    kamera kameras schicht schichten linie linien serie serien los lose chargen tag woche
+    """)
+_LETTER = re.compile(r"[a-z]")
+
+# a new word begins at a capital letter (DefectFree, NGParts), and at the digits beside three letters or more: NG200 is a product
+_BORDER = re.compile(r"(?<=[a-zäöüß])(?=[A-ZÄÖÜ])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
+_DIGITS_BORDER = re.compile(r"(?<=[^\W\d_]{3})(?=\d)|(?<=\d)(?=[^\W\d_]{3})")
+
+
+def _plain(name: str) -> str:
+    """Write a name as words with spaces between them, in lower case."""
+    composed = unicodedata.normalize("NFC", name)  # macOS stores a letter and its dots apart
+    return _DIGITS_BORDER.sub(" ", _BORDER.sub(" ", composed).casefold().replace("_", " "))
+
+
+def _words(plain: str) -> set[str]:
+    return set(re.findall(r"\w+", plain))
 
 
 def _is_defect(name: str) -> bool:
-    plain = name.casefold().replace("_", " ")
-    words = _WORDS.findall(plain)
+    plain = _plain(name)
+    words = _words(_NO_DEFECTS.sub(" ", plain))
     return (
-        any(word in _DEFECT_WORDS or word.startswith(_DEFECT_STARTS) for word in words)
-        or _DENIALS.search(plain) is not None
+        _NOT_GOOD.search(plain) is not None
+        or bool(words & _DEFECT_WORDS)
+        or any(word.startswith(_DEFECT_STARTS) for word in words)
     )
 
 
+def _says_good(name: str) -> bool:
+    if _is_defect(name):
+        return False
+    plain = _plain(name)
+    return bool(_GOOD_WORDS & _words(plain) or _IN_ORDER.search(plain) or _NO_DEFECTS.search(plain))
+
+
 def _is_test(name: str) -> bool:
-    plain = name.casefold()
-    return plain in _MASK_NAMES or bool(_TEST_WORDS & set(_WORDS.findall(plain)))
+    return name.casefold() in _MASK_NAMES or bool(_TEST_WORDS & _words(_plain(name)))
 
 
 def _is_lot(name: str) -> bool:
-    plain = name.casefold()
-    words = set(_WORDS.findall(plain))
+    words = _words(_plain(name))
     if words & _CLASS_WORDS:
         return False
-    return any(sign.isdigit() for sign in plain) or any(word in _LOT_WORDS or _LOT.fullmatch(word) for word in words)
+    return (
+        any(sign.isdigit() for sign in name)
+        or _LETTER.fullmatch(name.casefold()) is not None
+        or any(word in _LOT_WORDS or _LOT.fullmatch(word) for word in words)
+    )
 
 
 def _masks(root: Path) -> str:
@@ -205,12 +183,15 @@ def _masks(root: Path) -> str:
 def _odd_name(places: list[tuple[str, ...]], depth: int) -> str:
     """Name a folder, at this depth or below, that is called after defects, tests or masks."""
     for folders in places:
+        below_good = depth > 0
         for at, name in enumerate(folders[depth:], start=depth):
             place = "/".join(folders[: at + 1])
             if _is_defect(name):
                 return f"the folder {place}, whose name stands for defects"
-            if _is_test(name):
+            # what is below a good folder is good by that name: a test bench is a place there
+            if name.casefold() in _TEST_NAMES | _MASK_NAMES if below_good else _is_test(name):
                 return _stands_for_tests(place)
+            below_good = below_good or is_good(name)
     return ""
 
 
@@ -225,16 +206,28 @@ def _mixture(places: list[tuple[str, ...]]) -> str:
         return "" if all(kept) else "folders of good parts and other pictures next to them"
     if odd_name := _odd_name(places, 0):
         return odd_name
+    said = [any(_says_good(name) for name in folders) for folders in places]
+    if any(said) and not all(said):
+        return _beside_good(places, said)
     children: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for folders in set(places):
         for depth in range(len(folders)):
             children[folders[:depth]].add(folders[depth])
         children[folders].add("")  # pictures of its own
-    for names in children.values():
-        odd = sorted(name for name in names if name and not _is_lot(name))
+    for above, names in children.items():
+        good = {name for name in names if _says_good(name)}
+        others = sorted(names - good - {""})
+        if good and others:
+            return _beside_good([(*above, min(good)), (*above, others[0])], [True, False])
+        odd = [name for name in others if not _is_lot(name)]
         if len(names) > 1 and odd:
             return f"the folders {', '.join(odd[:5])}, which could be classes of defects"
     return ""
+
+
+def _beside_good(places: list[tuple[str, ...]], said: list[bool]) -> str:
+    good, other = "/".join(places[said.index(True)]), "/".join(places[said.index(False)])
+    return f"the folder {good}, whose name says good, and {other or 'pictures'} beside it, which may be anything else"
 
 
 def _name_folders(text: str, places: list[tuple[str, ...]]) -> None:
@@ -252,7 +245,7 @@ def _name_folders(text: str, places: list[tuple[str, ...]]) -> None:
 def _instead(root: str, places: list[tuple[str, ...]], home: str) -> str:
     """Name the nearest path that training would accept."""
     if home:
-        return f"Move those pictures out of {root}/{home}."
+        return f"Rename the folder if its parts are good, or move its pictures out of {root}/{home}."
     above = [
         (folders[at - 1].casefold() if at else "", folders, at)
         for folders in places
@@ -264,7 +257,24 @@ def _instead(root: str, places: list[tuple[str, ...]], home: str) -> str:
         parent, folders, at = above[0]
         tree = folders[: at - 1 if parent == "train" else at]
         return f"Give the folder above the good parts: --data {printable('/'.join((root, *tree)))}"
-    train = next((folders[0] for folders in places if folders and folders[0].casefold() == "train"), None)
-    if train is not None and not _mixture([folders[1:] for folders in places if folders[:1] == (train,)]):
-        return f"Give the folder that holds good parts only: --data {root}/{train}"
-    return f"Put good parts into {root}/{GOOD}, with any folders below it, and give --data {root} again."
+    if train := _train_alone(places):
+        return f"Give the training part, if all its parts are good: --data {root}/{train}"
+    # numbers are accepted next to anything, and ROOT/good/good would be no better a place
+    if is_good(Path(root).absolute().name):
+        return f"Rename the folders if all their parts are good (1, 2, ...), or move the other pictures out of {root}."
+    return (
+        f"Put good parts into {root}/{GOOD}, with any folders below it, and give --data {root} again. If all show good parts, "
+        "rename the folders: 1, 2, ..."
+    )
+
+
+def _instead_of_test(root: str, places: list[tuple[str, ...]]) -> str:
+    if train := _train_alone(places):
+        return f"Give the training part, if all its parts are good: --data {root}/{train}"
+    return f"Put good parts into {root}/train/{GOOD}, or give --data {root}/test to learn from its good parts."
+
+
+def _train_alone(places: list[tuple[str, ...]]) -> str:
+    """Name the training part, if there is one that may be learned from as it is."""
+    train = next((folders[0] for folders in places if folders and folders[0].casefold() == "train"), "")
+    return "" if _mixture([folders[1:] for folders in places if folders[:1] == (train,)]) else train
