@@ -38,7 +38,7 @@ from andon.training.observers.reconstructions import Album
 from andon.training.observers.watching import Labelled, Watch, open_labelled
 from andon.training.recipe.recipe import Recipe, recipe
 from andon.training.runs.checkpoints import Checkpoints
-from andon.training.runs.folder_lock import claimed
+from andon.training.runs.folder_lock import LOCK, SILENT_S, claimed, who_holds
 from andon.training.runs.run_folder import (
     MODEL,
     PICTURES,
@@ -145,8 +145,10 @@ def _alone(folder: Path, *, resume: bool) -> Iterator[None]:
     """Keep other trainings out of a run folder; nothing is locked where nothing will be written.
 
     Raises:
-        TrainingError: another process trains there.
+        TrainingError: another process trains there, or it is no folder.
     """
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; expected a folder for the run. Give another --out.")
     record = read_record(folder) if (folder / RUN).exists() else None
     if record is not None and (record.finished or not resume):
         yield
@@ -156,7 +158,8 @@ def _alone(folder: Path, *, resume: bool) -> Iterator[None]:
         with claimed(folder) as claim:
             if claim is None:
                 raise TrainingError(
-                    f"{folder}: another training is running in this folder. Wait until it ends, or give another --out."
+                    f"{folder}: {who_holds(folder)}. Wait until it ends, give another --out, or delete {folder / LOCK} if "
+                    f"that process is gone (it is taken over after {SILENT_S:.0f} s)."
                 )
             yield
     finally:
