@@ -271,3 +271,88 @@ def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows
         export_run(windows, tmp_path / "a.onnx", wish=PromiseRequest(false_reject=0.0001), date="2026-01-02", data=log)
 
     assert "Train again" not in str(refusal.value)
+
+
+@pytest.fixture
+def from_folder(tmp_path: Path) -> LoadedRun:
+    """A run on pictures in a folder, next to which other folders may be put later."""
+    settings = msgspec.structs.replace(unet_autoencoder.RECIPE.tiny, epochs=1)
+    data = _parts(tmp_path / "data")
+    return train("unet_autoencoder", data, tmp_path / "run", settings=settings, threads=1, picture_epochs=())
+
+
+@pytest.mark.parametrize("neighbour", ["scratch", "good", "train/good"])
+def test_folders_that_came_after_the_training_do_not_keep_a_run_from_its_calibration_parts(
+    neighbour: str, from_folder: LoadedRun
+) -> None:
+    data = Path(from_folder.record.data)
+    (data / neighbour).mkdir(parents=True)
+    one, other = (data / key for key in from_folder.split.calibration[:2])
+    shutil.copy(one, data / neighbour / "0.png")
+
+    part = calibration_part(from_folder)
+
+    assert [ref.key for ref in part.refs] == list(from_folder.split.calibration)
+    assert all(isinstance(part.read(ref), Item) for ref in part.refs)
+    shutil.copy(other, one)
+    with pytest.raises(DataError, match="got another content"):
+        part.read(part.refs[0])
+
+
+def test_pictures_that_are_missing_next_to_a_folder_of_defects_are_named(from_folder: LoadedRun) -> None:
+    data = Path(from_folder.record.data)
+    first = from_folder.split.calibration[0]
+    (data / "scratch").mkdir()
+    (data / first).rename(data / "scratch" / first)
+
+    with pytest.raises(DataError, match=rf"1 of \d+ calibration parts .* the first is {first}.*--data"):
+        calibration_part(from_folder)
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_next_to_a_folder_of_defects(from_folder: LoadedRun, tmp_path: Path) -> None:
+    data = Path(from_folder.record.data)
+    (data / "scratch").mkdir()
+    shutil.copy(data / from_folder.split.train[0], data / "scratch" / "0.png")
+
+    export_run(from_folder, tmp_path / "a.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02")
+
+    assert (tmp_path / "a.onnx").exists()
+
+
+def _interrupted(data: Path, run: Path) -> None:
+    def stop(what: str, done: int, _total: int | None) -> None:
+        if (what, done) == ("training", 1):
+            raise KeyboardInterrupt
+
+    settings = msgspec.structs.replace(unet_autoencoder.RECIPE.tiny, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        train("unet_autoencoder", data, run, settings=settings, threads=1, picture_epochs=(), progress=stop)
+
+
+def test_a_run_is_resumed_on_its_own_pictures_next_to_a_folder_of_defects(tmp_path: Path) -> None:
+    data = _parts(tmp_path / "data")
+    _interrupted(data, tmp_path / "run")
+    begun = read_record(tmp_path / "run")
+    (data / "scratch").mkdir()
+    shutil.copy(data / begun.split.train[0], data / "scratch" / "0.png")
+
+    resumed = train("unet_autoencoder", data, tmp_path / "run", resume=True, picture_epochs=())
+
+    assert resumed.record.finished
+    assert (resumed.split, resumed.record.fingerprint) == (begun.split, begun.fingerprint)
+
+
+def test_a_run_whose_pictures_are_gone_or_changed_is_not_resumed(tmp_path: Path) -> None:
+    data = _parts(tmp_path / "data")
+    _interrupted(data, tmp_path / "run")
+    one, other = read_record(tmp_path / "run").split.train[:2]
+    shutil.copy(data / one, tmp_path / "kept.png")
+    (data / one).unlink()
+
+    with pytest.raises(TrainingError, match=rf"data have changed .* 1 of its pictures .* the first is {one}"):
+        train("unet_autoencoder", data, tmp_path / "run", resume=True)
+
+    shutil.copy(data / other, data / one)
+    with pytest.raises(TrainingError, match="data have changed"):
+        train("unet_autoencoder", data, tmp_path / "run", resume=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.foundation.errors import TrainingError
-from andon.training.runs.folder_lock import LOCK, SILENT_S, Owner, claimed, is_claimed, stale, this_process
+from andon.training.runs import folder_lock
+from andon.training.runs.folder_lock import (
+    BEAT_S,
+    LOCK,
+    SILENT_S,
+    Owner,
+    claimed,
+    is_claimed,
+    stale,
+    this_process,
+    who_holds,
+)
 
 HOLD = """
 import sys, time
@@ -135,16 +147,60 @@ def test_an_owner_that_was_overtaken_leaves_without_touching_the_others_lock(tmp
     assert msgspec.json.decode((tmp_path / LOCK).read_bytes(), type=Owner) == ELSEWHERE
 
 
-@given(silent_s=st.floats(0, 10 * SILENT_S), began=st.none() | st.sampled_from(["7", "8"]))
-def test_only_on_this_machine_a_processs_life_decides(silent_s: float, began: str | None) -> None:
-    here = Owner(host="here", space="pid:[1]", pid=9, began="5", token="u")
-    own = msgspec.structs.replace(ELSEWHERE, host="here")
+def _of_another_boot(folder: Path) -> Owner:
+    me = this_process()
+    owner = msgspec.structs.replace(me, space=f"another-boot {me.space.partition(' ')[2]}", token="t")
+    (folder / LOCK).write_bytes(msgspec.json.encode(owner))
+    ago = time.time() - 200
+    os.utime(folder / LOCK, (ago, ago))
+    return owner
 
-    assert stale(own, here, silent_s=silent_s, began=began) is (began != "7")
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a boot has no name")
+def test_a_lock_from_before_this_machine_was_started_anew_is_taken_over_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _of_another_boot(tmp_path)
+    monkeypatch.setattr(folder_lock, "_up_s", lambda: 100.0)
+
+    assert not is_claimed(tmp_path)
+    with claimed(tmp_path) as claim:
+        assert claim is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a boot has no name")
+def test_a_machine_of_the_same_name_that_touched_its_lock_since_this_one_was_started_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = _of_another_boot(tmp_path)
+    monkeypatch.setattr(folder_lock, "_up_s", lambda: 300.0)
+
+    with claimed(tmp_path) as claim:
+        assert claim is None
+    assert who_holds(tmp_path) == f"held by process {owner.pid} on {owner.host}, last touched 200 s ago"
+
+
+@given(
+    silent_s=st.floats(0, 10 * SILENT_S),
+    began=st.none() | st.sampled_from(["7", "8"]),
+    up_s=st.none() | st.floats(0, 10 * SILENT_S),
+)
+def test_only_on_this_machine_a_processs_life_or_its_start_decides(
+    silent_s: float, began: str | None, up_s: float | None
+) -> None:
+    here = Owner(host="here", space="boot pid:[1]", pid=9, began="5", token="u")
+    own = msgspec.structs.replace(ELSEWHERE, host="here", space="boot pid:[1]")
+    rebooted = msgspec.structs.replace(own, space="earlier pid:[1]")
+    judged = partial(stale, here=here, silent_s=silent_s, began=began, up_s=up_s)
+
+    assert judged(own) is (began != "7")
+    before = up_s is not None and silent_s > max(up_s, 2 * BEAT_S)
+    assert judged(rebooted) is (before or silent_s > SILENT_S)
     for other in (
         ELSEWHERE,
         None,
-        msgspec.structs.replace(own, space="pid:[2]"),
+        msgspec.structs.replace(own, space="boot pid:[2]"),
+        msgspec.structs.replace(rebooted, host="another"),
         msgspec.structs.replace(own, space=""),
     ):
-        assert stale(other, here, silent_s=silent_s, began=began) is (silent_s > SILENT_S)
+        assert judged(other) is (silent_s > SILENT_S)

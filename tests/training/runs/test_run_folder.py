@@ -1,6 +1,7 @@
 """What training leaves behind."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -99,10 +100,18 @@ def test_a_parameter_of_another_shape_is_refused() -> None:
         load_state(Bank(), tensors, where="here")
 
 
+def test_another_version_of_the_recipe_by_this_very_andon_is_not_sent_back_to_it(tmp_path: Path) -> None:
+    stored(tmp_path, recipe_version=7, andon=version("andon"))
+
+    with pytest.raises(TrainingError, match=r"has unet_autoencoder version 2\. Train it again\.$"):
+        load(tmp_path)
+
+
 def test_another_version_of_the_recipe_is_refused_naming_the_andon_that_wrote_it(tmp_path: Path) -> None:
     stored(tmp_path, recipe_version=7, andon="3.1.4")
 
-    with pytest.raises(TrainingError, match=r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 2"):
+    told = r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 2\. Train it again, or export it with andon 3\.1\.4\.$"
+    with pytest.raises(TrainingError, match=told):
         load(tmp_path)
 
 

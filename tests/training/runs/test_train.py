@@ -1,5 +1,7 @@
 """The three lines of Python that `andon train` and `andon export` are."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -285,11 +287,12 @@ def test_the_kept_epoch_is_the_last_where_repair_goes_by_a_cosine_and_the_best_e
 
 def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_goes_on(log: Log, tmp_path: Path) -> None:
     refusals: list[pytest.ExceptionInfo[TrainingError]] = []
+    held = rf"run: held by process {os.getpid()} on .*, last touched \d+ s ago\. Wait until it ends, give another --out"
 
     def begin_another(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("reading good parts", 1) and not refusals:
             for resume in (False, True):
-                with pytest.raises(TrainingError, match=r"another training is running in this folder") as refusal:
+                with pytest.raises(TrainingError, match=held) as refusal:
                     train("window_vae", log, tmp_path / "run", settings=TINY, seed=1, resume=resume)
                 refusals.append(refusal)
 
@@ -325,3 +328,28 @@ def test_a_run_below_its_own_data_is_no_data(tmp_path: Path) -> None:
 
     assert again.record.split == trained.record.split
     export_run(again, tmp_path / "knn.onnx", wish=PromiseRequest(no_promise=True), date="2026-11-28")
+
+
+def test_who_holds_the_folder_is_said_where_it_cannot_be_seen_from_here(log: Log, tmp_path: Path) -> None:
+    away = msgspec.structs.replace(this_process(), host="line3", pid=77, token="another")
+    (tmp_path / LOCK).write_bytes(msgspec.json.encode(away))
+
+    with pytest.raises(TrainingError) as refusal:
+        train("window_vae", log, tmp_path, settings=TINY, resume=True)
+
+    told = re.sub(r"touched \d+ s", "touched S s", str(refusal.value))
+    assert told == (
+        f"{tmp_path}: held by process 77 on line3, last touched S s ago. Wait until it ends, give another --out, or delete "
+        f"{tmp_path / LOCK} if that process is gone (it is taken over after 600 s)."
+    )
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_file_in_the_runs_place_is_refused_and_stays(resume: bool, log: Log, tmp_path: Path) -> None:
+    taken = tmp_path / "afile"
+    taken.write_text("mine")
+
+    with pytest.raises(TrainingError, match=r"afile is a file; expected a folder for the run\. Give another --out\.$"):
+        train("window_vae", log, taken, settings=TINY, resume=resume)
+
+    assert taken.read_text() == "mine"

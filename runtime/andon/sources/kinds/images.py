@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from andon.foundation.errors import DataError
@@ -104,6 +105,15 @@ def everything(text: str, *, channels: Channels | None = None) -> Pictures:
         DataError: no picture there.
     """
     return Pictures(open_listing(Path(text)), channels=channels)
+
+
+def chosen(text: str, keys: AbstractSet[str]) -> Pictures:
+    """Open the pictures of these keys, whatever else the folder holds; keys that are not there are left out.
+
+    Raises:
+        DataError: no picture there.
+    """
+    return Pictures({key: file for key, file in open_listing(Path(text)).items() if key in keys})
 
 
 def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:

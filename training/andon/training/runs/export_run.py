@@ -22,7 +22,7 @@ from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.items import Collection, Found, Item, Lost, Ref
 from andon.training.fitting.good_parts import items_of
 from andon.training.runs.run_folder import LoadedRun, RunRecord, load
-from andon.training.runs.train import Data, open_data
+from andon.training.runs.train import Data, open_again
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
     if data is None and not record.data:
         raise DataError("this run learnt from data in memory: give them again as data=.")
     try:
-        opened = open_data(record.data if data is None else data)
+        opened = open_again(record.data if data is None else data, record)
     except DataError as error:
         if data is not None:
             raise

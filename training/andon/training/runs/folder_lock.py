@@ -4,6 +4,8 @@
 stale, and is taken over,
 
 * at once where its owner was on this very machine since it was started (and in this process namespace), and is no more;
+* at once where its owner was on a machine of this name before it was started anew. Machines may share a name: what has been
+  touched since this one was started is another's;
 * else, other processes being out of sight, when it has not been touched for `SILENT_S`. An owner touches it every
   `BEAT_S`, from a thread, however long a step takes. Ages are differences of times of one file system, so that clocks of
   machines need not agree.
@@ -17,7 +19,9 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +29,7 @@ import msgspec
 from msgspec import Struct
 
 from andon.foundation.errors import TrainingError
+from andon.foundation.printable import printable
 
 LOCK = "lock"
 BEAT_S = 30.0
@@ -105,10 +110,18 @@ def claimed(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[Claim | None]:
 def is_claimed(folder: Path) -> bool:
     """Whether a living process works in a folder, as far as can be seen from here."""
     path = folder / LOCK
-    return path.exists() and not stale(_read(path), this_process(), silent_s=_silent_s(path), began=began(_read(path)))
+    return path.exists() and not _is_stale(path, _read(path), this_process())
 
 
-def stale(owner: Owner | None, here: Owner, *, silent_s: float, began: str | None) -> bool:
+def who_holds(folder: Path) -> str:
+    """Say who holds a folder, and since when nothing was heard of it."""
+    path = folder / LOCK
+    owner = _read(path)
+    who = f"process {owner.pid} on {printable(owner.host)}" if owner else "an unknown process"
+    return f"held by {who}, last touched {max(_silent_s(path), 0.0):.0f} s ago"
+
+
+def stale(owner: Owner | None, here: Owner, *, silent_s: float, began: str | None, up_s: float | None) -> bool:
     """Whether a lock's owner is no more.
 
     Args:
@@ -116,10 +129,20 @@ def stale(owner: Owner | None, here: Owner, *, silent_s: float, began: str | Non
         here: this process.
         silent_s: since the lock was last touched.
         began: when the process of the owner's number on this machine began; None where there is none.
+        up_s: since this machine was started; None where it is not known.
     """
-    if owner is not None and owner.space and (owner.host, owner.space) == (here.host, here.space):
-        return began != owner.began
+    if owner is not None and owner.host == here.host:
+        if owner.space and owner.space == here.space:
+            return began != owner.began
+        boots = _boot(owner.space), _boot(here.space)
+        if all(boots) and boots[0] != boots[1] and up_s is not None:
+            # two beats: a living owner on a machine that happens to have this name must have had its chance
+            return silent_s > min(max(up_s, 2 * BEAT_S), SILENT_S)
     return silent_s > SILENT_S
+
+
+def _is_stale(path: Path, owner: Owner | None, here: Owner) -> bool:
+    return stale(owner, here, silent_s=_silent_s(path), began=began(owner), up_s=_up_s())
 
 
 def this_process() -> Owner:
@@ -148,7 +171,7 @@ def _taken(path: Path, me: Owner) -> bool:
         else:
             return True
         owner = _read(path)
-        if not stale(owner, me, silent_s=_silent_s(path), began=began(owner)):
+        if not _is_stale(path, owner, me):
             return False
         _remove_stale(path, owner)
     return False
@@ -204,6 +227,17 @@ def _space() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return os.name
+
+
+def _boot(space: str) -> str:
+    """Return the boot that a space names; empty where it names none."""
+    boot, gap, _ = space.partition(" ")
+    return boot if gap else ""
+
+
+def _up_s() -> float | None:
+    """Seconds since this machine was started, asleep or not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else None
 
 
 def _began(pid: int) -> str | None:

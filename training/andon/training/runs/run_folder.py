@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -254,9 +255,11 @@ def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
         TrainingError: it would not; the andon that wrote it is named.
     """
     if (record.recipe, record.recipe_version) != (known.name, known.version):
+        # the same andon would not export it either: a plugin's recipe, or a checkout between two releases
+        by_its_own = "" if record.andon == version("andon") else f", or export it with andon {record.andon}"
         raise TrainingError(
             f"{folder}: written by {record.recipe} version {record.recipe_version} of andon {record.andon}, while this "
-            f"andon has {known.name} version {known.version}. Train anew, or export it with andon {record.andon}."
+            f"andon has {known.name} version {known.version}. Train it again{by_its_own}."
         )
 
 

@@ -20,11 +20,14 @@ import torch
 
 from andon.calibration.split import CALIBRATION_SHARE, require_share
 from andon.foundation.errors import AndonError, ConfigError, DataError, TrainingError
+from andon.foundation.printable import printable
 from andon.foundation.progress import Progress, silent
 from andon.sources.addresses import shown_address
 from andon.sources.items import Collection
+from andon.sources.kinds import images
+from andon.sources.kinds.images import Pictures
 from andon.sources.series.log import Log
-from andon.sources.source import collect
+from andon.sources.source import collect, find
 from andon.training.animation.epoch_snapshots import REEL, Epochs, Reel
 from andon.training.fitting.device import Device, as_device, device_named, drawn_apart
 from andon.training.fitting.good_parts import GoodParts, open_good
@@ -35,7 +38,7 @@ from andon.training.observers.reconstructions import Album
 from andon.training.observers.watching import Labelled, Watch, open_labelled
 from andon.training.recipe.recipe import Recipe, recipe
 from andon.training.runs.checkpoints import Checkpoints
-from andon.training.runs.folder_lock import claimed
+from andon.training.runs.folder_lock import LOCK, SILENT_S, claimed, who_holds
 from andon.training.runs.run_folder import (
     MODEL,
     PICTURES,
@@ -142,8 +145,10 @@ def _alone(folder: Path, *, resume: bool) -> Iterator[None]:
     """Keep other trainings out of a run folder; nothing is locked where nothing will be written.
 
     Raises:
-        TrainingError: another process trains there.
+        TrainingError: another process trains there, or it is no folder.
     """
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; expected a folder for the run. Give another --out.")
     record = read_record(folder) if (folder / RUN).exists() else None
     if record is not None and (record.finished or not resume):
         yield
@@ -153,7 +158,8 @@ def _alone(folder: Path, *, resume: bool) -> Iterator[None]:
         with claimed(folder) as claim:
             if claim is None:
                 raise TrainingError(
-                    f"{folder}: another training is running in this folder. Wait until it ends, or give another --out."
+                    f"{folder}: {who_holds(folder)}. Wait until it ends, give another --out, or delete {folder / LOCK} if "
+                    f"that process is gone (it is taken over after {SILENT_S:.0f} s)."
                 )
             yield
     finally:
@@ -222,7 +228,7 @@ def _train(
     place = device_named(device)
     with _surroundings(seed, threads, place) as used_threads:
         good = open_good(
-            open_data(data),
+            open_data(data) if record is None else _opened_again(data, record, folder),
             known,
             chosen,
             seed=seed,
@@ -305,6 +311,39 @@ def open_data(data: Data) -> Collection | Log:
         DataError: nothing readable there.
     """
     return collect(str(data)) if isinstance(data, str | Path) else data
+
+
+def open_again(data: Data, record: RunRecord) -> Collection | Log:
+    """Open the data of a run that has begun: of a folder of pictures, those that training chose then.
+
+    What else the folder holds by now does not matter: the run knows its parts by key and content. `good_part` chooses for a
+    new training only, and would refuse the folder for a neighbour that came later.
+
+    Raises:
+        DataError: nothing readable there.
+    """
+    if not isinstance(data, str | Path) or find(str(data)).name != "images":
+        return open_data(data)
+    return images.chosen(str(data), _keys_of(record))
+
+
+def _keys_of(record: RunRecord) -> set[str]:
+    used = record.split
+    return {*used.train, *used.validation, *used.calibration, *record.copies}
+
+
+def _opened_again(data: Data, record: RunRecord, folder: Path) -> Collection | Log:
+    opened = open_again(data, record)
+    if isinstance(opened, Pictures):
+        present = {ref.key for ref in opened.refs}
+        missing = sorted(_keys_of(record) - present)
+        if missing:
+            raise TrainingError(
+                f"{folder}: the data have changed since this run began: {len(missing)} of its pictures are not in "
+                f"{shown_address(str(data))} any more, the first is {printable(missing[0])}. Give their present place with "
+                "--data, or start a new run."
+            )
+    return opened
 
 
 def _labelled(
