@@ -1,0 +1,141 @@
+"""How many modules does a reader pass through to follow one piece of work?
+
+Runs four pieces of work on small simulated data and records in which order functions of andon are first entered. Prints one
+JSON line for each: the modules, the returns (how often the walk enters a module that it had left), the functions, and the
+packages in the order of the walk. The figures do not depend on the machine. `--order` also prints the modules one by one.
+
+    python -m benchmarks.walks
+    python -m benchmarks.walks --order
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+
+ROWS = 20_000
+
+
+def walk(work: Callable[[], None]) -> list[str]:
+    """Return the modules of andon in the order in which `work` first enters their functions, repeats in a row removed."""
+    entered: list[str] = []
+    seen: set[CodeType] = set()
+
+    def profile(frame: FrameType, event: str, _argument: Any) -> None:
+        code, module = frame.f_code, str(frame.f_globals.get("__name__", ""))
+        # names in angle brackets: modules while they are imported, lambdas and comprehensions
+        if event != "call" or not module.startswith("andon.") or code.co_name.startswith("<") or code in seen:
+            return
+        seen.add(code)
+        entered.append(module.removeprefix("andon."))
+
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return entered
+
+
+def figures(name: str, entered: Sequence[str]) -> dict[str, object]:
+    """Summarise a walk: ``[a, a, b, a]`` has two modules, one return and four functions."""
+    stations = [entered[0], *(after for before, after in pairwise(entered) if after != before)]
+    modules = list(dict.fromkeys(stations))
+    packages = [module.split(".")[0] for module in stations]
+    return {
+        "walk": name,
+        "modules": len(modules),
+        "returns": len(stations) - len(modules),
+        "functions": len(entered),
+        "packages": list(dict.fromkeys(packages)),
+        "order": modules,
+    }
+
+
+def simulated_data(folder: Path) -> tuple[Path, Path, Path]:
+    """Write 60 pictures of noise, a log of good rows, and one whose second half is shifted and labelled."""
+    import cv2
+
+    generator = np.random.default_rng(0)
+    pictures = folder / "parts" / "train" / "good"
+    pictures.mkdir(parents=True)
+    for number in range(60):
+        noise = np.clip(generator.normal(120, 20, (48, 48, 3)), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(pictures / f"{number:03}.png"), noise)
+    values = generator.normal(size=(ROWS, 3))
+    good, labelled = folder / "good.csv", folder / "labelled.csv"
+    write_log(good, values)
+    faulty = np.arange(ROWS) > ROWS // 2
+    write_log(labelled, values + 4 * faulty[:, None] * np.array([1, 0, 0]), faulty)
+    return folder / "parts", good, labelled
+
+
+def write_log(path: Path, values: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """Write a CSV log of three channels at 10 Hz."""
+    lines = ["time,a,b,c" + (",label" if labels is not None else "")]
+    for row, (a, b, c) in enumerate(values):
+        label = f",{int(labels[row])}" if labels is not None else ""
+        lines.append(f"{row / 10:.1f},{a:.4f},{b:.4f},{c:.4f}{label}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def andon(*arguments: str | Path) -> None:
+    """Run a command quietly."""
+    from andon.cli import main as command
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
+        code = command([str(argument) for argument in arguments])
+    if code not in (0, 1):
+        raise SystemExit(f"andon {' '.join(map(str, arguments))}: exit code {code}\n{told.getvalue()}")
+
+
+def main() -> None:
+    """Print one JSON line for each walk."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--order", action="store_true", help="also print the modules of each walk, one a line")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parts, good, labelled = simulated_data(folder)
+        fast = ("train", "patchcore", "--preset", "fast", "--threads", "1", "--data", parts, "--out")
+        windows, frames = folder / "windows.onnx", folder / "frames.onnx"
+        andon(*fast, folder / "first")  # lazy imports are done now, and do not appear in a walk
+        andon("train", "pca", "--steps", "10", "--data", good, "--out", folder / "pca")
+        andon("export", folder / "pca", "-o", windows, "--no-promise")
+        frame = np.random.default_rng(1).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+
+        def judge() -> None:
+            from andon.runtime import Detector
+
+            Detector.load(frames)(frame)
+
+        walks: dict[str, Callable[[], None]] = {
+            "a frame through training": lambda: andon(*fast, folder / "second"),
+            "a promise from flag to file": lambda: andon(
+                "export", folder / "second", "-o", frames, "--false-reject", "0.2"
+            ),
+            "a frame through the runtime": judge,
+            "a window through evaluation": lambda: andon("evaluate", windows, "--data", labelled, "--json"),
+        }
+        for title, work in walks.items():
+            summary = figures(title, walk(work))
+            order = summary.pop("order")
+            print(json.dumps(summary))
+            if arguments.order and isinstance(order, list):
+                print(*(f"  {module}" for module in order), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
