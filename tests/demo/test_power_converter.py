@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
+from tests.sources.fake_clock import FakeClock
 
 from andon.demo import power_converter
 from andon.demo.power_converter import KINDS, ConverterSettings, Fault, FaultKind, schedule_faults, simulate
 from andon.foundation.errors import ConfigError, InputError
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
-from andon.sources.clock import FakeClock
 from andon.sources.items import Item
 from andon.sources.series.log import Log
 from andon.sources.series.log_truth import events_of

@@ -17,18 +17,18 @@ class Taken(NamedTuple):
     item: Item | Lost
 
 
-class HandoverEnd(NamedTuple):
+class QueueEnd(NamedTuple):
     """The account at the end, each counted where it happens: ``given = taken + left`` and all that was displaced, here and
-    whenever `Handover.displaced` was asked before."""
+    whenever `FrameQueue.displaced` was asked before."""
 
     given: int
     displaced: int
-    """Since `Handover.displaced` was last asked."""
+    """Since `FrameQueue.displaced` was last asked."""
     left: int
     """Given and neither taken nor displaced."""
 
 
-class Handover:
+class FrameQueue:
     """Between two threads: one gives, one takes.
 
     Args:
@@ -104,11 +104,11 @@ class Handover:
             self._closed = True
             self._changed.notify_all()
 
-    def finish(self) -> HandoverEnd:
+    def finish(self) -> QueueEnd:
         """Close the account; whatever a reader that hangs gives later is nobody's."""
         with self._changed:
             self._closed = self._finished = True
-            end = HandoverEnd(self._given, self._displaced, len(self._waiting) + self._refused)
+            end = QueueEnd(self._given, self._displaced, len(self._waiting) + self._refused)
             self._waiting.clear()
             self._changed.notify_all()
             return end

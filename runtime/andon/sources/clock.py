@@ -37,25 +37,6 @@ class SystemClock:
         time.sleep(seconds)
 
 
-class FakeClock:
-    """A clock that moves only when told to, or when somebody sleeps: for tests and for simulated time."""
-
-    def __init__(self, start_s: float = 0.0) -> None:
-        self.now_s = start_s
-
-    def mono_s(self) -> float:
-        """The time it was turned to."""
-        return self.now_s
-
-    def wall_s(self) -> float:
-        """The same time."""
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        """Turns the clock at once."""
-        self.now_s += max(0.0, seconds)
-
-
 def pause(clock: Clock, seconds: float, over: Callable[[], bool]) -> None:
     """Wait, but at most a tenth of a second longer than `over` says; a source must end within two seconds of being told."""
     until_s = clock.mono_s() + seconds

@@ -18,8 +18,6 @@ from andon.sources.pictures.decode import Channels
 from andon.sources.series.log import Log
 from andon.sources.truth import Truth
 
-Seconds = Annotated[float, Meta(ge=0.0)]
-
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
     """How a source is followed. Each field is a flag of ``andon monitor``."""

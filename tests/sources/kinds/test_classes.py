@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
-from andon.sources.clock import FakeClock
 from andon.sources.items import Collection
 from andon.sources.kinds.classes import SOURCE
 from andon.sources.pictures.encode import write_png

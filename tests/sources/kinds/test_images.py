@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
-from andon.sources.clock import FakeClock
 from andon.sources.items import FoundFrames, Item, Lost, Ref
 from andon.sources.kinds import images
 from andon.sources.source import StreamOptions

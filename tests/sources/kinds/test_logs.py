@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import DataError, InputError
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
-from andon.sources.clock import FakeClock
 from andon.sources.items import Item
 from andon.sources.kinds import logs
 from andon.sources.series.windows import cut, window_spec

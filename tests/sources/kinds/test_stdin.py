@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import InputError
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
-from andon.sources.clock import FakeClock
 from andon.sources.items import Item, Lost
 from andon.sources.kinds import stdin
 from andon.sources.kinds.stdin import Counters, follow, receive

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 from tests.runtime import hand_made
+from tests.sources.fake_clock import FakeClock
 
 from andon.cli import EXIT_PARTLY, main
 from andon.foundation.errors import DataError
 from andon.runtime.schema import FrameSpec, Reason
-from andon.sources.clock import FakeClock
 from andon.sources.items import FoundFrames, Item, Lost
 from andon.sources.kinds import video
 from andon.sources.source import StreamOptions

@@ -17,7 +17,8 @@ import numpy as np
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, scheme_of
 from andon.sources.clock import Clock
-from andon.sources.live.stream import Capture, LiveRule, LiveStream, Opener
+from andon.sources.live.reconnect import LiveRule
+from andon.sources.live.stream import Capture, LiveStream, Opener
 from andon.sources.opencv import Protocols, allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.pictures.decode import Frame, frame_channels, from_capture
 from andon.sources.source import Source, StreamOptions

@@ -10,7 +10,7 @@ from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.items import Item, Lost, Ref
 from andon.sources.live.folder_watch import FolderWatch
-from andon.sources.live.stream import Watchdog
+from andon.sources.live.watchdog import Watchdog
 from andon.sources.pictures.folder import Listing, PictureFile, same_writing, stamp_of, survey
 from andon.sources.source import StreamOptions
 
