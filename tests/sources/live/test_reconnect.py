@@ -9,9 +9,10 @@ RULE = LiveRule(read_timeout_s=1.0, stale_after_s=1.0, warm_frames=2, first_retr
 
 
 def test_retries_wait_a_quarter_second_doubling_to_two_seconds() -> None:
+    rule = LiveRule(read_timeout_s=1, stale_after_s=1, warm_frames=5, first_retry_s=0.25, longest_retry_s=2.0)
     intake, waits = Intake(), []
     for _ in range(6):
-        intake, wait_s = lost(intake, LiveRule(read_timeout_s=1, stale_after_s=1))
+        intake, wait_s = lost(intake, rule)
         waits.append(wait_s)
 
     assert waits == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]

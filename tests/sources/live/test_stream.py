@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.sources.fake_clock import FakeClock
 from tests.sources.live.scripted_capture import ScriptedCapture
 
@@ -106,7 +107,7 @@ def test_a_lost_camera_is_opened_anew_each_time_and_the_old_capture_closed(follo
 
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(5.0, marks=pytest.mark.timing)])
 def test_a_camera_that_hangs_is_reported_as_stale_once_a_period(follow: Follow, limit_s: float) -> None:
-    rule = LiveRule(read_timeout_s=1.0, stale_after_s=0.2)
+    rule = replace(RULE, stale_after_s=0.2)
     stream = follow(ScriptedCapture([threading.Event()], SystemClock()), rule=rule)
     began_s = time.monotonic()
     items = [next(stream), next(stream), next(stream)]
@@ -118,7 +119,7 @@ def test_a_camera_that_hangs_is_reported_as_stale_once_a_period(follow: Follow, 
 
 
 def test_a_frame_flushed_after_a_stall_is_not_given(follow: Follow) -> None:
-    rule = LiveRule(read_timeout_s=60.0, stale_after_s=60.0, warm_frames=1)
+    rule = replace(RULE, read_timeout_s=60.0, stale_after_s=60.0, warm_frames=1)
     clock, seen = FakeClock(), threading.Event()  # turned by the stall alone, however long the machine takes
     script = [*numbered(1), 31.0, *numbered(2), *numbered(3, 4), seen]
     stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
@@ -129,7 +130,7 @@ def test_a_frame_flushed_after_a_stall_is_not_given(follow: Follow) -> None:
 
 
 def test_a_frame_that_waited_too_long_for_its_consumer_is_not_given_either(follow: Follow) -> None:
-    rule = LiveRule(read_timeout_s=30.0, stale_after_s=0.5, warm_frames=0)
+    rule = replace(RULE, read_timeout_s=30.0, stale_after_s=0.5, warm_frames=0)
     clock, seen, judged = FakeClock(), threading.Event(), threading.Event()
     stream = follow(ScriptedCapture([*numbered(1), seen, *numbered(2), judged], clock), rule=rule, clock=clock)
     assert pixel(next(stream)) == 1
@@ -143,7 +144,7 @@ def test_a_frame_that_waited_too_long_for_its_consumer_is_not_given_either(follo
 
 
 def test_the_newest_frame_wins_and_the_displaced_ones_are_counted(follow: Follow) -> None:
-    rule = LiveRule(read_timeout_s=30.0, stale_after_s=5.0, warm_frames=0)
+    rule = replace(RULE, read_timeout_s=30.0, stale_after_s=5.0, warm_frames=0)
     seen = threading.Event()
     stream = follow(ScriptedCapture([*numbered(1), seen, *numbered(2, 3, 4)], SystemClock()), rule=rule)
     assert pixel(next(stream)) == 1

@@ -12,7 +12,7 @@ from andon.foundation.printable import printable
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
-from andon.sources.live.folder_follow import follow, unlisted_folder
+from andon.sources.live.folder_follow import FollowSettings, follow, unlisted_folder
 from andon.sources.opencv import opencv
 from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
 from andon.sources.pictures.folder import (
@@ -27,7 +27,7 @@ from andon.sources.pictures.folder import (
 from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.pictures.good_part import good_part
 from andon.sources.pictures.header import TruncatedError
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
 
 _HEADER_BYTES = 65_536
 
@@ -116,8 +116,8 @@ def chosen(text: str, keys: AbstractSet[str]) -> Pictures:
     return Pictures({key: file for key, file in open_listing(Path(text)).items() if key in keys})
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
-    """What is there in natural order, then, where `options.follow`, what arrives. Nothing is skipped, nothing comes twice.
+def stream(text: str, spec: InputSpec, settings: FollowSettings, clock: Clock, stop: threading.Event) -> Stream:
+    """What is there in natural order, then, where `settings.follow`, what arrives. Nothing is skipped, nothing comes twice.
 
     Raises:
         DataError: nothing at that path, or (not following) no picture.
@@ -128,9 +128,9 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     root = Path(text)
     if not root.is_dir():
         return _each(open_listing(root), (), channels, stop)
-    if options.follow:
+    if settings.follow:
         told = Told()
-        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, told), options, clock, stop)
+        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, told), settings, clock, stop)
     try:
         listing = survey(root)
     except OSError:
@@ -154,6 +154,10 @@ def _accepts(text: str) -> bool:
             return True
         a_file = True
     return not a_file
+
+
+def _endless(text: str, settings: FollowSettings) -> bool:
+    return settings.follow and Path(text).is_dir()
 
 
 def _each(
@@ -222,5 +226,7 @@ SOURCE = Source(
     summary="a folder of pictures (as it is, and as they arrive), or one picture",
     accepts=_accepts,
     collect=collect,
+    settings=FollowSettings,
     stream=stream,
+    endless=_endless,
 )

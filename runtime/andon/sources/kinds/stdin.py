@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.foundation.errors import InputError
@@ -43,7 +44,8 @@ from andon.sources.series.grid import (
 )
 from andon.sources.series.line_reader import MOST_BYTES, Oddity, Read, read_lines
 from andon.sources.series.windows import Windows
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
+from andon.sources.stream_settings import StaleAfter
 
 RESTART_AFTER_ROWS = 10
 """So many rows in a row far behind, of all channels and with none in time between, are a sender that began anew."""
@@ -63,11 +65,17 @@ _log = logging.getLogger(__name__)
 Row = list[float | None]
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(Struct, frozen=True):
     """One line: a sample, or a block of them."""
 
     t: float | list[float]
     values: dict[str, float | Row | None] | list[float | Row | None]
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How standard input is followed."""
+
+    stale_after_s: StaleAfter = 2.0
 
 
 @dataclass
@@ -81,7 +89,7 @@ class Counters:
     """Channels that the model file does not know; each is logged once."""
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: threading.Event) -> Stream:
     """Follow standard input to its end.
 
     Raises:
@@ -91,26 +99,26 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
         raise InputError(f"{text}: this model file judges frames, and standard input gives sensor values.")
     if sys.stdin is None:
         raise InputError(f"{text}: expected JSON lines on standard input, but it is closed. Pipe the samples in.")
-    return follow(sys.stdin.fileno(), spec, options, clock, stop)
+    return follow(sys.stdin.fileno(), spec, settings, clock, stop)
 
 
 def follow(
     fd: int,
     spec: WindowSpec,
-    options: StreamOptions,
+    settings: Settings,
     clock: Clock,
     stop: threading.Event,
     *,
     counters: Counters | None = None,
 ) -> Iterator[Item | Lost]:
     """Yield windows from JSON lines on a file descriptor; see `receive`."""
-    return receive(read_lines(fd, stop), spec, options, clock, stop, counters=counters)
+    return receive(read_lines(fd, stop), spec, settings, clock, stop, counters=counters)
 
 
 def receive(
     reads: Iterable[Read],
     spec: WindowSpec,
-    options: StreamOptions,
+    settings: Settings,
     clock: Clock,
     stop: threading.Event,
     *,
@@ -120,7 +128,7 @@ def receive(
 
     A stream that ends without any outcome ends in one `Lost` (STALE) with the reason.
     """
-    receiver = _Receiver(spec, clock, counters or Counters(), options.stale_after_s)
+    receiver = _Receiver(spec, clock, counters or Counters(), settings.stale_after_s)
     outcomes = 0
     for read in reads:
         for item in receiver.take(read):
@@ -395,5 +403,6 @@ SOURCE = Source(
     name="stdin",
     summary="- : sensor samples as JSON lines on standard input",
     accepts=lambda text: text == "-",
+    settings=Settings,
     stream=stream,
 )

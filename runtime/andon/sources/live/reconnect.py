@@ -14,10 +14,10 @@ class LiveRule(Struct, frozen=True, kw_only=True):
 
     read_timeout_s: float
     stale_after_s: float
-    warm_frames: int = 5
-    """Frames left out after (re)connecting or a stall: decoders begin with grey or smeared ones, cameras with exposure."""
-    first_retry_s: float = 0.25
-    longest_retry_s: float = 2.0
+    warm_frames: int
+    """Frames left out after (re)connecting or a stall."""
+    first_retry_s: float
+    longest_retry_s: float
 
 
 class Intake(Struct, frozen=True, kw_only=True):

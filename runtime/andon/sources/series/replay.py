@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from andon.sources.items import Item, Lost, Stream
 from andon.sources.series.grid import Grid
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import Windows, columns
-
-Speed = Literal["recorded", "max"]
+from andon.sources.stream_settings import Speed
 
 _NAP_S = 0.1
 """Longest sleep: how soon a stop is noticed."""
