@@ -14,7 +14,7 @@ from andon.sources.clock import Clock
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
 from andon.sources.live.folder_follow import FollowSettings, follow, unlisted_folder
 from andon.sources.opencv import opencv
-from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
+from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, WarnedKinds, decode_file, frame_channels, header
 from andon.sources.pictures.folder import (
     Listing,
     PictureFile,
@@ -48,8 +48,8 @@ class Pictures:
         self._refs = tuple(Ref(key=key) for key in files)
         self._channels = channels
         self._found: FoundFrames | None = None
-        # pictures that are given one by one are told of once a process, as none of them is a collection to people
-        self._told = Told() if len(files) > 1 else None
+        # pictures that are given one by one share the warnings of the process: none of them is a collection to people
+        self._warned = WarnedKinds() if len(files) > 1 else None
 
     @property
     def found(self) -> FoundFrames:
@@ -71,7 +71,7 @@ class Pictures:
         """One picture, decoded; `Lost` where it is damaged or gone."""
         if self._channels is None:
             self._channels = 1 if self.found.channels == 1 else 3
-        return _read(self._files[ref.key], ref, self._channels, self._told)
+        return _read(self._files[ref.key], ref, self._channels, self._warned)
 
 
 def collect(text: str) -> Pictures:
@@ -129,8 +129,8 @@ def stream(text: str, spec: InputSpec, settings: FollowSettings, clock: Clock, s
     if not root.is_dir():
         return _each(open_listing(root), (), channels, stop)
     if settings.follow:
-        told = Told()
-        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, told), settings, clock, stop)
+        warned = WarnedKinds()
+        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, warned), settings, clock, stop)
     try:
         listing = survey(root)
     except OSError:
@@ -164,22 +164,22 @@ def _each(
     files: dict[str, PictureFile], unlisted: Sequence[Lost], channels: Channels, stop: threading.Event
 ) -> Iterator[Item | Lost]:
     yield from unlisted
-    told = Told()
+    warned = WarnedKinds()
     for key, file in files.items():
         if stop.is_set():
             return
-        yield _read(file, _ref(key, file), channels, told)
+        yield _read(file, _ref(key, file), channels, warned)
 
 
 def _ref(key: str, file: PictureFile) -> Ref:
     return Ref(key=key, time_s=None if file.fault else file.stamp.mtime_ns / 1e9)
 
 
-def _read(file: PictureFile, ref: Ref, channels: Channels, told: Told | None) -> Item | Lost:
+def _read(file: PictureFile, ref: Ref, channels: Channels, warned: WarnedKinds | None) -> Item | Lost:
     if file.fault:  # never opened: a pipe would be waited for, and a device may act on it
         return Lost(ref, Reason.UNREADABLE, f"{printable(ref.key)}: {file.fault}")
     try:
-        frame: Frame = decode_file(file.path, channels=channels, name=ref.key, told=told)
+        frame: Frame = decode_file(file.path, channels=channels, name=ref.key, warned=warned)
     except FileNotFoundError:
         return Lost(ref, Reason.LOST, f"{ref.key}: was listed, then gone before it was read")
     except DataError as error:
