@@ -85,7 +85,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     module = "raise RuntimeError('no licence\\x1b[2J')\n"
     install(tmp_path, "broken_package", group, "aaa = broken_package:RECORD", module)
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry._warn_once.cache_clear()
+    registry.warn_once.cache_clear()
     return group
 
 
@@ -138,3 +138,29 @@ def test_a_broken_sink_that_is_named_is_not_skipped() -> None:
         sink_from_text("aaa:path=x")
     with pytest.raises(ConfigError, match="the sink 'aaa' of the package 'broken-package' cannot be loaded"):
         sink_from_table({"kind": "aaa"})
+
+
+_ODD = """
+from andon.sources.source import Source
+
+def accepts(text):
+    raise ZeroDivisionError("a bug of theirs")
+
+RECORD = Source(name="aaa", summary="theirs", accepts=accepts)
+"""
+
+
+def test_a_source_that_fails_when_it_is_asked_is_reported_once_and_skipped_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(tmp_path, "odd_source", "andon.sources", "aaa = odd_source:RECORD", _ODD)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.warn_once.cache_clear()
+
+    assert [find("-").name for _ in range(2)] == ["stdin", "stdin"]
+    (message,) = caplog.messages
+    assert message.startswith(
+        "the source 'aaa' is broken: asked whether it accepts a text, it raised ZeroDivisionError"
+    )
+    with pytest.raises(ConfigError, match="the source 'aaa' is broken"):
+        find("aaa:seed=1")

@@ -74,11 +74,17 @@ def members(group: Group) -> Iterator[tuple[str, Any]]:
         try:
             yield name, load(group, name)
         except ConfigError as error:
-            _warn_once(str(error))
+            warn_once(str(error))
+
+
+def is_own(group: Group, name: str) -> bool:
+    """Return whether a member is one of andon's own files, and not brought by an entry point."""
+    return name in _own(group)
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Log a warning about a plug-in, once in a process."""
     logger.warning("%s", message)
 
 

@@ -45,7 +45,7 @@ WATCHDOG_MARGIN_S = 0.5
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """How it ended."""
+    """How the watch ended."""
 
     counters: Counters
     """Nothing waits any more."""
@@ -58,7 +58,7 @@ class Finished(Struct, frozen=True, kw_only=True):
     hung: bool = False
     """The reader did not return from the source: its thread is left behind."""
     consumer_gone: bool = False
-    """Whoever read the verdicts went away."""
+    """Nobody reads the verdicts any more."""
 
 
 def monitor(
@@ -80,14 +80,14 @@ def monitor(
         judge: see `judge_of`.
         open_stream: opens the source; called in the reader thread, as it may take its time. What a stream dropped itself is
             counted from its attribute `drops` (numbers by `DropReason` that only grow) or `dropped` (one such number).
-        sinks: told of each outcome, one after the other; not closed here.
+        sinks: each takes every outcome, one sink after the other; not closed here.
         clock: for ages, and for the wall time in records.
         stop: ends it within two seconds, from whatever state.
         name: of the source, for the keys of silences and failures; without secrets.
         live: the source cannot wait.
         stale_after_s: of a live source.
         limit: end after this many items were read.
-        on_counters: told after each outcome, and ten times a second while nothing comes; must be cheap.
+        on_counters: called after each outcome, and ten times a second while nothing comes; must be cheap.
 
     Raises:
         AndonError: the source cannot be opened as asked: the user's mistake.
@@ -177,7 +177,7 @@ class _Line:
         self._on_counters(msgspec.structs.replace(self.counters, waiting=self._queue.waiting))
 
     def close(self) -> str:
-        """The last observation; what is wrong with the account, which would be a bug here."""
+        """Observe for the last time, and return what is wrong with the counts, which would be a bug here."""
         end = self._queue.finish()
         self._drop("busy", end.displaced)
         self._drop("stopped", end.left)

@@ -1,4 +1,4 @@
-"""Time as an argument: decisions take a clock, so that a test can turn it."""
+"""Time as an argument: decisions take a clock, so that a test can set it."""
 
 import time
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class SystemClock:
 
 
 def pause(clock: Clock, seconds: float, over: Callable[[], bool]) -> None:
-    """Wait, but at most a tenth of a second longer than `over` says; a source must end within two seconds of being told."""
+    """Wait, and end within a tenth of a second once `over` is true: a source must end within two seconds of a stop."""
     until_s = clock.mono_s() + seconds
     while not over() and (left_s := until_s - clock.mono_s()) > 0:
         clock.sleep(min(left_s, 0.1))

@@ -8,7 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from andon.foundation.errors import ConfigError, DataError
-from andon.foundation.registry import load, members, names
+from andon.foundation.printable import printable
+from andon.foundation.registry import is_own, load, members, names, warn_once
 from andon.foundation.settings import fields, nearest
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import scheme_of, shown_address
@@ -31,7 +32,7 @@ class Source(Struct, frozen=True, kw_only=True):
     summary: str
     """One line for ``--help``."""
     accepts: Callable[[str], bool]
-    """Whether a path, URL or name is this source's; cheap, opens nothing large."""
+    """Whether a path, URL or name is one for this source. It must be cheap and open nothing large."""
     collect: Callable[[str], Collection | Log] | None = None
     """Open as a finite collection; logs are cut into windows later (`windows.cut`)."""
     settings: type[Struct] = NoSettings
@@ -40,7 +41,7 @@ class Source(Struct, frozen=True, kw_only=True):
     """Follow until the end or until the event is set; the third argument is of the type `settings`. Never raises for a lost
     camera or a damaged item."""
     live: bool = False
-    """A live source cannot wait: the newest item wins, displaced ones are counted as dropped. Its settings have
+    """A live source cannot wait: the newest item wins, and displaced ones are counted as dropped. Its settings have
     `stale_after_s`."""
     endless: Callable[[str, Any], bool] = _ends
     """Whether a stream of this text with these settings goes on until it is stopped. A live one always does."""
@@ -82,7 +83,7 @@ def find(text: str) -> Source:
     for kind, source in members("andon.sources"):
         if path and name == kind and kind not in _OF_PATHS:
             continue
-        if _accepts(source, text):
+        if _accepts(source, text, named=name == kind and not path):
             found: Source = source
             return found
     shown = shown_address(text)
@@ -102,10 +103,21 @@ _OF_PATHS = frozenset({"images", "logs", "video"})
 """Their names are not names of data: they take paths alone."""
 
 
-def _accepts(source: Source, text: str) -> bool:
+def _accepts(source: Source, text: str, *, named: bool) -> bool:
     try:
         return source.accepts(text)
     except (OSError, ValueError):  # a text that the system takes for no path at all, for its length, say
+        return False
+    except Exception as error:
+        if is_own("andon.sources", source.name):
+            raise
+        message = (
+            f"the source {source.name!r} is broken: asked whether it accepts a text, it raised "
+            f"{printable(f'{type(error).__name__}: {error}')}. Repair the package that brings it or uninstall it."
+        )
+        if named:
+            raise ConfigError(message) from error
+        warn_once(message)
         return False
 
 

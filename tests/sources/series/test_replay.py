@@ -9,8 +9,9 @@ from tests.sources.fake_clock import FakeClock
 from andon.runtime.schema import Channel
 from andon.sources.items import FoundLogs, Item, Lost
 from andon.sources.series.log import Log, Run
-from andon.sources.series.replay import Speed, replay_log
+from andon.sources.series.replay import replay_log
 from andon.sources.series.windows import cut, window_spec
+from andon.sources.stream_settings import Speed
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class Capture(Protocol):
 
 
 Opener = Callable[[], Capture | None]
-"""Opens anew at each call, within a bounded time; None where it cannot be opened now."""
+"""Opens the camera again at each call, within a bounded time; None where it cannot be opened now."""
 
 
 class LiveStream:
@@ -164,7 +164,7 @@ class LiveStream:
         if capture is None:
             # once per loss, not once per attempt: attempts go on for months
             if first:
-                logger.warning("%s: cannot be opened; trying on", self._name)
+                logger.warning("%s: cannot be opened; trying again", self._name)
             return intake
         intake = opened(intake, self._rule)
         fresh = False
