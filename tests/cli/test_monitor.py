@@ -72,6 +72,17 @@ def test_a_sink_of_another_package_takes_every_verdict(
     assert "12 rows" in ended.stderr
 
 
+def test_a_sink_of_another_package_that_cannot_be_opened_is_one_line_and_nothing_starts(
+    frame_model: Path, parts: Path, tmp_path: Path, their_package: str
+) -> None:
+    words = ("monitor", frame_model, parts / "test", "--no-follow", "--sink", f"table:path={tmp_path / 'no' / 'a.csv'}")
+    ended = andon(*words, before=their_package)
+
+    assert (ended.returncode, ended.stdout) == (EXIT_USER, "")
+    assert ended.stderr.startswith("andon: the sink table: cannot be opened: FileNotFoundError: ")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_the_help_lists_a_sink_of_another_package_with_its_keys(their_package: str) -> None:
     ended = andon("monitor", "--help", before=their_package)
 

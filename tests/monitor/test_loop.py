@@ -33,7 +33,7 @@ def item(number: int, frame: NDArray[np.uint8] = FRAME) -> Item:
 
 
 class Kept:
-    """A sink that keeps what it is told, and may go away after some."""
+    """A sink that keeps all outcomes, and may go away after some."""
 
     lost = 0
     summary = ""

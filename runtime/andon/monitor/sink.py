@@ -10,8 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from andon.foundation.errors import ConfigError
-from andon.foundation.registry import load
+from andon.foundation.errors import AndonError, ConfigError
+from andon.foundation.printable import printable
+from andon.foundation.registry import is_own, load
 from andon.foundation.settings import fields, from_mapping, from_texts, missing
 from andon.monitor.judging import Outcome
 from andon.runtime.schema import Card
@@ -105,7 +106,17 @@ class ChosenSink(Struct, frozen=True):
         Raises:
             AndonError: it cannot be opened.
         """
-        return self.kind.open(self.settings, context)
+        try:
+            return self.kind.open(self.settings, context)
+        except AndonError:
+            raise
+        except Exception as error:
+            if is_own("andon.sinks", self.kind.name):
+                raise
+            raise ConfigError(
+                f"the sink {self.kind.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
+                "settings, or repair the package that brings it."
+            ) from error
 
 
 def sink_from_text(text: str) -> ChosenSink:
