@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
+from tests.sources.fake_clock import FakeClock
 
 from andon.demo import power_converter
 from andon.demo.power_converter import KINDS, ConverterSettings, Fault, FaultKind, schedule_faults, simulate
 from andon.foundation.errors import ConfigError, InputError
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
-from andon.sources.clock import FakeClock
 from andon.sources.items import Item
 from andon.sources.series.log import Log
 from andon.sources.series.log_truth import events_of
 from andon.sources.series.windows import cut, window_spec
-from andon.sources.source import StreamOptions
+from andon.sources.stream_settings import ReplaySettings
 
 SETTINGS = ConverterSettings()
 
@@ -190,7 +190,7 @@ def test_its_stream_is_a_long_run_with_the_windows_of_its_log() -> None:
     text = "power_converter:rows=300,faults=0"
     log = power_converter.collect(text)
     spec = window_spec(log.found, 64, 16)
-    items = power_converter.stream(text, spec, StreamOptions(), FakeClock(), threading.Event())
+    items = power_converter.stream(text, spec, ReplaySettings(), FakeClock(), threading.Event())
 
     given = [item.data.tobytes() for item in items if isinstance(item, Item)]
     assert given == [item.data.tobytes() for item in cut(log, spec) if isinstance(item, Item)]
@@ -199,5 +199,5 @@ def test_its_stream_is_a_long_run_with_the_windows_of_its_log() -> None:
 def test_a_model_of_frames_cannot_watch_it() -> None:
     with pytest.raises(InputError, match="judges frames"):
         power_converter.stream(
-            "power_converter", FrameSpec(channels=1, size=(8, 8)), StreamOptions(), FakeClock(), threading.Event()
+            "power_converter", FrameSpec(channels=1, size=(8, 8)), ReplaySettings(), FakeClock(), threading.Event()
         )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, nearest
+from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, from_texts, missing, nearest
 from andon.runtime import ConfigError
 
 
@@ -155,3 +155,43 @@ def test_a_setting_without_a_description_is_a_bug() -> None:
 
 def test_nothing_near_gives_no_hint() -> None:
     assert nearest("zzz", ["epochs"]) == ""
+
+
+class Broker(Struct, frozen=True, kw_only=True):
+    host: Annotated[str, Meta(description="name of the machine")]
+    port: Annotated[int, Meta(ge=1, le=65535, description="of the machine")] = 1883
+    retain: Annotated[bool, Meta(description="keep the last message")] = False
+    sizes: Annotated[tuple[int, ...], Meta(description="of batches")] = ()
+
+
+def test_a_setting_without_a_default_is_required_and_the_help_says_so() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Broker, title="settings of a broker")
+
+    assert [setting.name for setting in fields(Broker) if setting.required] == ["host"]
+    assert "name of the machine (required)" in parser.format_help()
+    assert "settings of a broker:" in parser.format_help()
+    assert missing(Broker, ["port"]) == ["host"]
+    assert missing(Broker, ["host"]) == []
+
+
+def test_texts_become_settings_of_the_declared_types() -> None:
+    settings = from_texts(Broker, {"host": "plc", "port": "1", "retain": "true", "sizes": "1,2"}, where="the sink mqtt")
+
+    assert settings == Broker(host="plc", port=1, retain=True, sizes=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        ({}, "the sink mqtt: expected host, got nothing."),
+        ({"host": "a", "prot": "1"}, "the sink mqtt: there is no setting 'prot' (did you mean 'port'?)."),
+        ({"host": "a", "port": "0"}, "the sink mqtt: port: expected a whole number >= 1, <= 65535, got '0'."),
+        ({"host": "a", "retain": "maybe"}, "the sink mqtt: retain: expected true or false, got 'maybe'."),
+    ],
+)
+def test_a_text_that_does_not_fit_is_refused_in_words(texts: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        from_texts(Broker, texts, where="the sink mqtt")
+
+    assert str(refusal.value).startswith(why)

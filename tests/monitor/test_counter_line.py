@@ -2,9 +2,10 @@
 
 import io
 
+from tests.sources.fake_clock import FakeClock
+
 from andon.monitor.counter_line import CounterLine
 from andon.monitor.counters import Counters, Dropped, count
-from andon.sources.clock import FakeClock
 
 THREE = count(Counters(), Dropped("busy", 3))
 TEXT = "grabbed 3 = judged 0 + invalid 0 + dropped 3 (busy 3)"

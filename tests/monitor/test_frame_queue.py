@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.monitor.frame_queue import LOST_KEPT, Handover, Taken
+from andon.monitor.frame_queue import LOST_KEPT, FrameQueue, Taken
 from andon.runtime.schema import Reason
 from andon.sources.items import Item, Lost, Ref
 
@@ -24,17 +24,17 @@ def lost(key: object = "l") -> Lost:
 
 @given(st.lists(st.sampled_from(["item", "lost", "take", "ask"]), max_size=200))
 def test_where_the_newest_wins_what_was_given_is_taken_displaced_or_left(steps: list[str]) -> None:
-    handover = Handover(capacity=4, newest_wins=True)
+    queue = FrameQueue(capacity=4, newest_wins=True)
     taken, displaced, given_count = 0, 0, 0
     for step in steps:
         if step == "take":
-            taken += handover.take(0.0) is not None
+            taken += queue.take(0.0) is not None
         elif step == "ask":
-            displaced += handover.displaced()
+            displaced += queue.displaced()
         else:
-            handover.give(item() if step == "item" else lost())
+            queue.give(item() if step == "item" else lost())
             given_count += 1
-    end = handover.finish()
+    end = queue.finish()
 
     assert end.given == given_count
     assert end.given == taken + displaced + end.displaced + end.left
@@ -42,82 +42,82 @@ def test_where_the_newest_wins_what_was_given_is_taken_displaced_or_left(steps: 
 
 @given(st.lists(st.sampled_from(["item", "lost", "take"]), max_size=200))
 def test_numbers_only_rise_and_no_more_than_one_frame_ever_waits_for_a_live_source(steps: list[str]) -> None:
-    handover = Handover(capacity=4, newest_wins=True)
+    queue = FrameQueue(capacity=4, newest_wins=True)
     last = 0
     for step in steps:
         if step != "take":
-            handover.give(item() if step == "item" else lost())
-        elif (taken := handover.take(0.0)) is not None:
+            queue.give(item() if step == "item" else lost())
+        elif (taken := queue.take(0.0)) is not None:
             assert taken.seq > last
             last = taken.seq
 
-        assert handover.waiting <= 1 + LOST_KEPT
+        assert queue.waiting <= 1 + LOST_KEPT
 
 
 def test_a_newer_frame_displaces_the_older_one_but_never_a_message_that_something_was_lost() -> None:
-    handover = Handover(capacity=4, newest_wins=True)
+    queue = FrameQueue(capacity=4, newest_wins=True)
     for given_item in (lost("a"), item("b"), lost("c"), item("d")):
-        handover.give(given_item)
+        queue.give(given_item)
 
-    left = [handover.take(0.0) for _ in range(3)]
+    left = [queue.take(0.0) for _ in range(3)]
 
     assert [(taken.seq, taken.item.ref.key) for taken in left if taken is not None] == [(1, "a"), (3, "c"), (4, "d")]
-    assert handover.displaced() == 1
+    assert queue.displaced() == 1
 
 
 def test_a_full_queue_holds_the_giver_up_until_something_is_taken() -> None:
-    handover = Handover(capacity=2, newest_wins=False)
+    queue = FrameQueue(capacity=2, newest_wins=False)
     done = threading.Event()
 
     def give_three() -> None:
         for number in range(3):
-            handover.give(item(number))
+            queue.give(item(number))
         done.set()
 
     thread = threading.Thread(target=give_three, daemon=True)
     thread.start()
     assert not done.wait(0.1)
 
-    assert handover.take(1.0) is not None
+    assert queue.take(1.0) is not None
     assert done.wait(5.0)
 
 
 def test_closing_frees_a_giver_that_is_held_up_and_accounts_for_its_item() -> None:
-    handover = Handover(capacity=1, newest_wins=False)
-    handover.give(item())
+    queue = FrameQueue(capacity=1, newest_wins=False)
+    queue.give(item())
     answers: list[bool] = []
-    thread = threading.Thread(target=lambda: answers.append(handover.give(item())), daemon=True)
+    thread = threading.Thread(target=lambda: answers.append(queue.give(item())), daemon=True)
     thread.start()
 
-    handover.close()
+    queue.close()
     thread.join(5.0)
 
     assert answers == [False]
-    assert handover.finish() == (2, 0, 2)
+    assert queue.finish() == (2, 0, 2)
 
 
 @pytest.mark.parametrize("newest_wins", [False, True])
 def test_after_the_account_is_closed_nothing_that_comes_late_is_counted(newest_wins: bool) -> None:
-    handover = Handover(capacity=1, newest_wins=newest_wins)
-    handover.give(item())
-    handover.finish()
+    queue = FrameQueue(capacity=1, newest_wins=newest_wins)
+    queue.give(item())
+    queue.finish()
 
-    assert not handover.give(item())
-    assert handover.finish().given == 1
+    assert not queue.give(item())
+    assert queue.finish().given == 1
 
 
 def test_two_threads_lose_nothing_and_keep_the_order() -> None:
-    handover = Handover(capacity=4, newest_wins=False)
+    queue = FrameQueue(capacity=4, newest_wins=False)
 
     def give_all() -> None:
         for number in range(2000):
-            handover.give(item(number))
-        handover.end()
+            queue.give(item(number))
+        queue.end()
 
     threading.Thread(target=give_all, daemon=True).start()
     taken: list[Taken] = []
-    while not handover.exhausted():
-        one = handover.take(1.0)
+    while not queue.exhausted():
+        one = queue.take(1.0)
         if one is not None:
             taken.append(one)
 

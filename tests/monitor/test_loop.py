@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import DataError, InputError
 from andon.monitor.counters import Counters
@@ -20,7 +21,7 @@ from andon.monitor.sink import ConsumerGoneError
 from andon.runtime.judge import Judge
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
-from andon.sources.clock import FakeClock, SystemClock
+from andon.sources.clock import SystemClock
 from andon.sources.items import Item, Lost, Ref, Stream
 
 FRAME = np.full((2, 2, 1), 100, np.uint8)
@@ -32,7 +33,7 @@ def item(number: int, frame: NDArray[np.uint8] = FRAME) -> Item:
 
 
 class Kept:
-    """A sink that keeps what it is told, and may go away after some."""
+    """A sink that keeps all outcomes, and may go away after some."""
 
     lost = 0
     summary = ""

@@ -72,6 +72,7 @@ def commands() -> list[str]:
 
 
 def _answer(words: Sequence[str]) -> int:
+    _log_to_stderr()  # first: a plug-in that is broken is reported while the flags are listed
     try:
         _refuse_unknown_command(words)
         parser, flags = _parser(words)
@@ -79,19 +80,18 @@ def _answer(words: Sequence[str]) -> int:
         args, unknown = parser.parse_known_args(words)
         if unknown:
             raise _unknown(unknown[0], words, flags)
-        _log_to_stderr(verbose=args.verbose)
+        # only andon's own: the exporter logs ten thousand lines a file
+        logging.getLogger("andon").setLevel(logging.DEBUG if args.verbose else logging.NOTSET)
         code: int = args.run(args)
     except SystemExit as done:  # argparse, after --help
         return int(done.code or 0)
     return code
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
+def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("andon: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    # only andon's own: the exporter logs ten thousand lines a file
-    logging.getLogger("andon").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""How fast a model file judges on this machine, beside what the machine can do.
+"""How fast a model file judges on this machine, compared with what the machine can do.
 
 example:
   andon bench bottle.onnx                      # at the calibrated frame size

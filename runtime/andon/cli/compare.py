@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from andon.cli._numbers import MAX_SEED, whole
+from andon.foundation.console import StatusLine
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 
@@ -239,7 +240,7 @@ class _Teller:
     """A line as each cell begins and ends, on a terminal; else only what failed, and with -v what is done."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._line = StatusLine(sys.stderr)
         self._begun_s = self._cell_begun_s = time.monotonic()
 
     def events(self) -> Any:
@@ -247,12 +248,12 @@ class _Teller:
         from andon.foundation.progress import ProgressLine
         from andon.training.comparison.compare import Events
 
-        return Events(begun=self._begun, done=self._done, failed=self._failed, progress=ProgressLine())
+        return Events(begun=self._begun, done=self._done, failed=self._failed, progress=ProgressLine(line=self._line))
 
     def _begun(self, cell: Any, number: int, of: int) -> None:
         self._cell_begun_s = time.monotonic()
-        if self._terminal:
-            print(f"{number}/{of}  {cell}   ({_clock(time.monotonic() - self._begun_s)} so far)", file=sys.stderr)
+        if self._line.terminal:
+            self._line.print(f"{number}/{of}  {cell}   ({_clock(time.monotonic() - self._begun_s)} so far)")
 
     def _done(self, cell: Any, number: int, of: int, result: Any) -> None:
         area = result.figures.get("mean_auroc", result.figures.get("auroc"))
@@ -260,14 +261,13 @@ class _Teller:
         told += [f"AUROC {area:.3f}"] if area is not None else []
         told += [f"{result.latency_ms:.1f} ms"] if result.latency_ms is not None else []
         text = ", ".join(told)
-        if self._terminal:
-            print(f"\r\x1b[2K{number}/{of}  {text}", file=sys.stderr)
+        if self._line.terminal:
+            self._line.print(f"{number}/{of}  {text}")
         else:
             logging.getLogger(__name__).info("%d/%d  %s: %s", number, of, cell, text)
 
     def _failed(self, cell: Any, number: int, of: int, why: str) -> None:
-        clear = "\r\x1b[2K" if self._terminal else ""
-        print(f"{clear}andon: {number}/{of}  {cell}: failed: {printable(why)}", file=sys.stderr)
+        self._line.print(f"andon: {number}/{of}  {cell}: failed: {printable(why)}")
 
 
 def _clock(seconds: float) -> str:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from andon.cli._numbers import MAX_SEED, whole
+from andon.foundation.console import StatusLine
 
 SUMMARY = "the whole way on simulated data, with a live table and a summary"
 
@@ -41,11 +42,12 @@ def run(args: argparse.Namespace) -> int:
         from andon.demo.demo import Events, demo
     out = args.out or Path("andon-demo") / f"seed-{args.seed}"
     quiet = args.json
-    table = _Table()
+    line = StatusLine(sys.stderr)
+    table, progress = _Table(line), ProgressLine(line=line)
     events = (
-        Events(progress=ProgressLine())
+        Events(progress=progress)
         if quiet
-        else Events(stage=table.stage, fault=table.fault, false_reject=table.false_reject, progress=ProgressLine())
+        else Events(stage=table.stage, fault=table.fault, false_reject=table.false_reject, progress=progress)
     )
     summary = demo(out, seed=args.seed, date=datetime.now(UTC).date().isoformat(), events=events)
     if quiet:
@@ -68,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
 class _Table:
     """Faults and false rejects, a line each, as they are over."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: StatusLine) -> None:
+        self._line = line
         self._headed = False
 
     def stage(self, text: str) -> None:
@@ -87,8 +90,7 @@ class _Table:
         print(f"{_clock(time_s)}  {'(nothing)':<22} {'false reject':<22} level {level:7.1f}", flush=True)
 
     def _head(self) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[2K")
+        self._line.clear()
         if not self._headed:
             print(
                 f"\n{'time':<8}  {'what is true':<22} {'what the file said':<22} {'(1 = threshold)':<14} most in channel"

@@ -1,13 +1,14 @@
-"""Watch a line: one verdict as a JSON line for each item that a source gives, until it ends or is told to.
+"""Watch a line: one verdict for each item that a source gives, as a JSON line and for any other sink, until it ends.
 
 SOURCE is a folder of pictures (what is there, then what arrives), a video, a camera index or stream URL, a CSV or
-Parquet log, or '-' for JSON lines on stdin.
+Parquet log, or '-' for JSON lines on stdin. Each source has its own settings, listed below.
 
 example:
   andon monitor bottle.onnx incoming/ --out verdicts.jsonl --pictures rejects/
   andon monitor bottle.onnx incoming/ --no-follow | jq -c 'select(.status == "REJECT")'
   andon monitor pump.onnx pump.csv --speed recorded
   andon monitor bottle.onnx rtsp://camera.local/line1 --out verdicts.jsonl
+  andon monitor bottle.onnx incoming/ --sink json_lines:path=verdicts.jsonl --sink pictures:folder=rejects/,max_pictures=50
 
 The lines hold: seq, at, item, unit (frame, window), time_s, status (OK, INVALID, REJECT), reason, score, level, p_value,
 threshold, model; part and detail where there is something to say. What cannot be read or judged is INVALID with its reason,
@@ -19,28 +20,41 @@ nothing could be judged, or lines or pictures were lost.
 
 import argparse
 import logging
+import math
 import os
 import sys
 import threading
 from contextlib import ExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from andon.foundation.settings import add_flags, from_flags
-from andon.sources.source import StreamOptions
+from andon.foundation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from andon.monitor.sink import ChosenSink
+    from andon.runtime.schema import Card
 
 SUMMARY = "watch a line: verdicts as JSON lines, for a folder, a video, a camera or sensor data"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
+    """Flags, those of the installed sources included."""
+    from andon.cli._source_flags import add_source_flags
+
     parser.add_argument("file", metavar="FILE.onnx", help="a model file")
     parser.add_argument("source", metavar="SOURCE", help="a folder, video, log, camera index, URL, or '-' for stdin")
     parser.add_argument(
-        "--out", metavar="FILE", default="-", help="append the lines to this file, whole lines only (default: stdout)"
+        "--out",
+        metavar="FILE",
+        help="append JSON lines to this file, whole lines only; short for --sink json_lines:path=FILE (default: stdout, unless "
+        "there is a --sink)",
     )
-    parser.add_argument("--pictures", metavar="DIR", help="keep rejected frames with the anomaly map laid over them")
     parser.add_argument(
-        "--max-pictures", type=int, default=1000, metavar="N", help="the newest N of them (default 1000, and 1 GiB)"
+        "--pictures",
+        metavar="DIR",
+        help="keep rejected frames with the anomaly map laid over them; short for --sink pictures:folder=DIR",
+    )
+    parser.add_argument(
+        "--max-pictures", type=int, metavar="N", help="with --pictures: the newest N of them (default 1000, and 1 GiB)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="end after N items")
     parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
@@ -48,21 +62,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame-size",
         choices=["calibrated", "any"],
-        default="calibrated",
-        help="'any' judges frames of other sizes than the calibrated one, about which nothing is promised",
+        help="'any' judges frames of other sizes than the calibrated one, about which nothing is promised (default calibrated)",
     )
-    add_flags(parser, StreamOptions)
+    parser.add_argument_group("sinks", description=_sinks()).add_argument(
+        "--sink",
+        metavar="NAME[:key=value,...]",
+        action="append",
+        default=[],
+        help="where verdicts go; may be given several times",
+    )
+    add_source_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch, and tell what became of everything."""
-    from andon.foundation.errors import ConfigError
+    """Watch, and say what became of everything."""
+    from andon.cli._source_flags import source_settings
     from andon.monitor.counter_line import CounterLine
     from andon.monitor.loop import monitor
     from andon.monitor.signals import stop_on_signals
-    from andon.monitor.sink import Sink
-    from andon.monitor.sinks.json_lines import JsonLines
-    from andon.monitor.sinks.pictures import Pictures
+    from andon.monitor.sink import QueuedSink, Sink, SinkContext
     from andon.runtime.detector import Detector
     from andon.runtime.judge import judge_of
     from andon.sources.addresses import shown_address
@@ -70,63 +88,106 @@ def run(args: argparse.Namespace) -> int:
     from andon.sources.source import find
 
     _hold_closed_streams()
-    options = from_flags(StreamOptions, args)
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit: expected 1 item or more, got {args.limit}.")
     clock, stop = SystemClock(), threading.Event()
     with stop_on_signals(stop), ExitStack() as open_sinks:
-        detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=args.frame_size)
         source = find(args.source)
         if source.stream is None:
             raise ConfigError(
                 f"{shown_address(args.source)}: a {source.name} source cannot be followed; use 'andon score'."
             )
+        settings = source_settings(source, args.source, args)
+        chosen = _chosen_sinks(args)
+        detector = Detector.load(
+            args.file, device=args.device, threads=args.threads, frame_size=args.frame_size or "calibrated"
+        )
+        _refuse_frame_size_of_windows(args, detector.card)
         stream, spec = source.stream, detector.card.input
+        context = SinkContext(
+            card=detector.card,
+            clock=clock,
+            stop=stop,
+            source=args.source,
+            can_wait=not (source.live or source.endless(args.source, settings)),
+        )
         sinks: list[Sink] = []
-        pictures: Pictures | None = None
-        if args.pictures is not None:
-            _refuse_pictures_within(args.source, args.pictures)
-            endless = source.live or (options.follow and Path(args.source).is_dir())
-            pictures = Pictures(
-                Path(args.pictures),
-                detector.card,
-                clock=clock,
-                stop=stop,
-                wait=not endless,
-                max_pictures=args.max_pictures,
-            )
-            sinks.append(pictures)
-            open_sinks.callback(pictures.close)
-        sinks.append(JsonLines(args.out, clock=clock, stop=stop))
-        open_sinks.callback(sinks[-1].close)
-        shown = CounterLine(sys.stderr, clock)
+        for one in chosen:
+            sinks.append(one.open(context))
+            open_sinks.callback(sinks[-1].close)
+        queued = [sink for sink in sinks if isinstance(sink, QueuedSink)]
+        counter_line = CounterLine(sys.stderr, clock)
         finished = monitor(
             judge_of(detector),
-            lambda: stream(args.source, spec, options, clock, stop),
+            lambda: stream(args.source, spec, settings, clock, stop),
             sinks,
             clock,
             stop,
             name=source.name,
             live=source.live,
-            stale_after_s=options.stale_after_s,
+            stale_after_s=settings.stale_after_s if source.live else math.inf,
             limit=args.limit,
-            on_counters=shown,
+            on_counters=counter_line,
         )
-        if pictures is not None and not (finished.stopped or finished.consumer_gone):
-            pictures.drain()
-        open_sinks.close()  # before the last line, which tells what they kept
-        told = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
-        shown.finish(finished.counters, "; ".join(text for text in told if text))
+        if not (finished.stopped or finished.consumer_gone):
+            for sink in queued:
+                sink.drain()
+        open_sinks.close()  # before the last line, which says what they kept
+        notes = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
+        counter_line.finish(finished.counters, "; ".join(text for text in notes if text))
     nothing_judged = finished.counters.judged == 0 and finished.counters.invalid > 0
     partly = finished.failure or finished.stale or nothing_judged or any(sink.lost for sink in sinks)
     code = 3 if partly else 0
-    if finished.hung or (pictures is not None and pictures.hung):
+    if finished.hung or any(sink.hung for sink in queued):
         # a thread that returns from a driver while the interpreter is being taken down may abort the process
         logging.shutdown()
         if sys.stderr is not None:
             sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _sinks() -> str:
+    """Return the installed sinks with their keys, for the help."""
+    from andon.foundation.registry import members
+    from andon.foundation.settings import fields
+
+    lines = []
+    for name, kind in members("andon.sinks"):
+        lines.append(f"{name}: {kind.summary}")
+        lines += [
+            f"  {setting.name:<14} {setting.description} ({', '.join(filter(None, [setting.default_text, setting.bounds]))})"
+            for setting in fields(kind.settings)
+        ]
+    return "\n".join(lines)
+
+
+def _chosen_sinks(args: argparse.Namespace) -> list["ChosenSink"]:
+    """Return the sinks that the flags ask for, pictures first and JSON lines to --out last."""
+    from andon.monitor.sink import sink_from_table, sink_from_text
+
+    if args.max_pictures is not None and args.pictures is None:
+        raise ConfigError("--max-pictures: expected --pictures DIR too, got none. Give it, or leave the flag out.")
+    chosen = []
+    if args.pictures is not None:
+        table: dict[str, object] = {"kind": "pictures", "folder": args.pictures}
+        if args.max_pictures is not None:
+            table["max_pictures"] = args.max_pictures
+        chosen.append(sink_from_table(table))
+    chosen += [sink_from_text(text) for text in args.sink]
+    if args.out is not None or not args.sink:
+        chosen.append(sink_from_table({"kind": "json_lines", "path": "-" if args.out is None else args.out}))
+    return chosen
+
+
+def _refuse_frame_size_of_windows(args: argparse.Namespace, card: "Card") -> None:
+    from andon.runtime.schema import WindowSpec
+
+    if args.frame_size is not None and isinstance(card.input, WindowSpec):
+        raise ConfigError(
+            f"--frame-size: expected a model file of frames, got {args.file}, which judges windows of sensor data. Leave the "
+            "flag out."
+        )
 
 
 def _hold_closed_streams() -> None:
@@ -139,17 +200,3 @@ def _hold_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-
-
-def _refuse_pictures_within(source: str, pictures: str) -> None:
-    from andon.foundation.errors import ConfigError
-
-    watched, kept = Path(os.path.realpath(source)), Path(os.path.realpath(pictures))
-    if not watched.is_dir() or not kept.is_relative_to(watched):
-        return
-    if any(name.startswith(".") for name in kept.relative_to(watched).parts):  # hidden folders are not watched
-        return
-    raise ConfigError(
-        f"--pictures {pictures}: expected a folder outside {source}, got one within, where each reject picture would be judged "
-        f"again. Give another folder, or a hidden one such as {Path(source) / '.rejects'}."
-    )

@@ -6,7 +6,7 @@ example:
   andon score pump.onnx log.csv
   andon score digits.onnx part.png --json --evidence    # also the other scores, channel shares, memory items
 
-Items of several PATHs that would bear one name get as many folders before it as tell them apart: good/000.png, chip/000.png.
+Where items of several PATHs have the same name, their folders are put before it: good/000.png, chip/000.png.
 
 level: 0 is a typical good part, 1 the threshold. p: the share of good parts that score at least this; it cannot be smaller
 than one in the number of calibration parts and one.

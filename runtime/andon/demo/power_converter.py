@@ -34,7 +34,8 @@ from andon.sources.clock import Clock
 from andon.sources.items import FoundLogs, Stream
 from andon.sources.series.log import Log, Run
 from andon.sources.series.replay import replay_log
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
+from andon.sources.stream_settings import ReplaySettings
 
 Floats = NDArray[np.float64]
 FaultKind = Literal["voltage_spike", "current_oscillation", "temperature_drift"]
@@ -215,7 +216,7 @@ def collect(text: str) -> Log:
     return _log_of(text, streamed=False)
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
     """Simulate, and replay through the grid.
 
     Raises:
@@ -226,7 +227,7 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
         raise InputError(
             f"{text}: this model file judges frames, and the power converter gives windows of sensor values."
         )
-    return replay_log(_log_of(text, streamed=True), spec, clock, options.speed, stop)
+    return replay_log(_log_of(text, streamed=True), spec, clock, settings.speed, stop)
 
 
 def _log_of(text: str, *, streamed: bool) -> Log:
@@ -362,5 +363,6 @@ SOURCE = Source(
     summary="a simulated power converter with faults: power_converter:seed=3,rows=20000,faults=6",
     accepts=lambda text: text == "power_converter" or text.startswith("power_converter:"),
     collect=collect,
+    settings=ReplaySettings,
     stream=stream,
 )

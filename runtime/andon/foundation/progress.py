@@ -5,10 +5,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TextIO, TypeVar
 
+from andon.foundation.console import StatusLine
+
 T = TypeVar("T")
 
 Progress = Callable[[str, int, int | None], None]
 """``progress(what, done, total)``: called often, must be cheap."""
+
+_KEPT_AFTER_S = 2.0
+"""A task that took this long leaves its last line on the terminal."""
 
 
 def silent(what: str, done: int, total: int | None) -> None:
@@ -16,39 +21,43 @@ def silent(what: str, done: int, total: int | None) -> None:
 
 
 class ProgressLine:
-    """One line on a terminal, renewed at most ten times a second, with the time left; nothing where stderr is no terminal."""
+    """One line on a terminal, updated at most ten times a second, with the time left; nothing where stderr is no terminal.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._shown = self._stream.isatty()
-        self._what, self._begun_s, self._last_s = "", 0.0, 0.0
+    Args:
+        stream: where it is shown; None: stderr.
+        line: shown on that line instead, which others write above.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, line: StatusLine | None = None) -> None:
+        self._line = line or StatusLine(stream or sys.stderr)
+        self._what, self._begun_s = "", 0.0
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         """Show progress."""
-        if not self._shown:
+        if not self._line.terminal:
             return
-        now_s = time.monotonic()
-        if what != self._what:
-            self._what, self._begun_s, self._last_s = what, now_s, 0.0
+        begins = what != self._what
+        if begins:
+            self._what, self._begun_s = what, time.monotonic()
         finished = total is not None and done >= total
-        if now_s - self._last_s < 0.1 and not finished:
+        if not (begins or finished or self._line.due()):
             return
-        self._last_s = now_s
-        elapsed_s = now_s - self._begun_s
+        elapsed_s = time.monotonic() - self._begun_s
         if total:
             filled = round(24 * min(done / total, 1.0))
             left = f"{elapsed_s * (total - done) / done:.0f} s left" if done and not finished else f"{elapsed_s:.1f} s"
             text = f"{what:<24.24} [{'#' * filled}{'.' * (24 - filled)}] {done}/{total}  {left}"
         else:
             text = f"{what:<24.24} {done}  {elapsed_s:.0f} s"
-        self._stream.write("\r\x1b[2K" + text + ("\n" if finished and elapsed_s >= 2.0 else "\r" if finished else ""))
-        if finished and elapsed_s < 2.0:
-            self._stream.write("\x1b[2K")
-        self._stream.flush()
+        self._line.update(text)
+        if finished and elapsed_s >= _KEPT_AFTER_S:
+            self._line.keep()
+        elif finished:
+            self._line.clear()
 
 
 def track(items: Iterable[T], progress: Progress, what: str, total: int | None = None) -> Iterator[T]:
-    """The items, reporting after each."""
+    """Yield the items, and report after each."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     for done, item in enumerate(items, 1):

@@ -1,8 +1,8 @@
-"""What andon can be extended by: detectors and sources, listed by name without importing any of them.
+"""Plug-ins: detectors, sources and sinks, listed by name without importing any of them.
 
-andon's own are files: ``andon/training/detectors/patchcore.py`` is the detector ``patchcore``. Other people's packages
-name theirs as entry points in the groups ``andon.detectors`` and ``andon.sources``. Each module ends in one record:
-``RECIPE`` or ``SOURCE``.
+andon's own are files: ``andon/training/detectors/patchcore.py`` is the detector ``patchcore``. Other packages name theirs as
+entry points in the groups ``andon.detectors``, ``andon.sources`` and ``andon.sinks``. Each module ends in one record: ``RECIPE``,
+``SOURCE`` or ``SINK``.
 """
 
 import functools
@@ -12,24 +12,35 @@ import logging
 import pkgutil
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.settings import nearest
 
-Group = Literal["andon.detectors", "andon.sources"]
+Group = Literal["andon.detectors", "andon.sources", "andon.sinks"]
 
 logger = logging.getLogger(__name__)
 
-_HOMES: dict[str, tuple[str, str]] = {
-    "andon.detectors": ("andon.training.detectors", "RECIPE"),
-    "andon.sources": ("andon.sources.kinds", "SOURCE"),
+
+class _Home(NamedTuple):
+    package: str
+    """Whose modules are andon's own members."""
+    record: str
+    """The name of the record in each of them."""
+    type: tuple[str, str]
+    """Module and name of the record's class; imported only with a member."""
+
+
+_HOMES: dict[str, _Home] = {
+    "andon.detectors": _Home("andon.training.detectors", "RECIPE", ("andon.training.recipe.recipe", "Recipe")),
+    "andon.sources": _Home("andon.sources.kinds", "SOURCE", ("andon.sources.source", "Source")),
+    "andon.sinks": _Home("andon.monitor.sinks", "SINK", ("andon.monitor.sink", "SinkKind")),
 }
 
 
 def names(group: Group) -> list[str]:
-    """The names in a group, sorted: own files first imported by nobody, then entry points."""
+    """Return the names in a group, sorted, without importing a member."""
     return sorted({*_own(group), *(entry.name for entry in entry_points(group=group))})
 
 
@@ -38,16 +49,16 @@ def load(group: Group, name: str) -> Any:
 
     Raises:
         ConfigError: there is no member of that name (the nearest one is offered), or another package brings it and it
-            cannot be imported.
+            cannot be imported or is no record of the group.
     """
-    package, record = _HOMES[group]
+    home = _HOMES[group]
     if name in _own(group):
-        return getattr(importlib.import_module(f"{package}.{name}"), record)
+        return getattr(importlib.import_module(f"{home.package}.{name}"), home.record)
     kind = group.removeprefix("andon.").removesuffix("s")
     for entry in entry_points(group=group):
         if entry.name == name:
             try:
-                return entry.load()
+                return _record(entry, home)
             except Exception as error:
                 raise ConfigError(f"the {kind} {name!r} {_broken(entry, error)}") from error
     known = names(group)
@@ -57,18 +68,32 @@ def load(group: Group, name: str) -> Any:
 def members(group: Group) -> Iterator[tuple[str, Any]]:
     """Import all members one by one, sorted by name. One that another package brings and that is broken is skipped.
 
-    It is reported once in a process: a broken package must not stop the work with all others.
+    The warning comes once in a process. A broken package must not stop the work with all others.
     """
     for name in names(group):
         try:
             yield name, load(group, name)
         except ConfigError as error:
-            _warn_once(str(error))
+            warn_once(str(error))
+
+
+def is_own(group: Group, name: str) -> bool:
+    """Return whether a member is one of andon's own files, and not brought by an entry point."""
+    return name in _own(group)
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Log a warning about a plug-in, once in a process."""
     logger.warning("%s", message)
+
+
+def _record(entry: EntryPoint, home: _Home) -> Any:
+    member = entry.load()
+    module, name = home.type
+    if not isinstance(member, getattr(importlib.import_module(module), name)):
+        raise TypeError(f"expected an instance of {module}.{name}, got {type(member).__name__}")
+    return member
 
 
 def _broken(entry: EntryPoint, error: Exception) -> str:
@@ -81,7 +106,7 @@ def _broken(entry: EntryPoint, error: Exception) -> str:
 
 def _own(group: Group) -> list[str]:
     try:
-        spec = importlib.util.find_spec(_HOMES[group][0])
+        spec = importlib.util.find_spec(_HOMES[group].package)
     except ModuleNotFoundError:
         return []
     if spec is None or spec.submodule_search_locations is None:

@@ -38,6 +38,16 @@ class Setting(NamedTuple):
         """The command-line flag, e.g. ``--learning-rate``."""
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def required(self) -> bool:
+        """Whether the setting has no default."""
+        return self.default is msgspec.NODEFAULT
+
+    @property
+    def default_text(self) -> str:
+        """The default for a help text, e.g. ``default 40``."""
+        return "required" if self.required else f"default {self.default}"
+
 
 def fields(struct: type[msgspec.Struct]) -> list[Setting]:
     """All settings of a struct, in the order of its source."""
@@ -49,7 +59,7 @@ def fields(struct: type[msgspec.Struct]) -> list[Setting]:
             Setting(
                 name=field.name,
                 kind=kind,
-                default=field.default if field.default is not msgspec.NODEFAULT else field.default_factory(),
+                default=_default(field),
                 description="; ".join(meta.description for meta in metas if meta.description),
                 unit=str(extra.get("unit", "")),
                 bounds=", ".join(_bounds(metas)),
@@ -79,13 +89,13 @@ def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = 
         ) from error
 
 
-def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct]) -> None:
+def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "settings") -> None:
     """Give the parser one flag a setting; absent flags leave no attribute, so that defaults stand in one place."""
-    group = parser.add_argument_group("settings")
+    group = parser.add_argument_group(title)
     for setting in fields(struct):
         unit = f" [{setting.unit}]" if setting.unit else ""
         bounds = f", {setting.bounds}" if setting.bounds else ""
-        text = f"{setting.description}{unit} (default {setting.default}{bounds})".replace("%", "%%")
+        text = f"{setting.description}{unit} ({setting.default_text}{bounds})".replace("%", "%%")
         if setting.kind is bool:
             group.add_argument(
                 setting.flag,
@@ -242,3 +252,35 @@ def _choices(annotated: Any) -> list[str]:
     members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     literals = [member for member, _ in map(_bare, members) if get_origin(member) is Literal]
     return [str(choice) for literal in literals for choice in get_args(literal)]
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def missing(struct: type[msgspec.Struct], given: Iterable[str]) -> list[str]:
+    """Return the names of the settings without a default that are not among those given."""
+    names = set(given)
+    return [setting.name for setting in fields(struct) if setting.required and setting.name not in names]
+
+
+def from_texts(struct: type[S], texts: Mapping[str, str], *, where: str) -> S:
+    """Return settings from texts, as a command line has them in ``key=value``.
+
+    Raises:
+        ConfigError: an unknown name (the nearest right one is offered), a value of another type or out of bounds, or a setting
+            without a default that is not given.
+    """
+    known = [setting.name for setting in fields(struct)]
+    for name in texts:
+        if name not in known:
+            raise ConfigError(
+                f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {', '.join(known) or 'none'}."
+            )
+    if absent := missing(struct, texts):
+        raise ConfigError(f"{where}: expected {', '.join(absent)}, got nothing.")
+    try:
+        return from_flags(struct, argparse.Namespace(**texts))
+    except ConfigError as error:
+        flag, _, why = str(error).partition(": ")
+        raise ConfigError(f"{where}: {flag.removeprefix('--').replace('-', '_')}: {why}") from error

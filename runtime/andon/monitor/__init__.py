@@ -1,1 +1,1 @@
-"""The process beside the line: takes what a source gives, judges it in order, tells sinks, and accounts for every item."""
+"""The process next to the line: it takes what a source gives, judges it in order, passes it to sinks and counts every item."""

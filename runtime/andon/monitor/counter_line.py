@@ -1,8 +1,8 @@
-"""The counters on stderr: a line that is renewed on a terminal, one line a minute where it is piped."""
+"""The counters on stderr: a line that is rewritten on a terminal, one line a minute where stderr is piped."""
 
-import contextlib
 from typing import TextIO
 
+from andon.foundation.console import StatusLine
 from andon.monitor.counters import Counters, counters_text
 from andon.sources.clock import Clock
 
@@ -14,43 +14,23 @@ class CounterLine:
     """Shows counters; may be called after every item. A stderr that is gone is no reason to stop judging.
 
     Args:
-        stream: where to; None, as Python has it for a stderr that was closed, shows nothing.
-        clock: for the distance of lines.
+        stream: where the counters go; see `StatusLine`.
+        clock: for the time between lines.
     """
 
     def __init__(self, stream: TextIO | None, clock: Clock) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._terminal = stream is not None and stream.isatty()
-        self._shown_s = clock.mono_s()
-        self._open = False
+        self._line = StatusLine(stream, every_s=TERMINAL_EVERY_S, piped_every_s=PIPED_EVERY_S, now_s=clock.mono_s)
 
     def __call__(self, counters: Counters) -> None:
-        """Show them where it is time to."""
-        now_s = self._clock.mono_s()
-        if now_s - self._shown_s < (TERMINAL_EVERY_S if self._terminal else PIPED_EVERY_S):
-            return
-        self._shown_s = now_s
-        if self._terminal:
-            self._write("\r\x1b[2K" + counters_text(counters))
-            self._open = True
-        else:
-            self._write(f"andon: {counters_text(counters)}\n")
+        """Show them if it is time."""
+        if self._line.due():
+            self._line.update(f"{'' if self._line.terminal else 'andon: '}{counters_text(counters)}")
 
     def finish(self, counters: Counters, more: str = "") -> None:
-        """The last line, always shown.
+        """Write the last line, always.
 
         Args:
             counters: the final ones.
-            more: what else is to be told, e.g. how many lines were lost.
+            more: what else there is to say, e.g. how many lines were lost.
         """
-        begin = "\r\x1b[2K" if self._open else ""
-        self._write(f"{begin}andon: {counters_text(counters)}{'; ' + more if more else ''}\n")
-        self._open = False
-
-    def _write(self, text: str) -> None:
-        if self._stream is None:
-            return
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
-            self._stream.flush()
+        self._line.print(f"andon: {counters_text(counters)}{'; ' + more if more else ''}")

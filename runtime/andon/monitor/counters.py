@@ -1,4 +1,4 @@
-"""What became of every item: counted when its outcome is known, so that the sums are exact whenever somebody looks."""
+"""What became of every item: counted when its outcome is known, so that the sums are exact at any moment."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -43,7 +43,7 @@ class Counters(Struct, frozen=True, kw_only=True):
 
 
 def count(counters: Counters, outcome: Verdict | Dropped) -> Counters:
-    """The totals after one more outcome.
+    """Return the totals after one more outcome.
 
     >>> count(Counters(), Dropped("busy", 3)).grabbed
     3
@@ -71,7 +71,7 @@ def count(counters: Counters, outcome: Verdict | Dropped) -> Counters:
 
 
 def counters_text(counters: Counters) -> str:
-    """The totals as one line for people.
+    """Return the totals as one line for people.
 
     >>> counters_text(count(Counters(), Dropped("busy", 3)))
     'grabbed 3 = judged 0 + invalid 0 + dropped 3 (busy 3)'
@@ -85,7 +85,7 @@ def counters_text(counters: Counters) -> str:
 
 
 def _more(numbers: Mapping[str, int], name: str, by: int) -> dict[str, int]:
-    # a new mapping each time: whoever holds the old counters keeps a consistent picture
+    # a new mapping each time: counters that were given out do not change
     return {**numbers, name: numbers.get(name, 0) + by}
 
 

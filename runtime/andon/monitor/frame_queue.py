@@ -1,4 +1,4 @@
-"""From the reader to the judge: a bounded queue that either pushes back or lets the newest win, and accounts for all."""
+"""From the reader to the judge: a bounded queue that either holds the reader up or lets the newest win, and counts every item."""
 
 import collections
 import threading
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from andon.sources.items import Item, Lost
 
 LOST_KEPT = 64
-"""`Lost` that may wait where the newest wins: they cost nothing to judge, and are what must not be overlooked."""
+"""`Lost` that may wait where the newest wins: they cost nothing to judge, and must not be overlooked."""
 
 
 class Taken(NamedTuple):
@@ -17,18 +17,18 @@ class Taken(NamedTuple):
     item: Item | Lost
 
 
-class HandoverEnd(NamedTuple):
-    """The account at the end, each counted where it happens: ``given = taken + left`` and all that was displaced, here and
-    whenever `Handover.displaced` was asked before."""
+class QueueEnd(NamedTuple):
+    """The counts at the end: ``given = taken + left`` and all that was displaced, here and in each earlier answer of
+    `FrameQueue.displaced`."""
 
     given: int
     displaced: int
-    """Since `Handover.displaced` was last asked."""
+    """Since `FrameQueue.displaced` was last asked."""
     left: int
     """Given and neither taken nor displaced."""
 
 
-class Handover:
+class FrameQueue:
     """Between two threads: one gives, one takes.
 
     Args:
@@ -49,7 +49,7 @@ class Handover:
         self._finished = False
 
     def give(self, item: Item | Lost) -> bool:
-        """Hand over one item; whether more are wanted. Blocks while full, unless the newest wins."""
+        """Add one item, and return whether more are wanted. Blocks while the queue is full, unless the newest wins."""
         with self._changed:
             while not self._newest_wins and len(self._waiting) >= self._capacity and not self._closed:
                 self._changed.wait()
@@ -66,13 +66,13 @@ class Handover:
             return True
 
     def end(self) -> None:
-        """Nothing more will be given."""
+        """Note that nothing more will be given."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def take(self, timeout_s: float) -> Taken | None:
-        """The oldest that waits; None where none came in time, or none will come."""
+        """Return the oldest item that waits; None where none came in time, or none will come."""
         with self._changed:
             if not self._waiting and not self._ended and timeout_s > 0:
                 self._changed.wait(timeout_s)
@@ -83,32 +83,32 @@ class Handover:
             return taken
 
     def displaced(self) -> int:
-        """Items displaced by newer ones since this was last asked."""
+        """Return how many items newer ones have displaced since the last call."""
         with self._changed:
             number, self._displaced = self._displaced, 0
             return number
 
     @property
     def waiting(self) -> int:
-        """Given and not yet taken."""
+        """How many items were given and not yet taken."""
         return len(self._waiting)
 
     def exhausted(self) -> bool:
-        """Nothing waits, and nothing will come."""
+        """Return whether nothing waits and nothing will come."""
         with self._changed:
             return self._ended and not self._waiting
 
     def close(self) -> None:
-        """Want no more: one that is just being given is counted as left, and its giver is told."""
+        """Refuse further items: one that is being given now is counted as left, and `give` returns False."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def finish(self) -> HandoverEnd:
-        """Close the account; whatever a reader that hangs gives later is nobody's."""
+    def finish(self) -> QueueEnd:
+        """Return the final counts. What a reader that hangs gives later is not counted."""
         with self._changed:
             self._closed = self._finished = True
-            end = HandoverEnd(self._given, self._displaced, len(self._waiting) + self._refused)
+            end = QueueEnd(self._given, self._displaced, len(self._waiting) + self._refused)
             self._waiting.clear()
             self._changed.notify_all()
             return end

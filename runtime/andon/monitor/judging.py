@@ -1,4 +1,4 @@
-"""The decision step: what a source gave, and what is to be said about it. Knows no clock and no file; never raises."""
+"""The decision step: from what a source gave to its outcome. Uses no clock and no file, and never raises."""
 
 import logging
 
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """One item and what was said about it: what sinks are told."""
+    """One item and its verdict: what sinks take."""
 
     seq: int
-    """Counts items from 1 in the order in which the source gave them; a number that is missing was dropped."""
+    """Number from 1 in the order in which the source gave the items; the item of a missing number was dropped."""
     wall_s: float
     """When it was judged, seconds since 1970: for display, never for order."""
     ref: Ref
@@ -29,7 +29,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outcome:
-    """Judge one item. Whatever is wrong with it, it becomes INVALID with its reason."""
+    """Judge one item. An item with any fault becomes INVALID with its reason."""
     try:
         one = judge_item(judge, item, on_failure="invalid")
     except Exception as bug:

@@ -1,4 +1,4 @@
-"""The loop beside the line: a reader thread, a bounded hand-over, one judge, sinks in order, a watchdog outside the reader.
+"""The loop of the monitor: a reader thread, a bounded queue, one judge, sinks in order, a watchdog outside the reader.
 
 ======================  ==============================================================================================
 finite source           the reader waits while four items wait: nothing is lost, memory stays flat
@@ -21,14 +21,14 @@ from msgspec import Struct
 
 from andon.foundation.errors import AndonError
 from andon.monitor.counters import Counters, Dropped, DropReason, count
-from andon.monitor.frame_queue import Handover, Taken
+from andon.monitor.frame_queue import FrameQueue, Taken
 from andon.monitor.judging import decide
 from andon.monitor.sink import ConsumerGoneError, Sink
 from andon.runtime.judge import Judge
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock
 from andon.sources.items import Lost, Ref, Stream
-from andon.sources.live.stream import Watchdog
+from andon.sources.live.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ WATCHDOG_MARGIN_S = 0.5
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """How it ended."""
+    """How the watch ended."""
 
     counters: Counters
     """Nothing waits any more."""
@@ -58,7 +58,7 @@ class Finished(Struct, frozen=True, kw_only=True):
     hung: bool = False
     """The reader did not return from the source: its thread is left behind."""
     consumer_gone: bool = False
-    """Whoever read the verdicts went away."""
+    """Nobody reads the verdicts any more."""
 
 
 def monitor(
@@ -80,40 +80,40 @@ def monitor(
         judge: see `judge_of`.
         open_stream: opens the source; called in the reader thread, as it may take its time. What a stream dropped itself is
             counted from its attribute `drops` (numbers by `DropReason` that only grow) or `dropped` (one such number).
-        sinks: told of each outcome, one after the other; not closed here.
+        sinks: each takes every outcome, one sink after the other; not closed here.
         clock: for ages, and for the wall time in records.
         stop: ends it within two seconds, from whatever state.
         name: of the source, for the keys of silences and failures; without secrets.
         live: the source cannot wait.
         stale_after_s: of a live source.
         limit: end after this many items were read.
-        on_counters: told after each outcome, and ten times a second while nothing comes; must be cheap.
+        on_counters: called after each outcome, and ten times a second while nothing comes; must be cheap.
 
     Raises:
         AndonError: the source cannot be opened as asked: the user's mistake.
     """
-    handover = Handover(capacity=CAPACITY, newest_wins=live)
-    reader = _Reader(open_stream, handover, name=name, limit=limit)
-    line = _Line(judge, sinks=sinks, clock=clock, reader=reader, handover=handover, on_counters=on_counters)
+    queue = FrameQueue(capacity=CAPACITY, newest_wins=live)
+    reader = _Reader(open_stream, queue, name=name, limit=limit)
+    line = _Line(judge, sinks=sinks, clock=clock, reader=reader, queue=queue, on_counters=on_counters)
     watchdog = Watchdog(stale_after_s + WATCHDOG_MARGIN_S, clock.mono_s())
     silences = 0
     stopped = consumer_gone = False
     reader.start()
     try:
-        while not stop.is_set() and not handover.exhausted():
-            taken = handover.take(TICK_S)
+        while not stop.is_set() and not queue.exhausted():
+            taken = queue.take(TICK_S)
             if taken is not None:
                 watchdog.alive(clock.mono_s())
                 line.judge(taken)
-            elif live and not handover.exhausted() and watchdog.due(clock.mono_s()):
+            elif live and not queue.exhausted() and watchdog.due(clock.mono_s()):
                 silences += 1
-                handover.give(_silence(name, silences, stale_after_s + WATCHDOG_MARGIN_S, clock.wall_s()))
+                queue.give(_silence(name, silences, stale_after_s + WATCHDOG_MARGIN_S, clock.wall_s()))
             line.observe()
-        stopped = not handover.exhausted()
-        handover.close()
+        stopped = not queue.exhausted()
+        queue.close()
         until_s = clock.mono_s() + FINISH_S
         while clock.mono_s() < until_s:
-            taken = handover.take(0.0)
+            taken = queue.take(0.0)
             if taken is None:
                 break
             line.judge(taken)
@@ -121,7 +121,7 @@ def monitor(
         consumer_gone = True
     finally:
         stop.set()
-        handover.close()
+        queue.close()
     hung = not reader.ended_within(LEAVE_S)
     if hung:
         logger.warning("%s: does not return; left behind", name)
@@ -148,14 +148,14 @@ class _Line:
         sinks: Sequence[Sink],
         clock: Clock,
         reader: "_Reader",
-        handover: Handover,
+        queue: FrameQueue,
         on_counters: Callable[[Counters], None],
     ) -> None:
         self._judge = judge
         self._sinks = sinks
         self._clock = clock
         self._reader = reader
-        self._handover = handover
+        self._queue = queue
         self._on_counters = on_counters
         self._source_drops: dict[DropReason, int] = {}
         self.counters = Counters()
@@ -169,16 +169,16 @@ class _Line:
             sink.put(outcome)
 
     def observe(self) -> None:
-        self._drop("busy", self._handover.displaced())
+        self._drop("busy", self._queue.displaced())
         for reason, number in self._reader.source_drops().items():
             known = self._source_drops.get(reason, 0)
             self._drop(reason, max(0, number - known))
             self._source_drops[reason] = max(number, known)
-        self._on_counters(msgspec.structs.replace(self.counters, waiting=self._handover.waiting))
+        self._on_counters(msgspec.structs.replace(self.counters, waiting=self._queue.waiting))
 
     def close(self) -> str:
-        """The last observation; what is wrong with the account, which would be a bug here."""
-        end = self._handover.finish()
+        """Observe for the last time, and return what is wrong with the counts, which would be a bug here."""
+        end = self._queue.finish()
         self._drop("busy", end.displaced)
         self._drop("stopped", end.left)
         self.observe()
@@ -195,11 +195,11 @@ class _Line:
 
 
 class _Reader:
-    """Carries a stream into the hand-over; a daemon thread, as a driver may never return."""
+    """Puts the items of a stream into the queue, in a daemon thread, because a driver may never return."""
 
-    def __init__(self, open_stream: Callable[[], Stream], handover: Handover, *, name: str, limit: int | None) -> None:
+    def __init__(self, open_stream: Callable[[], Stream], queue: FrameQueue, *, name: str, limit: int | None) -> None:
         self._open_stream = open_stream
-        self._handover = handover
+        self._queue = queue
         self._name = name
         self._limit = limit
         self._stream: Stream | None = None
@@ -228,7 +228,7 @@ class _Reader:
                 return
             for item in self._stream:
                 given += 1
-                if not self._handover.give(item) or given == self._limit:
+                if not self._queue.give(item) or given == self._limit:
                     break
         except Exception as error:
             if given == 0 and (isinstance(error, AndonError) or self._stream is None):
@@ -236,12 +236,10 @@ class _Reader:
                 return
             logger.exception("%s: the source failed", self._name)
             self.failure = f"{type(error).__name__}: {error}"
-            self._handover.give(
-                Lost(Ref(key=f"{self._name}#failed"), Reason.LOST, f"the source failed: {self.failure}")
-            )
+            self._queue.give(Lost(Ref(key=f"{self._name}#failed"), Reason.LOST, f"the source failed: {self.failure}"))
         finally:
             self._close_stream()
-            self._handover.end()
+            self._queue.end()
 
     def _close_stream(self) -> None:
         close = getattr(self._stream, "close", None)

@@ -1,4 +1,4 @@
-"""A verdict as one JSON line: stable, documented keys, those of ``andon score --json`` and when and where it was judged."""
+"""A verdict as one JSON line: stable, documented keys, those of ``andon score --json`` and when and where the item was judged."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ class Record(Struct, frozen=True, kw_only=True):
     """One line. Numbers are null where nothing was judged."""
 
     seq: int
-    """From 1 in the order of the source, anew with each start; a missing number was dropped, or its line was lost."""
+    """From 1 in the order of the source, again with each start; the item of a missing number was dropped, or its line lost."""
     at: str
     """Wall time of the verdict, ISO 8601, UTC, milliseconds: for people; order is `seq`."""
     item: str
@@ -42,7 +42,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 def record(outcome: Outcome) -> Record:
-    """An outcome as it is written down."""
+    """Return an outcome as it is written."""
     ref, verdict = outcome.ref, outcome.verdict
     detail = (outcome.detail or verdict.reason.text) if verdict.status is Status.INVALID else ""
     return Record(
@@ -64,12 +64,12 @@ def record(outcome: Outcome) -> Record:
 
 
 def line(written: Record) -> bytes:
-    """The record as one line of UTF-8, with its end. JSON escapes line breaks: there is no other one within."""
+    """Return the record as one line of UTF-8, with its end. JSON escapes line breaks: there is no other one inside."""
     return _encoder.encode(written) + b"\n"
 
 
 def iso(wall_s: float) -> str:
-    """Seconds since 1970 as people read them.
+    """Return seconds since 1970 as people read them.
 
     >>> iso(1_795_305_600.25)
     '2026-11-22T00:00:00.250Z'
@@ -78,7 +78,7 @@ def iso(wall_s: float) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that UTF-8 can hold: file names may be any bytes, and half a surrogate pair stands for one that is not UTF-8."""
+    """Return text that UTF-8 can hold: file names may be any bytes, and half a surrogate pair stands for each other byte."""
     try:
         text.encode()
     except UnicodeEncodeError:

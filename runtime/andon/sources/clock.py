@@ -1,4 +1,4 @@
-"""Time as an argument: decisions take a clock, so that a test can turn it."""
+"""Time as an argument: decisions take a clock, so that a test can set it."""
 
 import time
 from collections.abc import Callable
@@ -37,27 +37,8 @@ class SystemClock:
         time.sleep(seconds)
 
 
-class FakeClock:
-    """A clock that moves only when told to, or when somebody sleeps: for tests and for simulated time."""
-
-    def __init__(self, start_s: float = 0.0) -> None:
-        self.now_s = start_s
-
-    def mono_s(self) -> float:
-        """The time it was turned to."""
-        return self.now_s
-
-    def wall_s(self) -> float:
-        """The same time."""
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        """Turns the clock at once."""
-        self.now_s += max(0.0, seconds)
-
-
 def pause(clock: Clock, seconds: float, over: Callable[[], bool]) -> None:
-    """Wait, but at most a tenth of a second longer than `over` says; a source must end within two seconds of being told."""
+    """Wait, and end within a tenth of a second once `over` is true: a source must end within two seconds of a stop."""
     until_s = clock.mono_s() + seconds
     while not over() and (left_s := until_s - clock.mono_s()) > 0:
         clock.sleep(min(left_s, 0.1))

@@ -3,55 +3,26 @@
 import os
 import threading
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Any
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from andon.foundation.errors import ConfigError, DataError
-from andon.foundation.registry import load, members, names
-from andon.foundation.settings import nearest
+from andon.foundation.printable import printable
+from andon.foundation.registry import is_own, load, members, names, warn_once
+from andon.foundation.settings import fields, nearest
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import scheme_of, shown_address
 from andon.sources.clock import Clock
 from andon.sources.items import Collection, Stream
 from andon.sources.pictures.decode import Channels
 from andon.sources.series.log import Log
+from andon.sources.stream_settings import NoSettings
 from andon.sources.truth import Truth
 
-Seconds = Annotated[float, Meta(ge=0.0)]
 
-
-class StreamOptions(Struct, frozen=True, kw_only=True):
-    """How a source is followed. Each field is a flag of ``andon monitor``."""
-
-    follow: Annotated[bool, Meta(description="go on with what arrives after what is there")] = True
-    speed: Annotated[
-        Literal["recorded", "max"],
-        Meta(description="replay logs and videos at their own rate, or as fast as can be judged"),
-    ] = "max"
-    settle_s: Annotated[
-        float,
-        Meta(
-            ge=0.0,
-            description="a file is taken when its size and time have not changed for this long",
-            extra={"unit": "s"},
-        ),
-    ] = 0.5
-    poll_s: Annotated[float, Meta(gt=0.0, description="how often a folder is looked at", extra={"unit": "s"})] = 0.25
-    open_timeout_s: Annotated[
-        float, Meta(gt=0.0, description="for opening a camera or stream", extra={"unit": "s"})
-    ] = 5.0
-    read_timeout_s: Annotated[
-        float, Meta(gt=0.0, description="for one frame of a camera or stream", extra={"unit": "s"})
-    ] = 2.0
-    stale_after_s: Annotated[
-        float,
-        Meta(
-            gt=0.0,
-            description="a live source without a fresh item for this long is INVALID (stale)",
-            extra={"unit": "s"},
-        ),
-    ] = 2.0
+def _ends(_text: str, _settings: Any) -> bool:
+    return False
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -61,18 +32,32 @@ class Source(Struct, frozen=True, kw_only=True):
     summary: str
     """One line for ``--help``."""
     accepts: Callable[[str], bool]
-    """Whether a path, URL or name is this source's; cheap, opens nothing large."""
+    """Whether a path, URL or name is one for this source. It must be cheap and open nothing large."""
     collect: Callable[[str], Collection | Log] | None = None
     """Open as a finite collection; logs are cut into windows later (`windows.cut`)."""
-    stream: Callable[[str, InputSpec, StreamOptions, Clock, threading.Event], Stream] | None = None
-    """Follow until the end or until the event is set. Never raises for a lost camera or a damaged item."""
+    settings: type[Struct] = NoSettings
+    """Of `stream`: only what it honours. They become flags of ``andon monitor``."""
+    stream: Callable[[str, InputSpec, Any, Clock, threading.Event], Stream] | None = None
+    """Follow until the end or until the event is set; the third argument is of the type `settings`. Never raises for a lost
+    camera or a damaged item."""
     live: bool = False
-    """A live source cannot wait: the newest item wins, displaced ones are counted as dropped."""
+    """A live source cannot wait: the newest item wins, and displaced ones are counted as dropped. Its settings have
+    `stale_after_s`."""
+    endless: Callable[[str, Any], bool] = _ends
+    """Whether a stream of this text with these settings goes on until it is stopped. A live one always does."""
     labelled: Callable[[str, Channels | None], tuple[Collection, Truth]] | None = None
     """For a source that knows what is true of its frames: those to evaluate on, grey or RGB as asked (None: as they are),
     and the truth of these and of what `collect` gives."""
     shown: Callable[[str], str] | None = None
     """The text without folders, for tables and pages that others read."""
+
+    def __post_init__(self) -> None:
+        known = [setting.name for setting in fields(self.settings)]
+        if self.live and "stale_after_s" not in known:
+            raise ConfigError(
+                f"the source {self.name!r}: expected a setting stale_after_s, because the source is live; got "
+                f"{', '.join(known) or 'none'}. Add `stale_after_s: StaleAfter = 2.0` to its settings."
+            )
 
 
 def find(text: str) -> Source:
@@ -83,6 +68,7 @@ def find(text: str) -> Source:
 
     Raises:
         DataError: no source accepts it.
+        ConfigError: it names a source of another package that cannot be loaded.
     """
     if not text.strip():
         raise DataError("expected a path, URL or name, got an empty text. Is a shell variable unset?")
@@ -91,10 +77,13 @@ def find(text: str) -> Source:
     if text in known and not path:
         named: Source = load("andon.sources", text)
         return named
-    for name, source in members("andon.sources"):
-        if path and text.partition(":")[0] == name and name not in _OF_PATHS:
+    name, colon, _ = text.partition(":")
+    if colon and name in known and not path:
+        load("andon.sources", name)  # a package that the user names and that is broken is an error, not skipped
+    for kind, source in members("andon.sources"):
+        if path and name == kind and kind not in _OF_PATHS:
             continue
-        if _accepts(source, text):
+        if _accepts(source, text, named=name == kind and not path):
             found: Source = source
             return found
     shown = shown_address(text)
@@ -114,15 +103,26 @@ _OF_PATHS = frozenset({"images", "logs", "video"})
 """Their names are not names of data: they take paths alone."""
 
 
-def _accepts(source: Source, text: str) -> bool:
+def _accepts(source: Source, text: str, *, named: bool) -> bool:
     try:
         return source.accepts(text)
     except (OSError, ValueError):  # a text that the system takes for no path at all, for its length, say
         return False
+    except Exception as error:
+        if is_own("andon.sources", source.name):
+            raise
+        message = (
+            f"the source {source.name!r} is broken: asked whether it accepts a text, it raised "
+            f"{printable(f'{type(error).__name__}: {error}')}. Repair the package that brings it or uninstall it."
+        )
+        if named:
+            raise ConfigError(message) from error
+        warn_once(message)
+        return False
 
 
 def named(text: str) -> Source | None:
-    """The source whose name stands before the text's first colon, if any: ``mnist:normal=0``; opens nothing."""
+    """Return the source whose name stands before the text's first colon, if any: ``mnist:normal=0``; opens nothing."""
     name, colon, _ = text.partition(":")
     if not colon or name not in names("andon.sources") or os.path.exists(text):  # noqa: PTH110 - as in `find`
         return None

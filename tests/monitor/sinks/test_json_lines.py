@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
@@ -23,7 +24,6 @@ from andon.monitor.sink import ConsumerGoneError
 from andon.monitor.sinks.json_lines import LONGEST_LINE, JsonLines
 from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict
-from andon.sources.clock import FakeClock
 from andon.sources.items import Ref
 
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.sinks.pictures import QUEUE, Pictures
 from andon.runtime.schema import Calibration, Card, Channel, FrameSpec, ScoreRule, Status, WindowSpec
 from andon.runtime.verdict import Verdict
-from andon.sources.clock import FakeClock
 from andon.sources.items import Ref
 
 CARD = Card(

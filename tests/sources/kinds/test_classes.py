@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
-from andon.sources.clock import FakeClock
 from andon.sources.items import Collection
 from andon.sources.kinds.classes import SOURCE
 from andon.sources.pictures.encode import write_png
-from andon.sources.source import StreamOptions, find
+from andon.sources.source import find
+from andon.sources.stream_settings import NoSettings
 from andon.sources.truth import Truth
 
 GREY = FrameSpec(channels=1, size=(8, 8))
@@ -79,7 +80,7 @@ def test_the_monitor_gets_what_is_tested_in_the_channels_of_its_file(folder: Pat
     text = f"classes:{folder},normal=a"
     assert SOURCE.stream is not None
     stop = threading.Event()
-    items = SOURCE.stream(text, GREY, StreamOptions(), FakeClock(), stop)
+    items = SOURCE.stream(text, GREY, NoSettings(), FakeClock(), stop)
     first = next(items)
 
     assert first.data.shape == (6, 8, 1)  # type: ignore[union-attr]

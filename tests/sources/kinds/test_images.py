@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
-from andon.sources.clock import FakeClock
 from andon.sources.items import FoundFrames, Item, Lost, Ref
 from andon.sources.kinds import images
-from andon.sources.source import StreamOptions
+from andon.sources.live.folder_follow import FollowSettings
 
 RGB = FrameSpec(channels=3, size=(8, 8))
 
@@ -197,7 +197,7 @@ class Script(FakeClock):
 
 def followed(root: Path, clock: Script, **options: object) -> list[tuple[str, object]]:
     """Key and grey level, or reason, of all that comes."""
-    stream = images.stream(str(root), RGB, StreamOptions(**options), clock, clock.stop)  # type: ignore[arg-type]
+    stream = images.stream(str(root), RGB, FollowSettings(**options), clock, clock.stop)  # type: ignore[arg-type]
     return [(item.ref.key, item.reason if isinstance(item, Lost) else int(item.data[0, 0, 0])) for item in stream]
 
 
@@ -265,7 +265,7 @@ def test_a_truncated_file_is_retried_once_and_then_lost(tmp_path: Path) -> None:
     path = put(tmp_path / "0.jpg")
     path.write_bytes(path.read_bytes()[:-20])
     clock = Script()
-    stream = images.stream(str(tmp_path), RGB, StreamOptions(settle_s=1.0), clock, clock.stop)
+    stream = images.stream(str(tmp_path), RGB, FollowSettings(settle_s=1.0), clock, clock.stop)
 
     item = next(iter(stream))
     assert isinstance(item, Lost)
@@ -286,7 +286,7 @@ def test_a_file_taken_away_after_it_settled_is_lost_not_forgotten(tmp_path: Path
     put(tmp_path / "0.png")
     second = put(tmp_path / "1.png")
     clock = Script()
-    stream = images.stream(str(tmp_path), RGB, StreamOptions(), clock, clock.stop)
+    stream = images.stream(str(tmp_path), RGB, FollowSettings(), clock, clock.stop)
     assert isinstance(next(stream), Item)
     second.unlink()
 
@@ -314,7 +314,7 @@ def test_a_picture_that_is_replaced_faster_than_it_settles_is_stale_again_and_ag
 
     (tmp_path / "in").mkdir()
     clock = Script(*((1.0 + 0.25 * tick, replace) for tick in range(40)), end_s=11.0)
-    stream = images.stream(str(tmp_path), RGB, StreamOptions(), clock, clock.stop)
+    stream = images.stream(str(tmp_path), RGB, FollowSettings(), clock, clock.stop)
     items = [item for item in stream if isinstance(item, Lost)]
 
     assert [(item.ref.key, item.reason) for item in items] == [("latest.png", Reason.STALE)] * 4
@@ -394,7 +394,7 @@ def test_frames_have_the_channels_that_the_model_file_wants(tmp_path: Path) -> N
     stop = threading.Event()
     for wanted in (1, 3):
         spec = FrameSpec(channels=wanted, size=(8, 8))
-        (item,) = images.stream(str(tmp_path), spec, StreamOptions(follow=False), FakeClock(), stop)
+        (item,) = images.stream(str(tmp_path), spec, FollowSettings(follow=False), FakeClock(), stop)
         assert isinstance(item, Item)
         assert item.data.shape[2] == wanted
 
@@ -411,7 +411,7 @@ def test_a_model_file_for_windows_is_refused(tmp_path: Path) -> None:
     spec = WindowSpec(steps=8, hop=4, period_s=1.0, channels=(Channel(name="pressure"),))
 
     with pytest.raises(ConfigError, match="windows of sensor data"):
-        images.stream(str(tmp_path), spec, StreamOptions(), FakeClock(), threading.Event())
+        images.stream(str(tmp_path), spec, FollowSettings(), FakeClock(), threading.Event())
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import InputError
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
-from andon.sources.clock import FakeClock
 from andon.sources.items import Item, Lost
 from andon.sources.kinds import stdin
 from andon.sources.kinds.stdin import Counters, follow, receive
 from andon.sources.series.line_reader import MOST_BYTES, Read
-from andon.sources.source import StreamOptions, find
+from andon.sources.source import find
 
 SPEC = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="voltage"), Channel(name="current")))
 ROWS = [(float(at), [at * 1.5, -float(at)]) for at in range(12)]
@@ -47,7 +47,7 @@ def tell(
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        return list(follow(out, SPEC, StreamOptions(), clock or FakeClock(5e9), threading.Event(), counters=counters))
+        return list(follow(out, SPEC, stdin.Settings(), clock or FakeClock(5e9), threading.Event(), counters=counters))
     finally:
         writer.join()
         os.close(out)
@@ -236,7 +236,7 @@ def test_an_unknown_channel_is_named_once_and_left_aside(
 def test_silence_is_stale_and_gives_what_was_waiting() -> None:
     out, into = os.pipe()
     os.write(into, lines({"t": [0, 1, 2, 3], "values": [[1, 2]] * 4}))
-    stream: Iterator[Item | Lost] = follow(out, SPEC, StreamOptions(stale_after_s=2.0), Ticking(), threading.Event())
+    stream: Iterator[Item | Lost] = follow(out, SPEC, stdin.Settings(stale_after_s=2.0), Ticking(), threading.Event())
     told = [next(stream) for _ in range(4)]
     os.close(into)
     rest = list(stream)
@@ -261,7 +261,7 @@ def sent(rows: Iterable[object], *, every_s: float, clock: FakeClock) -> list[It
             yield Read((text,), len(text) + 1)
             clock.sleep(every_s)
 
-    return list(receive(reads(), SPEC, StreamOptions(stale_after_s=2.0), clock, threading.Event()))
+    return list(receive(reads(), SPEC, stdin.Settings(stale_after_s=2.0), clock, threading.Event()))
 
 
 NOW_S = 1_795_305_600.0
@@ -360,7 +360,7 @@ def test_a_closed_standard_input_is_the_users_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.stdin", None)
 
     with pytest.raises(InputError, match="it is closed"):
-        stdin.stream("-", SPEC, StreamOptions(), FakeClock(), threading.Event())
+        stdin.stream("-", SPEC, stdin.Settings(), FakeClock(), threading.Event())
 
 
 def test_a_stop_is_noticed_while_nothing_comes() -> None:
@@ -369,7 +369,7 @@ def test_a_stop_is_noticed_while_nothing_comes() -> None:
     timer = threading.Timer(0.2, stop.set)
     timer.start()
 
-    assert list(follow(out, SPEC, StreamOptions(), FakeClock(), stop)) == []
+    assert list(follow(out, SPEC, stdin.Settings(), FakeClock(), stop)) == []
     timer.join()
     os.close(out)
     os.close(into)
@@ -413,4 +413,4 @@ def test_stamps_ahead_of_the_wall_clock_are_refused_and_said(pieces: int) -> Non
 def test_a_dash_is_standard_input_and_a_model_of_frames_cannot_follow_it() -> None:
     assert find("-").name == "stdin"
     with pytest.raises(InputError, match="judges frames"):
-        stdin.stream("-", FrameSpec(channels=1, size=(8, 8)), StreamOptions(), FakeClock(), threading.Event())
+        stdin.stream("-", FrameSpec(channels=1, size=(8, 8)), stdin.Settings(), FakeClock(), threading.Event())

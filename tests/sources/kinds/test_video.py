@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 from tests.runtime import hand_made
+from tests.sources.fake_clock import FakeClock
 
 from andon.cli import EXIT_PARTLY, main
 from andon.foundation.errors import DataError
 from andon.runtime.schema import FrameSpec, Reason
-from andon.sources.clock import FakeClock
 from andon.sources.items import FoundFrames, Item, Lost
 from andon.sources.kinds import video
-from andon.sources.source import StreamOptions
+from andon.sources.stream_settings import ReplaySettings
 
 RGB = FrameSpec(channels=3, size=(8, 8))
 N = 20
@@ -43,7 +43,7 @@ def number_of(item: Item | Lost) -> int:
 
 
 def test_every_frame_comes_in_order_with_its_key_and_time(clip: Path) -> None:
-    items = list(video.stream(str(clip), RGB, StreamOptions(), FakeClock(), threading.Event()))
+    items = list(video.stream(str(clip), RGB, ReplaySettings(), FakeClock(), threading.Event()))
 
     assert [number_of(item) for item in items] == list(range(N))
     assert [item.ref.key for item in items] == [f"line.avi#{number}" for number in range(N)]
@@ -53,7 +53,7 @@ def test_every_frame_comes_in_order_with_its_key_and_time(clip: Path) -> None:
 
 def test_recorded_speed_paces_by_the_clock_and_loses_nothing(clip: Path) -> None:
     clock = FakeClock(start_s=100.0)
-    stream = video.stream(str(clip), RGB, StreamOptions(speed="recorded"), clock, threading.Event())
+    stream = video.stream(str(clip), RGB, ReplaySettings(speed="recorded"), clock, threading.Event())
 
     seen = [(number_of(item), clock.now_s) for item in stream]
     assert [number for number, _ in seen] == list(range(N))
@@ -63,7 +63,7 @@ def test_recorded_speed_paces_by_the_clock_and_loses_nothing(clip: Path) -> None
 def test_a_slow_consumer_is_waited_for(clip: Path) -> None:
     clock = FakeClock()
     seen = []
-    for item in video.stream(str(clip), RGB, StreamOptions(speed="recorded"), clock, threading.Event()):
+    for item in video.stream(str(clip), RGB, ReplaySettings(speed="recorded"), clock, threading.Event()):
         clock.sleep(5.0)
         seen.append(number_of(item))
 
@@ -72,7 +72,7 @@ def test_a_slow_consumer_is_waited_for(clip: Path) -> None:
 
 def test_stopping_ends_the_stream(clip: Path) -> None:
     stop = threading.Event()
-    stream = video.stream(str(clip), RGB, StreamOptions(speed="recorded"), FakeClock(), stop)
+    stream = video.stream(str(clip), RGB, ReplaySettings(speed="recorded"), FakeClock(), stop)
     next(stream)
     stop.set()
 
@@ -81,7 +81,7 @@ def test_stopping_ends_the_stream(clip: Path) -> None:
 
 def test_a_model_file_of_one_channel_gets_grey_levels(clip: Path) -> None:
     spec = FrameSpec(channels=1, size=(8, 8))
-    item = next(video.stream(str(clip), spec, StreamOptions(), FakeClock(), threading.Event()))
+    item = next(video.stream(str(clip), spec, ReplaySettings(), FakeClock(), threading.Event()))
 
     assert isinstance(item, Item)
     assert item.data.shape == (16, 32, 1)
@@ -129,7 +129,7 @@ def cut(whole: Path) -> Path:
 
 
 def test_a_video_that_breaks_off_ends_in_a_lost_frame(cut: Path) -> None:
-    items = list(video.stream(str(cut), RGB, StreamOptions(), FakeClock(), threading.Event()))
+    items = list(video.stream(str(cut), RGB, ReplaySettings(), FakeClock(), threading.Event()))
 
     assert isinstance(items[-1], Lost)
     assert "announces 20" in items[-1].detail
@@ -192,7 +192,7 @@ def _mjpeg(path: Path, frames: int, size: tuple[int, int]) -> bytes:
 def test_an_mjpeg_video_has_times_and_can_be_read_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "line.avi"
     _mjpeg(path, 6, (96, 128))
-    streamed = list(video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event()))
+    streamed = list(video.stream(str(path), RGB, ReplaySettings(), FakeClock(), threading.Event()))
     collection = video.collect(str(path))
 
     assert [item.ref.time_s for item in streamed] == pytest.approx([number / 10 for number in range(6)])
@@ -215,7 +215,7 @@ def test_a_damaged_frame_and_one_of_another_size_are_noticed_within_an_mjpeg_vid
     data[begins[2] + (end - begins[2]) // 2 : end + 2] = bytes(end + 2 - begins[2] - (end - begins[2]) // 2)
     path = tmp_path / "odd.avi"
     path.write_bytes(data)
-    items = list(video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event()))
+    items = list(video.stream(str(path), RGB, ReplaySettings(), FakeClock(), threading.Event()))
 
     assert isinstance(items[0], Item)
     assert isinstance(items[3], Item)
@@ -231,7 +231,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
     with pytest.raises(DataError, match="not a video"):
-        video.stream(str(path), RGB, StreamOptions(), FakeClock(), threading.Event())
+        video.stream(str(path), RGB, ReplaySettings(), FakeClock(), threading.Event())
 
 
 def test_only_files_with_a_videos_suffix_are_accepted(clip: Path) -> None:

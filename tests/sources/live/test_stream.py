@@ -5,27 +5,19 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.sources.fake_clock import FakeClock
+from tests.sources.live.scripted_capture import ScriptedCapture
 
 from andon.runtime.schema import Reason
-from andon.sources.clock import Clock, FakeClock, SystemClock
+from andon.sources.clock import Clock, SystemClock
 from andon.sources.items import Item, Lost
-from andon.sources.live.stream import (
-    Capture,
-    Intake,
-    LiveRule,
-    LiveStream,
-    ScriptedCapture,
-    Watchdog,
-    jitter,
-    lost,
-    opened,
-    received,
-)
+from andon.sources.live.reconnect import LiveRule
+from andon.sources.live.stream import Capture, LiveStream, Opener
 from andon.sources.pictures.decode import Frame
 
 RULE = LiveRule(read_timeout_s=1.0, stale_after_s=1.0, warm_frames=2, first_retry_s=0.01, longest_retry_s=0.02)
@@ -36,7 +28,20 @@ def numbered(*numbers: int) -> list[Frame | float | threading.Event | None]:
     return [np.full((2, 2, 3), number, np.uint8) for number in numbers]
 
 
-Follow = Callable[..., LiveStream]
+class CountingStream(LiveStream):
+    """Counts how often its camera is opened."""
+
+    def __init__(self, name: str, opener: Opener, **how: Any) -> None:
+        self.openings = 0
+
+        def count() -> Capture | None:
+            self.openings += 1
+            return opener()
+
+        super().__init__(name, count, **how)
+
+
+Follow = Callable[..., CountingStream]
 
 
 @pytest.fixture
@@ -49,9 +54,9 @@ def follow() -> Iterator[Follow]:
         rule: LiveRule = RULE,
         stop: threading.Event | None = None,
         clock: Clock | None = None,
-    ) -> LiveStream:
+    ) -> CountingStream:
         left = list(captures)
-        stream = LiveStream(
+        stream = CountingStream(
             "cam",
             lambda: left.pop(0) if left else None,
             convert=lambda frame: frame,
@@ -79,76 +84,6 @@ def pixel(item: Item | Lost) -> int | None:
     return int(item.data[0, 0, 0]) if isinstance(item, Item) else None
 
 
-# --- rules ---
-
-
-def test_retries_wait_a_quarter_second_doubling_to_two_seconds() -> None:
-    intake, waits = Intake(), []
-    for _ in range(6):
-        intake, wait_s = lost(intake, LiveRule(read_timeout_s=1, stale_after_s=1))
-        waits.append(wait_s)
-
-    assert waits == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
-
-
-@given(st.integers(0, 10**9))
-def test_retries_go_on_after_any_number_of_failures(attempts: int) -> None:
-    intake, wait_s = lost(Intake(attempts=attempts), RULE)
-
-    assert intake.attempts == attempts + 1
-    assert RULE.first_retry_s <= wait_s <= RULE.longest_retry_s
-
-
-@given(st.floats(0, 2), st.floats(0, 1))
-def test_jitter_shortens_a_wait_by_a_quarter_at_most(wait_s: float, share: float) -> None:
-    assert 0.75 * wait_s <= jitter(wait_s, share) <= wait_s
-
-
-@given(st.lists(st.sampled_from(["reconnect", 0.0, 0.4, 0.6, 3.0]), max_size=60))
-def test_no_frame_is_fresh_that_was_slow_or_is_among_the_first_after_it_or_after_connecting(
-    events: list[str | float],
-) -> None:
-    intake, quick_ones = opened(Intake(), RULE), 0
-    for event in events:
-        if not isinstance(event, float):
-            intake, quick_ones = opened(lost(intake, RULE)[0], RULE), 0
-        else:
-            slow = event > RULE.read_timeout_s / 2
-            intake, why_not = received(intake, event, RULE)
-            expected = "stale" if slow else "warming" if quick_ones < RULE.warm_frames else None
-            assert why_not == expected
-            quick_ones = 0 if slow else quick_ones + 1
-
-
-def test_only_a_fresh_frame_makes_the_next_retry_quick_again() -> None:
-    intake = opened(Intake(attempts=7), RULE)
-    for _ in range(RULE.warm_frames):
-        intake, _ = received(intake, 0.0, RULE)
-        assert intake.attempts == 7
-    intake, _ = received(intake, 0.0, RULE)
-
-    assert intake.attempts == 0
-
-
-@given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=40))
-def test_silence_is_reported_once_a_period_and_never_sooner_than_a_period_after_a_sign_of_life(
-    ticks: list[tuple[float, bool]],
-) -> None:
-    watchdog, now_s, since_s = Watchdog(2.0, 0.0), 0.0, 0.0
-    for later_s, alive in ticks:
-        now_s += later_s
-        if alive:
-            watchdog.alive(now_s)
-            since_s = now_s
-        due = watchdog.due(now_s)
-        assert due == (now_s - since_s >= 2.0)
-        if due:
-            since_s = now_s
-
-
-# --- threads ---
-
-
 def test_frames_come_after_the_warm_ones_and_carry_their_number(follow: Follow) -> None:
     stream = follow(ScriptedCapture([*numbered(1, 2), 0.05, *numbered(3)], SystemClock()))
 
@@ -172,7 +107,7 @@ def test_a_lost_camera_is_opened_anew_each_time_and_the_old_capture_closed(follo
 
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(5.0, marks=pytest.mark.timing)])
 def test_a_camera_that_hangs_is_reported_as_stale_once_a_period(follow: Follow, limit_s: float) -> None:
-    rule = LiveRule(read_timeout_s=1.0, stale_after_s=0.2)
+    rule = replace(RULE, stale_after_s=0.2)
     stream = follow(ScriptedCapture([threading.Event()], SystemClock()), rule=rule)
     began_s = time.monotonic()
     items = [next(stream), next(stream), next(stream)]
@@ -184,7 +119,7 @@ def test_a_camera_that_hangs_is_reported_as_stale_once_a_period(follow: Follow, 
 
 
 def test_a_frame_flushed_after_a_stall_is_not_given(follow: Follow) -> None:
-    rule = LiveRule(read_timeout_s=60.0, stale_after_s=60.0, warm_frames=1)
+    rule = replace(RULE, read_timeout_s=60.0, stale_after_s=60.0, warm_frames=1)
     clock, seen = FakeClock(), threading.Event()  # turned by the stall alone, however long the machine takes
     script = [*numbered(1), 31.0, *numbered(2), *numbered(3, 4), seen]
     stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
@@ -195,7 +130,7 @@ def test_a_frame_flushed_after_a_stall_is_not_given(follow: Follow) -> None:
 
 
 def test_a_frame_that_waited_too_long_for_its_consumer_is_not_given_either(follow: Follow) -> None:
-    rule = LiveRule(read_timeout_s=30.0, stale_after_s=0.5, warm_frames=0)
+    rule = replace(RULE, read_timeout_s=30.0, stale_after_s=0.5, warm_frames=0)
     clock, seen, judged = FakeClock(), threading.Event(), threading.Event()
     stream = follow(ScriptedCapture([*numbered(1), seen, *numbered(2), judged], clock), rule=rule, clock=clock)
     assert pixel(next(stream)) == 1
@@ -209,7 +144,7 @@ def test_a_frame_that_waited_too_long_for_its_consumer_is_not_given_either(follo
 
 
 def test_the_newest_frame_wins_and_the_displaced_ones_are_counted(follow: Follow) -> None:
-    rule = LiveRule(read_timeout_s=30.0, stale_after_s=5.0, warm_frames=0)
+    rule = replace(RULE, read_timeout_s=30.0, stale_after_s=5.0, warm_frames=0)
     seen = threading.Event()
     stream = follow(ScriptedCapture([*numbered(1), seen, *numbered(2, 3, 4)], SystemClock()), rule=rule)
     assert pixel(next(stream)) == 1
@@ -302,7 +237,7 @@ def test_a_loss_is_logged_once_however_often_opening_fails(follow: Follow, caplo
     seen = threading.Event()
     stream = follow(ScriptedCapture([*numbered(1, 2, 3), seen], SystemClock()), rule=rule)
     with caplog.at_level("WARNING"):
-        assert pixel(next(stream)) == 3  # or it would not have been told that the camera was there
+        assert pixel(next(stream)) == 3  # or it would not have logged that the camera was there
         seen.set()
         wait_until(lambda: stream.openings >= 6)
 

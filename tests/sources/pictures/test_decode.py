@@ -17,7 +17,7 @@ from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import remedy
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.pictures import decode as decoding
-from andon.sources.pictures.decode import Told, decode, decode_file, frame_channels, header
+from andon.sources.pictures.decode import WarnedKinds, decode, decode_file, frame_channels, header
 
 LOSSLESS = [".png", ".bmp", ".tiff"]
 
@@ -64,14 +64,14 @@ def test_grey_becomes_rgb_by_repetition_where_three_channels_are_wanted() -> Non
 
 
 def test_grey_where_colour_is_wanted_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    told_already = Told()
+    warned = WarnedKinds()
 
     for _ in range(3):
-        decode(encoded(".png", noise(1)), channels=3, name="mono.png", told=told_already)
+        decode(encoded(".png", noise(1)), channels=3, name="mono.png", warned=warned)
 
-    told = [record.getMessage() for record in caplog.records if "Did a camera change" in record.getMessage()]
-    assert len(told) == 1
-    assert told[0].startswith("mono.png: a grey picture")
+    messages = [record.getMessage() for record in caplog.records if "Did a camera change" in record.getMessage()]
+    assert len(messages) == 1
+    assert messages[0].startswith("mono.png: a grey picture")
 
 
 def test_colour_is_never_silently_made_grey() -> None:
@@ -92,10 +92,11 @@ def test_alpha_is_dropped_with_one_warning_that_names_the_first_file(
     suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bgra = noise(4)
-    told = Told()
+    warned = WarnedKinds()
     with caplog.at_level(logging.WARNING):
         frames = [
-            decode(cv2.imencode(suffix, bgra)[1].tobytes(), name=name, told=told) for name in ("part.png", "next.png")
+            decode(cv2.imencode(suffix, bgra)[1].tobytes(), name=name, warned=warned)
+            for name in ("part.png", "next.png")
         ]
 
     for frame in frames:

@@ -1,11 +1,11 @@
 """Verdicts as JSON lines, to a file or to stdout.
 
-A line leaves in one write, so that killing the process leaves whole lines; what a kill or a full disk tore nevertheless is
-mended: at once where we are still there, else when the file is opened again. A disk that is full is a state: judging goes
-on, lost lines are counted, and every further line tries again. A file that was renamed or removed (log rotation) is made
-anew within a second.
+Each line is one write, so that killing the process leaves whole lines. What a kill or a full disk cut off nevertheless is
+repaired: at once while the process lives, else when the file is opened again. A disk that is full is a state: judging goes
+on, lost lines are counted, and every further line tries again. A file that was renamed or removed (log rotation) is created
+again within a second.
 
-A write is in the hands of the system when `put` returns: it outlives the process, not a loss of power.
+The system has the line when `put` returns: it outlives the process, but not a loss of power.
 """
 
 import contextlib
@@ -17,13 +17,15 @@ import stat
 import sys
 import threading
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.records import Record, line, record
-from andon.monitor.sink import ConsumerGoneError
+from andon.monitor.sink import ConsumerGoneError, SinkContext, SinkKind
 from andon.sources.clock import Clock
 
 if sys.platform != "win32":
@@ -40,8 +42,14 @@ _GRACE_S = 0.5
 _LOOK_EVERY_S = 1.0
 
 
+class Settings(Struct, frozen=True, kw_only=True):
+    """Where the lines go."""
+
+    path: Annotated[str, Meta(min_length=1, description="the file to append to; - is stdout")] = "-"
+
+
 class JsonLines:
-    """Appends one line an outcome.
+    """Appends one line for each outcome.
 
     Args:
         target: a path, or ``-`` for stdout.
@@ -125,7 +133,7 @@ class JsonLines:
         return True
 
     def _follow_name(self) -> None:
-        """Open anew where the file of our name is no longer the one that we hold."""
+        """Open the file again where the one of our name is no longer the one that we hold."""
         now_s = self._clock.mono_s()
         if self._path is None or not self._regular or now_s - self._looked_s < _LOOK_EVERY_S:
             return
@@ -137,9 +145,9 @@ class JsonLines:
             named = None
         if named is not None and (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
             return
-        anew = _open(self._path)
+        renewed = _open(self._path)
         os.close(self._fd)
-        self._fd = anew
+        self._fd = renewed
 
     def _failed(self, error: Exception) -> None:
         # once a loss, not once a line: a disk stays full for hours
@@ -158,7 +166,7 @@ class JsonLines:
 def _open(path: Path | None) -> int:
     if path is None:
         if sys.stdout is None:
-            raise ConfigError("stdout: expected an open one, but it is closed. Give --out a file.")
+            raise ConfigError("stdout: expected an open one, but it is closed. Give a file.")
         sys.stdout.flush()
         return os.dup(sys.stdout.fileno())
     try:
@@ -215,7 +223,7 @@ def _mend(fd: int, path: Path) -> None:
     if not ours or not (_may_begin_record(torn) or (lines and not torn.strip(b"\0"))):
         raise ConfigError(
             f"{path}: expected a new file, or one with JSON lines that andon monitor wrote, found something else. "
-            "It is left as it is; give another --out."
+            "It is left as it is. Give another file."
         )
     if torn:
         os.ftruncate(fd, place + whole)
@@ -241,3 +249,15 @@ def _may_begin_record(text: bytes) -> bool:
 
 _SEQ, _AT = b'{"seq":', b',"at":"'
 _decoder = msgspec.json.Decoder(Record)
+
+
+def _open_sink(settings: Settings, context: SinkContext) -> JsonLines:
+    return JsonLines(settings.path, clock=context.clock, stop=context.stop)
+
+
+SINK = SinkKind(
+    name="json_lines",
+    summary="one JSON line for each verdict, appended to a file or written to stdout",
+    settings=Settings,
+    open=_open_sink,
+)

@@ -1,11 +1,11 @@
 """Pictures of rejects: the frame with the anomaly map laid over it, in a folder that keeps the newest ones.
 
-Drawn and encoded in a thread of its own: handing one over costs the judge microseconds. Drawing one takes about 0.17 s of
+A thread of its own draws and encodes them: passing a frame on costs the judge microseconds. Drawing one takes about 0.17 s of
 one core at 1280 x 720 (2-core AMD EPYC server), and the thread rests as long as it worked, so that it never takes more than
 half a core from judging. The queue is short: in a burst of rejects pictures are dropped and counted, verdicts never. Only a
-source that can wait, such as a finished folder or a video, is made to wait for them. The counts are exact: after `close`, each
-reject has a picture or is counted as lost. Nothing but our own pictures is replaced or removed. Names come from our own numbers:
-wall time, `seq` and what is harmless in the key, so that they sort by age and nothing from outside is a path.
+source that can wait, such as a finished folder or a video, has to wait for them. The counts are exact: after `close`, each
+reject has a picture or is counted as lost. Only our own pictures are replaced or removed. Names are made of our own numbers:
+wall time, `seq` and the harmless characters of the key, so that they sort by age and nothing from outside becomes a path.
 """
 
 import collections
@@ -16,14 +16,16 @@ import os
 import re
 from pathlib import Path
 from threading import Condition, Event, Thread
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.records import iso
+from andon.monitor.sink import SinkContext, SinkKind
 from andon.runtime.heat_map import Picture, overlay
 from andon.runtime.schema import Card, FrameSpec, Status
 from andon.sources.clock import Clock
@@ -43,6 +45,16 @@ _CLOSE_S = 0.3
 _DRAWING_S = 1.0
 _JPEG_QUALITY = 90
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{8,}-[A-Za-z0-9_-]{1,64}\.jpg")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Where the pictures go, and how many stay."""
+
+    folder: Annotated[str, Meta(min_length=1, description="the folder of the pictures, created where it is missing")]
+    max_pictures: Annotated[int, Meta(ge=1, description="the newest so many stay")] = MAX_PICTURES
+    max_bytes: Annotated[
+        int, Meta(ge=1, description="the newest of so many bytes together stay", extra={"unit": "bytes"})
+    ] = MAX_BYTES
 
 
 class Pictures:
@@ -269,3 +281,36 @@ def _name(outcome: Outcome) -> str:
     at = iso(outcome.wall_s).replace("-", "").replace(":", "")
     key = re.sub(r"[^A-Za-z0-9_-]+", "-", outcome.ref.key)[-64:].strip("-") or "item"
     return f"{at}-{outcome.seq:08}-{key}.jpg"
+
+
+def _refuse_within(source: str, folder: str) -> None:
+    watched, kept = Path(os.path.realpath(source)), Path(os.path.realpath(folder))
+    if not watched.is_dir() or not kept.is_relative_to(watched):
+        return
+    if any(name.startswith(".") for name in kept.relative_to(watched).parts):  # hidden folders are not watched
+        return
+    raise ConfigError(
+        f"{folder}: expected a folder for pictures outside {source}, got one inside, where each picture of a reject would be "
+        f"judged again. Give another folder, or a hidden one such as {Path(source) / '.rejects'}."
+    )
+
+
+def _open_sink(settings: Settings, context: SinkContext) -> Pictures:
+    _refuse_within(context.source, settings.folder)
+    return Pictures(
+        Path(settings.folder),
+        context.card,
+        clock=context.clock,
+        stop=context.stop,
+        wait=context.can_wait,
+        max_pictures=settings.max_pictures,
+        max_bytes=settings.max_bytes,
+    )
+
+
+SINK = SinkKind(
+    name="pictures",
+    summary="pictures of rejected frames with the anomaly map over them, the newest ones",
+    settings=Settings,
+    open=_open_sink,
+)

@@ -10,17 +10,20 @@ import re
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, scheme_of
 from andon.sources.clock import Clock
-from andon.sources.live.stream import Capture, LiveRule, LiveStream, Opener
+from andon.sources.live.reconnect import LiveRule
+from andon.sources.live.stream import Capture, LiveStream, Opener
 from andon.sources.opencv import Protocols, allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.pictures.decode import Frame, frame_channels, from_capture
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
+from andon.sources.stream_settings import StaleAfter
 
 if TYPE_CHECKING:
     import cv2
@@ -34,8 +37,38 @@ _PROTOCOLS: dict[str, Protocols] = {
 }
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> LiveStream:
-    """Frames as they come, the newest first come; see `LiveStream`. A camera that is not there (yet) is waited for.
+class Settings(Struct, frozen=True, kw_only=True):
+    """How a camera or stream is opened, read and opened again."""
+
+    open_timeout_s: Annotated[
+        float, Meta(gt=0.0, description="for opening a stream by its URL", extra={"unit": "s"})
+    ] = 5.0
+    read_timeout_s: Annotated[float, Meta(gt=0.0, description="for one frame", extra={"unit": "s"})] = 2.0
+    stale_after_s: StaleAfter = 2.0
+    warm_frames: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="frames left out after (re)connecting or a stall: decoders begin with grey or smeared ones, cameras with "
+            "a wrong exposure",
+            extra={"unit": "frames"},
+        ),
+    ] = 5
+    reopen_s: Annotated[
+        float,
+        Meta(
+            gt=0.0,
+            description="wait before a lost camera is opened again; doubles with each failed attempt",
+            extra={"unit": "s"},
+        ),
+    ] = 0.25
+    reopen_max_s: Annotated[
+        float, Meta(gt=0.0, description="longest wait between two attempts", extra={"unit": "s"})
+    ] = 2.0
+
+
+def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: threading.Event) -> LiveStream:
+    """Yield frames as they come; see `LiveStream`. A camera that is not there (yet) is waited for.
 
     Raises:
         ConfigError: the model file judges windows.
@@ -43,8 +76,14 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     """
     channels = frame_channels(spec, "a camera")
     opencv()  # a missing package is said now, not in the reader's thread
-    rule = LiveRule(read_timeout_s=options.read_timeout_s, stale_after_s=options.stale_after_s)
-    name, opener = _opener(text, options)
+    rule = LiveRule(
+        read_timeout_s=settings.read_timeout_s,
+        stale_after_s=settings.stale_after_s,
+        warm_frames=settings.warm_frames,
+        first_retry_s=settings.reopen_s,
+        longest_retry_s=settings.reopen_max_s,
+    )
+    name, opener = _opener(text, settings)
     return LiveStream(
         name,
         opener,
@@ -62,10 +101,10 @@ def _accepts(text: str) -> bool:
     return text == "camera" or _INDEX.fullmatch(text) is not None or scheme_of(text) in _PROTOCOLS
 
 
-def _opener(text: str, options: StreamOptions) -> tuple[str, Opener]:
+def _opener(text: str, settings: Settings) -> tuple[str, Opener]:
     scheme = scheme_of(text)
     if scheme:
-        return redact(text), lambda: _open_url(text, _PROTOCOLS[scheme], options)
+        return redact(text), lambda: _open_url(text, _PROTOCOLS[scheme], settings)
     index = _INDEX.fullmatch(text)
     number = int(index[1]) if index else 0
     return f"camera:{number}", lambda: _open_index(number)
@@ -91,7 +130,7 @@ class _OpenCVCapture:
         self._capture.release()
 
 
-def _open_url(url: str, protocols: Protocols, options: StreamOptions) -> Capture | None:
+def _open_url(url: str, protocols: Protocols, settings: Settings) -> Capture | None:
     cv2 = opencv()
     with allowed_protocols(protocols):
         capture = cv2.VideoCapture(
@@ -99,9 +138,9 @@ def _open_url(url: str, protocols: Protocols, options: StreamOptions) -> Capture
             cv2.CAP_FFMPEG,
             [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-                round(1000 * options.open_timeout_s),
+                round(1000 * settings.open_timeout_s),
                 cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-                round(1000 * options.read_timeout_s),
+                round(1000 * settings.read_timeout_s),
                 # several decoding threads would hold back a frame each
                 cv2.CAP_PROP_N_THREADS,
                 1,
@@ -131,6 +170,7 @@ SOURCE = Source(
     name="camera",
     summary="a camera by index (0, camera:1, /dev/video2) or a stream (rtsp://, http://)",
     accepts=_accepts,
+    settings=Settings,
     stream=stream,
     live=True,
 )

@@ -12,9 +12,9 @@ from andon.foundation.printable import printable
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
-from andon.sources.live.folder_follow import follow, unlisted_folder
+from andon.sources.live.folder_follow import FollowSettings, follow, unlisted_folder
 from andon.sources.opencv import opencv
-from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, Told, decode_file, frame_channels, header
+from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, WarnedKinds, decode_file, frame_channels, header
 from andon.sources.pictures.folder import (
     Listing,
     PictureFile,
@@ -27,7 +27,7 @@ from andon.sources.pictures.folder import (
 from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.pictures.good_part import good_part
 from andon.sources.pictures.header import TruncatedError
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
 
 _HEADER_BYTES = 65_536
 
@@ -48,8 +48,8 @@ class Pictures:
         self._refs = tuple(Ref(key=key) for key in files)
         self._channels = channels
         self._found: FoundFrames | None = None
-        # pictures that are given one by one are told of once a process, as none of them is a collection to people
-        self._told = Told() if len(files) > 1 else None
+        # pictures that are given one by one share the warnings of the process: none of them is a collection to people
+        self._warned = WarnedKinds() if len(files) > 1 else None
 
     @property
     def found(self) -> FoundFrames:
@@ -71,7 +71,7 @@ class Pictures:
         """One picture, decoded; `Lost` where it is damaged or gone."""
         if self._channels is None:
             self._channels = 1 if self.found.channels == 1 else 3
-        return _read(self._files[ref.key], ref, self._channels, self._told)
+        return _read(self._files[ref.key], ref, self._channels, self._warned)
 
 
 def collect(text: str) -> Pictures:
@@ -116,8 +116,8 @@ def chosen(text: str, keys: AbstractSet[str]) -> Pictures:
     return Pictures({key: file for key, file in open_listing(Path(text)).items() if key in keys})
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
-    """What is there in natural order, then, where `options.follow`, what arrives. Nothing is skipped, nothing comes twice.
+def stream(text: str, spec: InputSpec, settings: FollowSettings, clock: Clock, stop: threading.Event) -> Stream:
+    """What is there in natural order, then, where `settings.follow`, what arrives. Nothing is skipped, nothing comes twice.
 
     Raises:
         DataError: nothing at that path, or (not following) no picture.
@@ -128,9 +128,9 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     root = Path(text)
     if not root.is_dir():
         return _each(open_listing(root), (), channels, stop)
-    if options.follow:
-        told = Told()
-        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, told), options, clock, stop)
+    if settings.follow:
+        warned = WarnedKinds()
+        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, warned), settings, clock, stop)
     try:
         listing = survey(root)
     except OSError:
@@ -156,26 +156,30 @@ def _accepts(text: str) -> bool:
     return not a_file
 
 
+def _endless(text: str, settings: FollowSettings) -> bool:
+    return settings.follow and Path(text).is_dir()
+
+
 def _each(
     files: dict[str, PictureFile], unlisted: Sequence[Lost], channels: Channels, stop: threading.Event
 ) -> Iterator[Item | Lost]:
     yield from unlisted
-    told = Told()
+    warned = WarnedKinds()
     for key, file in files.items():
         if stop.is_set():
             return
-        yield _read(file, _ref(key, file), channels, told)
+        yield _read(file, _ref(key, file), channels, warned)
 
 
 def _ref(key: str, file: PictureFile) -> Ref:
     return Ref(key=key, time_s=None if file.fault else file.stamp.mtime_ns / 1e9)
 
 
-def _read(file: PictureFile, ref: Ref, channels: Channels, told: Told | None) -> Item | Lost:
+def _read(file: PictureFile, ref: Ref, channels: Channels, warned: WarnedKinds | None) -> Item | Lost:
     if file.fault:  # never opened: a pipe would be waited for, and a device may act on it
         return Lost(ref, Reason.UNREADABLE, f"{printable(ref.key)}: {file.fault}")
     try:
-        frame: Frame = decode_file(file.path, channels=channels, name=ref.key, told=told)
+        frame: Frame = decode_file(file.path, channels=channels, name=ref.key, warned=warned)
     except FileNotFoundError:
         return Lost(ref, Reason.LOST, f"{ref.key}: was listed, then gone before it was read")
     except DataError as error:
@@ -222,5 +226,7 @@ SOURCE = Source(
     summary="a folder of pictures (as it is, and as they arrive), or one picture",
     accepts=_accepts,
     collect=collect,
+    settings=FollowSettings,
     stream=stream,
+    endless=_endless,
 )

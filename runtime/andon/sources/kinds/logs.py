@@ -31,7 +31,8 @@ from andon.sources.series.grid import DEFAULT_GAP_PERIODS
 from andon.sources.series.log import Log, Run
 from andon.sources.series.replay import replay_log
 from andon.sources.series.tables import Columns, is_number, read_csv, read_parquet, with_point
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
+from andon.sources.stream_settings import ReplaySettings
 
 MOST_BYTES = 2 << 30
 TIME_NAMES = frozenset({"time", "timestamp", "datetime", "t"})
@@ -91,7 +92,7 @@ def collect(text: str) -> Log:
     return Log(found=found, runs=runs)
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
     """Replay a log through the grid; ends with its last row.
 
     Raises:
@@ -100,7 +101,7 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     """
     if not isinstance(spec, WindowSpec):
         raise InputError(f"{text}: this model file judges frames, and a log gives windows of sensor values.")
-    return replay_log(collect(text), spec, clock, options.speed, stop)
+    return replay_log(collect(text), spec, clock, settings.speed, stop)
 
 
 def period_of(times: Sequence[Floats], where: str) -> float:
@@ -336,5 +337,6 @@ SOURCE = Source(
     summary="a CSV or Parquet log, or a folder of them",
     accepts=_accepts,
     collect=collect,
+    settings=ReplaySettings,
     stream=stream,
 )

@@ -1,14 +1,7 @@
 """Sensor samples as JSON lines on standard input.
 
-One object a line, with source time ``t`` in seconds::
-
-    {"t": 12.3, "values": {"voltage": 48.1, "current": 9.7}}      by name; channels left out are not said to be missing
-    {"t": 12.3, "values": [48.1, 9.7, 55.0]}                      all channels, in the model file's order; null is missing
-    {"t": [12.3, 12.4], "values": [[48.1, 9.7, 55.0], [48.0, 9.8, 55.0]]}
-    {"t": [12.3, 12.4], "values": {"voltage": [48.1, 48.0]}}
-
-A fast source should send blocks: a line of one sample costs as much as a block of fifty. A line that cannot be read becomes
-`Lost` (UNREADABLE); no line stops the stream.
+`sample_lines` says what a line holds. A fast source should send blocks: a line of one sample costs as much as a
+block of fifty. A line that cannot be read becomes `Lost` (UNREADABLE); no line stops the stream.
 
 The stream must not be silent while nothing can be judged. `Lost` (STALE) comes every `stale_after_s` in which nothing arrives,
 and also while lines arrive that fill no point of the grid: frozen time stamps, channels that the model file does not have, a
@@ -21,8 +14,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.foundation.errors import InputError
@@ -38,18 +31,18 @@ from andon.sources.series.grid import (
     FUTURE_S,
     Grid,
     Points,
-    Values,
-    on_scale,
 )
-from andon.sources.series.line_reader import MOST_BYTES, Oddity, Read, read_lines
+from andon.sources.series.line_reader import Oddity, Read, read_lines
+from andon.sources.series.sample_lines import Block, NoSample, UnreadableError, decode
 from andon.sources.series.windows import Windows
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
+from andon.sources.stream_settings import StaleAfter
 
 RESTART_AFTER_ROWS = 10
-"""So many rows in a row far behind, of all channels and with none in time between, are a sender that began anew."""
+"""So many rows in a row far behind, of all channels and with none in time between, are a sender that started again."""
 FAR_BEHIND_PERIODS = DEFAULT_LATENESS_PERIODS + DEFAULT_GAP_PERIODS
 CLOCK_WRONG_AFTER_ROWS = 3
-"""So many rows in a row stamped in the future are told as `Lost` (STALE): the sender's clock or ours is wrong."""
+"""So many rows in a row stamped in the future become `Lost` (STALE): the sender's clock or ours is wrong."""
 PATIENCE_PERIODS = FAR_BEHIND_PERIODS + 1.0
 """Periods in which a healthy sender may fill no point: a gap that can be bridged, the lateness, and the next row."""
 REFUSED_AT_END_ROWS = RESTART_AFTER_ROWS
@@ -60,14 +53,11 @@ _DAY_S = 86_400.0
 
 _log = logging.getLogger(__name__)
 
-Row = list[float | None]
 
+class Settings(Struct, frozen=True, kw_only=True):
+    """How standard input is followed."""
 
-class Line(msgspec.Struct, frozen=True):
-    """One line: a sample, or a block of them."""
-
-    t: float | list[float]
-    values: dict[str, float | Row | None] | list[float | Row | None]
+    stale_after_s: StaleAfter = 2.0
 
 
 @dataclass
@@ -81,7 +71,7 @@ class Counters:
     """Channels that the model file does not know; each is logged once."""
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: threading.Event) -> Stream:
     """Follow standard input to its end.
 
     Raises:
@@ -91,26 +81,26 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
         raise InputError(f"{text}: this model file judges frames, and standard input gives sensor values.")
     if sys.stdin is None:
         raise InputError(f"{text}: expected JSON lines on standard input, but it is closed. Pipe the samples in.")
-    return follow(sys.stdin.fileno(), spec, options, clock, stop)
+    return follow(sys.stdin.fileno(), spec, settings, clock, stop)
 
 
 def follow(
     fd: int,
     spec: WindowSpec,
-    options: StreamOptions,
+    settings: Settings,
     clock: Clock,
     stop: threading.Event,
     *,
     counters: Counters | None = None,
 ) -> Iterator[Item | Lost]:
     """Yield windows from JSON lines on a file descriptor; see `receive`."""
-    return receive(read_lines(fd, stop), spec, options, clock, stop, counters=counters)
+    return receive(read_lines(fd, stop), spec, settings, clock, stop, counters=counters)
 
 
 def receive(
     reads: Iterable[Read],
     spec: WindowSpec,
-    options: StreamOptions,
+    settings: Settings,
     clock: Clock,
     stop: threading.Event,
     *,
@@ -120,7 +110,7 @@ def receive(
 
     A stream that ends without any outcome ends in one `Lost` (STALE) with the reason.
     """
-    receiver = _Receiver(spec, clock, counters or Counters(), options.stale_after_s)
+    receiver = _Receiver(spec, clock, counters or Counters(), settings.stale_after_s)
     outcomes = 0
     for read in reads:
         for item in receiver.take(read):
@@ -134,15 +124,6 @@ def receive(
             yield item
         if outcomes == 0:
             yield receiver.nothing_judged()
-
-
-@dataclass
-class _Block:
-    """Samples of the same channels, waiting to go to the grid at once."""
-
-    places: tuple[int, ...]
-    times_s: list[NDArray[np.float64]]
-    values: list[Values]
 
 
 class _Receiver:
@@ -163,7 +144,7 @@ class _Receiver:
         self._stalls = 0
         self._newest_s = -np.inf
         self._newest_by_channel = np.full(len(spec.channels), -np.inf)
-        self._behind: list[_Block] = []  # rows far behind, until it is known whether the sender began anew
+        self._behind: list[Block] = []  # rows far behind, until it is known whether the sender started again
         self._ahead_rows = 0
         self._clock_faults = 0
 
@@ -178,7 +159,7 @@ class _Receiver:
             yield self._stalled(self._stall.why(now_s, self._refused))
 
     def _lines(self, lines: tuple[bytes | Oddity, ...]) -> Iterator[Item | Lost]:
-        waiting: _Block | None = None
+        waiting: Block | None = None
         for line in lines:
             self._counters.lines += 1
             self._refused.lines += 1
@@ -186,15 +167,16 @@ class _Receiver:
                 self._refused.blank += 1
                 continue
             try:
-                block = self._decode(line)
-            except _UnreadableError as error:
+                block = decode(line, self._places, self._spec.period_s, self._known)
+            except UnreadableError as error:
                 self._counters.unreadable += 1
                 self._refused.unreadable += 1
                 number = self._counters.lines
                 ref = Ref(key=f"stdin:line{number}", group="stdin")
                 yield Lost(ref, Reason.UNREADABLE, f"line {number}: {error}")
                 continue
-            if block is None:
+            if isinstance(block, NoSample):
+                self._refused.foreign(block.names, self._places)
                 continue
             if waiting is not None and waiting.places == block.places:
                 waiting.times_s += block.times_s
@@ -226,48 +208,6 @@ class _Receiver:
         self._stalls += 1
         return Lost(Ref(key=f"stdin:silence{self._stalls}", group="stdin"), Reason.STALE, detail)
 
-    def _decode(self, line: bytes | Oddity) -> _Block | None:
-        if isinstance(line, Oddity):
-            raise _UnreadableError(f"more than {MOST_BYTES} bytes")
-        try:
-            sample = _DECODER.decode(line)
-        except RecursionError as error:
-            raise _UnreadableError(
-                "expected at most three levels of lists and objects, got a deeply nested line"
-            ) from error
-        except (msgspec.MsgspecError, UnicodeError) as error:
-            # msgspec raises UnicodeDecodeError for a name in Latin-1, which is no MsgspecError
-            raise _UnreadableError(printable(str(error))) from error
-        times_s = np.atleast_1d(np.asarray(sample.t, dtype=np.float64))
-        if not np.isfinite(times_s).all():
-            raise _UnreadableError("expected finite times")
-        if not on_scale(times_s, self._spec.period_s).all():
-            raise _UnreadableError(f"expected times in seconds, got {float(np.abs(times_s).max()):g}")
-        if isinstance(sample.values, dict):
-            known = sorted((name for name in sample.values if self._known(name)), key=self._places.__getitem__)
-            named = {name: sample.values[name] for name in known}
-            places = tuple(self._places[name] for name in named)
-            columns = [_numbers(value, f"values.{printable(name)}") for name, value in named.items()]
-            if any(column.shape != times_s.shape for column in columns):
-                raise _UnreadableError(f"expected one value a channel for each of {len(times_s)} times")
-            if not columns or not len(times_s):
-                self._refused.foreign(sample.values, self._places)
-                return None
-            return _Block(places, [times_s], [np.stack(columns, axis=1)])
-        rows = sample.values
-        if isinstance(sample.t, list):
-            values = [_numbers(row, f"values[{at}]") for at, row in enumerate(rows)]
-        else:
-            values = [_numbers(rows, "values")]
-        if len(values) != len(times_s) or any(row.shape != (len(self._places),) for row in values):
-            raise _UnreadableError(
-                f"expected {len(times_s)} rows of {len(self._places)} values, one a channel of the model file"
-            )
-        if not values:
-            self._refused.foreign({}, self._places)
-            return None
-        return _Block(tuple(range(len(self._places))), [times_s], [np.stack(values)])
-
     def _known(self, name: str) -> bool:
         if name in self._places:
             return True
@@ -277,7 +217,7 @@ class _Receiver:
             _log.warning("standard input: the model file has no channel '%s'%s", printable(name), hint)
         return False
 
-    def _push(self, block: _Block) -> Iterator[Item | Lost]:
+    def _push(self, block: Block) -> Iterator[Item | Lost]:
         times_s, values = np.concatenate(block.times_s), np.concatenate(block.values)
         wall_s = self._clock.wall_s()
         if self._by_wall is None:
@@ -296,11 +236,11 @@ class _Receiver:
             if in_time:
                 yield from self._give_up_behind()
                 rows = slice(begin, begin + in_time)
-                yield from self._to_grid(_Block(block.places, [times_s[rows]], [values[rows]]))
+                yield from self._to_grid(Block(block.places, [times_s[rows]], [values[rows]]))
                 self._newest_s = float(newest[in_time])
             else:
                 in_time = 1
-                self._behind.append(_Block(block.places, [times_s[begin : begin + 1]], [values[begin : begin + 1]]))
+                self._behind.append(Block(block.places, [times_s[begin : begin + 1]], [values[begin : begin + 1]]))
                 yield from self._judge_behind()
             begin += in_time
         self._count_without_effect(block.places, times_s, usable, wall_s, progressed=self._refused is not before)
@@ -337,7 +277,7 @@ class _Receiver:
                 ref = Ref(key=f"stdin:clock{self._clock_faults}", group="stdin")
                 yield Lost(ref, Reason.STALE, f"stamped {time_s - wall_s:.1f} s ahead of this machine's clock")
 
-    def _to_grid(self, block: _Block) -> list[Item | Lost]:
+    def _to_grid(self, block: Block) -> list[Item | Lost]:
         points = self._grid.push(
             block.times_s[0],
             block.values[0],
@@ -376,24 +316,10 @@ class _Receiver:
             yield from self._give_up_behind()
 
 
-class _UnreadableError(Exception):
-    """A line that says nothing usable; caught here and told as `Lost`."""
-
-
-def _numbers(values: float | list[float | Row | None] | Row | None, where: str) -> Values:
-    """``[n]``, null as NaN."""
-    flat = values if isinstance(values, list) else [values]
-    if any(isinstance(value, list) for value in flat):
-        raise _UnreadableError(f"expected numbers or null at {where}, got a list within a list")
-    with np.errstate(over="ignore"):
-        return np.array(flat, dtype=np.float64).astype(np.float32)
-
-
-_DECODER = msgspec.json.Decoder(Line)
-
 SOURCE = Source(
     name="stdin",
     summary="- : sensor samples as JSON lines on standard input",
     accepts=lambda text: text == "-",
+    settings=Settings,
     stream=stream,
 )

@@ -18,7 +18,8 @@ from andon.sources.clock import Clock, pause
 from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
 from andon.sources.opencv import MAX_PIXELS, allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.pictures.decode import Channels, Frame, frame_channels, from_capture
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
+from andon.sources.stream_settings import ReplaySettings
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
 
@@ -99,7 +100,7 @@ def collect(text: str) -> Video:
     return Video(Path(text))
 
 
-def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, stop: threading.Event) -> Stream:
+def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
     """Every frame in order, at the speed of the consumer, or at most at the video's own where `speed` is ``recorded``.
 
     A slow consumer is waited for: no frame is left out. A file that breaks off early ends in one `Lost`.
@@ -110,7 +111,7 @@ def stream(text: str, spec: InputSpec, options: StreamOptions, clock: Clock, sto
     """
     channels = frame_channels(spec, "a video")
     path = Path(text)
-    paced = options.speed == "recorded"
+    paced = settings.speed == "recorded"
     return _frames(path, _Reader(path), channels=channels, paced=paced, clock=clock, stop=stop)
 
 
@@ -229,5 +230,6 @@ SOURCE = Source(
     summary="a video file: every frame, in order",
     accepts=_accepts,
     collect=collect,
+    settings=ReplaySettings,
     stream=stream,
 )

@@ -24,7 +24,8 @@ from andon.runtime.schema import InputSpec
 from andon.sources.clock import Clock
 from andon.sources.items import Collection, FoundFrames, Item, Lost, Ref, Stream
 from andon.sources.pictures.decode import Channels, frame_channels
-from andon.sources.source import Source, StreamOptions
+from andon.sources.source import Source
+from andon.sources.stream_settings import NoSettings
 from andon.sources.truth import Truth
 
 
@@ -192,7 +193,7 @@ def class_source(name: str, summary: str, open_set: Callable[[Request], ClassSet
         keys, truth = evaluated(chosen, request)
         return chosen.open(keys, channels), truth
 
-    def stream(text: str, spec: InputSpec, _options: StreamOptions, _clock: Clock, stop: threading.Event) -> Stream:
+    def stream(text: str, spec: InputSpec, _settings: NoSettings, _clock: Clock, stop: threading.Event) -> Stream:
         pictures, _ = labelled(text, frame_channels(spec, f"a {name} source"))
         return _each(pictures, stop)
 

@@ -4,24 +4,48 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from andon.foundation.printable import printable
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.items import Item, Lost, Ref
 from andon.sources.live.folder_watch import FolderWatch
-from andon.sources.live.stream import Watchdog
+from andon.sources.live.watchdog import Watchdog
 from andon.sources.pictures.folder import Listing, PictureFile, same_writing, stamp_of, survey
-from andon.sources.source import StreamOptions
+from andon.sources.stream_settings import StaleAfter
 
 logger = logging.getLogger(__name__)
+
+
+class FollowSettings(Struct, frozen=True, kw_only=True):
+    """How a folder of pictures is followed."""
+
+    follow: Annotated[
+        bool, Meta(description="after the pictures that are there, wait for those that arrive in the folder")
+    ] = True
+    settle_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            description="a file is read when its size and time have not changed for this long",
+            extra={"unit": "s"},
+        ),
+    ] = 0.5
+    poll_s: Annotated[float, Meta(gt=0.0, description="time between two looks at the folder", extra={"unit": "s"})] = (
+        0.25
+    )
+    stale_after_s: StaleAfter = 2.0
+
 
 Read = Callable[[str, PictureFile], Item | Lost]
 """Reads one file with its key; `Lost` where it cannot be read. Never raises."""
 
 
 def follow(
-    root: Path, read: Read, options: StreamOptions, clock: Clock, stop: threading.Event
+    root: Path, read: Read, settings: FollowSettings, clock: Clock, stop: threading.Event
 ) -> Iterator[Item | Lost]:
     """Yield each picture once, when it has settled, until the stop.
 
@@ -29,8 +53,8 @@ def follow(
     (UNREADABLE), a sub-folder that cannot be listed (UNREADABLE). STALE comes again and again while a file is replaced faster
     than it settles, and while the folder itself cannot be listed.
     """
-    watch = FolderWatch(options.settle_s)
-    reachable = Watchdog(options.stale_after_s, clock.mono_s())
+    watch = FolderWatch(settings.settle_s)
+    reachable = Watchdog(settings.stale_after_s, clock.mono_s())
     unlisted = frozenset[str]()
     complained = False
     while not stop.is_set():
@@ -40,7 +64,7 @@ def follow(
         except OSError as error:
             # a network share that is away for a while: what was seen stays seen
             if not complained:
-                logger.warning("%s: cannot be listed (%s); trying on", root, error.strerror)
+                logger.warning("%s: cannot be listed (%s); trying again", root, error.strerror)
             complained = True
             if reachable.due(began_s):
                 yield Lost(Ref(key=_name(root)), Reason.STALE, f"the folder cannot be listed: {error.strerror}")
@@ -49,20 +73,20 @@ def follow(
             reachable.alive(began_s)
             yield from (unlisted_folder(key, why) for key, why in listing.unlisted.items() if key not in unlisted)
             unlisted = frozenset(listing.unlisted)
-            yield from _settled(listing, watch, read, options, clock=clock, stop=stop)
+            yield from _settled(listing, watch, read, settings, clock=clock, stop=stop)
         # a folder of a million files takes seconds to list: never more than a fifth of the time goes into looking
-        pause(clock, max(options.poll_s, 4 * (clock.mono_s() - began_s)), stop.is_set)
+        pause(clock, max(settings.poll_s, 4 * (clock.mono_s() - began_s)), stop.is_set)
 
 
 def _settled(
-    listing: Listing, watch: FolderWatch, read: Read, options: StreamOptions, *, clock: Clock, stop: threading.Event
+    listing: Listing, watch: FolderWatch, read: Read, settings: FollowSettings, *, clock: Clock, stop: threading.Event
 ) -> Iterator[Item | Lost]:
     """Yield what one look at the folder allows to be said."""
     now_s = clock.mono_s()
     stamps = {key: file.stamp for key, file in listing.files.items()}
     ready = watch.step(stamps, now_s, unlisted=listing.unlisted)
     for key in watch.gone:
-        yield Lost(Ref(key=key), Reason.LOST, _gone(key, options.settle_s))
+        yield Lost(Ref(key=key), Reason.LOST, _gone(key, settings.settle_s))
     for key in ready:
         if stop.is_set():
             return
@@ -71,8 +95,8 @@ def _settled(
             watch.missed(key)
         elif not (_is_damaged(item, listing.files[key]) and watch.again(key, clock.mono_s())):
             yield item
-    if restless := watch.restless(now_s, options.stale_after_s):
-        yield Lost(Ref(key=restless[0]), Reason.STALE, _restless(restless, options.settle_s))
+    if restless := watch.restless(now_s, settings.stale_after_s):
+        yield Lost(Ref(key=restless[0]), Reason.STALE, _restless(restless, settings.settle_s))
 
 
 def unlisted_folder(key: str, error: OSError) -> Lost:

@@ -24,14 +24,14 @@ Frame = NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 
-class Told:
-    """What was said already of the pictures of a collection or stream, so that it is said once and not once a picture."""
+class WarnedKinds:
+    """The kinds of warnings that a collection or stream has given: each comes once, and not once a picture."""
 
     def __init__(self) -> None:
         self._kinds: set[str] = set()
 
     def once(self, kind: Literal["alpha", "grey"]) -> bool:
-        """Whether this is the first time."""
+        """Return whether this is the first time."""
         first = kind not in self._kinds
         self._kinds.add(kind)
         return first
@@ -51,7 +51,9 @@ def header(data: bytes) -> tuple[int, int, Channels]:
     return found.height, found.width, 1 if found.channels == 1 else 3
 
 
-def decode(data: bytes, *, channels: Channels | None = None, name: str = "picture", told: Told | None = None) -> Frame:
+def decode(
+    data: bytes, *, channels: Channels | None = None, name: str = "picture", warned: WarnedKinds | None = None
+) -> Frame:
     """A frame, uint8 ``[H, W, C]``: RGB, or grey where the header says so.
 
     EXIF turns are ignored: a camera that stands still must give the same pixels, whatever it wrote about its position.
@@ -62,7 +64,7 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         channels: what the collection or the model file wants. A grey picture becomes RGB by repetition, which loses
             nothing; a colour picture stays one even where grey is wanted (the model file then refuses it).
         name: for messages.
-        told: of the collection or stream that the picture is of; None: all others of this process.
+        warned: of the collection or stream that the picture is of; None: all others of this process.
 
     Raises:
         DataError: not readable, truncated, damaged as far as `strict` can notice, of 16 bits, or beyond the limits.
@@ -74,8 +76,8 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
         require_whole(data, found.kind)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    told = _ELSEWHERE if told is None else told
-    if found.alpha and told.once("alpha"):
+    warned = _ELSEWHERE if warned is None else warned
+    if found.alpha and warned.once("alpha"):
         logger.warning(
             "%s: has an alpha channel, which is dropped: what was transparent is seen in whatever colour the file has there, in "
             "this picture and all others like it. Write pictures without alpha to decide it yourself",
@@ -88,7 +90,7 @@ def decode(data: bytes, *, channels: Channels | None = None, name: str = "pictur
             f"{pixels.shape[0]} x {pixels.shape[1]}"
         )
     if found.channels == 1 and channels == 3:
-        if told.once("grey"):  # a camera that was switched to mono looks just like this
+        if warned.once("grey"):  # a camera that was switched to mono looks just like this
             logger.warning(
                 "%s: a grey picture where colour is wanted; it and all others like it are taken as colour without any. Did a "
                 "camera change?",
@@ -156,7 +158,9 @@ _JPEG_TAIL = 64
 """Bytes; padding may follow the end marker."""
 
 
-def decode_file(path: Path, *, channels: Channels | None = None, name: str = "", told: Told | None = None) -> Frame:
+def decode_file(
+    path: Path, *, channels: Channels | None = None, name: str = "", warned: WarnedKinds | None = None
+) -> Frame:
     """`decode` of a file.
 
     Raises:
@@ -170,7 +174,7 @@ def decode_file(path: Path, *, channels: Channels | None = None, name: str = "",
         raise
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}") from error
-    return decode(data, channels=channels, name=name, told=told)
+    return decode(data, channels=channels, name=name, warned=warned)
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
@@ -200,7 +204,7 @@ def frame_channels(spec: InputSpec, source: str) -> Channels:
     return spec.channels
 
 
-_ELSEWHERE = Told()
+_ELSEWHERE = WarnedKinds()
 
 
 def _bounded(data: bytes) -> PictureHeader:

@@ -105,7 +105,7 @@ class Grid:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the counters: the source began anew."""
+        """Forget everything but the counters: the source started again."""
         count = len(self._rules)
         self._seen = np.full(count, -np.inf)  # newest stamp by channel; all stamps here are in periods
         self._watermark = -math.inf

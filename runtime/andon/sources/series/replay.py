@@ -1,51 +1,25 @@
-"""A record told as if it happened now: at its own speed, or as fast as it is asked for."""
+"""Replay a log at its own speed, or as fast as the consumer takes the windows."""
 
 import threading
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
 from andon.runtime.schema import WindowSpec
 from andon.sources.clock import Clock
-from andon.sources.items import Collection, Item, Lost, Stream
+from andon.sources.items import Item, Lost, Stream
 from andon.sources.series.grid import Grid
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import Windows, columns
-
-Speed = Literal["recorded", "max"]
+from andon.sources.stream_settings import Speed
 
 _NAP_S = 0.1
 """Longest sleep: how soon a stop is noticed."""
 _BLOCK_ROWS = 1024
 
 
-def replay(collection: Collection, clock: Clock, speed: Speed, stop: threading.Event | None = None) -> Stream:
-    """All items of a collection, once.
-
-    Args:
-        collection: anything finite.
-        clock: at ``recorded`` speed an item is given when as much time has passed on it since the group's first item as in
-            the record; one whose time goes back, and the first of each group, are given at once.
-        speed: ``max`` waits for nothing.
-        stop: ends the stream early.
-    """
-    stop = stop or threading.Event()
-    pace = _Pace(clock, stop)
-    group, last_s = "", -np.inf
-    for ref in collection.refs:
-        if speed == "recorded" and ref.time_s is not None:
-            if ref.group != group or ref.time_s < last_s:
-                pace.start(ref.time_s)
-            group, last_s = ref.group, ref.time_s
-            pace.wait_for(ref.time_s)
-        if stop.is_set():
-            return
-        yield collection.read(ref)
-
-
 def replay_log(log: Log, spec: WindowSpec, clock: Clock, speed: Speed, stop: threading.Event) -> Stream:
-    """The windows of a log as the line would have seen them: through the grid, row by row, WARMING and GAP included.
+    """Yield the windows of a log as a live line gives them: through the grid, row by row, WARMING and GAP included.
 
     The windows are those of `windows.cut`, whatever the speed.
 
@@ -72,7 +46,7 @@ def _windows(
 
 
 def _blocks(run: Run, clock: Clock, speed: Speed, stop: threading.Event) -> Iterator[slice]:
-    """The rows of a run, in blocks: those that are due by now."""
+    """Yield the rows of a run in blocks: those that are due by now."""
     pace = _Pace(clock, stop)
     if len(run.times_s):
         pace.start(float(run.times_s[0]))
@@ -88,7 +62,7 @@ def _blocks(run: Run, clock: Clock, speed: Speed, stop: threading.Event) -> Iter
 
 
 class _Pace:
-    """Ties source time to the clock."""
+    """Relates the time of the record to the clock."""
 
     def __init__(self, clock: Clock, stop: threading.Event) -> None:
         self._clock = clock

@@ -1,9 +1,9 @@
 """Windows over sealed points: the same ones from a stream as from a log in memory.
 
 A window ends at the point number ``steps - 1 + i * hop``, counted from the first complete point after the start or after the
-last hole. A point at which any channel is NaN starts that count anew: `Lost` (GAP) at the first such point and at every hop
+last hole. A point at which any channel is NaN starts that count again: `Lost` (GAP) at the first such point and at every hop
 while they last. Until `steps` points are there again a stream says `Lost` (WARMING) at every hop; a collection leaves these out,
-since they tell of the line's present and not of the record. A window with more than 5 % of its points marked is `Lost` (GAP).
+since they describe the present state of a line, not the record. A window with more than 5 % of its points marked is `Lost` (GAP).
 """
 
 import math

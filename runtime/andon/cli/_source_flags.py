@@ -1,0 +1,106 @@
+"""Flags of sources, from the settings of each installed source: ``--settle-s`` of a folder, ``--speed`` of a log."""
+
+import argparse
+import logging
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from andon.foundation.errors import ConfigError
+from andon.foundation.registry import members
+from andon.foundation.settings import Setting, add_flags, fields, from_flags, missing
+from andon.sources.addresses import shown_address
+from andon.sources.source import Source
+
+logger = logging.getLogger(__name__)
+
+
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of all installed sources, each once, in one group for each set of sources that share them."""
+    taken = {action.dest for action in parser._actions}
+    groups: dict[tuple[str, ...], list[str]] = {}
+    offered = _offered()
+    for name, owners in offered.items():
+        if name in taken:
+            logger.warning(
+                "the setting %s of %s cannot be given on the command line: the command has a flag of that name",
+                name,
+                _listed(owners),
+            )
+        else:
+            groups.setdefault(tuple(sorted(owners)), []).append(name)
+    for sources in sorted(groups, key=lambda group: (len(group), group)):
+        described = [_field(name, offered[name]) for name in groups[sources]]
+        struct = msgspec.defstruct("Flags", described, kw_only=True)
+        add_flags(parser, struct, title=f"settings of {_listed(sources)}")
+    parser.set_defaults(source_flags=[name for group in groups.values() for name in group])
+
+
+def source_settings(source: Source, text: str, args: argparse.Namespace) -> Any:
+    """Return the settings of a source from the flags given.
+
+    Args:
+        source: that the user chose.
+        text: by which it was chosen.
+        args: parsed by a parser that went through `add_source_flags`.
+
+    Raises:
+        ConfigError: a flag that the source does not have, a value of another type or out of bounds, or a setting that must be
+            given and was not.
+    """
+    own = {setting.name: setting for setting in fields(source.settings)}
+    given = [name for name in args.source_flags if hasattr(args, name)]
+    for name in given:
+        if name not in own:
+            owners = _offered()[name]
+            has = f"has {', '.join(setting.flag for setting in own.values())}" if own else "has no flags"
+            raise ConfigError(
+                f"{_flag(name)}: expected a flag of the source {source.name}, which {has}; got one of {_listed(owners)}. Leave "
+                f"it out, or give another SOURCE than {shown_address(text)}."
+            )
+    if absent := missing(source.settings, given):
+        raise ConfigError(
+            f"{shown_address(text)}: expected {', '.join(map(_flag, absent))} for the source {source.name}, got nothing. "
+            "Give the flag."
+        )
+    # of other flags, such as --limit, none is a setting of a source
+    return from_flags(source.settings, argparse.Namespace(**{name: getattr(args, name) for name in given}))
+
+
+class _Flag(NamedTuple):
+    setting: Setting
+    annotated: Any
+    """The type with its bounds."""
+
+
+def _offered() -> dict[str, dict[str, _Flag]]:
+    """Return by setting: the sources that have it, and how each describes it."""
+    offered: dict[str, dict[str, _Flag]] = {}
+    for name, source in members("andon.sources"):
+        if source.stream is None:
+            continue
+        types = {field.name: field.type for field in msgspec.structs.fields(source.settings)}
+        for setting in fields(source.settings):
+            offered.setdefault(setting.name, {})[name] = _Flag(setting, types[setting.name])
+    return offered
+
+
+def _field(name: str, owners: dict[str, _Flag]) -> tuple[Any, ...]:
+    """Return a field of a struct for one flag that stands for the settings of several sources."""
+    first, *others = owners.values()
+    if all(other.setting == first.setting for other in others):
+        return (name, first.annotated) if first.setting.required else (name, first.annotated, first.setting.default)
+    # sources of other packages may use one name for different things: each checks the text by itself
+    texts = [f"{owner}: {flag.setting.description} ({flag.setting.default_text})" for owner, flag in owners.items()]
+    return name, Annotated[str, Meta(description="; ".join(texts))], "that of the source"
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = sorted(names)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,20 @@
+"""When silence is reported: a rule over times, without clock and without threads."""
+
+
+class Watchdog:
+    """Reports silence: once for each period in which nothing came."""
+
+    def __init__(self, period_s: float, now_s: float) -> None:
+        self._period_s = period_s
+        self._since_s = now_s
+
+    def alive(self, now_s: float) -> None:
+        """Note that something fresh came."""
+        self._since_s = now_s
+
+    def due(self, now_s: float) -> bool:
+        """Return whether to report now; the next report is due a period later."""
+        if now_s - self._since_s < self._period_s:
+            return False
+        self._since_s = now_s
+        return True

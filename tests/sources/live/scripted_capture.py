@@ -1,0 +1,36 @@
+"""A camera that follows a script."""
+
+import threading
+from collections.abc import Sequence
+
+from andon.sources.clock import Clock
+from andon.sources.pictures.decode import Frame
+
+
+class ScriptedCapture:
+    """A capture that follows a script: frames, waits and the end.
+
+    Args:
+        script: a frame is given. A number is slept, in seconds, and an event is waited for (ten seconds at most), within the
+            call that gives the next frame. None is a loss, and so is the end of the script.
+        clock: for sleeping.
+    """
+
+    def __init__(self, script: Sequence[Frame | float | threading.Event | None], clock: Clock) -> None:
+        self._script = list(script)
+        self._clock = clock
+        self.closed = False
+
+    def read(self) -> Frame | None:
+        while self._script:
+            step = self._script.pop(0)
+            if isinstance(step, threading.Event):
+                step.wait(10.0)
+            elif isinstance(step, float):
+                self._clock.sleep(step)
+            else:
+                return step
+        return None
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,57 @@
+"""Which frames are fresh, and when a lost camera is opened again."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andon.sources.live.reconnect import Intake, LiveRule, jitter, lost, opened, received
+
+RULE = LiveRule(read_timeout_s=1.0, stale_after_s=1.0, warm_frames=2, first_retry_s=0.01, longest_retry_s=0.02)
+
+
+def test_retries_wait_a_quarter_second_doubling_to_two_seconds() -> None:
+    rule = LiveRule(read_timeout_s=1, stale_after_s=1, warm_frames=5, first_retry_s=0.25, longest_retry_s=2.0)
+    intake, waits = Intake(), []
+    for _ in range(6):
+        intake, wait_s = lost(intake, rule)
+        waits.append(wait_s)
+
+    assert waits == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
+
+
+@given(st.integers(0, 10**9))
+def test_retries_go_on_after_any_number_of_failures(attempts: int) -> None:
+    intake, wait_s = lost(Intake(attempts=attempts), RULE)
+
+    assert intake.attempts == attempts + 1
+    assert RULE.first_retry_s <= wait_s <= RULE.longest_retry_s
+
+
+@given(st.floats(0, 2), st.floats(0, 1))
+def test_jitter_shortens_a_wait_by_a_quarter_at_most(wait_s: float, share: float) -> None:
+    assert 0.75 * wait_s <= jitter(wait_s, share) <= wait_s
+
+
+@given(st.lists(st.sampled_from(["reconnect", 0.0, 0.4, 0.6, 3.0]), max_size=60))
+def test_no_frame_is_fresh_that_was_slow_or_is_among_the_first_after_it_or_after_connecting(
+    events: list[str | float],
+) -> None:
+    intake, quick_ones = opened(Intake(), RULE), 0
+    for event in events:
+        if not isinstance(event, float):
+            intake, quick_ones = opened(lost(intake, RULE)[0], RULE), 0
+        else:
+            slow = event > RULE.read_timeout_s / 2
+            intake, why_not = received(intake, event, RULE)
+            expected = "stale" if slow else "warming" if quick_ones < RULE.warm_frames else None
+            assert why_not == expected
+            quick_ones = 0 if slow else quick_ones + 1
+
+
+def test_only_a_fresh_frame_makes_the_next_retry_quick_again() -> None:
+    intake = opened(Intake(attempts=7), RULE)
+    for _ in range(RULE.warm_frames):
+        intake, _ = received(intake, 0.0, RULE)
+        assert intake.attempts == 7
+    intake, _ = received(intake, 0.0, RULE)
+
+    assert intake.attempts == 0
