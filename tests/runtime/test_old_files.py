@@ -33,9 +33,9 @@ def items(detector: Detector) -> list[NDArray[Any]]:
         ]
         return [*windows, np.full(shape, np.nan, np.float32)]
     height, width = spec.frame_size or (60, 80)
-    shape = (height, width, spec.channels)
+    frame = (height, width, spec.channels)
     levels = ((0, 1), (64, 2), (128, 4), (166, 8), (190, 8), (7, 256))
-    return [(low + _noise(shape, seed) // part).astype(np.uint8) for seed, (low, part) in enumerate(levels)]
+    return [(low + _noise(frame, seed) // part).astype(np.uint8) for seed, (low, part) in enumerate(levels)]
 
 
 def verdicts(detector: Detector) -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.runtime import forge
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
+from andon.runtime.calibration_facts import Calibration, percent
 from andon.runtime.model_file import onnx_subset
 from andon.runtime.model_file.format import Array, Golden, LogEntry, parse
 from andon.runtime.schema import (
     SCHEMA,
-    Calibration,
     Card,
     Channel,
     FrameSpec,
@@ -27,7 +27,6 @@ from andon.runtime.schema import (
     WindowSpec,
     canonical_json,
     json_number,
-    percent,
 )
 
 _JSON = st.recursive(

@@ -23,7 +23,7 @@ from andon.calibration.split import (
     total_for,
 )
 from andon.foundation.errors import ConfigError, NotEnoughParts
-from andon.runtime.schema import percent
+from andon.runtime.calibration_facts import percent
 
 LADDER = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 """The promises offered to those who ask for none, weakest first."""

@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from andon.foundation.progress import ProgressLine
 
     with needs("train", "exporting"):
-        from andon.calibration.calibrate import PromiseRequest
-        from andon.training.runs.export_run import export_run, reading_of
+        from andon.calibration.request import CalibrationRequest, PromiseRequest
+        from andon.training.runs.export_run import export_run, rule_of
         from andon.training.runs.run_folder import load
 
     run_folder = load(args.run_folder, epoch=args.epoch)
@@ -79,9 +79,13 @@ def run(args: argparse.Namespace) -> int:
     exported = export_run(
         run_folder,
         args.out,
-        wish=PromiseRequest(false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise),
-        date=datetime.now(UTC).date().isoformat(),
-        reading=reading_of(run_folder, changes) if changes else None,
+        request=CalibrationRequest(
+            promise=PromiseRequest(
+                false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise
+            ),
+            date=datetime.now(UTC).date().isoformat(),
+        ),
+        rule=rule_of(run_folder, changes) if changes else None,
         name=args.name,
         data=args.data,
         golden_real=args.golden == "real",

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
-from andon.runtime.schema import FrameSpec, percent
+from andon.runtime.schema import FrameSpec
 
 SUMMARY = "what a model file is, what it promises, where it comes from"
 

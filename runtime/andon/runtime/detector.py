@@ -20,9 +20,6 @@ from andon.runtime.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
-PARITY = 1e-4
-"""Largest difference of a score between machines, relative to ``max(|score|, median |score| of good parts)``."""
-
 FrameSize = Literal["calibrated", "any"]
 
 
@@ -174,7 +171,7 @@ class Detector:
         """Judge the file's golden sample on this machine.
 
         Raises:
-            DeviceError: score or evidence differ by more than the parity tolerance: this device must not judge.
+            DeviceError: score or evidence differ by more than the file's tolerance: this device must not judge.
             JudgeError: ONNX Runtime failed on the sample.
         """
         golden = self._model.golden
@@ -182,7 +179,8 @@ class Detector:
             raise DeviceError("the file holds no golden sample to verify this device with.")
         score, *evidence = self._run(golden.input.array()[np.newaxis], ["score", *golden.evidence])
         got, expected = float(score[0]), golden.score
-        tolerance = PARITY * max(abs(expected), self._good_scale)
+        relative = self._model.card.tolerance
+        tolerance = relative * max(abs(expected), self._good_scale)
         if not abs(got - expected) <= tolerance:  # so that NaN does not pass
             raise DeviceError(
                 f"the golden sample scores {got:.9g} on this {self.device}, expected {expected:.9g} (tolerance "
@@ -192,7 +190,7 @@ class Detector:
             wanted = packed.array()
             # evidence is not decided by: single cells may differ more than what is pooled from them
             largest = max(float(np.abs(wanted).max(initial=0.0)), 1e-6)
-            if array[0].shape != wanted.shape or not (np.abs(array[0] - wanted) <= 10 * PARITY * largest).all():
+            if array[0].shape != wanted.shape or not (np.abs(array[0] - wanted) <= 10 * relative * largest).all():
                 raise DeviceError(f"the golden sample's {name} differs on this {self.device} beyond the tolerance.")
 
     def _prepared(self, item: NDArray[Any]) -> NDArray[Any]:
