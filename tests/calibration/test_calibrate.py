@@ -25,7 +25,7 @@ from andon.calibration.statement import refuse_too_few
 from andon.calibration.units import reduce_to_units, top_parts
 from andon.foundation.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime import Detector
-from andon.runtime.calibration_facts import Calibration, Sampling
+from andon.runtime.calibration_facts import Calibration
 from andon.runtime.model_file.format import parse
 from andon.runtime.schema import TOLERANCE, FrameSpec, canonical_json
 from andon.sources.items import Ref

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -13,9 +14,10 @@ from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.evidence import Evidence
 from andon.export.export import Exported, export
 from andon.export.graph import Pipeline, trace
+from andon.export.provenance import Provenance
 from andon.runtime import CalibrationError, Detector, NotEnoughParts, ParityError, Reason, Status
 from andon.runtime.model_file.format import read
-from andon.runtime.schema import ScoreRule
+from andon.runtime.schema import ScoreRule, Weights
 from andon.sources.items import Item, Lost, Ref
 
 EDGES = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
@@ -100,6 +102,61 @@ def test_tables_for_people_leave_the_file_after_all_that_is_scored() -> None:
     pipeline = Pipeline(Counting(), FRAMES, ScoreRule(map="edges")).eval()
 
     assert pipeline.evidence_names() == ["anomaly_map", "score_brightness", "shares"]
+
+
+_WRITTEN = {
+    "FrameSpec": {"channels", "size", "frame_size"},
+    "Calibration": {
+        "kind", "alpha", "confidence", "n", "n_eff", "above", "sampling", "part_keys_sha256", "good_median", "good_scale",
+        "map_scale", "date", "precision", "provider",
+    },
+    "Sampling": {"method", "units"},
+    "Card": {"name", "detector", "input", "reading", "outputs", "calibration", "versions"},
+}  # fmt: skip
+
+
+def test_nothing_reserved_is_written_yet(exported: Exported) -> None:
+    card = read(exported.path).card
+    assert card.calibration is not None
+
+    for struct in (card, card.input, card.calibration, card.calibration.sampling):
+        assert struct is not None
+        defaults = {field.name: field.default for field in msgspec.structs.fields(struct)}
+        # an empty default that a struct makes itself is none
+        written = {name for name, default in defaults.items() if getattr(struct, name) not in (default, (), {})}
+        assert written <= _WRITTEN[type(struct).__name__]
+    assert card.schema == (1, 1)
+
+
+def test_a_scorer_from_elsewhere_is_a_custom_one_named_after_its_file(exported: Exported) -> None:
+    card = read(exported.path).card
+
+    assert (card.name, card.detector, card.detector_version, card.settings) == ("edges", "custom", 1, {})
+    assert set(card.versions) == {"andon", "numpy", "onnx", "onnxruntime", "onnxscript", "torch"}
+
+
+def test_where_a_scorer_comes_from_is_written_into_the_card(tmp_path: Path) -> None:
+    origin = Provenance(
+        name="bottles",
+        detector="edges",
+        version=3,
+        settings={"filters": 4},
+        checkpoint_epoch=7,
+        notes=["a note"],
+        weights=[Weights(name="made-up", licence="MIT", sha256="a" * 64)],
+        data_fingerprint="f" * 64,
+        versions={"andon": "0.0.1"},
+    )
+    request = CalibrationRequest(promise=PromiseRequest(no_promise=True), date="")
+
+    card = export(
+        Pipeline(Edges(), FRAMES, EDGES), Frames(5), tmp_path / "e.onnx", request=request, provenance=origin
+    ).model.card
+
+    assert (card.name, card.detector, card.detector_version, card.settings) == ("bottles", "edges", 3, {"filters": 4})
+    assert (card.checkpoint_epoch, card.notes, card.data_fingerprint) == (7, ("a note",), "f" * 64)
+    assert [weights.name for weights in card.weights] == ["made-up"]
+    assert card.tolerance == 1e-4
 
 
 def test_the_golden_sample_is_synthetic_unless_asked_for(exported: Exported) -> None:

@@ -40,7 +40,7 @@ def check_initialisers(data: bytes, graph: Graph, card: Card, *, allow_blank: bo
     Raises:
         ModelFileError: with the name.
     """
-    scene = card.input.scene if isinstance(card.input, FrameSpec) else None
+    scene = card.input.scene if isinstance(card.input, FrameSpec) and card.schema >= (1, 1) else None
     wanted = _scene_lengths(scene, graph)
     unknown = [name for name in graph.tensors if name.startswith("andon.") and name not in TENSORS | wanted]
     if unknown:
