@@ -39,6 +39,7 @@ def facts(model: ModelFile) -> dict[str, Any]:
     card: dict[str, Any] = msgspec.to_builtins(model.card)
     return card | {
         "promise": model.card.calibration.sentence if model.card.calibration else None,
+        "drawn": model.card.calibration.drawn if model.card.calibration else None,
         "threshold": model.threshold,
         "digest": model.digest,
         "file_sha256": model.file_sha256,

@@ -9,9 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from onnx import numpy_helper
 from tests.runtime import forge
-from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, calibrated, graph, model_bytes
+from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
 from andon.runtime import Detector, DeviceError, ModelFileError, Reason
 from andon.runtime.calibration_facts import Calibration
@@ -206,14 +205,10 @@ def scene_file(
     *, center: int = 5, scale: int | None = None, limit: int = 2, value: float = 1.0, scene: SceneCheck | None = SCENE
 ) -> bytes:
     """A file whose graph holds the initialisers of a scene check."""
-    model = graph(FRAME)
-    lengths = {"andon.scene_center": center, "andon.scene_limit": limit} | (
-        {"andon.scene_scale": scale} if scale else {}
-    )
-    model.graph.initializer.extend(
-        numpy_helper.from_array(np.full(length, value, np.float32), name) for name, length in lengths.items()
-    )
-    return calibrated(blank_bytes(model, replace(FRAME, scene=scene), golden_sample=False), threshold=0.5)
+    lengths = {"andon.scene_center": center, "andon.scene_limit": limit}
+    lengths |= {"andon.scene_scale": scale} if scale else {}
+    weights = {name: np.full(length, value, np.float32) for name, length in lengths.items()}
+    return model_bytes(replace(FRAME, scene=scene), threshold=0.5, weights=weights)
 
 
 @pytest.mark.parametrize("scale", [None, 5])
