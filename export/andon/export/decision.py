@@ -1,6 +1,6 @@
 """The last stage of the file: score to status, reason, threshold and p-value, appended in standard operators.
 
-Appended rather than traced, because its numbers are rewritten by calibration without torch.
+It is appended and not traced, because calibration rewrites its numbers without torch.
 """
 
 from typing import Any

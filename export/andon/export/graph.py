@@ -1,4 +1,4 @@
-"""One traced module, raw input to evidence and score, as a clean ONNX graph: nothing of this machine stays in it."""
+"""Trace raw input to evidence and score as one clean ONNX graph. Nothing about this machine stays in it."""
 
 import logging
 import warnings

@@ -10,7 +10,6 @@ from msgspec import Meta, Struct
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
-NotNegative = Annotated[float, Meta(ge=0.0)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 """At most what JSON numbers hold exactly in every language."""
 AtLeastOne = Annotated[int, Meta(ge=1, le=2**53)]

@@ -84,7 +84,7 @@ class Reason(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
-        """A newer file's reason must not end the judging: its status is INVALID in any case."""
+        """Map an unknown reason of a newer file to `OTHER`: judging must go on, and the status is INVALID in any case."""
         return cls.OTHER if isinstance(value, int) and 0 < value < 256 else None
 
     def __str__(self) -> str:
@@ -93,12 +93,12 @@ class Reason(IntEnum):
 
     @property
     def text(self) -> str:
-        """The reason in words, for people."""
+        """Return the reason in words, for people."""
         return _REASON_TEXTS[self]
 
     @property
     def code(self) -> str:
-        """A stable name for machines: ``no_contrast``; empty for `NONE`."""
+        """Return a stable name for machines: ``no_contrast``; empty for `NONE`."""
         return self.name.lower() if self else ""
 
 
@@ -322,7 +322,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
 
 
 def canonical_json(value: object) -> bytes:
-    """JSON with sorted keys, ASCII only and no spaces.
+    """Encode as JSON with sorted keys, ASCII only and without spaces.
 
     Raises:
         ValueError: on NaN or an infinity, which JSON does not have.
@@ -334,5 +334,5 @@ def canonical_json(value: object) -> bytes:
 
 
 def json_number(value: float) -> float | None:
-    """A number as JSON can hold it: None for NaN and infinities."""
+    """Return a number as JSON can hold it: None for NaN and infinities."""
     return float(value) if math.isfinite(value) else None
