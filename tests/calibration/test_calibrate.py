@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
+from msgspec.structs import replace
 from tests.calibration.parts import Parts
 from tests.calibration.scores import log_of, scores_of
 from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, frame, graph, model_bytes
+from tests.runtime.test_old_files import OLD
 
 from andon.calibration.calibrate import calibrate, lift
 from andon.calibration.dependence import dependence_time, effective_number
@@ -25,8 +27,8 @@ from andon.calibration.statement import refuse_too_few
 from andon.calibration.units import reduce_to_units, top_parts
 from andon.foundation.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime import Detector
-from andon.runtime.calibration_facts import Calibration
-from andon.runtime.model_file.format import parse
+from andon.runtime.calibration_facts import Calibration, Sampling
+from andon.runtime.model_file.format import BLANK, parse, read, seal
 from andon.runtime.schema import TOLERANCE, FrameSpec, canonical_json
 from andon.sources.items import Ref
 
@@ -424,6 +426,34 @@ def test_the_same_scores_give_the_same_bytes() -> None:
     first, second = (calibrate(FRAMES, scores_of(good(80)), CalibrationRequest(date=DATE)) for _ in range(2))
 
     assert first == second
+
+
+def test_calibrating_a_file_of_schema_1_0_keeps_its_log_and_graph_and_raises_its_schema() -> None:
+    old = read(OLD / "squares.onnx")
+
+    new = parse(calibrate(old.data, log_of([good(300)]), CalibrationRequest(date=DATE)))
+
+    assert (old.card.schema, new.card.schema) == ((1, 0), (1, 1))
+    assert new.log[0] == old.log[0]
+    assert new.graph_sha256 == old.graph_sha256
+    calibration = new.card.calibration
+    assert calibration is not None
+    assert calibration.sampling == Sampling(method="effective_number", units=300, groups=1)
+    assert (calibration.dependence, calibration.precision, calibration.provider) == ("", "float32", "cpu")
+
+
+def test_the_threshold_is_raised_by_the_tolerance_of_the_file() -> None:
+    model = parse(FRAMES, allow_blank=True)
+    coarse = seal(FRAMES, card=replace(model.card, tolerance=0.01), golden=model.golden, log=(), tail=BLANK)
+    values = good(59)
+
+    thresholds = [
+        parse(calibrate(data, scores_of(values), CalibrationRequest(date=DATE))).threshold for data in (FRAMES, coarse)
+    ]
+
+    scale = float(np.median(values))
+    assert thresholds == [float(lift(np.sort(values), scale, tolerance)[-1]) for tolerance in (1e-4, 0.01)]
+    assert thresholds[1] > thresholds[0]
 
 
 def test_calibrating_again_adds_to_the_log_and_keeps_the_graph() -> None:

@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="PATH", help="where the data are now, if they were moved since training")
     parser.add_argument("--golden", choices=["synthetic", "real"], default="synthetic",
-                        help="sample by which other machines check themselves; real keeps a part in the file (default: synthetic)")  # fmt: skip
+                        help="how other machines check themselves; real keeps a part in the file")  # fmt: skip
     parser.add_argument("--name", default="", help="name of the model (default: the stem of the file name)")
     parser.add_argument("--json", action="store_true", help="print the object of 'andon inspect --json', and parity")
 
