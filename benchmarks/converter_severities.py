@@ -19,7 +19,7 @@ from benchmarks.sensor_models import Candidate, Windows, judge, learn
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.demo.power_converter import KINDS, ConverterSettings, FaultKind, schedule_faults, simulate
 from andon.evaluation.figures.metrics import auroc
 from andon.foundation.progress import ProgressLine, track

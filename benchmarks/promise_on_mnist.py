@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import betabinom, binom
 
-from andon.calibration.calibrate import PromiseRequest, lift
+from andon.calibration.calibrate import lift
 from andon.calibration.promise import allowance
+from andon.calibration.request import CalibrationRequest
 from andon.calibration.scoring import score
+from andon.runtime.schema import TOLERANCE
 from andon.sources.items import FoundFrames, Item, Ref
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
 from andon.training.runs.export_run import export_run
@@ -78,7 +80,7 @@ def main() -> None:
             seed=args.seed,
             threads=1,
         )
-        made = export_run(run, Path(temporary) / "mnist.onnx", wish=PromiseRequest(), date="", data=learnt)
+        made = export_run(run, Path(temporary) / "mnist.onnx", request=CalibrationRequest(date=""), data=learnt)
         scores = score(made.model.data, Digits(_normals(root, "t10k"))).score
     generator = np.random.default_rng(args.seed)
     for n, alpha in ((300, 0.01), (600, 0.01), (1000, 0.01), (100, 0.05), (1000, 0.05)):
@@ -87,7 +89,7 @@ def main() -> None:
         for _ in range(args.calibrations):
             order = generator.permutation(len(scores))
             calibration, audit = scores[order[:n]], scores[order[n:]]
-            threshold = lift(np.sort(calibration), float(np.median(np.abs(calibration))))[n - 1 - above]
+            threshold = lift(np.sort(calibration), float(np.median(np.abs(calibration))), TOLERANCE)[n - 1 - above]
             broken += int((audit > threshold).mean() > alpha)
             usual += int((audit > np.quantile(calibration, 1 - alpha)).mean() > alpha)
         expected = float(betabinom.sf(math.floor(alpha * rest), rest, above + 1, n - above))

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.foundation.settings import from_mapping
 from andon.runtime.detector import Detector
 from andon.runtime.schema import Channel, Status, WindowSpec
@@ -82,7 +82,9 @@ def learn(
             threads=1,
             picture_epochs=(),
         )
-        made = export_run(run, Path(folder) / "model.onnx", wish=wish, date="", data=good)
+        made = export_run(
+            run, Path(folder) / "model.onnx", request=CalibrationRequest(promise=wish, date=""), data=good
+        )
     return Detector.from_bytes(made.model.data)
 
 

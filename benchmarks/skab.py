@@ -25,7 +25,7 @@ from benchmarks.sensor_models import Candidate, Floats, Windows, judge, learn, r
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.evaluation.figures.series import Events, PointCounts, judge_events, point_counts, spans, vus_pr
 from andon.foundation.progress import Progress, ProgressLine, silent, track
 from andon.runtime.detector import Detector

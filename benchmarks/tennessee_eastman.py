@@ -27,7 +27,8 @@ from benchmarks.sensor_models import Candidate, Floats, Windows, judge, learn, r
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import PromiseRequest, calibrate
+from andon.calibration.calibrate import calibrate
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.calibration.scoring import score
 from andon.foundation.progress import ProgressLine, track
 from andon.runtime.detector import Detector
@@ -169,7 +170,9 @@ def calibrated(detector: Detector, good_rows: NDArray[np.float32]) -> tuple[floa
     log = rows_as_log({"d00_te": good_rows}, CHANNELS)
     data = detector.model.data
     wish = PromiseRequest(false_reject=FALSE_ALARMS, no_promise=True)
-    sealed = Detector.from_bytes(calibrate(data, score(data, cut(log, spec, hop=spec.steps)), wish, date=""))
+    sealed = Detector.from_bytes(
+        calibrate(data, score(data, cut(log, spec, hop=spec.steps)), CalibrationRequest(promise=wish, date=""))
+    )
     assert sealed.card.calibration is not None
     kind = sealed.card.calibration.kind
     return sealed.threshold, f"calibrated, {kind}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.runtime.hand_made import WINDOW, model_bytes
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.runtime import Detector
 
 ROWS_APART = structs.replace(WINDOW, hop=1, period_s=1.0)

@@ -12,18 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
+from msgspec.structs import replace
 from tests.calibration.parts import Parts
 from tests.calibration.scores import log_of, scores_of
 from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, frame, graph, model_bytes
+from tests.runtime.test_old_files import OLD
 
-from andon.calibration.calibrate import PromiseRequest, calibrate, lift, reduce_to_units, refuse_too_few, top_parts
+from andon.calibration.calibrate import calibrate, lift
 from andon.calibration.dependence import dependence_time, effective_number
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, strongest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.calibration.scoring import score
+from andon.calibration.statement import refuse_too_few
+from andon.calibration.units import reduce_to_units, top_parts
 from andon.foundation.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime import Detector
-from andon.runtime.model_file.format import parse
-from andon.runtime.schema import Calibration, FrameSpec, canonical_json
+from andon.runtime.calibration_facts import Calibration, Sampling
+from andon.runtime.model_file.format import BLANK, parse, read, seal
+from andon.runtime.schema import TOLERANCE, FrameSpec, canonical_json
 from andon.sources.items import Ref
 
 DATE = "2026-11-22"
@@ -45,7 +51,7 @@ def calibration_of(data: bytes) -> Calibration:
 def test_lifting_never_lowers_a_score_nor_changes_the_order(
     scores: "np.ndarray[tuple[int], np.dtype[np.float64]]", scale: float
 ) -> None:
-    lifted = lift(np.sort(scores), scale)
+    lifted = lift(np.sort(scores), scale, TOLERANCE)
 
     assert lifted.dtype == np.float32
     assert (lifted > np.sort(scores)).all()
@@ -56,7 +62,7 @@ def test_lifting_never_lowers_a_score_nor_changes_the_order(
 def test_a_lifted_score_leaves_room_for_the_parity_tolerance_and_little_more(score: float, scale: float) -> None:
     size = max(abs(score), scale)
 
-    raised = float(lift(np.array([score]), scale)[0]) - score
+    raised = float(lift(np.array([score]), scale, TOLERANCE)[0]) - score
 
     ulp = float(np.spacing(np.float32(max(abs(score) + 1e-4 * size, 1e-37))))
     assert 1e-4 * size - ulp <= raised <= 1e-4 * size + 2 * ulp
@@ -64,7 +70,7 @@ def test_a_lifted_score_leaves_room_for_the_parity_tolerance_and_little_more(sco
 
 @pytest.mark.parametrize("count", [14, 58, 59, 298, 299, 700])
 def test_the_promise_is_the_strongest_on_the_ladder_that_the_parts_carry(count: int) -> None:
-    calibration = calibration_of(calibrate(FRAMES, scores_of(good(count)), PromiseRequest(), date=DATE))
+    calibration = calibration_of(calibrate(FRAMES, scores_of(good(count)), CalibrationRequest(date=DATE)))
 
     assert (calibration.kind, calibration.n, calibration.n_eff) == ("promise", count, count)
     assert calibration.alpha == ladder_alpha(count)
@@ -74,22 +80,24 @@ def test_the_promise_is_the_strongest_on_the_ladder_that_the_parts_carry(count: 
 def test_the_threshold_is_the_lifted_score_that_leaves_the_allowed_number_above() -> None:
     values = good(1000)
 
-    model = parse(calibrate(FRAMES, scores_of(values), PromiseRequest(false_reject=0.02), date=DATE))
+    model = parse(
+        calibrate(FRAMES, scores_of(values), CalibrationRequest(promise=PromiseRequest(false_reject=0.02), date=DATE))
+    )
 
     above = allowance(1000, 0.02)
     assert above > 5
-    assert model.threshold == lift(np.sort(values), float(np.median(values)))[1000 - 1 - above]
+    assert model.threshold == lift(np.sort(values), float(np.median(values)), TOLERANCE)[1000 - 1 - above]
     assert (values > model.threshold).sum() <= above
 
 
 def test_thirteen_parts_carry_no_promise_and_the_refusal_says_what_they_can() -> None:
     with pytest.raises(NotEnoughParts, match=r"needs 14 good parts, got 13\. Collect 1 more.*--false-reject 0\.20"):
-        calibrate(FRAMES, scores_of(good(13)), PromiseRequest(), date=DATE)
+        calibrate(FRAMES, scores_of(good(13)), CalibrationRequest(date=DATE))
 
 
 def test_a_wish_that_the_parts_cannot_carry_is_refused_with_the_strongest_that_they_can() -> None:
     with pytest.raises(NotEnoughParts, match=r"needs 299 good parts, got 62\..*--false-reject 0\.0472"):
-        calibrate(FRAMES, scores_of(good(62)), PromiseRequest(false_reject=0.01), date=DATE)
+        calibrate(FRAMES, scores_of(good(62)), CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date=DATE))
 
     assert strongest(62) <= 0.0472
 
@@ -101,7 +109,11 @@ def test_a_rate_that_is_no_fraction_is_refused_as_one(alpha: float, kind: str, n
     data, scores = (FRAMES, scores_of(good(100))) if kind == "parts" else (WINDOWS, log_of([good(50), good(50, 1)]))
 
     with pytest.raises(ConfigError, match="fraction between 0 and 1"):
-        calibrate(data, scores, PromiseRequest(false_reject=alpha, no_promise=no_promise), date=DATE)
+        calibrate(
+            data,
+            scores,
+            CalibrationRequest(promise=PromiseRequest(false_reject=alpha, no_promise=no_promise), date=DATE),
+        )
 
 
 @given(st.integers(1, 400), st.sampled_from([None, 0.01, 0.05, 0.2]), st.booleans())
@@ -117,13 +129,17 @@ def test_what_is_refused_beforehand_is_what_calibration_would_refuse(
         with pytest.raises(NotEnoughParts) as beforehand:
             refuse_too_few(count, wish, windows=False)
         with pytest.raises(NotEnoughParts) as afterwards:
-            calibrate(FRAMES, scores_of(good(count)), wish, date=DATE)
+            calibrate(FRAMES, scores_of(good(count)), CalibrationRequest(promise=wish, date=DATE))
         assert str(beforehand.value) == str(afterwards.value)
 
 
 def test_an_estimate_is_written_only_where_no_promise_can_be() -> None:
-    few = calibration_of(calibrate(FRAMES, scores_of(good(9)), PromiseRequest(no_promise=True), date=DATE))
-    enough = calibration_of(calibrate(FRAMES, scores_of(good(60)), PromiseRequest(no_promise=True), date=DATE))
+    few = calibration_of(
+        calibrate(FRAMES, scores_of(good(9)), CalibrationRequest(promise=PromiseRequest(no_promise=True), date=DATE))
+    )
+    enough = calibration_of(
+        calibrate(FRAMES, scores_of(good(60)), CalibrationRequest(promise=PromiseRequest(no_promise=True), date=DATE))
+    )
 
     assert (few.kind, few.alpha, few.above) == ("estimate", expected_rate(9, 0), 0)
     assert few.sentence.startswith("no promise, an estimate: about 10 % of good parts may be rejected, or more")
@@ -132,7 +148,11 @@ def test_an_estimate_is_written_only_where_no_promise_can_be() -> None:
 
 def test_an_estimate_is_never_stronger_than_its_parts_whatever_was_wished() -> None:
     calibration = calibration_of(
-        calibrate(FRAMES, scores_of(good(9)), PromiseRequest(false_reject=0.001, no_promise=True), date=DATE)
+        calibrate(
+            FRAMES,
+            scores_of(good(9)),
+            CalibrationRequest(promise=PromiseRequest(false_reject=0.001, no_promise=True), date=DATE),
+        )
     )
 
     assert (calibration.kind, calibration.alpha) == ("estimate", expected_rate(9, 0))
@@ -146,7 +166,7 @@ def test_a_part_scores_as_the_worst_of_its_frames() -> None:
 
     assert sample.scores.tolist() == values.reshape(20, 3).max(axis=1).tolist()
     assert sample.keys == tuple(f"part{part:02}" for part in range(20))
-    assert sample.dependence == "parts as grouped on export"
+    assert sample.sampling.sentence == "parts as grouped on export"
 
 
 def test_a_part_with_a_frame_that_is_invalid_by_its_content_counts_as_worse_than_all_others() -> None:
@@ -175,11 +195,13 @@ def test_a_part_that_is_invalid_by_its_content_takes_one_of_the_places_above_the
     values = good(1000)
     values[:3] = np.nan
 
-    model = parse(calibrate(FRAMES, scores_of(values), PromiseRequest(false_reject=0.01), date=DATE))
+    model = parse(
+        calibrate(FRAMES, scores_of(values), CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date=DATE))
+    )
 
     assert allowance(1000, 0.01) == 4
     finite = np.sort(values[3:])
-    assert model.threshold == lift(finite, float(np.median(finite)))[-2]
+    assert model.threshold == lift(finite, float(np.median(finite)), TOLERANCE)[-2]
     calibration = calibration_of(model.data)
     assert (calibration.n, calibration.above, calibration.invalid) == (1000, 4, 0)
 
@@ -192,11 +214,11 @@ def test_more_parts_invalid_by_their_content_than_the_promise_leaves_room_for_ar
     with pytest.raises(
         CalibrationError, match=r"5 of 1000 .*\(the first: 0007\.png, no contrast.* leaves room for 4"
     ) as refusal:
-        calibrate(FRAMES, scores, PromiseRequest(false_reject=0.01), date=DATE)
+        calibrate(FRAMES, scores, CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date=DATE))
 
     offered = re.search(r"--false-reject ([\d.]+)\.$", str(refusal.value))
     assert offered is not None
-    calibrate(FRAMES, scores, PromiseRequest(false_reject=float(offered[1])), date=DATE)
+    calibrate(FRAMES, scores, CalibrationRequest(promise=PromiseRequest(false_reject=float(offered[1])), date=DATE))
 
 
 def test_an_estimate_is_written_where_parts_that_are_invalid_leave_no_room_for_a_promise() -> None:
@@ -204,9 +226,11 @@ def test_an_estimate_is_written_where_parts_that_are_invalid_leave_no_room_for_a
     values[0] = np.nan
 
     with pytest.raises(CalibrationError, match="leaves room for 0"):
-        calibrate(FRAMES, scores_of(values), PromiseRequest(), date=DATE)
+        calibrate(FRAMES, scores_of(values), CalibrationRequest(date=DATE))
 
-    model = parse(calibrate(FRAMES, scores_of(values), PromiseRequest(no_promise=True), date=DATE))
+    model = parse(
+        calibrate(FRAMES, scores_of(values), CalibrationRequest(promise=PromiseRequest(no_promise=True), date=DATE))
+    )
     assert calibration_of(model.data).kind == "estimate"
     assert np.isfinite(model.threshold)
 
@@ -216,7 +240,13 @@ def test_an_estimate_stands_on_the_highest_part_that_could_be_judged() -> None:
     values = np.concatenate([values, good(10, 1)])
     values[3] = np.nan
 
-    model = parse(calibrate(FRAMES, scores_of(values), PromiseRequest(false_reject=0.01, no_promise=True), date=DATE))
+    model = parse(
+        calibrate(
+            FRAMES,
+            scores_of(values),
+            CalibrationRequest(promise=PromiseRequest(false_reject=0.01, no_promise=True), date=DATE),
+        )
+    )
 
     assert np.nanmax(values) < model.threshold < 1.01 * np.nanmax(values)
     assert calibration_of(model.data).alpha == pytest.approx(2 / 23)
@@ -226,27 +256,32 @@ def test_equal_contents_count_as_one_part(caplog: pytest.LogCaptureFixture) -> N
     scores = scores_of(np.tile(good(20), 35))
     copied = msgspec.structs.replace(scores, contents=tuple(f"{place % 20:040}" for place in range(700)))
 
-    calibration = calibration_of(calibrate(FRAMES, copied, PromiseRequest(), date=DATE))
+    calibration = calibration_of(calibrate(FRAMES, copied, CalibrationRequest(date=DATE)))
 
     assert (calibration.n, calibration.alpha) == (20, 0.2)
     assert "700 calibration pictures hold 20 distinct ones" in caplog.text
     with pytest.raises(NotEnoughParts, match="got 1"):
-        calibrate(FRAMES, msgspec.structs.replace(scores, contents=("0" * 40,) * 700), PromiseRequest(), date=DATE)
+        calibrate(FRAMES, msgspec.structs.replace(scores, contents=("0" * 40,) * 700), CalibrationRequest(date=DATE))
 
 
 def test_runs_that_repeat_another_run_count_once() -> None:
     scores = log_of([[value] for value in np.tile(good(20), 20)])
     copied = msgspec.structs.replace(scores, contents=tuple(f"{place % 20:040}" for place in range(400)))
 
-    calibration = calibration_of(calibrate(WINDOWS, copied, PromiseRequest(), date=DATE))
+    calibration = calibration_of(calibrate(WINDOWS, copied, CalibrationRequest(date=DATE)))
 
-    assert (calibration.n, calibration.dependence) == (20, "one window from each of 20 independent runs")
+    assert (calibration.n, calibration.drawn) == (20, "one window from each of 20 independent runs")
 
 
 def test_equal_windows_within_one_run_all_count() -> None:
     scores = msgspec.structs.replace(log_of([good(100), good(100, 1)]), contents=("0" * 40,) * 199 + ("1" * 40,))
 
-    assert calibration_of(calibrate(WINDOWS, scores, PromiseRequest(no_promise=True), date=DATE)).n == 200
+    assert (
+        calibration_of(
+            calibrate(WINDOWS, scores, CalibrationRequest(promise=PromiseRequest(no_promise=True), date=DATE))
+        ).n
+        == 200
+    )
 
 
 @pytest.mark.parametrize(
@@ -258,7 +293,7 @@ def test_a_file_that_is_calibrated_again_takes_the_frames_of_its_new_parts(
     old = model_bytes(FRAME, threshold=0.25)
     scores = msgspec.structs.replace(scores_of(good(100)), frame_sizes=sizes, provider="cuda")
 
-    card = parse(calibrate(old, scores, PromiseRequest(), date=DATE)).card
+    card = parse(calibrate(old, scores, CalibrationRequest(date=DATE))).card
 
     assert isinstance(card.input, FrameSpec)
     assert card.input.frame_size == expected
@@ -272,7 +307,7 @@ def test_a_file_calibrated_on_the_frames_of_a_new_camera_judges_them() -> None:
     with pytest.raises(InputError, match="expected frames of 32 x 48"):
         Detector.from_bytes(old)(frame(99, size=(60, 80)))
 
-    new = calibrate(old, score(old, parts), PromiseRequest(), date=DATE)
+    new = calibrate(old, score(old, parts), CalibrationRequest(date=DATE))
 
     assert np.isfinite(Detector.from_bytes(new)(frame(99, size=(60, 80))).score)
 
@@ -287,7 +322,7 @@ def test_of_each_lot_one_part_is_drawn_by_the_seed() -> None:
     assert len(samples[0].keys) == 30
     assert samples[0].keys == samples[1].keys
     assert samples[0].keys != samples[2].keys
-    assert "one part drawn from each of 30 lots (120 parts)" in samples[0].dependence
+    assert "one part drawn from each of 30 lots (120 parts)" in samples[0].sampling.sentence
 
 
 @given(order=st.permutations(range(24)))
@@ -304,7 +339,7 @@ def test_the_order_of_the_parts_does_not_matter(order: list[int]) -> None:
 
 
 def test_up_to_five_percent_that_were_lost_are_left_out_and_counted() -> None:
-    calibration = calibration_of(calibrate(FRAMES, scores_of(good(100), lost=range(5)), PromiseRequest(), date=DATE))
+    calibration = calibration_of(calibrate(FRAMES, scores_of(good(100), lost=range(5)), CalibrationRequest(date=DATE)))
 
     assert (calibration.n, calibration.invalid, calibration.alpha) == (95, 5, 0.05)
 
@@ -314,12 +349,16 @@ def test_more_invalid_ones_are_refused_with_the_first_of_them() -> None:
     values[7:13] = np.nan
 
     with pytest.raises(CalibrationError, match=r"6 of 100 .* INVALID \(the first: 0007\.png, no contrast"):
-        calibrate(FRAMES, scores_of(values), PromiseRequest(), date=DATE)
+        calibrate(FRAMES, scores_of(values), CalibrationRequest(date=DATE))
 
 
 def test_nothing_but_invalid_parts_is_refused() -> None:
     with pytest.raises(CalibrationError, match=r"all 20 calibration parts are INVALID \(the first: 0000\.png"):
-        calibrate(FRAMES, scores_of(np.full(20, np.nan)), PromiseRequest(no_promise=True), date=DATE)
+        calibrate(
+            FRAMES,
+            scores_of(np.full(20, np.nan)),
+            CalibrationRequest(promise=PromiseRequest(no_promise=True), date=DATE),
+        )
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
@@ -332,7 +371,9 @@ def test_a_score_that_is_no_number_never_becomes_a_threshold_even_where_its_stat
     forged[kind].score[3] = odd
 
     wish = PromiseRequest(false_reject=0.05)
-    model = parse(calibrate(FRAMES if kind == "parts" else WINDOWS, forged[kind], wish, date=DATE))
+    model = parse(
+        calibrate(FRAMES if kind == "parts" else WINDOWS, forged[kind], CalibrationRequest(promise=wish, date=DATE))
+    )
 
     assert 0 < model.threshold <= 1.001 * values.max()
     calibration = model.card.calibration
@@ -342,12 +383,12 @@ def test_a_score_that_is_no_number_never_becomes_a_threshold_even_where_its_stat
 
 def test_windows_of_runs_of_their_own_carry_a_plain_promise() -> None:
     calibration = calibration_of(
-        calibrate(WINDOWS, log_of([[value] for value in good(300)]), PromiseRequest(), date=DATE)
+        calibrate(WINDOWS, log_of([[value] for value in good(300)]), CalibrationRequest(date=DATE))
     )
 
     assert (calibration.kind, calibration.alpha, calibration.n_eff) == ("promise", 0.01, 300)
     assert calibration.unit == "window"
-    assert calibration.dependence == "one window from each of 300 independent runs"
+    assert calibration.drawn == "one window from each of 300 independent runs"
 
 
 def test_windows_of_one_log_count_by_their_effective_number(caplog: pytest.LogCaptureFixture) -> None:
@@ -359,7 +400,7 @@ def test_windows_of_one_log_count_by_their_effective_number(caplog: pytest.LogCa
         run[place] = level
 
     with caplog.at_level(logging.WARNING):
-        calibration = calibration_of(calibrate(WINDOWS, log_of([run]), PromiseRequest(), date=DATE))
+        calibration = calibration_of(calibrate(WINDOWS, log_of([run]), CalibrationRequest(date=DATE)))
 
     tau = dependence_time([run], calibration.alpha)
     assert calibration.kind == "promise(n_eff)"
@@ -376,22 +417,56 @@ def test_windows_are_taken_in_the_order_of_time_whatever_order_they_came_in() ->
         getattr(backwards, name)[:] = getattr(backwards, name)[::-1].copy()
     turned = scores_of(backwards.score, backwards.refs[::-1])
 
-    assert calibrate(WINDOWS, turned, PromiseRequest(), date=DATE) == calibrate(
-        WINDOWS, scores, PromiseRequest(), date=DATE
+    assert calibrate(WINDOWS, turned, CalibrationRequest(date=DATE)) == calibrate(
+        WINDOWS, scores, CalibrationRequest(date=DATE)
     )
 
 
 def test_the_same_scores_give_the_same_bytes() -> None:
-    first, second = (calibrate(FRAMES, scores_of(good(80)), PromiseRequest(), date=DATE) for _ in range(2))
+    first, second = (calibrate(FRAMES, scores_of(good(80)), CalibrationRequest(date=DATE)) for _ in range(2))
 
     assert first == second
+
+
+def test_calibrating_a_file_of_schema_1_0_keeps_its_log_and_graph_and_raises_its_schema() -> None:
+    old = read(OLD / "squares.onnx")
+
+    new = parse(calibrate(old.data, log_of([good(300)]), CalibrationRequest(date=DATE)))
+
+    assert (old.card.schema, new.card.schema) == ((1, 0), (1, 1))
+    assert new.log[0] == old.log[0]
+    assert new.graph_sha256 == old.graph_sha256
+    calibration = new.card.calibration
+    assert calibration is not None
+    assert calibration.sampling == Sampling(method="effective_number", units=300, groups=1)
+    assert (calibration.dependence, calibration.precision, calibration.provider) == ("", "float32", "cpu")
+
+
+def test_the_threshold_is_raised_by_the_tolerance_of_the_file() -> None:
+    model = parse(FRAMES, allow_blank=True)
+    coarse = seal(FRAMES, card=replace(model.card, tolerance=0.01), golden=model.golden, log=(), tail=BLANK)
+    values = good(59)
+
+    thresholds = [
+        parse(calibrate(data, scores_of(values), CalibrationRequest(date=DATE))).threshold for data in (FRAMES, coarse)
+    ]
+
+    scale = float(np.median(values))
+    assert thresholds == [float(lift(np.sort(values), scale, tolerance)[-1]) for tolerance in (1e-4, 0.01)]
+    assert thresholds[1] > thresholds[0]
 
 
 def test_calibrating_again_adds_to_the_log_and_keeps_the_graph() -> None:
     old = parse(model_bytes(FRAME, threshold=0.25))
 
-    new = parse(calibrate(old.data, scores_of(good(100)), PromiseRequest(), date=DATE))
-    newest = parse(calibrate(new.data, scores_of(good(100, 1)), PromiseRequest(false_reject=0.1), date="2027-01-01"))
+    new = parse(calibrate(old.data, scores_of(good(100)), CalibrationRequest(date=DATE)))
+    newest = parse(
+        calibrate(
+            new.data,
+            scores_of(good(100, 1)),
+            CalibrationRequest(promise=PromiseRequest(false_reject=0.1), date="2027-01-01"),
+        )
+    )
 
     assert [len(model.log) for model in (old, new, newest)] == [1, 2, 3]
     assert newest.log[:2] == new.log
@@ -404,7 +479,7 @@ def test_calibrating_again_adds_to_the_log_and_keeps_the_graph() -> None:
 
 
 def test_the_file_names_the_parts_by_a_digest_and_not_by_their_keys() -> None:
-    data = calibrate(FRAMES, scores_of(good(60)), PromiseRequest(), date=DATE)
+    data = calibrate(FRAMES, scores_of(good(60)), CalibrationRequest(date=DATE))
 
     keys = "\n".join(f"{number:04}.png" for number in range(60))
     assert calibration_of(data).part_keys_sha256 == hashlib.sha256(keys.encode()).hexdigest()
@@ -415,7 +490,7 @@ def test_the_median_scale_and_colour_scale_are_of_the_good_parts() -> None:
     values = -good(60)
 
     calibration = calibration_of(
-        calibrate(FRAMES, scores_of(values, map_values=np.arange(1001)), PromiseRequest(), date=DATE)
+        calibrate(FRAMES, scores_of(values, map_values=np.arange(1001)), CalibrationRequest(date=DATE))
     )
 
     assert calibration.good_median == np.median(values)
@@ -425,14 +500,18 @@ def test_the_median_scale_and_colour_scale_are_of_the_good_parts() -> None:
 
 def test_a_score_that_saturates_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        calibrate(FRAMES, scores_of(np.minimum(good(200), 0.2)), PromiseRequest(), date=DATE)
+        calibrate(FRAMES, scores_of(np.minimum(good(200), 0.2)), CalibrationRequest(date=DATE))
 
     assert "the score saturates" in caplog.text
 
 
 def test_the_ladder_is_never_left_unless_a_wish_says_so() -> None:
-    on_the_ladder = calibration_of(calibrate(FRAMES, scores_of(good(100)), PromiseRequest(), date=DATE))
-    wished = calibration_of(calibrate(FRAMES, scores_of(good(100)), PromiseRequest(false_reject=0.03), date=DATE))
+    on_the_ladder = calibration_of(calibrate(FRAMES, scores_of(good(100)), CalibrationRequest(date=DATE)))
+    wished = calibration_of(
+        calibrate(
+            FRAMES, scores_of(good(100)), CalibrationRequest(promise=PromiseRequest(false_reject=0.03), date=DATE)
+        )
+    )
 
     assert on_the_ladder.alpha in LADDER
     assert wished.alpha == 0.03

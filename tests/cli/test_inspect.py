@@ -73,10 +73,11 @@ def test_a_damaged_file_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.Cap
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"beta": 0.0}, True), ({"beta": 0.1}, False), ({}, False)])
-def test_an_autoencoder_whose_prior_has_no_say_is_called_one(settings: dict[str, float], said: bool) -> None:
+def test_people_read_the_notes_of_the_detector_and_which_epoch_the_weights_are_of() -> None:
     model = parse(model_bytes(WINDOW))
+    card = replace(model.card, notes=("beta 0: a plain autoencoder, whose prior has no say",), checkpoint_epoch=20)
 
-    text = render(replace(model, card=replace(model.card, settings=settings)))
-
-    assert ("a plain autoencoder" in text) is said
+    assert "note " not in render(model).replace("note        One window", "")
+    text = render(replace(model, card=card))
+    assert "note        beta 0: a plain autoencoder, whose prior has no say\n" in text
+    assert "note        weights of epoch 20, a checkpoint: not those that training kept\n" in text

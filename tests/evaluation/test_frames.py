@@ -13,6 +13,7 @@ from andon.evaluation.figures.bootstrap import rate_interval
 from andon.evaluation.figures.part_figures import Confusion, Evaluation
 from andon.evaluation.frames import evaluate
 from andon.runtime import DataError, Detector, JudgeError, Status
+from andon.runtime.calibration_facts import Sampling
 from andon.runtime.model_file.format import Tail, parse, seal
 from andon.runtime.schema import FrameSpec
 from andon.sources.grouping import Grouped
@@ -382,7 +383,7 @@ def test_a_failure_of_the_runtime_ends_the_evaluation(monkeypatch: pytest.Monkey
 def grouped_detector() -> Detector:
     model = parse(model_bytes(FRAME, threshold=0.25))
     assert model.card.calibration is not None
-    calibration = msgspec.structs.replace(model.card.calibration, dependence="parts as grouped on export")
+    calibration = msgspec.structs.replace(model.card.calibration, sampling=Sampling(method="grouped_files", units=60))
     card = msgspec.structs.replace(model.card, calibration=calibration)
     numbers = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
     return Detector.from_bytes(seal(model.data, card=card, golden=model.golden, log=model.log, tail=numbers))

@@ -3,19 +3,21 @@
 import logging
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from tests.export.toys import FRAMES, WINDOWS, Edges, Frames, Squares, WindowRuns
 from torch import Tensor, nn
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.evidence import Evidence
 from andon.export.export import Exported, export
 from andon.export.graph import Pipeline, trace
+from andon.export.provenance import Provenance
 from andon.runtime import CalibrationError, Detector, NotEnoughParts, ParityError, Reason, Status
 from andon.runtime.model_file.format import read
-from andon.runtime.schema import ScoreRule
+from andon.runtime.schema import ScoreRule, Weights
 from andon.sources.items import Item, Lost, Ref
 
 EDGES = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
@@ -24,7 +26,7 @@ EDGES = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     path = tmp_path_factory.mktemp("export") / "edges.onnx"
-    return export(Edges(), FRAMES, Frames(70), path, reading=EDGES, wish=PromiseRequest(), date="2026-01-02")
+    return export(Pipeline(Edges(), FRAMES, EDGES), Frames(70), path, request=CalibrationRequest(date="2026-01-02"))
 
 
 def test_a_scorer_that_andon_did_not_train_becomes_a_file_that_judges(exported: Exported) -> None:
@@ -54,7 +56,7 @@ def test_seventy_parts_promise_five_percent_and_say_what_they_took_for_granted(e
 
     assert calibration is not None
     assert calibration.sentence == "with 95 % confidence at most 5 % of good parts are rejected; from 70 parts"
-    assert calibration.dependence == "each file was taken as an independent part"
+    assert calibration.drawn == "each file was taken as an independent part"
 
 
 def test_a_black_frame_is_invalid_with_its_reason_and_no_score(exported: Exported) -> None:
@@ -73,9 +75,7 @@ def test_nothing_of_this_machine_stays_in_the_file(exported: Exported) -> None:
 
 
 def test_two_traces_of_one_scorer_are_the_same_bytes() -> None:
-    first, second = (
-        trace(Pipeline(Edges(), FRAMES, EDGES), FRAMES).SerializeToString(deterministic=True) for _ in range(2)
-    )
+    first, second = (trace(Pipeline(Edges(), FRAMES, EDGES)).SerializeToString(deterministic=True) for _ in range(2))
 
     assert first == second
 
@@ -85,7 +85,7 @@ def test_the_log_of_the_exporter_is_as_loud_afterwards_as_before() -> None:
     before = told.level
     told.setLevel(logging.INFO)
     try:
-        trace(Pipeline(Edges(), FRAMES, EDGES), FRAMES)
+        trace(Pipeline(Edges(), FRAMES, EDGES))
         assert told.level == logging.INFO
     finally:
         told.setLevel(before)
@@ -101,7 +101,62 @@ class Counting(Edges):
 def test_tables_for_people_leave_the_file_after_all_that_is_scored() -> None:
     pipeline = Pipeline(Counting(), FRAMES, ScoreRule(map="edges")).eval()
 
-    assert pipeline.evidence_names(FRAMES) == ["anomaly_map", "score_brightness", "shares"]
+    assert pipeline.evidence_names() == ["anomaly_map", "score_brightness", "shares"]
+
+
+_WRITTEN = {
+    "FrameSpec": {"channels", "size", "frame_size"},
+    "Calibration": {
+        "kind", "alpha", "confidence", "n", "n_eff", "above", "sampling", "part_keys_sha256", "good_median", "good_scale",
+        "map_scale", "date", "precision", "provider",
+    },
+    "Sampling": {"method", "units"},
+    "Card": {"name", "detector", "input", "reading", "outputs", "calibration", "versions"},
+}  # fmt: skip
+
+
+def test_nothing_reserved_is_written_yet(exported: Exported) -> None:
+    card = read(exported.path).card
+    assert card.calibration is not None
+
+    for struct in (card, card.input, card.calibration, card.calibration.sampling):
+        assert struct is not None
+        defaults = {field.name: field.default for field in msgspec.structs.fields(struct)}
+        # an empty default that a struct makes itself is none
+        written = {name for name, default in defaults.items() if getattr(struct, name) not in (default, (), {})}
+        assert written <= _WRITTEN[type(struct).__name__]
+    assert card.schema == (1, 1)
+
+
+def test_a_scorer_from_elsewhere_is_a_custom_one_named_after_its_file(exported: Exported) -> None:
+    card = read(exported.path).card
+
+    assert (card.name, card.detector, card.detector_version, card.settings) == ("edges", "custom", 1, {})
+    assert set(card.versions) == {"andon", "numpy", "onnx", "onnxruntime", "onnxscript", "torch"}
+
+
+def test_where_a_scorer_comes_from_is_written_into_the_card(tmp_path: Path) -> None:
+    origin = Provenance(
+        name="bottles",
+        detector="edges",
+        version=3,
+        settings={"filters": 4},
+        checkpoint_epoch=7,
+        notes=["a note"],
+        weights=[Weights(name="made-up", licence="MIT", sha256="a" * 64)],
+        data_fingerprint="f" * 64,
+        versions={"andon": "0.0.1"},
+    )
+    request = CalibrationRequest(promise=PromiseRequest(no_promise=True), date="")
+
+    card = export(
+        Pipeline(Edges(), FRAMES, EDGES), Frames(5), tmp_path / "e.onnx", request=request, provenance=origin
+    ).model.card
+
+    assert (card.name, card.detector, card.detector_version, card.settings) == ("bottles", "edges", 3, {"filters": 4})
+    assert (card.checkpoint_epoch, card.notes, card.data_fingerprint) == (7, ("a note",), "f" * 64)
+    assert [weights.name for weights in card.weights] == ["made-up"]
+    assert card.tolerance == 1e-4
 
 
 def test_the_golden_sample_is_synthetic_unless_asked_for(exported: Exported) -> None:
@@ -114,13 +169,10 @@ def test_the_golden_sample_is_synthetic_unless_asked_for(exported: Exported) -> 
 
 def test_windows_of_independent_runs_carry_a_plain_promise(tmp_path: Path) -> None:
     made = export(
-        Squares(),
-        WINDOWS,
+        Pipeline(Squares(), WINDOWS, ScoreRule(map="error")),
         WindowRuns(300, 1),
         tmp_path / "w.onnx",
-        reading=ScoreRule(map="error"),
-        wish=PromiseRequest(),
-        date="",
+        request=CalibrationRequest(date=""),
     )
 
     calibration = made.model.card.calibration
@@ -130,13 +182,10 @@ def test_windows_of_independent_runs_carry_a_plain_promise(tmp_path: Path) -> No
 
 def test_dependent_windows_of_one_log_carry_less_than_their_number(tmp_path: Path) -> None:
     made = export(
-        Squares(),
-        WINDOWS,
+        Pipeline(Squares(), WINDOWS, ScoreRule(map="error")),
         WindowRuns(1, 900, phi=0.8),
         tmp_path / "w.onnx",
-        reading=ScoreRule(map="error"),
-        wish=PromiseRequest(),
-        date="",
+        request=CalibrationRequest(date=""),
     )
 
     calibration = made.model.card.calibration
@@ -148,13 +197,10 @@ def test_dependent_windows_of_one_log_carry_less_than_their_number(tmp_path: Pat
 def test_a_promise_that_the_parts_cannot_carry_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(NotEnoughParts, match="299"):
         export(
-            Edges(),
-            FRAMES,
+            Pipeline(Edges(), FRAMES, EDGES),
             Frames(60),
             tmp_path / "e.onnx",
-            reading=EDGES,
-            wish=PromiseRequest(false_reject=0.01),
-            date="",
+            request=CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date=""),
         )
 
     assert list(tmp_path.iterdir()) == []
@@ -167,13 +213,10 @@ def test_a_promise_that_no_scores_could_carry_is_refused_before_any_part_is_read
 
     with pytest.raises(NotEnoughParts, match="needs 299 good parts, got 298"):
         export(
-            Edges(),
-            FRAMES,
+            Pipeline(Edges(), FRAMES, EDGES),
             Untouched(298),
             tmp_path / "e",
-            reading=EDGES,
-            wish=PromiseRequest(false_reject=0.01),
-            date="",
+            request=CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date=""),
         )
 
 
@@ -182,14 +225,17 @@ def test_a_failed_export_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
     target.write_bytes(b"the old file")
 
     with pytest.raises(NotEnoughParts):
-        export(Edges(), FRAMES, Frames(5), target, reading=EDGES, wish=PromiseRequest(), date="")
+        export(Pipeline(Edges(), FRAMES, EDGES), Frames(5), target, request=CalibrationRequest(date=""))
 
     assert target.read_bytes() == b"the old file"
 
 
 def test_too_few_parts_write_an_estimate_only_when_told_to(tmp_path: Path) -> None:
     made = export(
-        Edges(), FRAMES, Frames(5), tmp_path / "e.onnx", reading=EDGES, wish=PromiseRequest(no_promise=True), date=""
+        Pipeline(Edges(), FRAMES, EDGES),
+        Frames(5),
+        tmp_path / "e.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date=""),
     )
 
     calibration = made.model.card.calibration
@@ -202,13 +248,10 @@ def test_a_few_lost_parts_are_dropped_and_counted_and_one_invalid_by_its_content
     tmp_path: Path,
 ) -> None:
     made = export(
-        Edges(),
-        FRAMES,
+        Pipeline(Edges(), FRAMES, EDGES),
         Frames(100, dark=[3], lost=[40, 41]),
         tmp_path / "e.onnx",
-        reading=EDGES,
-        wish=PromiseRequest(),
-        date="",
+        request=CalibrationRequest(date=""),
     )
 
     calibration = made.model.card.calibration
@@ -220,13 +263,10 @@ def test_a_few_lost_parts_are_dropped_and_counted_and_one_invalid_by_its_content
 def test_many_invalid_parts_are_refused_with_the_first_of_them(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"6 of 100 .* INVALID .*0010\.png"):
         export(
-            Edges(),
-            FRAMES,
+            Pipeline(Edges(), FRAMES, EDGES),
             Frames(100, dark=range(10, 16)),
             tmp_path / "e.onnx",
-            reading=EDGES,
-            wish=PromiseRequest(),
-            date="",
+            request=CalibrationRequest(date=""),
         )
 
 
@@ -242,13 +282,18 @@ class _DrawsLots(nn.Module):
 
 def test_a_scorer_that_draws_lots_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="must not draw"):
-        export(_DrawsLots(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=PromiseRequest(), date="")
+        export(
+            Pipeline(_DrawsLots(), FRAMES, EDGES), Frames(60), tmp_path / "e.onnx", request=CalibrationRequest(date="")
+        )
 
 
 def test_a_scorer_that_mixes_the_rows_of_a_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="alone and"):
         export(
-            _DependsOnBatch(), FRAMES, Frames(60), tmp_path / "e.onnx", reading=EDGES, wish=PromiseRequest(), date=""
+            Pipeline(_DependsOnBatch(), FRAMES, EDGES),
+            Frames(60),
+            tmp_path / "e.onnx",
+            request=CalibrationRequest(date=""),
         )
 
 
@@ -304,7 +349,7 @@ def test_a_window_far_outside_is_rejected_even_where_one_calibration_window_was_
     scorer: nn.Module, reading: ScoreRule, tmp_path: Path
 ) -> None:
     made = export(
-        scorer, WINDOWS, OneFarOut(20, 1), tmp_path / "w.onnx", reading=reading, wish=PromiseRequest(), date=""
+        Pipeline(scorer, WINDOWS, reading), OneFarOut(20, 1), tmp_path / "w.onnx", request=CalibrationRequest(date="")
     )
     detector = Detector.load(made.path)
 

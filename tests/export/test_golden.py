@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.export.toys import FRAMES, Edges, Frames
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.export import Exported, export
 from andon.export.golden import LARGEST, real
+from andon.export.graph import Pipeline
 from andon.runtime import DataError, Detector
 from andon.runtime.schema import ScoreRule
 from andon.sources.items import Item, Lost, Ref
@@ -39,7 +40,13 @@ def test_a_window_is_kept_as_it_is() -> None:
 
 def exported(frames: Frames, path: Path) -> Exported:
     wish, reading = PromiseRequest(no_promise=True), ScoreRule(map="edges")
-    return export(Edges(), FRAMES, frames, path, reading=reading, wish=wish, date="", golden_real=True)
+    return export(
+        Pipeline(Edges(), FRAMES, reading),
+        frames,
+        path,
+        request=CalibrationRequest(promise=wish, date=""),
+        golden_real=True,
+    )
 
 
 class Wavy(Frames):

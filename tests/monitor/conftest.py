@@ -32,9 +32,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from torch import Tensor, nn
 
-    from andon.calibration.calibrate import PromiseRequest
+    from andon.calibration.request import CalibrationRequest
     from andon.export.evidence import Evidence
     from andon.export.export import export
+    from andon.export.graph import Pipeline
     from andon.runtime.schema import FrameSpec, ScoreRule
 
     class Far(nn.Module):
@@ -44,7 +45,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     spec = FrameSpec(channels=1, size=(SIDE, SIDE))
-    export(Far(), spec, _NoiseParts(), path, reading=ScoreRule(map="far"), wish=PromiseRequest(), date="2026-11-22")
+    export(
+        Pipeline(Far(), spec, ScoreRule(map="far")), _NoiseParts(), path, request=CalibrationRequest(date="2026-11-22")
+    )
     return path
 
 

@@ -8,6 +8,7 @@ const ort = (await import("onnxruntime-node")).default;
 export const STATUS = ["OK", "REVIEW", "INVALID", "REJECT"];
 const OUTPUTS = ["score", "status", "reason", "threshold", "p_value"];
 const LENGTHS = { "andon.threshold": 1, "andon.review": 1, "andon.tail_x": 256, "andon.tail_p": 257 };
+const SCENE = ["andon.scene_center", "andon.scene_scale", "andon.scene_limit"];
 const KEYS = ["andon", "andon.golden", "andon.calibration_log", "andon.digest"];
 const TRAILER = 82;
 const MAJOR = 1;
@@ -88,6 +89,7 @@ export function readModel(bytes) {
   if (top.some((field) => ![1, 2, 3, 4, 5, 6, 7, 8, 14].includes(field.number))) refuse("functions, or unknown fields");
   const graph = children(only(top, 7));
   const names = (number) => graph.filter((field) => field.number === number).map((field) => text(only(children(field), 1)));
+  const lengths = { ...LENGTHS, ...sceneLengths(card) };
   const numbers = {};
   for (const tensor of graph.filter((field) => field.number === 5)) {
     const parts = children(tensor);
@@ -95,14 +97,17 @@ export function readModel(bytes) {
     const name = text(only(parts, 8));
     if (!name.startsWith("andon.")) continue;
     const raw = only(parts, 9);
-    const length = LENGTHS[name] ?? refuse(`unknown initialiser ${name}`);
+    const length = lengths[name] ?? refuse(`unknown initialiser ${name}`);
     if (name in numbers || only(parts, 2).varint !== 1n || raw.end - raw.value !== 4 * length) refuse(`${name}: malformed`);
     const view = new DataView(bytes.buffer, bytes.byteOffset + raw.value, 4 * length);
     numbers[name] = Float32Array.from({ length }, (_, place) => view.getFloat32(4 * place, true));
   }
-  if (Object.keys(numbers).length !== 4) refuse("an initialiser of andon's is missing");
+  const needed = Object.keys(lengths).filter((name) => name !== "andon.scene_scale");
+  if (!needed.every((name) => name in numbers)) refuse("an initialiser of andon's is missing");
+  for (const name of SCENE) if (!(numbers[name] ?? []).every(Number.isFinite)) refuse(`${name}: not finite`);
 
   const input = card.input.kind;
+  if ((card.input.dtype ?? "uint8") !== "uint8") refuse("this reader judges uint8 frames only");
   if (String(names(11)) !== input) refuse(`expected the one input ${input}`);
   if (String(names(12)) !== String([...OUTPUTS, ...card.outputs])) refuse("other outputs than the metadata say");
   const threshold = numbers["andon.threshold"][0];
@@ -112,6 +117,13 @@ export function readModel(bytes) {
   const log = JSON.parse(metadata.get("andon.calibration_log"));
   if (log.at(-1)?.threshold !== threshold) refuse("the threshold is not the one that the log ends with");
   return { bytes, card, golden: JSON.parse(metadata.get("andon.golden")), log, threshold, digest };
+}
+
+/** The initialisers of the scene check with their lengths; only files of schema 1.1 and later may have them. */
+function sceneLengths(card) {
+  const scene = card.input.scene;
+  if (card.schema[1] < 1 || !scene) return {};
+  return { "andon.scene_center": scene.features, "andon.scene_scale": scene.features, "andon.scene_limit": scene.limits };
 }
 
 /** A function from raw items (Uint8Array frames or Float32Array windows, N of them) to N verdicts. */

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from tests.runtime.forge import ort_marked, text_edit
 from tests.runtime.hand_made import FRAME, GREY, WINDOW, frame, model_bytes, window
+from tests.runtime.test_old_files import OLD, items
 
 from andon.runtime import Detector
 from andon.runtime.model_file.format import parse
-from andon.runtime.schema import InputSpec
+from andon.runtime.schema import InputSpec, SceneCheck
 
 HERE = Path(__file__).parent
 
@@ -93,6 +95,31 @@ def test_node_judges_as_python_does(
     assert answer["golden"]["score"] == pytest.approx(answer["golden"]["expected"], rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["grey", "squares"])
+def test_node_judges_files_of_schema_1_0_as_they_were_judged_then(node: str, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "old.onnx"
+    path.write_bytes((OLD / f"{name}.onnx").read_bytes())
+    expected = json.loads((OLD / "verdicts.json").read_text(encoding="utf-8"))[name]
+
+    told = _judged(node, path, np.stack(items(Detector.load(path))))
+
+    assert (told.returncode, told.stderr) == (0, "")
+    for got, then in zip(json.loads(told.stdout)["verdicts"], expected["verdicts"], strict=True):
+        assert got["status"] == then["status"]
+        assert got["score"] == (None if then["score"] is None else pytest.approx(then["score"], rel=1e-5))
+
+
+_SCENE = {"andon.scene_center": np.zeros(5, np.float32), "andon.scene_limit": np.ones(2, np.float32)}
+
+
+def test_node_reads_a_file_with_a_scene_check(node: str, tmp_path: Path) -> None:
+    spec = replace(FRAME, scene=SceneCheck(features=5, limits=2, quantile=0.999, n=100))
+    path = tmp_path / "scene.onnx"
+    path.write_bytes(model_bytes(spec, threshold=0.5, weights=_SCENE))
+
+    assert _judged(node, path, _frames(3)).returncode == 0
+
+
 def test_node_leaves_no_telemetry_at_home(node: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_bytes())
@@ -102,17 +129,25 @@ def test_node_leaves_no_telemetry_at_home(node: str, tmp_path: Path) -> None:
     assert sorted(left.name for left in tmp_path.rglob("*")) == ["model.bin", "model.onnx"]
 
 
+def _scene_without_limit() -> bytes:
+    scene = '"scene":{"features":5,"limits":2,"quantile":1.0,"n":1}'
+    data = model_bytes(FRAME)
+    return text_edit(data, "andon", lambda text: text.replace('"scene":null', scene))
+
+
 @pytest.mark.parametrize(
     ("forged", "why"),
     [
         (model_bytes()[:-1], "truncated"),
         (model_bytes().replace(b"pressure", b"prezzure"), "digest does not hold"),
-        (text_edit(model_bytes(), "andon", lambda text: text.replace('"schema":[1,', '"schema":[2,')), "schema 2,0"),
+        (text_edit(model_bytes(), "andon", lambda text: text.replace('"schema":[1,', '"schema":[2,')), "schema 2,1"),
         (text_edit(model_bytes(), "andon.calibration_log", lambda _: "[]"), "not the one that the log ends with"),
         (model_bytes() + b"\x08\x0a", "digest does not hold"),
         (ort_marked(model_bytes()), "bytes 4 to 7"),
+        (text_edit(model_bytes(FRAME), "andon", lambda text: text.replace('"uint8"', '"uint16"')), "uint8 frames only"),
+        (_scene_without_limit(), "an initialiser of andon's is missing"),
     ],
-    ids=["truncated", "damaged", "another schema", "no log", "appended", "two formats"],
+    ids=["truncated", "damaged", "another schema", "no log", "appended", "two formats", "uint16", "half a scene check"],
 )
 def test_node_refuses_what_python_refuses(node: str, tmp_path: Path, forged: bytes, why: str) -> None:
     path = tmp_path / "model.onnx"

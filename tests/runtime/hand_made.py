@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from andon.export import decision, golden
 from andon.export.decision import INPUT_REASON, RAW_SCORE
+from andon.runtime.calibration_facts import Calibration, Sampling
 from andon.runtime.model_file.format import (
     BLANK,
     IR_VERSION,
@@ -22,7 +23,6 @@ from andon.runtime.model_file.format import (
     seal,
 )
 from andon.runtime.schema import (
-    Calibration,
     Card,
     Channel,
     FrameSpec,
@@ -87,7 +87,7 @@ def graph(spec: InputSpec) -> onnx.ModelProto:
     """Input to the five outputs and the evidence, with a blank decision."""
     made = _frame_graph(spec) if isinstance(spec, FrameSpec) else _window_graph(spec)
     model = helper.make_model(made, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
-    decision.append(model)
+    decision.fold(model)
     return model
 
 
@@ -133,7 +133,11 @@ def calibrated(blank: bytes, *, threshold: float, review: float | None = None, c
         n_eff=60.0,
         above=0,
         unit="part" if isinstance(model.card.input, FrameSpec) else "window",
-        dependence="each file was taken as an independent part",
+        sampling=(
+            Sampling(method="single_files", units=60)
+            if isinstance(model.card.input, FrameSpec)
+            else Sampling(method="one_per_run", units=60, groups=60)
+        ),
         part_keys_sha256="b" * 64,
         good_median=threshold / 2,
         good_scale=abs(threshold / 2),

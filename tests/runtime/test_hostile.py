@@ -21,8 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.export.toys import FRAMES, Edges, Frames
 from tests.runtime.forge import TRAILER, onnx_edit, ort_marked, raw_edit, reseal, text, text_edit
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest
 from andon.export.export import export
+from andon.export.graph import Pipeline
 from andon.runtime.model_file.protobuf import bytes_field, varint_field, walk
 from andon.runtime.schema import ScoreRule
 
@@ -43,7 +44,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A file as export writes it."""
     path = tmp_path_factory.mktemp("real") / "edges.onnx"
     reading = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
-    export(Edges(), FRAMES, Frames(70), path, reading=reading, wish=PromiseRequest(), date="2026-01-02")
+    export(Pipeline(Edges(), FRAMES, reading), Frames(70), path, request=CalibrationRequest(date="2026-01-02"))
     return path.read_bytes()
 
 

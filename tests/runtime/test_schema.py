@@ -12,22 +12,18 @@ from hypothesis import strategies as st
 from tests.runtime import forge
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
-from andon.runtime.model_file import onnx_subset
-from andon.runtime.model_file.format import Array, Golden, LogEntry, parse
+from andon.runtime import calibration_facts
+from andon.runtime import schema as schema_structs
+from andon.runtime.calibration_facts import Calibration, percent
+from andon.runtime.model_file import content, onnx_subset
+from andon.runtime.model_file.format import Golden, LogEntry, parse
 from andon.runtime.schema import (
     SCHEMA,
-    Calibration,
     Card,
-    Channel,
-    FrameSpec,
     Reason,
-    ScoreRule,
     Status,
-    Weights,
-    WindowSpec,
     canonical_json,
     json_number,
-    percent,
 )
 
 _JSON = st.recursive(
@@ -70,11 +66,18 @@ def test_the_metadata_of_a_file_are_the_golden_ones(name: str, golden_text: Call
 _SPECIFICATION = (Path(__file__).parents[2] / "docs" / "model-file.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "struct",
-    [Card, FrameSpec, WindowSpec, Channel, ScoreRule, Weights, Calibration, Golden, Array, LogEntry],
-    ids=lambda struct: struct.__name__,
-)
+def _structs() -> list[type[msgspec.Struct]]:
+    """Every struct that the metadata may hold."""
+    schema = msgspec.json.schema_components([Card, Golden, LogEntry])[1]
+    modules = (schema_structs, calibration_facts, content)
+    return [getattr(next(module for module in modules if hasattr(module, name)), name) for name in sorted(schema)]
+
+
+def test_the_structs_of_the_metadata_are_found() -> None:
+    assert {"Card", "Sampling", "Audit", "SceneCheck", "Move", "Array"} <= {struct.__name__ for struct in _structs()}
+
+
+@pytest.mark.parametrize("struct", _structs(), ids=lambda struct: struct.__name__)
 def test_every_field_of_the_metadata_is_specified(struct: type[msgspec.Struct]) -> None:
     names = [field.encode_name for field in msgspec.structs.fields(struct)]
 
@@ -138,6 +141,8 @@ def test_statuses_and_reasons_have_the_numbers_that_are_published() -> None:
         "NONE": 0,
         "NOT_FINITE": 1,
         "NO_CONTRAST": 2,
+        "OTHER_SCENE": 3,
+        "OUTSIDE_TRAINING": 4,
         "UNREADABLE": 64,
         "GAP": 65,
         "STALE": 66,
@@ -145,6 +150,19 @@ def test_statuses_and_reasons_have_the_numbers_that_are_published() -> None:
         "WRONG_INPUT": 68,
         "LOST": 69,
         "FAILED": 70,
+        "FROZEN": 71,
+        "BLACK": 72,
+        "OVEREXPOSED": 73,
+        "BLURRED": 74,
+        "TORN": 75,
+        "SMEARED": 76,
+        "PARTLY_FROZEN": 77,
+        "RESIZED": 78,
+        "CORRUPT": 79,
+        "STUCK": 80,
+        "MISSING_CHANNEL": 81,
+        "OUT_OF_RANGE": 82,
+        "WRONG_RATE": 83,
         "OTHER": 255,
     }
 

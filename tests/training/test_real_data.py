@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.runtime import Detector, Status
 from andon.sources.items import Item
 from andon.training.contract.synthetic_data import SyntheticFrames
@@ -19,7 +19,11 @@ from andon.training.runs.train import train
 def test_a_real_log_is_learnt_from_and_a_swapped_sensor_is_rejected(andon_data: Path, tmp_path: Path) -> None:
     settings = Settings(steps=60, hop=5, epochs=5)
     run = train("window_vae", andon_data / "skab" / "anomaly-free", tmp_path / "run", settings=settings)
-    export_run(run, tmp_path / "pump.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02")
+    export_run(
+        run,
+        tmp_path / "pump.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+    )
     part = calibration_part(run)
     item = part.read(part.refs[0])
     assert isinstance(item, Item)
@@ -47,5 +51,8 @@ def test_a_run_in_mixed_precision_on_a_gpu_can_be_interrupted_and_exported(tmp_p
     assert len(run.record.history) == 4
     assert all(not parameter.is_cuda for parameter in run.scorer.parameters())
     export_run(
-        run, tmp_path / "u.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=SyntheticFrames(60)
+        run,
+        tmp_path / "u.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+        data=SyntheticFrames(60),
     )

@@ -23,7 +23,7 @@ from andon.calibration.split import (
     total_for,
 )
 from andon.foundation.errors import ConfigError, NotEnoughParts
-from andon.runtime.schema import percent
+from andon.runtime.calibration_facts import percent
 
 LADDER = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 """The promises offered to those who ask for none, weakest first."""
@@ -207,16 +207,16 @@ def _check(alpha: float, confidence: float) -> None:
 def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: str) -> str:
     need = parts_needed(alpha, confidence)
     roomy = parts_needed(alpha, confidence, above=2)
-    wish = f"a false-reject rate of {percent(alpha)} at {percent(confidence)} confidence needs {need}"
+    asked = f"a false-reject rate of {percent(alpha)} at {percent(confidence)} confidence needs {need}"
     if independent == n:
-        text = f"{wish} good {unit}s, got {n}. Collect {need - n} more"
+        text = f"{asked} good {unit}s, got {n}. Collect {need - n} more"
     elif independent < 1:
-        return f"{wish} independent good {unit}s, got {n} so dependent that they are not worth one. Collect far more."
+        return f"{asked} independent good {unit}s, got {n} so dependent that they are not worth one. Collect far more."
     else:
         # n / n_eff of them make one independent one, as far as these show
         more = -(-need * n // independent) - n
         roomy = -(-roomy * n // independent)
-        text = f"{wish} independent good {unit}s, got {n}, worth {independent}. Collect about {more} more"
+        text = f"{asked} independent good {unit}s, got {n}, worth {independent}. Collect about {more} more"
     text += f" ({'' if independent == n else 'about '}{roomy} in all leave room for two odd ones among them)"
     return (
         f"{text}." if n < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(independent, confidence))}."

@@ -72,7 +72,7 @@ def score(
         collection: where the items come from.
         device: to score on; the threshold belongs to it.
         seed: draws which map values are kept.
-        progress: told after each item.
+        progress: reports each item.
         refs: which items; None: all.
 
     Raises:

@@ -7,7 +7,6 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import SINGLE_FILES
 from andon.evaluation.figures.other_scores import deciding, further
 from andon.evaluation.figures.part_figures import Evaluation, summarise
 from andon.evaluation.figures.pixel_evidence import PixelEvidence
@@ -162,14 +161,14 @@ def frame_figures(
         DataError: no part can be judged, or a recall that is none.
     """
     calibration = detector.card.calibration
-    if not by_part and calibration is not None and calibration.dependence not in ("", SINGLE_FILES):
+    if not by_part and calibration is not None and calibration.grouped:
         logger.warning(
             "the file was calibrated on parts grouped by --group (%s), and here each frame counts as a part: where "
             "several frames show one part, give --group here too, or the promise is held against other counts",
-            calibration.dependence,
+            calibration.drawn,
         )
     judged = worst_frames(verdicts.judged) if by_part else verdicts.judged
-    promised = calibration is not None and calibration.kind.startswith("promise")
+    promised = calibration is not None and calibration.promised
     figures = summarise(
         judged,
         threshold=detector.threshold,

@@ -225,7 +225,7 @@ def log_figures(
     )
     areas = [run.auroc for run in runs if run.auroc is not None]
     volumes = [run.vus_pr for run in runs if run.vus_pr is not None]
-    promised = calibration is not None and calibration.kind.startswith("promise")
+    promised = calibration is not None and calibration.promised
     points = total.points
     return LogEvaluation(
         runs=runs,

@@ -1,4 +1,4 @@
-"""The sample that a file carries to be judged on other machines: seeded noise by default, never a customer's part unasked."""
+"""The sample in a file that other machines judge: seeded noise by default, and a customer's part only on request."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from andon.runtime.schema import FrameSpec, InputSpec
 from andon.runtime.session import open_session
 
 LARGEST = 128
-"""Pixels a side, so that the sample stays small beside the network."""
+"""Pixels a side, so that the sample stays small next to the network."""
 LARGEST_EVIDENCE = 20_000
 """Values of one evidence output that are kept; larger ones are left out."""
 
 
 def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
-    """A seeded input with structure: waves and noise for frames, a random walk within the channels' range for windows."""
+    """Return a seeded input with structure: waves and noise for frames, a random walk within the channels' range for windows."""
     generator = np.random.default_rng(seed)
     if isinstance(spec, FrameSpec):
         rows, columns = np.mgrid[0:LARGEST, 0:LARGEST] / LARGEST
@@ -38,7 +38,7 @@ def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
 
 
 def real(item: NDArray[Any]) -> NDArray[Any]:
-    """A part as a sample: a frame thinned to at most `LARGEST` pixels a side, a window as it is.
+    """Return a part as a sample: a frame thinned to at most `LARGEST` pixels a side, a window as it is.
 
     Each side is thinned by a step of its own: the network sees frames stretched to its own size anyway, so that the whole
     part stays in view, and one step for both would leave of an elongated frame fewer rows than a graph takes.
@@ -50,7 +50,7 @@ def real(item: NDArray[Any]) -> NDArray[Any]:
 
 
 def golden(data: bytes, item: NDArray[Any], *, origin: str) -> Golden:
-    """The item with what this file, blank or calibrated, answers to it."""
+    """Return the item with the answer of this file, blank or calibrated."""
     model = parse(data, allow_blank=True)
     verdict = Detector(model, open_session(data), frame_size="any")(item)
     return Golden(

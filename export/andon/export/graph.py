@@ -1,4 +1,4 @@
-"""One traced module, raw input to evidence and score, as a clean ONNX graph: nothing of this machine stays in it."""
+"""Trace raw input to evidence and score as one clean ONNX graph. Nothing about this machine stays in it."""
 
 import logging
 import warnings
@@ -21,26 +21,29 @@ from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 
 
 class Pipeline(nn.Module):
-    """Prepare, score, pool: everything of the file but the decision."""
+    """A scorer with its input and its score rule: everything that the file computes, except the decision."""
 
-    def __init__(self, scorer: nn.Module, spec: InputSpec, reading: ScoreRule) -> None:
+    def __init__(self, scorer: nn.Module, spec: InputSpec, rule: ScoreRule) -> None:
+        """Join them: `scorer` maps prepared inputs of `spec` to `Evidence`, and `rule` makes the deciding score of it."""
         super().__init__()
+        self.spec = spec
+        self.rule = rule
         self.prepare = prepare(spec)
         self.scorer = scorer
-        self.pool = Pool(reading, spec)
+        self.pool = Pool(rule, spec)
         self.restore = Restore(spec)
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
-        """Score ``[N]``, input reason ``[N]``, then the evidence in the order of `evidence_names`."""
+        """Return score ``[N]``, input reason ``[N]``, then the evidence in the order of `evidence_names`."""
         prepared, reason = self.prepare(raw)
         excess = self.prepare.excess(raw) if isinstance(self.prepare, PrepareWindows) else None
         outputs = self._outputs(prepared, excess)
         return outputs.pop("score"), reason, *outputs.values()
 
-    def evidence_names(self, spec: InputSpec) -> list[str]:
-        """Names of the outputs after score and reason."""
+    def evidence_names(self) -> list[str]:
+        """Return the names of the outputs after score and reason."""
         with torch.no_grad():
-            outputs = self._outputs(self.prepare(example_input(spec))[0])
+            outputs = self._outputs(self.prepare(example_input(self.spec))[0])
         return [name for name in outputs if name != "score"]
 
     def _outputs(self, prepared: Tensor, excess: Tensor | None = None) -> dict[str, Tensor]:
@@ -51,7 +54,7 @@ class Pipeline(nn.Module):
 
 
 def example_input(spec: InputSpec) -> Tensor:
-    """A batch to trace with: two rows (one would freeze the batch), and for frames neither square nor the own size."""
+    """Return a batch to trace with: two rows (one would freeze the batch), and for frames neither square nor the own size."""
     generator = torch.Generator().manual_seed(0)
     if isinstance(spec, FrameSpec):
         return torch.randint(0, 256, (2, 300, 500, spec.channels), generator=generator, dtype=torch.uint8)
@@ -60,22 +63,22 @@ def example_input(spec: InputSpec) -> Tensor:
     return center + scale * torch.randn((2, spec.steps, len(spec.channels)), generator=generator)
 
 
-def trace(pipeline: Pipeline, spec: InputSpec) -> onnx.ModelProto:
-    """The pipeline as an ONNX graph with dynamic batch (and frame size), stripped of paths and source lines.
+def trace(pipeline: Pipeline) -> onnx.ModelProto:
+    """Return the pipeline as an ONNX graph with dynamic batch (and frame size), stripped of paths and source lines.
 
     Raises:
         ParityError: the graph holds an operator whose result would depend on chance.
     """
-    frames = isinstance(spec, FrameSpec)
+    frames = isinstance(pipeline.spec, FrameSpec)
     sizes: dict[int, Any] = {0: Dim("N", min=1)}
     if frames:
         sizes |= {1: Dim("H", min=16), 2: Dim("W", min=16)}
-    names = [RAW_SCORE, INPUT_REASON, *pipeline.evidence_names(spec)]
+    names = [RAW_SCORE, INPUT_REASON, *pipeline.evidence_names()]
     with torch.no_grad(), _quiet("torch.onnx"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.13 warns of its own internals while it traces
         program = torch.onnx.export(
             pipeline.eval(),
-            (example_input(spec),),
+            (example_input(pipeline.spec),),
             dynamo=True,
             dynamic_shapes=(sizes,),
             input_names=["frame" if frames else "window"],
@@ -99,14 +102,14 @@ def trace(pipeline: Pipeline, spec: InputSpec) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Only errors of that logger within; the host's level is as it was afterwards."""
-    told = logging.getLogger(name)
-    before = told.level
-    told.setLevel(logging.ERROR)
+    """Let only errors of that logger through. The level is restored afterwards."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        told.setLevel(before)
+        logger.setLevel(before)
 
 
 def _strip(model: onnx.ModelProto) -> None:

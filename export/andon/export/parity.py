@@ -1,4 +1,4 @@
-"""Whether the file computes what the PyTorch module computes, on real parts, before the file gets its name."""
+"""Check that the file computes what the PyTorch module computes, on real parts, before the file gets its name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from andon.export.graph import Pipeline
 from andon.foundation.errors import ParityError
-from andon.runtime.detector import PARITY, Detector
+from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Status
 from andon.runtime.session import open_session
@@ -28,7 +28,7 @@ class Parity(Struct, frozen=True, kw_only=True):
     """Items whose score lies within the tolerance of the threshold: their status was not compared."""
 
 
-def check(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Parity:
+def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Parity:
     """Compare a calibrated file with its module over batches of 1, 2 and 5, at the items' size and at another.
 
     Args:
@@ -37,13 +37,14 @@ def check(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Par
         items: at least one raw item, all of one shape.
 
     Raises:
-        ParityError: a score differs by more than 1e-4 of its unit, or a status differs where the score is clear.
+        ParityError: a score differs by more than the file's tolerance, or a status differs where the score is clear.
     """
     model = parse(data)
     detector = Detector(model, open_session(data), frame_size="any")
     calibration = model.card.calibration
     unit = calibration.good_scale if calibration else 0.0
     worst, compared, near = 0.0, 0, 0
+    allowed = model.card.tolerance
     _check_rows_are_independent(detector, items, unit)
     for batch in _batches(items):
         with torch.no_grad():
@@ -54,7 +55,7 @@ def check(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Par
                 if verdict.status != Status.INVALID:
                     raise ParityError(f"the file judges what the module calls INVALID (reason {why}).")
                 continue
-            tolerance = PARITY * max(abs(expected), unit)
+            tolerance = allowed * max(abs(expected), unit)
             apart = abs(verdict.score - expected)
             worst = max(worst, apart / max(abs(expected), unit, 1e-30))
             if not apart <= tolerance:
@@ -72,11 +73,12 @@ def check(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Par
 
 
 def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]], unit: float) -> None:
-    """A part must score alike alone and beside others, or its verdict would depend on its neighbours."""
+    """Refuse a scorer that scores a part differently in a batch: its verdict would depend on its neighbours."""
+    allowed = detector.card.tolerance
     beside = detector.batch([items[place % len(items)] for place in range(max(BATCHES))])
     for item, together in zip(items, beside, strict=False):
         alone = detector(item)
-        if alone.status != Status.INVALID and not abs(alone.score - together.score) <= PARITY * max(
+        if alone.status != Status.INVALID and not abs(alone.score - together.score) <= allowed * max(
             abs(alone.score), unit
         ):
             raise ParityError(
@@ -86,7 +88,7 @@ def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]
 
 
 def _batches(items: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-    """Batches of real items, repeated where there are too few, and one batch of frames of another size."""
+    """Return batches of real items, repeated where there are too few, and one batch of frames of another size."""
     batches = [[items[place % len(items)] for place in range(size)] for size in BATCHES]
     if items[0].ndim == 3:
         height, width = items[0].shape[:2]

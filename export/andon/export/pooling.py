@@ -1,4 +1,4 @@
-"""From evidence to the deciding score, as the reading says: which map, smoothed how, pooled how."""
+"""From evidence to the deciding score, as the score rule says: which map, smoothed how, pooled how."""
 
 import math
 
@@ -14,15 +14,15 @@ from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 class Pool(nn.Module):
     """Evidence to outputs by name, the score first: ``score [N]``, the deciding map, then further ``score_*``."""
 
-    def __init__(self, reading: ScoreRule, spec: InputSpec) -> None:
+    def __init__(self, rule: ScoreRule, spec: InputSpec) -> None:
         super().__init__()
-        if (reading.map is None) == (reading.score is None):
+        if (rule.map is None) == (rule.score is None):
             raise ConfigError(
-                f"a reading names either a map or a score, got map={reading.map!r}, score={reading.score!r}."
+                f"a score rule names either a map or a score, got map={rule.map!r}, score={rule.score!r}."
             )
-        self.reading = reading
+        self.rule = rule
         self.windows = isinstance(spec, WindowSpec)
-        self.smooth = Smooth(reading.smooth) if reading.smooth > 0 and not self.windows else nn.Identity()
+        self.smooth = Smooth(rule.smooth) if rule.smooth > 0 and not self.windows else nn.Identity()
 
     def forward(self, evidence: Evidence, excess: Tensor | None = None) -> dict[str, Tensor]:
         """Pool one batch.
@@ -34,24 +34,24 @@ class Pool(nn.Module):
                 scorer saw clipped values, and without this a window far outside would score no higher than one at the clip.
 
         Raises:
-            ConfigError: the scorer gives no evidence of the name that the reading wants.
+            ConfigError: the scorer gives no evidence of the name that the score rule wants.
         """
         self._check(evidence)
         if excess is not None:
             evidence = _with_excess(evidence, excess**2)
         outputs: dict[str, Tensor] = {}
-        deciding = self.reading.map or next(iter(evidence.maps), None)
+        deciding = self.rule.map or next(iter(evidence.maps), None)
         for name, raw_map in evidence.maps.items():
             smoothed = self.smooth(raw_map)
             score = self._pool(smoothed)
-            if name == self.reading.map:
+            if name == self.rule.map:
                 outputs["score"] = score
             else:
                 outputs[f"score_{name}"] = score
             if name == deciding:
                 outputs |= self._explain(smoothed)
         for name, score in evidence.scores.items():
-            outputs["score" if name == self.reading.score else f"score_{name}"] = score
+            outputs["score" if name == self.rule.score else f"score_{name}"] = score
         return {"score": outputs.pop("score"), **outputs}
 
     def _explain(self, deciding: Tensor) -> dict[str, Tensor]:
@@ -61,17 +61,17 @@ class Pool(nn.Module):
 
     def _pool(self, values: Tensor) -> Tensor:
         flat = values.flatten(1)
-        if self.reading.pool == "mean":
+        if self.rule.pool == "mean":
             return flat.mean(dim=1)
-        if self.reading.pool == "max":
+        if self.rule.pool == "max":
             return flat.amax(dim=1)
-        count = max(1, round(self.reading.share * flat.shape[1]))
+        count = max(1, round(self.rule.share * flat.shape[1]))
         return flat.topk(count, dim=1).values.mean(dim=1)
 
     def _check(self, evidence: Evidence) -> None:
         for wanted, given, kind in (
-            (self.reading.map, evidence.maps, "map"),
-            (self.reading.score, evidence.scores, "score"),
+            (self.rule.map, evidence.maps, "map"),
+            (self.rule.score, evidence.scores, "score"),
         ):
             if wanted is not None and wanted not in given:
                 raise ConfigError(

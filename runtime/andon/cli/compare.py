@@ -150,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> Any:
-    from andon.calibration.calibrate import PromiseRequest
+    from andon.calibration.request import PromiseRequest
     from andon.training.comparison.plan import Plan, parse_data, parse_detector
 
     return Plan(

@@ -1,4 +1,4 @@
-"""What a model file is, what it promises, where it comes from.
+"""Show what a model file is, what it promises and where it comes from.
 
 example:
   andon inspect bottle.onnx
@@ -12,21 +12,18 @@ from typing import Any
 
 import msgspec
 
+from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
-from andon.runtime.schema import FrameSpec, percent
+from andon.runtime.schema import FrameSpec
 
 SUMMARY = "what a model file is, what it promises, where it comes from"
 
 
-LEAST_BETA = 1e-3
-"""Weight of the KL term of a variational autoencoder, below which it is none."""
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
+    """Add the flags."""
     parser.add_argument("file", metavar="FILE.onnx", help="a model file")
     parser.add_argument(
-        "--json", action="store_true", help="the metadata plus threshold, digests and size, as one object"
+        "--json", action="store_true", help="print the metadata, threshold, digests and size as one object"
     )
 
 
@@ -38,10 +35,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def facts(model: ModelFile) -> dict[str, Any]:
-    """What ``--json`` prints."""
+    """Return what ``--json`` prints."""
     card: dict[str, Any] = msgspec.to_builtins(model.card)
     return card | {
         "promise": model.card.calibration.sentence if model.card.calibration else None,
+        "drawn": model.card.calibration.drawn if model.card.calibration else None,
         "threshold": model.threshold,
         "digest": model.digest,
         "file_sha256": model.file_sha256,
@@ -52,7 +50,7 @@ def facts(model: ModelFile) -> dict[str, Any]:
 
 
 def render(model: ModelFile) -> str:
-    """What people read."""
+    """Return what people read."""
     card, calibration = model.card, model.card.calibration
     rows: list[tuple[str, str]] = [("name", f"{card.name}  ({card.detector} v{card.detector_version})")]
     if isinstance(card.input, FrameSpec):
@@ -74,8 +72,8 @@ def render(model: ModelFile) -> str:
         rows.append(("channels", names))
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
-        rows.append(("parts", f"{calibration.dependence}; {calibration.invalid} lost ones were left out"))
-        if calibration.above < 2 and calibration.kind.startswith("promise"):
+        rows.append(("parts", f"{calibration.drawn}; {calibration.invalid} lost ones were left out"))
+        if calibration.above < 2 and calibration.promised:
             steady = _steady(calibration.alpha, calibration.confidence)
             alone = (
                 f"One {calibration.unit} alone sets" if not calibration.above else f"Two {calibration.unit}s alone set"
@@ -94,12 +92,9 @@ def render(model: ModelFile) -> str:
         card.reading.pool
     ]
     rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
-    epoch = card.settings.get("checkpoint_epoch")
-    if isinstance(epoch, int):
-        rows.append(("note", f"weights of epoch {epoch}, a checkpoint: not those that training kept"))
-    beta = card.settings.get("beta")
-    if isinstance(beta, int | float) and beta < LEAST_BETA:
-        rows.append(("note", f"beta {beta:g}: a plain autoencoder, whose prior has no say"))
+    if card.checkpoint_epoch is not None:
+        rows.append(("note", f"weights of epoch {card.checkpoint_epoch}, a checkpoint: not those that training kept"))
+    rows.extend(("note", note) for note in card.notes)
     rows.append(("evidence", ", ".join(card.outputs)))
     rows.extend(("weights", f"{weight.name}, {weight.licence}, sha256 {weight.sha256[:12]}") for weight in card.weights)
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in sorted(card.versions.items()))))
@@ -110,5 +105,5 @@ def render(model: ModelFile) -> str:
 
 
 def _steady(alpha: float, confidence: float) -> int:
-    """Parts from which about two may lie above the threshold: 2.1 times the fewest that carry the promise."""
+    """Return how many parts leave room for two above the threshold: 2.1 times the fewest that support the promise."""
     return math.ceil(2.1 * math.log(1 - confidence) / math.log1p(-alpha))

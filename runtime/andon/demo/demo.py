@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.demo.plots import draw_faults, draw_stream
 from andon.demo.power_converter import ConverterSettings, schedule_faults, simulate
 from andon.evaluation.figures.metrics import within_promise
@@ -137,8 +137,7 @@ def demo(
     exported = export_run(
         run,
         folder / "model.onnx",
-        wish=PromiseRequest(false_reject=FALSE_REJECT),
-        date=date,
+        request=CalibrationRequest(promise=PromiseRequest(false_reject=FALSE_REJECT), date=date),
         data=good,
         name="converter",
         progress=tell.progress,

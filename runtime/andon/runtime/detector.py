@@ -1,4 +1,4 @@
-"""Load a model file and judge frames or windows with it: what an inspection program embeds."""
+"""Load a model file and judge frames or windows with it: the part that an inspection program embeds."""
 
 import logging
 import math
@@ -19,9 +19,6 @@ from andon.runtime.session import Device, Session, first_line, open_session
 from andon.runtime.verdict import Verdict
 
 logger = logging.getLogger(__name__)
-
-PARITY = 1e-4
-"""Largest difference of a score between machines, relative to ``max(|score|, median |score| of good parts)``."""
 
 FrameSize = Literal["calibrated", "any"]
 
@@ -96,7 +93,7 @@ class Detector:
     def from_bytes(
         cls, data: bytes, *, device: Device = "cpu", threads: int = 1, frame_size: FrameSize = "calibrated"
     ) -> "Detector":
-        """The same from the bytes of a file, for programs that fetch it elsewhere."""
+        """Do the same as `load` from the bytes of a file, for programs that fetch it elsewhere."""
         if not isinstance(data, bytes):
             raise InputError(
                 f"expected the bytes of a model file, got {type(data).__name__}: give bytes; Detector.load takes a path."
@@ -118,22 +115,22 @@ class Detector:
 
     @property
     def card(self) -> Card:
-        """What the file says of itself."""
+        """Return what the file says of itself."""
         return self._model.card
 
     @property
     def model(self) -> ModelFile:
-        """The checked file: digests, threshold, golden sample, calibration log."""
+        """Return the checked file: digests, threshold, golden sample, calibration log."""
         return self._model
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
-        """What it runs on."""
+        """Return the device that it runs on."""
         return self._session.device
 
     @property
     def threshold(self) -> float:
-        """REJECT where a score is strictly above it."""
+        """Return the threshold: REJECT where a score is strictly above it."""
         return self._model.threshold
 
     def __call__(self, item: NDArray[Any]) -> Verdict:
@@ -174,7 +171,7 @@ class Detector:
         """Judge the file's golden sample on this machine.
 
         Raises:
-            DeviceError: score or evidence differ by more than the parity tolerance: this device must not judge.
+            DeviceError: score or evidence differ by more than the file's tolerance: this device must not judge.
             JudgeError: ONNX Runtime failed on the sample.
         """
         golden = self._model.golden
@@ -182,7 +179,8 @@ class Detector:
             raise DeviceError("the file holds no golden sample to verify this device with.")
         score, *evidence = self._run(golden.input.array()[np.newaxis], ["score", *golden.evidence])
         got, expected = float(score[0]), golden.score
-        tolerance = PARITY * max(abs(expected), self._good_scale)
+        relative = self._model.card.tolerance
+        tolerance = relative * max(abs(expected), self._good_scale)
         if not abs(got - expected) <= tolerance:  # so that NaN does not pass
             raise DeviceError(
                 f"the golden sample scores {got:.9g} on this {self.device}, expected {expected:.9g} (tolerance "
@@ -192,11 +190,11 @@ class Detector:
             wanted = packed.array()
             # evidence is not decided by: single cells may differ more than what is pooled from them
             largest = max(float(np.abs(wanted).max(initial=0.0)), 1e-6)
-            if array[0].shape != wanted.shape or not (np.abs(array[0] - wanted) <= 10 * PARITY * largest).all():
+            if array[0].shape != wanted.shape or not (np.abs(array[0] - wanted) <= 10 * relative * largest).all():
                 raise DeviceError(f"the golden sample's {name} differs on this {self.device} beyond the tolerance.")
 
     def _prepared(self, item: NDArray[Any]) -> NDArray[Any]:
-        """The item as the graph wants it, or a clear refusal. No copy where it fits already."""
+        """Return the item as the graph wants it, without a copy where it fits already, or raise `InputError`."""
         spec = self._spec
         if not isinstance(item, np.ndarray):
             raise InputError(f"expected a numpy array, got {type(item).__name__}.")
@@ -257,7 +255,7 @@ class Detector:
         ]
 
     def _status(self, status: int, score: float, threshold: float) -> Status:
-        """The graph's status, or a refusal where the graph, or the device that computes it, contradicts itself."""
+        """Return the graph's status, or raise `ModelFileError` where graph or device contradict themselves."""
         rejects = not score <= threshold
         consistent = status == Status.INVALID or (status <= Status.REJECT and rejects == (status == Status.REJECT))
         if not consistent or not (threshold == self._threshold or math.isnan(self._threshold)):

@@ -18,7 +18,8 @@ from tests.sources.fake_clock import FakeClock
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.sinks.pictures import QUEUE, Pictures
-from andon.runtime.schema import Calibration, Card, Channel, FrameSpec, ScoreRule, Status, WindowSpec
+from andon.runtime.calibration_facts import Calibration
+from andon.runtime.schema import Card, Channel, FrameSpec, ScoreRule, Status, WindowSpec
 from andon.runtime.verdict import Verdict
 from andon.sources.items import Ref
 

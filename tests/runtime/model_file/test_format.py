@@ -187,12 +187,12 @@ def test_damage_is_told_as_damage() -> None:
 def test_another_major_schema_is_named_before_its_digest_is_tried() -> None:
     newer = GOOD.replace(f'"schema":[{SCHEMA[0]},'.encode(), f'"schema":[{SCHEMA[0] + 1},'.encode())
 
-    with pytest.raises(ModelFileError, match=r"schema 2\.0, while this andon reads 1\.x: update andon"):
+    with pytest.raises(ModelFileError, match=r"schema 2\.1, while this andon reads 1\.x: update andon"):
         parse(newer)
 
 
 def test_fields_of_a_newer_minor_are_ignored() -> None:
-    newer = forge.text_edit(GOOD, "andon", lambda text: text.replace('"schema":[1,0]', '"schema":[1,7],"zeal":[1]'))
+    newer = forge.text_edit(GOOD, "andon", lambda text: text.replace('"schema":[1,1]', '"schema":[1,7],"zeal":[1]'))
 
     assert parse(newer).card.schema == (1, 7)
 

@@ -1,6 +1,6 @@
 """Results of cells that nobody ran: for tables and folders."""
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.training.comparison.plan import Key
 from andon.training.comparison.results import Cost, Failure, Result, Standing
 

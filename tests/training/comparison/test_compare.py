@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.training.comparison.made_up import key
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.foundation.errors import AndonError, ConfigError, DataError
 from andon.training.comparison.cell import Figure, Surroundings
 from andon.training.comparison.compare import Compared, Events, compare, write_table

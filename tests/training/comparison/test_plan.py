@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import fields, from_mapping
 from andon.training.comparison.plan import (

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.training.comparison.made_up import key, result
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.evaluation.figures.part_figures import Confusion, Evaluation, Spread
 from andon.evaluation.figures.window_counts import Counts
 from andon.evaluation.logs import LogEvaluation, RunFigures

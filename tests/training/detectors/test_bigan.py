@@ -13,7 +13,7 @@ from tests.training.in_memory import Parts
 from tests.training.playing import SMALL, bars, built, frames, played
 from torch import Generator, Tensor
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest
 from andon.evaluation.frames import evaluate
 from andon.foundation.errors import ConfigError
 from andon.runtime import Detector
@@ -251,7 +251,7 @@ def test_zeros_are_told_from_other_digits_of_mnist(
     assert not isinstance(good, Log)
     few = Chosen(good, good.refs[:1500])
     run = train(RECIPE, few, tmp_path / "run", settings=Settings(), threads=1, picture_epochs=())
-    exported = export_run(run, tmp_path / "zero.onnx", wish=PromiseRequest(), date="2026-01-02", data=few)
+    exported = export_run(run, tmp_path / "zero.onnx", request=CalibrationRequest(date="2026-01-02"), data=few)
     tested, truth = labelled_for(text, run.spec)
     figures, _ = evaluate(Detector.load(exported.path), Chosen(tested, tested.refs[:1000]), truth, intervals=False)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.training.in_memory import Parts, Remembering, Rows
 from torch import Tensor
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.evaluation.frames import evaluate
 from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.settings import from_mapping
@@ -153,7 +153,12 @@ def test_the_file_shows_a_defect_where_it_is(tmp_path: Path) -> None:
     good = SyntheticFrames(60, (96, 96))
     settings = Settings(size=128, taps=(2, 4), memory_mb=0.1, candidates=4000)
     run = train(RECIPE, good, tmp_path / "run", settings=settings)
-    export_run(run, tmp_path / "ring.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=good)
+    export_run(
+        run,
+        tmp_path / "ring.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+        data=good,
+    )
     detector = Detector.load(tmp_path / "ring.onnx")
     frame = synthetic_frame(1000, (96, 96))
     scratched = frame.copy()
@@ -217,7 +222,7 @@ def test_grey_pictures_are_judged_as_grey() -> None:
 def test_real_bottles_are_told_from_broken_ones(andon_data: Path, tmp_path: Path) -> None:
     folder = andon_data / "mvtec_ad" / "bottle"
     run = train(RECIPE, folder, tmp_path / "run", settings=Settings(preset="fast"))
-    export_run(run, tmp_path / "bottle.onnx", wish=PromiseRequest(), date="2026-01-02")
+    export_run(run, tmp_path / "bottle.onnx", request=CalibrationRequest(date="2026-01-02"))
     detector = Detector.load(tmp_path / "bottle.onnx")
     collection = open_for(str(folder), detector.card.input, part="evaluation")
     figures, _ = evaluate(detector, collection, tree_truth(folder))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.training.in_memory import Here, Parts
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.graph import Pipeline, trace
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime import Detector, Status
@@ -177,7 +177,7 @@ def test_large_values_are_told_apart_and_the_largest_stay_finite() -> None:
 def test_the_graph_holds_two_matrix_products(decides: Decides) -> None:
     settings = Settings(decides=decides)
 
-    graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.reading(settings)), SPEC).graph
+    graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.reading(settings))).graph
 
     assert [node.op_type for node in graph.node if node.op_type in ("MatMul", "Gemm")] == ["MatMul", "MatMul"]
 
@@ -199,7 +199,12 @@ def test_channels_that_mostly_stand_still_can_be_exported(steps: int, rows: int,
     log, settings = still(rows), Settings(steps=steps, hop=16)
     run = train("pca", log, tmp_path / "run", settings=settings, threads=1, picture_epochs=())
 
-    exported = export_run(run, tmp_path / "pca.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log)
+    exported = export_run(
+        run,
+        tmp_path / "pca.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+        data=log,
+    )
 
     detector = Detector.load(exported.path)
     broken = np.ascontiguousarray(log.runs[0].values[:steps])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.foundation.errors import DataError
 from andon.foundation.settings import from_mapping
 from andon.runtime import Detector
@@ -50,7 +50,12 @@ class Grey(SyntheticFrames):
 def test_grey_frames_are_judged_by_ssim_in_the_file(tmp_path: Path) -> None:
     settings = Settings(size=32, narrow=8, epochs=2, evidence="ssim", pool="mean")
     run = train(RECIPE, Grey(60), tmp_path / "run", settings=settings)
-    export_run(run, tmp_path / "grey.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=Grey(60))
+    export_run(
+        run,
+        tmp_path / "grey.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+        data=Grey(60),
+    )
     detector = Detector.load(tmp_path / "grey.onnx")
 
     verdict = detector(Grey(60).read(Ref(key="000.png")).data)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.cli.inspect import render
 from andon.foundation.errors import ConfigError, TrainingError
 from andon.runtime import Detector
@@ -60,9 +60,9 @@ def test_a_run_that_was_cut_short_is_exported_from_a_checkpoint_and_goes_on(tmp_
         learnt("window_vae", tmp_path / "run", checkpoint_epochs=2, progress=stop)
     wish = PromiseRequest(no_promise=True)
     early = load(tmp_path / "run", epoch=2)
-    exported = export_run(early, tmp_path / "early.onnx", wish=wish, date="2026-01-02")
+    exported = export_run(early, tmp_path / "early.onnx", request=CalibrationRequest(promise=wish, date="2026-01-02"))
 
-    assert Detector.load(exported.path).model.card.settings["checkpoint_epoch"] == 2
+    assert Detector.load(exported.path).model.card.checkpoint_epoch == 2
     assert "weights of epoch 2, a checkpoint" in render(exported.model)
     resumed = learnt("window_vae", tmp_path / "run", resume=True)
     assert kept_epochs(resumed.path) == [2, 4]

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts, TrainingError
 from andon.runtime.detector import Detector
@@ -19,7 +19,7 @@ from andon.runtime.schema import ScoreRule, Weights
 from andon.sources.items import Item, Lost, Ref
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.detectors import unet_autoencoder, window_vae
-from andon.training.runs.export_run import _pretrained, calibration_part, export_run, reading_of
+from andon.training.runs.export_run import _pretrained, calibration_part, export_run, rule_of
 from andon.training.runs.run_folder import LoadedRun, load, read_record, write_record
 from andon.training.runs.train import train
 
@@ -52,11 +52,11 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     ids=str,
 )
 def test_only_what_is_given_changes(changes: Mapping[str, object], expected: ScoreRule, frames: LoadedRun) -> None:
-    assert reading_of(frames, changes) == expected
+    assert rule_of(frames, changes) == expected
 
 
 def test_a_score_takes_the_maps_place(windows: LoadedRun) -> None:
-    assert reading_of(windows, {"score": "mahalanobis"}) == ScoreRule(score="mahalanobis")
+    assert rule_of(windows, {"score": "mahalanobis"}) == ScoreRule(score="mahalanobis")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_score_takes_the_maps_place(windows: LoadedRun) -> None:
 )
 def test_a_reading_that_is_none_is_refused(changes: Mapping[str, object], told: str, frames: LoadedRun) -> None:
     with pytest.raises(ConfigError) as refusal:
-        reading_of(frames, changes)
+        rule_of(frames, changes)
 
     assert told in str(refusal.value)
 
@@ -90,7 +90,7 @@ def test_a_flag_that_would_change_nothing_is_refused(
     changes: Mapping[str, object], told: str, windows: LoadedRun
 ) -> None:
     with pytest.raises(ConfigError) as refusal:
-        reading_of(windows, changes)
+        rule_of(windows, changes)
 
     assert told in str(refusal.value)
 
@@ -106,16 +106,15 @@ def test_a_flag_that_would_change_nothing_is_refused(
 def test_evidence_that_is_not_there_is_told_what_is(
     changes: Mapping[str, object], told: str, frames: LoadedRun, tmp_path: Path
 ) -> None:
-    reading = reading_of(frames, changes)
+    reading = rule_of(frames, changes)
 
     with pytest.raises(ConfigError) as refusal:
         export_run(
             frames,
             tmp_path / "a.onnx",
-            wish=PromiseRequest(no_promise=True),
-            date="2026-01-02",
+            request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
             data=FRAMES,
-            reading=reading,
+            rule=reading,
         )
 
     assert told in str(refusal.value)
@@ -193,7 +192,12 @@ def test_other_windows_under_the_names_of_the_calibration_windows_are_never_cali
     other = synthetic_log(16 * 60, seed=3)
 
     with pytest.raises(DataError, match="got another content"):
-        export_run(windows, tmp_path / "a.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=other)
+        export_run(
+            windows,
+            tmp_path / "a.onnx",
+            request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+            data=other,
+        )
     assert not (tmp_path / "a.onnx").exists()
 
 
@@ -261,14 +265,21 @@ def test_a_promise_that_needs_more_parts_says_how_many_to_train_with(frames: Loa
     wish = PromiseRequest(false_reject=0.02)
 
     with pytest.raises(NotEnoughParts, match=r"got 14 \(30 % of 40 .* Train again with about 500 good parts"):
-        export_run(frames, tmp_path / "a.onnx", wish=wish, date="2026-01-02", data=FRAMES)
+        export_run(
+            frames, tmp_path / "a.onnx", request=CalibrationRequest(promise=wish, date="2026-01-02"), data=FRAMES
+        )
 
 
 def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows: LoadedRun, tmp_path: Path) -> None:
     log = synthetic_log(16 * 60)
 
     with pytest.raises(NotEnoughParts) as refusal:
-        export_run(windows, tmp_path / "a.onnx", wish=PromiseRequest(false_reject=0.0001), date="2026-01-02", data=log)
+        export_run(
+            windows,
+            tmp_path / "a.onnx",
+            request=CalibrationRequest(promise=PromiseRequest(false_reject=0.0001), date="2026-01-02"),
+            data=log,
+        )
 
     assert "Train again" not in str(refusal.value)
 
@@ -315,7 +326,11 @@ def test_a_run_is_exported_next_to_a_folder_of_defects(from_folder: LoadedRun, t
     (data / "scratch").mkdir()
     shutil.copy(data / from_folder.split.train[0], data / "scratch" / "0.png")
 
-    export_run(from_folder, tmp_path / "a.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02")
+    export_run(
+        from_folder,
+        tmp_path / "a.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+    )
 
     assert (tmp_path / "a.onnx").exists()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.foundation.errors import ConfigError, DataError, DeviceError, TrainingError
 from andon.runtime import Detector, Status
 from andon.runtime.schema import InputSpec, ScoreRule
@@ -42,7 +42,12 @@ def run(log: Log, tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
 def test_three_lines_lead_from_data_to_a_verdict(log: Log, tmp_path: Path) -> None:
     settings = Settings(steps=16, hop=4, latent=3, widths=(32,), epochs=12)
     run = train("window_vae", log, tmp_path / "run", settings=settings)
-    export_run(run, tmp_path / "pump.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log)
+    export_run(
+        run,
+        tmp_path / "pump.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+        data=log,
+    )
     detector = Detector.load(tmp_path / "pump.onnx")
 
     window = synthetic_log(16, seed=50).runs[0].values
@@ -221,7 +226,11 @@ def test_cuda_where_there_is_none_is_refused(log: Log, tmp_path: Path) -> None:
 def test_another_reading_needs_no_training(run: LoadedRun, log: Log, tmp_path: Path) -> None:
     largest = ScoreRule(map="error", pool="max")
     export_run(
-        run, tmp_path / "max.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log, reading=largest
+        run,
+        tmp_path / "max.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+        data=log,
+        rule=largest,
     )
     detector = Detector.load(tmp_path / "max.onnx")
 
@@ -240,7 +249,10 @@ def test_the_calibration_part_is_the_one_that_was_kept_back(run: LoadedRun, log:
 def test_as_much_is_kept_back_as_was_asked_for_and_the_export_takes_just_that(log: Log, tmp_path: Path) -> None:
     run = train("window_vae", log, tmp_path / "run", settings=TINY, calibration_share=0.5)
     exported = export_run(
-        run.path, tmp_path / "half.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=log
+        run.path,
+        tmp_path / "half.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+        data=log,
     )
 
     assert run.record.calibration_share == 0.5
@@ -327,7 +339,11 @@ def test_a_run_below_its_own_data_is_no_data(tmp_path: Path) -> None:
     again = train("pixel_knn", data, out, device="cpu", threads=1, resume=True)
 
     assert again.record.split == trained.record.split
-    export_run(again, tmp_path / "knn.onnx", wish=PromiseRequest(no_promise=True), date="2026-11-28")
+    export_run(
+        again,
+        tmp_path / "knn.onnx",
+        request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-11-28"),
+    )
 
 
 def test_who_holds_the_folder_is_said_where_it_cannot_be_seen_from_here(log: Log, tmp_path: Path) -> None:

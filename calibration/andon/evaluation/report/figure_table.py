@@ -7,7 +7,7 @@ from andon.evaluation.figures.part_figures import Evaluation
 from andon.evaluation.figures.score_arrays import Scored
 from andon.evaluation.logs import LogEvaluation
 from andon.evaluation.report.page import Section, Table
-from andon.runtime.schema import percent
+from andon.runtime.calibration_facts import percent
 
 Row = tuple[str, str, str, str]
 """A figure: name, value, interval, what it means."""

@@ -3,8 +3,9 @@
 from msgspec import Struct
 
 from andon.evaluation.report.page import Tile, Tone, counted
+from andon.runtime.calibration_facts import percent
 from andon.runtime.detector import Detector
-from andon.runtime.schema import FrameSpec, percent
+from andon.runtime.schema import FrameSpec
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -35,14 +36,14 @@ def subject_of(detector: Detector, name: str, data: str) -> Subject:
     if calibration is not None:
         rows += [
             ("promise", calibration.sentence),
-            ("calibrated", ", ".join(filter(None, [calibration.date, calibration.dependence]))),
+            ("calibrated", ", ".join(filter(None, [calibration.date, calibration.drawn]))),
         ]
     rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]
     return Subject(
         name=name,
         data=data,
         promise=calibration.sentence if calibration else "",
-        alpha=calibration.alpha if calibration and calibration.kind.startswith("promise") else None,
+        alpha=calibration.alpha if calibration and calibration.promised else None,
         rows=tuple(rows),
     )
 

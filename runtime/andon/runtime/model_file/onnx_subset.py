@@ -12,7 +12,7 @@ Field numbers: onnx/onnx, ``onnx.proto`` (IR version 10).
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -131,7 +131,7 @@ def survey(data: bytes) -> Graph:
     return Graph(top, parts, tensors, tuple(inputs), tuple(outputs))
 
 
-def graph_digest(data: bytes, graph: Graph, rewritable: Mapping[str, object]) -> str:
+def graph_digest(data: bytes, graph: Graph, rewritable: Container[str]) -> str:
     """sha256 over what computes: IR version, operator set and graph, in file order.
 
     Left out are the documentation of model and graph, who produced it, all metadata, and of the `rewritable` initialisers

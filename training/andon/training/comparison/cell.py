@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from msgspec import Struct
 
+from andon.calibration.request import CalibrationRequest
 from andon.evaluation.frames import evaluate
 from andon.evaluation.logs import evaluate_logs
 from andon.foundation.errors import DataError
@@ -85,8 +86,7 @@ def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, pro
     exported = export_run(
         run,
         folder / MODEL,
-        wish=cell.wish,
-        date=where.date,
+        request=CalibrationRequest(promise=cell.wish, date=where.date),
         data=cell.data.train,
         name=str(cell),
         progress=progress,
@@ -179,6 +179,6 @@ def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress)
         write(path, of_frames)
         figures = frame_figures(of_frames)
     calibration = detector.card.calibration
-    if calibration is not None and calibration.kind.startswith("promise"):
+    if calibration is not None and calibration.promised:
         figures["promised"] = calibration.alpha
     return figures

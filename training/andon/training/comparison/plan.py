@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 from msgspec import Struct
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.calibration.split import CALIBRATION_SHARE
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, nearest

@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import PromiseRequest
 from andon.evaluation.figures.part_figures import Evaluation
 from andon.evaluation.logs import LogEvaluation
 from andon.foundation.atomic import write_atomically

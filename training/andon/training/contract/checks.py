@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from andon.calibration.calibrate import PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.export import Exported
 from andon.export.graph import Pipeline
 from andon.foundation.errors import InputError, TrainingError
 from andon.foundation.settings import fields
-from andon.runtime.detector import PARITY, Detector
+from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import read
-from andon.runtime.schema import FrameSpec, Status, WindowSpec
+from andon.runtime.schema import TOLERANCE, FrameSpec, Status, WindowSpec
 from andon.sources.items import Collection
 from andon.sources.series.log import Log
 from andon.training.contract.synthetic_data import CHANNELS, FRAME_SIZE, SyntheticFrames, synthetic_frame, synthetic_log
@@ -70,7 +70,10 @@ class Specimen:
         """Exported once, from what was stored."""
         stored = load(self.run.path, of=self.recipe)
         return export_run(
-            stored, self.folder / "model.onnx", wish=PromiseRequest(no_promise=True), date="2026-01-02", data=self.data
+            stored,
+            self.folder / "model.onnx",
+            request=CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02"),
+            data=self.data,
         )
 
     @cached_property
@@ -320,5 +323,5 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
 
 
 def _assert_close(what: str, got: NDArray[Any], expected: NDArray[Any], unit: float) -> None:
-    allowed = PARITY * np.maximum(np.abs(expected), unit)
+    allowed = TOLERANCE * np.maximum(np.abs(expected), unit)
     assert (np.abs(got - expected) <= allowed).all(), f"{what}: {got} is not {expected}"

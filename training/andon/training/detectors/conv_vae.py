@@ -35,15 +35,13 @@ from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
-from andon.training.nets.variational import divergence, drawn
+from andon.training.nets.variational import LEAST_BETA, divergence, drawn, notes_on_beta
 from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 
 logger = logging.getLogger(__name__)
 
-LEAST_BETA = 1e-3
-"""Below it the prior has no say: a plain autoencoder with noise, whose latent numbers lie anywhere."""
 LEAST_ENERGY = 1e-6
 """Mean square of a convolution's activations, below which it sees nothing."""
 SLOPE = 0.1
@@ -354,5 +352,6 @@ RECIPE = Recipe(
     fit=fit,
     finalize=finalize,
     reading=_reading,
+    notes=lambda settings: notes_on_beta(settings.beta),
     sample=sample,
 )

@@ -47,7 +47,7 @@ from andon.training.fitting.gradient_descent import AsTheyAre, Batch, ClipNorm, 
 from andon.training.nets.convolutions import doubling, halving
 from andon.training.nets.prototype_memory import Memory, entropy, how_used, in_use, lay_out, usage
 from andon.training.nets.surprise import BATCH, Combination, scores_over
-from andon.training.nets.variational import divergence, drawn
+from andon.training.nets.variational import divergence, drawn, notes_on_beta
 from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
@@ -547,6 +547,7 @@ RECIPE = Recipe(
     fit=fit,
     finalize=finalize,
     reading=_reading,
+    notes=lambda settings: notes_on_beta(settings.beta),
     sample=sample,
     prototypes=prototypes,
 )

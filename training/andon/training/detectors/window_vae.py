@@ -34,7 +34,7 @@ from andon.sources.series.windows import window_spec
 from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
 from andon.training.nets.gaussian import Gaussian
 from andon.training.nets.surprise import BATCH, Combination, scores_over
-from andon.training.nets.variational import divergence, drawn
+from andon.training.nets.variational import divergence, drawn, notes_on_beta
 from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 
 logger = logging.getLogger(__name__)
@@ -224,4 +224,5 @@ RECIPE = Recipe(
     fit=fit,
     finalize=finalize,
     reading=_reading,
+    notes=lambda settings: notes_on_beta(settings.beta),
 )

@@ -12,6 +12,17 @@ def drawn(mean: Tensor, log_variance: Tensor) -> Tensor:
     return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
 
 
+LEAST_BETA = 1e-3
+"""Weight of the KL term, below which a variational autoencoder is a plain one."""
+
+
+def notes_on_beta(beta: float | None) -> tuple[str, ...]:
+    """Return what a model file says about the weight of the KL term; None: there is no such term."""
+    if beta is None or beta >= LEAST_BETA:
+        return ()
+    return (f"beta {beta:g}: a plain autoencoder, whose prior has no say",)
+
+
 def divergence(mean: Tensor, log_variance: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """KL divergence of the posterior from the prior, in nat, summed over `dim`; never negative but for rounding."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=dim)

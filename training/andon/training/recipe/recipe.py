@@ -125,6 +125,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Detectors that need none train on the validation part too."""
     weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()
     """``weights(settings)``: pretrained weights within, with licence and digest."""
+    notes: Callable[[Any], Sequence[str]] = lambda _settings: ()
+    """``notes(settings)``: sentences about the settings that `andon inspect` shows."""
     sample: Callable[[nn.Module, Any, int, Generator], Tensor] | None = None
     """``sample(scorer, settings, count, generator)``: new good parts, prepared as the scorer's input; None: it generates none."""
     prototypes: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] | None = None

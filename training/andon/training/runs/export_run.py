@@ -9,12 +9,14 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
+from msgspec import structs
 
-from andon.calibration.calibrate import PromiseRequest
 from andon.calibration.contents import content_of
 from andon.calibration.promise import LADDER, refusal_of_kept_back
+from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.export import Exported, export
+from andon.export.graph import Pipeline
+from andon.export.provenance import Provenance
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
@@ -31,9 +33,8 @@ def export_run(
     run: LoadedRun | Path | str,
     path: Path | str,
     *,
-    wish: PromiseRequest,
-    date: str,
-    reading: ScoreRule | None = None,
+    request: CalibrationRequest,
+    rule: ScoreRule | None = None,
     data: Data | None = None,
     name: str = "",
     golden_real: bool = False,
@@ -44,13 +45,12 @@ def export_run(
     Args:
         run: a run or one of its checkpoints, as `load` gives them, or the folder of a finished one.
         path: where the file goes.
-        wish: the promise.
-        date: ISO date for the file's log.
-        reading: another way from evidence to the score than the run's settings say; nothing is trained anew.
+        request: the promise and the date. Whether files were grouped is taken from the run.
+        rule: another way from evidence to the score than the run's settings say. Nothing is trained again.
         data: where the good parts are now; None: where the run found them.
         name: of the model; empty: the file's stem.
         golden_real: keep a real part as the golden sample.
-        progress: told of scoring.
+        progress: reports scoring.
 
     Raises:
         TrainingError: no finished run there.
@@ -58,32 +58,36 @@ def export_run(
         NotEnoughParts, CalibrationError, ParityError, ConfigError: as `export`.
     """
     loaded = run if isinstance(run, LoadedRun) else load(run)
-    record = loaded.record
-    recipe, settings = loaded.recipe, loaded.settings
     kept_back = calibration_part(loaded, data)
-    with _advised(record, kept_back, wish):
+    with _advised(loaded.record, kept_back, request.promise):
         return export(
-            loaded.scorer,
-            loaded.spec,
+            Pipeline(loaded.scorer, loaded.spec, rule or loaded.recipe.reading(loaded.settings)),
             kept_back,
             path,
-            reading=reading or recipe.reading(settings),
-            wish=wish,
-            date=date,
-            name=name,
-            detector=recipe.name,
-            detector_version=recipe.version,
-            settings=record.settings if loaded.epoch is None else record.settings | {"checkpoint_epoch": loaded.epoch},
-            fingerprint=record.fingerprint,
-            weights=_pretrained(loaded),
-            grouped=record.group is not None,
+            request=structs.replace(request, grouped=loaded.record.group is not None),
+            provenance=provenance_of(loaded, name=name),
             golden_real=golden_real,
             progress=progress,
         )
 
 
+def provenance_of(run: LoadedRun, *, name: str = "") -> Provenance:
+    """Return where the weights of a run come from. A warning is logged where its pretrained weights have changed since."""
+    recipe, record = run.recipe, run.record
+    return Provenance(
+        name=name,
+        detector=recipe.name,
+        version=recipe.version,
+        settings=record.settings,
+        checkpoint_epoch=run.epoch,
+        notes=recipe.notes(run.settings),
+        weights=_pretrained(run),
+        data_fingerprint=record.fingerprint,
+    )
+
+
 @contextlib.contextmanager
-def _advised(record: RunRecord, kept_back: Collection, wish: PromiseRequest) -> Iterator[None]:
+def _advised(record: RunRecord, kept_back: Collection, request: PromiseRequest) -> Iterator[None]:
     """Rephrase a refusal for want of parts: only a share of what the user collects is calibrated on."""
     try:
         yield
@@ -98,40 +102,40 @@ def _advised(record: RunRecord, kept_back: Collection, wish: PromiseRequest) -> 
                 error.have,
                 total=len(used.train) + len(used.validation) + len(used.calibration),
                 share=record.calibration_share,
-                alpha=max(LADDER) if wish.false_reject is None else wish.false_reject,
-                confidence=wish.confidence,
+                alpha=max(LADDER) if request.false_reject is None else request.false_reject,
+                confidence=request.confidence,
             ),
             need=error.need,
             have=error.have,
         ) from error
 
 
-def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
-    """A run's own reading, with some of it replaced; for `export_run`. Whether the scorer gives the named evidence shows there.
+def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
+    """Return a run's own score rule with some fields replaced, for `export_run`, which checks that the evidence exists.
 
     Args:
         run: its settings say how evidence becomes the score.
-        changes: `ScoreRule`'s fields by name; a `map` takes the place of a `score` and the other way round.
+        changes: `ScoreRule`'s fields by name. A `map` replaces a `score`, and the other way round.
 
     Raises:
         ConfigError: an unknown field, a value out of bounds, or one that would change nothing.
     """
     if "map" in changes and "score" in changes:
         raise ConfigError("either a map or a score decides: give one of --map and --score.")
-    own = msgspec.structs.asdict(run.recipe.reading(run.settings))
+    own = structs.asdict(run.recipe.reading(run.settings))
     instead = {"map": {"score": None}, "score": {"map": None}}
     named = next((instead[name] for name in instead if name in changes), {})
-    reading = from_mapping(ScoreRule, {**own, **named, **changes}, where="reading")
+    rule = from_mapping(ScoreRule, {**own, **named, **changes}, where="reading")
     pooled = [f"--{name}" for name in ("pool", "share") if name in changes]
-    if reading.score is not None and pooled:
+    if rule.score is not None and pooled:
         raise ConfigError(
-            f"{' and '.join(pooled)}: the score {reading.score!r} decides as it is, only a map is pooled. Name one with --map."
+            f"{' and '.join(pooled)}: the score {rule.score!r} decides as it is, only a map is pooled. Name one with --map."
         )
-    if "share" in changes and reading.pool != "top":
-        raise ConfigError(f"--share is of --pool top, and this reading pools by {reading.pool}.")
-    if reading.smooth > 0 and "smooth" in changes and isinstance(run.spec, WindowSpec):
+    if "share" in changes and rule.pool != "top":
+        raise ConfigError(f"--share is of --pool top, and this reading pools by {rule.pool}.")
+    if rule.smooth > 0 and "smooth" in changes and isinstance(run.spec, WindowSpec):
         raise ConfigError("--smooth is of maps of frames, and this run judges windows.")
-    return reading
+    return rule
 
 
 def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:

@@ -1,7 +1,7 @@
 """From good data to a run folder: what ``andon train`` does.
 
 >>> run = train("window_vae", "logs/good.csv", "runs/pump")                       # doctest: +SKIP
->>> export_run(run, "pump.onnx", wish=PromiseRequest(), date="2026-11-22")                  # doctest: +SKIP
+>>> export_run(run, "pump.onnx", request=CalibrationRequest(date="2026-11-22"))   # doctest: +SKIP
 """
 
 from andon.training.fitting import thread_waiting  # noqa: F401 - before torch is imported

@@ -6,7 +6,7 @@ from andon.drawing.style import DEFECT, GOOD, GREEN, SOFT, legend_below, one_pan
 from andon.evaluation.figures import metrics
 from andon.evaluation.figures.score_arrays import Scored
 from andon.evaluation.report.page import Picture
-from andon.runtime.schema import percent
+from andon.runtime.calibration_facts import percent
 
 
 def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:

@@ -1,0 +1,169 @@
+"""Reduce the scores of items to one score a decision: parts, one part of a lot, or windows by run.
+
+A promise is about decisions. Frames of one part, parts of one lot and copies of one picture are not independent, so they must
+not count as several.
+"""
+
+import logging
+from itertools import groupby
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from andon.calibration.contents import copied_items, copied_runs
+from andon.calibration.scoring import Scores
+from andon.foundation.errors import CalibrationError
+from andon.runtime.calibration_facts import Sampling, percent
+from andon.runtime.schema import Reason
+from andon.sources.items import Ref
+
+logger = logging.getLogger(__name__)
+
+MAX_INVALID = 0.05
+"""Share of calibration parts that may be INVALID: more means that something is wrong with the pictures, not the parts."""
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """One score a unit, with what is known of how the units depend on each other."""
+
+    scores: NDArray[np.float64]
+    """``[n]``; +inf for a unit that is INVALID by its content: the line does not pass it either."""
+    runs: tuple[NDArray[np.float64], ...]
+    """The same scores by contiguous run, in time, the highest finite one in place of +inf; empty where the units are taken as
+    independent."""
+    keys: tuple[str, ...]
+    invalid: int
+    """Units that were lost to their input, and are left out."""
+    unit: Literal["part", "window"]
+    sampling: Sampling
+
+
+def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int = 0) -> Sample:
+    """Return one score a decision: the maximum over a part's frames; of several parts of a lot one, drawn; windows as they are.
+
+    A part is INVALID where one of its frames is, as `andon.runtime.verdict.part_status` has it. INVALID by its content (no
+    contrast, not finite) it counts as +inf, since the line would not pass it. Lost to its input (unreadable, a gap, another
+    size) it says nothing about good parts and is left out. Of equal contents only the first by key counts.
+
+    Raises:
+        CalibrationError: nothing valid, or more than 5 % INVALID.
+    """
+    scores = without_copies(scores, windows=windows)
+    if windows:
+        _check_invalid(scores, len(scores), int((~scores.valid).sum()), int(scores.valid.sum()))
+        return _windows(scores)
+    parts = _worst_frames(scores)
+    valid = {part: entry for part, entry in parts.items() if not np.isnan(entry[1])}
+    judged = sum(np.isfinite(value) for _, value in valid.values())
+    _check_invalid(scores, len(parts), len(parts) - judged, judged)
+    lots: dict[str, list[str]] = {}
+    for part, (ref, _) in valid.items():
+        lots.setdefault(ref.group, []).append(part)
+    if len(lots) < len(valid):
+        generator = np.random.default_rng(seed)
+        chosen = [str(generator.choice(sorted(members))) for _, members in sorted(lots.items())]
+        sampling = Sampling(method="one_per_lot", units=len(valid), groups=len(lots))
+    else:
+        chosen = sorted(valid)
+        sampling = Sampling(method="grouped_files" if grouped else "single_files", units=len(valid))
+    return Sample(
+        scores=np.array([valid[part][1] for part in chosen]),
+        runs=(),
+        keys=tuple(chosen),
+        invalid=len(parts) - len(valid),
+        unit="part",
+        sampling=sampling,
+    )
+
+
+def without_copies(scores: Scores, *, windows: bool) -> Scores:
+    """Return the scores without those of items that repeat another one: frames one by one, windows by whole runs."""
+    if not scores.contents:
+        return scores
+    contents = {ref.key: content for ref, content in zip(scores.refs, scores.contents, strict=True)}
+    copies = copied_runs(scores.refs, contents) if windows else copied_items(scores.refs, contents)
+    kept = [place for place, ref in enumerate(scores.refs) if (ref.group if windows else ref.key) not in copies]
+    if len(kept) == len(scores):
+        return scores
+    return structs.replace(
+        scores,
+        refs=tuple(scores.refs[place] for place in kept),
+        score=scores.score[kept],
+        status=scores.status[kept],
+        reason=scores.reason[kept],
+        contents=tuple(scores.contents[place] for place in kept),
+    )
+
+
+def warn_of_copies(scores: Scores, *, windows: bool) -> None:
+    """Log a warning where several calibration items have the same content."""
+    distinct = len(without_copies(scores, windows=windows))
+    if distinct < len(scores):
+        logger.warning(
+            "%d calibration %s hold %d distinct one%s: each content counts once",
+            len(scores), "windows" if windows else "pictures", distinct, "" if distinct == 1 else "s",
+        )  # fmt: skip
+
+
+def first_invalid(scores: Scores) -> str:
+    """Name the first INVALID item and its reason, in brackets; empty where all are valid."""
+    for ref, valid, reason in zip(scores.refs, scores.valid, scores.reason, strict=True):
+        if not valid:
+            return f" (the first: {ref.key}, {Reason(reason).text or 'a score that is not a finite number'})"
+    return ""
+
+
+def top_parts(sample: Sample, count: int) -> list[tuple[str, float]]:
+    """Return the highest-scoring good parts, for a person to look at: one bad part among the good sets the threshold."""
+    order = np.argsort(-sample.scores)[:count]
+    return [(sample.keys[place], float(sample.scores[place])) for place in order]
+
+
+def _windows(scores: Scores) -> Sample:
+    """Take windows by run in the order of time. Windows of one run are not independent of each other."""
+    order = sorted(
+        (place for place in range(len(scores)) if not scores.lost[place]),
+        key=lambda place: (scores.refs[place].group, scores.refs[place].time_s or 0.0, scores.refs[place].key),
+    )
+    values = np.where(scores.valid, scores.score, np.inf)
+    ranked = np.where(scores.valid, scores.score, scores.score[scores.valid].max())
+    runs = tuple(ranked[list(places)] for _, places in groupby(order, key=lambda place: scores.refs[place].group))
+    alone = all(len(run) == 1 for run in runs)
+    return Sample(
+        scores=values[order],
+        runs=() if alone else runs,
+        keys=tuple(scores.refs[place].key for place in order),
+        invalid=int(scores.lost.sum()),
+        unit="window",
+        sampling=Sampling(method="one_per_run" if alone else "effective_number", units=len(order), groups=len(runs)),
+    )
+
+
+def _worst_frames(scores: Scores) -> dict[str, tuple[Ref, float]]:
+    """Return by part the highest score over its frames: +inf where one is INVALID by its content, else NaN where one is lost."""
+    frames: dict[str, list[int]] = {}
+    for place, ref in enumerate(scores.refs):
+        frames.setdefault(ref.part, []).append(place)
+    valid, lost = scores.valid, scores.lost
+    worst: dict[str, tuple[Ref, float]] = {}
+    for part, places in frames.items():
+        if any(not valid[place] and not lost[place] for place in places):
+            value = float("inf")
+        elif any(lost[place] for place in places):
+            value = float("nan")
+        else:
+            value = float(scores.score[places].max())
+        worst[part] = (scores.refs[places[0]], value)
+    return worst
+
+
+def _check_invalid(scores: Scores, count: int, invalid: int, judged: int) -> None:
+    if not judged:
+        raise CalibrationError(f"all {count} calibration parts are INVALID{first_invalid(scores)}.")
+    if invalid > MAX_INVALID * count:
+        raise CalibrationError(
+            f"{invalid} of {count} calibration parts are INVALID{first_invalid(scores)}; at most "
+            f"{percent(MAX_INVALID)} may be. Look at these pictures before anything is promised about good ones."
+        )

@@ -1,0 +1,70 @@
+"""The file before calibration: graph, card and golden sample, with a threshold that every loader refuses."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import onnx
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from andon.export import golden
+from andon.export.provenance import Provenance
+from andon.foundation.errors import DataError
+from andon.runtime.calibration_facts import Precision
+from andon.runtime.model_file.format import BLANK, OUTPUTS, Golden, seal
+from andon.runtime.schema import TOLERANCE, Card, FrameSpec, InputSpec, ScoreRule
+from andon.sources.items import Collection, FoundFrames
+
+TOLERANCES: dict[Precision, float] = {"float32": TOLERANCE}
+"""By precision of the graph, how far scores may differ between machines. A stage that writes another one adds its own."""
+
+
+def card_of(
+    graph: onnx.ModelProto,
+    spec: InputSpec,
+    rule: ScoreRule,
+    provenance: Provenance,
+    *,
+    precision: Precision = "float32",
+) -> Card:
+    """Return the card of a decided graph."""
+    outputs = [output.name for output in graph.graph.output[len(OUTPUTS) :]]
+    return replace(provenance.card(spec, rule, outputs), precision=precision, tolerance=TOLERANCES[precision])
+
+
+def blank(graph: onnx.ModelProto, card: Card) -> bytes:
+    """Return the graph as a model file without calibration and without a golden sample."""
+    onnx.checker.check_model(graph, full_check=True)
+    return seal(graph.SerializeToString(deterministic=True), card=card, golden=None, log=(), tail=BLANK)
+
+
+def with_golden(data: bytes, card: Card, items: Sequence[NDArray[Any]], *, real: bool) -> bytes:
+    """Return the blank file with its golden sample: seeded noise, or the first real item that the file can judge.
+
+    Raises:
+        DataError: a real sample was asked for, and none of the items can be judged.
+    """
+    sample = (
+        _real_sample(data, items) if real else golden.golden(data, golden.synthetic(card.input), origin="synthetic")
+    )
+    return seal(data, card=card, golden=sample, log=(), tail=BLANK)
+
+
+def calibrated_input(spec: InputSpec, good: Collection) -> InputSpec:
+    """Return the input with its frame size fixed, where all parts have the same size."""
+    if isinstance(spec, FrameSpec) and isinstance(good.found, FoundFrames):
+        return replace(spec, frame_size=good.found.frame_size)
+    return spec
+
+
+def _real_sample(data: bytes, items: Sequence[NDArray[Any]]) -> Golden:
+    """Return the first part that the file can judge: an INVALID one has no score to compare."""
+    samples = (golden.golden(data, golden.real(item), origin="real") for item in items)
+    for sample in samples:
+        if math.isfinite(sample.score):
+            return sample
+    raise DataError(
+        f"--golden real: none of the first {len(items)} parts of the calibration part can be judged once they are thinned "
+        f"to {golden.LARGEST} pixels a side. Use --golden synthetic."
+    )
