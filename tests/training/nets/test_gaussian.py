@@ -19,7 +19,7 @@ def cloud(count: int, size: int, seed: int) -> torch.Tensor:
 
 def learnt(points: torch.Tensor, counts: list[bool] | None = None) -> Gaussian:
     gaussian = Gaussian(points.shape[1])
-    gaussian.learn(points, torch.tensor(counts or [True] * points.shape[1]))
+    gaussian.fit(points, torch.tensor(counts or [True] * points.shape[1]))
     return gaussian
 
 

@@ -41,8 +41,8 @@ from andon.export.pooling import Smooth
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
-from andon.training.fitting.adversarial import Game, Players
-from andon.training.nets.adversarial import Discriminator, Encoder, Made, Shape, initialise
+from andon.training.fitting.adversarial import BiganNets, BiganTrainer
+from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape, initialise
 from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 
@@ -169,7 +169,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return (0.1 if self.loss == "non_saturating" else 0.0) if self.smoothing is None else self.smoothing
 
 
-class BiGAN(Players):
+class BiGAN(BiganNets):
     """``[N, C, h, w]`` in 0 to 1 to the map ``error`` and the scores of both nets; weights are running means."""
 
     def __init__(self, settings: Settings, spec: FrameSpec) -> None:
@@ -178,7 +178,7 @@ class BiGAN(Players):
         shape = Shape(spec.channels, *spec.size, depth_of(settings, spec))
         last: nn.Module = nn.Tanh() if settings.output == "tanh" else nn.Sigmoid()
         self.encoder = Encoder(shape, settings.maps, settings.latent, spread=settings.reparameterised)
-        self.generator = Made(shape, settings.maps, settings.latent, last)
+        self.generator = GeneratorNet(shape, settings.maps, settings.latent, last)
         self.discriminator = Discriminator(
             shape, settings.discriminator_maps, settings.latent, features=settings.features, dropout=settings.dropout
         )
@@ -244,7 +244,7 @@ class BiGAN(Players):
         return error / brightness.view(-1, 1, 1)
 
     @torch.no_grad()
-    def learn_usual(self, part: Part, device: torch.device) -> float:
+    def fit_usual(self, part: Part, device: torch.device) -> float:
         """Means of the scores over good parts, which they are divided by.
 
         Returns:
@@ -274,22 +274,24 @@ def fit(scorer: BiGAN, good: TrainingData, settings: Settings, run: Run) -> None
     """
     if len(good.train) < 2:
         raise DataError(f"bigan needs at least 2 good parts to learn from, got {len(good.train)}.")
-    game = Game(scorer, good, settings, run)
+    trainer = BiganTrainer(scorer, good, settings, run)
     if run.resumed is not None:
-        game.restore(run.resumed)
-    while game.epoch < game.epochs:
-        row = game.one_epoch()
-        why = game.collapse()
-        again = why is not None and game.restarts < settings.restarts
+        trainer.restore(run.resumed)
+    while trainer.epoch < trainer.epochs:
+        row = trainer.one_epoch()
+        why = trainer.collapse()
+        again = why is not None and trainer.restarts < settings.restarts
         if again:
-            logger.warning("%s: beginning again with seed %d", why, game.seed + 1)
-            game.begin_again()
-        elif why is not None and not game.warned:
-            logger.warning("%s, and %d restarts are used up: the scores rest on rebuilding alone", why, game.restarts)
-            game.warned = True
+            logger.warning("%s: beginning again with seed %d", why, trainer.seed + 1)
+            trainer.begin_again()
+        elif why is not None and not trainer.warned:
+            logger.warning(
+                "%s, and %d restarts are used up: the scores rest on rebuilding alone", why, trainer.restarts
+            )
+            trainer.warned = True
             scorer.leave_out_discriminator()
-        run.epoch(scorer, row, game.state())
-        run.progress("training", game.epoch, game.epochs)
+        run.epoch(scorer, row, trainer.state())
+        run.progress("training", trainer.epoch, trainer.epochs)
     scorer.eval()
 
 
@@ -348,7 +350,7 @@ def _build(settings: Settings, spec: InputSpec) -> BiGAN:
     return BiGAN(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(score="anomaly") if settings.weight else ScoreRule(map="error", pool="mean")
 
 
@@ -375,6 +377,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
     sample=sample,
 )  # fmt: skip

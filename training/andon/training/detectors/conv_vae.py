@@ -34,7 +34,7 @@ from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
-from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
+from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.variational import divergence, drawn
 from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
@@ -233,7 +233,7 @@ def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tens
         return (error.flatten(1).sum(dim=1) + settings.beta * warmth * kl).mean()
 
 
-class _Balancing(AsTheyAre):
+class _Balancing(PlainFeed):
     """Good parts as they are; the layers are balanced after each epoch, for whoever watches."""
 
     def __init__(self, good: TrainingData, device: torch.device) -> None:
@@ -327,7 +327,7 @@ def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
     return ConvVAE(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     if settings.decides == "mse":
         return ScoreRule(map="mse", pool=settings.pool, share=settings.share)
     return ScoreRule(score=settings.decides, pool=settings.pool, share=settings.share)
@@ -353,6 +353,6 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     finalize=finalize,
-    reading=_reading,
+    score_rule=_score_rule,
     sample=sample,
 )

@@ -42,8 +42,8 @@ from andon.export.pooling import Pool, Smooth
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
-from andon.training.fitting.device import undisturbed
-from andon.training.fitting.gradient_descent import AsTheyAre, Batch, ClipNorm, Plan, descend
+from andon.training.fitting.device import preserve_state
+from andon.training.fitting.gradient_descent import Batch, ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.convolutions import doubling, halving
 from andon.training.nets.prototype_memory import Memory, entropy, how_used, in_use, lay_out, usage
 from andon.training.nets.surprise import BATCH, Combination, scores_over
@@ -248,7 +248,7 @@ class MemoryVAE(Scorer):
         self.decoder = doubling((*shape.widths[::-1], shape.channels), sizes[::-1])
         self.blur = Smooth(settings.blur)
         spec = FrameSpec(channels=3, size=shape.size)
-        self.pools = nn.ModuleDict({name: Pool(_reading_of(settings, name), spec) for name in ("error", "relative")})
+        self.pools = nn.ModuleDict({name: Pool(_score_rule_of(settings, name), spec) for name in ("error", "relative")})
         self.combination = Combination(self._score_names())
         # of training parts: codes to draw new parts from, and each item's share of what is read
         self.register_buffer("codes", torch.zeros(1, self.positions, settings.code))
@@ -362,7 +362,7 @@ def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: 
                     read,
                     len(scorer.usage),
                 )
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, device))
+    scorer.combination.fit(scores_over(scorer.scores, good.validation, device))
 
 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
@@ -416,7 +416,7 @@ def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
     return scorer.decode(codes, weights).sigmoid(), scorer.get_buffer("usage")
 
 
-class _Tended(AsTheyAre):
+class _Tended(PlainFeed):
     """Good parts as they are; before an epoch the memory is looked after, after it is told how it is used."""
 
     def __init__(self, scorer: MemoryVAE, good: TrainingData, settings: Settings, run: Run) -> None:
@@ -462,7 +462,7 @@ def _encoded(scorer: MemoryVAE, part: Part, most: int) -> tuple[Tensor, Tensor, 
     """What `MemoryVAE.encode` gives of parts evenly spaced over `part`; nothing is drawn or dropped."""
     places = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
     device = scorer.from_code.weight.device
-    with undisturbed(scorer):
+    with preserve_state(scorer):
         pieces = [scorer.encode(part.take(some.tolist()).to(device)) for some in torch.split(places, BATCH)]
     codes, means, log_variances = zip(*pieces, strict=True)
     return torch.cat(codes), torch.cat(means), torch.cat(log_variances)
@@ -503,15 +503,15 @@ def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
     return MemoryVAE(settings, shape_of(settings, spec))
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     if settings.decides in ("error", "relative"):
-        return _reading_of(settings, settings.decides)
+        return _score_rule_of(settings, settings.decides)
     return ScoreRule(
         score=settings.decides, pool=settings.pool, share=settings.share
     )  # the maps' scores are pooled as well
 
 
-def _reading_of(settings: Settings, name: str) -> ScoreRule:
+def _score_rule_of(settings: Settings, name: str) -> ScoreRule:
     return ScoreRule(map=name, pool=settings.pool, share=settings.share)
 
 
@@ -546,7 +546,7 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     finalize=finalize,
-    reading=_reading,
+    score_rule=_score_rule,
     sample=sample,
     prototypes=prototypes,
 )

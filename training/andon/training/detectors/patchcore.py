@@ -230,7 +230,7 @@ class Memory(nn.Module):
         assert nearest is not None
         return (squares + nearest).clamp(min=0.0).sqrt()  # rounding may take it below zero
 
-    def learn(self, rows: Tensor, chosen: Tensor, weight: float, seed: int) -> None:
+    def fit(self, rows: Tensor, chosen: Tensor, weight: float, seed: int) -> None:
         """Remember the chosen rows, so that the others are `weight` apart from them on average.
 
         Args:
@@ -271,7 +271,7 @@ def fit(scorer: PatchCore, good: TrainingData, settings: Settings, run: Run) -> 
             plan.taps, drawn, choose(drawn, count, run), plan.tap_weights, scorer.memories, strict=True
         ):
             assert isinstance(memory, Memory)
-            memory.learn(rows, chosen, weight / sum(plan.tap_weights), run.seed)
+            memory.fit(rows, chosen, weight / sum(plan.tap_weights), run.seed)
             logger.info("tap %d: %d of %d patches remembered", tap, memory.get_buffer("bank").shape[1], len(rows))
 
 
@@ -339,7 +339,7 @@ def _build(settings: Settings, spec: InputSpec) -> PatchCore:
     return PatchCore(settings, spec.channels)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(map="distance", pool=settings.pool, share=settings.share, smooth=settings.smooth * _side(settings))
 
 
@@ -356,7 +356,7 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
     uses_validation=False,
     weights=_weights,
 )

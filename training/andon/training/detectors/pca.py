@@ -103,7 +103,7 @@ class Components(Scorer):
         """``t2`` and ``q``, each ``[N]``."""
         return self._judge(prepared)[2]
 
-    def learn(self, center: Tensor, axes: Tensor, variances: Tensor) -> None:
+    def fit(self, center: Tensor, axes: Tensor, variances: Tensor) -> None:
         """Take mean ``[D]``, kept directions ``[D, k]`` and their variances ``[k]``, descending, float64."""
         own = (axes**2 / variances).sum(dim=1)
         # a constant channel has no part in any direction, but for rounding
@@ -138,9 +138,9 @@ def fit(scorer: Components, good: TrainingData, settings: Settings, run: Run) ->
         "%d of %d directions hold %.1f %% of the variance",
         kept, len(variances), 100 * float(variances[:kept].sum() / variances.sum()),
     )  # fmt: skip
-    scorer.learn(center, axes[:, :kept], variances[:kept])
+    scorer.fit(center, axes[:, :kept], variances[:kept])
     scorer.eval()
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
+    scorer.combination.fit(scores_over(scorer.scores, good.validation, run.device))
 
 
 def moments(part: Part, run: Run) -> tuple[Tensor, Tensor]:
@@ -196,7 +196,7 @@ def _build(settings: Settings, spec: InputSpec) -> Components:
     return Components(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(score=settings.decides)
 
 
@@ -216,5 +216,5 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
 )

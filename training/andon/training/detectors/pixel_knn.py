@@ -146,7 +146,7 @@ def _build(settings: Settings, spec: InputSpec) -> PixelKnn:
     return PixelKnn(settings.k, spec.channels, spec.size)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(map="difference", pool=settings.pool, share=settings.share)
 
 
@@ -160,6 +160,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
     uses_validation=False,
 )

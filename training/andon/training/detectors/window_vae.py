@@ -31,7 +31,7 @@ from andon.foundation.errors import DataError
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.items import Found, FoundLogs
 from andon.sources.series.windows import window_spec
-from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
+from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.gaussian import Gaussian
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.nets.variational import divergence, drawn
@@ -129,7 +129,7 @@ def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor
     return (error + beta * warmth * divergence(mean, log_variance, dim=1)).mean()
 
 
-class _Spreading(AsTheyAre):
+class _Spreading(PlainFeed):
     """Good parts as they are; what decides is made to fit the weights after each epoch, for whoever watches."""
 
     def __init__(self, good: TrainingData, device: torch.device) -> None:
@@ -166,8 +166,8 @@ def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tenso
     """
     points, apart = posteriors(scorer, good.train, device)
     used = apart >= UNUSED
-    scorer.latent.learn(points, used if bool(used.any()) else torch.ones_like(used))
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, device))
+    scorer.latent.fit(points, used if bool(used.any()) else torch.ones_like(used))
+    scorer.combination.fit(scores_over(scorer.scores, good.validation, device))
     return used
 
 
@@ -201,7 +201,7 @@ def _build(settings: Settings, spec: InputSpec) -> WindowVAE:
     return WindowVAE(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(map="error", pool="mean") if settings.decides == "error" else ScoreRule(score=settings.decides)
 
 
@@ -223,5 +223,5 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     finalize=finalize,
-    reading=_reading,
+    score_rule=_score_rule,
 )

@@ -22,7 +22,7 @@ from andon.training.fitting.gradient_descent import (
     restore_random_states,
     under,
 )
-from andon.training.nets.adversarial import Discriminator, Encoder, Made, Shape
+from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape
 from andon.training.nets.variational import drawn as drawn_from
 from andon.training.recipe.recipe import Part, Run, State, TrainingData
 
@@ -38,8 +38,8 @@ MOST_LOOKED_AT, MOST_BYTES = 1024, 256_000_000
 """Good pictures, and their bytes, that tell how much good parts differ."""
 
 
-class Rules(Protocol):
-    """Settings of a game."""
+class BiganSettings(Protocol):
+    """Settings of a trainer."""
 
     @property
     def batch_size(self) -> int:
@@ -75,7 +75,7 @@ class Rules(Protocol):
 
     @property
     def adversarial(self) -> float:
-        """Weight of fooling the discriminator; 0: no game."""
+        """Weight of fooling the discriminator; 0: no trainer."""
 
     @property
     def cycle(self) -> float:
@@ -98,11 +98,11 @@ class Rules(Protocol):
         """Range of the pictures within the nets."""
 
 
-class Players(Scorer):
+class BiganNets(Scorer):
     """A scorer of three nets; its weights are running means of those that play, its buffer ``usual`` is not played for."""
 
     encoder: Encoder
-    generator: Made
+    generator: GeneratorNet
     discriminator: Discriminator
 
     def initialise(self) -> None:
@@ -121,7 +121,7 @@ class Players(Scorer):
         """Of pictures, pixel by pixel."""
         raise NotImplementedError
 
-    def learn_usual(self, part: Part, device: torch.device) -> float:
+    def fit_usual(self, part: Part, device: torch.device) -> float:
         """Means of the scores over good parts, which they are divided by; gives the mean difference of pixels."""
         raise NotImplementedError
 
@@ -130,10 +130,10 @@ class Players(Scorer):
         raise NotImplementedError
 
 
-class Game:
+class BiganTrainer:
     """A fit between two epochs: three nets that play, and the scorer that holds the running means of their weights."""
 
-    def __init__(self, scorer: Players, good: TrainingData, settings: Rules, run: Run) -> None:
+    def __init__(self, scorer: BiganNets, good: TrainingData, settings: BiganSettings, run: Run) -> None:
         self.scorer, self.good, self.settings, self.device = scorer, good, settings, run.device
         self.shuffle = Generator().manual_seed(run.seed)
         self.seed, self.restarts, self.warned = run.seed, 0, False
@@ -202,7 +202,7 @@ class Game:
         self.unfooled = self.unfooled + self.steps_an_epoch if means["accuracy"] > UNFOOLED else 0
         row = {"epoch": float(self.epoch), "train": means["error"]}
         held_out = self.good.validation if len(self.good.validation) else self.good.train
-        error = self.scorer.learn_usual(held_out, self.device)
+        error = self.scorer.fit_usual(held_out, self.device)
         if self.warned:
             self.scorer.leave_out_discriminator()
         if len(self.good.validation):

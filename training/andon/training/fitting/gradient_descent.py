@@ -8,7 +8,7 @@ part of its state.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -52,7 +52,7 @@ class Feed(Protocol):
         ...
 
 
-class AsTheyAre:
+class PlainFeed:
     """The feed of detectors that learn from good parts as they are."""
 
     def __init__(self, good: TrainingData) -> None:
@@ -144,7 +144,7 @@ def descend(
     Raises:
         TrainingError: the loss or its gradient is not finite.
     """
-    descent = _Descent(scorer, good, loss, plan, run, feed=feed or AsTheyAre(good), heavy=heavy)
+    descent = _Descent(scorer, good, loss, plan, run, feed=feed or PlainFeed(good), heavy=heavy)
     if run.resumed is not None:
         descent.restore(run.resumed)
     while descent.epoch < plan.epochs and not descent.stands_still:
@@ -156,6 +156,17 @@ def descend(
         run.progress("training", plan.epochs, plan.epochs)
     scorer.load_state_dict(descent.best)
     scorer.eval()
+
+
+def kept_epoch(history: Sequence[Mapping[str, float]], settings: object) -> int | None:
+    """Return the epoch whose weights `descend` keeps; None for settings that are no `Plan`: their fit may keep others."""
+    if not isinstance(settings, Plan) or not history:
+        return None
+    if settings.by_cosine:
+        return len(history)
+    judged = [row.get("validation", row.get("train")) for row in history]
+    losses = [(loss, epoch) for epoch, loss in enumerate(judged, 1) if loss is not None]
+    return min(losses)[1] if losses else None
 
 
 class _Descent:

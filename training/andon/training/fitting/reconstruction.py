@@ -197,7 +197,7 @@ def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, run: Run) -
         epoch_parts=settings.epoch_parts or (192 if settings.repair else 0),
     )
     if settings.repair:
-        pool = Pool(reading(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(run.device)
+        pool = Pool(score_rule(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(run.device)
 
         def score(net: Rebuilder, prepared: Tensor) -> tuple[Tensor, Tensor]:
             outputs = pool(net(prepared))
@@ -244,7 +244,7 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(settings.side, settings.side))
 
 
-def reading(settings: Rebuilding) -> ScoreRule:
+def score_rule(settings: Rebuilding) -> ScoreRule:
     """The head's smoothed map, or what the settings name."""
     decides = settings.evidence or ("head" if settings.repair else "l1")
     if decides == "head":

@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         return code[:, : self.latent], code[:, self.latent :].clamp(-10.0, 4.0)
 
 
-class Made(nn.Module):
+class GeneratorNet(nn.Module):
     """The generator: codes ``[N, latent]`` to pictures ``[N, C, h, w]``, exactly of the size asked for."""
 
     def __init__(self, shape: Shape, maps: int, latent: int, last: nn.Module) -> None:

@@ -35,7 +35,7 @@ class Gaussian(nn.Module):
         white = away @ self.get_buffer("whitening")
         return Distances((away**2).sum(dim=1), (white**2).sum(dim=1))
 
-    def learn(self, points: Tensor, counts: Tensor) -> None:
+    def fit(self, points: Tensor, counts: Tensor) -> None:
         """Take centre and spread from a cloud.
 
         Args:

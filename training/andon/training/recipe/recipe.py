@@ -16,7 +16,10 @@ from andon.foundation.registry import load, names
 from andon.runtime.schema import InputSpec, ScoreRule, Weights
 from andon.sources.items import Found, FoundFrames
 
-__all__ = ["Part", "Recipe", "Run", "State", "TrainingData", "detectors", "recipe"]
+__all__ = ["Part", "Recipe", "Row", "Run", "State", "TrainingData", "detectors", "recipe"]
+
+Row = dict[str, float]
+"""One epoch of a history: ``epoch, train, validation, learning_rate, ...`` as the fit names them."""
 
 
 class Part(Protocol):
@@ -119,8 +122,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     finalize: Callable[[Any, TrainingData, Any, device], None] | None = None
     """``finalize(scorer, good, settings, device)``: what the scorer learns of good parts once its weights stay, after `fit`: the
     tails of its scores, spreads; in place, drawing nothing. So weights of any epoch can be made ready. None: `fit` does all."""
-    reading: Callable[[Any], ScoreRule]
-    """``reading(settings)``: how its evidence becomes the deciding score."""
+    score_rule: Callable[[Any], ScoreRule]
+    """``score_rule(settings)``: how its evidence becomes the deciding score."""
     uses_validation: bool = True
     """Detectors that need none train on the validation part too."""
     weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()
@@ -131,7 +134,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``prototypes(scorer, settings)``: what each item of a memory decodes to, as `sample`'s parts, and each one's share of
     what good parts read ``[M]``; None: no such memory."""
 
-    def learn(self, scorer: Any, good: TrainingData, settings: Any, run: Run) -> None:
+    def fit_and_finalize(self, scorer: Any, good: TrainingData, settings: Any, run: Run) -> None:
         """`fit`, then `finalize`: the scorer is ready to be exported."""
         self.fit(scorer, good, settings, run)
         if self.finalize is not None:

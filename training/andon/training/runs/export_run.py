@@ -20,9 +20,10 @@ from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.items import Collection, Found, Item, Lost, Ref
-from andon.training.fitting.good_parts import items_of
-from andon.training.runs.run_folder import LoadedRun, RunRecord, load
-from andon.training.runs.train import Data, open_again
+from andon.training.fitting.prepared_data import items_of
+from andon.training.runs.record import RunRecord
+from andon.training.runs.run_data import Data, open_again
+from andon.training.runs.run_folder import LoadedRun, load
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def export_run(
             loaded.spec,
             kept_back,
             path,
-            reading=reading or recipe.reading(settings),
+            reading=reading or recipe.score_rule(settings),
             wish=wish,
             date=date,
             name=name,
@@ -118,7 +119,7 @@ def reading_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
     """
     if "map" in changes and "score" in changes:
         raise ConfigError("either a map or a score decides: give one of --map and --score.")
-    own = msgspec.structs.asdict(run.recipe.reading(run.settings))
+    own = msgspec.structs.asdict(run.recipe.score_rule(run.settings))
     instead = {"map": {"score": None}, "score": {"map": None}}
     named = next((instead[name] for name in instead if name in changes), {})
     reading = from_mapping(ScoreRule, {**own, **named, **changes}, where="reading")
