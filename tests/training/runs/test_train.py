@@ -22,6 +22,7 @@ from andon.training.contract.synthetic_data import synthetic_frame, synthetic_lo
 from andon.training.detectors.window_vae import RECIPE, Settings
 from andon.training.observers.epochs import NONE, each
 from andon.training.runs.export_run import calibration_part, export_run
+from andon.training.runs.fit_state import kept_history
 from andon.training.runs.folder_lock import LOCK, this_process
 from andon.training.runs.paths import RUN, STATE, kept_epochs
 from andon.training.runs.record import read_record, write_record
@@ -348,3 +349,21 @@ def test_a_file_in_the_runs_place_is_refused_and_stays(resume: bool, log: Log, t
         train("window_vae", log, taken, settings=TINY, resume=resume)
 
     assert taken.read_text() == "mine"
+
+
+def test_a_run_that_an_older_andon_left_is_resumed_and_observed_as_it_was(tmp_path: Path) -> None:
+    """Made by andon 0.1.0 before its options were structs: seed 7, stopped after two of four epochs."""
+    left = Path(__file__).parent / "golden" / "interrupted"
+    for name in (RUN, STATE):
+        (tmp_path / name).write_bytes((left / name).read_bytes())
+    done = kept_history(tmp_path)
+
+    resumed = train("window_vae", left / "log.csv", tmp_path, resume=True)
+
+    assert resumed.record.history[:2] == done
+    assert len(resumed.record.history) == 4
+    assert (resumed.record.seed, resumed.record.threads) == (7, 1)
+    assert (tmp_path / "pictures" / "epoch_0003.png").exists()
+    assert kept_epochs(tmp_path) == [4]
+    assert [path.name for path in (tmp_path / "reel").glob("epoch_*")] == ["epoch_0004.safetensors"]
+    assert read_record(tmp_path) == resumed.record
