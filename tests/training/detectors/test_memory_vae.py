@@ -18,10 +18,10 @@ from andon.training.detectors.memory_vae import (
     TINY,
     MemoryVAE,
     Settings,
+    design_of,
     loss,
     prototypes,
     sample,
-    shape_of,
 )
 from andon.training.nets.prototype_memory import entropy
 from andon.training.nets.variational import divergence
@@ -31,7 +31,7 @@ GREY = FrameSpec(channels=1, size=(24, 24))
 
 def built(settings: Settings = TINY, spec: FrameSpec = GREY) -> MemoryVAE:
     torch.manual_seed(0)
-    return MemoryVAE(settings, shape_of(settings, spec))
+    return MemoryVAE(settings, design_of(settings, spec))
 
 
 def blobs(count: int, *, seed: int = 0) -> torch.Tensor:
