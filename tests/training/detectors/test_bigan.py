@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.training.flat import train
 from tests.training.in_memory import Parts
-from tests.training.playing import SMALL, bars, built, frames, played
+from tests.training.small_bigan import SMALL, bars, built, frames, played
 from torch import Generator, Tensor
 
 from andon.calibration.calibrate import PromiseRequest

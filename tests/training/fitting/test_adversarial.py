@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import torch
 from tests.training.in_memory import Parts, Remembering, Rows
-from tests.training.playing import SMALL, Going, bars, built, played
+from tests.training.small_bigan import SMALL, Going, bars, built, played
 from torch import Generator, Tensor, nn
 
 from andon.foundation.errors import DataError, TrainingError

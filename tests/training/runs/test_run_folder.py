@@ -15,7 +15,7 @@ from andon.foundation.errors import TrainingError
 from andon.foundation.progress import silent
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.training.recipe.recipe import State, recipe
-from andon.training.runs.fit_state import FolderRun, kept_history
+from andon.training.runs.fit_state import FolderContext, kept_history
 from andon.training.runs.paths import MODEL, STATE, checkpoint
 from andon.training.runs.record import RunRecord, read_record, read_settings, seal, write_record
 from andon.training.runs.run_folder import load
@@ -142,8 +142,8 @@ def test_settings_that_this_recipe_does_not_take_are_refused(tmp_path: Path) -> 
         load(tmp_path)
 
 
-def run_in(folder: Path) -> FolderRun:
-    return FolderRun(folder, seed=0, device=torch.device("cpu"), progress=silent)
+def run_in(folder: Path) -> FolderContext:
+    return FolderContext(folder, seed=0, device=torch.device("cpu"), progress=silent)
 
 
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -208,8 +208,8 @@ class Watching:
         self.rows += [{"epoch": float(epoch), "auroc": 0.5}] if epoch > 1 else []
 
 
-def watched_in(folder: Path, observers: Watching) -> FolderRun:
-    return FolderRun(folder, seed=0, device=torch.device("cpu"), progress=silent, observers=observers)
+def watched_in(folder: Path, observers: Watching) -> FolderContext:
+    return FolderContext(folder, seed=0, device=torch.device("cpu"), progress=silent, observers=observers)
 
 
 def test_what_observers_say_is_kept_apart_from_the_history_and_resumed_with_it(tmp_path: Path) -> None:

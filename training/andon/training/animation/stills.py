@@ -16,7 +16,6 @@ from andon.training.observers.epoch_snapshots import Snapshot, SnapshotParts
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont
 
 Picture = NDArray[np.uint8]
 ROWS = {"originals": "original", "reconstructions": "rebuilt", "maps": "map", "samples": "generated"}
@@ -191,7 +190,7 @@ def _blank(width: int, height: int) -> tuple["Image", "ImageDraw"]:
 
 
 @functools.cache
-def _font(size: int) -> "FreeTypeFont | Any":
+def _font(size: int) -> Any:
     """The letters of matplotlib, which has more of them than Pillow's own."""
     try:
         import matplotlib as mpl

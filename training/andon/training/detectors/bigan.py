@@ -15,8 +15,8 @@ the picture's brightness (`--brightness`: otherwise a thin digit scores less tha
 
 Chosen with the digits 2 and 8 and the shirts (6) of Fashion-MNIST, one at a time: AUROC of held-out good training pictures
 against training pictures of the other classes, seed 0, 8 epochs; no test picture was looked at. The distance as it is,
-smoothed, and smoothed and by brightness: digit 2 .847, .878, .945; digit 8 .819, .875, .935. Without the game
-(`--adversarial 0`) .853, .895, .964; .799, .852, .928; shirts .810, .848, .833: the game neither helps nor spoils the
+smoothed, and smoothed and by brightness: digit 2 .847, .878, .945; digit 8 .819, .875, .935. Without a discriminator
+(`--adversarial 0`) .853, .895, .964; .799, .852, .928; shirts .810, .848, .833: the discriminator neither helps nor spoils the
 rebuilding much, and is what makes the samples. The discriminator's cross-entropy alone has .86 and .87 on the digits, a
 tenth of it in the score adds .005 and .001; its features, of a spectrally normalised net, are below chance there.
 
@@ -43,7 +43,7 @@ from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting.adversarial import BiganNets, BiganTrainer
 from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape, initialise
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 
 logger = logging.getLogger(__name__)
@@ -261,12 +261,12 @@ class BiGAN(BiganNets):
         return total / seen
 
     def leave_out_discriminator(self) -> None:
-        """One that has collapsed has no say in ``anomaly``: it would outshout what is rebuilt, and know nothing."""
+        """Take a collapsed discriminator out of ``anomaly``: it would outweigh what is rebuilt, and knows nothing."""
         self.get_buffer("usual")[1:] = math.inf
 
 
-def fit(scorer: BiGAN, good: TrainingData, settings: Settings, run: Run) -> None:
-    """Let the nets play; the running mean of their weights is the scorer.
+def fit(scorer: BiGAN, good: TrainingData, settings: Settings, context: FitContext) -> None:
+    """Train the nets; the running mean of their weights is the scorer.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -274,9 +274,9 @@ def fit(scorer: BiGAN, good: TrainingData, settings: Settings, run: Run) -> None
     """
     if len(good.train) < 2:
         raise DataError(f"bigan needs at least 2 good parts to learn from, got {len(good.train)}.")
-    trainer = BiganTrainer(scorer, good, settings, run)
-    if run.resumed is not None:
-        trainer.restore(run.resumed)
+    trainer = BiganTrainer(scorer, good, settings, context)
+    if context.resumed is not None:
+        trainer.restore(context.resumed)
     while trainer.epoch < trainer.epochs:
         row = trainer.one_epoch()
         why = trainer.collapse()
@@ -290,8 +290,8 @@ def fit(scorer: BiGAN, good: TrainingData, settings: Settings, run: Run) -> None
             )
             trainer.warned = True
             scorer.leave_out_discriminator()
-        run.epoch(scorer, row, trainer.state())
-        run.progress("training", trainer.epoch, trainer.epochs)
+        context.epoch(scorer, row, trainer.state())
+        context.progress("training", trainer.epoch, trainer.epochs)
     scorer.eval()
 
 

@@ -36,7 +36,7 @@ from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.variational import divergence, drawn
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 
@@ -246,7 +246,7 @@ class _Balancing(PlainFeed):
         return {}
 
 
-def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Go down the loss, KL annealed."""
     if settings.beta < LEAST_BETA:
         logger.warning(
@@ -258,8 +258,8 @@ def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, run: Run) -> No
     def downhill(vae: ConvVAE, batch: Tensor, warmth: float) -> Tensor:
         return loss(vae, batch.contiguous(memory_format=torch.channels_last), warmth, settings)
 
-    feed = _Balancing(good, run.device) if settings.decides == "sap" else None
-    descend(scorer, good, downhill, settings, run, feed=feed, heavy=True)
+    feed = _Balancing(good, context.device) if settings.decides == "sap" else None
+    descend(scorer, good, downhill, settings, context, feed=feed, heavy=True)
     scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 

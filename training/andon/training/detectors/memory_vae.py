@@ -46,7 +46,7 @@ from andon.training.nets.memory_autoencoder import Design, MemoryAutoencoder, Re
 from andon.training.nets.prototype_memory import entropy, in_use, usage
 from andon.training.nets.surprise import Combination, scores_over
 from andon.training.nets.variational import divergence
-from andon.training.recipe.recipe import Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 from andon.training.sampling.memory import lone_items, neighbours
@@ -263,16 +263,16 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
     return total
 
 
-def fit(scorer: MemoryVAE, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: MemoryVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Go down the loss while the memory is kept alive."""
     feed = MemoryFeed(
         scorer,
         good,
-        seed=run.seed,
+        seed=context.seed,
         begin_as_codes=settings.initial == "codes",
         reseed_until=settings.epochs // 2 if settings.reseed else 0,
     )
-    descend(scorer, good, loss, settings, run, feed=feed)
+    descend(scorer, good, loss, settings, context, feed=feed)
 
 
 def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's

@@ -35,7 +35,7 @@ from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, d
 from andon.training.nets.gaussian import Gaussian
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.nets.variational import divergence, drawn
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +142,12 @@ class _Spreading(PlainFeed):
         return {}
 
 
-def fit(scorer: WindowVAE, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: WindowVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Go down the loss, KL annealed."""
-    feed = None if settings.decides == "error" else _Spreading(good, run.device)
-    descend(scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, run, feed=feed)
+    feed = None if settings.decides == "error" else _Spreading(good, context.device)
+    descend(
+        scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, context, feed=feed
+    )
 
 
 def finalize(scorer: WindowVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's

@@ -148,7 +148,7 @@ def open_labelled(
         used: the run's split.
         data: where the run's good parts come from, if that is a path.
         seed: draws the parts, where there are more than `MOST_PARTS`.
-        progress: told of score_rule.
+        progress: told of reading.
 
     Raises:
         DataError: no truth there, the data of the training itself, or no good or no defective part is left.
@@ -169,7 +169,7 @@ def open_labelled(
     preparation = prepare(spec)
     tensors: list[Tensor] = []
     kinds: list[str] = []
-    for kind, ref in track(drawn(by_kind, most, seed), progress, "score_rule watched parts"):
+    for kind, ref in track(drawn(by_kind, most, seed), progress, "reading watched parts"):
         item = collection.read(ref)
         if not isinstance(item, Item):
             continue

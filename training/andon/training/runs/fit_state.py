@@ -1,4 +1,4 @@
-"""The `Run` of a fit that leaves its state in a folder, so that an interrupted training can continue from the last epoch.
+"""The `FitContext` of a fit that leaves its state in a folder, so that an interrupted training can continue from the last epoch.
 
 Scalars and history stand in the header of ``state.safetensors``, so that one rename replaces all of it and no kill can leave
 halves that do not fit.
@@ -35,8 +35,8 @@ class EpochObserver(Protocol):
         """Observe a scorer."""
 
 
-class FolderRun:
-    """The `Run` of a fit that leaves its state in a folder."""
+class FolderContext:
+    """The `FitContext` of a fit that leaves its state in a folder."""
 
     def __init__(
         self,

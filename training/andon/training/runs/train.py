@@ -27,7 +27,7 @@ from andon.training.observers.epochs import to_record
 from andon.training.observers.observers import Observed, Observers, open_observers
 from andon.training.observers.options import ObserveOptions
 from andon.training.recipe.recipe import Recipe, recipe
-from andon.training.runs.fit_state import FolderRun
+from andon.training.runs.fit_state import FolderContext
 from andon.training.runs.folder_lock import LOCK, SILENT_S, lock_folder, who_holds
 from andon.training.runs.options import TrainOptions
 from andon.training.runs.paths import MODEL, RUN
@@ -97,7 +97,7 @@ class _Training(NamedTuple):
     good: PreparedData
     observed: Observed
     observers: Observers
-    run: FolderRun
+    run: FolderContext
 
 
 def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: Progress) -> _Training:
@@ -156,7 +156,7 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
     )
     record = msgspec.structs.replace(record, watched=observers.watched)
     (begin if begun is None else write_record)(plan.folder, record)
-    run = FolderRun(
+    run = FolderContext(
         plan.folder,
         seed=options.seed,
         device=device,
