@@ -1,4 +1,4 @@
-"""What a command needs that runs for hours: it ends cleanly when a scheduler stops it, and does not repeat warnings."""
+"""Support for commands that run for hours: they end cleanly when a scheduler stops them, and do not repeat warnings."""
 
 import logging
 import signal
@@ -23,7 +23,7 @@ def ends_cleanly_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def sources_warn_once() -> Iterator[None]:
-    """Log each message of `andon.sources` once: what a source says of a data set is the same for each cell.
+    """Log each message of `andon.sources` once: it is the same for each cell of a data set.
 
     The filters are at the handlers, because a logger's filter does not see what its children log. Each handler has its own
     filter; with a common one the first handler would silence the others.

@@ -8,7 +8,7 @@
 ``evaluation.json``  the whole evaluation
 ``result.json``      `Result`, written last: the cell is done
 ``error.json``       `Failure` of the last attempt, where that failed; the next run tries again
-``lock``             while a process works on it (`lock`)
+``lock``             while a process works on it (`folder_lock`)
 ===================  ===================================================================================================
 """
 

@@ -18,7 +18,7 @@ SEEN = 512
 
 
 class MemoryFeed(PlainFeed):
-    """Feeds good parts as they are. Before an epoch it lays out items of the memory, after it tells how they are used."""
+    """Feeds good parts as they are. Before an epoch it replaces items of the memory, after it reports how they are used."""
 
     def __init__(
         self, net: MemoryAutoencoder, good: TrainingData, *, seed: int, begin_as_codes: bool, reseed_until: int
@@ -28,15 +28,15 @@ class MemoryFeed(PlainFeed):
             net: in training.
             good: to learn from.
             seed: of the layout.
-            begin_as_codes: lay out all items by the encoder's codes before the first and the second epoch.
-            reseed_until: the last epoch, counted from 0, before which unused items are laid out again; 0: never.
+            begin_as_codes: replace all items by codes of the encoder before the first and the second epoch.
+            reseed_until: the last epoch, counted from 0, before which unused items are replaced; 0: never.
         """
         super().__init__(good)
         self._net, self._seed = net, seed
         self._begin_as_codes, self._reseed_until = begin_as_codes, reseed_until
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
-        """Lay out items by what the encoder gives now, then feed the parts."""
+        """Replace items by what the encoder gives now, then feed the parts."""
         if self._net.memory is not None:
             with torch.no_grad():
                 self._lay_out(self._net.memory, epoch)

@@ -105,11 +105,11 @@ class MemoryAutoencoder(nn.Module):
         return logits
 
     def address(self, codes: Tensor) -> Tensor:
-        """``[N, P, M]``; M is 0 without a memory."""
+        """Return the weights of the items ``[N, P, M]``; M is 0 without a memory."""
         return codes[..., :0] if self.memory is None else self.memory.address(codes)
 
     def rebuild(self, prepared: Tensor) -> Rebuilt:
-        """One pass."""
+        """Encode, address and decode."""
         codes, mean, log_variance = self.encode(prepared)
         weights = self.address(codes)
         return Rebuilt(self.decode(codes, weights), codes, weights, mean, log_variance)

@@ -1,4 +1,4 @@
-"""Which epochs of a training something is done after: one type for pictures, snapshots, checkpoints and watching.
+"""Sets of epochs: after which of them to draw, keep or watch. One type for all observers.
 
 An option that is None was not given: a resumed run then does as it did before, a new one uses the default of the observer.
 """
@@ -27,8 +27,8 @@ class Epochs(Struct, frozen=True, kw_only=True):
     every: int | None = None
     """This epoch and its multiples."""
     growing: Literal["decades", "tenths"] | None = None
-    """``decades``: 1, 3, 10, 30, 100 and so on. ``tenths``: each up to 20, each second up to 50, each fifth up to 100, each
-    tenth up to 200, and so on, so that neighbours are at most about a tenth of their number apart."""
+    """``decades``: 1, 3, 10, 30, 100 and so on. ``tenths``: each epoch up to 20, each second up to 50, each fifth up to 100,
+    each tenth up to 200. Neighbours are at most about a tenth of their number apart."""
 
     def __contains__(self, epoch: int) -> bool:
         return (
@@ -96,7 +96,7 @@ def _is_number(word: str) -> bool:
 
 
 Recorded = int | tuple[int, ...] | None
-"""Epochs in a run's record: each so many, just these, or None where nobody asked for any."""
+"""Epochs in a run's record: a period, a list, or None for the default."""
 
 
 def to_record(epochs: Epochs | None) -> Recorded:
@@ -114,7 +114,8 @@ def from_record(recorded: Recorded) -> Epochs | None:
 
 
 def _is_in_decades(epoch: int) -> bool:
-    """
+    """Return whether an epoch is 1 or 3 times a power of ten.
+
     >>> [epoch for epoch in range(1, 1001) if _is_in_decades(epoch)]
     [1, 3, 10, 30, 100, 300, 1000]
     """
@@ -123,7 +124,8 @@ def _is_in_decades(epoch: int) -> bool:
 
 
 def _is_in_tenths(epoch: int) -> bool:
-    """
+    """Return whether an epoch is a multiple of its step: 1 up to 20, 2 up to 50, 5 up to 100, ten times that from there on.
+
     >>> [sum(map(_is_in_tenths, range(1, last + 1))) for last in (20, 100, 1000)]
     [20, 45, 80]
     """

@@ -1,6 +1,6 @@
 """Everything that observes a training, in one object. Nothing here changes the weights or stops a run.
 
-`Observers` is told of each epoch, of an interruption and of the end. What cannot be drawn or written is a warning.
+`Observers` is called after each epoch, after an interruption and at the end. A failing observer is a warning.
 """
 
 import contextlib
@@ -139,14 +139,14 @@ class Observers:
             try:
                 row = look(scorer, epoch)
             except Exception as error:  # noqa: BLE001 - a failing picture must not cost the training
-                if look not in self._failed:  # said once: a full disk stays full
+                if look not in self._failed:  # warn once: a full disk stays full
                     self._failed.add(look)
                     _warn(f"epoch {epoch}: {_sentence(error)} Training goes on without it.", error)
             else:
                 self.rows += [] if row is None else [row]
 
     def after_interruption(self, history: Sequence[Row]) -> None:
-        """Draw the curves of what there is so far. Says nothing where they cannot be drawn: an error is on its way."""
+        """Draw the curves of the epochs so far. A failure is silent, because the error that interrupted the run is on its way."""
         with contextlib.suppress(Exception):
             self._draw_curves(history)
 
@@ -206,9 +206,9 @@ def open_observers(
         observed: the training.
         options: what to observe.
         split: the run's own parts: none of them is watched.
-        data: the path of the run's good parts; empty where they came from memory.
-        watched: what an interrupted run recorded of labelled parts; None: it watched none, or the run is new.
-        progress: told of reading.
+        data: the path of the run's good parts; empty for parts in memory.
+        watched: what an interrupted run recorded of labelled parts, if it watched some.
+        progress: called while parts are read.
 
     Raises:
         DataError: nothing to watch there. For parts that the run has watched before, this is a warning.

@@ -120,8 +120,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     fit: Callable[[Any, TrainingData, Any, FitContext], None]
     """``fit(scorer, good, settings, context)``: changes the scorer in place."""
     finalize: Callable[[Any, TrainingData, Any, device], None] | None = None
-    """``finalize(scorer, good, settings, device)``: what the scorer takes from good parts once its weights are final, after
-    `fit`: the tails of its scores, spreads; in place, nothing is drawn. It completes weights of any epoch. None: `fit` does all."""
+    """``finalize(scorer, good, settings, device)``: what the scorer takes from good parts once its weights are final: the
+    tails of its scores, spreads; in place, nothing is drawn. It completes weights of any epoch. None: `fit` does all of it."""
     score_rule: Callable[[Any], ScoreRule]
     """``score_rule(settings)``: how its evidence becomes the deciding score."""
     uses_validation: bool = True

@@ -48,7 +48,7 @@ class FolderContext:
         observers: EpochObserver | None = None,
         of: Mapping[str, str] | None = None,
     ) -> None:
-        """`of`: the `record.identity` of the training, kept with its state; None: not known, nothing is compared."""
+        """With `of`, the `record.identity` of the training, states of other trainings are refused."""
         self.seed = seed
         self.device = device
         self.progress = progress
@@ -74,7 +74,7 @@ class FolderContext:
         if others:
             raise TrainingError(
                 f"{self._path}: of a training with another {' and '.join(sorted(others))} than {RUN} says. Delete it to "
-                "begin this run anew."
+                "start this run again."
             )
         load_state(scorer, _under(_SCORER, tensors), where=str(self._path))
         self.history = stored["history"]
@@ -102,7 +102,7 @@ class FolderContext:
 
 
 def kept_history(folder: Path) -> tuple[Row, ...]:
-    """The whole epochs that an interrupted training would go on from; none where it would begin anew.
+    """Return the whole epochs that an interrupted training would continue from; none where it would start again.
 
     Raises:
         TrainingError: what was kept is damaged.

@@ -1,4 +1,4 @@
-"""How a training runs, apart from the detector's own settings: what `train` and `andon train` take."""
+"""Options of a training that are not settings of its detector."""
 
 from msgspec import Struct
 
@@ -6,12 +6,13 @@ from andon.training.fitting.device import Device
 
 
 class TrainOptions(Struct, frozen=True, kw_only=True):
-    """How a training runs. A resumed run uses its own, whatever is given here, and refuses another calibration share."""
+    """Options of `train`. A resumed run uses its own instead of these; it refuses another calibration share."""
 
     seed: int = 0
     """Of split, weights, order and noise."""
     group: str | None = None
-    """Which items belong together: a regular expression or a CSV file, as `prepare_data` takes it; None: as the source says."""
+    """Names the items that belong together, by a regular expression or a CSV file (`Grouped`). None: as the source groups
+    them."""
     calibration_share: float | None = None
     """Share of the good parts to keep back for calibration, above 0 and at most 0.8; None: 0.3. A tenth is for validation,
     where the detector uses that, and the rest is for training."""

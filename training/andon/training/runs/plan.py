@@ -1,4 +1,4 @@
-"""What a training will do: as it was asked for, or as the interrupted run has it that it resumes."""
+"""The plan of a training: as it was asked for, or as the interrupted run has it."""
 
 import logging
 from pathlib import Path
@@ -127,7 +127,7 @@ def _observe_further(folder: Path, observe: ObserveOptions, begun: RunRecord) ->
 
 
 def _differences(begun: msgspec.Struct, given: msgspec.Struct) -> str:
-    """Say which settings differ."""
+    """List the settings that differ."""
     before, now = msgspec.structs.asdict(begun), msgspec.structs.asdict(given)
     return ", ".join(
         f"{name}: begun with {before[name]}, got {now.get(name)}" for name in before if before[name] != now.get(name)

@@ -1,4 +1,4 @@
-"""The record of a run, ``run.json``: what it learns from, with which settings and seed, and what it has learnt."""
+"""The record of a run, ``run.json``: data, settings, seed, versions and history."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     pretrained: tuple[Weights, ...] | None = None
     """Pretrained weights within, as they were when training ended; None in a record of an older andon."""
     data: str = ""
-    """The path as given; empty where the data came from memory."""
+    """The path as given; empty for data in memory."""
     group: str | None = None
     calibration_share: float = CALIBRATION_SHARE
     """Of the parts, held back for calibration."""
@@ -70,7 +70,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
 
 def read_record(folder: Path) -> RunRecord:
-    """``run.json`` of a run, finished or not.
+    """Read the ``run.json`` of a run, finished or not.
 
     Raises:
         TrainingError: there is none, or it is damaged.
@@ -87,7 +87,7 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """``run.json``, whole or not at all."""
+    """Write ``run.json``, whole or not at all."""
     write_atomically(folder / RUN, msgspec.json.format(msgspec.json.encode(record), indent=1))
 
 
@@ -105,7 +105,7 @@ def begin(folder: Path, record: RunRecord) -> None:
 
 
 def identity(record: RunRecord) -> dict[str, str]:
-    """What must be the same in a training and in a state that it goes on from, by name for people."""
+    """Return what must be the same in a training and in the state that it continues from, by name for people."""
     settings = json.dumps(record.settings, sort_keys=True)
     return {
         "data": record.fingerprint,
@@ -125,7 +125,7 @@ def seal(record: RunRecord) -> str:
 
 
 def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
-    """Whether this andon's recipe would score as the one that wrote the folder.
+    """Check that this andon's recipe would score as the one that wrote the folder.
 
     Raises:
         TrainingError: it would not; the andon that wrote it is named.
@@ -140,7 +140,7 @@ def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
 
 
 def read_settings(record: RunRecord, known: Recipe) -> Any:
-    """The settings of a run as the recipe's own struct.
+    """Return the settings of a run as the recipe's own struct.
 
     Raises:
         TrainingError: they do not fit.

@@ -17,7 +17,7 @@ from andon.training.runs.weights import HEADER, check_judges, load_state, read_t
 
 
 class LoadedRun(Struct, frozen=True, kw_only=True):
-    """A finished training, or what one had learnt after an epoch."""
+    """A finished training, or one of its checkpoints."""
 
     path: Path
     record: RunRecord
@@ -41,7 +41,7 @@ class LoadedRun(Struct, frozen=True, kw_only=True):
 
 
 def load(path: Path | str, *, of: Recipe | None = None, epoch: int | None = None) -> LoadedRun:
-    """A finished run, ready to be exported; or a checkpoint, of a run that need not have finished.
+    """Load a finished run, ready to be exported, or a checkpoint of any run.
 
     Args:
         path: the run folder.
@@ -74,7 +74,7 @@ def load(path: Path | str, *, of: Recipe | None = None, epoch: int | None = None
 
 
 def _check_weights(path: Path, record: RunRecord, sealed: str, *, kept: bool) -> None:
-    """Refuse weights that are not those that the record is about. Records of an older andon say nothing of them."""
+    """Refuse weights that are not those that the record is about. Records of an older andon hold no digests."""
     if kept and record.weights_sha256:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != record.weights_sha256:

@@ -66,12 +66,12 @@ def train(
         observe: what to draw and keep while training; the weights are those of a training that is not observed.
         resume: continue after the last whole epoch of an interrupted run, with its own settings and options; begin where
             there is no run yet, and return a finished one.
-        progress: told of reading and training.
+        progress: called while reading and training.
 
     Raises:
         TrainingError: there is a run already, another process trains in the folder, it diverged, or what should be
             resumed was another training.
-        DataError: data that cannot be learnt from, or nothing to watch.
+        DataError: unfit data, or nothing to watch.
         ConfigError: no such detector or setting, a share out of bounds, or `watch_every` with nothing to watch.
         DeviceError: no such device.
     """
@@ -168,7 +168,7 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
 
 
 def _data_changed(begun: RunRecord, now: RunRecord) -> bool:
-    """Whether a run's data have changed; records of an older andon hold no contents."""
+    """Return whether a run's data have changed. Records of an older andon hold no contents."""
     return (begun.fingerprint, begun.input) != (now.fingerprint, now.input) or (
         bool(begun.contents) and begun.contents != now.contents
     )
@@ -192,7 +192,7 @@ def _fit(training: _Training) -> nn.Module:
 
 
 def _leave(training: _Training, scorer: nn.Module) -> LoadedRun:
-    """Store what was learnt; then observe it, so that nothing that fails there can cost the training."""
+    """Store the weights and the record, then observe the weights: a failure there cannot cost the training."""
     plan, run, observers = training.plan, training.run, training.observers
     record = msgspec.structs.replace(
         training.record,
@@ -219,7 +219,7 @@ def _locked(folder: Path, *, resume: bool) -> Iterator[None]:
     """Keep other trainings out of a run folder; nothing is locked where nothing will be written.
 
     Raises:
-        TrainingError: another process trains there, or it is no folder.
+        TrainingError: another process trains there, or it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file; expected a folder for the run. Give another --out.")
