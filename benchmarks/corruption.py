@@ -22,7 +22,8 @@ from andon.sources.items import Item
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
 from andon.training.fitting.repair import DamageFeed
-from andon.training.runs.train import train
+from andon.training.observers.epochs import NONE
+from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 PICTURES = 40
 
@@ -91,7 +92,14 @@ def _against_an_epoch(frames: SyntheticFrames, pictures: list[NDArray[np.uint8]]
     settings = Settings(repair=True, size=size, epochs=1, epoch_parts=drawn)
     with tempfile.TemporaryDirectory() as folder:
         begun_s = time.process_time()
-        train(RECIPE, frames, Path(folder) / "run", settings=settings, threads=1, picture_epochs=())
+        train(
+            RECIPE,
+            frames,
+            Path(folder) / "run",
+            settings=settings,
+            options=TrainOptions(threads=1),
+            observe=ObserveOptions(picture_epochs=NONE),
+        )
         epoch_ms = 1000 * (time.process_time() - begun_s) / drawn
     return {
         "draw_ms": round(draw_ms, 2),

@@ -146,7 +146,7 @@ def measure(settings: Settings, used: Set, seed: int) -> dict[str, float]:
     begun_s = time.perf_counter()
     fit(scorer, TrainingData(Prepared(used.train, size)), settings, Bare(seed))
     fit_s = time.perf_counter() - begun_s
-    pool = Pool(RECIPE.reading(settings), FrameSpec(channels=3, size=(size, size)))
+    pool = Pool(RECIPE.score_rule(settings), FrameSpec(channels=3, size=(size, size)))
     scores: list[float] = []
     maps: list[NDArray[np.float32]] = []
     with torch.no_grad():

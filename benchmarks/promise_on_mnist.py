@@ -27,7 +27,7 @@ from andon.runtime.schema import TOLERANCE
 from andon.sources.items import FoundFrames, Item, Ref
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
+from andon.training.runs.train import TrainOptions, train
 
 ANOMALY = 5
 
@@ -77,8 +77,7 @@ def main() -> None:
             learnt,
             Path(temporary) / "run",
             settings=Settings(size=32, narrow=4, epochs=4),
-            seed=args.seed,
-            threads=1,
+            options=TrainOptions(seed=args.seed, threads=1),
         )
         made = export_run(run, Path(temporary) / "mnist.onnx", request=CalibrationRequest(date=""), data=learnt)
         scores = score(made.model.data, Digits(_normals(root, "t10k"))).score

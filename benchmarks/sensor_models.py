@@ -19,9 +19,10 @@ from andon.runtime.schema import Channel, Status, WindowSpec
 from andon.sources.items import FoundLogs, Item
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import cut
+from andon.training.observers.epochs import NONE
 from andon.training.recipe.recipe import recipe
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
+from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 BATCH = 256
 MEANS_OF_MAPS = {"score_residual", "score_contribution"}
@@ -76,11 +77,8 @@ def learn(
             good,
             Path(folder) / "run",
             settings=settings,
-            seed=seed,
-            calibration_share=calibration_share,
-            device="cpu",
-            threads=1,
-            picture_epochs=(),
+            options=TrainOptions(seed=seed, calibration_share=calibration_share, device="cpu", threads=1),
+            observe=ObserveOptions(picture_epochs=NONE),
         )
         made = export_run(
             run, Path(folder) / "model.onnx", request=CalibrationRequest(promise=wish, date=""), data=good

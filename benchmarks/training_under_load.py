@@ -23,13 +23,15 @@ import numpy as np
 
 _SCRIPT = """
 import sys
-from andon.training.runs.train import train
+from andon.training.observers.epochs import NONE
+from andon.training.runs.train import ObserveOptions, TrainOptions, train
 from andon.training.recipe.recipe import recipe
 import msgspec
 name, data, out, epochs, threads = sys.argv[1:]
 known = recipe(name)
 settings = msgspec.structs.replace(known.tiny, epochs=int(epochs))  # small nets wait most
-train(known, data, out, settings=settings, threads=int(threads) or None, picture_epochs=(), animation_epochs=())
+options, observe = TrainOptions(threads=int(threads) or None), ObserveOptions(picture_epochs=NONE, animation_epochs=NONE)
+train(known, data, out, settings=settings, options=options, observe=observe)
 """
 
 

@@ -1,6 +1,5 @@
 """From a run folder to an animation, on the command line."""
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 from tests.cli.running import andon
 
 from andon.cli import EXIT_DONE, EXIT_USER, main
-from andon.cli.train import _kept_epochs
 from andon.foundation.extras import remedy
 
 LEARN = ["train", "window_vae", "--data", "power_converter:runs=60,rows=16", "--steps", "16", "--hop", "16"]
@@ -68,10 +66,3 @@ def test_without_torch_the_extra_is_named() -> None:
 
     assert told.returncode == EXIT_USER
     assert told.stderr == f"andon: animating needs torch: {remedy('train')}\n"
-
-
-def test_epochs_are_all_or_each_so_many_or_listed_or_none() -> None:
-    assert [_kept_epochs(text) for text in ("all", "every=5", "3,1", "none")] == [1, 5, (1, 3), ()]
-    for text in ("every=0", "every=", "sometimes", "1,0"):
-        with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 1"):
-            _kept_epochs(text)

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import write_picture
 
 from andon.cli import EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
-from andon.cli.compare import _ends_cleanly_when_told
+from andon.cli._long_runs import ends_cleanly_on_sigterm
 from andon.training.contract.synthetic_data import synthetic_frame
 
 SMALL = "window_vae --steps 16 --hop 16 --latent 2 --widths 8 --epochs 2"
@@ -125,7 +125,7 @@ def test_a_comparison_that_is_ended_goes_on_by_the_same_command(number: signal.S
 def test_a_handler_that_python_did_not_install_gives_way_to_the_systems_own(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(signal, "signal", lambda _number, handler: given.append(handler))  # answers None, as for such
-    with _ends_cleanly_when_told():
+    with ends_cleanly_on_sigterm():
         pass
 
     assert given[-1] is signal.SIG_DFL

@@ -81,7 +81,10 @@ MISTAKES = [
     (["demo", "--seed", "one"], "got 'one'"),
     (["train", "--seed", str(2**64)], "argument --seed: expected a whole number"),
     (["train", "--threads", "0"], "argument --threads: expected a whole number from 1 to 64, got '0'"),
-    (["train", "--picture-epochs", "1,last"], "argument --picture-epochs: expected a whole number from 1"),
+    (
+        ["train", "--picture-epochs", "1,last"],
+        "argument --picture-epochs: expected all, none, every=N, or a list of epochs",
+    ),
     (["train", "--watch-every", "0"], "argument --watch-every: expected a whole number from 1"),
     (["inspect", "no-such.onnx"], "no-such.onnx: cannot be read"),
     (

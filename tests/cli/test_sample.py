@@ -4,19 +4,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.training.flat import train
 
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.sources.pictures.decode import decode_file
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.memory_vae import TINY
-from andon.training.runs.train import train
+from andon.training.observers.epochs import NONE
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample") / "run"
     settings = msgspec.structs.replace(TINY, epochs=1)
-    train("memory_vae", SyntheticFrames(40), folder, settings=settings, device="cpu", picture_epochs=())
+    train("memory_vae", SyntheticFrames(40), folder, settings=settings, device="cpu", picture_epochs=NONE)
     return folder
 
 

@@ -34,7 +34,7 @@ class Parts:
 
 
 class Here:
-    """A `Run` that leaves no traces."""
+    """A `FitContext` that leaves no traces."""
 
     seed = 0
     device = torch.device("cpu")

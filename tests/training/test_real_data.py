@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.training.flat import train
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.runtime import Detector, Status
@@ -11,7 +12,6 @@ from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.unet_autoencoder import Settings as UNetSettings
 from andon.training.detectors.window_vae import Settings
 from andon.training.runs.export_run import calibration_part, export_run
-from andon.training.runs.train import train
 
 
 @pytest.mark.data

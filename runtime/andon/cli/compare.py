@@ -32,11 +32,11 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from andon.cli._long_runs import ends_cleanly_on_sigterm, sources_warn_once
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.console import StatusLine
 from andon.foundation.errors import ConfigError
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         more={"synthetic_auroc": synthetic_auroc} if args.synthetic else {},
     )
     part = parse_share(args.cell) if args.cell else (1, 1)
-    with _ends_cleanly_when_told(), _sets_are_told_once():
+    with ends_cleanly_on_sigterm(), sources_warn_once():
         compared = compare(plan, args.out, where, part=part, tell=_Teller().events())
     _print(compared.table, as_object=args.json)
     if compared.elsewhere:
@@ -189,51 +189,6 @@ def _print(table: Any, *, as_object: bool) -> None:
     from andon.training.comparison.table import markdown
 
     print(msgspec.json.encode(table).decode() if as_object else markdown(table).rstrip("\n"))
-
-
-@contextmanager
-def _ends_cleanly_when_told() -> Iterator[None]:
-    """A scheduler that takes the machine away sends SIGTERM: the lock is given up, so that the next machine need not wait."""
-    import signal
-
-    def leave(_number: int, _frame: object) -> None:
-        raise SystemExit(143)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        # None: installed by something other than Python, and not to be had back
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-
-
-class _Once(logging.Filter):
-    """What sources say of a set is the same for each of its cells."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith("andon.sources."):
-            return True
-        text = record.getMessage()
-        known = text in self._told
-        self._told.add(text)
-        return not known
-
-
-@contextmanager
-def _sets_are_told_once() -> Iterator[None]:
-    """At the handlers: a filter of a logger is not asked about what its children log. A filter each, or one silences the next."""
-    once_each = [(handler, _Once()) for handler in logging.getLogger().handlers]
-    for handler, once in once_each:
-        handler.addFilter(once)
-    try:
-        yield
-    finally:
-        for handler, once in once_each:
-            handler.removeFilter(once)
 
 
 class _Teller:

@@ -13,14 +13,18 @@ Every setting of a detector is a flag: andon train DETECTOR --help.
 
 import argparse
 from collections.abc import Sequence
+from typing import TypeVar
+
+from msgspec import Struct
 
 from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
 from andon.foundation.registry import names
 from andon.foundation.settings import add_flags, fields, from_flags, nearest
-from andon.runtime.schema import InputSpec, WindowSpec
+from andon.training.observers.epochs import Epochs, parse_epochs
 
+_Options = TypeVar("_Options", bound=Struct)
 SUMMARY = "learn what good parts look like"
 
 
@@ -86,13 +90,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--picture-epochs",
         type=_epochs,
         default=None,
-        metavar="LIST",
-        help="epochs whose reconstructions are drawn into RUN/pictures, as 1,10,50, beside those of the kept weights; or "
-        "none (default 1,3,10,30,100 and so on)",
+        metavar="WHICH",
+        help="epochs whose reconstructions are drawn into RUN/pictures: all, every=N, a list as 1,10,50, or none; those of the "
+        "kept weights are drawn too, unless none (default 1,3,10,30,100 and so on)",
     )
     parser.add_argument(
         "--animation-epochs",
-        type=_kept_epochs,
+        type=_epochs,
         default=None,
         metavar="WHICH",
         help="epochs that 'andon animate' can show: all, every=N, a list as 1,10,50, or none (default: each up to 20, each "
@@ -100,7 +104,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint-epochs",
-        type=_kept_epochs,
+        type=_epochs,
         default=None,
         metavar="WHICH",
         help="epochs whose weights are kept for 'andon export RUN --epoch N': all, every=N, or a list as 10,50 (default: "
@@ -144,7 +148,8 @@ def run(args: argparse.Namespace) -> int:
     with needs("train", "training"):
         import safetensors  # noqa: F401 - the run folder needs it in the end; said now, and not after an hour of learning
 
-        from andon.training.runs.train import train
+        from andon.training.runs.summary import summary
+        from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
     begun_s = time.perf_counter()
     trained = train(
@@ -152,69 +157,30 @@ def run(args: argparse.Namespace) -> int:
         args.data,
         args.out,
         settings=settings,
-        seed=args.seed,
-        group=args.group,
-        calibration_share=args.calibration_share,
-        device=args.device,
-        threads=args.threads,
+        options=_filled(TrainOptions, args),
+        observe=_filled(ObserveOptions, args),
         resume=args.resume,
-        watch=args.watch,
-        watch_every=args.watch_every,
-        picture_epochs=args.picture_epochs,
-        animation_epochs=args.animation_epochs,
-        checkpoint_epochs=args.checkpoint_epochs,
         progress=ProgressLine(),
     )
-    record = trained.record
-    last = dict(record.history[-1]) if record.history else {}
-    summary = {
-        "run": str(trained.path),
-        "detector": f"{record.recipe} v{record.recipe_version}",
-        "train": record.readable(record.split.train),
-        "validation": record.readable(record.split.validation),
-        "calibration": len(record.split.calibration),
-        "lost": len(record.lost),
-        "copies": len(record.copies),
-        "epochs": len(record.history),
-        "seconds": round(time.perf_counter() - begun_s, 2),
-        "seed": record.seed,
-        "threads": record.threads,
-        "device": record.device,
-        "input": _shape(record.input),
-        "parameters": sum(parameter.numel() for parameter in trained.scorer.parameters()),
-        **{f"last_{name}": value for name, value in last.items() if name in ("train", "validation")},
-    }
-    if record.watched is not None:
-        summary["watched_auroc"] = record.watched.kept
+    told = summary(trained, seconds=time.perf_counter() - begun_s)
     if args.json:
-        print(json.dumps(summary))
+        print(json.dumps(told))
         return 0
-    print("\n".join(f"{name:<16} {value}" for name, value in summary.items()))
+    print("\n".join(f"{name:<16} {value}" for name, value in told.items()))
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
 
 
-def _shape(spec: InputSpec) -> str:
-    """What the network sees of one part."""
-    if isinstance(spec, WindowSpec):
-        return f"{spec.steps} rows x {len(spec.channels)} channels"
-    return f"{spec.channels} x {spec.size[0]} x {spec.size[1]}"
+def _filled(options: type[_Options], args: argparse.Namespace) -> _Options:
+    """Options whose fields have the names of flags."""
+    return options(**{name: getattr(args, name) for name in options.__struct_fields__})
 
 
-def _epochs(text: str) -> tuple[int, ...]:
-    """``1,10,50`` or ``none``."""
-    if text == "none":
-        return ()
-    number = whole(1, 1_000_000_000)
-    return tuple(sorted({number(word.strip()) for word in text.split(",")}))
-
-
-def _kept_epochs(text: str) -> int | tuple[int, ...]:
-    """``all``, ``every=5``, or as `_epochs`."""
-    if text == "all":
-        return 1
-    kind, equals, number = text.partition("=")
-    return whole(1, 1_000_000_000)(number) if equals and kind == "every" else _epochs(text)
+def _epochs(text: str) -> Epochs:
+    try:
+        return parse_epochs(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _names_among(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

@@ -31,7 +31,7 @@ from andon.sources.series.replay import replay_log
 from andon.sources.series.windows import cut
 from andon.training.detectors import window_vae
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
+from andon.training.runs.train import TrainOptions, train
 
 STEPS = 64
 FALSE_REJECT = 0.01
@@ -131,7 +131,12 @@ def demo(
     tell.stage("learning what good looks like: a variational autoencoder over windows of 64 rows")
     vae = window_vae.Settings(steps=STEPS, hop=STEPS, epochs=size.epochs)
     run = train(
-        "window_vae", good, folder / "run", settings=vae, seed=seed, device="cpu", threads=1, progress=tell.progress
+        "window_vae",
+        good,
+        folder / "run",
+        settings=vae,
+        options=TrainOptions(seed=seed, device="cpu", threads=1),
+        progress=tell.progress,
     )
     tell.stage("exporting one ONNX file, its threshold calibrated on runs that were never trained on")
     exported = export_run(

@@ -11,7 +11,7 @@ from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found
 from andon.training.fitting.gradient_descent import Plan, descend
-from andon.training.recipe.recipe import Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 
 
 class Settings(Plan, frozen=True, kw_only=True):
@@ -54,8 +54,8 @@ def _loss(scorer: Dreamer, batch: Tensor, _warmth: float) -> Tensor:
     return error.mean()
 
 
-def _fit(scorer: nn.Module, good: TrainingData, settings: Settings, run: Run) -> None:
-    descend(scorer, good, _loss, settings, run)
+def _fit(scorer: nn.Module, good: TrainingData, settings: Settings, context: FitContext) -> None:
+    descend(scorer, good, _loss, settings, context)
 
 
 def _sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
@@ -76,6 +76,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=_fit,
-    reading=lambda _settings: ScoreRule(map="error", pool="mean"),
+    score_rule=lambda _settings: ScoreRule(map="error", pool="mean"),
     sample=_sample,
 )

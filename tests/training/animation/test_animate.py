@@ -7,18 +7,19 @@ import msgspec
 import pytest
 from tests.training.animation.made_up import RECIPE, TINY
 from tests.training.animation.test_encode import read_gif, read_mp4
+from tests.training.flat import train
 
 from andon.foundation.errors import ConfigError, TrainingError
 from andon.training.animation.animate import animate
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
+from andon.training.observers.epochs import NONE
 from andon.training.runs.run_folder import LoadedRun
-from andon.training.runs.train import train
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     folder = tmp_path_factory.mktemp("animate") / "run"
-    return train(RECIPE, SyntheticFrames(30), folder, settings=TINY, device="cpu", threads=1, picture_epochs=())
+    return train(RECIPE, SyntheticFrames(30), folder, settings=TINY, device="cpu", threads=1, picture_epochs=NONE)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     from andon.training.detectors.window_vae import RECIPE as WINDOWS
 
     folder = tmp_path_factory.mktemp("animate") / "windows"
-    return train("window_vae", synthetic_log(600), folder, settings=WINDOWS.tiny, picture_epochs=())
+    return train("window_vae", synthetic_log(600), folder, settings=WINDOWS.tiny, picture_epochs=NONE)
 
 
 def test_all_that_a_run_has_is_shown_epoch_by_epoch(run: LoadedRun, tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_detector_that_generates_nothing_has_no_samples_to_show(tmp_path: Path
 
 
 def test_a_run_that_kept_nothing_says_why(tmp_path: Path) -> None:
-    train(RECIPE, SyntheticFrames(30), tmp_path / "none", settings=TINY, device="cpu", animation_epochs=())
+    train(RECIPE, SyntheticFrames(30), tmp_path / "none", settings=TINY, device="cpu", animation_epochs=NONE)
     train("pixel_knn", SyntheticFrames(30), tmp_path / "knn", device="cpu")
 
     with pytest.raises(TrainingError, match=r"nothing to animate: training kept nothing .*--animation-epochs none"):

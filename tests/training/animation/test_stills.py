@@ -8,15 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.foundation.errors import ConfigError
-from andon.training.animation.epoch_snapshots import SAMPLES, Looked, Scene
 from andon.training.animation.stills import LEAST_CELL, Picture, shortened, stills, title
+from andon.training.observers.epoch_snapshots import SAMPLES, Snapshot, SnapshotParts
 
 PANELS = ("originals", "reconstructions", "maps", "samples")
 
 
-def scene(epoch: int, level: int, *, side: int = 28, channels: int = 1, parts: int = 4, heat: float = 1.0) -> Scene:
+def snapshot(
+    epoch: int, level: int, *, side: int = 28, channels: int = 1, parts: int = 4, heat: float = 1.0
+) -> Snapshot:
     shape = (side, side, channels)
-    return Scene(
+    return Snapshot(
         epoch=epoch,
         kept=False,
         reconstructions=np.full((parts, *shape), level, np.uint8),
@@ -26,13 +28,15 @@ def scene(epoch: int, level: int, *, side: int = 28, channels: int = 1, parts: i
     )
 
 
-def looked(side: int = 28, channels: int = 1, parts: int = 4, caption: str = "good (validation)") -> Looked:
+def looked(side: int = 28, channels: int = 1, parts: int = 4, caption: str = "good (validation)") -> SnapshotParts:
     levels = np.full((parts, side, side, channels), 200, np.uint8)
-    return Looked(originals=levels, captions=(caption,) * parts)
+    return SnapshotParts(originals=levels, captions=(caption,) * parts)
 
 
-def drawn(scenes: list[Scene], *panels: str, width: int | None = None, parts: Looked | None = None) -> list[Picture]:
-    return list(stills(scenes, parts or looked(), panels, width=width, note="dreamer"))
+def drawn(
+    snapshots: list[Snapshot], *panels: str, width: int | None = None, parts: SnapshotParts | None = None
+) -> list[Picture]:
+    return list(stills(snapshots, parts or looked(), panels, width=width, note="dreamer"))
 
 
 @given(
@@ -43,8 +47,8 @@ def drawn(scenes: list[Scene], *panels: str, width: int | None = None, parts: Lo
 def test_all_pictures_are_of_one_even_size_and_as_wide_as_asked_for(
     width: int | None, parts: int, panels: list[str]
 ) -> None:
-    scenes = [scene(1, 20, parts=parts), scene(10_000, 90, parts=parts)]
-    found = drawn(scenes, *panels, width=width, parts=looked(parts=parts))
+    snapshots = [snapshot(1, 20, parts=parts), snapshot(10_000, 90, parts=parts)]
+    found = drawn(snapshots, *panels, width=width, parts=looked(parts=parts))
 
     assert found[0].shape == found[1].shape
     assert [side % 2 for side in found[0].shape[:2]] == [0, 0]
@@ -52,7 +56,7 @@ def test_all_pictures_are_of_one_even_size_and_as_wide_as_asked_for(
 
 
 def test_only_what_changed_changes() -> None:
-    first, second = drawn([scene(5, 20), scene(5, 90)], "originals", "reconstructions")
+    first, second = drawn([snapshot(5, 20), snapshot(5, 90)], "originals", "reconstructions")
     changed = np.argwhere((first != second).any(axis=2))
 
     rows = changed[changed[:, 0] > 40, 0]  # below the line that shows how far the training is
@@ -62,15 +66,15 @@ def test_only_what_changed_changes() -> None:
 
 
 def test_maps_are_on_the_scale_of_the_last() -> None:
-    first, last = drawn([scene(1, 0, heat=0.25), scene(2, 0, heat=1.0)], "maps")
+    first, last = drawn([snapshot(1, 0, heat=0.25), snapshot(2, 0, heat=1.0)], "maps")
 
     assert last[-40, 100].sum() > 500  # the hottest
     assert first[-40, 100].sum() < 300
 
 
 def test_samples_alone_are_a_square_and_beside_others_two_rows() -> None:
-    alone = drawn([scene(1, 55)], "samples")[0]
-    beside = drawn([scene(1, 55)], "originals", "samples")[0]
+    alone = drawn([snapshot(1, 55)], "samples")[0]
+    beside = drawn([snapshot(1, 55)], "originals", "samples")[0]
 
     def cells(picture: Picture, level: int) -> float:
         return float((picture == level).all(axis=2).sum()) / (112 * 112)
@@ -80,14 +84,14 @@ def test_samples_alone_are_a_square_and_beside_others_two_rows() -> None:
 
 
 def test_samples_of_a_detector_that_rebuilds_nothing_are_drawn() -> None:
-    (picture,) = stills([scene(3, 0)], None, ["samples"], width=300, note="")
+    (picture,) = stills([snapshot(3, 0)], None, ["samples"], width=300, note="")
 
     assert (picture == 255).all(axis=2).sum() > 16 * 60 * 60
 
 
 def test_names_that_are_too_long_are_cut_at_their_column() -> None:
-    long = drawn([scene(1, 0)], "originals", parts=looked(caption="a very long name of some damage (watched)"))[0]
-    short = drawn([scene(1, 0)], "originals", parts=looked(caption="x"))[0]
+    long = drawn([snapshot(1, 0)], "originals", parts=looked(caption="a very long name of some damage (watched)"))[0]
+    short = drawn([snapshot(1, 0)], "originals", parts=looked(caption="x"))[0]
 
     assert long.shape == short.shape
     gap = 13 // 2 + 128 - 128 % 28 + 1  # between the first two parts
@@ -96,11 +100,11 @@ def test_names_that_are_too_long_are_cut_at_their_column() -> None:
 
 def test_what_could_not_be_seen_is_refused_with_the_width_that_could() -> None:
     with pytest.raises(ConfigError, match=r"--size 64: 6 parts side by side need (\d+) pixels at least") as refusal:
-        drawn([scene(1, 0, parts=6)], "originals", width=64, parts=looked(parts=6))
+        drawn([snapshot(1, 0, parts=6)], "originals", width=64, parts=looked(parts=6))
 
     least = int(str(refusal.value).split("need ")[1].split()[0])
     assert least < 6 * LEAST_CELL + 60
-    assert drawn([scene(1, 0, parts=6)], "originals", width=least, parts=looked(parts=6))[0].shape[1] >= least
+    assert drawn([snapshot(1, 0, parts=6)], "originals", width=least, parts=looked(parts=6))[0].shape[1] >= least
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_what_could_not_be_seen_is_refused_with_the_width_that_could() -> None:
 def test_the_epoch_is_said(changed: dict[str, Any], words: str) -> None:
     import msgspec
 
-    assert title(msgspec.structs.replace(scene(7, 0), **changed)) == words
+    assert title(msgspec.structs.replace(snapshot(7, 0), **changed)) == words
 
 
 @given(text=st.text(max_size=40), most=st.integers(1, 50))

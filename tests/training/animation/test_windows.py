@@ -3,8 +3,8 @@
 import numpy as np
 
 from andon.runtime.schema import Channel, WindowSpec
-from andon.training.animation.epoch_snapshots import Looked, Scene
 from andon.training.animation.windows import window_stills
+from andon.training.observers.epoch_snapshots import Snapshot, SnapshotParts
 
 SPEC = WindowSpec(
     steps=20,
@@ -15,14 +15,14 @@ SPEC = WindowSpec(
 WAVE = np.sin(np.linspace(0, 6, 20, dtype=np.float32))[:, np.newaxis] * np.ones((1, 2), np.float32)
 
 
-def scene(epoch: int, share: float) -> Scene:
+def snapshot(epoch: int, share: float) -> Snapshot:
     rebuilt = np.stack([share * WAVE] * 2)
-    return Scene(epoch=epoch, kept=False, reconstructions=rebuilt, maps=None, scores=None, samples=None)
+    return Snapshot(epoch=epoch, kept=False, reconstructions=rebuilt, maps=None, scores=None, samples=None)
 
 
 def test_what_was_stands_still_while_what_is_rebuilt_moves() -> None:
-    looked = Looked(originals=np.stack([WAVE] * 2), captions=("good", "good"))
-    first, second, third = window_stills([scene(1, 0.0), scene(1, 0.5), scene(1, 3.0)], looked, SPEC, width=401)
+    parts = SnapshotParts(originals=np.stack([WAVE] * 2), captions=("good", "good"))
+    first, second, third = window_stills([snapshot(1, 0.0), snapshot(1, 0.5), snapshot(1, 3.0)], parts, SPEC, width=401)
 
     assert first.shape == second.shape == third.shape
     assert first.shape[1] == 402
@@ -35,10 +35,10 @@ def test_what_was_stands_still_while_what_is_rebuilt_moves() -> None:
 
 
 def test_a_picture_is_as_if_it_had_been_drawn_alone() -> None:
-    looked = Looked(originals=np.stack([WAVE] * 2), captions=("good", "bad"))
-    many = [scene(1, 0.0), scene(22, 0.8), scene(3, 3.0)]
-    among = list(window_stills(many, looked, SPEC, width=500))[1]
-    ends = [scene(22, 0.8), scene(3, 3.0), scene(1, 0.0)]  # the same limits
-    alone, *_ = window_stills(ends, looked, SPEC, width=500)
+    parts = SnapshotParts(originals=np.stack([WAVE] * 2), captions=("good", "bad"))
+    many = [snapshot(1, 0.0), snapshot(22, 0.8), snapshot(3, 3.0)]
+    among = list(window_stills(many, parts, SPEC, width=500))[1]
+    ends = [snapshot(22, 0.8), snapshot(3, 3.0), snapshot(1, 0.0)]  # the same limits
+    alone, *_ = window_stills(ends, parts, SPEC, width=500)
 
     assert (among == alone).all()

@@ -30,7 +30,7 @@ from andon.training.comparison.results import (
 from andon.training.contract.synthetic_data import synthetic_frame
 from andon.training.detectors.window_vae import WindowVAE
 from andon.training.runs.folder_lock import LOCK, Owner
-from andon.training.runs.run_folder import read_record
+from andon.training.runs.record import read_record
 
 SMALL = "window_vae --steps 16 --hop 16 --latent 2 --widths 8 --epochs 4"
 DIVERGES = f"{SMALL} --learning-rate 1e30"

@@ -15,7 +15,7 @@ from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found
 from andon.training.contract import checks
 from andon.training.contract.checks import Specimen
-from andon.training.recipe.recipe import Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 
 Fault = Literal["none", "unseeded", "drawing", "batch", "forgetful", "upside down", "not finite", "undescribed"]
 
@@ -53,13 +53,13 @@ class MeanFrame(Scorer):
         return Evidence({"error": error}, {})
 
 
-def fit(scorer: MeanFrame, good: TrainingData, _settings: object, run: Run) -> None:
+def fit(scorer: MeanFrame, good: TrainingData, _settings: object, context: FitContext) -> None:
     batches = list(good.train.batches(8))
     scorer.mean.copy_(torch.cat(batches).mean(dim=0))
     if scorer.fault == "unseeded":
         scorer.mean += 0.01 * torch.from_numpy(np.random.default_rng().random(scorer.mean.shape, np.float32))
     for done in range(3):
-        run.progress("averaging", done, 3)
+        context.progress("averaging", done, 3)
 
 
 def specimen(fault: Fault, folder: Path) -> Specimen:
@@ -81,7 +81,7 @@ def specimen(fault: Fault, folder: Path) -> Specimen:
             input=wanted,
             build=build,
             fit=fit,
-            reading=lambda _settings: ScoreRule(map="error"),
+            score_rule=lambda _settings: ScoreRule(map="error"),
         ),
         folder,
     )

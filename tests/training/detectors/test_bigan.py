@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.training.flat import train
 from tests.training.in_memory import Parts
-from tests.training.playing import SMALL, bars, built, frames, played
+from tests.training.small_bigan import SMALL, bars, built, frames, played
 from torch import Generator, Tensor
 
 from andon.calibration.request import CalibrationRequest
@@ -29,8 +30,8 @@ from andon.training.detectors.bigan import (
     depth_of,
     sample,
 )
+from andon.training.observers.epochs import NONE
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
 
 # ---- nets
 
@@ -124,7 +125,7 @@ def test_the_score_is_the_papers_each_part_in_units_of_good_parts(
         brightness=brightness,
     )
     scorer = built(chosen).eval()
-    scorer.learn_usual(Parts(bars(20), bars(2)).train, torch.device("cpu"))
+    scorer.fit_usual(Parts(bars(20), bars(2)).train, torch.device("cpu"))
     picture = torch.rand(5, 1, 12, 12)
     with torch.no_grad():
         evidence = scorer(picture)
@@ -170,7 +171,7 @@ def test_smoothing_forgives_what_lies_a_little_aside_but_not_what_is_missing(cha
 def test_a_usual_good_part_scores_one() -> None:
     good = bars(50)
     scorer = built().eval()
-    scorer.learn_usual(Parts(good, good).train, torch.device("cpu"))
+    scorer.fit_usual(Parts(good, good).train, torch.device("cpu"))
     with torch.no_grad():
         scores = scorer(good).scores["anomaly"]
 
@@ -179,9 +180,9 @@ def test_a_usual_good_part_scores_one() -> None:
 
 @pytest.mark.parametrize(("weight", "reads"), [(0.0, "map"), (0.3, "score")])
 def test_without_the_discriminators_part_the_map_decides(weight: float, reads: str) -> None:
-    reading = RECIPE.reading(msgspec.structs.replace(SMALL, weight=weight))
+    rule = RECIPE.score_rule(msgspec.structs.replace(SMALL, weight=weight))
 
-    assert (reading.map, reading.score) == (("error", None) if reads == "map" else (None, "anomaly"))
+    assert (rule.map, rule.score) == (("error", None) if reads == "map" else (None, "anomaly"))
 
 
 # ---- samples
@@ -250,7 +251,7 @@ def test_zeros_are_told_from_other_digits_of_mnist(
     good = collect(text)
     assert not isinstance(good, Log)
     few = Chosen(good, good.refs[:1500])
-    run = train(RECIPE, few, tmp_path / "run", settings=Settings(), threads=1, picture_epochs=())
+    run = train(RECIPE, few, tmp_path / "run", settings=Settings(), threads=1, picture_epochs=NONE)
     exported = export_run(run, tmp_path / "zero.onnx", request=CalibrationRequest(date="2026-01-02"), data=few)
     tested, truth = labelled_for(text, run.spec)
     figures, _ = evaluate(Detector.load(exported.path), Chosen(tested, tested.refs[:1000]), truth, intervals=False)

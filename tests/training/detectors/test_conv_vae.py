@@ -162,7 +162,7 @@ def test_balanced_layers_weigh_the_same_on_good_parts() -> None:
 def test_layers_are_balanced_by_the_validation_part_alone() -> None:
     vae, train, validation = built(), torch.rand(64, 1, 12, 12), torch.rand(20, 1, 12, 12)
 
-    RECIPE.learn(vae, Parts(train, validation), SETTINGS, Quietly())
+    RECIPE.fit_and_finalize(vae, Parts(train, validation), SETTINGS, Quietly())
 
     with torch.no_grad():
         assert torch.allclose(vae.differences(validation).mean(dim=0), vae.get_buffer("usual"), rtol=1e-4)
@@ -233,7 +233,7 @@ def test_frames_too_small_for_so_many_convolutions_are_refused_with_what_they_ne
 
 @pytest.mark.parametrize("decides", ["mse", "bce", "sap"])
 def test_what_decides_is_one_of_three_scores_and_the_map_stays_for_people(decides: str) -> None:
-    reading = RECIPE.reading(structs.replace(SETTINGS, decides=decides))
+    rule = RECIPE.score_rule(structs.replace(SETTINGS, decides=decides))
 
-    assert (reading.map, reading.score) == (("mse", None) if decides == "mse" else (None, decides))
+    assert (rule.map, rule.score) == (("mse", None) if decides == "mse" else (None, decides))
     assert "mse" in built()(torch.rand(1, 1, 12, 12)).maps

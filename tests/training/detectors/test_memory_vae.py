@@ -18,10 +18,10 @@ from andon.training.detectors.memory_vae import (
     TINY,
     MemoryVAE,
     Settings,
+    design_of,
     loss,
     prototypes,
     sample,
-    shape_of,
 )
 from andon.training.nets.prototype_memory import entropy
 from andon.training.nets.variational import divergence
@@ -31,7 +31,7 @@ GREY = FrameSpec(channels=1, size=(24, 24))
 
 def built(settings: Settings = TINY, spec: FrameSpec = GREY) -> MemoryVAE:
     torch.manual_seed(0)
-    return MemoryVAE(settings, shape_of(settings, spec))
+    return MemoryVAE(settings, design_of(settings, spec))
 
 
 def blobs(count: int, *, seed: int = 0) -> torch.Tensor:
@@ -162,7 +162,7 @@ def test_a_fit_tells_how_the_memory_is_used_and_leaves_none_dead() -> None:
     settings, run = structs.replace(TINY, items=20, epochs=6), Told()
     net = built(settings)
 
-    RECIPE.learn(net, Parts(blobs(200), blobs(40, seed=1)), settings, run)
+    RECIPE.fit_and_finalize(net, Parts(blobs(200), blobs(40, seed=1)), settings, run)
 
     assert all(0 < row["memory_breadth"] <= 1 and 0 < row["memory_in_use"] <= 1 for row in run.rows)
     assert run.rows[-1]["memory_in_use"] >= 0.5
@@ -184,7 +184,9 @@ def test_a_memory_that_has_collapsed_is_warned_of(caplog: pytest.LogCaptureFixtu
     )
 
     with caplog.at_level(logging.WARNING, logger="andon.training.detectors.memory_vae"):
-        RECIPE.learn(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, Told())
+        RECIPE.fit_and_finalize(
+            with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, Told()
+        )
 
     assert "the memory has collapsed: 1 of 50 items are in use" in caplog.text
 
@@ -196,7 +198,7 @@ def test_laying_out_items_by_the_codes_brings_a_dead_memory_back(
     settings = structs.replace(TINY, items=50, epochs=4, initial="random", reseed=False, learning_rate=1e-6)
     settings, run = structs.replace(settings, **remedy), Told()
 
-    RECIPE.learn(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, run)
+    RECIPE.fit_and_finalize(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, run)
 
     assert run.rows[-1]["memory_in_use"] > 0.5
     assert "collapsed" not in caplog.text
@@ -204,7 +206,7 @@ def test_laying_out_items_by_the_codes_brings_a_dead_memory_back(
 
 def fitted(settings: Settings) -> MemoryVAE:
     net = built(settings)
-    RECIPE.learn(net, Parts(blobs(200), blobs(40, seed=1)), settings, Told())
+    RECIPE.fit_and_finalize(net, Parts(blobs(200), blobs(40, seed=1)), settings, Told())
     return net
 
 
@@ -310,6 +312,6 @@ def test_scores_of_maps_are_pooled_alike_in_the_file_and_in_the_combination(
     settings = structs.replace(TINY, pool="top", share=0.1, decides=decides)
     net, pictures = built(settings).eval(), torch.rand(3, 1, 24, 24)
     with torch.no_grad():
-        outputs = Pool(RECIPE.reading(settings), GREY)(net(pictures))
+        outputs = Pool(RECIPE.score_rule(settings), GREY)(net(pictures))
 
         assert torch.allclose(outputs["score_error"], net.scores(pictures)["error"])

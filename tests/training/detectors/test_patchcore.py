@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.training.flat import train
 from tests.training.in_memory import Parts, Remembering, Rows
 from torch import Tensor
 
@@ -25,14 +26,13 @@ from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_fr
 from andon.training.detectors.patchcore import CHUNK, RECIPE, Memory, PatchCore, Settings, choose, draw, fit, plan_of
 from andon.training.nets.core_set import k_centre
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
 
 TINY = Settings(preset="fast", size=64, taps=(4,), memory_mb=0.02, candidates=600)
 
 
 def memory(rows: Tensor, count: int, weight: float = 1.0) -> Memory:
     learnt = Memory(rows.shape[1])
-    learnt.learn(rows, k_centre(rows, min(count, len(rows) // 2), seed=0), weight, seed=0)
+    learnt.fit(rows, k_centre(rows, min(count, len(rows) // 2), seed=0), weight, seed=0)
     return learnt
 
 
@@ -197,7 +197,7 @@ def test_a_size_that_the_backbone_cannot_take_is_refused() -> None:
 
 
 def test_smoothing_is_the_same_share_of_the_picture_at_every_size() -> None:
-    small, large = (RECIPE.reading(Settings(size=size, taps=(4,))).smooth for size in (256, 512))
+    small, large = (RECIPE.score_rule(Settings(size=size, taps=(4,))).smooth for size in (256, 512))
 
     assert small == pytest.approx(0.01 * 32)
     assert large == pytest.approx(2 * small)

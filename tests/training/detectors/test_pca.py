@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.training.flat import train
 from tests.training.in_memory import Here, Parts
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
@@ -20,8 +21,8 @@ from andon.sources.items import FoundLogs
 from andon.sources.series.log import Log, Run
 from andon.training.contract.synthetic_data import synthetic_log
 from andon.training.detectors.pca import RECIPE, Components, Settings, components, fit
+from andon.training.observers.epochs import NONE
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
 
 Decides = Literal["t2", "q", "combined"]
 DECIDES: tuple[Decides, ...] = ("t2", "q", "combined")
@@ -177,7 +178,7 @@ def test_large_values_are_told_apart_and_the_largest_stay_finite() -> None:
 def test_the_graph_holds_two_matrix_products(decides: Decides) -> None:
     settings = Settings(decides=decides)
 
-    graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.reading(settings))).graph
+    graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.score_rule(settings))).graph
 
     assert [node.op_type for node in graph.node if node.op_type in ("MatMul", "Gemm")] == ["MatMul", "MatMul"]
 
@@ -197,7 +198,7 @@ def still(rows: int, *, seed: int = 0) -> Log:
 @pytest.mark.parametrize(("steps", "rows"), [(64, 12_000), (16, 6_000)])
 def test_channels_that_mostly_stand_still_can_be_exported(steps: int, rows: int, tmp_path: Path) -> None:
     log, settings = still(rows), Settings(steps=steps, hop=16)
-    run = train("pca", log, tmp_path / "run", settings=settings, threads=1, picture_epochs=())
+    run = train("pca", log, tmp_path / "run", settings=settings, threads=1, picture_epochs=NONE)
 
     exported = export_run(
         run,
@@ -217,7 +218,7 @@ def test_q_is_floored_where_the_kept_directions_rebuild_windows_to_rounding() ->
     spec = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="a"), Channel(name="b")))
     scorer = Components(settings, spec)
     axis = torch.full((8, 1), 8**-0.5, dtype=torch.float64)
-    scorer.learn(torch.zeros(8, dtype=torch.float64), axis, torch.tensor([4.0], dtype=torch.float64))
+    scorer.fit(torch.zeros(8, dtype=torch.float64), axis, torch.tensor([4.0], dtype=torch.float64))
     along = torch.linspace(0.1, 30.0, 20).reshape(-1, 1, 1).expand(20, 4, 2)
 
     together = scorer.scores(along)["q"]

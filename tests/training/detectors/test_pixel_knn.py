@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.training.flat import train
 from tests.training.in_memory import Parts, Remembering
 
 from andon.calibration.request import CalibrationRequest
@@ -21,7 +22,6 @@ from andon.sources.source import collect
 from andon.sources.subset import Chosen
 from andon.training.detectors.pixel_knn import RECIPE, PixelKnn, Settings, fit
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
 
 
 def learnt(rows: torch.Tensor, settings: Settings) -> PixelKnn:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.flat import train
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.foundation.errors import DataError
@@ -14,7 +15,6 @@ from andon.sources.items import FoundFrames, Item, Ref
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings, UNet
 from andon.training.runs.export_run import export_run
-from andon.training.runs.train import train
 
 
 def test_at_three_channels_it_has_the_published_1_93_million_parameters() -> None:

@@ -5,14 +5,15 @@ import math
 import pytest
 import torch
 from msgspec import structs
+from tests.training.flat import train
 from tests.training.in_memory import Here, Parts
 
 from andon.runtime.schema import Channel, WindowSpec
 from andon.training.contract.synthetic_data import synthetic_log
 from andon.training.detectors.window_vae import RECIPE, TINY, Settings, WindowVAE, loss, posteriors, spread
-from andon.training.fitting.good_parts import open_good
+from andon.training.fitting.prepared_data import prepare_data
+from andon.training.observers.epochs import NONE
 from andon.training.runs.run_folder import LoadedRun
-from andon.training.runs.train import train
 
 SPEC = WindowSpec(steps=8, hop=4, period_s=0.1, channels=(Channel(name="a"), Channel(name="b")))
 SETTINGS = Settings(latent=3, widths=(10, 6))
@@ -79,7 +80,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     folder = tmp_path_factory.mktemp("vae") / "run"
     settings = structs.replace(TINY, latent=3, epochs=2)
     return train(
-        "window_vae", synthetic_log(600), folder, settings=settings, device="cpu", threads=1, picture_epochs=()
+        "window_vae", synthetic_log(600), folder, settings=settings, device="cpu", threads=1, picture_epochs=NONE
     )
 
 
@@ -95,7 +96,7 @@ def test_the_distances_are_those_of_the_latent_means_from_what_was_learnt(fitted
 
 
 def test_the_centre_is_the_mean_over_the_training_part(fitted: LoadedRun) -> None:
-    good = open_good(synthetic_log(600), fitted.recipe, fitted.settings, seed=0)
+    good = prepare_data(synthetic_log(600), fitted.recipe, fitted.settings, seed=0)
     vae = fitted.scorer
     assert isinstance(vae, WindowVAE)
 
@@ -110,7 +111,7 @@ def test_a_latent_number_that_says_nothing_diverges_by_nothing(fitted: LoadedRun
     with torch.no_grad():
         for head in (vae.mean, vae.log_variance):  # the prior, whatever comes in
             head.weight[1], head.bias[1] = 0.0, 0.0
-    good = open_good(synthetic_log(600), fitted.recipe, fitted.settings, seed=0)
+    good = prepare_data(synthetic_log(600), fitted.recipe, fitted.settings, seed=0)
 
     _, divergence = posteriors(vae, good.train, torch.device("cpu"))
 
@@ -131,9 +132,9 @@ def test_the_combination_hears_the_error_and_both_distances(fitted: LoadedRun) -
 
 @pytest.mark.parametrize("decides", ["euclid", "mahalanobis", "combined"])
 def test_what_decides_is_a_score_and_the_map_stays_for_people(decides: str, fitted: LoadedRun) -> None:
-    reading = RECIPE.reading(structs.replace(fitted.settings, decides=decides))
+    rule = RECIPE.score_rule(structs.replace(fitted.settings, decides=decides))
 
-    assert (reading.map, reading.score) == (None, decides)
+    assert (rule.map, rule.score) == (None, decides)
     assert "error" in fitted.scorer(torch.zeros(1, 16, 2)).maps
 
 
@@ -152,7 +153,7 @@ def test_a_watched_epoch_is_judged_by_the_spread_of_its_own_latent_numbers(decid
     settings = structs.replace(SETTINGS, epochs=3, batch_size=16, decides=decides)
     good, watching, vae = Parts(torch.randn(64, 8, 2), torch.randn(20, 8, 2)), Watching(), WindowVAE(settings, SPEC)
 
-    RECIPE.learn(vae, good, settings, watching)
+    RECIPE.fit_and_finalize(vae, good, settings, watching)
 
     moved = [bool(center.any()) for center in watching.centers]
     assert moved == [decides == "combined"] * 3  # nobody needs it where the error decides

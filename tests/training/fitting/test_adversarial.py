@@ -8,13 +8,13 @@ import msgspec
 import pytest
 import torch
 from tests.training.in_memory import Parts, Remembering, Rows
-from tests.training.playing import SMALL, Going, bars, built, played
+from tests.training.small_bigan import SMALL, Going, bars, built, played
 from torch import Generator, Tensor, nn
 
 from andon.foundation.errors import DataError, TrainingError
 from andon.training.detectors.bigan import BiGAN, fit, sample
 from andon.training.fitting import adversarial
-from andon.training.fitting.adversarial import COLLAPSED_STEPS, Game, fooling
+from andon.training.fitting.adversarial import COLLAPSED_STEPS, BiganTrainer, fooling
 
 
 @pytest.mark.parametrize("loss", ["non_saturating", "hinge"])
@@ -51,13 +51,13 @@ def test_the_discriminators_step_teaches_the_other_nets_nothing_and_theirs_it_no
 def test_what_scores_is_a_running_mean_that_follows_the_nets() -> None:
     good = Parts(bars(40), bars(8, seed=1))
     chosen = msgspec.structs.replace(SMALL, averaging=0.999, spectral_norm=False)
-    game = Game(built(chosen), good, chosen, Remembering())
+    trainer = BiganTrainer(built(chosen), good, chosen, Remembering())
     weight = "generator.up.0.weight"
-    history = [game.nets.state_dict()[weight].clone()]
+    history = [trainer.nets.state_dict()[weight].clone()]
     for _ in range(3):
-        game.one_epoch()
-        history.append(game.nets.state_dict()[weight].clone())
-    mean = game.scorer.state_dict()[weight]
+        trainer.one_epoch()
+        history.append(trainer.nets.state_dict()[weight].clone())
+    mean = trainer.scorer.state_dict()[weight]
 
     assert float((mean - history[-1]).abs().max()) > 0
     assert float((mean - history[-1]).norm()) < float((history[0] - history[-1]).norm())
@@ -98,7 +98,7 @@ def test_the_history_tells_of_all_three_nets() -> None:
 
 def test_few_parts_are_gone_through_more_often() -> None:
     games = [
-        Game(built(chosen), Parts(bars(count), bars(2)), chosen, Remembering())
+        BiganTrainer(built(chosen), Parts(bars(count), bars(2)), chosen, Remembering())
         for chosen in [msgspec.structs.replace(SMALL, epochs=None)]
         for count in (8, 800)
     ]
@@ -159,10 +159,10 @@ def test_how_good_parts_differ_is_seen_on_as_many_as_memory_is_there_for(
     good = Parts(bars(40), bars(2))
     good.train = Counting(bars(40))
 
-    game = Game(built(), good, SMALL, Remembering())
+    trainer = BiganTrainer(built(), good, SMALL, Remembering())
 
     assert good.train.most == looked_at
-    assert game.good_spread == pytest.approx(float(bars(40)[:looked_at].std(dim=0).mean()))
+    assert trainer.good_spread == pytest.approx(float(bars(40)[:looked_at].std(dim=0).mean()))
 
 
 # ---- collapse

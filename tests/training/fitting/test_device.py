@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.flat import train
 from tests.training.in_memory import Here, Parts
 from torch import nn
 
@@ -14,13 +15,12 @@ from andon.training.fitting.device import (
     as_device,
     device_named,
     device_of,
-    drawn_apart,
+    preserve_rng,
+    preserve_state,
     random_state,
     set_random_state,
-    undisturbed,
 )
 from andon.training.fitting.gradient_descent import Plan, _Descent
-from andon.training.runs.train import train
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 
@@ -112,7 +112,7 @@ def test_what_is_drawn_apart_leaves_no_trace(mps: Generator) -> None:
     torch.manual_seed(3)
     wanted = torch.rand(2)
     torch.manual_seed(3)
-    with drawn_apart(MPS):
+    with preserve_rng(MPS):
         torch.rand(9)
         mps.state += 7
 
@@ -162,7 +162,7 @@ def test_whatever_is_drawn_while_one_looks_is_drawn_again_afterwards_and_modes_c
     scorer[0].eval()
     generator = torch.get_rng_state()
 
-    with undisturbed(scorer):
+    with preserve_state(scorer):
         torch.rand(3)
         in_between = [module.training for module in scorer.modules()]
         gradients = torch.is_grad_enabled()

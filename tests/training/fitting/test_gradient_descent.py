@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from tests.training.flat import train
 from tests.training.in_memory import Parts, Remembering
 from torch import Tensor, nn
 
@@ -17,10 +18,10 @@ from andon.runtime.schema import ScoreRule
 from andon.sources.series.windows import window_spec
 from andon.training.comparison.plan import parse_detector
 from andon.training.contract.synthetic_data import synthetic_log
-from andon.training.fitting.gradient_descent import LAST_RATE, AsTheyAre, Batch, Loss, Plan, descend
+from andon.training.fitting.gradient_descent import LAST_RATE, Batch, Loss, PlainFeed, Plan, descend, kept_epoch
+from andon.training.fitting.reconstruction import Rebuilding
 from andon.training.recipe.recipe import Recipe, State
 from andon.training.runs.run_folder import LoadedRun
-from andon.training.runs.train import train
 
 
 def squared(net: nn.Module, batch: Tensor, _warmth: float) -> Tensor:
@@ -193,7 +194,7 @@ def fragile(interrupt_at_step: int | None = None) -> Recipe:
         input=lambda _settings, _found: window_spec(synthetic_log(2).found, 8, 8),
         build=lambda _settings, _spec: Fragile(),
         fit=lambda scorer, good, settings, run: descend(scorer, good, loss, settings, run),
-        reading=lambda _settings: ScoreRule(map="error"),
+        score_rule=lambda _settings: ScoreRule(map="error"),
     )
 
 
@@ -302,7 +303,7 @@ def test_a_cosine_falls_to_a_hundredth_keeps_the_last_weights_and_does_not_stop_
 def test_an_epoch_takes_as_many_parts_as_asked_each_as_often_as_the_others(wanted: int) -> None:
     seen: list[int] = []
 
-    class Counting(AsTheyAre):
+    class Counting(PlainFeed):
         def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
             seen.extend(places.tolist())
             yield from super().train(places, size, epoch)
@@ -317,12 +318,12 @@ def test_an_epoch_takes_as_many_parts_as_asked_each_as_often_as_the_others(wante
 
 
 def test_what_a_feed_judges_becomes_part_of_the_history_and_steers_nothing() -> None:
-    class Judging(AsTheyAre):
+    class Judging(PlainFeed):
         def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
             return {"watched_auroc": 1.0 / epoch}
 
     histories = []
-    for feed in (AsTheyAre, Judging):
+    for feed in (PlainFeed, Judging):
         torch.manual_seed(0)
         good, run = Parts(torch.randn(40, 4), torch.randn(8, 4)), Remembering()
         descend(nn.Linear(4, 4), good, squared, Plan(epochs=3), run, feed=feed(good))
@@ -330,3 +331,10 @@ def test_what_a_feed_judges_becomes_part_of_the_history_and_steers_nothing() -> 
 
     assert [row.pop("watched_auroc") for row in histories[1]] == [1.0, 0.5, pytest.approx(1 / 3)]
     assert [row["validation"] for row in histories[0]] == [row["validation"] for row in histories[1]]
+
+
+def test_the_kept_epoch_is_the_last_where_repair_goes_by_a_cosine_and_the_best_else() -> None:
+    history = [{"validation": loss} for loss in (1.0, 0.5, 0.7)]
+
+    assert kept_epoch(history, Rebuilding(repair=True)) == 3
+    assert kept_epoch(history, Rebuilding()) == 2

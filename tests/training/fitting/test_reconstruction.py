@@ -5,26 +5,26 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from tests.training.flat import train
 
 from andon.foundation.errors import ConfigError
 from andon.sources.items import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors import autoencoder, unet_autoencoder
-from andon.training.fitting.reconstruction import Rebuilding, reading, wanted_input
-from andon.training.runs.train import train
+from andon.training.fitting.reconstruction import Rebuilding, score_rule, wanted_input
 
 FOUND = FoundFrames(channels=3, frame_size=(64, 64), largest=(64, 64))
 
 
 def test_the_difference_judges_unless_repair_was_learnt() -> None:
-    assert reading(Rebuilding()).map == "l1"
-    assert reading(Rebuilding(repair=True)).map == "head"
-    assert reading(Rebuilding(repair=True, evidence="ssim")).map == "ssim"
+    assert score_rule(Rebuilding()).map == "l1"
+    assert score_rule(Rebuilding(repair=True)).map == "head"
+    assert score_rule(Rebuilding(repair=True, evidence="ssim")).map == "ssim"
 
 
 def test_smoothing_is_in_pixels_whatever_the_grid_of_the_map() -> None:
-    assert reading(Rebuilding(smooth=6.0)).smooth == 6.0
-    assert reading(Rebuilding(repair=True, smooth=6.0)).smooth == 3.0
+    assert score_rule(Rebuilding(smooth=6.0)).smooth == 6.0
+    assert score_rule(Rebuilding(repair=True, smooth=6.0)).smooth == 3.0
 
 
 def test_size_and_width_follow_repair_where_they_are_not_given() -> None:

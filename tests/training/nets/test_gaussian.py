@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import mahalanobis
-from sklearn.covariance import ledoit_wolf as of_scikit_learn
+from sklearn.covariance import ledoit_wolf
 
-from andon.training.nets.gaussian import RIDGE, Gaussian, ledoit_wolf
+from andon.training.nets.gaussian import RIDGE, Gaussian
 
 
 def cloud(count: int, size: int, seed: int) -> torch.Tensor:
@@ -19,21 +19,14 @@ def cloud(count: int, size: int, seed: int) -> torch.Tensor:
 
 def learnt(points: torch.Tensor, counts: list[bool] | None = None) -> Gaussian:
     gaussian = Gaussian(points.shape[1])
-    gaussian.learn(points, torch.tensor(counts or [True] * points.shape[1]))
+    gaussian.fit(points, torch.tensor(counts or [True] * points.shape[1]))
     return gaussian
-
-
-@given(st.integers(2, 60), st.integers(1, 8), st.integers(0, 10**6))
-def test_the_shrunk_covariance_is_that_of_scikit_learn(count: int, size: int, seed: int) -> None:
-    points = cloud(count, size, seed)
-
-    assert ledoit_wolf(points).numpy() == pytest.approx(of_scikit_learn(points.numpy())[0], rel=1e-8, abs=1e-10)
 
 
 @given(st.integers(3, 60), st.integers(1, 8), st.integers(0, 10**6))
 def test_the_mahalanobis_distance_is_that_of_scipy(count: int, size: int, seed: int) -> None:
     points, asked = cloud(count, size, seed), cloud(5, size, seed + 1).float()
-    covariance = of_scikit_learn(points.numpy())[0]
+    covariance = ledoit_wolf(points.numpy())[0]
     covariance += RIDGE * np.trace(covariance) / size * np.eye(size)
     center, inverse = points.mean(dim=0).numpy(), np.linalg.inv(covariance)
 

@@ -15,7 +15,7 @@ from andon.training.nets.surprise import Combination, scores_over
 
 def learnt(*columns: torch.Tensor) -> Combination:
     combination = Combination([str(place) for place in range(len(columns))])
-    combination.learn({str(place): column for place, column in enumerate(columns)})
+    combination.fit({str(place): column for place, column in enumerate(columns)})
     return combination
 
 
@@ -129,7 +129,7 @@ def test_scores_that_differ_by_rounding_alone_share_a_surprise() -> None:
     jitter = 1 + 3e-7 * torch.rand(400, generator=generator)
     good = torch.cat([0.1 * jitter[:300], 1 + torch.rand(100, generator=generator)])
     combination = Combination(("one",))
-    combination.learn({"one": good})
+    combination.fit({"one": good})
 
     surprises = combination({"one": torch.tensor([0.1, 0.1 * (1 + 1e-7), 0.1 * (1 + 3e-7)])})
 

@@ -9,7 +9,8 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence
 from andon.runtime.schema import Channel, FrameSpec, InputSpec, ScoreRule, WindowSpec
-from andon.training.observers.reconstructions import Album, chosen, is_usual
+from andon.training.observers.epochs import NONE, Epochs, just
+from andon.training.observers.reconstructions import ReconstructionPictures, chosen
 from andon.training.observers.watching import Labelled
 
 FRAMES = FrameSpec(channels=3, size=(16, 24))
@@ -53,10 +54,10 @@ class Copy(nn.Module):
         return Evidence({"error": error}, {}, {"reconstruction": rebuilt} if self.rebuilds else {})
 
 
-def album(folder: Path, spec: InputSpec = FRAMES, epochs: tuple[int, ...] | None = None) -> Album:
+def pictures(folder: Path, spec: InputSpec = FRAMES, epochs: Epochs | None = None) -> ReconstructionPictures:
     shape = (3, *spec.size) if isinstance(spec, FrameSpec) else (spec.steps, 1)
     good = Parts(torch.rand(20, *shape), torch.rand(9, *shape))
-    return Album(folder, good, spec, ScoreRule(map="error"), device=torch.device("cpu"), epochs=epochs)
+    return ReconstructionPictures(folder, good, spec, ScoreRule(map="error"), device=torch.device("cpu"), epochs=epochs)
 
 
 def names(folder: Path) -> list[str]:
@@ -65,41 +66,40 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("spec", [FRAMES, WINDOWS], ids=["frames", "windows"])
 def test_chosen_epochs_and_the_kept_weights_are_drawn(spec: InputSpec, tmp_path: Path) -> None:
-    pages = album(tmp_path, spec, epochs=(2, 4))
+    pages = pictures(tmp_path, spec, epochs=just(2, 4))
     for epoch in range(1, 6):
-        pages.look(Copy(), epoch)
-    pages.look_at_kept(Copy(), 3)
+        pages.after_epoch(Copy(), epoch)
+    pages.after_training(Copy(), 3)
 
     assert names(tmp_path) == ["epoch_0002.png", "epoch_0004.png", "kept.png"]
 
 
 def test_unless_asked_for_the_epochs_are_ever_further_apart(tmp_path: Path) -> None:
-    pages = album(tmp_path)
+    pages = pictures(tmp_path)
     for epoch in range(1, 13):
-        pages.look(Copy(), epoch)
+        pages.after_epoch(Copy(), epoch)
 
     assert names(tmp_path) == ["epoch_0001.png", "epoch_0003.png", "epoch_0010.png"]
-    assert [epoch for epoch in range(1, 2000) if is_usual(epoch)] == [1, 3, 10, 30, 100, 300, 1000]
 
 
 def test_no_epochs_mean_no_picture(tmp_path: Path) -> None:
-    pages = album(tmp_path, epochs=())
-    pages.look(Copy(), 1)
-    pages.look_at_kept(Copy(), 1)
+    pages = pictures(tmp_path, epochs=NONE)
+    pages.after_epoch(Copy(), 1)
+    pages.after_training(Copy(), 1)
 
     assert names(tmp_path) == []
 
 
 def test_a_detector_that_does_not_rebuild_has_no_picture(tmp_path: Path) -> None:
-    pages = album(tmp_path)
-    pages.look(Copy(rebuilds=False), 1)
-    pages.look_at_kept(Copy(rebuilds=False), None)
+    pages = pictures(tmp_path)
+    pages.after_epoch(Copy(rebuilds=False), 1)
+    pages.after_training(Copy(rebuilds=False), None)
 
     assert names(tmp_path) == []
 
 
 def test_what_is_not_finite_is_not_drawn_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    album(tmp_path).look(Copy(factor=float("nan")), 1)
+    pictures(tmp_path).after_epoch(Copy(factor=float("nan")), 1)
 
     assert names(tmp_path) == []
     assert "epoch_0001.png is not drawn" in caplog.text
@@ -107,7 +107,7 @@ def test_what_is_not_finite_is_not_drawn_and_that_is_said(tmp_path: Path, caplog
 
 def test_the_scorer_is_put_back_to_learning(tmp_path: Path) -> None:
     scorer = Copy().train()
-    album(tmp_path).look(scorer, 1)
+    pictures(tmp_path).after_epoch(scorer, 1)
 
     assert scorer.training
 
@@ -120,7 +120,7 @@ def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights
         "andon.training.observers.reconstructions.save",
         lambda figure, _path: told.append(" ".join(figure.texts[0].get_text().split())),
     )
-    pages = Album(
+    pages = ReconstructionPictures(
         tmp_path,
         Parts(torch.full((20, 3, 16, 24), 0.9), torch.full((9, 3, 16, 24), 0.5)),
         FRAMES,
@@ -128,8 +128,8 @@ def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights
         device=torch.device("cpu"),
     )
 
-    pages.look(Copy(factor=0.6), 1)
-    pages.look(Copy(factor=0.9), 3)
+    pages.after_epoch(Copy(factor=0.6), 1)
+    pages.after_epoch(Copy(factor=0.9), 3)
 
     assert told == [
         f"map: 1 is {share}, below which 99.9 % of the cells of 9 good validation parts lie"

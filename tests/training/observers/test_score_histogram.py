@@ -14,7 +14,7 @@ from andon.training.observers.score_histogram import MOST_PARTS, draw, score_his
 from andon.training.observers.watching import Labelled
 
 HERE = torch.device("cpu")
-SPEC, READING = FrameSpec(channels=1, size=(8, 8)), ScoreRule(score="bright")
+SPEC, RULE = FrameSpec(channels=1, size=(8, 8)), ScoreRule(score="bright")
 
 
 class Bright(nn.Module):
@@ -32,7 +32,7 @@ class Bright(nn.Module):
 def drawn(scorer: nn.Module, path: Path, *, train: int = 9, validation: int = 7, watched: bool = False) -> bool:
     good = Parts(torch.rand(train, 1, 8, 8), torch.rand(validation, 1, 8, 8))
     labelled = Labelled(torch.rand(5, 1, 8, 8), ("good", "good", "scratch", "scratch", "stain")) if watched else None
-    return draw(scorer, good, labelled, path, spec=SPEC, reading=READING, device=HERE)
+    return draw(scorer, good, labelled, path, spec=SPEC, score_rule=RULE, device=HERE)
 
 
 def test_learnt_held_out_and_watched_parts_are_drawn_some_of_each(tmp_path: Path) -> None:

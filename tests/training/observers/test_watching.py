@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.training.flat import train
 from torch import Tensor, nn
 
 from andon.calibration.split import Split
@@ -20,10 +21,11 @@ from andon.sources.opening import truth_of
 from andon.sources.pictures.encode import write_png
 from andon.sources.source import collect
 from andon.training.contract.synthetic_data import synthetic_frame
+from andon.training.observers.epochs import NONE, just
 from andon.training.observers.watching import SHARE, Labelled, Watch, drawn, is_due, open_labelled
 from andon.training.recipe.recipe import detectors, recipe
-from andon.training.runs.run_folder import LoadedRun, load, read_record
-from andon.training.runs.train import train
+from andon.training.runs.record import read_record
+from andon.training.runs.run_folder import LoadedRun, load
 
 NOTHING_USED = Split(train=(), validation=(), calibration=())
 SPEC = FrameSpec(channels=3, size=(16, 16))
@@ -71,12 +73,12 @@ def labelled(count: int = 10) -> Labelled:
 
 
 def watch(**arguments: object) -> Watch:
-    reading = ScoreRule(map="level", pool="mean")
-    return Watch(labelled(), SPEC, reading, device=torch.device("cpu"), **arguments)  # type: ignore[arg-type]
+    rule = ScoreRule(map="level", pool="mean")
+    return Watch(labelled(), SPEC, rule, device=torch.device("cpu"), **arguments)  # type: ignore[arg-type]
 
 
 def test_looking_says_how_well_good_and_bad_are_told_apart() -> None:
-    row = watch().look(Brightness(), 1)
+    row = watch().after_epoch(Brightness(), 1)
 
     assert row is not None
     assert (row["epoch"], row["auroc"]) == (1.0, 1.0)
@@ -87,7 +89,7 @@ def test_looking_leaves_modes_buffers_and_generators_as_they_were() -> None:
     scorer.frozen.eval()
     before = {name: tensor.clone() for name, tensor in scorer.state_dict().items()}
     generator = torch.get_rng_state()
-    looking.look(scorer, 1)
+    looking.after_epoch(scorer, 1)
 
     assert [module.training for module in scorer.modules()] == [True, False, True, True]
     assert all(torch.equal(before[name], tensor) for name, tensor in scorer.state_dict().items())
@@ -98,7 +100,7 @@ def test_scores_that_are_not_finite_give_no_row(caplog: pytest.LogCaptureFixture
     scorer = Brightness()
     torch.nn.init.constant_(scorer.norm.weight, float("nan"))
 
-    assert watch().look(scorer, 1) is None
+    assert watch().after_epoch(scorer, 1) is None
     assert "not finite" in caplog.text
 
 
@@ -133,7 +135,7 @@ def test_only_time_between_looks_counts_as_training() -> None:
     looking, scorer, looked = watch(clock=lambda: now_s), Slow(), []
     for epoch in range(1, 13):
         now_s += 1.01
-        if looking.look(scorer, epoch) is not None:
+        if looking.after_epoch(scorer, epoch) is not None:
             looked.append(epoch)
 
     # a look costs .3 s: the second is paid for by 6 s of training, the third by 9 s, the fourth by 12 s
@@ -253,7 +255,7 @@ def learnt(name: str, tree: Path, out: Path, **arguments: object) -> LoadedRun:
     known = recipe(name)
     data = str(tree) if known.gives == "frame" else "power_converter:runs=60,rows=32"
     # a resumed run draws what it began with
-    pictures = {} if arguments.get("resume") else {"picture_epochs": ()}
+    pictures = {} if arguments.get("resume") else {"picture_epochs": NONE}
     arguments = {"settings": known.tiny} | pictures | arguments
     return train(known, data, out, device="cpu", threads=1, seed=3, **arguments)  # type: ignore[arg-type]
 
@@ -272,7 +274,7 @@ def test_the_weights_are_those_of_a_training_that_nobody_watched(name: str, tree
         settings = msgspec.structs.replace(settings, epochs=2)
     alone = learnt(name, tree, tmp_path / "alone", settings=settings)
     watched = learnt(
-        name, tree, tmp_path / "watched", settings=settings, watch=path, watch_every=1, picture_epochs=(1, 2)
+        name, tree, tmp_path / "watched", settings=settings, watch=path, watch_every=1, picture_epochs=just(1, 2)
     )
 
     expected, got = alone.scorer.state_dict(), watched.scorer.state_dict()
@@ -316,7 +318,7 @@ def test_an_interrupted_run_leaves_its_curves(tree: Path, tmp_path: Path) -> Non
 
 
 def test_a_resumed_run_goes_on_watching_what_it_watched(tree: Path, tmp_path: Path) -> None:
-    interrupted(tree, tmp_path, watch=FAULTY, watch_every=1, picture_epochs=(4,))
+    interrupted(tree, tmp_path, watch=FAULTY, watch_every=1, picture_epochs=just(4))
     resumed = learnt("window_vae", tree, tmp_path, resume=True)
 
     record = resumed.record.watched

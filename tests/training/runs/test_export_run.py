@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 import numpy as np
 import pytest
+from tests.training.flat import train
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.cli import EXIT_DONE, EXIT_USER, main
@@ -19,9 +20,10 @@ from andon.runtime.schema import ScoreRule, Weights
 from andon.sources.items import Item, Lost, Ref
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.detectors import unet_autoencoder, window_vae
+from andon.training.observers.epochs import NONE
 from andon.training.runs.export_run import _pretrained, calibration_part, export_run, rule_of
-from andon.training.runs.run_folder import LoadedRun, load, read_record, write_record
-from andon.training.runs.train import train
+from andon.training.runs.record import read_record, write_record
+from andon.training.runs.run_folder import LoadedRun, load
 
 FRAMES = SyntheticFrames(40)
 
@@ -256,7 +258,7 @@ def test_pretrained_weights_are_recorded_when_training_ends(tmp_path: Path) -> N
         return (Weights(name="own", licence="as of the file", sha256=hashlib.sha256(own.read_bytes()).hexdigest()),)
 
     known = msgspec.structs.replace(unet_autoencoder.RECIPE, fit=fit, finalize=None, weights=weights)
-    run = train(known, FRAMES, tmp_path / "run", settings=known.tiny, threads=1, picture_epochs=())
+    run = train(known, FRAMES, tmp_path / "run", settings=known.tiny, threads=1, picture_epochs=NONE)
 
     assert read_record(run.path).pretrained == weights(None)
 
@@ -289,7 +291,7 @@ def from_folder(tmp_path: Path) -> LoadedRun:
     """A run on pictures in a folder, next to which other folders may be put later."""
     settings = msgspec.structs.replace(unet_autoencoder.RECIPE.tiny, epochs=1)
     data = _parts(tmp_path / "data")
-    return train("unet_autoencoder", data, tmp_path / "run", settings=settings, threads=1, picture_epochs=())
+    return train("unet_autoencoder", data, tmp_path / "run", settings=settings, threads=1, picture_epochs=NONE)
 
 
 @pytest.mark.parametrize("neighbour", ["scratch", "good", "train/good"])
@@ -342,7 +344,7 @@ def _interrupted(data: Path, run: Path) -> None:
 
     settings = msgspec.structs.replace(unet_autoencoder.RECIPE.tiny, epochs=2)
     with pytest.raises(KeyboardInterrupt):
-        train("unet_autoencoder", data, run, settings=settings, threads=1, picture_epochs=(), progress=stop)
+        train("unet_autoencoder", data, run, settings=settings, threads=1, picture_epochs=NONE, progress=stop)
 
 
 def test_a_run_is_resumed_on_its_own_pictures_next_to_a_folder_of_defects(tmp_path: Path) -> None:
@@ -352,7 +354,7 @@ def test_a_run_is_resumed_on_its_own_pictures_next_to_a_folder_of_defects(tmp_pa
     (data / "scratch").mkdir()
     shutil.copy(data / begun.split.train[0], data / "scratch" / "0.png")
 
-    resumed = train("unet_autoencoder", data, tmp_path / "run", resume=True, picture_epochs=())
+    resumed = train("unet_autoencoder", data, tmp_path / "run", resume=True, picture_epochs=NONE)
 
     assert resumed.record.finished
     assert (resumed.split, resumed.record.fingerprint) == (begun.split, begun.fingerprint)

@@ -20,8 +20,8 @@ from andon.training.runs.folder_lock import (
     LOCK,
     SILENT_S,
     Owner,
-    claimed,
-    is_claimed,
+    is_locked,
+    lock_folder,
     stale,
     this_process,
     who_holds,
@@ -30,27 +30,27 @@ from andon.training.runs.folder_lock import (
 HOLD = """
 import sys, time
 from pathlib import Path
-from andon.training.runs.folder_lock import claimed
-with claimed(Path(sys.argv[1])) as claim:
-    print(claim is not None, flush=True)
+from andon.training.runs.folder_lock import lock_folder
+with lock_folder(Path(sys.argv[1])) as lock:
+    print(lock is not None, flush=True)
     time.sleep(60)
 """
 
 ELSEWHERE = Owner(host="another", space="pid:[1]", pid=1, began="7", token="t")
 
 
-def test_a_cell_is_claimed_once_and_free_afterwards(tmp_path: Path) -> None:
-    with claimed(tmp_path / "cell") as first:
-        with claimed(tmp_path / "cell") as second:
+def test_a_cell_is_locked_once_and_free_afterwards(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "cell") as first:
+        with lock_folder(tmp_path / "cell") as second:
             assert (first is not None, second) == (True, None)
-        assert is_claimed(tmp_path / "cell")
+        assert is_locked(tmp_path / "cell")
 
-    assert not is_claimed(tmp_path / "cell")
+    assert not is_locked(tmp_path / "cell")
     assert list((tmp_path / "cell").iterdir()) == []
 
 
-def test_a_claim_ends_with_the_work_however_that_ends(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), claimed(tmp_path):
+def test_a_lock_ends_with_the_work_however_that_ends(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), lock_folder(tmp_path):
         raise KeyboardInterrupt
 
     assert not (tmp_path / LOCK).exists()
@@ -76,8 +76,8 @@ def _contest(folder: Path) -> int:
 
     def contend() -> None:
         start.wait()
-        with claimed(folder) as claim:
-            got.append(claim is not None)
+        with lock_folder(folder) as lock:
+            got.append(lock is not None)
             held.wait()
 
     threads = [threading.Thread(target=contend) for _ in range(8)]
@@ -93,39 +93,39 @@ def test_a_killed_owner_on_this_machine_is_known_at_once(tmp_path: Path) -> None
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "True\n"
-        assert is_claimed(tmp_path)
-        with claimed(tmp_path) as claim:
-            assert claim is None
+        assert is_locked(tmp_path)
+        with lock_folder(tmp_path) as lock:
+            assert lock is None
         owner.kill()
 
-    assert not is_claimed(tmp_path)
-    with claimed(tmp_path) as claim:
-        assert claim is not None
-        claim.check()
+    assert not is_locked(tmp_path)
+    with lock_folder(tmp_path) as lock:
+        assert lock is not None
+        lock.check()
 
 
 def test_a_lock_of_another_machine_counts_until_it_has_been_silent_for_long(tmp_path: Path) -> None:
-    lock = tmp_path / LOCK
-    lock.write_bytes(msgspec.json.encode(ELSEWHERE))
-    assert is_claimed(tmp_path)
+    path = tmp_path / LOCK
+    path.write_bytes(msgspec.json.encode(ELSEWHERE))
+    assert is_locked(tmp_path)
 
     long_ago = time.time() - SILENT_S - 5
-    os.utime(lock, (long_ago, long_ago))
+    os.utime(path, (long_ago, long_ago))
 
-    assert not is_claimed(tmp_path)
-    with claimed(tmp_path) as claim:
-        assert claim is not None
+    assert not is_locked(tmp_path)
+    with lock_folder(tmp_path) as lock:
+        assert lock is not None
 
 
 def test_a_lock_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_bytes(b'{"host": "ano')
 
-    with claimed(tmp_path) as claim:
-        assert claim is None
+    with lock_folder(tmp_path) as lock:
+        assert lock is None
 
 
 def test_a_living_owner_touches_its_lock(tmp_path: Path) -> None:
-    with claimed(tmp_path, beat_s=0.02):
+    with lock_folder(tmp_path, beat_s=0.02):
         long_ago = time.time() - SILENT_S - 5
         os.utime(tmp_path / LOCK, (long_ago, long_ago))
         end_s = time.monotonic() + 5
@@ -136,13 +136,13 @@ def test_a_living_owner_touches_its_lock(tmp_path: Path) -> None:
 
 
 def test_an_owner_that_was_overtaken_leaves_without_touching_the_others_lock(tmp_path: Path) -> None:
-    with claimed(tmp_path) as claim:
-        assert claim is not None
-        claim.check()
+    with lock_folder(tmp_path) as lock:
+        assert lock is not None
+        lock.check()
         (tmp_path / LOCK).write_bytes(msgspec.json.encode(ELSEWHERE))
 
         with pytest.raises(TrainingError, match="took this folder over"):
-            claim.check()
+            lock.check()
 
     assert msgspec.json.decode((tmp_path / LOCK).read_bytes(), type=Owner) == ELSEWHERE
 
@@ -163,9 +163,9 @@ def test_a_lock_from_before_this_machine_was_started_anew_is_taken_over_at_once(
     _of_another_boot(tmp_path)
     monkeypatch.setattr(folder_lock, "_up_s", lambda: 100.0)
 
-    assert not is_claimed(tmp_path)
-    with claimed(tmp_path) as claim:
-        assert claim is not None
+    assert not is_locked(tmp_path)
+    with lock_folder(tmp_path) as lock:
+        assert lock is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a boot has no name")
@@ -175,8 +175,8 @@ def test_a_machine_of_the_same_name_that_touched_its_lock_since_this_one_was_sta
     owner = _of_another_boot(tmp_path)
     monkeypatch.setattr(folder_lock, "_up_s", lambda: 300.0)
 
-    with claimed(tmp_path) as claim:
-        assert claim is None
+    with lock_folder(tmp_path) as lock:
+        assert lock is None
     assert who_holds(tmp_path) == f"held by process {owner.pid} on {owner.host}, last touched 200 s ago"
 
 

@@ -1,6 +1,7 @@
 """What training leaves behind."""
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,25 +11,15 @@ import torch
 from torch import nn
 
 from andon.calibration.split import Split
-from andon.foundation.errors import ConfigError, TrainingError
+from andon.foundation.errors import TrainingError
 from andon.foundation.progress import silent
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.training.recipe.recipe import State, recipe
-from andon.training.runs.run_folder import (
-    MODEL,
-    STATE,
-    FolderRun,
-    RunRecord,
-    checkpoint,
-    kept_history,
-    load,
-    load_state,
-    read_record,
-    read_settings,
-    seal,
-    write_record,
-    write_weights,
-)
+from andon.training.runs.fit_state import FolderContext, kept_history
+from andon.training.runs.paths import MODEL, STATE, checkpoint
+from andon.training.runs.record import RunRecord, read_record, read_settings, seal, write_record
+from andon.training.runs.run_folder import load
+from andon.training.runs.weights import load_state, write_weights
 
 WINDOW = WindowSpec(steps=2, hop=1, period_s=1.0, channels=(Channel(name="a"), Channel(name="b")))
 
@@ -151,8 +142,8 @@ def test_settings_that_this_recipe_does_not_take_are_refused(tmp_path: Path) -> 
         load(tmp_path)
 
 
-def run_in(folder: Path) -> FolderRun:
-    return FolderRun(folder, seed=0, device=torch.device("cpu"), progress=silent)
+def run_in(folder: Path) -> FolderContext:
+    return FolderContext(folder, seed=0, device=torch.device("cpu"), progress=silent)
 
 
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -203,46 +194,33 @@ def test_a_finished_run_leaves_no_state(tmp_path: Path) -> None:
     assert not (tmp_path / STATE).exists()
 
 
-def test_what_observers_say_is_kept_apart_from_the_history_and_resumed_with_it(tmp_path: Path) -> None:
-    def observer(_scorer: nn.Module, epoch: int) -> dict[str, float] | None:
-        return {"epoch": float(epoch), "auroc": 0.5} if epoch > 1 else None
+class Watching:
+    """Observers that say something of each epoch but the first."""
 
-    run = FolderRun(tmp_path, seed=0, device=torch.device("cpu"), progress=silent, observers=(observer,))
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.continued: list[dict[str, float]] | None = None
+
+    def continue_after(self, history: Sequence[dict[str, float]], rows: Sequence[dict[str, float]]) -> None:
+        self.continued, self.rows = list(history), list(rows)
+
+    def after_epoch(self, _scorer: nn.Module, epoch: int) -> None:
+        self.rows += [{"epoch": float(epoch), "auroc": 0.5}] if epoch > 1 else []
+
+
+def watched_in(folder: Path, observers: Watching) -> FolderContext:
+    return FolderContext(folder, seed=0, device=torch.device("cpu"), progress=silent, observers=observers)
+
+
+def test_what_observers_say_is_kept_apart_from_the_history_and_resumed_with_it(tmp_path: Path) -> None:
+    run, again = watched_in(tmp_path, Watching()), Watching()
     for epoch in (1, 2):
         run.epoch(nn.Identity(), {"train": 1.0 / epoch}, State({"one": torch.ones(1)}, {}))
-    again = run_in(tmp_path)
-    again.resume(nn.Identity())
+    resumed = watched_in(tmp_path, again)
+    resumed.resume(nn.Identity())
 
-    assert again.history == [{"train": 1.0}, {"train": 0.5}]
-    assert again.watched == [{"epoch": 2.0, "auroc": 0.5}]
-
-
-class Watching:
-    """An observer as bound as those of a training are, that finds the disk full from its second epoch on."""
-
-    def look(self, _scorer: nn.Module, epoch: int) -> dict[str, float] | None:
-        return {"epoch": float(epoch), "auroc": 0.5}
-
-    def write(self, _scorer: nn.Module, epoch: int) -> None:
-        if epoch > 1:
-            raise ConfigError(f"epoch_{epoch}.png: cannot be written: No space left on device.")
-
-
-def test_an_observer_that_cannot_write_costs_neither_the_epoch_nor_what_others_say(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    seen = Watching()
-    run = FolderRun(tmp_path, seed=0, device=torch.device("cpu"), progress=silent, observers=(seen.write, seen.look))
-    for epoch in (1, 2, 3):
-        run.epoch(nn.Identity(), {"train": 1.0 / epoch}, State({"one": torch.ones(1)}, {}))
-    again = run_in(tmp_path)
-    again.resume(nn.Identity())
-
-    assert len(again.history) == 3
-    assert [row["epoch"] for row in again.watched] == [1.0, 2.0, 3.0]
-    assert [record.getMessage() for record in caplog.records] == [
-        "epoch 2: epoch_2.png: cannot be written: No space left on device. Training goes on without it."
-    ]
+    assert resumed.history == again.continued == [{"train": 1.0}, {"train": 0.5}]
+    assert again.rows == [{"epoch": 2.0, "auroc": 0.5}]
 
 
 def test_what_was_read_holds_no_file_open(tmp_path: Path) -> None:

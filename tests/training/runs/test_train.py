@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from tests.training.flat import train
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.foundation.errors import ConfigError, DataError, DeviceError, TrainingError
@@ -19,11 +20,13 @@ from andon.sources.pictures import folder_walk
 from andon.sources.series.log import Log
 from andon.training.contract.synthetic_data import synthetic_frame, synthetic_log
 from andon.training.detectors.window_vae import RECIPE, Settings
-from andon.training.fitting.reconstruction import Rebuilding
+from andon.training.observers.epochs import NONE, each
 from andon.training.runs.export_run import calibration_part, export_run
+from andon.training.runs.fit_state import kept_history
 from andon.training.runs.folder_lock import LOCK, this_process
-from andon.training.runs.run_folder import RUN, STATE, LoadedRun, kept_epochs, load, read_record, write_record
-from andon.training.runs.train import _kept, train
+from andon.training.runs.paths import RUN, STATE, kept_epochs
+from andon.training.runs.record import read_record, write_record
+from andon.training.runs.run_folder import LoadedRun, load
 
 TINY = RECIPE.tiny
 ROWS = 16 * 90
@@ -95,7 +98,7 @@ def interrupted(log: Log, folder: Path, *, seed: int = 4, before_learning: bool 
 
     known = msgspec.structs.replace(RECIPE, build=build)
     with pytest.raises(KeyboardInterrupt):
-        train(known, log, folder, settings=TINY, seed=seed, progress=stop, picture_epochs=(), **arguments)
+        train(known, log, folder, settings=TINY, seed=seed, progress=stop, picture_epochs=NONE, **arguments)
 
 
 def assert_learnt_the_same(one: LoadedRun, other: LoadedRun) -> None:
@@ -122,7 +125,7 @@ def test_a_run_finishes_where_nothing_can_be_drawn_and_tells_of_it(
     for taken in ("pictures", "reel", "checkpoints"):
         (tmp_path / taken).write_text("a file where a folder should be")
 
-    run = train("window_vae", log, tmp_path, settings=TINY, checkpoint_epochs=1, animation_epochs=1)
+    run = train("window_vae", log, tmp_path, settings=TINY, checkpoint_epochs=each(1), animation_epochs=each(1))
 
     assert load(run.path).record.finished
     assert len(run.record.history) == msgspec.to_builtins(TINY)["epochs"]
@@ -132,12 +135,12 @@ def test_a_run_finishes_where_nothing_can_be_drawn_and_tells_of_it(
 
 
 def test_a_state_without_its_record_is_not_taken_up(log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    interrupted(log, tmp_path / "left", checkpoint_epochs=1)
+    interrupted(log, tmp_path / "left", checkpoint_epochs=each(1))
     (tmp_path / "left" / RUN).unlink()
     other = synthetic_log(ROWS, seed=77)
 
-    anew = train("window_vae", other, tmp_path / "left", settings=TINY, resume=True, picture_epochs=())
-    alone = train("window_vae", other, tmp_path / "alone", settings=TINY, picture_epochs=())
+    anew = train("window_vae", other, tmp_path / "left", settings=TINY, resume=True, picture_epochs=NONE)
+    alone = train("window_vae", other, tmp_path / "alone", settings=TINY, picture_epochs=NONE)
 
     assert "beginning a new one" in caplog.text
     assert "removed what another training left" in caplog.text
@@ -155,7 +158,7 @@ def test_a_state_that_was_left_is_not_taken_up_by_resuming_what_ended_before_its
 
     resumed = train("window_vae", log, tmp_path / "left", resume=True)
 
-    alone = train("window_vae", log, tmp_path / "alone", settings=TINY, seed=5, picture_epochs=())
+    alone = train("window_vae", log, tmp_path / "alone", settings=TINY, seed=5, picture_epochs=NONE)
     assert_learnt_the_same(resumed, alone)
 
 
@@ -171,7 +174,7 @@ def test_the_state_of_another_training_is_refused(log: Log, tmp_path: Path) -> N
 def test_resuming_with_other_settings_is_refused(log: Log, tmp_path: Path) -> None:
     interrupted(log, tmp_path)
 
-    with pytest.raises(TrainingError, match=r"begun with other settings \(.+: begun with .+, came .+\)"):
+    with pytest.raises(TrainingError, match=r"begun with other settings \(.+: begun with .+, got .+\)"):
         train("window_vae", log, tmp_path, settings=Settings(), resume=True)
 
 
@@ -191,7 +194,7 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_threads_seed_and_determinism_of_the_caller_are_as_before(log: Log, tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    recorded = train("window_vae", log, tmp_path, settings=TINY, threads=2, picture_epochs=()).record.threads
+    recorded = train("window_vae", log, tmp_path, settings=TINY, threads=2, picture_epochs=NONE).record.threads
 
     assert recorded == 2
     assert torch.get_num_threads() == 1
@@ -206,7 +209,7 @@ def test_a_resumed_run_uses_the_threads_it_began_with(log: Log, tmp_path: Path) 
 
     seen: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        train("window_vae", log, tmp_path, settings=TINY, threads=2, progress=stop, picture_epochs=())
+        train("window_vae", log, tmp_path, settings=TINY, threads=2, progress=stop, picture_epochs=NONE)
     train("window_vae", log, tmp_path, resume=True, progress=lambda *_: seen.append(torch.get_num_threads()))
 
     assert set(seen) == {2}
@@ -265,7 +268,7 @@ def test_resuming_splits_as_the_run_did(log: Log, tmp_path: Path) -> None:
     interrupted(log, tmp_path, calibration_share=0.4)
     begun = read_record(tmp_path)
 
-    with pytest.raises(TrainingError, match=r"begun with --calibration-share 0.4, came 0.3; leave it out"):
+    with pytest.raises(TrainingError, match=r"begun with --calibration-share 0.4, got 0.3; leave it out"):
         train("window_vae", log, tmp_path, resume=True, calibration_share=0.3)
     resumed = train("window_vae", log, tmp_path, resume=True)
 
@@ -290,13 +293,6 @@ def test_missing_calibration_parts_are_named(run: LoadedRun) -> None:
         calibration_part(run, synthetic_log(ROWS // 2))
 
 
-def test_the_kept_epoch_is_the_last_where_repair_goes_by_a_cosine_and_the_best_else() -> None:
-    history = [{"validation": loss} for loss in (1.0, 0.5, 0.7)]
-
-    assert _kept(history, Rebuilding(repair=True)) == 3
-    assert _kept(history, Rebuilding()) == 2
-
-
 def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_goes_on(log: Log, tmp_path: Path) -> None:
     refusals: list[pytest.ExceptionInfo[TrainingError]] = []
     held = rf"run: held by process {os.getpid()} on .*, last touched \d+ s ago\. Wait until it ends, give another --out"
@@ -308,7 +304,7 @@ def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_goes_
                     train("window_vae", log, tmp_path / "run", settings=TINY, seed=1, resume=resume)
                 refusals.append(refusal)
 
-    first = train("window_vae", log, tmp_path / "run", settings=TINY, progress=begin_another, picture_epochs=())
+    first = train("window_vae", log, tmp_path / "run", settings=TINY, progress=begin_another, picture_epochs=NONE)
 
     assert len(refusals) == 2
     assert read_record(first.path).seed == 0
@@ -321,7 +317,7 @@ def test_the_lock_of_a_training_that_was_killed_does_not_block_the_next(log: Log
     dead = msgspec.structs.replace(this_process(), began="0", token="another")
     (folder / LOCK).write_bytes(msgspec.json.encode(dead))
 
-    assert train("window_vae", log, folder, settings=TINY, picture_epochs=()).record.finished
+    assert train("window_vae", log, folder, settings=TINY, picture_epochs=NONE).record.finished
 
 
 def test_a_run_below_its_own_data_is_no_data(tmp_path: Path) -> None:
@@ -369,3 +365,21 @@ def test_a_file_in_the_runs_place_is_refused_and_stays(resume: bool, log: Log, t
         train("window_vae", log, taken, settings=TINY, resume=resume)
 
     assert taken.read_text() == "mine"
+
+
+def test_a_run_that_an_older_andon_left_is_resumed_and_observed_as_it_was(tmp_path: Path) -> None:
+    """Made by andon 0.1.0 before its options were structs: seed 7, stopped after two of four epochs."""
+    left = Path(__file__).parent / "golden" / "interrupted"
+    for name in (RUN, STATE):
+        (tmp_path / name).write_bytes((left / name).read_bytes())
+    done = kept_history(tmp_path)
+
+    resumed = train("window_vae", left / "log.csv", tmp_path, resume=True)
+
+    assert resumed.record.history[:2] == done
+    assert len(resumed.record.history) == 4
+    assert (resumed.record.seed, resumed.record.threads) == (7, 1)
+    assert (tmp_path / "pictures" / "epoch_0003.png").exists()
+    assert kept_epochs(tmp_path) == [4]
+    assert [path.name for path in (tmp_path / "reel").glob("epoch_*")] == ["epoch_0004.safetensors"]
+    assert read_record(tmp_path) == resumed.record

@@ -4,13 +4,14 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from tests.training.flat import train
 
 from andon.foundation.errors import ConfigError, TrainingError
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.memory_vae import TINY
+from andon.training.observers.epochs import NONE
 from andon.training.recipe.recipe import detectors, recipe
 from andon.training.runs.run_folder import LoadedRun
-from andon.training.runs.train import train
 from andon.training.sampling.sample import BATCH, held, sample
 
 
@@ -18,7 +19,7 @@ from andon.training.sampling.sample import BATCH, held, sample
 def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     folder = tmp_path_factory.mktemp("sampling") / "run"
     settings = msgspec.structs.replace(TINY, epochs=6)
-    return train("memory_vae", SyntheticFrames(40), folder, settings=settings, device="cpu", picture_epochs=())
+    return train("memory_vae", SyntheticFrames(40), folder, settings=settings, device="cpu", picture_epochs=NONE)
 
 
 def test_parts_are_pictures_of_the_size_that_the_network_sees(run: LoadedRun) -> None:

@@ -14,10 +14,11 @@ from andon.foundation.progress import Progress, silent, track
 from andon.foundation.settings import nearest
 from andon.runtime.schema import InputSpec, WindowSpec
 from andon.training.animation.encode import FORMATS, LEAST_FPS, MOST_FPS, write_gif, write_mp4
-from andon.training.animation.epoch_snapshots import REEL, Looked, Scene, read_looked, read_scenes
 from andon.training.animation.stills import ROWS, Picture, stills
 from andon.training.animation.windows import window_stills
-from andon.training.runs.run_folder import RunRecord, read_record
+from andon.training.observers.epoch_snapshots import Snapshot, SnapshotParts, read_snapshot_parts, read_snapshots
+from andon.training.runs.paths import SNAPSHOTS
+from andon.training.runs.record import RunRecord, read_record
 
 Panel = Literal["originals", "reconstructions", "maps", "samples"]
 PANELS = tuple(ROWS)
@@ -70,15 +71,17 @@ def animate(
     if size is not None and not LEAST_SIZE <= size <= MOST_SIZE:
         raise ConfigError(f"--size {size}: expected a width of {LEAST_SIZE} to {MOST_SIZE} pixels.")
     record = read_record(folder)
-    scenes = read_scenes(folder / REEL)
-    if not scenes:
+    snapshots = read_snapshots(folder / SNAPSHOTS)
+    if not snapshots:
         raise TrainingError(_nothing(folder, record))
-    looked = read_looked(folder / REEL, record.input)
-    shown = _chosen(panels, _there(scenes, looked), record.input)
-    scenes = [scene for scene in scenes if all(panel == "originals" or _has(scene, panel) for panel in shown)]
-    drawn = track(_stills(scenes, looked, shown, record, size), progress, "drawing", len(scenes))
+    parts = read_snapshot_parts(folder / SNAPSHOTS, record.input)
+    shown = _chosen(panels, _there(snapshots, parts), record.input)
+    snapshots = [
+        snapshot for snapshot in snapshots if all(panel == "originals" or _has(snapshot, panel) for panel in shown)
+    ]
+    drawn = track(_stills(snapshots, parts, shown, record, size), progress, "drawing", len(snapshots))
     shape, rate = (write_gif if target.suffix.lower() == ".gif" else write_mp4)(target, drawn, fps)
-    epochs = tuple(scene.epoch for scene in scenes)
+    epochs = tuple(snapshot.epoch for snapshot in snapshots)
     return Animation(path=target, panels=shown, epochs=epochs, width=shape[1], height=shape[0], fps=rate)
 
 
@@ -93,14 +96,14 @@ def _nothing(folder: Path, record: RunRecord) -> str:
     )
 
 
-def _has(scene: Scene, panel: str) -> bool:
-    return getattr(scene, panel) is not None
+def _has(snapshot: Snapshot, panel: str) -> bool:
+    return getattr(snapshot, panel) is not None
 
 
-def _there(scenes: Sequence[Scene], looked: Looked | None) -> tuple[str, ...]:
-    if looked is None:
+def _there(snapshots: Sequence[Snapshot], parts: SnapshotParts | None) -> tuple[str, ...]:
+    if parts is None:
         return ("samples",)
-    return tuple(panel for panel in PANELS if panel == "originals" or _has(scenes[-1], panel))
+    return tuple(panel for panel in PANELS if panel == "originals" or _has(snapshots[-1], panel))
 
 
 def _chosen(panels: Sequence[str] | None, there: tuple[str, ...], spec: InputSpec) -> tuple[str, ...]:
@@ -115,9 +118,13 @@ def _chosen(panels: Sequence[str] | None, there: tuple[str, ...], spec: InputSpe
 
 
 def _stills(
-    scenes: Sequence[Scene], looked: Looked | None, shown: tuple[str, ...], record: RunRecord, size: int | None
+    snapshots: Sequence[Snapshot],
+    parts: SnapshotParts | None,
+    shown: tuple[str, ...],
+    record: RunRecord,
+    size: int | None,
 ) -> Iterator[Picture]:
     if isinstance(record.input, WindowSpec):
-        assert looked is not None, "windows are only ever rebuilt"
-        return window_stills(scenes, looked, record.input, width=size)
-    return stills(scenes, looked, shown, width=size, note=record.recipe)
+        assert parts is not None, "windows are only ever rebuilt"
+        return window_stills(snapshots, parts, record.input, width=size)
+    return stills(snapshots, parts, shown, width=size, note=record.recipe)

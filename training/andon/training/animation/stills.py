@@ -11,12 +11,11 @@ from andon.drawing.style import BLUE
 from andon.foundation.errors import ConfigError, MissingExtra
 from andon.foundation.extras import remedy
 from andon.runtime.heat_map import colours
-from andon.training.animation.epoch_snapshots import Looked, Scene
+from andon.training.observers.epoch_snapshots import Snapshot, SnapshotParts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont
 
 Picture = NDArray[np.uint8]
 ROWS = {"originals": "original", "reconstructions": "rebuilt", "maps": "map", "samples": "generated"}
@@ -28,21 +27,21 @@ LEAST_CELL, USUAL_CELL = 16, 128
 _INK, _FAINT, _PAPER = "#222222", "#999999", "#ffffff"
 
 
-def title(scene: Scene) -> str:
+def title(snapshot: Snapshot) -> str:
     """Which epoch it is, in words."""
-    if not scene.kept:
-        return f"epoch {scene.epoch}"
-    return "kept weights" if scene.epoch is None else f"kept weights, of epoch {scene.epoch}"
+    if not snapshot.kept:
+        return f"epoch {snapshot.epoch}"
+    return "kept weights" if snapshot.epoch is None else f"kept weights, of epoch {snapshot.epoch}"
 
 
 def stills(
-    scenes: Sequence[Scene], looked: Looked | None, panels: Sequence[str], *, width: int | None, note: str
+    snapshots: Sequence[Snapshot], parts: SnapshotParts | None, panels: Sequence[str], *, width: int | None, note: str
 ) -> Iterator[Picture]:
-    """A picture ``[H, W, 3]`` a scene, all of one size with even sides; a part stays at its place.
+    """A picture ``[H, W, 3]`` a snapshot, all of one size with even sides; a part stays at its place.
 
     Args:
-        scenes: in order; each has all of `panels`.
-        looked: the parts, where panels show them.
+        snapshots: in order; each has all of `panels`.
+        parts: the parts, where panels show them.
         panels: of `ROWS`.
         width: of the pictures in pixels; None: what shows each part at about `USUAL_CELL`.
         note: beside the epoch, in small letters.
@@ -50,20 +49,26 @@ def stills(
     Raises:
         ConfigError: so narrow that nothing could be seen.
     """
-    page = _Page(scenes, looked, panels, width=width, note=note)
-    return (page.draw(scene, place / max(len(scenes) - 1, 1)) for place, scene in enumerate(scenes))
+    page = _Page(snapshots, parts, panels, width=width, note=note)
+    return (page.draw(snapshot, place / max(len(snapshots) - 1, 1)) for place, snapshot in enumerate(snapshots))
 
 
 class _Page:
-    """Sizes, which all pictures share, and the scale of the maps: that of the last scene, so that one sees them cool down."""
+    """Sizes, which all pictures share, and the scale of the maps: that of the last snapshot, so that one sees them cool down."""
 
     def __init__(
-        self, scenes: Sequence[Scene], looked: Looked | None, panels: Sequence[str], *, width: int | None, note: str
+        self,
+        snapshots: Sequence[Snapshot],
+        parts: SnapshotParts | None,
+        panels: Sequence[str],
+        *,
+        width: int | None,
+        note: str,
     ) -> None:
-        self.looked, self.panels, self.note = looked, panels, note
-        last = scenes[-1]
-        alone = looked is None or list(panels) == ["samples"]
-        seen: NDArray[Any] = _present(last.samples if looked is None or alone else looked.originals)
+        self.parts, self.panels, self.note = parts, panels, note
+        last = snapshots[-1]
+        alone = parts is None or list(panels) == ["samples"]
+        seen: NDArray[Any] = _present(last.samples if parts is None or alone else parts.originals)
         self.columns = min(len(seen), ALONE_COLUMNS) if alone else len(seen)
         rows = 1 if last.samples is None else -(-len(last.samples) // self.columns)
         self.generated_rows = rows if len(panels) == 1 else min(rows, BESIDE_ROWS)
@@ -85,7 +90,7 @@ class _Page:
             raise ConfigError(f"--size {width}: {self.columns} parts side by side need {least} pixels at least.")
         self.cell = (max(1, round(cell * height_to_width)), cell)
         self.width = even(around + self.columns * cell if width is None else width)
-        self.captioned = looked is not None and any(panel != "samples" for panel in panels)
+        self.captioned = parts is not None and any(panel != "samples" for panel in panels)
         self.top = self.margin + round(2.4 * self.text) + (2 * self._line if self.captioned else 0)
         cells = sum(self.generated_rows if panel == "samples" else 1 for panel in panels)
         self.height = even(self.top + cells * (self.cell[0] + self.gap) + self.margin)
@@ -98,20 +103,20 @@ class _Page:
     def _small(self) -> int:
         return max(8, self.text - 2)
 
-    def draw(self, scene: Scene, share: float) -> Picture:
+    def draw(self, snapshot: Snapshot, share: float) -> Picture:
         image, draw = _blank(self.width, self.height)
-        draw.text((self.margin, self.margin), title(scene), fill=_INK, font=_font(round(1.25 * self.text)))
+        draw.text((self.margin, self.margin), title(snapshot), fill=_INK, font=_font(round(1.25 * self.text)))
         beside = _font(self._small)
         draw.text((self.width - self.margin, self.margin), self.note, fill=_FAINT, font=beside, anchor="ra")
-        line = self.margin + 2 * self.text  # how far the training is, among the scenes
+        line = self.margin + 2 * self.text  # how far the training is, among the snapshots
         ends = (self.margin, self.width - self.margin)
         draw.line((ends[0], line, ends[1], line), fill="#dddddd", width=2)
         draw.line((ends[0], line, ends[0] + share * (ends[1] - ends[0]), line), fill=BLUE, width=2)
-        if self.captioned and self.looked is not None:
-            self._captions(draw, self.looked.captions, scene)
+        if self.captioned and self.parts is not None:
+            self._captions(draw, self.parts.captions, snapshot)
         y = self.top
         for panel in self.panels:
-            pictures = self._pictures(panel, scene)
+            pictures = self._pictures(panel, snapshot)
             rows = self.generated_rows if panel == "samples" else 1
             if self.label:
                 draw.text(
@@ -124,25 +129,25 @@ class _Page:
             y += rows * (self.cell[0] + self.gap)
         return np.asarray(image)
 
-    def _pictures(self, panel: str, scene: Scene) -> list[Picture]:
+    def _pictures(self, panel: str, snapshot: Snapshot) -> list[Picture]:
         if panel == "maps":
-            return [colours(values, self.hottest) for values in _present(scene.maps)]
-        found = self.looked.originals if panel == "originals" and self.looked is not None else getattr(scene, panel)
+            return [colours(values, self.hottest) for values in _present(snapshot.maps)]
+        found = self.parts.originals if panel == "originals" and self.parts is not None else getattr(snapshot, panel)
         return [np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels for levels in found]
 
-    def _captions(self, draw: "ImageDraw", captions: Sequence[str], scene: Scene) -> None:
+    def _captions(self, draw: "ImageDraw", captions: Sequence[str], snapshot: Snapshot) -> None:
         font = _font(self._small)
         for column, caption in enumerate(captions):
             x = self.margin + self.label + column * (self.cell[1] + self.gap)
             y = self.top - 2 * self._line - self.gap // 2
             draw.text((x, y), shortened(caption, font.getlength, self.cell[1]), fill=_INK, font=font)
-            if scene.scores is not None:
-                score = shortened(f"score {scene.scores[column]:.3g}", font.getlength, self.cell[1])
+            if snapshot.scores is not None:
+                score = shortened(f"score {snapshot.scores[column]:.3g}", font.getlength, self.cell[1])
                 draw.text((x, y + self._line), score, fill=_FAINT, font=font)
 
 
 def _present(values: NDArray[Any] | None) -> NDArray[Any]:
-    assert values is not None, "each scene has all panels"
+    assert values is not None, "each snapshot has all panels"
     return values
 
 
@@ -185,7 +190,7 @@ def _blank(width: int, height: int) -> tuple["Image", "ImageDraw"]:
 
 
 @functools.cache
-def _font(size: int) -> "FreeTypeFont | Any":
+def _font(size: int) -> Any:
     """The letters of matplotlib, which has more of them than Pillow's own."""
     try:
         import matplotlib as mpl

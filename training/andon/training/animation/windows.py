@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from andon.drawing.style import ORANGE
 from andon.runtime.schema import WindowSpec
-from andon.training.animation.epoch_snapshots import Looked, Scene
 from andon.training.animation.stills import Picture, even, title
+from andon.training.observers.epoch_snapshots import Snapshot, SnapshotParts
 from andon.training.observers.reconstruction_plots import Rebuilt, rebuilt_windows, worst_channels
 
 if TYPE_CHECKING:
@@ -19,25 +19,27 @@ USUAL_WIDTH = 1000
 """Pixels."""
 
 
-def window_stills(scenes: Sequence[Scene], looked: Looked, spec: WindowSpec, *, width: int | None) -> Iterator[Picture]:
-    """A picture ``[H, W, 3]`` a scene, all of one size with even sides; one scale a channel through all of them.
+def window_stills(
+    snapshots: Sequence[Snapshot], parts: SnapshotParts, spec: WindowSpec, *, width: int | None
+) -> Iterator[Picture]:
+    """A picture ``[H, W, 3]`` a snapshot, all of one size with even sides; one scale a channel through all of them.
 
     Args:
-        scenes: in order; each has reconstructions.
-        looked: the windows.
+        snapshots: in order; each has reconstructions.
+        parts: the windows.
         spec: of the detector.
         width: of the pictures in pixels; None: `USUAL_WIDTH`.
     """
-    channels = worst_channels(_pages(scenes[-1], looked))
-    every = np.concatenate([looked.originals, *(_rebuilt(scene) for scene in scenes)])
+    channels = worst_channels(_pages(snapshots[-1], parts))
+    every = np.concatenate([parts.originals, *(_rebuilt(snapshot) for snapshot in snapshots)])
     limits = every.min(axis=(0, 1)), every.max(axis=(0, 1))
     figure = rebuilt_windows(
-        _pages(scenes[0], looked), title=_headline(scenes[0]), spec=spec, channels=channels, limits=limits
+        _pages(snapshots[0], parts), title=_headline(snapshots[0]), spec=spec, channels=channels, limits=limits
     )
     figure.set_dpi(even(width or USUAL_WIDTH) / figure.get_figwidth())
     canvas = _Canvas(figure, channels)
-    for scene in scenes:
-        drawn = canvas.draw(_headline(scene), _pages(scene, looked))
+    for snapshot in snapshots:
+        drawn = canvas.draw(_headline(snapshot), _pages(snapshot, parts))
         yield np.pad(drawn, ((0, len(drawn) % 2), (0, drawn.shape[1] % 2), (0, 0)), constant_values=255)
 
 
@@ -81,22 +83,27 @@ class _Canvas:
         return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
 
 
-def _headline(scene: Scene) -> str:
-    return f"{title(scene)}: what is rebuilt"
+def _headline(snapshot: Snapshot) -> str:
+    return f"{title(snapshot)}: what is rebuilt"
 
 
-def _pages(scene: Scene, looked: Looked) -> list[Rebuilt]:
-    scores = [""] * len(looked.captions) if scene.scores is None else [f", score {score:.3g}" for score in scene.scores]
+def _pages(snapshot: Snapshot, parts: SnapshotParts) -> list[Rebuilt]:
+    scores = (
+        [""] * len(parts.captions) if snapshot.scores is None else [f", score {score:.3g}" for score in snapshot.scores]
+    )
     return [
         Rebuilt(
-            caption=caption + score, original=was, rebuilt=made, map=None if scene.maps is None else scene.maps[place]
+            caption=caption + score,
+            original=was,
+            rebuilt=made,
+            map=None if snapshot.maps is None else snapshot.maps[place],
         )
         for place, (caption, score, was, made) in enumerate(
-            zip(looked.captions, scores, looked.originals, _rebuilt(scene), strict=True)
+            zip(parts.captions, scores, parts.originals, _rebuilt(snapshot), strict=True)
         )
     ]
 
 
-def _rebuilt(scene: Scene) -> NDArray[np.float32]:
-    assert scene.reconstructions is not None, "each scene has all panels"
-    return scene.reconstructions
+def _rebuilt(snapshot: Snapshot) -> NDArray[np.float32]:
+    assert snapshot.reconstructions is not None, "each snapshot has all panels"
+    return snapshot.reconstructions

@@ -34,10 +34,14 @@ from andon.training.comparison.results import (
     write,
 )
 from andon.training.fitting.device import Device
+from andon.training.observers.epochs import NONE
 from andon.training.runs.export_run import calibration_part, export_run
-from andon.training.runs.folder_lock import Claim
-from andon.training.runs.run_folder import RUN, LoadedRun, kept_history, read_record
-from andon.training.runs.train import train
+from andon.training.runs.fit_state import kept_history
+from andon.training.runs.folder_lock import FolderLock
+from andon.training.runs.paths import RUN
+from andon.training.runs.record import read_record
+from andon.training.runs.run_folder import LoadedRun
+from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 Figure = Callable[[Detector, Collection, int], float | None]
 """``figure(detector, kept_back, seed)``: one more number about a cell, from its file, the good parts that calibration
@@ -74,14 +78,14 @@ def let_go() -> None:
         torch.mps.empty_cache()
 
 
-def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, progress: Progress = silent) -> Result:
+def run_cell(cell: Cell, folder: Path, where: Surroundings, lock: FolderLock, *, progress: Progress = silent) -> Result:
     """Do what is left of a cell, and write its result last.
 
     Raises:
         AndonError: as `train`, `export_run`, `evaluate`; or another process took the cell over.
     """
     run, cost = _train(cell, folder, where, progress)
-    claim.check()
+    lock.check()
     begun_s = time.perf_counter()
     exported = export_run(
         run,
@@ -92,7 +96,7 @@ def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, pro
         progress=progress,
     )
     export_s = time.perf_counter() - begun_s
-    claim.check()
+    lock.check()
     detector = Detector.load(folder / MODEL)
     begun_s = time.perf_counter()
     figures = _evaluate(detector, cell.data, folder / EVALUATION, progress)
@@ -126,7 +130,7 @@ def run_cell(cell: Cell, folder: Path, where: Surroundings, claim: Claim, *, pro
         versions=card.versions | record.versions,
         date=where.date,
     )
-    claim.check()
+    lock.check()
     write(folder / RESULT, result)
     return result
 
@@ -142,14 +146,15 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
         cell.data.train,
         place,
         settings=cell.choice.settings,
-        seed=cell.seed,
-        group=cell.data.group,
-        calibration_share=cell.data.calibration_share,
-        device=where.device,
-        threads=where.threads,
+        options=TrainOptions(
+            seed=cell.seed,
+            group=cell.data.group,
+            calibration_share=cell.data.calibration_share,
+            device=where.device,
+            threads=where.threads,
+        ),
+        observe=ObserveOptions(picture_epochs=NONE, animation_epochs=NONE),  # drawing would be timed too
         resume=begun,
-        picture_epochs=(),  # drawing would be timed too
-        animation_epochs=(),
         progress=progress,
     )
     wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s

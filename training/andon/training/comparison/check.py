@@ -17,8 +17,8 @@ from andon.sources.series.windows import columns
 from andon.sources.source import collect
 from andon.sources.truth import Truth
 from andon.training.comparison.plan import Cell, DataSet
-from andon.training.fitting.good_parts import items_of
-from andon.training.runs.train import open_data
+from andon.training.fitting.prepared_data import items_of
+from andon.training.runs.run_data import open_data
 
 
 def check(cells: Sequence[Cell], *, progress: Progress = silent) -> None:

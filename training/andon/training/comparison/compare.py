@@ -21,7 +21,7 @@ from andon.training.comparison.check import check
 from andon.training.comparison.plan import Cell, Plan, cells, share
 from andon.training.comparison.results import ERROR, RESULT, Failure, Result, filled, read, standings, take_place, write
 from andon.training.comparison.table import Table, as_json, markdown, table_of
-from andon.training.runs.folder_lock import claimed
+from andon.training.runs.folder_lock import lock_folder
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +114,8 @@ def _do(
         if _is_done(cell, folder):
             before.append(cell.folder)
             continue
-        with claimed(place) as claim:
-            if claim is None:
+        with lock_folder(place) as lock:
+            if lock is None:
                 logger.info("%s: another process works on it", cell)
                 elsewhere.append(cell.folder)
                 continue
@@ -124,7 +124,7 @@ def _do(
                 continue
             tell.begun(cell, number, len(mine))
             try:
-                result = run_cell(cell, place, where, claim, progress=tell.progress)
+                result = run_cell(cell, place, where, lock, progress=tell.progress)
             except Exception as error:  # noqa: BLE001 - written down with its traceback; one bug must not cost the night
                 failed.append(cell.folder)
                 _write_down(error, place, where.date)

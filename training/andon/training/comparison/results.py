@@ -8,7 +8,7 @@
 ``evaluation.json``  the whole evaluation
 ``result.json``      `Result`, written last: the cell is done
 ``error.json``       `Failure` of the last attempt, where that failed; the next run tries again
-``lock``             while a process works on it (`claim`)
+``lock``             while a process works on it (`folder_lock`)
 ===================  ===================================================================================================
 """
 
@@ -26,7 +26,7 @@ from andon.evaluation.logs import LogEvaluation
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
 from andon.training.comparison.plan import Key
-from andon.training.runs.folder_lock import is_claimed
+from andon.training.runs.folder_lock import is_locked
 
 CELL, RUN_FOLDER, COST, MODEL = "cell.json", "run", "cost.json", "model.onnx"
 EVALUATION, RESULT, ERROR = "evaluation.json", "result.json", "error.json"
@@ -111,7 +111,7 @@ def standings(out: Path) -> list[Standing]:
                 folder=folder.relative_to(out).as_posix(),
                 result=result,
                 failure=None if result else read(folder / ERROR, Failure),
-                busy=result is None and is_claimed(folder),
+                busy=result is None and is_locked(folder),
             )
         )
     return found

@@ -26,6 +26,7 @@ from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.export import Exported
 from andon.export.graph import Pipeline
 from andon.foundation.errors import InputError, TrainingError
+from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import fields
 from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import read
@@ -33,10 +34,12 @@ from andon.runtime.schema import TOLERANCE, FrameSpec, Status, WindowSpec
 from andon.sources.items import Collection
 from andon.sources.series.log import Log
 from andon.training.contract.synthetic_data import CHANNELS, FRAME_SIZE, SyntheticFrames, synthetic_frame, synthetic_log
+from andon.training.observers.epochs import NONE
 from andon.training.recipe.recipe import Recipe
 from andon.training.runs.export_run import export_run
-from andon.training.runs.run_folder import LoadedRun, load, write_record
-from andon.training.runs.train import train
+from andon.training.runs.record import write_record
+from andon.training.runs.run_folder import LoadedRun, load
+from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 FRAMES = 70
 WINDOWS = 90
@@ -63,7 +66,7 @@ class Specimen:
     @cached_property
     def run(self) -> LoadedRun:
         """Train once, and draw pictures. Its scorer is the one that was fitted, never stored and read."""
-        return self.train("run", picture_epochs=None)
+        return self.train("run", observe=ObserveOptions())
 
     @cached_property
     def exported(self) -> Exported:
@@ -102,16 +105,24 @@ class Specimen:
                 middle[:] = middle.mean(axis=0) + 5 * item.std(axis=0) * generator.standard_normal(middle.shape)
         return damaged
 
-    def train(self, name: str, **arguments: Any) -> LoadedRun:
+    def train(
+        self, name: str, *, observe: ObserveOptions | None = None, resume: bool = False, progress: Progress = silent
+    ) -> LoadedRun:
         """Train again with the tiny settings, without pictures unless asked: drawing them takes longer than training."""
-        arguments = {"picture_epochs": ()} | arguments
         return train(
-            self.recipe, self.data, self.folder / name, settings=self.recipe.tiny, device="cpu", seed=3, **arguments
+            self.recipe,
+            self.data,
+            self.folder / name,
+            settings=self.recipe.tiny,
+            options=TrainOptions(device="cpu", seed=3),
+            observe=ObserveOptions(picture_epochs=NONE) if observe is None else observe,
+            resume=resume,
+            progress=progress,
         )
 
     def scores(self, run: LoadedRun, items: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """``[n]``: what the module scores, in one batch."""
-        pipeline = Pipeline(run.scorer, run.spec, self.recipe.reading(run.settings)).eval()
+        pipeline = Pipeline(run.scorer, run.spec, self.recipe.score_rule(run.settings)).eval()
         with torch.no_grad():
             scores: NDArray[np.float32] = pipeline(torch.from_numpy(np.stack(items)))[0].numpy()
         return scores

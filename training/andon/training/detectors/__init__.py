@@ -1,1 +1,1 @@
-"""One file a detector, read top to bottom: settings, network, loss, fit, reading; each ends in a `RECIPE` record."""
+"""One file a detector, read top to bottom: settings, network, loss, fit, score rule; each ends in a `RECIPE` record."""

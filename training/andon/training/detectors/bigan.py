@@ -15,8 +15,8 @@ the picture's brightness (`--brightness`: otherwise a thin digit scores less tha
 
 Chosen with the digits 2 and 8 and the shirts (6) of Fashion-MNIST, one at a time: AUROC of held-out good training pictures
 against training pictures of the other classes, seed 0, 8 epochs; no test picture was looked at. The distance as it is,
-smoothed, and smoothed and by brightness: digit 2 .847, .878, .945; digit 8 .819, .875, .935. Without the game
-(`--adversarial 0`) .853, .895, .964; .799, .852, .928; shirts .810, .848, .833: the game neither helps nor spoils the
+smoothed, and smoothed and by brightness: digit 2 .847, .878, .945; digit 8 .819, .875, .935. Without a discriminator
+(`--adversarial 0`) .853, .895, .964; .799, .852, .928; shirts .810, .848, .833: the discriminator neither helps nor spoils the
 rebuilding much, and is what makes the samples. The discriminator's cross-entropy alone has .86 and .87 on the digits, a
 tenth of it in the score adds .005 and .001; its features, of a spectrally normalised net, are below chance there.
 
@@ -41,9 +41,9 @@ from andon.export.pooling import Smooth
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
-from andon.training.fitting.adversarial import Game, Players
-from andon.training.nets.adversarial import Discriminator, Encoder, Made, Shape, initialise
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.fitting.adversarial import BiganNets, BiganTrainer
+from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape, initialise
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return (0.1 if self.loss == "non_saturating" else 0.0) if self.smoothing is None else self.smoothing
 
 
-class BiGAN(Players):
+class BiGAN(BiganNets):
     """``[N, C, h, w]`` in 0 to 1 to the map ``error`` and the scores of both nets; weights are running means."""
 
     def __init__(self, settings: Settings, spec: FrameSpec) -> None:
@@ -178,7 +178,7 @@ class BiGAN(Players):
         shape = Shape(spec.channels, *spec.size, depth_of(settings, spec))
         last: nn.Module = nn.Tanh() if settings.output == "tanh" else nn.Sigmoid()
         self.encoder = Encoder(shape, settings.maps, settings.latent, spread=settings.reparameterised)
-        self.generator = Made(shape, settings.maps, settings.latent, last)
+        self.generator = GeneratorNet(shape, settings.maps, settings.latent, last)
         self.discriminator = Discriminator(
             shape, settings.discriminator_maps, settings.latent, features=settings.features, dropout=settings.dropout
         )
@@ -244,7 +244,7 @@ class BiGAN(Players):
         return error / brightness.view(-1, 1, 1)
 
     @torch.no_grad()
-    def learn_usual(self, part: Part, device: torch.device) -> float:
+    def fit_usual(self, part: Part, device: torch.device) -> float:
         """Means of the scores over good parts, which they are divided by.
 
         Returns:
@@ -261,12 +261,12 @@ class BiGAN(Players):
         return total / seen
 
     def leave_out_discriminator(self) -> None:
-        """One that has collapsed has no say in ``anomaly``: it would outshout what is rebuilt, and know nothing."""
+        """Take a collapsed discriminator out of ``anomaly``: it would outweigh what is rebuilt, and knows nothing."""
         self.get_buffer("usual")[1:] = math.inf
 
 
-def fit(scorer: BiGAN, good: TrainingData, settings: Settings, run: Run) -> None:
-    """Let the nets play; the running mean of their weights is the scorer.
+def fit(scorer: BiGAN, good: TrainingData, settings: Settings, context: FitContext) -> None:
+    """Train the nets; the running mean of their weights is the scorer.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -274,22 +274,24 @@ def fit(scorer: BiGAN, good: TrainingData, settings: Settings, run: Run) -> None
     """
     if len(good.train) < 2:
         raise DataError(f"bigan needs at least 2 good parts to learn from, got {len(good.train)}.")
-    game = Game(scorer, good, settings, run)
-    if run.resumed is not None:
-        game.restore(run.resumed)
-    while game.epoch < game.epochs:
-        row = game.one_epoch()
-        why = game.collapse()
-        again = why is not None and game.restarts < settings.restarts
+    trainer = BiganTrainer(scorer, good, settings, context)
+    if context.resumed is not None:
+        trainer.restore(context.resumed)
+    while trainer.epoch < trainer.epochs:
+        row = trainer.one_epoch()
+        why = trainer.collapse()
+        again = why is not None and trainer.restarts < settings.restarts
         if again:
-            logger.warning("%s: beginning again with seed %d", why, game.seed + 1)
-            game.begin_again()
-        elif why is not None and not game.warned:
-            logger.warning("%s, and %d restarts are used up: the scores rest on rebuilding alone", why, game.restarts)
-            game.warned = True
+            logger.warning("%s: beginning again with seed %d", why, trainer.seed + 1)
+            trainer.begin_again()
+        elif why is not None and not trainer.warned:
+            logger.warning(
+                "%s, and %d restarts are used up: the scores rest on rebuilding alone", why, trainer.restarts
+            )
+            trainer.warned = True
             scorer.leave_out_discriminator()
-        run.epoch(scorer, row, game.state())
-        run.progress("training", game.epoch, game.epochs)
+        context.epoch(scorer, row, trainer.state())
+        context.progress("training", trainer.epoch, trainer.epochs)
     scorer.eval()
 
 
@@ -348,7 +350,7 @@ def _build(settings: Settings, spec: InputSpec) -> BiGAN:
     return BiGAN(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(score="anomaly") if settings.weight else ScoreRule(map="error", pool="mean")
 
 
@@ -375,6 +377,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
     sample=sample,
 )  # fmt: skip

@@ -34,9 +34,9 @@ from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
-from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
+from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.variational import LEAST_BETA, divergence, drawn, notes_on_beta
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 
@@ -231,7 +231,7 @@ def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tens
         return (error.flatten(1).sum(dim=1) + settings.beta * warmth * kl).mean()
 
 
-class _Balancing(AsTheyAre):
+class _Balancing(PlainFeed):
     """Good parts as they are; the layers are balanced after each epoch, for whoever watches."""
 
     def __init__(self, good: TrainingData, device: torch.device) -> None:
@@ -244,7 +244,7 @@ class _Balancing(AsTheyAre):
         return {}
 
 
-def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Go down the loss, KL annealed."""
     if settings.beta < LEAST_BETA:
         logger.warning(
@@ -256,8 +256,8 @@ def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, run: Run) -> No
     def downhill(vae: ConvVAE, batch: Tensor, warmth: float) -> Tensor:
         return loss(vae, batch.contiguous(memory_format=torch.channels_last), warmth, settings)
 
-    feed = _Balancing(good, run.device) if settings.decides == "sap" else None
-    descend(scorer, good, downhill, settings, run, feed=feed, heavy=True)
+    feed = _Balancing(good, context.device) if settings.decides == "sap" else None
+    descend(scorer, good, downhill, settings, context, feed=feed, heavy=True)
     scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
@@ -325,7 +325,7 @@ def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
     return ConvVAE(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     if settings.decides == "mse":
         return ScoreRule(map="mse", pool=settings.pool, share=settings.share)
     return ScoreRule(score=settings.decides, pool=settings.pool, share=settings.share)
@@ -351,7 +351,7 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     finalize=finalize,
-    reading=_reading,
+    score_rule=_score_rule,
     notes=lambda settings: notes_on_beta(settings.beta),
     sample=sample,
 )

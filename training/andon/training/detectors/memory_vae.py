@@ -29,9 +29,7 @@ Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019; `
 """
 
 import logging
-import math
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
 from msgspec import Meta, structs
@@ -42,13 +40,13 @@ from andon.export.pooling import Pool, Smooth
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
-from andon.training.fitting.device import undisturbed
-from andon.training.fitting.gradient_descent import AsTheyAre, Batch, ClipNorm, Plan, descend
-from andon.training.nets.convolutions import doubling, halving
-from andon.training.nets.prototype_memory import Memory, entropy, how_used, in_use, lay_out, usage
-from andon.training.nets.surprise import BATCH, Combination, scores_over
-from andon.training.nets.variational import divergence, drawn, notes_on_beta
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.fitting.gradient_descent import ClipNorm, Plan, descend
+from andon.training.fitting.memory_feed import SEEN, MemoryFeed, encoded
+from andon.training.nets.memory_autoencoder import Design, MemoryAutoencoder, Rebuilt
+from andon.training.nets.prototype_memory import entropy, in_use, usage
+from andon.training.nets.surprise import Combination, scores_over
+from andon.training.nets.variational import divergence, notes_on_beta
+from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 from andon.training.sampling.memory import lone_items, neighbours
@@ -59,8 +57,6 @@ COLLAPSED = 0.05
 """Share of items in use below which a memory is called collapsed; fewer than two always are."""
 LEAST_CONTRAST = 0.01
 """Added to the standard deviation of a picture's pixels, which are 0 to 1."""
-LOOKED_AT = 512
-"""Parts whose codes show how the memory is used."""
 KEPT_CODES = 512
 """Parts whose codes are kept to draw new parts from."""
 NEAR_ONE = 0.5
@@ -183,112 +179,37 @@ class Settings(Plan, frozen=True, kw_only=True):
         return self.latent or 16, 0.1 if self.beta is None else self.beta
 
 
-class Shape(NamedTuple):
-    """What the pictures say about the network."""
-
-    channels: int
-    size: tuple[int, int]
-    widths: tuple[int, ...]
-    items: int
-
-
-def shape_of(settings: Settings, spec: FrameSpec) -> Shape:
+def design_of(settings: Settings, spec: FrameSpec) -> Design:
     """Sizes as asked for, or as they suit grey or coloured pictures."""
     colour = spec.channels > 1
-    return Shape(
-        spec.channels,
-        spec.size,
-        settings.widths or ((32, 64, 64) if colour else (16, 32, 64)),
-        settings.items or (500 if colour else 100),
+    dropout = 0.25 if settings.code_dropout is None else settings.code_dropout
+    return Design(
+        channels=spec.channels,
+        size=spec.size,
+        widths=settings.widths or ((32, 64, 64) if colour else (16, 32, 64)),
+        per=settings.per,
+        code=settings.code,
+        latent=settings.posterior[0] if settings.vae else None,
+        items=(settings.items or (500 if colour else 100)) if settings.memory else 0,
+        similarity=settings.similarity,
+        shrink=settings.shrink,
+        code_dropout=dropout if settings.combine == "concatenate" else None,
     )
 
 
-class Rebuilt(NamedTuple):
-    """One pass, before anything is judged."""
+class MemoryVAE(MemoryAutoencoder, Scorer):
+    """The net with its scores."""
 
-    logits: Tensor
-    """``[N, C, h, w]``; their sigmoid is the picture."""
-    codes: Tensor
-    """``[N, P, code]``: before the memory."""
-    weights: Tensor
-    """``[N, P, M]``; M is 0 without a memory."""
-    mean: Tensor
-    """``[N, P, latent]``, of the posterior; empty without one."""
-    log_variance: Tensor
-
-
-class MemoryVAE(Scorer):
-    """``[N, C, h, w]`` in 0 to 1, through codes at P positions (1 where one code stands for an image), and back."""
-
-    def __init__(self, settings: Settings, shape: Shape) -> None:
-        super().__init__()
-        self.settings, self.shape = settings, shape
-        sizes = [shape.size]
-        for _ in shape.widths:
-            sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
-        self.cells = sizes[-1]
-        self.encoder = halving((shape.channels, *shape.widths))
-        whole = settings.per == "image"
-        self.positions = 1 if whole else math.prod(self.cells)
-        features = shape.widths[-1] * (math.prod(self.cells) if whole else 1)
-        self.mean = self.log_variance = None
-        if settings.vae:
-            latent, _ = settings.posterior
-            self.mean, self.log_variance = nn.Linear(features, latent), nn.Linear(features, latent)
-            self.to_code = nn.Linear(latent, settings.code)
-        else:
-            self.to_code = nn.Linear(features, settings.code)
-        self.memory = None
-        if settings.memory:
-            self.memory = Memory(shape.items, settings.code, similarity=settings.similarity, shrink=settings.shrink)
-        both = settings.memory and settings.combine == "concatenate"
-        dropped = 0.25 if settings.code_dropout is None else settings.code_dropout
-        self.drop = nn.Dropout(dropped) if both else None
-        self.from_code = nn.Linear(settings.code * (2 if both else 1), features)
-        self.decoder = doubling((*shape.widths[::-1], shape.channels), sizes[::-1])
+    def __init__(self, settings: Settings, design: Design) -> None:
+        super().__init__(design)
+        self.settings = settings
         self.blur = Smooth(settings.blur)
-        spec = FrameSpec(channels=3, size=shape.size)
-        self.pools = nn.ModuleDict({name: Pool(_reading_of(settings, name), spec) for name in ("error", "relative")})
+        spec = FrameSpec(channels=3, size=design.size)
+        self.pools = nn.ModuleDict({name: Pool(_score_rule_of(settings, name), spec) for name in ("error", "relative")})
         self.combination = Combination(self._score_names())
         # of training parts: codes to draw new parts from, and each item's share of what is read
         self.register_buffer("codes", torch.zeros(1, self.positions, settings.code))
-        self.register_buffer("usage", torch.zeros(shape.items if settings.memory else 0))
-
-    def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes ``[N, P, code]``, mean and log-variance ``[N, P, latent]``; drawn in training, the mean else."""
-        hidden = self.encoder(prepared)
-        features = hidden.flatten(1).unsqueeze(1) if self.positions == 1 else hidden.flatten(2).transpose(1, 2)
-        if self.mean is None or self.log_variance is None:
-            nothing = features[..., :0]
-            return self.to_code(features), nothing, nothing
-        mean, log_variance = self.mean(features), self.log_variance(features).clamp(-10.0, 10.0)
-        latent = drawn(mean, log_variance) if self.training else mean
-        return self.to_code(latent), mean, log_variance
-
-    def decode(self, codes: Tensor, weights: Tensor) -> Tensor:
-        """Logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and what they address ``[N, P, M]``."""
-        read = codes
-        if self.memory is not None:
-            read = self.memory.read(weights)
-            if self.drop is not None:
-                read = torch.cat([read, self.drop(codes)], dim=-1)
-        features = self.from_code(read)
-        if self.positions == 1:
-            hidden = features.reshape(-1, self.shape.widths[-1], *self.cells)
-        else:
-            hidden = features.transpose(1, 2).unflatten(2, self.cells)
-        logits: Tensor = self.decoder(hidden)
-        return logits
-
-    def address(self, codes: Tensor) -> Tensor:
-        """``[N, P, M]``; M is 0 without a memory."""
-        return codes[..., :0] if self.memory is None else self.memory.address(codes)
-
-    def rebuild(self, prepared: Tensor) -> Rebuilt:
-        """One pass."""
-        codes, mean, log_variance = self.encode(prepared)
-        weights = self.address(codes)
-        return Rebuilt(self.decode(codes, weights), codes, weights, mean, log_variance)
+        self.register_buffer("usage", torch.zeros(design.items))
 
     def forward(self, prepared: Tensor) -> Evidence:
         """Maps ``error`` and ``relative``: squared differences, means over channels; scores as `scores` gives them."""
@@ -342,18 +263,25 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
     return total
 
 
-def fit(scorer: MemoryVAE, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: MemoryVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Go down the loss while the memory is kept alive."""
-    descend(scorer, good, loss, settings, run, feed=_Tended(scorer, good, settings, run))
+    feed = MemoryFeed(
+        scorer,
+        good,
+        seed=context.seed,
+        begin_as_codes=settings.initial == "codes",
+        reseed_until=settings.epochs // 2 if settings.reseed else 0,
+    )
+    descend(scorer, good, loss, settings, context, feed=feed)
 
 
 def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
     """Keep codes, the use of items and the tails of the scores."""
     with torch.no_grad():
-        codes = _encoded(scorer, good.train, KEPT_CODES)[0]
+        codes = encoded(scorer, good.train, KEPT_CODES)[0]
         scorer.codes = codes
         if scorer.memory is not None:
-            scorer.usage = usage(scorer.address(_encoded(scorer, good.train, LOOKED_AT)[0]))
+            scorer.usage = usage(scorer.address(encoded(scorer, good.train, SEEN)[0]))
             read = int(in_use(scorer.usage).sum())
             if read < max(2, COLLAPSED * len(scorer.usage)):
                 logger.warning(
@@ -362,7 +290,7 @@ def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: 
                     read,
                     len(scorer.usage),
                 )
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, device))
+    scorer.combination.fit(scores_over(scorer.scores, good.validation, device))
 
 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
@@ -416,58 +344,6 @@ def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
     return scorer.decode(codes, weights).sigmoid(), scorer.get_buffer("usage")
 
 
-class _Tended(AsTheyAre):
-    """Good parts as they are; before an epoch the memory is looked after, after it is told how it is used."""
-
-    def __init__(self, scorer: MemoryVAE, good: TrainingData, settings: Settings, run: Run) -> None:
-        super().__init__(good)
-        self._scorer, self._settings, self._run = scorer, settings, run
-
-    def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
-        """Lay out items by what the encoder gives now: all before the first two epochs, then those that nobody reads."""
-        memory = self._scorer.memory
-        if memory is not None:
-            with torch.no_grad():
-                self._tend(memory, epoch)
-        yield from super().train(places, size, epoch)
-
-    def judge(self, scorer: MemoryVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Terms of the loss beside the error, and how the memory is used, over some of the training part.
-
-        ``divergence``, in nat; ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
-        share of items that would do as much if used evenly.
-        """
-        row: dict[str, float] = {}
-        with torch.no_grad():
-            codes, mean, log_variance = _encoded(scorer, self._good.train, LOOKED_AT)
-            if scorer.memory is not None:
-                row |= how_used(scorer.address(codes))
-            if scorer.mean is not None:
-                row["divergence"] = float(divergence(mean, log_variance, dim=(1, 2)).mean())
-        return row
-
-    def _tend(self, memory: Memory, epoch: int) -> None:
-        settings = self._settings
-        anew = epoch < 2 and settings.initial == "codes"
-        if not anew and not (settings.reseed and 0 < epoch <= settings.epochs // 2):
-            return
-        codes = _encoded(self._scorer, self._good.train, LOOKED_AT)[0]
-        dead = torch.ones_like(memory.items[:, 0], dtype=torch.bool) if anew else ~in_use(usage(memory.address(codes)))
-        if bool(dead.any()):
-            generator = Generator().manual_seed(self._run.seed + 7919 * epoch)
-            lay_out(memory, codes.flatten(0, 1), dead, generator)
-
-
-def _encoded(scorer: MemoryVAE, part: Part, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What `MemoryVAE.encode` gives of parts evenly spaced over `part`; nothing is drawn or dropped."""
-    places = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
-    device = scorer.from_code.weight.device
-    with undisturbed(scorer):
-        pieces = [scorer.encode(part.take(some.tolist()).to(device)) for some in torch.split(places, BATCH)]
-    codes, means, log_variances = zip(*pieces, strict=True)
-    return torch.cat(codes), torch.cat(means), torch.cat(log_variances)
-
-
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("memory_vae judges frames.")
@@ -500,18 +376,18 @@ def _refuse_idle(settings: Settings) -> None:
 def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
     if not isinstance(spec, FrameSpec):
         raise DataError("memory_vae judges frames.")
-    return MemoryVAE(settings, shape_of(settings, spec))
+    return MemoryVAE(settings, design_of(settings, spec))
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     if settings.decides in ("error", "relative"):
-        return _reading_of(settings, settings.decides)
+        return _score_rule_of(settings, settings.decides)
     return ScoreRule(
         score=settings.decides, pool=settings.pool, share=settings.share
     )  # the maps' scores are pooled as well
 
 
-def _reading_of(settings: Settings, name: str) -> ScoreRule:
+def _score_rule_of(settings: Settings, name: str) -> ScoreRule:
     return ScoreRule(map=name, pool=settings.pool, share=settings.share)
 
 
@@ -546,7 +422,7 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     finalize=finalize,
-    reading=_reading,
+    score_rule=_score_rule,
     notes=lambda settings: notes_on_beta(settings.beta),
     sample=sample,
     prototypes=prototypes,

@@ -42,7 +42,7 @@ from andon.training.nets.backbones import (
     weights_record,
 )
 from andon.training.nets.core_set import k_centre, one_thread
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.top_share import check_share
 
 logger = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ class Memory(nn.Module):
         assert nearest is not None
         return (squares + nearest).clamp(min=0.0).sqrt()  # rounding may take it below zero
 
-    def learn(self, rows: Tensor, chosen: Tensor, weight: float, seed: int) -> None:
+    def fit(self, rows: Tensor, chosen: Tensor, weight: float, seed: int) -> None:
         """Remember the chosen rows, so that the others are `weight` apart from them on average.
 
         Args:
@@ -258,35 +258,37 @@ class Memory(nn.Module):
         self.bank = torch.cat([-2 * kept, (kept * kept).sum(dim=1, keepdim=True)], dim=1).T.contiguous()
 
 
-def fit(scorer: PatchCore, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """One pass over the good parts with bounded memory, then a core-set for each tap."""
     plan = plan_of(settings)
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
     scorer.eval()
     with torch.no_grad():
-        drawn = draw(scorer, good.train, plan.candidates, run)
+        drawn = draw(scorer, good.train, plan.candidates, context)
         numbers_a_row = sum(rows.shape[1] + 1 for rows in drawn)
         count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
         for tap, rows, chosen, weight, memory in zip(
-            plan.taps, drawn, choose(drawn, count, run), plan.tap_weights, scorer.memories, strict=True
+            plan.taps, drawn, choose(drawn, count, context), plan.tap_weights, scorer.memories, strict=True
         ):
             assert isinstance(memory, Memory)
-            memory.learn(rows, chosen, weight / sum(plan.tap_weights), run.seed)
+            memory.fit(rows, chosen, weight / sum(plan.tap_weights), context.seed)
             logger.info("tap %d: %d of %d patches remembered", tap, memory.get_buffer("bank").shape[1], len(rows))
 
 
-def choose(drawn: Sequence[Tensor], count: int, run: Run) -> list[Tensor]:
+def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Tensor]:
     """The core-set of each tap, places of at most `count` and at most half of its rows; side by side, as each is serial."""
-    told = (run.progress, *[silent] * (len(drawn) - 1))  # one line tells of all
+    told = (context.progress, *[silent] * (len(drawn) - 1))  # one line tells of all
     with one_thread(), ThreadPoolExecutor(len(drawn)) as pool:
         tasks = [
-            pool.submit(k_centre, rows, min(count, len(rows) // 2), seed=run.seed, progress=progress, what="core-sets")
+            pool.submit(
+                k_centre, rows, min(count, len(rows) // 2), seed=context.seed, progress=progress, what="core-sets"
+            )
             for rows, progress in zip(drawn, told, strict=True)
         ]
         return [task.result() for task in tasks]
 
 
-def draw(scorer: PatchCore, part: Part, candidates: int, run: Run) -> list[Tensor]:
+def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> list[Tensor]:
     """For each tap at most `candidates` patches ``[R, channels]``, equally many of each picture, at random places.
 
     Memory holds these and one batch, however many pictures there are.
@@ -294,7 +296,7 @@ def draw(scorer: PatchCore, part: Part, candidates: int, run: Run) -> list[Tenso
     Raises:
         TrainingError: the features are not finite.
     """
-    generator = Generator().manual_seed(run.seed)
+    generator = Generator().manual_seed(context.seed)
     # equally many of each, the remainder from pictures at random; with more pictures than candidates some give none
     share, left = divmod(candidates, len(part))
     quotas = torch.full((len(part),), share)
@@ -302,13 +304,13 @@ def draw(scorer: PatchCore, part: Part, candidates: int, run: Run) -> list[Tenso
     drawn: list[list[Tensor]] = [[] for _ in scorer.memories]
     steps = math.ceil(len(part) / BATCH)
     done = 0
-    for batch in track(part.batches(BATCH), run.progress, "features", steps):
+    for batch in track(part.batches(BATCH), context.progress, "features", steps):
         wanted = quotas[done : done + len(batch)].tolist()
         done += len(batch)
         if not any(wanted):
             continue
         # channels last: half the time on a CPU
-        features = scorer.features(batch.to(run.device, memory_format=torch.channels_last))
+        features = scorer.features(batch.to(context.device, memory_format=torch.channels_last))
         for kept, planes in zip(drawn, features, strict=True):
             for count, rows in zip(wanted, planes.flatten(2).transpose(1, 2), strict=True):
                 places = torch.randperm(len(rows), generator=generator)[:count]
@@ -339,7 +341,7 @@ def _build(settings: Settings, spec: InputSpec) -> PatchCore:
     return PatchCore(settings, spec.channels)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(map="distance", pool=settings.pool, share=settings.share, smooth=settings.smooth * _side(settings))
 
 
@@ -356,7 +358,7 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
     uses_validation=False,
     weights=_weights,
 )

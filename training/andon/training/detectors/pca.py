@@ -32,7 +32,7 @@ from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.items import Found, FoundLogs
 from andon.sources.series.windows import window_spec
 from andon.training.nets.surprise import BATCH, Combination, scores_over
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Components(Scorer):
         """``t2`` and ``q``, each ``[N]``."""
         return self._judge(prepared)[2]
 
-    def learn(self, center: Tensor, axes: Tensor, variances: Tensor) -> None:
+    def fit(self, center: Tensor, axes: Tensor, variances: Tensor) -> None:
         """Take mean ``[D]``, kept directions ``[D, k]`` and their variances ``[k]``, descending, float64."""
         own = (axes**2 / variances).sum(dim=1)
         # a constant channel has no part in any direction, but for rounding
@@ -128,9 +128,9 @@ class Components(Scorer):
         return residual, back[:, 1], scores
 
 
-def fit(scorer: Components, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: Components, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Two passes over the training part for mean and covariance, one decomposition, then the tails of the scores."""
-    center, covariance = moments(good.train, run)
+    center, covariance = moments(good.train, context)
     ascending, vectors = torch.linalg.eigh(covariance)
     variances, axes = ascending.flip(0).clamp(min=0.0), vectors.flip(1)
     kept = components(variances, settings, len(good.train))
@@ -138,18 +138,18 @@ def fit(scorer: Components, good: TrainingData, settings: Settings, run: Run) ->
         "%d of %d directions hold %.1f %% of the variance",
         kept, len(variances), 100 * float(variances[:kept].sum() / variances.sum()),
     )  # fmt: skip
-    scorer.learn(center, axes[:, :kept], variances[:kept])
+    scorer.fit(center, axes[:, :kept], variances[:kept])
     scorer.eval()
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, run.device))
+    scorer.combination.fit(scores_over(scorer.scores, good.validation, context.device))
 
 
-def moments(part: Part, run: Run) -> tuple[Tensor, Tensor]:
+def moments(part: Part, context: FitContext) -> tuple[Tensor, Tensor]:
     """Mean ``[D]`` and covariance ``[D, D]`` of flattened windows, float64 on the CPU; memory for one batch."""
     count = len(part)
     total = sum(batch.flatten(1).double().sum(dim=0) for batch in part.batches(BATCH))
     center = torch.as_tensor(total) / count
     covariance = torch.zeros(len(center), len(center), dtype=torch.float64)
-    for batch in track(part.batches(BATCH), run.progress, "covariance", math.ceil(count / BATCH)):
+    for batch in track(part.batches(BATCH), context.progress, "covariance", math.ceil(count / BATCH)):
         away = batch.flatten(1).double() - center
         covariance.addmm_(away.T, away)
     return center, covariance / max(1, count - 1)
@@ -196,7 +196,7 @@ def _build(settings: Settings, spec: InputSpec) -> Components:
     return Components(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(score=settings.decides)
 
 
@@ -216,5 +216,5 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
 )

@@ -26,7 +26,7 @@ from andon.foundation.progress import track
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
 from andon.training.nets.core_set import k_centre, one_thread
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
 
@@ -99,7 +99,7 @@ class PixelKnn(Scorer):
         )
 
 
-def fit(scorer: PixelKnn, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: PixelKnn, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Remember all good pictures, or a core-set of them.
 
     Raises:
@@ -116,20 +116,22 @@ def fit(scorer: PixelKnn, good: TrainingData, settings: Settings, run: Run) -> N
             f"{wanted} pictures of {width} numbers would take {4e-6 * wanted * width:.0f} MB of the file; at most "
             f"{MOST_MB:.0f} are allowed: --rows {most}, or a smaller --size."
         )
-    rows = _rows(good.train, max(wanted, CANDIDATE_BYTES // (4 * width)), run).to(run.device)
+    rows = _rows(good.train, max(wanted, CANDIDATE_BYTES // (4 * width)), context).to(context.device)
     if wanted < len(rows):
         with one_thread():
-            chosen = k_centre(rows, wanted, seed=run.seed, progress=run.progress)
+            chosen = k_centre(rows, wanted, seed=context.seed, progress=context.progress)
         rows = rows[chosen.to(rows.device)]
     scorer.remember(rows)
     logger.info("%d of %d good pictures remembered, %.1f MB", len(rows), len(good.train), 4e-6 * rows.numel())
 
 
-def _rows(part: Part, most: int, run: Run) -> Tensor:
+def _rows(part: Part, most: int, context: FitContext) -> Tensor:
     """``[R, C h w]``: all of a part, or `most` of it at random."""
-    places = torch.randperm(len(part), generator=Generator().manual_seed(run.seed))[:most].sort().values
+    places = torch.randperm(len(part), generator=Generator().manual_seed(context.seed))[:most].sort().values
     batches = torch.split(places, BATCH)
-    return torch.cat([part.take(some.tolist()).flatten(1) for some in track(batches, run.progress, "good pictures")])
+    return torch.cat(
+        [part.take(some.tolist()).flatten(1) for some in track(batches, context.progress, "good pictures")]
+    )
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
@@ -146,7 +148,7 @@ def _build(settings: Settings, spec: InputSpec) -> PixelKnn:
     return PixelKnn(settings.k, spec.channels, spec.size)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(map="difference", pool=settings.pool, share=settings.share)
 
 
@@ -160,6 +162,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_reading,
+    score_rule=_score_rule,
     uses_validation=False,
 )

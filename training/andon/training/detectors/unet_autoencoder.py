@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from andon.runtime.schema import InputSpec
-from andon.training.fitting.reconstruction import WIDTHS, Rebuilder, Rebuilding, fit, frame_spec, reading, wanted_input
+from andon.training.fitting.reconstruction import (
+    WIDTHS,
+    Rebuilder,
+    Rebuilding,
+    fit,
+    frame_spec,
+    score_rule,
+    wanted_input,
+)
 from andon.training.nets.convolutions import block
 from andon.training.recipe.recipe import Recipe
 
@@ -67,5 +75,5 @@ RECIPE = Recipe(
     input=wanted_input,
     build=_build,
     fit=fit,
-    reading=reading,
+    score_rule=score_rule,
 )

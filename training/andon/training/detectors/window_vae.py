@@ -31,11 +31,11 @@ from andon.foundation.errors import DataError
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.items import Found, FoundLogs
 from andon.sources.series.windows import window_spec
-from andon.training.fitting.gradient_descent import AsTheyAre, ClipNorm, Plan, descend
+from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.gaussian import Gaussian
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.nets.variational import divergence, drawn, notes_on_beta
-from andon.training.recipe.recipe import Part, Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor
     return (error + beta * warmth * divergence(mean, log_variance, dim=1)).mean()
 
 
-class _Spreading(AsTheyAre):
+class _Spreading(PlainFeed):
     """Good parts as they are; what decides is made to fit the weights after each epoch, for whoever watches."""
 
     def __init__(self, good: TrainingData, device: torch.device) -> None:
@@ -142,10 +142,12 @@ class _Spreading(AsTheyAre):
         return {}
 
 
-def fit(scorer: WindowVAE, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: WindowVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Go down the loss, KL annealed."""
-    feed = None if settings.decides == "error" else _Spreading(good, run.device)
-    descend(scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, run, feed=feed)
+    feed = None if settings.decides == "error" else _Spreading(good, context.device)
+    descend(
+        scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, context, feed=feed
+    )
 
 
 def finalize(scorer: WindowVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
@@ -166,8 +168,8 @@ def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tenso
     """
     points, apart = posteriors(scorer, good.train, device)
     used = apart >= UNUSED
-    scorer.latent.learn(points, used if bool(used.any()) else torch.ones_like(used))
-    scorer.combination.learn(scores_over(scorer.scores, good.validation, device))
+    scorer.latent.fit(points, used if bool(used.any()) else torch.ones_like(used))
+    scorer.combination.fit(scores_over(scorer.scores, good.validation, device))
     return used
 
 
@@ -201,7 +203,7 @@ def _build(settings: Settings, spec: InputSpec) -> WindowVAE:
     return WindowVAE(settings, spec)
 
 
-def _reading(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings) -> ScoreRule:
     return ScoreRule(map="error", pool="mean") if settings.decides == "error" else ScoreRule(score=settings.decides)
 
 
@@ -223,6 +225,6 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     finalize=finalize,
-    reading=_reading,
+    score_rule=_score_rule,
     notes=lambda settings: notes_on_beta(settings.beta),
 )

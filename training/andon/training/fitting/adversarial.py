@@ -1,4 +1,4 @@
-"""The game of a bidirectional GAN, epoch by epoch: what is played for, how it is kept fair, and when it has collapsed.
+"""Train a bidirectional GAN, epoch by epoch: its losses, what keeps the nets in balance, and when training has collapsed.
 
 Sources: Donahue et al., Adversarial feature learning (2017); Miyato et al., Spectral normalisation (2018).
 """
@@ -22,24 +22,24 @@ from andon.training.fitting.gradient_descent import (
     restore_random_states,
     under,
 )
-from andon.training.nets.adversarial import Discriminator, Encoder, Made, Shape
+from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape
 from andon.training.nets.variational import drawn as drawn_from
-from andon.training.recipe.recipe import Part, Run, State, TrainingData
+from andon.training.recipe.recipe import FitContext, Part, State, TrainingData
 
 COLLAPSED_SPREAD = 0.05
-"""Standard deviation of made pictures over that of good ones, below which the generator makes one picture only."""
+"""Standard deviation of generated pictures over that of good ones, below which the generator gives one picture only."""
 UNFOOLED = 0.98
-"""Share of pairs that a discriminator tells apart when nothing fools it any more."""
+"""Accuracy of the discriminator above which the other nets do not fool it any more."""
 COLLAPSED_STEPS = 100
-"""For so long a game may be lopsided: at first each is."""
+"""Steps before a training counts as collapsed: at first each is out of balance."""
 STEPS = 700
 """Of a training, where no epochs are given."""
 MOST_LOOKED_AT, MOST_BYTES = 1024, 256_000_000
 """Good pictures, and their bytes, that tell how much good parts differ."""
 
 
-class Rules(Protocol):
-    """Settings of a game."""
+class BiganSettings(Protocol):
+    """Settings that `BiganTrainer` needs."""
 
     @property
     def batch_size(self) -> int:
@@ -75,7 +75,7 @@ class Rules(Protocol):
 
     @property
     def adversarial(self) -> float:
-        """Weight of fooling the discriminator; 0: no game."""
+        """Weight of fooling the discriminator; 0: no discriminator is trained."""
 
     @property
     def cycle(self) -> float:
@@ -83,7 +83,7 @@ class Rules(Protocol):
 
     @property
     def loss(self) -> Literal["non_saturating", "hinge"]:
-        """What the nets play for."""
+        """The adversarial loss."""
 
     @property
     def smoothed(self) -> float:
@@ -98,11 +98,11 @@ class Rules(Protocol):
         """Range of the pictures within the nets."""
 
 
-class Players(Scorer):
-    """A scorer of three nets; its weights are running means of those that play, its buffer ``usual`` is not played for."""
+class BiganNets(Scorer):
+    """A scorer of three nets. Its weights are running means of those in training; its buffer ``usual`` is not trained."""
 
     encoder: Encoder
-    generator: Made
+    generator: GeneratorNet
     discriminator: Discriminator
 
     def initialise(self) -> None:
@@ -121,22 +121,22 @@ class Players(Scorer):
         """Of pictures, pixel by pixel."""
         raise NotImplementedError
 
-    def learn_usual(self, part: Part, device: torch.device) -> float:
+    def fit_usual(self, part: Part, device: torch.device) -> float:
         """Means of the scores over good parts, which they are divided by; gives the mean difference of pixels."""
         raise NotImplementedError
 
     def leave_out_discriminator(self) -> None:
-        """One that has collapsed has no say."""
+        """Take a collapsed discriminator out of the score."""
         raise NotImplementedError
 
 
-class Game:
-    """A fit between two epochs: three nets that play, and the scorer that holds the running means of their weights."""
+class BiganTrainer:
+    """A fit between two epochs: three nets in training, and the scorer that holds the running means of their weights."""
 
-    def __init__(self, scorer: Players, good: TrainingData, settings: Rules, run: Run) -> None:
-        self.scorer, self.good, self.settings, self.device = scorer, good, settings, run.device
-        self.shuffle = Generator().manual_seed(run.seed)
-        self.seed, self.restarts, self.warned = run.seed, 0, False
+    def __init__(self, scorer: BiganNets, good: TrainingData, settings: BiganSettings, context: FitContext) -> None:
+        self.scorer, self.good, self.settings, self.device = scorer, good, settings, context.device
+        self.shuffle = Generator().manual_seed(context.seed)
+        self.seed, self.restarts, self.warned = context.seed, 0, False
         some = good.train.take(range(_looked_at(len(good.train), scorer.encoder.shape)))
         self.good_spread = float(some.std(dim=0).mean())
         if not self.good_spread:
@@ -167,7 +167,7 @@ class Game:
         self.unfooled, self.alike = 0, False
 
     def begin_again(self) -> None:
-        """With the next seed, and nothing learnt."""
+        """Restart with the next seed and new weights."""
         self.restarts += 1
         self.seed += 1
         torch.manual_seed(self.seed)
@@ -175,7 +175,7 @@ class Game:
         self._begin()
 
     def collapse(self) -> str | None:
-        """Why the game has ended before its time, if it has."""
+        """Return why training has collapsed; None where it has not."""
         if not self.settings.adversarial:
             return None
         if self.alike and self.step >= COLLAPSED_STEPS:
@@ -185,7 +185,7 @@ class Game:
         return None
 
     def one_epoch(self) -> dict[str, float]:
-        """Play through the training part once: a row of the history."""
+        """Train on each good part once; return a row of the history."""
         begun_s = time.perf_counter()
         self.nets.train()
         sums: dict[str, float] = {}
@@ -202,7 +202,7 @@ class Game:
         self.unfooled = self.unfooled + self.steps_an_epoch if means["accuracy"] > UNFOOLED else 0
         row = {"epoch": float(self.epoch), "train": means["error"]}
         held_out = self.good.validation if len(self.good.validation) else self.good.train
-        error = self.scorer.learn_usual(held_out, self.device)
+        error = self.scorer.fit_usual(held_out, self.device)
         if self.warned:
             self.scorer.leave_out_discriminator()
         if len(self.good.validation):
@@ -220,7 +220,7 @@ class Game:
         }
 
     def _batches(self) -> Iterator[Tensor]:
-        """Whole ones: what is left over after the last differs by epoch, and batch normalisation wants company."""
+        """Whole batches only: the rest differs by epoch, and batch normalisation needs several pictures."""
         order = torch.randperm(len(self.good.train), generator=self.shuffle)
         size = min(self.settings.batch_size, len(order))
         for places in torch.split(order[: len(order) // size * size], size):
@@ -258,7 +258,7 @@ class Game:
         return values
 
     def _discriminate(self, picture: Tensor, code: Tensor, made: Tensor, drawn: Tensor) -> dict[str, Tensor]:
-        """A step of the discriminator; the other nets learn nothing of it."""
+        """Train the discriminator for a step; the other nets get no gradient."""
         good, fake = self._logits(picture, code, made, drawn)
         if self.settings.loss == "hinge":
             loss = nn.functional.relu(1 - good).mean() + nn.functional.relu(1 + fake).mean()
@@ -270,7 +270,7 @@ class Game:
         return {"discriminator": loss, "accuracy": right / 2}
 
     def _logits(self, picture: Tensor, code: Tensor, made: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Of good pairs and of made ones, through the noise of the hour."""
+        """Logits of good and of generated pairs, with the present noise."""
         pictures = torch.cat([picture, made])
         share = self.settings.noise * max(0.0, 1 - self.step / (self.epochs * self.steps_an_epoch))
         if share:
@@ -301,7 +301,7 @@ class Game:
         self.nets.discriminator.eval()  # else reading a normalised weight would change its estimate
         stays = min(
             self.settings.averaging, self.step / (self.step + 9)
-        )  # a short past at first: it was drawn at random
+        )  # a short memory at first: the first weights are random
         for name, kept in self.scorer.state_dict().items():
             owner, _, last = name.rpartition(".")
             acting: Tensor = getattr(self.nets.get_submodule(owner), last)
@@ -317,7 +317,7 @@ class Game:
             )
 
     def state(self) -> State:
-        """All that is needed to go on from here, beside the scorer."""
+        """Return all that is needed to continue from here, except the scorer."""
         tensors = {f"nets.{name}": tensor for name, tensor in self.nets.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             tensors |= {f"optimizer.{name}.{key}": tensor for key, tensor in moments(optimizer).items()}
@@ -335,7 +335,7 @@ class Game:
         )
 
     def restore(self, state: State) -> None:
-        """Go on from there."""
+        """Continue from such a state."""
         self.nets.load_state_dict(under("nets.", state.tensors))
         for name, optimizer in self.optimizers.items():
             restore_moments(optimizer, under(f"optimizer.{name}.", state.tensors))
@@ -346,13 +346,13 @@ class Game:
 
 
 def _looked_at(count: int, shape: Shape) -> int:
-    """As many as are told and fit, but two, where there are so many."""
+    """As many as are asked for and fit into memory, at least two where there are so many."""
     fit = MOST_BYTES // (4 * shape.channels * shape.height * shape.width)
     return min(count, MOST_LOOKED_AT, max(2, fit))
 
 
 def fooling(good: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
-    """What encoder and generator play for: each wants its own pairs taken for the other's."""
+    """Return the losses of encoder and generator: each wants its own pairs taken for the other's."""
     if loss == "hinge":
         return {"generator": -fake.mean(), "encoder": good.mean()}
     return {"generator": nn.functional.softplus(-fake).mean(), "encoder": nn.functional.softplus(good).mean()}

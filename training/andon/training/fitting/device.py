@@ -69,8 +69,36 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
 
 
 @contextlib.contextmanager
-def drawn_apart(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn within, PyTorch's global generators go on afterwards as if nothing had been."""
+def seeded(seed: int, threads: int | None, device: torch.device) -> Iterator[int]:
+    """Seed PyTorch, set its threads and make it deterministic for one training; the caller's state comes back afterwards.
+
+    Args:
+        seed: of PyTorch's global generators.
+        threads: on the CPU; None: as they are.
+        device: to train on.
+
+    Yields:
+        The number of threads.
+    """
+    threads_before = torch.get_num_threads()
+    strict_before = torch.get_deterministic_debug_mode()
+    with preserve_rng(device):
+        torch.manual_seed(seed)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        # On CUDA some backward passes have no deterministic form, and equality between machines is promised nowhere.
+        # The same switch as use_deterministic_algorithms, which would import torch's compiler: two seconds.
+        torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
+        try:
+            yield torch.get_num_threads()
+        finally:
+            torch.set_num_threads(threads_before)
+            torch.set_deterministic_debug_mode(strict_before)
+
+
+@contextlib.contextmanager
+def preserve_rng(device: torch.device) -> Iterator[None]:
+    """Give PyTorch's global generators their state back afterwards, whatever is drawn within."""
     states = random_state(device)
     try:
         yield
@@ -79,10 +107,10 @@ def drawn_apart(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def undisturbed(scorer: nn.Module) -> Iterator[None]:
-    """Judge with a scorer amid its training: no gradients, eval mode; modes and PyTorch's generators come back as they were."""
+def preserve_state(scorer: nn.Module) -> Iterator[None]:
+    """Use a scorer amid its training: no gradients, eval mode; its modes and PyTorch's generators are restored afterwards."""
     modes = [(module, module.training) for module in scorer.modules()]
-    with drawn_apart(device_of(scorer)), torch.no_grad():
+    with preserve_rng(device_of(scorer)), torch.no_grad():
         scorer.eval()
         try:
             yield

@@ -8,7 +8,7 @@ part of its state.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from andon.foundation.errors import TrainingError
 from andon.training.fitting.device import random_state, set_random_state
-from andon.training.recipe.recipe import Run, State, TrainingData
+from andon.training.recipe.recipe import FitContext, State, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Feed(Protocol):
         ...
 
 
-class AsTheyAre:
+class PlainFeed:
     """The feed of detectors that learn from good parts as they are."""
 
     def __init__(self, good: TrainingData) -> None:
@@ -124,7 +124,7 @@ def descend(
     good: TrainingData,
     loss: Loss,
     plan: Plan,
-    run: Run,
+    context: FitContext,
     *,
     feed: Feed | None = None,
     heavy: bool = False,
@@ -137,43 +137,62 @@ def descend(
         good: to learn from.
         loss: to go down.
         plan: how.
-        run: where.
+        context: where.
         feed: makes the batches; None: parts as they are.
         heavy: most of the work is wide convolutions, which a CPU with instructions for bfloat16 does three times as fast.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
     """
-    descent = _Descent(scorer, good, loss, plan, run, feed=feed or AsTheyAre(good), heavy=heavy)
-    if run.resumed is not None:
-        descent.restore(run.resumed)
+    descent = _Descent(scorer, good, loss, plan, context, feed=feed or PlainFeed(good), heavy=heavy)
+    if context.resumed is not None:
+        descent.restore(context.resumed)
     while descent.epoch < plan.epochs and not descent.stands_still:
         row = descent.one_epoch()
-        run.epoch(scorer, row, descent.state())
-        run.progress("training", descent.epoch, plan.epochs)
+        context.epoch(scorer, row, descent.state())
+        context.progress("training", descent.epoch, plan.epochs)
     if descent.stands_still:
         logger.info("stopped early after %d epochs: no gain in %d", descent.epoch, plan.patience)
-        run.progress("training", plan.epochs, plan.epochs)
+        context.progress("training", plan.epochs, plan.epochs)
     scorer.load_state_dict(descent.best)
     scorer.eval()
+
+
+def kept_epoch(history: Sequence[Mapping[str, float]], settings: object) -> int | None:
+    """Return the epoch whose weights `descend` keeps; None for settings that are no `Plan`: their fit may keep others."""
+    if not isinstance(settings, Plan) or not history:
+        return None
+    if settings.by_cosine:
+        return len(history)
+    judged = [row.get("validation", row.get("train")) for row in history]
+    losses = [(loss, epoch) for epoch, loss in enumerate(judged, 1) if loss is not None]
+    return min(losses)[1] if losses else None
 
 
 class _Descent:
     """A fit between two epochs."""
 
     def __init__(
-        self, scorer: nn.Module, good: TrainingData, loss: Loss, plan: Plan, run: Run, *, feed: Feed, heavy: bool
+        self,
+        scorer: nn.Module,
+        good: TrainingData,
+        loss: Loss,
+        plan: Plan,
+        context: FitContext,
+        *,
+        feed: Feed,
+        heavy: bool,
     ) -> None:
-        self.scorer, self.good, self.loss, self.plan, self.device = scorer, good, loss, plan, run.device
+        self.scorer, self.good, self.loss, self.plan, self.device = scorer, good, loss, plan, context.device
         self.feed = feed
         self.optimizer = torch.optim.Adam(scorer.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=plan.plateau_patience
         )
-        cuda, cpu = run.device.type == "cuda", run.device.type == "cpu"
+        cuda, cpu = context.device.type == "cuda", context.device.type == "cpu"
         self.half = plan.mixed_precision and (cuda or (cpu and heavy and _computes_in_bfloat16()))
-        self.scaler = torch.amp.GradScaler(run.device.type, enabled=self.half and cuda)
-        self.shuffle = torch.Generator().manual_seed(run.seed)
+        self.scaler = torch.amp.GradScaler(context.device.type, enabled=self.half and cuda)
+        self.shuffle = torch.Generator().manual_seed(context.seed)
         self.epoch = 0
         self.step = 0
         self.without_gain = 0

@@ -20,7 +20,7 @@ from andon.training.fitting.gradient_descent import Plan, descend
 from andon.training.fitting.repair import Damage, DamageFeed, Head, focal_loss
 from andon.training.fitting.symmetry import Symmetry
 from andon.training.nets.ssim import Dissimilarity, LossWeights, rebuilding_loss
-from andon.training.recipe.recipe import Run, TrainingData
+from andon.training.recipe.recipe import FitContext, TrainingData
 from andon.training.recipe.top_share import check_share
 
 EMPHASIS = 5.0
@@ -168,7 +168,7 @@ class Rebuilder(Scorer):
         return Evidence(maps, {}, {"reconstruction": rebuilt})
 
 
-def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, run: Run) -> None:
+def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, context: FitContext) -> None:
     """Go down the reconstruction's loss; with a head, over damaged pictures, and the head's with it."""
     weights = settings.loss_weights
     # convolutions are up to a third faster so
@@ -197,7 +197,7 @@ def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, run: Run) -
         epoch_parts=settings.epoch_parts or (192 if settings.repair else 0),
     )
     if settings.repair:
-        pool = Pool(reading(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(run.device)
+        pool = Pool(score_rule(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(context.device)
 
         def score(net: Rebuilder, prepared: Tensor) -> tuple[Tensor, Tensor]:
             outputs = pool(net(prepared))
@@ -205,15 +205,15 @@ def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, run: Run) -
 
         feed = DamageFeed(
             good,
-            seed=run.seed,
+            seed=context.seed,
             epochs=settings.epochs,
             symmetry=settings.symmetry,
             light=LIGHT if settings.light is None else settings.light,
             score=score,
         )
-        descend(scorer, good, restore, plan, run, feed=feed, heavy=True)
+        descend(scorer, good, restore, plan, context, feed=feed, heavy=True)
     else:
-        descend(scorer, good, plain, plan, run, heavy=True)
+        descend(scorer, good, plain, plan, context, heavy=True)
     scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
@@ -244,7 +244,7 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(settings.side, settings.side))
 
 
-def reading(settings: Rebuilding) -> ScoreRule:
+def score_rule(settings: Rebuilding) -> ScoreRule:
     """The head's smoothed map, or what the settings name."""
     decides = settings.evidence or ("head" if settings.repair else "l1")
     if decides == "head":

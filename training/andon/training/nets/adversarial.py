@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         return code[:, : self.latent], code[:, self.latent :].clamp(-10.0, 4.0)
 
 
-class Made(nn.Module):
+class GeneratorNet(nn.Module):
     """The generator: codes ``[N, latent]`` to pictures ``[N, C, h, w]``, exactly of the size asked for."""
 
     def __init__(self, shape: Shape, maps: int, latent: int, last: nn.Module) -> None:
@@ -94,7 +94,7 @@ class Discriminator(nn.Module):
         self.shape = shape
         widths = _widths(shape, maps)
         dropped = nn.Dropout(dropout)
-        # no batch normalisation: pairs must not tell each other apart by the company they keep
+        # no batch normalisation: the others in a batch must not show whether a pair is a good picture's
         self.picture = _halvings(widths, normalised=False, dropout=dropout)
         self.code = nn.Sequential(
             nn.Linear(latent, features), nn.LeakyReLU(SLOPE), dropped,

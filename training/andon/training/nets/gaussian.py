@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from andon.foundation.extras import needs
+
 RIDGE = 1e-3
 """Added to each variance, as a share of their mean: the distance must not live on a direction that holds only noise."""
 
@@ -35,16 +37,19 @@ class Gaussian(nn.Module):
         white = away @ self.get_buffer("whitening")
         return Distances((away**2).sum(dim=1), (white**2).sum(dim=1))
 
-    def learn(self, points: Tensor, counts: Tensor) -> None:
+    def fit(self, points: Tensor, counts: Tensor) -> None:
         """Take centre and spread from a cloud.
 
         Args:
             points: ``[n, size]``.
             counts: bool ``[size]``, the dimensions that the Mahalanobis distance looks at, one at least.
         """
+        with needs("train", "the distance from good parts"):
+            from sklearn.covariance import ledoit_wolf
         points = points.cpu().double()  # in this order: MPS knows no float64
         center = points.mean(dim=0)
-        covariance = ledoit_wolf(points[:, counts])
+        # shrunk towards its mean variance in every direction
+        covariance = torch.from_numpy(ledoit_wolf(points[:, counts].numpy())[0])
         size = len(covariance)
         ridge = RIDGE * float(covariance.trace()) / size or 1.0  # a cloud without any spread: as Euclid
         factor = torch.linalg.cholesky(covariance + ridge * torch.eye(size, dtype=torch.float64))
@@ -53,19 +58,3 @@ class Gaussian(nn.Module):
         whitening[counts.nonzero(), counts.nonzero().T] = inverse.T
         self.get_buffer("center").copy_(center.float())
         self.get_buffer("whitening").copy_(whitening.float())
-
-
-def ledoit_wolf(points: Tensor) -> Tensor:
-    """The covariance ``[size, size]`` of points ``[n, size]``, shrunk towards its mean variance in every direction."""
-    count, size = points.shape
-    centred = points - points.mean(dim=0)
-    sample = centred.T @ centred / count
-    level = sample.trace() / size
-    target = level * torch.eye(size, dtype=points.dtype)
-    apart = ((sample - target) ** 2).sum()
-    if not float(apart) > 0:
-        return sample
-    # mean of |x x' - S|^2 over the points, over n: how much of `apart` is chance
-    chance = ((centred**2).sum(dim=1).square().sum() / count - (sample**2).sum()) / count
-    share = float((chance / apart).clamp(0.0, 1.0))
-    return (1 - share) * sample + share * target

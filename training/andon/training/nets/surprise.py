@@ -57,7 +57,7 @@ class Combination(nn.Module):
         passed = torch.minimum((together - self.get_buffer("start")).clamp(min=0.0), self.get_buffer("width"))
         return (passed * self.get_buffer("slope")).sum(dim=2)
 
-    def learn(self, good: Mapping[str, Tensor]) -> None:
+    def fit(self, good: Mapping[str, Tensor]) -> None:
         """Take the tails from scores ``[n]`` of good parts that were not trained on.
 
         Raises:

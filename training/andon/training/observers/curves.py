@@ -9,6 +9,7 @@ import numpy as np
 from andon.drawing.labels import plain
 from andon.drawing.style import BLUE, DPI, GREEN, PURPLE, VERMILION, new_figure, png_of
 from andon.foundation.atomic import write_atomically
+from andon.training.observers.options import Watched
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,8 +98,26 @@ def curves(
     return figure
 
 
+def draw_curves(path: Path, history: History, *, kept: int | None, watched: Watched | None) -> None:
+    """Write the curves of a training; nothing where there is no epoch yet."""
+    if not history:
+        return
+    caption = ""
+    if watched is not None:
+        parts = ", ".join(f"{count} {kind}" for kind, count in watched.parts.items())
+        caption = f"watched, never used: {parts}"
+    figure = curves(
+        history,
+        kept=kept,
+        watched=() if watched is None else watched.rows,
+        watched_caption=caption,
+        kept_auroc=None if watched is None else watched.kept,
+    )
+    save(figure, path)
+
+
 def save(figure: "Figure", path: Path) -> None:
-    """Write a PNG, whole or not at all: whoever looks while it trains never sees half of it."""
+    """Write a PNG, whole or not at all, so that nobody sees half of it while a training runs."""
     write_atomically(path, png_of(figure, "figure"))
 
 

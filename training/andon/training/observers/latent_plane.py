@@ -13,7 +13,7 @@ from andon.drawing.labels import plain
 from andon.drawing.style import BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure
 from andon.evaluation.report.plots.latent_plane import axes_of
 from andon.sources.pictures.folder import GOOD
-from andon.training.fitting.device import undisturbed
+from andon.training.fitting.device import preserve_state
 from andon.training.observers.curves import save
 from andon.training.observers.watching import Labelled
 from andon.training.recipe.recipe import TrainingData
@@ -59,7 +59,7 @@ def draw(scorer: nn.Module, good: TrainingData, watched: Labelled | None, path: 
 def _latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> NDArray[np.float32] | None:
     """``[n, k]``."""
     pieces = []
-    with undisturbed(scorer):
+    with preserve_state(scorer):
         for batch in torch.split(prepared, _BATCH):
             tables = scorer(batch.to(device)).tables
             if LATENT not in tables:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import Restore
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.pictures.folder import GOOD
-from andon.training.fitting.device import undisturbed
+from andon.training.fitting.device import preserve_state
 from andon.training.observers.curves import save
+from andon.training.observers.epochs import DECADES, NONE, Epochs
 from andon.training.observers.reconstruction_plots import GoodMaps, Rebuilt, rebuilt_frames, rebuilt_windows
 from andon.training.observers.watching import Labelled
 from andon.training.recipe.recipe import TrainingData
@@ -28,20 +29,11 @@ MEASURED = 32
 """Good parts whose maps are the measure of the colours."""
 QUANTILE = 0.999
 """Of their values, as of a file's `map_scale`."""
+USUAL = DECADES
 _BATCH = 8
 
 
-def is_usual(epoch: int) -> bool:
-    """The epochs that are drawn unless others are asked for: 1, 3, 10, 30, 100, ...
-
-    >>> [epoch for epoch in range(1, 1001) if is_usual(epoch)]
-    [1, 3, 10, 30, 100, 300, 1000]
-    """
-    ten = 10 ** int(math.log10(epoch) + 1e-9)
-    return epoch in (ten, 3 * ten)
-
-
-class Album:
+class ReconstructionPictures:
     """Pictures of a run, ``epoch_0010.png`` and, in the end, ``kept.png``."""
 
     def __init__(
@@ -49,32 +41,32 @@ class Album:
         folder: Path,
         good: TrainingData,
         spec: InputSpec,
-        reading: ScoreRule,
+        score_rule: ScoreRule,
         *,
         device: torch.device,
-        epochs: Sequence[int] | None = None,
+        epochs: Epochs | None = None,
         watched: Labelled | None = None,
     ) -> None:
-        """`epochs`: which; None: 1, 3, 10, 30, ...; none at all: no picture. Which parts: `chosen`."""
+        """`epochs`: which; None: `USUAL`; empty: no picture at all. `chosen` says which parts."""
         self._folder = folder
         self._good = good
         self._spec = spec
-        self._map_name = reading.map
-        self._pool = Pool(reading, spec).to(device)
+        self._map_name = score_rule.map
+        self._pool = Pool(score_rule, spec).to(device)
         self._restore = Restore(spec)
         self._device = device
-        self._epochs = epochs
+        self._epochs = USUAL if epochs is None else epochs
         self._watched = watched
         self._parts: tuple[Tensor, list[str]] | None = None
 
-    def look(self, scorer: nn.Module, epoch: int) -> None:
+    def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
         """Draw, if this epoch is one of the chosen."""
-        if is_usual(epoch) if self._epochs is None else epoch in self._epochs:
+        if epoch in self._epochs:
             self._draw(scorer, f"epoch_{epoch:04}.png", f"epoch {epoch}: what is rebuilt")
 
-    def look_at_kept(self, scorer: nn.Module, epoch: int | None) -> None:
+    def after_training(self, scorer: nn.Module, epoch: int | None) -> None:
         """Draw the weights that stay, those of `epoch` if that is known."""
-        if self._epochs is None or self._epochs:
+        if self._epochs:
             of = "" if epoch is None else f", of epoch {epoch}"
             self._draw(scorer, "kept.png", f"kept weights{of}: what is rebuilt")
 
@@ -82,10 +74,10 @@ class Album:
         if self._parts is None:
             self._parts = chosen(self._good, self._watched, windows=isinstance(self._spec, WindowSpec))
         prepared, captions = self._parts
-        with undisturbed(scorer):
+        with preserve_state(scorer):
             evidence = scorer(prepared.to(self._device))
             if RECONSTRUCTION not in evidence.images:
-                self._epochs = ()  # it will not begin to rebuild
+                self._epochs = NONE  # it will not begin to rebuild
                 return
             outputs = self._pool(evidence)
             good_maps = self._good_maps(scorer) if "anomaly_map" in outputs else None

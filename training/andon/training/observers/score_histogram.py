@@ -14,7 +14,7 @@ from andon.evaluation.figures.score_arrays import score_range, smoothed
 from andon.evaluation.report.page import counted
 from andon.export.pooling import Pool
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
-from andon.training.fitting.device import undisturbed
+from andon.training.fitting.device import preserve_state
 from andon.training.observers.curves import save
 from andon.training.observers.watching import Labelled
 from andon.training.recipe.recipe import Part, TrainingData
@@ -43,7 +43,7 @@ def draw(
     path: Path,
     *,
     spec: InputSpec,
-    reading: ScoreRule,
+    score_rule: ScoreRule,
     device: torch.device,
 ) -> bool:
     """Write the picture; False, and nothing, where there is nothing to compare or a score is not finite.
@@ -54,15 +54,15 @@ def draw(
         watched: labelled parts that are drawn beside, if any.
         path: of the PNG.
         spec: what the scorer takes.
-        reading: how its evidence becomes the score.
+        score_rule: how its evidence becomes the score.
         device: where the scorer is.
     """
-    pool = Pool(reading, spec).to(device)
+    pool = Pool(score_rule, spec).to(device)
     parts = [_some(good.train), _some(good.validation) if len(good.validation) else torch.empty(0)]
     if watched is not None:
         bad = torch.from_numpy(watched.defective)
         parts += [watched.prepared[~bad], watched.prepared[bad]]
-    with undisturbed(scorer):
+    with preserve_state(scorer):
         scores = {
             name: _scores(scorer, pool, prepared, device)
             for name, prepared in zip(_STYLES, parts, strict=False)

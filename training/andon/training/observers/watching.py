@@ -34,8 +34,8 @@ from andon.sources.series.log_truth import window_truth
 from andon.sources.series.windows import cut
 from andon.sources.source import collect, named
 from andon.sources.truth import tree_truth
-from andon.training.fitting.device import undisturbed
-from andon.training.runs.run_folder import Row
+from andon.training.fitting.device import preserve_state
+from andon.training.recipe.recipe import Row
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Watch:
         self,
         parts: Labelled,
         spec: InputSpec,
-        reading: ScoreRule,
+        score_rule: ScoreRule,
         *,
         device: torch.device,
         every: int | None = None,
@@ -83,7 +83,7 @@ class Watch:
     ) -> None:
         """`every`: watch the first epoch and each `every`-th; None: as often as a tenth of the time allows."""
         self._parts = parts
-        self._pool = Pool(reading, spec).to(device)
+        self._pool = Pool(score_rule, spec).to(device)
         self._device = device
         self._every = every
         self._clock = clock
@@ -91,7 +91,7 @@ class Watch:
         self._cost_s: float | None = None
         self._resting_since_s = clock()
 
-    def look(self, scorer: nn.Module, epoch: int) -> Row | None:
+    def after_epoch(self, scorer: nn.Module, epoch: int) -> Row | None:
         """A row ``epoch, auroc, seconds`` where this epoch is watched; epochs count from 1."""
         begun_s = self._clock()
         self._trained_s += begun_s - self._resting_since_s
@@ -107,7 +107,7 @@ class Watch:
 
     def auroc(self, scorer: nn.Module) -> float | None:
         """Over all parts, by the score that decides; None where the scores are not finite."""
-        with undisturbed(scorer):
+        with preserve_state(scorer):
             scores = [
                 self._pool(scorer(batch.to(self._device)))["score"].cpu()
                 for batch in torch.split(self._parts.prepared, _BATCH)

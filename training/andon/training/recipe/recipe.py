@@ -16,7 +16,10 @@ from andon.foundation.registry import load, names
 from andon.runtime.schema import InputSpec, ScoreRule, Weights
 from andon.sources.items import Found, FoundFrames
 
-__all__ = ["Part", "Recipe", "Run", "State", "TrainingData", "detectors", "recipe"]
+__all__ = ["FitContext", "Part", "Recipe", "Row", "State", "TrainingData", "detectors", "recipe"]
+
+Row = dict[str, float]
+"""One epoch of a history: ``epoch, train, validation, learning_rate, ...`` as the fit names them."""
 
 
 class Part(Protocol):
@@ -64,7 +67,7 @@ class State(NamedTuple):
     """What JSON can hold exactly: counters, learning rates."""
 
 
-class Run(Protocol):
+class FitContext(Protocol):
     """Where a fit runs: seed, device, progress, and the one hook for those that learn by epochs.
 
     PyTorch's global generators are seeded before `Recipe.build`; a fit that draws from its own seeds it with `seed`.
@@ -114,13 +117,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``input(settings, found)``: the input it wants, from what the data are."""
     build: Callable[[Any, InputSpec], nn.Module]
     """``build(settings, spec)``: the untrained scorer; buffers take stored shapes on load."""
-    fit: Callable[[Any, TrainingData, Any, Run], None]
-    """``fit(scorer, good, settings, run)``: changes the scorer in place."""
+    fit: Callable[[Any, TrainingData, Any, FitContext], None]
+    """``fit(scorer, good, settings, context)``: changes the scorer in place."""
     finalize: Callable[[Any, TrainingData, Any, device], None] | None = None
-    """``finalize(scorer, good, settings, device)``: what the scorer learns of good parts once its weights stay, after `fit`: the
-    tails of its scores, spreads; in place, drawing nothing. So weights of any epoch can be made ready. None: `fit` does all."""
-    reading: Callable[[Any], ScoreRule]
-    """``reading(settings)``: how its evidence becomes the deciding score."""
+    """``finalize(scorer, good, settings, device)``: what the scorer takes from good parts once its weights are final: the
+    tails of its scores, spreads; in place, nothing is drawn. It completes weights of any epoch. None: `fit` does all of it."""
+    score_rule: Callable[[Any], ScoreRule]
+    """``score_rule(settings)``: how its evidence becomes the deciding score."""
     uses_validation: bool = True
     """Detectors that need none train on the validation part too."""
     weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()
@@ -133,11 +136,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``prototypes(scorer, settings)``: what each item of a memory decodes to, as `sample`'s parts, and each one's share of
     what good parts read ``[M]``; None: no such memory."""
 
-    def learn(self, scorer: Any, good: TrainingData, settings: Any, run: Run) -> None:
-        """`fit`, then `finalize`: the scorer is ready to be exported."""
-        self.fit(scorer, good, settings, run)
+    def fit_and_finalize(self, scorer: Any, good: TrainingData, settings: Any, context: FitContext) -> None:
+        """Fit, then finalize: the scorer is ready to be exported."""
+        self.fit(scorer, good, settings, context)
         if self.finalize is not None:
-            self.finalize(scorer, good, settings, run.device)
+            self.finalize(scorer, good, settings, context.device)
 
     def wanted_input(self, settings: Any, found: Found) -> InputSpec:
         """`input`, with a clear refusal of data of the wrong kind.

@@ -22,9 +22,10 @@ from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.items import Collection, Found, Item, Lost, Ref
-from andon.training.fitting.good_parts import items_of
-from andon.training.runs.run_folder import LoadedRun, RunRecord, load
-from andon.training.runs.train import Data, open_again
+from andon.training.fitting.prepared_data import items_of
+from andon.training.runs.record import RunRecord
+from andon.training.runs.run_data import Data, open_again
+from andon.training.runs.run_folder import LoadedRun, load
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def export_run(
     kept_back = calibration_part(loaded, data)
     with _advised(loaded.record, kept_back, request.promise):
         return export(
-            Pipeline(loaded.scorer, loaded.spec, rule or loaded.recipe.reading(loaded.settings)),
+            Pipeline(loaded.scorer, loaded.spec, rule or loaded.recipe.score_rule(loaded.settings)),
             kept_back,
             path,
             request=structs.replace(request, grouped=loaded.record.group is not None),
@@ -122,7 +123,7 @@ def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
     """
     if "map" in changes and "score" in changes:
         raise ConfigError("either a map or a score decides: give one of --map and --score.")
-    own = structs.asdict(run.recipe.reading(run.settings))
+    own = structs.asdict(run.recipe.score_rule(run.settings))
     instead = {"map": {"score": None}, "score": {"map": None}}
     named = next((instead[name] for name in instead if name in changes), {})
     rule = from_mapping(ScoreRule, {**own, **named, **changes}, where="reading")

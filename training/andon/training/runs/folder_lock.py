@@ -48,10 +48,10 @@ class Owner(Struct, frozen=True, kw_only=True):
     began: str
     """When it began, as the system counts: numbers of dead processes are given away again."""
     token: str
-    """Of this one claim."""
+    """Of this one lock."""
 
 
-class Claim:
+class FolderLock:
     """A folder that is ours."""
 
     def __init__(self, path: Path, owner: Owner) -> None:
@@ -86,7 +86,7 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[Claim | None]:
+def lock_folder(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[FolderLock | None]:
     """Work in a folder; None where another process does. The lock is gone afterwards, however that ends.
 
     Raises:
@@ -97,17 +97,17 @@ def claimed(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[Claim | None]:
     if not _taken(path, me):
         yield None
         return
-    claim = Claim(path, me)
-    thread = threading.Thread(target=claim._beat, args=(beat_s,), daemon=True)
+    lock = FolderLock(path, me)
+    thread = threading.Thread(target=lock._beat, args=(beat_s,), daemon=True)
     thread.start()
     try:
-        yield claim
+        yield lock
     finally:
-        claim._release()
+        lock._release()
         thread.join()
 
 
-def is_claimed(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a living process works in a folder, as far as can be seen from here."""
     path = folder / LOCK
     return path.exists() and not _is_stale(path, _read(path), this_process())

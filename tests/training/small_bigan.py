@@ -1,4 +1,4 @@
-"""Small pictures, small nets and a game of them, for tests of bigan."""
+"""Small pictures, small nets and their training, for tests of bigan."""
 
 from typing import Any, Literal
 

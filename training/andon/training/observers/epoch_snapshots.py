@@ -4,15 +4,15 @@ A folder of safetensors, so that an animation can be made afterwards at any rate
 
 ============================  ==========================================================================================
 ``parts.safetensors``         ``prepared``, the parts that are looked at, always the same; their captions in the header
-``epoch_0010.safetensors``    `Scene` of an epoch: at most `MOST_SIDE` pixels a side, so at most 1.6 MB for three channels
-``kept.safetensors``          the `Scene` of the weights that stayed
+``epoch_0010.safetensors``    `Snapshot` of an epoch: at most `MOST_SIDE` pixels a side, so at most 1.6 MB for three channels
+``kept.safetensors``          the `Snapshot` of the weights that stayed
 ============================  ==========================================================================================
 """
 
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +27,26 @@ from andon.export.preprocessing import Restore
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, TrainingError
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
-from andon.training.fitting.device import undisturbed
+from andon.training.fitting.device import preserve_state
+from andon.training.observers.epochs import TENTHS, Epochs
 from andon.training.observers.reconstructions import RECONSTRUCTION, chosen
 from andon.training.observers.watching import Labelled
 from andon.training.recipe.recipe import TrainingData
 
 logger = logging.getLogger(__name__)
 
-REEL = "reel"
-"""Its folder within that of the run."""
+USUAL = TENTHS
 MOST_SIDE = 128
 """Pixels; larger pictures are kept reduced."""
 SAMPLES = 16
 """New parts that are generated for an epoch, each time from the same points."""
 _PARTS, _KEPT, _HEADER = "parts.safetensors", "kept.safetensors", "andon"
 
-Epochs = int | Sequence[int] | None
-"""Which to keep: ``n``, the first and each n-th; a sequence, just these; None, those of `is_usual`."""
 Sampler = Callable[[nn.Module, int, Generator], Tensor]
 """``sampler(scorer, count, generator)``: prepared tensors ``[count, C, h, w]``; a recipe's ``sample`` with its settings."""
 
 
-class Scene(Struct, frozen=True, kw_only=True):
+class Snapshot(Struct, frozen=True, kw_only=True):
     """What was seen after one epoch; raw units, as people know them."""
 
     epoch: int | None
@@ -65,84 +63,75 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Generated parts ``[SAMPLES, h, w, C]``."""
 
 
-class Looked(Struct, frozen=True, kw_only=True):
-    """The parts that all scenes are of."""
+class SnapshotParts(Struct, frozen=True, kw_only=True):
+    """The parts that all snapshots are of."""
 
     originals: NDArray[Any]
-    """As `Scene.reconstructions`."""
+    """As `Snapshot.reconstructions`."""
     captions: tuple[str, ...]
 
 
-def is_usual(epoch: int) -> bool:
-    """Each epoch up to 20, each second up to 50, each fifth up to 100, each tenth up to 200, and so on.
-
-    >>> [sum(map(is_usual, range(1, last + 1))) for last in (20, 100, 1000)]
-    [20, 45, 80]
-    """
-    power = 1
-    while epoch > 100 * power:
-        power *= 10
-    step = next(step for step, last in ((1, 20), (2, 50), (5, 100)) if epoch <= last * power)
-    return epoch % (step * power) == 0
-
-
-def is_wanted(epoch: int, epochs: Epochs) -> bool:
-    """Whether an epoch, counted from 1, is kept."""
-    if epochs is None:
-        return is_usual(epoch)
-    return epoch == 1 or epoch % epochs == 0 if isinstance(epochs, int) else epoch in epochs
-
-
-class Reel:
-    """Keeps scenes of a running training; nothing of scorer and random generators is changed by it."""
+class EpochSnapshots:
+    """Keeps snapshots of a running training; nothing of scorer and random generators is changed by it."""
 
     def __init__(
         self,
         folder: Path,
         good: TrainingData,
         spec: InputSpec,
-        reading: ScoreRule,
+        score_rule: ScoreRule,
         *,
         device: torch.device,
         seed: int,
-        epochs: Epochs = None,
+        epochs: Epochs | None = None,
         watched: Labelled | None = None,
         sampler: Sampler | None = None,
     ) -> None:
-        """`seed`: of the points that samples are generated from; `sampler`: None where the detector generates nothing."""
+        """
+        Args:
+            folder: of the snapshots.
+            good: shown parts are taken from these, and from `watched`.
+            spec: what the scorer takes.
+            score_rule: says which map is shown.
+            device: where the scorer is.
+            seed: of the points that samples are generated from.
+            epochs: which, periodic ones with the first; None: `USUAL`; empty: nothing is kept.
+            watched: labelled parts, if some are watched.
+            sampler: None where the detector generates nothing.
+        """
         self._folder = folder
         self._good = good
         self._spec = spec
-        self._map_name = reading.map
-        self._pool = Pool(reading, spec).to(device)
+        self._map_name = score_rule.map
+        self._pool = Pool(score_rule, spec).to(device)
         self._restore = Restore(spec)
         self._device = device
         self._seed = seed
-        self._epochs = epochs
+        self._epochs = USUAL if epochs is None else epochs.with_first()
         self._watched = watched
         self._sampler = sampler
         self._rebuilds = True
         self._parts: Tensor | None = None
 
-    def go_on_after(self, epoch: int) -> None:
-        """Begin with this many epochs done: scenes of later ones are of a training that was cut off there, or of another."""
+    def continue_after(self, epoch: int) -> None:
+        """Begin with this many epochs done: snapshots of later ones are of a training that was cut off there, or of another."""
         known = _read_parts(self._folder) if epoch else None
         if known is not None:
-            # the very parts of the scenes so far, whatever is watched now; copied, as where a file's bytes happen to lie
+            # the very parts of the snapshots so far, whatever is watched now; copied, as where a file's bytes happen to lie
             # in memory decides how sums are rounded
             self._parts = known[0].clone()
         for path in self._folder.glob("*.safetensors") if self._folder.is_dir() else ():
             if (_epoch_of(path) or epoch + 1) > epoch and not (epoch and path.name == _PARTS):
                 path.unlink(missing_ok=True)
 
-    def look(self, scorer: nn.Module, epoch: int) -> None:
-        """Keep a scene, if this epoch is wanted."""
-        if is_wanted(epoch, self._epochs):
+    def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
+        """Keep a snapshot, if this epoch is wanted."""
+        if epoch in self._epochs:
             self._keep(scorer, epoch, f"epoch_{epoch:04}.safetensors")
 
-    def look_at_kept(self, scorer: nn.Module, epoch: int | None) -> None:
-        """Keep a scene of the weights that stay, those of `epoch` if that is known."""
-        if self._epochs is None or isinstance(self._epochs, int) or self._epochs:
+    def after_training(self, scorer: nn.Module, epoch: int | None) -> None:
+        """Keep a snapshot of the weights that stay, those of `epoch` if that is known."""
+        if self._epochs:
             self._keep(scorer, epoch, _KEPT)
 
     def _keep(self, scorer: nn.Module, epoch: int | None, name: str) -> None:
@@ -165,7 +154,7 @@ class Reel:
             windows = isinstance(self._spec, WindowSpec)
             self._parts, captions = chosen(self._good, self._watched, windows=windows)
             _write(self._folder / _PARTS, {"prepared": self._parts}, {"captions": captions})
-        with undisturbed(scorer):
+        with preserve_state(scorer):
             evidence = scorer(self._parts.to(self._device))
             if RECONSTRUCTION not in evidence.images:
                 self._rebuilds = False  # it will not begin to
@@ -183,7 +172,7 @@ class Reel:
         if self._sampler is None:
             return None
         try:
-            with undisturbed(scorer):
+            with preserve_state(scorer):
                 return self._sampler(scorer, SAMPLES, torch.Generator().manual_seed(self._seed)).float().cpu()
         except ConfigError as error:
             logger.info("nothing is generated: %s", error)
@@ -194,7 +183,7 @@ class Reel:
         return _stored(self._restore(prepared.float()), self._spec)
 
 
-def read_looked(folder: Path, spec: InputSpec) -> Looked | None:
+def read_snapshot_parts(folder: Path, spec: InputSpec) -> SnapshotParts | None:
     """The parts of a reel; None where nothing was rebuilt.
 
     Raises:
@@ -203,11 +192,11 @@ def read_looked(folder: Path, spec: InputSpec) -> Looked | None:
     known = _read_parts(folder)
     if known is None:
         return None
-    return Looked(originals=_stored(Restore(spec)(known[0]), spec).numpy(), captions=tuple(known[1]))
+    return SnapshotParts(originals=_stored(Restore(spec)(known[0]), spec).numpy(), captions=tuple(known[1]))
 
 
-def read_scenes(folder: Path) -> list[Scene]:
-    """All scenes by epoch, that of the kept weights last; none where nothing was kept.
+def read_snapshots(folder: Path) -> list[Snapshot]:
+    """All snapshots by epoch, that of the kept weights last; none where nothing was kept.
 
     Raises:
         TrainingError: damaged.
@@ -215,13 +204,13 @@ def read_scenes(folder: Path) -> list[Scene]:
     paths = list(folder.glob("epoch_*.safetensors")) if folder.is_dir() else []
     ordered = sorted((epoch, path) for path in paths if (epoch := _epoch_of(path)) is not None)
     kept = folder / _KEPT
-    return [_scene(path) for _, path in ordered] + ([_scene(kept)] if kept.exists() else [])
+    return [_snapshot(path) for _, path in ordered] + ([_snapshot(kept)] if kept.exists() else [])
 
 
-def _scene(path: Path) -> Scene:
+def _snapshot(path: Path) -> Snapshot:
     tensors, header = _read(path)
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    return Scene(
+    return Snapshot(
         epoch=header.get("epoch"),
         kept=path.name == _KEPT,
         **{name: arrays.get(name) for name in ("reconstructions", "maps", "scores", "samples")},
@@ -274,5 +263,5 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return tensors, json.loads((stored.metadata() or {})[_HEADER])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(
-            f"{path}: expected a scene of a training: {error}. Delete it, and train or resume."
+            f"{path}: expected a snapshot of a training: {error}. Delete it, and train or resume."
         ) from error

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.flat import train
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.cli.inspect import render
-from andon.foundation.errors import ConfigError, TrainingError
+from andon.foundation.errors import TrainingError
 from andon.runtime import Detector
 from andon.training.contract.synthetic_data import SyntheticFrames
+from andon.training.fitting.gradient_descent import kept_epoch
+from andon.training.observers.epochs import NONE, each, just
 from andon.training.recipe.recipe import detectors, recipe
 from andon.training.runs.export_run import export_run
-from andon.training.runs.run_folder import LoadedRun, kept_epochs, load
-from andon.training.runs.train import _kept, train
+from andon.training.runs.paths import kept_epochs
+from andon.training.runs.run_folder import LoadedRun, load
 
 BY_EPOCHS = [name for name in detectors() if name not in ("patchcore", "pca", "pixel_knn")]
 LIKE_ANOTHER = ("autoencoder", "conv_vae", "memory_vae")
@@ -24,7 +27,7 @@ WINDOWS = "power_converter:runs=60,rows=32"
 def learnt(name: str, out: Path, **arguments: object) -> LoadedRun:
     known = recipe(name)
     data = SyntheticFrames(40) if known.gives == "frame" else WINDOWS
-    return train(known, data, out, settings=known.tiny, device="cpu", threads=1, picture_epochs=(), **arguments)  # type: ignore[arg-type]
+    return train(known, data, out, settings=known.tiny, device="cpu", threads=1, picture_epochs=NONE, **arguments)  # type: ignore[arg-type]
 
 
 def differing(one: LoadedRun, other: LoadedRun) -> list[str]:
@@ -39,9 +42,9 @@ def differing(one: LoadedRun, other: LoadedRun) -> list[str]:
 def test_the_checkpoint_of_the_kept_epoch_is_what_a_training_without_checkpoints_leaves(
     name: str, tmp_path: Path
 ) -> None:
-    alone, run = learnt(name, tmp_path / "alone"), learnt(name, tmp_path / "run", checkpoint_epochs=1)
+    alone, run = learnt(name, tmp_path / "alone"), learnt(name, tmp_path / "run", checkpoint_epochs=each(1))
     epochs = [int(row["epoch"]) for row in run.record.history]
-    stayed = _kept(run.record.history, run.settings) or epochs[-1]
+    stayed = kept_epoch(run.record.history, run.settings) or epochs[-1]
 
     assert kept_epochs(run.path) == epochs
     assert kept_epochs(alone.path) == []
@@ -57,7 +60,7 @@ def test_a_run_that_was_cut_short_is_exported_from_a_checkpoint_and_goes_on(tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learnt("window_vae", tmp_path / "run", checkpoint_epochs=2, progress=stop)
+        learnt("window_vae", tmp_path / "run", checkpoint_epochs=each(2), progress=stop)
     wish = PromiseRequest(no_promise=True)
     early = load(tmp_path / "run", epoch=2)
     exported = export_run(early, tmp_path / "early.onnx", request=CalibrationRequest(promise=wish, date="2026-01-02"))
@@ -72,7 +75,7 @@ def test_a_run_that_was_cut_short_is_exported_from_a_checkpoint_and_goes_on(tmp_
 
 
 def test_listed_epochs_are_kept(tmp_path: Path) -> None:
-    assert kept_epochs(learnt("window_vae", tmp_path / "run", checkpoint_epochs=(3, 1, 99)).path) == [1, 3]
+    assert kept_epochs(learnt("window_vae", tmp_path / "run", checkpoint_epochs=just(3, 1, 99)).path) == [1, 3]
 
 
 def test_a_run_without_checkpoints_says_how_to_get_them(tmp_path: Path) -> None:
@@ -85,12 +88,7 @@ def test_a_run_without_checkpoints_says_how_to_get_them(tmp_path: Path) -> None:
 def test_a_detector_that_learns_in_one_go_says_that_it_keeps_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = learnt("pca", tmp_path / "run", checkpoint_epochs=1)
+    run = learnt("pca", tmp_path / "run", checkpoint_epochs=each(1))
 
     assert "pca learns in one go" in caplog.text
     assert kept_epochs(run.path) == []
-
-
-def test_no_epoch_is_each_nought(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="checkpoint_epochs 0: expected 1"):
-        learnt("window_vae", tmp_path / "run", checkpoint_epochs=0)

@@ -10,30 +10,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.training.animation.made_up import RECIPE, TINY, Dreamer
+from tests.training.flat import train
 from tests.training.in_memory import Parts
 
-from andon.foundation.errors import ConfigError, TrainingError
+from andon.foundation.errors import TrainingError
 from andon.runtime.schema import FrameSpec, ScoreRule
-from andon.training.animation.epoch_snapshots import (
+from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
+from andon.training.observers.epoch_snapshots import (
     MOST_SIDE,
     SAMPLES,
-    Reel,
-    Scene,
+    EpochSnapshots,
+    Snapshot,
     _reduced,
-    is_usual,
-    is_wanted,
-    read_looked,
-    read_scenes,
+    read_snapshot_parts,
+    read_snapshots,
 )
-from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
-from andon.training.runs.run_folder import LoadedRun, read_record
-from andon.training.runs.train import train
+from andon.training.observers.epochs import NONE, each, just
+from andon.training.runs.record import read_record
+from andon.training.runs.run_folder import LoadedRun
 
 PARTS = 30
 
 
 def trained(folder: Path, **arguments: Any) -> LoadedRun:
-    arguments = {"settings": TINY, "device": "cpu", "threads": 1, "picture_epochs": (), **arguments}
+    arguments = {"settings": TINY, "device": "cpu", "threads": 1, "picture_epochs": NONE, **arguments}
     return train(RECIPE, SyntheticFrames(PARTS), folder, **arguments)
 
 
@@ -41,8 +41,8 @@ def reel(run: LoadedRun) -> Path:
     return run.path / "reel"
 
 
-def scenes(run: LoadedRun) -> list[Scene]:
-    return read_scenes(reel(run))
+def snapshots(run: LoadedRun) -> list[Snapshot]:
+    return read_snapshots(reel(run))
 
 
 @pytest.fixture(scope="module")
@@ -50,38 +50,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     return trained(tmp_path_factory.mktemp("reel") / "run")
 
 
-@given(epoch=st.integers(1, 10**6))
-def test_the_usual_epochs_are_at_most_a_tenth_apart(epoch: int) -> None:
-    later = range(epoch + 1, epoch + 2 + epoch // 10)
-
-    assert any(is_usual(number) for number in later)
-
-
-def test_each_so_many_begins_with_the_first() -> None:
-    assert [epoch for epoch in range(1, 12) if is_wanted(epoch, 5)] == [1, 5, 10]
-    assert [epoch for epoch in range(1, 6) if is_wanted(epoch, 1)] == [1, 2, 3, 4, 5]
-    assert [epoch for epoch in range(1, 6) if is_wanted(epoch, (2, 9))] == [2]
-
-
 def test_each_epoch_and_the_kept_weights_have_a_scene_of_all_that_there_is(run: LoadedRun) -> None:
-    found = scenes(run)
-    looked = read_looked(reel(run), run.spec)
+    found = snapshots(run)
+    parts = read_snapshot_parts(reel(run), run.spec)
 
-    assert [(scene.epoch, scene.kept) for scene in found[:-1]] == [(1, False), (2, False), (3, False), (4, False)]
+    assert [(snapshot.epoch, snapshot.kept) for snapshot in found[:-1]] == [
+        (1, False),
+        (2, False),
+        (3, False),
+        (4, False),
+    ]
     assert found[-1].kept
-    assert looked is not None
-    assert looked.captions == ("good (training)",) + ("good (validation)",) * (len(looked.originals) - 1)
-    for scene in found:
-        assert scene.reconstructions is not None
-        assert scene.reconstructions.shape == looked.originals.shape == (4, 12, 16, 3)
-        assert scene.reconstructions.dtype == looked.originals.dtype == np.uint8
-        assert scene.maps is not None
-        assert scene.maps.shape == (4, 12, 16)
-        assert scene.scores is not None
-        # the reading is the mean over the map
-        np.testing.assert_allclose(scene.scores, scene.maps.mean(axis=(1, 2)), rtol=1e-4)
-        assert scene.samples is not None
-        assert scene.samples.shape == (SAMPLES, 12, 16, 3)
+    assert parts is not None
+    assert parts.captions == ("good (training)",) + ("good (validation)",) * (len(parts.originals) - 1)
+    for snapshot in found:
+        assert snapshot.reconstructions is not None
+        assert snapshot.reconstructions.shape == parts.originals.shape == (4, 12, 16, 3)
+        assert snapshot.reconstructions.dtype == parts.originals.dtype == np.uint8
+        assert snapshot.maps is not None
+        assert snapshot.maps.shape == (4, 12, 16)
+        assert snapshot.scores is not None
+        # the score is the mean over the map
+        np.testing.assert_allclose(snapshot.scores, snapshot.maps.mean(axis=(1, 2)), rtol=1e-4)
+        assert snapshot.samples is not None
+        assert snapshot.samples.shape == (SAMPLES, 12, 16, 3)
 
 
 def test_the_last_scene_shows_what_the_kept_weights_rebuild(run: LoadedRun) -> None:
@@ -90,7 +82,7 @@ def test_the_last_scene_shows_what_the_kept_weights_rebuild(run: LoadedRun) -> N
         rebuilt = run.scorer(prepared).images["reconstruction"]
 
     levels = (255 * rebuilt).round().permute(0, 2, 3, 1).numpy()
-    assert np.abs(levels - scenes(run)[-1].reconstructions).max() <= 1
+    assert np.abs(levels - snapshots(run)[-1].reconstructions).max() <= 1
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -100,7 +92,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_samples_come_from_the_same_points_each_epoch(run: LoadedRun) -> None:
-    first, *_, last = scenes(run)
+    first, *_, last = snapshots(run)
     assert run.record.history[-1]["epoch"] == 4.0
     assert first.samples is not None
     assert last.samples is not None
@@ -113,7 +105,7 @@ def test_samples_come_from_the_same_points_each_epoch(run: LoadedRun) -> None:
 
 
 def test_the_weights_are_those_of_a_training_that_kept_nothing(run: LoadedRun, tmp_path: Path) -> None:
-    other = trained(tmp_path, animation_epochs=())
+    other = trained(tmp_path, animation_epochs=NONE)
 
     assert not (tmp_path / "reel").exists()
     assert all(torch.equal(mine, run.scorer.state_dict()[name]) for name, mine in other.scorer.state_dict().items())
@@ -133,24 +125,24 @@ def test_a_resumed_training_goes_on_with_the_series(run: LoadedRun, tmp_path: Pa
     resumed = trained(tmp_path, resume=True)
 
     assert len(before) == last
-    assert len(scenes(resumed)) == len(scenes(run))
-    for mine, other in zip(scenes(resumed), scenes(run), strict=True):
+    assert len(snapshots(resumed)) == len(snapshots(run))
+    for mine, other in zip(snapshots(resumed), snapshots(run), strict=True):
         for name in ("epoch", "kept", "reconstructions", "maps", "scores", "samples"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(other, name))
 
 
-def test_a_scene_of_an_epoch_that_was_cut_off_is_made_anew(tmp_path: Path) -> None:
+def test_a_snapshot_of_an_epoch_that_was_cut_off_is_made_anew(tmp_path: Path) -> None:
     def stop(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("training", 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path, progress=stop, animation_epochs=(1, 2, 4))
+        trained(tmp_path, progress=stop, animation_epochs=just(1, 2, 4))
     folder = tmp_path / "reel"
     (folder / "epoch_0003.safetensors").write_bytes((folder / "epoch_0001.safetensors").read_bytes())
     resumed = trained(tmp_path, resume=True)
 
-    assert [scene.epoch for scene in scenes(resumed)[:-1]] == [1, 2, 4]
+    assert [snapshot.epoch for snapshot in snapshots(resumed)[:-1]] == [1, 2, 4]
     assert resumed.record.animation_epochs == (1, 2, 4)
 
 
@@ -159,54 +151,49 @@ def test_a_training_that_begins_anew_begins_with_an_empty_reel(run: LoadedRun, t
     folder.mkdir(parents=True)
     (folder / "epoch_0099.safetensors").write_bytes((reel(run) / "epoch_0001.safetensors").read_bytes())
 
-    assert [scene.epoch for scene in scenes(trained(tmp_path))[:-1]] == [1, 2, 3, 4]
+    assert [snapshot.epoch for snapshot in snapshots(trained(tmp_path))[:-1]] == [1, 2, 3, 4]
 
 
 def test_each_so_many_is_recorded_and_kept(tmp_path: Path) -> None:
-    found = trained(tmp_path, animation_epochs=3)
+    found = trained(tmp_path, animation_epochs=each(3))
 
     assert read_record(tmp_path).animation_epochs == 3
-    assert [scene.epoch for scene in scenes(found)[:-1]] == [1, 3]
-
-
-def test_each_zeroth_epoch_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"animation_epochs 0: expected 1 \(each epoch\) or more"):
-        trained(tmp_path, animation_epochs=0)
+    assert [snapshot.epoch for snapshot in snapshots(found)[:-1]] == [1, 3]
 
 
 def test_a_setting_that_generates_nothing_leaves_the_rest(tmp_path: Path) -> None:
     found = trained(tmp_path, settings=msgspec.structs.replace(TINY, generates=False))
 
-    assert len(scenes(found)) == 5
-    assert all(scene.samples is None and scene.reconstructions is not None for scene in scenes(found))
+    assert len(snapshots(found)) == 5
+    assert all(snapshot.samples is None and snapshot.reconstructions is not None for snapshot in snapshots(found))
 
 
 def test_what_generates_without_rebuilding_keeps_what_is_generated(tmp_path: Path) -> None:
     found = trained(tmp_path, settings=msgspec.structs.replace(TINY, rebuilds=False))
 
-    assert read_looked(reel(found), found.spec) is None
-    assert all(scene.samples is not None and scene.reconstructions is None for scene in scenes(found))
+    assert read_snapshot_parts(reel(found), found.spec) is None
+    assert all(snapshot.samples is not None and snapshot.reconstructions is None for snapshot in snapshots(found))
 
 
 def test_what_neither_rebuilds_nor_generates_keeps_nothing(tmp_path: Path) -> None:
     found = trained(tmp_path, settings=msgspec.structs.replace(TINY, rebuilds=False, generates=False))
 
-    assert scenes(found) == []
+    assert snapshots(found) == []
     assert list(reel(found).iterdir()) == []
 
 
 def test_windows_are_kept_in_sensor_units(tmp_path: Path) -> None:
     from andon.training.detectors.window_vae import RECIPE as WINDOWS
 
-    found = train("window_vae", synthetic_log(600), tmp_path, settings=WINDOWS.tiny, picture_epochs=())
-    looked = read_looked(reel(found), found.spec)
+    found = train("window_vae", synthetic_log(600), tmp_path, settings=WINDOWS.tiny, picture_epochs=NONE)
+    parts = read_snapshot_parts(reel(found), found.spec)
 
-    assert looked is not None
-    assert 200 < looked.originals[..., 0].mean() < 260  # the wave is around 230
-    rebuilt = scenes(found)[-1].reconstructions
+    assert parts is not None
+    assert 200 < parts.originals[..., 0].mean() < 260  # the wave is around 230
+    rebuilt = snapshots(found)[-1].reconstructions
     assert rebuilt is not None
     assert rebuilt.dtype == np.float32
-    assert rebuilt.shape == looked.originals.shape
+    assert rebuilt.shape == parts.originals.shape
 
 
 @given(height=st.integers(1, 700), width=st.integers(1, 700))
@@ -222,19 +209,19 @@ def test_what_is_kept_is_bounded_and_keeps_its_shape(height: int, width: int) ->
 def test_a_damaged_scene_says_so(run: LoadedRun, tmp_path: Path) -> None:
     (tmp_path / "epoch_0001.safetensors").write_bytes(b"half")
 
-    with pytest.raises(TrainingError, match=r"epoch_0001\.safetensors: expected a scene of a training"):
-        read_scenes(tmp_path)
+    with pytest.raises(TrainingError, match=r"epoch_0001\.safetensors: expected a snapshot of a training"):
+        read_snapshots(tmp_path)
 
 
 def test_what_is_not_finite_is_not_kept_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spec = FrameSpec(channels=3, size=(12, 16))
     good = Parts(torch.rand(9, 3, 12, 16), torch.rand(3, 3, 12, 16))
-    kept = Reel(tmp_path, good, spec, ScoreRule(map="error"), device=torch.device("cpu"), seed=0)
+    kept = EpochSnapshots(tmp_path, good, spec, ScoreRule(map="error"), device=torch.device("cpu"), seed=0)
     scorer = Dreamer(TINY, spec).train()
     with torch.no_grad():
         next(scorer.decoder.parameters()).fill_(torch.nan)
-    kept.look(scorer, 1)
+    kept.after_epoch(scorer, 1)
 
-    assert read_scenes(tmp_path) == []
+    assert read_snapshots(tmp_path) == []
     assert "epoch_0001.safetensors is not kept" in caplog.text
     assert scorer.training

@@ -17,7 +17,7 @@ from andon.sources.items import Collection, Found, FoundFrames, Item, Lost, Ref
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import window_spec
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
-from andon.training.fitting.good_parts import GoodParts, PreparedPart, open_good
+from andon.training.fitting.prepared_data import PreparedData, PreparedPart, prepare_data
 from andon.training.nets.surprise import scores_over
 from andon.training.recipe.recipe import Recipe
 
@@ -45,14 +45,16 @@ def looking(gives: Literal["frame", "window"], *, uses_validation: bool = True) 
         input=_input,
         build=lambda _settings, _spec: torch.nn.Identity(),
         fit=lambda _scorer, _good, _settings, _run: None,
-        reading=lambda _settings: ScoreRule(score="none"),
+        score_rule=lambda _settings: ScoreRule(score="none"),
         uses_validation=uses_validation,
     )
 
 
-def opened(data: Collection | Log, *, seed: int = 0, cache_bytes: int = 10**9, group: str | None = None) -> GoodParts:
+def opened(
+    data: Collection | Log, *, seed: int = 0, cache_bytes: int = 10**9, group: str | None = None
+) -> PreparedData:
     recipe = looking("window" if isinstance(data, Log) else "frame")
-    return open_good(data, recipe, NoSettings(), seed=seed, cache_bytes=cache_bytes, group=group)
+    return prepare_data(data, recipe, NoSettings(), seed=seed, cache_bytes=cache_bytes, group=group)
 
 
 class Altered(SyntheticFrames):
@@ -247,7 +249,7 @@ def test_parts_that_belong_together_stay_on_one_side() -> None:
 def test_a_recipe_without_validation_trains_on_that_part_too_and_calibrates_on_the_same_one() -> None:
     frames = SyntheticFrames(40)
     with_it = opened(frames)
-    without = open_good(frames, looking("frame", uses_validation=False), NoSettings(), seed=0)
+    without = prepare_data(frames, looking("frame", uses_validation=False), NoSettings(), seed=0)
 
     assert len(without.validation) == 0
     assert set(without.split.train) == {*with_it.split.train, *with_it.split.validation}
@@ -256,7 +258,7 @@ def test_a_recipe_without_validation_trains_on_that_part_too_and_calibrates_on_t
 
 def test_frames_for_a_detector_of_windows_are_refused() -> None:
     with pytest.raises(DataError, match="judges windows"):
-        open_good(SyntheticFrames(40), looking("window"), NoSettings(), seed=0)
+        prepare_data(SyntheticFrames(40), looking("window"), NoSettings(), seed=0)
 
 
 def test_good_parts_of_several_sizes_are_reported_with_their_counts(caplog: pytest.LogCaptureFixture) -> None:

@@ -83,7 +83,7 @@ class PreparedPart:
         return prepared
 
 
-class GoodParts:
+class PreparedData:
     """Good parts by use. `train` and `validation` are a fit's whole world; `calibration` waits for the export."""
 
     def __init__(
@@ -116,7 +116,7 @@ class GoodParts:
         self.calibration = calibration
 
 
-def open_good(
+def prepare_data(
     data: Collection | Log,
     recipe: Recipe,
     settings: msgspec.Struct,
@@ -126,7 +126,7 @@ def open_good(
     calibration_share: float = CALIBRATION_SHARE,
     cache_bytes: int = CACHE_BYTES,
     progress: Progress = silent,
-) -> GoodParts:
+) -> PreparedData:
     """Group, split, standardise by the training part, prepare.
 
     Args:
@@ -177,7 +177,7 @@ def open_good(
     read.refuse_if_many_were_lost()
     if not len(learn):
         raise DataError("nothing of the training part is readable.")
-    return GoodParts(
+    return PreparedData(
         spec=spec,
         used=used,
         fingerprint=read.fingerprint,

@@ -1,0 +1,82 @@
+"""Batches of good parts for an autoencoder with a memory, which is kept in use while it learns."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from andon.training.fitting.device import preserve_state
+from andon.training.fitting.gradient_descent import Batch, PlainFeed
+from andon.training.nets.memory_autoencoder import MemoryAutoencoder
+from andon.training.nets.prototype_memory import Memory, how_used, in_use, lay_out, usage
+from andon.training.nets.surprise import BATCH
+from andon.training.nets.variational import divergence
+from andon.training.recipe.recipe import Part, TrainingData
+
+SEEN = 512
+"""Parts whose codes show how the memory is used."""
+
+
+class MemoryFeed(PlainFeed):
+    """Feeds good parts as they are. Before an epoch it replaces items of the memory, after it reports how they are used."""
+
+    def __init__(
+        self, net: MemoryAutoencoder, good: TrainingData, *, seed: int, begin_as_codes: bool, reseed_until: int
+    ) -> None:
+        """
+        Args:
+            net: in training.
+            good: to learn from.
+            seed: of the layout.
+            begin_as_codes: replace all items by codes of the encoder before the first and the second epoch.
+            reseed_until: the last epoch, counted from 0, before which unused items are replaced; 0: never.
+        """
+        super().__init__(good)
+        self._net, self._seed = net, seed
+        self._begin_as_codes, self._reseed_until = begin_as_codes, reseed_until
+
+    def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
+        """Replace items by what the encoder gives now, then feed the parts."""
+        if self._net.memory is not None:
+            with torch.no_grad():
+                self._lay_out(self._net.memory, epoch)
+        yield from super().train(places, size, epoch)
+
+    def judge(self, scorer: MemoryAutoencoder, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
+        """Return the other terms of the loss and how the memory is used, over some of the training part.
+
+        ``divergence``, in nat; ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
+        share of items that would do as much if used evenly.
+        """
+        row: dict[str, float] = {}
+        with torch.no_grad():
+            codes, mean, log_variance = encoded(scorer, self._good.train, SEEN)
+            if scorer.memory is not None:
+                row |= how_used(scorer.address(codes))
+            if scorer.mean is not None:
+                row["divergence"] = float(divergence(mean, log_variance, dim=(1, 2)).mean())
+        return row
+
+    def _lay_out(self, memory: Memory, epoch: int) -> None:
+        all_items = epoch < 2 and self._begin_as_codes
+        if not all_items and not 0 < epoch <= self._reseed_until:
+            return
+        codes = encoded(self._net, self._good.train, SEEN)[0]
+        unused = (
+            torch.ones_like(memory.items[:, 0], dtype=torch.bool)
+            if all_items
+            else ~in_use(usage(memory.address(codes)))
+        )
+        if bool(unused.any()):
+            generator = Generator().manual_seed(self._seed + 7919 * epoch)
+            lay_out(memory, codes.flatten(0, 1), unused, generator)
+
+
+def encoded(net: MemoryAutoencoder, part: Part, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `MemoryAutoencoder.encode` gives of at most `most` evenly spaced parts; nothing is drawn or dropped."""
+    places = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
+    device = net.from_code.weight.device
+    with preserve_state(net):
+        pieces = [net.encode(part.take(some.tolist()).to(device)) for some in torch.split(places, BATCH)]
+    codes, means, log_variances = zip(*pieces, strict=True)
+    return torch.cat(codes), torch.cat(means), torch.cat(log_variances)

@@ -1,0 +1,53 @@
+"""Weights of chosen epochs, each ready to be exported as if the training had ended there.
+
+``RUN/checkpoints/epoch_0010.safetensors``. No other observer chooses the epoch to export. It is a setting like any other:
+parts that helped to choose it cannot be used to report results.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from andon.training.fitting.device import device_of, preserve_rng
+from andon.training.observers.epochs import NONE, Epochs
+from andon.training.runs.paths import checkpoint
+from andon.training.runs.weights import load_state, write_weights
+
+USUAL = NONE
+
+
+class Checkpoints:
+    """Keeps weights of a running training. Leaves scorer and random generators as they were."""
+
+    def __init__(
+        self,
+        run: Path,
+        build: Callable[[], nn.Module],
+        finalize: Callable[[nn.Module], None],
+        *,
+        epochs: Epochs | None = None,
+        sealed: str = "",
+    ) -> None:
+        """
+        Args:
+            run: the run folder.
+            build: returns an untrained scorer like the one in training.
+            finalize: completes a scorer whose weights are final, in place.
+            epochs: which; None: `USUAL`.
+            sealed: the run's `record.seal`, kept in each file.
+        """
+        self._run, self._build, self._finalize = run, build, finalize
+        self._epochs = USUAL if epochs is None else epochs
+        self._sealed = sealed
+
+    def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
+        """Keep the weights, if this epoch is one of the chosen."""
+        if epoch not in self._epochs:
+            return
+        device = device_of(scorer)
+        with preserve_rng(device):
+            final = self._build()  # built as `load` builds it, so that it is finalized as it will be exported
+            load_state(final, scorer.state_dict(), where=f"epoch {epoch}")
+            self._finalize(final.to(device).eval())
+        write_weights(checkpoint(self._run, epoch), final, sealed=self._sealed)

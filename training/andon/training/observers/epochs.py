@@ -1,0 +1,136 @@
+"""Sets of epochs: after which of them to draw, keep or watch. One type for all observers.
+
+An option that is None was not given: a resumed run then does as it did before, a new one uses the default of the observer.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from andon.foundation.errors import ConfigError
+
+MOST = 1_000_000_000
+"""Largest number of an epoch."""
+
+
+class Epochs(Struct, frozen=True, kw_only=True):
+    """A set of epochs, counted from 1: ``epoch in epochs``. One of its fields is given, or none: then it is empty.
+
+    >>> [epoch for epoch in range(1, 12) if epoch in parse_epochs("every=5")]
+    [5, 10]
+    >>> bool(parse_epochs("1,10,50")), bool(NONE)
+    (True, False)
+    """
+
+    listed: tuple[int, ...] = ()
+    """Just these."""
+    every: int | None = None
+    """This epoch and its multiples."""
+    growing: Literal["decades", "tenths"] | None = None
+    """``decades``: 1, 3, 10, 30, 100 and so on. ``tenths``: each epoch up to 20, each second up to 50, each fifth up to 100,
+    each tenth up to 200. Neighbours are at most about a tenth of their number apart."""
+
+    def __contains__(self, epoch: int) -> bool:
+        return (
+            epoch in self.listed
+            or (self.every is not None and epoch % self.every == 0)
+            or (self.growing == "decades" and _is_in_decades(epoch))
+            or (self.growing == "tenths" and _is_in_tenths(epoch))
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.listed) or self.every is not None or self.growing is not None
+
+    def with_first(self) -> "Epochs":
+        """Return these epochs and, where they are periodic, the first one: what is shown over time needs a beginning."""
+        return self if self.every is None else Epochs(listed=(1, *self.listed), every=self.every, growing=self.growing)
+
+
+NONE = Epochs()
+DECADES = Epochs(growing="decades")
+TENTHS = Epochs(growing="tenths")
+
+
+def each(every: int) -> Epochs:
+    """Return the epochs `every`, 2 * `every`, 3 * `every` and so on.
+
+    Raises:
+        ConfigError: `every` is below 1.
+    """
+    if not 1 <= every <= MOST:
+        raise ConfigError(f"every={every}: expected 1 (each epoch) or more.")
+    return Epochs(every=every)
+
+
+def just(*epochs: int) -> Epochs:
+    """Return exactly these epochs.
+
+    Raises:
+        ConfigError: one is below 1.
+    """
+    for epoch in epochs:
+        if not 1 <= epoch <= MOST:
+            raise ConfigError(f"epoch {epoch}: expected 1 or more.")
+    return Epochs(listed=tuple(sorted(set(epochs))))
+
+
+def parse_epochs(text: str) -> Epochs:
+    """Read epochs as the command line takes them: ``all``, ``none``, ``every=5``, ``1,10,50``.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if text in ("all", "none"):
+        return each(1) if text == "all" else NONE
+    kind, equals, number = text.partition("=")
+    if equals and kind == "every" and _is_number(number):
+        return each(int(number))
+    words = [word.strip() for word in text.split(",")]
+    if not all(map(_is_number, words)):
+        raise ConfigError(f"expected all, none, every=N, or a list of epochs as 1,10,50; got {text!r}.")
+    return just(*map(int, words))
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= len(str(MOST))
+
+
+Recorded = int | tuple[int, ...] | None
+"""Epochs in a run's record: a period, a list, or None for the default."""
+
+
+def to_record(epochs: Epochs | None) -> Recorded:
+    """Return what a run's record holds of epochs that were asked for."""
+    if epochs is None or epochs.growing is not None:
+        return None
+    return epochs.listed if epochs.every is None else epochs.every
+
+
+def from_record(recorded: Recorded) -> Epochs | None:
+    """Return the epochs that a run's record asks for; None where it leaves them to the default."""
+    if recorded is None:
+        return None
+    return each(recorded) if isinstance(recorded, int) else just(*recorded)
+
+
+def _is_in_decades(epoch: int) -> bool:
+    """Return whether an epoch is 1 or 3 times a power of ten.
+
+    >>> [epoch for epoch in range(1, 1001) if _is_in_decades(epoch)]
+    [1, 3, 10, 30, 100, 300, 1000]
+    """
+    power = 10 ** (len(str(epoch)) - 1)
+    return epoch in (power, 3 * power)
+
+
+def _is_in_tenths(epoch: int) -> bool:
+    """Return whether an epoch is a multiple of its step: 1 up to 20, 2 up to 50, 5 up to 100, ten times that from there on.
+
+    >>> [sum(map(_is_in_tenths, range(1, last + 1))) for last in (20, 100, 1000)]
+    [20, 45, 80]
+    """
+    power = 1
+    while epoch > 100 * power:
+        power *= 10
+    step = next(step for step, last in ((1, 20), (2, 50), (5, 100)) if epoch <= last * power)
+    return epoch % (step * power) == 0

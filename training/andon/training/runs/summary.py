@@ -1,0 +1,37 @@
+"""A finished training in a few figures, as ``andon train`` prints it."""
+
+from andon.runtime.schema import InputSpec, WindowSpec
+from andon.training.runs.run_folder import LoadedRun
+
+
+def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
+    """Return the figures by name, in the order of reading; `seconds`: what the training took."""
+    record = run.record
+    last = dict(record.history[-1]) if record.history else {}
+    figures: dict[str, object] = {
+        "run": str(run.path),
+        "detector": f"{record.recipe} v{record.recipe_version}",
+        "train": record.readable(record.split.train),
+        "validation": record.readable(record.split.validation),
+        "calibration": len(record.split.calibration),
+        "lost": len(record.lost),
+        "copies": len(record.copies),
+        "epochs": len(record.history),
+        "seconds": round(seconds, 2),
+        "seed": record.seed,
+        "threads": record.threads,
+        "device": record.device,
+        "input": _shape(record.input),
+        "parameters": sum(parameter.numel() for parameter in run.scorer.parameters()),
+        **{f"last_{name}": value for name, value in last.items() if name in ("train", "validation")},
+    }
+    if record.watched is not None:
+        figures["watched_auroc"] = record.watched.kept
+    return figures
+
+
+def _shape(spec: InputSpec) -> str:
+    """What the network sees of one part."""
+    if isinstance(spec, WindowSpec):
+        return f"{spec.steps} rows x {len(spec.channels)} channels"
+    return f"{spec.channels} x {spec.size[0]} x {spec.size[1]}"
