@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
-from andon.evaluation.figures import metrics
+from andon.evaluation.figures import pixels, ranking
 from andon.evaluation.figures.series import vus_pr
 from andon.sources.kinds.logs import collect
 from andon.sources.pictures.decode import decode_file
@@ -68,7 +68,7 @@ def _of_scores(cases: int, seed: int) -> None:
         precision, recall, _ = sklearn_metrics.precision_recall_curve(labels, scores)
         # scikit-learn runs the other way, and ends in a point that it makes up at recall 0
         precision, recall = precision[-2::-1], recall[-2::-1]
-        roc, pr = metrics.roc_curve(scores, labels), metrics.pr_curve(scores, labels)
+        roc, pr = ranking.roc_curve(scores, labels), ranking.pr_curve(scores, labels)
         area = sklearn_metrics.roc_auc_score(labels, scores)
         single = scores.astype(np.float32)
         found = {
@@ -79,11 +79,10 @@ def _of_scores(cases: int, seed: int) -> None:
                 np.diff(pr.recall, prepend=0) @ pr.precision - sklearn_metrics.average_precision_score(labels, scores)
             ),
             "oracle_f1_max": abs(
-                metrics.oracle_f1_max(scores, labels) - (2 * precision * recall / (precision + recall + 1e-300)).max()
+                ranking.oracle_f1_max(scores, labels) - (2 * precision * recall / (precision + recall + 1e-300)).max()
             ),
             "pixel_auroc": abs(
-                metrics.pixel_auroc([single[:, None]], [labels[:, None]])
-                - sklearn_metrics.roc_auc_score(labels, single)
+                pixels.pixel_auroc([single[:, None]], [labels[:, None]]) - sklearn_metrics.roc_auc_score(labels, single)
             ),
         }
         worst = {name: max(worst[name], float(found[name])) for name in worst}
@@ -153,7 +152,7 @@ def _of_pixels(cases: int, seed: int, data: Path | None) -> None:
         worst, ours_s, theirs_s = 0.0, 0.0, 0.0
         for maps, masks in sets:
             begun = time.perf_counter()
-            ours = metrics.aupro(maps, masks)
+            ours = pixels.aupro(maps, masks)
             between = time.perf_counter()
             meter = reference(fpr_limit=0.3)
             if double:

@@ -8,10 +8,10 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from andon.calibration.calibrate import SINGLE_FILES
-from andon.evaluation.figures.other_scores import deciding, further
+from andon.evaluation.figures.other_scores import deciding, other_scores
 from andon.evaluation.figures.part_figures import Evaluation, summarise
 from andon.evaluation.figures.pixel_evidence import PixelEvidence
-from andon.evaluation.judged_parts import Judged, worst_frames
+from andon.evaluation.judged_parts import JudgedPart, worst_frames
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class FrameVerdicts(Struct, frozen=True, kw_only=True):
     """All frames whose truth is known, judged."""
 
-    judged: list[Judged]
+    judged: list[JudgedPart]
     """Frame by frame, in the order of the collection."""
     pixels: PixelEvidence
     unknown: int
@@ -44,7 +44,7 @@ def evaluate(
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Evaluation, list[Judged]]:
+) -> tuple[Evaluation, list[JudgedPart]]:
     """Judge all frames whose truth is known, and count.
 
     Args:
@@ -85,7 +85,7 @@ def judge_frames(
             "none of the parts has a known truth: give a tree with test/good and test/TYPE, or --truth TABLE.csv."
         )
     crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
-    judged: list[Judged] = []
+    judged: list[JudgedPart] = []
     pixels = PixelEvidence(expected=len(known))
     resized = 0
     reasons: Counter[str] = Counter()
@@ -95,13 +95,13 @@ def judge_frames(
         ref, verdict = one.ref, one.verdict
         defective = truth.defective[ref.key]
         judged.append(
-            Judged(
+            JudgedPart(
                 ref=ref,
                 score=verdict.score,
                 status=verdict.status,
                 defective=defective,
                 kind=truth.kind.get(ref.key, "defect") if defective else "good",
-                further=further(verdict),
+                other_scores=other_scores(verdict),
             )
         )
         if not one.judged:
@@ -146,7 +146,7 @@ def frame_figures(
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Evaluation, list[Judged]]:
+) -> tuple[Evaluation, list[JudgedPart]]:
     """Figures, and the parts they are of.
 
     Args:

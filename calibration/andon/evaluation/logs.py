@@ -9,8 +9,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.evaluation.figures import metrics
-from andon.evaluation.figures.bootstrap import (
+from andon.evaluation.figures import ranking
+from andon.evaluation.figures.intervals import (
     LEVEL,
     RESAMPLES,
     Interval,
@@ -19,8 +19,15 @@ from andon.evaluation.figures.bootstrap import (
     rate_interval,
     ratio_interval,
 )
-from andon.evaluation.figures.other_scores import Areas, Further, areas, by_score, deciding, further
-from andon.evaluation.figures.series import SECONDS_A_DAY, Events, PointCounts, judge_events, point_counts, vus_pr
+from andon.evaluation.figures.other_scores import Areas, OtherScores, areas, by_score, deciding, other_scores
+from andon.evaluation.figures.series import (
+    SECONDS_A_DAY,
+    EventOutcomes,
+    PointCounts,
+    judge_events,
+    point_counts,
+    vus_pr,
+)
 from andon.evaluation.figures.window_counts import Counts, count
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
@@ -115,7 +122,7 @@ class LogVerdicts(Struct, frozen=True, kw_only=True):
     status: dict[str, Status]
     scores: dict[str, float]
     """NaN where INVALID."""
-    further: dict[str, Further] = {}
+    other_scores: dict[str, OtherScores] = {}
     """Of those that are not INVALID."""
 
 
@@ -168,14 +175,14 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
         raise DataError("the log has no labels: expected a column named anomaly, label or faulty, of 0 and 1.")
     status: dict[str, Status] = {}
     scores: dict[str, float] = {}
-    others: dict[str, Further] = {}
+    others: dict[str, OtherScores] = {}
     known = [ref for ref in windows.refs if ref.key in truth]
     for one in judge_items(detector, (windows.read(ref) for ref in track(known, progress, "evaluating"))):
         key, verdict = one.ref.key, one.verdict
         status[key], scores[key] = verdict.status, verdict.score
         if verdict.status != Status.INVALID:
-            others[key] = further(verdict)
-    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, further=others)
+            others[key] = other_scores(verdict)
+    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, other_scores=others)
 
 
 def log_figures(
@@ -251,9 +258,11 @@ def _by_score(decides: str, verdicts: LogVerdicts) -> dict[str, Areas]:
     keys = [
         key
         for key, window in verdicts.truth.items()
-        if key in verdicts.further and (window.good or window.faulty) and np.isfinite(verdicts.scores[key])
+        if key in verdicts.other_scores and (window.good or window.faulty) and np.isfinite(verdicts.scores[key])
     ]
-    every = by_score(decides, np.array([verdicts.scores[key] for key in keys]), [verdicts.further[key] for key in keys])
+    every = by_score(
+        decides, np.array([verdicts.scores[key] for key in keys]), [verdicts.other_scores[key] for key in keys]
+    )
     return areas(every, np.array([verdicts.truth[key].faulty for key in keys], np.bool_)) if len(every) > 1 else {}
 
 
@@ -264,7 +273,7 @@ class _Rules(Struct, frozen=True, kw_only=True):
     refractory_s: float
 
 
-def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, Events]:
+def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, EventOutcomes]:
     """One file: its figures, and what its alarms did to each of its faults."""
     assert run.faulty is not None
     spec = verdicts.windows.spec
@@ -307,7 +316,7 @@ def _figures(
     truth: dict[str, WindowTruth],
     verdicts: LogVerdicts,
     counts: Counts,
-    events: list[Events],
+    events: list[EventOutcomes],
     points: PointCounts,
     good_s: float,
     volume: float | None,
@@ -325,8 +334,8 @@ def _figures(
     return RunFigures(
         name=name,
         counts=counts,
-        auroc=metrics.auroc(values, faulty) if both else None,
-        aupr=metrics.aupr(values, faulty) if both else None,
+        auroc=ranking.auroc(values, faulty) if both else None,
+        aupr=ranking.aupr(values, faulty) if both else None,
         vus_pr=volume,
         event_recall=counts.caught / counts.faults if counts.faults else None,
         false_events=false_events,
@@ -350,7 +359,7 @@ def _row_scores(rows: int, begin: NDArray[np.intp], end: NDArray[np.intp], score
     return mean
 
 
-def _intervals(runs: tuple[RunFigures, ...], events: list[Events], seed: int) -> LogIntervals:
+def _intervals(runs: tuple[RunFigures, ...], events: list[EventOutcomes], seed: int) -> LogIntervals:
     draws = file_draws(len(runs), seed=seed)
 
     def mean(values: list[float | None]) -> Interval | None:

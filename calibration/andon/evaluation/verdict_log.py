@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from andon.evaluation.figures.part_figures import Evaluation, summarise
-from andon.evaluation.judged_parts import Judged, worst_frames
+from andon.evaluation.judged_parts import JudgedPart, worst_frames
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import nearest
@@ -125,7 +125,7 @@ def evaluate_verdicts(
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Evaluation, list[Judged]]:
+) -> tuple[Evaluation, list[JudgedPart]]:
     """Count verdicts whose truth is known. The promise is in the model file, so nothing is said of it.
 
     Args:
@@ -153,7 +153,7 @@ def evaluate_verdicts(
         logger.warning("%d of %d items are found in the truth %s", len(known), len(log.verdicts), met.told)
     refs: Sequence[Ref] = [Ref(key=one.item, part=one.part, time_s=one.time_s) for one in known]
     judged = [
-        Judged(
+        JudgedPart(
             ref=ref,
             score=float("nan") if one.score is None else one.score,
             status=Status[one.status],

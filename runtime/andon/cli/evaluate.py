@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         import sklearn  # noqa: F401
 
         if args.report is not None:
+            import jinja2  # noqa: F401
             import matplotlib as mpl  # noqa: F401
     _class_set.take_in(args)
     _check(args)
@@ -129,7 +130,7 @@ def _check(args: argparse.Namespace) -> None:
     elif args.group is not None:
         raise ConfigError("--synthetic damages frames one by one: leave --group out.")
     if args.report is not None:
-        from andon.evaluation.report.page import require_place
+        from andon.evaluation.report.report_folder import require_place
 
         require_place(args.report)  # before minutes of judging
 
@@ -165,7 +166,7 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
         from andon.evaluation.report.report import frames_report, parts_sections
 
         shown = parts_sections(detector, collection, truth, judged, progress=ProgressLine())
-        frames_report(args.report, _subject(args, detector), figures, judged, shown)
+        frames_report(args.report, _model_facts(args, detector), figures, judged, shown)
     print(msgspec.json.encode(figures).decode() if args.json else render(figures) + _place(args))
     return 0
 
@@ -207,7 +208,7 @@ def _of_logs(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> 
     if args.report is not None:
         from andon.evaluation.report.report import logs_report
 
-        logs_report(args.report, _subject(args, detector), figures, verdicts, detector, progress=drawn["progress"])
+        logs_report(args.report, _model_facts(args, detector), figures, verdicts, detector, progress=drawn["progress"])
     print(msgspec.json.encode(figures).decode() if args.json else render_logs(figures) + _place(args))
     return 0
 
@@ -226,21 +227,21 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
     log = read_verdicts(Path(args.file), model=args.model)
     figures, judged = evaluate_verdicts(log, truth, group=args.group, **drawn)
     if args.report is not None:
-        from andon.evaluation.report.report import Subject, frames_report
+        from andon.evaluation.report.report import ModelFacts, frames_report
 
-        subject = Subject(name=Path(args.file).name, data=args.truth.name if args.truth else shown(args.data))
-        frames_report(args.report, subject, figures, judged)
+        model = ModelFacts(name=Path(args.file).name, data=args.truth.name if args.truth else shown(args.data))
+        frames_report(args.report, model, figures, judged)
     print(msgspec.json.encode(figures).decode() if args.json else render(figures) + _place(args))
     return 0
 
 
-def _subject(args: argparse.Namespace, detector: Any) -> Any:
+def _model_facts(args: argparse.Namespace, detector: Any) -> Any:
     """Names without folders: a page that is mailed around need not tell how this machine is laid out."""
-    from andon.evaluation.report.report import subject_of
+    from andon.evaluation.report.report import model_facts
     from andon.sources.opening import shown
 
     data = shown(str(args.data if args.data is not None else args.run_folder))
-    return subject_of(detector, Path(args.file).name, f"synthetic defects on {data}" if args.synthetic else data)
+    return model_facts(detector, Path(args.file).name, f"synthetic defects on {data}" if args.synthetic else data)
 
 
 def _place(args: argparse.Namespace) -> str:

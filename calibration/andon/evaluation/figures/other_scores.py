@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.evaluation.figures import metrics
+from andon.evaluation.figures.ranking import aupr, auroc
 from andon.runtime.schema import ScoreRule
 from andon.runtime.verdict import Verdict
 
@@ -16,7 +16,7 @@ LATENT = "latent"
 Floats = NDArray[np.float64]
 
 
-class Further(Struct, frozen=True):
+class OtherScores(Struct, frozen=True):
     """Of one part or window."""
 
     scores: dict[str, float] = {}
@@ -24,7 +24,7 @@ class Further(Struct, frozen=True):
     latent: tuple[float, ...] = ()
 
 
-NOTHING = Further()
+NO_OTHER_SCORES = OtherScores()
 
 
 class Areas(Struct, frozen=True, kw_only=True):
@@ -34,13 +34,13 @@ class Areas(Struct, frozen=True, kw_only=True):
     aupr: float
 
 
-def further(verdict: Verdict) -> Further:
+def other_scores(verdict: Verdict) -> OtherScores:
     """What the evidence of a verdict holds; empty where nothing was judged."""
     scores = {
         name.removeprefix(PREFIX): float(value) for name, value in verdict.evidence.items() if name.startswith(PREFIX)
     }
     latent = verdict.evidence.get(LATENT)
-    return Further(scores, () if latent is None else tuple(latent.astype(float).tolist()))
+    return OtherScores(scores, () if latent is None else tuple(latent.astype(float).tolist()))
 
 
 def deciding(reading: ScoreRule) -> str:
@@ -48,7 +48,7 @@ def deciding(reading: ScoreRule) -> str:
     return reading.map or reading.score or "score"
 
 
-def by_score(name: str, scores: Floats, others: Sequence[Further]) -> dict[str, Floats]:
+def by_score(name: str, scores: Floats, others: Sequence[OtherScores]) -> dict[str, Floats]:
     """Each score ``[n]``, the deciding one first; those that not every part has, or that are not finite, are left out."""
     found = {name: scores}
     for other in others[0].scores if others else ():
@@ -63,6 +63,5 @@ def areas(scores: dict[str, Floats], defective: NDArray[np.bool_]) -> dict[str, 
     if not defective.any() or defective.all():
         return {}
     return {
-        name: Areas(auroc=metrics.auroc(values, defective), aupr=metrics.aupr(values, defective))
-        for name, values in scores.items()
+        name: Areas(auroc=auroc(values, defective), aupr=aupr(values, defective)) for name, values in scores.items()
     }

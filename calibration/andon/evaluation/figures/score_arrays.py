@@ -7,8 +7,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.evaluation.figures.bootstrap import Interval, rate_interval
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.intervals import Interval, rate_interval
+from andon.evaluation.judged_parts import JudgedPart
 from andon.runtime.schema import Status
 from andon.sources.pictures.folder import natural
 
@@ -22,7 +22,7 @@ _KDE_POINTS = 2_000
 Floats = NDArray[np.float64]
 
 
-class Scored(Struct, frozen=True, kw_only=True):
+class ScoreArrays(Struct, frozen=True, kw_only=True):
     """Valid parts (or windows) as arrays of one length n."""
 
     scores: Floats
@@ -36,10 +36,10 @@ class Scored(Struct, frozen=True, kw_only=True):
         return bool(self.defective.any() and not self.defective.all())
 
 
-def scored(judged: Sequence[Judged]) -> Scored:
+def score_arrays(judged: Sequence[JudgedPart]) -> ScoreArrays:
     """What the pictures are of: everything that could be judged."""
     valid = [part for part in judged if part.status != Status.INVALID and math.isfinite(part.score)]
-    return Scored(
+    return ScoreArrays(
         scores=np.array([part.score for part in valid], np.float64),
         defective=np.array([part.defective for part in valid], np.bool_),
         rejected=np.array([part.status == Status.REJECT for part in valid], np.bool_),
@@ -57,7 +57,7 @@ class Recall(Struct, frozen=True, kw_only=True):
     """95 %, of the share."""
 
 
-def recalls(parts: Scored) -> list[Recall]:
+def recalls(parts: ScoreArrays) -> list[Recall]:
     """By type of defect, in the order of their names."""
     by_kind: dict[str, list[int]] = {}
     for kind, defective, rejected in zip(parts.kinds, parts.defective.tolist(), parts.rejected.tolist(), strict=True):
@@ -72,7 +72,7 @@ def recalls(parts: Scored) -> list[Recall]:
     ]
 
 
-class Spread(Struct, frozen=True, kw_only=True):
+class ClassScores(Struct, frozen=True, kw_only=True):
     """Scores of one class."""
 
     kind: str
@@ -85,7 +85,7 @@ class Spread(Struct, frozen=True, kw_only=True):
     """Score."""
 
 
-def spreads(parts: Scored) -> list[Spread]:
+def class_scores(parts: ScoreArrays) -> list[ClassScores]:
     """Mean and standard deviation of scores: good, all defects, then by type where there are several."""
     kinds = np.array(parts.kinds, dtype=object)
     classes = [("good", ~parts.defective, False), (ALL_DEFECTS, parts.defective, True)]
@@ -93,7 +93,7 @@ def spreads(parts: Scored) -> list[Spread]:
     if len(found) > 1:
         classes += [(kind, parts.defective & (kinds == kind), True) for kind in found]
     return [
-        Spread(
+        ClassScores(
             kind=kind,
             defective=defective,
             n=int(which.sum()),

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from andon.evaluation.figures.metrics import within
+from andon.evaluation.figures.ranking import clip_area
 from andon.foundation.errors import DataError
 
 SECONDS_A_DAY = 86_400.0
@@ -66,10 +66,10 @@ def vus_pr(
         found = hits + soft
         recall = np.minimum(found / (total + soft / 2), 1.0) * touched
         areas[length] = np.diff(recall, prepend=0.0) @ (found / rejected)
-    return within(float(areas.mean()))
+    return clip_area(float(areas.mean()))
 
 
-class Events(NamedTuple):
+class EventOutcomes(NamedTuple):
     """What alarms did about k true events."""
 
     caught: NDArray[np.bool_]
@@ -87,7 +87,7 @@ def judge_events(
     refractory_s: float,
     since_s: ArrayLike | None = None,
     neither: ArrayLike | None = None,
-) -> Events:
+) -> EventOutcomes:
     """Hold alarms against true events.
 
     An alarm touches an event if a row that it looked at lies within it. Alarms that do not, nor are closer than the
@@ -106,7 +106,7 @@ def judge_events(
         DataError: times that do not ascend, or arrays that do not fit.
 
     >>> judge_events([10.0, 12.0, 50.0, 90.0], [[9.0, 13.0], [70.0, 75.0]], refractory_s=5.0)
-    Events(caught=array([ True, False]), delay_s=array([1., 5.]), false_events=2)
+    EventOutcomes(caught=array([ True, False]), delay_s=array([1., 5.]), false_events=2)
     """
     until = np.asarray(alarms_s, np.float64)
     since = until if since_s is None else np.asarray(since_s, np.float64)
@@ -130,7 +130,7 @@ def judge_events(
             delay[number] = until[touching.argmax()] - onset
     false = ~true & ~_closer(until, until[true], refractory_s)
     episode = np.cumsum(np.diff(until[false], prepend=-np.inf) >= refractory_s)
-    return Events(caught=caught, delay_s=delay, false_events=len(np.unique(episode[~unjudged[false]])))
+    return EventOutcomes(caught=caught, delay_s=delay, false_events=len(np.unique(episode[~unjudged[false]])))
 
 
 def spans(times_s: ArrayLike, flags: ArrayLike) -> NDArray[np.float64]:

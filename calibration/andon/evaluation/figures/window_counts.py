@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from andon.evaluation.figures.metrics import random_dummy, within_promise
+from andon.evaluation.figures.chance import random_dummy, within_promise
 from andon.foundation.errors import DataError
 from andon.runtime.schema import Status
 from andon.sources.series.log_truth import WindowTruth

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from andon.evaluation.logs import LogEvaluation
-from andon.evaluation.report.page import Section, Table
+from andon.evaluation.report.page import ReportTable, Section
 from andon.evaluation.report.stretches import FaultRow
 
 MOST_FAULTS = 100
@@ -34,7 +34,7 @@ def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
         text.append("Times are counted from the begin of each run.")
     if len(shown) < len(rows):
         text.append(f"{len(shown)} of {len(rows)} faults are listed, missed ones first.")
-    table = Table(
+    table = ReportTable(
         head=("run", "fault", "begins [s]", "lasts [s]", "caught", "delay [s]", "highest score"),
         rows=tuple(
             (
@@ -69,4 +69,4 @@ def runs_section(figures: LogEvaluation) -> Section:
         for run in runs
     )
     head = ("run", "good windows", "false rejects", "faulty windows", "faults caught", "AUROC")
-    return Section(title="By run", text=text, tables=(Table(head=head, rows=rows),))
+    return Section(title="By run", text=text, tables=(ReportTable(head=head, rows=rows),))

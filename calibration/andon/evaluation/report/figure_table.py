@@ -2,28 +2,30 @@
 
 from collections.abc import Sequence
 
-from andon.evaluation.figures.bootstrap import Interval, rate_interval
+from andon.evaluation.figures.intervals import Interval, rate_interval
 from andon.evaluation.figures.part_figures import Evaluation
-from andon.evaluation.figures.score_arrays import Scored
+from andon.evaluation.figures.score_arrays import ScoreArrays
 from andon.evaluation.logs import LogEvaluation
-from andon.evaluation.report.page import Section, Table
+from andon.evaluation.report.page import ReportTable, Section
 from andon.runtime.schema import percent
 
-Row = tuple[str, str, str, str]
+FigureRow = tuple[str, str, str, str]
 """A figure: name, value, interval, what it means."""
 
 
-def figures_section(rows: Sequence[Row]) -> Section:
+def figures_section(rows: Sequence[FigureRow]) -> Section:
     """The rows as a section."""
-    table = Table(head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3), stacked=True)
+    table = ReportTable(
+        head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3), stacked=True
+    )
     return Section(title="Figures", tables=(table,))
 
 
-def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
+def frame_rows(figures: Evaluation, parts: ScoreArrays) -> list[FigureRow]:
     """Of parts."""
     good, defects = parts.rejected[~parts.defective], parts.rejected[parts.defective]
     drawn = figures.intervals
-    rows: list[Row] = []
+    rows: list[FigureRow] = []
     if len(good):
         count, n = int(good.sum()), len(good)
         ends = between(drawn.false_reject_rate if drawn else rate_interval(count, n), ".2%")
@@ -72,10 +74,10 @@ def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
     return rows
 
 
-def log_rows(figures: LogEvaluation, parts: Scored) -> list[Row]:
+def log_rows(figures: LogEvaluation, parts: ScoreArrays) -> list[FigureRow]:
     """Windows of one log depend on each other, so that rates have intervals only where whole files were drawn anew."""
     counts, total, drawn = figures.total.counts, figures.total, figures.intervals
-    rows: list[Row] = []
+    rows: list[FigureRow] = []
     if counts.good:
         words = f"{counts.false_rejects} of {counts.good} good windows rejected"
         rate = counts.false_rejects / counts.good
@@ -123,7 +125,7 @@ def log_rows(figures: LogEvaluation, parts: Scored) -> list[Row]:
     return rows
 
 
-def _row_rows(figures: LogEvaluation) -> list[Row]:
+def _row_rows(figures: LogEvaluation) -> list[FigureRow]:
     """Rows of the log counted one by one."""
     always = "" if figures.f1_always is None else f"; an alarm at every row gives {figures.f1_always:.4f}"
     named = (

@@ -13,8 +13,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.drawing.style import new_figure, png_of
-from andon.evaluation.judged_parts import Judged
-from andon.evaluation.report.page import Exhibit, Picture, status_tone
+from andon.evaluation.judged_parts import JudgedPart
+from andon.evaluation.report.page import Exhibit, ReportPicture, status_tone
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
@@ -36,16 +36,16 @@ MAX_BYTES = 6_000_000
 """All pictures of parts together, as PNG; a third more within the page."""
 
 
-class Chosen(Struct, frozen=True, kw_only=True):
+class Gallery(Struct, frozen=True, kw_only=True):
     """Parts to show: a title for people, a short name for files, the worst first."""
 
     title: str
     name: str
     text: str
-    parts: tuple[Judged, ...]
+    parts: tuple[JudgedPart, ...]
 
 
-def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
+def choose(judged: Sequence[JudgedPart], each: int = EACH) -> list[Gallery]:
     """The worst false rejects, the worst misses, and the first part of each type; each at most `each`.
 
     Where there is no false reject (or miss), the good parts (or defects) that came nearest to being one. Ties go by key, so that
@@ -66,7 +66,7 @@ def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
             else "No good part was rejected; these came nearest to it."
         )
         chosen.append(
-            Chosen(title=title, name="false-reject" if false_rejects else "good", text=told, parts=tuple(worst))
+            Gallery(title=title, name="false-reject" if false_rejects else "good", text=told, parts=tuple(worst))
         )
     if defects:
         worst = heapq.nsmallest(each, misses or defects, key=lambda part: (part.score, part.ref.key))
@@ -76,8 +76,8 @@ def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
             if misses
             else "No defect was missed; these came nearest to it."
         )
-        chosen.append(Chosen(title=title, name="miss" if misses else "defect", text=told, parts=tuple(worst)))
-        first: dict[str, Judged] = {}
+        chosen.append(Gallery(title=title, name="miss" if misses else "defect", text=told, parts=tuple(worst)))
+        first: dict[str, JudgedPart] = {}
         for part in defects:
             kept = first.get(part.kind)
             if kept is None or part.ref.key < kept.ref.key:
@@ -86,14 +86,14 @@ def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
         told = "The first by name, chosen by no score."
         if len(first) > each:
             told += f" {each} of {len(first)} types."
-        chosen.append(Chosen(title="One part of each type of defect", name="type", text=told, parts=some))
+        chosen.append(Gallery(title="One part of each type of defect", name="type", text=told, parts=some))
     return chosen
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class PartViews(Struct, frozen=True, kw_only=True):
     """One part, small enough to keep."""
 
-    part: Judged
+    part: JudgedPart
     level: float
     frame: Pixels
     """``[h, w, 3]``, its longer side at most `SIDES`' first."""
@@ -115,12 +115,12 @@ def look_at(
     detector: Detector,
     collection: Collection,
     truth: Truth,
-    parts: Sequence[Judged],
+    parts: Sequence[JudgedPart],
     *,
     progress: Progress = silent,
-) -> dict[str, Shown]:
+) -> dict[str, PartViews]:
     """Read and judge these parts again, by key. What cannot be read any more is left out."""
-    shown: dict[str, Shown] = {}
+    shown: dict[str, PartViews] = {}
     by_key = {part.ref.key: part for part in parts}
     for part in track(list(by_key.values()), progress, "looking at the worst"):
         item = collection.read(part.ref)
@@ -132,7 +132,7 @@ def look_at(
 
 
 def exhibits(
-    chosen: Sequence[Chosen], shown: dict[str, Shown], *, map_scale: float, crop: Crop, max_bytes: int = MAX_BYTES
+    chosen: Sequence[Gallery], shown: dict[str, PartViews], *, map_scale: float, crop: Crop, max_bytes: int = MAX_BYTES
 ) -> list[list[Exhibit]]:
     """For each of `chosen` its parts with their pictures, as large as all of them together may be."""
     made: list[list[Exhibit]] = []
@@ -151,7 +151,7 @@ def exhibits(
     return made
 
 
-def colour_bar(map_scale: float) -> Picture:
+def colour_bar(map_scale: float) -> ReportPicture:
     """The one scale of all heat maps."""
     figure = new_figure(6.4, 0.95)
     axes = figure.subplots()
@@ -169,7 +169,7 @@ def colour_bar(map_scale: float) -> Picture:
     )
     for place, label in zip(("left", "center", "center", "right"), axes.get_xticklabels(), strict=True):
         label.set_horizontalalignment(place)
-    return Picture(
+    return ReportPicture(
         name="colour-bar.png",
         png=png_of(figure),
         alt=f"Colour scale of the heat maps, from dark blue at 0 to yellow at {1.5 * map_scale:.3g} and above.",
@@ -178,7 +178,7 @@ def colour_bar(map_scale: float) -> Picture:
     )
 
 
-def facts(part: Judged, level: float) -> tuple[tuple[str, str], ...]:
+def facts(part: JudgedPart, level: float) -> tuple[tuple[str, str], ...]:
     """What stands beside a part."""
     rows = [
         ("truth", part.kind if part.defective else "good"),
@@ -190,7 +190,7 @@ def facts(part: Judged, level: float) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def outcome(part: Judged) -> str:
+def outcome(part: JudgedPart) -> str:
     """Say in words whether the verdict was right."""
     if part.status == Status.INVALID:
         return "not judged"
@@ -199,7 +199,7 @@ def outcome(part: Judged) -> str:
     return "missed" if part.defective else "passed"
 
 
-def _of(shown: Sequence[Judged], every: Sequence[Judged]) -> str:
+def _of(shown: Sequence[JudgedPart], every: Sequence[JudgedPart]) -> str:
     return (
         f"The worst {len(shown)} of {len(every)}"
         if len(shown) < len(every)
@@ -214,7 +214,7 @@ def _crop(detector: Detector) -> Crop:
     return spec.crop if isinstance(spec, FrameSpec) else WHOLE
 
 
-def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> Shown:
+def _shown(part: JudgedPart, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> PartViews:
     small = _rgb(_shrunk(frame, SIDES[0]))
     if max(small.shape[:2]) < SIDES[-1]:
         # a digit of 28 pixels: whole squares a pixel, or outline and heat map would have no room
@@ -231,7 +231,7 @@ def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_
     if anomaly_map is not None and (anomaly_map.ndim != 2 or not anomaly_map.size):
         anomaly_map = None
     large = max(frame.shape[:2]) > 2 * SIDES[0]
-    return Shown(
+    return PartViews(
         part=part,
         level=verdict.level,
         frame=small,
@@ -256,7 +256,9 @@ def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixel
     return _rgb(frame[corner[0] : corner[0] + CLOSE, corner[1] : corner[1] + CLOSE]).copy()
 
 
-def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_scale: float, crop: Crop) -> Exhibit:
+def _exhibit(
+    name: str, part: JudgedPart, shown: PartViews | None, *, side: int, map_scale: float, crop: Crop
+) -> Exhibit:
     pictures = []
     if shown is not None:
         frame = _shrunk(shown.frame, side)
@@ -277,7 +279,7 @@ def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_sca
         if shown.close is not None:
             views.append(("close", _shrunk(shown.close, side), "close-up of the hottest place"))
         pictures = [
-            Picture(
+            ReportPicture(
                 name=f"{name}-{view}.png",
                 png=png(np.ascontiguousarray(pixels)),
                 alt=f"{part.ref.key}: {told}",

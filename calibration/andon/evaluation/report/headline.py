@@ -7,7 +7,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.schema import FrameSpec, percent
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class ModelFacts(Struct, frozen=True, kw_only=True):
     """What was evaluated, as far as it is known: a log of verdicts knows less than a model file."""
 
     name: str
@@ -21,7 +21,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     """More about it, name and value."""
 
 
-def subject_of(detector: Detector, name: str, data: str) -> Subject:
+def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
     """Everything that the model file says of itself."""
     card = detector.card
     spec, calibration = card.input, card.calibration
@@ -38,7 +38,7 @@ def subject_of(detector: Detector, name: str, data: str) -> Subject:
             ("calibrated", ", ".join(filter(None, [calibration.date, calibration.dependence]))),
         ]
     rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]
-    return Subject(
+    return ModelFacts(
         name=name,
         data=data,
         promise=calibration.sentence if calibration else "",
@@ -70,23 +70,23 @@ def verdict_on(
     return "good", f"Promise kept: {rate}; {promised}."
 
 
-def promise_lines(subject: Subject, false_rejects: int, n_good: int, within: bool | None, units: str) -> list[str]:
+def promise_lines(model: ModelFacts, false_rejects: int, n_good: int, within: bool | None, units: str) -> list[str]:
     """State what the file promises, what chance allows, and whether so many parts can confirm it."""
-    if within is None or subject.alpha is None or not n_good:
-        return [f"The file says: {subject.promise}."] if subject.promise else []
+    if within is None or model.alpha is None or not n_good:
+        return [f"The file says: {model.promise}."] if model.promise else []
     from scipy.stats import beta, binom
 
-    allowed = int(binom.ppf(0.99, n_good, subject.alpha))
+    allowed = int(binom.ppf(0.99, n_good, model.alpha))
     # upper limit of the true rate, exact (Clopper and Pearson 1934)
     at_most = float(beta.ppf(0.95, false_rejects + 1, n_good - false_rejects)) if false_rejects < n_good else 1.0
     if not within:
         end = "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
-    elif at_most <= subject.alpha:
+    elif at_most <= model.alpha:
         end = "These parts confirm the promise at 95 % confidence."
     else:
         end = f"Consistent with the promise; too few {units} to confirm it."
     chance = f"Of {n_good} good {units}, up to {allowed} rejects can be put down to chance."
-    return [f"The file promises: {subject.promise}. {chance} {end}"]
+    return [f"The file promises: {model.promise}. {chance} {end}"]
 
 
 def found(missed: int, n: int, what: str) -> str:
@@ -110,10 +110,10 @@ def found_tone(tone: Tone, missed: int) -> Tone:
     return "good" if tone == "good" else "plain"
 
 
-def tiles_of(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
+def tiles_of(model: ModelFacts, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
     """The figure of the promise; none without good ones."""
     if not n_good:
         return []
-    promised = f"; promised: at most {percent(subject.alpha)}" if subject.alpha is not None else ""
+    promised = f"; promised: at most {percent(model.alpha)}" if model.alpha is not None else ""
     note = f"{false_rejects} of {n_good} good {units}{promised}"
     return [Tile(value=f"{false_rejects / n_good:.2%}", name="false rejects", note=note, tone=tone)]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from andon.evaluation.figures.other_scores import NOTHING
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.other_scores import NO_OTHER_SCORES
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import LogVerdicts
 from andon.evaluation.report.page import Tone, status_tone
 from andon.runtime.schema import Status, WindowSpec
@@ -77,16 +77,16 @@ def faults(verdicts: LogVerdicts) -> list[FaultRow]:
     return rows
 
 
-def judged_windows(verdicts: LogVerdicts) -> list[Judged]:
+def judged_windows(verdicts: LogVerdicts) -> list[JudgedPart]:
     """Good and defective windows as parts; those in recovery count as neither and are left out."""
     return [
-        Judged(
+        JudgedPart(
             ref=ref,
             score=verdicts.scores[ref.key],
             status=verdicts.status[ref.key],
             defective=window.faulty,
             kind=(window.fault or "fault") if window.faulty else "good",
-            further=verdicts.further.get(ref.key, NOTHING),
+            other_scores=verdicts.other_scores.get(ref.key, NO_OTHER_SCORES),
         )
         for ref in verdicts.windows.refs
         if (window := verdicts.truth.get(ref.key)) is not None and (window.good or window.faulty)
@@ -132,7 +132,7 @@ def _worst(verdicts: LogVerdicts, runs: dict[str, Run], spec: WindowSpec, each: 
     return worst
 
 
-def _around_window(one: Judged, run: Run, at: int, spec: WindowSpec) -> Stretch:
+def _around_window(one: JudgedPart, run: Run, at: int, spec: WindowSpec) -> Stretch:
     """A good window that ends at row `at`."""
     rejected = one.status == Status.REJECT
     room = 4 * spec.steps

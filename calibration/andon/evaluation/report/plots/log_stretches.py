@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from andon.drawing.labels import without_controls
 from andon.drawing.style import DEFECT, GOOD, INK, ORANGE, SOFT, new_figure, png_of, short, tidy
 from andon.evaluation.logs import LogVerdicts
-from andon.evaluation.report.page import Exhibit, Picture
+from andon.evaluation.report.page import Exhibit, ReportPicture
 from andon.evaluation.report.stretches import EACH, Stretch, judged_windows, origin_s
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
@@ -47,7 +47,7 @@ def draw(
         seen = _look(detector, verdicts, spec, run, stretch)
         name = f"{stretch.name}-{counts[stretch.name]:02}"
         figure = _figure(seen, spec, detector.threshold)
-        picture = Picture(
+        picture = ReportPicture(
             name=f"{name}.png",
             png=png_of(figure),
             alt=f"{stretch.title} in {stretch.run}: sensors over time, the true faults shaded, scores with the threshold below.",
@@ -65,7 +65,7 @@ def draw(
     return made
 
 
-def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: int = EACH) -> list[Picture]:
+def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: int = EACH) -> list[ReportPicture]:
     """Whole runs that are longer than a stretch: those with most misses and false rejects first."""
     wrong: dict[str, int] = {}
     for one in judged_windows(verdicts):
@@ -78,7 +78,7 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
         stretch = Stretch(title="", name="", tone="plain", badge="", run=run.name, begin=0, stop=len(run.times_s))
         seen = _look(None, verdicts, spec, run, stretch)
         pictures.append(
-            Picture(
+            ReportPicture(
                 name=f"run-{number:02}.png",
                 png=png_of(_figure(seen, spec, threshold)),
                 alt=f"The whole of {run.name}: sensors, true faults, scores and alarms over time.",
@@ -108,7 +108,7 @@ _ROWS = 4
 """Of names above the strip of truth."""
 
 
-class _Seen(Struct, frozen=True, kw_only=True):
+class _StretchData(Struct, frozen=True, kw_only=True):
     """All that a picture of a stretch shows."""
 
     times_s: Floats
@@ -130,7 +130,9 @@ class _Seen(Struct, frozen=True, kw_only=True):
     notes: tuple[tuple[str, str], ...] = ()
 
 
-def _look(detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, run: Run, stretch: Stretch) -> _Seen:
+def _look(
+    detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, run: Run, stretch: Stretch
+) -> _StretchData:
     """With a detector its windows are judged again, for their evidence."""
     rows = slice(stretch.begin, stretch.stop)
     times_s = run.times_s[rows]
@@ -157,7 +159,7 @@ def _look(detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, ru
         notes = (
             ("channels", f"{MOST_CHANNELS} of {len(places)}" + (", those that add most" if shares is not None else "")),
         )
-    return _Seen(
+    return _StretchData(
         times_s=times_s,
         values=run.values[rows][:, places],
         spans=_spans(run, rows, spec.period_s),
@@ -220,7 +222,7 @@ def _spans(run: Run, rows: slice, period_s: float) -> list[tuple[float, float, s
     return spans
 
 
-def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
+def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
     """Truth, sensors, scores and shares over one time axis."""
     lines = min(len(spec.channels), MOST_SHARES)
     shares = [0.3 + 0.16 * lines] if seen.shares is not None else []
@@ -250,7 +252,7 @@ def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
     return figure
 
 
-def _truth_panel(axes: Any, seen: _Seen, offset: float) -> None:
+def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
     """A strip with the names of the faults: in it, above it where a fault is short, as far as there is room for them."""
     axes.set_axis_off()
     _shade(axes, seen, offset, strength=2.2)
@@ -293,7 +295,7 @@ def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, 
     return placed
 
 
-def _shade(axes: Any, seen: _Seen, offset: float, strength: float = 1.0) -> None:
+def _shade(axes: Any, seen: _StretchData, offset: float, strength: float = 1.0) -> None:
     for what, colour, alpha in (("fault", ORANGE, 0.28), ("recovery", "#BBBBBB", 0.2)):
         bars = [(begin - offset, end - begin) for begin, end, _, kind in seen.spans if kind == what]
         if bars:
@@ -303,7 +305,7 @@ def _shade(axes: Any, seen: _Seen, offset: float, strength: float = 1.0) -> None
             )
 
 
-def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> None:
+def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float) -> None:
     tidy(axes)
     _shade(axes, seen, offset)
     valid = seen.status != Status.INVALID
@@ -347,7 +349,7 @@ def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> Non
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8.5, borderaxespad=0.1)
 
 
-def _share_panel(figure: Any, axes: Any, seen: _Seen, spec: WindowSpec, offset: float) -> None:
+def _share_panel(figure: Any, axes: Any, seen: _StretchData, spec: WindowSpec, offset: float) -> None:
     assert seen.shares is not None
     order = np.arange(len(spec.channels))
     if len(order) > MOST_SHARES:

@@ -9,17 +9,17 @@ from andon.drawing.style import DEFECT, GOOD, INK, legend_below, name_bars, one_
 from andon.evaluation.figures.score_arrays import (
     HEAVY_TAIL,
     MOST_KINDS,
+    ClassScores,
     Floats,
-    Scored,
-    Spread,
+    ScoreArrays,
+    class_scores,
     score_range,
     smoothed,
-    spreads,
 )
-from andon.evaluation.report.page import Picture, counted
+from andon.evaluation.report.page import ReportPicture, counted
 
 
-def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
+def histogram(parts: ScoreArrays, threshold: float, unit: str = "part") -> ReportPicture:
     """Scores of good and defective ones, each with area 1, a smoothed curve and the threshold."""
     range_ = score_range(parts.scores, threshold)
     figure, axes = one_panel(11.6, 4.2)
@@ -58,7 +58,7 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
         axes.set_xticks([math.log10(tick) for tick in ticks], [f"{tick:.6g}" for tick in ticks])
     axes.set_title("Scores")
     axes.legend(frameon=True, framealpha=0.9, edgecolor="none")
-    return Picture(
+    return ReportPicture(
         name="histogram.png",
         png=png_of(figure),
         alt=f"Histogram of the scores of {int((~parts.defective).sum())} good and {int(parts.defective.sum())} defective "
@@ -78,9 +78,9 @@ def _with_tails(classes: Sequence[Floats], low: float, high: float) -> tuple[flo
     return low if clipped_below else min([low, *lower]), high if clipped_above else max([high, *upper])
 
 
-def mean_bars(parts: Scored, threshold: float) -> Picture:
+def mean_bars(parts: ScoreArrays, threshold: float) -> ReportPicture:
     """Mean score by class, one standard deviation to either side, and the threshold."""
-    every = spreads(parts)
+    every = class_scores(parts)
     shown = every[: MOST_KINDS + 2]
     figure, axes = one_panel(5.6, 1.8 + 0.42 * max(2, len(shown)))
     places = np.arange(len(shown))[::-1]
@@ -109,7 +109,7 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     axes.set_title("Mean score, by class")
     cut = " A whisker that would reach zero ends at the lowest score of its class." if log else ""
     left_out = f" The first {len(shown) - 2} of {len(every) - 2} types." if len(shown) < len(every) else ""
-    return Picture(
+    return ReportPicture(
         name="mean-scores.png",
         png=png_of(figure),
         alt="Mean score and standard deviation: "
@@ -119,7 +119,7 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     )
 
 
-def _lower_end(one: Spread, sd: float) -> float:
+def _lower_end(one: ClassScores, sd: float) -> float:
     """Of a whisker on a logarithmic scale, above zero."""
     return one.mean - sd if one.mean > sd else min(one.lowest, one.mean) if one.lowest > 0 else one.mean
 

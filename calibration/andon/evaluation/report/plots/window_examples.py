@@ -8,9 +8,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.drawing.style import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import LogVerdicts
-from andon.evaluation.report.page import Picture, Section
+from andon.evaluation.report.page import ReportPicture, Section
 from andon.evaluation.report.plots.log_stretches import MOST_CHANNELS, name_channel
 from andon.evaluation.report.stretches import judged_windows
 from andon.runtime.detector import Detector
@@ -52,7 +52,7 @@ def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
     return [Section(title="Windows beside each other", pictures=tuple(pictures))]
 
 
-def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> Picture:
+def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> ReportPicture:
     """A column for each window, a row for each sensor, one scale a row."""
     places = list(range(min(len(spec.channels), MOST_CHANNELS)))
     figure = new_figure(2.9 * len(some) + 0.8, 1.5 * len(places) + 1.0)
@@ -71,7 +71,7 @@ def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> P
         grid[-1][column].set_xlabel("s")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    return Picture(
+    return ReportPicture(
         name="windows.png",
         png=png_of(figure),
         alt="Windows beside each other: " + ", ".join(f"{one.kind} (score {one.score:.4g})" for one in some) + ".",
@@ -80,7 +80,7 @@ def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> P
     )
 
 
-def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
+def rebuilt(some: Sequence[Example], spec: WindowSpec) -> ReportPicture:
     """Panels two by two, each one window: its channels above each other, measured against rebuilt."""
     rows = -(-len(some) // 2)
     places = range(min(len(spec.channels), MOST_CHANNELS))
@@ -115,7 +115,7 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
         axes.set_xlabel("s")
         axes.tick_params(labelbottom=True)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    return Picture(
+    return ReportPicture(
         name="rebuilt.png",
         png=png_of(figure),
         alt="Measured against rebuilt: " + ", ".join(one.kind for one in some) + ".",
@@ -138,9 +138,9 @@ def spaced(heights: Sequence[float], least: float) -> list[float]:
     return moved
 
 
-def _by_kind(verdicts: LogVerdicts) -> dict[str, list[Judged]]:
+def _by_kind(verdicts: LogVerdicts) -> dict[str, list[JudgedPart]]:
     """Valid windows, good ones under the empty name."""
-    by_kind: dict[str, list[Judged]] = {}
+    by_kind: dict[str, list[JudgedPart]] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID:
             by_kind.setdefault(one.kind if one.defective else "", []).append(one)
@@ -148,7 +148,7 @@ def _by_kind(verdicts: LogVerdicts) -> dict[str, list[Judged]]:
 
 
 def _typical(
-    detector: Detector, verdicts: LogVerdicts, by_kind: dict[str, list[Judged]], kinds: Sequence[str]
+    detector: Detector, verdicts: LogVerdicts, by_kind: dict[str, list[JudgedPart]], kinds: Sequence[str]
 ) -> list[Example]:
     some = []
     for kind in kinds:

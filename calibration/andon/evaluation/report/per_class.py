@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from andon.evaluation.figures.part_figures import KindFigures
-from andon.evaluation.figures.score_arrays import ALL_DEFECTS, Scored, recalls, spreads
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.score_arrays import ALL_DEFECTS, ScoreArrays, class_scores, recalls
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report.figure_table import between
-from andon.evaluation.report.page import Section, Table
+from andon.evaluation.report.page import ReportTable, Section
 from andon.evaluation.report.plots.curves import precision_recall, roc
 from andon.evaluation.report.plots.scores import histogram, mean_bars
 from andon.evaluation.report.plots.verdicts import confusion, recall_bars
@@ -17,8 +17,8 @@ MOST_KINDS = 60
 
 
 def curves(
-    parts: Scored,
-    judged: Sequence[Judged],
+    parts: ScoreArrays,
+    judged: Sequence[JudgedPart],
     *,
     areas: tuple[float | None, float | None],
     threshold: float,
@@ -41,7 +41,7 @@ def curves(
     return Section(title="Scores and verdicts", text=text, tables=tables, pictures=tuple(pictures))
 
 
-def classification(parts: Scored) -> Table:
+def classification(parts: ScoreArrays) -> ReportTable:
     """Precision, recall and F1 of each class at the embedded threshold, their means, and the share that is right.
 
     A good part is called good if it passes, a defective one defective if it is rejected; REVIEW passes.
@@ -64,7 +64,7 @@ def classification(parts: Scored) -> Table:
         rows.append((name, *(_told(mean) for mean in means), str(total)))
     accuracy = float((parts.rejected == parts.defective).mean())
     rows.append(("accuracy", "", "", _told(accuracy), str(total)))
-    return Table(head=("at the embedded threshold", "precision", "recall", "F1", "support"), rows=tuple(rows))
+    return ReportTable(head=("at the embedded threshold", "precision", "recall", "F1", "support"), rows=tuple(rows))
 
 
 def _share(part: int, of: int) -> float:
@@ -75,11 +75,11 @@ def _told(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "–"
 
 
-def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
+def kinds_section(parts: ScoreArrays, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
     """What was found of each type, with its scores; nothing where nothing was judged."""
     if not len(parts.scores):
         return []
-    by_class = spreads(parts)
+    by_class = class_scores(parts)
     text = tuple(
         f"Good {unit}s score {one.mean:.4g} on average (standard deviation {one.sd:.3g})."
         for one in by_class
@@ -109,7 +109,7 @@ def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigur
         Section(
             title=f"By type of {'defect' if unit == 'part' else 'fault'}",
             text=text,
-            tables=(Table(head=head, rows=tuple(rows)),),
+            tables=(ReportTable(head=head, rows=tuple(rows)),),
             pictures=tuple(pictures),
         )
     ]
