@@ -73,5 +73,5 @@ def test_without_torch_the_extra_is_named() -> None:
 def test_epochs_are_all_or_each_so_many_or_listed_or_none() -> None:
     assert [_kept_epochs(text) for text in ("all", "every=5", "3,1", "none")] == [1, 5, (1, 3), ()]
     for text in ("every=0", "every=", "sometimes", "1,0"):
-        with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected an integer from 1"):
             _kept_epochs(text)

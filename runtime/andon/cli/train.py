@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
+from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import names
 from andon.foundation.settings import add_flags, fields, from_flags, nearest
 from andon.runtime.schema import InputSpec, WindowSpec
@@ -109,7 +110,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
 
 
-def configure_for(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
     """Flags of the detector that is named: this is the one help that loads torch.
 
     Raises:
@@ -217,9 +218,9 @@ def _kept_epochs(text: str) -> int | tuple[int, ...]:
     return whole(1, 1_000_000_000)(number) if equals and kind == "every" else _epochs(text)
 
 
-def _names_among(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+def _names_among(words: Sequence[str], parser: FlagParser) -> list[str]:
     """Words that are neither flags nor, as far as can be known yet, their values: a data folder may be called patchcore."""
-    alone = {flag for flag, action in parser._option_string_actions.items() if action.nargs == 0}
+    alone = {flag for flag, action in parser.flags.items() if action.nargs == 0}
     return [
         word
         for word, before in zip(words, ["", *words], strict=False)
