@@ -1,4 +1,4 @@
-"""JudgedPart parts of every shape that scores can have."""
+"""Judged parts in every shape that scores can have."""
 
 import math
 
