@@ -243,6 +243,16 @@ def test_a_part_that_cannot_be_read_again_is_named_without_a_picture() -> None:
     assert ("picture", "could not be read again") in made.facts
 
 
+def test_a_part_that_has_another_size_by_now_is_left_out_like_one_that_cannot_be_read() -> None:
+    detector = Detector.from_bytes(model_bytes(FRAME, threshold=0.25))
+    resized = np.full((8, 8, 3), 128, np.uint8)
+    some = [part("resized", 2.0), part("same", 1.5)]
+
+    shown = gallery.look_at(detector, Parts({"resized": resized, "same": frame(0)}), Truth(defective={}, kind={}), some)
+
+    assert list(shown) == ["same"]
+
+
 @pytest.mark.parametrize(("crop", "column"), [(WHOLE, 1_000), ((0.5, 0.0, 1.0, 1.0), 1_500)])
 def test_of_a_large_frame_the_hottest_place_is_shown_at_full_size(
     crop: tuple[float, float, float, float], column: int

@@ -1,7 +1,7 @@
-"""Which parts a report shows, and how: the part with its defect outlined, what the file rebuilt, its heat map.
+"""Which parts a report shows, and how: the part with its defect outlined, its reconstruction and its heat map.
 
-While evaluating nothing is kept but scores. What is worth showing is known afterwards, and those few parts are read and judged
-once more: memory does not grow with the number of parts.
+An evaluation keeps scores only. Which parts to show is known afterwards, and these few are read and judged again: memory does
+not grow with the number of parts.
 """
 
 import heapq
@@ -20,9 +20,10 @@ from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.heat_map import colours, enlarge, overlay
+from andon.runtime.judge import judge_items
 from andon.runtime.schema import FrameSpec, Status
 from andon.runtime.verdict import Verdict
-from andon.sources.items import Collection, Item
+from andon.sources.items import Collection
 from andon.sources.opencv import opencv
 from andon.sources.pictures.encode import png
 from andon.sources.pictures.folder import natural
@@ -119,15 +120,20 @@ def look_at(
     *,
     progress: Progress = silent,
 ) -> dict[str, PartViews]:
-    """Read and judge these parts again, by key. What cannot be read any more is left out."""
+    """Read and judge these parts again, by key. Parts that can no longer be read or judged are left out.
+
+    Raises:
+        JudgeError: the runtime failed.
+    """
     shown: dict[str, PartViews] = {}
     by_key = {part.ref.key: part for part in parts}
-    for part in track(list(by_key.values()), progress, "looking at the worst"):
-        item = collection.read(part.ref)
-        if isinstance(item, Item):
-            mask = truth.mask(part.ref.key) if part.ref.key in truth.masks else None
-            frame = item.data.astype(np.uint8, copy=False)
-            shown[part.ref.key] = _shown(part, frame, detector(item.data), mask, _crop(detector))
+    again = track(list(by_key.values()), progress, "looking at the worst")
+    for one in judge_items(detector, (collection.read(part.ref) for part in again)):
+        if one.judged and one.data is not None:
+            key = one.ref.key
+            mask = truth.mask(key) if key in truth.masks else None
+            frame = one.data.astype(np.uint8, copy=False)
+            shown[key] = _shown(by_key[key], frame, one.verdict, mask, _crop(detector))
     return shown
 
 

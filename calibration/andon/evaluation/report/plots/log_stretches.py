@@ -16,8 +16,9 @@ from andon.evaluation.report.page import Exhibit, ReportPicture
 from andon.evaluation.report.stretches import EACH, Stretch, judged_windows, origin_s
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Item, Ref
+from andon.sources.items import Ref
 from andon.sources.series.log import Run
 from andon.sources.series.log_truth import events_of
 from andon.sources.series.windows import columns
@@ -183,24 +184,23 @@ def _evidence(
     pieces: list[NDArray[np.float32]] = []
     # of windows that overlap, each gives the rows that no earlier one covers
     covered_s = -math.inf
-    for at, ref in enumerate(refs):
-        item = verdicts.windows.read(ref)
-        if not isinstance(item, Item) or ref.time_s is None:
+    for at, one in enumerate(judge_items(detector, map(verdicts.windows.read, refs))):
+        time_s, evidence = one.ref.time_s, one.verdict.evidence
+        if one.data is None or time_s is None:
             continue
-        evidence = detector(item.data).evidence
         parts = evidence.get("channel_scores")
         if parts is not None and parts.shape == (len(spec.channels),) and float(np.abs(parts).sum()) > 0:
             shares[at] = np.abs(parts) / np.abs(parts).sum()
         image = evidence.get("reconstruction")
-        if image is not None and image.shape == item.data.shape:
-            grid = ref.time_s - np.arange(spec.steps - 1, -1, -1) * spec.period_s
+        if image is not None and image.shape == one.data.shape:
+            grid = time_s - np.arange(spec.steps - 1, -1, -1) * spec.period_s
             new = grid > covered_s + 0.5 * spec.period_s
             if times and grid[new].size and grid[new][0] > times[-1][-1] + 1.5 * spec.period_s:
                 times.append(np.array([grid[new][0]]))  # a break in the curve where windows are missing
                 pieces.append(np.full((1, image.shape[1]), np.nan, np.float32))
             times.append(np.asarray(grid[new], np.float64))
             pieces.append(np.asarray(image, np.float32)[new])
-            covered_s = ref.time_s
+            covered_s = time_s
     whole = (np.concatenate(times), np.concatenate(pieces)) if times else None
     return (shares if np.isfinite(shares).any() else None), whole
 

@@ -14,8 +14,8 @@ from andon.evaluation.report.page import ReportPicture, Section
 from andon.evaluation.report.plots.log_stretches import MOST_CHANNELS, name_channel
 from andon.evaluation.report.stretches import judged_windows
 from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Item
 
 MOST_KINDS = 3
 """Kinds of fault beside the good window: four columns, or two by two panels."""
@@ -150,18 +150,20 @@ def _by_kind(verdicts: LogVerdicts) -> dict[str, list[JudgedPart]]:
 def _typical(
     detector: Detector, verdicts: LogVerdicts, by_kind: dict[str, list[JudgedPart]], kinds: Sequence[str]
 ) -> list[Example]:
-    some = []
+    middle = []
     for kind in kinds:
         ordered = sorted(by_kind[kind], key=lambda one: (one.score, one.ref.key))
-        middle = ordered[len(ordered) // 2]
-        item = verdicts.windows.read(middle.ref)
-        if isinstance(item, Item):
-            image = detector(item.data).evidence.get("reconstruction")
-            fits = image is not None and image.shape == item.data.shape
+        middle.append(ordered[len(ordered) // 2])
+    some = []
+    again = judge_items(detector, (verdicts.windows.read(window.ref) for window in middle))
+    for kind, window, one in zip(kinds, middle, again, strict=True):
+        if one.data is not None:
+            image = one.verdict.evidence.get("reconstruction")
+            fits = image is not None and image.shape == one.data.shape
             some.append(
                 Example(
-                    kind=kind or "good", score=middle.score, status=middle.status,
-                    data=np.asarray(item.data, np.float32), rebuilt=image if fits else None,
+                    kind=kind or "good", score=window.score, status=window.status,
+                    data=np.asarray(one.data, np.float32), rebuilt=image if fits else None,
                 )
             )  # fmt: skip
     return some
