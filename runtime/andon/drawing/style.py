@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.drawing.labels import without_controls
 from andon.foundation.errors import MissingExtra
 from andon.foundation.extras import remedy
 
@@ -19,7 +18,6 @@ ORANGE, SKY, YELLOW = "#e69f00", "#56b4e9", "#f0e442"
 INK, SOFT = "#222222", "#767676"
 GOOD, DEFECT = BLUE, VERMILION
 DPI = 110
-_LABEL = 22
 
 
 def new_figure(
@@ -62,12 +60,6 @@ def name_bars(axes: Any, places: NDArray[np.intp], names: Sequence[str]) -> None
     """Names beside horizontal bars."""
     # a dollar sign in the name of a folder is no formula
     axes.set_yticks(places, names, parse_math=False)
-
-
-def short(name: str) -> str:
-    """A name as it is drawn: printable, and cut where it would not fit."""
-    plain = without_controls(name)
-    return plain if len(plain) <= _LABEL else plain[: _LABEL - 1] + "…"
 
 
 def png_of(figure: Any, dpi: int | Literal["figure"] = DPI) -> bytes:

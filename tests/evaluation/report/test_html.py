@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from tests.evaluation.pages import Read
 
-from andon.drawing.labels import without_controls
 from andon.evaluation.report import html
 from andon.evaluation.report.page import Exhibit, Page, ReportPicture, ReportTable, Section, Tile
+from andon.foundation.printable import without_controls
 from andon.sources.pictures.encode import png
 
 HOSTILE = [

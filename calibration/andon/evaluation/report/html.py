@@ -7,10 +7,10 @@ import functools
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from andon.drawing.labels import without_controls
 from andon.evaluation.report.page import Page
 from andon.foundation.errors import MissingExtra
 from andon.foundation.extras import remedy
+from andon.foundation.printable import without_controls
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.drawing.labels import short
 from andon.drawing.style import (
     DEFECT,
     GOOD,
@@ -14,7 +15,6 @@ from andon.drawing.style import (
     SKY,
     new_figure,
     png_of,
-    short,
     tidy,
 )
 from andon.evaluation.judged_parts import JudgedPart

@@ -9,11 +9,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.drawing.labels import without_controls
-from andon.drawing.style import DEFECT, GOOD, INK, ORANGE, SOFT, new_figure, png_of, short, tidy
+from andon.drawing.labels import short
+from andon.drawing.style import DEFECT, GOOD, INK, ORANGE, SOFT, new_figure, png_of, tidy
 from andon.evaluation.logs import LogVerdicts
 from andon.evaluation.report.page import Exhibit, ReportPicture
 from andon.evaluation.report.stretches import EACH, Stretch, judged_windows, origin_s
+from andon.foundation.printable import without_controls
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_items

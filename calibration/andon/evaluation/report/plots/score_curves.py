@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.drawing.labels import short
 from andon.drawing.style import (
     BLUE,
     GREEN,
@@ -16,7 +17,6 @@ from andon.drawing.style import (
     VERMILION,
     new_figure,
     png_of,
-    short,
     tidy,
 )
 from andon.evaluation.figures import ranking

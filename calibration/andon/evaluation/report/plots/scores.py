@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from andon.drawing.style import DEFECT, GOOD, INK, legend_below, name_bars, one_panel, png_of, short
+from andon.drawing.labels import short
+from andon.drawing.style import DEFECT, GOOD, INK, legend_below, name_bars, one_panel, png_of
 from andon.evaluation.figures.score_arrays import (
     HEAVY_TAIL,
     MOST_KINDS,

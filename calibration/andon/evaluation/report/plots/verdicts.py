@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from andon.drawing.style import GOOD, INK, name_bars, one_panel, png_of, short
+from andon.drawing.labels import short
+from andon.drawing.style import GOOD, INK, name_bars, one_panel, png_of
 from andon.evaluation.figures.score_arrays import MOST_KINDS, ScoreArrays, recalls
 from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report.page import ReportPicture

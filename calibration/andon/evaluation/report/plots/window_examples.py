@@ -7,7 +7,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.drawing.style import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
+from andon.drawing.labels import short
+from andon.drawing.style import DEFECT, GOOD, SOFT, new_figure, png_of, tidy
 from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import LogVerdicts
 from andon.evaluation.report.page import ReportPicture, Section
