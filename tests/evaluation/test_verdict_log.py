@@ -164,7 +164,7 @@ def test_verdicts_of_two_models_are_refused_until_one_is_named(tmp_path: Path) -
             [line("a", 0.1, status="FINE"), ""],
             "line 1: .* expected a status of OK, REVIEW, INVALID, REJECT, got 'FINE'",
         ),
-        ([line("a", None, status="OK"), ""], "line 1: .* expected a score beside OK"),
+        ([line("a", None, status="OK"), ""], "line 1: .* expected a score with OK"),
         ([line("a", 0.1), line("b", 0.1, threshold=0.5)], r"got 2 \(0.25, 0.5\)"),
         ([line("a", None, threshold=None)], "got 0"),
     ],

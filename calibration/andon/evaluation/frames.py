@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 class FrameVerdicts(Struct, frozen=True, kw_only=True):
-    """All frames whose truth is known, judged."""
+    """The verdicts on all frames of known truth."""
 
     judged: list[JudgedPart]
     """Frame by frame, in the order of the collection."""
     pixels: PixelEvidence
     unknown: int
-    """Frames whose truth nobody gave: left out."""
+    """Frames of unknown truth: left out."""
 
 
 def evaluate(
@@ -56,7 +56,7 @@ def evaluate(
             on grouped parts promises it. Pixels are counted frame by frame all the same.
         intervals: whether to resample the parts.
         seed: of the resampling.
-        progress: told after each frame, and while parts are resampled.
+        progress: called after each frame, and while parts are resampled.
 
     Raises:
         DataError: no part is left, a mask that cannot be of its frame, or a recall that is none.
@@ -147,7 +147,7 @@ def frame_figures(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Figures, and the parts they are of.
+    """Return the figures and the parts that they describe.
 
     Args:
         detector: that judged.
@@ -156,7 +156,7 @@ def frame_figures(
         by_part: as for `evaluate`.
         intervals: as for `evaluate`.
         seed: as for `evaluate`.
-        progress: told while parts are resampled.
+        progress: called while parts are resampled.
 
     Raises:
         DataError: no part can be judged, or a recall that is none.
@@ -187,7 +187,7 @@ def frame_figures(
 
 
 def _is_resized(key: str, mask: NDArray[np.bool_], frame: Data) -> bool:
-    """Whether a mask is its frame's at another scale.
+    """Return whether a mask has another scale than its frame.
 
     Raises:
         DataError: it has other proportions, by more than a pixel: it cannot be of this frame.

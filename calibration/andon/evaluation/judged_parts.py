@@ -41,7 +41,7 @@ def worst_frames(judged: Sequence[JudgedPart]) -> list[JudgedPart]:
     if mixed:
         logger.warning(
             "%d of %d parts have frames of several truths, for example %r (%s): each counts as one defective part. Where "
-            "numbers begin anew in each folder, let --group take in the folder",
+            "numbers start again in each folder, let --group take in the folder",
             len(mixed),
             len(frames),
             mixed[0],

@@ -52,7 +52,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     vus_pr: float | None = None
     """Of rows, see `series.vus_pr`; None where there is only one kind, and over all files, which are no one series."""
     event_recall: float | None = None
-    """Share of faults caught; None without faults. Read it beside `false_events_a_day`."""
+    """Share of faults caught; None without faults. Read it together with `false_events_a_day`."""
     false_events: int = 0
     """Episodes of alarms that touch no fault."""
     false_events_a_day: float | None = None
@@ -67,7 +67,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
 
 
 class LogIntervals(Struct, frozen=True, kw_only=True):
-    """How far figures over all files would move with other files: percentile intervals; None where nothing can be drawn."""
+    """How much figures over all files would change with other files: percentile intervals, None if undefined."""
 
     files: int
     level: float
@@ -84,7 +84,7 @@ class LogIntervals(Struct, frozen=True, kw_only=True):
 
 
 class LogEvaluation(Struct, frozen=True, kw_only=True):
-    """Figures by file and in all. The area over all files says whether one threshold can serve them all."""
+    """Figures by file and over all files. The area over all files says whether one threshold fits them all."""
 
     runs: tuple[RunFigures, ...]
     total: RunFigures
@@ -145,7 +145,7 @@ def evaluate_logs(
         refractory_s: as for `log_figures`.
         intervals: as for `log_figures`.
         seed: as for `log_figures`.
-        progress: told after each window.
+        progress: called after each window.
 
     Raises:
         DataError: no labels.
@@ -194,7 +194,7 @@ def log_figures(
     intervals: bool = True,
     seed: int = 0,
 ) -> LogEvaluation:
-    """Figures by file and in all.
+    """Return the figures of each file and of all files together.
 
     Args:
         detector: that judged.
@@ -254,7 +254,7 @@ def log_figures(
 
 
 def _by_score(decides: str, verdicts: LogVerdicts) -> dict[str, Areas]:
-    """Of all good and defective windows that could be judged."""
+    """Return the areas of all scores over good and defective windows that could be judged."""
     keys = [
         key
         for key, window in verdicts.truth.items()
@@ -274,7 +274,7 @@ class _Rules(Struct, frozen=True, kw_only=True):
 
 
 def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, EventOutcomes]:
-    """One file: its figures, and what its alarms did to each of its faults."""
+    """Return the figures of one file, and the outcome of its alarms for each fault."""
     assert run.faulty is not None
     spec = verdicts.windows.spec
     truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
@@ -347,7 +347,7 @@ def _figures(
 
 
 def _row_scores(rows: int, begin: NDArray[np.intp], end: NDArray[np.intp], scores: list[float]) -> NDArray[np.float64]:
-    """Mean over the judged windows that contain each row, NaN where there is none."""
+    """Return the mean score of the judged windows that contain each row, NaN for rows in none."""
     sums, windows = np.zeros(rows), np.zeros(rows, np.int64)
     for first, stop, score in zip(begin.tolist(), end.tolist(), scores, strict=True):
         if np.isfinite(score):

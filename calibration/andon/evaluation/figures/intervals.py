@@ -76,7 +76,7 @@ def part_intervals(
         level: 0 < level < 1.
         resamples: how many draws.
         seed: of the draws.
-        progress: told after each chunk.
+        progress: called after each chunk.
 
     Raises:
         DataError: only one kind of parts.
@@ -127,7 +127,7 @@ def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: flo
         figures[name] = (hits[row, at] - hit_step[row, at]) / defects
     wanted = np.array([order_statistic(int(count), recall) for count in defects])
     for name in ("auroc", "aupr"):
-        figures[name] = figures[name].clip(0.0, 1.0)  # a rounding beside it
+        figures[name] = figures[name].clip(0.0, 1.0)  # rounding errors
     figures["fpr_at_recall"] = false[row, (hits >= wanted[:, None]).argmax(axis=1)] / good
     return figures
 

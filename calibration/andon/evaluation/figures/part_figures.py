@@ -37,7 +37,7 @@ class Confusion(Struct, frozen=True, kw_only=True):
 
 
 class ScoreSpread(Struct, frozen=True, kw_only=True):
-    """Of the scores of valid parts."""
+    """Mean and standard deviation of the scores of valid parts."""
 
     mean: float
     sd: float | None
@@ -45,9 +45,9 @@ class ScoreSpread(Struct, frozen=True, kw_only=True):
 
 
 class Intervals(Struct, frozen=True, kw_only=True):
-    """How far the figures would move with other parts like these, at `level` (`andon.evaluation.figures.intervals`).
+    """How much the figures would change with other parts like these, at `level` (`andon.evaluation.figures.intervals`).
 
-    Percentile intervals over parts drawn anew; the two rates have exact ones. Parts of one lot are not independent, and
+    Percentile intervals over resampled parts; the two rates have exact ones. Parts of one lot are not independent, and
     the intervals do not know. What has no figure has no interval.
     """
 
@@ -86,7 +86,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     n_defect: int
     auroc: float | None
     aupr: float | None
-    """Average precision; read it beside `prevalence`, which is what chance gives."""
+    """Average precision. Compare it with `prevalence`, which chance gives."""
     prevalence: float
     false_reject_rate: float | None
     """At the embedded threshold; None without good parts."""
@@ -99,7 +99,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Whether the false rejects are as few as the promise says, but for chance (99 %); None without a promise."""
     tpr_at_5_percent_fpr: float | None
     oracle_f1_max: float | None
-    """The best F1 over all thresholds, which nobody can know beforehand."""
+    """The best F1 over all thresholds. It needs the truth and is not known in advance."""
     pixel_auroc: float | None = None
     aupro: float | None = None
     """Area under the per-region overlap up to 30 % false positives."""
@@ -116,7 +116,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     scores_good: ScoreSpread | None
     scores_defect: ScoreSpread | None
     unknown: int = 0
-    """Parts whose truth nobody gave: left out."""
+    """Parts of unknown truth: left out."""
     unit: Literal["part", "window"] = "part"
     """What was judged: windows where verdicts on a log were read from a file."""
     frames: int = 0
@@ -142,7 +142,7 @@ def summarise(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
-    """The figures over parts that have been judged.
+    """Return the figures over judged parts.
 
     Args:
         judged: all parts, INVALID ones too.
@@ -154,7 +154,7 @@ def summarise(
         decides: name of the score that decides.
         intervals: whether to resample the parts.
         seed: of the resampling.
-        progress: told while parts are resampled.
+        progress: called while parts are resampled.
 
     Raises:
         DataError: no part can be judged, or a recall that is none.
@@ -289,7 +289,7 @@ def _intervals(
 
 
 def _of_one_rate(valid: list[JudgedPart], seed: int) -> Intervals:
-    """Where all parts are good, or all defective, only the one rate has an interval, and nothing is drawn."""
+    """Return the interval of the only rate that exists if all parts are good or all are defective. Nothing is resampled."""
     rejected = sum(part.status == Status.REJECT for part in valid)
     if valid[0].defective:
         missed = rate_interval(len(valid) - rejected, len(valid))

@@ -1,4 +1,4 @@
-"""Scores of judged parts as arrays, and what pictures and tables say of them: recall and spread by class, range, smooth curve."""
+"""Scores of judged parts as arrays, and what plots and tables need of them: recall and spread by class, range, density."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class ScoreArrays(Struct, frozen=True, kw_only=True):
 
 
 def score_arrays(judged: Sequence[JudgedPart]) -> ScoreArrays:
-    """What the pictures are of: everything that could be judged."""
+    """Return the parts that could be judged as arrays."""
     valid = [part for part in judged if part.status != Status.INVALID and math.isfinite(part.score)]
     return ScoreArrays(
         scores=np.array([part.score for part in valid], np.float64),
@@ -58,7 +58,7 @@ class Recall(Struct, frozen=True, kw_only=True):
 
 
 def recalls(parts: ScoreArrays) -> list[Recall]:
-    """By type of defect, in the order of their names."""
+    """Return the recall of each type of defect, in the order of their names."""
     by_kind: dict[str, list[int]] = {}
     for kind, defective, rejected in zip(parts.kinds, parts.defective.tolist(), parts.rejected.tolist(), strict=True):
         if defective:
@@ -86,7 +86,7 @@ class ClassScores(Struct, frozen=True, kw_only=True):
 
 
 def class_scores(parts: ScoreArrays) -> list[ClassScores]:
-    """Mean and standard deviation of scores: good, all defects, then by type where there are several."""
+    """Return mean and standard deviation of the scores of good parts, all defects, and each type if there are several."""
     kinds = np.array(parts.kinds, dtype=object)
     classes = [("good", ~parts.defective, False), (ALL_DEFECTS, parts.defective, True)]
     found = natural({kind for kind, defective in zip(parts.kinds, parts.defective.tolist(), strict=True) if defective})
@@ -117,7 +117,7 @@ class ScoreRange(Struct, frozen=True, kw_only=True):
 
 
 def score_range(scores: Floats, threshold: float) -> ScoreRange:
-    """A range that shows the bulk of the scores and the threshold, and says what it leaves out.
+    """Return a range that shows most scores and the threshold, and states what it leaves out.
 
     Heavy tails of positive scores go on a logarithmic scale. Else scores beyond four times the middle 98 % of the range are
     clipped. Equal scores, or a single one, get room on both sides.
@@ -156,7 +156,7 @@ def score_range(scores: Floats, threshold: float) -> ScoreRange:
 
 
 def smoothed(values: Floats, grid: Floats) -> Floats | None:
-    """A Gaussian kernel density over the grid (Scott's bandwidth); None where fewer than three values or no spread."""
+    """Return a Gaussian kernel density over the grid (Scott's bandwidth), None for fewer than three values or no spread."""
     from scipy.stats import gaussian_kde
 
     if len(values) < 3:

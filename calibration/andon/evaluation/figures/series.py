@@ -21,7 +21,7 @@ SECONDS_A_DAY = 86_400.0
 def vus_pr(
     scores: ArrayLike, labels: ArrayLike, buffer: int, *, ignored: ArrayLike | None = None, thresholds: int = 250
 ) -> float:
-    """Volume under the precision-recall surface: average precision over buffers of 0 to `buffer` rows around each fault.
+    """Return the volume under the precision-recall surface: average precision over buffers of 0 to `buffer` rows per fault.
 
     With a buffer of l rows, a row d rows away from a fault, d <= l // 2, is faulty by ``sqrt(1 - d / l)`` (sums of two
     faults' ramps are cut at 1); faults whose buffers touch are one. Thresholds are order statistics of the scores, at
@@ -77,7 +77,7 @@ class EventOutcomes(NamedTuple):
     delay_s: NDArray[np.float64]
     """``[k]`` from the onset to the first alarm that touched it; for a miss the whole event: it is longer than that."""
     false_events: int
-    """Episodes of alarms that touch no event. One that never ends is one: read it beside the false reject rate."""
+    """Episodes of alarms that touch no event. One that never ends counts once: read it together with the false reject rate."""
 
 
 def judge_events(
@@ -134,7 +134,7 @@ def judge_events(
 
 
 def spans(times_s: ArrayLike, flags: ArrayLike) -> NDArray[np.float64]:
-    """Time of the first and last row of each run of True: ``[k, 2]``.
+    """Return the time of the first and last row of each run of True, ``[k, 2]``.
 
     >>> spans([0, 1, 2, 3, 4], [False, True, True, False, True]).tolist()
     [[1.0, 2.0], [4.0, 4.0]]
@@ -217,14 +217,14 @@ def _rows(
 
 
 def _closer(times: NDArray[np.float64], others: NDArray[np.float64], than: float) -> NDArray[np.bool_]:
-    """Which times have one of the others, ascending, nearer than that."""
+    """Return which times have one of the others, ascending, closer than a distance."""
     padded = np.concatenate([[-np.inf], others, [np.inf]])
     after = np.searchsorted(padded[1:-1], times) + 1
     return np.asarray(np.minimum(padded[after] - times, times - padded[after - 1]) < than)
 
 
 def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First row, and the row after the last, of each run of True."""
+    """Return the first row, and the row after the last, of each run of True."""
     edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
@@ -232,7 +232,7 @@ def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]
 def _ramps(
     begins: NDArray[np.intp], stops: NDArray[np.intp], length: int, faulty: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Rows near faults that are not faulty themselves, and by how much they are held to be."""
+    """Return rows near faults that are not faulty themselves, and the degree to which they count as faulty."""
     distance = np.arange(1, length // 2 + 1)
     ramp = np.sqrt(1 - distance / length) if length else np.empty(0)
     near = np.concatenate([(begins[:, None] - distance).ravel(), (stops[:, None] - 1 + distance).ravel()])
@@ -245,7 +245,7 @@ def _ramps(
 
 
 def _first_in(first: NDArray[np.intp], begins: NDArray[np.intp], stops: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The first threshold at which a row of each stretch is rejected; stretches that share a row are one."""
+    """Return the first threshold at which a row of each stretch is rejected. Stretches that share a row are one."""
     new = np.concatenate([[True], begins[1:] >= stops[:-1]])
     low, high = np.maximum(begins[new], 0), np.minimum(stops[np.append(new[1:], True)], len(first))
     # pairs of edges: the lowest between begin and end of each, and what lies between stretches is thrown away

@@ -1,4 +1,4 @@
-"""Tables of a log's report: every fault and what became of it, every run."""
+"""Tables of a log's report: faults with their outcome, and runs."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ MOST_RUNS = 60
 
 
 def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
-    """The faults, missed ones first where there are too many; none without faults."""
+    """Return the table of faults, missed ones first if there are too many; nothing without faults."""
     if not rows:
         return []
     # misses are what one looks for; both halves stay in the order of time
@@ -54,7 +54,7 @@ def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
 
 
 def runs_section(figures: LogEvaluation) -> Section:
-    """The runs with their counts."""
+    """Return the table of runs with their counts."""
     runs = figures.runs[:MOST_RUNS]
     text = (f"{len(runs)} of {len(figures.runs)} runs are listed.",) if len(runs) < len(figures.runs) else ()
     rows = tuple(

@@ -47,7 +47,7 @@ class Gallery(Struct, frozen=True, kw_only=True):
 
 
 def choose(judged: Sequence[JudgedPart], each: int = EACH) -> list[Gallery]:
-    """The worst false rejects, the worst misses, and the first part of each type; each at most `each`.
+    """Choose the worst false rejects, the worst misses, and the first part of each type, each at most `each`.
 
     Where there is no false reject (or miss), the good parts (or defects) that came nearest to being one. Ties go by key, so that
     the same verdicts give the same gallery. INVALID parts are in none of them.
@@ -140,7 +140,7 @@ def look_at(
 def exhibits(
     chosen: Sequence[Gallery], shown: dict[str, PartViews], *, map_scale: float, crop: Crop, max_bytes: int = MAX_BYTES
 ) -> list[list[Exhibit]]:
-    """For each of `chosen` its parts with their pictures, as large as all of them together may be."""
+    """Return the parts of each gallery with their pictures, as large as `max_bytes` for all of them allows."""
     made: list[list[Exhibit]] = []
     for side in SIDES:
         made = [
@@ -158,7 +158,7 @@ def exhibits(
 
 
 def colour_bar(map_scale: float) -> ReportPicture:
-    """The one scale of all heat maps."""
+    """Return the colour scale of all heat maps."""
     figure = new_figure(6.4, 0.95)
     axes = figure.subplots()
     scale = np.linspace(0, 1.5 * map_scale, 256, dtype=np.float32)[np.newaxis]
@@ -185,7 +185,7 @@ def colour_bar(map_scale: float) -> ReportPicture:
 
 
 def facts(part: JudgedPart, level: float) -> tuple[tuple[str, str], ...]:
-    """What stands beside a part."""
+    """Return what is written above the pictures of a part."""
     rows = [
         ("truth", part.kind if part.defective else "good"),
         ("outcome", outcome(part)),
@@ -251,7 +251,7 @@ def _shown(part: JudgedPart, frame: Pixels, verdict: Verdict, mask: NDArray[np.b
 
 
 def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixels:
-    """`CLOSE` pixels around the hottest cell, or as many as there are."""
+    """Return at most `CLOSE` x `CLOSE` pixels around the hottest cell."""
     rows, columns = window((frame.shape[0], frame.shape[1]), crop)
     cell = np.unravel_index(int(np.argmax(anomaly_map)), anomaly_map.shape)
     corner = []
@@ -305,7 +305,7 @@ def _exhibit(
 
 
 def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
-    """The frame with a white line in a black one around the mask: seen on any ground, by any eye."""
+    """Draw a white line with a black border around the mask: visible on every background."""
     if mask is None:
         return frame
     cv2 = opencv()
@@ -322,7 +322,7 @@ def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
 
 
 def _placed(inner: Pixels, size: tuple[int, int], crop: Crop) -> Pixels:
-    """What the network saw or made, at its place within the frame; grey around it."""
+    """Place what the network saw or generated within the frame, with grey around it."""
     cv2 = opencv()
     rows, columns = window(size, crop)
     whole: Pixels = np.full((*size, 3), 128, np.uint8)

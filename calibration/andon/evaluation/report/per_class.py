@@ -1,4 +1,4 @@
-"""By class: verdicts and curves over good and defective ones, and what was found of each type."""
+"""Sections by class: verdicts and curves over good and defective parts, and recall of each type."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def curves(
     alpha: float | None,
     unit: str,
 ) -> Section:
-    """Verdicts, curves and histogram over both classes; curves need both."""
+    """Return the section with verdicts, curves and histogram. Curves need both classes."""
     pictures = []
     text: tuple[str, ...] = ()
     auroc, aupr = areas
@@ -42,7 +42,7 @@ def curves(
 
 
 def classification(parts: ScoreArrays) -> ReportTable:
-    """Precision, recall and F1 of each class at the embedded threshold, their means, and the share that is right.
+    """Return precision, recall and F1 of each class at the embedded threshold, their means, and the accuracy.
 
     A good part is called good if it passes, a defective one defective if it is rejected; REVIEW passes.
     """
@@ -76,7 +76,7 @@ def _told(value: float) -> str:
 
 
 def kinds_section(parts: ScoreArrays, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
-    """What was found of each type, with its scores; nothing where nothing was judged."""
+    """Return the section with recall and scores of each type, nothing if no part could be judged."""
     if not len(parts.scores):
         return []
     by_class = class_scores(parts)

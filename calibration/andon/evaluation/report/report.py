@@ -1,4 +1,4 @@
-"""What an evaluation found, as a page that a quality engineer can read, mail and file: ``index.html`` and its pictures."""
+"""The report of an evaluation, a page for quality engineers: ``index.html`` and its pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,7 +55,7 @@ def frames_report(
 def frames_page(
     model: ModelFacts, figures: Evaluation, judged: Sequence[JudgedPart], sections: Sequence[Section] = ()
 ) -> Page:
-    """The page on parts, not yet written."""
+    """Return the page on parts."""
     parts = score_arrays(judged)
     tone, headline, summary, tiles = _parts_in_short(model, figures, len(judged), parts)
     rows = frame_rows(figures, parts)
@@ -122,7 +122,7 @@ def _from_verdicts_alone(unit: str) -> Section:
 
 
 def _beside(judged: Sequence[JudgedPart], known: Mapping[str, Areas], unit: str) -> list[Section]:
-    """All scores side by side, and where the parts lie in the latent plane, as far as the file gives them."""
+    """Return the sections on other scores and on the latent plane, as far as the file gives them."""
     valid = [part for part in judged if part.status != Status.INVALID and np.isfinite(part.score)]
     scores = by_score(
         next(iter(known), "score"), np.array([part.score for part in valid]), [part.other_scores for part in valid]
@@ -140,7 +140,7 @@ def parts_sections(
     each: int = gallery.EACH,
     progress: Progress = silent,
 ) -> tuple[Section, ...]:
-    """Galleries of the worst false rejects and misses and of each type; these parts are read and judged once more."""
+    """Return galleries of the worst false rejects, misses and each type. These parts are read and judged again."""
     spec, calibration = detector.card.input, detector.card.calibration
     assert isinstance(spec, FrameSpec)
     chosen = gallery.choose(judged, each)
@@ -186,7 +186,7 @@ def logs_page(
     *,
     progress: Progress = silent,
 ) -> Page:
-    """The page on logs, not yet written."""
+    """Return the page on logs."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     judged = stretches.judged_windows(verdicts)

@@ -1,4 +1,4 @@
-"""Curves over all thresholds as pictures, with the point of the one threshold in the file."""
+"""Plots of curves over all thresholds, with the point of the embedded threshold."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from andon.runtime.schema import percent
 
 
 def roc(parts: ScoreArrays, auroc: float, alpha: float | None) -> ReportPicture:
-    """True positives over false positives, with the embedded threshold's point, the chance line and the promised rate."""
+    """Draw true positives over false positives, with the embedded threshold, the chance line and the promised rate."""
     curve = ranking.roc_curve(parts.scores, parts.defective)
     at_false, at_true = _rates(parts)
     figure, axes = one_panel(4.8, 5.1)
@@ -37,7 +37,7 @@ def roc(parts: ScoreArrays, auroc: float, alpha: float | None) -> ReportPicture:
 
 
 def precision_recall(parts: ScoreArrays, aupr: float, unit: str = "part") -> ReportPicture:
-    """Precision over recall, with the embedded threshold's point and the prevalence."""
+    """Draw precision over recall, with the embedded threshold and the prevalence."""
     curve = ranking.pr_curve(parts.scores, parts.defective)
     prevalence = float(parts.defective.mean())
     figure, axes = one_panel(4.8, 5.1)
@@ -69,5 +69,5 @@ def precision_recall(parts: ScoreArrays, aupr: float, unit: str = "part") -> Rep
 
 
 def _rates(parts: ScoreArrays) -> tuple[float, float]:
-    """False rejects of good ones and recall of defects at the embedded threshold."""
+    """Return the rate of false rejects and the recall at the embedded threshold."""
     return float(parts.rejected[~parts.defective].mean()), float(parts.rejected[parts.defective].mean())

@@ -1,4 +1,4 @@
-"""Where parts lie by the numbers with which a file describes them: a plane, good and defective ones by type."""
+"""Parts in the plane of their latent numbers, good and defective ones by type."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 
 def section(judged: Sequence[JudgedPart], unit: str) -> list[Section]:
-    """The plane; none for files that give fewer than two latent numbers, or without two good ones."""
+    """Return the section with the plane, nothing for files with fewer than two latent numbers or fewer than two good parts."""
     known = [one for one in judged if one.status != Status.INVALID and len(one.other_scores.latent) > 1]
     good_ones = [one for one in known if not one.defective]
     if len(good_ones) < 2 or len(good := _points(good_ones)) < 2:
@@ -84,7 +84,7 @@ def _picture(known: Sequence[JudgedPart], good: Floats, unit: str) -> ReportPict
 
 
 def _points(some: Sequence[JudgedPart]) -> Floats:
-    """Finite ones, ``[n, L]``, of at least one part."""
+    """Return the finite latent points ``[n, L]`` of at least one part."""
     points = np.array([one.other_scores.latent for one in some], np.float64)
     finite: Floats = points[np.isfinite(points).all(axis=1)]
     return finite

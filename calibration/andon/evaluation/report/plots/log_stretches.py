@@ -1,4 +1,4 @@
-"""How a stretch of a log is shown: truth, sensors, scores, what each channel adds, over one time axis."""
+"""Plots of stretches of a log: truth, sensors, scores and channel shares over one time axis."""
 
 import math
 import textwrap
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 def draw(
     detector: Detector, verdicts: LogVerdicts, stretches: Sequence[Stretch], *, progress: Progress = silent
 ) -> list[Exhibit]:
-    """Each stretch with its picture. Its windows are judged again for what each channel adds and what the file rebuilt."""
+    """Draw each stretch. Its windows are judged again for channel shares and reconstruction."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     runs = {run.name: run for run in verdicts.log.runs}
@@ -68,7 +68,7 @@ def draw(
 
 
 def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: int = EACH) -> list[ReportPicture]:
-    """Whole runs that are longer than a stretch: those with most misses and false rejects first."""
+    """Draw whole runs that are longer than a stretch, those with the most misses and false rejects first."""
     wrong: dict[str, int] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID and (one.status == Status.REJECT) != one.defective:
@@ -97,7 +97,7 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
 
 
 def name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
-    """Name and unit beside the panel, lying: a long name would not fit upright."""
+    """Write name and unit horizontally at the left of the panel: a long name would not fit vertically."""
     channel = spec.channels[place]
     lines = textwrap.wrap(short(channel.name).replace("_", " "), 14) or [""]
     name = "\n".join([*lines, f"[{without_controls(channel.unit)}]"] if channel.unit else lines)
@@ -135,7 +135,7 @@ class _StretchData(Struct, frozen=True, kw_only=True):
 def _look(
     detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, run: Run, stretch: Stretch
 ) -> _StretchData:
-    """With a detector its windows are judged again, for their evidence."""
+    """Collect what a picture of a stretch shows. With a detector, its windows are judged again for their evidence."""
     rows = slice(stretch.begin, stretch.stop)
     times_s = run.times_s[rows]
     low_s, high_s = float(times_s[0]), float(times_s[-1])
@@ -224,7 +224,7 @@ def _spans(run: Run, rows: slice, period_s: float) -> list[tuple[float, float, s
 
 
 def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
-    """Truth, sensors, scores and shares over one time axis."""
+    """Draw truth, sensors, scores and shares over one time axis."""
     lines = min(len(spec.channels), MOST_SHARES)
     shares = [0.3 + 0.16 * lines] if seen.shares is not None else []
     heights = [0.3, *[1.25] * len(seen.channels), 1.7, *shares]
@@ -254,7 +254,7 @@ def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
 
 
 def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
-    """A strip with the names of the faults: in it, above it where a fault is short, as far as there is room for them."""
+    """Draw a strip with the names of the faults, inside it or above it if a fault is short, as far as there is room."""
     axes.set_axis_off()
     _shade(axes, seen, offset, strength=2.2)
     low, high = axes.get_xlim()
@@ -279,7 +279,7 @@ def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
 
 
 def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, int]]:
-    """Where names of short faults stand over the strip: place of the fault, middle of the name, name, and row from below.
+    """Place the names of short faults above the strip: place of the fault, middle of the name, name, and row from below.
 
     Args:
         narrow: place, 0 .. 1 of the strip's length, and name. A name that overlaps others in all `_ROWS` rows is left out.

@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas]) -> list[Section]:
-    """Curves and areas of all scores; none where there is one score, or one kind of parts."""
+    """Return the section with curves and areas of all scores, nothing for one score or one kind of parts."""
     if len(found) < 2:
         return []
     decides, *others = found
@@ -60,7 +60,7 @@ def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: M
 def picture(
     scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas], shown: list[str]
 ) -> ReportPicture:
-    """ROC at the left, precision and recall at the right; the first of those shown decides."""
+    """Draw ROC curves at the left and precision-recall curves at the right. The first score decides."""
     figure = new_figure(11.6, 4.9)
     roc, recall = figure.subplots(1, 2)
     for axes in (roc, recall):

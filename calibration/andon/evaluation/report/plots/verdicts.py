@@ -13,7 +13,7 @@ from andon.runtime.schema import Status
 
 
 def confusion(judged: Sequence[JudgedPart], unit: str = "part") -> ReportPicture:
-    """Good and defective over OK, REVIEW, REJECT and INVALID as they occur, counted, shaded by the share of the row."""
+    """Draw the confusion matrix: good and defective against the verdicts that occur, shaded by the share of the row."""
     columns = [status for status in (Status.OK, Status.REVIEW, Status.REJECT, Status.INVALID)
                if status in (Status.OK, Status.REJECT) or any(part.status == status for part in judged)]  # fmt: skip
     counts = np.zeros((2, len(columns)), np.int64)
@@ -55,7 +55,7 @@ def confusion(judged: Sequence[JudgedPart], unit: str = "part") -> ReportPicture
 
 
 def recall_bars(parts: ScoreArrays, unit: str = "part") -> ReportPicture:
-    """Recall by type of defect at the embedded threshold, with 95 % intervals."""
+    """Draw the recall of each type of defect at the embedded threshold, with 95 % intervals."""
     what = "defect" if unit == "part" else "fault"
     every = recalls(parts)
     least = {one.kind for one in sorted(every, key=lambda one: (one.found / one.n, one.kind))[:MOST_KINDS]}
@@ -83,7 +83,7 @@ def recall_bars(parts: ScoreArrays, unit: str = "part") -> ReportPicture:
 
 
 def figures_table(rows: Sequence[tuple[str, str, str]]) -> ReportPicture:
-    """The table of figures as a picture, for slides."""
+    """Draw the table of figures as a picture, for slides."""
     from matplotlib.table import Cell
 
     figure, axes = one_panel(7.6, 0.5 + 0.34 * (len(rows) + 1))

@@ -1,4 +1,4 @@
-"""Windows beside each other: a typical good one and one of each fault, sensor by sensor, and what the file rebuilt of them."""
+"""Typical windows: a good one and one of each fault, sensor by sensor, with their reconstructions."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
 
 MOST_KINDS = 3
-"""Kinds of fault beside the good window: four columns, or two by two panels."""
+"""Kinds of fault next to the good window: four columns, or two by two panels."""
 APART = 6.0
 """Between the channels of a panel, in their standard deviations."""
 
@@ -36,7 +36,7 @@ class Example(Struct, frozen=True, kw_only=True):
 
 
 def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
-    """Sensor by sensor, then what was measured against what was rebuilt; none without faults."""
+    """Return the section with windows by sensor and measured against rebuilt, nothing without faults."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     by_kind = _by_kind(verdicts)
@@ -54,7 +54,7 @@ def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
 
 
 def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> ReportPicture:
-    """A column for each window, a row for each sensor, one scale a row."""
+    """Draw a column for each window and a row for each sensor, with one scale a row."""
     places = list(range(min(len(spec.channels), MOST_CHANNELS)))
     figure = new_figure(2.9 * len(some) + 0.8, 1.5 * len(places) + 1.0)
     grid = figure.subplots(len(places), len(some), sharex=True, sharey="row", squeeze=False)
@@ -82,7 +82,7 @@ def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> R
 
 
 def rebuilt(some: Sequence[Example], spec: WindowSpec) -> ReportPicture:
-    """Panels two by two, each one window: its channels above each other, measured against rebuilt."""
+    """Draw one panel a window, two in a row: its channels above each other, measured against rebuilt."""
     rows = -(-len(some) // 2)
     places = range(min(len(spec.channels), MOST_CHANNELS))
     figure = new_figure(11.6, (1.2 + 0.75 * len(places)) * rows + 0.5)
@@ -127,7 +127,7 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> ReportPicture:
 
 
 def spaced(heights: Sequence[float], least: float) -> list[float]:
-    """The same heights, moved up from the lowest as far as needed to be at least `least` from each other.
+    """Return the heights, moved up as far as needed to be at least `least` from each other.
 
     >>> spaced([3.0, 0.0, 0.25], 0.5)
     [3.0, 0.0, 0.5]
@@ -140,7 +140,7 @@ def spaced(heights: Sequence[float], least: float) -> list[float]:
 
 
 def _by_kind(verdicts: LogVerdicts) -> dict[str, list[JudgedPart]]:
-    """Valid windows, good ones under the empty name."""
+    """Return valid windows by type of fault, good ones under the empty name."""
     by_kind: dict[str, list[JudgedPart]] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID:
@@ -175,5 +175,5 @@ def _title(one: Example) -> str:
 
 
 def _dots(spec: WindowSpec) -> dict[str, str]:
-    """A window of one row has no line."""
+    """Return a marker for windows of one row, which have no line."""
     return {"marker": "o"} if spec.steps == 1 else {}
