@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from andon.calibration.request import PromiseRequest
 from andon.demo.power_converter import KINDS, ConverterSettings, FaultKind, schedule_faults, simulate
-from andon.evaluation.figures.metrics import auroc
+from andon.evaluation.figures.ranking import auroc
 from andon.foundation.progress import ProgressLine, track
 from andon.runtime.detector import Detector
 from andon.runtime.schema import WindowSpec

@@ -1,6 +1,6 @@
 """Do our figures agree with other people's code? Random and real inputs, the largest difference a JSON line each.
 
-* ROC and precision-recall curves, the areas below them, pixel AUROC, best F1: scikit-learn (`auroc`, `aupr` call it anyway).
+* The areas below the ROC and precision-recall curves, pixel AUROC, best F1: scikit-learn, which also gives the curves.
 * VUS-PR: `RangeAUC_volume_opt` of TSB-AD, 250 thresholds. Real: SKAB, the distance from the first 400 rows of each file.
 * AUPRO(0.3): anomalib, on the CPU. It sums up in float32; so it is also run in float64, by a torch whose `float` is `double`.
   Real: MVTec AD bottle, the distance from the mean good picture.
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
-from andon.evaluation.figures import metrics
+from andon.evaluation.figures import pixels, ranking
 from andon.evaluation.figures.series import vus_pr
 from andon.sources.kinds.logs import collect
 from andon.sources.pictures.decode import decode_file
@@ -56,7 +56,7 @@ def main() -> None:
 
 def _of_scores(cases: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    names = ("roc_curve", "pr_curve", "area under roc_curve", "area under pr_curve", "oracle_f1_max", "pixel_auroc")
+    names = ("area under roc_curve", "area under pr_curve", "oracle_f1_max", "pixel_auroc")
     worst = dict.fromkeys(names, 0.0)
     for number in range(cases):
         n = int(generator.integers(2, 400))
@@ -64,26 +64,20 @@ def _of_scores(cases: int, seed: int) -> None:
         labels[:2] = True, False
         scores = generator.normal(size=n).astype(np.float32).astype(np.float64) + labels
         scores = scores.round(1) if number % 2 else scores
-        fpr, tpr, _ = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
         precision, recall, _ = sklearn_metrics.precision_recall_curve(labels, scores)
-        # scikit-learn runs the other way, and ends in a point that it makes up at recall 0
-        precision, recall = precision[-2::-1], recall[-2::-1]
-        roc, pr = metrics.roc_curve(scores, labels), metrics.pr_curve(scores, labels)
+        roc, pr = ranking.roc_curve(scores, labels), ranking.pr_curve(scores, labels)
         area = sklearn_metrics.roc_auc_score(labels, scores)
         single = scores.astype(np.float32)
         found = {
-            "roc_curve": max(np.abs(roc.fpr - fpr).max(), np.abs(roc.tpr - tpr).max()),
-            "pr_curve": max(np.abs(pr.recall - recall).max(), np.abs(pr.precision - precision).max()),
             "area under roc_curve": abs(np.trapezoid(roc.tpr, roc.fpr) - area),
             "area under pr_curve": abs(
                 np.diff(pr.recall, prepend=0) @ pr.precision - sklearn_metrics.average_precision_score(labels, scores)
             ),
             "oracle_f1_max": abs(
-                metrics.oracle_f1_max(scores, labels) - (2 * precision * recall / (precision + recall + 1e-300)).max()
+                ranking.oracle_f1_max(scores, labels) - (2 * precision * recall / (precision + recall + 1e-300)).max()
             ),
             "pixel_auroc": abs(
-                metrics.pixel_auroc([single[:, None]], [labels[:, None]])
-                - sklearn_metrics.roc_auc_score(labels, single)
+                pixels.pixel_auroc([single[:, None]], [labels[:, None]]) - sklearn_metrics.roc_auc_score(labels, single)
             ),
         }
         worst = {name: max(worst[name], float(found[name])) for name in worst}
@@ -153,7 +147,7 @@ def _of_pixels(cases: int, seed: int, data: Path | None) -> None:
         worst, ours_s, theirs_s = 0.0, 0.0, 0.0
         for maps, masks in sets:
             begun = time.perf_counter()
-            ours = metrics.aupro(maps, masks)
+            ours = pixels.aupro(maps, masks)
             between = time.perf_counter()
             meter = reference(fpr_limit=0.3)
             if double:

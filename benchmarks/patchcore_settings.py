@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor, nn
 
 from andon.damage.kinds import HELD_OUT, LEARNT, damaged
-from andon.evaluation.figures.metrics import aupro
+from andon.evaluation.figures.pixels import aupro
 from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
 from andon.foundation.progress import silent

@@ -26,7 +26,7 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from andon.calibration.request import PromiseRequest
-from andon.evaluation.figures.series import Events, PointCounts, judge_events, point_counts, spans, vus_pr
+from andon.evaluation.figures.series import EventOutcomes, PointCounts, judge_events, point_counts, spans, vus_pr
 from andon.foundation.progress import Progress, ProgressLine, silent, track
 from andon.runtime.detector import Detector
 from andon.runtime.schema import WindowSpec
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
     points: PointCounts
     volume: float
     """VUS-PR; NaN where there is only one kind of rows."""
-    events: Events
+    events: EventOutcomes
     good_rows: int
     volumes: dict[str, float]
     """VUS-PR of each further score of the file."""

@@ -23,7 +23,7 @@ MISTAKES = [
     (["--detectors", "patchcre", "--data", "a"], "there is no detector 'patchcre' (did you mean 'patchcore'?)"),
     (["--detectors", "patchcore --prset fast", "--data", "a"], "unknown argument '--prset' (did you mean '--preset'?)"),
     (["--detectors", "patchcore", "--data", "a --tst b"], "there is no 'tst' (did you mean 'test'?)"),
-    (["--detectors", "patchcore", "--data", "a", "--seeds", "-1"], "expected a whole number from 0"),
+    (["--detectors", "patchcore", "--data", "a", "--seeds", "-1"], "expected an integer from 0"),
     (["--detectors", "patchcore", "--data", "a", "--cell", "4/3"], "--cell: expected I/N"),
     (
         ["--detectors", "patchcore", "--data", "a", "--bench-seconds", "-1"],

@@ -95,7 +95,7 @@ def test_people_read_what_one_kind_of_parts_alone_shows(
     assert ("as promised" in out, "6 of the good" in out) == (kind == "good", False)
     assert ("misses         0.00%" in out) is (kind == "stain")
     named, other = ("good", "defective") if kind == "good" else ("defective", "good")
-    assert f"{named} parts only: AUROC and its like need {other} ones, too" in out
+    assert f"{named} parts only: AUROC and similar figures also need {other} ones" in out
     assert "\nAUROC" not in out
     page = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
     assert f"There are {named} parts only" in page
@@ -173,8 +173,8 @@ def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
         (["--refractory-s", "-1"], "--refractory-s of at least 0 seconds, got -1"),
         (["--refractory-s", "5"], "--refractory-s is for logs"),
         (["--vus-buffer", "5"], "--vus-buffer is for logs"),
-        (["--model", "abc"], "--model is for verdicts that were written down"),
-        (["--seed", "-1"], "whole number from 0"),
+        (["--model", "abc"], "--model is for logs of verdicts"),
+        (["--seed", "-1"], "integer from 0"),
     ],
 )
 def test_a_flag_that_cannot_be_meant_is_refused(

@@ -76,7 +76,7 @@ def test_a_folder_that_holds_a_run_is_refused_with_the_way_on(
 def test_a_setting_out_of_bounds_is_named_by_its_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*LEARN, "--epochs", "-3", "--out", str(tmp_path / "run")]) == EXIT_USER
 
-    assert capsys.readouterr().err.startswith("andon: --epochs: expected a whole number >= 1, got ")
+    assert capsys.readouterr().err.startswith("andon: --epochs: expected an integer >= 1, got ")
 
 
 def test_export_prints_what_inspect_prints_and_parity(

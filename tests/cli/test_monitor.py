@@ -152,12 +152,12 @@ REFUSED = [
     ),
     (
         ["--sink", "pictures:folder=x,max_pictures=0"],
-        "the sink pictures: max_pictures: expected a whole number >= 1, got '0'.",
+        "the sink pictures: max_pictures: expected an integer >= 1, got '0'.",
     ),
     (["--max-pictures", "3"], "--max-pictures: expected --pictures DIR too, got none."),
     (
         ["--pictures", "x", "--max-pictures", "0"],
-        "the sink pictures: max_pictures: expected a whole number >= 1, got 0.",
+        "the sink pictures: max_pictures: expected an integer >= 1, got 0.",
     ),
     (
         ["--speed", "max"],

@@ -80,7 +80,7 @@ MISTAKES = [
     (["-o", "x.jpg"], "expected a folder, or a FILE.png"),
     (["-o", "x.png", "--sheet"], "is the sheet already"),
     (["-o", "x", "--memory", "--seed", "1"], "--memory draws nothing: leave out --seed"),
-    (["-o", "x", "--count", "0"], "expected a whole number from 1"),
+    (["-o", "x", "--count", "0"], "expected an integer from 1"),
 ]
 
 

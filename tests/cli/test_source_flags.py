@@ -1,6 +1,5 @@
 """Each source has its own flags: listed once in the help, refused by the sources that do not have them."""
 
-import argparse
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from msgspec import Meta, Struct
 from andon.cli._source_flags import add_source_flags, source_settings
 from andon.foundation import registry
 from andon.foundation.errors import ConfigError
+from andon.foundation.flag_parser import FlagParser
 from andon.foundation.settings import Setting, fields
 from andon.sources.kinds import images
 from andon.sources.source import Source
@@ -20,15 +20,15 @@ OWN = {name: {setting.name: setting for setting in fields(source.settings)} for 
 FLAGS: dict[str, Setting] = {name: setting for own in OWN.values() for name, setting in own.items()}
 
 
-def parser_of_all() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(exit_on_error=False)
+def parser_of_all() -> FlagParser:
+    parser = FlagParser(exit_on_error=False)
     parser.add_argument("--limit", type=int)
     add_source_flags(parser)
     return parser
 
 
 def words(setting: Setting) -> list[str]:
-    return [setting.flag] if setting.kind is bool else [setting.flag, str(setting.default)]
+    return [setting.flag] if setting.is_switch else [setting.flag, str(setting.default)]
 
 
 def test_the_flags_of_this_test_are_those_of_folders_recordings_and_cameras() -> None:
@@ -119,7 +119,7 @@ def test_one_name_for_different_settings_is_one_flag_that_each_source_checks_by_
 
     assert source_settings(theirs, "theirs", parser.parse_args(["--topic=a", "--speed=30"])).speed == 30
     assert source_settings(SOURCES["logs"], "a.csv", parser.parse_args(["--speed=recorded"])).speed == "recorded"
-    with pytest.raises(ConfigError, match="--speed: expected a whole number"):
+    with pytest.raises(ConfigError, match="--speed: expected an integer"):
         source_settings(theirs, "theirs", parser.parse_args(["--topic=a", "--speed=recorded"]))
     help_text = " ".join(parser.format_help().split())
     assert "settings of logs, power_converter, theirs and video" in help_text

@@ -8,7 +8,7 @@ import pytest
 
 from andon.cli import EXIT_USER, main
 from andon.demo.demo import Events, FaultRow, Size, Summary, demo
-from andon.evaluation.figures.metrics import within_promise
+from andon.evaluation.figures.chance import within_promise
 from andon.monitor.records import Record
 from andon.runtime import Detector, Status, TrainingError
 

@@ -1,15 +1,17 @@
-"""Judged parts of every shape that scores can have."""
+"""Judged parts in every shape that scores can have."""
 
 import math
 
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.judged_parts import JudgedPart
 from andon.runtime.schema import Status
 from andon.sources.items import Ref
 
 
-def parts_of(good: list[float], defects: list[float], threshold: float = 1.0, kind: str = "scratch") -> list[Judged]:
+def parts_of(
+    good: list[float], defects: list[float], threshold: float = 1.0, kind: str = "scratch"
+) -> list[JudgedPart]:
     return [
-        Judged(
+        JudgedPart(
             ref=Ref(key=f"{'defect' if defective else 'good'}/{place}.png"),
             score=score,
             status=Status.INVALID if math.isnan(score) else Status.REJECT if score > threshold else Status.OK,

@@ -9,7 +9,7 @@ import pytest
 from tests.calibration.parts import Frame, Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
-from andon.evaluation.figures.bootstrap import rate_interval
+from andon.evaluation.figures.intervals import rate_interval
 from andon.evaluation.figures.part_figures import Confusion, Evaluation
 from andon.evaluation.frames import evaluate
 from andon.runtime import DataError, Detector, JudgeError, Status

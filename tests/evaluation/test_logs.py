@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
-from andon.evaluation.figures.bootstrap import Interval
+from andon.evaluation.figures.intervals import Interval
 from andon.evaluation.figures.series import vus_pr
 from andon.evaluation.logs import LogEvaluation, evaluate_logs
 from andon.runtime import ConfigError, DataError, Detector

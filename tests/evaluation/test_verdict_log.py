@@ -9,7 +9,7 @@ import pytest
 from tests.calibration.parts import Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
-from andon.evaluation.figures.other_scores import NOTHING
+from andon.evaluation.figures.other_scores import NO_OTHER_SCORES
 from andon.evaluation.figures.part_figures import Evaluation
 from andon.evaluation.frames import evaluate
 from andon.evaluation.verdict_log import (
@@ -65,7 +65,7 @@ def test_the_figures_are_those_of_judging_the_same_parts(tmp_path: Path) -> None
     assert {name: getattr(written, name) for name in written.__struct_fields__ if name not in apart} == {
         name: getattr(direct, name) for name in direct.__struct_fields__ if name not in apart
     }
-    assert judged == [msgspec.structs.replace(part, further=NOTHING) for part in those]
+    assert judged == [msgspec.structs.replace(part, other_scores=NO_OTHER_SCORES) for part in those]
     assert (written.promise, written.within_promise, written.aupro, written.by_score) == ("", None, None, {})
 
 
@@ -164,7 +164,7 @@ def test_verdicts_of_two_models_are_refused_until_one_is_named(tmp_path: Path) -
             [line("a", 0.1, status="FINE"), ""],
             "line 1: .* expected a status of OK, REVIEW, INVALID, REJECT, got 'FINE'",
         ),
-        ([line("a", None, status="OK"), ""], "line 1: .* expected a score beside OK"),
+        ([line("a", None, status="OK"), ""], "line 1: .* expected a score with OK"),
         ([line("a", 0.1), line("b", 0.1, threshold=0.5)], r"got 2 \(0.25, 0.5\)"),
         ([line("a", None, threshold=None)], "got 0"),
     ],

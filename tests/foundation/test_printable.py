@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.foundation.printable import printable
+from andon.foundation.printable import printable, without_controls
 
 
 @given(st.text(st.characters(codec=None)))
@@ -26,3 +26,16 @@ def test_escape_sequences_direction_marks_and_surrogates_are_written_out() -> No
 
 def test_a_long_text_is_cut() -> None:
     assert printable("a" * 1_000_000, limit=10) == "a" * 9 + "\u2026"
+
+
+@given(st.text(st.characters(codec=None)))
+def test_a_text_for_pages_keeps_its_length_and_can_be_encoded(text: str) -> None:
+    shown = without_controls(text)
+
+    assert len(shown) == len(text)
+    assert not set(shown) & set("\x00\x1b\n\u202e")
+    shown.encode()
+
+
+def test_what_joins_letters_stays_in_a_text_for_pages() -> None:
+    assert without_controls("👩\u200d🔧 bolt") == "👩\u200d🔧 bolt"

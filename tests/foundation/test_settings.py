@@ -24,6 +24,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     widths: Annotated[tuple[Annotated[int, Meta(ge=1)], ...] | None, Meta(description="of the levels")] = None
     weights: Annotated[tuple[float, ...], Meta(description="of the levels")] = (1.0,)
     evidence: Annotated[Literal["l1", "ssim", "head"] | None, Meta(description="what decides")] = None
+    steps: Annotated[Annotated[int, Meta(ge=2, le=20_000_000)] | None, Meta(description="of all")] = None
+    share: Annotated[float, Meta(gt=0, le=1, description="of the parts")] = 1.0
+    level: Annotated[Literal[1, 2] | None, Meta(description="of detail")] = None
     augment: Annotated[bool, Meta(description="vary the pictures")] = True
 
 
@@ -50,6 +53,10 @@ def test_a_pair_is_written_with_x_or_comma(text: str) -> None:
     assert _parsed("--size", text).size == (32, 48)
 
 
+def test_a_choice_that_is_a_number_is_written_as_a_number() -> None:
+    assert _parsed("--level", "2").level == 2
+
+
 def test_none_is_a_value_where_the_setting_may_be_absent() -> None:
     assert _parsed("--patience", "none").patience is None
 
@@ -57,25 +64,27 @@ def test_none_is_a_value_where_the_setting_may_be_absent() -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--epochs", "0"], "--epochs: expected a whole number >= 1, <= 1000, got '0'."),
-        (["--epochs", "1001"], "--epochs: expected a whole number >= 1, <= 1000, got '1001'."),
-        (["--epochs", "1.5"], "--epochs: expected a whole number >= 1, <= 1000, got '1.5'."),
-        (["--epochs", "many"], "--epochs: expected a whole number >= 1, <= 1000, got 'many'."),
+        (["--epochs", "0"], "--epochs: expected an integer from 1 to 1000, got '0'."),
+        (["--epochs", "1001"], "--epochs: expected an integer from 1 to 1000, got '1001'."),
+        (["--epochs", "1.5"], "--epochs: expected an integer from 1 to 1000, got '1.5'."),
+        (["--epochs", "many"], "--epochs: expected an integer from 1 to 1000, got 'many'."),
         (["--learning-rate", "0"], "--learning-rate: expected a number > 0, got '0'."),
         (["--learning-rate", "nan"], "--learning-rate: expected a finite number > 0, got 'nan'."),
         (["--noise", "nan"], "--noise: expected a finite number, got 'nan'."),
         (["--noise=-inf"], "--noise: expected a finite number, got '-inf'."),
         (["--loss", "ssin"], "--loss: expected one of mse, ssim, got 'ssin' (did you mean 'ssim'?)."),
-        (["--size", "32xmany"], "--size: expected 2 whole numbers (with a comma between them), got '32xmany'."),
-        (["--size", "32"], "--size: expected 2 whole numbers (with a comma between them), got '32'."),
-        (["--patience", "0"], "--patience: expected a whole number >= 1 or none, got '0'."),
-        (["--side", "20"], "--side: expected a whole number >= 16, a multiple of 8 or none, got '20'."),
-        (["--widths", "8,0"], "--widths: expected whole numbers >= 1 (with a comma between them) or none, got '8,0'."),
-        (["--weights", "1,nan"], "--weights: expected numbers (with a comma between them), got '1,nan'."),
-        (["--evidence", "repair"], "--evidence: expected one of l1, ssim, head or none, got 'repair'."),
+        (["--size", "32xmany"], "--size: expected 2 integers separated by commas, got '32xmany'."),
+        (["--size", "32"], "--size: expected 2 integers separated by commas, got '32'."),
+        (["--steps", "1"], "--steps: expected an integer from 2 to 20000000, or none, got '1'."),
+        (["--share", "1.5"], "--share: expected a number > 0 and <= 1, got '1.5'."),
+        (["--patience", "0"], "--patience: expected an integer >= 1, or none, got '0'."),
+        (["--side", "20"], "--side: expected an integer >= 16 and a multiple of 8, or none, got '20'."),
+        (["--widths", "8,0"], "--widths: expected integers >= 1 separated by commas, or none, got '8,0'."),
+        (["--weights", "1,nan"], "--weights: expected finite numbers separated by commas, got '1,nan'."),
+        (["--evidence", "repair"], "--evidence: expected one of head, l1, ssim, or none, got 'repair'."),
         (
             ["--evidence", "had"],
-            "--evidence: expected one of l1, ssim, head or none, got 'had' (did you mean 'head'?).",
+            "--evidence: expected one of head, l1, ssim, or none, got 'had' (did you mean 'head'?).",
         ),
     ],
 )
@@ -91,10 +100,10 @@ def test_help_states_unit_default_and_bounds() -> None:
 
     text = " ".join(parser.format_help().split())
 
-    assert "passes over the training part (default 40, >= 1, <= 1000)" in text
-    assert "height and width [px] (default (64, 64))" in text
+    assert "passes over the training part (default 40, from 1 to 1000)" in text
+    assert "height and width [px] (default 64,64)" in text
     assert "--loss {mse,ssim}" in text
-    assert "--patience N epochs without gain (default None, >= 1)" in text
+    assert "--patience N epochs without gain (default none, >= 1)" in text
     assert "in % of the range" in text
 
 
@@ -110,10 +119,10 @@ def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"epochs": "3"}, "settings: epochs: expected a whole number >= 1, <= 1000, got '3'."),
-        ({"epochs": 0}, "settings: epochs: expected a whole number >= 1, <= 1000, got 0."),
+        ({"epochs": "3"}, "settings: epochs: expected an integer from 1 to 1000, got '3'."),
+        ({"epochs": 0}, "settings: epochs: expected an integer from 1 to 1000, got 0."),
         ({"noise": float("nan")}, "settings: noise: expected a finite number, got nan."),
-        ({"size": [1]}, "settings: size: expected 2 whole numbers (with a comma between them), got [1]."),
+        ({"size": [1]}, "settings: size: expected 2 integers separated by commas, got [1]."),
         ({"augment": 1}, "settings: augment: expected true or false, got 1."),
     ],
 )
@@ -123,13 +132,13 @@ def test_a_mapping_with_a_wrong_value_is_refused(values: dict[str, object], why:
     assert str(refusal.value) == why
 
 
-def test_what_has_no_words_of_its_own_is_told_as_it_came() -> None:
+def test_a_type_without_words_is_refused_in_the_words_of_msgspec() -> None:
     class Needed(Struct):
         parts: dict[str, int]
 
-    with pytest.raises(ConfigError, match=r"^here: Object missing required field `parts`$"):
+    with pytest.raises(ConfigError, match=r"^here: expected parts, got nothing\.$"):
         from_mapping(Needed, {}, where="here")
-    with pytest.raises(ConfigError, match=r"^here: Expected `int`, got `str`$"):
+    with pytest.raises(ConfigError, match=r"^here: parts: Expected `int`, got `str`"):
         from_mapping(Needed, {"parts": {"a": "b"}}, where="here")
 
 
@@ -151,6 +160,19 @@ def test_a_setting_without_a_description_is_a_bug() -> None:
 
     with pytest.raises(TypeError, match="setting 'epochs' has no description"):
         fields(Bare)
+
+
+def test_a_struct_that_refuses_values_together_is_quoted() -> None:
+    class Range(Struct, frozen=True, kw_only=True):
+        low: Annotated[int, Meta(description="first")] = 0
+        high: Annotated[int, Meta(description="last")] = 1
+
+        def __post_init__(self) -> None:
+            if self.low > self.high:
+                raise ValueError("expected low <= high")
+
+    with pytest.raises(ConfigError, match=r"^here: expected low <= high"):
+        from_mapping(Range, {"low": 3}, where="here")
 
 
 def test_nothing_near_gives_no_hint() -> None:
@@ -186,7 +208,7 @@ def test_texts_become_settings_of_the_declared_types() -> None:
     [
         ({}, "the sink mqtt: expected host, got nothing."),
         ({"host": "a", "prot": "1"}, "the sink mqtt: there is no setting 'prot' (did you mean 'port'?)."),
-        ({"host": "a", "port": "0"}, "the sink mqtt: port: expected a whole number >= 1, <= 65535, got '0'."),
+        ({"host": "a", "port": "0"}, "the sink mqtt: port: expected an integer from 1 to 65535, got '0'."),
         ({"host": "a", "retain": "maybe"}, "the sink mqtt: retain: expected true or false, got 'maybe'."),
     ],
 )

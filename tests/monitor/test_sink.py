@@ -46,7 +46,7 @@ def test_a_text_and_a_table_ask_for_the_same_sink(text: str, table: dict[str, ob
         ({"kind": "pictures"}, "the sink pictures: expected folder, got nothing."),
         (
             {"kind": "pictures", "folder": "r", "max_bytes": "5"},
-            "the sink pictures: max_bytes: expected a whole number",
+            "the sink pictures: max_bytes: expected an integer",
         ),
         (
             {"kind": "json_lines", "pth": "a"},

@@ -7,10 +7,10 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.evaluation.figures.other_scores import deciding, further
+from andon.evaluation.figures.other_scores import deciding, other_scores
 from andon.evaluation.figures.part_figures import Evaluation, summarise
 from andon.evaluation.figures.pixel_evidence import PixelEvidence
-from andon.evaluation.judged_parts import Judged, worst_frames
+from andon.evaluation.judged_parts import JudgedPart, worst_frames
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 class FrameVerdicts(Struct, frozen=True, kw_only=True):
-    """All frames whose truth is known, judged."""
+    """The verdicts on all frames of known truth."""
 
-    judged: list[Judged]
+    judged: list[JudgedPart]
     """Frame by frame, in the order of the collection."""
     pixels: PixelEvidence
     unknown: int
-    """Frames whose truth nobody gave: left out."""
+    """Frames of unknown truth: left out."""
 
 
 def evaluate(
@@ -43,7 +43,7 @@ def evaluate(
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Evaluation, list[Judged]]:
+) -> tuple[Evaluation, list[JudgedPart]]:
     """Judge all frames whose truth is known, and count.
 
     Args:
@@ -55,7 +55,7 @@ def evaluate(
             on grouped parts promises it. Pixels are counted frame by frame all the same.
         intervals: whether to resample the parts.
         seed: of the resampling.
-        progress: told after each frame, and while parts are resampled.
+        progress: called after each frame, and while parts are resampled.
 
     Raises:
         DataError: no part is left, a mask that cannot be of its frame, or a recall that is none.
@@ -84,7 +84,7 @@ def judge_frames(
             "none of the parts has a known truth: give a tree with test/good and test/TYPE, or --truth TABLE.csv."
         )
     crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
-    judged: list[Judged] = []
+    judged: list[JudgedPart] = []
     pixels = PixelEvidence(expected=len(known))
     resized = 0
     reasons: Counter[str] = Counter()
@@ -94,13 +94,13 @@ def judge_frames(
         ref, verdict = one.ref, one.verdict
         defective = truth.defective[ref.key]
         judged.append(
-            Judged(
+            JudgedPart(
                 ref=ref,
                 score=verdict.score,
                 status=verdict.status,
                 defective=defective,
                 kind=truth.kind.get(ref.key, "defect") if defective else "good",
-                further=further(verdict),
+                other_scores=other_scores(verdict),
             )
         )
         if not one.judged:
@@ -145,8 +145,8 @@ def frame_figures(
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Evaluation, list[Judged]]:
-    """Figures, and the parts they are of.
+) -> tuple[Evaluation, list[JudgedPart]]:
+    """Return the figures and the parts that they describe.
 
     Args:
         detector: that judged.
@@ -155,7 +155,7 @@ def frame_figures(
         by_part: as for `evaluate`.
         intervals: as for `evaluate`.
         seed: as for `evaluate`.
-        progress: told while parts are resampled.
+        progress: called while parts are resampled.
 
     Raises:
         DataError: no part can be judged, or a recall that is none.
@@ -186,7 +186,7 @@ def frame_figures(
 
 
 def _is_resized(key: str, mask: NDArray[np.bool_], frame: Data) -> bool:
-    """Whether a mask is its frame's at another scale.
+    """Return whether a mask has another scale than its frame.
 
     Raises:
         DataError: it has other proportions, by more than a pixel: it cannot be of this frame.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct, structs
 
-from andon.evaluation.figures.other_scores import NOTHING, Further
+from andon.evaluation.figures.other_scores import NO_OTHER_SCORES, OtherScores
 from andon.runtime.schema import Status
 from andon.runtime.verdict import part_status
 from andon.sources.items import Ref
@@ -14,7 +14,7 @@ from andon.sources.items import Ref
 logger = logging.getLogger(__name__)
 
 
-class Judged(Struct, frozen=True, kw_only=True):
+class JudgedPart(Struct, frozen=True, kw_only=True):
     """One part, with what is true of it."""
 
     ref: Ref
@@ -22,10 +22,10 @@ class Judged(Struct, frozen=True, kw_only=True):
     status: Status
     defective: bool
     kind: str
-    further: Further = NOTHING
+    other_scores: OtherScores = NO_OTHER_SCORES
 
 
-def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
+def worst_frames(judged: Sequence[JudgedPart]) -> list[JudgedPart]:
     """Return one entry a part, in the order of their first frames, with its status by `andon.runtime.verdict.part_status`.
 
     The score is the highest over its frames. An INVALID part has none and is neither a catch nor a miss, even where another
@@ -34,14 +34,14 @@ def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
     A part is defective where one of its frames is, and of the type of its worst defective frame: a scratch that one view
     shows is a scratch of the part.
     """
-    frames: dict[str, list[Judged]] = {}
+    frames: dict[str, list[JudgedPart]] = {}
     for one in judged:
         frames.setdefault(one.ref.part, []).append(one)
     mixed = [part for part, views in frames.items() if len({one.kind for one in views}) > 1]
     if mixed:
         logger.warning(
             "%d of %d parts have frames of several truths, for example %r (%s): each counts as one defective part. Where "
-            "numbers begin anew in each folder, let --group take in the folder",
+            "numbers start again in each folder, let --group take in the folder",
             len(mixed),
             len(frames),
             mixed[0],
@@ -57,5 +57,5 @@ def worst_frames(judged: Sequence[Judged]) -> list[Judged]:
     return parts
 
 
-def _height(one: Judged) -> float:
+def _height(one: JudgedPart) -> float:
     return one.score if one.status != Status.INVALID else -np.inf

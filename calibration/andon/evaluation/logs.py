@@ -9,8 +9,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.evaluation.figures import metrics
-from andon.evaluation.figures.bootstrap import (
+from andon.evaluation.figures import ranking
+from andon.evaluation.figures.intervals import (
     LEVEL,
     RESAMPLES,
     Interval,
@@ -19,8 +19,15 @@ from andon.evaluation.figures.bootstrap import (
     rate_interval,
     ratio_interval,
 )
-from andon.evaluation.figures.other_scores import Areas, Further, areas, by_score, deciding, further
-from andon.evaluation.figures.series import SECONDS_A_DAY, Events, PointCounts, judge_events, point_counts, vus_pr
+from andon.evaluation.figures.other_scores import Areas, OtherScores, areas, by_score, deciding, other_scores
+from andon.evaluation.figures.series import (
+    SECONDS_A_DAY,
+    EventOutcomes,
+    PointCounts,
+    judge_events,
+    point_counts,
+    vus_pr,
+)
 from andon.evaluation.figures.window_counts import Counts, count
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
@@ -45,7 +52,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     vus_pr: float | None = None
     """Of rows, see `series.vus_pr`; None where there is only one kind, and over all files, which are no one series."""
     event_recall: float | None = None
-    """Share of faults caught; None without faults. Read it beside `false_events_a_day`."""
+    """Share of faults caught; None without faults. Read it together with `false_events_a_day`."""
     false_events: int = 0
     """Episodes of alarms that touch no fault."""
     false_events_a_day: float | None = None
@@ -60,7 +67,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
 
 
 class LogIntervals(Struct, frozen=True, kw_only=True):
-    """How far figures over all files would move with other files: percentile intervals; None where nothing can be drawn."""
+    """How much figures over all files would change with other files: percentile intervals, None if undefined."""
 
     files: int
     level: float
@@ -77,7 +84,7 @@ class LogIntervals(Struct, frozen=True, kw_only=True):
 
 
 class LogEvaluation(Struct, frozen=True, kw_only=True):
-    """Figures by file and in all. The area over all files says whether one threshold can serve them all."""
+    """Figures by file and over all files. The area over all files says whether one threshold fits them all."""
 
     runs: tuple[RunFigures, ...]
     total: RunFigures
@@ -115,7 +122,7 @@ class LogVerdicts(Struct, frozen=True, kw_only=True):
     status: dict[str, Status]
     scores: dict[str, float]
     """NaN where INVALID."""
-    further: dict[str, Further] = {}
+    other_scores: dict[str, OtherScores] = {}
     """Of those that are not INVALID."""
 
 
@@ -138,7 +145,7 @@ def evaluate_logs(
         refractory_s: as for `log_figures`.
         intervals: as for `log_figures`.
         seed: as for `log_figures`.
-        progress: told after each window.
+        progress: called after each window.
 
     Raises:
         DataError: no labels.
@@ -168,14 +175,14 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
         raise DataError("the log has no labels: expected a column named anomaly, label or faulty, of 0 and 1.")
     status: dict[str, Status] = {}
     scores: dict[str, float] = {}
-    others: dict[str, Further] = {}
+    others: dict[str, OtherScores] = {}
     known = [ref for ref in windows.refs if ref.key in truth]
     for one in judge_items(detector, (windows.read(ref) for ref in track(known, progress, "evaluating"))):
         key, verdict = one.ref.key, one.verdict
         status[key], scores[key] = verdict.status, verdict.score
         if verdict.status != Status.INVALID:
-            others[key] = further(verdict)
-    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, further=others)
+            others[key] = other_scores(verdict)
+    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, other_scores=others)
 
 
 def log_figures(
@@ -187,7 +194,7 @@ def log_figures(
     intervals: bool = True,
     seed: int = 0,
 ) -> LogEvaluation:
-    """Figures by file and in all.
+    """Return the figures of each file and of all files together.
 
     Args:
         detector: that judged.
@@ -247,13 +254,15 @@ def log_figures(
 
 
 def _by_score(decides: str, verdicts: LogVerdicts) -> dict[str, Areas]:
-    """Of all good and defective windows that could be judged."""
+    """Return the areas of all scores over good and defective windows that could be judged."""
     keys = [
         key
         for key, window in verdicts.truth.items()
-        if key in verdicts.further and (window.good or window.faulty) and np.isfinite(verdicts.scores[key])
+        if key in verdicts.other_scores and (window.good or window.faulty) and np.isfinite(verdicts.scores[key])
     ]
-    every = by_score(decides, np.array([verdicts.scores[key] for key in keys]), [verdicts.further[key] for key in keys])
+    every = by_score(
+        decides, np.array([verdicts.scores[key] for key in keys]), [verdicts.other_scores[key] for key in keys]
+    )
     return areas(every, np.array([verdicts.truth[key].faulty for key in keys], np.bool_)) if len(every) > 1 else {}
 
 
@@ -264,8 +273,8 @@ class _Rules(Struct, frozen=True, kw_only=True):
     refractory_s: float
 
 
-def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, Events]:
-    """One file: its figures, and what its alarms did to each of its faults."""
+def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, EventOutcomes]:
+    """Return the figures of one file, and the outcome of its alarms for each fault."""
     assert run.faulty is not None
     spec = verdicts.windows.spec
     truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
@@ -307,7 +316,7 @@ def _figures(
     truth: dict[str, WindowTruth],
     verdicts: LogVerdicts,
     counts: Counts,
-    events: list[Events],
+    events: list[EventOutcomes],
     points: PointCounts,
     good_s: float,
     volume: float | None,
@@ -325,8 +334,8 @@ def _figures(
     return RunFigures(
         name=name,
         counts=counts,
-        auroc=metrics.auroc(values, faulty) if both else None,
-        aupr=metrics.aupr(values, faulty) if both else None,
+        auroc=ranking.auroc(values, faulty) if both else None,
+        aupr=ranking.aupr(values, faulty) if both else None,
         vus_pr=volume,
         event_recall=counts.caught / counts.faults if counts.faults else None,
         false_events=false_events,
@@ -338,7 +347,7 @@ def _figures(
 
 
 def _row_scores(rows: int, begin: NDArray[np.intp], end: NDArray[np.intp], scores: list[float]) -> NDArray[np.float64]:
-    """Mean over the judged windows that contain each row, NaN where there is none."""
+    """Return the mean score of the judged windows that contain each row, NaN for rows in none."""
     sums, windows = np.zeros(rows), np.zeros(rows, np.int64)
     for first, stop, score in zip(begin.tolist(), end.tolist(), scores, strict=True):
         if np.isfinite(score):
@@ -350,7 +359,7 @@ def _row_scores(rows: int, begin: NDArray[np.intp], end: NDArray[np.intp], score
     return mean
 
 
-def _intervals(runs: tuple[RunFigures, ...], events: list[Events], seed: int) -> LogIntervals:
+def _intervals(runs: tuple[RunFigures, ...], events: list[EventOutcomes], seed: int) -> LogIntervals:
     draws = file_draws(len(runs), seed=seed)
 
     def mean(values: list[float | None]) -> Interval | None:

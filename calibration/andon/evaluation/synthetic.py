@@ -1,4 +1,4 @@
-"""One more figure of a cell: how well it tells held-out synthetic damage from good parts that nothing was learnt from."""
+"""Another figure of a cell: how well it separates held-out synthetic damage from good parts that were not trained on."""
 
 from andon.damage.synthetic_defects import SyntheticDefects
 from andon.evaluation.frames import evaluate
@@ -11,7 +11,7 @@ MOST = 100
 
 
 def synthetic_auroc(detector: Detector, kept_back: Collection, _seed: int) -> float | None:
-    """AUROC over good parts and damaged copies; None for logs, and where no damage shows.
+    """Return the AUROC over good parts and damaged copies, None for logs and if no damage shows.
 
     All cells of a set and a seed see the same damage, as calibration kept the same parts back.
     """
@@ -20,6 +20,6 @@ def synthetic_auroc(detector: Detector, kept_back: Collection, _seed: int) -> fl
     defects = SyntheticDefects(kept_back, most=MOST)
     try:
         figures, _ = evaluate(detector, defects, defects.truth, intervals=False)
-    except DataError:  # pictures nearly flat: nobody would see damage on them
+    except DataError:  # nearly flat pictures do not show damage
         return None
     return figures.auroc

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from andon.evaluation.figures.part_figures import Evaluation, summarise
-from andon.evaluation.judged_parts import Judged, worst_frames
+from andon.evaluation.judged_parts import JudgedPart, worst_frames
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import nearest
@@ -57,7 +57,7 @@ class VerdictLog(Struct, frozen=True, kw_only=True):
 
 
 def is_verdict_log(path: Path) -> bool:
-    """Whether a file holds JSON lines by its suffix or its first character, rather than a model."""
+    """Return whether a file holds JSON lines, by its suffix or its first character, and not a model."""
     if path.suffix.lower() in _SUFFIXES:
         return True
     try:
@@ -74,10 +74,10 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
         path: as ``andon score --json`` or ``andon monitor --out`` wrote it.
         model: short digest, or its beginning, of the model file whose verdicts are wanted; None where there is only one.
 
-    Items that were judged more than once are told as a warning: a restart does so rightly, two folders of equal names do not.
+    Items that were judged more than once are reported as a warning: correct after a restart, wrong for folders of equal names.
 
     Raises:
-        DataError: not readable; a line that is no verdict, with its number; one model with two thresholds.
+        DataError: not readable; a line that is not a verdict, with its number; one model with two thresholds.
         ConfigError: several models judged and none was named, or the one named did not.
     """
     try:
@@ -125,7 +125,7 @@ def evaluate_verdicts(
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Evaluation, list[Judged]]:
+) -> tuple[Evaluation, list[JudgedPart]]:
     """Count verdicts whose truth is known. The promise is in the model file, so nothing is said of it.
 
     Args:
@@ -138,7 +138,7 @@ def evaluate_verdicts(
         progress: as for `frames.evaluate`.
 
     Raises:
-        ConfigError: `group` is no rule.
+        ConfigError: `group` is not a rule.
         DataError: no item in common, one that `group` does not fit, or no good or no defective one that could be judged.
     """
     met = meet(log.verdicts, truth.defective)
@@ -153,7 +153,7 @@ def evaluate_verdicts(
         logger.warning("%d of %d items are found in the truth %s", len(known), len(log.verdicts), met.told)
     refs: Sequence[Ref] = [Ref(key=one.item, part=one.part, time_s=one.time_s) for one in known]
     judged = [
-        Judged(
+        JudgedPart(
             ref=ref,
             score=float("nan") if one.score is None else one.score,
             status=Status[one.status],
@@ -187,7 +187,7 @@ class Met(Struct, frozen=True, kw_only=True):
 
 
 def meet(items: Collection[str], known: Collection[str]) -> Met:
-    """Items by the same key; where none has one, below one folder that either the truth's keys or the items begin with.
+    """Match items to the truth by key, or, if no key is equal, below one folder that either side begins with.
 
     Of several such folders the one counts that meets all the items that any of them meets, and more than each; else none:
     ``good/0.png`` may be of train/ as well as of test/.
@@ -219,7 +219,7 @@ def meet(items: Collection[str], known: Collection[str]) -> Met:
 
 
 def _cuts(key: str) -> Iterator[tuple[str, str]]:
-    """Folder and rest, at each slash."""
+    """Yield folder and rest at each slash."""
     for place, letter in enumerate(key):
         if letter == "/" and place:
             yield key[:place], key[place + 1 :]
@@ -269,7 +269,7 @@ def _tell_of_repeats(path: Path, mine: Sequence[Written]) -> None:
 
 
 def _differs(one: Written, last: Written) -> bool:
-    """Beyond what another number of threads does to a score."""
+    """Return whether two verdicts differ by more than the number of threads can explain."""
     if one.score is None or last.score is None:
         return one.status != last.status
     return one.status != last.status or not math.isclose(one.score, last.score, rel_tol=1e-4)
@@ -279,7 +279,7 @@ def _checked(one: Written) -> Written:
     if one.status not in Status.__members__:
         raise ValueError(f"expected a status of {', '.join(Status.__members__)}, got {one.status!r}")
     if one.score is None and one.status != Status.INVALID.name:
-        raise ValueError(f"expected a score beside {one.status}, got null")
+        raise ValueError(f"expected a score with {one.status}, got null")
     return one
 
 

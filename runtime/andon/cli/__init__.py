@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from andon.cli._terminal import LONGEST_LINE, PrintableFormatter, interrupts, standard_streams
+from andon.foundation.flag_parser import FlagParser
 
 if TYPE_CHECKING:
     from andon.foundation.errors import ConfigError
@@ -94,8 +95,8 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argparse, with refusals that are errors like all others: one line, with a hint where to read on."""
+class _Parser(FlagParser):
+    """A parser whose errors say where to read on."""
 
     def error(self, message: str) -> NoReturn:
         from andon.foundation.errors import ConfigError
@@ -103,7 +104,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}. See '{self.prog} --help'.")
 
 
-def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, list[str]]:
+def _parser(words: Sequence[str]) -> tuple[_Parser, list[str]]:
     """The parser for these words, and the flags that may stand among them."""
     parser = _Parser(
         prog="andon",
@@ -115,7 +116,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, list[str]]:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument("-v", "--verbose", action="store_true", help=_VERBOSE)
     parser.set_defaults(run=lambda args: _bare(parser, args))
-    flags = list(parser._option_string_actions)
+    flags = list(parser.flags)
     listed = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     wanted = _first_name(words)
     for name in commands():
@@ -134,7 +135,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, list[str]]:
             module.configure(sub)
             if hasattr(module, "configure_for"):  # flags that depend on other words, such as a detector's settings
                 module.configure_for(sub, words[words.index(name) + 1 :])
-            flags = list(sub._option_string_actions)
+            flags = list(sub.flags)
     return parser, flags
 
 

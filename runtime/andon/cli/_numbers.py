@@ -1,14 +1,14 @@
-"""Whole numbers on the command line, refused with their bounds before anything has begun."""
+"""Integers on the command line, checked against their bounds while the command line is parsed."""
 
 import argparse
 from collections.abc import Callable
 
 MAX_SEED = 2**31 - 1
-"""What every random generator takes, doubled and one more included."""
+"""The largest seed: every random generator takes twice this number plus one."""
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A type for argparse: ``parser.add_argument("--seed", type=whole(0, MAX_SEED))``."""
+    """Return a type for argparse, as in ``parser.add_argument("--seed", type=whole(0, MAX_SEED))``."""
 
     def parse(text: str) -> int:
         try:
@@ -16,7 +16,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         except ValueError:
             number = None
         if number is None or not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected an integer from {low} to {high}, got {text!r}")
         return number
 
     return parse

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from andon.foundation.errors import ConfigError
+from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import members
 from andon.foundation.settings import Setting, add_flags, fields, from_flags, missing
 from andon.sources.addresses import shown_address
@@ -17,9 +18,9 @@ from andon.sources.source import Source
 logger = logging.getLogger(__name__)
 
 
-def add_source_flags(parser: argparse.ArgumentParser) -> None:
+def add_source_flags(parser: FlagParser) -> None:
     """Add the flags of all installed sources, each once, in one group for each set of sources that share them."""
-    taken = {action.dest for action in parser._actions}
+    taken = {action.dest for action in parser.actions}
     groups: dict[tuple[str, ...], list[str]] = {}
     offered = _offered()
     for name, owners in offered.items():

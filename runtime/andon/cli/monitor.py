@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from andon.foundation.errors import ConfigError
+from andon.foundation.flag_parser import FlagParser
 
 if TYPE_CHECKING:
     from andon.monitor.sink import ChosenSink
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 SUMMARY = "watch a line: verdicts as JSON lines, for a folder, a video, a camera or sensor data"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: FlagParser) -> None:
     """Flags, those of the installed sources included."""
     from andon.cli._source_flags import add_source_flags
 

@@ -20,6 +20,7 @@ from msgspec import Struct
 from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
+from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import names
 from andon.foundation.settings import add_flags, fields, from_flags, nearest
 from andon.training.observers.epochs import Epochs, parse_epochs
@@ -113,7 +114,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
 
 
-def configure_for(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
     """Flags of the detector that is named: this is the one help that loads torch.
 
     Raises:
@@ -183,9 +184,9 @@ def _epochs(text: str) -> Epochs:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _names_among(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+def _names_among(words: Sequence[str], parser: FlagParser) -> list[str]:
     """Words that are neither flags nor, as far as can be known yet, their values: a data folder may be called patchcore."""
-    alone = {flag for flag, action in parser._option_string_actions.items() if action.nargs == 0}
+    alone = {flag for flag, action in parser.flags.items() if action.nargs == 0}
     return [
         word
         for word, before in zip(words, ["", *words], strict=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.demo.plots import draw_faults, draw_stream
 from andon.demo.power_converter import ConverterSettings, schedule_faults, simulate
-from andon.evaluation.figures.metrics import within_promise
+from andon.evaluation.figures.chance import within_promise
 from andon.evaluation.figures.window_counts import Counts, count
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import TrainingError

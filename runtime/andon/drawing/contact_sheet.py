@@ -1,13 +1,13 @@
 """Pictures side by side on one sheet."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.drawing.labels import plain, short
 from andon.drawing.style import DPI, new_figure
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MOST_ON_A_SHEET = 400
 
 
 def contact_sheet(pictures: NDArray[np.uint8], captions: Sequence[str] = (), *, title: str) -> "Figure":
-    """Pictures side by side, row by row, each above its caption, if there are any.
+    """Draw pictures side by side, row by row, each above its caption if there are captions.
 
     Args:
         pictures: ``[n, h, w, C]``, at least one, at most `MOST_ON_A_SHEET`.
@@ -45,7 +45,7 @@ def contact_sheet(pictures: NDArray[np.uint8], captions: Sequence[str] = (), *, 
         axes.imshow(levels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
         if captions:
             at = ((x + cell[0] / 2) / size[0], (y - 0.02) / size[1])
-            figure.text(*at, captions[place], ha="center", va="top", fontsize=7)
-    wrapped = textwrap.fill(title, max(30, round(13 * size[0])))
+            figure.text(*at, short(captions[place]), ha="center", va="top", fontsize=7, parse_math=False)
+    wrapped = plain(title, max(30, round(13 * size[0])))
     figure.text(left / size[0], 1 - 0.1 / size[1], wrapped, va="top", fontsize=9)
     return figure

@@ -1,40 +1,56 @@
-"""Other people's names in pictures: shortened so that they can still be told apart, and never read as formulas."""
+"""Text in pictures and pages. Names come from files and users: without control characters, shortened, never read as formulas."""
 
 import textwrap
-import unicodedata
+from collections.abc import Callable
+
+from andon.foundation.printable import without_controls
+
+MOST_LETTERS = 22
+"""Letters of a name next to an axis or in a legend."""
 
 
 def shortened(text: str, most: int) -> str:
-    """Without its middle, where it is longer than that: names differ at the end as often as at the beginning.
+    """Replace the middle of a longer text by an ellipsis: names differ at the end as often as at the beginning.
 
     >>> shortened("patchcore --preset fast --size 224", 20)
     'patchcor… --size 224'
     """
+    text = without_controls(text)
     if len(text) <= most:
         return text
     tail = (most - 1) * 3 // 5
-    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}" if tail else f"{text[: most - 1]}…"
+
+
+def short(name: str) -> str:
+    """Return a name for an axis or a legend. Draw it with ``parse_math=False``."""
+    return shortened(name, MOST_LETTERS)
+
+
+def fitting(text: str, length: Callable[[str], float], most: float) -> str:
+    """Return the longest beginning of a text that fits into a measured length, with an ellipsis where something is cut.
+
+    >>> fitting("scratch (watched)", len, 10)
+    'scratch (…'
+    """
+    text = without_controls(text)
+    if length(text) <= most:
+        return text
+    while text and length(text + "…") > most:
+        text = text[:-1]
+    return text + "…"
 
 
 def plain(text: str, width: int) -> str:
-    """Names are other people's: broken into lines between words, and never read as formulas."""
-    short = [" ".join(shortened(word, width) for word in line.split(" ")) for line in text.splitlines()]
-    return "\n".join(textwrap.fill(line, width) for line in short).replace("$", r"\$")
+    """Break the lines of a text between words, shorten longer words, and escape formulas."""
+    lines = [" ".join(shortened(word, width) for word in line.split(" ")) for line in text.splitlines()]
+    return _no_formula("\n".join(textwrap.fill(line, width) for line in lines))
 
 
 def caption(text: str, width: int) -> str:
-    """No more lines than it has: what is too long loses its middle, so that it still says whether it is watched."""
-    return "\n".join(shortened(line, width) for line in text.splitlines()).replace("$", r"\$")
+    """Shorten each line of a text, without adding lines, and escape formulas."""
+    return _no_formula("\n".join(shortened(line, width) for line in text.splitlines()))
 
 
-def without_controls(value: str) -> str:
-    """Replace lone surrogates, control and direction-changing characters with U+FFFD, for pictures and pages.
-
-    >>> without_controls("a\\x00b\\u202ec")
-    'a\\ufffdb\\ufffdc'
-    """
-    return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cs") or one in _TURNING else one for one in value)
-
-
-_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that change the direction of writing: with them ``gpj.exe`` reads as a picture."""
+def _no_formula(text: str) -> str:
+    return text.replace("$", r"\$")

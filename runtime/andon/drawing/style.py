@@ -1,4 +1,4 @@
-"""How a picture is drawn, here and in training: matplotlib's `Figure` without pyplot, in colours that all eyes tell apart."""
+"""Style of all plots: matplotlib's `Figure` without pyplot, in colours that people with any colour vision can distinguish."""
 
 import io
 import warnings
@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.drawing.labels import without_controls
 from andon.foundation.errors import MissingExtra
 from andon.foundation.extras import remedy
 
@@ -19,13 +18,12 @@ ORANGE, SKY, YELLOW = "#e69f00", "#56b4e9", "#f0e442"
 INK, SOFT = "#222222", "#767676"
 GOOD, DEFECT = BLUE, VERMILION
 DPI = 110
-_LABEL = 22
 
 
 def new_figure(
     width: float, height: float, *, layout: Literal["constrained"] | None = "constrained", dpi: int | None = None
 ) -> Any:
-    """A figure of so many inches; `dpi` where it is saved as it is drawn.
+    """Return a figure of this size in inches. Give `dpi` if it is saved as it is drawn.
 
     Raises:
         MissingExtra: no matplotlib.
@@ -39,7 +37,7 @@ def new_figure(
 
 
 def one_panel(width: float, height: float) -> tuple[Any, Any]:
-    """A figure with one pair of axes, tidy."""
+    """Return a tidy figure with one pair of axes."""
     figure = new_figure(width, height)
     axes = figure.subplots()
     tidy(axes)
@@ -47,31 +45,25 @@ def one_panel(width: float, height: float) -> tuple[Any, Any]:
 
 
 def tidy(axes: Any) -> None:
-    """A light grid behind, no box around."""
+    """Give axes a light grid and no box."""
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def legend_below(figure: Any) -> None:
-    """Outside the axes: a curve may go through any corner of them."""
+    """Put the legend below the axes, because a curve may pass through any corner."""
     figure.legend(loc="outside lower center", frameon=False)
 
 
 def name_bars(axes: Any, places: NDArray[np.intp], names: Sequence[str]) -> None:
-    """Names beside horizontal bars."""
-    # a dollar sign in the name of a folder is no formula
+    """Write names at the left of horizontal bars."""
+    # a dollar sign in the name of a folder does not start a formula
     axes.set_yticks(places, names, parse_math=False)
 
 
-def short(name: str) -> str:
-    """A name as it is drawn: printable, and cut where it would not fit."""
-    plain = without_controls(name)
-    return plain if len(plain) <= _LABEL else plain[: _LABEL - 1] + "…"
-
-
 def png_of(figure: Any, dpi: int | Literal["figure"] = DPI) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
+    """Return the figure as PNG. The same figure gives the same bytes."""
     stream = io.BytesIO()
     with _any_script():
         figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
@@ -80,7 +72,7 @@ def png_of(figure: Any, dpi: int | Literal["figure"] = DPI) -> bytes:
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """Names may be in a script that the font lacks: boxes then, and no warning to whoever runs the command."""
+    """Suppress warnings about names in a script that the font lacks. They are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         yield

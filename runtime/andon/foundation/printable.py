@@ -1,4 +1,6 @@
-"""Text from files, networks and users, made safe for a terminal, a log and a one-line record."""
+"""Text from files, networks and users, made safe: escaped for a terminal or a log, replaced for a picture or a page."""
+
+import unicodedata
 
 
 def printable(text: str, *, limit: int = 300) -> str:
@@ -20,3 +22,20 @@ def printable(text: str, *, limit: int = 300) -> str:
         for character in text[: limit + 1]
     )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def without_controls(text: str) -> str:
+    """Replace lone surrogates, control characters and direction marks with U+FFFD, for pictures and pages.
+
+    Unlike `printable` it keeps what joins the letters of a script, which a terminal may not show and a browser does.
+
+    >>> without_controls("a\\x00b\\u202ec")
+    'a\\ufffdb\\ufffdc'
+    """
+    if text.isprintable():
+        return text
+    return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cs") or one in _TURNING else one for one in text)
+
+
+_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that change the direction of writing: with them ``gpj.exe`` reads as a picture."""

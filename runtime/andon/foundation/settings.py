@@ -1,6 +1,6 @@
 """One description of a settings struct serves flags, TOML or JSON keys, documentation and error hints.
 
-A settings struct is a frozen `msgspec.Struct` whose every field is annotated and has a default::
+A settings struct is a frozen `msgspec.Struct` whose every field is annotated::
 
     class Settings(Struct, frozen=True, kw_only=True):
         epochs: Annotated[int, Meta(ge=1, description="passes over the training part", extra={"unit": "epochs"})] = 40
@@ -9,12 +9,11 @@ A settings struct is a frozen `msgspec.Struct` whose every field is annotated an
 import argparse
 import difflib
 import math
-import re
-import types
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from andon.foundation.errors import ConfigError
 
@@ -25,18 +24,24 @@ class Setting(NamedTuple):
     """One field of a settings struct, as flags, documents and hints need it."""
 
     name: str
-    kind: Any
-    """The type without `Annotated`: int, float, str, bool, a Literal, or a union with None."""
+    kind: inspect.Type
+    """The type without its annotations, as `msgspec.inspect` describes it."""
     default: Any
+    """`msgspec.NODEFAULT` if the setting is required."""
     description: str
     unit: str
     bounds: str
-    """As people read it, e.g. ``>= 1``; empty where there are none."""
+    """For people, for example ``from 1 to 1000`` or ``>= 1``; empty without bounds."""
 
     @property
     def flag(self) -> str:
-        """The command-line flag, e.g. ``--learning-rate``."""
+        """The command-line flag, for example ``--learning-rate``."""
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the setting is a boolean: its flag takes no value and has a ``--no-`` form."""
+        return isinstance(self.kind, inspect.BoolType)
 
     @property
     def required(self) -> bool:
@@ -45,242 +50,289 @@ class Setting(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """The default for a help text, e.g. ``default 40``."""
-        return "required" if self.required else f"default {self.default}"
+        """The default for a help text, for example ``default 40``."""
+        return "required" if self.required else f"default {_shown(self.default)}"
 
 
 def fields(struct: type[msgspec.Struct]) -> list[Setting]:
-    """All settings of a struct, in the order of its source."""
-    described = []
-    for field in msgspec.structs.fields(struct):
-        kind, metas = _strip(field.encode_name, field.type)
-        extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
-        described.append(
-            Setting(
-                name=field.name,
-                kind=kind,
-                default=_default(field),
-                description="; ".join(meta.description for meta in metas if meta.description),
-                unit=str(extra.get("unit", "")),
-                bounds=", ".join(_bounds(metas)),
-            )
-        )
-    return described
-
-
-def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = "settings") -> S:
-    """A checked settings struct.
+    """Return all settings of a struct, in the order of its source.
 
     Raises:
-        ConfigError: an unknown name (the nearest right one is offered) or a value of another type or out of bounds.
+        TypeError: a field has no description.
     """
-    known = [field.name for field in msgspec.structs.fields(struct)]
-    for name in values:
-        if name not in known:
-            raise ConfigError(
-                f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {', '.join(known)}."
-            )
-    try:
-        return _finite(msgspec.convert(dict(values), struct, strict=True))
-    except (msgspec.ValidationError, ValueError) as error:
-        refusal = _refusal(error, struct, values)
-        raise ConfigError(
-            f"{where}: {refusal.name}: {refusal.why}" if refusal.name else f"{where}: {refusal.why}"
-        ) from error
-
-
-def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "settings") -> None:
-    """Give the parser one flag a setting; absent flags leave no attribute, so that defaults stand in one place."""
-    group = parser.add_argument_group(title)
-    for setting in fields(struct):
-        unit = f" [{setting.unit}]" if setting.unit else ""
-        bounds = f", {setting.bounds}" if setting.bounds else ""
-        text = f"{setting.description}{unit} ({setting.default_text}{bounds})".replace("%", "%%")
-        if setting.kind is bool:
-            group.add_argument(
-                setting.flag,
-                action=argparse.BooleanOptionalAction,
-                default=argparse.SUPPRESS,
-                help=text,
-                dest=setting.name,
-            )
-        else:
-            group.add_argument(
-                setting.flag,
-                metavar=_metavar(setting.kind),
-                default=argparse.SUPPRESS,
-                help=text,
-                dest=setting.name,
-            )
-
-
-def from_flags(struct: type[S], args: argparse.Namespace) -> S:
-    """The settings that `add_flags` parsed, checked.
-
-    Raises:
-        ConfigError: a value of another type or out of bounds, with the flag named.
-    """
-    settings = [setting for setting in fields(struct) if hasattr(args, setting.name)]
-    raw = {setting.name: getattr(args, setting.name) for setting in settings}
-    given = {
-        setting.name: raw[setting.name] if setting.kind is bool else _parse(setting, str(raw[setting.name]))
-        for setting in settings
-    }
-    try:
-        return _finite(msgspec.convert(given, struct, strict=False))
-    except (msgspec.ValidationError, ValueError) as error:
-        refusal = _refusal(error, struct, raw)
-        flag = "--" + refusal.name.replace("_", "-") if refusal.name else "settings"
-        raise ConfigError(f"{flag}: {refusal.why}") from error
-
-
-def nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
-    """Return a hint such as `` (did you mean 'epochs'?)``, or nothing where no name is as much alike, of 0 to 1."""
-    # without the dashes of flags: they made --threshold resemble --help
-    bare = {one.lstrip("-"): one for one in known}
-    close = difflib.get_close_matches(name.lstrip("-"), list(bare), n=1, cutoff=likeness)
-    return f" (did you mean {bare[close[0]]!r}?)" if close else ""
-
-
-def _strip(name: str, annotated: Any) -> tuple[Any, list[msgspec.Meta]]:
-    kind, metas = _bare(annotated)
-    if get_origin(kind) in (Union, types.UnionType):  # bounds stand within: Annotated[int, Meta(ge=1)] | None
-        members = [_bare(member) for member in get_args(kind)]
-        kind = Union[tuple(member for member, _ in members)]  # noqa: UP007
-        metas += [meta for _, inner in members for meta in inner]
-    if not any(meta.description for meta in metas):
-        raise TypeError(f"setting {name!r} has no description: annotate it with msgspec.Meta(description=...)")
-    return kind, metas
-
-
-def _bare(annotated: Any) -> tuple[Any, list[msgspec.Meta]]:
-    """A type without its annotations, and these."""
-    metas: list[msgspec.Meta] = []
-    while hasattr(annotated, "__metadata__"):
-        metas = [meta for meta in annotated.__metadata__ if isinstance(meta, msgspec.Meta)] + metas
-        annotated = annotated.__origin__
-    return annotated, metas
-
-
-def _bounds(metas: list[msgspec.Meta]) -> Iterable[str]:
-    for meta in metas:
-        for symbol, value in ((">=", meta.ge), (">", meta.gt), ("<=", meta.le), ("<", meta.lt)):
-            if value is not None:
-                yield f"{symbol} {value:g}"
-
-
-def _metavar(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(str(choice) for choice in get_args(kind)) + "}"
-    if get_origin(kind) in (Union, types.UnionType):
-        return "|".join(_metavar(choice) for choice in get_args(kind) if choice is not type(None))
-    return {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")
-
-
-def _parse(setting: Setting, text: str) -> object:
-    """Text as the type that the field declares; msgspec checks bounds and choices afterwards."""
-    if text.lower() == "none" and type(None) in get_args(setting.kind):
-        return None
-    if any(get_origin(kind) is tuple for kind in (setting.kind, *get_args(setting.kind))):
-        return [piece.strip() for piece in text.replace("x", ",").split(",")]  # 256x256 or 256,256
-    if get_origin(setting.kind) is Literal:
-        return {str(choice): choice for choice in get_args(setting.kind)}.get(text, text)
-    return text
-
-
-def _finite(settings: S) -> S:
-    """Refuse NaN and infinities: a run folder and a model file keep settings as JSON, which has neither."""
-    for name in settings.__struct_fields__:
-        value = getattr(settings, name)
-        values = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(number, float) and not math.isfinite(number) for number in values):
-            raise ValueError(f"expected a finite number, got {value} - at `$.{name}`")
-    return settings
-
-
-class _Refusal(NamedTuple):
-    name: str
-    """Of the setting; empty where the whole is refused."""
-    why: str
-
-
-def _refusal(error: Exception, struct: type[msgspec.Struct], given: Mapping[str, object]) -> _Refusal:
-    """What msgspec refused, as people read it: what was expected, what came."""
-    found = _AT.search(str(error))
-    kinds = {field.name: field.type for field in msgspec.structs.fields(struct)}
-    name = found[1] if found else ""
-    wanted = _wanted(kinds[name]) if name in kinds and name in given else ""
-    if not wanted:
-        return _Refusal("", _AT_ALL.sub("", str(error)))
-    came = given[name]
-    if re.fullmatch(r"[+-]?(nan|inf|infinity)", str(came).strip(), re.IGNORECASE):
-        wanted = wanted.replace("a number", "a finite number")
-    return _Refusal(name, f"expected {wanted}, got {came!r}{nearest(str(came), _choices(kinds[name]))}.")
-
-
-_AT = re.compile(r" - at `\$\.(\w+)")
-_AT_ALL = re.compile(r" - at `\$.*`")
-
-
-def _wanted(annotated: Any) -> str:
-    """A type in words, ``a whole number >= 1``; empty where there are none for it."""
-    kind, metas = _bare(annotated)
-    bounds = ", ".join(
-        [*_bounds(metas), *(f"a multiple of {meta.multiple_of:g}" for meta in metas if meta.multiple_of)]
-    )
-    if kind is type(None):
-        return "none"
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(str(choice) for choice in get_args(kind))}"
-    if get_origin(kind) in (Union, types.UnionType):
-        words = [_wanted(member) for member in get_args(kind)]
-        words = [word for word in words if word != "none"] + [word for word in words if word == "none"]
-        return " or ".join(words) if all(words) else ""
-    if get_origin(kind) is tuple:
-        members = get_args(kind)
-        each = _wanted(members[0])
-        if not each.startswith(("a whole number", "a number")) or len(set(members) - {Ellipsis}) > 1:
-            return ""
-        many = "" if members[-1] is Ellipsis else f"{len(members)} "
-        return f"{many}{each.removeprefix('a ').replace('number', 'numbers', 1)} (with a comma between them)"
-    word = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, "")
-    return f"{word} {bounds}" if word and bounds else word
-
-
-def _choices(annotated: Any) -> list[str]:
-    kind, _ = _bare(annotated)
-    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    literals = [member for member, _ in map(_bare, members) if get_origin(member) is Literal]
-    return [str(choice) for literal in literals for choice in get_args(literal)]
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return [_setting(field) for field in _inspected(struct).values()]
 
 
 def missing(struct: type[msgspec.Struct], given: Iterable[str]) -> list[str]:
     """Return the names of the settings without a default that are not among those given."""
     names = set(given)
-    return [setting.name for setting in fields(struct) if setting.required and setting.name not in names]
+    return [name for name, field in _inspected(struct).items() if field.required and name not in names]
+
+
+def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = "settings") -> S:
+    """Return a checked settings struct from values of the right types.
+
+    Raises:
+        ConfigError: an unknown name (the nearest right one is offered), a value of another type or out of bounds, or a
+            required setting that is not given.
+    """
+    _refuse_unknown(struct, values, where)
+    try:
+        return _checked(struct, values, values, strict=True)
+    except _Refusal as refusal:
+        raise ConfigError(f"{where}: {refusal.named(refusal.name)}") from refusal.__cause__
 
 
 def from_texts(struct: type[S], texts: Mapping[str, str], *, where: str) -> S:
     """Return settings from texts, as a command line has them in ``key=value``.
 
     Raises:
-        ConfigError: an unknown name (the nearest right one is offered), a value of another type or out of bounds, or a setting
-            without a default that is not given.
+        ConfigError: as for `from_mapping`.
     """
-    known = [setting.name for setting in fields(struct)]
-    for name in texts:
-        if name not in known:
-            raise ConfigError(
-                f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {', '.join(known) or 'none'}."
-            )
-    if absent := missing(struct, texts):
-        raise ConfigError(f"{where}: expected {', '.join(absent)}, got nothing.")
+    _refuse_unknown(struct, texts, where)
     try:
-        return from_flags(struct, argparse.Namespace(**texts))
-    except ConfigError as error:
-        flag, _, why = str(error).partition(": ")
-        raise ConfigError(f"{where}: {flag.removeprefix('--').replace('-', '_')}: {why}") from error
+        return _from_texts(struct, texts)
+    except _Refusal as refusal:
+        raise ConfigError(f"{where}: {refusal.named(refusal.name)}") from refusal.__cause__
+
+
+def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "settings") -> None:
+    """Give the parser one flag for each setting. Absent flags leave no attribute, so that defaults are stated once."""
+    group = parser.add_argument_group(title)
+    for setting in fields(struct):
+        unit = f" [{setting.unit}]" if setting.unit else ""
+        bounds = f", {setting.bounds}" if setting.bounds else ""
+        text = f"{setting.description}{unit} ({setting.default_text}{bounds})".replace("%", "%%")
+        given: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text, "dest": setting.name}
+        if setting.is_switch:
+            group.add_argument(setting.flag, action=argparse.BooleanOptionalAction, **given)
+        else:
+            group.add_argument(setting.flag, metavar=_metavar(setting.kind), **given)
+
+
+def from_flags(struct: type[S], args: argparse.Namespace) -> S:
+    """Return the settings that `add_flags` parsed, checked.
+
+    Raises:
+        ConfigError: a value of another type or out of bounds, or a required setting that is not given, with its flag.
+    """
+    raw = {name: getattr(args, name) for name in _inspected(struct) if hasattr(args, name)}
+    try:
+        return _from_texts(struct, raw)
+    except _Refusal as refusal:
+        flag = "--" + refusal.name.replace("_", "-") if refusal.name else "settings"
+        raise ConfigError(refusal.named(flag)) from refusal.__cause__
+
+
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
+    """Return a hint such as `` (did you mean 'epochs'?)``, or an empty text if no name is at least that similar (0 to 1)."""
+    # without the dashes of flags: they made --threshold resemble --help
+    bare = {one.lstrip("-"): one for one in known}
+    close = difflib.get_close_matches(name.lstrip("-"), list(bare), n=1, cutoff=likeness)
+    return f" (did you mean {bare[close[0]]!r}?)" if close else ""
+
+
+def _inspected(struct: type[msgspec.Struct]) -> dict[str, inspect.Field]:
+    info = inspect.type_info(struct)
+    assert isinstance(info, inspect.StructType)
+    return {field.name: field for field in info.fields}
+
+
+def _setting(field: inspect.Field) -> Setting:
+    kind, notes = _bare(field.type)
+    members = [_bare(member) for member in _members(kind)]
+    if isinstance(kind, inspect.UnionType):  # bounds stand within: Annotated[int, Meta(ge=1)] | None
+        notes = [*notes, *(note for _, inner in members for note in inner)]
+    descriptions = [str(note.extra_json_schema["description"]) for note in notes
+                    if note.extra_json_schema and "description" in note.extra_json_schema]  # fmt: skip
+    if not descriptions:
+        raise TypeError(f"setting {field.name!r} has no description: annotate it with msgspec.Meta(description=...)")
+    units = [str(note.extra["unit"]) for note in notes if note.extra and "unit" in note.extra]
+    return Setting(
+        name=field.name,
+        kind=kind,
+        default=field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory(),
+        description="; ".join(descriptions),
+        unit=units[-1] if units else "",
+        bounds=", ".join(filter(None, (_bounds(member) for member, _ in members))),
+    )
+
+
+def _bare(kind: inspect.Type) -> tuple[inspect.Type, list[inspect.Metadata]]:
+    """Return a type without its annotations, and these."""
+    notes = []
+    while isinstance(kind, inspect.Metadata):
+        notes.append(kind)
+        kind = kind.type
+    return kind, notes
+
+
+def _members(kind: inspect.Type) -> list[inspect.Type]:
+    """Return the types of a union without their annotations; one type is a union of itself."""
+    bare, _ = _bare(kind)
+    return [_bare(member)[0] for member in bare.types] if isinstance(bare, inspect.UnionType) else [bare]
+
+
+def _bounds(kind: inspect.Type) -> str:
+    """Return the bounds of a number in words, empty without any."""
+    if not isinstance(kind, inspect.IntType | inspect.FloatType):
+        return ""
+    bounds = [f"{symbol} {_shown(value)}" for symbol, value in
+              ((">=", kind.ge), (">", kind.gt), ("<=", kind.le), ("<", kind.lt)) if value is not None]  # fmt: skip
+    if kind.ge is not None and kind.le is not None and len(bounds) == 2:
+        bounds = [f"from {_shown(kind.ge)} to {_shown(kind.le)}"]
+    if kind.multiple_of is not None:
+        bounds.append(f"a multiple of {_shown(kind.multiple_of)}")
+    return " and ".join(bounds)
+
+
+def _shown(value: object) -> str:
+    """Return a value as the user would write it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
+
+
+def _metavar(kind: inspect.Type) -> str:
+    names = []
+    for member in _members(kind):
+        if isinstance(member, inspect.LiteralType):
+            names.append("{" + ",".join(map(str, member.values)) + "}")
+        elif not isinstance(member, inspect.NoneType):
+            names.append(_METAVARS.get(type(member), "VALUE"))
+    return "|".join(names)
+
+
+_METAVARS: dict[type, str] = {inspect.IntType: "N", inspect.FloatType: "X", inspect.StrType: "TEXT"}
+
+
+class _Refusal(Exception):
+    """A value that does not fit its setting, or a struct that refuses all of them together (empty name)."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, why)
+        self.name, self.why = name, why
+
+    def named(self, name: str) -> str:
+        """Return the message, with the setting called by this name."""
+        return f"{name}: {self.why}" if name else self.why
+
+
+def _refuse_unknown(struct: type[msgspec.Struct], given: Iterable[str], where: str) -> None:
+    known = list(_inspected(struct))
+    for name in given:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ConfigError(f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {listed}.")
+
+
+def _from_texts(struct: type[S], raw: Mapping[str, Any]) -> S:
+    types = _inspected(struct)
+    given = {name: _parsed(types[name].type, value) for name, value in raw.items()}
+    return _checked(struct, given, raw, strict=False)
+
+
+def _parsed(kind: inspect.Type, value: object) -> object:
+    """Return a text as the type that the field declares. Msgspec checks bounds and choices afterwards."""
+    if not isinstance(value, str):  # a switch
+        return value
+    members = _members(kind)
+    if value.lower() == "none" and any(isinstance(member, inspect.NoneType) for member in members):
+        return None
+    if any(isinstance(member, inspect.TupleType | inspect.VarTupleType) for member in members):
+        return [piece.strip() for piece in value.replace("x", ",").split(",")]  # 256x256 or 256,256
+    choices = {str(choice): choice for choice in _choices(kind)}
+    return choices.get(value, value)
+
+
+def _checked(struct: type[S], given: Mapping[str, object], raw: Mapping[str, object], *, strict: bool) -> S:
+    """Convert field by field, so that a refused value is known by its name and not from msgspec's message.
+
+    Raises:
+        _Refusal: a value of another type or out of bounds, or a required setting that is not given.
+    """
+    types = _inspected(struct)
+    if absent := missing(struct, given):
+        raise _Refusal("", f"expected {', '.join(absent)}, got nothing.")
+    annotated = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    for name, value in given.items():
+        try:
+            fits = _is_finite(msgspec.convert(value, annotated[name], strict=strict))
+        except msgspec.ValidationError as error:
+            wanted = _wanted(types[name].type)
+            why = _expected(wanted, raw[name], types[name].type) if wanted else str(error)
+            raise _Refusal(name, why) from error
+        if not fits:
+            raise _Refusal(name, _expected(_wanted(types[name].type), raw[name], types[name].type))
+    try:
+        return msgspec.convert(dict(given), struct, strict=strict)
+    except msgspec.ValidationError as error:  # the struct's own __post_init__
+        raise _Refusal("", str(error)) from error
+
+
+def _is_finite(value: object) -> bool:
+    """Return whether a value can be kept as JSON, as run folders and model files do: JSON has no NaN and no infinity."""
+    values = value if isinstance(value, tuple) else (value,)
+    return all(math.isfinite(number) for number in values if isinstance(number, float))
+
+
+def _expected(wanted: str, got: object, kind: inspect.Type) -> str:
+    if _names_no_finite_number(got):
+        wanted = wanted.replace("a number", "a finite number").replace("numbers", "finite numbers")
+    return f"expected {wanted}, got {got!r}{nearest(str(got), map(str, _choices(kind)))}."
+
+
+def _names_no_finite_number(got: object) -> bool:
+    pieces = got if isinstance(got, list | tuple) else str(got).split(",")
+    for piece in pieces:
+        try:
+            if not math.isfinite(float(str(piece))):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def _wanted(kind: inspect.Type) -> str:
+    """Return a type in words, for example ``an integer >= 1``; empty for a type without words."""
+    kind, _ = _bare(kind)
+    if isinstance(kind, inspect.UnionType):
+        words = sorted(map(_wanted, kind.types), key="none".__eq__)  # none comes last
+        if not all(words):
+            return ""
+        return f"{' or '.join(words[:-1])}, or none" if words[-1] == "none" else " or ".join(words)
+    if isinstance(kind, inspect.LiteralType):
+        return f"one of {', '.join(map(str, kind.values))}"
+    if isinstance(kind, inspect.TupleType) and len(set(map(_wanted, kind.item_types))) == 1:
+        return f"{len(kind.item_types)} {_several(kind.item_types[0])}" if _several(kind.item_types[0]) else ""
+    if isinstance(kind, inspect.VarTupleType):
+        return _several(kind.item_type)
+    word = _WORDS.get(type(kind), "")
+    return f"{word} {_bounds(kind)}".rstrip()
+
+
+def _several(kind: inspect.Type) -> str:
+    """Return several numbers of a type in words; empty for a type that is not a number."""
+    kind, _ = _bare(kind)
+    word = {inspect.IntType: "integers", inspect.FloatType: "numbers"}.get(type(kind), "")
+    return " ".join(filter(None, [word, _bounds(kind), "separated by commas"])) if word else ""
+
+
+_WORDS: dict[type, str] = {
+    inspect.IntType: "an integer",
+    inspect.FloatType: "a number",
+    inspect.StrType: "text",
+    inspect.BoolType: "true or false",
+    inspect.NoneType: "none",
+}
+
+
+def _choices(kind: inspect.Type) -> Iterator[object]:
+    """Yield the values of a Literal, in alphabetical order: `msgspec.inspect` sorts them."""
+    for member in _members(kind):
+        if isinstance(member, inspect.LiteralType):
+            yield from member.values

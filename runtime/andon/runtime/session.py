@@ -64,7 +64,7 @@ def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Se
     # a bool is an integer to Python, and True would mean one thread
     if isinstance(threads, bool) or not hasattr(threads, "__index__") or not 1 <= threads <= MAX_THREADS:
         raise DeviceError(
-            f"threads: expected a whole number from 1 to {MAX_THREADS}, got {threads!r}. Give threads=1, for example."
+            f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads!r}. Give threads=1, for example."
         )
     threads = operator.index(threads)
     if device == "auto":

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.evaluation.figures.other_scores import NOTHING, Further, areas, by_score, deciding, further
+from andon.evaluation.figures.other_scores import NO_OTHER_SCORES, OtherScores, areas, by_score, deciding, other_scores
 from andon.runtime.schema import ScoreRule, Status
 from andon.runtime.verdict import Verdict
 
@@ -17,8 +17,8 @@ def test_further_scores_and_latent_numbers_are_read_off_the_evidence() -> None:
         "latent": np.array([2.0, -3.0], np.float32),
     }
 
-    assert further(Verdict(status=Status.OK, evidence=evidence)) == Further({"peak": 1.5}, (2.0, -3.0))
-    assert further(Verdict(status=Status.INVALID)) == NOTHING
+    assert other_scores(Verdict(status=Status.OK, evidence=evidence)) == OtherScores({"peak": 1.5}, (2.0, -3.0))
+    assert other_scores(Verdict(status=Status.INVALID)) == NO_OTHER_SCORES
 
 
 def test_the_deciding_score_is_named_by_the_reading() -> None:
@@ -27,7 +27,7 @@ def test_the_deciding_score_is_named_by_the_reading() -> None:
 
 
 def test_the_deciding_score_comes_first_and_what_some_part_lacks_is_left_out() -> None:
-    others = [Further({"a": 1.0, "b": 2.0}), Further({"a": 3.0}), Further({"a": 4.0, "b": 1.0})]
+    others = [OtherScores({"a": 1.0, "b": 2.0}), OtherScores({"a": 3.0}), OtherScores({"a": 4.0, "b": 1.0})]
 
     found = by_score("error", np.array([1.0, 2.0, 3.0]), others)
 

@@ -1,4 +1,4 @@
-"""Scores as arrays: ranges, curves, spreads and recalls of data of every shape."""
+"""Scores as arrays: ranges, curves, class_scores and recalls of data of every shape."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.evaluation.judged_parts import parts_of
 
-from andon.evaluation.figures.score_arrays import recalls, score_range, scored, smoothed, spreads
+from andon.evaluation.figures.score_arrays import class_scores, recalls, score_arrays, score_range, smoothed
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -55,7 +55,7 @@ def test_a_smoothed_curve_has_area_one_and_needs_three_values_that_differ() -> N
 def test_means_and_spreads_are_by_class_and_by_type() -> None:
     judged = parts_of([1.0, 3.0], [5.0, 7.0]) + parts_of([], [9.0], kind="stain")
 
-    found = {one.kind: (one.n, one.mean, one.sd) for one in spreads(scored(judged))}
+    found = {one.kind: (one.n, one.mean, one.sd) for one in class_scores(score_arrays(judged))}
 
     assert list(found) == ["good", "all defects", "scratch", "stain"]
     assert found["good"][:2] == (2, 2.0)
@@ -66,7 +66,7 @@ def test_means_and_spreads_are_by_class_and_by_type() -> None:
 
 def test_types_are_listed_as_people_count() -> None:
     judged = [one for kind in ("type1", "type10", "type2") for one in parts_of([], [2.0], kind=kind)]
-    parts = scored([*parts_of([0.1], []), *judged])
+    parts = score_arrays([*parts_of([0.1], []), *judged])
 
     assert [one.kind for one in recalls(parts)] == ["type1", "type2", "type10"]
-    assert [one.kind for one in spreads(parts)][2:] == ["type1", "type2", "type10"]
+    assert [one.kind for one in class_scores(parts)][2:] == ["type1", "type2", "type10"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from andon.evaluation.figures.series import Events, PointCounts, judge_events, point_counts, spans, vus_pr
+from andon.evaluation.figures.series import EventOutcomes, PointCounts, judge_events, point_counts, spans, vus_pr
 from andon.foundation.errors import DataError
 from andon.sources.kinds.logs import collect
 
@@ -241,7 +241,7 @@ def test_no_alarm_and_no_event_is_nothing() -> None:
     caught, delay_s, false_events = judge_events([], [], refractory_s=5.0)
 
     assert (len(caught), len(delay_s), false_events) == (0, 0, 0)
-    assert isinstance(judge_events([1.0], [], refractory_s=0.0), Events)
+    assert isinstance(judge_events([1.0], [], refractory_s=0.0), EventOutcomes)
 
 
 @pytest.mark.parametrize(

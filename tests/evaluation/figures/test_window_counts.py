@@ -21,14 +21,14 @@ windows = st.one_of(
     ),
 )
 judged = st.lists(st.tuples(windows, st.sampled_from(list(Status))), max_size=40)
-Judged = list[tuple[WindowTruth, Status]]
+JudgedPart = list[tuple[WindowTruth, Status]]
 
 
 def _faulty(*events: str) -> WindowTruth:
     return WindowTruth(faulty=True, recovering=False, events=events)
 
 
-def _count(pairs: Judged, *, alpha: float = 0.05) -> Counts:
+def _count(pairs: JudgedPart, *, alpha: float = 0.05) -> Counts:
     return count(
         {str(place): truth for place, (truth, _) in enumerate(pairs)},
         {str(place): status for place, (_, status) in enumerate(pairs)},
@@ -37,7 +37,7 @@ def _count(pairs: Judged, *, alpha: float = 0.05) -> Counts:
 
 
 def test_everything_is_counted_once() -> None:
-    pairs: Judged = [
+    pairs: JudgedPart = [
         *[(GOOD, OK)] * 5,
         (GOOD, REJECT),
         (_faulty("a:0"), REJECT),
@@ -63,7 +63,7 @@ def test_everything_is_counted_once() -> None:
 
 
 @given(pairs=judged)
-def test_every_window_is_good_defective_neither_or_invalid(pairs: Judged) -> None:
+def test_every_window_is_good_defective_neither_or_invalid(pairs: JudgedPart) -> None:
     found = _count(pairs)
 
     assert found.good + found.defective + found.neither + found.invalid == len(pairs)
@@ -74,7 +74,7 @@ def test_every_window_is_good_defective_neither_or_invalid(pairs: Judged) -> Non
 
 
 @given(pairs=judged)
-def test_rejecting_every_window_catches_every_fault_and_misses_none(pairs: Judged) -> None:
+def test_rejecting_every_window_catches_every_fault_and_misses_none(pairs: JudgedPart) -> None:
     found = _count([(truth, REJECT) for truth, _ in pairs], alpha=1.0)
 
     assert found.caught == found.dummy_caught == found.faults

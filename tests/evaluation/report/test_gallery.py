@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.calibration.parts import Frame, Parts
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report import gallery
 from andon.evaluation.report.page import Exhibit, status_tone
 from andon.runtime import Detector, Status, Verdict
@@ -44,12 +44,12 @@ class Counting(Parts):
         return super().read(ref)
 
 
-def part(key: str, score: float, *, defective: bool = False, kind: str = "", threshold: float = 1.0) -> Judged:
+def part(key: str, score: float, *, defective: bool = False, kind: str = "", threshold: float = 1.0) -> JudgedPart:
     status = Status.INVALID if math.isnan(score) else Status.REJECT if score > threshold else Status.OK
-    return Judged(ref=Ref(key=key), score=score, status=status, defective=defective, kind=kind or "good")
+    return JudgedPart(ref=Ref(key=key), score=score, status=status, defective=defective, kind=kind or "good")
 
 
-def keys(chosen: gallery.Chosen) -> list[str]:
+def keys(chosen: gallery.Gallery) -> list[str]:
     return [one.ref.key for one in chosen.parts]
 
 
@@ -65,7 +65,7 @@ parts = st.lists(
 
 @given(parts, st.integers(1, 5), st.randoms())
 def test_the_choice_is_that_of_sorting_everything_in_whatever_order_parts_came(
-    judged: list[Judged], each: int, random: object
+    judged: list[JudgedPart], each: int, random: object
 ) -> None:
     shuffled = list(judged)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ def test_however_many_parts_there_were_only_those_shown_are_read_again() -> None
 
 
 @pytest.fixture
-def stained(tmp_path: Path) -> tuple[Parts, Truth, list[Judged]]:
+def stained(tmp_path: Path) -> tuple[Parts, Truth, list[JudgedPart]]:
     pixels = frame(1)
     pixels[8:28, 12:40] = 250
     mask = np.zeros((32, 48), np.uint8)
@@ -157,7 +157,7 @@ def stained(tmp_path: Path) -> tuple[Parts, Truth, list[Judged]]:
     return Parts({"good": frame(0), "stain": pixels}), truth, judged
 
 
-def exhibits(detector: Detector, stained: tuple[Parts, Truth, list[Judged]], **bounds: int) -> dict[str, Exhibit]:
+def exhibits(detector: Detector, stained: tuple[Parts, Truth, list[JudgedPart]], **bounds: int) -> dict[str, Exhibit]:
     collection, truth, judged = stained
     chosen = gallery.choose(judged)
     shown = gallery.look_at(detector, collection, truth, [one for some in chosen for one in some.parts])
@@ -172,7 +172,9 @@ def pixels_of(exhibit: Exhibit, view: str) -> "np.ndarray[tuple[int, ...], np.dt
     return np.asarray(decoded[:, :, ::-1], np.uint8)
 
 
-def test_a_part_is_shown_with_its_defect_outlined_and_its_heat_map(stained: tuple[Parts, Truth, list[Judged]]) -> None:
+def test_a_part_is_shown_with_its_defect_outlined_and_its_heat_map(
+    stained: tuple[Parts, Truth, list[JudgedPart]],
+) -> None:
     made = exhibits(Detector.from_bytes(model_bytes(FRAME, threshold=0.25)), stained)["defect"]
 
     assert [picture.name for picture in made.pictures] == [
@@ -189,7 +191,7 @@ def test_a_part_is_shown_with_its_defect_outlined_and_its_heat_map(stained: tupl
     assert (border == 255).all(axis=1).any()
 
 
-def test_the_heat_map_has_the_one_colour_scale(stained: tuple[Parts, Truth, list[Judged]]) -> None:
+def test_the_heat_map_has_the_one_colour_scale(stained: tuple[Parts, Truth, list[JudgedPart]]) -> None:
     made = exhibits(Detector.from_bytes(model_bytes(FRAME, threshold=0.25)), stained)
 
     hottest = colours(np.array([[9.0]], np.float32), 0.25)[0, 0]
@@ -199,7 +201,7 @@ def test_the_heat_map_has_the_one_colour_scale(stained: tuple[Parts, Truth, list
     assert (np.abs(pixels_of(made["good"], "map").astype(int) - coolest) <= 12).all()
 
 
-def test_a_reconstruction_is_shown_where_the_file_gives_one(stained: tuple[Parts, Truth, list[Judged]]) -> None:
+def test_a_reconstruction_is_shown_where_the_file_gives_one(stained: tuple[Parts, Truth, list[JudgedPart]]) -> None:
     made = exhibits(Rebuilding.from_bytes(model_bytes(FRAME, threshold=0.25)), stained)["defect"]
 
     assert (pixels_of(made, "rebuilt") == 200).all()
@@ -219,7 +221,7 @@ def test_pictures_shrink_until_all_of_them_fit() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (500, 400, 3), dtype=np.uint8)
     judged = [part(f"{n}", 0.1) for n in range(4)]
     chosen = gallery.choose(judged)
-    shown = {one.ref.key: gallery.Shown(part=one, level=0.1, frame=gallery._shrunk(noise, 320)) for one in judged}
+    shown = {one.ref.key: gallery.PartViews(part=one, level=0.1, frame=gallery._shrunk(noise, 320)) for one in judged}
 
     large = gallery.exhibits(chosen, shown, map_scale=1.0, crop=WHOLE)
     small = gallery.exhibits(chosen, shown, map_scale=1.0, crop=WHOLE, max_bytes=500_000)
@@ -239,6 +241,16 @@ def test_a_part_that_cannot_be_read_again_is_named_without_a_picture() -> None:
 
     assert made.pictures == ()
     assert ("picture", "could not be read again") in made.facts
+
+
+def test_a_part_that_has_another_size_by_now_is_left_out_like_one_that_cannot_be_read() -> None:
+    detector = Detector.from_bytes(model_bytes(FRAME, threshold=0.25))
+    resized = np.full((8, 8, 3), 128, np.uint8)
+    some = [part("resized", 2.0), part("same", 1.5)]
+
+    shown = gallery.look_at(detector, Parts({"resized": resized, "same": frame(0)}), Truth(defective={}, kind={}), some)
+
+    assert list(shown) == ["same"]
 
 
 @pytest.mark.parametrize(("crop", "column"), [(WHOLE, 1_000), ((0.5, 0.0, 1.0, 1.0), 1_500)])
@@ -281,6 +293,6 @@ def test_of_a_large_frame_the_hottest_place_is_shown_at_full_size(
 def test_the_badge_has_the_colour_of_the_verdict_and_words_say_whether_it_was_right(
     status: Status, defective: bool, words: str, colour: str
 ) -> None:
-    part = Judged(ref=Ref(key="a"), score=0.5, status=status, defective=defective, kind="oil")
+    part = JudgedPart(ref=Ref(key="a"), score=0.5, status=status, defective=defective, kind="oil")
 
     assert (gallery.outcome(part), status_tone(status)) == (words, colour)

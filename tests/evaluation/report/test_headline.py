@@ -8,23 +8,23 @@ from tests.runtime.hand_made import FRAME, GREY, model_bytes
 
 from andon.cli.inspect import render
 from andon.evaluation.report.headline import (
-    Subject,
+    ModelFacts,
     found_tone,
+    model_facts,
     promise_lines,
-    subject_of,
     verdict_on,
 )
 from andon.runtime import Detector
 from andon.runtime.model_file.format import parse
 from andon.runtime.schema import FrameSpec
 
-PROMISED = Subject(name="a.onnx", data="parts", promise="at most 5 % of good parts", alpha=0.05)
+PROMISED = ModelFacts(name="a.onnx", data="parts", promise="at most 5 % of good parts", alpha=0.05)
 
 
 @pytest.mark.parametrize("spec", [FRAME, GREY])
 def test_the_report_and_inspect_name_sizes_in_the_same_order_and_say_which(spec: FrameSpec) -> None:
     data = model_bytes(spec, threshold=0.25)
-    report = dict(subject_of(Detector.from_bytes(data), "a.onnx", "parts").rows)["judges"]
+    report = dict(model_facts(Detector.from_bytes(data), "a.onnx", "parts").rows)["judges"]
     (inspected,) = re.findall(r"^judges +(.+)$", render(parse(data)), re.MULTILINE)
 
     assert report == inspected

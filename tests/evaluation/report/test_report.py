@@ -14,16 +14,16 @@ from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.evaluation.figures.part_figures import Evaluation
 from andon.evaluation.frames import evaluate
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import log_figures
-from andon.evaluation.report import page, report
+from andon.evaluation.report import html, report
 from andon.evaluation.report.page import Page
 from andon.runtime import Detector, Status
 from andon.sources.items import Ref
 from andon.sources.truth import Truth
 
 DETECTOR = Detector.from_bytes(model_bytes(FRAME, threshold=0.25))
-SUBJECT = report.subject_of(DETECTOR, "frames.onnx", "parts")
+SUBJECT = report.model_facts(DETECTOR, "frames.onnx", "parts")
 MARKUP = "<b>oil&\"'"
 
 
@@ -47,7 +47,7 @@ def test_a_kept_promise_is_said_first_with_its_counts() -> None:
         "good",
         "Promise kept: 0 of 2 good parts rejected (0.00%); at most 5 % were promised.",
     )
-    text = Read(page.render(made)).text
+    text = Read(html.render(made)).text
     assert (
         "4 parts of parts judged: 2 good, 2 defective. 1 of 2 defects passed (50.0%); no promise is about defects."
         in text
@@ -64,7 +64,7 @@ def test_a_broken_promise_is_said_as_plainly() -> None:
     _, made = frames({**{f"g{n}": 200 for n in range(6)}, "g6": 128, "d0": 250})
 
     assert (made.tone, made.headline[:52]) == ("bad", "Promise not kept: 6 of 7 good parts rejected (85.71%")
-    assert "some labels are wrong" in Read(page.render(made)).text
+    assert "some labels are wrong" in Read(html.render(made)).text
 
 
 def test_more_rejects_than_promised_of_few_parts_are_called_neither_kept_nor_broken() -> None:
@@ -98,7 +98,7 @@ def test_all_pictures_of_the_reference_are_there(tmp_path: Path) -> None:
     assert list(figures.by_score) == ["deviation", "peak"]
     assert "scores.png" in names
     assert figures.aupro is not None
-    assert "AUPRO" in Read(page.render(made)).text
+    assert "AUPRO" in Read(html.render(made)).text
 
 
 def test_the_report_is_written_whole_and_twice_the_same(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_report_is_written_whole_and_twice_the_same(tmp_path: Path) -> None:
 def test_verdicts_alone_give_figures_and_curves_and_it_is_said_that_there_are_no_pictures() -> None:
     figures, _ = frames({"g0": 128, "g1": 130, "d0": 250, "d1": 129})
     some = [
-        Judged(
+        JudgedPart(
             ref=Ref(key=key),
             score=score,
             status=Status.REJECT if score > 0.25 else Status.OK,
@@ -127,9 +127,9 @@ def test_verdicts_alone_give_figures_and_curves_and_it_is_said_that_there_are_no
         for key, score in (("g0", 0.01), ("g1", 0.02), ("d0", 0.9), ("d1", 0.02))
     ]
 
-    made = report.frames_page(report.Subject(name="verdicts.jsonl", data="truth.csv"), figures, some)
+    made = report.frames_page(report.ModelFacts(name="verdicts.jsonl", data="truth.csv"), figures, some)
 
-    read = Read(page.render(made))
+    read = Read(html.render(made))
     assert "there were no pictures of parts to show" in read.text
     assert made.tone == "plain"
     assert len(read.images) == len(made.pictures) == 7
@@ -140,7 +140,7 @@ def test_one_class_alone_has_no_curves_and_says_why(defective: bool) -> None:
     figures, _ = frames({"g0": 128, "d0": 250})
     alone = msgspec.structs.replace(figures, auroc=math.nan, aupr=math.nan, within_promise=None, by_defect={})
     some = [
-        Judged(
+        JudgedPart(
             ref=Ref(key=str(n)), score=0.1 * n, status=Status.OK, defective=defective, kind="a" if defective else "good"
         )
         for n in range(5)
@@ -148,7 +148,7 @@ def test_one_class_alone_has_no_curves_and_says_why(defective: bool) -> None:
 
     made = report.frames_page(SUBJECT, alone, some)
 
-    text = Read(page.render(made)).text
+    text = Read(html.render(made)).text
     assert f"There are {'defective' if defective else 'good'} parts only" in text
     assert "nan" not in text.lower()
     assert "roc.png" not in {picture.name for picture in made.pictures}
@@ -161,9 +161,9 @@ def test_a_log_has_its_faults_stretches_and_windows() -> None:
     )
     figures = log_figures(WATCHED, verdicts)
 
-    made = report.logs_page(report.subject_of(WATCHED, "pump.onnx", "logs"), figures, verdicts, WATCHED)
+    made = report.logs_page(report.model_facts(WATCHED, "pump.onnx", "logs"), figures, verdicts, WATCHED)
 
-    read = Read(page.render(made))
+    read = Read(html.render(made))
     assert "3 of 4 faults were caught by at least one window" in read.text
     assert "MISSED" in read.text
     assert MARKUP in read.text
@@ -183,7 +183,7 @@ def test_faults_caught_by_rejecting_nearly_everything_are_not_green() -> None:
     verdicts = judged(run("a", [3.0] * 30, faults=("....p.....") * 3))
 
     made = report.logs_page(
-        report.subject_of(WATCHED, "pump.onnx", "logs"), log_figures(WATCHED, verdicts), verdicts, WATCHED
+        report.model_facts(WATCHED, "pump.onnx", "logs"), log_figures(WATCHED, verdicts), verdicts, WATCHED
     )
 
     assert [(tile.name, tile.value, tile.tone) for tile in made.tiles[:2]] == [
@@ -196,10 +196,10 @@ def test_a_log_without_any_fault_is_reported_too() -> None:
     verdicts = judged(run("a", [1.0, 1.5] * 10))
 
     made = report.logs_page(
-        report.subject_of(WATCHED, "pump.onnx", "logs"), log_figures(WATCHED, verdicts), verdicts, WATCHED
+        report.model_facts(WATCHED, "pump.onnx", "logs"), log_figures(WATCHED, verdicts), verdicts, WATCHED
     )
 
-    assert "There are good windows only" in Read(page.render(made)).text
+    assert "There are good windows only" in Read(html.render(made)).text
     assert made.headline.startswith("Promise kept: 0 of 20 good windows")
 
 
@@ -208,7 +208,7 @@ def test_a_hundred_thousand_verdicts_make_a_page_of_bounded_size() -> None:
     generator = np.random.default_rng(0)
     values = generator.gamma(2, 0.05, 100_000)
     some = [
-        Judged(
+        JudgedPart(
             ref=Ref(key=f"{n:06}"),
             score=score,
             status=Status.REJECT if score > 0.25 else Status.OK,
@@ -221,4 +221,4 @@ def test_a_hundred_thousand_verdicts_make_a_page_of_bounded_size() -> None:
 
     made = report.frames_page(SUBJECT, figures, some)
 
-    assert len(page.render(made)) < 1_000_000
+    assert len(html.render(made)) < 1_000_000

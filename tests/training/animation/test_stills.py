@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.foundation.errors import ConfigError
-from andon.training.animation.stills import LEAST_CELL, Picture, shortened, stills, title
+from andon.training.animation.stills import LEAST_CELL, Picture, stills, title
 from andon.training.observers.epoch_snapshots import SAMPLES, Snapshot, SnapshotParts
 
 PANELS = ("originals", "reconstructions", "maps", "samples")
@@ -119,11 +119,3 @@ def test_the_epoch_is_said(changed: dict[str, Any], words: str) -> None:
     import msgspec
 
     assert title(msgspec.structs.replace(snapshot(7, 0), **changed)) == words
-
-
-@given(text=st.text(max_size=40), most=st.integers(1, 50))
-def test_a_shortened_text_fits_and_is_a_beginning(text: str, most: int) -> None:
-    short = shortened(text, len, most)
-
-    assert len(short) <= most
-    assert short == text or (short.endswith("…") and text.startswith(short[:-1]))

@@ -8,7 +8,7 @@ import pytest
 from tests.training.comparison.made_up import key, result
 
 from andon.calibration.request import PromiseRequest
-from andon.evaluation.figures.part_figures import Confusion, Evaluation, Spread
+from andon.evaluation.figures.part_figures import Confusion, Evaluation, ScoreSpread
 from andon.evaluation.figures.window_counts import Counts
 from andon.evaluation.logs import LogEvaluation, RunFigures
 from andon.foundation.errors import ConfigError, DataError
@@ -140,8 +140,8 @@ def test_figures_of_frames_are_the_numbers_of_the_evaluation_but_for_what_is_no_
         fpr_at_recall=0.7,
         recall=0.99,
         confusion=Confusion(true_rejects=4, false_rejects=1, misses=1, true_passes=3),
-        scores_good=Spread(mean=1.0, sd=0.1),
-        scores_defect=Spread(mean=2.0, sd=None),
+        scores_good=ScoreSpread(mean=1.0, sd=0.1),
+        scores_defect=ScoreSpread(mean=2.0, sd=None),
         oracle_f1_max=0.8,
     )
 

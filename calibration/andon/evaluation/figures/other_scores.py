@@ -1,4 +1,4 @@
-"""What a file says beside its verdict: further scores, and the numbers by which it describes a part. Nothing is decided by it."""
+"""Other outputs of a file next to its verdict: scores that do not decide, and latent numbers that describe a part."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.evaluation.figures import metrics
+from andon.evaluation.figures.ranking import aupr, auroc
 from andon.runtime.schema import ScoreRule
 from andon.runtime.verdict import Verdict
 
@@ -16,40 +16,40 @@ LATENT = "latent"
 Floats = NDArray[np.float64]
 
 
-class Further(Struct, frozen=True):
-    """Of one part or window."""
+class OtherScores(Struct, frozen=True):
+    """Other scores and latent numbers of one part or window."""
 
     scores: dict[str, float] = {}
     """By name, without the output's ``score_``."""
     latent: tuple[float, ...] = ()
 
 
-NOTHING = Further()
+NO_OTHER_SCORES = OtherScores()
 
 
 class Areas(Struct, frozen=True, kw_only=True):
-    """Of one score, whether or not it decides."""
+    """Areas of one score, whether it decides or not."""
 
     auroc: float
     aupr: float
 
 
-def further(verdict: Verdict) -> Further:
-    """What the evidence of a verdict holds; empty where nothing was judged."""
+def other_scores(verdict: Verdict) -> OtherScores:
+    """Return the other scores and latent numbers in the evidence of a verdict, empty for INVALID items."""
     scores = {
         name.removeprefix(PREFIX): float(value) for name, value in verdict.evidence.items() if name.startswith(PREFIX)
     }
     latent = verdict.evidence.get(LATENT)
-    return Further(scores, () if latent is None else tuple(latent.astype(float).tolist()))
+    return OtherScores(scores, () if latent is None else tuple(latent.astype(float).tolist()))
 
 
 def deciding(reading: ScoreRule) -> str:
-    """Name of the score that decides."""
+    """Return the name of the score that decides."""
     return reading.map or reading.score or "score"
 
 
-def by_score(name: str, scores: Floats, others: Sequence[Further]) -> dict[str, Floats]:
-    """Each score ``[n]``, the deciding one first; those that not every part has, or that are not finite, are left out."""
+def by_score(name: str, scores: Floats, others: Sequence[OtherScores]) -> dict[str, Floats]:
+    """Return each score ``[n]``, the deciding one first, without scores that are not finite for every part."""
     found = {name: scores}
     for other in others[0].scores if others else ():
         values = np.array([one.scores.get(other, np.nan) for one in others])
@@ -59,10 +59,9 @@ def by_score(name: str, scores: Floats, others: Sequence[Further]) -> dict[str, 
 
 
 def areas(scores: dict[str, Floats], defective: NDArray[np.bool_]) -> dict[str, Areas]:
-    """AUROC and AUPR of each score over the same parts; none where there is only one kind of parts."""
+    """Return AUROC and AUPR of each score over the same parts, nothing if all parts are of one kind."""
     if not defective.any() or defective.all():
         return {}
     return {
-        name: Areas(auroc=metrics.auroc(values, defective), aupr=metrics.aupr(values, defective))
-        for name, values in scores.items()
+        name: Areas(auroc=auroc(values, defective), aupr=aupr(values, defective)) for name, values in scores.items()
     }

@@ -7,8 +7,9 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from andon.evaluation.figures import metrics
-from andon.evaluation.figures.bootstrap import (
+from andon.evaluation.figures import ranking
+from andon.evaluation.figures.chance import within_promise
+from andon.evaluation.figures.intervals import (
     LEVEL,
     RESAMPLES,
     Interval,
@@ -18,7 +19,8 @@ from andon.evaluation.figures.bootstrap import (
 )
 from andon.evaluation.figures.other_scores import Areas, areas, by_score
 from andon.evaluation.figures.pixel_evidence import PixelEvidence
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.pixels import RankedPixels, rank_pixels
+from andon.evaluation.judged_parts import JudgedPart
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.schema import Status
@@ -34,8 +36,8 @@ class Confusion(Struct, frozen=True, kw_only=True):
     true_passes: int
 
 
-class Spread(Struct, frozen=True, kw_only=True):
-    """Of the scores of valid parts."""
+class ScoreSpread(Struct, frozen=True, kw_only=True):
+    """Mean and standard deviation of the scores of valid parts."""
 
     mean: float
     sd: float | None
@@ -43,9 +45,9 @@ class Spread(Struct, frozen=True, kw_only=True):
 
 
 class Intervals(Struct, frozen=True, kw_only=True):
-    """How far the figures would move with other parts like these, at `level` (`andon.evaluation.figures.bootstrap`).
+    """How much the figures would change with other parts like these, at `level` (`andon.evaluation.figures.intervals`).
 
-    Percentile intervals over parts drawn anew; the two rates have exact ones. Parts of one lot are not independent, and
+    Percentile intervals over resampled parts; the two rates have exact ones. Parts of one lot are not independent, and
     the intervals do not know. What has no figure has no interval.
     """
 
@@ -84,7 +86,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     n_defect: int
     auroc: float | None
     aupr: float | None
-    """Average precision; read it beside `prevalence`, which is what chance gives."""
+    """Average precision. Compare it with `prevalence`, which chance gives."""
     prevalence: float
     false_reject_rate: float | None
     """At the embedded threshold; None without good parts."""
@@ -97,7 +99,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Whether the false rejects are as few as the promise says, but for chance (99 %); None without a promise."""
     tpr_at_5_percent_fpr: float | None
     oracle_f1_max: float | None
-    """The best F1 over all thresholds, which nobody can know beforehand."""
+    """The best F1 over all thresholds. It needs the truth and is not known in advance."""
     pixel_auroc: float | None = None
     aupro: float | None = None
     """Area under the per-region overlap up to 30 % false positives."""
@@ -111,10 +113,10 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Share of good parts that would be rejected to find a share `recall` of these defects."""
     recall: float
     confusion: Confusion
-    scores_good: Spread | None
-    scores_defect: Spread | None
+    scores_good: ScoreSpread | None
+    scores_defect: ScoreSpread | None
     unknown: int = 0
-    """Parts whose truth nobody gave: left out."""
+    """Parts of unknown truth: left out."""
     unit: Literal["part", "window"] = "part"
     """What was judged: windows where verdicts on a log were read from a file."""
     frames: int = 0
@@ -128,7 +130,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
 
 
 def summarise(
-    judged: list[Judged],
+    judged: list[JudgedPart],
     *,
     threshold: float,
     promise: str = "",
@@ -140,7 +142,7 @@ def summarise(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
-    """The figures over parts that have been judged.
+    """Return the figures over judged parts.
 
     Args:
         judged: all parts, INVALID ones too.
@@ -152,7 +154,7 @@ def summarise(
         decides: name of the score that decides.
         intervals: whether to resample the parts.
         seed: of the resampling.
-        progress: told while parts are resampled.
+        progress: called while parts are resampled.
 
     Raises:
         DataError: no part can be judged, or a recall that is none.
@@ -162,21 +164,21 @@ def summarise(
     defective = np.array([part.defective for part in valid], np.bool_)
     if not valid:
         raise DataError(f"an evaluation needs parts that can be judged; all {len(judged)} are INVALID.")
-    metrics.require_recall(recall)
+    ranking.require_recall(recall)
     rejected = np.array([part.status == Status.REJECT for part in valid], np.bool_)
     good, bad = scores[~defective], scores[defective]
     both = bool(len(good) and len(bad))
     confusion = _confusion(defective, rejected)
     ranked = (
-        metrics.rank_pixels(pixels.maps, pixels.masks)
+        rank_pixels(pixels.maps, pixels.masks)
         if pixels is not None and any(mask.any() for mask in pixels.masks)
         else None
     )
     figures = Evaluation(
         n_good=len(good),
         n_defect=len(bad),
-        auroc=metrics.auroc(scores, defective) if both else None,
-        aupr=metrics.aupr(scores, defective) if both else None,
+        auroc=ranking.auroc(scores, defective) if both else None,
+        aupr=ranking.aupr(scores, defective) if both else None,
         prevalence=float(defective.mean()),
         false_reject_rate=confusion.false_rejects / len(good) if len(good) else None,
         miss_rate=confusion.misses / len(bad) if len(bad) else None,
@@ -184,19 +186,17 @@ def summarise(
         threshold=threshold,
         promise=promise,
         within_promise=(
-            None
-            if alpha is None or not len(good)
-            else metrics.within_promise(confusion.false_rejects, len(good), alpha)
+            None if alpha is None or not len(good) else within_promise(confusion.false_rejects, len(good), alpha)
         ),
-        tpr_at_5_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.05) if both else None,
-        oracle_f1_max=metrics.oracle_f1_max(scores, defective) if both else None,
+        tpr_at_5_percent_fpr=ranking.tpr_at_fpr(good, bad, 0.05) if both else None,
+        oracle_f1_max=ranking.oracle_f1_max(scores, defective) if both else None,
         by_defect=_by_kind(valid, scores, defective, rejected),
-        tpr_at_1_percent_fpr=metrics.tpr_at_fpr(good, bad, 0.01) if both else None,
-        fpr_at_recall=metrics.fpr_at_recall(good, bad, recall) if both else None,
+        tpr_at_1_percent_fpr=ranking.tpr_at_fpr(good, bad, 0.01) if both else None,
+        fpr_at_recall=ranking.fpr_at_recall(good, bad, recall) if both else None,
         recall=recall,
         confusion=confusion,
-        scores_good=_spread(good) if len(good) else None,
-        scores_defect=_spread(bad) if len(bad) else None,
+        scores_good=score_spread(good) if len(good) else None,
+        scores_defect=score_spread(bad) if len(bad) else None,
         intervals=(
             _intervals(valid, pixels if ranked else None, ranked, recall=recall, seed=seed, progress=progress)
             if intervals
@@ -217,7 +217,7 @@ def _confusion(defective: NDArray[np.bool_], rejected: NDArray[np.bool_]) -> Con
 
 
 def _by_kind(
-    valid: Sequence[Judged], scores: NDArray[np.float64], defective: NDArray[np.bool_], rejected: NDArray[np.bool_]
+    valid: Sequence[JudgedPart], scores: NDArray[np.float64], defective: NDArray[np.bool_], rejected: NDArray[np.bool_]
 ) -> dict[str, KindFigures]:
     good = scores[~defective]
     by_kind: dict[str, KindFigures] = {}
@@ -226,7 +226,7 @@ def _by_kind(
         by_kind[kind] = KindFigures(
             n=int(of_kind.sum()),
             auroc=(
-                metrics.auroc(
+                ranking.auroc(
                     np.concatenate([good, scores[of_kind]]), np.arange(len(good) + of_kind.sum()) >= len(good)
                 )
                 if len(good)
@@ -237,28 +237,27 @@ def _by_kind(
     return by_kind
 
 
-def _with_pixels(figures: Evaluation, pixels: PixelEvidence, ranked: metrics.RankedPixels) -> Evaluation:
-    of_pixels = ranked.metrics()
+def _with_pixels(figures: Evaluation, pixels: PixelEvidence, ranked: RankedPixels) -> Evaluation:
     return structs.replace(
         figures,
-        pixel_auroc=of_pixels.auroc,
-        aupro=of_pixels.aupro,
+        pixel_auroc=ranked.auroc(),
+        aupro=ranked.aupro(),
         mask_step=pixels.step,
         unmasked=pixels.unmasked,
     )
 
 
 def _by_score(
-    decides: str, scores: NDArray[np.float64], defective: NDArray[np.bool_], valid: list[Judged]
+    decides: str, scores: NDArray[np.float64], defective: NDArray[np.bool_], valid: list[JudgedPart]
 ) -> dict[str, Areas]:
-    every = by_score(decides, scores, [part.further for part in valid])
+    every = by_score(decides, scores, [part.other_scores for part in valid])
     return areas(every, defective) if len(every) > 1 else {}
 
 
 def _intervals(
-    valid: list[Judged],
+    valid: list[JudgedPart],
     pixels: PixelEvidence | None,
-    ranked: metrics.RankedPixels | None,
+    ranked: RankedPixels | None,
     *,
     recall: float,
     seed: int,
@@ -289,8 +288,8 @@ def _intervals(
     )
 
 
-def _of_one_rate(valid: list[Judged], seed: int) -> Intervals:
-    """Where all parts are good, or all defective, only the one rate has an interval, and nothing is drawn."""
+def _of_one_rate(valid: list[JudgedPart], seed: int) -> Intervals:
+    """Return the interval of the only rate that exists if all parts are good or all are defective. Nothing is resampled."""
     rejected = sum(part.status == Status.REJECT for part in valid)
     if valid[0].defective:
         missed = rate_interval(len(valid) - rejected, len(valid))
@@ -298,6 +297,11 @@ def _of_one_rate(valid: list[Judged], seed: int) -> Intervals:
     return Intervals(level=LEVEL, resamples=0, seed=seed, false_reject_rate=rate_interval(rejected, len(valid)))
 
 
-def _spread(scores: NDArray[np.float64]) -> Spread:
-    mean, sd = metrics.mean_and_sd(scores)
-    return Spread(mean=mean, sd=sd if len(scores) > 1 else None)
+def score_spread(scores: NDArray[np.float64]) -> ScoreSpread:
+    """Return mean and standard deviation of scores.
+
+    Raises:
+        DataError: no score, or scores that are not finite.
+    """
+    values = ranking.finite_scores(scores, "parts")
+    return ScoreSpread(mean=float(values.mean()), sd=float(values.std(ddof=1)) if len(values) > 1 else None)

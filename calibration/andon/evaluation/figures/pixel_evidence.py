@@ -1,4 +1,4 @@
-"""Anomaly maps beside the masks of what is defective, as pixel figures want them: of one size, thinned where there are many."""
+"""Anomaly maps with the masks of defects, as pixel figures need them: of the same size, and thinned if there are many."""
 
 from typing import TypeVar
 
@@ -38,7 +38,7 @@ class PixelEvidence(Struct):
         part: str,
         crop: Crop | None,
     ) -> None:
-        """One more picture. Where those that came make too many pixels, all are thinned once more.
+        """Add a picture. If there are too many pixels, all pictures are thinned again.
 
         Args:
             anomaly_map: ``[h, w]`` of the cropped view.
@@ -59,7 +59,7 @@ class PixelEvidence(Struct):
 
 
 def _root(pixels: int) -> int:
-    """The least step that leaves at most `MAX_PIXELS` of them."""
+    """Return the smallest step that leaves at most `MAX_PIXELS` pixels."""
     return int(np.ceil(np.sqrt(pixels / MAX_PIXELS)))
 
 
@@ -69,7 +69,7 @@ def _every(step: int, picture: NDArray[_Value]) -> NDArray[_Value]:
 
 
 def _over_the_mask(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_], crop: Crop | None) -> NDArray[np.float32]:
-    """The map at the size of the mask. What the crop cut away counts as the least suspicious: a defect there was not found."""
+    """Return the map at the size of the mask. Outside the crop it has the lowest score: a defect there is not found."""
     height, width = mask.shape
     rows, columns = window((height, width), crop or WHOLE)
     whole = np.full((height, width), np.finfo(np.float32).min, np.float32)

@@ -1,4 +1,4 @@
-"""Scores of judged parts as arrays, and what pictures and tables say of them: recall and spread by class, range, smooth curve."""
+"""Scores of judged parts as arrays, and what plots and tables need of them: recall and spread by class, range, density."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.evaluation.figures.bootstrap import Interval, rate_interval
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.intervals import Interval, rate_interval
+from andon.evaluation.judged_parts import JudgedPart
 from andon.runtime.schema import Status
 from andon.sources.pictures.folder import natural
 
@@ -22,7 +22,7 @@ _KDE_POINTS = 2_000
 Floats = NDArray[np.float64]
 
 
-class Scored(Struct, frozen=True, kw_only=True):
+class ScoreArrays(Struct, frozen=True, kw_only=True):
     """Valid parts (or windows) as arrays of one length n."""
 
     scores: Floats
@@ -36,10 +36,10 @@ class Scored(Struct, frozen=True, kw_only=True):
         return bool(self.defective.any() and not self.defective.all())
 
 
-def scored(judged: Sequence[Judged]) -> Scored:
-    """What the pictures are of: everything that could be judged."""
+def score_arrays(judged: Sequence[JudgedPart]) -> ScoreArrays:
+    """Return the parts that could be judged as arrays."""
     valid = [part for part in judged if part.status != Status.INVALID and math.isfinite(part.score)]
-    return Scored(
+    return ScoreArrays(
         scores=np.array([part.score for part in valid], np.float64),
         defective=np.array([part.defective for part in valid], np.bool_),
         rejected=np.array([part.status == Status.REJECT for part in valid], np.bool_),
@@ -57,8 +57,8 @@ class Recall(Struct, frozen=True, kw_only=True):
     """95 %, of the share."""
 
 
-def recalls(parts: Scored) -> list[Recall]:
-    """By type of defect, in the order of their names."""
+def recalls(parts: ScoreArrays) -> list[Recall]:
+    """Return the recall of each type of defect, in the order of their names."""
     by_kind: dict[str, list[int]] = {}
     for kind, defective, rejected in zip(parts.kinds, parts.defective.tolist(), parts.rejected.tolist(), strict=True):
         if defective:
@@ -72,7 +72,7 @@ def recalls(parts: Scored) -> list[Recall]:
     ]
 
 
-class Spread(Struct, frozen=True, kw_only=True):
+class ClassScores(Struct, frozen=True, kw_only=True):
     """Scores of one class."""
 
     kind: str
@@ -85,15 +85,15 @@ class Spread(Struct, frozen=True, kw_only=True):
     """Score."""
 
 
-def spreads(parts: Scored) -> list[Spread]:
-    """Mean and standard deviation of scores: good, all defects, then by type where there are several."""
+def class_scores(parts: ScoreArrays) -> list[ClassScores]:
+    """Return mean and standard deviation of the scores of good parts, all defects, and each type if there are several."""
     kinds = np.array(parts.kinds, dtype=object)
     classes = [("good", ~parts.defective, False), (ALL_DEFECTS, parts.defective, True)]
     found = natural({kind for kind, defective in zip(parts.kinds, parts.defective.tolist(), strict=True) if defective})
     if len(found) > 1:
         classes += [(kind, parts.defective & (kinds == kind), True) for kind in found]
     return [
-        Spread(
+        ClassScores(
             kind=kind,
             defective=defective,
             n=int(which.sum()),
@@ -117,7 +117,7 @@ class ScoreRange(Struct, frozen=True, kw_only=True):
 
 
 def score_range(scores: Floats, threshold: float) -> ScoreRange:
-    """A range that shows the bulk of the scores and the threshold, and says what it leaves out.
+    """Return a range that shows most scores and the threshold, and states what it leaves out.
 
     Heavy tails of positive scores go on a logarithmic scale. Else scores beyond four times the middle 98 % of the range are
     clipped. Equal scores, or a single one, get room on both sides.
@@ -156,7 +156,7 @@ def score_range(scores: Floats, threshold: float) -> ScoreRange:
 
 
 def smoothed(values: Floats, grid: Floats) -> Floats | None:
-    """A Gaussian kernel density over the grid (Scott's bandwidth); None where fewer than three values or no spread."""
+    """Return a Gaussian kernel density over the grid (Scott's bandwidth), None for fewer than three values or no spread."""
     from scipy.stats import gaussian_kde
 
     if len(values) < 3:

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from andon.evaluation.figures.metrics import within
+from andon.evaluation.figures.ranking import clip_area
 from andon.foundation.errors import DataError
 
 SECONDS_A_DAY = 86_400.0
@@ -21,7 +21,7 @@ SECONDS_A_DAY = 86_400.0
 def vus_pr(
     scores: ArrayLike, labels: ArrayLike, buffer: int, *, ignored: ArrayLike | None = None, thresholds: int = 250
 ) -> float:
-    """Volume under the precision-recall surface: average precision over buffers of 0 to `buffer` rows around each fault.
+    """Return the volume under the precision-recall surface: average precision over buffers of 0 to `buffer` rows per fault.
 
     With a buffer of l rows, a row d rows away from a fault, d <= l // 2, is faulty by ``sqrt(1 - d / l)`` (sums of two
     faults' ramps are cut at 1); faults whose buffers touch are one. Thresholds are order statistics of the scores, at
@@ -66,10 +66,10 @@ def vus_pr(
         found = hits + soft
         recall = np.minimum(found / (total + soft / 2), 1.0) * touched
         areas[length] = np.diff(recall, prepend=0.0) @ (found / rejected)
-    return within(float(areas.mean()))
+    return clip_area(float(areas.mean()))
 
 
-class Events(NamedTuple):
+class EventOutcomes(NamedTuple):
     """What alarms did about k true events."""
 
     caught: NDArray[np.bool_]
@@ -77,7 +77,7 @@ class Events(NamedTuple):
     delay_s: NDArray[np.float64]
     """``[k]`` from the onset to the first alarm that touched it; for a miss the whole event: it is longer than that."""
     false_events: int
-    """Episodes of alarms that touch no event. One that never ends is one: read it beside the false reject rate."""
+    """Episodes of alarms that touch no event. One that never ends counts once: read it together with the false reject rate."""
 
 
 def judge_events(
@@ -87,7 +87,7 @@ def judge_events(
     refractory_s: float,
     since_s: ArrayLike | None = None,
     neither: ArrayLike | None = None,
-) -> Events:
+) -> EventOutcomes:
     """Hold alarms against true events.
 
     An alarm touches an event if a row that it looked at lies within it. Alarms that do not, nor are closer than the
@@ -106,7 +106,7 @@ def judge_events(
         DataError: times that do not ascend, or arrays that do not fit.
 
     >>> judge_events([10.0, 12.0, 50.0, 90.0], [[9.0, 13.0], [70.0, 75.0]], refractory_s=5.0)
-    Events(caught=array([ True, False]), delay_s=array([1., 5.]), false_events=2)
+    EventOutcomes(caught=array([ True, False]), delay_s=array([1., 5.]), false_events=2)
     """
     until = np.asarray(alarms_s, np.float64)
     since = until if since_s is None else np.asarray(since_s, np.float64)
@@ -130,11 +130,11 @@ def judge_events(
             delay[number] = until[touching.argmax()] - onset
     false = ~true & ~_closer(until, until[true], refractory_s)
     episode = np.cumsum(np.diff(until[false], prepend=-np.inf) >= refractory_s)
-    return Events(caught=caught, delay_s=delay, false_events=len(np.unique(episode[~unjudged[false]])))
+    return EventOutcomes(caught=caught, delay_s=delay, false_events=len(np.unique(episode[~unjudged[false]])))
 
 
 def spans(times_s: ArrayLike, flags: ArrayLike) -> NDArray[np.float64]:
-    """Time of the first and last row of each run of True: ``[k, 2]``.
+    """Return the time of the first and last row of each run of True, ``[k, 2]``.
 
     >>> spans([0, 1, 2, 3, 4], [False, True, True, False, True]).tolist()
     [[1.0, 2.0], [4.0, 4.0]]
@@ -217,14 +217,14 @@ def _rows(
 
 
 def _closer(times: NDArray[np.float64], others: NDArray[np.float64], than: float) -> NDArray[np.bool_]:
-    """Which times have one of the others, ascending, nearer than that."""
+    """Return which times have one of the others, ascending, closer than a distance."""
     padded = np.concatenate([[-np.inf], others, [np.inf]])
     after = np.searchsorted(padded[1:-1], times) + 1
     return np.asarray(np.minimum(padded[after] - times, times - padded[after - 1]) < than)
 
 
 def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First row, and the row after the last, of each run of True."""
+    """Return the first row, and the row after the last, of each run of True."""
     edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
@@ -232,7 +232,7 @@ def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]
 def _ramps(
     begins: NDArray[np.intp], stops: NDArray[np.intp], length: int, faulty: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Rows near faults that are not faulty themselves, and by how much they are held to be."""
+    """Return rows near faults that are not faulty themselves, and the degree to which they count as faulty."""
     distance = np.arange(1, length // 2 + 1)
     ramp = np.sqrt(1 - distance / length) if length else np.empty(0)
     near = np.concatenate([(begins[:, None] - distance).ravel(), (stops[:, None] - 1 + distance).ravel()])
@@ -245,7 +245,7 @@ def _ramps(
 
 
 def _first_in(first: NDArray[np.intp], begins: NDArray[np.intp], stops: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The first threshold at which a row of each stretch is rejected; stretches that share a row are one."""
+    """Return the first threshold at which a row of each stretch is rejected. Stretches that share a row are one."""
     new = np.concatenate([[True], begins[1:] >= stops[:-1]])
     low, high = np.maximum(begins[new], 0), np.minimum(stops[np.append(new[1:], True)], len(first))
     # pairs of edges: the lowest between begin and end of each, and what lies between stretches is thrown away

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from andon.evaluation.figures.metrics import random_dummy, within_promise
+from andon.evaluation.figures.chance import random_dummy, within_promise
 from andon.foundation.errors import DataError
 from andon.runtime.schema import Status
 from andon.sources.series.log_truth import WindowTruth
@@ -41,7 +41,7 @@ class Counts(Struct, frozen=True, kw_only=True):
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
     def within_promise(self, alpha: float) -> bool:
-        """Whether the false rejects are at most the 99 % quantile of what a true rate of alpha gives."""
+        """Return whether the false rejects are at most the 99 % quantile for a true rate of alpha."""
         return within_promise(self.false_rejects, self.good, alpha)
 
 

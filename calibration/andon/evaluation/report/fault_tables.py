@@ -1,4 +1,4 @@
-"""Tables of a log's report: every fault and what became of it, every run."""
+"""Tables of a log's report: faults with their outcome, and runs."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from andon.evaluation.logs import LogEvaluation
-from andon.evaluation.report.page import Section, Table
+from andon.evaluation.report.page import ReportTable, Section
 from andon.evaluation.report.stretches import FaultRow
 
 MOST_FAULTS = 100
@@ -15,7 +15,7 @@ MOST_RUNS = 60
 
 
 def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
-    """The faults, missed ones first where there are too many; none without faults."""
+    """Return the table of faults, missed ones first if there are too many; nothing without faults."""
     if not rows:
         return []
     # misses are what one looks for; both halves stay in the order of time
@@ -34,7 +34,7 @@ def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
         text.append("Times are counted from the begin of each run.")
     if len(shown) < len(rows):
         text.append(f"{len(shown)} of {len(rows)} faults are listed, missed ones first.")
-    table = Table(
+    table = ReportTable(
         head=("run", "fault", "begins [s]", "lasts [s]", "caught", "delay [s]", "highest score"),
         rows=tuple(
             (
@@ -54,7 +54,7 @@ def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
 
 
 def runs_section(figures: LogEvaluation) -> Section:
-    """The runs with their counts."""
+    """Return the table of runs with their counts."""
     runs = figures.runs[:MOST_RUNS]
     text = (f"{len(runs)} of {len(figures.runs)} runs are listed.",) if len(runs) < len(figures.runs) else ()
     rows = tuple(
@@ -69,4 +69,4 @@ def runs_section(figures: LogEvaluation) -> Section:
         for run in runs
     )
     head = ("run", "good windows", "false rejects", "faulty windows", "faults caught", "AUROC")
-    return Section(title="By run", text=text, tables=(Table(head=head, rows=rows),))
+    return Section(title="By run", text=text, tables=(ReportTable(head=head, rows=rows),))

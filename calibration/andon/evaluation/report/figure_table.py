@@ -2,28 +2,30 @@
 
 from collections.abc import Sequence
 
-from andon.evaluation.figures.bootstrap import Interval, rate_interval
+from andon.evaluation.figures.intervals import Interval, rate_interval
 from andon.evaluation.figures.part_figures import Evaluation
-from andon.evaluation.figures.score_arrays import Scored
+from andon.evaluation.figures.score_arrays import ScoreArrays
 from andon.evaluation.logs import LogEvaluation
-from andon.evaluation.report.page import Section, Table
+from andon.evaluation.report.page import ReportTable, Section
 from andon.runtime.calibration_facts import percent
 
-Row = tuple[str, str, str, str]
+FigureRow = tuple[str, str, str, str]
 """A figure: name, value, interval, what it means."""
 
 
-def figures_section(rows: Sequence[Row]) -> Section:
-    """The rows as a section."""
-    table = Table(head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3), stacked=True)
+def figures_section(rows: Sequence[FigureRow]) -> Section:
+    """Return the rows as a section."""
+    table = ReportTable(
+        head=("figure", "value", "95 % interval", "in words"), rows=tuple(rows), words=(0, 3), stacked=True
+    )
     return Section(title="Figures", tables=(table,))
 
 
-def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
-    """Of parts."""
+def frame_rows(figures: Evaluation, parts: ScoreArrays) -> list[FigureRow]:
+    """Return the rows for parts."""
     good, defects = parts.rejected[~parts.defective], parts.rejected[parts.defective]
     drawn = figures.intervals
-    rows: list[Row] = []
+    rows: list[FigureRow] = []
     if len(good):
         count, n = int(good.sum()), len(good)
         ends = between(drawn.false_reject_rate if drawn else rate_interval(count, n), ".2%")
@@ -34,7 +36,7 @@ def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
         what = "defects" if figures.unit == "part" else "defective windows"
         rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} {what} passed"))
     if parts.both:
-        ranked = "how well scores part good from defective; .5 is chance, 1 perfect"
+        ranked = "how well scores separate good from defective; .5 is chance, 1 perfect"
         chance = f"average precision; chance gives {figures.prevalence:.3f}"
         rows += [
             ("AUROC", f"{figures.auroc:.4f}", between(drawn.auroc if drawn else None, ".4f"), ranked),
@@ -49,7 +51,7 @@ def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
         words = f"good {figures.unit}s that would be rejected with a threshold chosen on these very defects"
         price = between(drawn.fpr_at_recall if drawn else None, ".2%")
         rows.append((f"price of finding {percent(figures.recall)}", f"{figures.fpr_at_recall:.2%}", price, words))
-        words = "over all thresholds: nobody can know it beforehand"
+        words = "the best over all thresholds; it needs the truth"
         best = between(drawn.oracle_f1_max if drawn else None, ".4f")
         rows.append(("best F1", f"{figures.oracle_f1_max:.4f}", best, words))
     if figures.pixel_auroc is not None:
@@ -72,10 +74,10 @@ def frame_rows(figures: Evaluation, parts: Scored) -> list[Row]:
     return rows
 
 
-def log_rows(figures: LogEvaluation, parts: Scored) -> list[Row]:
-    """Windows of one log depend on each other, so that rates have intervals only where whole files were drawn anew."""
+def log_rows(figures: LogEvaluation, parts: ScoreArrays) -> list[FigureRow]:
+    """Return the rows for logs. Windows of a log depend on each other: rates have intervals only from resampled files."""
     counts, total, drawn = figures.total.counts, figures.total, figures.intervals
-    rows: list[Row] = []
+    rows: list[FigureRow] = []
     if counts.good:
         words = f"{counts.false_rejects} of {counts.good} good windows rejected"
         rate = counts.false_rejects / counts.good
@@ -123,8 +125,8 @@ def log_rows(figures: LogEvaluation, parts: Scored) -> list[Row]:
     return rows
 
 
-def _row_rows(figures: LogEvaluation) -> list[Row]:
-    """Rows of the log counted one by one."""
+def _row_rows(figures: LogEvaluation) -> list[FigureRow]:
+    """Return the figures over single rows of the log."""
     always = "" if figures.f1_always is None else f"; an alarm at every row gives {figures.f1_always:.4f}"
     named = (
         ("F1 of rows", figures.f1, ".4f", f"rows counted one by one{always}"),
@@ -135,5 +137,5 @@ def _row_rows(figures: LogEvaluation) -> list[Row]:
 
 
 def between(ends: Interval | None, form: str) -> str:
-    """An interval in words. A single point only says that every draw looked alike: better nothing than that."""
+    """Return an interval in words, empty for a single point, which only says that all resamples were equal."""
     return "" if ends is None or not ends.low < ends.high else f"{ends.low:{form}} to {ends.high:{form}}"

@@ -1,7 +1,7 @@
-"""Which parts a report shows, and how: the part with its defect outlined, what the file rebuilt, its heat map.
+"""Which parts a report shows, and how: the part with its defect outlined, its reconstruction and its heat map.
 
-While evaluating nothing is kept but scores. What is worth showing is known afterwards, and those few parts are read and judged
-once more: memory does not grow with the number of parts.
+An evaluation keeps scores only. Which parts to show is known afterwards, and these few are read and judged again: memory does
+not grow with the number of parts.
 """
 
 import heapq
@@ -13,16 +13,17 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.drawing.style import new_figure, png_of
-from andon.evaluation.judged_parts import Judged
-from andon.evaluation.report.page import Exhibit, Picture, status_tone
+from andon.evaluation.judged_parts import JudgedPart
+from andon.evaluation.report.page import Exhibit, ReportPicture, status_tone
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.heat_map import colours, enlarge, overlay
+from andon.runtime.judge import judge_items
 from andon.runtime.schema import FrameSpec, Status
 from andon.runtime.verdict import Verdict
-from andon.sources.items import Collection, Item
+from andon.sources.items import Collection
 from andon.sources.opencv import opencv
 from andon.sources.pictures.encode import png
 from andon.sources.pictures.folder import natural
@@ -36,17 +37,17 @@ MAX_BYTES = 6_000_000
 """All pictures of parts together, as PNG; a third more within the page."""
 
 
-class Chosen(Struct, frozen=True, kw_only=True):
+class Gallery(Struct, frozen=True, kw_only=True):
     """Parts to show: a title for people, a short name for files, the worst first."""
 
     title: str
     name: str
     text: str
-    parts: tuple[Judged, ...]
+    parts: tuple[JudgedPart, ...]
 
 
-def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
-    """The worst false rejects, the worst misses, and the first part of each type; each at most `each`.
+def choose(judged: Sequence[JudgedPart], each: int = EACH) -> list[Gallery]:
+    """Choose the worst false rejects, the worst misses, and the first part of each type, each at most `each`.
 
     Where there is no false reject (or miss), the good parts (or defects) that came nearest to being one. Ties go by key, so that
     the same verdicts give the same gallery. INVALID parts are in none of them.
@@ -66,7 +67,7 @@ def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
             else "No good part was rejected; these came nearest to it."
         )
         chosen.append(
-            Chosen(title=title, name="false-reject" if false_rejects else "good", text=told, parts=tuple(worst))
+            Gallery(title=title, name="false-reject" if false_rejects else "good", text=told, parts=tuple(worst))
         )
     if defects:
         worst = heapq.nsmallest(each, misses or defects, key=lambda part: (part.score, part.ref.key))
@@ -76,8 +77,8 @@ def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
             if misses
             else "No defect was missed; these came nearest to it."
         )
-        chosen.append(Chosen(title=title, name="miss" if misses else "defect", text=told, parts=tuple(worst)))
-        first: dict[str, Judged] = {}
+        chosen.append(Gallery(title=title, name="miss" if misses else "defect", text=told, parts=tuple(worst)))
+        first: dict[str, JudgedPart] = {}
         for part in defects:
             kept = first.get(part.kind)
             if kept is None or part.ref.key < kept.ref.key:
@@ -86,14 +87,14 @@ def choose(judged: Sequence[Judged], each: int = EACH) -> list[Chosen]:
         told = "The first by name, chosen by no score."
         if len(first) > each:
             told += f" {each} of {len(first)} types."
-        chosen.append(Chosen(title="One part of each type of defect", name="type", text=told, parts=some))
+        chosen.append(Gallery(title="One part of each type of defect", name="type", text=told, parts=some))
     return chosen
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class PartViews(Struct, frozen=True, kw_only=True):
     """One part, small enough to keep."""
 
-    part: Judged
+    part: JudgedPart
     level: float
     frame: Pixels
     """``[h, w, 3]``, its longer side at most `SIDES`' first."""
@@ -115,26 +116,31 @@ def look_at(
     detector: Detector,
     collection: Collection,
     truth: Truth,
-    parts: Sequence[Judged],
+    parts: Sequence[JudgedPart],
     *,
     progress: Progress = silent,
-) -> dict[str, Shown]:
-    """Read and judge these parts again, by key. What cannot be read any more is left out."""
-    shown: dict[str, Shown] = {}
+) -> dict[str, PartViews]:
+    """Read and judge these parts again, by key. Parts that can no longer be read or judged are left out.
+
+    Raises:
+        JudgeError: the runtime failed.
+    """
+    shown: dict[str, PartViews] = {}
     by_key = {part.ref.key: part for part in parts}
-    for part in track(list(by_key.values()), progress, "looking at the worst"):
-        item = collection.read(part.ref)
-        if isinstance(item, Item):
-            mask = truth.mask(part.ref.key) if part.ref.key in truth.masks else None
-            frame = item.data.astype(np.uint8, copy=False)
-            shown[part.ref.key] = _shown(part, frame, detector(item.data), mask, _crop(detector))
+    again = track(list(by_key.values()), progress, "looking at the worst")
+    for one in judge_items(detector, (collection.read(part.ref) for part in again)):
+        if one.judged and one.data is not None:
+            key = one.ref.key
+            mask = truth.mask(key) if key in truth.masks else None
+            frame = one.data.astype(np.uint8, copy=False)
+            shown[key] = _shown(by_key[key], frame, one.verdict, mask, _crop(detector))
     return shown
 
 
 def exhibits(
-    chosen: Sequence[Chosen], shown: dict[str, Shown], *, map_scale: float, crop: Crop, max_bytes: int = MAX_BYTES
+    chosen: Sequence[Gallery], shown: dict[str, PartViews], *, map_scale: float, crop: Crop, max_bytes: int = MAX_BYTES
 ) -> list[list[Exhibit]]:
-    """For each of `chosen` its parts with their pictures, as large as all of them together may be."""
+    """Return the parts of each gallery with their pictures, as large as `max_bytes` for all of them allows."""
     made: list[list[Exhibit]] = []
     for side in SIDES:
         made = [
@@ -151,8 +157,8 @@ def exhibits(
     return made
 
 
-def colour_bar(map_scale: float) -> Picture:
-    """The one scale of all heat maps."""
+def colour_bar(map_scale: float) -> ReportPicture:
+    """Return the colour scale of all heat maps."""
     figure = new_figure(6.4, 0.95)
     axes = figure.subplots()
     scale = np.linspace(0, 1.5 * map_scale, 256, dtype=np.float32)[np.newaxis]
@@ -169,7 +175,7 @@ def colour_bar(map_scale: float) -> Picture:
     )
     for place, label in zip(("left", "center", "center", "right"), axes.get_xticklabels(), strict=True):
         label.set_horizontalalignment(place)
-    return Picture(
+    return ReportPicture(
         name="colour-bar.png",
         png=png_of(figure),
         alt=f"Colour scale of the heat maps, from dark blue at 0 to yellow at {1.5 * map_scale:.3g} and above.",
@@ -178,8 +184,8 @@ def colour_bar(map_scale: float) -> Picture:
     )
 
 
-def facts(part: Judged, level: float) -> tuple[tuple[str, str], ...]:
-    """What stands beside a part."""
+def facts(part: JudgedPart, level: float) -> tuple[tuple[str, str], ...]:
+    """Return what is written above the pictures of a part."""
     rows = [
         ("truth", part.kind if part.defective else "good"),
         ("outcome", outcome(part)),
@@ -190,7 +196,7 @@ def facts(part: Judged, level: float) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def outcome(part: Judged) -> str:
+def outcome(part: JudgedPart) -> str:
     """Say in words whether the verdict was right."""
     if part.status == Status.INVALID:
         return "not judged"
@@ -199,7 +205,7 @@ def outcome(part: Judged) -> str:
     return "missed" if part.defective else "passed"
 
 
-def _of(shown: Sequence[Judged], every: Sequence[Judged]) -> str:
+def _of(shown: Sequence[JudgedPart], every: Sequence[JudgedPart]) -> str:
     return (
         f"The worst {len(shown)} of {len(every)}"
         if len(shown) < len(every)
@@ -214,7 +220,7 @@ def _crop(detector: Detector) -> Crop:
     return spec.crop if isinstance(spec, FrameSpec) else WHOLE
 
 
-def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> Shown:
+def _shown(part: JudgedPart, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> PartViews:
     small = _rgb(_shrunk(frame, SIDES[0]))
     if max(small.shape[:2]) < SIDES[-1]:
         # a digit of 28 pixels: whole squares a pixel, or outline and heat map would have no room
@@ -231,7 +237,7 @@ def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_
     if anomaly_map is not None and (anomaly_map.ndim != 2 or not anomaly_map.size):
         anomaly_map = None
     large = max(frame.shape[:2]) > 2 * SIDES[0]
-    return Shown(
+    return PartViews(
         part=part,
         level=verdict.level,
         frame=small,
@@ -245,7 +251,7 @@ def _shown(part: Judged, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_
 
 
 def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixels:
-    """`CLOSE` pixels around the hottest cell, or as many as there are."""
+    """Return at most `CLOSE` x `CLOSE` pixels around the hottest cell."""
     rows, columns = window((frame.shape[0], frame.shape[1]), crop)
     cell = np.unravel_index(int(np.argmax(anomaly_map)), anomaly_map.shape)
     corner = []
@@ -256,7 +262,9 @@ def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixel
     return _rgb(frame[corner[0] : corner[0] + CLOSE, corner[1] : corner[1] + CLOSE]).copy()
 
 
-def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_scale: float, crop: Crop) -> Exhibit:
+def _exhibit(
+    name: str, part: JudgedPart, shown: PartViews | None, *, side: int, map_scale: float, crop: Crop
+) -> Exhibit:
     pictures = []
     if shown is not None:
         frame = _shrunk(shown.frame, side)
@@ -277,7 +285,7 @@ def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_sca
         if shown.close is not None:
             views.append(("close", _shrunk(shown.close, side), "close-up of the hottest place"))
         pictures = [
-            Picture(
+            ReportPicture(
                 name=f"{name}-{view}.png",
                 png=png(np.ascontiguousarray(pixels)),
                 alt=f"{part.ref.key}: {told}",
@@ -297,7 +305,7 @@ def _exhibit(name: str, part: Judged, shown: Shown | None, *, side: int, map_sca
 
 
 def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
-    """The frame with a white line in a black one around the mask: seen on any ground, by any eye."""
+    """Draw a white line with a black border around the mask: visible on every background."""
     if mask is None:
         return frame
     cv2 = opencv()
@@ -314,7 +322,7 @@ def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
 
 
 def _placed(inner: Pixels, size: tuple[int, int], crop: Crop) -> Pixels:
-    """What the network saw or made, at its place within the frame; grey around it."""
+    """Place what the network saw or generated within the frame, with grey around it."""
     cv2 = opencv()
     rows, columns = window(size, crop)
     whole: Pixels = np.full((*size, 3), 128, np.uint8)

@@ -1,4 +1,4 @@
-"""What was evaluated, as far as it is known, and what its promise is worth here, in words."""
+"""The headline of a report: which file was evaluated, and whether its promise was kept, in words."""
 
 from msgspec import Struct
 
@@ -8,22 +8,22 @@ from andon.runtime.detector import Detector
 from andon.runtime.schema import FrameSpec
 
 
-class Subject(Struct, frozen=True, kw_only=True):
-    """What was evaluated, as far as it is known: a log of verdicts knows less than a model file."""
+class ModelFacts(Struct, frozen=True, kw_only=True):
+    """What is known about the evaluated file. A log of verdicts knows less than a model file."""
 
     name: str
-    """Of the file."""
+    """Name of the model file, or of the log of verdicts."""
     data: str
-    """What it was evaluated on."""
+    """The data on which it was evaluated."""
     promise: str = ""
     alpha: float | None = None
     """The promised rate; None without a promise."""
     rows: tuple[tuple[str, str], ...] = ()
-    """More about it, name and value."""
+    """More facts, name and value."""
 
 
-def subject_of(detector: Detector, name: str, data: str) -> Subject:
-    """Everything that the model file says of itself."""
+def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
+    """Return what the model file says about itself."""
     card = detector.card
     spec, calibration = card.input, card.calibration
     if isinstance(spec, FrameSpec):
@@ -39,7 +39,7 @@ def subject_of(detector: Detector, name: str, data: str) -> Subject:
             ("calibrated", ", ".join(filter(None, [calibration.date, calibration.drawn]))),
         ]
     rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]
-    return Subject(
+    return ModelFacts(
         name=name,
         data=data,
         promise=calibration.sentence if calibration else "",
@@ -71,27 +71,27 @@ def verdict_on(
     return "good", f"Promise kept: {rate}; {promised}."
 
 
-def promise_lines(subject: Subject, false_rejects: int, n_good: int, within: bool | None, units: str) -> list[str]:
+def promise_lines(model: ModelFacts, false_rejects: int, n_good: int, within: bool | None, units: str) -> list[str]:
     """State what the file promises, what chance allows, and whether so many parts can confirm it."""
-    if within is None or subject.alpha is None or not n_good:
-        return [f"The file says: {subject.promise}."] if subject.promise else []
-    from scipy.stats import beta, binom
+    if within is None or model.alpha is None or not n_good:
+        return [f"The file says: {model.promise}."] if model.promise else []
+    from scipy.stats import binom, binomtest
 
-    allowed = int(binom.ppf(0.99, n_good, subject.alpha))
-    # upper limit of the true rate, exact (Clopper and Pearson 1934)
-    at_most = float(beta.ppf(0.95, false_rejects + 1, n_good - false_rejects)) if false_rejects < n_good else 1.0
+    allowed = int(binom.ppf(0.99, n_good, model.alpha))
+    # the exact upper limit of the true rate, one-sided (Clopper and Pearson 1934)
+    at_most = float(binomtest(false_rejects, n_good, alternative="less").proportion_ci(0.95, "exact").high)
     if not within:
         end = "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
-    elif at_most <= subject.alpha:
+    elif at_most <= model.alpha:
         end = "These parts confirm the promise at 95 % confidence."
     else:
         end = f"Consistent with the promise; too few {units} to confirm it."
     chance = f"Of {n_good} good {units}, up to {allowed} rejects can be put down to chance."
-    return [f"The file promises: {subject.promise}. {chance} {end}"]
+    return [f"The file promises: {model.promise}. {chance} {end}"]
 
 
 def found(missed: int, n: int, what: str) -> str:
-    """How many passed."""
+    """Return in words how many defects passed."""
     if not missed:
         return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
     return f"{missed} of {counted(n, what)} passed ({missed / n:.1%}); no promise is about {what}s."
@@ -100,7 +100,7 @@ def found(missed: int, n: int, what: str) -> str:
 def found_tone(tone: Tone, missed: int) -> Tone:
     """Return the colour for what was found: green only where the promise is kept too.
 
-    Whoever rejects everything finds every defect.
+    A file that rejects everything finds every defect.
 
     Args:
         tone: of the promise, as `verdict_on` returns it.
@@ -111,10 +111,10 @@ def found_tone(tone: Tone, missed: int) -> Tone:
     return "good" if tone == "good" else "plain"
 
 
-def tiles_of(subject: Subject, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
-    """The figure of the promise; none without good ones."""
+def tiles_of(model: ModelFacts, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
+    """Return the tile of the promised figure, nothing without good parts."""
     if not n_good:
         return []
-    promised = f"; promised: at most {percent(subject.alpha)}" if subject.alpha is not None else ""
+    promised = f"; promised: at most {percent(model.alpha)}" if model.alpha is not None else ""
     note = f"{false_rejects} of {n_good} good {units}{promised}"
     return [Tile(value=f"{false_rejects / n_good:.2%}", name="false rejects", note=note, tone=tone)]

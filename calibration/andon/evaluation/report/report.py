@@ -1,4 +1,4 @@
-"""What an evaluation found, as a page that a quality engineer can read, mail and file: ``index.html`` and its pictures."""
+"""The report of an evaluation, a page for quality engineers: ``index.html`` and its pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,23 +7,23 @@ import numpy as np
 
 from andon.evaluation.figures.other_scores import Areas, areas, by_score
 from andon.evaluation.figures.part_figures import Evaluation
-from andon.evaluation.figures.per_class import curves, kinds_section
-from andon.evaluation.figures.score_arrays import Scored, scored
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.score_arrays import ScoreArrays, score_arrays
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import LogEvaluation, LogVerdicts
-from andon.evaluation.report import gallery, page, stretches
+from andon.evaluation.report import gallery, report_folder, stretches
 from andon.evaluation.report.fault_tables import fault_sections, runs_section
-from andon.evaluation.report.figure_table import Row, figures_section, frame_rows, log_rows
+from andon.evaluation.report.figure_table import FigureRow, figures_section, frame_rows, log_rows
 from andon.evaluation.report.headline import (
-    Subject,
+    ModelFacts,
     found,
     found_tone,
+    model_facts,
     promise_lines,
-    subject_of,
     tiles_of,
     verdict_on,
 )
-from andon.evaluation.report.page import Page, Section, Table, Tile, Tone, counted
+from andon.evaluation.report.page import Page, ReportTable, Section, Tile, Tone, counted
+from andon.evaluation.report.per_class import curves, kinds_section
 from andon.evaluation.report.plots import latent_plane, log_stretches, score_curves, window_examples
 from andon.evaluation.report.plots.verdicts import figures_table
 from andon.foundation.progress import Progress, silent
@@ -32,14 +32,14 @@ from andon.runtime.schema import FrameSpec, Status, WindowSpec
 from andon.sources.items import Collection
 from andon.sources.truth import Truth
 
-__all__ = ["Subject", "frames_page", "frames_report", "logs_page", "logs_report", "parts_sections", "subject_of"]
+__all__ = ["ModelFacts", "frames_page", "frames_report", "logs_page", "logs_report", "model_facts", "parts_sections"]
 
 
 def frames_report(
     folder: Path,
-    subject: Subject,
+    model: ModelFacts,
     figures: Evaluation,
-    judged: Sequence[Judged],
+    judged: Sequence[JudgedPart],
     sections: Sequence[Section] = (),
 ) -> Path:
     """Write the report on parts; gives the place of the page. `sections` with pictures of parts come from `parts_sections`.
@@ -49,19 +49,19 @@ def frames_report(
     Raises:
         ConfigError: the folder holds something else than an earlier report, or cannot be written to.
     """
-    return page.write(frames_page(subject, figures, judged, sections), folder)
+    return report_folder.write(frames_page(model, figures, judged, sections), folder)
 
 
 def frames_page(
-    subject: Subject, figures: Evaluation, judged: Sequence[Judged], sections: Sequence[Section] = ()
+    model: ModelFacts, figures: Evaluation, judged: Sequence[JudgedPart], sections: Sequence[Section] = ()
 ) -> Page:
-    """The page on parts, not yet written."""
-    parts = scored(judged)
-    tone, headline, summary, tiles = _parts_in_short(subject, figures, len(judged), parts)
+    """Return the page on parts."""
+    parts = score_arrays(judged)
+    tone, headline, summary, tiles = _parts_in_short(model, figures, len(judged), parts)
     rows = frame_rows(figures, parts)
     listed = sections or (_from_verdicts_alone(figures.unit),)
     return Page(
-        title=subject.name,
+        title=model.name,
         subtitle=f"andon evaluate: what this file's verdicts are worth on {figures.unit}s whose truth is known",
         tone=tone,
         headline=headline,
@@ -70,35 +70,35 @@ def frames_page(
         sections=(
             figures_section(rows),
             curves(
-                parts, judged, areas=(figures.auroc, figures.aupr), threshold=figures.threshold, alpha=subject.alpha,
+                parts, judged, areas=(figures.auroc, figures.aupr), threshold=figures.threshold, alpha=model.alpha,
                 unit=figures.unit,
             ),
             *_beside(judged, figures.by_score, figures.unit),
             *kinds_section(parts, figures.threshold, figures.by_defect, figures.unit),
             *listed,
-            *_small_print(rows, subject),
+            *_small_print(rows, model),
         ),
         footer=_FOOTER,
     )  # fmt: skip
 
 
 def _parts_in_short(
-    subject: Subject, figures: Evaluation, count: int, parts: Scored
+    model: ModelFacts, figures: Evaluation, count: int, parts: ScoreArrays
 ) -> tuple[Tone, str, list[str], list[Tile]]:
     n_good, n_defect = int((~parts.defective).sum()), int(parts.defective.sum())
     false_rejects = int(parts.rejected[~parts.defective].sum())
     missed = int((~parts.rejected[parts.defective]).sum())
     tone, headline = verdict_on(
-        subject.alpha, false_rejects, n_good, figures.within_promise, figures.unit,
+        model.alpha, false_rejects, n_good, figures.within_promise, figures.unit,
         caught=n_defect - missed, n_defect=n_defect,
     )  # fmt: skip
     frames = f", each by the worst of its frames ({figures.frames} in all)" if figures.frames else ""
     summary = [
-        f"{counted(count, figures.unit)} of {subject.data} judged{frames}: {n_good} good, {n_defect} defective"
+        f"{counted(count, figures.unit)} of {model.data} judged{frames}: {n_good} good, {n_defect} defective"
         + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
-        *promise_lines(subject, false_rejects, n_good, figures.within_promise, f"{figures.unit}s"),
+        *promise_lines(model, false_rejects, n_good, figures.within_promise, f"{figures.unit}s"),
     ]
-    tiles = tiles_of(subject, tone, false_rejects, n_good, f"{figures.unit}s")
+    tiles = tiles_of(model, tone, false_rejects, n_good, f"{figures.unit}s")
     if n_defect:
         what = "defect" if figures.unit == "part" else "defective window"
         summary[0] += " " + found(missed, n_defect, what)
@@ -121,11 +121,11 @@ def _from_verdicts_alone(unit: str) -> Section:
     return Section(title="Events", text=(told,))
 
 
-def _beside(judged: Sequence[Judged], known: Mapping[str, Areas], unit: str) -> list[Section]:
-    """All scores side by side, and where the parts lie in the latent plane, as far as the file gives them."""
+def _beside(judged: Sequence[JudgedPart], known: Mapping[str, Areas], unit: str) -> list[Section]:
+    """Return the sections on other scores and on the latent plane, as far as the file gives them."""
     valid = [part for part in judged if part.status != Status.INVALID and np.isfinite(part.score)]
     scores = by_score(
-        next(iter(known), "score"), np.array([part.score for part in valid]), [part.further for part in valid]
+        next(iter(known), "score"), np.array([part.score for part in valid]), [part.other_scores for part in valid]
     )
     defective = np.array([part.defective for part in valid], np.bool_)
     return [*score_curves.section(scores, defective, areas(scores, defective)), *latent_plane.section(judged, unit)]
@@ -135,12 +135,12 @@ def parts_sections(
     detector: Detector,
     collection: Collection,
     truth: Truth,
-    judged: Sequence[Judged],
+    judged: Sequence[JudgedPart],
     *,
     each: int = gallery.EACH,
     progress: Progress = silent,
 ) -> tuple[Section, ...]:
-    """Galleries of the worst false rejects and misses and of each type; these parts are read and judged once more."""
+    """Return galleries of the worst false rejects, misses and each type. These parts are read and judged again."""
     spec, calibration = detector.card.input, detector.card.calibration
     assert isinstance(spec, FrameSpec)
     chosen = gallery.choose(judged, each)
@@ -163,7 +163,7 @@ def parts_sections(
 
 def logs_report(
     folder: Path,
-    subject: Subject,
+    model: ModelFacts,
     figures: LogEvaluation,
     verdicts: LogVerdicts,
     detector: Detector,
@@ -175,30 +175,30 @@ def logs_report(
     Raises:
         ConfigError: the folder holds something else than an earlier report, or cannot be written to.
     """
-    return page.write(logs_page(subject, figures, verdicts, detector, progress=progress), folder)
+    return report_folder.write(logs_page(model, figures, verdicts, detector, progress=progress), folder)
 
 
 def logs_page(
-    subject: Subject,
+    model: ModelFacts,
     figures: LogEvaluation,
     verdicts: LogVerdicts,
     detector: Detector,
     *,
     progress: Progress = silent,
 ) -> Page:
-    """The page on logs, not yet written."""
+    """Return the page on logs."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     judged = stretches.judged_windows(verdicts)
-    parts = scored(judged)
+    parts = score_arrays(judged)
     happened = stretches.faults(verdicts)
-    tone, headline, summary, tiles = _log_in_short(subject, figures, len(judged), happened)
+    tone, headline, summary, tiles = _log_in_short(model, figures, len(judged), happened)
     rows = log_rows(figures, parts)
     drawn = log_stretches.draw(detector, verdicts, stretches.choose(verdicts, spec), progress=progress)
     whole = log_stretches.overview(verdicts, spec, detector.threshold)
     total = figures.total
     return Page(
-        title=subject.name,
+        title=model.name,
         subtitle="andon evaluate: what this file's verdicts are worth on logs whose faults are known",
         tone=tone,
         headline=headline,
@@ -215,39 +215,39 @@ def logs_page(
             *window_examples.section(detector, verdicts),
             *([Section(title="Whole runs", pictures=tuple(whole))] if whole else []),
             curves(
-                parts, judged, areas=(total.auroc, total.aupr), threshold=figures.threshold, alpha=subject.alpha,
+                parts, judged, areas=(total.auroc, total.aupr), threshold=figures.threshold, alpha=model.alpha,
                 unit="window",
             ),
             *_beside(judged, figures.by_score, "window"),
             *kinds_section(parts, figures.threshold, {}, "window"),
             *([runs_section(figures)] if len(figures.runs) > 1 else []),
-            *_small_print(rows, subject),
+            *_small_print(rows, model),
         ),
         footer=_FOOTER,
     )  # fmt: skip
 
 
 def _log_in_short(
-    subject: Subject, figures: LogEvaluation, count: int, happened: Sequence[stretches.FaultRow]
+    model: ModelFacts, figures: LogEvaluation, count: int, happened: Sequence[stretches.FaultRow]
 ) -> tuple[Tone, str, list[str], list[Tile]]:
     counts = figures.total.counts
     tone, headline = verdict_on(
-        subject.alpha, counts.false_rejects, counts.good, figures.within_promise, "window",
+        model.alpha, counts.false_rejects, counts.good, figures.within_promise, "window",
         caught=counts.defective - counts.misses, n_defect=counts.defective,
     )  # fmt: skip
     windows = counted(count + counts.neither, "window")
     first = (
-        f"{windows} of {subject.data} judged, in {counted(len(figures.runs), 'run')}: "
+        f"{windows} of {model.data} judged, in {counted(len(figures.runs), 'run')}: "
         f"{counts.good} good, {counts.defective} with a fault in them"
         + (f", {counts.neither} in recovery (counted as neither)" if counts.neither else "")
     )
     summary = [
         first + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
-        *promise_lines(subject, counts.false_rejects, counts.good, figures.within_promise, "windows"),
+        *promise_lines(model, counts.false_rejects, counts.good, figures.within_promise, "windows"),
     ]
-    tiles = tiles_of(subject, tone, counts.false_rejects, counts.good, "windows")
+    tiles = tiles_of(model, tone, counts.false_rejects, counts.good, "windows")
     if counts.faults:
-        rate = "promised" if subject.alpha is not None else "estimated"
+        rate = "promised" if model.alpha is not None else "estimated"
         by_chance = f"rejecting windows at random at the {rate} rate would have caught"
         caught = f"{counts.caught} of {counted(counts.faults, 'fault')} were caught by at least one window"
         summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f}.")
@@ -270,9 +270,9 @@ _FOOTER = (
 )
 
 
-def _small_print(rows: Sequence[Row], subject: Subject) -> list[Section]:
-    about = (("name", subject.name), ("evaluated on", subject.data), *subject.rows)
+def _small_print(rows: Sequence[FigureRow], model: ModelFacts) -> list[Section]:
+    about = (("name", model.name), ("evaluated on", model.data), *model.rows)
     return [
-        Section(title="The file", tables=(Table(head=("", ""), rows=about, words=(0, 1)),)),
+        Section(title="The file", tables=(ReportTable(head=("", ""), rows=about, words=(0, 1)),)),
         Section(title="The figures as a picture", folded=True, pictures=(figures_table([row[:3] for row in rows]),)),
     ]

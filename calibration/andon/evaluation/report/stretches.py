@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from andon.evaluation.figures.other_scores import NOTHING
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.other_scores import NO_OTHER_SCORES
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import LogVerdicts
 from andon.evaluation.report.page import Tone, status_tone
 from andon.runtime.schema import Status, WindowSpec
@@ -22,7 +22,7 @@ MOST_ROWS = 6_000
 
 
 def origin_s(run: Run) -> float:
-    """From where to count the times of a run: its begin where stamps are seconds since 1970, which nobody reads, else 0."""
+    """Return the origin of a run's times: its start if stamps are seconds since 1970, which are hard to read, else 0."""
     begin_s = float(run.times_s[0]) if len(run.times_s) else 0.0
     return begin_s if abs(begin_s) > 1e7 else 0.0
 
@@ -45,7 +45,7 @@ class FaultRow(Struct, frozen=True, kw_only=True):
 
 
 def faults(verdicts: LogVerdicts) -> list[FaultRow]:
-    """All of them, run by run, in the order of time."""
+    """Return all true faults, run by run, in the order of time."""
     first: dict[str, float] = {}
     highest: dict[str, float] = {}
     for ref in verdicts.windows.refs:
@@ -77,16 +77,16 @@ def faults(verdicts: LogVerdicts) -> list[FaultRow]:
     return rows
 
 
-def judged_windows(verdicts: LogVerdicts) -> list[Judged]:
-    """Good and defective windows as parts; those in recovery count as neither and are left out."""
+def judged_windows(verdicts: LogVerdicts) -> list[JudgedPart]:
+    """Return good and defective windows as parts. Windows in recovery count as neither and are left out."""
     return [
-        Judged(
+        JudgedPart(
             ref=ref,
             score=verdicts.scores[ref.key],
             status=verdicts.status[ref.key],
             defective=window.faulty,
             kind=(window.fault or "fault") if window.faulty else "good",
-            further=verdicts.further.get(ref.key, NOTHING),
+            other_scores=verdicts.other_scores.get(ref.key, NO_OTHER_SCORES),
         )
         for ref in verdicts.windows.refs
         if (window := verdicts.truth.get(ref.key)) is not None and (window.good or window.faulty)
@@ -108,7 +108,7 @@ class Stretch(Struct, frozen=True, kw_only=True):
 
 
 def choose(verdicts: LogVerdicts, spec: WindowSpec, each: int = EACH) -> list[Stretch]:
-    """The worst false rejects, the missed faults, and the first fault of each kind; each at most `each`.
+    """Choose the worst false rejects, the missed faults, and the first fault of each kind, each at most `each`.
 
     Without a false reject (or missed fault): what came nearest. Ties go by the order of time.
     """
@@ -117,7 +117,7 @@ def choose(verdicts: LogVerdicts, spec: WindowSpec, each: int = EACH) -> list[St
 
 
 def _worst(verdicts: LogVerdicts, runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
-    """False rejects by their score, or the good window that came nearest."""
+    """Return false rejects by their score, or the good window with the highest score."""
     windows = [one for one in judged_windows(verdicts) if one.status != Status.INVALID and not one.defective]
     rejected = [one for one in windows if one.status == Status.REJECT]
     most = each if rejected else 1
@@ -132,8 +132,8 @@ def _worst(verdicts: LogVerdicts, runs: dict[str, Run], spec: WindowSpec, each: 
     return worst
 
 
-def _around_window(one: Judged, run: Run, at: int, spec: WindowSpec) -> Stretch:
-    """A good window that ends at row `at`."""
+def _around_window(one: JudgedPart, run: Run, at: int, spec: WindowSpec) -> Stretch:
+    """Return the stretch around a good window that ends at row `at`."""
     rejected = one.status == Status.REJECT
     room = 4 * spec.steps
     return Stretch(
@@ -152,7 +152,7 @@ def _around_window(one: Judged, run: Run, at: int, spec: WindowSpec) -> Stretch:
 
 
 def _of_faults(every: Sequence[FaultRow], runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
-    """Missed faults, or the one that came nearest to it, then the first caught one of each kind."""
+    """Return missed faults, or the one that was nearly missed, then the first caught one of each kind."""
     caught = [row for row in every if row.delay_s is not None]
     missed = [row for row in every if row.delay_s is None]
     missed.sort(key=lambda row: row.highest if math.isfinite(row.highest) else -math.inf)

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 from tests.evaluation.judged_parts import SHAPES, parts_of
 
-from andon.evaluation.figures.score_arrays import scored
+from andon.evaluation.figures.score_arrays import score_arrays
 from andon.evaluation.report.plots.curves import precision_recall, roc
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.mark.parametrize("shape", [name for name, (good, defects) in SHAPES.items() if good and defects])
 def test_both_curves_can_be_drawn_of(shape: str) -> None:
-    parts = scored(parts_of(*SHAPES[shape]))
+    parts = score_arrays(parts_of(*SHAPES[shape]))
 
     made = [roc(parts, 0.9, 0.05), precision_recall(parts, 0.9)]
 
@@ -22,7 +22,7 @@ def test_both_curves_can_be_drawn_of(shape: str) -> None:
 
 
 def test_the_same_scores_give_the_same_curve() -> None:
-    parts = scored(parts_of(*SHAPES["apart"]))
+    parts = score_arrays(parts_of(*SHAPES["apart"]))
 
     assert roc(parts, 0.9, 0.05) == roc(parts, 0.9, 0.05)
 
@@ -31,7 +31,7 @@ def test_the_same_scores_give_the_same_curve() -> None:
 def test_no_legend_covers_the_ring_of_the_threshold(curve: str) -> None:
     # rejected: one defect of ten and nineteen of twenty good parts, so that the ring lies where legends used to
     good = [2.0] * 19 + [0.0] if curve == "roc" else [2.0] * 19 + [0.0] * 181
-    parts = scored(parts_of(good, [3.0] + [0.5] * 9))
+    parts = score_arrays(parts_of(good, [3.0] + [0.5] * 9))
     made = roc(parts, 0.1, None) if curve == "roc" else precision_recall(parts, 0.1)
     pixels = cv2.imdecode(np.frombuffer(made.png, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
@@ -42,6 +42,6 @@ def test_no_legend_covers_the_ring_of_the_threshold(curve: str) -> None:
 
 
 def test_the_caption_names_what_was_judged() -> None:
-    parts = scored(parts_of([0.1], [2.0]))
+    parts = score_arrays(parts_of([0.1], [2.0]))
 
     assert "how many of the windows here" in precision_recall(parts, 0.9, "window").caption

@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 
-from andon.evaluation.figures.other_scores import Further
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.other_scores import OtherScores
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report.plots import latent_plane
 from andon.runtime.schema import Status
 from andon.sources.items import Ref
 
 
-def part(latent: tuple[float, ...], kind: str = "good", status: Status = Status.OK) -> Judged:
+def part(latent: tuple[float, ...], kind: str = "good", status: Status = Status.OK) -> JudgedPart:
     ref = Ref(key=f"{kind} {latent}")
-    return Judged(ref=ref, score=0.0, status=status, defective=kind != "good", kind=kind, further=Further({}, latent))
+    return JudgedPart(
+        ref=ref, score=0.0, status=status, defective=kind != "good", kind=kind, other_scores=OtherScores({}, latent)
+    )
 
 
 def test_two_latent_numbers_are_the_plane_themselves() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.evaluation.judged_parts import SHAPES, parts_of
 
-from andon.evaluation.figures.score_arrays import scored
+from andon.evaluation.figures.score_arrays import score_arrays
 from andon.evaluation.report.plots.scores import _with_tails, histogram, mean_bars
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_histogram_and_means_can_be_drawn_of(shape: str) -> None:
-    parts = scored(parts_of(*SHAPES[shape]))
+    parts = score_arrays(parts_of(*SHAPES[shape]))
 
     made = [histogram(parts, 1.0), mean_bars(parts, 1.0)]
 
@@ -22,7 +22,7 @@ def test_histogram_and_means_can_be_drawn_of(shape: str) -> None:
 
 
 def test_a_name_beside_a_mean_may_look_like_a_formula_or_be_in_any_script() -> None:
-    parts = scored(parts_of([0.1, 0.2], [1.5, 2.0], kind=r"$\frac{1$ 漢字 \udcff" + "x" * 60))
+    parts = score_arrays(parts_of([0.1, 0.2], [1.5, 2.0], kind=r"$\frac{1$ 漢字 \udcff" + "x" * 60))
 
     assert mean_bars(parts, 1.0).png.startswith(PNG)
 
@@ -39,14 +39,14 @@ def test_curves_have_room_to_come_down_but_where_scores_are_clipped() -> None:
 
 
 def test_the_same_scores_give_the_same_histogram() -> None:
-    parts = scored(parts_of(*SHAPES["apart"]))
+    parts = score_arrays(parts_of(*SHAPES["apart"]))
 
     assert histogram(parts, 1.0) == histogram(parts, 1.0)
 
 
 def test_a_whisker_without_an_end_on_a_logarithmic_scale_gets_one_and_it_is_told() -> None:
-    heavy = mean_bars(scored(parts_of([math.exp(place / 2) for place in range(20)], [1e5, 1e9])), 1.0)
-    plain = mean_bars(scored(parts_of([0.1, 0.2], [0.3, 2.0])), 1.0)
+    heavy = mean_bars(score_arrays(parts_of([math.exp(place / 2) for place in range(20)], [1e5, 1e9])), 1.0)
+    plain = mean_bars(score_arrays(parts_of([0.1, 0.2], [0.3, 2.0])), 1.0)
 
     assert "would reach zero ends at the lowest score of its class" in heavy.caption
     assert "lowest" not in plain.caption

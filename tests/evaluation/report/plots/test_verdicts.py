@@ -3,8 +3,8 @@
 import pytest
 from tests.evaluation.judged_parts import SHAPES, parts_of
 
-from andon.evaluation.figures.score_arrays import MOST_KINDS, scored
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.score_arrays import MOST_KINDS, score_arrays
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report.plots.verdicts import confusion, recall_bars
 from andon.runtime.schema import Status
 from andon.sources.items import Ref
@@ -15,7 +15,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.mark.parametrize("shape", SHAPES)
 def test_confusion_and_recall_can_be_drawn_of(shape: str) -> None:
     judged = parts_of(*SHAPES[shape])
-    parts = scored(judged)
+    parts = score_arrays(judged)
 
     made = [confusion(judged), *([recall_bars(parts)] if parts.defective.any() else [])]
 
@@ -23,18 +23,18 @@ def test_confusion_and_recall_can_be_drawn_of(shape: str) -> None:
 
 
 def test_a_type_may_look_like_a_formula_or_be_in_any_script() -> None:
-    parts = scored(parts_of([0.1, 0.2], [1.5, 2.0], kind=r"$\frac{1$ 漢字 \udcff" + "x" * 60))
+    parts = score_arrays(parts_of([0.1, 0.2], [1.5, 2.0], kind=r"$\frac{1$ 漢字 \udcff" + "x" * 60))
 
     assert recall_bars(parts).png.startswith(PNG)
 
 
 def test_thousands_of_types_stay_one_picture_and_it_is_told() -> None:
     judged = [
-        Judged(ref=Ref(key=str(place)), score=2.0, status=Status.REJECT, defective=True, kind=f"type {place:04}")
+        JudgedPart(ref=Ref(key=str(place)), score=2.0, status=Status.REJECT, defective=True, kind=f"type {place:04}")
         for place in range(2_000)
     ]
 
-    made = recall_bars(scored(judged))
+    made = recall_bars(score_arrays(judged))
 
     assert f"The {MOST_KINDS} least found of 2000 types" in made.caption
 
@@ -55,6 +55,6 @@ def test_percentages_of_the_confusion_matrix_are_of_what_was_judged() -> None:
 
 
 def test_types_of_windows_are_called_faults() -> None:
-    parts = scored(parts_of([0.1], [2.0], kind="type1"))
+    parts = score_arrays(parts_of([0.1], [2.0], kind="type1"))
 
     assert recall_bars(parts, "window").alt.startswith("Recall by type of fault: type1 1 of 1")

@@ -1,12 +1,13 @@
 """One picture of an animation of frames: panels below each other, a column a part, the epoch above."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.drawing.labels import fitting
 from andon.drawing.style import BLUE
 from andon.foundation.errors import ConfigError, MissingExtra
 from andon.foundation.extras import remedy
@@ -140,28 +141,15 @@ class _Page:
         for column, caption in enumerate(captions):
             x = self.margin + self.label + column * (self.cell[1] + self.gap)
             y = self.top - 2 * self._line - self.gap // 2
-            draw.text((x, y), shortened(caption, font.getlength, self.cell[1]), fill=_INK, font=font)
+            draw.text((x, y), fitting(caption, font.getlength, self.cell[1]), fill=_INK, font=font)
             if snapshot.scores is not None:
-                score = shortened(f"score {snapshot.scores[column]:.3g}", font.getlength, self.cell[1])
+                score = fitting(f"score {snapshot.scores[column]:.3g}", font.getlength, self.cell[1])
                 draw.text((x, y + self._line), score, fill=_FAINT, font=font)
 
 
 def _present(values: NDArray[Any] | None) -> NDArray[Any]:
     assert values is not None, "each snapshot has all panels"
     return values
-
-
-def shortened(text: str, length: Callable[[str], float], most: float) -> str:
-    """The text, cut at its end where it is too long.
-
-    >>> shortened("scratch (watched)", len, 10)
-    'scratch (…'
-    """
-    if length(text) <= most:
-        return text
-    while text and length(text + "…") > most:
-        text = text[:-1]
-    return text + "…"
 
 
 def even(side: int) -> int:

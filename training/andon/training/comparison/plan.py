@@ -4,7 +4,6 @@ A cell is one detector with its settings, on one set, with one seed. It lies in 
 depends on nothing but the cell, so that a comparison can grow, and the same command finds what it has done before.
 """
 
-import argparse
 import hashlib
 import os
 import re
@@ -12,7 +11,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +19,7 @@ from msgspec import Struct
 from andon.calibration.request import PromiseRequest
 from andon.calibration.split import CALIBRATION_SHARE
 from andon.foundation.errors import ConfigError
+from andon.foundation.flag_parser import FlagParser
 from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, nearest
 from andon.sources.addresses import redact, shown_address
 from andon.sources.source import named
@@ -268,18 +268,13 @@ def folder_name(text: str) -> str:
     return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-class _Flags(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
 def _settings_of(known: Recipe, words: Sequence[str]) -> msgspec.Struct:
-    parser = _Flags(prog=known.name, add_help=False, allow_abbrev=False)
+    parser = FlagParser(prog=known.name, add_help=False, allow_abbrev=False)
     add_flags(parser, known.settings)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        flags = parser._option_string_actions
-        raise ConfigError(f"unknown argument {unknown[0]!r}{nearest(unknown[0].partition('=')[0], flags)}.")
+        near = nearest(unknown[0].partition("=")[0], parser.flags)
+        raise ConfigError(f"unknown argument {unknown[0]!r}{near}.")
     return from_flags(known.settings, given)
 
 
@@ -354,7 +349,7 @@ def _called(known: Recipe, settings: msgspec.Struct) -> str:
         value = getattr(settings, setting.name)
         if value == setting.default:
             continue
-        if setting.kind is bool:
+        if setting.is_switch:
             words.append(setting.flag if value else f"--no-{setting.flag.removeprefix('--')}")
         else:
             words += [setting.flag, shlex.quote(_as_flag(value))]

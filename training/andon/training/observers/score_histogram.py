@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from andon.drawing.style import BLUE, GREEN, SKY, VERMILION, new_figure, short, tidy
+from andon.drawing.labels import short
+from andon.drawing.style import BLUE, GREEN, SKY, VERMILION, new_figure, tidy
 from andon.evaluation.figures.score_arrays import score_range, smoothed
 from andon.evaluation.report.page import counted
 from andon.export.pooling import Pool

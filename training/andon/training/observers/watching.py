@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from andon.calibration.split import Split
-from andon.evaluation.figures import metrics
+from andon.evaluation.figures import ranking
 from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
 from andon.foundation.errors import DataError
@@ -116,7 +116,7 @@ class Watch:
         if not np.isfinite(values).all():
             logger.warning("watched parts have scores that are not finite: no AUROC of this epoch")
             return None
-        return metrics.auroc(values, self._parts.defective)
+        return ranking.auroc(values, self._parts.defective)
 
 
 def is_due(epoch: int, every: int | None, *, trained_s: float, spent_s: float, cost_s: float | None) -> bool:
@@ -154,7 +154,7 @@ def open_labelled(
         DataError: no truth there, the data of the training itself, or no good or no defective part is left.
         MissingExtra: scikit-learn is not installed.
     """
-    metrics.auroc((0.0, 1.0), (False, True))  # what is missing is said now, and not after the first epoch
+    ranking.auroc((0.0, 1.0), (False, True))  # what is missing is said now, and not after the first epoch
     collection, by_kind = _frames(path, spec, used, data) if isinstance(spec, FrameSpec) else _windows(path, spec, data)
     missing = "good" if not by_kind.get(GOOD) else "defective" if len(by_kind) < 2 else ""
     if missing:

@@ -1,17 +1,17 @@
-"""Curves over all thresholds as pictures, with the point of the one threshold in the file."""
+"""Plots of curves over all thresholds, with the point of the embedded threshold."""
 
 import numpy as np
 
 from andon.drawing.style import DEFECT, GOOD, GREEN, SOFT, legend_below, one_panel, png_of
-from andon.evaluation.figures import metrics
-from andon.evaluation.figures.score_arrays import Scored
-from andon.evaluation.report.page import Picture
+from andon.evaluation.figures import ranking
+from andon.evaluation.figures.score_arrays import ScoreArrays
+from andon.evaluation.report.page import ReportPicture
 from andon.runtime.calibration_facts import percent
 
 
-def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
-    """True positives over false positives, with the embedded threshold's point, the chance line and the promised rate."""
-    curve = metrics.roc_curve(parts.scores, parts.defective)
+def roc(parts: ScoreArrays, auroc: float, alpha: float | None) -> ReportPicture:
+    """Draw true positives over false positives, with the embedded threshold, the chance line and the promised rate."""
+    curve = ranking.roc_curve(parts.scores, parts.defective)
     at_false, at_true = _rates(parts)
     figure, axes = one_panel(4.8, 5.1)
     if alpha is not None:
@@ -27,7 +27,7 @@ def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
     )
     axes.set_title("ROC curve")
     legend_below(figure)
-    return Picture(
+    return ReportPicture(
         name="roc.png",
         png=png_of(figure),
         alt=f"ROC curve, area {auroc:.4f}; at the embedded threshold {at_true:.1%} of defects are found at {at_false:.2%} "
@@ -36,9 +36,9 @@ def roc(parts: Scored, auroc: float, alpha: float | None) -> Picture:
     )
 
 
-def precision_recall(parts: Scored, aupr: float, unit: str = "part") -> Picture:
-    """Precision over recall, with the embedded threshold's point and the prevalence."""
-    curve = metrics.pr_curve(parts.scores, parts.defective)
+def precision_recall(parts: ScoreArrays, aupr: float, unit: str = "part") -> ReportPicture:
+    """Draw precision over recall, with the embedded threshold and the prevalence."""
+    curve = ranking.pr_curve(parts.scores, parts.defective)
     prevalence = float(parts.defective.mean())
     figure, axes = one_panel(4.8, 5.1)
     axes.axhline(prevalence, color=SOFT, ls=":", label=f"chance (prevalence {prevalence:.3f})")
@@ -60,7 +60,7 @@ def precision_recall(parts: Scored, aupr: float, unit: str = "part") -> Picture:
     )
     axes.set_title("Precision and recall")
     legend_below(figure)
-    return Picture(
+    return ReportPicture(
         name="precision-recall.png",
         png=png_of(figure),
         alt=f"Precision-recall curve, area {aupr:.4f}, chance {prevalence:.3f}{at}",
@@ -68,6 +68,6 @@ def precision_recall(parts: Scored, aupr: float, unit: str = "part") -> Picture:
     )
 
 
-def _rates(parts: Scored) -> tuple[float, float]:
-    """False rejects of good ones and recall of defects at the embedded threshold."""
+def _rates(parts: ScoreArrays) -> tuple[float, float]:
+    """Return the rate of false rejects and the recall at the embedded threshold."""
     return float(parts.rejected[~parts.defective].mean()), float(parts.rejected[parts.defective].mean())

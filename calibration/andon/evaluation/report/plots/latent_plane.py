@@ -1,10 +1,11 @@
-"""Where parts lie by the numbers with which a file describes them: a plane, good and defective ones by type."""
+"""Parts in the plane of their latent numbers, good and defective ones by type."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.drawing.labels import short
 from andon.drawing.style import (
     DEFECT,
     GOOD,
@@ -14,11 +15,10 @@ from andon.drawing.style import (
     SKY,
     new_figure,
     png_of,
-    short,
     tidy,
 )
-from andon.evaluation.judged_parts import Judged
-from andon.evaluation.report.page import Picture, Section, counted
+from andon.evaluation.judged_parts import JudgedPart
+from andon.evaluation.report.page import ReportPicture, Section, counted
 from andon.runtime.schema import Status
 
 MOST_POINTS = 600
@@ -30,9 +30,9 @@ _KINDS = ((DEFECT, "^"), (PURPLE, "s"), (GREEN, "D"), (ORANGE, "v"), (SKY, "P"),
 Floats = NDArray[np.float64]
 
 
-def section(judged: Sequence[Judged], unit: str) -> list[Section]:
-    """The plane; none for files that give fewer than two latent numbers, or without two good ones."""
-    known = [one for one in judged if one.status != Status.INVALID and len(one.further.latent) > 1]
+def section(judged: Sequence[JudgedPart], unit: str) -> list[Section]:
+    """Return the section with the plane, nothing for files with fewer than two latent numbers or fewer than two good parts."""
+    known = [one for one in judged if one.status != Status.INVALID and len(one.other_scores.latent) > 1]
     good_ones = [one for one in known if not one.defective]
     if len(good_ones) < 2 or len(good := _points(good_ones)) < 2:
         return []
@@ -53,7 +53,7 @@ def axes_of(good: Floats, unit: str = "part") -> tuple[Floats, Floats, list[str]
     return center, directions, names
 
 
-def _picture(known: Sequence[Judged], good: Floats, unit: str) -> Picture:
+def _picture(known: Sequence[JudgedPart], good: Floats, unit: str) -> ReportPicture:
     center, directions, names = axes_of(good, unit)
     kinds = sorted({one.kind for one in known if one.defective})
     figure = new_figure(7.6, 6.4)
@@ -73,7 +73,7 @@ def _picture(known: Sequence[Judged], good: Floats, unit: str) -> Picture:
     axes.set(xlabel=names[0], ylabel=names[1])
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     left_out = f" {MOST_KINDS} of {len(kinds)} types." if len(kinds) > MOST_KINDS else ""
-    return Picture(
+    return ReportPicture(
         name="latent.png",
         png=png_of(figure),
         alt=f"Latent plane of {len(good)} good {unit}s and {', '.join(kinds[:MOST_KINDS]) or 'no defective ones'}.",
@@ -83,9 +83,9 @@ def _picture(known: Sequence[Judged], good: Floats, unit: str) -> Picture:
     )
 
 
-def _points(some: Sequence[Judged]) -> Floats:
-    """Finite ones, ``[n, L]``, of at least one part."""
-    points = np.array([one.further.latent for one in some], np.float64)
+def _points(some: Sequence[JudgedPart]) -> Floats:
+    """Return the finite latent points ``[n, L]`` of at least one part."""
+    points = np.array([one.other_scores.latent for one in some], np.float64)
     finite: Floats = points[np.isfinite(points).all(axis=1)]
     return finite
 

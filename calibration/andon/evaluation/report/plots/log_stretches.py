@@ -1,4 +1,4 @@
-"""How a stretch of a log is shown: truth, sensors, scores, what each channel adds, over one time axis."""
+"""Plots of stretches of a log: truth, sensors, scores and channel shares over one time axis."""
 
 import math
 import textwrap
@@ -9,15 +9,17 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.drawing.labels import without_controls
-from andon.drawing.style import DEFECT, GOOD, INK, ORANGE, SOFT, new_figure, png_of, short, tidy
+from andon.drawing.labels import short
+from andon.drawing.style import DEFECT, GOOD, INK, ORANGE, SOFT, new_figure, png_of, tidy
 from andon.evaluation.logs import LogVerdicts
-from andon.evaluation.report.page import Exhibit, Picture
+from andon.evaluation.report.page import Exhibit, ReportPicture
 from andon.evaluation.report.stretches import EACH, Stretch, judged_windows, origin_s
+from andon.foundation.printable import without_controls
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Item, Ref
+from andon.sources.items import Ref
 from andon.sources.series.log import Run
 from andon.sources.series.log_truth import events_of
 from andon.sources.series.windows import columns
@@ -35,7 +37,7 @@ Floats = NDArray[np.float64]
 def draw(
     detector: Detector, verdicts: LogVerdicts, stretches: Sequence[Stretch], *, progress: Progress = silent
 ) -> list[Exhibit]:
-    """Each stretch with its picture. Its windows are judged again for what each channel adds and what the file rebuilt."""
+    """Draw each stretch. Its windows are judged again for channel shares and reconstruction."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     runs = {run.name: run for run in verdicts.log.runs}
@@ -47,7 +49,7 @@ def draw(
         seen = _look(detector, verdicts, spec, run, stretch)
         name = f"{stretch.name}-{counts[stretch.name]:02}"
         figure = _figure(seen, spec, detector.threshold)
-        picture = Picture(
+        picture = ReportPicture(
             name=f"{name}.png",
             png=png_of(figure),
             alt=f"{stretch.title} in {stretch.run}: sensors over time, the true faults shaded, scores with the threshold below.",
@@ -65,8 +67,8 @@ def draw(
     return made
 
 
-def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: int = EACH) -> list[Picture]:
-    """Whole runs that are longer than a stretch: those with most misses and false rejects first."""
+def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: int = EACH) -> list[ReportPicture]:
+    """Draw whole runs that are longer than a stretch, those with the most misses and false rejects first."""
     wrong: dict[str, int] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID and (one.status == Status.REJECT) != one.defective:
@@ -78,7 +80,7 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
         stretch = Stretch(title="", name="", tone="plain", badge="", run=run.name, begin=0, stop=len(run.times_s))
         seen = _look(None, verdicts, spec, run, stretch)
         pictures.append(
-            Picture(
+            ReportPicture(
                 name=f"run-{number:02}.png",
                 png=png_of(_figure(seen, spec, threshold)),
                 alt=f"The whole of {run.name}: sensors, true faults, scores and alarms over time.",
@@ -95,7 +97,7 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
 
 
 def name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
-    """Name and unit beside the panel, lying: a long name would not fit upright."""
+    """Write name and unit horizontally at the left of the panel: a long name would not fit vertically."""
     channel = spec.channels[place]
     lines = textwrap.wrap(short(channel.name).replace("_", " "), 14) or [""]
     name = "\n".join([*lines, f"[{without_controls(channel.unit)}]"] if channel.unit else lines)
@@ -108,7 +110,7 @@ _ROWS = 4
 """Of names above the strip of truth."""
 
 
-class _Seen(Struct, frozen=True, kw_only=True):
+class _StretchData(Struct, frozen=True, kw_only=True):
     """All that a picture of a stretch shows."""
 
     times_s: Floats
@@ -130,8 +132,10 @@ class _Seen(Struct, frozen=True, kw_only=True):
     notes: tuple[tuple[str, str], ...] = ()
 
 
-def _look(detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, run: Run, stretch: Stretch) -> _Seen:
-    """With a detector its windows are judged again, for their evidence."""
+def _look(
+    detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, run: Run, stretch: Stretch
+) -> _StretchData:
+    """Collect what a picture of a stretch shows. With a detector, its windows are judged again for their evidence."""
     rows = slice(stretch.begin, stretch.stop)
     times_s = run.times_s[rows]
     low_s, high_s = float(times_s[0]), float(times_s[-1])
@@ -157,7 +161,7 @@ def _look(detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, ru
         notes = (
             ("channels", f"{MOST_CHANNELS} of {len(places)}" + (", those that add most" if shares is not None else "")),
         )
-    return _Seen(
+    return _StretchData(
         times_s=times_s,
         values=run.values[rows][:, places],
         spans=_spans(run, rows, spec.period_s),
@@ -181,24 +185,23 @@ def _evidence(
     pieces: list[NDArray[np.float32]] = []
     # of windows that overlap, each gives the rows that no earlier one covers
     covered_s = -math.inf
-    for at, ref in enumerate(refs):
-        item = verdicts.windows.read(ref)
-        if not isinstance(item, Item) or ref.time_s is None:
+    for at, one in enumerate(judge_items(detector, map(verdicts.windows.read, refs))):
+        time_s, evidence = one.ref.time_s, one.verdict.evidence
+        if one.data is None or time_s is None:
             continue
-        evidence = detector(item.data).evidence
         parts = evidence.get("channel_scores")
         if parts is not None and parts.shape == (len(spec.channels),) and float(np.abs(parts).sum()) > 0:
             shares[at] = np.abs(parts) / np.abs(parts).sum()
         image = evidence.get("reconstruction")
-        if image is not None and image.shape == item.data.shape:
-            grid = ref.time_s - np.arange(spec.steps - 1, -1, -1) * spec.period_s
+        if image is not None and image.shape == one.data.shape:
+            grid = time_s - np.arange(spec.steps - 1, -1, -1) * spec.period_s
             new = grid > covered_s + 0.5 * spec.period_s
             if times and grid[new].size and grid[new][0] > times[-1][-1] + 1.5 * spec.period_s:
                 times.append(np.array([grid[new][0]]))  # a break in the curve where windows are missing
                 pieces.append(np.full((1, image.shape[1]), np.nan, np.float32))
             times.append(np.asarray(grid[new], np.float64))
             pieces.append(np.asarray(image, np.float32)[new])
-            covered_s = ref.time_s
+            covered_s = time_s
     whole = (np.concatenate(times), np.concatenate(pieces)) if times else None
     return (shares if np.isfinite(shares).any() else None), whole
 
@@ -220,8 +223,8 @@ def _spans(run: Run, rows: slice, period_s: float) -> list[tuple[float, float, s
     return spans
 
 
-def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
-    """Truth, sensors, scores and shares over one time axis."""
+def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
+    """Draw truth, sensors, scores and shares over one time axis."""
     lines = min(len(spec.channels), MOST_SHARES)
     shares = [0.3 + 0.16 * lines] if seen.shares is not None else []
     heights = [0.3, *[1.25] * len(seen.channels), 1.7, *shares]
@@ -250,8 +253,8 @@ def _figure(seen: _Seen, spec: WindowSpec, threshold: float) -> Any:
     return figure
 
 
-def _truth_panel(axes: Any, seen: _Seen, offset: float) -> None:
-    """A strip with the names of the faults: in it, above it where a fault is short, as far as there is room for them."""
+def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
+    """Draw a strip with the names of the faults, inside it or above it if a fault is short, as far as there is room."""
     axes.set_axis_off()
     _shade(axes, seen, offset, strength=2.2)
     low, high = axes.get_xlim()
@@ -276,7 +279,7 @@ def _truth_panel(axes: Any, seen: _Seen, offset: float) -> None:
 
 
 def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, int]]:
-    """Where names of short faults stand over the strip: place of the fault, middle of the name, name, and row from below.
+    """Place the names of short faults above the strip: place of the fault, middle of the name, name, and row from below.
 
     Args:
         narrow: place, 0 .. 1 of the strip's length, and name. A name that overlaps others in all `_ROWS` rows is left out.
@@ -293,7 +296,7 @@ def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, 
     return placed
 
 
-def _shade(axes: Any, seen: _Seen, offset: float, strength: float = 1.0) -> None:
+def _shade(axes: Any, seen: _StretchData, offset: float, strength: float = 1.0) -> None:
     for what, colour, alpha in (("fault", ORANGE, 0.28), ("recovery", "#BBBBBB", 0.2)):
         bars = [(begin - offset, end - begin) for begin, end, _, kind in seen.spans if kind == what]
         if bars:
@@ -303,7 +306,7 @@ def _shade(axes: Any, seen: _Seen, offset: float, strength: float = 1.0) -> None
             )
 
 
-def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> None:
+def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float) -> None:
     tidy(axes)
     _shade(axes, seen, offset)
     valid = seen.status != Status.INVALID
@@ -347,7 +350,7 @@ def _score_panel(axes: Any, seen: _Seen, threshold: float, offset: float) -> Non
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8.5, borderaxespad=0.1)
 
 
-def _share_panel(figure: Any, axes: Any, seen: _Seen, spec: WindowSpec, offset: float) -> None:
+def _share_panel(figure: Any, axes: Any, seen: _StretchData, spec: WindowSpec, offset: float) -> None:
     assert seen.shares is not None
     order = np.arange(len(spec.channels))
     if len(order) > MOST_SHARES:

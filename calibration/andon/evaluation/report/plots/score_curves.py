@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.drawing.labels import short
 from andon.drawing.style import (
     BLUE,
     GREEN,
@@ -16,12 +17,11 @@ from andon.drawing.style import (
     VERMILION,
     new_figure,
     png_of,
-    short,
     tidy,
 )
-from andon.evaluation.figures import metrics
+from andon.evaluation.figures import ranking
 from andon.evaluation.figures.other_scores import Areas
-from andon.evaluation.report.page import Picture, Section, Table
+from andon.evaluation.report.page import ReportPicture, ReportTable, Section
 
 MOST_SCORES = 8
 """Curves in one picture: the deciding score, then the best of the others."""
@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas]) -> list[Section]:
-    """Curves and areas of all scores; none where there is one score, or one kind of parts."""
+    """Return the section with curves and areas of all scores, nothing for one score or one kind of parts."""
     if len(found) < 2:
         return []
     decides, *others = found
@@ -51,7 +51,7 @@ def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: M
         Section(
             title="All scores side by side",
             text=(text,),
-            tables=(Table(head=("score", "AUROC", "AUPR", ""), rows=rows, words=(0, 3)),),
+            tables=(ReportTable(head=("score", "AUROC", "AUPR", ""), rows=rows, words=(0, 3)),),
             pictures=(picture(scores, defective, found, ordered[:MOST_SCORES]),),
         )
     ]
@@ -59,8 +59,8 @@ def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: M
 
 def picture(
     scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas], shown: list[str]
-) -> Picture:
-    """ROC at the left, precision and recall at the right; the first of those shown decides."""
+) -> ReportPicture:
+    """Draw ROC curves at the left and precision-recall curves at the right. The first score decides."""
     figure = new_figure(11.6, 4.9)
     roc, recall = figure.subplots(1, 2)
     for axes in (roc, recall):
@@ -73,9 +73,9 @@ def picture(
         colour, dashes = _STYLES[number]
         style = {"color": colour, "ls": dashes, "lw": 2.4 if number == 0 else 1.7, "zorder": 4 if number == 0 else 3}
         label = short(name) + (" (decides)" if number == 0 else "")
-        curve = metrics.roc_curve(scores[name], defective)
+        curve = ranking.roc_curve(scores[name], defective)
         roc.plot(curve.fpr, curve.tpr, label=f"{label}: AUROC {found[name].auroc:.4f}", **style)
-        exact = metrics.pr_curve(scores[name], defective)
+        exact = ranking.pr_curve(scores[name], defective)
         recall.step(
             np.append(0, exact.recall), np.append(exact.precision[0], exact.precision), where="pre",
             label=f"{label}: AP {found[name].aupr:.4f}", **style,
@@ -86,7 +86,7 @@ def picture(
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=8.5, ncols=2)
     told = ", ".join(f"{name} {found[name].auroc:.4f} and {found[name].aupr:.4f}" for name in shown)
     left_out = f" {len(shown)} of {len(found)} scores are drawn." if len(shown) < len(found) else ""
-    return Picture(
+    return ReportPicture(
         name="scores.png",
         png=png_of(figure),
         alt=f"ROC and precision-recall curves of {len(shown)} scores. AUROC and average precision: {told}.",

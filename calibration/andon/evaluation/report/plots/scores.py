@@ -5,22 +5,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from andon.drawing.style import DEFECT, GOOD, INK, legend_below, name_bars, one_panel, png_of, short
+from andon.drawing.labels import short
+from andon.drawing.style import DEFECT, GOOD, INK, legend_below, name_bars, one_panel, png_of
 from andon.evaluation.figures.score_arrays import (
     HEAVY_TAIL,
     MOST_KINDS,
+    ClassScores,
     Floats,
-    Scored,
-    Spread,
+    ScoreArrays,
+    class_scores,
     score_range,
     smoothed,
-    spreads,
 )
-from andon.evaluation.report.page import Picture, counted
+from andon.evaluation.report.page import ReportPicture, counted
 
 
-def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
-    """Scores of good and defective ones, each with area 1, a smoothed curve and the threshold."""
+def histogram(parts: ScoreArrays, threshold: float, unit: str = "part") -> ReportPicture:
+    """Draw histograms of good and defective scores, each with area 1, with smoothed curves and the threshold."""
     range_ = score_range(parts.scores, threshold)
     figure, axes = one_panel(11.6, 4.2)
     move = np.log10 if range_.log else np.asarray
@@ -58,7 +59,7 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
         axes.set_xticks([math.log10(tick) for tick in ticks], [f"{tick:.6g}" for tick in ticks])
     axes.set_title("Scores")
     axes.legend(frameon=True, framealpha=0.9, edgecolor="none")
-    return Picture(
+    return ReportPicture(
         name="histogram.png",
         png=png_of(figure),
         alt=f"Histogram of the scores of {int((~parts.defective).sum())} good and {int(parts.defective.sum())} defective "
@@ -69,7 +70,7 @@ def histogram(parts: Scored, threshold: float, unit: str = "part") -> Picture:
 
 
 def _with_tails(classes: Sequence[Floats], low: float, high: float) -> tuple[float, float]:
-    """A range wide enough for the smoothed curves to come down, where nothing is clipped beyond it."""
+    """Return a range in which the smoothed curves fall to zero, if no score is clipped beyond it."""
     spread = [values for values in classes if len(values) >= 3]
     bandwidths = [float(values.std()) * len(values) ** -0.2 for values in spread]  # Scott's, as `smoothed` has it
     lower = [float(values.min()) - 2.5 * width for values, width in zip(spread, bandwidths, strict=True)]
@@ -78,9 +79,9 @@ def _with_tails(classes: Sequence[Floats], low: float, high: float) -> tuple[flo
     return low if clipped_below else min([low, *lower]), high if clipped_above else max([high, *upper])
 
 
-def mean_bars(parts: Scored, threshold: float) -> Picture:
-    """Mean score by class, one standard deviation to either side, and the threshold."""
-    every = spreads(parts)
+def mean_bars(parts: ScoreArrays, threshold: float) -> ReportPicture:
+    """Draw the mean score of each class with one standard deviation, and the threshold."""
+    every = class_scores(parts)
     shown = every[: MOST_KINDS + 2]
     figure, axes = one_panel(5.6, 1.8 + 0.42 * max(2, len(shown)))
     places = np.arange(len(shown))[::-1]
@@ -109,7 +110,7 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     axes.set_title("Mean score, by class")
     cut = " A whisker that would reach zero ends at the lowest score of its class." if log else ""
     left_out = f" The first {len(shown) - 2} of {len(every) - 2} types." if len(shown) < len(every) else ""
-    return Picture(
+    return ReportPicture(
         name="mean-scores.png",
         png=png_of(figure),
         alt="Mean score and standard deviation: "
@@ -119,13 +120,13 @@ def mean_bars(parts: Scored, threshold: float) -> Picture:
     )
 
 
-def _lower_end(one: Spread, sd: float) -> float:
-    """Of a whisker on a logarithmic scale, above zero."""
+def _lower_end(one: ClassScores, sd: float) -> float:
+    """Return the lower end of a whisker, above zero on a logarithmic scale."""
     return one.mean - sd if one.mean > sd else min(one.lowest, one.mean) if one.lowest > 0 else one.mean
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two positive ones, not too many."""
+    """Return a few round numbers between two positive ones."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1, 2, 5) if len(powers) <= 4 else (1, 3) if len(powers) <= 6 else (1,)
     ticks = [digit * 10.0**power for power in powers for digit in digits]
@@ -134,7 +135,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _bins(values: Floats, low: float, high: float) -> int:
-    """As Freedman and Diaconis have it, within 16 and 80."""
+    """Return the number of bins by Freedman and Diaconis, from 16 to 80."""
     if len(values) < 2:
         return 16
     quarter, three = np.quantile(values, [0.25, 0.75])

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from andon.drawing.style import GOOD, INK, name_bars, one_panel, png_of, short
-from andon.evaluation.figures.score_arrays import MOST_KINDS, Scored, recalls
-from andon.evaluation.judged_parts import Judged
-from andon.evaluation.report.page import Picture
+from andon.drawing.labels import short
+from andon.drawing.style import GOOD, INK, name_bars, one_panel, png_of
+from andon.evaluation.figures.score_arrays import MOST_KINDS, ScoreArrays, recalls
+from andon.evaluation.judged_parts import JudgedPart
+from andon.evaluation.report.page import ReportPicture
 from andon.runtime.schema import Status
 
 
-def confusion(judged: Sequence[Judged], unit: str = "part") -> Picture:
-    """Good and defective over OK, REVIEW, REJECT and INVALID as they occur, counted, shaded by the share of the row."""
+def confusion(judged: Sequence[JudgedPart], unit: str = "part") -> ReportPicture:
+    """Draw the confusion matrix: good and defective against the verdicts that occur, shaded by the share of the row."""
     columns = [status for status in (Status.OK, Status.REVIEW, Status.REJECT, Status.INVALID)
                if status in (Status.OK, Status.REJECT) or any(part.status == status for part in judged)]  # fmt: skip
     counts = np.zeros((2, len(columns)), np.int64)
@@ -44,7 +45,7 @@ def confusion(judged: Sequence[Judged], unit: str = "part") -> Picture:
         + ", ".join(f"{count} {status.name}" for count, status in zip(counts[row].tolist(), columns, strict=True))
         for row, name in enumerate(("good", "defective"))
     )
-    return Picture(
+    return ReportPicture(
         name="confusion.png",
         png=png_of(figure),
         alt=f"Confusion matrix. {told}.",
@@ -53,8 +54,8 @@ def confusion(judged: Sequence[Judged], unit: str = "part") -> Picture:
     )
 
 
-def recall_bars(parts: Scored, unit: str = "part") -> Picture:
-    """Recall by type of defect at the embedded threshold, with 95 % intervals."""
+def recall_bars(parts: ScoreArrays, unit: str = "part") -> ReportPicture:
+    """Draw the recall of each type of defect at the embedded threshold, with 95 % intervals."""
     what = "defect" if unit == "part" else "fault"
     every = recalls(parts)
     least = {one.kind for one in sorted(every, key=lambda one: (one.found / one.n, one.kind))[:MOST_KINDS]}
@@ -73,7 +74,7 @@ def recall_bars(parts: Scored, unit: str = "part") -> Picture:
     axes.grid(visible=False, axis="y")
     axes.set_title(f"Found, by type of {what}")
     left_out = f" The {len(shown)} least found of {len(every)} types." if len(shown) < len(every) else ""
-    return Picture(
+    return ReportPicture(
         name="recall.png",
         png=png_of(figure),
         alt=f"Recall by type of {what}: " + ", ".join(f"{one.kind} {one.found} of {one.n}" for one in shown) + ".",
@@ -81,8 +82,8 @@ def recall_bars(parts: Scored, unit: str = "part") -> Picture:
     )
 
 
-def figures_table(rows: Sequence[tuple[str, str, str]]) -> Picture:
-    """The table of figures as a picture, for slides."""
+def figures_table(rows: Sequence[tuple[str, str, str]]) -> ReportPicture:
+    """Draw the table of figures as a picture, for slides."""
     from matplotlib.table import Cell
 
     figure, axes = one_panel(7.6, 0.5 + 0.34 * (len(rows) + 1))
@@ -97,6 +98,6 @@ def figures_table(rows: Sequence[tuple[str, str, str]]) -> Picture:
         cell.set_linewidth(0.8)
         cell.get_text().set_fontweight("bold" if row == 0 or column == 1 else "normal")
         cell.set_facecolor("#eef1f5" if row == 0 else "white")
-    return Picture(
+    return ReportPicture(
         name="figures.png", png=png_of(figure), alt="The table of figures above, as a picture.", shown="wide"
     )

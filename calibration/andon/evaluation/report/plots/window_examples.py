@@ -1,4 +1,4 @@
-"""Windows beside each other: a typical good one and one of each fault, sensor by sensor, and what the file rebuilt of them."""
+"""Typical windows: a good one and one of each fault, sensor by sensor, with their reconstructions."""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +7,19 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.drawing.style import DEFECT, GOOD, SOFT, new_figure, png_of, short, tidy
-from andon.evaluation.judged_parts import Judged
+from andon.drawing.labels import short
+from andon.drawing.style import DEFECT, GOOD, SOFT, new_figure, png_of, tidy
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import LogVerdicts
-from andon.evaluation.report.page import Picture, Section
+from andon.evaluation.report.page import ReportPicture, Section
 from andon.evaluation.report.plots.log_stretches import MOST_CHANNELS, name_channel
 from andon.evaluation.report.stretches import judged_windows
 from andon.runtime.detector import Detector
+from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Item
 
 MOST_KINDS = 3
-"""Kinds of fault beside the good window: four columns, or two by two panels."""
+"""Kinds of fault next to the good window: four columns, or two by two panels."""
 APART = 6.0
 """Between the channels of a panel, in their standard deviations."""
 
@@ -35,7 +36,7 @@ class Example(Struct, frozen=True, kw_only=True):
 
 
 def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
-    """Sensor by sensor, then what was measured against what was rebuilt; none without faults."""
+    """Return the section with windows by sensor and measured against rebuilt, nothing without faults."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     by_kind = _by_kind(verdicts)
@@ -52,8 +53,8 @@ def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
     return [Section(title="Windows beside each other", pictures=tuple(pictures))]
 
 
-def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> Picture:
-    """A column for each window, a row for each sensor, one scale a row."""
+def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> ReportPicture:
+    """Draw a column for each window and a row for each sensor, with one scale a row."""
     places = list(range(min(len(spec.channels), MOST_CHANNELS)))
     figure = new_figure(2.9 * len(some) + 0.8, 1.5 * len(places) + 1.0)
     grid = figure.subplots(len(places), len(some), sharex=True, sharey="row", squeeze=False)
@@ -71,7 +72,7 @@ def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> P
         grid[-1][column].set_xlabel("s")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    return Picture(
+    return ReportPicture(
         name="windows.png",
         png=png_of(figure),
         alt="Windows beside each other: " + ", ".join(f"{one.kind} (score {one.score:.4g})" for one in some) + ".",
@@ -80,8 +81,8 @@ def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> P
     )
 
 
-def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
-    """Panels two by two, each one window: its channels above each other, measured against rebuilt."""
+def rebuilt(some: Sequence[Example], spec: WindowSpec) -> ReportPicture:
+    """Draw one panel a window, two in a row: its channels above each other, measured against rebuilt."""
     rows = -(-len(some) // 2)
     places = range(min(len(spec.channels), MOST_CHANNELS))
     figure = new_figure(11.6, (1.2 + 0.75 * len(places)) * rows + 0.5)
@@ -115,7 +116,7 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
         axes.set_xlabel("s")
         axes.tick_params(labelbottom=True)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    return Picture(
+    return ReportPicture(
         name="rebuilt.png",
         png=png_of(figure),
         alt="Measured against rebuilt: " + ", ".join(one.kind for one in some) + ".",
@@ -126,7 +127,7 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> Picture:
 
 
 def spaced(heights: Sequence[float], least: float) -> list[float]:
-    """The same heights, moved up from the lowest as far as needed to be at least `least` from each other.
+    """Return the heights, moved up as far as needed to be at least `least` from each other.
 
     >>> spaced([3.0, 0.0, 0.25], 0.5)
     [3.0, 0.0, 0.5]
@@ -138,9 +139,9 @@ def spaced(heights: Sequence[float], least: float) -> list[float]:
     return moved
 
 
-def _by_kind(verdicts: LogVerdicts) -> dict[str, list[Judged]]:
-    """Valid windows, good ones under the empty name."""
-    by_kind: dict[str, list[Judged]] = {}
+def _by_kind(verdicts: LogVerdicts) -> dict[str, list[JudgedPart]]:
+    """Return valid windows by type of fault, good ones under the empty name."""
+    by_kind: dict[str, list[JudgedPart]] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID:
             by_kind.setdefault(one.kind if one.defective else "", []).append(one)
@@ -148,20 +149,22 @@ def _by_kind(verdicts: LogVerdicts) -> dict[str, list[Judged]]:
 
 
 def _typical(
-    detector: Detector, verdicts: LogVerdicts, by_kind: dict[str, list[Judged]], kinds: Sequence[str]
+    detector: Detector, verdicts: LogVerdicts, by_kind: dict[str, list[JudgedPart]], kinds: Sequence[str]
 ) -> list[Example]:
-    some = []
+    middle = []
     for kind in kinds:
         ordered = sorted(by_kind[kind], key=lambda one: (one.score, one.ref.key))
-        middle = ordered[len(ordered) // 2]
-        item = verdicts.windows.read(middle.ref)
-        if isinstance(item, Item):
-            image = detector(item.data).evidence.get("reconstruction")
-            fits = image is not None and image.shape == item.data.shape
+        middle.append(ordered[len(ordered) // 2])
+    some = []
+    again = judge_items(detector, (verdicts.windows.read(window.ref) for window in middle))
+    for kind, window, one in zip(kinds, middle, again, strict=True):
+        if one.data is not None:
+            image = one.verdict.evidence.get("reconstruction")
+            fits = image is not None and image.shape == one.data.shape
             some.append(
                 Example(
-                    kind=kind or "good", score=middle.score, status=middle.status,
-                    data=np.asarray(item.data, np.float32), rebuilt=image if fits else None,
+                    kind=kind or "good", score=window.score, status=window.status,
+                    data=np.asarray(one.data, np.float32), rebuilt=image if fits else None,
                 )
             )  # fmt: skip
     return some
@@ -172,5 +175,5 @@ def _title(one: Example) -> str:
 
 
 def _dots(spec: WindowSpec) -> dict[str, str]:
-    """A window of one row has no line."""
+    """Return a marker for windows of one row, which have no line."""
     return {"marker": "o"} if spec.steps == 1 else {}

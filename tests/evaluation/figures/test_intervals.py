@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import binom
-from tests.evaluation.figures.test_metrics import Maps, Masks, labelled_maps
+from tests.evaluation.figures.test_pixels import Maps, Masks, labelled_maps
 
-from andon.evaluation.figures import bootstrap, metrics
-from andon.evaluation.figures.bootstrap import (
+from andon.evaluation.figures import intervals, ranking
+from andon.evaluation.figures.intervals import (
     THRESHOLDS,
     Interval,
     file_draws,
@@ -24,6 +24,7 @@ from andon.evaluation.figures.bootstrap import (
     rate_interval,
     ratio_interval,
 )
+from andon.evaluation.figures.pixels import aupro, checked_pairs, rank_pixels
 from andon.foundation.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -35,12 +36,12 @@ def of_copies(scores: Floats, truth: Bools, copies: NDArray[np.int64], recall: f
     drawn, kind = np.repeat(scores, copies), np.repeat(truth, copies)
     good, defects = drawn[~kind], drawn[kind]
     return {
-        "auroc": metrics.auroc(drawn, kind),
-        "aupr": metrics.aupr(drawn, kind),
-        "oracle_f1_max": metrics.oracle_f1_max(drawn, kind),
-        "tpr_at_1_percent_fpr": metrics.tpr_at_fpr(good, defects, 0.01),
-        "tpr_at_5_percent_fpr": metrics.tpr_at_fpr(good, defects, 0.05),
-        "fpr_at_recall": metrics.fpr_at_recall(good, defects, recall),
+        "auroc": ranking.auroc(drawn, kind),
+        "aupr": ranking.aupr(drawn, kind),
+        "oracle_f1_max": ranking.oracle_f1_max(drawn, kind),
+        "tpr_at_1_percent_fpr": ranking.tpr_at_fpr(good, defects, 0.01),
+        "tpr_at_5_percent_fpr": ranking.tpr_at_fpr(good, defects, 0.05),
+        "fpr_at_recall": ranking.fpr_at_recall(good, defects, recall),
     }
 
 
@@ -66,8 +67,8 @@ def test_each_draws_figures_are_those_of_the_parts_that_it_drew(
         scores, truth, truth, recall=recall, parts=parts if shared else None, resamples=12, seed=seed
     )
 
-    units, of = bootstrap._units(truth, parts if shared else None)
-    copies = np.concatenate(list(bootstrap._draws(units, 12, seed, per_draw=n)))[:, of]
+    units, of = intervals._units(truth, parts if shared else None)
+    copies = np.concatenate(list(intervals._draws(units, 12, seed, per_draw=n)))[:, of]
     slow = [of_copies(scores, truth, each, recall) for each in copies if each @ truth and each @ ~truth]
     for name in slow[0]:
         low, high = np.quantile([figures[name] for figures in slow], [0.025, 0.975])
@@ -76,13 +77,13 @@ def test_each_draws_figures_are_those_of_the_parts_that_it_drew(
 
 def test_draws_take_as_many_of_each_kind_as_there_are_and_keep_pictures_of_one_part_together() -> None:
     truth = np.array([True] * 5 + [False] * 7)
-    units, of = bootstrap._units(truth, None)
-    copies = np.concatenate(list(bootstrap._draws(units, 50, 0, per_draw=12)))[:, of]
+    units, of = intervals._units(truth, None)
+    copies = np.concatenate(list(intervals._draws(units, 50, 0, per_draw=12)))[:, of]
     assert (copies[:, truth].sum(axis=1) == 5).all()
     assert (copies[:, ~truth].sum(axis=1) == 7).all()
 
-    units, of = bootstrap._units(truth, ["a", "a", "b", "b", "b", *"ccddeee"])
-    copies = np.concatenate(list(bootstrap._draws(units, 50, 0, per_draw=12)))[:, of]
+    units, of = intervals._units(truth, ["a", "a", "b", "b", "b", *"ccddeee"])
+    copies = np.concatenate(list(intervals._draws(units, 50, 0, per_draw=12)))[:, of]
     assert (copies[:, 0] == copies[:, 1]).all()
     assert (copies[:, 5] == copies[:, 6]).all()
 
@@ -92,7 +93,7 @@ def test_the_size_of_chunks_does_not_change_what_is_drawn_of_one_kind(
     cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = file_draws(12, resamples=100, seed=3)
-    monkeypatch.setattr(bootstrap, "_CELLS", cells)
+    monkeypatch.setattr(intervals, "_CELLS", cells)
 
     assert (file_draws(12, resamples=100, seed=3) == whole).all()
 
@@ -165,7 +166,7 @@ def test_each_draws_pixel_figures_are_those_of_the_pictures_that_it_drew(
 ) -> None:
     maps, masks = both
     marked = np.array([mask.any() for mask in masks])
-    copies = np.concatenate(list(bootstrap._draws(bootstrap._units(marked, None)[0], 20, seed, per_draw=THRESHOLDS)))
+    copies = np.concatenate(list(intervals._draws(intervals._units(marked, None)[0], 20, seed, per_draw=THRESHOLDS)))
 
     found = pixel_intervals(maps, masks, limit=limit, resamples=20, seed=seed)
 
@@ -174,7 +175,8 @@ def test_each_draws_pixel_figures_are_those_of_the_pictures_that_it_drew(
         drawn = [place for place, times in enumerate(each) for _ in range(times)]
         if all(masks[place].all() for place in drawn):
             continue  # no background, no figure
-        slow.append(metrics.pixel_metrics([maps[place] for place in drawn], [masks[place] for place in drawn], limit))
+        ranked = rank_pixels([maps[place] for place in drawn], [masks[place] for place in drawn])
+        slow.append((ranked.auroc(), ranked.aupro(limit)))
     low, high = np.quantile(slow, [0.025, 0.975], axis=0)
     assert (found.pixel_auroc.low, found.aupro.low) == pytest.approx(tuple(low), abs=1e-9)
     assert (found.pixel_auroc.high, found.aupro.high) == pytest.approx(tuple(high), abs=1e-9)
@@ -199,23 +201,23 @@ def blurred(pictures: int, marked: int, size: int, seed: int) -> tuple[Maps, Mas
 @pytest.mark.parametrize("seed", range(4))
 def test_following_the_curves_at_some_scores_moves_a_figure_by_less_than_a_thousandth(seed: int) -> None:
     maps, masks = blurred(12, 7, 96, seed)
-    ranked = metrics.rank_pixels(maps, masks)
+    ranked = rank_pixels(maps, masks)
     assert len(ranked.thresholds) > 10 * THRESHOLDS
-    tables = bootstrap._tables(metrics.checked_pairs(maps, masks), ranked.thresholds[ranked.some(THRESHOLDS)])
-    units, of = bootstrap._units(np.array([mask.any() for mask in masks]), None)
-    copies = np.concatenate(list(bootstrap._draws(units, 12, seed, per_draw=1)))[:, of]
+    tables = intervals._tables(checked_pairs(maps, masks), ranked.thresholds[ranked.some(THRESHOLDS)])
+    units, of = intervals._units(np.array([mask.any() for mask in masks]), None)
+    copies = np.concatenate(list(intervals._draws(units, 12, seed, per_draw=1)))[:, of]
 
-    followed = bootstrap._pixel_figures(copies.astype(np.float64), tables, 0.3)
+    followed = intervals._pixel_figures(copies.astype(np.float64), tables, 0.3)
 
     for each, *some in zip(copies, *followed, strict=True):
         drawn = [place for place, times in enumerate(each) for _ in range(times)]
-        exact = metrics.pixel_metrics([maps[place] for place in drawn], [masks[place] for place in drawn])
-        assert some == pytest.approx(list(exact), abs=2e-4)  # stated: 1e-3
+        exact = rank_pixels([maps[place] for place in drawn], [masks[place] for place in drawn])
+        assert some == pytest.approx([exact.auroc(), exact.aupro()], abs=2e-4)  # stated: 1e-3
 
 
 @given(points=st.integers(16, 400), seed=st.integers(0, 20))
 def test_the_scores_that_are_followed_are_few_ascending_places_with_both_ends(points: int, seed: int) -> None:
-    ranked = metrics.rank_pixels(*blurred(3, 2, 24, seed))
+    ranked = rank_pixels(*blurred(3, 2, 24, seed))
     some = ranked.some(points)
 
     assert len(some) <= points
@@ -227,7 +229,7 @@ def test_pictures_that_are_all_marked_can_be_drawn_too() -> None:
     maps, masks = blurred(4, 4, 32, 0)
     found = pixel_intervals(maps, masks, resamples=50).aupro
 
-    assert 0 <= found.low <= metrics.aupro(maps, masks) <= found.high <= 1
+    assert 0 <= found.low <= aupro(maps, masks) <= found.high <= 1
 
 
 def test_pictures_of_one_part_come_together() -> None:
@@ -236,21 +238,21 @@ def test_pictures_of_one_part_come_together() -> None:
     together = pixel_intervals(maps, masks, parts=["a", "a", "a", "a", "b", "b"], resamples=200).aupro
 
     assert apart.low < apart.high
-    assert together.low == together.high == pytest.approx(metrics.aupro(maps, masks), abs=1e-3)
+    assert together.low == together.high == pytest.approx(aupro(maps, masks), abs=1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(10, marks=pytest.mark.timing)])
 def test_a_category_of_the_usual_size_takes_seconds(limit_s: float) -> None:
     maps, masks = blurred(83, 63, 512, 0)
-    ranked = metrics.rank_pixels(maps, masks)
+    ranked = rank_pixels(maps, masks)
     begun = time.process_time()
 
     found = pixel_intervals(maps, masks, ranked=ranked)
 
     assert time.process_time() - begun < limit_s
-    assert found.aupro.low < ranked.metrics().aupro < found.aupro.high
-    assert found.pixel_auroc.low < ranked.metrics().auroc < found.pixel_auroc.high
+    assert found.aupro.low < ranked.aupro() < found.aupro.high
+    assert found.pixel_auroc.low < ranked.auroc() < found.pixel_auroc.high
 
 
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(5, marks=pytest.mark.timing)])

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import classification_report
 
-from andon.evaluation.figures.per_class import classification
-from andon.evaluation.figures.score_arrays import Scored
+from andon.evaluation.figures.score_arrays import ScoreArrays
+from andon.evaluation.report.per_class import classification
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40))
@@ -15,7 +15,9 @@ def test_the_classification_report_is_that_of_scikit_learn(parts: list[tuple[boo
     defective, rejected = (np.array(side) for side in zip(*parts, strict=True))
     if not defective.any() or defective.all() or not rejected.any() or rejected.all():
         return
-    scored = Scored(scores=rejected.astype(float), defective=defective, rejected=rejected, kinds=("a",) * len(parts))
+    scored = ScoreArrays(
+        scores=rejected.astype(float), defective=defective, rejected=rejected, kinds=("a",) * len(parts)
+    )
     expected = classification_report(defective, rejected, output_dict=True)
     names = {"False": "good", "True": "defective", "macro avg": "mean of both", "weighted avg": "weighted by support"}
 
@@ -30,7 +32,7 @@ def test_the_classification_report_is_that_of_scikit_learn(parts: list[tuple[boo
 
 
 def test_where_nothing_is_rejected_precision_has_no_value() -> None:
-    scored = Scored(
+    scored = ScoreArrays(
         scores=np.zeros(3), defective=np.array([False, False, True]), rejected=np.zeros(3, np.bool_), kinds=("a",) * 3
     )
 

@@ -1,13 +1,12 @@
 """How far figures would move with other parts: percentile intervals over resampled pictures or files, never pixels or rows.
 
-Neighbouring pixels and rows say nearly the same: resampled one by one they give intervals that are many times too narrow. So
-a picture comes or stays away with all its pixels and regions, a file with all its rows and faults. Good parts and defects
-are drawn apart, each as many as there are. A draw is a number of copies for each picture: whatever was sorted and summed up
-once serves all of them.
+Neighbouring pixels and rows are nearly equal: resampling them one by one would give intervals that are many times too narrow.
+A picture is therefore drawn with all its pixels and regions, a file with all its rows and faults. Good parts and defects are
+drawn separately, each as many as there are. A draw is a number of copies for each picture, so that one sort serves all draws.
 
-A percentile interval knows only the parts it was given: where these separate perfectly it is one point, 1 to 1, though other
-parts need not. For a rate at a fixed threshold this is not left so: `rate_interval` is exact (Clopper and Pearson,
-Biometrika 26, 1934) and says that no false reject among 20 parts may still be a rate of 17 %.
+A percentile interval knows only the parts it was given: if they separate perfectly, it is a single point, 1 to 1, although other
+parts need not separate. Rates at a fixed threshold do not have this problem: `rate_interval` is exact (Clopper and Pearson,
+Biometrika 26, 1934). With no false reject among 20 parts, the true rate may still be 17 %.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +15,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from andon.evaluation.figures.metrics import (
-    RankedPixels,
-    checked_pairs,
-    order_statistic,
-    rank_pixels,
-    regions_of,
-    tie_ends,
-)
+from andon.evaluation.figures.pixels import RankedPixels, checked_pairs, rank_pixels, regions_of, tie_ends
+from andon.evaluation.figures.ranking import order_statistic
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent
 
@@ -31,7 +24,7 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 THRESHOLDS = 2000
-"""At so many scores the curves over pixels are followed in each resample."""
+"""Scores at which the curves over pixels are followed in each resample."""
 
 _CELLS = 1_000_000
 """Numbers of one array of a chunk of resamples: some 8 MB, which stay in a cache or nearly."""
@@ -40,14 +33,14 @@ Floats = NDArray[np.float64]
 
 
 class Interval(Struct, frozen=True, kw_only=True):
-    """Where a figure lies with the stated confidence."""
+    """The range of a figure at the stated confidence."""
 
     low: float
     high: float
 
 
 class PartIntervals(Struct, frozen=True, kw_only=True):
-    """Of what scores of parts say."""
+    """Intervals of the figures over scores of parts."""
 
     auroc: Interval
     aupr: Interval
@@ -72,7 +65,7 @@ def part_intervals(
     seed: int = 0,
     progress: Progress = silent,
 ) -> PartIntervals:
-    """Percentile intervals of the figures in `metrics`, over parts drawn anew, good ones and defects apart.
+    """Return percentile intervals of the figures in `ranking`. Good parts and defects are resampled separately.
 
     Args:
         scores: ``[n]``, finite.
@@ -83,7 +76,7 @@ def part_intervals(
         level: 0 < level < 1.
         resamples: how many draws.
         seed: of the draws.
-        progress: told after each chunk.
+        progress: called after each chunk.
 
     Raises:
         DataError: only one kind of parts.
@@ -116,7 +109,7 @@ def part_intervals(
 
 
 def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: float) -> dict[str, Floats]:
-    """The figures of each draw: ``[draws, t]`` defects and good parts that score at least each of t falling scores."""
+    """Return the figures of each draw from ``[draws, t]`` defects and good parts at or above each of t falling scores."""
     row = np.arange(len(hits))
     defects, good = hits[:, -1], false[:, -1]
     hit_step, false_step = np.diff(hits, axis=1, prepend=0), np.diff(false, axis=1, prepend=0)
@@ -134,13 +127,13 @@ def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: flo
         figures[name] = (hits[row, at] - hit_step[row, at]) / defects
     wanted = np.array([order_statistic(int(count), recall) for count in defects])
     for name in ("auroc", "aupr"):
-        figures[name] = figures[name].clip(0.0, 1.0)  # a rounding beside it
+        figures[name] = figures[name].clip(0.0, 1.0)  # rounding errors
     figures["fpr_at_recall"] = false[row, (hits >= wanted[:, None]).argmax(axis=1)] / good
     return figures
 
 
 class PixelIntervals(Struct, frozen=True, kw_only=True):
-    """Of what maps say."""
+    """Intervals of the figures over anomaly maps."""
 
     pixel_auroc: Interval
     aupro: Interval
@@ -158,16 +151,16 @@ def pixel_intervals(
     seed: int = 0,
     progress: Progress = silent,
 ) -> PixelIntervals:
-    """Percentile intervals of `metrics.pixel_metrics`, over pictures drawn anew with all their regions and background.
+    """Return percentile intervals of pixel AUROC and AUPRO. Pictures are resampled with all their regions and background.
 
     Pictures with and without a marked pixel are drawn apart. Each draw's curves are followed at `THRESHOLDS` scores taken
     from the one sort over all pixels (`RankedPixels.some`) instead of at all of them, straight in between; that moves a
     figure by less than 0.001, and by nothing where there are not more distinct scores than that.
 
     Args:
-        maps: as for `metrics.aupro`.
-        masks: as for `metrics.aupro`.
-        limit: as for `metrics.aupro`.
+        maps: as for `pixels.aupro`.
+        masks: as for `pixels.aupro`.
+        limit: as for `pixels.aupro`.
         ranked: the sort, where it has been made already.
         parts: as for `part_intervals`.
         level: as for `part_intervals`.
@@ -176,7 +169,7 @@ def pixel_intervals(
         progress: as for `part_intervals`.
 
     Raises:
-        DataError: as `metrics.aupro`.
+        DataError: as `pixels.aupro`.
     """
     pairs = checked_pairs(maps, masks)
     ranked = rank_pixels(maps, masks) if ranked is None else ranked
@@ -192,7 +185,7 @@ def pixel_intervals(
 
 
 class _Tables(Struct, frozen=True):
-    """What each of n pictures adds to the curves at each of t falling thresholds."""
+    """What each of n pictures adds to the curves, at each of t falling thresholds."""
 
     background: Floats
     """``[n, t]`` background pixels that score at least the threshold."""
@@ -231,7 +224,7 @@ def _at_least(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> N
 
 
 def _pixel_figures(weights: Floats, tables: _Tables, limit: float) -> tuple[Floats, Floats]:
-    """Pixel AUROC and AUPRO of each draw: ``[draws, n]`` copies of pictures; draws without any background are left out."""
+    """Return pixel AUROC and AUPRO of each draw of ``[draws, n]`` copies. Draws without background or region are left out."""
     weights = weights[(weights @ tables.backgrounds > 0) & (weights @ tables.regions > 0)]
     false = weights @ tables.background / (weights @ tables.backgrounds)[:, None]
     overlap = weights @ tables.overlap / (weights @ tables.regions)[:, None]
@@ -249,29 +242,28 @@ def _pixel_figures(weights: Floats, tables: _Tables, limit: float) -> tuple[Floa
 
 
 def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:
-    """The exact interval of a rate of which `hits` of `n` independent parts were seen; without parts all rates may be.
+    """Return the exact interval of a rate, from `hits` among `n` independent parts. Without parts it is 0 to 1.
 
     >>> round(rate_interval(0, 20).high, 3)
     0.168
     """
-    from scipy.stats import beta
+    if not n:
+        return Interval(low=0.0, high=1.0)
+    from scipy.stats import binomtest
 
-    tail = (1 - level) / 2
-    return Interval(
-        low=float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0,
-        high=float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0,
-    )
+    ends = binomtest(hits, n).proportion_ci(level, "exact")
+    return Interval(low=float(ends.low), high=float(ends.high))
 
 
 def file_draws(files: int, *, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
-    """How often each file comes in each draw: ``[resamples, files]``."""
+    """Draw files: return how often each file is drawn, ``[resamples, files]``."""
     return np.concatenate(list(_draws([np.arange(files)], resamples, seed, per_draw=files)))
 
 
 def ratio_interval(
     draws: NDArray[np.int64], above: ArrayLike, below: ArrayLike, level: float = LEVEL
 ) -> Interval | None:
-    """Of a sum over files divided by another: faults caught by faults, false events by days. Draws without a divisor count out.
+    """Return the interval of a ratio of sums over files, for example false events by days. Draws with divisor 0 are left out.
 
     Args:
         draws: from `file_draws`.
@@ -285,7 +277,7 @@ def ratio_interval(
 
 
 def median_interval(draws: NDArray[np.int64], values: Sequence[ArrayLike], level: float = LEVEL) -> Interval | None:
-    """Of the median over all values of the files drawn.
+    """Return the interval of the median over all values of the drawn files.
 
     Args:
         draws: from `file_draws`.
@@ -306,7 +298,7 @@ def median_interval(draws: NDArray[np.int64], values: Sequence[ArrayLike], level
 
 
 def interval(drawn: Sequence[Floats], level: float) -> Interval:
-    """The percentile interval of a figure's draws."""
+    """Return the percentile interval of a figure's draws."""
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return Interval(low=float(low), high=float(high))
@@ -315,7 +307,7 @@ def interval(drawn: Sequence[Floats], level: float) -> Interval:
 def _units(
     defective: NDArray[np.bool_], parts: Sequence[str] | None
 ) -> tuple[list[NDArray[np.intp]], NDArray[np.intp]]:
-    """What is drawn: the units of each class, and of which unit each of n pictures is. A part is what its worst picture is."""
+    """Return the units of each class, and the unit of each of n pictures. A part is defective if one of its pictures is."""
     if parts is None:
         of, bad = np.arange(len(defective)), defective
     else:
@@ -334,7 +326,7 @@ def _draws(
     progress: Progress = silent,
     what: str = "",
 ) -> Iterator[NDArray[np.int64]]:
-    """Chunks ``[some, units]``: how often each unit comes in each draw; as many of each stratum as there are."""
+    """Yield chunks ``[some, units]``: how often each unit is drawn. Each stratum keeps its size."""
     units = sum(map(len, strata))
     generator = np.random.default_rng(seed)
     chunk = max(1, min(resamples, _CELLS // max(per_draw, units)))

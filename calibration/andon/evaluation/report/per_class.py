@@ -1,13 +1,13 @@
-"""By class: verdicts and curves over good and defective ones, and what was found of each type."""
+"""Sections by class: verdicts and curves over good and defective parts, and recall of each type."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from andon.evaluation.figures.part_figures import KindFigures
-from andon.evaluation.figures.score_arrays import ALL_DEFECTS, Scored, recalls, spreads
-from andon.evaluation.judged_parts import Judged
+from andon.evaluation.figures.score_arrays import ALL_DEFECTS, ScoreArrays, class_scores, recalls
+from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report.figure_table import between
-from andon.evaluation.report.page import Section, Table
+from andon.evaluation.report.page import ReportTable, Section
 from andon.evaluation.report.plots.curves import precision_recall, roc
 from andon.evaluation.report.plots.scores import histogram, mean_bars
 from andon.evaluation.report.plots.verdicts import confusion, recall_bars
@@ -17,15 +17,15 @@ MOST_KINDS = 60
 
 
 def curves(
-    parts: Scored,
-    judged: Sequence[Judged],
+    parts: ScoreArrays,
+    judged: Sequence[JudgedPart],
     *,
     areas: tuple[float | None, float | None],
     threshold: float,
     alpha: float | None,
     unit: str,
 ) -> Section:
-    """Verdicts, curves and histogram over both classes; curves need both."""
+    """Return the section with verdicts, curves and histogram. Curves need both classes."""
     pictures = []
     text: tuple[str, ...] = ()
     auroc, aupr = areas
@@ -41,8 +41,8 @@ def curves(
     return Section(title="Scores and verdicts", text=text, tables=tables, pictures=tuple(pictures))
 
 
-def classification(parts: Scored) -> Table:
-    """Precision, recall and F1 of each class at the embedded threshold, their means, and the share that is right.
+def classification(parts: ScoreArrays) -> ReportTable:
+    """Return precision, recall and F1 of each class at the embedded threshold, their means, and the accuracy.
 
     A good part is called good if it passes, a defective one defective if it is rejected; REVIEW passes.
     """
@@ -64,7 +64,7 @@ def classification(parts: Scored) -> Table:
         rows.append((name, *(_told(mean) for mean in means), str(total)))
     accuracy = float((parts.rejected == parts.defective).mean())
     rows.append(("accuracy", "", "", _told(accuracy), str(total)))
-    return Table(head=("at the embedded threshold", "precision", "recall", "F1", "support"), rows=tuple(rows))
+    return ReportTable(head=("at the embedded threshold", "precision", "recall", "F1", "support"), rows=tuple(rows))
 
 
 def _share(part: int, of: int) -> float:
@@ -75,11 +75,11 @@ def _told(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "–"
 
 
-def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
-    """What was found of each type, with its scores; nothing where nothing was judged."""
+def kinds_section(parts: ScoreArrays, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
+    """Return the section with recall and scores of each type, nothing if no part could be judged."""
     if not len(parts.scores):
         return []
-    by_class = spreads(parts)
+    by_class = class_scores(parts)
     text = tuple(
         f"Good {unit}s score {one.mean:.4g} on average (standard deviation {one.sd:.3g})."
         for one in by_class
@@ -109,7 +109,7 @@ def kinds_section(parts: Scored, threshold: float, known: Mapping[str, KindFigur
         Section(
             title=f"By type of {'defect' if unit == 'part' else 'fault'}",
             text=text,
-            tables=(Table(head=head, rows=tuple(rows)),),
+            tables=(ReportTable(head=head, rows=tuple(rows)),),
             pictures=tuple(pictures),
         )
     ]

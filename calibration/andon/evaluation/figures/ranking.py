@@ -1,0 +1,180 @@
+"""How well scores separate good parts from defects. Scores: higher = worse; `defective` is True for a defect.
+
+All figures here look at the truth to choose a threshold, or at all thresholds. They do not say what the embedded threshold does.
+INVALID parts have no score: the caller leaves them out and counts them.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from andon.foundation.errors import DataError, MissingExtra
+from andon.foundation.extras import remedy
+
+
+def auroc(scores: ArrayLike, defective: ArrayLike) -> float:
+    """Return the probability that a defect scores higher than a good part (ties count half): 0.5 is guessing, 1 perfect.
+
+    Args:
+        scores: ``[n]``, finite.
+        defective: ``[n]`` bool; both kinds must be there.
+
+    Raises:
+        DataError: only one kind, other lengths, or scores that are not finite.
+        MissingExtra: scikit-learn is not installed.
+    """
+    values, truth = _checked(scores, defective)
+    return clip_area(float(_sklearn_metrics().roc_auc_score(truth, values)))
+
+
+def aupr(scores: ArrayLike, defective: ArrayLike) -> float:
+    """Return the average precision (step sum, not trapezoids). A random score has the share of defects.
+
+    Arguments and errors as for `auroc`.
+    """
+    values, truth = _checked(scores, defective)
+    return clip_area(float(_sklearn_metrics().average_precision_score(truth, values)))
+
+
+def clip_area(area: float) -> float:
+    """Clip an area to 0 .. 1: rounding errors of a long sum may leave it slightly outside."""
+    return min(max(area, 0.0), 1.0)
+
+
+def oracle_f1_max(scores: ArrayLike, defective: ArrayLike) -> float:
+    """Return the best F1 over all thresholds. It uses the truth: no threshold chosen in advance can be expected to reach it.
+
+    Arguments and errors as for `auroc`.
+    """
+    curve = pr_curve(scores, defective)
+    # above the highest defect precision and recall are 0, and so is F1
+    return float((2 * curve.precision * curve.recall / np.maximum(curve.precision + curve.recall, 1e-300)).max())
+
+
+class RocCurve(NamedTuple):
+    """Points of the ROC curve, from (0, 0) to (1, 1)."""
+
+    fpr: NDArray[np.float64]
+    tpr: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    """Falling; rejected is a score at or above. +inf at (0, 0)."""
+
+
+def roc_curve(scores: ArrayLike, defective: ArrayLike) -> RocCurve:
+    """Return one point at each distinct score; none is dropped. The area by trapezoids is `auroc`.
+
+    Arguments and errors as for `auroc`.
+    """
+    values, truth = _checked(scores, defective)
+    return RocCurve(*_sklearn_metrics().roc_curve(truth, values, drop_intermediate=False))
+
+
+class PrCurve(NamedTuple):
+    """Points of the precision-recall curve, recall rising."""
+
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    """Falling; rejected is a score at or above."""
+
+
+def pr_curve(scores: ArrayLike, defective: ArrayLike) -> PrCurve:
+    """Return one point at each distinct score, without scikit-learn's extra point at recall 0.
+
+    The step sum is `aupr`; the area by trapezoids is not. Arguments and errors as for `auroc`.
+    """
+    values, truth = _checked(scores, defective)
+    precision, recall, thresholds = _sklearn_metrics().precision_recall_curve(truth, values, drop_intermediate=False)
+    return PrCurve(recall[-2::-1], precision[-2::-1], thresholds[::-1])
+
+
+def tpr_at_fpr(good: ArrayLike, defects: ArrayLike, fpr: float) -> float:
+    """Return the share of defects rejected by the threshold that rejects at most a share `fpr` of these good parts.
+
+    The threshold is the (1 - fpr) quantile of the good scores, the higher order statistic; reject is strictly above.
+
+    Args:
+        good: ``[n]`` scores of good parts.
+        defects: ``[d]`` scores of defects.
+        fpr: 0 <= fpr < 1.
+
+    Raises:
+        DataError: an empty side, or scores that are not finite.
+    """
+    threshold = np.quantile(finite_scores(good, "good parts"), 1 - fpr, method="higher")
+    return float((finite_scores(defects, "defects") > threshold).mean())
+
+
+def fpr_at_recall(good: ArrayLike, defects: ArrayLike, recall: float) -> float:
+    """Return the share of good parts that score at least the threshold that finds a share `recall` of these defects.
+
+    The threshold is the ``ceil(recall * d)``-th largest score of the d defects; found is at or above.
+
+    Args:
+        good: ``[n]`` scores of good parts.
+        defects: ``[d]`` scores of defects.
+        recall: 0 < recall <= 1.
+
+    Raises:
+        DataError: an empty side, or scores that are not finite.
+    """
+    descending = np.sort(finite_scores(defects, "defects"))[::-1]
+    threshold = descending[order_statistic(len(descending), recall) - 1]
+    return float((finite_scores(good, "good parts") >= threshold).mean())
+
+
+def require_recall(recall: float) -> None:
+    """Refuse a recall that is not a share of defects.
+
+    Raises:
+        DataError: not within 0 < recall <= 1.
+    """
+    if not 0.0 < recall <= 1.0:
+        raise DataError(f"expected a recall within 0 < recall <= 1, got {recall!r}.")
+
+
+def order_statistic(n: int, recall: float) -> int:
+    """Return how many of n defects must be found for a recall: the rank of the threshold among their scores.
+
+    >>> order_statistic(892, 890 / 892), order_statistic(10, 0.99)
+    (890, 10)
+    """
+    require_recall(recall)
+    # 890/892 * 892 must stay 890: rounding must not ask for one defect more
+    return max(1, math.ceil(recall * n - 1e-9))
+
+
+def _checked(scores: ArrayLike, defective: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    values = finite_scores(scores, "parts")
+    truth = np.asarray(defective).astype(np.bool_)
+    if truth.shape != values.shape:
+        raise DataError(f"expected a truth for each score, got {list(truth.shape)} for {list(values.shape)}.")
+    if truth.all() or not truth.any():
+        raise DataError(
+            f"expected good parts and defects, got {len(truth)} that are all {'defects' if truth.all() else 'good'}."
+        )
+    return values, truth
+
+
+def finite_scores(scores: ArrayLike, what: str) -> NDArray[np.float64]:
+    """Return scores as an array ``[n]``, n >= 1.
+
+    Raises:
+        DataError: no score, another shape, or scores that are not finite.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise DataError(f"expected scores of {what}, shape [n] with n >= 1, got shape {list(values.shape)}.")
+    if not np.isfinite(values).all():
+        raise DataError(f"expected finite scores of {what}, got {int((~np.isfinite(values)).sum())} that are not.")
+    return values
+
+
+def _sklearn_metrics() -> Any:
+    try:
+        from sklearn import metrics
+    except ImportError as error:
+        raise MissingExtra(f"AUROC, AUPR and their curves need scikit-learn: {remedy('evaluate')}") from error
+    return metrics

@@ -1,0 +1,34 @@
+"""The figures of an evaluation as text."""
+
+from tests.evaluation.judged_parts import parts_of
+from tests.evaluation.watched import WATCHED, judged, run
+
+from andon.evaluation.figures.part_figures import summarise
+from andon.evaluation.logs import log_figures
+from andon.evaluation.text_summary import logs_text, parts_text
+
+
+def test_rates_have_their_counts_and_exact_intervals() -> None:
+    figures = summarise(
+        parts_of([0.1, 0.2], [0.15, 2.0], kind="hole"), threshold=1.0, promise="at most 5 %", alpha=0.05
+    )
+
+    lines = parts_text(figures).splitlines()
+
+    assert lines[0] == "parts          2 good, 2 defective, 0 INVALID"
+    assert "false rejects  0.00% [0.00%, 84.19%]   0 of the good   (as promised: at most 5 %)" in lines
+    assert "misses         50.00% [1.26%, 98.74%]   1 of the defective; threshold 1" in lines
+    assert lines[-1] == "hole                       2  0.7500   50.0%"
+
+
+def test_one_kind_of_parts_alone_has_no_curve_and_says_which_is_missing() -> None:
+    text = parts_text(summarise(parts_of([0.1, 0.2], []), threshold=1.0))
+
+    assert "good parts only: AUROC and similar figures also need defective ones" in text
+    assert "misses" not in text
+
+
+def test_a_name_of_a_run_forges_no_line() -> None:
+    text = logs_text(log_figures(WATCHED, judged(run("pump\n\x1b[1A", [1.0, 1.5] * 10), run("b", [1.0] * 20))))
+
+    assert [line.split()[0] for line in text.splitlines()[:4]] == ["file", "pump\\n\\x1b[1A", "b", "all"]
