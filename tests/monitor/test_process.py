@@ -220,7 +220,7 @@ def test_a_full_disk_does_not_end_it_but_shows_in_the_exit_code(tiny_model: Path
         (["{model}", "{folder}/nothing"], "nothing: does not exist"),
         (["{folder}/nothing.onnx", "{folder}"], "nothing.onnx"),
         (["{model}", "{folder}", "--settle-s", "-1"], "--settle-s"),
-        (["{model}", "power_converter", "--speed", "warp"], "--speed: expected one of recorded, max"),
+        (["{model}", "power_converter", "--speed", "warp"], "--speed: expected one of max, recorded"),
         (["{model}", "{folder}", "--limit", "0"], "--limit: expected 1 item or more"),
         (["{model}", "{folder}", "--out", "{model}"], "expected a new file, or one with JSON lines"),
     ],

@@ -44,6 +44,11 @@ class Setting(NamedTuple):
         return isinstance(self.kind, inspect.BoolType)
 
     @property
+    def choices(self) -> tuple[object, ...]:
+        """The values to choose from; empty for a setting that is not a choice."""
+        return tuple(self.kind.values) if isinstance(self.kind, inspect.LiteralType) else ()
+
+    @property
     def required(self) -> bool:
         """Whether the setting has no default."""
         return self.default is msgspec.NODEFAULT

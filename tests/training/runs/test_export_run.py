@@ -65,8 +65,8 @@ def test_a_score_takes_the_maps_place(windows: LoadedRun) -> None:
     ("changes", "told"),
     [
         ({"pool": "max", "share": 0.1}, "--share is of --pool top, and this reading pools by max"),
-        ({"share": 0.0}, "reading: share: expected a number > 0, <= 1, got 0.0."),
-        ({"share": 1.5}, "reading: share: expected a number > 0, <= 1, got 1.5."),
+        ({"share": 0.0}, "reading: share: expected a number > 0 and <= 1, got 0.0."),
+        ({"share": 1.5}, "reading: share: expected a number > 0 and <= 1, got 1.5."),
         ({"smooth": -1.0}, "reading: smooth: expected a number >= 0, got -1.0."),
         ({"smooth": float("nan")}, "smooth"),
         ({"map": "l1", "score": "x"}, "give one of --map and --score"),
