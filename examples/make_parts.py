@@ -70,8 +70,8 @@ def shot(picture: Picture, random: np.random.Generator) -> NDArray[np.uint8]:
     return np.clip(tinted, 0, 255).astype(np.uint8)
 
 
-def make_parts(out: Path, seed: int = 0) -> None:
-    """Write 240 good parts to learn from, and 40 good and 45 defective ones to evaluate on."""
+def make_parts(out: Path, seed: int = 0, train_parts: int = 240) -> None:
+    """Write `train_parts` good parts to train on, and 40 good and 45 defective ones to evaluate on."""
     random = np.random.default_rng(seed)
 
     def write(path: str, picture: NDArray[np.uint8]) -> None:
@@ -79,7 +79,7 @@ def make_parts(out: Path, seed: int = 0) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), picture)
 
-    for part, count in (("train", 240), ("test", 40)):
+    for part, count in (("train", train_parts), ("test", 40)):
         for number in range(count):
             write(f"{part}/good/{number:03}.png", shot(washer(random)[0], random))
     for kind, spoil in DEFECTS.items():
@@ -94,5 +94,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--good", type=int, default=240, help="number of good parts to train on (default: 240)")
     args = parser.parse_args()
-    make_parts(args.out, args.seed)
+    make_parts(args.out, args.seed, args.good)
