@@ -16,7 +16,8 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -57,7 +58,14 @@ def detectors() -> str:
             bounds = f", {setting.bounds}" if setting.bounds else ""
             unit = f" {setting.unit}" if setting.unit else ""
             default = _default(setting.default)
-            lines += [f"`{setting.flag}`", f": {_prose(setting.description)}. Default `{default}`{unit}{bounds}.", ""]
+            choices = (
+                f" `{{{','.join(map(str, get_args(setting.kind)))}}}`" if get_origin(setting.kind) is Literal else ""
+            )
+            lines += [
+                f"`{setting.flag}`{choices}",
+                f": {_prose(setting.description)}. Default `{default}`{unit}{bounds}.",
+                "",
+            ]
         sections.append("\n".join(lines))
     return "\n\n".join(sections)
 
@@ -68,9 +76,7 @@ def sources() -> str:
     for name in names("andon.sources"):
         for member, source in members("andon.sources"):
             if member == name:
-                opener = source.stream or source.collect
-                module = inspect.getmodule(opener)
-                assert module is not None
+                module = _module_of_source(name, source)
                 uses = [use for use, has in (("train", source.collect), ("monitor", source.stream)) if has]
                 lines = [f"## {name}", "", f"*{_escaped(source.summary)}* Used by: {', '.join(uses)}."]
                 sections.append("\n".join([*lines, "", _docstring(module.__doc__ or "")]))
@@ -91,6 +97,15 @@ def fill(text: str, docname: str) -> str:
         ),
         text,
     )
+
+
+def _module_of_source(name: str, source: Any) -> ModuleType:
+    try:
+        return importlib.import_module(f"andon.sources.kinds.{name}")
+    except ModuleNotFoundError:  # a source from an entry point
+        module = inspect.getmodule(source.stream or source.collect)
+        assert module is not None
+        return module
 
 
 def _command(name: str) -> str:
@@ -118,7 +133,9 @@ def _usage(parser: argparse.ArgumentParser) -> str:
 
 
 def _term(action: argparse.Action) -> str:
-    value = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper())
+    value = action.metavar or (
+        "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
+    )
     value = value if isinstance(value, str) else " ".join(value)
     if not action.option_strings:
         return f"`{value}`"
@@ -137,7 +154,7 @@ def _default(value: Any) -> str:
 
 
 def _docstring(text: str) -> str:
-    """Return a docstring as Markdown: paragraphs, and whatever is indented or a table as a block of code."""
+    """Return a docstring as Markdown: paragraphs, with indented lines and tables as blocks of code."""
     return "\n\n".join(_pieces(inspect.cleandoc(text)))
 
 
@@ -179,7 +196,7 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 def _links(prose: str, folder: str) -> str:
-    """Rewrite the links of a file of the repository that lies in `folder`."""
+    """Rewrite the links of a file of the repository in `folder`."""
 
     def rewritten(found: re.Match[str]) -> str:
         picture, label, target = found.groups()
@@ -196,6 +213,16 @@ def _links(prose: str, folder: str) -> str:
     return _LINK.sub(rewritten, prose)
 
 
+def _on_outdated(app: Sphinx, *_: object) -> list[str]:
+    """Read pages with generated text again in each build: Sphinx cannot see that the code behind them changed."""
+    return [
+        name
+        for name in app.env.found_docs
+        if _GENERATED.search(Path(app.env.doc2path(name)).read_text(encoding="utf-8"))
+        or _INCLUDED.search(Path(app.env.doc2path(name)).read_text(encoding="utf-8"))
+    ]
+
+
 def _on_source_read(_app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = fill(source[0], docname)
 
@@ -209,6 +236,7 @@ def _on_doctree_read(_app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
+    app.connect("env-get-outdated", _on_outdated)
     app.connect("source-read", _on_source_read)
     app.connect("doctree-read", _on_doctree_read)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

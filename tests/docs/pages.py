@@ -2,15 +2,13 @@
 
 A marker is an HTML comment on a line of its own, directly before the block. Readers of the page do not see it.
 
-==============================  ========================================================================================
-``<!-- not run: REASON -->``    the block is not run, and why
-``<!-- in tests: A => B -->``   the test replaces the text A by B, for example to use less data
-``<!-- fails: CODE -->``        the block is expected to end with this exit code
-``<!-- given: PYTHON -->``      a line that the test runs before a Python block
-``<!-- saved as: FILE -->``     the block is the content of this file; a later block runs it
-``<!-- needs: PACKAGE -->``     the block is skipped if this package is not installed
-``<!-- files: tutorial -->``    the page starts with the files of the tutorial
-==============================  ========================================================================================
+* ``<!-- not run: REASON -->``: the block is not run.
+* ``<!-- in tests: A => B -->``: the test replaces the text A by B, for example to use less data.
+* ``<!-- fails: CODE -->``: the block is expected to end with this exit code.
+* ``<!-- given: PYTHON -->``: a line that the test runs before a Python block.
+* ``<!-- saved as: FILE -->``: the block is the content of this file. A later block runs it.
+* ``<!-- needs: PACKAGE -->``: the page is skipped if this package is not installed.
+* ``<!-- files: tutorial -->``: the page starts with the files of the tutorial.
 """
 
 import re
@@ -32,7 +30,7 @@ class Block(NamedTuple):
     """As on the fence: ``sh``, ``python``, ``text``, or empty."""
     text: str
     line: int
-    """Of the opening fence, from 1."""
+    """Line of the opening fence, from 1."""
     markers: tuple[tuple[str, str], ...]
     """Name and text of each marker, in order."""
 
@@ -42,7 +40,7 @@ class Block(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        """Whether a test runs this block."""
+        """True if a test runs this block."""
         return self.language in RUN and self.marker("not run") is None
 
     @property

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_troubleshooting_has_every_reason() -> None:
 
 def test_the_glossary_is_sorted() -> None:
     lines = (DOCS / "glossary.md").read_text(encoding="utf-8").splitlines()
-    terms = [term.lower() for term, meaning in zip(lines, lines[1:], strict=False) if meaning.startswith(": ")]
+    terms = [term.lower() for term, meaning in itertools.pairwise(lines) if meaning.startswith(": ")]
 
     assert len(terms) > 25
     assert terms == sorted(terms)
@@ -55,13 +56,13 @@ def test_the_reference_has_every_command_detector_setting_and_source(monkeypatch
     assert re.findall(r"^## (\w+)$", generated["detectors"], re.MULTILINE) == names("andon.detectors")
     assert re.findall(r"^## (\w+)$", generated["sources"], re.MULTILINE) == names("andon.sources")
     settings = [setting.flag for _, recipe in members("andon.detectors") for setting in fields(recipe.settings)]
-    assert re.findall(r"^`(--[\w-]+)`$", generated["detectors"], re.MULTILINE) == settings
+    assert re.findall(r"^`(--[\w-]+)`(?: `.*`)?$", generated["detectors"], re.MULTILINE) == settings
 
 
 @needs_sphinx
 def test_a_link_that_leaves_the_documentation_leads_to_a_page_or_becomes_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(DOCS / "_ext"))
-    from andon_docs import fill  # type: ignore[import-not-found]
+    from andon_docs import fill
 
     text = "[a](../../CONTRIBUTING.md#tests) [b](../../tests/node) [c](promise.md) [d](#here) [e](https://example.com)"
 
@@ -75,7 +76,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built with warnings as errors. This also checks all internal links."""
     out = tmp_path_factory.mktemp("site")
     built = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(out / "doctrees"), str(DOCS), str(out / "html")],
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-d",
+            str(out / "doctrees"),
+            str(DOCS),
+            str(out / "html"),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -88,11 +100,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_sphinx
 @pytest.mark.slow
 def test_a_page_of_the_site_fetches_nothing_from_the_network(site: Path) -> None:
-    fetched = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"'](?:https?:)?//[^\"']+|@import|url\((?:https?:)?//")
+    fetched = re.compile(
+        r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=[\"'](?:https?:)?//[^\"']+|@import\s+[\"'](?:https?:)?//|url\([\"']?(?:https?:)?//"
+    )
     pages = [*site.rglob("*.html"), *site.rglob("*.css")]
 
-    assert len(pages) > 30
-    assert [(page.name, found[0]) for page in pages for found in fetched.finditer(page.read_text(encoding="utf-8"))] == []
+    assert len(pages) > 25
+    assert [
+        (page.name, found[0]) for page in pages for found in fetched.finditer(page.read_text(encoding="utf-8"))
+    ] == []
 
 
 @needs_sphinx

@@ -1,0 +1,114 @@
+"""The two example packages install like any other package, and andon finds and uses what they add."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+pytestmark = pytest.mark.slow
+
+_CONTRACT = """
+import sys
+from pathlib import Path
+from andon.training.contract.checks import CHECKS, Specimen
+from andon.training.recipe.recipe import recipe
+
+specimen = Specimen(recipe("pixel_spread"), Path(sys.argv[1]))
+for check in CHECKS:
+    check(specimen)
+print(len(CHECKS))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that both packages were installed into, without a network."""
+    pytest.importorskip("hatchling", reason="the build backend of the example packages")
+    pytest.importorskip("pip")
+    target = tmp_path_factory.mktemp("installed")
+    for name in ("third_party_detector", "third_party_source"):
+        pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+        done = subprocess.run(
+            [sys.executable, *pip, "--target", str(target), str(EXAMPLES / name)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighty noisy grey levels of 40 x 40, as one array."""
+    path = tmp_path_factory.mktemp("data") / "frames.npy"
+    generator = np.random.default_rng(0)
+    np.save(path, generator.normal(120, 20, (80, 40, 40, 3)).clip(0, 255).astype(np.uint8))
+    return path
+
+
+def _python(installed: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    places = os.pathsep.join(filter(None, (str(installed), os.environ.get("PYTHONPATH", ""))))
+    return subprocess.run(
+        [sys.executable, *words],
+        env=os.environ | {"PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def _andon(installed: Path, *words: str) -> str:
+    done = _python(installed, "-m", "andon", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_lists_the_detector_of_another_package_and_its_settings(installed: Path) -> None:
+    assert "pixel_spread" in _andon(installed, "train", "--help")
+    assert "--floor" in _andon(installed, "train", "pixel_spread", "--help")
+
+
+def test_the_detector_keeps_the_contract_of_all_detectors(installed: Path, tmp_path: Path) -> None:
+    done = _python(installed, "-c", _CONTRACT, str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
+def test_a_file_is_trained_exported_and_used_with_both_packages(installed: Path, frames: Path, tmp_path: Path) -> None:
+    run, model = str(tmp_path / "run"), str(tmp_path / "model.onnx")
+
+    trained = json.loads(_andon(installed, "train", "pixel_spread", "--data", str(frames), "--out", run, "--json"))
+    _andon(installed, "export", run, "-o", model)
+    lines = _andon(installed, "score", model, str(frames), "--json").splitlines()
+
+    assert (trained["detector"], trained["input"]) == ("pixel_spread v1", "3 x 64 x 64")
+    assert len(lines) == 80
+    assert json.loads(lines[7])["item"] == "frames.npy#7"
+
+
+def test_a_broken_array_is_refused_in_one_line(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames.npy").write_bytes(b"no array")
+    done = _python(
+        installed,
+        "-m",
+        "andon",
+        "train",
+        "pixel_spread",
+        "--data",
+        str(tmp_path / "frames.npy"),
+        "--out",
+        str(tmp_path / "r"),
+    )
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected an array that numpy.save wrote" in done.stderr
