@@ -20,11 +20,12 @@ from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 from docutils import nodes
+from msgspec import Struct
 from sphinx.application import Sphinx
 
 from andon.cli import commands as command_names
-from andon.foundation.registry import members, names
-from andon.foundation.settings import fields
+from andon.foundation.registry import members
+from andon.foundation.settings import Setting, fields
 
 ROOT = Path(__file__).parents[2]
 SHOWN_AT = {
@@ -53,37 +54,37 @@ def detectors() -> str:
         module = inspect.getmodule(recipe.settings)
         assert module is not None
         lines = [f"## {name}", "", f"*{_escaped(recipe.summary)}*", "", _docstring(module.__doc__ or ""), ""]
-        lines += ["**Settings**", ""]
-        for setting in fields(recipe.settings):
-            bounds = f", {setting.bounds}" if setting.bounds else ""
-            unit = f" {setting.unit}" if setting.unit else ""
-            default = _default(setting.default)
-            choices = (
-                f" `{{{','.join(map(str, get_args(setting.kind)))}}}`" if get_origin(setting.kind) is Literal else ""
-            )
-            lines += [
-                f"`{setting.flag}`{choices}",
-                f": {_prose(setting.description)}. Default `{default}`{unit}{bounds}.",
-                "",
-            ]
-        sections.append("\n".join(lines))
+        sections.append("\n".join([*lines, *_settings(recipe.settings, lambda setting: setting.flag)]))
     return "\n\n".join(sections)
 
 
 def sources() -> str:
-    """Return one section for each source that andon brings, from its record and its module."""
+    """Return one section for each source, from its record and its module."""
     sections = []
-    for name in names("andon.sources"):
-        for member, source in members("andon.sources"):
-            if member == name:
-                module = _module_of_source(name, source)
-                uses = [use for use, has in (("train", source.collect), ("monitor", source.stream)) if has]
-                lines = [f"## {name}", "", f"*{_escaped(source.summary)}* Used by: {', '.join(uses)}."]
-                sections.append("\n".join([*lines, "", _docstring(module.__doc__ or "")]))
+    for name, source in members("andon.sources"):
+        uses = [use for use, has in (("train", source.collect), ("monitor", source.stream)) if has]
+        lines = [f"## {name}", "", f"*{_escaped(source.summary)}* Used by: {', '.join(uses)}.", ""]
+        lines += [_docstring(_module_of_source(name, source).__doc__ or ""), ""]
+        settings = _settings(source.settings, lambda setting: setting.flag) if source.stream else []
+        sections.append("\n".join([*lines, *settings]))
     return "\n\n".join(sections)
 
 
-GENERATED: dict[str, Callable[[], str]] = {"commands": commands, "detectors": detectors, "sources": sources}
+def sinks() -> str:
+    """Return one section for each sink, with its settings."""
+    sections = []
+    for name, sink in members("andon.sinks"):
+        lines = [f"## {name}", "", f"*{_escaped(sink.summary)}*", ""]
+        sections.append("\n".join([*lines, *_settings(sink.settings, lambda setting: setting.name)]))
+    return "\n\n".join(sections)
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "detectors": detectors,
+    "sinks": sinks,
+    "sources": sources,
+}
 
 
 def fill(text: str, docname: str) -> str:
@@ -145,6 +146,18 @@ def _term(action: argparse.Action) -> str:
 
 def _help(action: argparse.Action) -> str:
     return (action.help or "").replace("%%", "%") if action.help is not argparse.SUPPRESS else ""
+
+
+def _settings(struct: type[Struct], shown: Callable[[Setting], str]) -> list[str]:
+    """Return the lines of a list of settings, each named as `shown` gives it; none for a struct without fields."""
+    lines = ["**Settings**", ""] if fields(struct) else []
+    for setting in fields(struct):
+        unit = f" {setting.unit}" if setting.unit else ""
+        bounds = f", {setting.bounds}" if setting.bounds else ""
+        default = "Required" if setting.required else f"Default `{_default(setting.default)}`{unit}"
+        choices = f" `{{{','.join(map(str, get_args(setting.kind)))}}}`" if get_origin(setting.kind) is Literal else ""
+        lines += [f"`{shown(setting)}`{choices}", f": {_prose(setting.description)}. {default}{bounds}.", ""]
+    return lines
 
 
 def _default(value: Any) -> str:

@@ -3,15 +3,28 @@
 The file is mapped into memory, so that it may be larger than the memory.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from andon.foundation.errors import DataError
+from andon.foundation.errors import DataError, InputError
+from andon.runtime.schema import FrameSpec, InputSpec
+from andon.sources.clock import Clock, pause
 from andon.sources.items import FoundFrames, Item, Lost, Ref
 from andon.sources.source import Source
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Settings of `stream`. They become flags of ``andon monitor``."""
+
+    rate_hz: Annotated[
+        float, Meta(ge=0.0, description="frames per second; 0: as fast as the monitor can judge", extra={"unit": "Hz"})
+    ] = 0.0
 
 
 class NumpyFrames:
@@ -45,9 +58,35 @@ def collect(text: str) -> NumpyFrames:
     return NumpyFrames(frames, Path(text).name)
 
 
+def stream(
+    text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: threading.Event
+) -> Iterator[Item | Lost]:
+    """Yield the frames in order, at the wanted rate.
+
+    Raises:
+        DataError: as `collect`.
+        InputError: the model file judges windows.
+    """
+    if not isinstance(spec, FrameSpec):
+        raise InputError(f"{text}: expected a model file of frames, got one of sensor windows.")
+    return _frames(collect(text), settings, clock, stop)
+
+
+def _frames(frames: NumpyFrames, settings: Settings, clock: Clock, stop: threading.Event) -> Iterator[Item | Lost]:
+    begun_s = clock.mono_s()
+    for number, ref in enumerate(frames.refs):
+        if settings.rate_hz:
+            pause(clock, begun_s + number / settings.rate_hz - clock.mono_s(), stop.is_set)
+        if stop.is_set():
+            return
+        yield frames.read(ref)
+
+
 SOURCE = Source(
     name="numpy_frames",
     summary="a .npy file of frames, uint8 [N, H, W, 3] or [N, H, W]",
     accepts=lambda text: text.endswith(".npy") and Path(text).is_file(),
     collect=collect,
+    settings=Settings,
+    stream=stream,
 )

@@ -53,7 +53,7 @@ def test_the_glossary_is_sorted() -> None:
 
 
 @needs_sphinx
-def test_the_reference_has_every_command_detector_setting_and_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_has_every_command_detector_setting_source_and_sink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(DOCS / "_ext"))
     import andon_docs  # type: ignore[import-not-found]
 
@@ -63,6 +63,7 @@ def test_the_reference_has_every_command_detector_setting_and_source(monkeypatch
     assert re.findall(r"^## andon (\w+)$", generated["commands"], re.MULTILINE) == commands()
     assert re.findall(r"^## (\w+)$", generated["detectors"], re.MULTILINE) == names("andon.detectors")
     assert re.findall(r"^## (\w+)$", generated["sources"], re.MULTILINE) == names("andon.sources")
+    assert re.findall(r"^## (\w+)$", generated["sinks"], re.MULTILINE) == names("andon.sinks")
     settings = [setting.flag for _, recipe in members("andon.detectors") for setting in fields(recipe.settings)]
     assert re.findall(r"^`(--[\w-]+)`(?: `.*`)?$", generated["detectors"], re.MULTILINE) == settings
 

@@ -95,6 +95,10 @@ def test_a_file_is_trained_exported_and_used_with_both_packages(installed: Path,
     assert len(lines) == 80
     assert json.loads(lines[7])["item"] == "frames.npy#7"
 
+    watched = _andon(installed, "monitor", model, str(frames), "--rate-hz", "400", "--limit", "5").splitlines()
+
+    assert [json.loads(line)["status"] for line in watched] == [json.loads(line)["status"] for line in lines[:5]]
+
 
 def test_a_broken_array_is_refused_in_one_line(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "frames.npy").write_bytes(b"no array")
