@@ -24,6 +24,7 @@ from msgspec import Struct
 from sphinx.application import Sphinx
 
 from andon.cli import commands as command_names
+from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import members
 from andon.foundation.settings import Setting, fields
 
@@ -111,10 +112,10 @@ def _module_of_source(name: str, source: Any) -> ModuleType:
 
 def _command(name: str) -> str:
     module = importlib.import_module(f"andon.cli.{name}")
-    parser = argparse.ArgumentParser(prog=f"andon {name}", allow_abbrev=False)
+    parser = FlagParser(prog=f"andon {name}", allow_abbrev=False)
     module.configure(parser)
     lines = [f"## andon {name}", "", "```text", _usage(parser), "```", "", _docstring(module.__doc__ or ""), ""]
-    for action in parser._actions:
+    for action in parser.actions:
         if "-h" in action.option_strings:
             continue
         lines += [f"{_term(action)}", f": {_prose(_help(action))}", ""]
