@@ -14,7 +14,7 @@ from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.items import Found, FoundFrames
-from andon.training.recipe.recipe import Recipe, Run, TrainingData
+from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -42,12 +42,12 @@ class PixelSpread(Scorer):
         return Evidence(maps={"deviation": deviation.mean(dim=1)}, scores={})
 
 
-def fit(scorer: PixelSpread, good: TrainingData, settings: Settings, run: Run) -> None:
+def fit(scorer: PixelSpread, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Compute mean and standard deviation of each pixel, in one pass."""
     total = torch.zeros_like(scorer.get_buffer("mean"), dtype=torch.float64)
     squares = torch.zeros_like(total)
     for batch in good.train.batches(64):
-        values = batch.to(run.device, torch.float64)
+        values = batch.to(context.device, torch.float64)
         total += values.sum(dim=0)
         squares += values.square().sum(dim=0)
     mean = total / len(good.train)
@@ -81,6 +81,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=fit,
-    reading=_score_rule,
+    score_rule=_score_rule,
     uses_validation=False,
 )
