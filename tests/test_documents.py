@@ -222,7 +222,15 @@ def test_the_wheel_holds_all_parts_with_their_types_and_nothing_else(wheel: list
     assert {name.split("/")[1] for name in ours if name.count("/") > 1} == packages
     assert {name.split("/")[1] for name in ours if name.endswith("/py.typed")} == packages
     assert "andon/__init__.py" not in ours
-    assert [name for name in ours if "test" in name.lower() or not name.endswith((".py", "py.typed"))] == []
+    data = {
+        path.relative_to(root.parent).as_posix()
+        for root in ROOT.glob("*/andon")
+        for kind in ("*.j2", "*.css")
+        for path in root.rglob(kind)
+    }
+    assert data  # templates and styles of pages
+    assert {name for name in ours if not name.endswith((".py", "py.typed"))} == data
+    assert [name for name in ours if "test" in name.lower()] == []
 
 
 @pytest.mark.slow
