@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from andon.damage.kinds import HELD_OUT, LEARNT, damaged
-from andon.sources.items import Item
+from andon.runtime.items import Item
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
 from andon.training.fitting.repair import DamageFeed

@@ -27,8 +27,8 @@ from andon.evaluation.figures.pixels import aupro
 from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
 from andon.foundation.progress import silent
+from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import Item
 from andon.sources.source import collect
 from andon.training.detectors.patchcore import RECIPE, PatchCore, Settings, fit, plan_of
 from andon.training.nets.backbones import MEAN, SCALE

@@ -23,8 +23,9 @@ from andon.calibration.calibrate import lift
 from andon.calibration.promise import allowance
 from andon.calibration.request import CalibrationRequest
 from andon.calibration.scoring import score
+from andon.runtime.items import Item, Ref
 from andon.runtime.schema import TOLERANCE
-from andon.sources.items import FoundFrames, Item, Ref
+from andon.sources.collection import FoundFrames
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
 from andon.training.runs.export_run import export_run
 from andon.training.runs.train import TrainOptions, train

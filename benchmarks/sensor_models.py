@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.foundation.settings import from_mapping
 from andon.runtime.detector import Detector
+from andon.runtime.items import Item
 from andon.runtime.schema import Channel, Status, WindowSpec
-from andon.sources.items import FoundLogs, Item
+from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import cut
 from andon.training.observers.epochs import NONE

@@ -13,7 +13,7 @@ from torch import Tensor
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 
 

@@ -13,9 +13,10 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from andon.foundation.errors import DataError, InputError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.clock import Clock, pause
-from andon.sources.items import FoundFrames, Item, Lost, Ref
+from andon.sources.collection import FoundFrames
 from andon.sources.source import Source
 
 

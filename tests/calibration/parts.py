@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
-from andon.sources.items import FoundFrames, Item, Lost, Ref
+from andon.sources.collection import FoundFrames
 
 Frame = NDArray[np.uint8]
 

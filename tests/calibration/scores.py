@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from andon.calibration.scoring import Scores
+from andon.runtime.items import Ref
 from andon.runtime.schema import Reason, Status
-from andon.sources.items import Ref
 
 
 def scores_of(

@@ -28,9 +28,9 @@ from andon.calibration.units import reduce_to_units, top_parts
 from andon.foundation.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime import Detector
 from andon.runtime.calibration_facts import Calibration, Sampling
+from andon.runtime.items import Ref
 from andon.runtime.model_file.format import BLANK, parse, read, seal
 from andon.runtime.schema import TOLERANCE, FrameSpec, canonical_json
-from andon.sources.items import Ref
 
 DATE = "2026-11-22"
 FRAMES, WINDOWS = (blank_bytes(graph(spec), spec) for spec in (FRAME, WINDOW))

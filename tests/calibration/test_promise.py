@@ -22,7 +22,7 @@ from andon.calibration.promise import (
 )
 from andon.calibration.split import calibration_count, split
 from andon.foundation.errors import ConfigError, NotEnoughParts
-from andon.sources.items import Ref
+from andon.runtime.items import Ref
 
 Draws = NDArray[Any]
 

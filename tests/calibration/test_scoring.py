@@ -7,7 +7,8 @@ from tests.runtime.hand_made import FRAME, WINDOW, blank_bytes, frame, graph, mo
 
 from andon.calibration.scoring import MAP_VALUES, score
 from andon.runtime import Detector, Reason, Status
-from andon.sources.items import FoundLogs, Item, Ref
+from andon.runtime.items import Item, Ref
+from andon.sources.collection import FoundLogs
 
 BLANK = blank_bytes(graph(FRAME), FRAME)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from andon.calibration.split import Split, calibration_count, disjoint, split, total_for
 from andon.foundation.errors import ConfigError, DataError
-from andon.sources.items import Ref
+from andon.runtime.items import Ref
 
 
 def parts(n: int) -> list[Ref]:

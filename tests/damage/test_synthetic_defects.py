@@ -6,8 +6,9 @@ import pytest
 from andon.damage.kinds import HELD_OUT
 from andon.damage.synthetic_defects import EACH, SyntheticDefects
 from andon.foundation.errors import DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
-from andon.sources.items import FoundFrames, Item, Lost, Ref
+from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
 
 

@@ -13,9 +13,9 @@ from tests.sources.fake_clock import FakeClock
 from andon.demo import power_converter
 from andon.demo.power_converter import KINDS, ConverterSettings, Fault, FaultKind, schedule_faults, simulate
 from andon.foundation.errors import ConfigError, InputError
+from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
-from andon.sources.items import Item
 from andon.sources.series.log import Log
 from andon.sources.series.log_truth import events_of
 from andon.sources.series.windows import cut, window_spec

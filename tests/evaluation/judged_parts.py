@@ -3,8 +3,8 @@
 import math
 
 from andon.evaluation.judged_parts import JudgedPart
+from andon.runtime.items import Ref
 from andon.runtime.schema import Status
-from andon.sources.items import Ref
 
 
 def parts_of(

@@ -11,7 +11,7 @@ from andon.evaluation.figures.intervals import Interval
 from andon.evaluation.figures.series import vus_pr
 from andon.evaluation.logs import LogEvaluation, evaluate_logs
 from andon.runtime import ConfigError, DataError, Detector
-from andon.sources.items import FoundLogs
+from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 
 WATCHED = Detector.from_bytes(model_bytes(WINDOW, threshold=4.0))

@@ -21,7 +21,7 @@ from andon.evaluation.verdict_log import (
     read_verdicts,
 )
 from andon.runtime import ConfigError, DataError, Detector, Status
-from andon.sources.items import Item
+from andon.runtime.items import Item
 from andon.sources.truth import Truth
 
 

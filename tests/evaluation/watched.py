@@ -7,7 +7,7 @@ from tests.runtime.hand_made import WINDOW, model_bytes
 
 from andon.evaluation.logs import LogVerdicts, judge_logs
 from andon.runtime import Detector, Verdict
-from andon.sources.items import FoundLogs
+from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 
 

@@ -16,9 +16,9 @@ from andon.export.export import Exported, export
 from andon.export.graph import Pipeline, trace
 from andon.export.provenance import Provenance
 from andon.runtime import CalibrationError, Detector, NotEnoughParts, ParityError, Reason, Status
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.model_file.format import read
 from andon.runtime.schema import ScoreRule, Weights
-from andon.sources.items import Item, Lost, Ref
 
 EDGES = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
 

@@ -13,8 +13,8 @@ from andon.export.export import Exported, export
 from andon.export.golden import LARGEST, real
 from andon.export.graph import Pipeline
 from andon.runtime import DataError, Detector
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule
-from andon.sources.items import Item, Lost, Ref
 
 
 @given(height=st.integers(16, 5000), width=st.integers(16, 5000))

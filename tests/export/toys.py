@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
-from andon.sources.items import FoundFrames, FoundLogs, Item, Lost, Ref
+from andon.sources.collection import FoundFrames, FoundLogs
 
 FRAMES = FrameSpec(channels=3, size=(32, 48))
 WINDOWS = WindowSpec(

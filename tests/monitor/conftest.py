@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from andon.runtime.detector import Detector
-from andon.sources.items import FoundFrames, Item, Ref
+from andon.runtime.items import Item, Ref
+from andon.sources.collection import FoundFrames
 
 SIDE = 24
 

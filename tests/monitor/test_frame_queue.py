@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.monitor.frame_queue import LOST_KEPT, FrameQueue, Taken
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
-from andon.sources.items import Item, Lost, Ref
 
 FRAME = np.zeros((1, 1, 1), np.uint8)
 

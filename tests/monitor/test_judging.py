@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from andon.foundation.errors import InputError, JudgeError
 from andon.monitor.judging import decide
 from andon.runtime.detector import Detector
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import Judge, judge_of
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
-from andon.sources.items import Item, Lost, Ref
 
 FRAME: NDArray[np.uint8] = np.zeros((4, 4, 1), np.uint8)
 REF = Ref(key="a.png", time_s=3.0)

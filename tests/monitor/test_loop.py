@@ -18,11 +18,12 @@ from andon.monitor.counters import Counters
 from andon.monitor.judging import Outcome
 from andon.monitor.loop import FINISH_S, LEAVE_S, TICK_S, Finished, monitor
 from andon.monitor.sink import ConsumerGoneError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import Judge
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import SystemClock
-from andon.sources.items import Item, Lost, Ref, Stream
+from andon.sources.collection import Stream
 
 FRAME = np.full((2, 2, 1), 100, np.uint8)
 WRONG = np.full((3, 3, 1), 100, np.uint8)

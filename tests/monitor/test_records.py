@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from andon.monitor.judging import Outcome
 from andon.monitor.records import Record, line, record
+from andon.runtime.items import Ref
 from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict, invalid
-from andon.sources.items import Ref
 
 JUDGED = Outcome(
     seq=12,

@@ -17,9 +17,9 @@ from andon.monitor.loop import monitor
 from andon.monitor.signals import stop_on_signals
 from andon.monitor.sinks.json_lines import JsonLines
 from andon.runtime.detector import Detector
+from andon.runtime.items import Item, Ref
 from andon.runtime.judge import judge_of
 from andon.sources.clock import SystemClock
-from andon.sources.items import Item, Ref
 
 
 def resident_kb() -> int:

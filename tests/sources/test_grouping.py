@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.foundation.errors import ConfigError, DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
+from andon.sources.collection import FoundFrames
 from andon.sources.grouping import Grouped, regroup
-from andon.sources.items import FoundFrames, Item, Lost, Ref
 
 KEYS = ["lotA/p1_top.png", "lotA/p1_side.png", "lotA/p2_top.png", "lotB/p3_top.png"]
 REFS = [Ref(key=key, time_s=float(number)) for number, key in enumerate(KEYS)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from andon.foundation.errors import ConfigError, DataError
+from andon.runtime.items import Item
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
-from andon.sources.items import Item
 from andon.sources.opening import good_for, labelled_for, open_for, shown, truth_of
 from andon.sources.source import find
 

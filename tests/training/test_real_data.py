@@ -7,7 +7,7 @@ from tests.training.flat import train
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.runtime import Detector, Status
-from andon.sources.items import Item
+from andon.runtime.items import Item
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.unet_autoencoder import Settings as UNetSettings
 from andon.training.detectors.window_vae import Settings

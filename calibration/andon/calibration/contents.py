@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from andon.sources.items import Data, Item, Lost, Ref
+from andon.runtime.items import Data, Item, Lost, Ref
 
 
 def content_of(item: Item | Lost) -> str:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from andon.calibration.contents import content_of
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import judge_items
 from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Reason, Status
 from andon.runtime.session import Device, open_session
-from andon.sources.items import Collection, Item, Lost, Ref
+from andon.sources.collection import Collection
 
 logger = logging.getLogger(__name__)
 

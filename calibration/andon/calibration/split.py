@@ -17,7 +17,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from andon.foundation.errors import ConfigError, DataError
-from andon.sources.items import Ref
+from andon.runtime.items import Ref
 
 CALIBRATION_SHARE = 0.3
 VALIDATION_SHARE = 0.1

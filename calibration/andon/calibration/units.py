@@ -16,8 +16,8 @@ from andon.calibration.contents import copied_items, copied_runs
 from andon.calibration.scoring import Scores
 from andon.foundation.errors import CalibrationError
 from andon.runtime.calibration_facts import Sampling, percent
+from andon.runtime.items import Ref
 from andon.runtime.schema import Reason
-from andon.sources.items import Ref
 
 logger = logging.getLogger(__name__)
 

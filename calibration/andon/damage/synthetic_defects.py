@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from andon.damage.kinds import HELD_OUT, Damaged, damaged
 from andon.foundation.errors import DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
-from andon.sources.items import Collection, FoundFrames, Item, Lost, Ref
+from andon.sources.collection import Collection, FoundFrames
 from andon.sources.truth import Truth
 
 EACH = 2

@@ -17,7 +17,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.items import Data
 from andon.runtime.judge import judge_items
 from andon.runtime.schema import FrameSpec, Status
-from andon.sources.items import Collection
+from andon.sources.collection import Collection
 from andon.sources.truth import Truth
 
 logger = logging.getLogger(__name__)

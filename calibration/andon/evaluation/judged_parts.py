@@ -7,9 +7,9 @@ import numpy as np
 from msgspec import Struct, structs
 
 from andon.evaluation.figures.other_scores import NO_OTHER_SCORES, OtherScores
+from andon.runtime.items import Ref
 from andon.runtime.schema import Status
 from andon.runtime.verdict import part_status
-from andon.sources.items import Ref
 
 logger = logging.getLogger(__name__)
 

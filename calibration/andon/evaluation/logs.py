@@ -32,9 +32,9 @@ from andon.evaluation.figures.window_counts import Counts, count
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
+from andon.runtime.items import Ref
 from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Ref
 from andon.sources.series.log import Log, Run
 from andon.sources.series.log_truth import WindowTruth, events_of, rows_of, window_truth
 from andon.sources.series.windows import WindowCollection, cut

@@ -4,7 +4,7 @@ from andon.damage.synthetic_defects import SyntheticDefects
 from andon.evaluation.frames import evaluate
 from andon.foundation.errors import DataError
 from andon.runtime.detector import Detector
-from andon.sources.items import Collection, FoundFrames
+from andon.sources.collection import Collection, FoundFrames
 
 MOST = 100
 """Good parts that are damaged at most: of frames of 4k, whose damage takes a second each, minutes."""

@@ -19,9 +19,9 @@ from andon.evaluation.judged_parts import JudgedPart, worst_frames
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import nearest
+from andon.runtime.items import Ref
 from andon.runtime.schema import Status
 from andon.sources.grouping import regroup
-from andon.sources.items import Ref
 from andon.sources.kinds.video import SUFFIXES as VIDEOS
 from andon.sources.truth import Truth
 

@@ -14,7 +14,7 @@ from andon.foundation.errors import DataError
 from andon.runtime.calibration_facts import Precision
 from andon.runtime.model_file.format import BLANK, OUTPUTS, Golden, seal
 from andon.runtime.schema import TOLERANCE, Card, FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Collection, FoundFrames
+from andon.sources.collection import Collection, FoundFrames
 
 TOLERANCES: dict[Precision, float] = {"float32": TOLERANCE}
 """By precision of the graph, how far scores may differ between machines. A stage that writes another one adds its own."""

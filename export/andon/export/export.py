@@ -32,9 +32,10 @@ from andon.export.provenance import Provenance
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent
+from andon.runtime.items import Item
 from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import WindowSpec
-from andon.sources.items import Collection, Item
+from andon.sources.collection import Collection
 
 
 class Exported(Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.runtime.items import Data
 from andon.runtime.schema import Card, FrameSpec
-from andon.sources.items import Data
 
 
 class Overlays:

@@ -31,7 +31,7 @@ from andon.foundation.errors import ConfigError, InputError
 from andon.foundation.settings import from_mapping
 from andon.runtime.schema import Channel, InputSpec, WindowSpec
 from andon.sources.clock import Clock
-from andon.sources.items import FoundLogs, Stream
+from andon.sources.collection import FoundLogs, Stream
 from andon.sources.series.log import Log, Run
 from andon.sources.series.replay import replay_log
 from andon.sources.source import Source

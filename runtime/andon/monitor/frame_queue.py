@@ -4,7 +4,7 @@ import collections
 import threading
 from typing import NamedTuple
 
-from andon.sources.items import Item, Lost
+from andon.runtime.items import Item, Lost
 
 LOST_KEPT = 64
 """`Lost` that may wait where the newest wins: they cost nothing to judge, and must not be overlooked."""

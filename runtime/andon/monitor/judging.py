@@ -4,10 +4,10 @@ import logging
 
 from msgspec import Struct
 
+from andon.runtime.items import Data, Item, Lost, Ref
 from andon.runtime.judge import Judge, Unit, judge_item, unjudged
 from andon.runtime.schema import Reason
 from andon.runtime.verdict import Verdict
-from andon.sources.items import Data, Item, Lost, Ref
 
 logger = logging.getLogger(__name__)
 

@@ -24,10 +24,11 @@ from andon.monitor.counters import Counters, Dropped, DropReason, count
 from andon.monitor.frame_queue import FrameQueue, Taken
 from andon.monitor.judging import decide
 from andon.monitor.sink import ConsumerGoneError, Sink
+from andon.runtime.items import Lost, Ref
 from andon.runtime.judge import Judge
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock
-from andon.sources.items import Lost, Ref, Stream
+from andon.sources.collection import Stream
 from andon.sources.live.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from andon.foundation.errors import ConfigError, DataError
-from andon.sources.items import Collection, Found, Item, Lost, Ref
+from andon.runtime.items import Item, Lost, Ref
+from andon.sources.collection import Collection, Found
 from andon.sources.series.tables import read_table
 
 Rule = Callable[[str], tuple[str, str] | None]

@@ -13,8 +13,8 @@ import msgspec
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.addresses import redact, shown_address
+from andon.sources.collection import Collection
 from andon.sources.grouping import Grouped
-from andon.sources.items import Collection
 from andon.sources.pictures.decode import Channels
 from andon.sources.pictures.folder import layout, open_listing
 from andon.sources.pictures.folder_walk import MASKS

@@ -14,7 +14,7 @@ from andon.foundation.settings import fields, nearest
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import scheme_of, shown_address
 from andon.sources.clock import Clock
-from andon.sources.items import Collection, Stream
+from andon.sources.collection import Collection, Stream
 from andon.sources.pictures.decode import Channels
 from andon.sources.series.log import Log
 from andon.sources.stream_settings import NoSettings

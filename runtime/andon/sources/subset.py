@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from andon.sources.items import Collection, Found, Item, Lost, Ref
+from andon.runtime.items import Item, Lost, Ref
+from andon.sources.collection import Collection, Found
 
 
 class Chosen:

@@ -17,7 +17,7 @@ from andon.evaluation.report import gallery
 from andon.evaluation.report.page import Exhibit, status_tone
 from andon.runtime import Detector, Status, Verdict
 from andon.runtime.heat_map import colours
-from andon.sources.items import Item, Lost, Ref
+from andon.runtime.items import Item, Lost, Ref
 from andon.sources.truth import Truth
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)

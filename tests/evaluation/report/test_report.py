@@ -19,7 +19,7 @@ from andon.evaluation.logs import log_figures
 from andon.evaluation.report import html, report
 from andon.evaluation.report.page import Page
 from andon.runtime import Detector, Status
-from andon.sources.items import Ref
+from andon.runtime.items import Ref
 from andon.sources.truth import Truth
 
 DETECTOR = Detector.from_bytes(model_bytes(FRAME, threshold=0.25))

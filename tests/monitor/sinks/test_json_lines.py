@@ -22,9 +22,9 @@ from andon.monitor.judging import Outcome
 from andon.monitor.records import Record, line, record
 from andon.monitor.sink import ConsumerGoneError
 from andon.monitor.sinks.json_lines import LONGEST_LINE, JsonLines
+from andon.runtime.items import Ref
 from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict
-from andon.sources.items import Ref
 
 
 def outcome(seq: int, key: str = "a.png") -> Outcome:

@@ -19,9 +19,9 @@ from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.sinks.pictures import QUEUE, Pictures
 from andon.runtime.calibration_facts import Calibration
+from andon.runtime.items import Ref
 from andon.runtime.schema import Card, Channel, FrameSpec, ScoreRule, Status, WindowSpec
 from andon.runtime.verdict import Verdict
-from andon.sources.items import Ref
 
 CARD = Card(
     name="test",

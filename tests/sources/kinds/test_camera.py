@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
+from andon.runtime.items import Item, Lost
 from andon.runtime.schema import FrameSpec, Reason
 from andon.sources.clock import SystemClock
-from andon.sources.items import Item, Lost
 from andon.sources.kinds import camera
 from andon.sources.live.stream import LiveStream
 

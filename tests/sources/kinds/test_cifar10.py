@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from andon.foundation.errors import ConfigError, DataError
-from andon.sources.items import FoundFrames, Item
+from andon.runtime.items import Item
+from andon.sources.collection import FoundFrames
 from andon.sources.kinds import cifar10
 from andon.sources.labelled.class_set import digest_of
 from andon.sources.pictures.encode import write_png

@@ -9,7 +9,7 @@ from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import Collection
+from andon.sources.collection import Collection
 from andon.sources.kinds.classes import SOURCE
 from andon.sources.pictures.encode import write_png
 from andon.sources.source import find

@@ -12,8 +12,9 @@ import pytest
 from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError, DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
-from andon.sources.items import FoundFrames, Item, Lost, Ref
+from andon.sources.collection import FoundFrames
 from andon.sources.kinds import images
 from andon.sources.live.folder_follow import FollowSettings
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import DataError, InputError
+from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
-from andon.sources.items import Item
 from andon.sources.kinds import logs
 from andon.sources.series.windows import cut, window_spec
 from andon.sources.stream_settings import ReplaySettings

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import Item
 from andon.sources.opening import good_for, labelled_for, shown
 from andon.sources.source import collect
 

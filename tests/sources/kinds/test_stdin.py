@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import InputError
+from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
-from andon.sources.items import Item, Lost
 from andon.sources.kinds import stdin
 from andon.sources.kinds.stdin import Counters, follow, receive
 from andon.sources.series.line_reader import MOST_BYTES, Read

@@ -12,8 +12,9 @@ from tests.sources.fake_clock import FakeClock
 
 from andon.cli import EXIT_PARTLY, main
 from andon.foundation.errors import DataError
+from andon.runtime.items import Item, Lost
 from andon.runtime.schema import FrameSpec, Reason
-from andon.sources.items import FoundFrames, Item, Lost
+from andon.sources.collection import FoundFrames
 from andon.sources.kinds import video
 from andon.sources.stream_settings import ReplaySettings
 

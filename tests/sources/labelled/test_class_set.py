@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DataError
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.sources.labelled.class_set import ArrayPictures, ClassSet, Request, array_set, evaluated, good_keys, parse
 
 NAMES = ("a", "b", "c")

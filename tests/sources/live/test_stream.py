@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from tests.sources.fake_clock import FakeClock
 from tests.sources.live.scripted_capture import ScriptedCapture
 
+from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, SystemClock
-from andon.sources.items import Item, Lost
 from andon.sources.live.reconnect import LiveRule
 from andon.sources.live.stream import Capture, LiveStream, Opener
 from andon.sources.pictures.decode import Frame

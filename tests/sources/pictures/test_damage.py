@@ -15,8 +15,8 @@ from PIL import Image
 
 from andon.foundation.errors import DataError, MissingExtra
 from andon.foundation.extras import remedy
+from andon.runtime.items import Lost
 from andon.runtime.schema import Reason
-from andon.sources.items import Lost
 from andon.sources.kinds import images
 from andon.sources.pictures.decode import decode, from_capture
 

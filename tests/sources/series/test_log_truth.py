@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.runtime.schema import Channel
-from andon.sources.items import FoundLogs
+from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 from andon.sources.series.log_truth import WindowTruth, events_of, window_truth
 from andon.sources.series.windows import cut, window_spec

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.sources.fake_clock import FakeClock
 
+from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Channel
-from andon.sources.items import FoundLogs, Item, Lost
+from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 from andon.sources.series.replay import replay_log
 from andon.sources.series.windows import cut, window_spec

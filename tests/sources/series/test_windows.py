@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DataError
+from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Channel, Reason, WindowSpec
-from andon.sources.items import FoundLogs, Item, Lost
+from andon.sources.collection import FoundLogs
 from andon.sources.series.grid import Grid, Points
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import Windows, cut, window_spec

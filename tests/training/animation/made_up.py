@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found
+from andon.sources.collection import Found
 from andon.training.fitting.gradient_descent import Plan, descend
 from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import AndonError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found
+from andon.sources.collection import Found
 from andon.training.contract import checks
 from andon.training.contract.checks import Specimen
 from andon.training.recipe.recipe import FitContext, Recipe, TrainingData

@@ -14,7 +14,7 @@ from tests.training.in_memory import Here, Parts
 from andon.export.preprocessing import prepare
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.training.detectors.conv_vae import RECIPE, ConvVAE, Settings, balance, cross_entropy, fit, loss, sample
 
 SPEC = FrameSpec(channels=1, size=(12, 12))

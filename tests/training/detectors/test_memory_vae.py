@@ -12,7 +12,7 @@ from tests.training.in_memory import Here, Parts
 from andon.export.pooling import Pool
 from andon.foundation.errors import ConfigError, TrainingError
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.training.detectors.memory_vae import (
     RECIPE,
     TINY,

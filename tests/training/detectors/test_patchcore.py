@@ -19,7 +19,7 @@ from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.settings import from_mapping
 from andon.runtime import Detector
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.sources.opening import open_for
 from andon.sources.truth import tree_truth
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log

@@ -17,7 +17,7 @@ from andon.export.graph import Pipeline, trace
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime import Detector, Status
 from andon.runtime.schema import Channel, WindowSpec
-from andon.sources.items import FoundLogs
+from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 from andon.training.contract.synthetic_data import synthetic_log
 from andon.training.detectors.pca import RECIPE, Components, Settings, components, fit

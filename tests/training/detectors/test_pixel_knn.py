@@ -15,7 +15,7 @@ from andon.evaluation.frames import evaluate
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime import Detector
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.sources.opening import labelled_for
 from andon.sources.series.log import Log
 from andon.sources.source import collect

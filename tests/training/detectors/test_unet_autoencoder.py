@@ -10,8 +10,9 @@ from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.foundation.errors import DataError
 from andon.foundation.settings import from_mapping
 from andon.runtime import Detector
+from andon.runtime.items import Item, Ref
 from andon.runtime.schema import FrameSpec
-from andon.sources.items import FoundFrames, Item, Ref
+from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings, UNet
 from andon.training.runs.export_run import export_run

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from andon.export.preprocessing import prepare
 from andon.foundation.errors import DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, ScoreRule, WindowSpec
-from andon.sources.items import Collection, Found, FoundFrames, Item, Lost, Ref
+from andon.sources.collection import Collection, Found, FoundFrames
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import window_spec
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log

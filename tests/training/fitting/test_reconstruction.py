@@ -8,7 +8,7 @@ import torch
 from tests.training.flat import train
 
 from andon.foundation.errors import ConfigError
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors import autoencoder, unet_autoencoder
 from andon.training.fitting.reconstruction import Rebuilding, score_rule, wanted_input

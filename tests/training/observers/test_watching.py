@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from andon.calibration.split import Split
 from andon.export.evidence import Evidence
 from andon.foundation.errors import ConfigError, DataError, TrainingError
+from andon.runtime.items import Ref
 from andon.runtime.schema import Channel, FrameSpec, ScoreRule, WindowSpec
-from andon.sources.items import Ref
 from andon.sources.opening import truth_of
 from andon.sources.pictures.encode import write_png
 from andon.sources.source import collect

@@ -2,7 +2,7 @@
 
 import pytest
 
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.training.recipe.small_frames import size_seen
 
 

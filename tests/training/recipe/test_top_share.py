@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from andon.foundation.errors import ConfigError
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 from andon.training.recipe.recipe import Recipe, recipe
 
 FOUND = FoundFrames(channels=3, frame_size=(64, 64), largest=(64, 64))

@@ -16,8 +16,8 @@ from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts, TrainingError
 from andon.runtime.detector import Detector
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights
-from andon.sources.items import Item, Lost, Ref
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.detectors import unet_autoencoder, window_vae
 from andon.training.observers.epochs import NONE

@@ -23,7 +23,7 @@ from andon.runtime.heat_map import colours, enlarge, overlay
 from andon.runtime.judge import judge_items
 from andon.runtime.schema import FrameSpec, Status
 from andon.runtime.verdict import Verdict
-from andon.sources.items import Collection
+from andon.sources.collection import Collection
 from andon.sources.opencv import opencv
 from andon.sources.pictures.encode import png
 from andon.sources.pictures.folder import natural

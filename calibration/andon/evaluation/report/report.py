@@ -29,7 +29,7 @@ from andon.evaluation.report.plots.verdicts import figures_table
 from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector
 from andon.runtime.schema import FrameSpec, Status, WindowSpec
-from andon.sources.items import Collection
+from andon.sources.collection import Collection
 from andon.sources.truth import Truth
 
 __all__ = ["ModelFacts", "frames_page", "frames_report", "logs_page", "logs_report", "model_facts", "parts_sections"]

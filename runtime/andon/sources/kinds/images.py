@@ -9,9 +9,10 @@ from pathlib import Path
 
 from andon.foundation.errors import DataError
 from andon.foundation.printable import printable
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock
-from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
+from andon.sources.collection import FoundFrames, Stream
 from andon.sources.live.folder_follow import FollowSettings, follow, unlisted_folder
 from andon.sources.opencv import opencv
 from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, WarnedKinds, decode_file, frame_channels, header

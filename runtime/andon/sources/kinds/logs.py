@@ -24,7 +24,7 @@ from andon.foundation.errors import DataError, InputError
 from andon.foundation.printable import printable
 from andon.runtime.schema import Channel, InputSpec, WindowSpec
 from andon.sources.clock import Clock
-from andon.sources.items import FoundLogs, Stream
+from andon.sources.collection import FoundLogs, Stream
 from andon.sources.pictures.folder import is_picture
 from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.series.grid import DEFAULT_GAP_PERIODS

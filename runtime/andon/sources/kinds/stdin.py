@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from andon.foundation.errors import InputError
 from andon.foundation.printable import printable
 from andon.foundation.settings import nearest
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason, WindowSpec
 from andon.sources.clock import Clock
-from andon.sources.items import Item, Lost, Ref, Stream
+from andon.sources.collection import Stream
 from andon.sources.live.stall import Refused, StallWatch
 from andon.sources.series.grid import (
     DEFAULT_GAP_PERIODS,

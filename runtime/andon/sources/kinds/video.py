@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from andon.foundation.errors import DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, pause
-from andon.sources.items import FoundFrames, Item, Lost, Ref, Stream
+from andon.sources.collection import FoundFrames, Stream
 from andon.sources.opencv import MAX_PIXELS, allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.pictures.decode import Channels, Frame, frame_channels, from_capture
 from andon.sources.source import Source

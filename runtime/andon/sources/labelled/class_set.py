@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.settings import from_mapping, nearest
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec
 from andon.sources.clock import Clock
-from andon.sources.items import Collection, FoundFrames, Item, Lost, Ref, Stream
+from andon.sources.collection import Collection, FoundFrames, Stream
 from andon.sources.pictures.decode import Channels, frame_channels
 from andon.sources.source import Source
 from andon.sources.stream_settings import NoSettings

@@ -9,9 +9,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from andon.foundation.printable import printable
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
-from andon.sources.items import Item, Lost, Ref
 from andon.sources.live.folder_watch import FolderWatch
 from andon.sources.live.watchdog import Watchdog
 from andon.sources.pictures.folder import Listing, PictureFile, same_writing, stamp_of, survey

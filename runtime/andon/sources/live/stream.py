@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from andon.foundation.errors import DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
-from andon.sources.items import Item, Lost, Ref
 from andon.sources.live.newest_frame import FreshFrame, LiveCounts, NewestFrame
 from andon.sources.live.reconnect import DropReason, Intake, LiveRule, jitter, lost, opened, received
 from andon.sources.live.watchdog import Watchdog

@@ -4,7 +4,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.sources.items import FoundLogs
+from andon.sources.collection import FoundLogs
 
 
 class Run(Struct, frozen=True, kw_only=True):

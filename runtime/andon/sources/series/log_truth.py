@@ -6,8 +6,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.runtime.items import Ref
 from andon.runtime.schema import WindowSpec
-from andon.sources.items import Ref
 from andon.sources.series.log import Log, Run
 
 

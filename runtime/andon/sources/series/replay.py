@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from andon.runtime.items import Item, Lost
 from andon.runtime.schema import WindowSpec
 from andon.sources.clock import Clock
-from andon.sources.items import Item, Lost, Stream
+from andon.sources.collection import Stream
 from andon.sources.series.grid import Grid
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import Windows, columns

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.settings import nearest
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason, WindowSpec
-from andon.sources.items import FoundLogs, Item, Lost, Ref
+from andon.sources.collection import FoundLogs
 from andon.sources.series.grid import DEFAULT_GAP_PERIODS, Grid, Points, Values
 from andon.sources.series.log import Log
 

@@ -6,8 +6,8 @@ import pytest
 from andon.evaluation.figures.other_scores import OtherScores
 from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report.plots import latent_plane
+from andon.runtime.items import Ref
 from andon.runtime.schema import Status
-from andon.sources.items import Ref
 
 
 def part(latent: tuple[float, ...], kind: str = "good", status: Status = Status.OK) -> JudgedPart:

@@ -10,7 +10,7 @@ from andon.evaluation.report import stretches
 from andon.evaluation.report.plots import log_stretches
 from andon.runtime import Detector, Status
 from andon.runtime.schema import Channel, WindowSpec
-from andon.sources.items import FoundLogs
+from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -6,8 +6,8 @@ from tests.evaluation.judged_parts import SHAPES, parts_of
 from andon.evaluation.figures.score_arrays import MOST_KINDS, score_arrays
 from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.report.plots.verdicts import confusion, recall_bars
+from andon.runtime.items import Ref
 from andon.runtime.schema import Status
-from andon.sources.items import Ref
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

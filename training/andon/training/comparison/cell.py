@@ -17,7 +17,7 @@ from andon.foundation.progress import Progress, silent
 from andon.runtime.bench import bench
 from andon.runtime.detector import Detector
 from andon.runtime.schema import WindowSpec
-from andon.sources.items import Collection
+from andon.sources.collection import Collection
 from andon.training.comparison.check import labelled
 from andon.training.comparison.plan import Cell, DataSet
 from andon.training.comparison.results import (

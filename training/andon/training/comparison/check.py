@@ -9,8 +9,9 @@ from andon.calibration.promise import LADDER, allowance, parts_needed
 from andon.calibration.split import require_share, split
 from andon.foundation.errors import AndonError, ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
+from andon.runtime.items import Ref
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
-from andon.sources.items import Collection, Ref
+from andon.sources.collection import Collection
 from andon.sources.opening import labelled_for
 from andon.sources.series.log import Log
 from andon.sources.series.windows import columns

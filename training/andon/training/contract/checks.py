@@ -31,7 +31,7 @@ from andon.foundation.settings import fields
 from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import read
 from andon.runtime.schema import TOLERANCE, FrameSpec, Status, WindowSpec
-from andon.sources.items import Collection
+from andon.sources.collection import Collection
 from andon.sources.series.log import Log
 from andon.training.contract.synthetic_data import CHANNELS, FRAME_SIZE, SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.observers.epochs import NONE

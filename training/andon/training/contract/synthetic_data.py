@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Channel
-from andon.sources.items import FoundFrames, FoundLogs, Item, Lost, Ref
+from andon.sources.collection import FoundFrames, FoundLogs
 from andon.sources.series.log import Log, Run
 
 FRAME_SIZE = (40, 56)

@@ -40,7 +40,7 @@ from andon.export.evidence import Evidence
 from andon.export.pooling import Smooth
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 from andon.training.fitting.adversarial import BiganNets, BiganTrainer
 from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape, initialise
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData

@@ -33,7 +33,7 @@ from torch import Generator, Tensor, nn
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.variational import LEAST_BETA, divergence, drawn, notes_on_beta
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData

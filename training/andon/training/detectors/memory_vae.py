@@ -39,7 +39,7 @@ from andon.export.evidence import Evidence, Scorer
 from andon.export.pooling import Pool, Smooth
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 from andon.training.fitting.gradient_descent import ClipNorm, Plan, descend
 from andon.training.fitting.memory_feed import SEEN, MemoryFeed, encoded
 from andon.training.nets.memory_autoencoder import Design, MemoryAutoencoder, Rebuilt

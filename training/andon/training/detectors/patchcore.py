@@ -29,7 +29,7 @@ from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.progress import silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, Weights
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 from andon.training.nets.backbones import (
     MEAN,
     MULTIPLE,

@@ -29,7 +29,7 @@ from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import track
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
-from andon.sources.items import Found, FoundLogs
+from andon.sources.collection import Found, FoundLogs
 from andon.sources.series.windows import window_spec
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData

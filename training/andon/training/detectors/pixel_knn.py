@@ -24,7 +24,7 @@ from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import track
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 from andon.training.nets.core_set import k_centre, one_thread
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen

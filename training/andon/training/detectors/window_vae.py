@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from andon.export.evidence import Evidence, Scorer
 from andon.foundation.errors import DataError
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
-from andon.sources.items import Found, FoundLogs
+from andon.sources.collection import Found, FoundLogs
 from andon.sources.series.windows import window_spec
 from andon.training.fitting.gradient_descent import ClipNorm, PlainFeed, Plan, descend
 from andon.training.nets.gaussian import Gaussian

@@ -19,9 +19,10 @@ from andon.calibration.split import CALIBRATION_SHARE, Split, disjoint, split
 from andon.export.preprocessing import prepare
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent, track
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
+from andon.sources.collection import Collection, Found, FoundFrames
 from andon.sources.grouping import Grouped
-from andon.sources.items import Collection, Found, FoundFrames, Item, Lost, Ref
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.subset import Chosen

@@ -15,7 +15,7 @@ from andon.export.evidence import Evidence, Scorer
 from andon.export.pooling import Pool
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 from andon.training.fitting.gradient_descent import Plan, descend
 from andon.training.fitting.repair import Damage, DamageFeed, Head, focal_loss
 from andon.training.fitting.symmetry import Symmetry

@@ -24,8 +24,9 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent, track
+from andon.runtime.items import Item, Ref
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, WindowSpec
-from andon.sources.items import Collection, Item, Ref
+from andon.sources.collection import Collection
 from andon.sources.kinds import images
 from andon.sources.opening import labelled_for
 from andon.sources.pictures.folder import GOOD

@@ -14,7 +14,7 @@ from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress
 from andon.foundation.registry import load, names
 from andon.runtime.schema import InputSpec, ScoreRule, Weights
-from andon.sources.items import Found, FoundFrames
+from andon.sources.collection import Found, FoundFrames
 
 __all__ = ["FitContext", "Part", "Recipe", "Row", "State", "TrainingData", "detectors", "recipe"]
 

@@ -2,7 +2,7 @@
 
 from msgspec import Meta
 
-from andon.sources.items import FoundFrames
+from andon.sources.collection import FoundFrames
 
 SIDE = 64
 """Of larger frames, in pixels, where no size is asked for."""

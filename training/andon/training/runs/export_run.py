@@ -20,8 +20,9 @@ from andon.export.provenance import Provenance
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
-from andon.sources.items import Collection, Found, Item, Lost, Ref
+from andon.sources.collection import Collection, Found
 from andon.training.fitting.prepared_data import items_of
 from andon.training.runs.record import RunRecord
 from andon.training.runs.run_data import Data, open_again

@@ -5,7 +5,7 @@ from pathlib import Path
 from andon.foundation.errors import TrainingError
 from andon.foundation.printable import printable
 from andon.sources.addresses import shown_address
-from andon.sources.items import Collection
+from andon.sources.collection import Collection
 from andon.sources.kinds import images
 from andon.sources.kinds.images import Pictures
 from andon.sources.series.log import Log

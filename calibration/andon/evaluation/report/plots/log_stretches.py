@@ -17,9 +17,9 @@ from andon.evaluation.report.stretches import EACH, Stretch, judged_windows, ori
 from andon.foundation.printable import without_controls
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
+from andon.runtime.items import Ref
 from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
-from andon.sources.items import Ref
 from andon.sources.series.log import Run
 from andon.sources.series.log_truth import events_of
 from andon.sources.series.windows import columns

@@ -5,10 +5,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from andon.runtime.items import Data, Item, Lost, Ref
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Channel
-
-__all__ = ["Collection", "Data", "Found", "FoundFrames", "FoundLogs", "Item", "Lost", "Ref", "Stream"]
 
 
 class FoundFrames(Struct, frozen=True, kw_only=True, tag="frames"):
