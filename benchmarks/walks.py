@@ -1,11 +1,13 @@
-"""How many modules does a reader pass through to follow one piece of work?
+"""Count the modules that a reader passes through to follow one piece of work.
 
-Runs four pieces of work on small simulated data and records in which order functions of andon are first entered. Prints one
-JSON line for each: the modules, the returns (how often the walk enters a module that it had left), the functions, and the
-packages in the order of the walk. The figures do not depend on the machine. `--order` also prints the modules one by one.
+The script runs four pieces of work on small simulated data. It records in which order they first enter functions of andon, and
+prints one JSON line for each: modules, returns, functions, and the packages in the order of the walk. A return is an entry into
+a module that the walk had left. The figures do not depend on the machine. `--order` also prints the modules one by one.
+`--svg FILE` draws the walks.
 
     python -m benchmarks.walks
     python -m benchmarks.walks --order
+    python -m benchmarks.walks --svg docs/_static/walks.svg
 """
 
 import argparse
@@ -64,6 +66,47 @@ def figures(name: str, entered: Sequence[str]) -> dict[str, object]:
     }
 
 
+LANES = ("cli", "training", "export", "evaluation", "calibration", "sources", "runtime", "foundation")
+"""Packages from left to right, in the order of imports."""
+_LANE, _ROW, _LEFT, _TOP = 108, 92, 190, 58
+
+
+def drawing(orders: dict[str, list[str]]) -> str:
+    """Return an SVG: one row for each walk, one column for each package, and the number of modules entered in it.
+
+    The small numbers give the order in which the walk first enters the packages. Colours follow the page (`currentColor`).
+    """
+    width, height = _LEFT + _LANE * len(LANES), _TOP + _ROW * len(orders)
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" fill="currentColor" '
+        'font-family="system-ui, sans-serif" font-size="14" aria-label="Modules of each package that four walks enter">'
+    )
+    pieces = [head]
+    for place, lane in enumerate(LANES):
+        x = _LEFT + _LANE * place + _LANE // 2
+        pieces += [
+            f'<text x="{x}" y="22" text-anchor="middle" font-weight="600">{lane}</text>',
+            f'<line x1="{x}" y1="34" x2="{x}" y2="{height - 8}" stroke="currentColor" stroke-opacity=".15"/>',
+        ]
+    for row, (title, order) in enumerate(orders.items()):
+        y = _TOP + _ROW * row + _ROW // 2
+        words = title.split()
+        middle = (len(words) + 1) // 2
+        for line, part in enumerate((words[:middle], words[middle:])):
+            pieces.append(f'<text x="0" y="{y - 4 + 19 * line}">{" ".join(part)}</text>')
+        counts = {lane: sum(module.split(".")[0] == lane for module in order) for lane in LANES}
+        first = [lane for lane in dict.fromkeys(module.split(".")[0] for module in order) if lane in counts]
+        places = [_LEFT + _LANE * LANES.index(lane) + _LANE // 2 for lane in first]
+        for number, (lane, x) in enumerate(zip(first, places, strict=True), 1):
+            radius = 9 + 3 * counts[lane] ** 0.5
+            pieces += [
+                f'<circle cx="{x}" cy="{y}" r="{radius:.1f}" fill="#2f6f9f"/>',
+                f'<text x="{x}" y="{y + 5}" text-anchor="middle" fill="#fff" font-weight="600">{counts[lane]}</text>',
+                f'<text x="{x + radius:.1f}" y="{y - radius:.1f}" font-size="11" opacity=".7">{number}.</text>',
+            ]
+    return "\n".join([*pieces, "</svg>", ""])
+
+
 def simulated_data(folder: Path) -> tuple[Path, Path, Path]:
     """Write 60 pictures of noise, a log of good rows, and one whose second half is shifted and labelled."""
     import cv2
@@ -95,17 +138,19 @@ def andon(*arguments: str | Path) -> None:
     """Run a command quietly."""
     from andon.cli import main as command
 
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as printed:
         code = command([str(argument) for argument in arguments])
     if code not in (0, 1):
-        raise SystemExit(f"andon {' '.join(map(str, arguments))}: exit code {code}\n{told.getvalue()}")
+        raise SystemExit(f"andon {' '.join(map(str, arguments))}: exit code {code}\n{printed.getvalue()}")
 
 
 def main() -> None:
     """Print one JSON line for each walk."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--order", action="store_true", help="also print the modules of each walk, one a line")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw the walks into this file")
     arguments = parser.parse_args()
+    orders: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parts, good, labelled = simulated_data(folder)
@@ -132,9 +177,13 @@ def main() -> None:
         for title, work in walks.items():
             summary = figures(title, walk(work))
             order = summary.pop("order")
-            print(json.dumps(summary))
-            if arguments.order and isinstance(order, list):
+            assert isinstance(order, list)
+            orders[title] = order
+            print(json.dumps(summary), flush=True)
+            if arguments.order:
                 print(*(f"  {module}" for module in order), sep="\n")
+    if arguments.svg is not None:
+        arguments.svg.write_text(drawing(orders), encoding="utf-8")
 
 
 if __name__ == "__main__":

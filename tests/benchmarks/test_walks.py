@@ -1,4 +1,4 @@
-from benchmarks.walks import figures, walk
+from benchmarks.walks import drawing, figures, walk
 
 
 def test_a_walk_counts_modules_once_and_every_return_to_one() -> None:
@@ -18,3 +18,11 @@ def test_a_walk_holds_the_functions_of_andon_in_the_order_of_their_first_call() 
         printable("b")
 
     assert list(dict.fromkeys(walk(work))) == ["foundation.printable", "calibration.promise"]
+
+
+def test_the_drawing_counts_the_modules_of_each_package() -> None:
+    svg = drawing({"a frame through the runtime": ["cli.score", "runtime.detector", "runtime.session"]})
+
+    assert ">1<" in svg
+    assert ">2<" in svg
+    assert "a frame through" in svg
