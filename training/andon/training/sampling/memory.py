@@ -13,7 +13,7 @@ def neighbours(kept: Tensor, count: int, generator: Generator) -> tuple[Tensor, 
     Args:
         kept: codes ``[n, P, C]``.
         count: number of pairs.
-        generator: a generator on the CPU, on any device of the codes, so that a seed gives the same parts everywhere.
+        generator: a generator on the CPU, for codes on any device, so that a seed gives the same parts everywhere.
 
     Returns:
         Both codes, and the share ``[count, 1, 1]``, 0 to 1.
