@@ -75,9 +75,9 @@ def test_a_damaged_file_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.Cap
 
 def test_people_read_the_notes_of_the_detector_and_which_epoch_the_weights_are_of() -> None:
     model = parse(model_bytes(WINDOW))
-    card = replace(model.card, notes=("beta 0: a plain autoencoder, whose prior has no say",), checkpoint_epoch=20)
+    card = replace(model.card, notes=("beta 0: a plain autoencoder; the prior has no effect",), checkpoint_epoch=20)
 
     assert "note " not in render(model).replace("note        One window", "")
     text = render(replace(model, card=card))
-    assert "note        beta 0: a plain autoencoder, whose prior has no say\n" in text
+    assert "note        beta 0: a plain autoencoder; the prior has no effect\n" in text
     assert "note        weights of epoch 20, a checkpoint: not those that training kept\n" in text

@@ -1,4 +1,4 @@
-"""What is on a figure, and whether all of it is."""
+"""Contents of a figure, and a check that nothing is clipped."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def legend(axes: Any) -> list[str]:
 
 
 def assert_nothing_is_clipped(figure: Any) -> None:
-    """All that is visible lies within the picture, to a hundredth of an inch."""
+    """Check that all visible content is inside the figure, to a hundredth of an inch."""
     figure.canvas.draw()
     box, size = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0) >= -0.01, f"clipped on the left or below: {box}"

@@ -20,7 +20,7 @@ def train(
     progress: Progress = silent,
     **fields: Any,
 ) -> LoadedRun:
-    """Any field of `TrainOptions` or `ObserveOptions` by its name."""
+    """Train with fields of `TrainOptions` or `ObserveOptions` as keywords."""
     options = {name: fields.pop(name) for name in TrainOptions.__struct_fields__ if name in fields}
     return train_with(
         detector,

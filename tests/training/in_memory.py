@@ -10,7 +10,7 @@ from andon.training.recipe.recipe import State
 
 
 class Rows:
-    """A `Part` that was never read from anywhere: prepared frames or windows."""
+    """A `Part` of prepared frames or windows that come from tensors."""
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
@@ -27,14 +27,14 @@ class Rows:
 
 
 class Parts:
-    """A `TrainingData`."""
+    """A `TrainingData` of tensors."""
 
     def __init__(self, train: Tensor, validation: Tensor) -> None:
         self.train, self.validation = Rows(train), Rows(validation)
 
 
 class Here:
-    """A `FitContext` that leaves no traces."""
+    """A `FitContext` that records nothing."""
 
     seed = 0
     device = torch.device("cpu")
@@ -46,7 +46,7 @@ class Here:
 
 
 class Remembering:
-    """A run that keeps what it was told."""
+    """A `FitContext` that records the rows of the history."""
 
     seed = 0
     device = torch.device("cpu")

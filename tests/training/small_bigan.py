@@ -11,7 +11,7 @@ from andon.training.detectors.bigan import RECIPE, BiGAN, Settings, fit
 from andon.training.recipe.recipe import State
 
 SMALL = Settings(latent=6, maps=3, discriminator_maps=3, features=8, batch_size=8, epochs=2)
-"""Of nets that take a moment."""
+"""Settings of nets that train in a moment."""
 
 
 def frames(height: int = 12, width: int = 12, channels: Literal[1, 3] = 1) -> FrameSpec:
@@ -26,7 +26,7 @@ def built(chosen: Settings = SMALL, spec: FrameSpec | None = None, seed: int = 0
 
 
 def bars(count: int, seed: int = 0) -> Tensor:
-    """Good parts ``[count, 1, 12, 12]``: a bright bar, upright, of any place and width."""
+    """Return good parts ``[count, 1, 12, 12]``: a bright upright bar of random place and width."""
     generator = Generator().manual_seed(seed)
     places = torch.arange(12).view(1, 1, 1, 12)
     left = torch.randint(1, 6, (count, 1, 1, 1), generator=generator)
@@ -36,7 +36,7 @@ def bars(count: int, seed: int = 0) -> Tensor:
 
 
 class Going(Remembering):
-    """A run that keeps states and weights, and goes on from one of them."""
+    """A run that keeps states and weights, and can resume from one of them."""
 
     def __init__(self, resumed: State | None = None, stop_after: int | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Real logs and a real GPU, where there are any."""
+"""Real logs and a real GPU, if available."""
 
 from pathlib import Path
 

@@ -284,7 +284,7 @@ def test_an_old_file_of_an_autoencoder_whose_prior_has_no_say_is_noted(
 ) -> None:
     notes = parse(old(edited(WINDOWS, put("settings", settings)))).card.notes
 
-    assert notes == (("beta 0: a plain autoencoder, whose prior has no say",) if noted else ())
+    assert notes == (("beta 0: a plain autoencoder; the prior has no effect",) if noted else ())
 
 
 def test_a_log_entry_of_schema_1_0_keeps_its_text_and_its_digest_when_the_file_is_written_again() -> None:

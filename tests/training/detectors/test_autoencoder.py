@@ -1,4 +1,4 @@
-"""What is special about the autoencoder without skips."""
+"""Tests that are specific to the autoencoder without skips."""
 
 import torch
 
@@ -10,7 +10,7 @@ def test_at_three_channels_it_has_the_published_1_73_million_parameters() -> Non
 
 
 def test_all_that_it_rebuilds_comes_through_the_bottleneck() -> None:
-    """Without it nothing of the picture is left: no skip leads past."""
+    """Check that nothing of the picture is left without the bottleneck: there is no skip connection."""
     net = Autoencoder(3, narrow=8).eval()
     last_pool = [place for place, step in enumerate(net.encoder) if isinstance(step, torch.nn.MaxPool2d)][-1]
     with torch.no_grad():

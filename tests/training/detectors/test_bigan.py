@@ -1,4 +1,4 @@
-"""What is special about bigan: nets for any size, its score, what it makes, and what it refuses."""
+"""Tests that are specific to bigan: nets for any size, its score, its samples, and the settings that it refuses."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -67,12 +67,12 @@ def test_the_nets_are_deeper_for_larger_pictures(side: int, halvings: int) -> No
 
 
 def test_pictures_are_not_halved_to_nothing() -> None:
-    with pytest.raises(ConfigError, match=r"--depth 5 halves pictures of 20 x 28 to nothing: at most 4\."):
+    with pytest.raises(ConfigError, match=r"--depth: expected at most 4 for pictures of 20 x 28, got 5\."):
         built(msgspec.structs.replace(SMALL, depth=5), frames(20, 28))
 
 
 def test_pictures_of_another_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"wants pictures in 0 to 1, got \(grey level - 127\.5\) / 127\.5"):
+    with pytest.raises(ConfigError, match=r"expected pictures in 0 to 1, got \(grey level - 127\.5\) / 127\.5"):
         built(spec=msgspec.structs.replace(frames(), mean=127.5, scale=127.5))
 
 
@@ -203,7 +203,7 @@ def test_a_net_that_only_learnt_to_rebuild_makes_nothing() -> None:
     scorer, rows = played(chosen)
 
     assert "discriminator_loss" not in rows[0]
-    with pytest.raises(ConfigError, match=r"--adversarial 0 .* nothing to draw codes from"):
+    with pytest.raises(ConfigError, match=r"--adversarial 0 .* cannot generate parts"):
         sample(scorer, chosen, 1, Generator())
 
 
@@ -214,9 +214,9 @@ def test_a_net_that_only_learnt_to_rebuild_makes_nothing() -> None:
     ("wrong", "message"),
     [
         ({"loss": "hinge", "smoothing": 0.1}, "--smoothing needs --loss non_saturating"),
-        ({"adversarial": 0.0, "cycle": 0.0, "weight": 0.0}, "leave nothing to learn"),
+        ({"adversarial": 0.0, "cycle": 0.0, "weight": 0.0}, "leave no loss to train with"),
         ({"adversarial": 0.0, "weight": 0.1}, "it needs --weight 0"),
-        ({"size": 16, "depth": 5}, "--depth 5 halves pictures"),
+        ({"size": 16, "depth": 5}, "--depth: expected at most 4"),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused_before_anything_is_read(
@@ -245,7 +245,7 @@ def test_small_pictures_stay_as_they_are_and_large_ones_become_64_px(
 def test_zeros_are_told_from_other_digits_of_mnist(
     andon_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all 5 923 of them docs/results.md has the figures; here with a quarter, and a quarter of the time."""
+    """Train on a quarter of the zeros, in a quarter of the time. docs/results.md has the figures for all 5 923."""
     monkeypatch.setenv("ANDON_CACHE", str(tmp_path / "cache"))
     text = f"mnist:normal=0,root={andon_data / 'mnist'}"
     good = collect(text)

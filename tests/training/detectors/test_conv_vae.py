@@ -1,4 +1,4 @@
-"""What is special about the convolutional VAE."""
+"""Tests that are specific to the convolutional VAE."""
 
 import logging
 import math
@@ -64,7 +64,7 @@ def test_in_training_the_latent_is_drawn_and_at_judging_it_is_the_mean() -> None
 
 
 def silenced(mean: float = 0.0, log_variance: float = 0.0, logit: float = 0.0) -> ConvVAE:
-    """A VAE that answers the same for everything, with this posterior in each latent number."""
+    """Return a VAE that gives the same reconstruction for everything, with this posterior in each latent variable."""
     vae = built()
     for parameter in vae.parameters():
         torch.nn.init.zeros_(parameter)
@@ -101,7 +101,7 @@ def test_cross_entropy_is_finite_and_that_of_the_sigmoid(logit: float, target: f
     likely = 1 / (1 + math.exp(-logit))
 
     assert math.isfinite(got)
-    if abs(logit) < 12:  # beyond, the slow way loses its digits
+    if abs(logit) < 12:  # beyond this, the slow way loses its precision
         assert got == pytest.approx(
             -target * math.log(likely) - (1 - target) * math.log(1 - likely), rel=1e-6, abs=1e-9
         )
@@ -173,17 +173,17 @@ def test_without_a_validation_part_the_layers_cannot_be_balanced() -> None:
         balance(built(), Parts(torch.rand(9, 1, 12, 12), torch.rand(0, 1, 12, 12)).validation, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("beta", "said"), [(0.0, True), (9e-4, True), (1e-3, False), (1.0, False)])
+@pytest.mark.parametrize(("beta", "is_plain"), [(0.0, True), (9e-4, True), (1e-3, False), (1.0, False)])
 def test_what_has_no_prior_is_called_a_plain_autoencoder_and_generates_nothing(
-    beta: float, said: bool, caplog: pytest.LogCaptureFixture
+    beta: float, is_plain: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings, parts = structs.replace(SETTINGS, beta=beta), Parts(torch.rand(32, 1, 12, 12), torch.rand(9, 1, 12, 12))
     vae = built()
     with caplog.at_level(logging.INFO):
         fit(vae, parts, settings, Quietly())
 
-    assert ("a plain autoencoder with noise" in caplog.text) is said
-    if said:
+    assert ("a plain autoencoder with noise" in caplog.text) is is_plain
+    if is_plain:
         with pytest.raises(ConfigError, match=r"below 0.001 it is a plain autoencoder with noise.*Train with --beta 1"):
             sample(vae, settings, 4, torch.Generator())
     else:
@@ -227,7 +227,7 @@ def test_the_network_sees_small_frames_pixel_by_pixel() -> None:
 def test_frames_too_small_for_so_many_convolutions_are_refused_with_what_they_need() -> None:
     frames = FoundFrames(channels=1, frame_size=(16, 20), largest=(16, 20))
 
-    with pytest.raises(ConfigError, match="needs 17 px at least; the network would see 16 x 20"):
+    with pytest.raises(ConfigError, match="needs at least 17 px, got 16 x 20"):
         RECIPE.wanted_input(Settings(widths=(4, 4, 4, 4)), frames)
 
 

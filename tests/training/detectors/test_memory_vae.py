@@ -1,4 +1,4 @@
-"""What is special about the memory VAE: its memory, its switches, what it generates."""
+"""Tests that are specific to the memory VAE: its memory, its switches, its samples."""
 
 import logging
 from itertools import product
@@ -35,14 +35,14 @@ def built(settings: Settings = TINY, spec: FrameSpec = GREY) -> MemoryVAE:
 
 
 def blobs(count: int, *, seed: int = 0) -> torch.Tensor:
-    """Good parts: a spot that wanders a little, ``[n, 1, 24, 24]``."""
+    """Return good parts ``[n, 1, 24, 24]``: a spot that moves a little."""
     generator = torch.Generator().manual_seed(seed)
     rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     at = 8 + 8 * torch.rand((count, 2, 1, 1), generator=generator)
     return torch.exp(-((rows - at[:, 0]) ** 2 + (columns - at[:, 1]) ** 2) / 18).unsqueeze(1)
 
 
-class Told(Here):
+class Recording(Here):
     """A run that keeps the rows of its history."""
 
     def __init__(self) -> None:
@@ -109,17 +109,17 @@ def test_the_code_is_drawn_in_training_and_never_when_it_judges() -> None:
 
 
 def judged(pictures: torch.Tensor, rebuilt: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Means of the maps ``[N]`` where `pictures` are rebuilt as `rebuilt`, which is 0 or 1 throughout."""
+    """Return the means of the maps ``[N]`` if `pictures` are reconstructed as `rebuilt`, which is 0 or 1 everywhere."""
     net = built().eval()
-    as_told = net.rebuild(pictures)._replace(logits=torch.where(rebuilt > 0, 20.0, -20.0))
-    net.rebuild = lambda _prepared: as_told  # type: ignore[method-assign,assignment]
+    fixed = net.rebuild(pictures)._replace(logits=torch.where(rebuilt > 0, 20.0, -20.0))
+    net.rebuild = lambda _prepared: fixed  # type: ignore[method-assign,assignment]
     return {name: values.mean(dim=(1, 2)) for name, values in net(pictures).maps.items()}
 
 
 def test_a_line_that_lies_aside_counts_less_in_the_relative_map_than_one_that_is_missing() -> None:
     lines = torch.zeros(2, 1, 24, 24)
     lines[0, :, :, 12] = lines[1, :, :, 11] = 1.0
-    rebuilt = lines[1:].repeat(2, 1, 1, 1)  # of the first one the line lies aside
+    rebuilt = lines[1:].repeat(2, 1, 1, 1)  # in the first one the line is out of place
     rebuilt[1] = 0.0
 
     means = judged(lines, rebuilt)
@@ -159,7 +159,7 @@ def test_the_loss_is_the_error_summed_over_a_picture_with_kl_and_entropy_as_they
 
 
 def test_a_fit_tells_how_the_memory_is_used_and_leaves_none_dead() -> None:
-    settings, run = structs.replace(TINY, items=20, epochs=6), Told()
+    settings, run = structs.replace(TINY, items=20, epochs=6), Recording()
     net = built(settings)
 
     RECIPE.fit_and_finalize(net, Parts(blobs(200), blobs(40, seed=1)), settings, run)
@@ -173,7 +173,7 @@ def with_one_item_that_draws_all(settings: Settings) -> MemoryVAE:
     net = built(settings)
     assert net.memory is not None
     with torch.no_grad():
-        net.to_code.bias.fill_(3.0)  # codes point one way
+        net.to_code.bias.fill_(3.0)  # all codes have the same direction
         net.memory.items[0] = 1e3
     return net
 
@@ -185,7 +185,7 @@ def test_a_memory_that_has_collapsed_is_warned_of(caplog: pytest.LogCaptureFixtu
 
     with caplog.at_level(logging.WARNING, logger="andon.training.detectors.memory_vae"):
         RECIPE.fit_and_finalize(
-            with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, Told()
+            with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, Recording()
         )
 
     assert "the memory has collapsed: 1 of 50 items are in use" in caplog.text
@@ -196,7 +196,7 @@ def test_laying_out_items_by_the_codes_brings_a_dead_memory_back(
     remedy: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = structs.replace(TINY, items=50, epochs=4, initial="random", reseed=False, learning_rate=1e-6)
-    settings, run = structs.replace(settings, **remedy), Told()
+    settings, run = structs.replace(settings, **remedy), Recording()
 
     RECIPE.fit_and_finalize(with_one_item_that_draws_all(settings), Parts(blobs(60), blobs(10, seed=1)), settings, run)
 
@@ -206,7 +206,7 @@ def test_laying_out_items_by_the_codes_brings_a_dead_memory_back(
 
 def fitted(settings: Settings) -> MemoryVAE:
     net = built(settings)
-    RECIPE.fit_and_finalize(net, Parts(blobs(200), blobs(40, seed=1)), settings, Told())
+    RECIPE.fit_and_finalize(net, Parts(blobs(200), blobs(40, seed=1)), settings, Recording())
     return net
 
 
@@ -279,22 +279,22 @@ def test_an_item_of_a_position_is_shown_where_it_is_read() -> None:
 def test_a_run_without_a_memory_has_nothing_to_show() -> None:
     settings = Settings(memory=False)
 
-    with pytest.raises(ConfigError, match="went without a memory"):
+    with pytest.raises(ConfigError, match="was trained without a memory"):
         prototypes(built(settings), settings)
 
 
 IDLE = [
-    (Settings(memory=False, items=50), "--items does nothing with --no-memory"),
-    (Settings(memory=False, decides="memory"), "--decides memory cannot be with --no-memory"),
-    (Settings(latent=4), "--latent does nothing without --vae"),
-    (Settings(beta=1.0), "--beta does nothing without --vae"),
+    (Settings(memory=False, items=50), "--items has no effect with --no-memory"),
+    (Settings(memory=False, decides="memory"), "--decides memory needs a memory"),
+    (Settings(latent=4), "--latent has no effect without --vae"),
+    (Settings(beta=1.0), "--beta has no effect without --vae"),
     (Settings(combine="replace", code_dropout=0.2), "--code-dropout needs --combine concatenate"),
 ]
 
 
-@pytest.mark.parametrize(("settings", "told"), IDLE)
-def test_a_setting_that_would_do_nothing_is_refused(settings: Settings, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+@pytest.mark.parametrize(("settings", "message"), IDLE)
+def test_a_setting_that_would_do_nothing_is_refused(settings: Settings, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         RECIPE.wanted_input(settings, FoundFrames(channels=1, frame_size=(28, 28), largest=(28, 28)))
 
 

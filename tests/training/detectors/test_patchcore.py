@@ -1,4 +1,4 @@
-"""What is special about PatchCore: memory, candidates, presets."""
+"""Tests that are specific to PatchCore: memory, candidates, presets."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +65,7 @@ def test_a_row_that_is_remembered_is_no_distance_away() -> None:
 
 @pytest.mark.parametrize("weight", [0.25, 1.0])
 def test_good_rows_that_were_not_kept_are_the_weight_apart_on_average(weight: float) -> None:
-    """So that taps of other networks and depths can be added."""
+    """Check the scale of distances. Taps of different networks and depths can then be added."""
     rows = 300 * torch.randn(2000, 8)
     distances = memory(rows, 500, weight).distance(rows)
 
@@ -118,7 +118,7 @@ def test_the_memory_takes_its_budget_and_every_tap_as_many_rows() -> None:
 
 
 def fine_and_coarse(weights: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
-    """The map of two pictures, and what each tap adds to it, on the finest grid."""
+    """Return the map of two pictures, and the contribution of each tap, on the finest grid."""
     settings = Settings(size=64, taps=(4, 7), tap_weights=weights, memory_mb=0.02, candidates=400)
     torch.manual_seed(0)
     scorer = PatchCore(settings, 3)
@@ -182,8 +182,8 @@ def test_presets_fill_in_what_is_not_given() -> None:
     ("settings", "message"),
     [
         (Settings(taps=(4, 10), tap_weights=(1.0,)), "one for each of the 2 taps"),
-        (Settings(taps=(10, 4)), "ascending numbers of 0 to 15"),
-        (Settings(backbone="resnet18", taps=(7, 10)), "ascending numbers of 1 to 4"),
+        (Settings(taps=(10, 4)), "ascending numbers from 0 to 15"),
+        (Settings(backbone="resnet18", taps=(7, 10)), "ascending numbers from 1 to 4"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused_before_data_are_read(settings: Settings, message: str) -> None:
@@ -237,13 +237,15 @@ def test_core_sets_that_are_chosen_side_by_side_leave_the_threads_as_they_were()
     class Slow(Remembering):
         @staticmethod
         def progress(_what: str, _done: int, _total: int | None) -> None:
-            time.sleep(0.3)  # until the other one has begun
+            time.sleep(0.3)  # until the other one has started
 
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
         choose([torch.rand(4, 3), torch.rand(20_000, 64)], 2000, Slow())  # the second one outlasts the first
-        with ThreadPoolExecutor(1) as later:  # a new thread takes the process's number, the main one may keep its own
+        with ThreadPoolExecutor(
+            1
+        ) as later:  # a new thread uses the process's number of threads; the main thread may keep its own
             assert later.submit(torch.get_num_threads).result() == before + 1
         assert torch.get_num_threads() == before + 1
     finally:

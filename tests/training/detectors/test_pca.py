@@ -1,4 +1,4 @@
-"""What is special about principal components: closed forms, against numpy in float64."""
+"""Tests that are specific to principal components: closed forms, compared with numpy in float64."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ def learnt(settings: Settings, *, seed: int = 0, offset: float = 0.0, count: int
 
 
 def by_numpy(train: NDArray[np.float64], asked: NDArray[np.float64], kept: int) -> tuple[NDArray[Any], ...]:
-    """T2, Q and the squared residual, from the textbook."""
+    """Return T2, Q and the squared residual, computed as in textbooks."""
     flat, rows = (part.astype(np.float32).astype(np.float64).reshape(len(part), -1) for part in (train, asked))
     away = rows - flat.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(flat.T))
@@ -56,7 +56,7 @@ def by_numpy(train: NDArray[np.float64], asked: NDArray[np.float64], kept: int) 
     residual = away - away @ axes @ axes.T
     inverse = axes @ np.diag(1 / variances) @ axes.T
     own = np.diag(inverse)
-    # a cell that the axes hardly touch contributes nothing, where the textbook divides by nearly nothing
+    # a cell that the axes hardly touch contributes nothing; the textbook divides by a tiny number there
     contribution = (away @ inverse) ** 2 * np.where(own > 1e-6 * own.max(), 1 / own, 0.0)
     return np.einsum("nd,de,ne->n", away, inverse, away), (residual**2).sum(axis=1), residual**2, contribution
 
@@ -122,7 +122,7 @@ def test_the_fewest_directions_are_kept_that_hold_the_share(variances: list[floa
 
 
 def test_more_components_than_good_windows_spread_into_are_refused() -> None:
-    with pytest.raises(DataError, match=r"at most 4 components .* got 8\. Lower --components"):
+    with pytest.raises(DataError, match=r"--components: expected at most 4 .* got 8\. .*Lower --components"):
         learnt(Settings(components=8), count=5)
 
 
@@ -184,7 +184,7 @@ def test_the_graph_holds_two_matrix_products(decides: Decides) -> None:
 
 
 def still(rows: int, *, seed: int = 0) -> Log:
-    """Channels that stand still, but for a short step now and then."""
+    """Return channels that do not change, except for a short step now and then."""
     generator = np.random.default_rng(seed)
     values = np.tile(np.arange(10.0, 90.0, 10.0, dtype=np.float32), (rows, 1))
     for begin in generator.integers(0, rows, rows // 400):

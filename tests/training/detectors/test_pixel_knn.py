@@ -1,4 +1,4 @@
-"""What is special about pixel_knn: its distances are those of a slow reference, and memory is bounded."""
+"""Tests that are specific to pixel_knn: its distances equal those of a slow reference, and memory is bounded."""
 
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def test_more_than_a_file_should_hold_is_refused_with_what_it_may() -> None:
 
 
 def test_more_neighbours_than_pictures_are_refused() -> None:
-    with pytest.raises(DataError, match="--k 5 needs as many good pictures to remember; there are 4"):
+    with pytest.raises(DataError, match="--k: expected at most 4, the number of stored good pictures, got 5"):
         learnt(torch.rand(4, 1, 6, 6), Settings(k=5))
 
 
@@ -109,7 +109,7 @@ def test_small_pictures_stay_as_they_are_and_large_ones_become_64_px(
 def test_zeros_are_told_from_other_digits_of_mnist(
     andon_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all 5 923 of them .993 was measured; here with 420."""
+    """Train on 420 of the zeros. With all 5 923 of them the AUROC was .993."""
     monkeypatch.setenv("ANDON_CACHE", str(tmp_path / "cache"))
     text = f"mnist:normal=0,root={andon_data / 'mnist'}"
     good = collect(text)

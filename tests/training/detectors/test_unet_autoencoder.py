@@ -1,4 +1,4 @@
-"""What is special about the U-Net autoencoder."""
+"""Tests that are specific to the U-Net autoencoder."""
 
 from pathlib import Path
 

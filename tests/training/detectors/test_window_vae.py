@@ -1,4 +1,4 @@
-"""What is special about the window VAE."""
+"""Tests that are specific to the window VAE."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_the_decoder_mirrors_the_encoder() -> None:
 
 
 def silenced(mean: float, log_variance: float) -> WindowVAE:
-    """A VAE that answers 0 for everything, with this posterior in each latent number."""
+    """Return a VAE that gives 0 for everything, with this posterior in each latent variable."""
     vae = WindowVAE(SETTINGS, SPEC).eval()
     for parameter in vae.parameters():
         torch.nn.init.zeros_(parameter)
@@ -109,7 +109,7 @@ def test_a_latent_number_that_says_nothing_diverges_by_nothing(fitted: LoadedRun
     vae = WindowVAE(fitted.settings, fitted.spec).eval()  # type: ignore[arg-type]
     vae.load_state_dict(fitted.scorer.state_dict())
     with torch.no_grad():
-        for head in (vae.mean, vae.log_variance):  # the prior, whatever comes in
+        for head in (vae.mean, vae.log_variance):  # the prior, for every input
             head.weight[1], head.bias[1] = 0.0, 0.0
     good = prepare_data(synthetic_log(600), fitted.recipe, fitted.settings, seed=0)
 
@@ -139,7 +139,7 @@ def test_what_decides_is_a_score_and_the_map_stays_for_people(decides: str, fitt
 
 
 class Watching(Here):
-    """What an observer of each epoch would find."""
+    """An observer of each epoch that records the scorer's state."""
 
     def __init__(self) -> None:
         self.centers: list[torch.Tensor] = []
@@ -156,7 +156,7 @@ def test_a_watched_epoch_is_judged_by_the_spread_of_its_own_latent_numbers(decid
     RECIPE.fit_and_finalize(vae, good, settings, watching)
 
     moved = [bool(center.any()) for center in watching.centers]
-    assert moved == [decides == "combined"] * 3  # nobody needs it where the error decides
+    assert moved == [decides == "combined"] * 3  # not needed if the error decides
     assert vae.latent.get_buffer("center").any()
 
 

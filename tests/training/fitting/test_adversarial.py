@@ -1,4 +1,4 @@
-"""A game with rules: what each net learns of it, what is told, what happens when it collapses, and how it goes on."""
+"""Training of a bidirectional GAN: the losses of each net, log messages, collapses, and resumed runs."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def test_encoder_and_generator_each_want_their_pairs_taken_for_the_others(loss: 
 
     assert good.grad is not None
     assert fake.grad is not None
-    assert float(good.grad.min()) > 0  # going down makes good pairs look made
+    assert float(good.grad.min()) > 0  # a lower loss makes good pairs look generated
     assert float(fake.grad.max()) < 0
 
 
@@ -110,12 +110,12 @@ def test_a_training_part_smaller_than_a_batch_is_one_and_a_lone_part_is_refused(
     _, rows = played(msgspec.structs.replace(SMALL, batch_size=64), count=5)
 
     assert len(rows) == 2
-    with pytest.raises(DataError, match="at least 2 good parts to learn from, got 1"):
+    with pytest.raises(DataError, match="at least 2 good parts to train on, got 1"):
         played(SMALL, count=1)
 
 
 def test_a_fit_that_diverges_says_what_to_lower() -> None:
-    with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch \d+: .* Lower --learning-rate \(now 1e\+30\)"):
+    with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch \d+: .* --learning-rate \(now 1e\+30\)"):
         played(msgspec.structs.replace(SMALL, epochs=30, learning_rate=1e30, loss="hinge"))
 
 
@@ -131,7 +131,7 @@ def test_it_learns_what_good_parts_look_like_and_makes_new_ones() -> None:
 
     assert rows[-1]["validation"] < 0.4 * rows[0]["validation"]
     assert float(lying.min()) > float(upright.max())
-    # bars stand: what differs along a row is more than what differs along a column
+    # bars are upright: pixels differ more along a row than along a column
     assert float(made.std(dim=3).mean()) > 2 * float(made.std(dim=2).mean())
     assert rows[-1]["generated_spread"] > 0.5
 
@@ -142,7 +142,7 @@ def test_a_validation_part_that_gives_no_number_is_told_with_the_epoch_that_was_
 
 
 class Counting(Rows):
-    """Good parts that remember how many were taken at once."""
+    """Good parts that record the largest number of parts taken at once."""
 
     most = 0
 
@@ -167,13 +167,13 @@ def test_how_good_parts_differ_is_seen_on_as_many_as_memory_is_there_for(
 
 # ---- collapse
 
-EPOCHS_TO_TELL = COLLAPSED_STEPS // 20
-"""Of 80 pictures, 4 a step."""
+EPOCHS_TO_COLLAPSE = COLLAPSED_STEPS // 20
+"""Number of epochs after which a collapse is reported, with 80 pictures and 4 per step."""
 UNFOOLED = msgspec.structs.replace(
     SMALL, learning_rate=1e-12, discriminator_rate=1e-2, spectral_norm=False, dropout=0.0, noise=0.0, smoothing=0.0,
-    batch_size=4, epochs=EPOCHS_TO_TELL + 3, schedule="constant",
+    batch_size=4, epochs=EPOCHS_TO_COLLAPSE + 3, schedule="constant",
 )  # fmt: skip
-"""A discriminator that learns fast, and nets that do not learn to fool it."""
+"""Settings of a discriminator that learns fast, and of nets that do not learn to fool it."""
 
 
 def test_a_discriminator_that_nothing_fools_is_a_collapse_and_training_begins_again_with_the_next_seed(
@@ -181,15 +181,16 @@ def test_a_discriminator_that_nothing_fools_is_a_collapse_and_training_begins_ag
 ) -> None:
     with caplog.at_level(logging.WARNING):
         _, rows = played(msgspec.structs.replace(UNFOOLED, restarts=2), count=80)
-    told = [record.message for record in caplog.records]
+    messages = [record.message for record in caplog.records]
 
     assert [row.get("restarts", 0.0) for row in rows][-1] == 2
-    assert [message.rpartition(": ")[2] for message in told[:2]] == [
-        "beginning again with seed 1", "beginning again with seed 2",
-    ]  # fmt: skip
-    assert all("nothing has fooled the discriminator for 100 steps" in message for message in told)
-    assert told[2].endswith("and 2 restarts are used up: the scores rest on rebuilding alone")
-    assert len(told) == 3
+    assert [message.rpartition(". ")[2] for message in messages[:2]] == [
+        "Restarting with seed 1",
+        "Restarting with seed 2",
+    ]
+    assert all("nothing has fooled the discriminator for 100 steps" in message for message in messages)
+    assert messages[2].endswith("after 2 restarts. The scores use the reconstruction error alone")
+    assert len(messages) == 3
     assert rows[-1]["epoch"] == UNFOOLED.epochs
 
 
@@ -223,14 +224,14 @@ def test_good_pictures_that_are_all_the_same_are_refused() -> None:
 
 def test_a_generator_that_makes_one_picture_only_is_a_collapse(caplog: pytest.LogCaptureFixture) -> None:
     chosen = msgspec.structs.replace(
-        SMALL, maps=1, initialisation="normal", learning_rate=1e-12, epochs=EPOCHS_TO_TELL, batch_size=4, restarts=1
+        SMALL, maps=1, initialisation="normal", learning_rate=1e-12, epochs=EPOCHS_TO_COLLAPSE, batch_size=4, restarts=1
     )
     with caplog.at_level(logging.WARNING):
         _, rows = played(chosen, count=80)
 
     assert rows[0]["generated_spread"] < 0.05
-    assert "the generator makes one picture only: beginning again with seed 1" in caplog.text
-    assert len(rows) == 2 * EPOCHS_TO_TELL
+    assert "the generator makes one picture only. Restarting with seed 1" in caplog.text
+    assert len(rows) == 2 * EPOCHS_TO_COLLAPSE
 
 
 def test_a_second_attempt_has_other_weights_than_the_first() -> None:
@@ -255,15 +256,15 @@ def uninterrupted() -> tuple[BiGAN, list[dict[str, float]]]:
     "stop_after",
     [
         pytest.param(1, marks=pytest.mark.slow),
-        EPOCHS_TO_TELL,
-        pytest.param(EPOCHS_TO_TELL + 2, marks=pytest.mark.slow),
+        EPOCHS_TO_COLLAPSE,
+        pytest.param(EPOCHS_TO_COLLAPSE + 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_fit_that_was_interrupted_before_at_or_after_a_restart_ends_with_the_same_weights(
     stop_after: int, uninterrupted: tuple[BiGAN, list[dict[str, float]]]
 ) -> None:
     whole, rows = uninterrupted
-    assert rows[-1]["restarts"] == 1  # else it says nothing about restarts
+    assert rows[-1]["restarts"] == 1  # otherwise the test would not cover restarts
     run = Going(stop_after=stop_after)
     with pytest.raises(KeyboardInterrupt):
         played(INTERRUPTED, count=80, run=run)

@@ -1,4 +1,4 @@
-"""The device that a training was asked for, or a refusal; on MPS as far as that can be tried without one."""
+"""The requested device or a refusal; MPS is tested as far as possible without one."""
 
 from typing import Any
 
@@ -49,10 +49,10 @@ def test_mps_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("wanted", "built", "words"),
     [
-        ("cuda", False, r"cuda was asked for, but this PyTorch sees no CUDA device\. Use --device cpu"),
-        ("mps", False, r"mps was asked for, .*built without it.*Use --device cpu"),
-        ("mps", True, r"mps was asked for, .*macOS 14.*Use --device cpu"),
-        ("metal", False, r"expected the device 'cpu', 'cuda', 'mps' or 'auto', got 'metal'"),
+        ("cuda", False, r"--device cuda: PyTorch finds no CUDA device on this machine\. Use --device cpu"),
+        ("mps", False, r"--device mps: .*built without it.*Use --device cpu"),
+        ("mps", True, r"--device mps: .*macOS 14.*Use --device cpu"),
+        ("metal", False, r"--device: expected 'cpu', 'cuda', 'mps' or 'auto', got 'metal'"),
     ],
 )
 def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str, built: bool, words: str) -> None:
@@ -68,7 +68,7 @@ def test_training_and_comparing_refuse_it_before_anything_is_read(
     there(monkeypatch)
     log: Log = synthetic_log(200)
 
-    with pytest.raises(DeviceError, match="mps was asked for"):
+    with pytest.raises(DeviceError, match="--device mps: PyTorch finds no such device"):
         train("window_vae", log, tmp_path / "run", device="mps")
     assert list(tmp_path.iterdir()) == []
 
@@ -78,7 +78,7 @@ def test_a_resumed_run_goes_on_where_it_was() -> None:
 
 
 class Generator:
-    """The one of MPS, as PyTorch's functions reach it."""
+    """The generator of MPS, as PyTorch's functions access it."""
 
     def __init__(self) -> None:
         self.state = torch.arange(4, dtype=torch.uint8)
@@ -151,10 +151,12 @@ def test_on_mps_a_fit_is_in_full_precision_without_a_scaler(mps: Generator) -> N
 
     assert not fit.half
     assert not fit.scaler.is_enabled()
-    with torch.autocast(MPS.type, enabled=fit.half):  # is there, though it does nothing
+    with torch.autocast(MPS.type, enabled=fit.half):  # exists, although it does nothing
         pass
     assert torch.equal(fit.state().tensors["rng.mps"], mps.state)
-    assert not any(tensor.dtype == torch.float64 for tensor in fit.state().tensors.values())  # MPS knows none
+    assert not any(
+        tensor.dtype == torch.float64 for tensor in fit.state().tensors.values()
+    )  # MPS does not support float64
 
 
 def test_whatever_is_drawn_while_one_looks_is_drawn_again_afterwards_and_modes_come_back_one_by_one() -> None:

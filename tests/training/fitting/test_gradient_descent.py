@@ -1,4 +1,4 @@
-"""The gradient loop: what stops it, what it keeps, and that an interruption leaves no trace."""
+"""The gradient loop: when it stops, which weights it keeps, and that an interruption leaves no trace."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -149,11 +149,11 @@ def test_a_validation_that_diverged_is_told_with_its_own_epoch() -> None:
 
 
 class Settings(Plan, frozen=True, kw_only=True):
-    """Of a network with everything that could forget: dropout, running means, noise, a schedule."""
+    """Settings of a network whose result depends on dropout, running means, noise and a schedule."""
 
 
 class Fragile(nn.Module):
-    """Four ways to depend on chance and order."""
+    """A network with four kinds of dependence on randomness and order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,11 +167,11 @@ class Fragile(nn.Module):
 
 
 class Interrupted(Exception):
-    """Stands for a kill."""
+    """An exception that stands for a killed process."""
 
 
 def fragile(interrupt_at_step: int | None = None) -> Recipe:
-    """A recipe that can be interrupted in the middle of an epoch."""
+    """Return a recipe that can be interrupted in the middle of an epoch."""
     steps = 0
 
     def loss(net: Fragile, batch: Tensor, warmth: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a fit sees: split first, standardised by the training part alone, prepared as the file prepares."""
+"""Prepared data of a fit: split first, standardised by the training part alone, prepared as in the model file."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,7 +26,7 @@ STEPS, HOP = 8, 4
 
 
 class NoSettings(msgspec.Struct, frozen=True):
-    """Nothing to set."""
+    """A recipe without settings."""
 
 
 def _input(_settings: NoSettings, found: Found) -> InputSpec:
@@ -36,7 +36,7 @@ def _input(_settings: NoSettings, found: Found) -> InputSpec:
 
 
 def looking(gives: Literal["frame", "window"], *, uses_validation: bool = True) -> Recipe:
-    """A recipe that is never fitted: only what it would be given matters here."""
+    """Return a recipe that is never fitted; the tests only check the data that it would get."""
     return Recipe(
         name="looking",
         summary="",
@@ -59,7 +59,7 @@ def opened(
 
 
 class Altered(SyntheticFrames):
-    """Frames of which some are replaced: by another frame, or by a loss."""
+    """Frames of which some are replaced, by another frame or by a lost one."""
 
     def __init__(self, count: int, changed: dict[str, NDArray[np.uint8] | Reason]) -> None:
         super().__init__(count)
@@ -73,7 +73,7 @@ class Altered(SyntheticFrames):
 
 
 def rows_of(keys: Sequence[str]) -> set[tuple[str, int]]:
-    """All rows of a log that these windows hold."""
+    """Return all rows of a log that these windows contain."""
     ends = [(key.rsplit("#", 1)[0], int(key.rsplit("#", 1)[1])) for key in keys]
     return {(run, row) for run, end in ends for row in range(end - STEPS + 1, end + 1)}
 
@@ -204,7 +204,7 @@ def test_a_part_without_items_gives_no_batches() -> None:
 
     assert list(nothing.batches(4)) == []
     assert list(nothing.batches(4, shuffle=torch.Generator())) == []
-    with pytest.raises(DataError, match="the validation part is empty, and scores are combined by it"):
+    with pytest.raises(DataError, match="the validation part is empty, but is needed to combine scores"):
         scores_over(lambda batch: {"error": batch}, nothing, torch.device("cpu"))
 
 
@@ -226,7 +226,9 @@ def test_a_file_that_breaks_while_training_is_named() -> None:
     good = opened(frames, cache_bytes=0)
     frames.changed[good.split.train[0]] = Reason.UNREADABLE
 
-    with pytest.raises(DataError, match=f"{good.split.train[0]}: was readable when training began, and now: cut off"):
+    with pytest.raises(
+        DataError, match=f"{good.split.train[0]}: this file was readable when training began, but is not now: cut off"
+    ):
         list(good.train.batches(8))
 
 
@@ -308,7 +310,7 @@ def test_copies_of_a_recording_count_once_while_equal_windows_of_one_recording_s
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = synthetic_log(400)
-    log.runs[0].values[:40] = log.runs[0].values[0]  # a machine that stands still
+    log.runs[0].values[:40] = log.runs[0].values[0]  # a machine that does not move
     again = tuple(
         Run(name=f"copy{number}", times_s=run.times_s, values=run.values) for number, run in enumerate(log.runs)
     )

@@ -1,4 +1,4 @@
-"""What both autoencoders share: which map judges, what settings refuse each other, and that repair learns to see damage."""
+"""Shared code of the autoencoders: which map decides, which settings exclude each other, and training with repair."""
 
 from pathlib import Path
 
@@ -44,11 +44,11 @@ def test_size_and_width_follow_repair_where_they_are_not_given() -> None:
         (Rebuilding(head_width=8), "--head-width needs --repair"),
         (Rebuilding(symmetry="turns"), "--symmetry needs --repair"),
         (Rebuilding(light=0.1), "--light needs --repair"),
-        (Rebuilding(repair=True, size=72), r"multiple of 32 and at least 64, got 72"),
-        (Rebuilding(repair=True, size=32), r"at least 64, got 32"),
-        (Rebuilding(batch_size=1), "2 or more frames a step"),
+        (Rebuilding(repair=True, size=72), r"multiple of 32, at least 64, with --repair, got 72"),
+        (Rebuilding(repair=True, size=32), r"at least 64, with --repair, got 32"),
+        (Rebuilding(batch_size=1), "2 or more frames per step"),
         (Rebuilding(loss_l1=0.0), "one weight above 0"),
-        (Rebuilding(loss_ms_ssim=1.0, size=64), "MS-SSIM"),
+        (Rebuilding(loss_ms_ssim=1.0, size=64), "--loss-ms-ssim"),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused(settings: Rebuilding, refusal: str) -> None:
@@ -74,7 +74,7 @@ def test_beside_the_heads_map_the_differences_are_told() -> None:
     [*(pytest.param(name, marks=pytest.mark.slow) for name in ("loss_l1", "loss_mse", "loss_ssim")), "loss_ms_ssim"],
 )
 def test_a_loss_keeps_its_digits_where_the_network_computes_in_half_precision(measure: str, tmp_path: Path) -> None:
-    """1 - MS-SSIM in bfloat16 came out below 0, and was steered by."""
+    """Check that 1 - MS-SSIM is not computed in bfloat16, where it was below 0 and misled the training."""
     settings = msgspec.structs.replace(
         unet_autoencoder.Settings(size=104, narrow=16, epochs=1, loss_l1=0.0, learning_rate=1e-6), **{measure: 1.0}
     )
@@ -108,4 +108,4 @@ def test_repair_learns_to_tell_damage_that_it_never_learnt_from(recipe, tmp_path
     judged = [row["synthetic_pixel_ap"] for row in history if "synthetic_pixel_ap" in row]
 
     assert history[-1]["synthetic_auroc"] > 0.75
-    assert judged[-1] > max(0.4, judged[0])  # chance gives the share of damaged cells, some hundredths
+    assert judged[-1] > max(0.4, judged[0])  # a random score would give the share of damaged cells, a few hundredths

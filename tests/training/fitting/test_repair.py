@@ -1,4 +1,4 @@
-"""Damage for learning: drawn from seed, epoch and place alone, with good pictures kept beside it."""
+"""Synthetic damage for training, drawn from seed, epoch and place alone; some pictures stay good."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from andon.training.fitting.repair import CLEAN, Damage, DamageFeed, Head, focal
 
 
 def frames(first: int, count: int) -> Tensor:
-    """Synthetic frames, prepared."""
+    """Return prepared synthetic frames."""
     drawn = [torch.from_numpy(synthetic_frame(first + number, (64, 64))) for number in range(count)]
     return torch.stack(drawn).permute(0, 3, 1, 2).float() / 255
 
@@ -28,7 +28,7 @@ def world() -> Parts:
 
 
 class Brightness(nn.Module):
-    """Marks whatever is brighter than its picture: no good detector, but one with parameters and a score."""
+    """A poor detector with parameters and a score: it marks pixels that are brighter than their picture."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which moves leave a kind of part as it is, told from good pictures."""
+"""Moves that leave a kind of part unchanged, found from good pictures."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from andon.training.fitting.symmetry import ALL, DECLARED, NONE, Move, moved, sy
 
 
 def parts(shape: str, count: int = 20) -> list[NDArray[np.uint8]]:
-    """Pictures of one kind, a little moved and noisy: a ring, a bar that lies, a letter L."""
+    """Return pictures of one kind, a little moved and noisy: a ring, a horizontal bar, a letter L."""
     pictures = []
     rows, columns = np.mgrid[:64, :64]
     for number in range(count):
@@ -29,7 +29,7 @@ def parts(shape: str, count: int = 20) -> list[NDArray[np.uint8]]:
 
 
 def test_a_ring_may_be_moved_in_nearly_every_way() -> None:
-    """All quarters; of the turns between, a few fail by the noise of twenty pictures."""
+    """Check all quarter turns. A few of the turns between them fail because of the noise of twenty pictures."""
     found = set(symmetries(parts("ring")))
 
     assert set(DECLARED["quarters"]) <= found
@@ -47,7 +47,7 @@ def test_a_letter_may_not_be_moved() -> None:
 
 
 def test_a_texture_may_not_be_moved_though_its_pictures_are_as_far_apart_in_any_turn() -> None:
-    """Grain across the part would be a defect."""
+    """Check that a texture has no symmetries: grain across the part would be a defect."""
     grain = []
     for number in range(30):
         noise = np.random.default_rng(number).normal(0, 1, (96, 96)).astype(np.float32)
@@ -74,7 +74,7 @@ def test_a_ring_moved_is_a_ring(move: Move) -> None:
     ring = parts("ring", 1)[0]
     apart = np.abs(moved(ring, move).astype(int) - ring).mean()
 
-    assert apart < 14  # noise of 6 levels, and a middle that is off by a pixel
+    assert apart < 14  # noise of 6 levels, and a centre that is off by a pixel
 
 
 def test_each_declared_symmetry_holds_the_smaller_ones() -> None:

@@ -1,4 +1,4 @@
-"""How PyTorch's threads wait for each other is settled when training is imported."""
+"""The wait policy of PyTorch's threads is set when training is imported."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ except ImportError:
 
 
 def policies(module: str, **given: str) -> list[str]:
-    """The policy when torch is imported, and afterwards."""
+    """Return the policy at the import of torch, and afterwards."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
     code = SPY.replace("MODULE", module)
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Frozen networks: that they compute what they were published to, and refuse other weights."""
+"""Frozen networks: they compute the published results, and refuse other weights."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def test_it_ends_behind_the_last_tap() -> None:
 
 
 def reference(state: Mapping[str, Tensor], planes: Tensor) -> Tensor:
-    """Stem and blocks 0 to 2 as published, batch norms unfolded, paddings of TensorFlow written out."""
+    """Compute stem and blocks 0 to 2 as published: batch norms not folded, TensorFlow's paddings written out."""
 
     def convolve(planes: Tensor, weight: str, norm: str, stride: int, groups: int = 1) -> Tensor:
         kernel = state[f"{weight}.weight"].shape[-1]
@@ -99,7 +99,7 @@ def test_no_weight_is_ever_trained() -> None:
 
 @pytest.mark.parametrize("taps", [(), (16,), (-1,), (7, 4), (4, 4)])
 def test_taps_that_there_are_not_are_refused(taps: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="ascending numbers of 0 to 15"):
+    with pytest.raises(ConfigError, match="ascending numbers from 0 to 15"):
         build_backbone("efficientnet_lite0", taps, 3)
 
 
@@ -127,7 +127,7 @@ def test_torchvisions_weights_are_taken_from_a_file_with_its_normalisation(tmp_p
     net = torchvision().models.resnet18(weights=None).eval()
     for tensor in net.buffers():
         if tensor.dtype == torch.float32:
-            tensor.uniform_(0.5, 1.5)  # statistics that a net without its batch norms would not have
+            tensor.uniform_(0.5, 1.5)  # statistics that a net without batch norms would not give
     torch.save(net.state_dict(), tmp_path / "own.pth")
     backbone = build_backbone("resnet18", (1, 2), 3)
     load_pretrained(backbone, path=str(tmp_path / "own.pth"))
@@ -151,7 +151,7 @@ def test_without_weights_and_network_the_ways_out_are_named(tmp_path: Path, monk
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="is no file"):
+    with pytest.raises(TrainingError, match="--weights: expected a file"):
         load_pretrained(build_backbone("resnet18", (2,), 3), path=str(tmp_path / "none.pth"))
 
 
@@ -165,7 +165,7 @@ def test_a_digest_in_a_files_name_is_held_against_it(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "other.pth")
 
-    with pytest.raises(TrainingError, match="no weights of resnet18"):
+    with pytest.raises(TrainingError, match="these are not weights of resnet18"):
         load_pretrained(build_backbone("resnet18", (2,), 3), path=str(tmp_path / "other.pth"))
 
 

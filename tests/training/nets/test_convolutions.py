@@ -1,4 +1,4 @@
-"""Halvings of a map, and the way back to the very size."""
+"""Halvings of a map, and doublings back to exactly the same size."""
 
 import torch
 from hypothesis import given

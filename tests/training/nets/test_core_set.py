@@ -1,4 +1,4 @@
-"""A few rows that lie near all others."""
+"""Selection of a few rows that are near to all others."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_each_one_is_the_farthest_from_those_before_it(seed: int, width: int, of
 
 
 def test_wide_rows_are_covered_from_a_projection_too() -> None:
-    """Twenty far clusters of ten rows in 200 dimensions: one row of each."""
+    """Select one row from each of twenty distant clusters of ten rows in 200 dimensions."""
     clusters = rows(20, 200, seed=1) * 10
     points = (clusters.unsqueeze(1) + 0.1 * rows(10, 200)).flatten(0, 1)
 

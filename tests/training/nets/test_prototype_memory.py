@@ -1,4 +1,4 @@
-"""Prototypes, addressed by likeness."""
+"""Memory of prototypes that are addressed by similarity."""
 
 import math
 

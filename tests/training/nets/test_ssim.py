@@ -1,4 +1,4 @@
-"""What two pictures differ by, and the losses made of it."""
+"""Dissimilarity of two pictures, and the losses computed from it."""
 
 import pytest
 import torch
@@ -33,7 +33,10 @@ def test_the_border_draws_no_frame_into_a_map() -> None:
 
 
 def test_small_differences_keep_their_digits() -> None:
-    """The textbook's form gives 1 - SSIM to some 1e-4 on bright flat frames, by cancellation; a hundredth of what it shows."""
+    """Check small differences on bright flat frames.
+
+    The textbook's form has an error of some 1e-4 there, by cancellation: a hundredth of its value.
+    """
     one = 0.9 + 0.01 * torch.rand(1, 1, 32, 32)
     other = one + 0.001 * torch.randn_like(one)
     in_double = Dissimilarity(1).double()(one.double(), other.double())

@@ -1,4 +1,4 @@
-"""Several scores as one."""
+"""Combination of several scores into one."""
 
 import math
 
@@ -103,7 +103,7 @@ def test_one_good_part_is_refused() -> None:
 
 
 def test_scores_that_are_not_finite_are_refused() -> None:
-    with pytest.raises(TrainingError, match="1 of 3 good parts score 0 not finite"):
+    with pytest.raises(TrainingError, match="the score 0 is not finite for 1 of 3 good parts"):
         learnt(torch.tensor([1.0, math.nan, 2.0]))
 
 

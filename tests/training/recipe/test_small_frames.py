@@ -1,4 +1,4 @@
-"""How large small frames are seen."""
+"""The size at which detectors see small frames."""
 
 import pytest
 

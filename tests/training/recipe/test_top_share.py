@@ -1,4 +1,4 @@
-"""A share of the highest values, for detectors that pool a map."""
+"""The share of highest values, for detectors that pool a map."""
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ def _with(name: str, pool: str, share: float | None) -> tuple[Recipe, msgspec.St
 def test_a_share_that_would_do_nothing_is_refused_before_training(name: str, pool: str) -> None:
     found, settings = _with(name, pool, 0.1)
 
-    with pytest.raises(ConfigError, match=f"--share is of --pool top, and these settings pool by {pool}"):
+    with pytest.raises(ConfigError, match=f"--share has an effect with --pool top only, got --pool {pool}"):
         found.input(settings, FOUND)
 
 

@@ -222,7 +222,7 @@ def test_a_misspelt_detector_is_answered_with_the_nearest(log: Log, tmp_path: Pa
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_where_there_is_none_is_refused(log: Log, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="cuda was asked for"):
+    with pytest.raises(DeviceError, match="--device cuda: PyTorch finds no CUDA device"):
         train("window_vae", log, tmp_path, device="cuda")
 
 

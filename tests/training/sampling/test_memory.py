@@ -1,4 +1,4 @@
-"""Between which codes new parts lie, and how items are shown."""
+"""New parts as mixtures of codes, and decoding of single items."""
 
 import torch
 from torch import Generator

@@ -1,4 +1,4 @@
-"""New parts from a run, and what its memory holds."""
+"""New parts from a run, and the items of its memory."""
 
 import msgspec
 import numpy as np
@@ -36,7 +36,10 @@ def generating() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "variant"), generating())
 def test_parts_are_drawn_where_the_network_is_whatever_device_that_is(name: str, variant: str) -> None:
-    """A training on a GPU draws at each epoch that is kept; the device without memory stands for the GPU."""
+    """Check sampling on the network's device, as in a training on a GPU that samples at each kept epoch.
+
+    The device without memory (meta) stands for the GPU.
+    """
     known = recipe(name)
     settings = known.variants[variant] if variant else known.tiny
     assert known.sample is not None
@@ -44,7 +47,7 @@ def test_parts_are_drawn_where_the_network_is_whatever_device_that_is(name: str,
     try:
         parts = known.sample(scorer, settings, 4, torch.Generator().manual_seed(0))
     except ConfigError:
-        return  # meaningless with these settings, wherever
+        return  # meaningless with these settings, on any device
 
     assert parts.device.type == "meta"
     assert parts.shape[:2] == (4, 3)
@@ -80,9 +83,11 @@ def test_a_count_out_of_bounds_is_refused(run: LoadedRun, count: int) -> None:
 def test_a_detector_that_generates_nothing_names_those_that_do(run: LoadedRun) -> None:
     silent = msgspec.structs.replace(run, recipe=recipe("pixel_knn"))
 
-    with pytest.raises(ConfigError, match=r"pixel_knn only judges, .* Detectors that do: .*memory_vae"):
+    with pytest.raises(ConfigError, match=r"pixel_knn only judges, .* Detectors that generate: .*memory_vae"):
         sample(silent, 1)
-    with pytest.raises(ConfigError, match=r"pixel_knn has no memory of prototypes. Detectors that do: memory_vae"):
+    with pytest.raises(
+        ConfigError, match=r"pixel_knn has no memory of prototypes. Detectors with a memory: memory_vae"
+    ):
         held(silent)
 
 

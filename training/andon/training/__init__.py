@@ -1,1 +1,1 @@
-"""Learn what good looks like. Needs torch, torchvision and safetensors."""
+"""Train detectors on good parts only. Requires torch, torchvision and safetensors."""

@@ -135,7 +135,7 @@ def _with_facts_of_1_0(card: Card) -> Card:
     if isinstance(epoch, int) and 1 <= epoch <= 2**53:
         card = msgspec.structs.replace(card, checkpoint_epoch=epoch)
     if isinstance(beta, int | float) and beta < LEAST_BETA_1_0:
-        card = msgspec.structs.replace(card, notes=(f"beta {beta:g}: a plain autoencoder, whose prior has no say",))
+        card = msgspec.structs.replace(card, notes=(f"beta {beta:g}: a plain autoencoder; the prior has no effect",))
     return card
 
 

@@ -1,1 +1,1 @@
-"""One file a detector, read top to bottom: settings, network, loss, fit, score rule; each ends in a `RECIPE` record."""
+"""One file per detector, in reading order: settings, network, loss, fit, score rule. Each ends with a `RECIPE` record."""

@@ -1,11 +1,12 @@
-"""A symmetric convolutional autoencoder without skips: what does not fit through its bottleneck is not rebuilt.
+"""A symmetric convolutional autoencoder without skip connections, scored by what its bottleneck does not let through.
 
-Plain, a baseline: it blurs fine texture everywhere, good or bad, and finds what is large and unlike anything good. With
-`--repair` it learns to restore damage, and a head on [input, reconstruction] judges; without skips it cannot copy a defect
-past the bottleneck, so that its reconstruction is what a good part would look like.
+Without `--repair` it is a baseline. It blurs fine texture everywhere, good or bad, and finds defects that are large and
+unlike anything good. With `--repair` it is trained to restore damage, and a head on [input, reconstruction] gives the
+score. Without skips it cannot copy a defect past the bottleneck, so its reconstruction shows what a good part would
+look like.
 
-Source: the symmetric baseline of a public course project on MVTec AD (blocks of two 3 x 3 convolutions with batch
-normalisation, widths 32 to 256, transposed convolutions back); 1.73 million parameters for RGB.
+Source: the symmetric baseline of a public course project on MVTec AD: blocks of two 3 x 3 convolutions with batch
+normalisation, widths 32 to 256, and transposed convolutions back. It has 1.73 million parameters for RGB.
 """
 
 import torch
@@ -26,11 +27,11 @@ from andon.training.recipe.recipe import Recipe
 
 
 class Settings(Rebuilding, frozen=True, kw_only=True):
-    """Of `autoencoder`."""
+    """Settings of `autoencoder`."""
 
 
 class Autoencoder(nn.Module):
-    """``[N, C, h, w]`` in 0 to 1 to the same, rebuilt through a bottleneck of an eighth of the sides."""
+    """A network that reconstructs ``[N, C, h, w]`` in 0 to 1 through a bottleneck with an eighth of the sides."""
 
     def __init__(self, channels: int, narrow: int = 1) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class Autoencoder(nn.Module):
         self.last = nn.Conv2d(widths[0], channels, 1)
 
     def forward(self, prepared: Tensor) -> Tensor:
-        """Through the bottleneck."""
+        """Return the reconstruction."""
         return torch.sigmoid(self.last(self.decoder(self.encoder(prepared))))
 
 
@@ -56,7 +57,7 @@ def _build(settings: Settings, spec: InputSpec) -> Rebuilder:
 
 RECIPE = Recipe(
     name="autoencoder",
-    summary="frames, by what an autoencoder without skips cannot rebuild: a baseline; with --repair, by a head that marks it",
+    summary="frames: reconstruction error of an autoencoder without skips (a baseline), or a head's map with --repair",
     settings=Settings,
     tiny=Settings(size=32, narrow=8, epochs=3, batch_size=8),
     variants={

@@ -1,31 +1,42 @@
-"""A bidirectional GAN: what its generator cannot rebuild from the encoder's code, or its discriminator does not believe.
+"""A bidirectional GAN, scored by the reconstruction error of its generator and the doubt of its discriminator.
 
-An encoder turns a good picture into a code, a generator turns codes drawn from a normal distribution into pictures, and a
-discriminator tries to tell the pairs (picture, its code) and (made picture, drawn code) apart; a cycle term ties the two
-nets, without which a picture comes back as another good one. Works where good parts are small pictures of one kind: digits,
-clothes, centred parts. It makes new good parts too (`andon sample`). Does not where the defect is finer than what a GAN of
-this size can draw: see `patchcore`.
+An encoder turns a good picture into a code, and a generator turns codes drawn from a normal distribution into pictures.
+A discriminator tries to separate pairs (picture, its code) from pairs (generated picture, drawn code). A cycle term
+ties encoder and generator. Without it, the reconstruction of a picture is some other good picture.
 
-The score is ``(1 - w) ||x - G(E(x))|| + w L_D``; L_D is either the cross-entropy of D(x, E(x)) to "real", or the distance of
-the discriminator's features of (x, E(x)) and (G(E(x)), E(x)). Each part is divided by its mean over good validation parts,
-so that w is a share, whatever the size of the pictures. All parts leave the file: ``score_error``, ``score_cross_entropy``,
-``score_features``. Two things are added to the paper's distance, and can be switched off: the difference is smoothed a little
-(`--blur`: a line that is rebuilt beside its place is not missing; 0 where defects are single pixels), and it is divided by
-the picture's brightness (`--brightness`: otherwise a thin digit scores less than a thick one, whichever it is).
+Suitable if good parts are small pictures of one kind: digits, clothes, centred parts. It also generates new good parts
+(`andon sample`). Not suitable if defects are finer than what a GAN of this size can draw; use `patchcore` then.
 
-Chosen with the digits 2 and 8 and the shirts (6) of Fashion-MNIST, one at a time: AUROC of held-out good training pictures
-against training pictures of the other classes, seed 0, 8 epochs; no test picture was looked at. The distance as it is,
-smoothed, and smoothed and by brightness: digit 2 .847, .878, .945; digit 8 .819, .875, .935. Without a discriminator
-(`--adversarial 0`) .853, .895, .964; .799, .852, .928; shirts .810, .848, .833: the discriminator neither helps nor spoils the
-rebuilding much, and is what makes the samples. The discriminator's cross-entropy alone has .86 and .87 on the digits, a
-tenth of it in the score adds .005 and .001; its features, of a spectrally normalised net, are below chance there.
+The score is ``(1 - w) ||x - G(E(x))|| + w L_D``. L_D is the cross-entropy of D(x, E(x)) to "real". Alternatively it is
+the distance between the discriminator's features of (x, E(x)) and of (G(E(x)), E(x)). Each term is divided by its mean
+over good validation parts. So w is a share for any size of the pictures. The model file also outputs each term:
+``score_error``, ``score_cross_entropy``, ``score_features``.
 
-GANs fall over. So: the discriminator's weights are spectrally normalised, its labels smoothed, its pictures noisy at first;
-what scores is a running mean of the weights; and a generator that makes one picture only, or a discriminator that nothing
-fools, is a collapse: it is said, and training begins again with the next seed.
+Two things are added to the paper's distance; both can be switched off. `--blur` smooths the difference a little, so
+that a line that is reconstructed slightly out of place does not count as missing. Use 0 if defects are single pixels.
+`--brightness` divides by the picture's brightness. Otherwise a thin digit scores less than a thick one, even if the
+thick one is good.
 
-Sources: Donahue et al., Adversarial feature learning (2017); Zenati et al., Efficient GAN-based anomaly detection (2018,
-arXiv 1802.06222); Miyato et al., Spectral normalisation (2018). Figures: docs/results.md.
+The settings were chosen with the digits 2 and 8 and the shirts (6) of Fashion-MNIST, one class at a time. The measure
+was the AUROC of held-out good training pictures against training pictures of the other classes, with seed 0 and 8
+epochs. No test picture was used. The list shows the AUROC of the distance unchanged, smoothed, and smoothed and
+divided by brightness:
+
+* digit 2: .847, .878, .945; without a discriminator (`--adversarial 0`) .853, .895, .964.
+* digit 8: .819, .875, .935; without a discriminator .799, .852, .928.
+* shirts: without a discriminator .810, .848, .833.
+
+So the discriminator hardly changes the reconstruction, for better or worse. It is needed to generate samples. Its
+cross-entropy alone gives .86 and .87 on the digits, and a tenth of it in the score adds .005 and .001. Its features,
+with spectral normalisation, are below chance there.
+
+GANs are unstable, so several measures stabilise the training. The discriminator has spectrally normalised weights,
+smoothed labels and, at first, noisy pictures. The scorer uses a running mean of the weights. Training has collapsed if
+the generator makes one picture only, or if nothing fools the discriminator any more. It then logs a warning and
+restarts with the next seed.
+
+Sources: Donahue et al., Adversarial feature learning (2017); Zenati et al., Efficient GAN-based anomaly detection
+(2018, arXiv 1802.06222). Spectral normalisation: Miyato et al. (2018). Figures: docs/results.md.
 """
 
 import logging
@@ -52,75 +63,86 @@ BATCH = 256
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Of `bigan`."""
+    """Settings of `bigan`."""
 
     size: Annotated[Annotated[int, Meta(ge=8, le=512)] | None, SIZE] = None
-    latent: Annotated[int, Meta(ge=1, description="numbers of a code")] = 12
+    latent: Annotated[int, Meta(ge=1, description="length of a code")] = 12
     depth: Annotated[
         Annotated[int, Meta(ge=1, le=7)] | None,
-        Meta(
-            description="halvings of the picture in each net; where not given log2 of its shorter side less 2, 2 to 5"
-        ),
+        Meta(description="halvings of the picture in each net; none: log2 of its shorter side minus 2, from 2 to 5"),
     ] = None
     maps: Annotated[
         int,
         Meta(
             ge=1,
-            description="feature maps after the first halving in encoder and generator; doubled by each further one",
+            description="feature maps after the first halving in encoder and generator, doubled by each further halving",
         ),
     ] = 16
-    discriminator_maps: Annotated[int, Meta(ge=1, description="the same in the discriminator")] = 16
+    discriminator_maps: Annotated[
+        int, Meta(ge=1, description="feature maps after the first halving in the discriminator")
+    ] = 16
     features: Annotated[
         int, Meta(ge=1, description="width of the discriminator's layers that see picture and code")
     ] = 128
     dropout: Annotated[
-        float, Meta(ge=0.0, lt=1.0, description="share of the discriminator's maps left out in training")
+        float, Meta(ge=0.0, lt=1.0, description="share of the discriminator's maps that are dropped in training")
     ] = 0.2
     reparameterised: Annotated[
-        bool, Meta(description="draw codes around the encoder's mean in training; when judging it is always the mean")
+        bool, Meta(description="draw codes around the encoder's mean in training; scores always use the mean")
     ] = False
     output: Annotated[
         Literal["sigmoid", "tanh"],
-        Meta(description="the generator's last step; for tanh pictures are scaled to -1 to 1 within the nets"),
+        Meta(
+            description="activation at the generator's output; with tanh, pictures are scaled to -1 to 1 within the nets"
+        ),
     ] = "sigmoid"
     initialisation: Annotated[
         Literal["he", "normal"],
         Meta(
-            description="of weights; he: so that signals keep their size; normal: standard deviation .02, as GANs used to"
+            description=(
+                "initial weights: he keeps the size of signals, normal has a standard deviation of .02, as in early "
+                "GANs"
+            )
         ),
     ] = "he"
     spectral_norm: Annotated[bool, Meta(description="bound the slope of each layer of the discriminator")] = True
-    loss: Annotated[Literal["non_saturating", "hinge"], Meta(description="what the nets play for")] = "non_saturating"
+    loss: Annotated[Literal["non_saturating", "hinge"], Meta(description="adversarial loss")] = "non_saturating"
     smoothing: Annotated[
         Annotated[float, Meta(ge=0.0, lt=0.5)] | None,
         Meta(
-            description="labels of good pictures are drawn from 1 less this to 1; where not given .1, with hinge none"
+            description="labels of good pictures are drawn from the range 1 minus this to 1; none: .1, or 0 with hinge"
         ),
     ] = None
     noise: Annotated[
         float,
         Meta(
             ge=0.0,
-            description="standard deviation of noise on what the discriminator sees at the start, in shares of the grey "
-            "levels; falls to 0 over the epochs",
+            description=(
+                "initial standard deviation of noise on the discriminator's input, as a share of the range of grey "
+                "levels; it falls to 0 over the epochs"
+            ),
         ),
     ] = 0.1
     adversarial: Annotated[
         float,
-        Meta(ge=0.0, description="weight of fooling the discriminator; 0 leaves an autoencoder that makes nothing"),
+        Meta(ge=0.0, description="weight of the adversarial loss; 0: an autoencoder that cannot generate parts"),
     ] = 1.0
     cycle: Annotated[
-        float, Meta(ge=0.0, description="weight of rebuilding good pictures: of the mean difference of pixels")
+        float,
+        Meta(ge=0.0, description="weight of the reconstruction loss, the mean difference of pixels of good pictures"),
     ] = 50.0
     distance: Annotated[
-        Literal["l1", "l2"], Meta(description="of pictures, and of features: absolute or squared differences")
+        Literal["l1", "l2"],
+        Meta(description="distance of pictures and of features: absolute (l1) or squared (l2) differences"),
     ] = "l2"
     blur: Annotated[
         float,
         Meta(
             ge=0.0,
-            description="standard deviation of the Gaussian that smooths a picture's difference before it is measured: a "
-            "line rebuilt a little aside counts less; 0: as it is",
+            description=(
+                "standard deviation of the Gaussian that smooths a picture's difference before it is measured, so "
+                "that a line slightly out of place counts less; 0: no smoothing"
+            ),
             extra={"unit": "px"},
         ),
     ] = 0.7
@@ -129,48 +151,61 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0.0,
             le=2.0,
-            description="the map is divided by the root mean square of the picture to this power: where there is more to "
-            "see, more is rebuilt wrongly; 0: not divided",
+            description=(
+                "power of the picture's root mean square by which the map is divided, because brighter pictures have "
+                "larger errors; 0: not divided"
+            ),
         ),
     ] = 1.0
     discriminator_score: Annotated[
-        Literal["features", "cross_entropy"], Meta(description="the discriminator's part of the score")
+        Literal["features", "cross_entropy"], Meta(description="the discriminator's term of the score")
     ] = "cross_entropy"
     weight: Annotated[
-        float, Meta(ge=0.0, le=1.0, description="of that part in the score; 0: only what cannot be rebuilt")
+        float,
+        Meta(
+            ge=0.0, le=1.0, description="weight of the discriminator's term in the score; 0: reconstruction error only"
+        ),
     ] = 0.1
     epochs: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="passes over the training part; where not given as many as make 700 steps",
+            description="passes over the training part; none: enough for 700 steps",
             extra={"unit": "epochs"},
         ),
     ] = None
-    batch_size: Annotated[int, Meta(ge=2, description="pictures a step", extra={"unit": "pictures"})] = 64
-    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam for encoder and generator, at the start")] = 1e-3
-    discriminator_rate: Annotated[float, Meta(gt=0.0, description="of Adam for the discriminator, at the start")] = 2e-4
-    momentum: Annotated[float, Meta(ge=0.0, lt=1.0, description="of Adam (beta 1)")] = 0.5
+    batch_size: Annotated[int, Meta(ge=2, description="pictures per step", extra={"unit": "pictures"})] = 64
+    learning_rate: Annotated[
+        float, Meta(gt=0.0, description="initial learning rate of Adam for encoder and generator")
+    ] = 1e-3
+    discriminator_rate: Annotated[
+        float, Meta(gt=0.0, description="initial learning rate of Adam for the discriminator")
+    ] = 2e-4
+    momentum: Annotated[float, Meta(ge=0.0, lt=1.0, description="beta 1 of Adam")] = 0.5
     schedule: Annotated[
         Literal["cosine", "constant"], Meta(description="cosine: learning rates fall to a hundredth over all epochs")
     ] = "cosine"
     averaging: Annotated[
         float,
         Meta(
-            ge=0.0, lt=1.0, description="what scores is a running mean of the weights: how much of it stays in a step"
+            ge=0.0,
+            lt=1.0,
+            description=(
+                "share of the running mean of the weights that is kept in each step; the running mean gives the scores"
+            ),
         ),
     ] = 0.999
     restarts: Annotated[
-        int, Meta(ge=0, description="how often training may begin again, with the next seed, when it has collapsed")
+        int, Meta(ge=0, description="largest number of restarts, each with the next seed, after a collapse")
     ] = 2
 
     @property
     def smoothed(self) -> float:
-        """How far labels of good pictures may lie below 1."""
+        """Largest amount by which labels of good pictures are below 1."""
         return (0.1 if self.loss == "non_saturating" else 0.0) if self.smoothing is None else self.smoothing
 
 
 class BiGAN(BiganNets):
-    """``[N, C, h, w]`` in 0 to 1 to the map ``error`` and the scores of both nets; weights are running means."""
+    """A scorer from ``[N, C, h, w]`` in 0 to 1 to the map ``error`` and the nets' scores. Weights are running means."""
 
     def __init__(self, settings: Settings, spec: FrameSpec) -> None:
         super().__init__()
@@ -188,33 +223,36 @@ class BiGAN(BiganNets):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draw all weights anew."""
+        """Draw all weights again."""
         for module in self.modules():
             initialise(module, self.settings.initialisation)
         self.get_buffer("usual").fill_(1.0)
 
     def inner(self, prepared: Tensor) -> Tensor:
-        """Pictures in the range of the generator's output."""
+        """Return pictures in the range of the generator's output."""
         return 2 * prepared - 1 if self.settings.output == "tanh" else prepared
 
     def outer(self, inner: Tensor) -> Tensor:
-        """Pictures in 0 to 1."""
+        """Return pictures in the range 0 to 1."""
         return (inner + 1) / 2 if self.settings.output == "tanh" else inner
 
     def differences(self, one: Tensor, other: Tensor) -> Tensor:
-        """Absolute or squared, as the settings say."""
+        """Return absolute or squared differences, as the settings define."""
         return (one - other).abs() if self.settings.distance == "l1" else (one - other) ** 2
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """``error``: differences to what is rebuilt, smoothed, mean over channels, by the picture's brightness; each of the
-        scores in its own unit, but for ``anomaly``, of which a usual good part has 1."""
+        """Return the map ``error``, the scores, and the reconstruction.
+
+        ``error`` is the smoothed difference to the reconstruction, a mean over channels, divided by the picture's
+        brightness. The score ``anomaly`` is 1 for a typical good part. The other scores are in their own units.
+        """
         error, rebuilt, parts = self._judge(prepared)
         usual = parts / self.get_buffer("usual")
         judged = usual[:, 1 if self.settings.discriminator_score == "cross_entropy" else 2]
         weight = self.settings.weight
         both = (1 - weight) * usual[:, 0] + weight * judged
         scores = {
-            # a discriminator that was left out has an infinite mean
+            # the mean is infinite after `leave_out_discriminator`
             "anomaly": torch.where(self.get_buffer("usual")[1].isinf(), usual[:, 0], both),
             "cross_entropy": parts[:, 1],
             "features": parts[:, 2],
@@ -222,22 +260,24 @@ class BiGAN(BiganNets):
         return Evidence({"error": error}, scores, {"reconstruction": rebuilt})
 
     def _judge(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The map, what is rebuilt, and ``[N, 3]``: distance of pictures, cross-entropy, distance of features."""
+        """Return map, reconstruction, and ``[N, 3]``: distance of pictures, cross-entropy, distance of features."""
         picture = self.inner(prepared)
         code, _ = self.encoder(picture)
-        again = self.generator(code)
+        generated = self.generator(code)
         features, logit = self.discriminator(picture, code)
-        features_again, _ = self.discriminator(again, code)
-        rebuilt = self.outer(again)
+        generated_features, _ = self.discriminator(generated, code)
+        rebuilt = self.outer(generated)
         error = self.error(prepared, rebuilt)
-        distances = [error.mean(dim=(1, 2)), self.differences(features, features_again).mean(dim=1)]
-        if self.settings.distance == "l2":  # the norm, not its square; differentiable nowhere, but nothing learns here
+        distances = [error.mean(dim=(1, 2)), self.differences(features, generated_features).mean(dim=1)]
+        if (
+            self.settings.distance == "l2"
+        ):  # the norm, not its square; nothing is trained here, so gradients do not matter
             distances = [distance.sqrt() for distance in distances]
         parts = torch.stack([distances[0], nn.functional.softplus(-logit), distances[1]], dim=1)
         return error, rebuilt, parts
 
     def error(self, prepared: Tensor, rebuilt: Tensor) -> Tensor:
-        """The map ``[N, h, w]`` of pictures and what is rebuilt of them."""
+        """Return the map ``[N, h, w]`` of the errors of reconstructed pictures."""
         planes = self.smooth((prepared - rebuilt).flatten(0, 1)).view(-1, *prepared.shape[1:])
         error = self.differences(planes, planes.new_zeros(())).mean(dim=1)
         brightness = prepared.square().mean(dim=(1, 2, 3)).clamp_min(1e-6).sqrt() ** self.settings.brightness
@@ -245,7 +285,7 @@ class BiGAN(BiganNets):
 
     @torch.no_grad()
     def fit_usual(self, part: Part, device: torch.device) -> float:
-        """Means of the scores over good parts, which they are divided by.
+        """Set the means of the scores over good parts, by which scores are divided.
 
         Returns:
             Mean difference of pixels.
@@ -261,32 +301,32 @@ class BiGAN(BiganNets):
         return total / seen
 
     def leave_out_discriminator(self) -> None:
-        """Take a collapsed discriminator out of ``anomaly``: it would outweigh what is rebuilt, and knows nothing."""
+        """Remove a collapsed discriminator, which has no information, from ``anomaly``. It would dominate the score."""
         self.get_buffer("usual")[1:] = math.inf
 
 
 def fit(scorer: BiGAN, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Train the nets; the running mean of their weights is the scorer.
+    """Train the nets. The running mean of their weights is the scorer.
 
     Raises:
         TrainingError: a loss is not finite.
-        DataError: not even two pictures to learn from, or all the same.
+        DataError: fewer than two pictures, or pictures that are all the same.
     """
     if len(good.train) < 2:
-        raise DataError(f"bigan needs at least 2 good parts to learn from, got {len(good.train)}.")
+        raise DataError(f"bigan needs at least 2 good parts to train on, got {len(good.train)}. Collect more.")
     trainer = BiganTrainer(scorer, good, settings, context)
     if context.resumed is not None:
         trainer.restore(context.resumed)
     while trainer.epoch < trainer.epochs:
         row = trainer.one_epoch()
-        why = trainer.collapse()
-        again = why is not None and trainer.restarts < settings.restarts
-        if again:
-            logger.warning("%s: beginning again with seed %d", why, trainer.seed + 1)
+        reason = trainer.collapse()
+        restart = reason is not None and trainer.restarts < settings.restarts
+        if restart:
+            logger.warning("%s. Restarting with seed %d", reason, trainer.seed + 1)
             trainer.begin_again()
-        elif why is not None and not trainer.warned:
+        elif reason is not None and not trainer.warned:
             logger.warning(
-                "%s, and %d restarts are used up: the scores rest on rebuilding alone", why, trainer.restarts
+                "%s, after %d restarts. The scores use the reconstruction error alone", reason, trainer.restarts
             )
             trainer.warned = True
             scorer.leave_out_discriminator()
@@ -296,14 +336,14 @@ def fit(scorer: BiGAN, good: TrainingData, settings: Settings, context: FitConte
 
 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
-    """New good parts ``[count, C, h, w]``, 0 to 1.
+    """Return new good parts ``[count, C, h, w]``, 0 to 1.
 
     Raises:
-        ConfigError: the generator never had to make any.
+        ConfigError: the generator was not trained to generate.
     """
     if not settings.adversarial:
         raise ConfigError(
-            "with --adversarial 0 the generator only learnt to rebuild: there is nothing to draw codes from."
+            "bigan with --adversarial 0 only reconstructs and cannot generate parts. Train with --adversarial above 0."
         )
     assert isinstance(scorer, BiGAN)
     device = scorer.get_buffer("usual").device
@@ -313,16 +353,16 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
 
 
 def depth_of(settings: Settings, spec: FrameSpec) -> int:
-    """Halvings: as the settings say, else by the shorter side.
+    """Return the number of halvings from the settings, or else from the shorter side.
 
     Raises:
-        ConfigError: more than the picture has.
+        ConfigError: the picture is too small for this number of halvings.
     """
     shorter = min(spec.size)
     if settings.depth is not None and 2**settings.depth > shorter:
         raise ConfigError(
-            f"--depth {settings.depth} halves pictures of {spec.size[0]} x {spec.size[1]} to nothing: at most "
-            f"{int(math.log2(shorter))}."
+            f"--depth: expected at most {int(math.log2(shorter))} for pictures of {spec.size[0]} x {spec.size[1]}, got "
+            f"{settings.depth}."
         )
     return settings.depth or min(max(int(math.log2(shorter)) - 2, 2), 5)
 
@@ -331,11 +371,11 @@ def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("bigan judges frames.")
     if settings.loss == "hinge" and settings.smoothing:
-        raise ConfigError("--smoothing needs --loss non_saturating: with hinge there are no labels.")
+        raise ConfigError("--smoothing needs --loss non_saturating. The hinge loss has no labels.")
     if not settings.adversarial and not settings.cycle:
-        raise ConfigError("--adversarial 0 and --cycle 0 leave nothing to learn: give one of them.")
+        raise ConfigError("--adversarial 0 and --cycle 0 leave no loss to train with. Set one of them above 0.")
     if not settings.adversarial and settings.weight:
-        raise ConfigError("--adversarial 0 teaches the discriminator nothing: it needs --weight 0.")
+        raise ConfigError("--adversarial 0 does not train the discriminator, so it needs --weight 0.")
     size = size_seen(found, settings.size)
     spec = FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
     depth_of(settings, spec)
@@ -346,7 +386,7 @@ def _build(settings: Settings, spec: InputSpec) -> BiGAN:
     if not isinstance(spec, FrameSpec):
         raise DataError("bigan judges frames.")
     if (spec.mean, spec.scale) != (0.0, 255.0):
-        raise ConfigError(f"bigan wants pictures in 0 to 1, got (grey level - {spec.mean:g}) / {spec.scale:g}.")
+        raise ConfigError(f"bigan: expected pictures in 0 to 1, got (grey level - {spec.mean:g}) / {spec.scale:g}.")
     return BiGAN(settings, spec)
 
 
@@ -360,7 +400,7 @@ TINY = Settings(
 
 RECIPE = Recipe(
     name="bigan",
-    summary="small frames, by what a bidirectional GAN cannot rebuild or does not believe; makes new good ones",
+    summary="small frames: reconstruction error of a bidirectional GAN, and its discriminator; generates new good parts",
     settings=Settings,
     tiny=TINY,
     variants={

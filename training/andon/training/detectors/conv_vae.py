@@ -1,23 +1,25 @@
-"""A convolutional variational autoencoder over frames: what it cannot rebuild from a few numbers is new to it.
+"""A convolutional variational autoencoder over frames, scored by how well a few numbers describe the frame.
 
-Works where good parts are small, centred and differ in ways that a few numbers describe: digits, stamped signs, parts cut
-out of a larger picture. Fine texture does not pass a few numbers: it blurs on good and bad parts alike, and small defects
-drown in that.
+Suitable if good parts are small, centred and differ in ways that a few numbers describe: digits, stamped signs, parts
+cut out of a larger picture. Not suitable for fine texture, which a few numbers cannot describe. It is blurred on good
+and bad parts alike, and hides small defects.
 
-Three scores, all in the graph. ``mse`` and ``bce``: squared error and cross-entropy of the reconstruction, means over
-pixels. ``sap``: the encoder looks at the reconstruction too, and what its innermost convolution sees there is held against what
-it saw in the frame, where the two differ most, as a multiple of how much there is to see. The squared error counts beside
-it, and so do more of the convolutions with `--sap-layers`; each is divided by its mean over the validation part, or the
-largest would drown the others.
+There are three scores, all in the graph. ``mse`` and ``bce`` are squared error and cross-entropy of the reconstruction,
+means over pixels. ``sap`` also passes the reconstruction through the encoder. It compares the activations of the
+innermost convolution for the frame and for the reconstruction. It uses the positions that differ most, relative to the
+size of the activations. ``sap`` also contains the squared error and, with `--sap-layers`, more of the convolutions.
+Each term is divided by its mean over the validation part, because otherwise the largest would dominate.
 
-Loss: cross-entropy, or squared error, + beta * KL, each summed over dimensions and averaged over the batch (with a mean
-over pixels and a sum over latents "beta = 1" would be hundreds of times stronger). Batch normalisation and dropout
-are in the encoder alone. At judging z is the mean of the posterior: the same frame always scores the same.
+The loss is cross-entropy or squared error, plus beta * KL. Both terms are summed over dimensions and averaged over the
+batch. With a mean over pixels and a sum over latents, "beta = 1" would be hundreds of times stronger. Only the encoder
+has batch normalisation and dropout. For scores, z is the mean of the posterior, so the same frame always has the same
+score.
 
-An epoch is a number of frames, not a pass, so that the defaults learn as long from 300 frames as from 50 000.
+An epoch is a number of frames, not a pass, so that the defaults train equally long on 300 frames and on 50 000.
 
-Figures: docs/results.md. Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014); for ``sap`` Kim et al., RaPP:
-Novelty Detection with Reconstruction along Projection Pathway (ICLR 2020), who sum all layers and all positions.
+Figures: docs/results.md. Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014). For ``sap``: Kim et al.,
+RaPP, Novelty Detection with Reconstruction along Projection Pathway (ICLR 2020), who sum over all layers and all
+positions.
 """
 
 import logging
@@ -43,18 +45,18 @@ from andon.training.recipe.top_share import check_share
 logger = logging.getLogger(__name__)
 
 LEAST_ENERGY = 1e-6
-"""Mean square of a convolution's activations, below which it sees nothing."""
+"""Lower limit of the mean square of a convolution's activations, by which differences are divided."""
 SLOPE = 0.1
-"""Of the activations below zero."""
+"""Slope of the activations below zero."""
 BATCH = 256
 GLANCE = 512
-"""Parts of the validation part that balance the layers after an epoch, for whoever watches; in the end all of them."""
+"""Number of validation parts that balance the layers after each epoch, for observers. The final balance uses all of them."""
 
 _Width = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class Settings(Plan, frozen=True, kw_only=True):
-    """Of `conv_vae`."""
+    """Settings of `conv_vae`."""
 
     size: Annotated[Annotated[int, Meta(ge=8, le=512)] | None, SIZE] = None
     widths: Annotated[
@@ -65,60 +67,63 @@ class Settings(Plan, frozen=True, kw_only=True):
             description="channels of the encoder's convolutions, each of which halves the sides; the decoder mirrors them",
         ),
     ] = (32, 64, 128)
-    hidden: Annotated[int, Meta(ge=1, le=4096, description="width of the layer between convolutions and latent")] = 128
-    latent: Annotated[int, Meta(ge=1, le=1024, description="numbers that describe a frame")] = 10
+    hidden: Annotated[
+        int, Meta(ge=1, le=4096, description="width of the layer between convolutions and latent variables")
+    ] = 128
+    latent: Annotated[int, Meta(ge=1, le=1024, description="number of latent variables that describe a frame")] = 10
     beta: Annotated[
         float, Meta(ge=0.0, description="weight of the KL term; below 0.001 it is a plain autoencoder with noise")
     ] = 0.1
     reconstruction: Annotated[
-        Literal["bce", "mse"], Meta(description="the loss: cross-entropy or squared error, summed over pixels")
+        Literal["bce", "mse"],
+        Meta(description="reconstruction loss: cross-entropy or squared error, summed over pixels"),
     ] = "bce"
     dropout: Annotated[
-        float, Meta(ge=0.0, lt=1.0, description="share of the encoder's channels that are left out in training")
+        float, Meta(ge=0.0, lt=1.0, description="share of the encoder's channels that are dropped in training")
     ] = 0.05
-    epochs: Annotated[
-        int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
-    ] = 9
+    epochs: Annotated[int, Meta(ge=1, description="largest number of epochs", extra={"unit": "epochs"})] = 9
     epoch_parts: Annotated[
         int,
         Meta(
             ge=0,
-            description="frames that count as an epoch, however many there are; 0: the whole training part",
+            description="frames that count as one epoch, independent of the number of good parts; 0: the whole training part",
             extra={"unit": "frames"},
         ),
     ] = 16384
-    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 64
-    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 3e-3
-    weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
+    batch_size: Annotated[int, Meta(ge=2, description="frames per step", extra={"unit": "frames"})] = 64
+    learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 3e-3
+    weight_decay: Annotated[float, Meta(ge=0.0, description="weight decay of Adam")] = 0.0
     clip_norm: ClipNorm = 20.0
     warm_up: Annotated[
-        float, Meta(ge=0.0, le=1.0, description="share of all steps over which the KL term comes in")
+        float, Meta(ge=0.0, le=1.0, description="share of all steps over which the weight of the KL term rises from 0")
     ] = 0.2
-    decides: Annotated[Literal["mse", "bce", "sap"], Meta(description="the score that decides")] = "sap"
+    decides: Annotated[Literal["mse", "bce", "sap"], Meta(description="score that decides")] = "sap"
     sap_layers: Annotated[
-        int, Meta(ge=0, description="convolutions that ``sap`` looks at, counted from the innermost; 0: all")
+        int, Meta(ge=0, description="number of convolutions that ``sap`` compares, counted from the innermost; 0: all")
     ] = 1
     sap_share: Annotated[
         float,
         Meta(
-            gt=0.0, le=1.0, description="of a convolution's positions, those that differ most, which ``sap`` averages"
+            gt=0.0,
+            le=1.0,
+            description="share of a convolution's positions, those that differ most, that ``sap`` averages",
         ),
     ] = 0.1
-    pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map of squared error becomes ``mse``")] = (
-        "mean"
-    )
-    share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
-        0.01
-    )
+    pool: Annotated[
+        Literal["mean", "top", "max"], Meta(description="how the map of squared errors becomes ``mse``")
+    ] = "mean"
+    share: Annotated[
+        float, Meta(gt=0.0, le=1.0, description="share of the map's highest values that ``top`` averages")
+    ] = 0.01
 
     @property
     def by_cosine(self) -> bool:
-        """Unless told otherwise."""
+        """True for a cosine schedule, which is the default."""
         return self.schedule != "plateau"
 
 
 class ConvVAE(Scorer):
-    """``[N, C, h, w]`` in 0 to 1 through `latent` numbers and back."""
+    """A network from ``[N, C, h, w]`` in 0 to 1 through `latent` numbers and back."""
 
     def __init__(self, settings: Settings, spec: FrameSpec) -> None:
         super().__init__()
@@ -149,7 +154,7 @@ class ConvVAE(Scorer):
         )
         up: list[nn.Module] = []
         for level in range(len(settings.widths), 0, -1):
-            # halving rounds up, so that the way back is one pixel longer or not, by side
+            # halving rounds up, so the output of each even side needs one more pixel
             height, width = sides[level - 1]
             longer = (1 - height % 2, 1 - width % 2)
             up += [
@@ -159,18 +164,18 @@ class ConvVAE(Scorer):
         self.decoder = nn.Sequential(*up[:-1])
         self.looked_at = min(settings.sap_layers or len(settings.widths), len(settings.widths))
         self.share = settings.sap_share
-        # differences on good parts: what they are divided by
+        # mean differences on good parts, by which differences are divided
         self.register_buffer("usual", torch.ones(1 + self.looked_at))
 
     def layers(self, prepared: Tensor) -> list[Tensor]:
-        """What each convolution of the encoder makes of frames, ``[N, width, h, w]``, each half as high and wide as before."""
+        """Return the activations of each convolution for frames, ``[N, width, h, w]``; each halves height and width."""
         seen = [prepared]
         for convolution in self.convolutions:
             seen.append(convolution(seen[-1]))
         return seen[1:]
 
     def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the posterior, each ``[N, latent]``."""
+        """Return mean and log-variance of the posterior, each ``[N, latent]``."""
         return self._posterior(self.layers(prepared))
 
     def _posterior(self, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -178,15 +183,16 @@ class ConvVAE(Scorer):
         return self.mean(hidden), self.log_variance(hidden).clamp(-10.0, 10.0)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Logits ``[N, C, h, w]`` from ``[N, latent]``; their sigmoid is the reconstruction."""
+        """Return logits ``[N, C, h, w]`` from ``[N, latent]``; their sigmoid is the reconstruction."""
         logits: Tensor = self.decoder(self.widen(latent).view(-1, *self.innermost))
         return logits
 
     def differences(self, prepared: Tensor) -> Tensor:
-        """``[N, 1 + looked_at]``: how much frames differ from their reconstructions, and how differently convolutions see them.
+        """Return ``[N, 1 + looked_at]``: differences between frames and reconstructions, in pixels and in activations.
 
-        First the mean squared error, then by convolution, outermost first, the squared difference: mean over channels and
-        over the `share` of positions where it is largest, as a multiple of the mean square of what it sees in the frame.
+        The first column is the mean squared error. Then there is one column per compared convolution, outermost first.
+        It is the squared difference of the activations, a mean over channels and over the `share` of positions where it
+        is largest. It is divided by the mean square of the activations for the frame.
         """
         seen = self.layers(prepared)
         rebuilt = torch.sigmoid(self.decode(self._posterior(seen)[0]))
@@ -201,7 +207,11 @@ class ConvVAE(Scorer):
         return torch.stack(apart, dim=1)
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """The map ``mse``: squared error, mean over channels, 0 to 1; ``bce`` in nat a pixel; ``sap``, 1 for usual good parts."""
+        """Return the map ``mse``, the scores ``bce`` and ``sap``, and the reconstruction.
+
+        ``mse`` is the squared error, a mean over channels, 0 to 1. ``bce`` is in nat per pixel. ``sap`` is 1 for
+        typical good parts.
+        """
         seen = self.layers(prepared)
         logits = self.decode(self._posterior(seen)[0])
         rebuilt = torch.sigmoid(logits)
@@ -214,12 +224,15 @@ class ConvVAE(Scorer):
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Of a target in 0 to 1, elementwise, in nat; finite for any logits."""
+    """Return the elementwise cross-entropy to a target in 0 to 1, in nat; finite for any logits."""
     return nn.functional.softplus(logits) - logits * target
 
 
 def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tensor:
-    """Reconstruction + beta * KL, summed over dimensions, mean over the batch; z is drawn in training, the mean else."""
+    """Return reconstruction loss + beta * KL, summed over dimensions, mean over the batch.
+
+    z is drawn at random in training, and is the mean otherwise.
+    """
     mean, log_variance = vae.encode(batch)
     latent = drawn(mean, log_variance) if vae.training else mean
     logits = vae.decode(latent)
@@ -232,49 +245,49 @@ def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tens
 
 
 class _Balancing(PlainFeed):
-    """Good parts as they are; the layers are balanced after each epoch, for whoever watches."""
+    """A feed of unchanged good parts that balances the layers after each epoch, for observers."""
 
     def __init__(self, good: TrainingData, device: torch.device) -> None:
         super().__init__(good)
         self._device = device
 
     def judge(self, scorer: ConvVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Nothing beyond the loss."""
+        """Balance the layers. Return no further figures."""
         balance(scorer, self._good.validation, self._device, most=GLANCE)
         return {}
 
 
 def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Go down the loss, KL annealed."""
+    """Minimise the loss, with an annealed KL term."""
     if settings.beta < LEAST_BETA:
         logger.warning(
-            "--beta %g makes it a plain autoencoder with noise: its prior says nothing, and it generates no parts",
+            "--beta %g makes it a plain autoencoder with noise: the prior has no effect, and it cannot generate parts",
             settings.beta,
         )
     scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def downhill(vae: ConvVAE, batch: Tensor, warmth: float) -> Tensor:
+    def annealed_loss(vae: ConvVAE, batch: Tensor, warmth: float) -> Tensor:
         return loss(vae, batch.contiguous(memory_format=torch.channels_last), warmth, settings)
 
     feed = _Balancing(good, context.device) if settings.decides == "sap" else None
-    descend(scorer, good, downhill, settings, context, feed=feed, heavy=True)
+    descend(scorer, good, annealed_loss, settings, context, feed=feed, heavy=True)
     scorer.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def finalize(scorer: ConvVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
-    """Weigh the layers by the validation part.
+    """Balance the layers by the validation part.
 
     Raises:
-        DataError: it is empty.
+        DataError: the validation part is empty.
     """
     balance(scorer, good.validation, device)
 
 
 def balance(scorer: ConvVAE, part: Part, device: torch.device, *, most: int | None = None) -> None:
-    """Divide each layer's difference by its mean over good parts that were not trained on: `most` of them at most.
+    """Divide each layer's difference by its mean over at most `most` good parts that were not trained on.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no such parts.
     """
     total, seen = torch.zeros_like(scorer.get_buffer("usual")), 0
     with torch.no_grad():
@@ -284,21 +297,21 @@ def balance(scorer: ConvVAE, part: Part, device: torch.device, *, most: int | No
             if most is not None and seen >= most:
                 break
     if not seen:
-        raise DataError("the validation part is empty, and layers are balanced by it: collect more good parts.")
+        raise DataError("the validation part is empty, but is needed to balance the layers. Collect more good parts.")
     scorer.get_buffer("usual").copy_((total / seen).clamp(min=1e-12))
 
 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
-    """New good parts ``[count, C, h, w]`` in 0 to 1, from latent numbers drawn from the prior.
+    """Return new good parts ``[count, C, h, w]`` in 0 to 1, from latent variables drawn from the prior.
 
     Raises:
-        ConfigError: the prior had no say in training.
+        ConfigError: the prior had no effect in training.
     """
     assert isinstance(scorer, ConvVAE)
     if settings.beta < LEAST_BETA:
         raise ConfigError(
-            f"--beta {settings.beta:g}: below {LEAST_BETA:g} it is a plain autoencoder with noise, and what is drawn from "
-            "the prior is no part. Train with --beta 1 to generate."
+            f"--beta {settings.beta:g}: below {LEAST_BETA:g} it is a plain autoencoder with noise, and draws from the prior do "
+            "not look like parts. Train with --beta 1 to generate."
         )
     with torch.no_grad():
         latent = torch.randn(count, settings.latent, generator=generator).to(scorer.mean.weight.device)
@@ -313,8 +326,8 @@ def _input(settings: Settings, found: Found) -> InputSpec:
     least = 2 ** len(settings.widths) + 1
     if min(size) < least:
         raise ConfigError(
-            f"{len(settings.widths)} widths halve the sides {len(settings.widths)} times, which needs {least} px at least; "
-            f"the network would see {size[0]} x {size[1]}. Give a larger --size, or fewer --widths."
+            f"--widths: {len(settings.widths)} widths halve the sides {len(settings.widths)} times, which needs at least "
+            f"{least} px, got {size[0]} x {size[1]}. Give a larger --size, or fewer --widths."
         )
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
 
@@ -339,7 +352,7 @@ def _tiny(**other: Any) -> Settings:
 
 RECIPE = Recipe(
     name="conv_vae",
-    summary="frames, by what a convolutional variational autoencoder cannot rebuild, or its encoder sees differently",
+    summary="frames: reconstruction error of a convolutional variational autoencoder, in pixels and in encoder activations",
     settings=Settings,
     tiny=_tiny(),
     variants={

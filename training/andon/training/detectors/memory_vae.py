@@ -1,31 +1,48 @@
-"""Rebuilds a frame from remembered prototypes: what no mixture of them gives back is new to it. And it generates new good parts.
+"""An autoencoder with a memory of prototypes, scored by what a mixture of them cannot reconstruct. It generates parts.
 
-Encoder, a memory of prototypes (items), decoder. A code is compared with all items (softmax attention), small weights are
-shrunk to nothing, and the decoder gets the mixture of what is left, by default with the code itself beside it, a quarter of
-which is dropped in training. Works for small pictures whose good parts are variations of one theme: digits, centred parts.
-Does not for fine texture, which it blurs, or where good parts hold everything (CIFAR-10: docs/results.md). A verdict tells
-which items the part was compared with (evidence ``memory_items``), `andon sample RUN --memory` draws what they decode to.
+The network is an encoder, a memory of prototypes (items) and a decoder. A code is compared with all items (softmax
+attention), small weights are shrunk to zero, and the decoder gets the mixture of the rest. By default the decoder also
+gets the code itself, a quarter of which is dropped in training.
 
-Memory and variational code are switched by ``--no-memory`` and ``--vae``, sizes follow the pictures: the eight nets of the
-reference project (AE, VAE, memory AE, memory VAE; 28 x 28 x 1 and 32 x 32 x 3) are settings of this one.
+Suitable for small pictures whose good parts are variations of one theme: digits, centred parts. Not suitable for fine
+texture, which it blurs, or if good parts are very diverse (CIFAR-10: docs/results.md). A verdict shows which items the
+part was compared with (evidence ``memory_items``). `andon sample RUN --memory` draws the decoded items.
 
-Loss: squared error, or cross-entropy, summed over pixels and channels, + beta * KL (summed over latent numbers) + entropy
-weight * entropy of the addressing (mean over positions), all averaged over the batch; KL and entropy come in over the
-warm-up. The published entropy weight, .0002 beside a mean over pixels, is .16 here at 28 x 28. At judging nothing is drawn.
+``--no-memory`` switches the memory off, ``--vae`` switches the variational code on, and sizes follow the pictures. The
+eight nets of the reference project are therefore settings of this one. They are AE, VAE, memory AE and memory VAE, each
+for 28 x 28 x 1 and 32 x 32 x 3.
 
-A memory can die: all codes read the same few items. Against that, items are laid out by k-means++ over the encoder's codes
-before the first and the second epoch, unused ones are laid out anew during the first half of the training, and codes and items
-are compared by direction with a learnt temperature. The history tells how much of the memory is in use, and a collapsed one
-is warned of. With ``--similarity dot`` as in the official code, 5 to 12 % of it were in use, even so laid out.
+The loss has three terms, all averaged over the batch:
 
-Defaults were chosen without any other digit: on MNIST 2, 4 and 7 against held-out pictures of the same digit, turned,
-mirrored or transposed, and on Fashion-MNIST (classes 0 and 7 against the rest, training part), 600 pictures to learn from. The
-plain error's AUROC on 2 and 4: memory alone .93 and .97 (first temperature 10), .95 and .97 (40), one code a position .93 and
-.98; beside the code, half of it dropped, .98 and .98, a quarter .99 and .99; no memory .99 and .99. Divided by the picture's
-contrast it rises on digits (.988 to .992 on 2) and falls a little on Fashion-MNIST (.921 to .918, without a memory).
+* the squared error or cross-entropy, summed over pixels and channels;
+* beta * KL, summed over latent variables;
+* entropy weight * entropy of the addressing, a mean over positions.
 
-Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019; `nets.prototype_memory`); Kingma and Welling
-(2014).
+The weights of KL and entropy rise from 0 during the warm-up. The published entropy weight of .0002, for a mean over
+pixels, corresponds to .16 here at 28 x 28. Scores use no random draws.
+
+A memory can collapse: all codes read the same few items. To prevent this, items are placed on the encoder's codes by
+k-means++ before the first and the second epoch. Unused items are placed again during the first half of the training.
+Codes and items are compared by direction, with a trained temperature. The history reports how much of the memory is in
+use, and a collapse is logged as a warning. With ``--similarity dot``, as in the official code, only 5 to 12 % were in
+use in spite of this placement.
+
+The defaults were chosen with 600 pictures to train on. No digits except these were used:
+
+* MNIST 2, 4 and 7 against held-out pictures of the same digit, rotated, mirrored or transposed;
+* Fashion-MNIST classes 0 and 7 against the other classes, training part.
+
+AUROC of the plain error on the digits 2 and 4:
+
+* memory alone: .93 and .97 (initial temperature 10), .95 and .97 (40), one code per position .93 and .98;
+* memory and code: .98 and .98 (half of the code dropped), .99 and .99 (a quarter dropped);
+* no memory: .99 and .99.
+
+Dividing by the picture's contrast improves digits (.988 to .992 on 2). It slightly reduces the AUROC on Fashion-MNIST
+(.921 to .918, without a memory).
+
+Sources: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019). See `nets.prototype_memory`. Kingma and
+Welling, Auto-Encoding Variational Bayes (2014).
 """
 
 import logging
@@ -54,91 +71,102 @@ from andon.training.sampling.memory import lone_items, neighbours
 logger = logging.getLogger(__name__)
 
 COLLAPSED = 0.05
-"""Share of items in use below which a memory is called collapsed; fewer than two always are."""
+"""Share of items in use below which the memory has collapsed. Fewer than two items in use are always a collapse."""
 LEAST_CONTRAST = 0.01
-"""Added to the standard deviation of a picture's pixels, which are 0 to 1."""
+"""Added to the standard deviation of a picture's pixels, which are in 0 to 1."""
 KEPT_CODES = 512
-"""Parts whose codes are kept to draw new parts from."""
+"""Number of parts whose codes are kept, to generate new parts from them."""
 NEAR_ONE = 0.5
-"""Weight of the KL term from which on codes follow the prior well enough to draw from it."""
+"""Weight of the KL term from which codes follow the prior well enough to draw from it."""
 
 _Width = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class Settings(Plan, frozen=True, kw_only=True):
-    """Of `memory_vae`. What is None follows the pictures: grey or colour."""
+    """Settings of `memory_vae`. Defaults of settings that are None depend on the pictures: grey or colour."""
 
-    memory: Annotated[bool, Meta(description="read the code from a memory of prototypes; without: a plain (V)AE")] = (
-        True
-    )
-    vae: Annotated[bool, Meta(description="a variational code: its latent numbers are drawn in training")] = False
+    memory: Annotated[
+        bool, Meta(description="read the code from a memory of prototypes; off: a plain autoencoder or VAE")
+    ] = True
+    vae: Annotated[
+        bool, Meta(description="use a variational code: its latent variables are drawn at random in training")
+    ] = False
     size: Annotated[Annotated[int, Meta(ge=16, le=256)] | None, SIZE] = None
     widths: Annotated[
         Annotated[tuple[_Width, ...], Meta(min_length=1, max_length=5)] | None,
         Meta(
-            description="channels of the encoder's convolutions, each halves the sides; the decoder mirrors them; where not "
-            "given 16,32,64, in colour 32,64,64"
+            description=(
+                "channels of the encoder's convolutions, which halve the sides and which the decoder mirrors; none: "
+                "16,32,64, in colour 32,64,64"
+            )
         ),
     ] = None
     per: Annotated[
         Literal["image", "position"],
-        Meta(description="one code an image, or one at each position of the encoder's last map (4 x 4 from 28 x 28)"),
+        Meta(description="one code per image, or one per position of the encoder's last map (4 x 4 for 28 x 28)"),
     ] = "image"
-    code: Annotated[int, Meta(ge=1, le=4096, description="numbers of a code, and of an item")] = 16
+    code: Annotated[int, Meta(ge=1, le=4096, description="length of a code and of an item")] = 16
     latent: Annotated[
         Annotated[int, Meta(ge=1, le=4096)] | None,
-        Meta(description="latent numbers a code is made from, with --vae; where not given 16"),
+        Meta(description="number of latent variables from which a code is computed, with --vae; none: 16"),
     ] = None
     beta: Annotated[
         Annotated[float, Meta(ge=0.0)] | None,
-        Meta(description="weight of the KL term, with --vae; near 0 it is no VAE; where not given 0.1"),
+        Meta(description="weight of the KL term, with --vae; near 0 it is a plain autoencoder. none: 0.1"),
     ] = None
     items: Annotated[
         Annotated[int, Meta(ge=2, le=10_000)] | None,
-        Meta(description="prototypes in the memory; where not given 100, in colour 500"),
+        Meta(description="prototypes in the memory; none: 100, in colour 500"),
     ] = None
     similarity: Annotated[
         Literal["cosine", "dot"],
-        Meta(description="of codes and items: by direction with a learnt temperature, or the plain product"),
+        Meta(
+            description=(
+                "similarity of codes and items: by direction with a trained temperature (cosine), or the plain "
+                "product (dot)"
+            )
+        ),
     ] = "cosine"
     shrink: Annotated[
         float,
-        Meta(ge=0.0, le=1000.0, description="addressing weights below this many times 1 / items become nothing"),
+        Meta(ge=0.0, le=1000.0, description="threshold in units of 1 / items; smaller addressing weights become zero"),
     ] = 1.0
     entropy_weight: Annotated[
-        float, Meta(ge=0.0, description="weight of the entropy of the addressing: sparser with more")
+        float, Meta(ge=0.0, description="weight of the entropy of the addressing; larger: fewer items per code")
     ] = 0.1
     combine: Annotated[
         Literal["replace", "concatenate"],
         Meta(
-            description="the decoder gets the read-out in place of the code, or both; then anomalies can go past the memory, "
-            "and part of the code is dropped in training"
+            description=(
+                "replace: the decoder gets the read-out instead of the code. concatenate: it gets both; then "
+                "anomalies can bypass the memory, so part of the code is dropped in training"
+            )
         ),
     ] = "concatenate"
     code_dropout: Annotated[
         Annotated[float, Meta(ge=0.0, lt=1.0)] | None,
-        Meta(
-            description="share of the code that is dropped in training, with --combine concatenate; where not given 0.25"
-        ),
+        Meta(description="share of the code that is dropped in training, with --combine concatenate; none: 0.25"),
     ] = None
     initial: Annotated[
-        Literal["codes", "random"], Meta(description="items begin as codes far from each other, or at random")
+        Literal["codes", "random"], Meta(description="initial items: codes far from each other, or random")
     ] = "codes"
     reseed: Annotated[
-        bool, Meta(description="lay out items anew that no code reads, during the first half of the epochs")
+        bool, Meta(description="replace items that no code reads, during the first half of the epochs")
     ] = True
     loss: Annotated[
         Literal["mse", "bce"],
         Meta(
-            description="of the reconstruction; with bce, --vae, --beta 1 and no entropy weight the loss is minus the ELBO"
+            description="reconstruction loss; with bce, --vae, --beta 1 and --entropy-weight 0 the loss is minus the ELBO"
         ),
     ] = "mse"
     decides: Annotated[
         Literal["error", "relative", "memory", "combined"],
         Meta(
-            description="the score that decides: the squared difference to what is rebuilt; the same, blurred before it is "
-            "squared and divided by the picture's contrast; the code's distance from what the memory holds of it; or the most "
-            "surprising of all, by the validation part"
+            description=(
+                "score that decides. error: squared reconstruction error. relative: blurred before it is squared, and"
+                " divided by the picture's contrast. memory: distance of the code from its read-out. combined: the "
+                "largest surprise of all scores, by the validation part"
+            )
         ),
     ] = "relative"
     blur: Annotated[
@@ -146,41 +174,44 @@ class Settings(Plan, frozen=True, kw_only=True):
         Meta(
             gt=0.0,
             le=16.0,
-            description="of ``relative``: standard deviation of the Gaussian; lines that lie a little aside count less, missing "
-            "ones as much as ever",
+            description=(
+                "standard deviation of the Gaussian of ``relative``; with it, lines slightly out of place count less,"
+                " but missing lines count in full"
+            ),
             extra={"unit": "px"},
         ),
     ] = 1.0
     pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map of errors becomes a score")] = "mean"
-    share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
-        0.05
-    )
-    epochs: Annotated[int, Meta(ge=1, description="epochs at most", extra={"unit": "epochs"})] = 40
+    share: Annotated[
+        float, Meta(gt=0.0, le=1.0, description="share of the map's highest values that ``top`` averages")
+    ] = 0.05
+    epochs: Annotated[int, Meta(ge=1, description="largest number of epochs", extra={"unit": "epochs"})] = 40
     epoch_parts: Annotated[
         int,
-        Meta(ge=0, description="frames that count as an epoch; 0: the whole training part", extra={"unit": "frames"}),
+        Meta(ge=0, description="frames that count as one epoch; 0: the whole training part", extra={"unit": "frames"}),
     ] = 2000
-    batch_size: Annotated[int, Meta(ge=2, description="frames a step", extra={"unit": "frames"})] = 64
-    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
-    weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
+    batch_size: Annotated[int, Meta(ge=2, description="frames per step", extra={"unit": "frames"})] = 64
+    learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0.0, description="weight decay of Adam")] = 0.0
     clip_norm: ClipNorm = 100.0
     warm_up: Annotated[
-        float, Meta(ge=0.0, le=1.0, description="share of all steps over which KL and entropy come in")
+        float,
+        Meta(ge=0.0, le=1.0, description="share of all steps over which the weights of KL and entropy rise from 0"),
     ] = 0.2
 
     @property
     def by_cosine(self) -> bool:
-        """Unless told otherwise."""
+        """True for a cosine schedule, which is the default."""
         return self.schedule != "plateau"
 
     @property
     def posterior(self) -> tuple[int, float]:
-        """Latent numbers and weight of the KL term, with `vae`."""
+        """Number of latent variables and weight of the KL term, with `vae`."""
         return self.latent or 16, 0.1 if self.beta is None else self.beta
 
 
 def design_of(settings: Settings, spec: FrameSpec) -> Design:
-    """Sizes as asked for, or as they suit grey or coloured pictures."""
+    """Return the sizes from the settings, or defaults for grey or colour pictures."""
     colour = spec.channels > 1
     dropout = 0.25 if settings.code_dropout is None else settings.code_dropout
     return Design(
@@ -198,7 +229,7 @@ def design_of(settings: Settings, spec: FrameSpec) -> Design:
 
 
 class MemoryVAE(MemoryAutoencoder, Scorer):
-    """The net with its scores."""
+    """The network with its scores."""
 
     def __init__(self, settings: Settings, design: Design) -> None:
         super().__init__(design)
@@ -207,22 +238,25 @@ class MemoryVAE(MemoryAutoencoder, Scorer):
         spec = FrameSpec(channels=3, size=design.size)
         self.pools = nn.ModuleDict({name: Pool(_score_rule_of(settings, name), spec) for name in ("error", "relative")})
         self.combination = Combination(self._score_names())
-        # of training parts: codes to draw new parts from, and each item's share of what is read
+        # from training parts: codes from which new parts are generated, and each item's share of what is read
         self.register_buffer("codes", torch.zeros(1, self.positions, settings.code))
         self.register_buffer("usage", torch.zeros(design.items))
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """Maps ``error`` and ``relative``: squared differences, means over channels; scores as `scores` gives them."""
+        """Return the maps ``error`` and ``relative`` (squared differences, means over channels), the scores and two tables."""
         maps, scores, rebuilt = self._judge(prepared)
         tables = {"latent": (rebuilt.codes if self.mean is None else rebuilt.mean).mean(dim=1)}
         if self.memory is not None:
             tables["memory_items"] = rebuilt.weights.mean(dim=1)
-        further = {name: score for name, score in scores.items() if name not in maps}  # the maps give those
+        further = {name: score for name, score in scores.items() if name not in maps}  # pooled maps give the others
         combined = {"combined": self.combination(scores)}
         return Evidence(maps, further | combined, {"reconstruction": rebuilt.logits.sigmoid()}, tables)
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
-        """``[N]`` each: ``error`` and ``relative``, pooled as asked; ``memory`` with a memory; ``divergence`` with `vae`."""
+        """Return scores ``[N]`` by name: ``error`` and ``relative`` (pooled), ``memory`` and ``divergence``.
+
+        ``memory`` needs a memory, and ``divergence`` needs `vae`.
+        """
         return self._judge(prepared)[1]
 
     def _judge(self, prepared: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Rebuilt]:
@@ -247,7 +281,7 @@ class MemoryVAE(MemoryAutoencoder, Scorer):
 
 
 def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
-    """Error + beta * KL + entropy, as the module's docstring says."""
+    """Return error + beta * KL + entropy, as described in the module's docstring."""
     settings, rebuilt = scorer.settings, scorer.rebuild(batch)
     if settings.loss == "bce":
         pixels = nn.functional.binary_cross_entropy_with_logits(rebuilt.logits, batch, reduction="none")
@@ -264,7 +298,7 @@ def loss(scorer: MemoryVAE, batch: Tensor, warmth: float) -> Tensor:
 
 
 def fit(scorer: MemoryVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Go down the loss while the memory is kept alive."""
+    """Minimise the loss, and replace unused items of the memory."""
     feed = MemoryFeed(
         scorer,
         good,
@@ -276,7 +310,7 @@ def fit(scorer: MemoryVAE, good: TrainingData, settings: Settings, context: FitC
 
 
 def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
-    """Keep codes, the use of items and the tails of the scores."""
+    """Store codes, the use of items and the tails of the scores."""
     with torch.no_grad():
         codes = encoded(scorer, good.train, KEPT_CODES)[0]
         scorer.codes = codes
@@ -285,7 +319,7 @@ def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: 
             read = int(in_use(scorer.usage).sum())
             if read < max(2, COLLAPSED * len(scorer.usage)):
                 logger.warning(
-                    "the memory has collapsed: %d of %d items are in use; try --similarity cosine, --reseed, a lower "
+                    "the memory has collapsed: %d of %d items are in use. Try --similarity cosine, --reseed, a lower "
                     "--entropy-weight or fewer --items",
                     read,
                     len(scorer.usage),
@@ -294,13 +328,13 @@ def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: 
 
 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
-    """New parts: from the prior where a variational code follows it, else from between what two training parts read.
+    """Return new parts: from the prior if a variational code follows it, else from mixtures of two training parts.
 
-    A training part is drawn, and one of those most like it; a mixture of what both read, by a share that is drawn too,
-    is decoded. So prototypes come together as they do in good parts, never evenly.
+    A training part and one of the parts most similar to it are drawn. A mixture of their codes and of what both read,
+    with a random share, is decoded. So prototypes are combined as they are in good parts.
 
     Raises:
-        ConfigError: nothing to draw from.
+        ConfigError: these settings cannot generate parts.
     """
     assert isinstance(scorer, MemoryVAE)
     kept = scorer.get_buffer("codes")
@@ -310,51 +344,56 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
         codes = scorer.to_code(latent)
         return scorer.decode(codes, scorer.address(codes)).sigmoid()
     if not settings.memory:
-        raise ConfigError(f"this memory_vae generates nothing: {_why_not(settings)}.")
+        raise ConfigError(f"this memory_vae cannot generate parts: {_why_no_parts(settings)}.")
     first, second, share = neighbours(kept, count, generator)
     codes = torch.lerp(first, second, share)
     weights = torch.lerp(scorer.address(first), scorer.address(second), share)
     return scorer.decode(codes, weights).sigmoid()
 
 
-def _why_not(settings: Settings) -> str:
+def _why_no_parts(settings: Settings) -> str:
     if not settings.vae:
-        return "without a memory (--no-memory) and without --vae nothing tells which codes are those of good parts"
+        return "without a memory (--no-memory) and without --vae, the codes of good parts are not known"
     if settings.per == "position":
-        return "with --per position the codes of one picture belong together, and the prior draws each by itself"
+        return (
+            "with --per position the codes of one picture depend on each other, but the prior draws each independently"
+        )
     return (
-        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder, whose codes do not follow the prior; train "
-        f"with --beta of {NEAR_ONE:g} to 1 or more, or with a memory"
+        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder, whose codes do not follow the prior. Train "
+        f"with --beta of at least {NEAR_ONE:g}, or with a memory"
     )
 
 
 def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
-    """What each item alone decodes to ``[M, C, h, w]``, and its share of what training parts read ``[M]``.
+    """Return the decoded items ``[M, C, h, w]`` and each item's share of what training parts read ``[M]``.
 
-    With a code at each position an item fills its place of most use, in a picture that reads as good parts do on average.
+    With one code per position, an item is shown at the position where it is used most. The other positions read as good
+    parts do on average.
 
     Raises:
-        ConfigError: a run without a memory.
+        ConfigError: the run was trained without a memory.
     """
     assert isinstance(scorer, MemoryVAE)
     if scorer.memory is None:
-        raise ConfigError("this memory_vae went without a memory (--no-memory): there is nothing to show.")
+        raise ConfigError(
+            "this memory_vae was trained without a memory (--no-memory). There are no prototypes to show."
+        )
     weights = lone_items(scorer.address(scorer.get_buffer("codes")))
-    codes = scorer.memory.read(weights)  # in place of the encoding too, where the decoder gets both
+    codes = scorer.memory.read(weights)  # used instead of the encoder's codes if the decoder gets both
     return scorer.decode(codes, weights).sigmoid(), scorer.get_buffer("usage")
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("memory_vae judges frames.")
-    _refuse_idle(settings)
+    _refuse_unused_settings(settings)
     check_share(settings)
     height, width = size_seen(found, settings.size)
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(max(height, 16), max(width, 16)))
 
 
-def _refuse_idle(settings: Settings) -> None:
-    """Settings that would do nothing are refused."""
+def _refuse_unused_settings(settings: Settings) -> None:
+    """Refuse settings that would have no effect."""
     default = Settings()
     needs = {
         "memory": ("items", "similarity", "shrink", "entropy_weight", "combine", "code_dropout", "initial", "reseed"),
@@ -365,12 +404,12 @@ def _refuse_idle(settings: Settings) -> None:
             if not getattr(settings, switch) and getattr(settings, name) != getattr(default, name):
                 flag = name.replace("_", "-")
                 raise ConfigError(
-                    f"--{flag} does nothing {'without --vae' if switch == 'vae' else 'with --no-memory'}."
+                    f"--{flag} has no effect {'without --vae' if switch == 'vae' else 'with --no-memory'}. Remove it."
                 )
     if settings.code_dropout is not None and settings.combine != "concatenate":
-        raise ConfigError("--code-dropout needs --combine concatenate: else the decoder does not get the code.")
+        raise ConfigError("--code-dropout needs --combine concatenate. Otherwise the decoder does not get the code.")
     if settings.decides == "memory" and not settings.memory:
-        raise ConfigError("--decides memory cannot be with --no-memory.")
+        raise ConfigError("--decides memory needs a memory. Remove --no-memory.")
 
 
 def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
@@ -384,7 +423,7 @@ def _score_rule(settings: Settings) -> ScoreRule:
         return _score_rule_of(settings, settings.decides)
     return ScoreRule(
         score=settings.decides, pool=settings.pool, share=settings.share
-    )  # the maps' scores are pooled as well
+    )  # the pooling of the maps' scores
 
 
 def _score_rule_of(settings: Settings, name: str) -> ScoreRule:
@@ -405,7 +444,7 @@ TINY = Settings(
 
 RECIPE = Recipe(
     name="memory_vae",
-    summary="frames, by what cannot be rebuilt from remembered prototypes; generates new good parts",
+    summary="frames: error of a reconstruction from a memory of prototypes; generates new good parts",
     settings=Settings,
     tiny=structs.replace(TINY),
     variants={

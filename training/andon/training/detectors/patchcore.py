@@ -1,18 +1,23 @@
-"""Distance of each patch to the nearest patch of good parts, in the features of a frozen network: nothing is trained.
+"""Distance of each patch to the nearest patch of good parts, in the features of a frozen network. Nothing is trained.
 
-Works with a few dozen good parts, on textures and on parts that lie more or less alike, for defects that look unlike
-anything good: scratches, dents, stains, missing pieces. Does not see what is wrong only by its place or number (a second
-label, a part turned round), nor what is smaller than a few cells of its grid: `fine` sees smaller things than `fast`.
+Suitable with a few dozen good parts, for textures and for parts in similar positions, and for defects that look unlike
+anything good: scratches, dents, stains, missing pieces. Not suitable for defects that are wrong only by place or number
+(a second label, a part turned round), or for defects smaller than a few cells of its grid. `fine` finds smaller defects
+than `fast`.
 
-Source: Roth et al., Towards Total Recall in Industrial Anomaly Detection (CVPR 2022). Here, other than there: one memory
-for each tap, on its own grid, and the distances are added, not the features joined; no average over 3 x 3 cells, no
-re-weighting by neighbours (the authors' own code has none); the score is the mean of the highest hundredth of the map,
-not its maximum.
+Source: Roth et al., Towards Total Recall in Industrial Anomaly Detection (CVPR 2022). This implementation differs in
+these points:
 
-Chosen on ten sets of good parts with nine families of drawn defects, never on real defects; mean AUROC over all sets: .73
-for `fast`, .80 for `fine` with 40 000 candidates, another .01 with 80 000 (these sets are meant to be hard); 50 000 is what
-a minute of fitting allows. One memory a tap against joined features +.02, no average +.03, highest hundredth against
-maximum +.01, 224 to 512 px +.05. Figures on real test folders, looked at after the choice: docs/results.md.
+* There is one memory per tap, on the tap's own grid. Distances are added; features are not concatenated.
+* There is no average over 3 x 3 cells.
+* There is no re-weighting by neighbours, as in the authors' own code.
+* The score is the mean of the highest hundredth of the map, not its maximum.
+
+The presets were chosen on ten sets of good parts with nine families of drawn defects, never on real defects. These sets
+are hard on purpose. The mean AUROC over all sets was .73 for `fast`, .80 for `fine` with 40 000 candidates, and another
+.01 more with 80 000. The preset has 50 000, which keeps a fit within a minute. Gains: one memory per tap instead of
+concatenated features +.02, no average +.03, highest hundredth instead of maximum +.01, 512 instead of 224 px +.05.
+Figures on real test folders, which were looked at only after the choice: docs/results.md.
 """
 
 import logging
@@ -48,45 +53,56 @@ from andon.training.recipe.top_share import check_share
 logger = logging.getLogger(__name__)
 
 CHUNK = 256
-"""Rows of a memory that are compared at a time: what is to be reduced then stays in the cache, three times as fast as all
-at once (28 x 28 cells, 1 000 rows), and memory for it stays bounded."""
+"""Rows of a memory that are compared at a time.
+
+The intermediate results then stay in the cache, which is three times as fast as all rows at once (28 x 28 cells, 1 000
+rows). It also limits the memory use.
+"""
 BATCH = 2
-"""Pictures a step of the fit: more of them at a time took longer each, for want of cache."""
+"""Pictures per step of the fit. Larger batches took longer per picture, because they exceed the cache."""
 HELD = 4096
-"""Rows that are not in the memory, at most, by whose distances to it distances are scaled."""
+"""Largest number of rows outside the memory whose distances to it define the scale of distances."""
 
 _Tap = Annotated[int, Meta(ge=0)]
 _Weight = Annotated[float, Meta(gt=0.0)]
-_PRESET = "; as the preset says where not given"
+_PRESET = "; none: as in the preset"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Of `patchcore`. What is None is as the preset says; a preset never changes without a new version of the recipe."""
+    """Settings of `patchcore`. None means the preset's value. A preset changes only with a new version of the recipe."""
 
     preset: Annotated[
         Literal["fast", "fine"],
         Meta(
-            description="fast: 224 px, about 20 ms for a 1080p frame on one CPU core; fine: 512 px, about 100 ms, sees "
-            "smaller defects"
+            description=(
+                "fast: 224 px, about 20 ms for a 1080p frame on one CPU core. fine: 512 px, about 100 ms, finds "
+                "smaller defects"
+            )
         ),
     ] = "fine"
-    backbone: Annotated[BackboneName, Meta(description="the frozen network that gives the features")] = (
+    backbone: Annotated[BackboneName, Meta(description="frozen network that computes the features")] = (
         "efficientnet_lite0"
     )
     weights: Annotated[
         str | None,
-        Meta(description="its weights, a .pth file of torchvision's; those of efficientnet_lite0 are installed"),
+        Meta(
+            description="weights of the backbone, a .pth file of torchvision; those of efficientnet_lite0 are installed"
+        ),
     ] = None
-    download: Annotated[bool, Meta(description="fetch torchvision's weights where there are none here")] = False
+    download: Annotated[bool, Meta(description="download torchvision's weights if they are not on this machine")] = (
+        False
+    )
     size: Annotated[
         Annotated[int, Meta(ge=32, multiple_of=MULTIPLE)] | None,
-        Meta(description="side of what the network sees, a multiple of 32" + _PRESET, extra={"unit": "px"}),
+        Meta(description="side of the square that the network sees, a multiple of 32" + _PRESET, extra={"unit": "px"}),
     ] = None
     taps: Annotated[
         Annotated[tuple[_Tap, ...], Meta(min_length=1)] | None,
         Meta(
-            description="where features are taken, ascending: blocks 0 to 15 of efficientnet_lite0, layers 1 to 4 of the "
-            "others" + _PRESET
+            description=(
+                "layers from which features are taken, ascending: blocks 0 to 15 of efficientnet_lite0, layers 1 to 4 of the "
+                "others" + _PRESET
+            )
         ),
     ] = None
     tap_weights: Annotated[
@@ -96,7 +112,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     memory_mb: Annotated[
         Annotated[float, Meta(gt=0.0, le=1000.0)] | None,
         Meta(
-            description="of all memories together in the file; rows follow from it, equally many for each tap"
+            description="size of all memories together in the file, with the same number of rows for each tap"
             + _PRESET,
             extra={"unit": "MB"},
         ),
@@ -104,26 +120,26 @@ class Settings(Struct, frozen=True, kw_only=True):
     candidates: Annotated[
         Annotated[int, Meta(ge=2)] | None,
         Meta(
-            description="patches drawn from all good parts, from which a memory is chosen" + _PRESET,
+            description="patches drawn from all good parts, from which a memory is selected" + _PRESET,
             extra={"unit": "patches"},
         ),
     ] = None
     average: Annotated[
-        Literal[1, 3], Meta(description="side of the local mean over features, 1 for none", extra={"unit": "cells"})
+        Literal[1, 3], Meta(description="side of the local mean over features; 1: no mean", extra={"unit": "cells"})
     ] = 1
     smooth: Annotated[
         float,
         Meta(
             ge=0.0,
             le=0.2,
-            description="standard deviation of the map's Gaussian",
+            description="standard deviation of the Gaussian that smooths the map",
             extra={"unit": "sides of the picture"},
         ),
     ] = 0.01
     pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map becomes a score")] = "top"
-    share: Annotated[float, Meta(gt=0.0, le=1.0, description="of the map's highest values that ``top`` averages")] = (
-        0.01
-    )
+    share: Annotated[
+        float, Meta(gt=0.0, le=1.0, description="share of the map's highest values that ``top`` averages")
+    ] = 0.01
 
 
 class Plan(NamedTuple):
@@ -140,25 +156,27 @@ _PRESETS = {
     "fast": Plan(size=224, taps=(4, 7), tap_weights=(2.0, 1.0), memory_mb=0.49, candidates=15_000),
     "fine": Plan(size=512, taps=(7, 10), tap_weights=(1.0, 1.0), memory_mb=2.33, candidates=50_000),
 }
-"""Budgets of 1 000 and 3 000 rows a tap."""
+"""Presets with memories of 1 000 and 3 000 rows per tap."""
 _RESNET_TAPS = (2, 3)
-"""The layers of the published figures; not measured here."""
+"""Layers of the published figures. They were not measured here."""
 
 
 def plan_of(settings: Settings) -> Plan:
-    """What the settings come to.
+    """Return the settings with the preset's values filled in.
 
     Raises:
-        ConfigError: another number of weights than of taps, or a tap that the backbone does not have.
+        ConfigError: the number of weights differs from the number of taps, or a tap does not exist in the backbone.
     """
     preset = _PRESETS[settings.preset]
-    own_taps = preset.taps if settings.backbone == "efficientnet_lite0" else _RESNET_TAPS
-    taps = own_taps if settings.taps is None else settings.taps
+    default_taps = preset.taps if settings.backbone == "efficientnet_lite0" else _RESNET_TAPS
+    taps = default_taps if settings.taps is None else settings.taps
     tap_weights = settings.tap_weights
     if tap_weights is None:
         tap_weights = preset.tap_weights if taps == preset.taps else (1.0,) * len(taps)
     if len(tap_weights) != len(taps):
-        raise ConfigError(f"tap_weights: expected one for each of the {len(taps)} taps {taps}, got {len(tap_weights)}.")
+        raise ConfigError(
+            f"--tap-weights: expected one for each of the {len(taps)} taps {taps}, got {len(tap_weights)}."
+        )
     check_taps(settings.backbone, taps)
     return Plan(
         size=settings.size or preset.size,
@@ -170,7 +188,10 @@ def plan_of(settings: Settings) -> Plan:
 
 
 class PatchCore(Scorer):
-    """``[N, C, h, w]`` to the map ``distance`` on the finest tap's grid: 1 is what good patches are apart."""
+    """A scorer from ``[N, C, h, w]`` to the map ``distance``, in units of the mean distance of good patches.
+
+    The map has the grid of the finest tap.
+    """
 
     def __init__(self, settings: Settings, channels: int) -> None:
         super().__init__()
@@ -182,7 +203,7 @@ class PatchCore(Scorer):
         self.memories = nn.ModuleList(Memory(known[tap].channels) for tap in plan.taps)
 
     def features(self, prepared: Tensor) -> list[Tensor]:
-        """Of each tap, ``[N, channels, h, w]``."""
+        """Return the features of each tap, ``[N, channels, h, w]``."""
         features: list[Tensor] = self.backbone(prepared)
         if self.average > 1:
             side = self.average
@@ -191,7 +212,7 @@ class PatchCore(Scorer):
         return features
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """Weighted mean over the taps of the distance to each one's memory, coarser grids drawn up to the finest."""
+        """Return the map: the weighted mean of the distances to each tap's memory; coarser grids are resized to the finest."""
         total: Tensor | None = None
         for planes, memory in zip(self.features(prepared), self.memories, strict=True):
             distance = memory(planes).unsqueeze(1)
@@ -203,23 +224,23 @@ class PatchCore(Scorer):
 
 
 class Memory(nn.Module):
-    """Patches of good parts at one tap, and the distance of others to the nearest of them."""
+    """Patches of good parts at one tap, and the distance of other patches to the nearest of them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(()))
-        # one column a row of the memory b: -2 b, and |b|^2 as one more feature, so that one product gives
-        # |b|^2 - 2 x.b; takes the shape of what is stored
+        # One column per row b of the memory: -2 b, and |b|^2 as one more feature, so that one product gives
+        # |b|^2 - 2 x.b. The buffer takes the shape of the stored tensor.
         self.register_buffer("bank", torch.zeros(channels + 1, 1))
 
     def forward(self, planes: Tensor) -> Tensor:
-        """``[N, channels, h, w]`` to ``[N, h, w]``."""
+        """Return the distances ``[N, h, w]`` of ``[N, channels, h, w]``."""
         rows = planes.permute(0, 2, 3, 1).flatten(0, 2)
         return self.distance(rows).view(planes.shape[0], planes.shape[2], planes.shape[3])
 
     def distance(self, rows: Tensor) -> Tensor:
-        """``[R, channels]`` to ``[R]``, in units of this memory."""
+        """Return the distances ``[R]`` of ``[R, channels]``, in units of this memory."""
         rows = (rows - self.get_buffer("center")) * self.get_buffer("scale")
         squares = (rows * rows).sum(dim=1)
         rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
@@ -228,25 +249,25 @@ class Memory(nn.Module):
             lowest = (rows @ chunk).amin(dim=1)
             nearest = lowest if nearest is None else torch.minimum(nearest, lowest)
         assert nearest is not None
-        return (squares + nearest).clamp(min=0.0).sqrt()  # rounding may take it below zero
+        return (squares + nearest).clamp(min=0.0).sqrt()  # rounding may give values below zero
 
-    def fit(self, rows: Tensor, chosen: Tensor, weight: float, seed: int) -> None:
-        """Remember the chosen rows, so that the others are `weight` apart from them on average.
+    def fit(self, rows: Tensor, selected: Tensor, weight: float, seed: int) -> None:
+        """Store the selected rows, scaled so that the mean distance of the other rows to them is `weight`.
 
         Args:
             rows: float32 ``[R, channels]``, at least 2.
-            chosen: places of the core-set, int64.
-            weight: of the distances.
-            seed: draws the others by which distances are scaled.
+            selected: places of the core-set, int64.
+            weight: weight of the distances.
+            seed: seed of the draw of other rows, whose distances define the scale.
         """
         center = rows.mean(dim=0)
-        # one number for all channels: to unit root mean square, so that float32 holds squares well
+        # one scale for all channels, to unit root mean square, so that squares keep their precision in float32
         scale = 1 / (rows - center).square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
         rows = (rows - center) * scale
-        kept = rows[chosen.to(rows.device)]
+        kept = rows[selected.to(rows.device)]
         self._remember(center, scale, kept)
         others = torch.ones(len(rows), dtype=torch.bool)
-        others[chosen] = False
+        others[selected] = False
         places = others.nonzero().squeeze(1)
         places = places[torch.randperm(len(places), generator=Generator().manual_seed(seed))[:HELD]]
         apart = self.distance(rows[places.to(rows.device)] / scale + center).mean()
@@ -259,7 +280,7 @@ class Memory(nn.Module):
 
 
 def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """One pass over the good parts with bounded memory, then a core-set for each tap."""
+    """Draw patches in one pass over the good parts with bounded memory, then select a core-set for each tap."""
     plan = plan_of(settings)
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
     scorer.eval()
@@ -267,37 +288,40 @@ def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitC
         drawn = draw(scorer, good.train, plan.candidates, context)
         numbers_a_row = sum(rows.shape[1] + 1 for rows in drawn)
         count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
-        for tap, rows, chosen, weight, memory in zip(
+        for tap, rows, selected, weight, memory in zip(
             plan.taps, drawn, choose(drawn, count, context), plan.tap_weights, scorer.memories, strict=True
         ):
             assert isinstance(memory, Memory)
-            memory.fit(rows, chosen, weight / sum(plan.tap_weights), context.seed)
-            logger.info("tap %d: %d of %d patches remembered", tap, memory.get_buffer("bank").shape[1], len(rows))
+            memory.fit(rows, selected, weight / sum(plan.tap_weights), context.seed)
+            logger.info("tap %d: stored %d of %d patches", tap, memory.get_buffer("bank").shape[1], len(rows))
 
 
 def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Tensor]:
-    """The core-set of each tap, places of at most `count` and at most half of its rows; side by side, as each is serial."""
-    told = (context.progress, *[silent] * (len(drawn) - 1))  # one line tells of all
+    """Return the core-set of each tap: places of at most `count` rows and at most half of them.
+
+    The taps run in parallel, because the selection of each tap is serial.
+    """
+    reports = (context.progress, *[silent] * (len(drawn) - 1))  # one progress line is enough for all
     with one_thread(), ThreadPoolExecutor(len(drawn)) as pool:
         tasks = [
             pool.submit(
                 k_centre, rows, min(count, len(rows) // 2), seed=context.seed, progress=progress, what="core-sets"
             )
-            for rows, progress in zip(drawn, told, strict=True)
+            for rows, progress in zip(drawn, reports, strict=True)
         ]
         return [task.result() for task in tasks]
 
 
 def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> list[Tensor]:
-    """For each tap at most `candidates` patches ``[R, channels]``, equally many of each picture, at random places.
+    """Return for each tap at most `candidates` patches ``[R, channels]`` at random places, equally many from each picture.
 
-    Memory holds these and one batch, however many pictures there are.
+    Memory contains these patches and one batch, for any number of pictures.
 
     Raises:
         TrainingError: the features are not finite.
     """
     generator = Generator().manual_seed(context.seed)
-    # equally many of each, the remainder from pictures at random; with more pictures than candidates some give none
+    # equally many from each picture, the remainder from random ones; with fewer candidates than pictures some give none
     share, left = divmod(candidates, len(part))
     quotas = torch.full((len(part),), share)
     quotas[torch.randperm(len(part), generator=generator)[:left]] += 1
@@ -309,7 +333,7 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
         done += len(batch)
         if not any(wanted):
             continue
-        # channels last: half the time on a CPU
+        # channels last takes half the time on a CPU
         features = scorer.features(batch.to(context.device, memory_format=torch.channels_last))
         for kept, planes in zip(drawn, features, strict=True):
             for count, rows in zip(wanted, planes.flatten(2).transpose(1, 2), strict=True):
@@ -317,12 +341,12 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
                 kept.append(rows[places.to(rows.device)])
     result = [torch.cat(rows) for rows in drawn]
     if not all(bool(rows.isfinite().all()) for rows in result):
-        raise TrainingError("the backbone gives features that are not finite: its weights are damaged.")
+        raise TrainingError("the backbone's features are not finite. Its weights are damaged: replace the file.")
     return result
 
 
 def _side(settings: Settings) -> int:
-    """Of the map, in cells."""
+    """Return the side of the map in cells."""
     plan, known = plan_of(settings), taps_of(settings.backbone)
     return plan.size // min(known[tap].stride for tap in plan.taps)
 
@@ -351,7 +375,7 @@ def _weights(settings: Settings) -> tuple[Weights, ...]:
 
 RECIPE = Recipe(
     name="patchcore",
-    summary="frames, by the distance of patches to those of good parts in a frozen network's features",
+    summary="frames: distance of patches to those of good parts, in the features of a pretrained network",
     settings=Settings,
     tiny=Settings(preset="fast", size=64, taps=(4,), memory_mb=0.02, candidates=600),
     gives="frame",

@@ -1,20 +1,25 @@
-"""Principal components of windows of sensor channels: what lies far out among them (T2), and what lies off them (Q).
+"""Principal components of windows of sensor channels: T2, the distance within the components, and Q, the distance from them.
 
-Fitted in a second and without chance, and hard to beat where channels depend on each other linearly around one state: the
-baseline beside which every network for windows must be shown. T2 sees what is usual in kind but too much; Q, the squared
-prediction error, sees channels that no longer move together. Does not see what only a curve would tell from good, and
-takes several states of a machine for one wide cloud between which everything is good.
+The fit takes a second and uses no random numbers. The method is hard to beat if channels depend on each other linearly
+around one state. Compare every network for windows with this baseline. T2 detects values that are normal in kind but
+too large. Q, the squared prediction error, detects channels that no longer move together. The method does not detect
+nonlinear deviations. It models several states of a machine as one wide cloud, and everything between them counts as
+good.
 
-Source: Hotelling (1947) and Jackson and Mudholkar, Control procedures for residuals associated with principal component
-analysis, Technometrics 21 (1979), without their limits: these want independent, normal rows, and gave 1.7 % (T2) and 7.1 %
-(Q) false alarms where 1 % was asked for on the Tennessee Eastman process; here the file's threshold is calibrated.
-Windows of several rows are lagged values: dynamic PCA (Ku, Storer and Georgakis, Chemometrics 30, 1995); `--steps 1
---hop 1` judges row by row, as the textbook does. T2's map is the reconstruction-based contribution (Alcala and Qin,
+Sources: Hotelling (1947); Jackson and Mudholkar, Control procedures for residuals associated with principal component
+analysis, Technometrics 21 (1979). Their limits are not used, because they assume independent, normal rows. With them,
+false alarms on the Tennessee Eastman process were 1.7 % (T2) and 7.1 % (Q) instead of the requested 1 %. The threshold
+here is calibrated.
+
+Windows of several rows are lagged values: dynamic PCA (Ku, Storer and Georgakis, Chemometrics 30, 1995). `--steps 1
+--hop 1` judges row by row, as in textbooks. T2's map is the reconstruction-based contribution (Alcala and Qin,
 Automatica 45, 2009).
 
-Defaults measured on the simulated converter (1 000 good windows; 20 faults of each kind at severity 1, then .5; AUROC over
-disjoint windows of `combined`): spike 1.00, 1.00, oscillation .98, .90, drift .95, .94; a share of .9 loses up to .2 of it,
-.97 to .99 differ by .04 at most, windows of 32 rows lose .13 on the drift, of 16 rows more. Chosen there, so optimistic.
+Defaults were measured on the simulated converter, with 1 000 good windows and 20 faults of each kind at severity 1,
+then .5. The AUROC of `combined` over disjoint windows was: spike 1.00, 1.00; oscillation .98, .90. For drift it was
+.95, .94. With `explained` at .9 it is up to .2 lower. Values of .97 to .99 differ by .04 at most. Windows of 32 rows
+lose .13 on the drift, and windows of 16 rows lose more. The defaults were chosen on these data, so the figures are
+optimistic.
 """
 
 import logging
@@ -37,42 +42,46 @@ from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 logger = logging.getLogger(__name__)
 
 MOST_VALUES = 4096
-"""Of a window: the covariance is its square, 134 MB in float64, and is decomposed whole."""
+"""Largest number of values in a window. The covariance is its square, 134 MB in float64, and is decomposed as a whole."""
 CLIP = 1000.0
-"""Standard deviations at which values are cut off: two products need no shield against large values, as nets do. At the
-usual 10, T2 of 11 components missed .422 of the faulty rows of the Tennessee Eastman process (1 % false alarms, faults 3,
-9, 15 left out), without any .392."""
-LEAST_VARIANCE = 1e-5
-"""Of the largest variance: along directions that hold less, T2 would be the rounding of float32.
+"""Number of standard deviations at which values are clipped.
 
-Q is floored at the same level. Where channels mostly stand still, the kept directions rebuild good windows exactly and what
-is left differs by machine and batch size; the tails of the scores must not be learnt from that."""
+Two matrix products need less protection from large values than networks do. With the usual 10, T2 of 11 components
+missed .422 of the faulty rows of the Tennessee Eastman process; without clipping it missed .392. (1 % false alarms,
+faults 3, 9, 15 left out.)
+"""
+LEAST_VARIANCE = 1e-5
+"""Smallest usable variance, as a share of the largest. Along directions with less, T2 would be float32 rounding.
+
+Q is floored at the same level. If channels rarely change, the kept directions reconstruct good windows exactly. The
+residual is then rounding that differs by machine and batch size, and the tails of the scores must not be fitted to it.
+"""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Of `pca`."""
+    """Settings of `pca`."""
 
-    steps: Annotated[int, Meta(ge=1, description="length of a window; 1 judges row by row", extra={"unit": "rows"})] = (
+    steps: Annotated[int, Meta(ge=1, description="length of a window; 1: judge row by row", extra={"unit": "rows"})] = (
         64
     )
     hop: Annotated[
-        int, Meta(ge=1, description="distance of windows in training and on the line", extra={"unit": "rows"})
+        int, Meta(ge=1, description="distance between windows, in training and on the line", extra={"unit": "rows"})
     ] = 16
     components: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="kept directions; as many as `explained` wants where not given"),
+        Meta(description="number of kept directions; none: the smallest number that reaches `explained`"),
     ] = None
     explained: Annotated[
-        float, Meta(gt=0.0, lt=1.0, description="share of the variance that the kept directions hold at least")
+        float, Meta(gt=0.0, lt=1.0, description="smallest share of the variance in the kept directions")
     ] = 0.95
     decides: Annotated[
         Literal["t2", "q", "combined"],
-        Meta(description="the score that decides; combined: the more surprising of both, by the validation part"),
+        Meta(description="score that decides; combined: the larger surprise of both, by the validation part"),
     ] = "combined"
 
 
 class Components(Scorer):
-    """``[N, T, C]`` to ``t2``, ``q`` and ``combined``; both matrix products are within `center` of the data."""
+    """A scorer from ``[N, T, C]`` to ``t2``, ``q`` and ``combined``. Both matrix products use data minus `center`."""
 
     def __init__(self, settings: Settings, spec: WindowSpec) -> None:
         super().__init__()
@@ -80,7 +89,7 @@ class Components(Scorer):
         self.shape = (spec.steps, len(spec.channels))
         values = math.prod(self.shape)
         self.register_buffer("center", torch.zeros(values))
-        # how many there are is known only after the fit; buffers take the shape of what is stored
+        # the number of components is known only after the fit; buffers take the shape of the stored tensors
         self.register_buffer("axes", torch.zeros(values, 1))
         self.register_buffer("variances", torch.ones(1))
         self.register_buffer("weights", torch.zeros(values))  # of each cell's contribution
@@ -88,37 +97,42 @@ class Components(Scorer):
         self.combination = Combination(("t2", "q"))
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """Maps: ``residual``, whose sum is ``q``; ``contribution`` to ``t2``, 1 in each cell of good windows on average."""
+        """Return two maps and the scores. The sum of the map ``residual`` is ``q``.
+
+        The map ``contribution`` to ``t2`` is 1 in each cell on average over good windows.
+        """
         residual, influence, scores = self._judge(prepared)
         maps = {
             "residual": (residual**2).reshape(-1, *self.shape),
             "contribution": (influence**2 * self.get_buffer("weights")).reshape(-1, *self.shape),
         }
         maps = {self.first: maps[self.first], **maps}
-        # from 1 on: where most good windows are alike their surprise is 0 but for rounding, and the tolerance between
-        # machines is relative to the median score
+        # + 1: if most good windows are equal, their surprise is 0 except for rounding, and the tolerance between machines
+        # is relative to the median score
         return Evidence(maps, scores | {"combined": 1 + self.combination(scores)})
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
-        """``t2`` and ``q``, each ``[N]``."""
+        """Return ``t2`` and ``q``, each ``[N]``."""
         return self._judge(prepared)[2]
 
     def fit(self, center: Tensor, axes: Tensor, variances: Tensor) -> None:
-        """Take mean ``[D]``, kept directions ``[D, k]`` and their variances ``[k]``, descending, float64."""
+        """Store mean ``[D]``, kept directions ``[D, k]`` and their variances ``[k]``, descending, float64."""
         own = (axes**2 / variances).sum(dim=1)
-        # a constant channel has no part in any direction, but for rounding
+        # a constant channel has no share in any direction, except for rounding
         weights = torch.where(own > 1e-6 * own.max(), 1 / own, 0.0)
         device = self.get_buffer("center").device
         floor = LEAST_VARIANCE * variances[:1]
-        learnt = {"center": center, "axes": axes, "variances": variances, "weights": weights, "floor": floor}
-        for name, values in learnt.items():
+        fitted = {"center": center, "axes": axes, "variances": variances, "weights": weights, "floor": floor}
+        for name, values in fitted.items():
             setattr(self, name, values.float().contiguous().to(device))
 
     def _judge(self, prepared: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         axes, variances = self.get_buffer("axes"), self.get_buffer("variances")
-        away = prepared.flatten(1) - self.get_buffer("center")  # first, or squares would cancel in float32
+        away = prepared.flatten(1) - self.get_buffer(
+            "center"
+        )  # first, because otherwise squares would cancel in float32
         along = away @ axes
-        # back into the window with one product: as it was, for the residual, and by variance, for T2
+        # back into the window with one product: unchanged, for the residual, and divided by variance, for T2
         back = torch.stack([along, along / variances], dim=1) @ axes.T
         residual = away - back[:, 0]
         scores = {
@@ -129,13 +143,13 @@ class Components(Scorer):
 
 
 def fit(scorer: Components, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Two passes over the training part for mean and covariance, one decomposition, then the tails of the scores."""
+    """Compute mean and covariance in two passes over the training part, decompose once, then fit the tails of the scores."""
     center, covariance = moments(good.train, context)
     ascending, vectors = torch.linalg.eigh(covariance)
     variances, axes = ascending.flip(0).clamp(min=0.0), vectors.flip(1)
     kept = components(variances, settings, len(good.train))
     logger.info(
-        "%d of %d directions hold %.1f %% of the variance",
+        "%d of %d directions explain %.1f %% of the variance",
         kept, len(variances), 100 * float(variances[:kept].sum() / variances.sum()),
     )  # fmt: skip
     scorer.fit(center, axes[:, :kept], variances[:kept])
@@ -144,7 +158,7 @@ def fit(scorer: Components, good: TrainingData, settings: Settings, context: Fit
 
 
 def moments(part: Part, context: FitContext) -> tuple[Tensor, Tensor]:
-    """Mean ``[D]`` and covariance ``[D, D]`` of flattened windows, float64 on the CPU; memory for one batch."""
+    """Return mean ``[D]`` and covariance ``[D, D]`` of flattened windows, float64 on the CPU, with memory for one batch."""
     count = len(part)
     total = sum(batch.flatten(1).double().sum(dim=0) for batch in part.batches(BATCH))
     center = torch.as_tensor(total) / count
@@ -156,22 +170,22 @@ def moments(part: Part, context: FitContext) -> tuple[Tensor, Tensor]:
 
 
 def components(variances: Tensor, settings: Settings, count: int) -> int:
-    """How many directions to keep, of variances ``[D]`` in descending order; at least one is left for Q.
+    """Return the number of directions to keep, from variances ``[D]`` in descending order; at least one is left for Q.
 
     Raises:
-        DataError: good windows that are all alike, or that do not spread into as many directions as were asked for.
+        DataError: all good windows are equal, or they vary in fewer directions than requested.
     """
     usable = min(int((variances > LEAST_VARIANCE * variances[0]).sum()), len(variances) - 1)
     if not float(variances[0]) > 0:
-        raise DataError(f"all {count} good windows for training are the same: there is nothing to learn from.")
+        raise DataError(f"all {count} good windows for training are the same. Record logs with varying values.")
     if settings.components is None:
         held = variances.cumsum(0) / variances.sum()
         return min(int((held < settings.explained).sum()) + 1, usable)
     if settings.components > usable:
         raise DataError(
-            f"expected at most {usable} components ({len(variances)} values in a window, {count} good windows, one "
-            f"direction left for Q, none that only rounding fills), got {settings.components}. Lower --components, or "
-            "collect more."
+            f"--components: expected at most {usable} for windows of {len(variances)} values and {count} good windows, got "
+            f"{settings.components}. One direction is left for Q, and directions with rounding only do not count. Lower "
+            "--components, or collect more good windows."
         )
     return settings.components
 
@@ -182,11 +196,11 @@ def _input(settings: Settings, found: Found) -> InputSpec:
     values = settings.steps * len(found.channels)
     if values > MOST_VALUES:
         raise ConfigError(
-            f"pca takes windows of up to {MOST_VALUES} values, got {settings.steps} rows of {len(found.channels)} "
+            f"pca: expected windows of at most {MOST_VALUES} values, got {settings.steps} rows of {len(found.channels)} "
             f"channels. Lower --steps to {MOST_VALUES // len(found.channels)}."
         )
     if values < 2:
-        raise ConfigError("pca wants at least 2 values in a window, got 1 row of 1 channel: raise --steps.")
+        raise ConfigError("pca: expected at least 2 values in a window, got 1 row of 1 channel. Increase --steps.")
     return structs.replace(window_spec(found, settings.steps, settings.hop), clip=CLIP)
 
 
@@ -205,7 +219,7 @@ TINY = Settings(steps=16, hop=8)
 RECIPE = Recipe(
     name="pca",
     version=2,
-    summary="windows of sensor channels, by principal components: T2 and Q; the baseline for windows",
+    summary="windows of sensor channels: distances by principal components (T2 and Q); the baseline for windows",
     settings=Settings,
     tiny=TINY,
     variants={

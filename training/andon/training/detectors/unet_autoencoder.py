@@ -1,9 +1,9 @@
-"""A U-Net that rebuilds a frame through a bottleneck with skip connections; scored by the difference to what came in.
+"""A U-Net that reconstructs a frame through a bottleneck with skip connections, scored by the difference to the input.
 
-Plain, a baseline, kept because it is the textbook's: skips let the network copy a defect, so that its error grows little on
-bad parts, and what it sees are defects that are brighter or rougher than anything in good parts. Works where texture is
-smooth and defects are not (.96 AUROC on MVTec AD's hazelnut); near chance on bottle and cable. With `--repair` it learns to
-restore damage, and a head on [input, reconstruction] judges.
+Without `--repair` it is a baseline, kept because it is a textbook method. Skips let the network copy a defect, so its
+error grows little on bad parts. It finds defects that are brighter or rougher than anything in good parts. Suitable if
+the texture is smooth and defects are not (.96 AUROC on MVTec AD's hazelnut). Near chance on bottle and cable. With
+`--repair` it is trained to restore damage, and a head on [input, reconstruction] gives the score.
 
 Source: Ronneberger et al., U-Net (2015), with batch normalisation.
 """
@@ -26,11 +26,11 @@ from andon.training.recipe.recipe import Recipe
 
 
 class Settings(Rebuilding, frozen=True, kw_only=True):
-    """Of `unet_autoencoder`."""
+    """Settings of `unet_autoencoder`."""
 
 
 class UNet(nn.Module):
-    """``[N, C, h, w]`` in 0 to 1 to the same, rebuilt."""
+    """A network that reconstructs ``[N, C, h, w]`` in 0 to 1."""
 
     def __init__(self, channels: int, narrow: int = 1) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class UNet(nn.Module):
         self.halve = nn.MaxPool2d(2)
 
     def forward(self, prepared: Tensor) -> Tensor:
-        """Down, through the bottleneck, and up again past what each level saw."""
+        """Return the reconstruction: down through the bottleneck, and up again with the features of each level."""
         fine = self.down1(prepared)
         middle = self.down2(self.halve(fine))
         coarse = self.down3(self.halve(middle))
@@ -63,7 +63,7 @@ def _build(settings: Settings, spec: InputSpec) -> Rebuilder:
 RECIPE = Recipe(
     name="unet_autoencoder",
     version=2,
-    summary="frames, by what a U-Net autoencoder cannot rebuild: a baseline; with --repair, by what a head learnt to mark",
+    summary="frames: reconstruction error of a U-Net autoencoder (a baseline), or a head's map with --repair",
     settings=Settings,
     tiny=Settings(size=32, narrow=8, epochs=3, batch_size=8),
     variants={

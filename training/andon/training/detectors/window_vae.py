@@ -1,20 +1,22 @@
-"""A variational autoencoder over windows of sensor channels: what it cannot rebuild is new to it.
+"""A variational autoencoder over windows of sensor channels, scored by its reconstruction error or its latent variables.
 
-Works where channels move together in ways that a few numbers describe: machines in a steady state or a cycle. Knows
-nothing of order beyond one window. Three scores: ``error``, what it cannot rebuild; ``euclid`` and ``mahalanobis``, squared
-distances of a window's latent numbers from those of good windows. A slow drift that it can still rebuild moves the latent
-numbers; far outside of what it learnt the encoder saturates, and only the error tells. ``--decides combined`` takes the
-most surprising of the three (`combination`).
+Suitable if channels move together in ways that a few numbers describe: machines in a steady state or a cycle. It knows
+nothing about order beyond one window. There are three scores. ``error`` is the reconstruction error. ``euclid`` and
+``mahalanobis`` are squared distances of a window's latent variables from those of good windows. A slow drift that can
+still be reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error
+detects the deviation. ``--decides combined`` takes the largest surprise of the three (`nets.surprise`).
 
-Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014). Loss: squared error + beta * KL, both summed over
-dimensions and averaged over the batch (with a mean over values and a sum over latents, "beta = 1" would be hundreds of
-times stronger). At judging z is the mean of the posterior: the same window always scores the same.
+Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014). The loss is squared error + beta * KL, both summed
+over dimensions and averaged over the batch. With a mean over values and a sum over latents, "beta = 1" would be
+hundreds of times stronger. For scores, z is the mean of the posterior, so the same window always has the same score.
 
-Defaults measured on the simulated converter (1 000 windows of 64 rows, 9 CPU seconds): at 1 % false rejects .98, .91 and
-.88 of the windows with a spike, an oscillation, a drift. 4 to 16 latent numbers and beta of .01 to .1 differ by less
-than .01 there, beta 1 loses .02. There the latent distances see little but the drift (AUROC .87, the error .93 after 15
-epochs): good windows lie on a ring, by the phase of the load, and its centre is as far from all of them. The combination
-does not beat the error (.92; oscillation of half severity .83 against .88): so that one decides unless asked otherwise.
+Defaults were measured on the simulated converter (1 000 windows of 64 rows, 9 CPU seconds). At 1 % false rejects it
+found .98, .91 and .88 of the windows with a spike, an oscillation and a drift. Results with 4 to 16 latent variables
+and a beta of .01 to .1 differ by less than .01; beta 1 loses .02.
+
+There the latent distances detect little but the drift (AUROC .87, and .93 for the error after 15 epochs). Good windows
+form a ring, by the phase of the load, and its centre is equally far from all of them. The combination is not better
+than the error (.92; oscillation of half severity .83 against .88), so the error decides by default.
 """
 
 import logging
@@ -40,43 +42,46 @@ from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 logger = logging.getLogger(__name__)
 
 UNUSED = 0.01
-"""Nat of divergence, on average, below which a latent number says nothing of its window."""
+"""Mean divergence in nat below which a latent variable contains no information about its window."""
 
 _Layers = Annotated[int, Meta(ge=1)]
 
 
 class Settings(Plan, frozen=True, kw_only=True):
-    """Of `window_vae`."""
+    """Settings of `window_vae`."""
 
-    steps: Annotated[int, Meta(ge=1, description="length of a window; 1 judges row by row", extra={"unit": "rows"})] = (
+    steps: Annotated[int, Meta(ge=1, description="length of a window; 1: judge row by row", extra={"unit": "rows"})] = (
         64
     )
     hop: Annotated[
-        int, Meta(ge=1, description="distance of windows in training and on the line", extra={"unit": "rows"})
+        int, Meta(ge=1, description="distance between windows, in training and on the line", extra={"unit": "rows"})
     ] = 16
-    latent: Annotated[int, Meta(ge=1, description="numbers that describe a window; 2 can be drawn")] = 8
+    latent: Annotated[
+        int, Meta(ge=1, description="number of latent variables that describe a window; 2 can be plotted")
+    ] = 8
     widths: Annotated[
-        tuple[_Layers, ...], Meta(min_length=1, description="of the encoder's hidden layers; the decoder mirrors them")
+        tuple[_Layers, ...],
+        Meta(min_length=1, description="widths of the encoder's hidden layers; the decoder mirrors them"),
     ] = (128, 64)
     beta: Annotated[float, Meta(ge=0.0, description="weight of the KL term; near 0 it is a plain autoencoder")] = 0.1
     epochs: Annotated[
-        int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
+        int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
     ] = 60
-    batch_size: Annotated[int, Meta(ge=1, description="windows a step", extra={"unit": "windows"})] = 32
-    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
-    weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 0.0
+    batch_size: Annotated[int, Meta(ge=1, description="windows per step", extra={"unit": "windows"})] = 32
+    learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0.0, description="weight decay of Adam")] = 0.0
     clip_norm: ClipNorm = 100.0
     warm_up: Annotated[
-        float, Meta(ge=0.0, le=1.0, description="share of all steps over which the KL term comes in")
+        float, Meta(ge=0.0, le=1.0, description="share of all steps over which the weight of the KL term rises from 0")
     ] = 0.2
     decides: Annotated[
         Literal["error", "euclid", "mahalanobis", "combined"],
-        Meta(description="the score that decides; combined: the most surprising of them, by the validation part"),
+        Meta(description="score that decides; combined: the largest surprise of the others, by the validation part"),
     ] = "error"
 
 
 class WindowVAE(Scorer):
-    """Fully connected, from ``[N, T, C]`` through `latent` numbers and back."""
+    """A fully connected network from ``[N, T, C]`` through `latent` numbers and back."""
 
     def __init__(self, settings: Settings, spec: WindowSpec) -> None:
         super().__init__()
@@ -91,27 +96,28 @@ class WindowVAE(Scorer):
         self.combination = Combination(("error", "euclid", "mahalanobis"))
 
     def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the posterior, each ``[N, latent]``."""
+        """Return mean and log-variance of the posterior, each ``[N, latent]``."""
         hidden = self.encoder(prepared.flatten(1))
         return self.mean(hidden), self.log_variance(hidden).clamp(-10.0, 10.0)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """``[N, T, C]`` from ``[N, latent]``."""
+        """Return ``[N, T, C]`` from ``[N, latent]``."""
         rebuilt: Tensor = self.decoder(latent)
         return rebuilt.reshape(-1, *self.shape)
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """The map ``error``: squared difference to what is rebuilt from the mean, in standard deviations squared.
+        """Return the map ``error``, the scores, the reconstruction and the table ``latent``.
 
-        The table ``latent`` is that mean.
+        ``error`` is the squared difference to the reconstruction from the posterior's mean, in squared standard
+        deviations. The table ``latent`` is that mean.
         """
         error, rebuilt, latent, scores = self._judge(prepared)
-        distances = {name: score for name, score in scores.items() if name != "error"}  # the map gives that one
+        distances = {name: score for name, score in scores.items() if name != "error"}  # the pooled map gives "error"
         combined = {"combined": self.combination(scores)}
         return Evidence({"error": error}, distances | combined, {"reconstruction": rebuilt}, {"latent": latent})
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
-        """``error``, the mean of its map, ``euclid`` and ``mahalanobis``, each ``[N]``."""
+        """Return ``error``, the mean of its map, ``euclid`` and ``mahalanobis``, each ``[N]``."""
         return self._judge(prepared)[3]
 
     def _judge(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
@@ -122,7 +128,10 @@ class WindowVAE(Scorer):
 
 
 def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor:
-    """Squared error + beta * KL, summed over dimensions, mean over the batch; z is drawn in training, the mean else."""
+    """Return squared error + beta * KL, summed over dimensions, mean over the batch.
+
+    z is drawn at random in training, and is the mean otherwise.
+    """
     mean, log_variance = scorer.encode(batch)
     latent = drawn(mean, log_variance) if scorer.training else mean
     error = ((batch - scorer.decode(latent)) ** 2).sum(dim=(1, 2))
@@ -130,20 +139,20 @@ def loss(scorer: WindowVAE, batch: Tensor, warmth: float, beta: float) -> Tensor
 
 
 class _Spreading(PlainFeed):
-    """Good parts as they are; what decides is made to fit the weights after each epoch, for whoever watches."""
+    """A feed of unchanged good parts that adapts the scores to the current weights after each epoch, for observers."""
 
     def __init__(self, good: TrainingData, device: torch.device) -> None:
         super().__init__(good)
         self._device = device
 
     def judge(self, scorer: WindowVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Nothing beyond the loss."""
+        """Adapt the scores to the weights. Return no further figures."""
         spread(scorer, self._good, self._device)
         return {}
 
 
 def fit(scorer: WindowVAE, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Go down the loss, KL annealed."""
+    """Minimise the loss, with an annealed KL term."""
     feed = None if settings.decides == "error" else _Spreading(good, context.device)
     descend(
         scorer, good, lambda vae, batch, warmth: loss(vae, batch, warmth, settings.beta), settings, context, feed=feed
@@ -151,19 +160,20 @@ def fit(scorer: WindowVAE, good: TrainingData, settings: Settings, context: FitC
 
 
 def finalize(scorer: WindowVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
-    """Learn the spread of the latent numbers and the tails of the scores."""
+    """Estimate the spread of the latent variables and the tails of the scores."""
     used = spread(scorer, good, device)
     if not bool(used.any()):
-        logger.warning("no latent number says anything of its window (posterior collapse): lower --beta")
+        logger.warning("posterior collapse: no latent variable contains information about its window. Lower --beta")
     elif not bool(used.all()):
-        logger.info("%d of %d latent numbers say nothing of their windows and are left out", sum(~used), len(used))
+        logger.info("left out %d of %d latent variables, which contain no information", sum(~used), len(used))
 
 
 def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tensor:
-    """Learn how latent numbers spread over the training part, then how scores do over the validation part.
+    """Estimate the spread of latent variables over the training part, then that of scores over the validation part.
 
     Returns:
-        Bool ``[latent]``: which numbers say something of their windows. The others are left out of the Mahalanobis
+        Bool ``[latent]``: which variables contain information about their windows. The others are left out of the
+            Mahalanobis
         distance, unless none does.
     """
     points, apart = posteriors(scorer, good.train, device)
@@ -174,7 +184,7 @@ def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tenso
 
 
 def posteriors(scorer: WindowVAE, part: Part, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Means ``[n, latent]`` over a part, and each latent number's mean divergence from the prior ``[latent]``, in nat."""
+    """Return means ``[n, latent]`` over a part, and each variable's mean divergence from the prior ``[latent]``, in nat."""
     means, total = [], torch.zeros(scorer.mean.out_features)
     with torch.no_grad():
         for batch in part.batches(BATCH):
@@ -212,7 +222,7 @@ TINY = Settings(steps=16, hop=8, latent=2, widths=(16,), epochs=4, batch_size=16
 RECIPE = Recipe(
     name="window_vae",
     version=3,
-    summary="windows of sensor channels, by what a variational autoencoder cannot rebuild, or by its latent numbers",
+    summary="windows of sensor channels: reconstruction error or latent distances of a variational autoencoder",
     settings=Settings,
     tiny=structs.replace(TINY),
     variants={

@@ -1,1 +1,1 @@
-"""How detectors are fitted: loops, losses, and the data they see."""
+"""Training of detectors: loops, losses and the data that they use."""

@@ -1,4 +1,4 @@
-"""Train a bidirectional GAN, epoch by epoch: its losses, what keeps the nets in balance, and when training has collapsed.
+"""Train a bidirectional GAN epoch by epoch: losses, measures that keep the nets in balance, and detection of a collapse.
 
 Sources: Donahue et al., Adversarial feature learning (2017); Miyato et al., Spectral normalisation (2018).
 """
@@ -27,15 +27,18 @@ from andon.training.nets.variational import drawn as drawn_from
 from andon.training.recipe.recipe import FitContext, Part, State, TrainingData
 
 COLLAPSED_SPREAD = 0.05
-"""Standard deviation of generated pictures over that of good ones, below which the generator gives one picture only."""
+"""Collapse limit: ratio of the standard deviations of generated and good pictures.
+
+Below it the generator makes one picture only.
+"""
 UNFOOLED = 0.98
-"""Accuracy of the discriminator above which the other nets do not fool it any more."""
+"""Discriminator accuracy above which the other nets no longer fool it."""
 COLLAPSED_STEPS = 100
-"""Steps before a training counts as collapsed: at first each is out of balance."""
+"""Number of steps before a training counts as collapsed. Every training is out of balance at first."""
 STEPS = 700
-"""Of a training, where no epochs are given."""
+"""Number of training steps if the number of epochs is not set."""
 MOST_LOOKED_AT, MOST_BYTES = 1024, 256_000_000
-"""Good pictures, and their bytes, that tell how much good parts differ."""
+"""Largest number and total size in bytes of the good pictures from which the spread of good parts is estimated."""
 
 
 class BiganSettings(Protocol):
@@ -43,105 +46,105 @@ class BiganSettings(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Pictures a step."""
+        """Pictures per step."""
 
     @property
     def epochs(self) -> int | None:
-        """Passes over the training part; None: as many as make `STEPS`."""
+        """Passes over the training part; None: enough for `STEPS` steps."""
 
     @property
     def spectral_norm(self) -> bool:
-        """Bound the slope of each layer of the discriminator."""
+        """True to bound the slope of each discriminator layer."""
 
     @property
     def learning_rate(self) -> float:
-        """Of encoder and generator, at the start."""
+        """Initial learning rate of encoder and generator."""
 
     @property
     def discriminator_rate(self) -> float:
-        """Of the discriminator, at the start."""
+        """Initial learning rate of the discriminator."""
 
     @property
     def momentum(self) -> float:
-        """Of Adam (beta 1)."""
+        """Beta 1 of Adam."""
 
     @property
     def schedule(self) -> Literal["cosine", "constant"]:
-        """Of both rates."""
+        """Schedule of both learning rates."""
 
     @property
     def averaging(self) -> float:
-        """How much of the running mean of the weights stays in a step."""
+        """Share of the running mean of the weights that is kept in each step."""
 
     @property
     def adversarial(self) -> float:
-        """Weight of fooling the discriminator; 0: no discriminator is trained."""
+        """Weight of the adversarial loss; 0: the discriminator is not trained."""
 
     @property
     def cycle(self) -> float:
-        """Weight of rebuilding good pictures."""
+        """Weight of the reconstruction loss on good pictures."""
 
     @property
     def loss(self) -> Literal["non_saturating", "hinge"]:
-        """The adversarial loss."""
+        """Adversarial loss."""
 
     @property
     def smoothed(self) -> float:
-        """How far labels of good pictures may lie below 1."""
+        """Largest amount by which labels of good pictures are below 1."""
 
     @property
     def noise(self) -> float:
-        """Of what the discriminator sees at the start, in shares of the grey levels."""
+        """Initial noise on the discriminator's input, as a share of the range of grey levels."""
 
     @property
     def output(self) -> Literal["sigmoid", "tanh"]:
-        """Range of the pictures within the nets."""
+        """Activation at the generator's output. It sets the range of the pictures within the nets."""
 
 
 class BiganNets(Scorer):
-    """A scorer of three nets. Its weights are running means of those in training; its buffer ``usual`` is not trained."""
+    """A scorer of three nets. Its weights are running means of the trained weights; its buffer ``usual`` is not trained."""
 
     encoder: Encoder
     generator: GeneratorNet
     discriminator: Discriminator
 
     def initialise(self) -> None:
-        """Draw all weights anew."""
+        """Draw all weights again."""
         raise NotImplementedError
 
     def inner(self, prepared: Tensor) -> Tensor:
-        """Pictures in the range of the generator's output."""
+        """Return pictures in the range of the generator's output."""
         raise NotImplementedError
 
     def outer(self, inner: Tensor) -> Tensor:
-        """Pictures in 0 to 1."""
+        """Return pictures in the range 0 to 1."""
         raise NotImplementedError
 
     def differences(self, one: Tensor, other: Tensor) -> Tensor:
-        """Of pictures, pixel by pixel."""
+        """Return the differences of two batches of pictures, pixel by pixel."""
         raise NotImplementedError
 
     def fit_usual(self, part: Part, device: torch.device) -> float:
-        """Means of the scores over good parts, which they are divided by; gives the mean difference of pixels."""
+        """Set the means of the scores over good parts, by which scores are divided. Return the mean difference of pixels."""
         raise NotImplementedError
 
     def leave_out_discriminator(self) -> None:
-        """Take a collapsed discriminator out of the score."""
+        """Remove a collapsed discriminator from the score."""
         raise NotImplementedError
 
 
 class BiganTrainer:
-    """A fit between two epochs: three nets in training, and the scorer that holds the running means of their weights."""
+    """The state of a fit between two epochs: three nets in training, and the scorer with the running means of their weights."""
 
     def __init__(self, scorer: BiganNets, good: TrainingData, settings: BiganSettings, context: FitContext) -> None:
         self.scorer, self.good, self.settings, self.device = scorer, good, settings, context.device
         self.shuffle = Generator().manual_seed(context.seed)
         self.seed, self.restarts, self.warned = context.seed, 0, False
-        some = good.train.take(range(_looked_at(len(good.train), scorer.encoder.shape)))
+        some = good.train.take(range(_spread_count(len(good.train), scorer.encoder.shape)))
         self.good_spread = float(some.std(dim=0).mean())
         if not self.good_spread:
             raise DataError(
-                f"the {len(some)} good pictures looked at are all the same, pixel by pixel: bigan learns how good parts differ. "
+                f"bigan: expected good pictures that differ, got {len(some)} that are all the same, pixel by pixel. "
                 "Give pictures of different parts."
             )
         self.steps_an_epoch = max(1, len(good.train) // settings.batch_size)
@@ -151,7 +154,7 @@ class BiganTrainer:
     def _begin(self) -> None:
         settings = self.settings
         self.nets = copy.deepcopy(self.scorer)
-        if settings.spectral_norm:  # after the weights were drawn
+        if settings.spectral_norm:  # only after the weights are drawn
             for module in list(self.nets.discriminator.modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     nn.utils.parametrizations.spectral_norm(module)
@@ -175,7 +178,7 @@ class BiganTrainer:
         self._begin()
 
     def collapse(self) -> str | None:
-        """Return why training has collapsed; None where it has not."""
+        """Return the reason for a collapse; None if training has not collapsed."""
         if not self.settings.adversarial:
             return None
         if self.alike and self.step >= COLLAPSED_STEPS:
@@ -185,8 +188,8 @@ class BiganTrainer:
         return None
 
     def one_epoch(self) -> dict[str, float]:
-        """Train on each good part once; return a row of the history."""
-        begun_s = time.perf_counter()
+        """Train on each good part once. Return a row of the history."""
+        started_s = time.perf_counter()
         self.nets.train()
         sums: dict[str, float] = {}
         seen = 0
@@ -195,7 +198,7 @@ class BiganTrainer:
             for name, value in self._one_step(picture).items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch)
             seen += len(batch)
-        taken_s = time.perf_counter() - begun_s
+        training_s = time.perf_counter() - started_s
         self.epoch += 1
         means = {name: total / seen for name, total in sums.items()}
         self.alike = means["spread"] < COLLAPSED_SPREAD
@@ -215,12 +218,15 @@ class BiganTrainer:
             row["restarts"] = float(self.restarts)
         return row | {
             "learning_rate": float(self.optimizers["generator"].param_groups[0]["lr"]),
-            "seconds": time.perf_counter() - begun_s,
-            "parts_per_s": seen / max(taken_s, 1e-9),
+            "seconds": time.perf_counter() - started_s,
+            "parts_per_s": seen / max(training_s, 1e-9),
         }
 
     def _batches(self) -> Iterator[Tensor]:
-        """Whole batches only: the rest differs by epoch, and batch normalisation needs several pictures."""
+        """Yield full batches only.
+
+        The remainder changes with each epoch, and batch normalisation needs more than one picture.
+        """
         order = torch.randperm(len(self.good.train), generator=self.shuffle)
         size = min(self.settings.batch_size, len(order))
         for places in torch.split(order[: len(order) // size * size], size):
@@ -234,44 +240,44 @@ class BiganTrainer:
         code = mean if log_variance is None else drawn_from(mean, log_variance)
         drawn = torch.randn_like(mean)
         if settings.adversarial:
-            # in one batch: batch normalisation must see both kinds of codes alike, in training and when judging
-            again, made = nets.generator(torch.cat([code, drawn])).chunk(2)
+            # In one batch: batch normalisation must use the same statistics for both kinds of codes.
+            rebuilt, generated = nets.generator(torch.cat([code, drawn])).chunk(2)
         else:
-            again = made = nets.generator(code)
-        error = nets.differences(prepared, nets.outer(again)).mean()
-        told = {"error": error, "spread": nets.outer(made.detach()).std(dim=0).mean() / self.good_spread}
+            rebuilt = generated = nets.generator(code)
+        error = nets.differences(prepared, nets.outer(rebuilt)).mean()
+        values = {"error": error, "spread": nets.outer(generated.detach()).std(dim=0).mean() / self.good_spread}
         goal = settings.cycle * error
         if settings.adversarial:
-            told |= self._discriminate(picture, code.detach(), made.detach(), drawn)
+            values |= self._discriminate(picture, code.detach(), generated.detach(), drawn)
             nets.discriminator.requires_grad_(False)
-            good, fake = self._logits(picture, code, made, drawn)
+            good, fake = self._logits(picture, code, generated, drawn)
             nets.discriminator.requires_grad_(True)
-            told |= fooling(good, fake, settings.loss)
-            goal = goal + settings.adversarial * (told["generator"] + told["encoder"])
+            values |= fooling(good, fake, settings.loss)
+            goal = goal + settings.adversarial * (values["generator"] + values["encoder"])
         else:
-            told["accuracy"] = torch.zeros(())
-        values = {name: float(value.detach()) for name, value in told.items()}
-        self._check(sum(values.values()), "loss", self.epoch + 1)
+            values["accuracy"] = torch.zeros(())
+        numbers = {name: float(value.detach()) for name, value in values.items()}
+        self._check(sum(numbers.values()), "loss", self.epoch + 1)
         self._descend(goal, "encoder", "generator")
         self.step += 1
         self._average()
-        return values
+        return numbers
 
-    def _discriminate(self, picture: Tensor, code: Tensor, made: Tensor, drawn: Tensor) -> dict[str, Tensor]:
-        """Train the discriminator for a step; the other nets get no gradient."""
-        good, fake = self._logits(picture, code, made, drawn)
+    def _discriminate(self, picture: Tensor, code: Tensor, generated: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+        """Train the discriminator for one step. The other nets get no gradient."""
+        good, fake = self._logits(picture, code, generated, drawn)
         if self.settings.loss == "hinge":
             loss = nn.functional.relu(1 - good).mean() + nn.functional.relu(1 + fake).mean()
         else:
             label = 1 - self.settings.smoothed * torch.rand_like(good)
             loss = nn.functional.binary_cross_entropy_with_logits(good, label) + nn.functional.softplus(fake).mean()
         self._descend(loss, "discriminator")
-        right = (good > 0).float().mean() + (fake < 0).float().mean()
-        return {"discriminator": loss, "accuracy": right / 2}
+        accuracy = (good > 0).float().mean() + (fake < 0).float().mean()
+        return {"discriminator": loss, "accuracy": accuracy / 2}
 
-    def _logits(self, picture: Tensor, code: Tensor, made: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of good and of generated pairs, with the present noise."""
-        pictures = torch.cat([picture, made])
+    def _logits(self, picture: Tensor, code: Tensor, generated: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of good pairs and of generated pairs, with the current noise."""
+        pictures = torch.cat([picture, generated])
         share = self.settings.noise * max(0.0, 1 - self.step / (self.epochs * self.steps_an_epoch))
         if share:
             span = 2.0 if self.settings.output == "tanh" else 1.0
@@ -289,35 +295,34 @@ class BiganTrainer:
     def _steer(self) -> None:
         if self.settings.schedule == "constant":
             return
-        falls = 0.5 * (1 + math.cos(math.pi * self.step / (self.epochs * self.steps_an_epoch)))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.step / (self.epochs * self.steps_an_epoch)))
         for name, optimizer in self.optimizers.items():
-            whole = self.settings.discriminator_rate if name == "discriminator" else self.settings.learning_rate
+            initial = self.settings.discriminator_rate if name == "discriminator" else self.settings.learning_rate
             for group in optimizer.param_groups:
-                group["lr"] = whole * (LAST_RATE + (1 - LAST_RATE) * falls)
+                group["lr"] = initial * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
     @torch.no_grad()
     def _average(self) -> None:
-        """The scorer's weights go a little of the way to those of the nets, as these act: spectrally normalised."""
-        self.nets.discriminator.eval()  # else reading a normalised weight would change its estimate
-        stays = min(
-            self.settings.averaging, self.step / (self.step + 9)
-        )  # a short memory at first: the first weights are random
+        """Move the scorer's weights a little towards the nets' effective weights, which are spectrally normalised."""
+        self.nets.discriminator.eval()  # in train mode, reading a normalised weight changes its estimate
+        # average over fewer steps at first: the first weights are random
+        share_kept = min(self.settings.averaging, self.step / (self.step + 9))
         for name, kept in self.scorer.state_dict().items():
             owner, _, last = name.rpartition(".")
-            acting: Tensor = getattr(self.nets.get_submodule(owner), last)
+            effective: Tensor = getattr(self.nets.get_submodule(owner), last)
             if name != "usual":
-                kept.lerp_(acting, 1 - stays) if kept.is_floating_point() else kept.copy_(acting)
+                kept.lerp_(effective, 1 - share_kept) if kept.is_floating_point() else kept.copy_(effective)
         self.nets.discriminator.train()
 
     def _check(self, value: float, what: str, epoch: int) -> None:
         if not math.isfinite(value):
             raise TrainingError(
-                f"the {what} became {value} in epoch {epoch}: training diverged. Lower --learning-rate (now "
-                f"{self.settings.learning_rate:g}) and --discriminator-rate (now {self.settings.discriminator_rate:g}) tenfold."
+                f"the {what} became {value} in epoch {epoch}: training diverged. Divide by 10: --learning-rate (now "
+                f"{self.settings.learning_rate:g}) and --discriminator-rate (now {self.settings.discriminator_rate:g})."
             )
 
     def state(self) -> State:
-        """Return all that is needed to continue from here, except the scorer."""
+        """Return everything that is needed to continue from here, except the scorer."""
         tensors = {f"nets.{name}": tensor for name, tensor in self.nets.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             tensors |= {f"optimizer.{name}.{key}": tensor for key, tensor in moments(optimizer).items()}
@@ -335,7 +340,7 @@ class BiganTrainer:
         )
 
     def restore(self, state: State) -> None:
-        """Continue from such a state."""
+        """Continue from a state that `state` returned."""
         self.nets.load_state_dict(under("nets.", state.tensors))
         for name, optimizer in self.optimizers.items():
             restore_moments(optimizer, under(f"optimizer.{name}.", state.tensors))
@@ -345,14 +350,14 @@ class BiganTrainer:
         restore_random_states(under("random.", state.tensors), self.shuffle, self.device)
 
 
-def _looked_at(count: int, shape: Shape) -> int:
-    """As many as are asked for and fit into memory, at least two where there are so many."""
+def _spread_count(count: int, shape: Shape) -> int:
+    """Return the number of good pictures to estimate the spread from: all that the limits allow, but at least two."""
     fit = MOST_BYTES // (4 * shape.channels * shape.height * shape.width)
     return min(count, MOST_LOOKED_AT, max(2, fit))
 
 
 def fooling(good: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
-    """Return the losses of encoder and generator: each wants its own pairs taken for the other's."""
+    """Return the losses of encoder and generator. Each net tries to make its pairs look like those of the other."""
     if loss == "hinge":
         return {"generator": -fake.mean(), "encoder": good.mean()}
     return {"generator": nn.functional.softplus(-fake).mean(), "encoder": nn.functional.softplus(good).mean()}

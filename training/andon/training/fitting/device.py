@@ -1,7 +1,8 @@
-"""Where a training computes: the device by its name, its random generator's state, and a look amid a training that leaves both.
+"""The device of a training, the state of its random generators, and temporary use of a scorer without side effects.
 
-CUDA is used daily by others and tested where there is a GPU. MPS, Apple's GPUs, has never run here: it is only ever taken when
-it is asked for, in full precision, and its numbers are nobody's promise. What a training leaves is the same either way.
+CUDA is widely used and is tested on machines with a GPU. MPS (Apple's GPUs) has never been tested here. It is used only
+on request and in full precision, and nothing is promised about its numbers. The files of a run are the same for all
+devices.
 """
 
 import contextlib
@@ -18,30 +19,30 @@ _DEVICES: tuple[Device, ...] = ("cpu", "cuda", "mps", "auto")
 
 
 def device_named(wanted: str) -> torch.device:
-    """The device to learn on; ``auto`` takes CUDA where there is one, never MPS, and else the CPU.
+    """Return the device to train on; ``auto`` means CUDA if there is any, else the CPU, and never MPS.
 
     Raises:
-        DeviceError: no such device here, or no such name.
+        DeviceError: this machine has no such device, or the name is unknown.
     """
     if wanted not in _DEVICES:
         names = ", ".join(repr(name) for name in _DEVICES[:-1])
-        raise DeviceError(f"expected the device {names} or {_DEVICES[-1]!r}, got {wanted!r}.")
+        raise DeviceError(f"--device: expected {names} or {_DEVICES[-1]!r}, got {wanted!r}.")
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("cuda was asked for, but this PyTorch sees no CUDA device. Use --device cpu.")
+        raise DeviceError("--device cuda: PyTorch finds no CUDA device on this machine. Use --device cpu.")
     if wanted == "mps" and not torch.backends.mps.is_available():
         why = (
-            "macOS 14 or newer on a Mac with an Apple GPU is needed"
+            "It needs macOS 14 or newer on a Mac with an Apple GPU"
             if torch.backends.mps.is_built()
-            else "this PyTorch was built without it, as all are but those for Macs"
+            else "This PyTorch was built without it; only builds for Macs have it"
         )
-        raise DeviceError(f"mps was asked for, but there is no such device: {why}. Use --device cpu.")
+        raise DeviceError(f"--device mps: PyTorch finds no such device on this machine. {why}. Use --device cpu.")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
 
 
 def as_device(recorded: str) -> Device:
-    """What a run folder says it learnt on; an unknown one is the CPU, which is everywhere.
+    """Return the device that a run folder recorded; for an unknown name the CPU, which every machine has.
 
     >>> as_device("mps"), as_device("tpu")
     ('mps', 'cpu')
@@ -50,7 +51,7 @@ def as_device(recorded: str) -> Device:
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """States of PyTorch's global generators that a training on this device draws from, by name."""
+    """Return the states of PyTorch's global generators that a training on this device uses, by name."""
     states = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -60,7 +61,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put back what `random_state` gave, as far as this device has such a generator."""
+    """Restore the states that `random_state` returned, as far as this device has such generators."""
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
@@ -70,12 +71,12 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
 
 @contextlib.contextmanager
 def seeded(seed: int, threads: int | None, device: torch.device) -> Iterator[int]:
-    """Seed PyTorch, set its threads and make it deterministic for one training; the caller's state comes back afterwards.
+    """Seed PyTorch, set its threads and make it deterministic for one training. Restore the caller's state afterwards.
 
     Args:
-        seed: of PyTorch's global generators.
-        threads: on the CPU; None: as they are.
-        device: to train on.
+        seed: seed of PyTorch's global generators.
+        threads: number of threads on the CPU, or None to leave it unchanged.
+        device: device to train on.
 
     Yields:
         The number of threads.
@@ -86,8 +87,9 @@ def seeded(seed: int, threads: int | None, device: torch.device) -> Iterator[int
         torch.manual_seed(seed)
         if threads is not None:
             torch.set_num_threads(threads)
-        # On CUDA some backward passes have no deterministic form, and equality between machines is promised nowhere.
-        # The same switch as use_deterministic_algorithms, which would import torch's compiler: two seconds.
+        # Strict on the CPU only: some backward passes have no deterministic form on CUDA. Equal results on different
+        # machines are not promised for any device.
+        # This is the same switch as use_deterministic_algorithms, which would import torch's compiler (two seconds).
         torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
         try:
             yield torch.get_num_threads()
@@ -98,7 +100,7 @@ def seeded(seed: int, threads: int | None, device: torch.device) -> Iterator[int
 
 @contextlib.contextmanager
 def preserve_rng(device: torch.device) -> Iterator[None]:
-    """Give PyTorch's global generators their state back afterwards, whatever is drawn within."""
+    """Restore the states of PyTorch's global generators at the end of the block."""
     states = random_state(device)
     try:
         yield
@@ -108,18 +110,18 @@ def preserve_rng(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def preserve_state(scorer: nn.Module) -> Iterator[None]:
-    """Use a scorer amid its training: no gradients, eval mode; its modes and PyTorch's generators are restored afterwards."""
+    """Use a scorer during its training: in eval mode, without gradients. Then restore its modes and PyTorch's generators."""
     modes = [(module, module.training) for module in scorer.modules()]
     with preserve_rng(device_of(scorer)), torch.no_grad():
         scorer.eval()
         try:
             yield
         finally:
-            for module, training in modes:  # one by one: a frozen backbone rests in eval mode while the rest learns
+            for module, training in modes:  # one by one: a frozen backbone stays in eval mode while the rest is trained
                 module.training = training
 
 
 def device_of(scorer: nn.Module) -> torch.device:
-    """Where a module's tensors are; the CPU for one that has none."""
+    """Return the device of a module's tensors; the CPU if it has no tensors."""
     tensors = (*scorer.parameters(), *scorer.buffers())
     return next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), torch.device("cpu"))

@@ -1,8 +1,8 @@
-"""The loop of detectors that learn by gradients: Adam, a plateau schedule, early stopping on good validation parts.
+"""The training loop of gradient-based detectors: Adam, learning-rate schedules, early stopping on good validation parts.
 
-A fit that was interrupted goes on from the last whole epoch with weights equal, bit for bit, to those of one that was
-not (same machine, same number of threads): optimiser, schedule, counters, best weights and all random generators are
-part of its state.
+An interrupted fit resumes after its last complete epoch. Its weights are then equal, bit for bit, to those of a fit
+without interruption, on the same machine with the same number of threads. The saved state therefore contains the
+optimiser, the schedule, the counters, the best weights and all random generators.
 """
 
 import logging
@@ -22,78 +22,91 @@ from andon.training.recipe.recipe import FitContext, State, TrainingData
 logger = logging.getLogger(__name__)
 
 Loss = Callable[[Any, Any, float], Tensor]
-"""``loss(scorer, batch, warmth)``: a scalar, the mean over the batch. Warmth rises from 0 to 1 over the warm-up and
-stays there; validation is always judged at 1, so that its losses can be compared between epochs."""
+"""``loss(scorer, batch, warmth)``: a scalar, the mean over the batch.
+
+Warmth rises from 0 to 1 during the warm-up and then stays at 1. Validation always uses 1, so that its losses are
+comparable between epochs.
+"""
 LAST_RATE = 0.01
-"""Of the first learning rate: what a cosine schedule ends with."""
+"""Final learning rate of a cosine schedule, as a share of the initial one."""
 
 
 class Batch(NamedTuple):
-    """What a step learns from."""
+    """The input of one training step."""
 
     parts: int
     tensors: Any
-    """A tensor, or a named tuple of tensors: what the loss is given, on the CPU."""
+    """The batch argument of the loss, on the CPU: a tensor, or a named tuple of tensors."""
 
 
 class Feed(Protocol):
-    """Makes batches of good parts. Draws from (seed, epoch, place) alone, so that a resumed fit sees the same."""
+    """A source of batches of good parts.
+
+    Random draws depend on (seed, epoch, place) alone, so that a resumed fit gets the same batches.
+    """
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
-        """The parts at these places of the training part, `size` at a time; epochs count from 0."""
+        """Yield the parts at these places of the training part, `size` at a time; epochs count from 0."""
         ...
 
     def validation(self, size: int) -> Iterator[Batch]:
-        """The whole validation part, the same each time."""
+        """Yield the whole validation part, identical in each call."""
         ...
 
     def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
-        """Further figures of an epoch for the history, such as an AUROC over synthetic defects; never steered by."""
+        """Return further figures of an epoch for the history, such as an AUROC over synthetic defects.
+
+        Training never depends on them.
+        """
         ...
 
 
 class PlainFeed:
-    """The feed of detectors that learn from good parts as they are."""
+    """The feed of detectors that are trained on unchanged good parts."""
 
     def __init__(self, good: TrainingData) -> None:
         self._good = good
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:  # noqa: ARG002 - a Feed
-        """Prepared tensors."""
+        """Yield prepared tensors."""
         for some in torch.split(places, size):
             yield Batch(len(some), self._good.train.take(some.tolist()))
 
     def validation(self, size: int) -> Iterator[Batch]:
-        """Prepared tensors."""
+        """Yield prepared tensors."""
         yield from (Batch(len(tensor), tensor) for tensor in self._good.validation.batches(size))
 
     def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Nothing beyond the loss."""
+        """Return no further figures."""
         return {}
 
 
 ClipNorm = Annotated[
-    float, Meta(ge=0.0, description="largest norm of the gradient, beyond which it is shortened; 0: it is not")
+    float, Meta(ge=0.0, description="largest norm of the gradient, to which longer ones are shortened; 0: no limit")
 ]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """How to go down. Detectors derive their settings from it, so that these flags are the same everywhere."""
+    """Settings of gradient descent. Detectors derive their settings from it, so that these flags are the same everywhere."""
 
     epochs: Annotated[
-        int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
+        int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
     ] = 40
-    batch_size: Annotated[int, Meta(ge=1, description="parts a step", extra={"unit": "parts"})] = 16
-    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 1e-3
-    weight_decay: Annotated[float, Meta(ge=0.0, description="of Adam")] = 1e-5
+    batch_size: Annotated[int, Meta(ge=1, description="parts per step", extra={"unit": "parts"})] = 16
+    learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 1e-3
+    weight_decay: Annotated[float, Meta(ge=0.0, description="weight decay of Adam")] = 1e-5
     epoch_parts: Annotated[
-        int, Meta(ge=0, description="parts that count as an epoch; 0: the whole training part", extra={"unit": "parts"})
+        int,
+        Meta(ge=0, description="parts that count as one epoch; 0: the whole training part", extra={"unit": "parts"}),
     ] = 0
     schedule: Annotated[
         Literal["auto", "plateau", "cosine"],
         Meta(
-            description="plateau: the learning rate is halved where the validation loss stands still, and the best epoch stays; "
-            "cosine: it falls to a hundredth over all epochs, and the last one stays; auto: what suits the detector"
+            description=(
+                "plateau: halve the learning rate when the validation loss stops falling, and keep the best epoch. "
+                "cosine: lower the rate to a hundredth over all epochs, and keep the last epoch. auto: the schedule "
+                "that suits the detector"
+            )
         ),
     ] = "auto"
     plateau_patience: Annotated[
@@ -104,18 +117,24 @@ class Plan(Struct, frozen=True, kw_only=True):
     ] = 15
     clip_norm: ClipNorm = 1.0
     warm_up: Annotated[
-        float, Meta(ge=0.0, le=1.0, description="share of all steps over which annealed parts of the loss come in")
+        float,
+        Meta(
+            ge=0.0, le=1.0, description="share of all steps over which the weights of annealed loss terms rise from 0"
+        ),
     ] = 0.0
     mixed_precision: Annotated[
         bool,
         Meta(
-            description="half precision where it is safe: on CUDA; convolutions on a CPU that computes in bfloat16; never on mps"
+            description=(
+                "use half precision where it is safe: on CUDA, and for convolutions on a CPU that computes in "
+                "bfloat16; never on mps"
+            )
         ),
     ] = True
 
     @property
     def by_cosine(self) -> bool:
-        """Whether the learning rate falls by a cosine, and the last epoch stays; else by plateaus, and the best one stays."""
+        """True for a cosine schedule, which keeps the last epoch's weights. A plateau schedule keeps the best epoch's."""
         return self.schedule == "cosine"
 
 
@@ -129,17 +148,20 @@ def descend(
     feed: Feed | None = None,
     heavy: bool = False,
 ) -> None:
-    """Fit by gradients. Of a plateau schedule the best epoch's weights stay (by the validation loss, or by the training
-    loss where there is no such part), of a cosine schedule the last one's.
+    """Fit by gradient descent.
+
+    A plateau schedule keeps the weights of the best epoch. The best epoch has the lowest validation loss, or the lowest
+    training loss if there is no validation part. A cosine schedule keeps the weights of the last epoch.
 
     Args:
-        scorer: changed in place.
-        good: to learn from.
-        loss: to go down.
-        plan: how.
-        context: where.
-        feed: makes the batches; None: parts as they are.
-        heavy: most of the work is wide convolutions, which a CPU with instructions for bfloat16 does three times as fast.
+        scorer: the scorer, changed in place.
+        good: good parts to train on.
+        loss: loss to minimise.
+        plan: settings of the descent.
+        context: seed, device, hooks and the state to resume from.
+        feed: source of the batches, or None for unchanged parts.
+        heavy: whether most of the work is wide convolutions. CPUs with bfloat16 instructions compute these three times
+            as fast.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
@@ -147,19 +169,19 @@ def descend(
     descent = _Descent(scorer, good, loss, plan, context, feed=feed or PlainFeed(good), heavy=heavy)
     if context.resumed is not None:
         descent.restore(context.resumed)
-    while descent.epoch < plan.epochs and not descent.stands_still:
+    while descent.epoch < plan.epochs and not descent.is_finished:
         row = descent.one_epoch()
         context.epoch(scorer, row, descent.state())
         context.progress("training", descent.epoch, plan.epochs)
-    if descent.stands_still:
-        logger.info("stopped early after %d epochs: no gain in %d", descent.epoch, plan.patience)
+    if descent.is_finished:
+        logger.info("stopped early after %d epochs: no better loss in the last %d", descent.epoch, plan.patience)
         context.progress("training", plan.epochs, plan.epochs)
     scorer.load_state_dict(descent.best)
     scorer.eval()
 
 
 def kept_epoch(history: Sequence[Mapping[str, float]], settings: object) -> int | None:
-    """Return the epoch whose weights `descend` keeps; None for settings that are no `Plan`: their fit may keep others."""
+    """Return the epoch whose weights `descend` keeps; None if the settings are not a `Plan`, because such a fit may differ."""
     if not isinstance(settings, Plan) or not history:
         return None
     if settings.by_cosine:
@@ -170,7 +192,7 @@ def kept_epoch(history: Sequence[Mapping[str, float]], settings: object) -> int 
 
 
 class _Descent:
-    """A fit between two epochs."""
+    """The state of a fit between two epochs."""
 
     def __init__(
         self,
@@ -197,20 +219,20 @@ class _Descent:
         self.step = 0
         self.without_gain = 0
         self.best_loss = math.inf
-        self.best = _copied(scorer)
+        self.best = _copy_of_weights(scorer)
         self.epoch_parts = plan.epoch_parts or len(good.train)
         self.all_steps = plan.epochs * math.ceil(self.epoch_parts / plan.batch_size)
         self.warm_steps = plan.warm_up * self.all_steps
 
     @property
-    def stands_still(self) -> bool:
-        """Whether nothing was gained for so long that a plateau schedule gives up."""
+    def is_finished(self) -> bool:
+        """True if a plateau schedule stops because the loss has not improved for `patience` epochs."""
         return not self.plan.by_cosine and self.without_gain >= self.plan.patience
 
     def one_epoch(self) -> dict[str, float]:
-        begun_s = time.perf_counter()
-        train, norm = self._learn()
-        taken_s = time.perf_counter() - begun_s
+        started_s = time.perf_counter()
+        train, norm = self._train()
+        training_s = time.perf_counter() - started_s
         row = {"epoch": float(self.epoch + 1), "train": train}
         if len(self.good.validation):
             row["validation"] = self._validation()
@@ -220,21 +242,21 @@ class _Descent:
         row |= {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "gradient_norm": norm,
-            "seconds": time.perf_counter() - begun_s,
-            "parts_per_s": self.epoch_parts / max(taken_s, 1e-9),
+            "seconds": time.perf_counter() - started_s,
+            "parts_per_s": self.epoch_parts / max(training_s, 1e-9),
         }
         self.scorer.eval()
         row |= self.feed.judge(self.scorer, self.epoch)
         if not self.plan.by_cosine:
             self.schedule.step(judged)
         if judged < self.best_loss or self.plan.by_cosine:
-            self.best_loss, self.without_gain, self.best = judged, 0, _copied(self.scorer)
+            self.best_loss, self.without_gain, self.best = judged, 0, _copy_of_weights(self.scorer)
         else:
             self.without_gain += 1
         return row
 
     def _order(self) -> Tensor:
-        """Places of an epoch's parts, ``[epoch_parts]``: each as often as the others, but for one."""
+        """Return the places of an epoch's parts, ``[epoch_parts]``. Numbers of uses differ by at most one between parts."""
         count = len(self.good.train)
         rounds = math.ceil(self.epoch_parts / count)
         orders = [torch.randperm(count, generator=self.shuffle) for _ in range(rounds)]
@@ -242,25 +264,25 @@ class _Descent:
 
     def _steer(self) -> None:
         if self.plan.by_cosine:
-            falls = 0.5 * (1 + math.cos(math.pi * self.step / self.all_steps))
+            cosine = 0.5 * (1 + math.cos(math.pi * self.step / self.all_steps))
             for group in self.optimizer.param_groups:
-                group["lr"] = self.plan.learning_rate * (LAST_RATE + (1 - LAST_RATE) * falls)
+                group["lr"] = self.plan.learning_rate * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
-    def _learn(self) -> tuple[float, float]:
-        """Mean loss and mean norm of the gradient over one pass."""
+    def _train(self) -> tuple[float, float]:
+        """Return the mean loss and the mean norm of the gradient over one pass."""
         self.scorer.train()
         total, norms, steps, seen = 0.0, 0.0, 0, 0
         for parts, batch in self.feed.train(self._order(), self.plan.batch_size, self.epoch):
             self._steer()
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, enabled=self.half):
-                loss = self.loss(self.scorer, _moved(batch, self.device), self._warmth())
+                loss = self.loss(self.scorer, _to_device(batch, self.device), self._warmth())
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.unscale_(self.optimizer)
             norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.plan.clip_norm or math.inf))
             value = float(loss.detach())
             self._check(value, "loss")
-            if not self.scaler.is_enabled():  # the scaler skips such a step and lowers its scale
+            if not self.scaler.is_enabled():  # an enabled scaler skips such a step and lowers its scale
                 self._check(norm, "gradient")
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -276,7 +298,7 @@ class _Descent:
         total, seen = 0.0, 0
         with torch.no_grad(), torch.autocast(self.device.type, enabled=self.half):
             for parts, batch in self.feed.validation(self.plan.batch_size):
-                total += float(self.loss(self.scorer, _moved(batch, self.device), 1.0)) * parts
+                total += float(self.loss(self.scorer, _to_device(batch, self.device), 1.0)) * parts
                 seen += parts
         return total / seen
 
@@ -286,10 +308,10 @@ class _Descent:
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):
             rate = float(self.optimizer.param_groups[0]["lr"])
-            clipping = f"now {self.plan.clip_norm:g}" if self.plan.clip_norm else "now 0, none"
+            clipping = f"now {self.plan.clip_norm:g}" if self.plan.clip_norm else "now 0, no limit"
             raise TrainingError(
                 f"the {what} became {value} in epoch {self.epoch + 1}: training diverged. Lower --learning-rate (now "
-                f"{rate:g}) tenfold, or {'lower' if self.plan.clip_norm else 'set'} --clip-norm ({clipping})."
+                f"{rate:g}) to a tenth, or {'lower' if self.plan.clip_norm else 'set'} --clip-norm ({clipping})."
             )
 
     def state(self) -> State:
@@ -307,7 +329,7 @@ class _Descent:
                 "without_gain": self.without_gain,
                 "best_loss": self.best_loss,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
-                # the rest of its state is infinities and what the plan says
+                # the rest of its state is infinities and values of the plan
                 "plateau": {
                     name: plateau[name] for name in ("best", "num_bad_epochs", "last_epoch", "cooldown_counter")
                 }
@@ -330,31 +352,31 @@ class _Descent:
         restore_random_states(under("rng.", tensors), self.shuffle, self.device)
 
 
-def _moved(batch: Any, device: torch.device) -> Any:
-    """A tensor, or a named tuple of tensors, on the device."""
+def _to_device(batch: Any, device: torch.device) -> Any:
+    """Return a tensor, or a named tuple of tensors, on the device."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
     return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
 
 def _computes_in_bfloat16() -> bool:
-    """Whether this CPU has instructions for it; others emulate it, slower than float32."""
-    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    """Return whether this CPU has bfloat16 instructions. Other CPUs emulate them, which is slower than float32."""
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _copied(scorer: nn.Module) -> dict[str, Tensor]:
+def _copy_of_weights(scorer: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in scorer.state_dict().items()}
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers, by place and name: for a `State`."""
+    """Return an optimiser's moments by place and name, for a `State`."""
     state = optimizer.state_dict()["state"]
     return {f"{place}.{name}": value for place, of in state.items() for name, value in of.items()}
 
 
 def restore_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Let an optimiser remember what `moments` gave."""
+    """Restore an optimiser's moments that `moments` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         place, _, what = name.partition(".")
@@ -363,16 +385,16 @@ def restore_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
 
 
 def random_states(shuffle: torch.Generator, device: torch.device) -> dict[str, Tensor]:
-    """States of PyTorch's global generators and of the one that shuffles: for a `State`."""
+    """Return the states of PyTorch's global generators and of the shuffling generator, for a `State`."""
     return random_state(device) | {"shuffle": shuffle.get_state()}
 
 
 def restore_random_states(states: Mapping[str, Tensor], shuffle: torch.Generator, device: torch.device) -> None:
-    """Let the generators go on from what `random_states` gave."""
+    """Restore the generator states that `random_states` returned."""
     set_random_state(states, device)
     shuffle.set_state(states["shuffle"])
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin so, without that beginning."""
+    """Return the tensors whose names start with this prefix, without the prefix in their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Batches of good parts for an autoencoder with a memory, which is kept in use while it learns."""
+"""Batches of good parts for a memory autoencoder. Unused items of the memory are replaced during training."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,39 +14,40 @@ from andon.training.nets.variational import divergence
 from andon.training.recipe.recipe import Part, TrainingData
 
 SEEN = 512
-"""Parts whose codes show how the memory is used."""
+"""Number of parts whose codes measure how the memory is used."""
 
 
 class MemoryFeed(PlainFeed):
-    """Feeds good parts as they are. Before an epoch it replaces items of the memory, after it reports how they are used."""
+    """A feed of unchanged good parts. It replaces items of the memory before an epoch and reports their use after it."""
 
     def __init__(
         self, net: MemoryAutoencoder, good: TrainingData, *, seed: int, begin_as_codes: bool, reseed_until: int
     ) -> None:
-        """
+        """Create the feed.
+
         Args:
-            net: in training.
-            good: to learn from.
-            seed: of the layout.
+            net: the network in training.
+            good: good parts to train on.
+            seed: seed of the new items.
             begin_as_codes: replace all items by codes of the encoder before the first and the second epoch.
-            reseed_until: the last epoch, counted from 0, before which unused items are replaced; 0: never.
+            reseed_until: the last epoch, counted from 0, before which unused items are replaced; 0 means never.
         """
         super().__init__(good)
         self._net, self._seed = net, seed
         self._begin_as_codes, self._reseed_until = begin_as_codes, reseed_until
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
-        """Replace items by what the encoder gives now, then feed the parts."""
+        """Replace items by codes of the current encoder, then yield the parts."""
         if self._net.memory is not None:
             with torch.no_grad():
-                self._lay_out(self._net.memory, epoch)
+                self._replace_items(self._net.memory, epoch)
         yield from super().train(places, size, epoch)
 
     def judge(self, scorer: MemoryAutoencoder, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Return the other terms of the loss and how the memory is used, over some of the training part.
+        """Return the other terms of the loss and the use of the memory, measured on some of the training part.
 
-        ``divergence``, in nat; ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
-        share of items that would do as much if used evenly.
+        ``divergence`` and ``entropy`` (of the addressing) are in nat. ``memory_in_use`` is the share of items in use.
+        ``memory_breadth`` is the share of items that, if used evenly, would give the same entropy of use.
         """
         row: dict[str, float] = {}
         with torch.no_grad():
@@ -57,7 +58,7 @@ class MemoryFeed(PlainFeed):
                 row["divergence"] = float(divergence(mean, log_variance, dim=(1, 2)).mean())
         return row
 
-    def _lay_out(self, memory: Memory, epoch: int) -> None:
+    def _replace_items(self, memory: Memory, epoch: int) -> None:
         all_items = epoch < 2 and self._begin_as_codes
         if not all_items and not 0 < epoch <= self._reseed_until:
             return
@@ -73,7 +74,7 @@ class MemoryFeed(PlainFeed):
 
 
 def encoded(net: MemoryAutoencoder, part: Part, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `MemoryAutoencoder.encode` gives of at most `most` evenly spaced parts; nothing is drawn or dropped."""
+    """Return the outputs of `MemoryAutoencoder.encode` for at most `most` evenly spaced parts, without sampling or dropout."""
     places = torch.linspace(0, len(part) - 1, min(most, len(part))).round().long()
     device = net.from_code.weight.device
     with preserve_state(net):

@@ -1,7 +1,7 @@
-"""Good parts, split once and prepared by the file's own module: all that a fit can see, and what calibration gets.
+"""Good parts, split once and prepared by the model file's own preparation module: the data of a fit and of its calibration.
 
-The order matters and is fixed here: group, split, and only then look at values. Channels are standardised by the
-training part alone; windows of two sides share no row.
+The order is fixed here: group first, then split, and only then look at values. Channels are standardised by the
+training part alone. Windows of different splits share no row.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ from andon.training.recipe.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 1_000_000_000
-"""Prepared tensors are kept in memory up to so many bytes; beyond that they are decoded anew in each epoch."""
+"""Largest total size of prepared tensors in memory. If they need more, each epoch decodes them again."""
 MAX_LOST = 0.05
-"""Share of good parts that may be unreadable or without contrast: more means that something is wrong with the data."""
+"""Largest share of good parts that may be unreadable or without contrast. More means that something is wrong with the data."""
 CONSTANT = 0.01
-"""A channel that never changes is scaled to this share of its value: one that then changes stands out, noise does not."""
+"""Scale of a channel that never changes, as a share of its value. Later changes then stand out, and noise does not."""
 
 
 class PreparedPart:
-    """A `Part` of items that were all readable when it was opened, in memory or decoded anew in each pass."""
+    """A `Part` of items that were all readable when it was opened, kept in memory or decoded again in each pass."""
 
     def __init__(
         self, collection: Collection, refs: Sequence[Ref], preparation: nn.Module, cached: Tensor | None
@@ -54,24 +54,24 @@ class PreparedPart:
 
     @property
     def cached(self) -> bool:
-        """Whether it is held in memory."""
+        """True if the prepared tensors are in memory."""
         return self._cached is not None
 
     def take(self, places: Sequence[int]) -> Tensor:
-        """Float32 ``[n, C, h, w]`` or ``[n, T, C]``: the items at these places.
+        """Return the items at these places, float32 ``[n, C, h, w]`` or ``[n, T, C]``.
 
         Raises:
-            DataError: a file that was readable when training began no longer is.
+            DataError: a file that was readable at the start of training is not readable now.
         """
         if self._cached is not None:
             return self._cached[list(places)]
         return torch.stack([self._read(self._refs[place]) for place in places])
 
     def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
-        """What `take` gives, n <= size at a time, each item once; in order, or shuffled.
+        """Yield each item once, in batches as `take` returns them, n <= size; in order, or shuffled.
 
         Raises:
-            DataError: as `take`.
+            DataError: as for `take`.
         """
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
         yield from (self.take(places.tolist()) for places in torch.split(order, size) if len(places))
@@ -80,12 +80,15 @@ class PreparedPart:
         item = self._collection.read(ref)
         prepared = _prepared(item, self._prepare) if isinstance(item, Item) else item
         if isinstance(prepared, Lost):
-            raise DataError(f"{ref.key}: was readable when training began, and now: {_why(prepared)}. Start anew.")
+            raise DataError(
+                f"{ref.key}: this file was readable when training began, but is not now: {_why(prepared)}. "
+                "Restart the training."
+            )
         return prepared
 
 
 class PreparedData:
-    """Good parts by use. `train` and `validation` are a fit's whole world; `calibration` waits for the export."""
+    """Good parts by use. A fit sees only `train` and `validation`; the export uses `calibration`."""
 
     def __init__(
         self,
@@ -101,17 +104,17 @@ class PreparedData:
         calibration: Collection,
     ) -> None:
         self.spec = spec
-        """With channels standardised, where it is of windows."""
+        """Specification of the input. Channels of windows are standardised."""
         self.split = used
-        """By key; calibration windows are disjoint."""
+        """The split by key. Its calibration windows are disjoint."""
         self.fingerprint = fingerprint
-        """Digest over keys and raw contents of what is learnt from."""
+        """Digest of the keys and raw contents of the training and validation parts."""
         self.lost = lost
-        """Keys of what could not be learnt from: unreadable, no contrast, not finite."""
+        """Keys of items that cannot be used: unreadable, without contrast, or not finite."""
         self.copies = copies
-        """Keys of what repeats another item, and is left out."""
+        """Keys of items that repeat another item. They are left out."""
         self.contents = dict(contents)
-        """Digest of each calibration part by key (`content_of`); empty for one that is lost."""
+        """Digest of each calibration part by key (`content_of`); empty for a part that cannot be read."""
         self.train = train
         self.validation = validation
         self.calibration = calibration
@@ -128,32 +131,34 @@ def prepare_data(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress = silent,
 ) -> PreparedData:
-    """Group, split, standardise by the training part, prepare.
+    """Group, split, standardise by the training part, and prepare.
 
     Args:
-        data: good parts only; a log is cut into the windows that the recipe wants.
-        recipe: says what input it wants, and whether a validation part.
-        settings: of the recipe.
-        seed: of the split.
-        group: a regular expression or a CSV file that says which items belong together; None: as the source says.
-        calibration_share: of the parts, held back for calibration; above 0, at most 0.8.
-        cache_bytes: how much memory prepared tensors may take.
-        progress: told of reading.
+        data: good parts only; a log is cut into the windows that the recipe needs.
+        recipe: recipe of the detector. It defines the input, and whether there is a validation part.
+        settings: settings of the recipe.
+        seed: seed of the split.
+        group: a regular expression or a CSV file that defines which items belong together, or None for the source's
+            groups.
+        calibration_share: share of the parts that is reserved for calibration; above 0, at most 0.8.
+        cache_bytes: largest size of prepared tensors in memory.
+        progress: receives the progress of reading.
 
     Raises:
-        DataError: too few parts, the wrong kind of data, or more than 5 % of what is to be learnt from unreadable.
-        ConfigError: a share outside of its bounds.
+        DataError: too few parts, the wrong kind of data, or more than 5 % of the training and validation parts
+            unreadable.
+        ConfigError: a share out of bounds.
     """
     _warn_of_sizes(data.found)
     spec = recipe.wanted_input(settings, data.found)
     collection = items_of(data, spec, group)
     window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
     refs = [ref for ref in collection.refs if not _is_gap(collection, ref, spec)]
-    read = _Reader(collection)
+    reader = _Reader(collection)
     if isinstance(spec, FrameSpec):
-        # before the split, so that no copy of a training part is calibrated on
-        read.look(refs, prepare(spec), progress, keep=_fits(len(refs), spec, cache_bytes))
-    copies = _copies(collection, refs, read.contents, windows=isinstance(spec, WindowSpec))
+        # before the split, so that the calibration part contains no copy of a training part
+        reader.digest_all(refs, prepare(spec), progress, keep=_fits(len(refs), spec, cache_bytes))
+    copies = _copies(collection, refs, reader.contents, windows=isinstance(spec, WindowSpec))
     refs = [ref for ref in refs if ref.key not in copies]
     used = split(
         refs,
@@ -173,37 +178,39 @@ def prepare_data(
         spec = standardised(spec, collection, train)
     cache = _fits(len(train) + len(validation), spec, cache_bytes)
     if not cache:
-        logger.info("prepared parts do not fit into memory: they are decoded again in each epoch")
-    learn, check = (read.part(refs, prepare(spec), progress, cache=cache) for refs in (train, validation))
-    read.refuse_if_many_were_lost()
-    if not len(learn):
-        raise DataError("nothing of the training part is readable.")
+        logger.info("prepared parts exceed the memory limit: each epoch decodes them again")
+    training_part, validation_part = (
+        reader.part(refs, prepare(spec), progress, cache=cache) for refs in (train, validation)
+    )
+    reader.refuse_if_many_were_lost()
+    if not len(training_part):
+        raise DataError("training part: expected readable good parts, got none. Check the files.")
     return PreparedData(
         spec=spec,
         used=used,
-        fingerprint=read.fingerprint,
-        lost=tuple(lost.ref.key for lost in read.lost),
+        fingerprint=reader.fingerprint,
+        lost=tuple(lost.ref.key for lost in reader.lost),
         copies=copies,
         contents={
-            ref.key: read.contents[ref.key] if ref.key in read.contents else content_of(collection.read(ref))
+            ref.key: reader.contents[ref.key] if ref.key in reader.contents else content_of(collection.read(ref))
             for ref in calibration
         },
-        train=learn,
-        validation=check,
+        train=training_part,
+        validation=validation_part,
         calibration=Chosen(collection, calibration),
     )
 
 
 def items_of(data: Collection | Log, spec: InputSpec, group: str | None) -> Collection:
-    """The items of data as a recipe sees them: a log cut into windows, grouped as asked."""
+    """Return the items of data as a recipe sees them: a log cut into windows, grouped as requested."""
     collection: Collection = cut(data, spec) if isinstance(data, Log) and isinstance(spec, WindowSpec) else data  # type: ignore[assignment]
     return collection if group is None else Grouped(collection, group)
 
 
 def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref]) -> WindowSpec:
-    """The specification with centre, scale and range of each channel, from these windows only.
+    """Return the specification with centre, scale and range of each channel, computed from these windows only.
 
-    Centre and scale are mean and standard deviation over all rows; a constant channel is scaled to 1 % of its value.
+    Centre and scale are mean and standard deviation over all rows. A constant channel is scaled to 1 % of its value.
     """
     count, total, squares = 0, 0.0, 0.0
     low, high = math.inf, -math.inf
@@ -212,13 +219,13 @@ def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref])
         item = collection.read(ref)
         if isinstance(item, Item) and np.isfinite(item.data).all():
             rows = item.data.astype(np.float64)
-            shift = rows.mean(axis=0) if shift is None else shift  # sums of squares near zero lose no digits
+            shift = rows.mean(axis=0) if shift is None else shift  # keeps the sums of squares small and precise
             count += len(rows)
             total = total + (rows - shift).sum(axis=0)
             squares = squares + ((rows - shift) ** 2).sum(axis=0)
             low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
     if shift is None:
-        raise DataError("the training part holds no window of finite values.")
+        raise DataError("training part: expected windows with finite values, got none. Check the logs.")
     mean = np.asarray(shift + total / count)
     deviation = np.sqrt(np.maximum(np.asarray(squares / count) - np.asarray(total / count) ** 2, 0.0))
     return msgspec.structs.replace(
@@ -237,7 +244,7 @@ def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref])
 
 
 def _scale(mean: float, deviation: float) -> float:
-    if deviation > 1e-6 * abs(mean) and deviation > 1e-30:  # below that it is the rounding of float32
+    if deviation > 1e-6 * abs(mean) and deviation > 1e-30:  # smaller deviations are float32 rounding
         return deviation
     return CONSTANT * abs(mean) or 1.0
 
@@ -245,7 +252,7 @@ def _scale(mean: float, deviation: float) -> float:
 def _copies(
     collection: Collection, refs: Sequence[Ref], contents: Mapping[str, str], *, windows: bool
 ) -> tuple[str, ...]:
-    """Return the keys of items that repeat others, and warn of them: frames one by one, windows by whole runs."""
+    """Return the keys of items that repeat others, and log a warning. Frames are compared one by one, windows by whole runs."""
     if windows:
         if len({ref.group for ref in refs}) < 2:
             return ()
@@ -253,7 +260,7 @@ def _copies(
         if runs:
             run, of = next(iter(runs.items()))
             logger.warning(
-                "%d of %d recordings repeat another one (%s repeats %s): each content counts once",
+                "%d of %d recordings repeat another one (%s repeats %s). Each distinct recording is used once",
                 len(runs), len({ref.group for ref in refs}), run, of,
             )  # fmt: skip
         return tuple(ref.key for ref in refs if ref.group in runs)
@@ -262,20 +269,20 @@ def _copies(
         key, of = next(iter(copies.items()))
         distinct = len(refs) - len(copies)
         logger.warning(
-            "%d files hold %d distinct picture%s (%s repeats %s): each content counts once",
+            "%d files hold %d distinct picture%s (%s repeats %s). Each distinct picture is used once",
             len(refs), distinct, "" if distinct == 1 else "s", key, of,
         )  # fmt: skip
     return tuple(ref.key for ref in refs if ref.key in copies)
 
 
 class _Reader:
-    """Reads items: counts, digests, prepares."""
+    """Read items: digest, prepare and count them."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         self._digest = hashlib.sha256()
         self._seen = 0
-        self._looked: dict[str, Tensor | Lost] = {}
+        self._prepared_by_key: dict[str, Tensor | Lost] = {}
         self.contents: dict[str, str] = {}
         """Digest of each item that was read, by key."""
         self.lost: list[Lost] = []
@@ -284,20 +291,22 @@ class _Reader:
     def fingerprint(self) -> str:
         return self._digest.hexdigest()
 
-    def look(self, refs: Sequence[Ref], preparation: nn.Module, progress: Progress, *, keep: bool) -> None:
-        """Read all items for their digests. With `keep`, `part` needs to read none of them again."""
+    def digest_all(self, refs: Sequence[Ref], preparation: nn.Module, progress: Progress, *, keep: bool) -> None:
+        """Read all items for their digests. With `keep`, `part` does not read them again."""
         for ref in track(refs, progress, "reading good parts"):
             prepared = self._read(ref, preparation)
             if keep:
-                self._looked[ref.key] = prepared
+                self._prepared_by_key[ref.key] = prepared
 
     def part(self, refs: Sequence[Ref], preparation: nn.Module, progress: Progress, *, cache: bool) -> PreparedPart:
         kept: list[Ref] = []
-        # one piece from the beginning: a list that is stacked in the end would need as much again
+        # allocated at once: stacking a list at the end would need twice the memory
         cached: Tensor | None = None
         for ref in track(refs, progress, "reading good parts"):
             self._seen += 1
-            prepared = self._looked.pop(ref.key) if ref.key in self._looked else self._read(ref, preparation)
+            prepared = (
+                self._prepared_by_key.pop(ref.key) if ref.key in self._prepared_by_key else self._read(ref, preparation)
+            )
             if isinstance(prepared, Lost):
                 self.lost.append(prepared)
                 continue
@@ -319,15 +328,15 @@ class _Reader:
         if len(self.lost) > MAX_LOST * self._seen:
             first = self.lost[0]
             raise DataError(
-                f"{len(self.lost)} of {self._seen} good parts cannot be learnt from, more than {MAX_LOST:.0%}: the first "
-                f"is {first.ref.key} ({_why(first)}). Mend or remove them."
+                f"{len(self.lost)} of {self._seen} good parts cannot be used, more than {MAX_LOST:.0%}. The first is "
+                f"{first.ref.key} ({_why(first)}). Repair or remove them."
             )
         for lost in self.lost:
             logger.warning("%s is left out: %s", lost.ref.key, _why(lost))
 
 
 def _prepared(item: Item, preparation: nn.Module) -> Tensor | Lost:
-    """One item without the batch axis, or why the graph would call it INVALID."""
+    """Return one prepared item without the batch axis, or the reason for which the graph would call it INVALID."""
     with torch.no_grad():
         prepared, reason = preparation(torch.from_numpy(np.array(item.data[np.newaxis])))
     why = Reason(int(reason[0]))
@@ -344,7 +353,7 @@ def _warn_of_sizes(found: Found) -> None:
         more = f" and {len(found.sizes) - most} more sizes" if len(found.sizes) > most else ""
         logger.warning(
             "the good parts have %d sizes (height x width: %s%s), so the model file will accept frames of any size. It will not "
-            "notice a camera that changes its resolution; train on pictures of one size to have that check",
+            "notice a camera that changes its resolution. Train on pictures of one size to get this check",
             len(found.sizes),
             listed,
             more,
@@ -352,7 +361,7 @@ def _warn_of_sizes(found: Found) -> None:
 
 
 def _is_gap(collection: Collection, ref: Ref, spec: InputSpec) -> bool:
-    """Windows with holes are no windows: INVALID on the line by design, and nothing wrong with the data."""
+    """Return whether a window has gaps. It is INVALID on the line by design, and does not mean that the data are wrong."""
     if isinstance(spec, FrameSpec):
         return False
     item = collection.read(ref)

@@ -1,7 +1,7 @@
-"""What the autoencoders share: settings, evidence, losses, and `--repair`. A detector adds the network that rebuilds.
+"""Shared code of the autoencoders: settings, evidence, losses and `--repair`. A detector adds its network.
 
-Plain, the difference between a frame and its reconstruction judges. With `--repair` the network learns to restore damaged
-pictures, and a segmentation head on [input, reconstruction] judges (`repair.py`).
+By default the score is the difference between a frame and its reconstruction. With `--repair` the network is trained to
+restore damaged pictures, and a segmentation head on [input, reconstruction] gives the score (`repair.py`).
 """
 
 from typing import Annotated, Literal
@@ -24,122 +24,138 @@ from andon.training.recipe.recipe import FitContext, TrainingData
 from andon.training.recipe.top_share import check_share
 
 EMPHASIS = 5.0
-"""How much more a damaged pixel counts than another in what is to be restored."""
+"""Additional weight of a damaged pixel in the reconstruction loss; other pixels have weight 1."""
 FOCAL = 10.0
-"""Weight of the head's loss beside that of the reconstruction."""
+"""Weight of the head's loss relative to the reconstruction loss."""
 
 
 LIGHT = 0.1
-"""How much light is varied unless said otherwise."""
+"""Default variation of light."""
 
 
 class Rebuilding(Plan, frozen=True, kw_only=True):
-    """Settings of a detector that rebuilds frames. What is None depends on `repair`."""
+    """Settings of a detector that reconstructs frames. The default of a setting that is None depends on `repair`."""
 
     repair: Annotated[
-        bool, Meta(description="learn to restore synthetic damage, and judge by a head that marks it")
+        bool,
+        Meta(
+            description="train on synthetic damage: the network restores it, and a head that marks it gives the score"
+        ),
     ] = False
     size: Annotated[
         Annotated[int, Meta(ge=16, multiple_of=8)] | None,
         Meta(
-            description="side of what the network sees, a multiple of 8; where not given 128, with --repair 192",
+            description="side of the square that the network sees, a multiple of 8; none: 128, or 192 with --repair",
             extra={"unit": "px"},
         ),
     ] = None
     narrow: Annotated[
         Annotated[int, Meta(ge=1, le=32)] | None,
         Meta(
-            description="divides all widths: 1 is the published network, 4 sixteen times cheaper; where not given 1, with "
-            "--repair 4"
+            description=(
+                "divisor of all widths: 1 is the published network, 4 is sixteen times cheaper. none: 1, or 4 with "
+                "--repair"
+            )
         ),
     ] = None
     head_width: Annotated[
         Annotated[int, Meta(ge=2, le=128)] | None,
-        Meta(description="of the head's first level, with --repair; where not given 16", extra={"unit": "channels"}),
+        Meta(description="width of the head's first level, with --repair; none: 16", extra={"unit": "channels"}),
     ] = None
     symmetry: Annotated[
         Symmetry,
         Meta(
-            description="how good parts may be moved and still be good, with --repair: mirror left to right, quarters of a turn, "
-            "turns by any 15 degrees, each of these with mirroring; auto tells from the pictures, and is strict"
+            description=(
+                "moves after which good parts are still good, with --repair: mirroring left to right (mirror), also "
+                "rotations by quarters of a turn (quarters), or by multiples of 15 degrees (turns). auto: derived "
+                "from the good pictures by a strict test"
+            )
         ),
     ] = "auto"
     light: Annotated[
         Annotated[float, Meta(ge=0.0, le=0.5)] | None,
         Meta(
-            description="how much the light on good pictures is varied with --repair, as the standard deviation of its "
-            "logarithm; 0: not at all; where not given 0.1"
+            description=(
+                "variation of the light on good pictures, with --repair, as the standard deviation of its logarithm; "
+                "none: 0.1"
+            )
         ),
     ] = None
     loss_l1: Annotated[float, Meta(ge=0.0, description="weight of the absolute difference in the loss")] = 1.0
-    loss_mse: Annotated[float, Meta(ge=0.0, description="weight of the squared difference")] = 0.0
-    loss_ssim: Annotated[float, Meta(ge=0.0, description="weight of 1 - SSIM")] = 0.0
+    loss_mse: Annotated[float, Meta(ge=0.0, description="weight of the squared difference in the loss")] = 0.0
+    loss_ssim: Annotated[float, Meta(ge=0.0, description="weight of 1 - SSIM in the loss")] = 0.0
     loss_ms_ssim: Annotated[
-        float, Meta(ge=0.0, description="weight of 1 - MS-SSIM, over five scales; needs more than 96 px")
+        float, Meta(ge=0.0, description="weight of 1 - MS-SSIM, over five scales, in the loss; needs more than 96 px")
     ] = 0.0
     evidence: Annotated[
         Literal["l1", "ssim", "head"] | None,
         Meta(
-            description="what decides: absolute difference, 1 - SSIM, or the head's map; the others are reported; where not "
-            "given l1, with --repair head"
+            description=(
+                "map that decides: absolute difference, 1 - SSIM, or the head's map; the others are also reported. "
+                "none: l1, or head with --repair"
+            )
         ),
     ] = None
     pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map becomes a score")] = "top"
     share: Annotated[
         Annotated[float, Meta(gt=0.0, le=1.0)] | None,
         Meta(
-            description="of the map's highest values that ``top`` averages; where not given 0.01, of the head's map 0.003"
+            description="share of the map's highest values that ``top`` averages; none: 0.01, or 0.003 for the head's map"
         ),
     ] = None
     smooth: Annotated[
         Annotated[float, Meta(ge=0.0)] | None,
         Meta(
-            description="standard deviation of the map's Gaussian; where not given 0, of the head's map 2",
+            description="standard deviation of the Gaussian that smooths the map; none: 0, or 2 for the head's map",
             extra={"unit": "px"},
         ),
     ] = None
     epochs: Annotated[
-        int, Meta(ge=1, description="passes over the training part at most", extra={"unit": "epochs"})
+        int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
     ] = 45
     epoch_parts: Annotated[
         int,
         Meta(
             ge=0,
-            description="frames that count as an epoch; 0: the whole training part, with --repair 192 drawn ones",
+            description="frames that count as one epoch; 0: the whole training part, or 192 random frames with --repair",
             extra={"unit": "frames"},
         ),
     ] = 0
     batch_size: Annotated[
-        int, Meta(ge=0, description="frames a step, at least 2; 0: 8, with --repair 4", extra={"unit": "frames"})
+        int, Meta(ge=0, description="frames per step, at least 2; 0: 8, or 4 with --repair", extra={"unit": "frames"})
     ] = 0
-    learning_rate: Annotated[float, Meta(gt=0.0, description="of Adam, at the start")] = 2e-3
+    learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 2e-3
     plateau_patience: Annotated[
         int, Meta(ge=0, description="epochs without a better validation loss before the learning rate is halved")
     ] = 8
 
     @property
     def by_cosine(self) -> bool:
-        """With repair, unless told otherwise: its validation is of kinds of damage that are not learnt, and jumps."""
+        """True for a cosine schedule, which is the default with `repair`.
+
+        With `repair`, validation uses kinds of damage that training does not, so its loss is too noisy for a plateau
+        schedule.
+        """
         return self.schedule == "cosine" or (self.repair and self.schedule == "auto")
 
     @property
     def side(self) -> int:
-        """Of what the network sees, in pixels."""
+        """Side of the square that the network sees, in pixels."""
         return self.size or (192 if self.repair else 128)
 
     @property
     def divisor(self) -> int:
-        """Of all widths."""
+        """Divisor of all widths."""
         return self.narrow or (4 if self.repair else 1)
 
     @property
     def loss_weights(self) -> LossWeights:
-        """Of the reconstruction's loss."""
+        """Weights of the reconstruction loss."""
         return LossWeights(self.loss_l1, self.loss_mse, self.loss_ssim, self.loss_ms_ssim)
 
 
 class Rebuilder(Scorer):
-    """``[N, C, h, w]`` in 0 to 1 to maps of what could not be rebuilt, or of what the head marks."""
+    """A scorer from ``[N, C, h, w]`` in 0 to 1 to maps of reconstruction errors, or of damage that the head marks."""
 
     def __init__(self, network: nn.Module, channels: int, settings: Rebuilding) -> None:
         super().__init__()
@@ -148,14 +164,16 @@ class Rebuilder(Scorer):
         self.head = Head(channels, settings.head_width or 16) if settings.repair else None
 
     def rebuild(self, prepared: Tensor) -> Tensor:
-        """``[N, C, h, w]`` in 0 to 1."""
+        """Return reconstructions, ``[N, C, h, w]`` in 0 to 1."""
         rebuilt: Tensor = self.network(prepared)
         return rebuilt
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """``l1``: absolute difference, 0 to 1; ``ssim``: 1 - SSIM, 0 to 2; both are means over the channels.
+        """Return the evidence: maps ``l1``, ``ssim`` and, with a head, ``head``, and the reconstruction.
 
-        ``head``: minus the logarithm of the chance that a cell is good, on half the grid; only with a head.
+        ``l1`` is the absolute difference, 0 to 1. ``ssim`` is 1 - SSIM, 0 to 2. Both are means over the channels.
+
+        ``head`` is minus the logarithm of the probability that a cell is good, on a grid of half the size.
         """
         rebuilt = self.rebuild(prepared)
         maps = {
@@ -163,21 +181,21 @@ class Rebuilder(Scorer):
             "ssim": self.dissimilarity(prepared, rebuilt).mean(dim=1),
         }
         if self.head is not None:
-            # unlike a probability it does not run into 1 where many defects would score alike
+            # A probability saturates at 1, where many defects would get the same score; this does not.
             maps = {"head": nn.functional.softplus(self.head(prepared, rebuilt).squeeze(1))} | maps
         return Evidence(maps, {}, {"reconstruction": rebuilt})
 
 
 def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, context: FitContext) -> None:
-    """Go down the reconstruction's loss; with a head, over damaged pictures, and the head's with it."""
+    """Minimise the reconstruction loss; with a head, minimise both losses on damaged pictures."""
     weights = settings.loss_weights
-    # convolutions are up to a third faster so
+    # convolutions are up to a third faster with channels last
     scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def plain(net: Rebuilder, batch: Tensor, _warmth: float) -> Tensor:
         batch = batch.contiguous(memory_format=torch.channels_last)
         rebuilt = net.rebuild(batch)
-        with torch.autocast(batch.device.type, enabled=False):  # the variances of SSIM drown in half precision
+        with torch.autocast(batch.device.type, enabled=False):  # half precision is too coarse for the variances of SSIM
             return rebuilding_loss(rebuilt.float(), batch, weights, net.dissimilarity)
 
     def restore(net: Rebuilder, batch: Damage, _warmth: float) -> Tensor:
@@ -218,17 +236,17 @@ def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, context: Fi
 
 
 def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
-    """Frames, grey or RGB, in 0 to 1: the sigmoid's range.
+    """Return the input: grey or RGB frames in 0 to 1, the range of the sigmoid.
 
     Raises:
-        DataError: logs.
-        ConfigError: settings that do not fit each other.
+        DataError: the data are logs.
+        ConfigError: settings contradict each other.
     """
     if not isinstance(found, FoundFrames):
-        raise DataError("autoencoders judge frames.")
+        raise DataError("autoencoders judge frames, not windows of logs. For logs use window_vae or pca.")
     settings.loss_weights.check(settings.side)
     if settings.batch_size == 1:
-        raise ConfigError("--batch-size: expected 2 or more frames a step, or 0 for the usual number, got 1.")
+        raise ConfigError("--batch-size: expected 2 or more frames per step, or 0 for the default, got 1.")
     check_share(settings)
     if not settings.repair:
         for flag, given in (
@@ -238,14 +256,14 @@ def wanted_input(settings: Rebuilding, found: Found) -> InputSpec:
             ("--light", settings.light is not None),
         ):
             if given:
-                raise ConfigError(f"{flag} needs --repair: without it nothing is damaged and there is no head.")
+                raise ConfigError(f"{flag} needs --repair. Without it there is no damage to restore and no head.")
     elif settings.side % 32 or settings.side < 64:
-        raise ConfigError(f"--repair needs a --size that is a multiple of 32 and at least 64, got {settings.side}.")
+        raise ConfigError(f"--size: expected a multiple of 32, at least 64, with --repair, got {settings.side}.")
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(settings.side, settings.side))
 
 
 def score_rule(settings: Rebuilding) -> ScoreRule:
-    """The head's smoothed map, or what the settings name."""
+    """Return the rule for the map that the settings name; by default L1, or the head's smoothed map with `repair`."""
     decides = settings.evidence or ("head" if settings.repair else "l1")
     if decides == "head":
         smooth = 1.0 if settings.smooth is None else settings.smooth / 2  # its cells are two pixels wide
@@ -254,15 +272,15 @@ def score_rule(settings: Rebuilding) -> ScoreRule:
 
 
 def frame_spec(spec: InputSpec) -> FrameSpec:
-    """The specification of frames.
+    """Return the specification if it is of frames.
 
     Raises:
-        DataError: it is of windows.
+        DataError: the specification is of windows.
     """
     if not isinstance(spec, FrameSpec):
-        raise DataError("autoencoders judge frames.")
+        raise DataError("autoencoders judge frames, not windows of logs. For logs use window_vae or pca.")
     return spec
 
 
 WIDTHS = (32, 64, 128, 256)
-"""Of the published networks, from the finest level to the bottleneck."""
+"""Widths of the published networks, from the finest level to the bottleneck."""

@@ -1,7 +1,7 @@
-"""Good pictures in other light: brighter or darker, and brighter towards one side, as lamps age and parts lie.
+"""Good pictures in other light: brighter or darker overall, and brighter towards one side.
 
-A detector that has seen a few hundred pictures under one lamp takes a change of light for a defect. Nothing here is damage:
-what is taught is that a good part stays good.
+Lamps age and parts are placed differently. A detector that is trained on a few hundred pictures under one lamp takes a
+change of light for a defect. Relit pictures are not damaged: they teach that a good part stays good.
 """
 
 import numpy as np
@@ -12,17 +12,18 @@ from andon.sources.opencv import opencv
 
 Picture = NDArray[np.uint8]
 FIELD = 3
-"""Points of a field of light along each side; between them it is smooth."""
+"""Number of control points of the light field along each side; the field is smooth between them."""
 
 
 def relit(generator: Generator, picture: Picture, strength: float) -> Picture:
-    """The picture in other light.
+    """Return the picture in other light.
 
     Args:
-        generator: of the light.
+        generator: random generator of the light.
         picture: uint8 ``[H, W, C]``.
-        strength: standard deviation of the logarithm of the light, once for the whole picture and half of that from place to
-            place; 0.1 is a tenth more or less.
+        strength: standard deviation of the logarithm of the light for the whole picture. It varies by half of that from
+            place
+        to place. A value of 0.1 means about a tenth more or less light.
     """
     cv2 = opencv()
     height, width, _ = picture.shape

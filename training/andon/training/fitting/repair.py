@@ -1,8 +1,8 @@
-"""Learning without pretrained weights: restore damaged pictures, and tell from input and reconstruction where damage was.
+"""Training without pretrained weights: restore damaged pictures, and mark the damage from input and reconstruction.
 
-A network that only rebuilds good pictures learns to copy, defects included. Here good pictures are damaged first; the
-network must give back the good one, and a segmentation head, looking at both, must mark what was damaged. The head's map is
-what judges. Source: DRAEM (Zavrtanik et al., ICCV 2021); the damage: `andon.damage`.
+A network that only rebuilds good pictures learns to copy everything, defects included. Here good pictures are damaged
+first. The network must restore the good picture, and a segmentation head that sees both must mark the damage. The
+head's map gives the score. Source: DRAEM (Zavrtanik et al., ICCV 2021). The damage is in `andon.damage`.
 """
 
 import os
@@ -26,40 +26,40 @@ from andon.training.nets.convolutions import block
 from andon.training.recipe.recipe import Part, TrainingData
 
 CLEAN = 0.3
-"""Share of undamaged pictures that are learnt from: without them a network sees defects everywhere."""
+"""Share of undamaged training pictures. Without them a network sees defects everywhere."""
 RELIT = 0.5
-"""Share of pictures that are learnt from in another light."""
+"""Share of training pictures in other light."""
 MOST_DAMAGES = 3
-"""Damages of a picture: several teach as much as several pictures, for the price of one."""
+"""Largest number of damages per picture. Several damages teach as much as several pictures, at the cost of one."""
 JUDGED_TIMES = 8
-"""How often in a training the head is measured on held-out kinds of damage."""
+"""Number of times per training that the head is evaluated on held-out kinds of damage."""
 DAMAGED_EACH = 2
-"""Damaged copies of a part that `judge` sees beside it."""
+"""Number of damaged copies of each part that `judge` evaluates, in addition to the part itself."""
 MOST_CHECKED = 100
-"""Parts that validation and `judge` see: an epoch stays as long as it is, however many good parts there are."""
+"""Largest number of parts that validation and `judge` use, so that more good parts do not make an epoch longer."""
 MOST_COMPARED = 64
-"""Parts from which symmetries are told."""
+"""Number of parts from which symmetries are derived."""
 KEPT_BYTES = 500_000_000
-"""Of pictures that are kept as grey levels."""
+"""Largest size of the pictures that are kept in memory as grey levels, in bytes."""
 _VALIDATION_SEED = 2**31
-"""Apart from all epochs: validation sees the same damage each time."""
+"""Seed that no epoch has. Validation uses the same damage each time."""
 _AHEAD = 3
-"""Batches drawn while the network learns from another."""
+"""Number of batches that are prepared in advance while the network is trained."""
 
 
 class Damage(NamedTuple):
     """A batch of pictures to restore."""
 
     before: Tensor
-    """Good, ``[N, C, h, w]`` in 0 to 1."""
+    """Good pictures, ``[N, C, h, w]`` in 0 to 1."""
     after: Tensor
-    """The same with damage; some without any."""
+    """The same pictures with damage; some have none."""
     mask: Tensor
-    """``[N, 1, h, w]``, 1 where it visibly changed."""
+    """``[N, 1, h, w]``, 1 where a pixel visibly changed."""
 
 
 class Head(nn.Module):
-    """A small U-Net on input, reconstruction and their difference: a logit of damage for each 2 x 2 pixels."""
+    """A small U-Net on input, reconstruction and their difference. It gives one logit of damage per 2 x 2 pixels."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -74,11 +74,11 @@ class Head(nn.Module):
         )
         self.join = nn.ModuleList(block(below + own, own, bias=False) for own, below in pairwise(widths))
         self.last = nn.Conv2d(width, 1, 1)
-        nn.init.constant_(self.last.bias, -4.0)  # type: ignore[arg-type] # damage is rare: begin there
+        nn.init.constant_(self.last.bias, -4.0)  # type: ignore[arg-type] # damage is rare: start with low probabilities
         self.halve = nn.MaxPool2d(2)
 
     def forward(self, prepared: Tensor, rebuilt: Tensor) -> Tensor:
-        """``[N, 1, h/2, w/2]``."""
+        """Return logits ``[N, 1, h/2, w/2]``."""
         seen = self.stem(torch.cat([prepared, rebuilt, (prepared - rebuilt).abs()], dim=1))
         levels = []
         for place, step in enumerate(self.down):
@@ -92,11 +92,11 @@ class Head(nn.Module):
 
 
 def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Focal loss with gamma 2 (Lin et al., ICCV 2017), the mean over all cells: those that are clear count little.
+    """Return the focal loss with gamma 2 (Lin et al., ICCV 2017), a mean over all cells in which clear cells count little.
 
     Args:
         logits: ``[N, 1, h/2, w/2]``.
-        mask: ``[N, 1, h, w]``; a cell is damaged where one of its pixels is.
+        mask: ``[N, 1, h, w]``. A cell is damaged if at least one of its pixels is.
     """
     target = nn.functional.max_pool2d(mask, 2)
     entropy = nn.functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
@@ -104,10 +104,10 @@ def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 class DamageFeed:
-    """Draws damage onto good parts while the network learns: from (seed, epoch, place in the epoch) alone.
+    """A feed that draws damage onto good parts during training, from (seed, epoch, place in the epoch) alone.
 
-    Validation and `judge` see kinds of damage that are never learnt from, on parts of the validation part (of the training
-    part, where there is none).
+    Validation and `judge` use kinds of damage that training never uses, on parts of the validation part. If there is no
+    validation part, they use the training part.
     """
 
     def __init__(
@@ -120,21 +120,26 @@ class DamageFeed:
         symmetry: Symmetry = "auto",
         light: float = 0.0,
     ) -> None:
-        """``score(scorer, prepared)`` gives scores ``[N]`` and square maps ``[N, s, s]`` of a batch, for `judge`."""
+        """Create the feed.
+
+        ``score(scorer, prepared)`` returns scores ``[N]`` and square maps ``[N, s, s]`` of a batch, for `judge`.
+        """
         self._seed = seed
         self._score = score
         self._light = light
-        self._learnt = _Pictures(good.train)
-        self._checked = _Pictures(good.validation if len(good.validation) else good.train)
-        self._check = _evenly(len(self._checked), MOST_CHECKED)
-        self._judged = {round(epochs * (place + 1) / JUDGED_TIMES) for place in range(JUDGED_TIMES)}
+        self._train_pictures = _Pictures(good.train)
+        self._validation_pictures = _Pictures(good.validation if len(good.validation) else good.train)
+        self._validation_places = _evenly(len(self._validation_pictures), MOST_CHECKED)
+        self._judged_epochs = {round(epochs * (place + 1) / JUDGED_TIMES) for place in range(JUDGED_TIMES)}
         if symmetry == "auto":
-            self._moves = symmetries([self._learnt[place] for place in _evenly(len(self._learnt), MOST_COMPARED)])
+            self._moves = symmetries(
+                [self._train_pictures[place] for place in _evenly(len(self._train_pictures), MOST_COMPARED)]
+            )
         else:
             self._moves = DECLARED[symmetry]
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
-        """Each part with damage of its own, drawn ahead by threads."""
+        """Yield each part with its own damage, drawn in advance by threads."""
         pool = ThreadPoolExecutor(_workers())
         try:
             waiting: deque[list[Future[_Drawn]]] = deque()
@@ -151,20 +156,25 @@ class DamageFeed:
             pool.shutdown(cancel_futures=True)
 
     def validation(self, size: int) -> Iterator[Batch]:
-        """Each checked part once, with one held-out kind of damage or none, the same each time."""
-        for begin in range(0, len(self._check), size):
-            yield _batch([self._validated(row) for row in range(begin, min(begin + size, len(self._check)))])
+        """Yield each validation picture once, with one held-out kind of damage or none, identical in each call."""
+        for begin in range(0, len(self._validation_places), size):
+            yield _batch(
+                [self._validated(row) for row in range(begin, min(begin + size, len(self._validation_places)))]
+            )
 
     def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
-        """Now and then: how well held-out kinds of damage are told from good parts; watched, never steered by."""
-        if epoch not in self._judged:
+        """Return how well the scorer separates held-out kinds of damage from good parts, in some of the epochs.
+
+        Training never depends on these figures.
+        """
+        if epoch not in self._judged_epochs:
             return {}
         from sklearn.metrics import average_precision_score, roc_auc_score
 
         scores, pixels, truth = [], [], []
         device = next(scorer.parameters()).device
         with torch.no_grad():
-            for row, place in enumerate(self._check):
+            for row, place in enumerate(self._validation_places):
                 drawn = [self._clean(place)]
                 drawn += [self._held_out(place, turn, row * DAMAGED_EACH + turn) for turn in range(DAMAGED_EACH)]
                 score, maps = self._score(scorer, _tensor([one.after for one in drawn]).to(device))
@@ -182,47 +192,51 @@ class DamageFeed:
         }
 
     def _damaged(self, epoch: int, row: int, place: int) -> "_Drawn":
-        """A picture to learn from: moved as its kind allows, with up to `MOST_DAMAGES` damages or none."""
+        """Return a training picture, moved as its symmetries allow, with up to `MOST_DAMAGES` damages or none."""
         generator = np.random.default_rng([self._seed, epoch, row])
-        other = int(generator.integers(len(self._learnt)))
+        other = int(generator.integers(len(self._train_pictures)))
         move = self._moves[int(generator.integers(len(self._moves)))]
-        before, pieces = (moved(self._learnt[at], move) for at in (place, other))
+        before, pieces = (moved(self._train_pictures[at], move) for at in (place, other))
         if self._light > 0 and generator.random() < RELIT:
             before = relit(generator, before, self._light)
         after, mask = before, np.zeros(before.shape[:2], np.bool_)
         if generator.random() >= CLEAN:
             for _ in range(int(generator.integers(1, MOST_DAMAGES + 1))):
                 kind = str(generator.choice(LEARNT, p=[SHARES[name] for name in LEARNT]))
-                made = damaged(generator, kind, after, pieces)
-                if made is not None:
-                    after, mask = made.picture, mask | made.mask
+                damage = damaged(generator, kind, after, pieces)
+                if damage is not None:
+                    after, mask = damage.picture, mask | damage.mask
         return _Drawn(before, after, mask)
 
     def _validated(self, row: int) -> "_Drawn":
-        """Every third one is good; the others take the kinds in turn."""
-        place = self._check[row]
+        """Return a validation picture. Every third one is good; the others use the kinds of damage in turn."""
+        place = self._validation_places[row]
         return self._clean(place) if row % 3 == 0 else self._held_out(place, 0, row - row // 3 - 1)
 
     def _clean(self, place: int) -> "_Drawn":
-        before = self._checked[place]
+        before = self._validation_pictures[place]
         return _Drawn(before, before, np.zeros(before.shape[:2], np.bool_))
 
     def _held_out(self, place: int, turn: int, number: int) -> "_Drawn":
         generator = np.random.default_rng([self._seed, _VALIDATION_SEED, place, turn])
-        before, other = self._checked[place], self._checked[int(generator.integers(len(self._checked)))]
-        made = damaged(generator, HELD_OUT[number % len(HELD_OUT)], before, other)
-        return self._clean(place) if made is None else _Drawn(before, made.picture, made.mask)
+        before, other = (
+            self._validation_pictures[place],
+            self._validation_pictures[int(generator.integers(len(self._validation_pictures)))],
+        )
+        damage = damaged(generator, HELD_OUT[number % len(HELD_OUT)], before, other)
+        return self._clean(place) if damage is None else _Drawn(before, damage.picture, damage.mask)
 
 
 class _Pictures:
-    """A part as pictures in grey levels, as a camera would see them: uint8 ``[h, w, C]`` of prepared ``[C, h, w]`` in 0 to 1.
+    """A part as pictures in grey levels, as a camera gives them: uint8 ``[h, w, C]`` from prepared ``[C, h, w]`` in 0 to 1.
 
-    Kept in memory where they are few; else taken one at a time, as a collection need not bear several readers.
+    Pictures stay in memory up to a limit. Others are read one at a time, because a collection may not support several
+    readers.
     """
 
     def __init__(self, part: Part) -> None:
         self._part = part
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._kept: dict[int, Picture] = {}
         self._bytes = 0
 
@@ -230,7 +244,7 @@ class _Pictures:
         return len(self._part)
 
     def __getitem__(self, place: int) -> Picture:
-        with self._turn:
+        with self._lock:
             kept = self._kept.get(place)
             if kept is None:
                 levels = np.rint(self._part.take([place])[0].numpy() * 255)
@@ -242,13 +256,13 @@ class _Pictures:
 
 
 def _workers() -> int:
-    """Threads that draw: as many as there are processors for this process, up to four."""
-    able = getattr(os, "sched_getaffinity", None)
-    return min(4, len(able(0)) if able else os.cpu_count() or 1)
+    """Return the number of threads that draw damage: one per processor of this process, at most four."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return min(4, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 def _evenly(count: int, most: int) -> list[int]:
-    """Places 0 to `count` - 1, or `most` of them, evenly spread."""
+    """Return the places 0 to `count` - 1, or `most` of them, evenly spaced."""
     return [int(number * max(1.0, count / most)) for number in range(min(count, most))]
 
 

@@ -1,10 +1,11 @@
-"""Which mirrorings and turns leave a kind of part as it is: declared, or told from good pictures alone.
+"""Find the mirrorings and rotations that leave a kind of part unchanged, from a declaration or from good pictures.
 
-A bottle from above looks good however it lies; a pill with letters does not. Moving good pictures by the symmetries of
-their kind makes many out of few; by any other move it would teach that a defect is good. Pictures alone tell little, so
-`symmetries` is strict. Textures, whose pictures do not lie alike, have none; and a lamp that shines from one side is enough
-for it to say no: a bottle turned by a quarter is 1.6 times as far from its nearest as bottles are from each other, a pill
-with mirrored letters 1.3 times.
+A bottle seen from above looks good in any rotation; a pill with letters does not. Moving good pictures by the
+symmetries of their kind turns few pictures into many. Any other move would teach that a defect is good.
+
+Pictures alone are weak evidence, so `symmetries` is strict. Textures have no fixed position in the picture, so it finds
+no symmetries for them. Light from one side is also enough to reject a move. A bottle turned by 90 degrees is 1.6 times
+as far from its nearest picture as bottles are from each other. A pill with mirrored letters is 1.3 times as far.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from andon.sources.opencv import opencv
 
 
 class Move(NamedTuple):
-    """Mirrored left to right or not, then turned about the middle."""
+    """An optional mirroring left to right, followed by a rotation about the centre."""
 
     mirrored: bool
     degrees: int
@@ -34,14 +35,14 @@ DECLARED: dict[str, tuple[Move, ...]] = {
     "turns": ALL,
 }
 SIDE = 48
-"""Of the thumbnails that are compared."""
+"""Side of the thumbnails that are compared, in pixels."""
 TOLERANCE = 1.1
-"""How much farther than other good pictures are from each other a moved one may be from its nearest."""
+"""Largest allowed ratio of two distances: a moved picture to its nearest good one, and good pictures to each other."""
 FEWEST = 8
 
 
 def moved(picture: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
-    """``[S, S, C]`` moved; what a turn brings in from beyond the corners is the picture's edge, drawn out."""
+    """Return a picture ``[S, S, C]`` after a move. Corners that a rotation uncovers are filled from the edge."""
     cv2 = opencv()
     mirrored = picture[:, ::-1] if move.mirrored else picture
     if move.degrees % 90 == 0:
@@ -56,25 +57,31 @@ def moved(picture: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
 
 
 def symmetries(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Move, ...]:
-    """The moves after which a good picture is as near to another good one as good pictures are to each other.
+    """Return the moves after which a good picture is as near to another good one as good pictures are to each other.
 
     Args:
-        pictures: uint8 ``[S, S, C]``, square and of one size; a few dozen. Fewer than 8 tell nothing: no move but `NONE`.
+        pictures: uint8 ``[S, S, C]``, square and of one size; a few dozen. Fewer than 8 are not enough evidence: the
+            only move
+        is then `NONE`.
     """
     cv2 = opencv()
     if len(pictures) < FEWEST or pictures[0].shape[0] != pictures[0].shape[1]:
         return (NONE,)
     small = [cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures]
-    still = np.stack([_row(picture, NONE) for picture in small])
-    usual = np.median(_nearest(still, still))
-    aside = [np.roll(picture, (SIDE // 4, SIDE // 4), axis=(0, 1)) for picture in small]
-    if np.median(_nearest(np.stack([_row(picture, NONE) for picture in aside]), still)) <= TOLERANCE * usual:
-        return (NONE,)  # a texture: pictures that have no place of their own are as near however they are turned
+    unmoved = np.stack([_row(picture, NONE) for picture in small])
+    usual_distance = np.median(_nearest(unmoved, unmoved))
+    shifted = [np.roll(picture, (SIDE // 4, SIDE // 4), axis=(0, 1)) for picture in small]
+    if (
+        np.median(_nearest(np.stack([_row(picture, NONE) for picture in shifted]), unmoved))
+        <= TOLERANCE * usual_distance
+    ):
+        return (NONE,)  # a texture: without a fixed position, pictures are equally near after every rotation
     return tuple(
         move
         for move in ALL
         if move == NONE
-        or np.median(_nearest(np.stack([_row(picture, move) for picture in small]), still)) <= TOLERANCE * usual
+        or np.median(_nearest(np.stack([_row(picture, move) for picture in small]), unmoved))
+        <= TOLERANCE * usual_distance
     )
 
 
@@ -83,7 +90,7 @@ def _row(small: NDArray[np.uint8], move: Move) -> NDArray[np.float32]:
 
 
 def _nearest(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Distance of each picture to the nearest of the others, its own moved self left out."""
+    """Return the distance of each picture to the nearest of the others, except the picture that it was made from."""
     squares = (some**2).sum(axis=1)[:, np.newaxis] + (others**2).sum(axis=1) - 2 * some @ others.T
     np.fill_diagonal(squares, np.inf)
     return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0.0)), np.float32)

@@ -1,8 +1,8 @@
-"""Import PyTorch so that its threads sleep while they wait for each other. Importing this module is all there is to do.
+"""Import PyTorch with threads that sleep while they wait for each other. Importing this module is enough.
 
-OpenMP reads the policy once, when PyTorch is loaded. By default its threads spin while they wait and take the core from
-whatever else runs: two threads next to another job took 8 times the CPU seconds of one thread, and with this 1.5 times. The
-environment of the host is left as it was. Nothing can be done where PyTorch was imported before.
+OpenMP reads the wait policy once, when PyTorch is loaded. By default its threads spin while they wait and take CPU time
+from other processes. Next to another job, two threads took 8 times the CPU seconds of one thread; with this policy 1.5
+times. The environment variable is removed again afterwards. The policy has no effect if PyTorch was imported before.
 """
 
 import os

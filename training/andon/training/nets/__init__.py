@@ -1,1 +1,1 @@
-"""Networks and their parts that several detectors share."""
+"""Networks and network parts that several detectors share."""

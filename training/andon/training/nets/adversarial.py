@@ -1,6 +1,6 @@
-"""The three nets of a bidirectional GAN over pictures of any size: encoder, generator, discriminator of pairs.
+"""The three nets of a bidirectional GAN for pictures of any size: encoder, generator, and discriminator of pairs.
 
-Sources: Donahue et al., Adversarial feature learning (2017); without batch normalisation in the discriminator.
+Source: Donahue et al., Adversarial feature learning (2017). Here the discriminator has no batch normalisation.
 """
 
 import math
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Of LeakyReLU, below zero."""
+"""Slope of LeakyReLU below zero."""
 
 
 class Shape(NamedTuple):
-    """Of what the nets see: pictures `height` x `width`, halved `depth` times on the way to a code."""
+    """Size of the nets' input: pictures of `height` x `width`, halved `depth` times on the way to a code."""
 
     channels: int
     height: int
@@ -24,23 +24,26 @@ class Shape(NamedTuple):
 
     @property
     def start(self) -> tuple[int, int]:
-        """Height and width of the coarsest maps: whatever the size, doubling them `depth` times covers it."""
+        """Height and width of the coarsest maps. Doubled `depth` times, they cover the picture."""
         return -(-self.height // 2**self.depth), -(-self.width // 2**self.depth)
 
     @property
     def cells(self) -> int:
-        """Of a coarsest map."""
+        """Number of cells of a coarsest map."""
         return math.prod(self.start)
 
     def padding(self) -> tuple[int, int, int, int]:
-        """Left, right, top, bottom: from the picture to what halves without a rest."""
+        """Return the padding (left, right, top, bottom) that makes both sides of the picture divisible by 2 ** depth."""
         down, across = (start * 2**self.depth for start in self.start)
         top, left = (down - self.height) // 2, (across - self.width) // 2
         return left, across - self.width - left, top, down - self.height - top
 
 
 class Encoder(nn.Module):
-    """Pictures ``[N, C, h, w]`` to codes: mean and log-variance, each ``[N, latent]``; without the latter if not asked for."""
+    """The encoder: pictures ``[N, C, h, w]`` to the mean and log-variance of codes, each ``[N, latent]``.
+
+    The log-variance is optional.
+    """
 
     def __init__(self, shape: Shape, maps: int, latent: int, *, spread: bool) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class Encoder(nn.Module):
         self.latent = latent
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Both; the log-variance within bounds."""
+        """Return the mean and the clamped log-variance, or None for the latter."""
         code = self.last(self.down(nn.functional.pad(picture, self.shape.padding())).flatten(1))
         if code.shape[1] == self.latent:
             return code, None
@@ -59,7 +62,7 @@ class Encoder(nn.Module):
 
 
 class GeneratorNet(nn.Module):
-    """The generator: codes ``[N, latent]`` to pictures ``[N, C, h, w]``, exactly of the size asked for."""
+    """The generator: codes ``[N, latent]`` to pictures ``[N, C, h, w]`` of exactly the requested size."""
 
     def __init__(self, shape: Shape, maps: int, latent: int, last: nn.Module) -> None:
         super().__init__()
@@ -80,21 +83,24 @@ class GeneratorNet(nn.Module):
         self.up = nn.Sequential(*steps, nn.ConvTranspose2d(widths[-2], widths[-1], 4, 2, 1), last)
 
     def forward(self, code: Tensor) -> Tensor:
-        """The middle of what the doublings give."""
+        """Return pictures, cropped from the centre of the upsampled maps."""
         whole: Tensor = self.up(self.first(code).unflatten(1, (-1, *self.shape.start)))
         left, _, top, _ = self.shape.padding()
         return whole[:, :, top : top + self.shape.height, left : left + self.shape.width]
 
 
 class Discriminator(nn.Module):
-    """Pictures and codes to features ``[N, features]`` and the logit ``[N]`` of the pair being a good picture's."""
+    """The discriminator: pictures and codes to features ``[N, features]`` and logits ``[N]``.
+
+    A high logit means that the pair is that of a good picture.
+    """
 
     def __init__(self, shape: Shape, maps: int, latent: int, *, features: int, dropout: float) -> None:
         super().__init__()
         self.shape = shape
         widths = _widths(shape, maps)
         dropped = nn.Dropout(dropout)
-        # no batch normalisation: the others in a batch must not show whether a pair is a good picture's
+        # no batch normalisation: the rest of the batch must not show whether a pair belongs to a good picture
         self.picture = _halvings(widths, normalised=False, dropout=dropout)
         self.code = nn.Sequential(
             nn.Linear(latent, features), nn.LeakyReLU(SLOPE), dropped,
@@ -105,14 +111,14 @@ class Discriminator(nn.Module):
         self.dropped = dropped
 
     def forward(self, picture: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits."""
+        """Return features and logits."""
         seen = self.picture(nn.functional.pad(picture, self.shape.padding())).flatten(1)
         features = self.joint(torch.cat([seen, self.code(code)], dim=1))
         return features, self.last(self.dropped(features)).squeeze(1)
 
 
 def initialise(module: nn.Module, how: str) -> None:
-    """Draw a layer's weights anew: ``he``, so that signals keep their size, or ``normal``, with standard deviation .02."""
+    """Draw a layer's weights again: ``he`` keeps the size of signals, ``normal`` has a standard deviation of .02."""
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         module.reset_parameters()
         if how == "normal":
@@ -123,7 +129,7 @@ def initialise(module: nn.Module, how: str) -> None:
         seen = float(module.in_features)
     else:
         seen = float(module.in_channels * math.prod(module.kernel_size))
-        if isinstance(module, nn.ConvTranspose2d):  # each value of the picture is reached by a part of the kernel
+        if isinstance(module, nn.ConvTranspose2d):  # only a part of the kernel contributes to each output value
             seen /= math.prod(module.stride)
     nn.init.normal_(module.weight, 0.0, 0.02 if how == "normal" else math.sqrt(2 / (1 + SLOPE**2) / seen))
     if module.bias is not None:
@@ -131,7 +137,7 @@ def initialise(module: nn.Module, how: str) -> None:
 
 
 def _widths(shape: Shape, maps: int) -> list[int]:
-    """Channels from the picture to the coarsest maps."""
+    """Return the numbers of channels from the picture to the coarsest maps."""
     return [shape.channels, *(maps * 2**halving for halving in range(shape.depth))]
 
 

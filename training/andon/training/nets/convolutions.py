@@ -1,17 +1,17 @@
-"""Convolutional pieces that networks here share: a block of two convolutions, halvings of a map, and doublings to any size."""
+"""Convolutional parts of networks: a block of two convolutions, halvings of a map, and doublings to any size."""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 SLOPE = 0.1
-"""Of the activations of halvings and doublings, below zero."""
+"""Slope of LeakyReLU below zero in halvings and doublings."""
 
 
 def block(narrow: int, wide: int, *, bias: bool = True) -> nn.Sequential:
-    """Two convolutions 3 x 3, each with batch normalisation and ReLU: ``[N, narrow, h, w]`` to ``[N, wide, h, w]``.
+    """Return two 3 x 3 convolutions with batch normalisation and ReLU: ``[N, narrow, h, w]`` to ``[N, wide, h, w]``.
 
-    Before batch normalisation a bias changes nothing; published nets have it.
+    A bias before batch normalisation has no effect, but published nets have it.
     """
     layers: list[nn.Module] = []
     for before in (narrow, wide):
@@ -20,7 +20,10 @@ def block(narrow: int, wide: int, *, bias: bool = True) -> nn.Sequential:
 
 
 def halving(widths: tuple[int, ...]) -> nn.Sequential:
-    """``[N, widths[0], h, w]`` to ``[N, widths[-1], ...]``; each convolution halves the sides, and odd ones are rounded up."""
+    """Return convolutions from ``[N, widths[0], h, w]`` to ``[N, widths[-1], ...]`` that each halve the sides.
+
+    Odd sides are rounded up.
+    """
     layers: list[nn.Module] = []
     for narrow, wide in pairwise(widths):
         layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.BatchNorm2d(wide), nn.LeakyReLU(SLOPE)]
@@ -28,10 +31,10 @@ def halving(widths: tuple[int, ...]) -> nn.Sequential:
 
 
 def doubling(widths: tuple[int, ...], sizes: list[tuple[int, int]]) -> nn.Sequential:
-    """Mirrors `halving`: through these sizes, from the smallest to the largest; logits in the end."""
+    """Return the mirror image of `halving`, through these sizes from the smallest to the largest; the output are logits."""
     layers: list[nn.Module] = []
     for place, (wide, narrow) in enumerate(pairwise(widths)):
-        # 4 x 4: a kernel that the stride divides leaves no chequered pattern
+        # 4 x 4: a kernel size that is a multiple of the stride causes no checkerboard pattern
         layers += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), Crop(sizes[place + 1])]
         if place < len(widths) - 2:
             layers += [nn.BatchNorm2d(narrow), nn.LeakyReLU(SLOPE)]
@@ -39,13 +42,13 @@ def doubling(widths: tuple[int, ...], sizes: list[tuple[int, int]]) -> nn.Sequen
 
 
 class Crop(nn.Module):
-    """A map twice as large as the one before, to the odd size that was halved."""
+    """Crop a doubled map to the size, perhaps odd, that was halved."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
 
     def forward(self, values: Tensor) -> Tensor:
-        """``[..., h, w]`` to ``[..., *size]``."""
+        """Crop ``[..., h, w]`` to ``[..., *size]``."""
         height, width = self.size
         return values[..., :height, :width]

@@ -1,6 +1,7 @@
-"""An autoencoder whose code is read from a memory of prototypes, drawn from a posterior, both, or neither: the net alone.
+"""An autoencoder whose code is read from a memory of prototypes, sampled from a posterior, both, or neither.
 
-Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019; `prototype_memory`); Kingma and Welling (2014).
+This module contains the network without its scores. Source of the memory (`prototype_memory`): Gong et al., Memorizing
+Normality to Detect Anomaly (MemAE, ICCV 2019). Source of the posterior: Kingma and Welling (2014).
 """
 
 import math
@@ -21,39 +22,41 @@ class Design(NamedTuple):
     size: tuple[int, int]
     """Height and width of a picture."""
     widths: tuple[int, ...]
-    """Channels of the encoder's convolutions, each of which halves the sides; the decoder mirrors them."""
+    """Channels of the encoder's convolutions, each of which halves the sides. The decoder mirrors them."""
     per: Literal["image", "position"]
-    """One code an image, or one at each of the P positions of the encoder's last map."""
+    """One code per image, or one per position, at each of the P positions of the encoder's last map."""
     code: int
-    """Numbers of a code, and of an item."""
+    """Length of a code and of an item."""
     latent: int | None
-    """Latent numbers that a code is drawn from; None: it is not drawn."""
+    """Number of latent variables from which a code is computed; None: no variational code."""
     items: int
-    """In the memory; 0: no memory."""
+    """Number of items in the memory; 0: no memory."""
     similarity: Literal["cosine", "dot"]
     shrink: float
-    """Both of the memory."""
+    """Addressing of the memory: kind of similarity, and threshold of shrinkage in units of 1 / items."""
     code_dropout: float | None
-    """The decoder gets the code and what was read, and this share of the code is dropped in training; None: what was read
-    replaces the code."""
+    """Share of the code that is dropped in training if the decoder gets the code and the read-out.
+
+    None: the decoder gets the read-out instead of the code.
+    """
 
 
 class Rebuilt(NamedTuple):
-    """One pass, before anything is judged."""
+    """The results of one pass, before any score is computed."""
 
     logits: Tensor
     """``[N, C, h, w]``; their sigmoid is the picture."""
     codes: Tensor
-    """``[N, P, code]``: before the memory."""
+    """``[N, P, code]``, before the memory."""
     weights: Tensor
     """``[N, P, M]``; M is 0 without a memory."""
     mean: Tensor
-    """``[N, P, latent]``, of the posterior; empty without one."""
+    """Mean of the posterior, ``[N, P, latent]``; empty without a variational code."""
     log_variance: Tensor
 
 
 class MemoryAutoencoder(nn.Module):
-    """``[N, C, h, w]`` in 0 to 1, through codes at P positions (1 where one code stands for an image), and back."""
+    """An autoencoder of ``[N, C, h, w]`` in 0 to 1, through codes at P positions (P is 1 for one code per image)."""
 
     def __init__(self, design: Design) -> None:
         super().__init__()
@@ -63,9 +66,9 @@ class MemoryAutoencoder(nn.Module):
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         self.cells = sizes[-1]
         self.encoder = halving((design.channels, *design.widths))
-        whole = design.per == "image"
-        self.positions = 1 if whole else math.prod(self.cells)
-        features = design.widths[-1] * (math.prod(self.cells) if whole else 1)
+        per_image = design.per == "image"
+        self.positions = 1 if per_image else math.prod(self.cells)
+        features = design.widths[-1] * (math.prod(self.cells) if per_image else 1)
         self.mean = self.log_variance = None
         if design.latent is not None:
             self.mean, self.log_variance = nn.Linear(features, design.latent), nn.Linear(features, design.latent)
@@ -79,18 +82,21 @@ class MemoryAutoencoder(nn.Module):
         self.decoder = doubling((*design.widths[::-1], design.channels), sizes[::-1])
 
     def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes ``[N, P, code]``, mean and log-variance ``[N, P, latent]``; drawn in training, the mean else."""
+        """Return codes ``[N, P, code]``, and mean and log-variance ``[N, P, latent]`` of the posterior.
+
+        Codes are computed from a random draw in training, and from the mean otherwise.
+        """
         hidden = self.encoder(prepared)
         features = hidden.flatten(1).unsqueeze(1) if self.positions == 1 else hidden.flatten(2).transpose(1, 2)
         if self.mean is None or self.log_variance is None:
-            nothing = features[..., :0]
-            return self.to_code(features), nothing, nothing
+            empty = features[..., :0]
+            return self.to_code(features), empty, empty
         mean, log_variance = self.mean(features), self.log_variance(features).clamp(-10.0, 10.0)
         latent = drawn(mean, log_variance) if self.training else mean
         return self.to_code(latent), mean, log_variance
 
     def decode(self, codes: Tensor, weights: Tensor) -> Tensor:
-        """Logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and what they address ``[N, P, M]``."""
+        """Return logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and the weights that they address ``[N, P, M]``."""
         read = codes
         if self.memory is not None:
             read = self.memory.read(weights)

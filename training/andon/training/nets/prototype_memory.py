@@ -1,8 +1,8 @@
-"""A memory of prototypes (items): a code is compared with all of them, and the mixture of those most like it is read.
+"""A memory of prototypes (items): a code is compared with all of them, and a mixture of the most similar ones is read.
 
-Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019). Different from the official code: cosine
-similarity as in the paper, the largest weight is never shrunk away, and the threshold of shrinkage is a ramp of 1 % width,
-so that rounding on another machine cannot switch an item off.
+Source: Gong et al., Memorizing Normality to Detect Anomaly (MemAE, ICCV 2019). Three things differ from the official
+code. Similarity is the cosine, as in the paper. The largest weight is never shrunk to zero. The threshold of shrinkage
+is a ramp of 1 % width, so that rounding on another machine cannot switch an item off.
 """
 
 import math
@@ -11,15 +11,15 @@ import torch
 from torch import Generator, Tensor, nn
 
 FIRST_TEMPERATURE = 40.0
-"""By which cosines are multiplied before training: at 10 all items have a say in everything, and what is read is a blur."""
+"""Initial factor of the cosines. With 10, all items contribute to everything, and the read-out is a blur."""
 RAMP = 0.01
-"""Width of the step at which an item is shrunk away, as a share of the threshold."""
+"""Width of the ramp of shrinkage, as a share of the threshold."""
 UNUSED = 0.1
-"""Share of its fair share below which an item counts as not in use."""
+"""Share of equal use (1 / items) below which an item counts as unused."""
 
 
 class Memory(nn.Module):
-    """Items ``[M, C]``, addressed by their likeness to a code."""
+    """Items ``[M, C]`` that are addressed by their similarity to a code."""
 
     def __init__(self, items: int, width: int, *, similarity: str, shrink: float) -> None:
         super().__init__()
@@ -29,21 +29,21 @@ class Memory(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE)), requires_grad=self.by_direction)
 
     def address(self, codes: Tensor) -> Tensor:
-        """Weights ``[..., M]`` for codes ``[..., C]``: not negative, their sum 1, most of them 0."""
-        weights = self._likeness(codes).softmax(dim=-1)
+        """Return weights ``[..., M]`` for codes ``[..., C]``: not negative, with sum 1, and most of them 0."""
+        weights = self._similarity(codes).softmax(dim=-1)
         if self.threshold == 0:
             return weights
-        # never above half of the largest weight, so that this one stays
+        # at most half of the largest weight, so that this weight is kept
         threshold = (0.5 * weights.amax(dim=-1, keepdim=True)).clamp(max=self.threshold)
         above = (weights - threshold).clamp(min=0.0)
         kept = weights * above / (above + RAMP * threshold)
         return kept / kept.sum(dim=-1, keepdim=True)
 
     def read(self, weights: Tensor) -> Tensor:
-        """The mixture ``[..., C]``."""
+        """Return the mixture of items, ``[..., C]``."""
         return weights @ self.items
 
-    def _likeness(self, codes: Tensor) -> Tensor:
+    def _similarity(self, codes: Tensor) -> Tensor:
         if not self.by_direction:
             return codes @ self.items.T
         directions = nn.functional.normalize(self.items, dim=-1)
@@ -51,12 +51,14 @@ class Memory(nn.Module):
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """``[...]`` from weights ``[..., M]``, in nat."""
-    return -(weights * weights.clamp(min=1e-12).log()).sum(dim=-1)  # the clamp: a gradient of 0 * inf is no number
+    """Return the entropy ``[...]`` of weights ``[..., M]``, in nat."""
+    return -(weights * weights.clamp(min=1e-12).log()).sum(
+        dim=-1
+    )  # the clamp avoids a gradient of 0 * inf, which is NaN
 
 
 def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -> None:
-    """Move dead items, bool ``[M]``, onto codes ``[n, C]`` far from all others, as k-means++ draws them."""
+    """Replace dead items, bool ``[M]``, by codes ``[n, C]`` far from all others, selected as in k-means++."""
     compared, items = codes.cpu(), memory.items.detach().cpu().clone()
     alive = items[~dead.cpu()]
     scaled = nn.functional.normalize if memory.by_direction else (lambda rows, dim=-1: rows)  # noqa: ARG005
@@ -75,18 +77,21 @@ def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -
 
 
 def in_use(usage: Tensor) -> Tensor:
-    """Bool ``[M]`` from each item's share of what is read ``[M]``."""
+    """Return which items are in use, bool ``[M]``, from each item's share of what is read ``[M]``."""
     return usage >= UNUSED / len(usage)
 
 
 def usage(weights: Tensor) -> Tensor:
-    """Each item's share of what is read ``[M]``, from weights ``[n, P, M]``; their sum is 1."""
+    """Return each item's share of what is read ``[M]``, from weights ``[n, P, M]``; the sum is 1."""
     return weights.mean(dim=(0, 1))
 
 
 def how_used(weights: Tensor) -> dict[str, float]:
-    """From weights ``[n, P, M]`` ``entropy`` of the addressing, in nat; ``memory_in_use``: share of items; ``memory_breadth``:
-    share of items that would do as much if used evenly."""
+    """Return figures of a memory's use from weights ``[n, P, M]``.
+
+    ``entropy`` is that of the addressing, in nat. ``memory_in_use`` is the share of items in use. ``memory_breadth`` is
+    the share of items that, if used evenly, would give the same entropy of use.
+    """
     shares = usage(weights)
     return {
         "entropy": float(entropy(weights).mean()),

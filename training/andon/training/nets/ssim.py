@@ -1,8 +1,8 @@
-"""How unlike two pictures are: 1 - SSIM as a map, and the losses of detectors that rebuild.
+"""Dissimilarity of two pictures: 1 - SSIM as a map, and the losses of detectors that reconstruct.
 
-SSIM: Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity (2004): Gaussian 11 x 11 of
-sigma 1.5, K1 = .01, K2 = .03, on each channel. MS-SSIM: Wang et al., Multi-scale structural similarity (2003), as
-pytorch-msssim computes it.
+SSIM: Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity (2004). The window is a
+Gaussian of 11 x 11 with sigma 1.5, K1 = .01, K2 = .03, on each channel. MS-SSIM: Wang et al., Multi-scale structural
+similarity (2003), as pytorch-msssim computes it.
 """
 
 from typing import NamedTuple
@@ -16,9 +16,10 @@ from andon.foundation.errors import ConfigError
 class Dissimilarity(nn.Module):
     """1 - SSIM of two batches ``[N, C, h, w]`` in 0 to 1, pixel by pixel; borders are mirrored.
 
-    Written without the cancellation of the textbook's form, which loses digits where both look the same: with moments
-    over the Gaussian window and d = one - other, ``1 - SSIM = a + b - a b``, where ``a = mean(d)^2 / (mean(one)^2 +
-    mean(other)^2 + C1)`` is the difference in light and ``b = var(d) / (var(one) + var(other) + C2)`` that in structure.
+    The textbook's form loses digits by cancellation where both pictures look the same. This form does not. With moments
+    over the Gaussian window and d = one - other, it is ``1 - SSIM = a + b - a b``. The difference in light is ``a =
+    mean(d)^2 / (mean(one)^2 + mean(other)^2 + C1)``. The difference in structure is ``b = var(d) / (var(one) +
+    var(other) + C2)``.
     """
 
     def __init__(self, channels: int, size: int = 11, sigma: float = 1.5) -> None:
@@ -30,9 +31,9 @@ class Dissimilarity(nn.Module):
         self.register_buffer("weights", weights / weights.sum(), persistent=False)
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """``[N, C, h, w]``, 0 where they look the same, 2 at the most."""
+        """Return ``[N, C, h, w]``: 0 where both look the same, at most 2."""
         apart = one - other
-        # about the frame's mean: a variance does not change by that, but its squares stay small in float32
+        # relative to the frame's mean: the variances are the same, but the squares stay small in float32
         middle = one.mean(dim=(2, 3), keepdim=True)
         one, other = one - middle, other - middle
         # one blur over six planes: a graph of two convolutions
@@ -46,19 +47,19 @@ class Dissimilarity(nn.Module):
     def _blur(self, planes: Tensor) -> Tensor:
         count = 6 * self.channels
         weights = self.get_buffer("weights")
-        # a border of zeros would draw a frame into every map
+        # zero padding would produce large values along the border of every map
         padded = nn.functional.pad(planes, [self.margin] * 4, mode="reflect")
         across = nn.functional.conv2d(padded, weights.view(1, 1, -1, 1).expand(count, 1, -1, 1), groups=count)
         return nn.functional.conv2d(across, weights.view(1, 1, 1, -1).expand(count, 1, 1, -1), groups=count)
 
 
 def _positive(variance: Tensor) -> Tensor:
-    """Rounding may leave a variance of nothing slightly below 0."""
+    """Return a variance without the slightly negative values that rounding may produce."""
     return variance.clamp(min=0.0)
 
 
 class LossWeights(NamedTuple):
-    """How much each measure counts in a loss; those of 0 are not computed."""
+    """Weights of the measures in a loss. Measures with weight 0 are not computed."""
 
     l1: float = 0.0
     mse: float = 0.0
@@ -66,35 +67,37 @@ class LossWeights(NamedTuple):
     ms_ssim: float = 0.0
 
     def check(self, size: int) -> None:
-        """Refuse what cannot be computed.
+        """Refuse weights that cannot be used.
 
         Raises:
-            ConfigError: all are 0, or the pictures are too small for the five scales of MS-SSIM.
+            ConfigError: all weights are 0, or the pictures are too small for the five scales of MS-SSIM.
         """
         if not any(self):
-            raise ConfigError("a loss needs one weight above 0: --loss-l1, --loss-mse, --loss-ssim or --loss-ms-ssim.")
+            raise ConfigError(
+                "the loss needs one weight above 0: --loss-l1, --loss-mse, --loss-ssim or --loss-ms-ssim."
+            )
         if self.ms_ssim and size <= _SMALLEST_MS_SSIM:
             raise ConfigError(
-                f"MS-SSIM halves a picture four times and needs more than {_SMALLEST_MS_SSIM} px a side, got {size}. Raise "
-                "--size, or use --loss-ssim."
+                f"--loss-ms-ssim: expected pictures of more than {_SMALLEST_MS_SSIM} px a side, got {size}. Increase --size, "
+                "or use --loss-ssim."
             )
 
 
 _SMALLEST_MS_SSIM = 96
-"""(7 - 1) * 2^4: side of its smallest window, four times halved."""
+"""(7 - 1) * 2^4: side of the smallest MS-SSIM window, halved four times."""
 
 
 def rebuilding_loss(
     rebuilt: Tensor, wanted: Tensor, weights: LossWeights, dissimilarity: Dissimilarity, emphasis: Tensor | None = None
 ) -> Tensor:
-    """Weighted sum of the measures, a scalar: the mean over all pixels.
+    """Return the weighted sum of the measures, a scalar: the mean over all pixels.
 
     Args:
         rebuilt: ``[N, C, h, w]`` in 0 to 1.
-        wanted: the same shape.
-        weights: of the measures.
-        dissimilarity: for SSIM.
-        emphasis: ``[N, 1, h, w]``, how much each pixel counts for L1 and MSE; None: all alike.
+        wanted: the target, of the same shape.
+        weights: weights of the measures.
+        dissimilarity: computes 1 - SSIM.
+        emphasis: ``[N, 1, h, w]``, weight of each pixel in L1 and MSE, or None for equal weights.
     """
     apart = rebuilt - wanted
     share = 1.0 if emphasis is None else emphasis / emphasis.mean()

@@ -1,11 +1,14 @@
-"""Several scores as one: each as its surprise among good parts, the largest decides. All of it is in the graph.
+"""Combine several scores into one: convert each to its surprise among good parts and take the largest, all in the graph.
 
-The surprise of a score is ``-log p``, p the share of good parts that score at least this. Up to the 95th percentile p is
-counted, beyond it the excess is taken as exponential with the mean that it has there, so that scores which no good part
-reached stay comparable. It is learnt from the validation part, never from the calibration part; the scores depend on each
-other, so the largest surprise is no p-value, and the threshold is calibrated on the combination like on any score.
+The surprise of a score is ``-log p``, where p is the share of good parts that score at least this much. Up to the 95th
+percentile p is counted. Beyond it the excess is modelled as exponential with the mean observed there, so that scores
+that no good part reached stay comparable.
 
-The maximum, not the sum: it rises where one score alone does, and the sum (Fisher) only pays for independent ones.
+The surprise is estimated on the validation part, never on the calibration part. The scores depend on each other, so the
+largest surprise is not a p-value. The threshold is calibrated on the combination as on any score.
+
+The maximum is used, not the sum: it rises if one score alone rises. The sum (Fisher) is better only for independent
+scores.
 """
 
 import math
@@ -18,23 +21,23 @@ from andon.foundation.errors import DataError, TrainingError
 from andon.training.recipe.recipe import Part
 
 BATCH = 256
-"""Windows scored at a time."""
+"""Windows per batch."""
 PIECES = 33
-"""Straight pieces of a surprise; the last is the tail."""
+"""Number of straight pieces of a surprise. The last one is the tail."""
 TAIL = 0.05
-"""Share of the highest good scores whose excess is fitted."""
+"""Share of the highest good scores that the exponential is fitted to."""
 LEAST_IN_TAIL = 10
-"""But no fewer scores than this, or half of them: a mean of two excesses says nothing."""
+"""Smallest number of scores in the tail, but not more than half of all. A mean of two excesses is not reliable."""
 STEEPEST = 1e3
-"""A score that rises by a thousandth of the tail's beginning gains a surprise of one at most, or float32 would decide."""
+"""Limit of the slope: a score that rises by 1/1000 of the tail's start gains at most 1. Else float32 rounding would decide."""
 ROUNDING = 1e-5
-"""Scores that differ by less than this share of their size are ties: whether float32 tells them apart depends on the machine."""
+"""Relative difference below which scores are ties. Whether float32 separates them depends on the machine."""
 LEAST_UNIT = 1e-12
-"""A tail that begins below this is rounding; and what is finite must stay so."""
+"""Smallest unit of a tail. A tail that starts below this is rounding, and the slope must stay finite."""
 
 
 class Combination(nn.Module):
-    """The largest surprise of named scores; before it has learnt, the largest score above 0."""
+    """The largest surprise of named scores. Before `fit` it is the largest score above 0."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
@@ -48,20 +51,20 @@ class Combination(nn.Module):
         self.register_buffer("slope", slope)
 
     def forward(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """``[N]`` from scores ``[N]`` by name."""
+        """Return ``[N]`` from scores ``[N]`` by name."""
         return self.surprise(scores).amax(dim=1)
 
     def surprise(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """``[N, scores]``, in the order of `names`: 0 up to the lowest good score, never falling."""
+        """Return ``[N, scores]`` in the order of `names`: 0 up to the lowest good score, and never falling."""
         together = torch.stack([scores[name] for name in self.names], dim=1).unsqueeze(2)
         passed = torch.minimum((together - self.get_buffer("start")).clamp(min=0.0), self.get_buffer("width"))
         return (passed * self.get_buffer("slope")).sum(dim=2)
 
     def fit(self, good: Mapping[str, Tensor]) -> None:
-        """Take the tails from scores ``[n]`` of good parts that were not trained on.
+        """Estimate the tails from scores ``[n]`` of good parts that were not trained on.
 
         Raises:
-            DataError: fewer than 2 of them.
+            DataError: fewer than 2 parts.
             TrainingError: scores that are not finite.
         """
         pieces = [_pieces(good[name].cpu().double(), name) for name in self.names]
@@ -71,36 +74,40 @@ class Combination(nn.Module):
 
 
 def scores_over(score: Callable[[Tensor], Mapping[str, Tensor]], part: Part, device: torch.device) -> dict[str, Tensor]:
-    """What `score` gives over a part, by name ``[n]``, on the CPU."""
+    """Return the scores that `score` gives over a part, by name, ``[n]`` on the CPU."""
     kept: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for batch in part.batches(BATCH):
             for name, values in score(batch.to(device)).items():
                 kept.setdefault(name, []).append(values.cpu())
     if not kept:
-        raise DataError("the validation part is empty, and scores are combined by it: collect more good parts.")
+        raise DataError("the validation part is empty, but is needed to combine scores. Collect more good parts.")
     return {name: torch.cat(values) for name, values in kept.items()}
 
 
 def _pieces(good: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Start, width and slope ``[PIECES]`` of one score's surprise, float64."""
+    """Return start, width and slope ``[PIECES]`` of one score's surprise, float64."""
     count = len(good)
     if count < 2:
-        raise DataError(f"scores are combined by at least 2 good parts for validation, got {count}: collect more.")
+        raise DataError(f"combining scores needs at least 2 good parts for validation, got {count}. Collect more.")
     if not bool(good.isfinite().all()):
-        raise TrainingError(f"{int((~good.isfinite()).sum())} of {count} good parts score {name} not finite.")
+        raise TrainingError(
+            f"the score {name} is not finite for {int((~good.isfinite()).sum())} of {count} good parts."
+        )
     ascending = good.sort().values
     in_tail = max(1, round(TAIL * count), min(LEAST_IN_TAIL, count // 2))
     begins = count - 1 - in_tail
     places = torch.linspace(0, begins, PIECES).round().long()
     start = ascending[places]
-    share = (1 + count - torch.searchsorted(ascending, start)) / (count + 1)  # the calibration's p: itself counts
+    share = (1 + count - torch.searchsorted(ascending, start)) / (
+        count + 1
+    )  # the p-value of the calibration, which counts the part itself
     width = torch.full((PIECES,), float(torch.finfo(torch.float32).max), dtype=torch.float64)
     slope = torch.full((PIECES,), math.inf, dtype=torch.float64)
     width[:-1] = start.diff()
     slope[:-1] = torch.where(
         width[:-1] > ROUNDING * start[1:].abs(), (-share.log()).diff() / width[:-1], 0.0
-    )  # ties share a surprise
+    )  # ties have the same surprise
     excess = float((ascending[count - in_tail :] - ascending[begins]).mean())
     slope[-1] = 1 / excess if excess > 0 else math.inf
     unit = float(ascending[begins].abs()) or float(ascending.abs().max())

@@ -1,1 +1,1 @@
-"""What a detector is: the `Recipe` record and settings that several detectors share."""
+"""The definition of a detector: the `Recipe` record, and settings that several detectors share."""

@@ -1,26 +1,28 @@
-"""How large small frames are seen: as they are, where a network can bear it; larger ones are made smaller."""
+"""The size at which detectors see small frames: unchanged if the network supports it, else reduced."""
 
 from msgspec import Meta
 
 from andon.sources.collection import FoundFrames
 
 SIDE = 64
-"""Of larger frames, in pixels, where no size is asked for."""
+"""Side of reduced frames in pixels, if no size is set."""
 SIZE = Meta(
-    description=f"side of what is looked at; where not given, frames up to {SIDE} x {SIDE} stay as they are, larger ones "
-    f"become {SIDE} x {SIDE}",
+    description=(
+        f"side of the square that the network sees; none: frames up to {SIDE} x {SIDE} keep their size, larger ones become "
+        f"{SIDE} x {SIDE}"
+    ),
     extra={"unit": "px"},
 )
-"""Of the setting `size` of all detectors that see small frames so."""
+"""Annotation of the setting `size` in all detectors that see small frames this way."""
 
 
 def size_seen(found: FoundFrames, asked: int | None) -> tuple[int, int]:
-    """Height and width of what the network sees.
+    """Return height and width of what the network sees.
 
     Args:
-        found: the data.
-        asked: side of a square, in pixels; None: frames up to 64 x 64 stay as they are, others, and those whose sizes differ,
-            become 64 x 64.
+        found: description of the data.
+        asked: side of a square in pixels. With None, frames up to 64 x 64 keep their size. Larger frames, and frames of
+        different sizes, become 64 x 64.
     """
     if asked is not None:
         return asked, asked

@@ -1,4 +1,4 @@
-"""The settings `pool` and `share` of detectors whose map becomes a score: a share of the highest values is of ``top`` alone."""
+"""Check the settings `pool` and `share` of detectors that pool a map. Only ``top`` uses the share of highest values."""
 
 from typing import Protocol
 
@@ -10,22 +10,22 @@ class Pooled(Protocol):
 
     @property
     def pool(self) -> str:
-        """mean, top or max."""
+        """Kind of pooling: mean, top or max."""
         ...
 
     @property
     def share(self) -> float | None:
-        """Of the highest values, where `pool` is top."""
+        """Share of the highest values, if `pool` is ``top``."""
         ...
 
 
 def check_share(settings: Pooled) -> None:
-    """Refuse a share that would change nothing. One that was not given is its default; settings can be made without any.
+    """Refuse a share that would have no effect. A share that equals the default counts as not set.
 
     Raises:
-        ConfigError: another share than the default, with another pooling than ``top``.
+        ConfigError: a share other than the default, with a pooling other than ``top``.
     """
     if settings.pool != "top" and settings.share != type(settings)().share:
         raise ConfigError(
-            f"--share is of --pool top, and these settings pool by {settings.pool}: leave one of them out."
+            f"--share has an effect with --pool top only, got --pool {settings.pool}. Remove one of them."
         )

@@ -1,22 +1,22 @@
-"""New parts from a memory, and what is in it: between codes that were read, and items by themselves."""
+"""New parts from a memory, and its contents. New parts mix codes of training parts; items are decoded one by one."""
 
 import torch
 from torch import Generator, Tensor
 
 NEIGHBOURS = 8
-"""Among so many nearest kept codes a second one is drawn, to be mixed with the first."""
+"""Number of nearest kept codes from which the second code of a mixture is drawn."""
 
 
 def neighbours(kept: Tensor, count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes of training parts, for each one of those most like it (both ``[count, P, C]``), and the second one's share.
+    """Draw codes of training parts, and one similar code for each (both ``[count, P, C]``), with a share of the second one.
 
     Args:
         kept: codes ``[n, P, C]``.
-        count: so many.
-        generator: on the CPU, wherever the codes are, so that a seed gives the same parts.
+        count: number of pairs.
+        generator: a generator on the CPU, for codes on any device, so that a seed gives the same parts everywhere.
 
     Returns:
-        Both, and the share ``[count, 1, 1]``, 0 to 1.
+        Both codes, and the share ``[count, 1, 1]``, 0 to 1.
     """
     device = kept.device
     first = torch.randint(len(kept), (count,), generator=generator).to(device)
@@ -29,13 +29,15 @@ def neighbours(kept: Tensor, count: int, generator: Generator) -> tuple[Tensor, 
 
 
 def lone_items(read: Tensor) -> Tensor:
-    """Weights ``[M, P, M]`` that read each item alone at its position of most use, and elsewhere what is read on average.
+    """Return weights ``[M, P, M]`` that read each item alone at the position where it is used most.
+
+    At the other positions they are the average of what training parts read.
 
     Args:
-        read: what training parts address ``[n, P, M]``.
+        read: addressing weights of training parts, ``[n, P, M]``.
     """
     count = read.shape[2]
     weights = read.mean(dim=0, keepdim=True).repeat(count, 1, 1)
-    place = read.mean(dim=0).argmax(dim=0)  # of each item
+    place = read.mean(dim=0).argmax(dim=0)  # one position per item
     weights[torch.arange(count), place] = torch.eye(count)
     return weights
