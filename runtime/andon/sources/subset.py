@@ -15,14 +15,14 @@ class Chosen:
 
     @property
     def found(self) -> Found:
-        """What the whole collection is."""
+        """A description of the whole collection."""
         return self._collection.found
 
     @property
     def refs(self) -> Sequence[Ref]:
-        """The chosen ones, in their order."""
+        """The chosen items, in the given order."""
         return self._refs
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One item."""
+        """Return one item."""
         return self._collection.read(ref)

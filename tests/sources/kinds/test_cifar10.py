@@ -29,7 +29,7 @@ def subset(folder: Path, train: int = 6, test: int = 4) -> Path:
 
 
 def test_a_subset_is_read_in_rgb_and_its_size_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cifar10._say_once.cache_clear()
+    cifar10._warn_once.cache_clear()
     text = f"cifar10:normal=bird,root={subset(tmp_path)}"
     source = find(text)
     assert source.collect is not None
@@ -84,7 +84,7 @@ def packed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cifar10, "ARCHIVE_MD5", digest_of(root / cifar10.ARCHIVE))
     monkeypatch.setenv("ANDON_CACHE", str(folder / "cache"))
     part = SimpleNamespace(data=np.zeros((1, 32, 32, 3), np.uint8), targets=[0])
-    monkeypatch.setattr(cifar10, "fetched", lambda *_args, **_kinds: part)
+    monkeypatch.setattr(cifar10, "torchvision_set", lambda *_args, **_kinds: part)
     return root
 
 

@@ -99,7 +99,7 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_moves_it(known: IdxSet
 
 def test_a_download_goes_where_the_root_says(known: IdxSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Path]] = []
-    monkeypatch.setattr("andon.sources.labelled.idx_set.fetched", lambda name, folder: asked.append((name, folder)))
+    monkeypatch.setattr("andon.sources.labelled.idx_set.torchvision_set", lambda name, folder: asked.append((name, folder)))
 
     open_idx(known, Request(normal="0", root=str(tmp_path / "root"), download=True))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from andon.foundation.errors import DataError
-from andon.sources.labelled.torchvision_import import fetched, torchvision
+from andon.sources.labelled.torchvision_import import torchvision, torchvision_set
 
 
 def test_torchvision_imports_and_its_networks_run_beside_this_torch() -> None:
@@ -31,5 +31,5 @@ def test_what_cannot_be_fetched_is_told_in_one_line(tmp_path: Path, monkeypatch:
     with pytest.raises(
         DataError, match=r"torchvision's MNIST could be neither found nor fetched: .* Give root=PATH"
     ) as told:
-        fetched("MNIST", tmp_path)
+        torchvision_set("MNIST", tmp_path)
     assert "\n" not in str(told.value)

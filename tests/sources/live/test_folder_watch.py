@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.sources.live.folder_watch import WRITING_S, FolderWatch
-from andon.sources.pictures.folder import Stamp, same_writing
+from andon.sources.pictures.folder import Stamp, same_version
 
 Listing = dict[str, Stamp]
 
@@ -33,7 +33,7 @@ def reference(history: list[tuple[float, Listing]]) -> list[tuple[int, str]]:
         for name in sorted(listing):
             first = n
             while first > 0 and name in history[first - 1][1]:
-                if not same_writing(history[first - 1][1][name], history[first][1][name]):
+                if not same_version(history[first - 1][1][name], history[first][1][name]):
                     break
                 first -= 1
             settled = [m for m in range(first, n + 1) if times[m] - times[first] >= SETTLE_S]
