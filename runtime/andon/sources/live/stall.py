@@ -95,7 +95,7 @@ class Refused:
     def causes(self) -> str:
         """Describe in words, with counts, why nothing could be judged; return an empty text if no line arrived."""
         causes = [
-            (self.future, f"stamped {self.ahead_s:.1f} s ahead of this machine's clock"),
+            (self.future, f"with a time stamp {self.ahead_s:.1f} s ahead of this machine's clock"),
             (self.stuck, f"with a time stamp that does not advance (last t = {self.newest_s:.10g})"),
         ]
         parts = [f"{number} of {self.rows} rows {why}" for number, why in causes if number]
