@@ -1,4 +1,4 @@
-"""Bounded fuzzing of the code that reads foreign files. It must return or raise our errors, without a crash or much memory."""
+"""Bounded fuzzing of the code that reads foreign files: it returns or raises our errors, without a crash or much memory."""
 
 import contextlib
 import io
