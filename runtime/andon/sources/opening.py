@@ -22,7 +22,7 @@ from andon.sources.pictures.folder_walk import MASKS
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.source import collect, find, named
-from andon.sources.subset import Chosen
+from andon.sources.subset import Subset
 from andon.sources.truth import Truth, table_truth, tree_masks, tree_truth
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def good_for(text: str, spec: InputSpec) -> Collection:
     source = named(text)
     if source is not None and source.labelled is not None:
         opened, truth = labelled_for(text, spec)
-        return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
+        return Subset(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
     opened = open_for(text, spec, part="evaluation")
     root = Path(text)
     shape = layout(open_listing(root)) if os.path.isdir(text) else "plain"  # noqa: PTH112 - see `shown`
@@ -148,7 +148,7 @@ def good_for(text: str, spec: InputSpec) -> Collection:
     if shape == "plain":
         return opened
     truth = tree_truth(root)
-    return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
+    return Subset(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
 
 
 def _masked(labels: Truth, text: str, known: Truth) -> Truth:

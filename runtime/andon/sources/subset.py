@@ -1,4 +1,4 @@
-"""Some items of a collection, as a collection."""
+"""Use some items of a collection as a collection."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from andon.runtime.items import Item, Lost, Ref
 from andon.sources.collection import Collection, Found
 
 
-class Chosen:
+class Subset:
     """Some items of a collection."""
 
     def __init__(self, collection: Collection, refs: Sequence[Ref]) -> None:
