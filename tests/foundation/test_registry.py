@@ -159,8 +159,6 @@ def test_a_source_that_fails_when_it_is_asked_is_reported_once_and_skipped_unles
 
     assert [find("-").name for _ in range(2)] == ["stdin", "stdin"]
     (message,) = caplog.messages
-    assert message.startswith(
-        "the source 'aaa' is broken: asked whether it accepts a text, it raised ZeroDivisionError"
-    )
+    assert message.startswith("the source 'aaa' is broken: its function `accepts` raised ZeroDivisionError")
     with pytest.raises(ConfigError, match="the source 'aaa' is broken"):
         find("aaa:seed=1")

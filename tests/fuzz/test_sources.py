@@ -1,4 +1,4 @@
-"""Bounded fuzzing of what reads other people's files: an answer or one of our errors, never a crash, never much memory."""
+"""Bounded fuzzing of the code that reads foreign files: it returns or raises our errors, without a crash or much memory."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ from andon.sources.truth import table_truth
 pytestmark = pytest.mark.fuzz
 
 MOST_BYTES = 32_000_000
-"""Of memory for a header; the files have some kilobytes."""
+"""Memory limit for reading a header, in bytes. The files have a few kilobytes."""
 
 
 def written(kind: str, mode: str = "RGB", **options: object) -> bytes:
@@ -57,7 +57,7 @@ EDGES = [
 
 
 def mutants(data: bytes, seed: int, count: int, *, head: int = 200) -> Iterator[bytes]:
-    """Yield damaged copies: bytes changed, cut out, doubled or put in, most of them near the beginning."""
+    """Yield damaged copies: bytes are changed, removed, doubled or inserted, mostly near the beginning."""
     draw = random.Random(seed)
     for _ in range(count):
         mutant = bytearray(data)
@@ -83,7 +83,7 @@ def mutants(data: bytes, seed: int, count: int, *, head: int = 200) -> Iterator[
 
 
 def answered(read: Callable[[], object]) -> None:
-    """Let nothing pass but an answer and our own errors."""
+    """Accept a normal return or one of our own errors; every other exception fails."""
     with contextlib.suppress(AndonError):
         read()
 
@@ -113,7 +113,7 @@ def test_a_damaged_picture_is_decoded_or_refused(kind: str) -> None:
             found = parse(data)
         except DataError:
             continue
-        if found.height * found.width < 500_000:  # larger ones cost time and show nothing more
+        if found.height * found.width < 500_000:  # larger ones take time and show nothing more
             answered(lambda data=data: decode(data))  # type: ignore[misc]
 
 

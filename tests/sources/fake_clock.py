@@ -1,4 +1,4 @@
-"""A clock that a test turns."""
+"""A clock that a test controls."""
 
 
 class FakeClock:

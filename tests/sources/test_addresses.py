@@ -1,4 +1,4 @@
-"""No secret of an address reaches a message, whatever form the address has and whichever function refuses it."""
+"""No secret of an address reaches a message, for all forms of addresses and all functions that may refuse one."""
 
 import contextlib
 import io
@@ -38,7 +38,7 @@ addresses = st.one_of(
     st.builds("{}:/admin:{}@{}/live".format, schemes, secrets, hosts),
     st.builds("admin:{}@{}/live".format, secrets, hosts),
 )
-"""With and without a scheme, as pathlib mends them, and with the secret as user, password, query or fragment."""
+"""Addresses with and without a scheme, as pathlib rewrites them, and with the secret in user, password, query or fragment."""
 
 
 @given(addresses)
@@ -54,7 +54,7 @@ def test_no_form_of_address_shows_its_secret(address: str) -> None:
         ("rtsp://cam/live", "rtsp://cam/live"),
         ("http://cam/video?user=a&pwd=secret", "http://cam/video?***"),
         ("rtsp://admin:se@cr/et@cam/live", "rtsp://***@cam/live"),
-        ("rtsp://admin:se@cr/et?#@cam/live", "rtsp://***"),  # what follows the last @ could be the end of a token
+        ("rtsp://admin:se@cr/et?#@cam/live", "rtsp://***"),  # the text after the last @ could be the end of a token
         ("rtsp:/admin:secret@cam/live", "rtsp:/***@cam/live"),
         ("0", "0"),
         ("folder/a@b.png", "folder/a@b.png"),
@@ -87,10 +87,10 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
 @given(address=addresses)
 def test_no_function_that_opens_an_address_shows_its_secret(name: str, address: str) -> None:
     try:
-        said = str(FUNCTIONS[name](address))
+        text = str(FUNCTIONS[name](address))
     except AndonError as error:
-        said = str(error)
-    assert MARK not in said
+        text = str(error)
+    assert MARK not in text
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,12 @@ def test_regrouping_changes_neither_order_nor_keys_nor_times(keys: list[str]) ->
 
 
 def test_a_key_that_does_not_fit_is_named() -> None:
-    with pytest.raises(DataError, match=r"does not fit 1 of 4, for example 'lotB/p3_top.png'"):
+    with pytest.raises(DataError, match=r"does not match 1 of 4 keys, for example 'lotB/p3_top.png'"):
         regroup(REFS, r"lotA/(p\d)")
 
 
 def test_an_optional_group_that_stays_empty_does_not_fit() -> None:
-    with pytest.raises(DataError, match="does not fit 3 of 4"):
+    with pytest.raises(DataError, match="does not match 3 of 4"):
         regroup(REFS, r"lot.(?P<part>/p3)?")
 
 
@@ -73,14 +73,14 @@ def test_a_key_missing_from_the_table_is_named(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text(f"key,part\n{KEYS[0]},a\n")
 
-    with pytest.raises(DataError, match=r"does not fit 3 of 4, for example 'lotA/p1_side.png'"):
+    with pytest.raises(DataError, match=r"does not match 3 of 4 keys, for example 'lotA/p1_side.png'"):
         regroup(REFS, str(table))
 
 
 def test_a_part_cannot_be_in_two_lots() -> None:
     refs = [Ref(key="lotA/p1.png"), Ref(key="lotB/p1.png")]
 
-    with pytest.raises(DataError, match="'p1' into both 'lotA' and 'lotB'"):
+    with pytest.raises(DataError, match="got 'lotA' and 'lotB' for part 'p1'"):
         regroup(refs, r"(?P<lot>lot.)/(?P<part>p\d)")
 
 

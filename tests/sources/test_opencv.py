@@ -1,4 +1,4 @@
-"""What FFmpeg may open is held for the openings within and no longer: the process may have captures of its own."""
+"""The allowed protocols hold only for captures opened in the context, because the host program may have its own captures."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""A path as what a given model file can judge."""
+"""A path is opened as a collection that a given model file can judge."""
 
 import shutil
 from pathlib import Path
@@ -90,12 +90,12 @@ def test_a_simulation_is_opened_by_its_name() -> None:
 
 
 def test_a_log_for_a_model_of_frames_is_refused(log: Path) -> None:
-    with pytest.raises(ConfigError, match=r"log\.csv: this model file judges frames, and logs gives rows"):
+    with pytest.raises(ConfigError, match=r"log\.csv: this model file judges frames: .* got rows .* the source logs"):
         open_for(str(log), COLOUR)
 
 
 def test_pictures_for_a_model_of_windows_are_refused(tree: Path) -> None:
-    with pytest.raises(ConfigError, match="judges windows of sensor data, and images gives frames"):
+    with pytest.raises(ConfigError, match=r"judges windows of sensor data: .*, got frames from the source images"):
         open_for(str(tree), WINDOWS)
 
 
@@ -118,7 +118,7 @@ def test_an_address_that_nobody_accepts_is_told_without_its_password() -> None:
 
 @pytest.fixture
 def classes(tmp_path: Path) -> str:
-    """Five pictures of each of two classes, a good."""
+    """Five pictures of each of two classes; class a is good."""
     for name in ("a", "b"):
         for number in range(5):
             (tmp_path / name).mkdir(exist_ok=True)
@@ -145,7 +145,7 @@ def test_a_tree_tells_the_truth_by_its_folders_and_a_table_before_it(tree: Path,
 
 
 def test_a_class_set_is_no_data_for_windows(classes: str) -> None:
-    with pytest.raises(ConfigError, match="judges windows of sensor data, and classes gives frames"):
+    with pytest.raises(ConfigError, match=r"judges windows of sensor data: .*, got frames from the source classes"):
         labelled_for(classes, WINDOWS)
 
 
@@ -188,5 +188,5 @@ def test_a_tree_of_a_test_part_alone_can_be_evaluated_on_and_not_learnt_from(tre
     assert truth.kind == {"test/hole/0.png": "hole"}
     assert truth.mask("test/hole/0.png") is not None
     assert [ref.key for ref in good_for(str(tree), COLOUR).refs] == ["test/good/0.png"]
-    with pytest.raises(DataError, match="no train/good, so there is nothing to learn from"):
+    with pytest.raises(DataError, match=r"no train/good\. Training on test parts is refused"):
         find(str(tree)).collect(str(tree))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Which source a text stands for: paths, names, and texts that could be both or neither."""
+"""Find the source for a text: paths, names, and texts that could be both or neither."""
 
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def test_a_mistyped_name_is_answered_with_the_nearest_one() -> None:
 def test_a_path_that_holds_nothing_readable_is_not_said_to_be_missing(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
 
-    with pytest.raises(DataError, match="found nothing of the kind there"):
+    with pytest.raises(DataError, match="found none of these"):
         find(str(tmp_path))
 
 

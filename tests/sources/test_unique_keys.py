@@ -1,4 +1,4 @@
-"""Keys over several paths."""
+"""Unique keys for several paths."""
 
 from pathlib import Path
 

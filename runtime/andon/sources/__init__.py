@@ -1,1 +1,1 @@
-"""Where items come from: folders, logs, cameras, simulations; shared by training, evaluation, scoring and the monitor."""
+"""Sources of items: folders, logs, cameras and simulations. Training, evaluation, scoring and the monitor share them."""

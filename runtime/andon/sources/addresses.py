@@ -1,20 +1,20 @@
-"""Show what the user gave as a path, name or address without the secrets in it."""
+"""Show paths, names and addresses that the user gave, without the secrets in them."""
 
 import re
 
 from andon.foundation.printable import printable
 
-# one slash is enough: pathlib joins the two of an address
+# one slash is enough: pathlib reduces the two slashes of an address to one
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
-_USER_AND_PASSWORD = re.compile(r"(?![A-Za-z]:[/\\])[^\s/\\@:]+:[^@]*@")  # and no drive of Windows
+_USER_AND_PASSWORD = re.compile(r"(?![A-Za-z]:[/\\])[^\s/\\@:]+:[^@]*@")  # a Windows drive letter does not match
 _QUERY = re.compile(r"[?#]")
 
 
 def redact(text: str) -> str:
-    """Return an address without what may be secret: user name, password, query and fragment.
+    """Return an address without its possible secrets: user name, password, query and fragment.
 
-    A password that was typed without escaping may hold any of ``/ ? # @ [``, and a token may hold ``@``. Where one cannot be
-    told from the other, only the scheme is left. Text without a scheme is an address if it begins with ``USER:PASSWORD@``.
+    A password that was typed without escaping may contain any of ``/ ? # @ [``, and a token may contain ``@``. If the two cannot
+    be distinguished, only the scheme is left. A text without a scheme is an address if it begins with ``USER:PASSWORD@``.
 
     >>> redact("rtsp://admin:secret@10.0.0.7:554/live?token=abc")
     'rtsp://***@10.0.0.7:554/live?***'

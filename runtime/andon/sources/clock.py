@@ -1,4 +1,4 @@
-"""Time as an argument: decisions take a clock, so that a test can set it."""
+"""A clock as an argument: code that depends on time takes a clock, so that a test can control the time."""
 
 import time
 from collections.abc import Callable
@@ -6,18 +6,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds, from a clock that never steps, and from the one on the wall."""
+    """A monotonic clock and a wall clock, in seconds."""
 
     def mono_s(self) -> float:
-        """Monotonic seconds: for ages, deadlines and order."""
+        """Return monotonic seconds, for ages, deadlines and order."""
         ...
 
     def wall_s(self) -> float:
-        """Seconds since 1970, for display only."""
+        """Return the seconds since 1970, for display only."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for this long."""
         ...
 
 
@@ -25,20 +25,23 @@ class SystemClock:
     """The machine's clock."""
 
     def mono_s(self) -> float:
-        """`time.monotonic`."""
+        """Return `time.monotonic`."""
         return time.monotonic()
 
     def wall_s(self) -> float:
-        """`time.time`."""
+        """Return `time.time`."""
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """`time.sleep`."""
+        """Call `time.sleep`."""
         time.sleep(seconds)
 
 
 def pause(clock: Clock, seconds: float, over: Callable[[], bool]) -> None:
-    """Wait, and end within a tenth of a second once `over` is true: a source must end within two seconds of a stop."""
+    """Wait for `seconds`, but return within a tenth of a second after `over` becomes true.
+
+    A source must end within two seconds of a stop.
+    """
     until_s = clock.mono_s() + seconds
     while not over() and (left_s := until_s - clock.mono_s()) > 0:
         clock.sleep(min(left_s, 0.1))

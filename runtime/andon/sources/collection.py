@@ -1,4 +1,4 @@
-"""What sources give: collections and streams of items. Labels and masks are elsewhere (`truth.py`)."""
+"""The results of sources: collections and streams of items. Labels and masks are in `truth.py`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -10,25 +10,25 @@ from andon.runtime.schema import Channel
 
 
 class FoundFrames(Struct, frozen=True, kw_only=True, tag="frames"):
-    """What a collection of frames is, from its headers."""
+    """A description of a collection of frames, read from their headers."""
 
     channels: int
-    """1 where every picture is grey, else 3."""
+    """1 if every picture is grey, else 3."""
     frame_size: tuple[int, int] | None
-    """Height and width where all frames share them."""
+    """Height and width if all frames have the same size, else None."""
     largest: tuple[int, int]
     sizes: tuple[tuple[tuple[int, int], int], ...] = ()
-    """Where frames have several sizes: each size, height and width, with its number of frames, the most frequent first."""
+    """Each size (height, width) with its number of frames, the most frequent first; empty if there is only one size."""
 
 
 class FoundLogs(Struct, frozen=True, kw_only=True, tag="logs"):
-    """What a collection of sensor logs is."""
+    """A description of a collection of sensor logs."""
 
     channels: tuple[Channel, ...]
     period_s: float
-    """Median distance of rows."""
+    """Median distance between rows, in seconds."""
     runs: int
-    """Separate recordings."""
+    """Number of separate recordings."""
     rows: int
 
 
@@ -36,11 +36,11 @@ Found = FoundFrames | FoundLogs
 
 
 class Collection(Protocol):
-    """Finite, with random access: a folder, a log cut into windows, a simulation."""
+    """A finite set of items with random access: a folder, a log cut into windows, a simulation."""
 
     @property
     def found(self) -> Found:
-        """What the data are."""
+        """A description of the data."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Collection(Protocol):
         ...
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One item, decoded. Never raises for a damaged item."""
+        """Return one item, decoded. Never raises for a damaged item."""
         ...
 
 

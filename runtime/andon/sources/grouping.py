@@ -1,4 +1,4 @@
-"""Which frames show one part, and which parts come from one lot: `--group REGEX|CSV`."""
+"""Group frames that show the same part, and parts of the same lot: `--group REGEX|CSV`."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from andon.sources.collection import Collection, Found
 from andon.sources.series.tables import read_table
 
 Rule = Callable[[str], tuple[str, str] | None]
-"""Key to part and group (an empty one: unchanged); None where the key does not fit."""
+"""A function from a key to its part and group; an empty text leaves one unchanged. None: the rule does not match the key."""
 
 
 def parse_rule(text: str) -> Rule:
-    """A rule from the command line: the path of a CSV file, or a regular expression that is searched in the key.
+    """Parse a rule from the command line: the path of a CSV file, or a regular expression that is searched in the key.
 
-    The expression names its groups ``(?P<part>...)`` and ``(?P<lot>...)``, one or both, or has one group without a name,
-    which is the part. The CSV file has the columns ``key,part`` and, if wanted, ``lot``.
+    The expression has the named groups ``(?P<part>...)`` and ``(?P<lot>...)``, one or both, or a single group without a
+    name, which is the part. The CSV file has the columns ``key,part`` and optionally ``lot``.
 
     Raises:
-        ConfigError: not a regular expression, or one without such groups.
-        DataError: the CSV file cannot be read, or names a key twice.
+        ConfigError: the text is not a regular expression, or it has other groups.
+        DataError: the CSV file cannot be read, or contains a key twice.
 
     >>> parse_rule(r"(?P<lot>lot\\d+)/(?P<part>\\d+)_")("lot7/0012_top.png")
     ('0012', 'lot7')
@@ -34,42 +34,43 @@ def parse_rule(text: str) -> Rule:
 
 
 def regroup(refs: Sequence[Ref], rule: str | Rule) -> tuple[Ref, ...]:
-    """The refs with the parts and groups that a rule gives, in the same order.
+    """Return the refs with the parts and groups that a rule assigns, in the same order.
 
-    Where only a lot is given, the part stays; where only a part is given, it is its own group.
+    If the rule gives only a lot, the part stays the same. If it gives only a part, the part is its own group.
 
     Raises:
         ConfigError: as `parse_rule`.
-        DataError: a key that the rule does not fit, or a part that would be in two groups at once.
+        DataError: the rule does not match a key, or puts one part into two groups.
     """
-    ask = parse_rule(rule) if isinstance(rule, str) else rule
-    regrouped, strangers = [], []
+    assign = parse_rule(rule) if isinstance(rule, str) else rule
+    regrouped, unmatched = [], []
     for ref in refs:
-        answer = ask(ref.key)
+        answer = assign(ref.key)
         if answer is None:
-            strangers.append(ref.key)
+            unmatched.append(ref.key)
             continue
         part = answer[0] or ref.part
         regrouped.append(msgspec.structs.replace(ref, part=part, group=answer[1] or part))
-    if strangers:
+    if unmatched:
         raise DataError(
-            f"--group must fit every key; it does not fit {len(strangers)} of {len(refs)}, for example {strangers[0]!r}."
+            f"--group: expected a rule that matches every key, but it does not match {len(unmatched)} of {len(refs)} keys, for "
+            f"example {unmatched[0]!r}. Extend the rule."
         )
-    homes: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for ref in regrouped:
-        if homes.setdefault(ref.part, ref.group) != ref.group:
+        if groups.setdefault(ref.part, ref.group) != ref.group:
             raise DataError(
-                f"--group puts part {ref.part!r} into both {homes[ref.part]!r} and {ref.group!r} (at {ref.key!r}); "
-                "a part belongs to one lot. Make the lot part of the part's name."
+                f"--group: expected one lot for each part, got {groups[ref.part]!r} and {ref.group!r} for part {ref.part!r} "
+                f"(at {ref.key!r}). Include the lot in the name of the part."
             )
     return tuple(regrouped)
 
 
 class Grouped:
-    """A collection with other parts and groups; the data are the same.
+    """The same data as an inner collection, with other parts and groups.
 
     Args:
-        inner: what is regrouped.
+        inner: the collection to regroup.
         rule: as `regroup`.
 
     Raises:
@@ -83,7 +84,7 @@ class Grouped:
 
     @property
     def found(self) -> Found:
-        """What the data are."""
+        """A description of the data."""
         return self._inner.found
 
     @property
@@ -92,7 +93,7 @@ class Grouped:
         return self._refs
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One item, with the ref as it is here."""
+        """Return one item with its regrouped ref."""
         return msgspec.structs.replace(self._inner.read(self._inner_refs[ref.key]), ref=ref)
 
 
@@ -100,7 +101,7 @@ def _table_rule(path: Path) -> Rule:
     table: dict[str, tuple[str, str]] = {}
     for line, row in read_table(path, ("key", "part")):
         if row["key"] in table:
-            raise DataError(f"{path}, line {line}: {row['key']!r} is there twice.")
+            raise DataError(f"{path}, line {line}: expected each key once, got {row['key']!r} again.")
         table[row["key"]] = (row["part"], row.get("lot", ""))
     return table.get
 
@@ -109,12 +110,12 @@ def _pattern_rule(text: str) -> Rule:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise ConfigError(f"--group {text!r}: neither a .csv file nor a regular expression: {error}") from error
+        raise ConfigError(f"--group {text!r}: expected a .csv file or a regular expression: {error}") from error
     names = set(pattern.groupindex)
     one_unnamed = not names and pattern.groups == 1
     if not one_unnamed and not (names and names <= {"part", "lot"}):
         raise ConfigError(
-            f"--group {text!r}: expected groups (?P<part>...) and (?P<lot>...), one or both, or a single (...) for the part."
+            f"--group {text!r}: expected (?P<part>...) or (?P<lot>...) or both, or a single (...) for the part; got other groups."
         )
 
     def rule(key: str) -> tuple[str, str] | None:
@@ -122,7 +123,7 @@ def _pattern_rule(text: str) -> Rule:
         if found is None:
             return None
         answers = (found[1],) if one_unnamed else tuple(found[name] for name in names)
-        if not all(answers):  # an optional group that took no part, or an empty one: names nothing
+        if not all(answers):  # an optional group that did not match, or matched an empty text, names nothing
             return None
         if one_unnamed:
             return found[1], ""

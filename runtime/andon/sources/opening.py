@@ -1,6 +1,7 @@
-"""A path or name as the collection that a given model file can judge: pictures in its colours, logs cut into its windows.
+"""Open a path or name as the collection that a given model file can judge, and find the truth about its items.
 
-And what is true of it, wherever that is written: in its folders, in a table, or in the source itself.
+Pictures get the colours that the model file expects, and logs are cut into its windows. The truth is read from where it is
+stored: folder names, a table, or the source itself.
 """
 
 import logging
@@ -21,7 +22,7 @@ from andon.sources.pictures.folder_walk import MASKS
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.source import collect, find, named
-from andon.sources.subset import Chosen
+from andon.sources.subset import Subset
 from andon.sources.truth import Truth, table_truth, tree_masks, tree_truth
 
 logger = logging.getLogger(__name__)
@@ -30,20 +31,20 @@ Part = Literal["everything", "evaluation"]
 
 
 def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collection:
-    """All items at a path, as `spec` wants them.
+    """Open all items at a path in the form that `spec` requires.
 
     Args:
         text: a folder or file of pictures, a video, a log, or the name of a simulation.
-        spec: of the model file that will judge them.
-        part: ``evaluation`` takes only the test part of a tree that has one.
+        spec: the input specification of the model file that will judge the items.
+        part: ``evaluation`` opens only the test part of a folder tree that has one.
 
     Raises:
-        DataError: nothing of the kind there.
-        ConfigError: windows for a model of frames, or the other way round.
+        DataError: there is no such data at the path.
+        ConfigError: the data are windows and the model file judges frames, or the other way round.
     """
     source = find(text)
     if isinstance(spec, FrameSpec):
-        if source.labelled is not None:  # whose training pictures are there to be learnt from, not to be judged
+        if source.labelled is not None:  # only its test pictures: the others are for training
             return source.labelled(text, _channels(spec))[0]
         if source.name == "images":
             from andon.sources.kinds import images
@@ -58,12 +59,14 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     if isinstance(spec, FrameSpec):
         if isinstance(opened, Log):
             raise ConfigError(
-                f"{shown_address(text)}: this model file judges frames, and {source.name} gives rows of sensor data."
+                f"{shown_address(text)}: this model file judges frames: expected pictures or a video, got rows of sensor data "
+                f"from the source {source.name}."
             )
         return opened
     if not isinstance(opened, Log):
         raise ConfigError(
-            f"{shown_address(text)}: this model file judges windows of sensor data, and {source.name} gives frames."
+            f"{shown_address(text)}: this model file judges windows of sensor data: expected a log, got frames from the source "
+            f"{source.name}."
         )
     return cut(opened, spec)
 
@@ -71,17 +74,17 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
 def labelled_for(
     text: str, spec: InputSpec, *, table: Path | None = None, group: str | None = None
 ) -> tuple[Collection, Truth]:
-    """The frames to evaluate on, and what is true of them.
+    """Open the frames to evaluate on, together with their truth.
 
     Args:
-        text: a path, or the name of a source that knows the truth of its frames.
-        spec: of the model file that will judge them.
-        table: a CSV file ``key,label[,kind]``, whose labels then count alone; masks stay those of the data.
-        group: which frames show one part, as `grouping.parse_rule` takes it.
+        text: a path, or the name of a source that knows the truth about its frames.
+        spec: the input specification of the model file that will judge the frames.
+        table: a CSV file ``key,label[,kind]``. Its labels replace those of the data; the masks of the data stay.
+        group: the rule for frames that show the same part, see `grouping.parse_rule`.
 
     Raises:
-        DataError: no such frames, nothing that says what is true of them, or a frame that `group` does not fit.
-        ConfigError: the model file judges windows, or `group` is no rule.
+        DataError: there are no such frames, their truth is unknown, or `group` does not match a frame.
+        ConfigError: the model file judges windows, or `group` is not a valid rule.
     """
     source = named(text)
     if source is not None and source.labelled is not None and isinstance(spec, FrameSpec):
@@ -94,11 +97,11 @@ def labelled_for(
 
 
 def truth_of(text: str, *, table: Path | None = None) -> Truth:
-    """What is true of the items at a path or name, without opening one of them; as `labelled_for`.
+    """Return the truth about the items at a path or name without opening any of them; the keys are those of `labelled_for`.
 
     Raises:
-        DataError: nothing that says so.
-        ConfigError: logs, whose windows have no truth before they are cut.
+        DataError: the truth is unknown.
+        ConfigError: the data are a log; its windows have no truth before they are cut.
     """
     if table is not None:
         return table_truth(table)
@@ -108,16 +111,15 @@ def truth_of(text: str, *, table: Path | None = None) -> Truth:
     kind = find(text).name
     if kind != "images":
         raise ConfigError(
-            f"{shown_address(text)}: expected a tree of pictures or a labelled set, which say what is true of an item by its "
-            f"name; found {kind}. What is true of a window depends on its length, which written verdicts do not tell: judge the "
-            f"log with the model file (andon evaluate FILE.onnx --data {shown_address(text)}), or give a table with columns "
-            "key,label."
+            f"{shown_address(text)}: expected a tree of pictures or a labelled set, which have a label for each item, got "
+            f"{kind}. The label of a window depends on its length, which written verdicts do not contain. Judge the log with the "
+            f"model file (andon evaluate FILE.onnx --data {shown_address(text)}), or give a table with columns key,label."
         )
     return tree_truth(Path(text))
 
 
 def shown(text: str) -> str:
-    """A path by its last piece, a name without the folders in it: for what others read."""
+    """Return the last part of a path, or a source name without folders, for texts that other people read."""
     if os.path.exists(text):  # noqa: PTH110 - unlike pathlib's, it takes any text, however long
         return Path(text).resolve().name
     source = named(text)
@@ -125,34 +127,37 @@ def shown(text: str) -> str:
 
 
 def good_for(text: str, spec: InputSpec) -> Collection:
-    """Good frames at a path: of a tree with ``test/good`` those, which nothing learns from; else all that there are.
+    """Open the good frames at a path.
+
+    In a tree these are the frames of ``test/good``, because no training uses them. In a labelled set they are the good test
+    frames, in a folder with ``good/`` the frames of that folder, and elsewhere all frames.
 
     Raises:
-        DataError: nothing of the kind there.
+        DataError: there are no such frames.
         ConfigError: the model file judges windows.
     """
     source = named(text)
     if source is not None and source.labelled is not None:
         opened, truth = labelled_for(text, spec)
-        return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
+        return Subset(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
     opened = open_for(text, spec, part="evaluation")
     root = Path(text)
     shape = layout(open_listing(root)) if os.path.isdir(text) else "plain"  # noqa: PTH112 - see `shown`
     if shape not in ("tree", "test alone"):
-        logger.warning("%s: whether a model has learnt from these good parts cannot be told from here", text)
+        logger.warning("%s: andon cannot know whether a model was trained on these good parts", text)
     if shape == "plain":
         return opened
     truth = tree_truth(root)
-    return Chosen(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
+    return Subset(opened, [ref for ref in opened.refs if not truth.defective.get(ref.key, True)])
 
 
 def _masked(labels: Truth, text: str, known: Truth) -> Truth:
-    """Labels of a table, with the masks that the data have of its defective parts."""
+    """Return the labels of a table, with the masks that the data contain for its defective parts."""
     defects = [key for key, defective in labels.defective.items() if defective]
     masks = {key: known.masks[key] for key in defects if key in known.masks} or tree_masks(Path(text), defects)
     if not masks and (Path(text) / MASKS).is_dir():
         logger.warning(
-            "%s: no mask in %s belongs to a defective part of the table, so that there are no figures of pixels; expected "
+            "%s: no mask in %s belongs to a defective part of the table, so there are no pixel metrics; expected "
             "%s/TYPE/STEM_mask.png for test/TYPE/STEM.png",
             text,
             MASKS,

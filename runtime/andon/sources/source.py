@@ -1,4 +1,4 @@
-"""What a source is: a record that says what text it accepts, and opens it as a collection, as a stream, or both."""
+"""The definition of a source: a record that states which texts it accepts, and opens them as a collection or a stream."""
 
 import os
 import threading
@@ -30,26 +30,26 @@ class Source(Struct, frozen=True, kw_only=True):
 
     name: str
     summary: str
-    """One line for ``--help``."""
+    """One line of text for ``--help``."""
     accepts: Callable[[str], bool]
-    """Whether a path, URL or name is one for this source. It must be cheap and open nothing large."""
+    """A test whether this source can open a path, URL or name. It must be cheap and must not open large files."""
     collect: Callable[[str], Collection | Log] | None = None
-    """Open as a finite collection; logs are cut into windows later (`windows.cut`)."""
+    """A function that opens the text as a finite collection. Logs are cut into windows later (`windows.cut`)."""
     settings: type[Struct] = NoSettings
-    """Of `stream`: only what it honours. They become flags of ``andon monitor``."""
+    """The settings of `stream`, and only those that it uses. They become flags of ``andon monitor``."""
     stream: Callable[[str, InputSpec, Any, Clock, threading.Event], Stream] | None = None
-    """Follow until the end or until the event is set; the third argument is of the type `settings`. Never raises for a lost
-    camera or a damaged item."""
+    """A function that follows the text until its end or until the event is set. The third argument has the type `settings`.
+    It never raises for a lost camera or a damaged item."""
     live: bool = False
-    """A live source cannot wait: the newest item wins, and displaced ones are counted as dropped. Its settings have
-    `stale_after_s`."""
+    """True for a source that cannot wait. The newest item replaces one that waits, and the replaced item counts as dropped.
+    The settings of a live source have `stale_after_s`."""
     endless: Callable[[str, Any], bool] = _ends
-    """Whether a stream of this text with these settings goes on until it is stopped. A live one always does."""
+    """A test whether a stream of this text with these settings runs until it is stopped. A live one always does."""
     labelled: Callable[[str, Channels | None], tuple[Collection, Truth]] | None = None
-    """For a source that knows what is true of its frames: those to evaluate on, grey or RGB as asked (None: as they are),
-    and the truth of these and of what `collect` gives."""
+    """A function for a source that knows the truth about its frames. It returns the frames to evaluate on, and the truth.
+    The frames have the given channels (None: as stored). The truth covers them and the items of `collect`."""
     shown: Callable[[str], str] | None = None
-    """The text without folders, for tables and pages that others read."""
+    """A function that returns the text without folders, for tables and pages that other people read."""
 
     def __post_init__(self) -> None:
         known = [setting.name for setting in fields(self.settings)]
@@ -63,12 +63,12 @@ class Source(Struct, frozen=True, kw_only=True):
 def find(text: str) -> Source:
     """Return the source that accepts a path, URL or name.
 
-    What exists as a path is taken as a path, even if a source has the same name: with a folder ``camera`` in the working
-    folder, ``camera`` is that folder and ``camera:0`` the device.
+    An existing path is always used as a path, even if a source has the same name. If the working folder contains a folder
+    ``camera``, then ``camera`` is that folder and ``camera:0`` is the device.
 
     Raises:
-        DataError: no source accepts it.
-        ConfigError: it names a source of another package that cannot be loaded.
+        DataError: no source accepts the text.
+        ConfigError: the text names a source of another package, and that source cannot be loaded.
     """
     if not text.strip():
         raise DataError("expected a path, URL or name, got an empty text. Is a shell variable unset?")
@@ -79,7 +79,7 @@ def find(text: str) -> Source:
         return named
     name, colon, _ = text.partition(":")
     if colon and name in known and not path:
-        load("andon.sources", name)  # a package that the user names and that is broken is an error, not skipped
+        load("andon.sources", name)  # a broken package that the user names is an error; other broken ones are skipped
     for kind, source in members("andon.sources"):
         if path and name == kind and kind not in _OF_PATHS:
             continue
@@ -89,8 +89,7 @@ def find(text: str) -> Source:
     shown = shown_address(text)
     if path:
         raise DataError(
-            f"{shown}: expected a folder of pictures, a picture, a video, or a CSV or Parquet log; found nothing of the kind "
-            "there."
+            f"{shown}: expected a folder of pictures, a picture, a video, or a CSV or Parquet log; found none of these."
         )
     problem = "is not a source that andon can open" if scheme_of(text) else "does not exist"
     raise DataError(
@@ -100,20 +99,20 @@ def find(text: str) -> Source:
 
 
 _OF_PATHS = frozenset({"images", "logs", "video"})
-"""Their names are not names of data: they take paths alone."""
+"""The sources that accept only paths. Their names alone do not name any data."""
 
 
 def _accepts(source: Source, text: str, *, named: bool) -> bool:
     try:
         return source.accepts(text)
-    except (OSError, ValueError):  # a text that the system takes for no path at all, for its length, say
+    except (OSError, ValueError):  # a text that the system rejects as a path, for example because it is too long
         return False
     except Exception as error:
         if is_own("andon.sources", source.name):
             raise
         message = (
-            f"the source {source.name!r} is broken: asked whether it accepts a text, it raised "
-            f"{printable(f'{type(error).__name__}: {error}')}. Repair the package that brings it or uninstall it."
+            f"the source {source.name!r} is broken: its function `accepts` raised "
+            f"{printable(f'{type(error).__name__}: {error}')}. Repair or uninstall the package that provides it."
         )
         if named:
             raise ConfigError(message) from error
@@ -122,7 +121,7 @@ def _accepts(source: Source, text: str, *, named: bool) -> bool:
 
 
 def named(text: str) -> Source | None:
-    """Return the source whose name stands before the text's first colon, if any: ``mnist:normal=0``; opens nothing."""
+    """Return the source named before the first colon of the text (``mnist:normal=0``), if any, without opening data."""
     name, colon, _ = text.partition(":")
     if not colon or name not in names("andon.sources") or os.path.exists(text):  # noqa: PTH110 - as in `find`
         return None
@@ -134,12 +133,13 @@ def collect(text: str) -> Collection | Log:
     """Open a path or name as a finite collection.
 
     Raises:
-        DataError: nothing readable there.
-        ConfigError: a source that only streams.
+        DataError: there is no readable data.
+        ConfigError: the source supports streams only.
     """
     source = find(text)
     if source.collect is None:
         raise ConfigError(
-            f"{shown_address(text)}: a {source.name} source only streams; give a folder, a video or a log."
+            f"{shown_address(text)}: expected data with an end, got the source {source.name}, which only streams. Give a folder, "
+            "a video or a log."
         )
     return source.collect(text)

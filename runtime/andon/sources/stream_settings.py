@@ -1,8 +1,8 @@
-"""Settings that several sources share. A source has its own struct with the settings that it honours, and no others.
+"""Settings that several sources share. Each source has its own struct with only the settings that it uses.
 
-How long a source may be silent is a setting of the source, not of the monitor. Only the source knows what silence is (no fresh
-frame, no new point, a folder that cannot be listed), and videos and logs have none. The monitor takes the same number for its own
-watchdog outside the reader of a live source, so that the two cannot disagree.
+How long a source may be silent is a setting of the source, not of the monitor. Only the source can define silence: no fresh
+frame, no new point, or a folder that cannot be listed. Videos and logs are never silent. The monitor has its own watchdog outside
+the reader of a live source. It uses the same number, so that the two cannot disagree.
 """
 
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 StaleAfter = Annotated[
     float,
-    Meta(gt=0.0, description="without anything new for this long it is INVALID (stale)", extra={"unit": "s"}),
+    Meta(gt=0.0, description="report INVALID (stale) after this long without anything new", extra={"unit": "s"}),
 ]
 
 Speed = Literal["recorded", "max"]
@@ -22,7 +22,7 @@ class NoSettings(Struct, frozen=True, kw_only=True):
 
 
 class ReplaySettings(Struct, frozen=True, kw_only=True):
-    """How a recording is replayed."""
+    """Settings for replaying a recording."""
 
     speed: Annotated[Speed, Meta(description="replay at the recorded rate, or as fast as the monitor can judge")] = (
         "max"

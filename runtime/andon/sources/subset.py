@@ -1,4 +1,4 @@
-"""Some items of a collection, as a collection."""
+"""Use some items of a collection as a collection."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from andon.runtime.items import Item, Lost, Ref
 from andon.sources.collection import Collection, Found
 
 
-class Chosen:
+class Subset:
     """Some items of a collection."""
 
     def __init__(self, collection: Collection, refs: Sequence[Ref]) -> None:
@@ -15,14 +15,14 @@ class Chosen:
 
     @property
     def found(self) -> Found:
-        """What the whole collection is."""
+        """A description of the whole collection."""
         return self._collection.found
 
     @property
     def refs(self) -> Sequence[Ref]:
-        """The chosen ones, in their order."""
+        """The chosen items, in the given order."""
         return self._refs
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One item."""
+        """Return one item."""
         return self._collection.read(ref)

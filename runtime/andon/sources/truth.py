@@ -1,4 +1,7 @@
-"""What is known about items beside the items: joined by key in evaluation, out of reach of whatever learns."""
+"""The truth about items: labels, types of defect and masks, by key.
+
+Only evaluation joins the truth with the items, so training cannot see it.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,18 +19,18 @@ from andon.sources.series.tables import read_table
 
 
 class Truth(Struct, frozen=True, kw_only=True):
-    """Which items are defective, how, and where. Keys are those of the collection's refs; a key not here is unknown."""
+    """Labels, types of defect and masks. Keys are those of the collection's refs; a missing key has no known label."""
 
     defective: dict[str, bool]
     kind: dict[str, str]
-    """Type of defect, for defective keys; ``defect`` where nobody named one."""
+    """Type of defect of each defective key; ``defect`` if the data name no type."""
     masks: Mapping[str, Path | Callable[[], NDArray[np.bool_]]] = {}
-    """Mask files, or what makes a mask, where there are any; see `mask`."""
+    """Mask files, or functions that return a mask, for the keys that have one; see `mask`."""
 
     def mask(self, key: str) -> NDArray[np.bool_] | None:
-        """Defective pixels, ``[H, W]`` of the picture; None where no mask is known (good parts have none, and need none).
+        """Return the defective pixels of a picture, ``[H, W]``; None if there is no mask. Good parts need none.
 
-        A mask may be empty although its part is defective: some data sets mark nothing on a few.
+        A mask may be empty although its part is defective: some data sets contain a few such masks.
 
         Raises:
             DataError: the mask cannot be read.
@@ -36,26 +39,27 @@ class Truth(Struct, frozen=True, kw_only=True):
         if path is None or callable(path):
             return path() if path else None
         levels = decode_file(path).max(axis=2)
-        # 0 and 255 as a rule; 0 and 1 from those who write labels; half of the range for masks saved as JPEG
+        # most masks contain 0 and 255, label images 0 and 1; masks saved as JPEG need a threshold at half of the range
         marked: NDArray[np.bool_] = levels > (0 if levels.max(initial=0) <= 1 else 127)
         return marked
 
 
 def tree_truth(root: Path) -> Truth:
-    """Read the truth from folders: ``train/good``, ``test/TYPE`` and masks in ``ground_truth/TYPE``; or ``good/`` and ``TYPE/``.
+    """Read the truth from the names of folders.
 
-    Keys are those of `images.collect`, `images.evaluation_part` and `images.everything` on the same path. A mask is
-    ``STEM_mask`` or ``STEM`` with any suffix of a picture.
+    Two layouts are supported: ``train/good`` and ``test/TYPE`` with masks in ``ground_truth/TYPE``, or ``good/`` and ``TYPE/``.
+    Keys are those of `images.collect`, `images.evaluation_part` and `images.everything` on the same path. A mask is named
+    ``STEM_mask`` or ``STEM`` and may have any picture suffix.
 
     Raises:
-        DataError: neither layout is there.
+        DataError: the folder has neither layout.
     """
     files = open_listing(root)
     shape = layout(files)
     if shape == "plain":
         raise DataError(
-            f"{root}: expected test/good and test/TYPE, or good/ and a folder for each type of defect; "
-            "or give a table with columns key,label."
+            f"{root}: expected test/good and test/TYPE, or good/ and a folder for each type of defect; found neither. "
+            "Or give a table with columns key,label."
         )
     tree = shape in ("tree", "test alone")
     defective, kinds, masks = {}, {}, {}
@@ -76,7 +80,7 @@ def tree_truth(root: Path) -> Truth:
 
 
 def tree_masks(root: Path, keys: Iterable[str]) -> dict[str, Path]:
-    """The masks in ``ground_truth`` of a tree (or beside the folder ``test``) for these keys, whoever labelled them."""
+    """Return the masks for these keys from the folder ``ground_truth`` in `root`, or next to `root` if that is ``test``."""
     if not root.is_dir():
         return {}
     files = _mask_files(root)
@@ -84,12 +88,14 @@ def tree_masks(root: Path, keys: Iterable[str]) -> dict[str, Path]:
 
 
 def table_truth(path: Path) -> Truth:
-    """Truth from a CSV file with the columns ``key,label`` and, if wanted, ``kind``.
+    """Read the truth from a CSV file with the columns ``key,label`` and optionally ``kind``.
 
-    Labels: good, ok, normal, false, 0, or defect, defective, anomaly, anomalous, bad, ng, nok, true, 1, in either case.
+    Labels of good parts are good, ok, normal, false and 0. Labels of defective parts are defect, defective, anomaly, anomalous,
+    bad, ng, nok, true and 1. Upper and lower case are the same.
 
     Raises:
-        DataError: not readable, a column is missing, an unknown label, or two labels for one key; with the line's number.
+        DataError: the file cannot be read, a column is missing, a label is unknown, or a key has two labels. The message
+            contains the line number.
     """
     defective: dict[str, bool] = {}
     kinds: dict[str, str] = {}
@@ -99,14 +105,16 @@ def table_truth(path: Path) -> Truth:
             hint = nearest(label, _LABELS)
             raise DataError(f"{path}, line {line}: expected good or defect as the label, got {row['label']!r}{hint}")
         if defective.setdefault(key, _LABELS[label]) != _LABELS[label]:
-            raise DataError(f"{path}, line {line}: {key!r} has had the other label before; one key, one label.")
+            raise DataError(
+                f"{path}, line {line}: expected one label for each key, got a second, different one for {key!r}."
+            )
         if _LABELS[label]:
             kinds[key] = row.get("kind") or "defect"
     return Truth(defective=defective, kind=kinds)
 
 
 def _mask_stem(key: str, files: Mapping[str, Path]) -> str:
-    """``TYPE/STEM``: the key without its suffix, and without its ``test/`` where it has one."""
+    """Return ``TYPE/STEM``: the key without its suffix, and without ``test/`` at its beginning."""
     whole = key.rpartition(".")[0]
     return whole if whole in files else whole.removeprefix("test/")
 
@@ -118,8 +126,8 @@ _LABELS = {
 
 
 def _mask_files(root: Path) -> dict[str, Path]:
-    """Masks by ``TYPE/STEM``."""
-    # one may also point at the test folder itself
+    """Return the mask files by ``TYPE/STEM``."""
+    # the user may also give the test folder itself
     folder = next((place / MASKS for place in (root, root.parent) if (place / MASKS).is_dir()), None)
     if folder is None or (folder.parent != root and root.name != "test"):
         return {}

@@ -1,4 +1,4 @@
-"""Keys over several paths: what goes before the items of each, so that no two of them bear one key."""
+"""Add path prefixes to item keys so that keys are unique across several inputs."""
 
 import os
 import re
@@ -12,15 +12,15 @@ _WITHIN = re.compile(r"#[0-9]+$")
 
 
 def key_prefixes(paths: Sequence[str], spec: InputSpec) -> list[str]:
-    """What stands before the keys of each path: nothing for one path, or where all keys differ as they are.
+    """Return the prefix for the keys of each path. It is empty for a single path, and if all keys differ without prefixes.
 
-    Else so many folders, the same number for each path, as tell all items apart. Folders and names of sources are opened to
-    know their keys, and closed again: of several logs one at a time is held in memory. A path that stands twice names the same
-    items twice.
+    Otherwise a prefix consists of the last folders of the path. All prefixes have the same number of folders, the smallest
+    number that makes all keys different. Folders and sources are opened to list their keys and closed again, so only one log at
+    a time is in memory. A path that is given twice names the same items twice.
 
     Args:
-        paths: as `opening.open_for` takes them.
-        spec: of the model file that will judge the items.
+        paths: as for `opening.open_for`.
+        spec: the input specification of the model file that will judge the items.
 
     Raises:
         DataError, ConfigError: as `open_for`.
@@ -34,7 +34,9 @@ def key_prefixes(paths: Sequence[str], spec: InputSpec) -> list[str]:
 
 
 def prefixes(folders: Sequence[Sequence[str]], keys: Sequence[Collection[str]]) -> list[str]:
-    """The shortest last pieces of `folders`, as many of each, that make all keys differ; as they are where none do.
+    """Return the shortest endings of `folders`, all of the same length, that make all keys different.
+
+    If no length does, return the shortest endings that separate the keys as well as the whole folders do.
 
     >>> prefixes([["test", "good"], ["test", "chip"]], [["000.png"], ["000.png"]])
     ['good/', 'chip/']
@@ -45,12 +47,12 @@ def prefixes(folders: Sequence[Sequence[str]], keys: Sequence[Collection[str]]) 
     def at(depth: int) -> list[str]:
         return ["".join(f"{piece}/" for piece in pieces[max(0, len(pieces) - depth) :]) for pieces in folders]
 
-    def told_apart(before: list[str]) -> int:
+    def different_keys(before: list[str]) -> int:
         return len({prefix + key for prefix, those in zip(before, keys, strict=True) for key in those})
 
     deepest = max(map(len, folders))
-    items = told_apart(at(deepest))  # a file that is given beside its folder stays one item
-    return next(before for depth in range(deepest + 1) if told_apart(before := at(depth)) == items)
+    items = different_keys(at(deepest))  # a file that is given together with its folder stays one item
+    return next(before for depth in range(deepest + 1) if different_keys(before := at(depth)) == items)
 
 
 def _place(path: str) -> str:
@@ -58,17 +60,17 @@ def _place(path: str) -> str:
 
 
 def _folders(path: str) -> list[str]:
-    """Of a file those above it, of a folder itself too; a source's name is one piece."""
+    """Return the folders of a path: those above a file, or a folder with those above it. A source's name is one element."""
     if not os.path.exists(path):  # noqa: PTH110 - see `_place`
         return [path]
     place = Path(_place(path))
     pieces = (place if place.is_dir() else place.parent).parts[1:]
-    # a name that is not UTF-8 must still fit into JSON
+    # JSON must be able to hold a name that is not UTF-8
     return [piece.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for piece in pieces]
 
 
 def _keys(path: str, spec: InputSpec) -> set[str]:
-    """All keys, without the numbers of frames and windows: those of one file all begin with its name."""
+    """Return all keys without the numbers of frames and windows. All keys of one file begin with its name."""
     if os.path.isfile(path):  # noqa: PTH113 - see `_place`
         return {Path(path).name}
     return {_WITHIN.sub("", ref.key) for ref in open_for(path, spec).refs}

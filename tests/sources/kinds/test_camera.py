@@ -1,4 +1,4 @@
-"""Network cameras, against a small server on the loopback address."""
+"""Network cameras, tested with a small server on the loopback address."""
 
 import math
 import socket
@@ -25,7 +25,7 @@ PERIOD_S = 0.04
 
 
 class MjpegServer(ThreadingHTTPServer):
-    """A camera on loopback: numbered frames 25 times a second; can be told to hang, or to hang up."""
+    """A camera on loopback that sends 25 frames per second. A test can make it hang or close the connection."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class MjpegServer(ThreadingHTTPServer):
         return f"http://admin:CANARY@127.0.0.1:{self.server_address[1]}/live?token=CANARY"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no news here."""
+        """Ignore clients that close the connection."""
 
 
 class MjpegHandler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ class MjpegHandler(BaseHTTPRequestHandler):
         self.server.hung_up.set()
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture

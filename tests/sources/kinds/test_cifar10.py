@@ -1,4 +1,4 @@
-"""CIFAR-10, of which a subset in two tall pictures is made here; and that what is neither layout is refused."""
+"""CIFAR-10: a generated subset in two tall pictures is read, and a folder with neither layout is refused."""
 
 import tarfile
 from pathlib import Path
@@ -17,7 +17,7 @@ from andon.sources.source import find
 
 
 def subset(folder: Path, train: int = 6, test: int = 4) -> Path:
-    """Pictures whose colour is their class: red 10 * class, green 100, blue 200."""
+    """Write a subset in which the colour of a picture is its class: red 10 * class, green 100, blue 200."""
     labels = {"train": np.arange(train, dtype=np.uint8) % 3, "test": np.arange(test, dtype=np.uint8) % 3}
     for part, classes in labels.items():
         tall = np.empty((len(classes), 32, 32, 3), np.uint8)
@@ -29,7 +29,7 @@ def subset(folder: Path, train: int = 6, test: int = 4) -> Path:
 
 
 def test_a_subset_is_read_in_rgb_and_its_size_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cifar10._say_once.cache_clear()
+    cifar10._warn_once.cache_clear()
     text = f"cifar10:normal=bird,root={subset(tmp_path)}"
     source = find(text)
     assert source.collect is not None
@@ -49,21 +49,21 @@ def test_a_subset_is_read_in_rgb_and_its_size_is_told(tmp_path: Path, caplog: py
 def test_half_a_subset_is_refused(tmp_path: Path, missing: str) -> None:
     (subset(tmp_path) / missing).unlink()
 
-    with pytest.raises(DataError, match=f"{missing}: is missing beside labels.npz"):
+    with pytest.raises(DataError, match=f"{missing}: expected this file next to labels.npz"):
         cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
 
 
 def test_labels_that_would_need_pickle_are_refused(tmp_path: Path) -> None:
     np.savez(subset(tmp_path) / "labels.npz", y_train=np.array([{}], object))
 
-    with pytest.raises(DataError, match="expected y_train, y_test and classes"):
+    with pytest.raises(DataError, match="expected arrays y_train, y_test and classes"):
         cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
 
 
 def test_pictures_of_another_width_are_refused(tmp_path: Path) -> None:
     write_png(subset(tmp_path) / "test.png", np.zeros((64, 33, 3), np.uint8))
 
-    with pytest.raises(DataError, match="expected pictures of 32 x 32, stacked; got 64 x 33 \\(height x width\\)"):
+    with pytest.raises(DataError, match="expected stacked pictures of 32 x 32, got 64 x 33 \\(height x width\\)"):
         cifar10.SOURCE.collect(f"cifar10:normal=0,root={tmp_path}")  # type: ignore[misc]
 
 
@@ -73,7 +73,7 @@ def test_a_folder_without_either_layout_is_told_what_was_looked_for(tmp_path: Pa
 
 
 def packed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root with an archive of one file, taken for the published one; torchvision reads nothing."""
+    """Return a root with an archive of one file that passes as the published one. Nothing is read by torchvision."""
     batches = folder / "packed" / cifar10.BATCHES
     batches.mkdir(parents=True)
     (batches / "data_batch_1").write_bytes(b"pictures")
@@ -84,7 +84,7 @@ def packed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cifar10, "ARCHIVE_MD5", digest_of(root / cifar10.ARCHIVE))
     monkeypatch.setenv("ANDON_CACHE", str(folder / "cache"))
     part = SimpleNamespace(data=np.zeros((1, 32, 32, 3), np.uint8), targets=[0])
-    monkeypatch.setattr(cifar10, "fetched", lambda *_args, **_kinds: part)
+    monkeypatch.setattr(cifar10, "torchvision_set", lambda *_args, **_kinds: part)
     return root
 
 
@@ -106,7 +106,7 @@ def test_an_archive_is_unpacked_into_the_cache_whole_or_not_at_all(
 
 
 def test_an_archive_is_unpacked_by_pythons_without_filters_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python 3.11.0 to 3.11.3 knows no `filter`."""
+    """Check Python 3.11.0 to 3.11.3, which do not have `filter`."""
     text, cache = f"cifar10:normal=0,root={packed(tmp_path, monkeypatch)}", tmp_path / "cache" / "cifar10"
     extractall = tarfile.TarFile.extractall
 

@@ -1,4 +1,4 @@
-"""A folder a class: with its own split, or split by the seed."""
+"""One folder per class: with its own split, or split by the seed."""
 
 import threading
 from pathlib import Path
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(text: str) -> tuple[list[str], list[str], Truth]:
-    """Keys of what is learnt from, of what is tested, and the truth."""
+    """Return the training keys, the test keys and the truth."""
     assert find(text) == SOURCE
     assert SOURCE.collect is not None
     assert SOURCE.labelled is not None
@@ -67,12 +67,12 @@ def test_a_split_that_is_there_is_kept(tmp_path: Path) -> None:
 
 
 def test_one_class_is_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"sub-folder with pictures for each of two classes or more, .* found a\."):
+    with pytest.raises(DataError, match=r"expected at least two classes, .* found a\."):
         opened(f"classes:{put(tmp_path, 'a/0.png')},normal=a")
 
 
 def test_without_a_folder_the_mistake_is_named() -> None:
-    with pytest.raises(ConfigError, match="expected a folder with one sub-folder a class"):
+    with pytest.raises(ConfigError, match="expected a folder with one sub-folder per class"):
         opened("classes:normal=a")
 
 

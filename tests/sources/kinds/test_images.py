@@ -1,4 +1,4 @@
-"""Folders of pictures: what is collected, and what is streamed while files arrive."""
+"""Folders of pictures as a collection, and as a stream while files arrive."""
 
 import errno
 import os
@@ -75,12 +75,12 @@ def test_learning_never_sees_a_defective_part(defective: str, tmp_path: Path) ->
 def test_a_tree_without_a_test_part_cannot_be_evaluated(tmp_path: Path) -> None:
     put(tmp_path / "train/good/0.png")
 
-    with pytest.raises(DataError, match="nothing to evaluate on"):
+    with pytest.raises(DataError, match="expected test/TYPE with pictures to evaluate on"):
         images.evaluation_part(str(tmp_path))
 
 
 def test_a_copy_of_the_data_with_other_times_is_the_same_collection(tmp_path: Path) -> None:
-    """A collection's order decides the split, the fingerprint and the weights."""
+    """Check the order, because it decides the split, the fingerprint and the weights."""
     for number in range(3):
         os.utime(put(tmp_path / "a" / f"{number}.png"), (1000 - number, 1000 - number))
         os.utime(put(tmp_path / "b" / f"{number}.png"), (1000 + number, 1000 + number))
@@ -145,7 +145,7 @@ def test_a_damaged_picture_is_lost_and_the_others_are_not(tmp_path: Path) -> Non
     items = [collection.read(ref) for ref in collection.refs]
     assert [item.reason if isinstance(item, Lost) else None for item in items] == [None, Reason.UNREADABLE, None]
     assert isinstance(items[1], Lost)
-    assert items[1].detail.startswith("1.jpg: JPEG: ends before the picture does")
+    assert items[1].detail.startswith("1.jpg: JPEG: expected a complete picture, but the file ends early")
 
 
 def test_a_picture_that_is_gone_is_lost(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_picture_that_is_gone_is_lost(tmp_path: Path) -> None:
 def test_pictures_of_sixteen_bits_are_refused_with_a_way_out(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4), np.uint16))
 
-    with pytest.raises(DataError, match=r"none of 1 pictures.*0\.png: PNG: 16 bits a channel; only 8 are read"):
+    with pytest.raises(DataError, match=r"readable picture among 1, .*0\.png: PNG: expected at most 8 bits .*, got 16"):
         _ = images.collect(str(tmp_path)).found
 
 
@@ -183,7 +183,7 @@ def test_a_folder_is_accepted_with_pictures_or_empty_but_not_with_logs_alone(tmp
 
 
 class Script(FakeClock):
-    """A clock during whose sleeps things happen; it stops the stream when the script is over."""
+    """A clock that runs events while the code sleeps. It stops the stream at the end of the script."""
 
     def __init__(self, *events: tuple[float, Callable[[], object]], end_s: float = 10.0) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Script(FakeClock):
 
 
 def followed(root: Path, clock: Script, **options: object) -> list[tuple[str, object]]:
-    """Key and grey level, or reason, of all that comes."""
+    """Return the key of each item with its grey level or its reason."""
     stream = images.stream(str(root), RGB, FollowSettings(**options), clock, clock.stop)  # type: ignore[arg-type]
     return [(item.ref.key, item.reason if isinstance(item, Lost) else int(item.data[0, 0, 0])) for item in stream]
 
@@ -210,9 +210,9 @@ def test_a_followed_folder_gives_what_is_there_and_then_what_arrives_each_once(t
     assert followed(tmp_path, clock) == [("9.png", 9), ("10.png", 10), ("below/3.png", 3), ("1.png", 1)]
 
 
-@pytest.mark.parametrize(("channels", "told"), [(1, "a grey picture"), (4, "an alpha channel")])
-def test_oddities_of_pictures_are_told_once_a_collection_and_once_a_stream(
-    channels: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("channels", "warning"), [(1, "a grey picture"), (4, "the alpha channel")])
+def test_oddities_of_pictures_are_reported_once_a_collection_and_once_a_stream(
+    channels: int, warning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(3):
         put(tmp_path / f"{number}.png", channels=channels)
@@ -223,7 +223,7 @@ def test_oddities_of_pictures_are_told_once_a_collection_and_once_a_stream(
             collection.read(ref)
     followed(tmp_path, Script(), settle_s=0.0)
 
-    assert [message.partition(":")[0] for message in caplog.messages if told in message] == ["0.png"] * 3
+    assert [message.partition(":")[0] for message in caplog.messages if warning in message] == ["0.png"] * 3
 
 
 def test_oddities_of_pictures_given_one_by_one_are_told_once_a_process(
@@ -232,7 +232,7 @@ def test_oddities_of_pictures_given_one_by_one_are_told_once_a_process(
     for number in range(3):
         alone = images.everything(str(put(tmp_path / f"{number}.png", channels=4)))
         assert isinstance(alone.read(alone.refs[0]), Item)
-        if number == 0:  # another test may have been told before
+        if number == 0:  # another test may have caused the warning before
             caplog.clear()
 
     assert caplog.messages == []
@@ -319,7 +319,7 @@ def test_a_picture_that_is_replaced_faster_than_it_settles_is_stale_again_and_ag
     items = [item for item in stream if isinstance(item, Lost)]
 
     assert [(item.ref.key, item.reason) for item in items] == [("latest.png", Reason.STALE)] * 4
-    assert "never rests for 0.5 s" in items[0].detail
+    assert "it keeps changing within 0.5 s" in items[0].detail
 
 
 def test_files_that_are_taken_away_before_they_settle_are_lost_one_by_one(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_a_folder_below_that_cannot_be_listed_is_one_invalid_item_and_the_rest_i
 
     closed.mkdir()
     put(tmp_path / "b.png", 7)
-    monkeypatch.setattr(os, "scandir", scandir)  # the tests may run as root, who may list all
+    monkeypatch.setattr(os, "scandir", scandir)  # the tests may run as root, which may list all folders
 
     assert followed(tmp_path, Script(), follow=follow) == [("lost+found", Reason.UNREADABLE), ("b.png", 7)]
 

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST as they are: the official split, the counts that everybody knows."""
+"""MNIST and Fashion-MNIST as published: the official split and its known counts."""
 
 import shutil
 from pathlib import Path

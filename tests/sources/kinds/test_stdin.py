@@ -26,17 +26,17 @@ ROWS = [(float(at), [at * 1.5, -float(at)]) for at in range(12)]
 
 
 class Ticking(FakeClock):
-    """A second passes whenever somebody looks."""
+    """A clock that advances by one second with each reading."""
 
     def mono_s(self) -> float:
         self.now_s += 1.0
         return self.now_s
 
 
-def tell(
+def items_of(
     text: bytes, *, clock: FakeClock | None = None, counters: Counters | None = None, pieces: int = 1 << 20
 ) -> list[Item | Lost]:
-    """What comes of bytes written to a pipe, in pieces of some size, and its end."""
+    """Write bytes to a pipe in pieces of some size, close it, and return the resulting items."""
     out, into = os.pipe()
 
     def write() -> None:
@@ -90,14 +90,14 @@ def expected() -> list[tuple[str, bytes]]:
     ids=["rows", "by name", "block", "block by name", "one channel a line"],
 )
 def test_every_way_to_say_it_gives_the_same_windows(text: bytes, expected: list[tuple[str, bytes]]) -> None:
-    assert windows(tell(text)) == expected
+    assert windows(items_of(text)) == expected
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 64])
 def test_lines_may_come_in_pieces_and_the_last_without_its_end(pieces: int, expected: list[tuple[str, bytes]]) -> None:
     text = lines(*({"t": time_s, "values": row} for time_s, row in ROWS)).rstrip(b"\n")
 
-    assert windows(tell(text, pieces=pieces)) == expected
+    assert windows(items_of(text, pieces=pieces)) == expected
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_lines_may_come_in_pieces_and_the_last_without_its_end(pieces: int, expe
 def test_a_bad_line_is_lost_and_counted_and_stops_nothing(bad: bytes, expected: list[tuple[str, bytes]]) -> None:
     halves = [lines(*({"t": time_s, "values": row} for time_s, row in part)) for part in (ROWS[:6], ROWS[6:])]
     counters = Counters()
-    items = tell(bad.join(halves), counters=counters)
+    items = items_of(bad.join(halves), counters=counters)
 
     assert windows(items) == expected
     assert counters.unreadable == 1
@@ -156,14 +156,14 @@ def test_a_bad_line_is_lost_and_counted_and_stops_nothing(bad: bytes, expected: 
 def test_a_line_without_samples_changes_nothing(empty: bytes, at: int, expected: list[tuple[str, bytes]]) -> None:
     halves = [lines(*({"t": time_s, "values": row} for time_s, row in part)) for part in (ROWS[:at], ROWS[at:])]
 
-    assert windows(tell(empty.join(halves))) == expected
+    assert windows(items_of(empty.join(halves))) == expected
 
 
 @pytest.mark.parametrize("bad", [b'{"t": 1e19, "values": [1, 2]}\n', b'{"t": -1e300, "values": [1, 2]}\n'])
 def test_a_broken_stamp_in_the_first_line_leaves_the_windows_as_they_are(
     bad: bytes, expected: list[tuple[str, bytes]]
 ) -> None:
-    assert windows(tell(bad + lines(*({"t": time_s, "values": row} for time_s, row in ROWS)))) == expected
+    assert windows(items_of(bad + lines(*({"t": time_s, "values": row} for time_s, row in ROWS)))) == expected
 
 
 json_values = st.recursive(
@@ -183,7 +183,7 @@ garbage = st.one_of(
 
 
 def _amid_garbage(bad: list[bytes], seed: int) -> None:
-    """Mix bad lines into good ones; every window of the good ones must come, and every bad line must be lost."""
+    """Mix bad lines into good ones, and check that no window of the good ones is missing and every bad line is lost."""
     rows = [(float(at), [at * 1.5, -float(at)]) for at in range(40)]
     good = [lines({"t": time_s, "values": row}).rstrip() for time_s, row in rows]
     places = sorted(np.random.default_rng(seed).integers(0, len(good) + 1, len(bad)).tolist())
@@ -191,9 +191,9 @@ def _amid_garbage(bad: list[bytes], seed: int) -> None:
     mixed += [(at, 1, line) for at, line in enumerate(good)]
     text = b"\n".join(line for _, _, line in sorted(mixed, key=lambda each: each[:2]))
     counters = Counters()
-    items = tell(text, counters=counters)
+    items = items_of(text, counters=counters)
 
-    assert windows(items) == windows(tell(b"\n".join(good)))
+    assert windows(items) == windows(items_of(b"\n".join(good)))
     lost = [item for item in items if isinstance(item, Lost) and item.reason is Reason.UNREADABLE]
     assert len(lost) == counters.unreadable == len(bad)
 
@@ -205,7 +205,7 @@ def test_every_window_comes_and_every_bad_line_is_counted_whatever_stands_betwee
 
 
 @pytest.mark.fuzz
-@settings(max_examples=6, phases=[Phase.generate])  # the first example is the simplest one and tries little
+@settings(max_examples=6, phases=[Phase.generate])  # the first example is the simplest one and tests little
 @given(st.data())
 def test_a_thousand_lines_of_garbage_stop_nothing(data: st.DataObject) -> None:
     for seed in range(4):
@@ -213,7 +213,7 @@ def test_a_thousand_lines_of_garbage_stop_nothing(data: st.DataObject) -> None:
 
 
 def test_null_and_numbers_beyond_float32_are_missing() -> None:
-    items = tell(lines({"t": [0, 1, 2, 3, 4], "values": [[1, 1], [1, 1], [None, 1], [1e300, 1], [1, 1]]}))
+    items = items_of(lines({"t": [0, 1, 2, 3, 4], "values": [[1, 1], [1, 1], [None, 1], [1e300, 1], [1, 1]]}))
 
     assert not windows(items) or all(np.isfinite(np.frombuffer(data, np.float32)).all() for _, data in windows(items))
 
@@ -225,7 +225,7 @@ def test_an_unknown_channel_is_named_once_and_left_aside(
         *({"t": time_s, "values": {"voltage": row[0], "current": row[1], "volage": 3}} for time_s, row in ROWS)
     )
     with caplog.at_level(logging.WARNING):
-        items = tell(text)
+        items = items_of(text)
 
     assert windows(items) == expected
     assert len(caplog.records) == 1
@@ -237,23 +237,23 @@ def test_silence_is_stale_and_gives_what_was_waiting() -> None:
     out, into = os.pipe()
     os.write(into, lines({"t": [0, 1, 2, 3], "values": [[1, 2]] * 4}))
     stream: Iterator[Item | Lost] = follow(out, SPEC, stdin.Settings(stale_after_s=2.0), Ticking(), threading.Event())
-    told = [next(stream) for _ in range(4)]
+    items = [next(stream) for _ in range(4)]
     os.close(into)
     rest = list(stream)
     os.close(out)
 
-    assert [item.reason.name if isinstance(item, Lost) else "window" for item in told] == [
+    assert [item.reason.name if isinstance(item, Lost) else "window" for item in items] == [
         "WARMING",
         "window",
         "STALE",
         "STALE",
     ]
-    assert len({item.ref.key for item in told}) == 4
+    assert len({item.ref.key for item in items}) == 4
     assert rest == []
 
 
 def sent(rows: Iterable[object], *, every_s: float, clock: FakeClock) -> list[Item | Lost]:
-    """What comes of lines that arrive one by one; an item that is no object is sent as it is."""
+    """Send rows one by one and return the resulting items. Bytes are sent as they are, other rows as JSON."""
 
     def reads() -> Iterator[Read]:
         for row in rows:
@@ -282,7 +282,7 @@ NOW_S = 1_795_305_600.0
         pytest.param(lambda _now_s: b"", "blank lines", id="blank lines"),
         pytest.param(
             lambda now_s: {"t": now_s + 5, "values": [1, 2]},
-            "stamped 5.0 s ahead of this machine's clock",
+            "5.0 s ahead of this machine's clock",
             id="a clock that is ahead",
         ),
         pytest.param(
@@ -337,7 +337,7 @@ def test_windows_come_again_once_a_frozen_clock_moves_on() -> None:
     ids=["nothing", "blank lines", "frozen", "renamed", "no values", "one row"],
 )
 def test_an_end_without_a_window_is_said(text: bytes) -> None:
-    items = tell(text)
+    items = items_of(text)
 
     assert windows(items) == []
     assert isinstance(items[-1], Lost)
@@ -349,7 +349,7 @@ def test_rows_without_effect_at_the_end_are_said_even_if_they_all_came_at_once(
     expected: list[tuple[str, bytes]],
 ) -> None:
     rows = [{"t": time_s, "values": row} for time_s, row in ROWS] + [{"t": ROWS[-1][0], "values": ROWS[-1][1]}] * 80
-    items = tell(lines(*rows))
+    items = items_of(lines(*rows))
 
     assert windows(items) == expected
     assert isinstance(items[-1], Lost)
@@ -379,7 +379,7 @@ def test_a_stop_is_noticed_while_nothing_comes() -> None:
 def test_a_sender_that_begins_anew_is_followed_from_its_first_row(pieces: int) -> None:
     counters = Counters()
     rows = [(float(at), [1.0, 2.0]) for at in range(1000, 1020)] + [(float(at), [3.0, 4.0]) for at in range(40)]
-    items = tell(lines(*({"t": time_s, "values": row} for time_s, row in rows)), counters=counters, pieces=pieces)
+    items = items_of(lines(*({"t": time_s, "values": row} for time_s, row in rows)), counters=counters, pieces=pieces)
 
     assert counters.restarts == 1
     keys = [f"stdin#{end}" for end in range(3, 20, 2)] + [f"stdin-2#{end}" for end in range(3, 40, 2)]
@@ -393,7 +393,7 @@ def test_one_channel_that_is_always_late_is_no_new_beginning() -> None:
         for at in range(40)
         for name in ("voltage", "current")
     ]
-    tell(lines(*rows), counters=counters)
+    items_of(lines(*rows), counters=counters)
 
     assert counters.restarts == 0
 
@@ -402,7 +402,7 @@ def test_one_channel_that_is_always_late_is_no_new_beginning() -> None:
 def test_stamps_ahead_of_the_wall_clock_are_refused_and_said(pieces: int) -> None:
     rows = [{"t": 1000.0 + ahead, "values": [1.0, 2.0]} for ahead in (0, 1, *range(60, 80))]
     counters = Counters()
-    items = tell(lines(*rows), clock=FakeClock(1001.0), pieces=pieces, counters=counters)
+    items = items_of(lines(*rows), clock=FakeClock(1001.0), pieces=pieces, counters=counters)
 
     lost = [item for item in items if isinstance(item, Lost) and item.reason is Reason.STALE]
     assert len(lost) == 1

@@ -123,7 +123,7 @@ def whole(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cut(whole: Path) -> Path:
-    """The first half of the bytes of a video, as a recorder leaves them that lost its power."""
+    """Return the first half of the bytes of a video, as left by a recorder that lost its power."""
     path = whole.with_name("cut.avi")
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     return path
@@ -133,7 +133,7 @@ def test_a_video_that_breaks_off_ends_in_a_lost_frame(cut: Path) -> None:
     items = list(video.stream(str(cut), RGB, ReplaySettings(), FakeClock(), threading.Event()))
 
     assert isinstance(items[-1], Lost)
-    assert "announces 20" in items[-1].detail
+    assert "expected 20 frames" in items[-1].detail
     assert 0 < len(items) - 1 < N - 2
 
 
@@ -142,13 +142,13 @@ def test_a_collection_of_a_video_that_breaks_off_ends_in_a_lost_frame_and_says_s
 ) -> None:
     collection = video.collect(str(cut))
 
-    assert "cut.avi: ends after" in caplog.text
+    assert "cut.avi: expected 20 frames as in its header, but the video ends after" in caplog.text
     items = [collection.read(ref) for ref in collection.refs]
-    # the last frame that is there is cut off within its scan
+    # the last existing frame is truncated within its scan
     assert [isinstance(item, Lost) for item in items] == [False] * (len(items) - 2) + [True, True]
     assert isinstance(items[-1], Lost)
     assert items[-1].reason is Reason.UNREADABLE
-    assert "announces 20" in items[-1].detail
+    assert "expected 20 frames" in items[-1].detail
     assert isinstance(collection.read(collection.refs[0]), Item)
 
 
@@ -182,7 +182,7 @@ def test_scoring_a_video_that_breaks_off_exits_with_3(cut: Path, capsys: pytest.
 
 
 def _mjpeg(path: Path, frames: int, size: tuple[int, int]) -> bytes:
-    """A video of noise; size is height and width."""
+    """Write a video of noise and return its bytes. The size is height and width."""
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10.0, size[::-1])
     for frame in np.random.default_rng(0).integers(0, 256, (frames, *size, 3), np.uint8):
         writer.write(frame)
@@ -211,7 +211,7 @@ def test_a_damaged_frame_and_one_of_another_size_are_noticed_within_an_mjpeg_vid
     begins = [at for at in range(len(data)) if data[at : at + 3] == b"\xff\xd8\xff"]
     assert len(begins) == 4
     sof = data.index(b"\xff\xc0", begins[1])
-    data[sof + 5 : sof + 9] = struct.pack(">HH", 48, 64)  # its header says that the second frame is smaller
+    data[sof + 5 : sof + 9] = struct.pack(">HH", 48, 64)  # the header of the second frame states a smaller size
     end = data.rindex(b"\xff\xd9", 0, begins[3])
     data[begins[2] + (end - begins[2]) // 2 : end + 2] = bytes(end + 2 - begins[2] - (end - begins[2]) // 2)
     path = tmp_path / "odd.avi"
@@ -220,7 +220,7 @@ def test_a_damaged_frame_and_one_of_another_size_are_noticed_within_an_mjpeg_vid
 
     assert isinstance(items[0], Item)
     assert isinstance(items[3], Item)
-    # the header contradicts the scan, so that a strict decoder may refuse the frame instead
+    # the header contradicts the scan, so a strict decoder may refuse the frame instead
     second = items[1]
     assert isinstance(second, Lost) or second.data.shape == (48, 64, 3)
     assert isinstance(items[2], Lost)
@@ -231,7 +231,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "line.mp4"
     path.write_bytes(content)
 
-    with pytest.raises(DataError, match="not a video"):
+    with pytest.raises(DataError, match="expected a video, but OpenCV cannot open it"):
         video.stream(str(path), RGB, ReplaySettings(), FakeClock(), threading.Event())
 
 

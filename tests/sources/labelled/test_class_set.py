@@ -1,4 +1,4 @@
-"""Labelled classes as good parts and defects: who is learnt from, who is tested, how many."""
+"""Labelled classes as good parts and defects: the training part, the test part and their sizes."""
 
 from collections.abc import Sequence
 
@@ -72,27 +72,28 @@ def test_another_seed_draws_other_defects() -> None:
 
 def test_a_share_that_there_are_not_enough_defects_for_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(
-        ConfigError, match=r"asks for 200 defects beside 50 good parts, and there are 1 to 50: .* to 0\.5"
+        ConfigError, match=r"needs 200 defects for 50 good parts, expected 1 to 50\. Give a share from .* to 0\.5"
     ):
         evaluated(a_set(), Request(normal="a", outlier_share=0.8))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("x", "expected which classes are good, x:normal=CLASS"),
+        ("x", r"expected either the good classes \(x:normal=CLASS\)"),
         ("x:normal=a,anomaly=b", "got both"),
         ("x:normal=a,sed=3", r"no setting 'sed' \(did you mean 'seed'"),
         ("x:normal=a,seed=few", "expected a number for 'seed', got 'few'"),
         ("x:normal=a,download=1", "expected true or false"),
         ("x:normal=a,outlier_share=1.5", "outlier_share"),
-        ("x:normal=d", "there is no class 'd'. Known: a, b, c, or by number"),
-        ("x:normal=3", "there is no class '3'"),
-        ("x:normal=a+b+c", "got all of them as one"),
+        ("x:normal=d", r"expected a class name \(a, b, c\) or its number, got 'd'"),
+        ("x:normal=3", "or its number, got '3'"),
+        ("x:normal=a+b+c", "got only good ones"),
+        ("x:anomaly=a+b+c", "got only defective ones"),
     ],
 )
-def test_a_mistake_is_named(text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_mistake_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         good_keys(a_set(), parse("x", text))
 
 
@@ -111,7 +112,7 @@ def test_a_class_without_training_pictures_cannot_be_learnt() -> None:
 
 def test_labels_that_do_not_fit_the_pictures_are_refused() -> None:
     pictures, labels = np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 3], np.uint8)
-    with pytest.raises(DataError, match="0 to 2; got 3 pictures and 3 labels up to 3"):
+    with pytest.raises(DataError, match="0 to 2 for each picture, got 3 pictures and 3 labels up to 3"):
         array_set(NAMES, (pictures, labels), (pictures, labels))
 
 

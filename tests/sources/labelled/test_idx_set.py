@@ -1,4 +1,4 @@
-"""idx files: read as they are stated, checked against digests, unpacked into the cache and nowhere else."""
+"""idx files: read as their header states, checked against digests, and unpacked only into the cache."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ def md5(data: bytes) -> str:
 
 @pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IdxSet:
-    """A set of twelve pictures, packed below tmp_path/root, and a cache beside it."""
+    """Write a set of twelve pictures, packed below tmp_path/root, and a cache next to it."""
     monkeypatch.setenv("ANDON_CACHE", str(tmp_path / "cache"))
     raw = tmp_path / "root" / "Digits" / "raw"
     raw.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_refused_with_both_digests(known: IdxSet, tmp_path: Pa
     damaged = path.read_bytes()[:-1] + b"x"
     path.write_bytes(damaged)
 
-    with pytest.raises(DataError, match=f"expected MD5 {known.sums[path.stem].packed}, got {md5(damaged)}"):
+    with pytest.raises(DataError, match=f"with MD5 {known.sums[path.stem].packed}, got {md5(damaged)}"):
         open_idx(known, Request(normal="0", root=str(tmp_path / "root")))
 
 
@@ -93,13 +93,15 @@ def test_a_copy_in_the_cache_that_was_damaged_is_made_anew(known: IdxSet, tmp_pa
 def test_a_cache_that_cannot_be_written_is_told_with_what_moves_it(known: IdxSet, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"a file")
 
-    with pytest.raises(ConfigError, match=r"cannot be written: .* Name a folder for unpacked data in ANDON_CACHE"):
+    with pytest.raises(ConfigError, match=r"cannot be written: .* Set ANDON_CACHE to a folder for unpacked data"):
         open_idx(known, Request(normal="0", root=str(tmp_path / "root")))
 
 
 def test_a_download_goes_where_the_root_says(known: IdxSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Path]] = []
-    monkeypatch.setattr("andon.sources.labelled.idx_set.fetched", lambda name, folder: asked.append((name, folder)))
+    monkeypatch.setattr(
+        "andon.sources.labelled.idx_set.torchvision_set", lambda name, folder: asked.append((name, folder))
+    )
 
     open_idx(known, Request(normal="0", root=str(tmp_path / "root"), download=True))
 
@@ -108,10 +110,10 @@ def test_a_download_goes_where_the_root_says(known: IdxSet, tmp_path: Path, monk
 
 def test_what_is_missing_is_told_with_what_to_give(known: IdxSet, tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"has no Digits/raw/train-images-idx3-ubyte, .* Give root=PATH, .* or download"
+        DataError, match=r"expected Digits/raw/train-images-idx3-ubyte, .* Give root=PATH, .* or download"
     ):
         open_idx(known, REQUEST)
-    with pytest.raises(DataError, match="Give the folder that holds Digits/raw, or download=true"):
+    with pytest.raises(DataError, match="Give the folder that contains Digits/raw, or download=true"):
         open_idx(known, Request(normal="0", root=str(tmp_path / "elsewhere")))
 
 
@@ -122,7 +124,7 @@ def test_what_is_no_whole_idx_file_of_bytes_is_refused(tmp_path: Path, data: byt
     path = tmp_path / "x"
     path.write_bytes(data)
 
-    with pytest.raises(DataError, match="expected an idx file of bytes, whole"):
+    with pytest.raises(DataError, match="expected a complete idx file of bytes"):
         read_idx(path)
 
 

@@ -8,12 +8,12 @@ from andon.sources.pictures.decode import Frame
 
 
 class ScriptedCapture:
-    """A capture that follows a script: frames, waits and the end.
+    """A capture that follows a script of frames, waits and losses.
 
     Args:
-        script: a frame is given. A number is slept, in seconds, and an event is waited for (ten seconds at most), within the
-            call that gives the next frame. None is a loss, and so is the end of the script.
-        clock: for sleeping.
+        script: a frame is returned. A number is a sleep in seconds, and an event is waited for (at most ten seconds), both
+            within the call that returns the next frame. None is a loss, and so is the end of the script.
+        clock: clock for sleeping.
     """
 
     def __init__(self, script: Sequence[Frame | float | threading.Event | None], clock: Clock) -> None:

@@ -1,11 +1,11 @@
-"""The rule that decides which files of a watched folder are complete and due."""
+"""The rule that decides which files of a watched folder are complete and may be read."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.sources.live.folder_watch import WRITING_S, FolderWatch
-from andon.sources.pictures.folder import Stamp, same_writing
+from andon.sources.pictures.folder import Stamp, same_version
 
 Listing = dict[str, Stamp]
 
@@ -17,7 +17,7 @@ SETTLE_S = 0.5
 
 
 def given_by(history: list[tuple[float, Listing]]) -> list[tuple[int, str]]:
-    """What the watch gives: number of the poll, and name."""
+    """Return the files that the watch names, each as the number of the poll and the name."""
     watch, now_s, out = FolderWatch(SETTLE_S), 0.0, []
     for number, (later_s, listing) in enumerate(history):
         now_s += later_s
@@ -26,14 +26,14 @@ def given_by(history: list[tuple[float, Listing]]) -> list[tuple[int, str]]:
 
 
 def reference(history: list[tuple[float, Listing]]) -> list[tuple[int, str]]:
-    """Looks back from each poll: given when the present run of equal stamps first becomes as long as the settling time."""
+    """Look back from each poll: a file is due when its stamps have first been equal for the settling time."""
     out = []
     times = [sum(later for later, _ in history[: n + 1]) for n in range(len(history))]
     for n, (_, listing) in enumerate(history):
         for name in sorted(listing):
             first = n
             while first > 0 and name in history[first - 1][1]:
-                if not same_writing(history[first - 1][1][name], history[first][1][name]):
+                if not same_version(history[first - 1][1][name], history[first][1][name]):
                     break
                 first -= 1
             settled = [m for m in range(first, n + 1) if times[m] - times[first] >= SETTLE_S]
@@ -124,7 +124,7 @@ def test_a_file_that_goes_away_before_it_settled_is_named_once() -> None:
     watch.step({"a": Stamp(1, 1, 5), "b": Stamp(1, 1, 6)}, 0.0)
     assert watch.gone == []
 
-    reused = Stamp(1, 2, 5)  # the next file gets the number of the deleted one
+    reused = Stamp(1, 2, 5)  # the next file gets the inode number of the deleted one
     watch.step({"b": Stamp(1, 1, 6), "c": reused}, 0.4)
     assert watch.gone == ["a"]
     watch.step({}, 1.0)
@@ -164,27 +164,27 @@ def test_files_below_a_folder_that_cannot_be_listed_are_remembered() -> None:
 
 
 def test_a_file_that_is_replaced_faster_than_it_settles_is_restless_once_a_period() -> None:
-    watch, told = FolderWatch(SETTLE_S), []
+    watch, reported = FolderWatch(SETTLE_S), []
     for tick in range(41):
         watch.step({"latest": Stamp(5, tick, inode=tick + 1)}, tick * 0.25)
-        told += [(tick * 0.25, name) for name in watch.restless(tick * 0.25, 2.0)]
+        reported += [(tick * 0.25, name) for name in watch.restless(tick * 0.25, 2.0)]
 
-    assert told == [(2.0, "latest"), (4.0, "latest"), (6.0, "latest"), (8.0, "latest"), (10.0, "latest")]
+    assert reported == [(2.0, "latest"), (4.0, "latest"), (6.0, "latest"), (8.0, "latest"), (10.0, "latest")]
 
 
 def test_a_file_that_is_written_again_from_its_beginning_is_restless_too() -> None:
-    watch, told = FolderWatch(SETTLE_S), []
+    watch, reported = FolderWatch(SETTLE_S), []
     for tick in range(12):
         watch.step({"latest": Stamp(5 - tick % 2, tick, inode=1)}, tick * 0.25)
-        told += watch.restless(tick * 0.25, 2.0)
+        reported += watch.restless(tick * 0.25, 2.0)
 
-    assert told == ["latest"]
+    assert reported == ["latest"]
 
 
 def test_a_file_that_grows_has_more_time() -> None:
-    watch, told = FolderWatch(SETTLE_S), []
+    watch, reported = FolderWatch(SETTLE_S), []
     for tick in range(60):
         watch.step({"large": Stamp(tick, tick, inode=1)}, tick * 0.25)
-        told += [(tick * 0.25, name) for name in watch.restless(tick * 0.25, 2.0)]
+        reported += [(tick * 0.25, name) for name in watch.restless(tick * 0.25, 2.0)]
 
-    assert told == [(WRITING_S, "large")]
+    assert reported == [(WRITING_S, "large")]

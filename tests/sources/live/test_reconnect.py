@@ -1,4 +1,4 @@
-"""Which frames are fresh, and when a lost camera is opened again."""
+"""Rules for fresh frames, and for opening a lost camera again."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -29,7 +29,7 @@ def numbered(*numbers: int) -> list[Frame | float | threading.Event | None]:
 
 
 class CountingStream(LiveStream):
-    """Counts how often its camera is opened."""
+    """A stream that counts how often its camera is opened."""
 
     def __init__(self, name: str, opener: Opener, **how: Any) -> None:
         self.openings = 0
@@ -46,7 +46,7 @@ Follow = Callable[..., CountingStream]
 
 @pytest.fixture
 def follow() -> Iterator[Follow]:
-    """Streams over the captures given, one a connection; None is a failed opening, and so is everything after them."""
+    """Streams over the given captures, one per connection. None is a failed attempt, and so is every attempt after them."""
     streams = []
 
     def start(
@@ -120,7 +120,7 @@ def test_a_camera_that_hangs_is_reported_as_stale_once_a_period(follow: Follow, 
 
 def test_a_frame_flushed_after_a_stall_is_not_given(follow: Follow) -> None:
     rule = replace(RULE, read_timeout_s=60.0, stale_after_s=60.0, warm_frames=1)
-    clock, seen = FakeClock(), threading.Event()  # turned by the stall alone, however long the machine takes
+    clock, seen = FakeClock(), threading.Event()  # advances only with the stall, even on a slow machine
     script = [*numbered(1), 31.0, *numbered(2), *numbered(3, 4), seen]
     stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
 
@@ -191,7 +191,7 @@ def test_stopping_ends_the_stream_within_two_seconds_from_every_state(
 
     with pytest.raises(StopIteration):
         next(stream)
-    assert time.monotonic() - began_s < limit_s  # two seconds, on a machine that does nothing else
+    assert time.monotonic() - began_s < limit_s  # two seconds on an idle machine
 
 
 def test_a_closed_stream_leaves_no_thread_and_gives_the_camera_back(follow: Follow) -> None:
@@ -237,7 +237,7 @@ def test_a_loss_is_logged_once_however_often_opening_fails(follow: Follow, caplo
     seen = threading.Event()
     stream = follow(ScriptedCapture([*numbered(1, 2, 3), seen], SystemClock()), rule=rule)
     with caplog.at_level("WARNING"):
-        assert pixel(next(stream)) == 3  # or it would not have logged that the camera was there
+        assert pixel(next(stream)) == 3  # otherwise it would not have logged that the camera was lost
         seen.set()
         wait_until(lambda: stream.openings >= 6)
 

@@ -1,4 +1,4 @@
-"""When silence is reported."""
+"""Reports of silence."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Damaged pictures are refused, not judged: damage within the coded pixels, where the file's own frame is whole."""
+"""Pictures with damaged pixels in a complete file are refused, not judged."""
 
 import io
 import re
@@ -22,7 +22,7 @@ from andon.sources.pictures.decode import decode, from_capture
 
 
 def scene() -> NDArray[np.uint8]:
-    """A picture with edges, slopes and noise, RGB ``[96, 128, 3]``."""
+    """Return a picture with edges, slopes and noise, RGB ``[96, 128, 3]``."""
     rows, columns = np.mgrid[0:96, 0:128]
     rgb = np.stack([rows + columns, 2 * rows, 255 - columns], axis=-1).clip(0, 255).astype(np.uint8)
     rgb[24:72, 32:96] = np.random.default_rng(0).integers(90, 160, (48, 64, 3))
@@ -89,7 +89,7 @@ def test_a_packet_of_a_stream_may_lack_its_end_marker_if_its_scan_is_whole() -> 
     packet = np.frombuffer(JPEG[:-2], np.uint8)[None]
 
     np.testing.assert_array_equal(from_capture(packet, 3, "camera"), decode(JPEG))
-    with pytest.raises(DataError, match="a damaged JPEG"):
+    with pytest.raises(DataError, match="damaged JPEG"):
         from_capture(packet[:, :-400], 3, "camera")
 
 
@@ -121,7 +121,7 @@ def test_a_damaged_picture_in_a_folder_is_invalid_as_unreadable(tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_a_whole_picture_gives_the_pixels_that_opencv_gives(data: bytes) -> None:
-    """Files that were calibrated with OpenCV's pixels keep their promise."""
+    """Check that files calibrated with OpenCV's pixels keep their promise."""
     read = decode(data)
 
     how = (cv2.IMREAD_GRAYSCALE if read.shape[2] == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
@@ -131,7 +131,7 @@ def test_a_whole_picture_gives_the_pixels_that_opencv_gives(data: bytes) -> None
 
 
 def test_a_parameter_that_some_cameras_write_wrongly_is_no_damage() -> None:
-    """libjpeg warns of the spectral selection in a baseline scan, and ignores it."""
+    """Use a wrong spectral selection in a baseline scan, for which libjpeg only gives a warning."""
     at = JPEG.index(b"\xff\xda") + 4 + 1 + 2 * 3
     odd = JPEG[: at + 1] + bytes([JPEG[at + 1] - 1]) + JPEG[at + 2 :]
 
@@ -154,7 +154,7 @@ except DataError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stderr == ""
-    assert "part.jpg: a damaged JPEG: premature end of data segment" in done.stdout
+    assert "part.jpg: damaged JPEG: premature end of data segment" in done.stdout
 
 
 @pytest.mark.parametrize(

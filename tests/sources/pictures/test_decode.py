@@ -1,4 +1,4 @@
-"""Decoding picture files to arrays: formats, colours, depths, and files that are damaged or too large."""
+"""Picture files are decoded to arrays: formats, colours, bit depths, and files that are damaged or too large."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def turned_jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    """A JPEG whose EXIF part says: turn me by 90 degrees."""
+    """Return a JPEG with EXIF data that ask for a rotation by 90 degrees."""
     tiff = b"II*\0" + struct.pack("<I", 8) + struct.pack("<HHHII", 1, 0x0112, 3, 1, 6) + b"\0\0\0\0"
     exif = b"Exif\0\0" + tiff
     plain = encoded(".jpg", rgb)
@@ -126,7 +126,7 @@ def test_a_picture_of_too_many_pixels_is_refused_from_its_header() -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0))
     bomb += png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
 
-    with pytest.raises(DataError, match="20000 x 20000 pixels \\(height x width\\); expected at most 50 million"):
+    with pytest.raises(DataError, match="expected at most 50 million pixels, got 20000 x 20000 \\(height x width\\)"):
         decode(bomb)
     with pytest.raises(DataError, match="20000 x 20000"):
         header(bomb)
@@ -135,9 +135,9 @@ def test_a_picture_of_too_many_pixels_is_refused_from_its_header() -> None:
 def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
-        file.truncate(decoding.MAX_BYTES + 1)  # sparse: takes no room
+        file.truncate(decoding.MAX_BYTES + 1)  # a sparse file: uses no disk space
 
-    with pytest.raises(DataError, match="200 MB; expected at most 200 MB"):
+    with pytest.raises(DataError, match="expected at most 200 MB, got 200 MB"):
         decode_file(path)
 
 

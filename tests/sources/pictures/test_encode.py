@@ -1,4 +1,4 @@
-"""Pictures to files and back."""
+"""Pictures are written to files and read again."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_red_stays_red(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0, 3), (5, 5, 7), (5,)])
 def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="could not be written as PNG"):
+    with pytest.raises(DataError, match="PNG: expected a picture"):
         png(np.zeros(shape, np.uint8))
 
 

@@ -1,4 +1,4 @@
-"""One walk for looking at a folder and for reading it."""
+"""The same walk is used to recognise a folder and to read it."""
 
 import errno
 import os
@@ -64,7 +64,7 @@ def test_a_folder_below_that_cannot_be_listed_is_passed_on_with_its_name(
     put(tmp_path, "1.png", "lost+found/2.png")
     scandir = os.scandir
 
-    def refusing(path: str) -> object:  # tests may run as root, who may list anything
+    def refusing(path: str) -> object:  # the tests may run as root, which may list all folders
         if path.endswith("lost+found"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return scandir(path)
@@ -99,7 +99,7 @@ def test_a_folder_is_what_its_visible_files_are(names: list[str], kind: str, tmp
 
 
 def test_a_tree_of_links_next_to_a_stray_file_is_a_folder_of_pictures(tmp_path: Path) -> None:
-    """A run folder inside the data folder is such a stray file."""
+    """Use a file run.json, as a run folder inside the data folder has it."""
     put(tmp_path, "elsewhere/good/1.png", "data/run.json")
     (tmp_path / "data/good").symlink_to(tmp_path / "elsewhere/good")
 

@@ -1,4 +1,4 @@
-"""Which pictures of a folder training may learn from: the trees that users have, and the trees that mix in defects."""
+"""Choose the pictures of a folder to train on: common trees are accepted, and trees that contain defects are refused."""
 
 import logging
 import re
@@ -270,7 +270,7 @@ def test_folders_that_are_all_learned_from_are_named_once(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         learned(tmp_path)
 
-    assert "learn from all 2 pictures as good parts, in the folders cam1, cam2" in caplog.text
+    assert "training on all 2 pictures as good parts, in the folders cam1, cam2" in caplog.text
 
 
 def test_a_refusal_escapes_the_names_that_it_repeats(tmp_path: Path) -> None:

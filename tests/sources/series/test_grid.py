@@ -1,4 +1,4 @@
-"""Rows with time stamps are put on a regular grid, one rule for each point."""
+"""Rows with time stamps are resampled to a regular grid, with one rule for each point."""
 
 import math
 
@@ -33,7 +33,7 @@ def whole(rule: str, times_s: list[float], values: list[float], max_gap_s: float
 
 
 def reference(rule: str, times_s: NDArray[np.float64], values: NDArray[np.float32], number: int) -> tuple[float, bool]:
-    """Value and mark at one point of a grid of 1 s with gaps and holds of 3 s, from the definition."""
+    """Compute value and mark at one point of a grid of 1 s with gaps and holds of 3 s, from the definition."""
     before = [at for at, time_s in enumerate(times_s) if time_s <= number]
     after = [at for at, time_s in enumerate(times_s) if time_s >= number]
     if rule == "hold":

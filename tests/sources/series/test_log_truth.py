@@ -1,4 +1,4 @@
-"""Labels of logs: which rows and windows are faulty."""
+"""Labels of logs: faulty rows and windows."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A recorded source is replayed at its own speed or as fast as possible."""
+"""A recording is replayed at its recorded speed or as fast as possible."""
 
 import threading
 

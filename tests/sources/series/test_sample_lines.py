@@ -1,4 +1,4 @@
-"""What one line of sensor samples says."""
+"""The content of one line of sensor samples."""
 
 import numpy as np
 import pytest
@@ -34,10 +34,10 @@ def test_a_block_has_one_row_a_time() -> None:
     [('{"t": 1, "values": {"flow": 1}}', ("flow",)), ('{"t": 1, "values": {}}', ()), ('{"t": [], "values": []}', ())],
 )
 def test_a_line_without_a_known_channel_is_no_sample_and_says_which_it_has(text: str, names: tuple[str, ...]) -> None:
-    said = decoded(text)
+    result = decoded(text)
 
-    assert isinstance(said, NoSample)
-    assert tuple(said.names) == names
+    assert isinstance(result, NoSample)
+    assert tuple(result.names) == names
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_line_without_a_known_channel_is_no_sample_and_says_which_it_has(text:
         (b'{"t": 1, "values": [1]}', "expected 1 rows of 2 values"),
         (b'{"t": [1], "values": [[[1], 2]]}', "."),
         (b'{"t": 1, "values": [1, 2], "more": ' + b"[" * 100_000, "deeply nested"),
-        (Oddity.TOO_LONG, "more than 1000000 bytes"),
+        (Oddity.TOO_LONG, "expected at most 1000000 bytes"),
     ],
 )
 def test_a_line_that_is_no_sample_is_refused_with_the_reason(line: bytes | Oddity, why: str) -> None:

@@ -34,7 +34,7 @@ def regular(rows: int, names: str = "xy") -> Log:
 
 
 def told(items: Iterator[Item | Lost] | list[Item | Lost]) -> list[tuple[str, float | None, bytes | Reason]]:
-    """What counts of items: who, when, and the bytes; the present's WARMING left aside."""
+    """Return the keys, times and bytes of items, without the WARMING items of a stream."""
     return [
         (item.ref.key, item.ref.time_s, item.data.tobytes() if isinstance(item, Item) else item.reason)
         for item in items
@@ -85,7 +85,9 @@ def test_channels_that_arrive_one_by_one_give_the_windows_of_the_log(seed: int, 
     random = np.random.default_rng(seed)
     times_s, values = ragged(random)
     spec = WindowSpec(steps=5, hop=2, period_s=1.0, channels=CHANNELS)
-    rows, places = np.nonzero(np.ones_like(values, dtype=bool))  # empty fields too: the sender says that it has nothing
+    rows, places = np.nonzero(
+        np.ones_like(values, dtype=bool)
+    )  # also for empty fields: the sender states that there is no value
     order = np.argsort(times_s[rows] + random.uniform(0, 0.999 * lateness, len(rows)))
     grid, windows = Grid(spec, lateness_s=lateness), Windows(spec, "a")
 
@@ -167,7 +169,7 @@ def test_a_channel_that_stays_silent_is_a_gap_at_every_hop_that_names_it() -> No
     items = list(cut(log, window_spec(log.found, 4, 10)))
 
     assert len(items) == 4
-    assert all(isinstance(item, Lost) and item.reason is Reason.GAP and "of y" in item.detail for item in items)
+    assert all(isinstance(item, Lost) and item.reason is Reason.GAP and "channels y" in item.detail for item in items)
 
 
 def test_a_stream_says_that_it_is_warming_until_a_window_is_there() -> None:

@@ -23,7 +23,7 @@ from andon.sources.collection import FoundFrames
 from andon.sources.opening import labelled_for
 from andon.sources.series.log import Log
 from andon.sources.source import collect
-from andon.sources.subset import Chosen
+from andon.sources.subset import Subset
 from andon.training.detectors.bigan import (
     RECIPE,
     Settings,
@@ -250,11 +250,11 @@ def test_zeros_are_told_from_other_digits_of_mnist(
     text = f"mnist:normal=0,root={andon_data / 'mnist'}"
     good = collect(text)
     assert not isinstance(good, Log)
-    few = Chosen(good, good.refs[:1500])
+    few = Subset(good, good.refs[:1500])
     run = train(RECIPE, few, tmp_path / "run", settings=Settings(), threads=1, picture_epochs=NONE)
     exported = export_run(run, tmp_path / "zero.onnx", request=CalibrationRequest(date="2026-01-02"), data=few)
     tested, truth = labelled_for(text, run.spec)
-    figures, _ = evaluate(Detector.load(exported.path), Chosen(tested, tested.refs[:1000]), truth, intervals=False)
+    figures, _ = evaluate(Detector.load(exported.path), Subset(tested, tested.refs[:1000]), truth, intervals=False)
 
     assert figures.auroc is not None
     assert figures.auroc > 0.9

@@ -19,7 +19,7 @@ from andon.sources.collection import FoundFrames
 from andon.sources.opening import labelled_for
 from andon.sources.series.log import Log
 from andon.sources.source import collect
-from andon.sources.subset import Chosen
+from andon.sources.subset import Subset
 from andon.training.detectors.pixel_knn import RECIPE, PixelKnn, Settings, fit
 from andon.training.runs.export_run import export_run
 
@@ -114,11 +114,11 @@ def test_zeros_are_told_from_other_digits_of_mnist(
     text = f"mnist:normal=0,root={andon_data / 'mnist'}"
     good = collect(text)
     assert not isinstance(good, Log)
-    few = Chosen(good, good.refs[:600])
+    few = Subset(good, good.refs[:600])
     run = train(RECIPE, few, tmp_path / "run", settings=Settings(rows=0), threads=1)
     exported = export_run(run, tmp_path / "zero.onnx", request=CalibrationRequest(date="2026-01-02"), data=few)
     tested, truth = labelled_for(text, run.spec)
-    figures, _ = evaluate(Detector.load(exported.path), Chosen(tested, tested.refs[:1000]), truth, intervals=False)
+    figures, _ = evaluate(Detector.load(exported.path), Subset(tested, tested.refs[:1000]), truth, intervals=False)
 
     assert figures.n_good == 85
     assert figures.auroc is not None

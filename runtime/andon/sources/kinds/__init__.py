@@ -1,1 +1,1 @@
-"""One file a source, each ending in a `SOURCE` record."""
+"""The sources, one per file. Each file ends with a record `SOURCE`."""

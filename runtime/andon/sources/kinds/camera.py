@@ -1,8 +1,8 @@
 """Cameras by index, and network streams by URL.
 
 An MJPEG stream is read packet by packet and decoded by andon's own decoder. Each frame then has the size that the camera sent,
-and a damaged one is noticed. For other codecs OpenCV scales each frame to the size that the stream had when it was opened, and
-no property shows it: a change of resolution within the stream is noticed only after the next reconnection.
+and a damaged frame is detected. For other codecs, OpenCV scales each frame to the size that the stream had when it was opened. No
+property shows this, so a change of resolution within the stream is noticed only after the next reconnection.
 """
 
 import random
@@ -38,19 +38,21 @@ _PROTOCOLS: dict[str, Protocols] = {
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """How a camera or stream is opened, read and opened again."""
+    """Settings for opening, reading and reopening a camera or stream."""
 
     open_timeout_s: Annotated[
-        float, Meta(gt=0.0, description="for opening a stream by its URL", extra={"unit": "s"})
+        float, Meta(gt=0.0, description="timeout for opening a stream by its URL", extra={"unit": "s"})
     ] = 5.0
-    read_timeout_s: Annotated[float, Meta(gt=0.0, description="for one frame", extra={"unit": "s"})] = 2.0
+    read_timeout_s: Annotated[float, Meta(gt=0.0, description="timeout for reading one frame", extra={"unit": "s"})] = (
+        2.0
+    )
     stale_after_s: StaleAfter = 2.0
     warm_frames: Annotated[
         int,
         Meta(
             ge=0,
-            description="frames left out after (re)connecting or a stall: decoders begin with grey or smeared ones, cameras with "
-            "a wrong exposure",
+            description="number of frames to drop after (re)connecting or a stall, because decoders begin with grey or smeared "
+            "frames and cameras with a wrong exposure",
             extra={"unit": "frames"},
         ),
     ] = 5
@@ -58,7 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         float,
         Meta(
             gt=0.0,
-            description="wait before a lost camera is opened again; doubles with each failed attempt",
+            description="wait before opening a lost camera again; doubles with each failed attempt",
             extra={"unit": "s"},
         ),
     ] = 0.25
@@ -68,14 +70,14 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: threading.Event) -> LiveStream:
-    """Yield frames as they come; see `LiveStream`. A camera that is not there (yet) is waited for.
+    """Return a stream of the newest frames, see `LiveStream`. If the camera does not exist yet, the stream waits for it.
 
     Raises:
         ConfigError: the model file judges windows.
-        MissingExtra: no opencv.
+        MissingExtra: opencv is not installed.
     """
     channels = frame_channels(spec, "a camera")
-    opencv()  # a missing package is said now, not in the reader's thread
+    opencv()  # report a missing package now, not in the reader's thread
     rule = LiveRule(
         read_timeout_s=settings.read_timeout_s,
         stale_after_s=settings.stale_after_s,
@@ -91,12 +93,12 @@ def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: t
         rule=rule,
         clock=clock,
         stop=stop,
-        rng=random.Random(name),  # noqa: S311 - a seed from the name: two runs behave alike, two cameras of a hall do not
+        rng=random.Random(name),  # noqa: S311 - seeded by the name: two runs behave the same, two cameras do not
     )
 
 
 def _accepts(text: str) -> bool:
-    if Path(text).is_file() or Path(text).is_dir():  # a device is neither
+    if Path(text).is_file() or Path(text).is_dir():  # a device is neither a file nor a folder
         return False
     return text == "camera" or _INDEX.fullmatch(text) is not None or scheme_of(text) in _PROTOCOLS
 
@@ -111,7 +113,10 @@ def _opener(text: str, settings: Settings) -> tuple[str, Opener]:
 
 
 class _OpenCVCapture:
-    """A `cv2.VideoCapture`; a new one for each connection, as one that lost its camera never finds it again."""
+    """A `cv2.VideoCapture` for one connection.
+
+    A capture that lost its camera never recovers, so each connection needs a new one.
+    """
 
     def __init__(self, capture: "cv2.VideoCapture") -> None:
         self._capture = capture
@@ -141,7 +146,7 @@ def _open_url(url: str, protocols: Protocols, settings: Settings) -> Capture | N
                 round(1000 * settings.open_timeout_s),
                 cv2.CAP_PROP_READ_TIMEOUT_MSEC,
                 round(1000 * settings.read_timeout_s),
-                # several decoding threads would hold back a frame each
+                # with several decoding threads, each would delay a frame
                 cv2.CAP_PROP_N_THREADS,
                 1,
             ],
@@ -151,7 +156,7 @@ def _open_url(url: str, protocols: Protocols, settings: Settings) -> Capture | N
 
 def _open_index(number: int) -> Capture | None:
     cv2 = opencv()
-    # the drivers of local cameras refuse timeouts as parameters; `opencv` sets the one that Video4Linux reads
+    # the drivers of local cameras do not accept timeouts as parameters; `opencv` sets the one that Video4Linux reads
     return _if_open(cv2.VideoCapture(number, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY))
 
 
@@ -160,7 +165,7 @@ def _if_open(capture: "cv2.VideoCapture") -> Capture | None:
         capture.release()
         return None
     cv2 = opencv()
-    # as with pictures, what a file or camera says about its position does not turn the frame
+    # as with pictures, the orientation that a file or camera states must not rotate the frame
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     undecoded_if_mjpeg(capture)
     return _OpenCVCapture(capture)

@@ -1,9 +1,11 @@
-"""CIFAR-10: photographs of ten classes, 32 x 32, colour; some classes good, the others defects.
+"""CIFAR-10: colour photographs of ten classes, 32 x 32. Some classes are good, the others are defects.
 
-``cifar10:normal=cat,root=data/cifar10``; classes by name or by number. Two layouts are read: torchvision's
-(``cifar-10-batches-py`` or ``cifar-10-python.tar.gz``, 50 000 + 10 000 pictures, read and checked by torchvision), and a subset
-of original pictures stacked into ``train.png`` and ``test.png``, 32 px wide, with ``labels.npz`` (`y_train`, `y_test`,
-`classes`). Of a subset it is said how many there are: figures on it do not stand beside published ones. Source: Krizhevsky, 2009.
+Example: ``cifar10:normal=cat,root=data/cifar10``. Classes are given by name or by number. Source: Krizhevsky, 2009.
+
+Two layouts are supported. One is that of torchvision (``cifar-10-batches-py`` or ``cifar-10-python.tar.gz``) with 50 000 + 10 000
+pictures, which torchvision reads and checks. The other is a subset: ``train.png`` and ``test.png`` contain original pictures,
+stacked and 32 px wide, and ``labels.npz`` contains `y_train`, `y_test` and `classes`. For a subset, a warning states the number
+of pictures, because results on it cannot be compared with published ones.
 """
 
 import logging
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from andon.foundation.errors import ConfigError, DataError
 from andon.sources.labelled.cache_folder import VARIABLE, cache_folder
 from andon.sources.labelled.class_set import ClassSet, Request, array_set, class_source, digest_of
-from andon.sources.labelled.torchvision_import import fetched
+from andon.sources.labelled.torchvision_import import torchvision_set
 from andon.sources.pictures.decode import decode_file
 
 SIDE = 32
@@ -31,19 +33,19 @@ logger = logging.getLogger(__name__)
 
 
 def open_cifar(request: Request) -> ClassSet:
-    """The set at `request.root`, or, without a root, in the cache.
+    """Open the set at `request.root`, or in the cache if there is no root.
 
     Raises:
-        DataError: neither layout is there, or it is damaged.
-        ConfigError: the cache cannot be written to.
-        MissingExtra: torchvision's layout without torchvision, or pictures without OpenCV.
+        DataError: the folder has neither layout, or the files are damaged.
+        ConfigError: the cache is not writable.
+        MissingExtra: torchvision is not installed, for its layout, or OpenCV, for pictures.
     """
     root = cache_folder() / "cifar10" if request.root is None else Path(request.root)
     if (root / "labels.npz").is_file():
         names, train, test = _subset(root)
-        _say_once(
-            f"cifar10: a subset, {len(train[0])} training and {len(test[0])} test pictures; figures on it do not stand "
-            "beside those on 50000 and 10000"
+        _warn_once(
+            f"cifar10: a subset, {len(train[0])} training and {len(test[0])} test pictures; results on it cannot be compared "
+            "with those on 50000 and 10000"
         )
     else:
         names, (train, test) = NAMES, _whole(root, download=request.download)
@@ -51,7 +53,7 @@ def open_cifar(request: Request) -> ClassSet:
 
 
 @cache
-def _say_once(text: str) -> None:
+def _warn_once(text: str) -> None:
     logger.warning(text)
 
 
@@ -61,18 +63,20 @@ def _subset(root: Path) -> tuple[tuple[str, ...], Part, Part]:
             names = tuple(str(name) for name in stored["classes"])
             labels = {part: np.asarray(stored[f"y_{part}"], np.uint8) for part in ("train", "test")}
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{root / 'labels.npz'}: expected y_train, y_test and classes: {error}") from error
+        raise DataError(
+            f"{root / 'labels.npz'}: expected arrays y_train, y_test and classes, but they cannot be read: {error}"
+        ) from error
     return names, (_stacked(root / "train.png"), labels["train"]), (_stacked(root / "test.png"), labels["test"])
 
 
 def _stacked(path: Path) -> NDArray[np.uint8]:
-    """``[n, 32, 32, 3]`` from pictures stacked upon each other."""
+    """Read pictures ``[n, 32, 32, 3]`` that are stacked vertically in one file."""
     if not path.is_file():
-        raise DataError(f"{path}: is missing beside labels.npz.")
+        raise DataError(f"{path}: expected this file next to labels.npz, but it is missing.")
     tall = decode_file(path, channels=3)
     if tall.shape[1] != SIDE or tall.shape[0] % SIDE:
         raise DataError(
-            f"{path}: expected pictures of {SIDE} x {SIDE}, stacked; got {tall.shape[0]} x {tall.shape[1]} (height x width)."
+            f"{path}: expected stacked pictures of {SIDE} x {SIDE}, got {tall.shape[0]} x {tall.shape[1]} (height x width)."
         )
     return tall.reshape(-1, SIDE, SIDE, 3)
 
@@ -82,46 +86,50 @@ def _whole(root: Path, *, download: bool) -> list[Part]:
     if not (root / BATCHES).is_dir() and archive.is_file():
         found = digest_of(archive)
         if found != ARCHIVE_MD5:
-            raise DataError(f"{archive}: is damaged: expected MD5 {ARCHIVE_MD5}, got {found}. Fetch it again.")
-        root = cache_folder() / "cifar10"  # never unpacked beside itself: the root may be read-only or shared
+            raise DataError(
+                f"{archive}: expected MD5 {ARCHIVE_MD5}, got {found}. The archive is damaged. Download it again."
+            )
+        root = cache_folder() / "cifar10"  # not next to the archive: the root may be read-only or shared
         if not (root / BATCHES).is_dir():
             _unpack(archive, root)
     if not (root / BATCHES).is_dir() and not download:
         raise DataError(
-            f"{root}: expected {BATCHES}, {ARCHIVE}, or train.png, test.png and labels.npz. Give root=PATH, or "
-            "download=true where there is a network."
+            f"{root}: expected {BATCHES}, {ARCHIVE}, or train.png, test.png and labels.npz, found none of them. Give root=PATH, "
+            "or download=true if this machine has network access."
         )
-    parts = [fetched("CIFAR10", root, train=train, download=download) for train in (True, False)]
+    parts = [torchvision_set("CIFAR10", root, train=train, download=download) for train in (True, False)]
     return [(np.asarray(part.data, np.uint8), np.asarray(part.targets, np.uint8)) for part in parts]
 
 
 def _unpack(archive: Path, root: Path) -> None:
-    """Whole or not at all: beside its place, then renamed; whoever comes second takes what the first has put there.
+    """Unpack the archive atomically: into a temporary folder that is then renamed.
+
+    If another process has unpacked it in the meantime, that result is used.
 
     Raises:
-        ConfigError: the cache cannot be written to.
+        ConfigError: the cache is not writable.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as beside:
+        with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as temporary:
             with tarfile.open(archive) as packed:
-                # Python 3.11.0 to 3.11.3 has no filters; the archive is the published one to the byte
+                # Python 3.11.0 to 3.11.3 has no filters; they are not needed, since the digest proves the published archive
                 if hasattr(tarfile, "data_filter"):
-                    packed.extractall(beside, filter="data")
+                    packed.extractall(temporary, filter="data")
                 else:
-                    packed.extractall(beside)  # noqa: S202
+                    packed.extractall(temporary)  # noqa: S202
             try:
-                (Path(beside) / BATCHES).rename(root / BATCHES)
+                (Path(temporary) / BATCHES).rename(root / BATCHES)
             except OSError:
                 if not (root / BATCHES).is_dir():
                     raise
     except OSError as error:
         raise ConfigError(
-            f"{root}: {archive.name} cannot be unpacked there: {error.strerror or error}. Name a folder for unpacked data in "
-            f"{VARIABLE}."
+            f"{root}: {archive.name} cannot be unpacked there: {error.strerror or error}. Set {VARIABLE} to a folder for "
+            "unpacked data."
         ) from error
 
 
 SOURCE = class_source(
-    "cifar10", "small photographs, some classes of them good: cifar10:normal=cat,root=PATH", open_cifar
+    "cifar10", "small photographs, with the good classes given: cifar10:normal=cat,root=PATH", open_cifar
 )

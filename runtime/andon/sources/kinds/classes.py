@@ -1,7 +1,7 @@
-"""A folder with one sub-folder a class; some classes good, the others defects: ``classes:PATH,normal=a``.
+"""A folder with one sub-folder per class: ``classes:PATH,normal=a``. Some classes are good, the others are defects.
 
-Where it holds ``train/CLASS`` and ``test/CLASS``, that is the split. Else three in ten pictures of every class, drawn by
-`split_seed`, are for testing and the others for training: what is tested on is never learnt from.
+If the folder has ``train/CLASS`` and ``test/CLASS``, these are the split. Otherwise 30 % of the pictures of each class, drawn by
+`split_seed`, are for testing and the others for training. A test picture is never used for training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,18 +15,20 @@ from andon.sources.labelled.class_set import ClassSet, Labelled, Request, class_
 from andon.sources.pictures.folder import open_listing
 
 TESTED = 0.3
-"""Of the pictures of a class, where the folder has no split of its own."""
+"""Share of the pictures of each class that are for testing, if the folder has no split."""
 
 
 def open_folder(request: Request) -> ClassSet:
-    """The classes below `request.root`.
+    """Open the classes below `request.root`.
 
     Raises:
-        ConfigError: no root.
-        DataError: no pictures, or fewer than two classes.
+        ConfigError: the request has no root.
+        DataError: there are no pictures, or fewer than two classes.
     """
     if request.root is None:
-        raise ConfigError("classes: expected a folder with one sub-folder a class: classes:PATH,normal=CLASS.")
+        raise ConfigError(
+            "classes: expected a folder with one sub-folder per class, got none. Use classes:PATH,normal=CLASS."
+        )
     files = open_listing(Path(request.root))
     folders = {key: key.split("/")[:-1] for key in files}
     split = all(len(place) > 1 and place[0] in ("train", "test") for place in folders.values())
@@ -37,7 +39,7 @@ def open_folder(request: Request) -> ClassSet:
     names = tuple(sorted(by_class))
     if len(names) < 2:
         raise DataError(
-            f"{request.root}: expected a sub-folder with pictures for each of two classes or more, or train/CLASS and "
+            f"{request.root}: expected at least two classes, each with a sub-folder of pictures, or train/CLASS and "
             f"test/CLASS; found {', '.join(names) or 'none'}."
         )
     if split:
@@ -64,5 +66,5 @@ def _labelled(by_class: Mapping[str, Sequence[str]], names: Sequence[str], wante
 
 
 SOURCE = class_source(
-    "classes", "a folder with one sub-folder a class, some of them good: classes:PATH,normal=a", open_folder
+    "classes", "a folder with one sub-folder per class, with the good classes given: classes:PATH,normal=a", open_folder
 )

@@ -1,7 +1,7 @@
-"""Fashion-MNIST: 60 000 + 10 000 pictures of clothes, 28 x 28, grey, ten classes; some good, the others defects.
+"""Fashion-MNIST: 60 000 + 10 000 grey pictures of clothes, 28 x 28. Some classes are good, the others are defects.
 
-``fashion_mnist:normal=sneaker,root=data/fashion_mnist``; classes by name or by number. Source: Xiao, Rasul and Vollgraf, 2017
-(MIT licence); layout and digests as torchvision has them, names in small letters, without blanks.
+Example: ``fashion_mnist:normal=sneaker,root=data/fashion_mnist``. The ten classes are given by name or by number; names are in
+lower case and without spaces. Source: Xiao, Rasul and Vollgraf, 2017 (MIT licence). Layout and digests are those of torchvision.
 """
 
 from functools import partial
@@ -34,6 +34,6 @@ FASHION = IdxSet(
 
 SOURCE = class_source(
     "fashion_mnist",
-    "clothes, some classes of them good: fashion_mnist:normal=sneaker,root=PATH",
+    "pictures of clothes, with the good classes given: fashion_mnist:normal=sneaker,root=PATH",
     partial(open_idx, FASHION),
 )

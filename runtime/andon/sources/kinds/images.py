@@ -1,4 +1,4 @@
-"""Pictures in a folder: as a collection for training and scoring, or followed as they arrive."""
+"""Pictures in a folder: a collection for training and scoring, or a stream of the pictures as they arrive."""
 
 import logging
 import threading
@@ -36,28 +36,28 @@ logger = logging.getLogger(__name__)
 
 
 class Pictures:
-    """A collection of picture files; nothing is decoded until it is read.
+    """A collection of picture files. A picture is decoded when it is read.
 
     Args:
-        files: by key.
-        channels: what `read` gives; None: 1 where every header says grey, else 3.
+        files: picture files by key.
+        channels: the channels of the frames. Default: 1 if every header states grey, else 3.
     """
 
     def __init__(self, files: dict[str, PictureFile], *, channels: Channels | None = None) -> None:
         self._files = files
-        # without the time of writing: a copy of the data has other times, and must be split and fitted in the same order
+        # without file times: a copy of the data has other times, but the same order for splitting and training
         self._refs = tuple(Ref(key=key) for key in files)
         self._channels = channels
         self._found: FoundFrames | None = None
-        # pictures that are given one by one share the warnings of the process: none of them is a collection to people
+        # single pictures share the warnings of the process, because users do not see each of them as a collection
         self._warned = WarnedKinds() if len(files) > 1 else None
 
     @property
     def found(self) -> FoundFrames:
-        """What the pictures are, from their headers alone; unreadable ones do not count.
+        """A description of the pictures, from their headers alone. Unreadable pictures are ignored.
 
         Raises:
-            DataError: none is readable.
+            DataError: no picture is readable.
         """
         if self._found is None:
             self._found = _look_at_headers(self._files)
@@ -69,63 +69,65 @@ class Pictures:
         return self._refs
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One picture, decoded; `Lost` where it is damaged or gone."""
+        """Return one picture, decoded, or `Lost` if it is damaged or no longer exists."""
         if self._channels is None:
             self._channels = 1 if self.found.channels == 1 else 3
         return _read(self._files[ref.key], ref, self._channels, self._warned)
 
 
 def collect(text: str) -> Pictures:
-    """Open the good parts to learn from, as `good_part` chooses them.
+    """Open the good parts to train on, as chosen by `good_part`.
 
     Raises:
-        DataError: no picture there, or a folder that may hold more than good parts.
+        DataError: there is no picture, or the folder may contain more than good parts.
     """
     return Pictures(good_part(text, open_listing(Path(text))))
 
 
 def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
-    """The parts to evaluate on: test/ of a tree, else all pictures. Keys are those of `truth.tree_truth`.
+    """Open the parts to evaluate on: test/ of a tree, otherwise all pictures. Keys are those of `truth.tree_truth`.
 
     Raises:
-        DataError: no picture there, or a tree without a test part.
+        DataError: there is no picture, or the tree has no test part.
     """
     files = open_listing(Path(text))
     if layout(files) not in ("tree", "test alone"):
         return Pictures(files, channels=channels)
     tested = {key: file for key, file in files.items() if is_in("test", key)}
     if not tested:
-        raise DataError(f"{text}: has train/good but no test/TYPE with pictures, so there is nothing to evaluate on.")
+        raise DataError(
+            f"{text}: expected test/TYPE with pictures to evaluate on, found train/good only. Add test/good and test/TYPE."
+        )
     return Pictures(tested, channels=channels)
 
 
 def everything(text: str, *, channels: Channels | None = None) -> Pictures:
-    """All pictures of a folder, whatever its layout (masks are none), or the one picture.
+    """Open all pictures of a folder of any layout, without masks, or a single picture.
 
     Raises:
-        DataError: no picture there.
+        DataError: there is no picture.
     """
     return Pictures(open_listing(Path(text)), channels=channels)
 
 
 def chosen(text: str, keys: AbstractSet[str]) -> Pictures:
-    """Open the pictures of these keys, whatever else the folder holds; keys that are not there are left out.
+    """Open only the pictures with these keys. Keys that do not exist are ignored.
 
     Raises:
-        DataError: no picture there.
+        DataError: there is no picture in the folder.
     """
     return Pictures({key: file for key, file in open_listing(Path(text)).items() if key in keys})
 
 
 def stream(text: str, spec: InputSpec, settings: FollowSettings, clock: Clock, stop: threading.Event) -> Stream:
-    """What is there in natural order, then, where `settings.follow`, what arrives. Nothing is skipped, nothing comes twice.
+    """Yield the existing pictures in natural order, then new ones if `settings.follow` is set. Each is yielded once.
 
     Raises:
-        DataError: nothing at that path, or (not following) no picture.
+        DataError: the path does not exist, or (without following) there is no picture.
         ConfigError: the model file judges windows.
     """
     channels = frame_channels(spec, "a folder of pictures")
-    opencv()  # a missing package is said now, not when the first picture arrives
+    opencv()  # report a missing package now, not when the first picture arrives
     root = Path(text)
     if not root.is_dir():
         return _each(open_listing(root), (), channels, stop)
@@ -137,7 +139,7 @@ def stream(text: str, spec: InputSpec, settings: FollowSettings, clock: Clock, s
     except OSError:
         listing = Listing({}, {})
     if not listing.files:
-        return _each(open_listing(root), (), channels, stop)  # says what is wrong
+        return _each(open_listing(root), (), channels, stop)  # raises an error with the reason
     unlisted = [unlisted_folder(key, error) for key, error in listing.unlisted.items()]
     return _each(listing.files, unlisted, channels, stop)
 
@@ -148,13 +150,13 @@ def _accepts(text: str) -> bool:
         return is_picture(root.name)
     if not root.is_dir():
         return False
-    # a folder without any file may be one in which pictures are going to arrive; one of logs is not ours
-    a_file = False
+    # pictures may still arrive in a folder without any file; a folder with other files, such as logs, is not accepted
+    other_file = False
     for entry in walk(root, on_unlisted=lambda *_: None, most=MOST_LOOKED_AT):
         if is_picture(entry.name):
             return True
-        a_file = True
-    return not a_file
+        other_file = True
+    return not other_file
 
 
 def _endless(text: str, settings: FollowSettings) -> bool:
@@ -177,12 +179,12 @@ def _ref(key: str, file: PictureFile) -> Ref:
 
 
 def _read(file: PictureFile, ref: Ref, channels: Channels, warned: WarnedKinds | None) -> Item | Lost:
-    if file.fault:  # never opened: a pipe would be waited for, and a device may act on it
+    if file.fault:  # never open it: a pipe would block, and a device may react to it
         return Lost(ref, Reason.UNREADABLE, f"{printable(ref.key)}: {file.fault}")
     try:
         frame: Frame = decode_file(file.path, channels=channels, name=ref.key, warned=warned)
     except FileNotFoundError:
-        return Lost(ref, Reason.LOST, f"{ref.key}: was listed, then gone before it was read")
+        return Lost(ref, Reason.LOST, f"{ref.key}: removed after it was listed and before it was read")
     except DataError as error:
         return Lost(ref, Reason.UNREADABLE, str(error))
     return Item(ref, frame)
@@ -201,7 +203,9 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         sizes[height, width] += 1
         all_grey = all_grey and channels == 1
     if not sizes:
-        raise DataError(f"none of {len(files)} pictures is readable; the first: {first_error}")
+        raise DataError(
+            f"expected at least one readable picture among {len(files)}, found none. The first: {first_error}"
+        )
     return FoundFrames(
         channels=1 if all_grey else 3,
         frame_size=next(iter(sizes)) if len(sizes) == 1 else None,
@@ -218,13 +222,13 @@ def _header_of(file: PictureFile) -> tuple[int, int, Channels]:
         try:
             return header(beginning)
         except TruncatedError:
-            # TIFF keeps its directory at the end, and a JPEG may carry a long colour profile first
+            # TIFF has its directory at the end, and a JPEG may begin with a long colour profile
             return header(beginning + opened.read(MAX_BYTES))
 
 
 SOURCE = Source(
     name="images",
-    summary="a folder of pictures (as it is, and as they arrive), or one picture",
+    summary="a folder of pictures (existing ones, then new ones as they arrive), or one picture",
     accepts=_accepts,
     collect=collect,
     settings=FollowSettings,

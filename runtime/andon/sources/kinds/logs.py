@@ -1,10 +1,13 @@
-"""Sensor logs: a CSV or Parquet file, or a folder of them, each file one run.
+"""Sensor logs: a CSV or Parquet file, or a folder of them. Each file is one run.
 
-CSV: UTF-8; a header; fields parted by comma, semicolon, tab or bar; lines ended by LF or CR LF; numbers with a decimal point; an
-empty field is a sample that is missing; blank lines do not count. The time is the first column of ISO dates, or the first
-ascending numeric column named time, timestamp, datetime or t (seconds); dates without a zone are taken as UTC. ``anomaly``,
-``label``, ``faulty`` or ``is_anomaly`` (0 or 1 in every row) is truth and ``changepoint`` is left aside: neither is ever a
-channel. Every other column is one, and must be numbers.
+A CSV file is UTF-8 text with a header. Fields are separated by comma, semicolon, tab or vertical bar, and lines end with LF or
+CR LF. Numbers have a decimal point. An empty field is a missing sample, and blank lines are ignored.
+
+The time is the first column of ISO dates, or the first numeric column named time, timestamp, datetime or t, in seconds. Times
+must ascend; a column t that does not ascend is a channel. Dates without a time zone are UTC.
+
+A column ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` contains the truth, with 0 or 1 in every row. A column
+``changepoint`` is ignored. Every other column is a channel and must contain numbers.
 """
 
 import contextlib
@@ -54,9 +57,9 @@ def collect(text: str) -> Log:
     """Read a log file, or all log files below a folder in the order of their names.
 
     Raises:
-        DataError: nothing to read; a file above 2 GB; a header, time, label or value that cannot be understood, with file,
-            line and column; files of one folder with different channels.
-        MissingExtra: Parquet without pyarrow.
+        DataError: there is no log, a file is larger than 2 GB, or files of one folder have different channels. Also if a header,
+            time, label or value cannot be read; the message then contains the file, line and column.
+        MissingExtra: pyarrow is not installed, for Parquet.
     """
     path = Path(text)
     files = _files(path)
@@ -68,8 +71,8 @@ def collect(text: str) -> Log:
         if sorted(table.channels) != sorted(channels):
             odd = sorted(set(table.channels) ^ set(channels))
             raise DataError(
-                f"{path}: files of one folder must have the same channels; {table.run.name} differs from {tables[0].run.name} "
-                f"in {', '.join(odd)}. Give the files one by one, or by folders of a kind."
+                f"{path}: expected the same channels in all files of a folder, but {table.run.name} differs from "
+                f"{tables[0].run.name} in {', '.join(odd)}. Give the files one by one, or put each kind into its own folder."
             )
     runs = tuple(
         Run(
@@ -93,28 +96,32 @@ def collect(text: str) -> Log:
 
 
 def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
-    """Replay a log through the grid; ends with its last row.
+    """Replay a log through the grid. The stream ends with the last row.
 
     Raises:
-        InputError: the model file wants frames.
-        DataError: as `collect`, or a channel that the model file wants is not there.
+        InputError: the model file judges frames.
+        DataError: as `collect`. Also if the log lacks a channel of the model file.
     """
     if not isinstance(spec, WindowSpec):
-        raise InputError(f"{text}: this model file judges frames, and a log gives windows of sensor values.")
+        raise InputError(
+            f"{text}: this model file judges frames: expected pictures or a video, got a log of sensor values."
+        )
     return replay_log(collect(text), spec, clock, settings.speed, stop)
 
 
 def period_of(times: Sequence[Floats], where: str) -> float:
-    """Median distance of rows in seconds, with as few digits as the stamps' own precision leaves open.
+    """Return the median distance of rows in seconds, rounded to as few digits as the precision of the stamps allows.
 
     Raises:
         DataError: no run has two rows.
     """
     steps = np.concatenate([np.diff(run) for run in times]) if times else np.empty(0)
     if len(steps) == 0:
-        raise DataError(f"{where}: expected at least one run of two rows or more, to know how often rows come.")
+        raise DataError(
+            f"{where}: expected at least one run with two rows, to compute the distance of rows; found none."
+        )
     median = float(np.median(steps))
-    # dates near 1.6e9 s are held to 2.4e-7 s, so that 1 ms reads as 0.00099993 s; such noise must not become a drift
+    # dates near 1.6e9 s have a resolution of 2.4e-7 s, so 1 ms becomes 0.00099993 s; such noise must not become a drift
     noise = 2 * float(np.spacing(max(np.abs(run).max() for run in times if len(run))))
     for digits in range(1, 16):
         period = float(f"{median:.{digits}g}")
@@ -129,10 +136,11 @@ class _Table(Struct, frozen=True):
 
 
 def _usual_gap_s(runs: Sequence[Run], channel: int, period_s: float) -> float | None:
-    """What resampling may bridge: twice the distance that samples of this channel usually keep, if above three periods.
+    """Return the longest gap that resampling may bridge for a channel, or None for the default of three periods.
 
-    A logger that skips every twentieth second (SKAB: 1.05 s, stamped in whole seconds) would else lose a third of its windows to
-    marked points, and a channel of its own slower rate all of them. Dropouts do not count as usual: twice the median at most.
+    The gap is twice the usual distance of the channel's samples. Without it, a logger that skips every twentieth second would
+    lose a third of its windows to marked points (SKAB: 1.05 s, stamped in whole seconds). A channel with a slower rate would lose
+    all windows. The usual distance is at most twice the median, so that dropouts do not count as usual.
     """
     stamps = [run.times_s[np.isfinite(run.values[:, channel])] for run in runs]
     steps = np.concatenate([np.diff(times) for times in stamps])
@@ -155,7 +163,7 @@ def _accepts(text: str) -> bool:
 
 
 def _is_log(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _CSV | _PARQUET  # noqa: PTH122 - a name, and hot
+    return os.path.splitext(name)[1].lower() in _CSV | _PARQUET  # noqa: PTH122 - a str in a hot loop
 
 
 def _files(path: Path) -> list[Path]:
@@ -164,7 +172,9 @@ def _files(path: Path) -> list[Path]:
     try:
         entries = list(walk(path, on_unlisted=_left_out))
     except OSError as error:
-        raise DataError(f"{path}: expected a log or a folder of logs: {error.strerror}.") from error
+        raise DataError(
+            f"{path}: expected a log or a folder of logs, but it cannot be listed: {error.strerror}."
+        ) from error
     return sorted(Path(entry.path) for entry in entries if _is_log(entry.name) and entry.is_file())
 
 
@@ -176,11 +186,11 @@ def _read(path: Path, name: str) -> _Table:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise DataError(
-            f"{path}: {size / 2**30:.1f} GB is more than the 2 GB read at once; split it into files of one folder."
+            f"{path}: expected a file of at most 2 GB, got {size / 2**30:.1f} GB. Split it into several files in one folder."
         )
     raw = read_parquet(path) if path.suffix.lower() in _PARQUET else read_csv(path)
     if not raw.cells or len(raw.cells[0]) == 0:
-        raise DataError(f"{path}: expected rows of values below the header, found none.")
+        raise DataError(f"{path}: expected rows of values after the header, found none.")
     lowered = [column.strip().lower() for column in raw.names]
     time_at, times_s = _times(raw, lowered, path)
     faulty = None
@@ -193,13 +203,14 @@ def _read(path: Path, name: str) -> _Table:
             label = _labels(raw, at, path)
             faulty = label if faulty is None else faulty | label
         elif at == 0 and (not lowered[at] or lowered[at].startswith("unnamed")):
-            _log.warning("%s: the first column has no name and is taken as a row number, not as a channel", path)
+            _log.warning("%s: the first column has no name; it is used as a row number, not as a channel", path)
         else:
             channels.append(column_name.strip())
             values.append(_numbers(raw, at, path))
     if not channels:
         raise DataError(
-            f"{path}: expected at least one numeric channel beside time and labels; columns: {', '.join(raw.names)}."
+            f"{path}: expected at least one numeric channel in addition to time and labels, got only the columns "
+            f"{', '.join(raw.names)}."
         )
     with np.errstate(over="ignore"):
         block = np.stack(values, axis=1).astype(np.float32)
@@ -207,14 +218,14 @@ def _read(path: Path, name: str) -> _Table:
 
 
 def _times(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, Floats]:
-    """Which column is the time, if any, and source time in seconds."""
+    """Return the place of the time column, or None if there is none, and the source times in seconds."""
     for at, (name, column) in enumerate(zip(lowered, raw.cells, strict=True)):
         if column.dtype.kind == "f":
             if name not in TIME_NAMES:
                 continue
             times_s = column.astype(np.float64)
             if name == "t" and not (np.diff(times_s) >= 0).all():
-                continue  # a temperature, say
+                continue  # this t may be a temperature
         elif column.dtype.kind == "M" or _is_date(str(column[0])):
             times_s = _seconds(raw, at, path)
         else:
@@ -227,23 +238,24 @@ def _times(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, Fl
             )
         wrong = np.flatnonzero(~np.isfinite(times_s))
         if len(wrong):
-            raise DataError(f"{_place(raw, at, int(wrong[0]), path)}: expected a time in every row, found none here.")
+            raise DataError(f"{_place(raw, at, int(wrong[0]), path)}: expected a time in every row, got an empty cell.")
         back = np.flatnonzero(np.diff(times_s) < 0)
         if len(back):
             raise DataError(
-                f"{_place(raw, at, int(back[0]) + 1, path)}: time goes back by {times_s[back[0]] - times_s[back[0] + 1]:g} s. "
-                f"Sort the rows, make one file a run, and write UTC, which has no hour twice."
+                f"{_place(raw, at, int(back[0]) + 1, path)}: expected ascending times, but this one is "
+                f"{times_s[back[0]] - times_s[back[0] + 1]:g} s before the row above. Sort the rows, write each run into its own "
+                "file, and use UTC, because local time repeats an hour in autumn."
             )
         return at, times_s
     _log.warning(
-        "%s: no time column (ISO dates, or ascending numbers named time or timestamp); rows are taken as 1 s apart",
+        "%s: no time column found (ISO dates, or ascending numbers named time or timestamp); rows are assumed to be 1 s apart",
         path,
     )
     return None, np.arange(len(raw.cells[0]), dtype=np.float64)
 
 
 _LATEST_S = 1e11
-"""Beyond the year 5000: such a number counts something shorter than seconds."""
+"""Latest time in seconds, after the year 5000. A larger number has a unit shorter than seconds."""
 
 
 def _unit_of(stamp: float) -> str:
@@ -251,11 +263,11 @@ def _unit_of(stamp: float) -> str:
     for unit, parts in units.items():
         if stamp / parts <= 1e10:
             return f"looks like {unit} since 1970. Divide the column by {parts:g}."
-    return "is later than the year 5000. Write seconds, or ISO dates."
+    return "is after the year 5000. Write seconds or ISO dates."
 
 
 def _seconds(raw: Columns, at: int, path: Path) -> Floats:
-    """Seconds since 1970 UTC; NaN where a date is missing."""
+    """Return seconds since 1970 UTC, with NaN for a missing date."""
     column = raw.cells[at]
     if column.dtype.kind == "U":
         text = np.char.strip(column.astype(np.str_))
@@ -266,13 +278,12 @@ def _seconds(raw: Columns, at: int, path: Path) -> Floats:
             wanted = "with a time zone" if zoned[0] else "without a time zone"
             raise DataError(
                 f"{_place(raw, at, int(mixed[0]), path)}: expected a time {wanted} as in the first row, got "
-                f"{str(text[mixed[0]])!r}. Write a zone in every row or in none, which is taken as UTC."
+                f"{str(text[mixed[0]])!r}. Write a time zone in every row, or in none; times without a zone are UTC."
             )
         if not offset.any():
             with contextlib.suppress(ValueError, UserWarning), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "error", UserWarning
-                )  # what numpy only warns of is read one by one below, to say where
+                # dates for which numpy gives only a warning are parsed one by one below, so that an error names the line
+                warnings.simplefilter("error", UserWarning)
                 column = np.char.rstrip(text, "Zz ").astype("datetime64[us]")
         if column.dtype.kind == "U":
             return np.array([_stamp(str(text), raw, at, row, path) for row, text in enumerate(column)])
@@ -285,7 +296,7 @@ def _stamp(text: str, raw: Columns, at: int, row: int, path: Path) -> float:
         date = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise DataError(
-            f"{_place(raw, at, row, path)}: expected an ISO date such as 2020-03-09 10:14:33, got {text!r}."
+            f"{_place(raw, at, row, path)}: expected an ISO date, for example 2020-03-09 10:14:33, got {text!r}."
         ) from error
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
@@ -303,8 +314,8 @@ def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
         cell = str(column[wrong[0]])
         got = "an empty cell" if cell in ("", "nan") else repr(cell)
         raise DataError(
-            f"{_place(raw, at, int(wrong[0]), path)}: a column of this name is truth and must hold 0 or 1 in every row, got "
-            f"{got}. Write 0 for good rows, or rename the column if it is a channel."
+            f"{_place(raw, at, int(wrong[0]), path)}: a column with this name contains the truth: expected 0 or 1 in every row, "
+            f"got {got}. Write 0 for good rows, or rename the column if it is a channel."
         )
     return np.asarray(label, dtype=bool)
 
@@ -315,8 +326,8 @@ def _numbers(raw: Columns, at: int, path: Path) -> Floats:
         return column.astype(np.float64)
     row = next(row for row, cell in enumerate(column.tolist()) if not is_number(str(cell)))
     cell = str(column[row])
-    # not read on a guess: 1,234 is a thousand to others, and a sensor off by a thousand would learn its own threshold
-    instead = f"Decimal commas are not read: write points ({point})" if (point := with_point(cell)) else _ENCODE
+    # a guess would be dangerous: 1,234 can also mean a thousand, and training on values off by a factor of 1000 shows no error
+    instead = f"Decimal commas are not supported. Write points ({point})" if (point := with_point(cell)) else _ENCODE
     raise DataError(f"{_place(raw, at, row, path)}: expected a number, got {cell!r}. {instead}.")
 
 

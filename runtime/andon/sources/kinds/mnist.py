@@ -1,8 +1,8 @@
-"""MNIST: 60 000 + 10 000 handwritten digits, 28 x 28, grey; some digits good, the others defects.
+"""MNIST: 60 000 + 10 000 grey pictures of handwritten digits, 28 x 28. Some digits are good, the others are defects.
 
-``mnist:normal=0,root=data/mnist`` (one class) or ``mnist:anomaly=5,root=data/mnist`` (one left out). Source: LeCun, Cortes and
-Burges; layout and digests as torchvision has them. It says how a method compares with published ones, not what it does on a
-production line.
+Examples: ``mnist:normal=0,root=data/mnist`` (one class is good) or ``mnist:anomaly=5,root=data/mnist`` (all classes except one
+are good). Source: LeCun, Cortes and Burges. Layout and digests are those of torchvision. Results on this set allow a comparison
+with published methods. They do not show how a method works on a production line.
 """
 
 from functools import partial
@@ -24,6 +24,6 @@ MNIST = IdxSet(
 
 SOURCE = class_source(
     "mnist",
-    "handwritten digits, some of them good: mnist:normal=0,root=PATH or mnist:anomaly=5,root=PATH",
+    "handwritten digits, with the good or defective ones given: mnist:normal=0,root=PATH or mnist:anomaly=5,root=PATH",
     partial(open_idx, MNIST),
 )

@@ -1,11 +1,11 @@
 """Sensor samples as JSON lines on standard input.
 
-`sample_lines` says what a line holds. A fast source should send blocks: a line of one sample costs as much as a
-block of fifty. A line that cannot be read becomes `Lost` (UNREADABLE); no line stops the stream.
+`sample_lines` describes the format of a line. A fast source should send blocks, because a line of one sample takes as much time
+as a block of fifty. A line that cannot be read becomes `Lost` (UNREADABLE). No line stops the stream.
 
-The stream must not be silent while nothing can be judged. `Lost` (STALE) comes every `stale_after_s` in which nothing arrives,
-and also while lines arrive that fill no point of the grid: frozen time stamps, channels that the model file does not have, a
-clock that runs ahead. Its detail names the cause.
+The stream must not be silent while nothing can be judged. It yields `Lost` (STALE) for every `stale_after_s` in which nothing
+arrives. It also does so while lines arrive that fill no point of the grid. Causes are frozen time stamps, channels that the model
+file does not have, or a clock that is ahead. The detail of the item names the cause.
 """
 
 import logging
@@ -40,14 +40,14 @@ from andon.sources.source import Source
 from andon.sources.stream_settings import StaleAfter
 
 RESTART_AFTER_ROWS = 10
-"""So many rows in a row far behind, of all channels and with none in time between, are a sender that started again."""
+"""Number of consecutive rows far behind, from all channels, after which the sender counts as restarted."""
 FAR_BEHIND_PERIODS = DEFAULT_LATENESS_PERIODS + DEFAULT_GAP_PERIODS
 CLOCK_WRONG_AFTER_ROWS = 3
-"""So many rows in a row stamped in the future become `Lost` (STALE): the sender's clock or ours is wrong."""
+"""Number of consecutive rows with stamps in the future that give a `Lost` (STALE). The sender's clock or ours is wrong."""
 PATIENCE_PERIODS = FAR_BEHIND_PERIODS + 1.0
-"""Periods in which a healthy sender may fill no point: a gap that can be bridged, the lateness, and the next row."""
+"""Periods in which a correct sender may fill no point: a gap that can be bridged, the lateness, and the next row."""
 REFUSED_AT_END_ROWS = RESTART_AFTER_ROWS
-"""At least this many rows without effect just before the end are reported, even if they arrived within a moment."""
+"""Smallest number of rows without effect just before the end that is reported, even if they arrived at the same moment."""
 _MOST_COUNTED_NAMES = 100
 _MOST_HELD_ROWS = 200
 _DAY_S = 86_400.0
@@ -56,20 +56,20 @@ _log = logging.getLogger(__name__)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """How standard input is followed."""
+    """Settings for following standard input."""
 
     stale_after_s: StaleAfter = 2.0
 
 
 @dataclass
 class Counters:
-    """What came since the start."""
+    """Counts of the lines since the start."""
 
     lines: int = 0
     unreadable: int = 0
     restarts: int = 0
     unknown: set[str] = field(default_factory=set)
-    """Channels that the model file does not know; each is logged once."""
+    """Names of channels that the model file does not have; each is logged once."""
 
 
 def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: threading.Event) -> Stream:
@@ -79,7 +79,9 @@ def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: t
         InputError: the model file judges frames, or standard input is closed.
     """
     if not isinstance(spec, WindowSpec):
-        raise InputError(f"{text}: this model file judges frames, and standard input gives sensor values.")
+        raise InputError(
+            f"{text}: this model file judges frames: expected pictures or a video, got sensor values from standard input."
+        )
     if sys.stdin is None:
         raise InputError(f"{text}: expected JSON lines on standard input, but it is closed. Pipe the samples in.")
     return follow(sys.stdin.fileno(), spec, settings, clock, stop)
@@ -94,7 +96,7 @@ def follow(
     *,
     counters: Counters | None = None,
 ) -> Iterator[Item | Lost]:
-    """Yield windows from JSON lines on a file descriptor; see `receive`."""
+    """Return the windows from JSON lines on a file descriptor, see `receive`."""
     return receive(read_lines(fd, stop), spec, settings, clock, stop, counters=counters)
 
 
@@ -107,23 +109,23 @@ def receive(
     *,
     counters: Counters | None = None,
 ) -> Iterator[Item | Lost]:
-    """Yield windows as they fill, and `Lost` for bad lines, for stalls and for silence.
+    """Yield windows as soon as they are full, and `Lost` for unreadable lines, stalls and silence.
 
-    A stream that ends without any outcome ends in one `Lost` (STALE) with the reason.
+    A stream that would end without any item ends with one `Lost` (STALE) that states the reason.
     """
     receiver = _Receiver(spec, clock, counters or Counters(), settings.stale_after_s)
-    outcomes = 0
+    items = 0
     for read in reads:
         for item in receiver.take(read):
             if stop.is_set():
                 return
-            outcomes += 1
+            items += 1
             yield item
     if not stop.is_set():
         for item in receiver.end():
-            outcomes += 1
+            items += 1
             yield item
-        if outcomes == 0:
+        if items == 0:
             yield receiver.nothing_judged()
 
 
@@ -152,10 +154,10 @@ class _Receiver:
     def take(self, read: Read) -> Iterator[Item | Lost]:
         now_s = self._clock.mono_s()
         if read.bytes:
-            self._stall.heard(now_s)
+            self._stall.bytes_arrived(now_s)
         yield from self._lines(read.lines)
         if self._stall.due(now_s):
-            # what waits for a later sample is given now: that sample may never come
+            # yield windows that wait for a later sample now, because that sample may never arrive
             yield from self._windows.push(self._grid.flush())
             yield self._stalled(self._stall.why(now_s, self._refused))
 
@@ -177,7 +179,7 @@ class _Receiver:
                 yield Lost(ref, Reason.UNREADABLE, f"line {number}: {error}")
                 continue
             if isinstance(block, NoSample):
-                self._refused.foreign(block.names, self._places)
+                self._refused.count_without_sample(block.names, self._places)
                 continue
             if waiting is not None and waiting.places == block.places:
                 waiting.times_s += block.times_s
@@ -195,13 +197,19 @@ class _Receiver:
         yield from self._windows.push(self._grid.flush())
         late, future = sum(self._grid.counters.late), self._grid.counters.future
         if late or future:
-            _log.warning("standard input: %d samples came too late, %d rows were stamped in the future", late, future)
+            _log.warning(
+                "standard input: %d samples arrived too late, %d rows had stamps in the future; they were not used",
+                late,
+                future,
+            )
         if refused.without_effect >= REFUSED_AT_END_ROWS and refused.without_effect > refused.useful:
-            yield self._stalled(f"standard input ended after a stretch that gave nothing to judge: {refused.causes()}")
+            yield self._stalled(
+                f"standard input ended, and its last part contained nothing that could be judged: {refused.causes()}"
+            )
 
     def nothing_judged(self) -> Lost:
         return self._stalled(
-            f"standard input ended without a window: {self._refused.causes() or 'no line came'}. "
+            f"standard input ended without a window: {self._refused.causes() or 'no line arrived'}. "
             f"A window needs {self._spec.steps} points, {self._spec.period_s:g} s apart"
         )
 
@@ -222,7 +230,7 @@ class _Receiver:
         times_s, values = np.concatenate(block.times_s), np.concatenate(block.values)
         wall_s = self._clock.wall_s()
         if self._by_wall is None:
-            # stamps near the wall clock are wall time, and one ahead of it is wrong; a record piped in has a time of its own
+            # stamps near the wall clock are wall time, so a stamp ahead of it is wrong; a recording has its own time
             self._by_wall = abs(float(times_s[0]) - wall_s) < _DAY_S
         if self._by_wall:
             yield from self._ahead(times_s, wall_s)
@@ -255,12 +263,12 @@ class _Receiver:
         *,
         progressed: bool,
     ) -> None:
-        """Count the rows that change no point: stamped in the future, with the newest stamp again, or before what is sealed."""
+        """Count the rows that change no point: with a stamp in the future, a repeated newest stamp, or one in a sealed cell."""
         channels = list(places)
         newest = np.maximum.accumulate(np.concatenate([[self._newest_by_channel[channels].min()], usable]))
         self._newest_by_channel[channels] = np.maximum(self._newest_by_channel[channels], newest[-1])
         advancing = usable > newest[:-1]
-        # where the block itself brought progress, only the rows after its last step can be stuck
+        # if the block itself made progress, only the rows after its last step can be stuck
         begin = int(np.flatnonzero(advancing)[-1]) if progressed and advancing.any() else 0
         ahead = np.isneginf(usable[begin:])
         self._refused.rows += len(times_s) - begin
@@ -276,7 +284,9 @@ class _Receiver:
             if self._ahead_rows == CLOCK_WRONG_AFTER_ROWS:
                 self._clock_faults += 1
                 ref = Ref(key=f"stdin:clock{self._clock_faults}", group="stdin")
-                yield Lost(ref, Reason.STALE, f"stamped {time_s - wall_s:.1f} s ahead of this machine's clock")
+                yield Lost(
+                    ref, Reason.STALE, f"the time stamp is {time_s - wall_s:.1f} s ahead of this machine's clock"
+                )
 
     def _to_grid(self, block: Block) -> list[Item | Lost]:
         points = self._grid.push(
@@ -289,13 +299,13 @@ class _Receiver:
         return self._windows.push(points)
 
     def _progress(self, points: Points) -> None:
-        """Note sealed points: each of them leads to an outcome within a hop."""
+        """Record progress if points were sealed: each of them leads to an item within a hop."""
         if len(points):
             self._stall.progress(self._clock.mono_s())
             self._refused = Refused()
 
     def _give_up_behind(self) -> Iterator[Item | Lost]:
-        """The grid drops the rows held and counts them as late."""
+        """Pass the rows far behind to the grid, which drops them and counts them as late."""
         behind, self._behind = self._behind, []
         for block in behind:
             yield from self._to_grid(block)
@@ -305,7 +315,10 @@ class _Receiver:
         if len(self._behind) >= RESTART_AFTER_ROWS and len(places) == len(self._places):
             self._counters.restarts += 1
             behind, self._behind = self._behind, []
-            _log.warning("standard input: source time went back to %g s and stays there", behind[0].times_s[0][0])
+            _log.warning(
+                "standard input: source time went back to %g s; a new run begins because the sender seems to have restarted",
+                behind[0].times_s[0][0],
+            )
             yield from self._windows.push(self._grid.flush())
             self._grid.reset()
             self._windows = Windows(self._spec, f"stdin-{self._counters.restarts + 1}")
@@ -313,13 +326,13 @@ class _Receiver:
                 yield from self._to_grid(block)
             self._newest_s = max(float(block.times_s[0].max()) for block in behind)
             self._newest_by_channel[:] = self._newest_s
-        elif len(self._behind) >= _MOST_HELD_ROWS:  # one slow channel alone is merely late
+        elif len(self._behind) >= _MOST_HELD_ROWS:  # one slow channel alone is only late
             yield from self._give_up_behind()
 
 
 SOURCE = Source(
     name="stdin",
-    summary="- : sensor samples as JSON lines on standard input",
+    summary="sensor samples as JSON lines on standard input, given as -",
     accepts=lambda text: text == "-",
     settings=Settings,
     stream=stream,

@@ -1,8 +1,10 @@
-"""Read video files: every frame in order, none left out. A file that ends early ends in one lost frame.
+"""Read every frame of a video file in order.
 
-Frames of an MJPEG video are decoded by andon's own decoder: each has its own size, and a damaged one is noticed. Frames of
-other codecs are scaled by OpenCV to the size that the video begins with, FFmpeg fills what is missing in them, and OpenCV passes
-that on without a word.
+If the file is incomplete, one lost item at the end stands for the missing frames.
+
+andon's own decoder decodes the frames of an MJPEG video. Each frame then has its own size, and a damaged one is detected. For
+other codecs, OpenCV scales all frames to the size of the first one. FFmpeg fills damaged areas of these frames, and OpenCV does
+not report it.
 """
 
 import logging
@@ -28,17 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 class Video:
-    """A video file as a collection. All frames have the file's name as their group: they are not independent parts.
+    """A video file as a collection. The group of all frames is the name of the file, because they are not independent parts.
 
-    Opening it goes through the file once without converting frames, since the count in a header may be a guess.
-    `read` is cheap in the order of `refs`; going back starts from the beginning. One reader at a time.
+    Opening the file grabs all frames once without converting them, because the count in the header may be a guess. `read` is
+    cheap in the order of `refs`; going back restarts from the beginning. Use only one reader at a time.
 
     Args:
         path: the file.
-        channels: what `read` gives; a video is RGB by itself, and for 1 becomes grey.
+        channels: the channels of the frames. A video is RGB; 1 converts it to grey.
 
     Raises:
-        DataError: not a video, without frames, or beyond the limit of pixels.
+        DataError: the file is not a video, has no frames, or exceeds the pixel limit.
     """
 
     def __init__(self, path: Path, *, channels: Channels = 3) -> None:
@@ -53,7 +55,7 @@ class Video:
         counter.close()
         self._reader = _Reader(path)
         if not times_s:
-            raise DataError(f"{path}: a video without any frame that can be decoded")
+            raise DataError(f"{path}: expected a video with frames, found none that can be decoded")
         self._refs = tuple(_ref(path, number, time_s) for number, time_s in enumerate(times_s))
         self._missing = missing
         if missing is not None:
@@ -64,19 +66,19 @@ class Video:
 
     @property
     def found(self) -> FoundFrames:
-        """Size and channels."""
+        """Size and channels of the frames."""
         return self._found
 
     @property
     def refs(self) -> Sequence[Ref]:
         """All frames in order: ``line.mp4#0``, with `time_s` in seconds from the beginning.
 
-        Where the file has fewer frames than its header announces, one more ref stands for those that are missing.
+        If the file has fewer frames than its header states, one more ref stands for the missing ones.
         """
         return self._refs
 
     def read(self, ref: Ref) -> Item | Lost:
-        """Return one frame, or `Lost` for a frame that cannot be decoded and for those that are missing at the end."""
+        """Return one frame, or `Lost` if it cannot be decoded or stands for the missing frames at the end."""
         if self._missing is not None and ref.key == self._missing.ref.key:
             return self._missing
         number = self._numbers[ref.key]
@@ -102,12 +104,12 @@ def collect(text: str) -> Video:
 
 
 def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
-    """Every frame in order, at the speed of the consumer, or at most at the video's own where `speed` is ``recorded``.
+    """Yield every frame in order, at the speed of the consumer. With the speed ``recorded``, do not exceed that of the video.
 
-    A slow consumer is waited for: no frame is left out. A file that breaks off early ends in one `Lost`.
+    The stream waits for a slow consumer and leaves out no frame. If the file is incomplete, the last item is a `Lost`.
 
     Raises:
-        DataError: not a video.
+        DataError: the file is not a video.
         ConfigError: the model file judges windows.
     """
     channels = frame_channels(spec, "a video")
@@ -143,28 +145,29 @@ def _frames(
 
 
 def _missing(path: Path, reader: "_Reader", number: int) -> Lost | None:
-    """Return the loss of the frames that the header announces, where the file ended after `number` of them."""
-    # counts in headers may be off by rounding a duration; a file cut off while it was written misses many
+    """Return the lost item for missing frames if the file ended after `number` frames, far less than its header states."""
+    # counts in headers may be slightly wrong because of rounded durations; a truncated file misses many frames
     if reader.announced - number <= 1 + reader.announced // 100:
         return None
-    detail = f"{path.name}: ends after {number} frames; its header announces {reader.announced}"
+    detail = f"{path.name}: expected {reader.announced} frames as in its header, but the video ends after {number}"
     return Lost(_ref(path, number, reader.time_s(number)), Reason.UNREADABLE, detail)
 
 
 class _Reader:
-    """A `cv2.VideoCapture` of a file that only goes forwards."""
+    """A `cv2.VideoCapture` of a file that can only move forwards."""
 
     def __init__(self, path: Path) -> None:
         cv2 = opencv()
         if not path.is_file():
-            raise DataError(f"{path}: there is no such file")
+            raise DataError(f"{path}: expected a video file, found no such file")
         with allowed_protocols("file"):
             self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self._capture.isOpened():
             raise DataError(
-                f"{path}: not a video that can be opened; a recording cut off before its index was written is none"
+                f"{path}: expected a video, but OpenCV cannot open it. A recording that was interrupted before its index was "
+                "written cannot be read."
             )
-        # as with pictures, what the file says about the camera's position does not turn the frame
+        # as with pictures, the orientation that the file states must not rotate the frame
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         undecoded_if_mjpeg(self._capture)
         self.size = (
@@ -173,8 +176,8 @@ class _Reader:
         )
         if self.size[0] * self.size[1] > MAX_PIXELS:
             raise DataError(
-                f"{path}: {self.size[1]} x {self.size[0]} pixels (height x width); "
-                f"expected at most {MAX_PIXELS / 1e6:.0f} million"
+                f"{path}: expected at most {MAX_PIXELS / 1e6:.0f} million pixels, got {self.size[1]} x {self.size[0]} "
+                "(height x width)"
             )
         self.announced = max(0, round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
@@ -184,29 +187,29 @@ class _Reader:
         self._kept: Frame | None = None
 
     def grab(self) -> bool:
-        """Go to the next frame; False at the end."""
+        """Go to the next frame; return False at the end."""
         self._kept = None
         self._there = bool(self._capture.grab())
         self.grabbed += self._there
         return self._there
 
     def frame(self) -> Frame | None:
-        """The frame gone to, BGR or the bytes of a JPEG; None where it cannot be decoded."""
+        """Return the current frame, BGR or the bytes of a JPEG, or None if it cannot be decoded."""
         if self._kept is None and self._there:
             read, frame = self._capture.retrieve()
-            # a copy: the decoder may hand out its own buffer
+            # copy it, because the decoder may return its own buffer
             self._kept = np.array(frame, np.uint8) if read else None
         return self._kept
 
     def time_s(self, number: int) -> float:
-        """Time of the frame gone to, by its own time stamp, or by its number where the file has none."""
+        """Return the time of the current frame, from its time stamp, or from its number if the file has no stamps."""
         position_s = float(self._capture.get(self._position)) / 1000.0
         if position_s > 0.0 or number == 0 or not self._rate_hz > 0.0:
             return max(0.0, position_s)
         return number / float(self._rate_hz)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Release the file."""
         self._capture.release()
 
 

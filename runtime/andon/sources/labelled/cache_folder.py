@@ -1,4 +1,4 @@
-"""Where andon may keep what it can make or fetch again: unpacked data sets, downloads."""
+"""The cache folder, for files that andon can create or download again: unpacked data sets and downloads."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ VARIABLE = "ANDON_CACHE"
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ, *, platform: str = sys.platform) -> Path:
-    """The folder that ``ANDON_CACHE`` names, else the platform's place for caches; it need not exist yet.
+    """Return the folder named by ``ANDON_CACHE``, or the platform's folder for caches. It may not exist yet.
 
     >>> cache_folder({"ANDON_CACHE": "here"}).as_posix()
     'here'

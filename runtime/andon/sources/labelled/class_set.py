@@ -1,9 +1,9 @@
-"""Labelled classes as a source: some of them are good, all others defects, and every picture of the test part has its truth.
+"""Labelled classes as a source: some classes are good, all others are defects.
 
-The two protocols of the field are two words: ``mnist:normal=0`` (one class is good) and ``mnist:anomaly=5`` (all but one are).
-Several classes are joined by ``+``. Only training pictures of good classes can be learnt from; evaluation is on the whole
-test part. `outlier_share` draws defects by the seed until their share is as stated, and never leaves out a good part: AUPR
-depends on that share, AUROC does not.
+Both common protocols are supported: ``mnist:normal=0`` (one class is good) and ``mnist:anomaly=5`` (all classes except one are
+good). Several classes are joined by ``+``. Training uses only the training pictures of good classes; evaluation uses the whole
+test part, in which every picture has a label. `outlier_share` draws defects by the seed until they have the stated share. It
+never leaves out a good part. AUPR depends on that share, AUROC does not.
 """
 
 import hashlib
@@ -31,22 +31,30 @@ from andon.sources.truth import Truth
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What may follow the colon of a class set."""
+    """The options that may follow the colon of a class set."""
 
     root: Annotated[str, Meta(min_length=1, description="the folder of the files")] | None = None
     normal: Annotated[str, Meta(min_length=1, description="the good classes, joined by +")] | None = None
     anomaly: Annotated[str, Meta(min_length=1, description="the defective classes; all others are good")] | None = None
     outlier_share: (
-        Annotated[float, Meta(gt=0.0, lt=1.0, description="of defects in the test part; not given: all of them")] | None
+        Annotated[
+            float, Meta(gt=0.0, lt=1.0, description="share of defects in the test part; default: keep all defects")
+        ]
+        | None
     ) = None
-    seed: Annotated[int, Meta(ge=0, description="draws the defects")] = 0
+    seed: Annotated[int, Meta(ge=0, description="seed for drawing the defects")] = 0
     split_seed: Annotated[
         int,
-        Meta(ge=0, description="draws what is tested where no split is given; the same for training and evaluation"),
+        Meta(
+            ge=0,
+            description="seed for drawing the test pictures of a folder without its own split; use the same for training and "
+            "evaluation",
+        ),
     ] = 0
-    """Apart from `seed`: other defects must not make parts that were learnt from parts to test on."""
+    """Not the same as `seed`: other defects must not turn training pictures into test pictures."""
     download: Annotated[
-        bool, Meta(description="fetch what is missing, by torchvision, into the root or, without one, the cache")
+        bool,
+        Meta(description="download missing files with torchvision into the root, or into the cache without a root"),
     ] = False
 
 
@@ -55,7 +63,7 @@ class Labelled(Struct, frozen=True):
 
     keys: Sequence[str]
     classes: NDArray[np.integer]
-    """``[n]``: places in `ClassSet.names`."""
+    """``[n]``: indices into `ClassSet.names`."""
 
 
 class ClassSet(Struct, frozen=True, kw_only=True):
@@ -65,16 +73,16 @@ class ClassSet(Struct, frozen=True, kw_only=True):
     train: Labelled
     test: Labelled
     open: Callable[[Sequence[str], Channels | None], Collection]
-    """Pictures by key, in that order; channels as the model file wants them, None: as they are."""
+    """A function that opens the pictures with these keys, in this order, with these channels (None: as stored)."""
 
 
 class ArrayPictures:
-    """Pictures of one size that lie in memory or in a mapped file, by key."""
+    """Pictures of one size, by key, in memory or in a mapped file."""
 
     def __init__(
         self, pictures: dict[str, NDArray[np.uint8]], keys: Sequence[str], *, channels: Channels | None = None
     ) -> None:
-        """Take uint8 ``[n, H, W, C]`` by part; a key is ``PART/NUMBER``."""
+        """Take the pictures of each part, uint8 ``[n, H, W, C]``. A key is ``PART/NUMBER``."""
         self._pictures = pictures
         height, width, own = next(iter(pictures.values())).shape[1:]
         self._repeat = 3 if channels == 3 and own == 1 else 1
@@ -82,7 +90,7 @@ class ArrayPictures:
         self.refs: Sequence[Ref] = tuple(Ref(key=key) for key in keys)
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One picture, ``[H, W, C]``."""
+        """Return one picture, ``[H, W, C]``."""
         part, _, number = ref.key.partition("/")
         picture = np.array(self._pictures[part][int(number)])
         return Item(ref, picture if self._repeat == 1 else np.repeat(picture, 3, axis=2))
@@ -93,16 +101,16 @@ def array_set(
     train: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     test: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> ClassSet:
-    """A set from pictures, uint8 ``[n, H, W, C]``, and classes, ``[n]``, of two parts.
+    """Build a set from the pictures, uint8 ``[n, H, W, C]``, and classes, ``[n]``, of a training and a test part.
 
     Raises:
-        DataError: pictures and classes of different number, or a class without a name.
+        DataError: the numbers of pictures and classes differ, or a class has no name.
     """
     parts = {"train": train, "test": test}
     for part, (pictures, classes) in parts.items():
         if len(pictures) != len(classes) or not len(classes) or int(classes.max()) >= len(names):
             raise DataError(
-                f"the {part} part: expected as many labels as pictures, 0 to {len(names) - 1}; got {len(pictures)} pictures "
+                f"the {part} part: expected one label from 0 to {len(names) - 1} for each picture, got {len(pictures)} pictures "
                 f"and {len(classes)} labels up to {int(classes.max(initial=0))}."
             )
     arrays = {part: pictures for part, (pictures, _) in parts.items()}
@@ -119,10 +127,12 @@ def array_set(
 
 
 def parse(kind: str, text: str) -> Request:
-    """What stands behind the colon: ``name=value`` pairs; a first piece without a name is the root. Paths may hold commas.
+    """Parse the text after the colon: ``name=value`` pairs, joined by commas.
+
+    A first part without a name is the root. Paths may contain commas.
 
     Raises:
-        ConfigError: an unknown name, a value out of bounds, or neither or both of `normal` and `anomaly`.
+        ConfigError: a name is unknown, a value is out of bounds, or `normal` and `anomaly` are both given or both missing.
 
     >>> parse("mnist", "mnist:data/a,b,anomaly=5,outlier_share=0.3").root
     'data/a,b'
@@ -141,65 +151,70 @@ def parse(kind: str, text: str) -> Request:
     )
     if (request.normal is None) == (request.anomaly is None):
         raise ConfigError(
-            f"{text}: expected which classes are good, {kind}:normal=CLASS, or which are not, {kind}:anomaly=CLASS; got "
+            f"{text}: expected either the good classes ({kind}:normal=CLASS) or the defective ones ({kind}:anomaly=CLASS), got "
             f"{'neither' if request.normal is None else 'both'}."
         )
     return request
 
 
-def good_keys(chosen: ClassSet, request: Request) -> list[str]:
-    """The training pictures of the good classes.
+def good_keys(class_set: ClassSet, request: Request) -> list[str]:
+    """Return the keys of the training pictures of the good classes.
 
     Raises:
-        ConfigError: no such class.
-        DataError: none of them has a picture.
+        ConfigError: there is no such class.
+        DataError: no good class has a training picture.
     """
-    good = _good(chosen, request)
-    keys = [key for key, place in zip(chosen.train.keys, chosen.train.classes.tolist(), strict=True) if place in good]
+    good = _good(class_set, request)
+    keys = [
+        key for key, place in zip(class_set.train.keys, class_set.train.classes.tolist(), strict=True) if place in good
+    ]
     if not keys:
-        raise DataError(f"there is no training picture of {', '.join(chosen.names[place] for place in sorted(good))}.")
+        good_names = ", ".join(class_set.names[place] for place in sorted(good))
+        raise DataError(f"expected training pictures of the good classes, found no training picture of {good_names}.")
     return keys
 
 
-def evaluated(chosen: ClassSet, request: Request) -> tuple[list[str], Truth]:
-    """What is evaluated on, in order, and what is true of it; and of the training pictures of good classes too.
+def evaluated(class_set: ClassSet, request: Request) -> tuple[list[str], Truth]:
+    """Return the keys to evaluate on, in order, and the truth about them and about the good training pictures.
 
     Raises:
-        ConfigError: no such class, or fewer defects than the share asks for.
+        ConfigError: there is no such class, or the set has too few defects for the requested share.
     """
-    good = _good(chosen, request)
-    classes = chosen.test.classes
+    good = _good(class_set, request)
+    classes = class_set.test.classes
     defective = ~np.isin(classes, sorted(good))
     kept = ~defective | _drawn(defective, request)
-    keys = [chosen.test.keys[place] for place in np.flatnonzero(kept).tolist()]
-    truth = dict.fromkeys(good_keys(chosen, request), False)
+    keys = [class_set.test.keys[place] for place in np.flatnonzero(kept).tolist()]
+    truth = dict.fromkeys(good_keys(class_set, request), False)
     truth |= {key: bool(bad) for key, bad in zip(keys, defective[kept].tolist(), strict=True)}
     kinds = {
-        key: chosen.names[place] for key, place in zip(keys, classes[kept].tolist(), strict=True) if place not in good
+        key: class_set.names[place]
+        for key, place in zip(keys, classes[kept].tolist(), strict=True)
+        if place not in good
     }
     return keys, Truth(defective=truth, kind=kinds)
 
 
 def class_source(name: str, summary: str, open_set: Callable[[Request], ClassSet]) -> Source:
-    """A source ``NAME:normal=CLASS,root=PATH`` over a set that `open_set` opens."""
+    """Return a source ``NAME:normal=CLASS,root=PATH`` for a set that `open_set` opens."""
 
     def collect(text: str) -> Collection:
         request = parse(name, text)
-        chosen = open_set(request)
-        return chosen.open(good_keys(chosen, request), None)
+        class_set = open_set(request)
+        return class_set.open(good_keys(class_set, request), None)
 
     def labelled(text: str, channels: Channels | None = None) -> tuple[Collection, Truth]:
         request = parse(name, text)
-        chosen = open_set(request)
-        keys, truth = evaluated(chosen, request)
-        return chosen.open(keys, channels), truth
+        class_set = open_set(request)
+        keys, truth = evaluated(class_set, request)
+        return class_set.open(keys, channels), truth
 
     def stream(text: str, spec: InputSpec, _settings: NoSettings, _clock: Clock, stop: threading.Event) -> Stream:
         pictures, _ = labelled(text, frame_channels(spec, f"a {name} source"))
         return _each(pictures, stop)
 
     def shown(text: str) -> str:
-        # what is read by others need not tell how this machine is laid out
+        # texts that other people read must not show the folders of this machine
         request = parse(name, text)
         given = [f"{key}={value}" for key, value in _differing(request) if key not in ("root", "download")]
         folder = Path(request.root or "").resolve().name if request.root and name == "classes" else ""
@@ -217,7 +232,7 @@ def class_source(name: str, summary: str, open_set: Callable[[Request], ClassSet
 
 
 def digest_of(path: Path) -> str:
-    """MD5 of a file, as the publishers of these sets state it; against damage, not against malice."""
+    """Return the MD5 of a file, as the publishers of these sets state it. It detects damage, but no attack."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -230,8 +245,8 @@ def _each(pictures: Collection, stop: threading.Event) -> Iterator[Item | Lost]:
 
 
 def _differing(request: Request) -> list[tuple[str, object]]:
-    usual = Request()
-    return [(name, value) for name, value in msgspec.structs.asdict(request).items() if value != getattr(usual, name)]
+    default = Request()
+    return [(name, value) for name, value in msgspec.structs.asdict(request).items() if value != getattr(default, name)]
 
 
 def _value(name: str, value: str, text: str) -> object:
@@ -244,12 +259,15 @@ def _value(name: str, value: str, text: str) -> object:
         raise ConfigError(f"{text}: expected {wanted} for {name!r}, got {value!r}.") from error
 
 
-def _good(chosen: ClassSet, request: Request) -> set[int]:
-    every = set(range(len(chosen.names)))
-    named = {_place(name.strip(), chosen.names) for name in (request.normal or request.anomaly or "").split("+")}
+def _good(class_set: ClassSet, request: Request) -> set[int]:
+    every = set(range(len(class_set.names)))
+    named = {_place(name.strip(), class_set.names) for name in (request.normal or request.anomaly or "").split("+")}
     good = named if request.normal is not None else every - named
     if not good or good == every:
-        raise ConfigError(f"expected good classes and others among {', '.join(chosen.names)}; got all of them as one.")
+        got = "good" if good else "defective"
+        raise ConfigError(
+            f"expected good and defective classes among {', '.join(class_set.names)}, got only {got} ones. Name fewer classes."
+        )
     return good
 
 
@@ -258,19 +276,19 @@ def _place(name: str, names: Sequence[str]) -> int:
         return names.index(name)
     if name.isdecimal() and int(name) < len(names):
         return int(name)
-    raise ConfigError(f"there is no class {name!r}{nearest(name, names)}. Known: {', '.join(names)}, or by number.")
+    raise ConfigError(f"expected a class name ({', '.join(names)}) or its number, got {name!r}{nearest(name, names)}.")
 
 
 def _drawn(defective: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
-    """Which defects are taken, ``[n]``."""
+    """Draw the defects to evaluate on; returns a mask ``[n]``."""
     if request.outlier_share is None:
         return defective
-    there, good = int(defective.sum()), int((~defective).sum())
+    available, good = int(defective.sum()), int((~defective).sum())
     wanted = round(good * request.outlier_share / (1 - request.outlier_share))
-    if not 1 <= wanted <= there:
+    if not 1 <= wanted <= available:
         raise ConfigError(
-            f"outlier_share={request.outlier_share:g} asks for {wanted} defects beside {good} good parts, and there are "
-            f"1 to {there}: give {1 / (1 + good):.2g} to {there / (there + good):.2g}."
+            f"outlier_share={request.outlier_share:g} needs {wanted} defects for {good} good parts, expected 1 to {available}. "
+            f"Give a share from {1 / (1 + good):.2g} to {available / (available + good):.2g}."
         )
     drawn = np.zeros(len(defective), dtype=bool)
     drawn[np.random.default_rng(request.seed).choice(np.flatnonzero(defective), wanted, replace=False)] = True

@@ -1,7 +1,7 @@
-"""MNIST and its relatives: four idx files, packed or not, checked against their publishers' digests.
+"""MNIST and similar sets: four idx files, packed or unpacked, checked against the digests of their publishers.
 
-The digests of the ``.gz`` files are those that torchvision's data sets check; those of the unpacked files were taken from
-files that passed. Packed files are unpacked into the cache, never beside themselves: the root may be read-only or shared.
+The digests of the ``.gz`` files are those that torchvision checks. The digests of the unpacked files were computed from files
+that passed that check. Packed files are unpacked into the cache and not into their own folder, which may be read-only or shared.
 """
 
 import gzip
@@ -17,11 +17,11 @@ from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
 from andon.sources.labelled.cache_folder import VARIABLE, cache_folder
 from andon.sources.labelled.class_set import ClassSet, Request, array_set, digest_of
-from andon.sources.labelled.torchvision_import import fetched
+from andon.sources.labelled.torchvision_import import torchvision_set
 
 
 class Sums(NamedTuple):
-    """MD5 of a file as published, and unpacked."""
+    """The MD5 of a file as published, and of its unpacked content."""
 
     packed: str
     unpacked: str
@@ -32,26 +32,26 @@ class IdxSet(Struct, frozen=True, kw_only=True):
 
     name: str
     folder: str
-    """Also the name of torchvision's data set."""
+    """Name of the folder, and of torchvision's data set."""
     classes: tuple[str, ...]
     sums: dict[str, Sums]
-    """By the names of the unpacked files."""
+    """Digests by the names of the unpacked files."""
 
 
 PARTS = {"train": "train", "test": "t10k"}
 
 
 def open_idx(known: IdxSet, request: Request) -> ClassSet:
-    """The set below `request.root`, or, without a root, in the cache.
+    """Open the set below `request.root`, or in the cache if there is no root.
 
     Raises:
         DataError: a file is missing, damaged, or not the published one.
-        ConfigError: the cache cannot be written to.
-        MissingExtra: a download without torchvision.
+        ConfigError: the cache is not writable.
+        MissingExtra: a download needs torchvision, which is not installed.
     """
     root = cache_folder() / known.name if request.root is None else Path(request.root)
     if request.download:
-        fetched(known.folder, root)
+        torchvision_set(known.folder, root)
 
     def read(part: str, kind: str) -> NDArray[np.uint8]:
         return read_idx(_unpacked(known, root, f"{PARTS[part]}-{kind}-ubyte"))
@@ -61,10 +61,12 @@ def open_idx(known: IdxSet, request: Request) -> ClassSet:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An idx file of bytes as an array, mapped from the disk: header ``0 0 8 dimensions``, sizes as big-endian uint32.
+    """Map an idx file of bytes from the disk as an array.
+
+    The header is ``0 0 8 dimensions``, followed by the sizes as big-endian uint32.
 
     Raises:
-        DataError: another header, or another size than it states.
+        DataError: the header is different, or the file does not have the size that the header states.
     """
     with path.open("rb") as stream:
         head = stream.read(4)
@@ -72,13 +74,14 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     start = 4 + 4 * len(sizes)
     if not len(sizes) or path.stat().st_size != start + int(np.prod(sizes, dtype=np.int64)):
         raise DataError(
-            f"{path}: expected an idx file of bytes, whole; its header is {head.hex()}, sizes {sizes.tolist()}."
+            f"{path}: expected a complete idx file of bytes, got {path.stat().st_size} bytes with header {head.hex()} and sizes "
+            f"{sizes.tolist()}. Download the file again."
         )
     return np.memmap(path, np.uint8, "r", start, tuple(sizes.tolist()))
 
 
 def _unpacked(known: IdxSet, root: Path, name: str) -> Path:
-    """The file with that content, which is checked each time: 47 MB take a tenth of a second."""
+    """Return the unpacked file. Its digest is checked each time, which takes 0.1 s for 47 MB."""
     sums = known.sums[name]
     for folder in (root / known.folder / "raw", root / "raw", root):
         if (folder / name).is_file():
@@ -88,11 +91,13 @@ def _unpacked(known: IdxSet, root: Path, name: str) -> Path:
             _require(folder / f"{name}.gz", sums.packed)
             return _in_cache(known, folder / f"{name}.gz", name)
     where = (
-        f"root=PATH, the folder that holds {known.folder}/raw, or download=true where there is a network"
+        f"root=PATH, the folder that contains {known.folder}/raw, or download=true if this machine has network access"
         if root == cache_folder() / known.name
-        else f"the folder that holds {known.folder}/raw, or download=true where there is a network"
+        else f"the folder that contains {known.folder}/raw, or download=true if this machine has network access"
     )
-    raise DataError(f"{root}: has no {known.folder}/raw/{name}, packed (.gz) or not. Give {where}.")
+    raise DataError(
+        f"{root}: expected {known.folder}/raw/{name}, packed (.gz) or unpacked, found neither. Give {where}."
+    )
 
 
 def _in_cache(known: IdxSet, packed: Path, name: str) -> Path:
@@ -106,7 +111,7 @@ def _in_cache(known: IdxSet, packed: Path, name: str) -> Path:
     try:
         write_atomically(target, content)
     except ConfigError as error:
-        raise ConfigError(f"{error} Name a folder for unpacked data in {VARIABLE}.") from error
+        raise ConfigError(f"{error} Set {VARIABLE} to a folder for unpacked data.") from error
     _require(target, known.sums[name].unpacked)
     return target
 
@@ -115,6 +120,6 @@ def _require(path: Path, expected: str) -> None:
     found = digest_of(path)
     if found != expected:
         raise DataError(
-            f"{path}: is damaged or not the published file: expected MD5 {expected}, got {found}. Fetch it again, or see "
-            f"whether a download was cut off ({VARIABLE} says where andon keeps its own copies)."
+            f"{path}: expected the published file with MD5 {expected}, got {found}. The file is damaged, incomplete or another "
+            f"one. Download it again. Copies that andon made itself are in its cache folder ({VARIABLE})."
         )

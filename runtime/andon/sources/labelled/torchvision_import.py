@@ -1,8 +1,8 @@
-"""The one import of torchvision, for whoever needs its networks or data sets; called lazily, inside functions.
+"""The only import of torchvision, for modules that need its networks or data sets. Functions call it when they need it.
 
-torchvision 0.28.0 from the package index is a CUDA build. Beside a CPU build of torch its C++ operators fail to load in
-silence, and the import then fails aloud, because their schemas are missing (pytorch/vision #9085, #9077). Two stubs mend
-the import; ``ops.nms`` and ``torchvision.io`` stay broken, and nothing here needs them.
+torchvision 0.28.0 from the package index is a CUDA build. With a CPU build of torch, its C++ operators fail to load without an
+error. The import then raises an error, because the schemas of these operators are missing (pytorch/vision #9085, #9077). Two
+stubs make the import work. ``ops.nms`` and ``torchvision.io`` stay broken, but andon does not need them.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from andon.foundation.errors import DataError, MissingExtra
 from andon.foundation.extras import remedy
 
 _STUBS: list[object] = []
-"""A library's definitions live as long as it does."""
+"""References to the stub libraries. The definitions of a library disappear when it is deleted."""
 
 
 @cache
 def torchvision() -> ModuleType:
-    """The module torchvision.
+    """Return the module torchvision.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: torchvision is not installed.
     """
     try:
         return importlib.import_module("torchvision")
@@ -40,21 +40,25 @@ def torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-def fetched(name: str, folder: Path, *, train: bool = True, download: bool = True) -> Any:
-    """A data set of torchvision's in a folder, downloaded into it where asked for and not there yet.
+def torchvision_set(name: str, folder: Path, *, train: bool = True, download: bool = True) -> Any:
+    """Open a data set of torchvision in a folder. If `download` is set, torchvision downloads missing files into it.
 
     Raises:
-        DataError: it cannot be fetched, or what is there is damaged.
+        DataError: the set cannot be downloaded, or its files are damaged.
         MissingExtra: torchvision is not installed.
     """
     known = getattr(torchvision().datasets, name)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what is told there must not get among figures
+        with contextlib.redirect_stdout(
+            sys.stderr
+        ):  # torchvision prints progress to stdout, where andon prints results
             return known(str(folder), train=train, download=download)
     except (RuntimeError, OSError) as error:
-        what = "could be neither found nor fetched" if download else "cannot be read"
+        what = "was not found and cannot be downloaded" if download else "cannot be read"
         reason = " ".join(str(error).split())
-        raise DataError(f"{folder}: torchvision's {name} {what}: {reason}. Give root=PATH with whole files.") from error
+        raise DataError(
+            f"{folder}: torchvision's {name} {what}: {reason}. Give root=PATH of a folder with complete files."
+        ) from error
 
 
 def _define_missing_operators() -> None:

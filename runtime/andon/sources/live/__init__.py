@@ -1,1 +1,1 @@
-"""Sources that never end: reconnecting readers, watched folders."""
+"""Sources without an end: cameras with reconnection, and watched folders."""

@@ -1,4 +1,4 @@
-"""Follow a folder: what is there in natural order, then what arrives. No entry is skipped in silence."""
+"""Follow a folder: first the existing pictures in natural order, then new ones. Every skipped entry is reported."""
 
 import logging
 import threading
@@ -14,74 +14,72 @@ from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.live.folder_watch import FolderWatch
 from andon.sources.live.watchdog import Watchdog
-from andon.sources.pictures.folder import Listing, PictureFile, same_writing, stamp_of, survey
+from andon.sources.pictures.folder import Listing, PictureFile, same_version, stamp_of, survey
 from andon.sources.stream_settings import StaleAfter
 
 logger = logging.getLogger(__name__)
 
 
 class FollowSettings(Struct, frozen=True, kw_only=True):
-    """How a folder of pictures is followed."""
+    """Settings for following a folder of pictures."""
 
-    follow: Annotated[
-        bool, Meta(description="after the pictures that are there, wait for those that arrive in the folder")
-    ] = True
+    follow: Annotated[bool, Meta(description="after the existing pictures, wait for new ones in the folder")] = True
     settle_s: Annotated[
         float,
         Meta(
             ge=0.0,
-            description="a file is read when its size and time have not changed for this long",
+            description="read a file when its size and time have not changed for this long",
             extra={"unit": "s"},
         ),
     ] = 0.5
-    poll_s: Annotated[float, Meta(gt=0.0, description="time between two looks at the folder", extra={"unit": "s"})] = (
-        0.25
-    )
+    poll_s: Annotated[
+        float, Meta(gt=0.0, description="time between two listings of the folder", extra={"unit": "s"})
+    ] = 0.25
     stale_after_s: StaleAfter = 2.0
 
 
 Read = Callable[[str, PictureFile], Item | Lost]
-"""Reads one file with its key; `Lost` where it cannot be read. Never raises."""
+"""A function that reads one file, given its key. It returns `Lost` if the file cannot be read, and never raises."""
 
 
 def follow(
     root: Path, read: Read, settings: FollowSettings, clock: Clock, stop: threading.Event
 ) -> Iterator[Item | Lost]:
-    """Yield each picture once, when it has settled, until the stop.
+    """Yield each picture once, as soon as it has settled, until the stop event is set.
 
-    `Lost` comes for what could not be read: a file that went away before it settled (LOST), a pipe, a device or a broken link
-    (UNREADABLE), a sub-folder that cannot be listed (UNREADABLE). STALE comes again and again while a file is replaced faster
-    than it settles, and while the folder itself cannot be listed.
+    `Lost` items stand for files that could not be read. The reason is LOST for a file that was removed before it settled. It is
+    UNREADABLE for a pipe, a device, a broken link, or a sub-folder that cannot be listed. STALE is repeated while a file is
+    replaced faster than it settles, and while the folder itself cannot be listed.
     """
     watch = FolderWatch(settings.settle_s)
     reachable = Watchdog(settings.stale_after_s, clock.mono_s())
     unlisted = frozenset[str]()
-    complained = False
+    warned = False
     while not stop.is_set():
         began_s = clock.mono_s()
         try:
             listing = survey(root)
         except OSError as error:
-            # a network share that is away for a while: what was seen stays seen
-            if not complained:
+            # perhaps a network share that is not available for a while: remember the files that were already seen
+            if not warned:
                 logger.warning("%s: cannot be listed (%s); trying again", root, error.strerror)
-            complained = True
+            warned = True
             if reachable.due(began_s):
                 yield Lost(Ref(key=_name(root)), Reason.STALE, f"the folder cannot be listed: {error.strerror}")
         else:
-            complained = False
+            warned = False
             reachable.alive(began_s)
             yield from (unlisted_folder(key, why) for key, why in listing.unlisted.items() if key not in unlisted)
             unlisted = frozenset(listing.unlisted)
             yield from _settled(listing, watch, read, settings, clock=clock, stop=stop)
-        # a folder of a million files takes seconds to list: never more than a fifth of the time goes into looking
+        # listing a folder of a million files takes seconds: spend at most a fifth of the time on it
         pause(clock, max(settings.poll_s, 4 * (clock.mono_s() - began_s)), stop.is_set)
 
 
 def _settled(
     listing: Listing, watch: FolderWatch, read: Read, settings: FollowSettings, *, clock: Clock, stop: threading.Event
 ) -> Iterator[Item | Lost]:
-    """Yield what one look at the folder allows to be said."""
+    """Yield the items that result from one listing of the folder."""
     now_s = clock.mono_s()
     stamps = {key: file.stamp for key, file in listing.files.items()}
     ready = watch.step(stamps, now_s, unlisted=listing.unlisted)
@@ -100,21 +98,21 @@ def _settled(
 
 
 def unlisted_folder(key: str, error: OSError) -> Lost:
-    """Return the item that stands for a sub-folder whose files cannot be seen."""
-    detail = f"{printable(key)}: this folder cannot be listed, and what it holds is not judged: {error.strerror}"
+    """Return the item for a sub-folder that cannot be listed, and log a warning."""
+    detail = f"{printable(key)}: this folder cannot be listed, and its files are not judged: {error.strerror}"
     logger.warning("%s", detail)
     return Lost(Ref(key=key), Reason.UNREADABLE, detail)
 
 
 def _read_settled(key: str, file: PictureFile, read: Read) -> Item | Lost | None:
-    """Return the picture; None where it was written to since it was listed, and will therefore be listed as new."""
+    """Return the picture, or None if it was written to after it was listed. The next listing then shows it as new."""
     item = read(key, file)
     if file.fault:
         return item
     try:
-        unchanged = same_writing(stamp_of(file.path.stat()), file.stamp)
+        unchanged = same_version(stamp_of(file.path.stat()), file.stamp)
     except OSError:
-        # moved away: what had been read whole counts, the rest is Lost
+        # the file was moved away: a picture that was read completely counts, otherwise the item is already Lost
         return item
     return item if unchanged else None
 
@@ -125,18 +123,18 @@ def _is_damaged(item: Item | Lost, file: PictureFile) -> bool:
 
 def _gone(key: str, settle_s: float) -> str:
     return (
-        f"{printable(key)}: gone before it was read. A file is read when it has not changed for {settle_s:g} s: leave files for "
-        "longer, or lower --settle-s"
+        f"{printable(key)}: removed before it was read. A file is read when it has not changed for {settle_s:g} s. Leave files "
+        "for longer, or lower --settle-s"
     )
 
 
 def _restless(names: list[str], settle_s: float) -> str:
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
-        f"{printable(names[0])}{others}: changes again and again and never rests for {settle_s:g} s, so it is not read. "
-        "Write each picture under a name of its own, or lower --settle-s"
+        f"{printable(names[0])}{others}: not read, because it keeps changing within {settle_s:g} s. Write each picture under a "
+        "new name, or lower --settle-s"
     )
 
 
 def _name(root: Path) -> str:
-    return root.name or root.resolve().name or str(root)  # of the folder "." the name is empty
+    return root.name or root.resolve().name or str(root)  # the name of the folder "." is empty

@@ -1,27 +1,27 @@
-"""When a file that arrives in a folder may be read: a rule over listings, without clock and without files."""
+"""Decide when a new file in a folder may be read, from listings alone. The code needs no clock and no files."""
 
 from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from andon.sources.pictures.folder import Stamp, natural, same_writing
+from andon.sources.pictures.folder import Stamp, natural, same_version
 
 WRITING_S = 10.0
-"""Seconds for which a file may grow before it counts as restless: a large picture over a slow network takes its time."""
+"""Time in seconds for which a file may grow before it counts as restless. A large picture on a slow network needs time."""
 
 
 class FolderWatch:
-    """Gives each writing of each file once, as soon as it has settled, and names the files that were never read.
+    """Names each version of each file once, as soon as it has settled, and names the files that were never read.
 
-    Settled: the stamp was the same for `settle_s`. A file that changes later, or returns after it was gone, is a new one.
-    Remembers only what the latest listing holds, however long it runs.
+    A file has settled when its stamp was the same for `settle_s`. A file that changes later, or that returns after it was
+    removed, counts as new. Only the files of the latest listing are remembered, so memory does not grow with time.
     """
 
     def __init__(self, settle_s: float) -> None:
         self._settle_s = settle_s
         self._seen: dict[str, _Seen] = {}
         self.gone: list[str] = []
-        """Names that the latest listing no longer holds and that were never given, or given and missed."""
+        """Names that are no longer in the latest listing and that were never returned, or returned and then missed."""
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -30,8 +30,8 @@ class FolderWatch:
         """Return the names that may be read now, in natural order.
 
         Args:
-            listing: all files that are there now.
-            now_s: monotonic seconds, never less than the time before.
+            listing: all files that exist now.
+            now_s: monotonic seconds, not less than in the previous call.
             unlisted: folders that could not be listed. Files below them are remembered as they were.
         """
         before = self._seen
@@ -43,17 +43,17 @@ class FolderWatch:
             missing = {name: seen for name, seen in missing.items() if name not in kept}
         self.gone = []
         if unread := [name for name, seen in missing.items() if not seen.given]:
-            # A file that was renamed is read under its new name. The inode alone does not show it: the next file gets the number
-            # of one that was deleted.
-            there = {_writing(stamp) for stamp in listing.values()}
-            self.gone = natural(name for name in unread if _writing(missing[name].stamp) not in there)
+            # A renamed file is read under its new name. The inode alone is not enough to recognise it, because a new file gets
+            # the inode number of a deleted one.
+            existing = {_version(stamp) for stamp in listing.values()}
+            self.gone = natural(name for name in unread if _version(missing[name].stamp) not in existing)
         ready = [name for name in listing if self._may_be_read(self._seen[name], now_s)]
         for name in ready:
             self._seen[name].given = True
         return natural(ready)
 
     def again(self, name: str, now_s: float) -> bool:
-        """Return whether a file that could not be read whole is given once more; never a third time without a change."""
+        """Return whether to read a damaged file once more. A file is not read a third time unless it changes."""
         seen = self._seen.get(name)
         if seen is None or seen.retried:
             return False
@@ -61,16 +61,16 @@ class FolderWatch:
         return True
 
     def missed(self, name: str) -> None:
-        """Note that a given file changed before it was read: it is given again, or named in `gone`."""
+        """Record that a file changed before it was read. It will be returned again, or named in `gone`."""
         if name in self._seen:
             self._seen[name].given = False
 
     def restless(self, now_s: float, after_s: float) -> list[str]:
-        """Return the files that keep changing and so are never read, each again after a further period.
+        """Return the files that keep changing and so are never read. Each is returned again after a further period.
 
         Args:
             now_s: monotonic seconds.
-            after_s: period for files that are replaced. For files that only grow it is at least `WRITING_S`.
+            after_s: period for files that are replaced. For files that only grow, the period is at least `WRITING_S`.
         """
         restless = []
         for name, seen in self._seen.items():
@@ -85,9 +85,9 @@ class FolderWatch:
 
     def _look(self, name: str, stamp: Stamp, now_s: float) -> "_Seen":
         seen = self._seen.get(name)
-        if seen is None or (seen.given and not same_writing(seen.stamp, stamp)):
+        if seen is None or (seen.given and not same_version(seen.stamp, stamp)):
             return _Seen(stamp=stamp, since_s=now_s, restless_s=now_s)
-        if same_writing(seen.stamp, stamp):
+        if same_version(seen.stamp, stamp):
             seen.stamp = stamp
             return seen
         shrunk = stamp.size < seen.stamp.size
@@ -99,18 +99,18 @@ class FolderWatch:
         )
 
 
-def _writing(stamp: Stamp) -> tuple[int, int, int]:
+def _version(stamp: Stamp) -> tuple[int, int, int]:
     return stamp.inode, stamp.size, stamp.mtime_ns
 
 
 class _Seen(Struct, kw_only=True):
-    """One writing of one file."""
+    """One version of one file."""
 
     stamp: Stamp
     since_s: float
     restless_s: float
-    """Since when it has changed without being read, or when that was reported last."""
+    """Time since which it has changed without being read, or of the last report about this."""
     replaced: bool = False
-    """While unread, another file took its name, or it was written again from the beginning."""
+    """True if, while unread, another file took its name or it was written again from the beginning."""
     given: bool = False
     retried: bool = False

@@ -1,4 +1,4 @@
-"""From the reader's thread to the consumer: one frame waits, and a newer one displaces it."""
+"""Pass frames from the reader thread to the consumer. At most one frame waits, and a newer one replaces it."""
 
 import collections
 import threading
@@ -10,14 +10,14 @@ from andon.sources.pictures.decode import Frame
 
 
 class LiveCounts(Struct, frozen=True, kw_only=True):
-    """What became of the frames of a live source. Frames given = `grabbed` - `waiting` - `dropped`, at any moment."""
+    """Counts of the frames of a live source. Frames delivered = `grabbed` - `waiting` - `dropped`, at any moment."""
 
     grabbed: int
-    """Frames that the camera has given."""
+    """Frames that the camera has delivered."""
     waiting: int
-    """1 where a frame waits to be asked for, else 0."""
+    """1 if a frame waits for the consumer, else 0."""
     drops: dict[DropReason, int]
-    """Frames grabbed and never given, by reason."""
+    """Frames grabbed but never delivered to the consumer, by reason."""
 
     @property
     def dropped(self) -> int:
@@ -31,12 +31,12 @@ class FreshFrame(Struct, frozen=True):
     frame: Frame
     number: int
     arrived_s: float
-    """Monotonic."""
+    """Monotonic seconds."""
     wall_s: float
 
 
 class NewestFrame:
-    """Passes one frame from the reader to the consumer; the newest wins. Its counts add up under its lock."""
+    """A slot that passes the newest frame from the reader to the consumer. The lock keeps its counts consistent."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -47,7 +47,7 @@ class NewestFrame:
         self.bug: Exception | None = None
 
     def offer(self, frame: Frame, why_not: DropReason | None, arrived_s: float, wall_s: float) -> None:
-        """Count a frame, and let it wait unless a reason says why not."""
+        """Count a frame, and let it wait unless there is a reason to drop it."""
         with self.changed:
             self.grabbed += 1
             if why_not is not None:
@@ -62,7 +62,7 @@ class NewestFrame:
             self.changed.notify_all()
 
     def take(self, timeout_s: float) -> FreshFrame | None:
-        """Return the frame that waits; None where none came in time."""
+        """Return the waiting frame, or None if no frame arrives within the timeout."""
         with self.changed:
             if self.waiting is None and not self.ended:
                 self.changed.wait(timeout_s)
@@ -75,12 +75,12 @@ class NewestFrame:
             return LiveCounts(grabbed=self.grabbed, waiting=0 if self.waiting is None else 1, drops=dict(self.drops))
 
     def drop(self, reason: DropReason) -> None:
-        """Count a frame that was taken and then not used."""
+        """Count a frame that was taken but not used."""
         with self.changed:
             self.drops[reason] += 1
 
     def end(self, bug: Exception | None = None) -> None:
-        """Take no more frames; a frame that waits is dropped."""
+        """Accept no more frames, and drop a waiting one."""
         with self.changed:
             self.ended = True
             self.bug = self.bug or bug

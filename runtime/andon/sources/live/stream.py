@@ -1,7 +1,7 @@
-"""Live sources: a reader thread that reconnects for ever, one waiting frame that newer ones displace, and a watchdog.
+"""Live sources: a reader thread that reconnects, one waiting frame that newer ones replace, and a watchdog.
 
-The rules are in `reconnect` and `watchdog`, as plain functions of numbers. The threads here only apply them. A camera that is
-gone is a state, not an exception.
+The rules are in `reconnect` and `watchdog`, as plain functions of numbers. The threads here only apply them. A lost camera is a
+state, not an exception.
 """
 
 import logging
@@ -23,43 +23,43 @@ logger = logging.getLogger(__name__)
 
 
 class Capture(Protocol):
-    """An opened camera or stream. Used by one thread."""
+    """An opened camera or stream, used by one thread."""
 
     def read(self) -> Frame | None:
-        """Return the next frame, BGR ``[H, W, 3]`` or as the bytes of a JPEG ``[1, n]``; None: lost.
+        """Return the next frame, BGR ``[H, W, 3]`` or as the bytes of a JPEG ``[1, n]``; None if the camera is lost.
 
         The array is not shared with later calls. Blocks for a bounded time.
         """
         ...
 
     def close(self) -> None:
-        """Give the device back. Never raises."""
+        """Release the device. Never raises."""
         ...
 
 
 Opener = Callable[[], Capture | None]
-"""Opens the camera again at each call, within a bounded time; None where it cannot be opened now."""
+"""A function that opens the camera at each call, within a bounded time. It returns None if the camera cannot be opened now."""
 
 
 class LiveStream:
     """An endless stream of a live source, which cannot wait for its consumer.
 
-    Iterating gives fresh frames, and one `Lost` with reason STALE for every `stale_after_s` without any. It ends, within
-    two seconds, once the stop event is set or `close` is called; it never ends because the camera is gone. The reader
-    thread starts with the first `next`.
+    Iterating yields fresh frames, and one `Lost` with reason STALE for every `stale_after_s` without a fresh frame. The stream
+    ends within two seconds after the stop event is set or `close` is called. A lost camera does not end it. The reader thread
+    starts with the first `next`.
 
-    `counts` says what became of every frame; after the end none waits. `Lost` items come on top: no frame was grabbed
-    for them.
+    `counts` has a count for every frame; after the end no frame waits. `Lost` items are not in these counts, because no frame
+    was grabbed for them.
 
     Args:
-        name: for keys, messages and logs; without secrets.
+        name: name of the camera, without secrets, for keys, messages and logs.
         opener: opens the camera; called in the reader thread.
-        convert: what the capture gives to what the model file wants; raises `DataError` for a damaged frame, which becomes
-            `Lost` (UNREADABLE); called in the consumer's thread for each frame that it takes.
-        rule: timeouts.
-        clock: for ages and waits.
+        convert: converts the result of the capture to a frame for the model file; called in the consumer's thread. It raises
+            `DataError` for a damaged frame, which then becomes `Lost` (UNREADABLE).
+        rule: the limits.
+        clock: clock for ages and waits.
         stop: set by the owner of the process.
-        rng: for the jitter of retries.
+        rng: random numbers for the jitter of retries.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class LiveStream:
 
     @property
     def dropped(self) -> int:
-        """Frames grabbed and never given."""
+        """Number of frames that were grabbed but never delivered."""
         return self.counts.dropped
 
     @property
     def drops(self) -> dict[DropReason, int]:
-        """Frames grabbed and never given, by reason."""
+        """Number of frames that were grabbed but never delivered, by reason."""
         return self.counts.drops
 
     def __iter__(self) -> "LiveStream":
@@ -115,7 +115,7 @@ class LiveStream:
                 if now_s - fresh.arrived_s <= self._rule.stale_after_s:
                     self._alive().alive(now_s)
                     return self._item(fresh)
-                # the consumer was away, and so was the camera, else a newer frame would be here
+                # both the consumer and the camera were slow, otherwise a newer frame would wait here
                 self._newest.drop("stale")
             if self._alive().due(now_s):
                 self._silences += 1
@@ -127,7 +127,7 @@ class LiveStream:
         raise StopIteration
 
     def close(self) -> None:
-        """End it. Waits at most a second for the reader; one that hangs in the driver ends with its own timeout."""
+        """End the stream. Wait at most a second for the reader; one that blocks in the driver ends with its own timeout."""
         self._newest.end()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
@@ -154,11 +154,11 @@ class LiveStream:
                 intake, wait_s = lost(intake, self._rule)
                 if wait_s:
                     pause(self._clock, jitter(wait_s, self._rng.random()), self._over)
-        except Exception as bug:  # noqa: BLE001 - raised again where the stream is consumed
+        except Exception as bug:  # noqa: BLE001 - raised again in the consumer's thread
             self._newest.end(bug)
 
     def _one_connection(self, intake: Intake) -> Intake:
-        """Open, read until the camera is lost, close."""
+        """Open the camera, read until it is lost, and close it."""
         first = intake.attempts == 0
         capture = self._opener()
         if capture is None:
@@ -184,8 +184,8 @@ class LiveStream:
                     fresh = True
                 elif why_not == "stale" and fresh:
                     logger.warning(
-                        "%s: a frame took %.2f s; it and the next %d are dropped as old. For a camera that is this slow, "
-                        "raise --read-timeout-s to more than twice the time between frames",
+                        "%s: a frame took %.2f s; it and the next %d frames are dropped as too old. If the camera is this slow, "
+                        "set --read-timeout-s to more than twice the time between frames",
                         self._name,
                         arrived_s - began_s,
                         self._rule.warm_frames,

@@ -1,15 +1,15 @@
-"""When silence is reported: a rule over times, without clock and without threads."""
+"""Decide when to report silence. The code needs no clock and no threads."""
 
 
 class Watchdog:
-    """Reports silence: once for each period in which nothing came."""
+    """Reports silence once for each period in which nothing arrived."""
 
     def __init__(self, period_s: float, now_s: float) -> None:
         self._period_s = period_s
         self._since_s = now_s
 
     def alive(self, now_s: float) -> None:
-        """Note that something fresh came."""
+        """Record that something new arrived."""
         self._since_s = now_s
 
     def due(self, now_s: float) -> bool:

@@ -1,11 +1,11 @@
-"""Notice damage within the coded pixels of a picture, which OpenCV's decoders fill with grey or noise and do not report.
+"""Detect damage in the coded pixels of a picture.
 
-JPEG is decoded by simplejpeg, which reports what libjpeg warns of. It gives OpenCV's pixels, in OpenCV's time. The strips of
-a TIFF file are checked before OpenCV decodes them.
+OpenCV's decoders fill damaged pixels with grey or noise and report nothing. simplejpeg decodes JPEG and reports the warnings of
+libjpeg. It gives the same pixels as OpenCV in the same time. The strips of a TIFF file are checked before OpenCV decodes them.
 
-Some damage leaves no trace that a decoder could find: a changed byte in a JPEG whose codes stay valid, a hole in lossy WebP,
-changed pixels where nothing is compressed. Not noticed either: damage of JPEG within TIFF, and of JPEG with other sampling
-than 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 and 4:4:1.
+Some damage cannot be found by any decoder: a changed byte in a JPEG whose codes stay valid, a hole in lossy WebP, or changed
+pixels in an uncompressed file. Damaged JPEG inside TIFF is not detected either. For JPEG files, damage is detected only with the
+samplings 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1 and 4:4:1.
 """
 
 import io
@@ -21,21 +21,21 @@ from andon.sources.opencv import MAX_PIXELS
 from andon.sources.pictures.header import tiff_compression, tiff_strips
 
 _NONE, _DEFLATE = 1, (8, 32946)
-# libjpeg warns of these and decodes the picture in full; some cameras write them into every picture
+# libjpeg gives these warnings but decodes the whole picture; some cameras cause them in every picture
 _HARMLESS = ("Invalid SOS parameters", "Warning: unknown JFIF revision number")
 _BEFORE_THE_END = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _MOST_PADDING = 64
-"""Bytes; cameras that pad their pictures pad to a multiple of at most this. More is a hole that was filled with zeros."""
+"""Largest padding, in bytes. Cameras pad their pictures to a multiple of at most this. More is a hole filled with zeros."""
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode a JPEG to RGB ``[H, W, 3]`` or grey ``[H, W, 1]``, or return None where only OpenCV can.
+    """Decode a JPEG to RGB ``[H, W, 3]`` or grey ``[H, W, 1]``. Return None if only OpenCV can decode it.
 
-    That is CMYK, which is checked here nevertheless, and sampling factors that libjpeg-turbo has no name for.
+    Only OpenCV can decode CMYK and sampling factors that libjpeg-turbo has no name for. CMYK is still checked for damage here.
 
     Raises:
-        DataError: damaged.
-        MissingExtra: no simplejpeg.
+        DataError: the picture is damaged.
+        MissingExtra: simplejpeg is not installed.
     """
     with needs("camera", "reading JPEG"):
         import simplejpeg
@@ -51,26 +51,26 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
     except ValueError as error:
         if "Could not determine subsampling" in str(error):
             return None
-        raise DataError(f"a damaged JPEG: {str(error).removeprefix('Corrupt JPEG data: ')}") from error
+        raise DataError(f"damaged JPEG: {str(error).removeprefix('Corrupt JPEG data: ')}") from error
     return pixels if wanted else None
 
 
 def _is_padding(data: bytes, warning: str) -> bool:
-    """Return whether libjpeg warns of nothing but equal bytes between the last coded block and the end marker."""
+    """Return whether the warning is only about equal bytes between the last coded block and the end marker."""
     found = _BEFORE_THE_END.match(warning)
     end = data.rfind(b"\xff\xd9")
     if found is None or end < 0 or int(found[1]) > _MOST_PADDING:
         return False
-    # libjpeg has taken some of the padding already, so that it counts fewer bytes than there are
+    # libjpeg has already consumed some of the padding, so it counts too few bytes
     return len(set(data[end - max(1, int(found[1])) : end])) == 1
 
 
 def require_intact_tiff(data: bytes) -> None:
-    """Check that every strip of a compressed TIFF holds what it should.
+    """Check that every strip of a compressed TIFF can be decompressed.
 
     Raises:
         DataError: a strip is damaged.
-        MissingExtra: no Pillow, for compressions other than deflate.
+        MissingExtra: Pillow is needed, for compressions other than deflate, and is not installed.
     """
     compression = tiff_compression(data)
     if compression in _DEFLATE:
@@ -80,7 +80,7 @@ def require_intact_tiff(data: bytes) -> None:
 
 
 def _require_deflated(data: bytes) -> None:
-    left = 8 * MAX_PIXELS  # of all strips together: many small strips can unpack to gigabytes
+    left = 8 * MAX_PIXELS  # limit in bytes for all strips together: many small strips can unpack to gigabytes
     for begin, size in tiff_strips(data):
         unpack = zlib.decompressobj()
         waiting = data[begin : begin + size]
@@ -89,9 +89,9 @@ def _require_deflated(data: bytes) -> None:
                 left -= len(unpack.decompress(waiting, 1 << 20))
                 waiting = unpack.unconsumed_tail
         except zlib.error as error:
-            raise DataError(f"a damaged TIFF: {str(error).partition(': ')[2] or error}") from error
+            raise DataError(f"damaged TIFF: {str(error).partition(': ')[2] or error}") from error
         if not unpack.eof:
-            raise DataError("a damaged TIFF: a strip ends too early, or is too long")
+            raise DataError("damaged TIFF: a strip ends too early or is too long")
 
 
 def _require_readable(data: bytes) -> None:
@@ -102,6 +102,6 @@ def _require_readable(data: bytes) -> None:
             try:
                 picture.load()
             except (OSError, ValueError) as error:
-                raise DataError(f"a damaged TIFF: {error}") from error
+                raise DataError(f"damaged TIFF: {error}") from error
     except (UnidentifiedImageError, SyntaxError, KeyError, NotImplementedError):
-        return  # a kind of TIFF that Pillow does not know; OpenCV may
+        return  # Pillow does not know this kind of TIFF, but OpenCV may

@@ -1,4 +1,4 @@
-"""The one decoder of pictures: bytes of a file to a frame, the same pixels for training, calibration and the line."""
+"""Decode the bytes of a picture file to a frame. Training, calibration and the line use this decoder, so pixels are equal."""
 
 import logging
 import stat
@@ -15,7 +15,7 @@ from andon.sources.pictures.damage import decode_jpeg, require_intact_tiff
 from andon.sources.pictures.header import PictureHeader, parse, require_whole
 
 MAX_BYTES = 200_000_000
-"""A larger file is refused."""
+"""Largest size of a file. Larger ones are refused."""
 
 Channels = Literal[1, 3]
 Frame = NDArray[np.uint8]
@@ -25,27 +25,28 @@ logger = logging.getLogger(__name__)
 
 
 class WarnedKinds:
-    """The kinds of warnings that a collection or stream has given: each comes once, and not once a picture."""
+    """The kinds of warnings that a collection or stream has logged. Each is logged once, not once per picture."""
 
     def __init__(self) -> None:
         self._kinds: set[str] = set()
 
     def once(self, kind: Literal["alpha", "grey"]) -> bool:
-        """Return whether this is the first time."""
+        """Return whether this is the first call for this kind."""
         first = kind not in self._kinds
         self._kinds.add(kind)
         return first
 
 
 def header(data: bytes) -> tuple[int, int, Channels]:
-    """Height, width and channels, without decoding; the first 64 kB of a file nearly always suffice.
+    """Return height, width and channels without decoding. The first 64 kB of a file are nearly always enough.
 
-    Channels are 1 only where the header says grey; a palette counts as colour (but for a BMP whose palette is all
-    greys, as grey cameras write it).
+    Channels are 1 only if the header states grey. A palette counts as colour, except a BMP palette that contains only greys, as
+    grey cameras write it.
 
     Raises:
-        picture_header.TruncatedError: more bytes are needed.
-        DataError: no JPEG, PNG, BMP, TIFF or WebP; a damaged header; 16 bits a channel; more than `MAX_PIXELS`.
+        header.TruncatedError: more bytes are needed.
+        DataError: the file is not a JPEG, PNG, BMP, TIFF or WebP, or its header is damaged. Also for more than 8 bits per
+            channel or more than `MAX_PIXELS`.
     """
     found = _bounded(data)
     return found.height, found.width, 1 if found.channels == 1 else 3
@@ -54,23 +55,24 @@ def header(data: bytes) -> tuple[int, int, Channels]:
 def decode(
     data: bytes, *, channels: Channels | None = None, name: str = "picture", warned: WarnedKinds | None = None
 ) -> Frame:
-    """A frame, uint8 ``[H, W, C]``: RGB, or grey where the header says so.
+    """Decode a picture to a frame, uint8 ``[H, W, C]``: RGB, or grey if the header states grey.
 
-    EXIF turns are ignored: a camera that stands still must give the same pixels, whatever it wrote about its position.
-    Alpha is dropped, with a warning.
+    The rotation in EXIF data is ignored, because a fixed camera must always give the same pixel positions. An alpha channel is
+    dropped with a warning.
 
     Args:
         data: the whole file.
-        channels: what the collection or the model file wants. A grey picture becomes RGB by repetition, which loses
-            nothing; a colour picture stays one even where grey is wanted (the model file then refuses it).
-        name: for messages.
-        warned: of the collection or stream that the picture is of; None: all others of this process.
+        channels: the channels that the collection or the model file expects. A grey picture becomes RGB by repetition, without
+            loss. A colour picture is not converted to grey; the model file refuses it later.
+        name: name of the picture for messages.
+        warned: the warnings already logged for the collection or stream of this picture. Default: those of the process.
 
     Raises:
-        DataError: not readable, truncated, damaged as far as `strict` can notice, of 16 bits, or beyond the limits.
-        MissingExtra: no opencv, or no simplejpeg or Pillow for the formats that they read.
+        DataError: the file is unreadable, truncated, beyond the limits, or has more than 8 bits per channel. Also for damage,
+            as far as `damage` can detect it.
+        MissingExtra: opencv is not installed, or simplejpeg or Pillow for the formats that they read.
     """
-    opencv()  # a missing package is reported first
+    opencv()  # report a missing package first
     try:
         found = _bounded(data)
         require_whole(data, found.kind)
@@ -79,21 +81,20 @@ def decode(
     warned = _ELSEWHERE if warned is None else warned
     if found.alpha and warned.once("alpha"):
         logger.warning(
-            "%s: has an alpha channel, which is dropped: what was transparent is seen in whatever colour the file has there, in "
-            "this picture and all others like it. Write pictures without alpha to decide it yourself",
+            "%s: the alpha channel is dropped, here and in all similar pictures. Transparent pixels appear in the colour that "
+            "the file stores for them. Save pictures without alpha to choose the colour yourself",
             name,
         )
     pixels = _pixels(data, found, name)
     if pixels.shape[:2] != (found.height, found.width):
         raise DataError(
-            f"{name}: the header says {found.height} x {found.width} (height x width), the decoder "
-            f"{pixels.shape[0]} x {pixels.shape[1]}"
+            f"{name}: expected {found.height} x {found.width} pixels (height x width) as in the header, got "
+            f"{pixels.shape[0]} x {pixels.shape[1]} from the decoder"
         )
     if found.channels == 1 and channels == 3:
-        if warned.once("grey"):  # a camera that was switched to mono looks just like this
+        if warned.once("grey"):  # the cause may be a camera that was switched to mono
             logger.warning(
-                "%s: a grey picture where colour is wanted; it and all others like it are taken as colour without any. Did a "
-                "camera change?",
+                "%s: a grey picture where colour is expected; it and all similar ones are converted to RGB. Did a camera change?",
                 name,
             )
         return np.repeat(pixels, 3, axis=2)
@@ -101,7 +102,7 @@ def decode(
 
 
 def _pixels(data: bytes, found: PictureHeader, name: str) -> Frame:
-    """Decode to RGB or grey ``[H, W, C]``, or refuse what is damaged."""
+    """Decode a picture to RGB or grey ``[H, W, C]``; raise `DataError` for a damaged one."""
     cv2 = opencv()
     try:
         if found.kind == "JPEG":
@@ -116,28 +117,28 @@ def _pixels(data: bytes, found: PictureHeader, name: str) -> Frame:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
-        raise DataError(f"{name}: {found.kind} that OpenCV refuses: {error.err or error}") from error
+        raise DataError(f"{name}: OpenCV cannot decode this {found.kind}: {error.err or error}") from error
     if pixels is None:
-        raise DataError(f"{name}: a damaged {found.kind}; nothing could be decoded")
+        raise DataError(f"{name}: damaged {found.kind}: OpenCV cannot decode it")
     return rgb(pixels) if found.channels == 3 else pixels[..., None]
 
 
 def rgb(bgr: Frame) -> Frame:
-    """The frame as the model file wants it: OpenCV gives BGR, swapped here and nowhere else."""
+    """Convert a frame from OpenCV's BGR to RGB, which the model file expects. Only this function swaps the channels."""
     cv2 = opencv()
     swapped: Frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     return swapped
 
 
 def grey(bgr: Frame) -> Frame:
-    """Grey levels ``[H, W, 1]`` of a video frame, for a model file of one channel: videos have no grey of their own."""
+    """Convert a video frame to grey ``[H, W, 1]``, for a model file of one channel. OpenCV reads every video as colour."""
     cv2 = opencv()
     levels: Frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
     return levels[..., None]
 
 
 def from_capture(data: Frame, channels: Channels, name: str) -> Frame:
-    """Return what a capture gave, BGR ``[H, W, 3]`` or the bytes of a JPEG ``[1, n]``, as the model file wants it.
+    """Convert the result of a capture, BGR ``[H, W, 3]`` or JPEG bytes ``[1, n]``, to the channels of the model file.
 
     Raises:
         DataError: the bytes are damaged.
@@ -146,7 +147,7 @@ def from_capture(data: Frame, channels: Channels, name: str) -> Frame:
         return grey(data) if channels == 1 else rgb(data)
     packet = data.tobytes()
     if _JPEG_END not in packet[-_JPEG_TAIL:]:
-        packet += _JPEG_END  # some cameras leave it out; a picture that was cut off is noticed when it is decoded
+        packet += _JPEG_END  # some cameras omit it; a truncated picture is still detected when it is decoded
     frame = decode(packet, name=name)
     if frame.shape[2] == channels:
         return frame
@@ -155,17 +156,17 @@ def from_capture(data: Frame, channels: Channels, name: str) -> Frame:
 
 _JPEG_END = b"\xff\xd9"
 _JPEG_TAIL = 64
-"""Bytes; padding may follow the end marker."""
+"""Number of bytes at the end of a JPEG in which the end marker is searched. Padding may follow it."""
 
 
 def decode_file(
     path: Path, *, channels: Channels | None = None, name: str = "", warned: WarnedKinds | None = None
 ) -> Frame:
-    """`decode` of a file.
+    """Read and decode a picture file, see `decode`.
 
     Raises:
-        DataError: as `decode`; a file beyond `MAX_BYTES`; not readable at all.
-        FileNotFoundError: it is not there (any more).
+        DataError: as `decode`. Also if the file is larger than `MAX_BYTES` or cannot be read.
+        FileNotFoundError: the file does not exist, or no longer.
     """
     name = name or str(path)
     try:
@@ -178,28 +179,28 @@ def decode_file(
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
-    """Read a regular file of at most `MAX_BYTES`, however small the size that the system states."""
+    """Read a regular file of at most `MAX_BYTES`. The system may state a size that is too small."""
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # asked before it is opened, as opening a pipe waits for its writer
+    if not stat.S_ISREG(status.st_mode):  # check before opening, because opening a pipe waits for its writer
         raise DataError(f"{name}: expected a regular file, got a pipe, device or folder")
     if status.st_size > MAX_BYTES:
-        raise DataError(f"{name}: {status.st_size / 1e6:.0f} MB; expected at most {MAX_BYTES / 1e6:.0f} MB")
+        raise DataError(f"{name}: expected at most {MAX_BYTES / 1e6:.0f} MB, got {status.st_size / 1e6:.0f} MB")
     with path.open("rb") as file:
         data = file.read(status.st_size + 1)
         if len(data) > status.st_size:
-            data += file.read(MAX_BYTES + 1 - len(data))  # `decode` refuses what is longer
+            data += file.read(MAX_BYTES + 1 - len(data))  # `decode` refuses a longer file
     return data
 
 
 def frame_channels(spec: InputSpec, source: str) -> Channels:
-    """How many channels the model file wants of a source of frames.
+    """Return the number of channels that the model file expects from a source of frames.
 
     Raises:
-        ConfigError: it judges windows of sensor data.
+        ConfigError: the model file judges windows of sensor data.
     """
     if not isinstance(spec, FrameSpec):
         raise ConfigError(
-            f"{source} gives frames, but the model file judges windows of sensor data; give a log or a sensor."
+            f"this model file judges windows of sensor data, but {source} gives frames. Give a log or a sensor."
         )
     return spec.channels
 
@@ -209,11 +210,11 @@ _ELSEWHERE = WarnedKinds()
 
 def _bounded(data: bytes) -> PictureHeader:
     if len(data) > MAX_BYTES:
-        raise DataError(f"{len(data) / 1e6:.0f} MB; expected at most {MAX_BYTES / 1e6:.0f} MB")
+        raise DataError(f"expected at most {MAX_BYTES / 1e6:.0f} MB, got {len(data) / 1e6:.0f} MB")
     found = parse(data)
     if found.height * found.width > MAX_PIXELS:
         raise DataError(
-            f"{found.height} x {found.width} pixels (height x width); expected at most {MAX_PIXELS / 1e6:.0f} million. "
-            "Crop or shrink the pictures before."
+            f"expected at most {MAX_PIXELS / 1e6:.0f} million pixels, got {found.height} x {found.width} (height x width). "
+            "Crop or shrink the pictures first."
         )
     return found

@@ -1,4 +1,4 @@
-"""Pictures to files: the one encoder, as `decode.py` is the one decoder."""
+"""Encode pictures as PNG files. All pictures that andon writes are encoded here."""
 
 from pathlib import Path
 
@@ -11,22 +11,24 @@ from andon.sources.opencv import opencv
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
-    """RGB ``[H, W, 3]`` or grey ``[H, W]`` or ``[H, W, 1]`` as PNG.
+    """Encode a picture as PNG: RGB ``[H, W, 3]``, or grey ``[H, W]`` or ``[H, W, 1]``.
 
     Raises:
-        DataError: another shape, or no pixels.
+        DataError: the picture has another shape, or no pixels.
     """
     cv2 = opencv()
     if picture.size == 0 or picture.shape[2:] not in ((), (1,), (3,)) or picture.ndim < 2:
-        raise DataError(f"a picture of shape {list(picture.shape)} could not be written as PNG.")
+        raise DataError(
+            f"PNG: expected a picture [H, W, 3], [H, W] or [H, W, 1] with pixels, got {list(picture.shape)}."
+        )
     _, data = cv2.imencode(".png", picture[:, :, ::-1] if picture.ndim == 3 else picture)
     return bytes(data)
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture, whole or not at all; folders are made.
+    """Write a picture to a file atomically, and create missing folders.
 
     Raises:
-        ConfigError: the place cannot be written to.
+        ConfigError: the path is not writable.
     """
     write_atomically(path, png(picture))

@@ -1,4 +1,4 @@
-"""Folders of pictures: which files count, in which order, and which layout they have."""
+"""List the pictures in a folder in natural order, and recognise the layout of the folder."""
 
 import os
 import re
@@ -16,13 +16,16 @@ GOOD = "good"
 _GOOD_NAMES = frozenset({GOOD, "ok", "normal"})
 
 Layout = Literal["tree", "test alone", "good", "plain"]
-"""``tree``: train/good, test/TYPE, ground_truth/TYPE/STEM_mask.png (as MVTec AD has it). ``test alone``: the same without
-train/good. ``good``: good/, alone or with one folder for each type of defect. ``plain``: anything else. Names in upper case
-count too, and so do the other names of `is_good`."""
+"""Layout of a folder of pictures.
+
+``tree``: train/good, test/TYPE, ground_truth/TYPE/STEM_mask.png, as in MVTec AD. ``test alone``: the same without train/good.
+``good``: good/, alone or with one folder for each type of defect. ``plain``: anything else. Upper and lower case are the same,
+and the other names of `is_good` count as good, too.
+"""
 
 
 class Stamp(NamedTuple):
-    """The marks of one writing of a file; compare them with `same_writing`."""
+    """The attributes that identify one version of a file; compare them with `same_version`."""
 
     size: int
     mtime_ns: int
@@ -31,27 +34,27 @@ class Stamp(NamedTuple):
 
 
 class PictureFile(NamedTuple):
-    """A file and its stamp when it was listed."""
+    """A file and its stamp at the time of the listing."""
 
     path: Path
     stamp: Stamp
     fault: str = ""
-    """Why it must not be read although its name is a picture's: a pipe, a device, a link to nothing. Empty: a regular file."""
+    """Reason why the file must not be read: it is a pipe, a device or a broken link. Empty for a regular file."""
 
 
 class Listing(NamedTuple):
-    """What a look at a folder found."""
+    """The result of listing a folder."""
 
     files: dict[str, PictureFile]
-    """By key, in natural order."""
+    """Picture files by key, in natural order."""
     unlisted: dict[str, OSError]
-    """Folders below that could not be listed, by key. What they hold is unknown; it is not gone."""
+    """Sub-folders that could not be listed, by key. Their files are unknown; they do not count as deleted."""
 
 
 def survey(root: Path) -> Listing:
-    """List all pictures below a folder. One odd entry costs only itself.
+    """List all pictures below a folder. An entry with an error does not affect the others.
 
-    A picture is known by its suffix, in either case; `folder_walk.walk` says which folders are looked into.
+    Pictures are recognised by their suffix, in upper or lower case. `folder_walk.walk` defines which sub-folders are read.
 
     Raises:
         OSError: the folder itself cannot be listed.
@@ -65,10 +68,10 @@ def survey(root: Path) -> Listing:
 
 
 def list_pictures(root: Path) -> dict[str, PictureFile]:
-    """Return the files of `survey` if it is complete.
+    """Return the files of `survey`, or raise an error if the listing is not complete.
 
     Raises:
-        OSError: a folder cannot be listed; its `filename` is that folder. Half a listing is not what the user asked for.
+        OSError: a folder cannot be listed; its `filename` is that folder.
     """
     listing = survey(root)
     for error in listing.unlisted.values():
@@ -77,12 +80,12 @@ def list_pictures(root: Path) -> dict[str, PictureFile]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file name is a picture's."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a name, and hot
+    """Return whether a file name is that of a picture."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a str in a hot loop
 
 
 def natural(keys: Iterable[str]) -> list[str]:
-    """Sorted as people count: 2.png before 10.png.
+    """Sort keys in natural order: 2.png before 10.png.
 
     >>> natural(["10.png", "2.png", "B/1.png", "a/1.png"])
     ['2.png', '10.png', 'a/1.png', 'B/1.png']
@@ -91,12 +94,12 @@ def natural(keys: Iterable[str]) -> list[str]:
 
 
 def is_good(folder: str) -> bool:
-    """Return whether a folder's name says that it holds good parts: good, ok or normal, in upper or lower case."""
+    """Return whether a folder's name marks good parts: good, ok or normal, in upper or lower case."""
     return folder.casefold() in _GOOD_NAMES
 
 
 def layout(keys: Iterable[str]) -> Layout:
-    """Return the layout that the keys of a folder show."""
+    """Return the layout of a folder, given its keys."""
     good = tested = False
     for key in keys:
         folders = key.split("/")[:-1]
@@ -112,7 +115,7 @@ def layout(keys: Iterable[str]) -> Layout:
 
 
 def is_in(top: str, key: str) -> bool:
-    """Return whether a key lies in the folder `top` at the root, in upper or lower case."""
+    """Return whether a key is in the folder `top` at the root, in upper or lower case."""
     return key.casefold().startswith(f"{top}/")
 
 
@@ -121,11 +124,11 @@ def stamp_of(status: os.stat_result) -> Stamp:
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
-def same_writing(one: Stamp, other: Stamp) -> bool:
-    """Return whether two stamps of one name are of the same content.
+def same_version(one: Stamp, other: Stamp) -> bool:
+    """Return whether two stamps of one file name belong to the same content.
 
-    A file that replaced another one of equal size and time of change has another inode and another ctime. Either alone proves
-    nothing: ``chmod`` changes the ctime, and some network file systems number their files anew after a while.
+    If another file of equal size and time of change replaced the first one, both its inode and its ctime differ. A difference in
+    one of them is not enough: ``chmod`` changes the ctime, and some network file systems change inode numbers after a while.
     """
     if (one.size, one.mtime_ns) != (other.size, other.mtime_ns):
         return False
@@ -133,10 +136,10 @@ def same_writing(one: Stamp, other: Stamp) -> bool:
 
 
 def open_listing(root: Path) -> dict[str, PictureFile]:
-    """`list_pictures` of a folder, or the one picture at that path, at least one.
+    """List the pictures of a folder, see `list_pictures`, or return the single picture at that path.
 
     Raises:
-        DataError: nothing there, or no picture.
+        DataError: the path does not exist, or there is no picture.
     """
     try:
         if root.is_file():
@@ -149,7 +152,8 @@ def open_listing(root: Path) -> dict[str, PictureFile]:
         ) from error
     if not files:
         raise DataError(
-            f"{shown_address(str(root))}: no picture there; looked for {', '.join(sorted(SUFFIXES))}, in folders below too."
+            f"{shown_address(str(root))}: expected pictures ({', '.join(sorted(SUFFIXES))}) in this folder or its sub-folders, "
+            "found none."
         )
     return files
 
@@ -158,13 +162,13 @@ _NUMBER = re.compile(r"[0-9]+")
 
 
 def _padded(number: re.Match[str]) -> str:
-    # as text of comparable length, so that keys stay plain strings: a length first, then the digits
+    # keys stay plain strings: the length of the number first, then its digits
     digits = number[0].lstrip("0")
     return f"{len(digits):04}{digits}"
 
 
 def _file(path: Path) -> tuple[Stamp, str] | None:
-    """Return the stamp of a file and what is wrong with it; None where it is gone since it was listed."""
+    """Return the stamp of a file and its fault, if any. Return None if the file was removed after it was listed."""
     try:
         status = path.stat()
     except OSError as error:
@@ -175,10 +179,10 @@ def _file(path: Path) -> tuple[Stamp, str] | None:
         if not stat.S_ISLNK(itself.st_mode):
             return None if isinstance(error, FileNotFoundError) else (stamp_of(itself), f"{error.strerror}")
         nothing = isinstance(error, FileNotFoundError)
-        return stamp_of(itself), "a link to nothing" if nothing else f"a link that leads nowhere: {error.strerror}"
+        return stamp_of(itself), "a broken link" if nothing else f"a link that cannot be followed: {error.strerror}"
     if stat.S_ISREG(status.st_mode):
         return stamp_of(status), ""
-    # what is written into a pipe is no new writing of a file
+    # writing into a pipe must not look like a new version of a file
     return Stamp(0, 0, status.st_ino), f"expected a regular file, got a {_kind(status.st_mode)}"
 
 
@@ -188,7 +192,7 @@ def _kind(mode: int) -> str:
 
 
 def _key(root: Path, path: Path) -> str:
-    # A name that is not UTF-8 must still fit into JSON: a byte becomes \xff. A backslash in a name is doubled, so that the
-    # name that spells \xff in letters has another key.
+    # JSON must be able to hold a name that is not UTF-8: a byte becomes \xff. A backslash in a name is doubled, so that a name
+    # with the four characters \xff has another key.
     name = path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\")
     return name.decode("utf-8", "backslashreplace")

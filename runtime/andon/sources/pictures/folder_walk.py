@@ -1,4 +1,4 @@
-"""Walk the files below a folder by one rule, whether to look at them or to read them."""
+"""Walk the files below a folder. Recognising a source and reading its files use the same rule."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,9 +6,9 @@ from pathlib import Path
 
 MASKS = "ground_truth"
 RUN = "run.json"
-"""The file of a run folder: what a training draws must not be looked at as data, where its folder is below its own data."""
+"""The file that marks a run folder. A run folder below its own data contains drawings, which must not be read as data."""
 MOST_LOOKED_AT = 200_000
-"""A look into a folder ends after this many entries: a share with millions of files must not hold up a command."""
+"""Largest number of entries that are looked at to recognise a folder. A share with millions of files must not delay a command."""
 
 
 def walk(
@@ -16,23 +16,23 @@ def walk(
 ) -> Iterator["os.DirEntry[str]"]:
     """Yield the files below a folder, in no particular order.
 
-    Hidden files and folders, folders named ground_truth and, below the root, run folders (which hold a file run.json) are
+    Hidden files and folders, folders named ground_truth and, below the root, run folders (which contain a file run.json) are
     left out. Links to folders are followed, each folder once.
 
     Args:
         root: the folder.
-        on_unlisted: is called with a folder below the root that cannot be listed, and why; the walk then goes on.
-        most: stop after this many entries, folders included.
+        on_unlisted: called with a folder below the root that cannot be listed, and the error; the walk then goes on.
+        most: stop after this many entries, including folders.
 
     Raises:
-        OSError: the root cannot be listed, or, without `on_unlisted`, a folder below it.
+        OSError: the root cannot be listed, or a folder below it if there is no `on_unlisted`.
     """
     left = most
     waiting, seen = [str(root)], set[tuple[int, int]]()
     while waiting:
         folder = waiting.pop()
         try:
-            status = os.stat(folder)  # noqa: PTH116 - a text, and hot
+            status = os.stat(folder)  # noqa: PTH116 - a str in a hot loop
             if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
                 continue
             seen.add((status.st_dev, status.st_ino))
@@ -51,7 +51,7 @@ def walk(
                         waiting.append(entry.path)
         except (FileNotFoundError, NotADirectoryError):
             if folder == str(root):
-                raise  # any other is gone since it was listed
+                raise  # any other folder was removed after it was listed
         except OSError as error:
             if on_unlisted is None or folder == str(root):
                 raise

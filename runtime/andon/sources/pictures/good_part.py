@@ -1,21 +1,25 @@
-"""Choose the pictures of a folder that training may learn from, and refuse folders that mix in anything else.
+"""Choose the pictures of a folder to train on, and refuse folders that may contain more than good parts.
 
-A detector that learns from defects calls them good, and no later step can notice it. The rule, in this order:
+A detector that was trained on defects accepts them as good, and no later step can detect this. The rules, in this order:
 
-1. A folder is *good* if its name is good, ok or normal, in upper or lower case. A name *says good* if one of its words is good,
+1. A folder is *good* if its name is good, ok or normal, in upper or lower case. A name *means good* if one of its words is good,
    ok, gut, io, passed, ..., or if it denies defects (``good_1``, ``Gutteile``, ``defect-free``, ``ohne_Fehler``).
-2. ``train/good`` is learned from, and nothing else of that tree.
-3. Otherwise ``good`` at the top is learned from, and nothing next to it.
-4. ``test/good`` without ``train/good`` is refused.
-5. Otherwise all pictures are learned from. This holds for a flat folder, for folders named after lots, dates, cameras, lines,
-   shifts, sides, numbers or single letters (``2026-11-01``, ``cam1``, ``Schicht A``, ``links``), and for trees in which every
-   picture is below a good folder. Refused are a folder whose name has a word for test parts, masks or defects (nok, ng, bad,
-   reject*, schlecht*, ...) at any depth; a tree in which only some pictures are below good folders, or below names that say
-   good; names that say good next to others, whatever these are; and any other name next to further pictures or folders, as
-   classes have.
+2. If there is ``train/good``, train on it and on nothing else in that tree.
+3. Otherwise, if there is ``good`` at the top, train on it and on nothing else.
+4. Refuse ``test/good`` without ``train/good``.
+5. Otherwise train on all pictures, if the folder passes the checks below. This accepts a flat folder, and trees in which every
+   picture is below a good folder. It also accepts folders named after lots, dates, cameras, lines, shifts, sides, numbers or
+   single letters (``2026-11-01``, ``cam1``, ``Schicht A``, ``links``).
 
-Below a chosen good folder any name is accepted, except one with a word for defects, and test, testing, val, validation and the
-names of masks. The name of the folder that the user gives is not looked at: it is the user's own choice.
+Rule 5 refuses a tree with
+
+* a folder, at any depth, whose name has a word for test parts, masks or defects (nok, ng, bad, reject*, schlecht*, ...);
+* only some pictures below good folders, or below folders whose names mean good;
+* a folder whose name means good next to any other folder;
+* any other folder name next to further pictures or folders, because these may be classes of defects.
+
+Below a chosen good folder all names are accepted, except names with a word for defects, names of masks, and test, testing, val
+and validation. The name of the folder that the user gives is not checked, because the user chose that folder.
 """
 
 import logging
@@ -37,34 +41,36 @@ File = TypeVar("File")
 
 
 def good_part(text: str, files: Mapping[str, File]) -> dict[str, File]:
-    """Return the files to learn from, by the rule above.
+    """Return the files to train on, by the rules above.
 
     Args:
         text: the folder as the user gave it, for messages and examples.
         files: all pictures by key, relative to the folder, with ``/``.
 
     Raises:
-        DataError: the folder may hold more than good parts; the message names a path to give instead.
+        DataError: the folder may contain more than good parts; the message names a path to give instead.
     """
     shape = layout(files)
     if shape == "test alone":
         raise DataError(
-            f"{text}: expected train/{GOOD}, found no train/{GOOD}, so there is nothing to learn from that is not there to be "
-            f"tested on. {_instead_of_test(text.rstrip('/'), [_folders(key) for key in files])}"
+            f"{text}: expected train/{GOOD}, found test/{GOOD} but no train/{GOOD}. Training on test parts is refused. "
+            f"{_instead_of_test(text.rstrip('/'), [_folders(key) for key in files])}"
         )
     place = {"tree": 1, "good": 0, "plain": -1}[shape]
     good = {key: file for key, file in files.items() if place < 0 or _is_good_at(key, place)}
     places = [_folders(key) for key in good]
-    home = "/".join(places[0][: place + 1])
+    good_folder = "/".join(places[0][: place + 1])
     found = (_masks(Path(text)) or _mixture(places) if place < 0 else "") or _odd_name(places, place + 1)
     if found:
         raise DataError(
-            f"{text}: expected good parts only, found {printable(found)}. {_instead(text.rstrip('/'), places, home)}"
+            f"{text}: expected good parts only, found {printable(found)}. {_instead(text.rstrip('/'), places, good_folder)}"
         )
     if place < 0 and any(places):
         _name_folders(text, places)
     if len(good) < len(files):
-        logger.info("%s: learn from %d pictures in %s, leave out %d", text, len(good), home, len(files) - len(good))
+        logger.info(
+            "%s: training on %d pictures in %s, leaving out %d", text, len(good), good_folder, len(files) - len(good)
+        )
     return good
 
 
@@ -107,7 +113,7 @@ _TEST_WORDS = _listed("test tests testing val valid validation eval evaluation")
 _TEST_NAMES = _listed("test testing val validation")
 _MASK_NAMES = _listed("ground_truth groundtruth gt mask masks")
 _CLASS_WORDS = _listed("class type kind category klasse typ sorte kategorie")
-# folders that sort pictures by where and when they were taken, and not by what they show
+# names of folders that sort pictures by place and time, not by content
 _LOT = re.compile(r"(?:lot|batch|charge|cam|camera|shift|day|week|serial|coil|tray)[a-z]?s?")
 _LOT_WORDS = _listed("""
     monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun
@@ -124,14 +130,14 @@ _LOT_WORDS = _listed("""
     """)
 _LETTER = re.compile(r"[a-z]")
 
-# a new word begins at a capital letter (DefectFree, NGParts), and at the digits beside three letters or more: NG200 is a product
+# a new word begins at a capital letter (DefectFree, NGParts), and between digits and three or more letters: NG200 is a product
 _BORDER = re.compile(r"(?<=[a-zäöüß])(?=[A-ZÄÖÜ])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 _DIGITS_BORDER = re.compile(r"(?<=[^\W\d_]{3})(?=\d)|(?<=\d)(?=[^\W\d_]{3})")
 
 
 def _plain(name: str) -> str:
-    """Write a name as words with spaces between them, in lower case."""
-    composed = unicodedata.normalize("NFC", name)  # macOS stores a letter and its dots apart
+    """Return a name in lower case, with spaces between its words."""
+    composed = unicodedata.normalize("NFC", name)  # macOS stores a letter and its dots separately
     return _DIGITS_BORDER.sub(" ", _BORDER.sub(" ", composed).casefold().replace("_", " "))
 
 
@@ -149,7 +155,7 @@ def _is_defect(name: str) -> bool:
     )
 
 
-def _says_good(name: str) -> bool:
+def _means_good(name: str) -> bool:
     if _is_defect(name):
         return False
     plain = _plain(name)
@@ -172,69 +178,69 @@ def _is_lot(name: str) -> bool:
 
 
 def _masks(root: Path) -> str:
-    """Name a folder of masks at the top; the listing leaves them out, so that they have to be looked for."""
+    """Describe a folder of masks at the top, if any. Such folders are not in the listing, so the disk is searched."""
     if root.is_dir():
         for entry in root.iterdir():
             if entry.name.casefold() == MASKS and entry.is_dir():
-                return _stands_for_tests(entry.name)
+                return _test_folder(entry.name)
     return ""
 
 
 def _odd_name(places: list[tuple[str, ...]], depth: int) -> str:
-    """Name a folder, at this depth or below, that is called after defects, tests or masks."""
+    """Describe a folder, at this depth or below, whose name means defects, tests or masks; return an empty text if none."""
     for folders in places:
         below_good = depth > 0
         for at, name in enumerate(folders[depth:], start=depth):
             place = "/".join(folders[: at + 1])
             if _is_defect(name):
-                return f"the folder {place}, whose name stands for defects"
-            # what is below a good folder is good by that name: a test bench is a place there
+                return f"the folder {place}, whose name means defects"
+            # everything below a good folder is good, so only exact names count there: "test bench" is accepted
             if name.casefold() in _TEST_NAMES | _MASK_NAMES if below_good else _is_test(name):
-                return _stands_for_tests(place)
+                return _test_folder(place)
             below_good = below_good or is_good(name)
     return ""
 
 
-def _stands_for_tests(place: str) -> str:
-    return f"the folder {place}, whose name stands for test parts or masks"
+def _test_folder(place: str) -> str:
+    return f"the folder {place}, whose name means test parts or masks"
 
 
 def _mixture(places: list[tuple[str, ...]]) -> str:
-    """Say what speaks against learning from all of these folders, by their places relative to each other."""
-    kept = [any(is_good(name) for name in folders) for folders in places]
-    if any(kept):
-        return "" if all(kept) else "folders of good parts and other pictures next to them"
+    """Describe why these folders must not all be used for training (rule 5); return an empty text if they may."""
+    in_good = [any(is_good(name) for name in folders) for folders in places]
+    if any(in_good):
+        return "" if all(in_good) else "folders of good parts and other pictures next to them"
     if odd_name := _odd_name(places, 0):
         return odd_name
-    said = [any(_says_good(name) for name in folders) for folders in places]
-    if any(said) and not all(said):
-        return _beside_good(places, said)
+    named_good = [any(_means_good(name) for name in folders) for folders in places]
+    if any(named_good) and not all(named_good):
+        return _next_to_good(places, named_good)
     children: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for folders in set(places):
         for depth in range(len(folders)):
             children[folders[:depth]].add(folders[depth])
-        children[folders].add("")  # pictures of its own
+        children[folders].add("")  # pictures directly in this folder
     for above, names in children.items():
-        good = {name for name in names if _says_good(name)}
+        good = {name for name in names if _means_good(name)}
         others = sorted(names - good - {""})
         if good and others:
-            return _beside_good([(*above, min(good)), (*above, others[0])], [True, False])
+            return _next_to_good([(*above, min(good)), (*above, others[0])], [True, False])
         odd = [name for name in others if not _is_lot(name)]
         if len(names) > 1 and odd:
             return f"the folders {', '.join(odd[:5])}, which could be classes of defects"
     return ""
 
 
-def _beside_good(places: list[tuple[str, ...]], said: list[bool]) -> str:
-    good, other = "/".join(places[said.index(True)]), "/".join(places[said.index(False)])
-    return f"the folder {good}, whose name says good, and {other or 'pictures'} beside it, which may be anything else"
+def _next_to_good(places: list[tuple[str, ...]], named_good: list[bool]) -> str:
+    good, other = "/".join(places[named_good.index(True)]), "/".join(places[named_good.index(False)])
+    return f"the folder {good}, whose name means good, and next to it {other or 'pictures'}, which may not be good"
 
 
 def _name_folders(text: str, places: list[tuple[str, ...]]) -> None:
     tops = sorted({folders[0] for folders in places if folders})
     more = f" and {len(tops) - 5} more" if len(tops) > 5 else ""
     logger.warning(
-        "%s: learn from all %d pictures as good parts, in the folders %s%s",
+        "%s: training on all %d pictures as good parts, in the folders %s%s",
         text,
         len(places),
         printable(", ".join(tops[:5])),
@@ -242,10 +248,10 @@ def _name_folders(text: str, places: list[tuple[str, ...]]) -> None:
     )
 
 
-def _instead(root: str, places: list[tuple[str, ...]], home: str) -> str:
-    """Name the nearest path that training would accept."""
-    if home:
-        return f"Rename the folder if its parts are good, or move its pictures out of {root}/{home}."
+def _instead(root: str, places: list[tuple[str, ...]], good_folder: str) -> str:
+    """Return advice on how to continue, with the nearest path that training would accept."""
+    if good_folder:
+        return f"Rename the folder if its parts are good, or move its pictures out of {root}/{good_folder}."
     above = [
         (folders[at - 1].casefold() if at else "", folders, at)
         for folders in places
@@ -259,11 +265,11 @@ def _instead(root: str, places: list[tuple[str, ...]], home: str) -> str:
         return f"Give the folder above the good parts: --data {printable('/'.join((root, *tree)))}"
     if train := _train_alone(places):
         return f"Give the training part, if all its parts are good: --data {root}/{train}"
-    # numbers are accepted next to anything, and ROOT/good/good would be no better a place
+    # folders named by numbers are accepted next to anything; ROOT/good/good would be refused in the same way
     if is_good(Path(root).absolute().name):
         return f"Rename the folders if all their parts are good (1, 2, ...), or move the other pictures out of {root}."
     return (
-        f"Put good parts into {root}/{GOOD}, with any folders below it, and give --data {root} again. If all show good parts, "
+        f"Put good parts into {root}/{GOOD}, with any folders below it, and give --data {root} again. If all parts are good, "
         "rename the folders: 1, 2, ..."
     )
 
@@ -271,10 +277,10 @@ def _instead(root: str, places: list[tuple[str, ...]], home: str) -> str:
 def _instead_of_test(root: str, places: list[tuple[str, ...]]) -> str:
     if train := _train_alone(places):
         return f"Give the training part, if all its parts are good: --data {root}/{train}"
-    return f"Put good parts into {root}/train/{GOOD}, or give --data {root}/test to learn from its good parts."
+    return f"Put good parts into {root}/train/{GOOD}, or give --data {root}/test to train on its good parts."
 
 
 def _train_alone(places: list[tuple[str, ...]]) -> str:
-    """Name the training part, if there is one that may be learned from as it is."""
+    """Return the name of the training folder, if there is one and its pictures may be used as they are."""
     train = next((folders[0] for folders in places if folders and folders[0].casefold() == "train"), "")
     return "" if _mixture([folders[1:] for folders in places if folders[:1] == (train,)]) else train

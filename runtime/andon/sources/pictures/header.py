@@ -1,7 +1,8 @@
-"""What a picture file says of itself before anything is decoded: size, channels, depth, and whether it is whole.
+"""Read the header of a picture file before it is decoded, and check that the file is complete.
 
-JPEG, PNG, BMP, TIFF and WebP; plain Python over bytes, so that a hostile or damaged file is refused before a decoder
-allocates for it. Sources: ITU-T T.81 (JPEG), W3C PNG, Adobe TIFF 6.0, RFC 9649 (WebP).
+The header gives size, channels and bit depth. The formats are JPEG, PNG, BMP, TIFF and WebP. The code is plain Python over bytes,
+so that a hostile or damaged file is refused before a decoder allocates memory for it. Sources: ITU-T T.81 (JPEG), W3C PNG, Adobe
+TIFF 6.0, RFC 9649 (WebP).
 """
 
 import re
@@ -13,7 +14,7 @@ from andon.foundation.errors import DataError
 
 
 class PictureHeader(NamedTuple):
-    """Size in pixels; `channels` is 1 only where the header itself says grey."""
+    """Format, size in pixels and channels of a picture. `channels` is 1 only if the header itself states grey."""
 
     kind: str
     height: int
@@ -23,43 +24,45 @@ class PictureHeader(NamedTuple):
 
 
 class TruncatedError(DataError):
-    """The bytes end before the header, or the picture, does."""
+    """The bytes end before the end of the header or of the picture."""
 
 
 def parse(data: bytes) -> PictureHeader:
-    """The header, from a whole file or from its beginning.
+    """Parse the header from a whole file or from its beginning.
 
     Raises:
         TruncatedError: more bytes are needed.
-        DataError: another format, a damaged header, or more than 8 bits a channel.
+        DataError: the format is not supported, the header is damaged, or a channel has more than 8 bits.
     """
     kind = _kind(data)
     try:
         header = _PARSERS[kind](data)
     except (struct.error, IndexError) as error:
-        raise TruncatedError(f"{kind}: ends within its header") from error
+        raise TruncatedError(f"{kind}: expected a complete header, but the file ends within it") from error
     if header.height < 1 or header.width < 1:
-        raise DataError(f"{kind}: the header says {header.height} x {header.width} pixels (height x width)")
+        raise DataError(
+            f"{kind}: expected at least 1 x 1 pixels in the header, got {header.height} x {header.width} (height x width)"
+        )
     return header
 
 
 def require_whole(data: bytes, kind: str) -> None:
-    """Check that the file reaches its own end; decoders fill what is missing with grey or black, some silently.
+    """Check that the file is complete. Decoders fill missing pixels with grey or black, some of them without a warning.
 
     Raises:
-        TruncatedError: it does not.
+        TruncatedError: the end of the file is missing.
     """
     try:
         whole = _ENDS[kind](data)
     except (struct.error, IndexError):
         whole = False
     if not whole:
-        raise TruncatedError(f"{kind}: ends before the picture does ({len(data)} bytes)")
+        raise TruncatedError(f"{kind}: expected a complete picture, but the file ends early (after {len(data)} bytes)")
 
 
 def _kind(data: bytes) -> str:
     if len(data) < 12:
-        raise TruncatedError(f"{len(data)} bytes are no picture")
+        raise TruncatedError(f"expected a picture, got a file of {len(data)} bytes")
     if data[:2] == b"\xff\xd8":
         return "JPEG"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -70,12 +73,14 @@ def _kind(data: bytes) -> str:
         return "TIFF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
-    raise DataError(f"expected JPEG, PNG, BMP, TIFF or WebP; the first bytes are {data[:8].hex(' ')}")
+    raise DataError(f"expected JPEG, PNG, BMP, TIFF or WebP, got a file that begins with the bytes {data[:8].hex(' ')}")
 
 
 def _require_8_bits(kind: str, bits: int) -> None:
     if bits > 8:
-        raise DataError(f"{kind}: {bits} bits a channel; only 8 are read. Convert them, with one fixed scale for all.")
+        raise DataError(
+            f"{kind}: expected at most 8 bits per channel, got {bits}. Convert the pictures, with one fixed scale for all."
+        )
 
 
 # --- JPEG ---
@@ -84,16 +89,16 @@ _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _SCAN = 0xDA
 _END = 0xD9
-# within a scan 0xFF is followed by 0 (a data byte), a restart marker or more 0xFF; all else ends the scan
+# within a scan 0xFF is followed by 0 (a data byte), a restart marker or more 0xFF; any other byte ends the scan
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, begin and end of each segment's content; scans are stepped over."""
+    """Yield the marker of each segment, and the begin and end of its content. Scans are skipped."""
     at = 2
     while True:
         if data[at] != 0xFF:
-            raise DataError(f"JPEG: expected a marker at byte {at}")
+            raise DataError(f"JPEG: expected a marker at byte {at}, got {data[at]:#04x}")
         while data[at] == 0xFF:
             at += 1
         marker = data[at]
@@ -121,11 +126,11 @@ def _jpeg(data: bytes) -> PictureHeader:
             return PictureHeader("JPEG", height, width, 1 if channels == 1 else 3, alpha=False)
         if marker in (_SCAN, _END):
             break
-    raise DataError("JPEG: no frame header before the picture")
+    raise DataError("JPEG: expected a frame header before the picture, found none")
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    # a thumbnail within the EXIF segment has an end marker of its own: hence the walk, not a search for FF D9
+    # a thumbnail in the EXIF segment has its own end marker, so a search for FF D9 is not enough: walk over the segments
     seen = [marker for marker, _, _ in _jpeg_segments(data)]
     return _SCAN in seen and seen[-1] == _END
 
@@ -137,7 +142,7 @@ _PNG_ALPHA = (4, 6)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Name and end of each chunk."""
+    """Yield the name and end of each chunk."""
     at = 8
     while True:
         length, name = struct.unpack_from(">I4s", data, at)
@@ -150,7 +155,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
 def _png(data: bytes) -> PictureHeader:
     length, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if name != b"IHDR" or length != 13:
-        raise DataError("PNG: the first chunk is not IHDR")
+        raise DataError(f"PNG: expected a first chunk IHDR of 13 bytes, got {name!r} of {length} bytes")
     _require_8_bits("PNG", bits)
     return PictureHeader("PNG", height, width, 1 if colour in _PNG_GREY else 3, alpha=colour in _PNG_ALPHA)
 
@@ -166,20 +171,20 @@ def _png_ends(data: bytes) -> bool:
 def _bmp(data: bytes) -> PictureHeader:
     (size,) = struct.unpack_from("<I", data, 14)
     if size < 40:
-        raise DataError(f"BMP: a header of {size} bytes is not read; expected 40 or more")
+        raise DataError(f"BMP: expected a header of at least 40 bytes, got {size}")
     width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
     if packing in (1, 2):
-        # a run may skip pixels, so that a file without any pixel is as valid as a whole one
-        raise DataError("BMP: expected pixels without compression, found run lengths. Save it uncompressed, or as PNG.")
+        # runs may skip pixels: even a file without any pixel is valid, so a check for completeness is impossible
+        raise DataError("BMP: expected uncompressed pixels, got run-length encoding. Save it uncompressed, or as PNG.")
     grey = False
     if bits <= 8:
-        # grey cameras write a palette that is a ramp of greys: the header says grey, in its way
+        # grey cameras write a palette that contains only greys; such a header states grey, too
         (used,) = struct.unpack_from("<I", data, 46)
         palette = data[14 + size : 14 + size + 4 * (used or 1 << bits)]
         if len(palette) < 4 * (used or 1 << bits):
             raise IndexError
         grey = palette[0::4] == palette[1::4] == palette[2::4]
-    # BITMAPV3 and later have masks; only there does the fourth byte of a pixel mean alpha
+    # BITMAPV3 and later have masks; only in these is the fourth byte of a pixel alpha
     alpha = bits == 32 and packing == 3 and size >= 56 and struct.unpack_from("<I", data, 66)[0] != 0
     return PictureHeader("BMP", abs(height), width, 1 if grey else 3, alpha=alpha)
 
@@ -211,20 +216,20 @@ _TIFF_TAGS = frozenset(
 
 
 def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
-    """The integer tags of the first picture in the file."""
+    """Return the integer tags of the first picture in the file."""
     order = "<" if data[:2] == b"II" else ">"
     (at,) = struct.unpack_from(order + "I", data, 4)
     (entries,) = struct.unpack_from(order + "H", data, at)
     tags: dict[int, tuple[int, ...]] = {}
     after = at + 2 + 12 * entries
-    struct.unpack_from(order + "I", data, after)  # where the next picture would be: belongs to this one's directory
+    struct.unpack_from(order + "I", data, after)  # the offset of the next picture is the last field of this directory
     for entry in range(at + 2, after, 12):
         tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
         size = _TIFF_SIZES.get(kind, 0) * count
         begin = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
         if begin + size > len(data):
             raise IndexError(begin)
-        # a hostile file repeats large tags by the thousand: only those needed, once
+        # a hostile file repeats large tags thousands of times: read only the needed ones, and each once
         if kind in _TIFF_FORMATS and tag in _TIFF_TAGS and tag not in tags:
             tags[tag] = struct.unpack_from(f"{order}{count}{_TIFF_FORMATS[kind]}", data, begin)
     return tags
@@ -233,11 +238,15 @@ def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
 def _tiff(data: bytes) -> PictureHeader:
     tags = _tiff_tags(data)
     if not all(tags.get(tag) for tag in (_WIDTH, _HEIGHT, _PHOTOMETRIC)):
-        raise DataError("TIFF: width, height or kind of pixels is missing")
+        raise DataError(
+            "TIFF: expected the tags for width, height and kind of pixels (photometric), found not all of them"
+        )
     _require_8_bits("TIFF", max(tags.get(_BITS) or (1,)))
     if (tags.get(_ORIENTATION) or (1,))[0] != 1:
-        # OpenCV turns some of them and not others, whatever it is told
-        raise DataError("TIFF: stored turned or mirrored; save it upright")
+        # OpenCV rotates some of them and not others, and has no option that changes this
+        raise DataError(
+            f"TIFF: expected upright pixels (orientation 1), got orientation {tags[_ORIENTATION][0]}. Save the picture upright."
+        )
     samples = (tags.get(_SAMPLES) or (1,))[0]
     black_or_white_is_zero = tags[_PHOTOMETRIC][0] in (0, 1)
     alpha = bool(tags.get(_EXTRA)) or samples == 4
@@ -251,12 +260,12 @@ def _tiff_ends(data: bytes) -> bool:
 
 
 def tiff_compression(data: bytes) -> int:
-    """Return the number that TIFF 6.0 gives the compression of the first picture; 1 is none."""
+    """Return the compression of the first picture as its TIFF 6.0 number; 1 is uncompressed."""
     return (_tiff_tags(data).get(_COMPRESSION) or (1,))[0]
 
 
 def tiff_strips(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each strip or tile of the first picture begins, and its number of bytes."""
+    """Yield the offset and the number of bytes of each strip or tile of the first picture."""
     tags = _tiff_tags(data)
     for offsets, counts in _OFFSETS_AND_COUNTS:
         yield from zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
@@ -281,7 +290,7 @@ def _webp(data: bytes) -> PictureHeader:
         if len(data) < 30:
             raise IndexError
         return PictureHeader("WebP", height, width, 3, alpha=bool(flags & 0x10))
-    raise DataError(f"WebP: unknown first chunk {chunk!r}")
+    raise DataError(f"WebP: expected a first chunk VP8, VP8L or VP8X, got {chunk!r}")
 
 
 def _webp_ends(data: bytes) -> bool:

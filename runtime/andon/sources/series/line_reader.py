@@ -1,4 +1,7 @@
-"""Lines from a file descriptor. The caller regains control ten times a second: a pipe may be silent for hours."""
+"""Read lines from a file descriptor.
+
+The caller regains control ten times a second, because a pipe may be silent for hours.
+"""
 
 import os
 import select
@@ -9,34 +12,35 @@ from enum import Enum, auto
 from msgspec import Struct
 
 MOST_BYTES = 1_000_000
-"""Longest line, in bytes; a longer one is read past and never held."""
+"""Longest line, in bytes. A longer one is skipped and never held in memory."""
 
 _CHUNK = 1 << 16
 _NAP_S = 0.1
 
 
 class Oddity(Enum):
-    """What came instead of a line."""
+    """The reason why there is no line."""
 
     TOO_LONG = auto()
 
 
 class Read(Struct, frozen=True):
-    """The result of one look at the pipe."""
+    """The result of one read."""
 
     lines: tuple[bytes | Oddity, ...]
-    """Whole lines without their ends, in order. Empty when no line was completed."""
+    """Complete lines in order, without their line ends. Empty if no line was completed."""
     bytes: int
     """Number of bytes that arrived."""
 
 
 def read_lines(fd: int, stop: threading.Event) -> Iterator[Read]:
-    """Yield all lines until the end or the stop, as many at once as are there. A last line without an end counts.
+    """Yield all lines until the end of the file or the stop. Each result has all lines that are available.
 
-    Yields at least ten times a second, also when nothing arrives, so that the caller can watch the time.
+    A last line without a line end counts as a line. There is a result at least ten times a second, even if nothing arrives, so
+    that the caller can check the time.
 
     Args:
-        fd: readable. Where `select` does not support it (a pipe on Windows), the stop is noticed at the next line only.
+        fd: a readable descriptor. If `select` does not support it (a pipe on Windows), a stop is noticed only at the next line.
         stop: checked ten times a second.
     """
     held = b""
@@ -58,7 +62,7 @@ def read_lines(fd: int, stop: threading.Event) -> Iterator[Read]:
         lines: list[bytes | Oddity] = []
         for line in whole:
             if skipping:
-                skipping = False  # the end of a line already reported
+                skipping = False  # the end of a line that was already reported as too long
             else:
                 lines.append(line if len(line) <= MOST_BYTES else Oddity.TOO_LONG)
         if len(held) > MOST_BYTES and not skipping:
@@ -73,4 +77,4 @@ def _ready(fd: int) -> bool:
     try:
         return bool(select.select([fd], [], [], _NAP_S)[0])
     except (OSError, ValueError):
-        return True  # not selectable: the read itself waits
+        return True  # `select` does not support the descriptor: the read itself waits

@@ -8,23 +8,23 @@ from andon.sources.collection import FoundLogs
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One contiguous recording: a file, a simulation."""
+    """One continuous recording: a file or a simulation."""
 
     name: str
     times_s: NDArray[np.float64]
     """``[n]``, ascending."""
     values: NDArray[np.float32]
-    """``[n, C]`` in sensor units; NaN where a channel gave nothing."""
+    """``[n, C]`` in sensor units; NaN where a channel has no sample."""
     faulty: NDArray[np.bool_] | None = None
-    """``[n]``: truth, where known; joined only in evaluation (`truth.py`)."""
+    """``[n]``: the truth, if known. Only evaluation uses it (`log_truth.py`)."""
     recovering: NDArray[np.bool_] | None = None
-    """``[n]``: rows within a fault's stated recovery, which count as neither."""
+    """``[n]``: rows in the recovery time that is stated for a fault. They count as neither good nor faulty."""
     fault: NDArray[np.str_] | None = None
-    """``[n]``: name of the fault, or empty."""
+    """``[n]``: name of the fault; empty if there is none."""
 
 
 class Log(Struct, frozen=True, kw_only=True):
-    """All runs of one source, with what they have in common."""
+    """All runs of one source, and a description of them."""
 
     found: FoundLogs
     runs: tuple[Run, ...]

@@ -1,4 +1,4 @@
-"""What is true of windows, where a log says so: joined by key in evaluation, never seen by a detector."""
+"""The truth about windows, from the labels of a log. Evaluation joins it with the windows by key; detectors never see it."""
 
 from collections.abc import Sequence
 
@@ -12,29 +12,29 @@ from andon.sources.series.log import Log, Run
 
 
 class WindowTruth(Struct, frozen=True, kw_only=True):
-    """One window: defective if any of its rows is faulty, neither if only some are recovering."""
+    """The truth about one window. It is defective if any of its rows is faulty."""
 
     faulty: bool
     recovering: bool
-    """Not faulty, but within a fault's stated recovery: counts as neither good nor defective."""
+    """True if no row is faulty but some are in the recovery time of a fault. Such a window is neither good nor defective."""
     fault: str = ""
-    """Name of the last fault in it, where the log names faults."""
+    """Name of the last fault in the window, if the log names faults."""
     events: tuple[str, ...] = ()
-    """Faults that it touches, ``run:0`` being the run's first: a fault is caught if one window that touches it is REJECT."""
+    """Faults that the window touches; ``run:0`` is the first of the run. A fault is caught if one of its windows is REJECT."""
 
     @property
     def good(self) -> bool:
-        """Neither faulty nor recovering: a REJECT would be a false one."""
+        """True if the window is neither faulty nor recovering, so that a REJECT would be a false reject."""
         return not (self.faulty or self.recovering)
 
 
 def window_truth(log: Log, spec: WindowSpec, refs: Sequence[Ref]) -> dict[str, WindowTruth]:
-    """The truth of windows by key; windows of runs without labels are left out.
+    """Return the truth about windows by key. Windows of runs without labels are left out.
 
     Args:
-        log: where the windows were cut from.
-        spec: steps and period that they were cut with.
-        refs: windows, GAP ones included; each covers the rows in ``(time_s - steps * period_s, time_s]``.
+        log: the log from which the windows were cut.
+        spec: the specification with the steps and the period of the windows.
+        refs: the windows, including GAP ones. Each covers the rows in ``(time_s - steps * period_s, time_s]``.
     """
     runs = {run.name: run for run in log.runs if run.faulty is not None}
     by_run: dict[str, list[Ref]] = {}
@@ -45,7 +45,10 @@ def window_truth(log: Log, spec: WindowSpec, refs: Sequence[Ref]) -> dict[str, W
 
 
 def events_of(run: Run) -> list[tuple[str, int, int]]:
-    """The faults of a run: identity, first row, and the row after its last; rows in a row with one name are one fault."""
+    """Return the identity of each fault of a run, its first row, and the row after its last one.
+
+    Consecutive faulty rows with the same fault name are one fault.
+    """
     if run.faulty is None:
         return []
     name = run.fault if run.fault is not None else np.full(len(run.faulty), "")
@@ -58,8 +61,8 @@ def events_of(run: Run) -> list[tuple[str, int, int]]:
 
 
 def rows_of(run: Run, spec: WindowSpec, ends_s: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows ``begin <= row < end`` that each of the windows that end at these times, seconds, covers."""
-    slack_s = 1e-3 * spec.period_s  # as the grid: a stamp may miss its point by a thousandth of a period
+    """Return `begin` and `end` of the rows of each window, given its end time in seconds; ``begin <= row < end``."""
+    slack_s = 1e-3 * spec.period_s  # as in the grid: a stamp may miss its point by a thousandth of a period
     begin = np.searchsorted(run.times_s, ends_s - spec.steps * spec.period_s + slack_s, side="right")
     end = np.searchsorted(run.times_s, ends_s + slack_s, side="right")
     return begin, end

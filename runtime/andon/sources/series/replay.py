@@ -1,4 +1,4 @@
-"""Replay a log at its own speed, or as fast as the consumer takes the windows."""
+"""Replay a log at its recorded speed, or as fast as the consumer takes the windows."""
 
 import threading
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ from andon.sources.series.windows import Windows, columns
 from andon.sources.stream_settings import Speed
 
 _NAP_S = 0.1
-"""Longest sleep: how soon a stop is noticed."""
+"""Longest sleep. It limits the delay until a stop is noticed."""
 _BLOCK_ROWS = 1024
 
 
 def replay_log(log: Log, spec: WindowSpec, clock: Clock, speed: Speed, stop: threading.Event) -> Stream:
-    """Yield the windows of a log as a live line gives them: through the grid, row by row, WARMING and GAP included.
+    """Yield the windows of a log as from a live line: row by row through the grid, including WARMING and GAP items.
 
-    The windows are those of `windows.cut`, whatever the speed.
+    The windows are the same as those of `windows.cut`, at any speed.
 
     Raises:
-        DataError: a channel of the specification that the log does not have.
+        DataError: the log does not have a channel of the specification.
     """
     places = columns(log.found, spec)
     return _windows(log, places, spec, clock=clock, speed=speed, stop=stop)
@@ -47,7 +47,7 @@ def _windows(
 
 
 def _blocks(run: Run, clock: Clock, speed: Speed, stop: threading.Event) -> Iterator[slice]:
-    """Yield the rows of a run in blocks: those that are due by now."""
+    """Yield the rows of a run in blocks, each when its first row is due."""
     pace = _Pace(clock, stop)
     if len(run.times_s):
         pace.start(float(run.times_s[0]))
@@ -63,7 +63,7 @@ def _blocks(run: Run, clock: Clock, speed: Speed, stop: threading.Event) -> Iter
 
 
 class _Pace:
-    """Relates the time of the record to the clock."""
+    """The relation between the time of the recording and the clock."""
 
     def __init__(self, clock: Clock, stop: threading.Event) -> None:
         self._clock = clock
@@ -79,6 +79,6 @@ class _Pace:
     def wait_for(self, time_s: float) -> None:
         while not self._stop.is_set():
             left_s = time_s - self.source_s()
-            if left_s <= 1e-6:  # rounding: a shorter sleep might not turn the clock at all
+            if left_s <= 1e-6:  # because of rounding, a shorter sleep might not advance the clock at all
                 return
             self._clock.sleep(min(left_s, _NAP_S))

@@ -1,7 +1,8 @@
-"""Read tables in files, before anyone knows what they mean: by columns of numbers, dates and text, or by rows of text.
+"""Read table files as columns of numbers, dates and text, or as rows of text.
 
-One rule for the cells of every CSV file: the separator is whichever of comma, semicolon, tab and bar the header has most of;
-blank lines are skipped; spaces around a cell do not count; an empty cell is missing, and nothing else.
+Nothing here depends on the meaning of the columns. All CSV files are read by the same rules. The separator is the most frequent
+one of comma, semicolon, tab and vertical bar in the header. Blank lines are skipped, and spaces around a cell are removed. A cell
+is missing only if it is empty.
 """
 
 import codecs
@@ -22,16 +23,16 @@ Column = NDArray[np.float64] | NDArray[np.str_] | NDArray[np.datetime64]
 
 
 class Columns(Struct, frozen=True):
-    """A table as it stands in the file."""
+    """The columns of a table file."""
 
     names: list[str]
     cells: list[Column]
-    """By column ``[n]``: numbers (NaN where empty), dates where the file itself says so, else text."""
+    """Cells by column, each ``[n]``: numbers (NaN for an empty cell), dates if the file declares them, otherwise text."""
     separator: str = ""
-    """Of a CSV file; empty for Parquet."""
+    """Separator of a CSV file; empty for Parquet."""
 
     def place(self, row: int, path: Path) -> str:
-        """Return where a row stands, as ``line 12`` of a CSV file or ``row 11`` of a Parquet file; reads the file again."""
+        """Return the place of a row: ``line 12`` of a CSV file, or ``row 11`` of a Parquet file. Reads the file again."""
         if not self.separator:
             return f"row {row + 1}"
         with path.open(encoding="utf-8-sig") as file:
@@ -44,11 +45,11 @@ class Columns(Struct, frozen=True):
 def read_csv(path: Path) -> Columns:
     """Read the columns of a table with a header.
 
-    1e6 rows of a date and 8 numbers took 1.5 s of CPU, and 17 s where quotes or odd rows need the csv module.
+    One million rows of a date and 8 numbers took 1.5 s of CPU time, and 17 s if quotes or irregular rows need the csv module.
 
     Raises:
-        DataError: not UTF-8 (the message says how to convert it), no header, a column named twice, rows of another width or a
-            quotation mark that is not closed, with the line.
+        DataError: the file is not UTF-8, has no header, or a column name occurs twice. Also if a row has another number of
+            cells, or a quotation mark is not closed; the message then contains the line.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -57,7 +58,9 @@ def read_csv(path: Path) -> Columns:
                 raise DataError(f"{path}: expected a header of column names in line 1, got {header[:80]!r}.")
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
-                raise DataError(f"{path}: column {repeated[0]!r} stands in the header more than once.")
+                raise DataError(
+                    f"{path}: expected each column name once in the header, got {repeated[0]!r} more than once."
+                )
             first = next((line.rstrip("\n") for line in file if line.strip()), "")
             if not first:
                 return Columns(names, [np.empty(0) for _ in names], separator)
@@ -78,19 +81,19 @@ def read_csv(path: Path) -> Columns:
             "UTF-16" if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "an older encoding, such as Latin-1"
         )
         raise DataError(
-            f"{path}: expected text in UTF-8, found byte {error.object[error.start]:#04x}, as in {looks}: save it as UTF-8 "
-            "(a spreadsheet's CSV UTF-8), or iconv -f ENCODING -t UTF-8."
+            f"{path}: expected text in UTF-8, got byte {error.object[error.start]:#04x}, as in {looks}. Save it as UTF-8 (in a "
+            "spreadsheet: CSV UTF-8), or convert it with iconv -f ENCODING -t UTF-8."
         ) from error
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a table with a header, as line number and cells by column; `columns` are there and not empty.
+    """Read the rows of a table with a header, each as its line number and its cells by column.
 
     Raises:
-        DataError: not readable, a column is missing, one of its cells is empty, or a quotation mark is not closed.
+        DataError: the file cannot be read, one of `columns` is missing or has an empty cell, or a quotation mark is not closed.
     """
     try:
-        # utf-8-sig: spreadsheets write a byte-order mark that would become part of the first column's name
+        # utf-8-sig: spreadsheets write a byte-order mark, which must not become part of the first column's name
         with path.open(encoding="utf-8-sig") as file:
             names, separator, _ = _header(file, path)
             missing = [column for column in columns if column not in names]
@@ -100,21 +103,23 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
             for line, cells in _rows(file, separator, path):
                 row = dict(zip(names, (cell.strip() for cell in [*cells, *[""] * len(names)]), strict=False))
                 if not all(row[column] for column in columns):
-                    raise DataError(f"{path}, line {line}: an empty cell among {','.join(columns)}.")
+                    raise DataError(
+                        f"{path}, line {line}: expected a value for each of {','.join(columns)}, got an empty cell."
+                    )
                 rows.append((line, row))
             return rows
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected a CSV file in UTF-8, got another encoding: save it as UTF-8.") from error
+        raise DataError(f"{path}: expected a CSV file in UTF-8, got another encoding. Save it as UTF-8.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read as a CSV file: {error}") from error
 
 
 def read_parquet(path: Path) -> Columns:
-    """Read a Parquet table; times of day and nested columns come as text.
+    """Read a Parquet table. Times of day and nested columns become text.
 
     Raises:
-        DataError: not a Parquet file.
-        MissingExtra: without pyarrow.
+        DataError: the file is not a Parquet file.
+        MissingExtra: pyarrow is not installed.
     """
     with needs("parquet", f"{path}: reading Parquet"):
         import pyarrow as pa
@@ -122,7 +127,7 @@ def read_parquet(path: Path) -> Columns:
     try:
         table = pa.parquet.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: not a Parquet file that pyarrow can read: {error}") from error
+        raise DataError(f"{path}: expected a Parquet file, but pyarrow cannot read it: {error}") from error
     columns: list[Column] = []
     for field in table.schema:
         column, kind = table.column(field.name), field.type
@@ -136,7 +141,7 @@ def read_parquet(path: Path) -> Columns:
 
 
 def is_number(text: str) -> bool:
-    """Whether Python reads the text as a float; an empty one is none."""
+    """Return whether Python reads the text as a float. An empty text is not a number."""
     try:
         float(text)
     except ValueError:
@@ -145,7 +150,7 @@ def is_number(text: str) -> bool:
 
 
 def with_point(text: str) -> str:
-    """A number that is written with a decimal comma, with a point; empty where the text is none such.
+    """Return a number with a decimal comma rewritten with a point, or an empty text if the text is not such a number.
 
     >>> with_point("-0,0601"), with_point("1.234,5"), with_point("auto,1")
     ('-0.0601', '1234.5', '')
@@ -156,7 +161,7 @@ def with_point(text: str) -> str:
 
 
 def _fast(source: Path | io.StringIO, first: list[str], separator: str) -> list[Column] | None:
-    """All columns by numpy's own parser; None where a row is not as the first one suggests."""
+    """Read all columns with numpy's parser; return None if a later row does not have the form of the first one."""
     width = max(len(field) for field in first) + 8
     kinds = [
         np.dtype(np.float64) if not field.strip() or is_number(field) else np.dtype(f"U{width}") for field in first
@@ -174,14 +179,14 @@ def _fast(source: Path | io.StringIO, first: list[str], separator: str) -> list[
         table[name].astype(np.str_) for name, kind in zip(dtype.names or (), kinds, strict=True) if kind.kind == "U"
     ]
     if any((np.char.str_len(text) >= width).any() for text in texts):
-        return None  # text longer than the first row's was cut off
+        return None  # text longer than that of the first row was cut off
     return cells
 
 
 def _filled(rows: str, separator: str) -> str:
-    """Empty fields as nan, which is what numpy's parser can read."""
+    """Replace empty fields by nan, which numpy's parser can read."""
     rows = rows.rstrip("\n")
-    for _ in range(2):  # of three separators in a row the first pass sees one pair only
+    for _ in range(2):  # of three separators in a row, the first pass sees only one pair
         rows = rows.replace(separator * 2, f"{separator}nan{separator}")
     rows = rows.replace(f"{separator}\n", f"{separator}nan\n").replace(f"\n{separator}", f"\nnan{separator}")
     rows = f"nan{rows}" if rows.startswith(separator) else rows
@@ -189,7 +194,7 @@ def _filled(rows: str, separator: str) -> str:
 
 
 def _header(file: TextIO, path: Path) -> tuple[list[str], str, str]:
-    """Read the first line: the names of the columns, the separator, and the line as it stands there."""
+    """Read the first line and return the names of the columns, the separator, and the line itself."""
     header = file.readline().rstrip("\n")
     separator = max(",;\t|", key=header.count)
     names = next((cells for _, cells in _rows([header], separator, path, first=1)), [])
@@ -197,7 +202,7 @@ def _header(file: TextIO, path: Path) -> tuple[list[str], str, str]:
 
 
 def _rows(lines: Iterable[str], separator: str, path: Path, *, first: int = 2) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line on which each row begins and the row's cells; blank lines are skipped, a cell may span lines."""
+    """Yield the line on which each row begins, and the cells of the row. Skip blank lines. A cell may span several lines."""
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     while True:
         line = first + reader.line_num
@@ -207,19 +212,19 @@ def _rows(lines: Iterable[str], separator: str, path: Path, *, first: int = 2) -
             return
         except csv.Error as error:
             raise DataError(
-                f"{path}, line {line}: not a row of CSV: {error}. Is a quotation mark not closed?"
+                f"{path}, line {line}: expected a row of CSV, but it cannot be parsed: {error}. Is a quotation mark not closed?"
             ) from error
         if len(cells) > 1 or (cells and cells[0].strip()):
             yield line, cells
 
 
 def _slow(file: Iterable[str], names: list[str], separator: str, path: Path) -> list[Column]:
-    """Read all columns by the csv module, which knows quotes and where a row goes wrong."""
+    """Read all columns with the csv module, which supports quotes and knows the line of an error."""
     rows: list[list[str]] = []
     for line, row in _rows(file, separator, path):
         if len(row) != len(names):
             commas = separator == "," and len(row) > len(names) and all(is_number(cell) for cell in row)
-            hint = " Decimal commas are not read: write points, such as 0.5." if commas else ""
+            hint = " Decimal commas are not supported. Write points, for example 0.5." if commas else ""
             raise DataError(
                 f"{path}, line {line}: expected {len(names)} fields as in the header, got {len(row)}.{hint}"
             )

@@ -1,9 +1,10 @@
-"""Windows over sealed points: the same ones from a stream as from a log in memory.
+"""Cut sealed points into windows. A stream and a log in memory give the same windows.
 
 A window ends at the point number ``steps - 1 + i * hop``, counted from the first complete point after the start or after the
-last hole. A point at which any channel is NaN starts that count again: `Lost` (GAP) at the first such point and at every hop
-while they last. Until `steps` points are there again a stream says `Lost` (WARMING) at every hop; a collection leaves these out,
-since they describe the present state of a line, not the record. A window with more than 5 % of its points marked is `Lost` (GAP).
+last hole. A point at which any channel is NaN is a hole and restarts the count. The first point of a hole gives `Lost` (GAP), and
+so does every hop while the hole lasts. After the hole, a stream gives `Lost` (WARMING) at every hop until `steps` points are
+complete again. A collection leaves out WARMING items, because they describe the present state of a line, not the recording.
+A window with more than 5 % marked points is `Lost` (GAP).
 """
 
 import math
@@ -23,25 +24,28 @@ from andon.sources.series.grid import DEFAULT_GAP_PERIODS, Grid, Points, Values
 from andon.sources.series.log import Log
 
 MOST_MARKED = 0.05
-"""Largest share of marked points in a window that is still judged."""
+"""Largest share of marked points in a window that can be judged."""
 
 Indices = NDArray[np.intp]
 
 
 def window_spec(found: FoundLogs, steps: int, hop: int, *, period_s: float | None = None) -> WindowSpec:
-    """The specification of windows over logs like these: `steps` points of `period_s` (None: that of the rows).
+    """Return the specification of windows of `steps` points of `period_s` (None: the period of the rows) over such logs.
 
-    Channels come as found, ``linear``; over a period of at least 1.5 row distances they are averaged instead.
+    The channels are those found and are resampled ``linear``. If the period is at least 1.5 times the distance of the rows, they
+    are averaged instead (``mean``).
 
     Raises:
-        ConfigError: steps or hop below 1, or a period that is not positive.
+        ConfigError: steps or hop is below 1, or the period is not positive.
     """
     period = found.period_s if period_s is None else period_s
     if steps < 1 or hop < 1 or not period > 0:
-        raise ConfigError(f"expected steps >= 1, hop >= 1, period > 0 s; got {steps}, {hop}, {period:g}.")
+        raise ConfigError(
+            f"windows: expected steps >= 1, hop >= 1 and period > 0 s, got {steps}, {hop} and {period:g} s."
+        )
     channels = found.channels
     if period >= 1.5 * found.period_s:
-        # a gap learnt from the distance of rows means nothing where it is shorter than what a coarser grid bridges anyway
+        # a gap estimated from the distance of rows is useless if it is shorter than the gap that a coarser grid bridges anyway
         bridged_s = DEFAULT_GAP_PERIODS * period
         channels = tuple(
             structs.replace(
@@ -53,10 +57,10 @@ def window_spec(found: FoundLogs, steps: int, hop: int, *, period_s: float | Non
 
 
 def columns(found: FoundLogs, spec: WindowSpec) -> list[int]:
-    """Places in the log of the channels of a specification, in its order; channels it does not name are left aside.
+    """Return the places in the log of the channels of a specification, in its order. Other channels are ignored.
 
     Raises:
-        DataError: a channel that the log does not have.
+        DataError: the log does not have a channel of the specification.
     """
     names = [channel.name for channel in found.channels]
     for channel in spec.channels:
@@ -68,12 +72,12 @@ def columns(found: FoundLogs, spec: WindowSpec) -> list[int]:
 
 
 class Windows:
-    """The state machine from sealed points to items, for one run.
+    """A state machine that cuts the sealed points of one run into items.
 
     Args:
-        spec: steps, hop and channels.
-        run: the run's name: keys are ``run#point``, counted from the run's first point; the group is the run.
-        hop: another distance of window ends than the specification's.
+        spec: the specification with steps, hop and channels.
+        run: the name of the run. It is the group of the items; their keys are ``run#point``, counted from the run's first point.
+        hop: distance of window ends. Default: that of the specification.
     """
 
     def __init__(self, spec: WindowSpec, run: str, *, hop: int | None = None) -> None:
@@ -86,7 +90,7 @@ class Windows:
         self._first: int | None = None
 
     def push(self, points: Points) -> list[Item | Lost]:
-        """The windows that these points end, in order; data are float32 ``[steps, C]``."""
+        """Return the items that end at these points, in order. The data of a window are float32 ``[steps, C]``."""
         if len(points) == 0:
             return []
         if self._first is None:
@@ -96,7 +100,7 @@ class Windows:
         marked = np.concatenate([self._marked, points.marked])
         plan = _plan(points.values, marked, steps, self._hop, self._count)
         self._count = plan.count
-        first = max(0, len(values) - (steps - 1))  # none is kept of a window of one row
+        first = max(0, len(values) - (steps - 1))  # for windows of one row, no point is kept
         self._values, self._marked = values[first:].copy(), marked[first:].copy()
 
         out: list[Item | Lost] = []
@@ -112,25 +116,27 @@ class Windows:
 
 
 def window_ref(run: str, point: int, time_s: float) -> Ref:
-    """Who a window is: its run, and the number and source time of its last point."""
+    """Return the ref of a window, from its run and the number and source time of its last point."""
     return Ref(key=f"{run}#{point}", group=run, time_s=time_s)
 
 
 def cut(log: Log, spec: WindowSpec, *, hop: int | None = None) -> "WindowCollection":
-    """All windows of a log.
+    """Cut a log into windows.
 
     Args:
-        log: its channels may come in another order than the specification's, and be more.
-        spec: period, steps, hop, and rules by channel.
-        hop: another hop, such as `spec.steps` for the disjoint windows that calibration wants.
+        log: the log. Its channels may have another order than those of the specification, and it may have more channels.
+        spec: the specification with period, steps, hop, and the rules of the channels.
+        hop: another hop, for example `spec.steps` for the disjoint windows that calibration needs.
 
     Raises:
-        DataError: a channel that the log does not have.
+        DataError: the log does not have a channel of the specification.
     """
     places = columns(log.found, spec)
     pieces = []
     for run in log.runs:
-        grid = Grid(spec, lateness_s=float("inf"))  # nothing is sealed before the end: one vectorised pass
+        grid = Grid(
+            spec, lateness_s=float("inf")
+        )  # seals nothing before the end, so that one vectorised pass is enough
         grid.push(run.times_s, run.values[:, places])
         points = grid.flush()
         plan = _plan(points.values, points.marked, spec.steps, spec.hop if hop is None else hop, _Count(0, 0))
@@ -140,7 +146,7 @@ def cut(log: Log, spec: WindowSpec, *, hop: int | None = None) -> "WindowCollect
 
 
 class WindowCollection:
-    """A log cut into windows: a `Collection` that slices its points on demand."""
+    """A log cut into windows: a `Collection` that slices the points when a window is read."""
 
     def __init__(self, found: FoundLogs, spec: WindowSpec, pieces: Sequence["_Piece"]) -> None:
         self._found = found
@@ -149,12 +155,12 @@ class WindowCollection:
 
     @property
     def found(self) -> FoundLogs:
-        """What the log is."""
+        """A description of the log."""
         return self._found
 
     @cached_property
     def refs(self) -> Sequence[Ref]:
-        """All windows, run by run, ascending in time; GAP ones among them."""
+        """All windows, run by run, ascending in time, including GAP ones."""
         return [
             window_ref(piece.run, number - first, number * self.spec.period_s)
             for piece in self._pieces
@@ -164,24 +170,24 @@ class WindowCollection:
         ]
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One window, float32 ``[steps, C]``: a view into the points of its run.
+        """Return one window, float32 ``[steps, C]``, as a view into the points of its run.
 
         Raises:
-            DataError: a reference to another log.
+            DataError: the ref belongs to another log.
         """
         if ref.key not in self._places:
-            raise DataError(f"there is no window {ref.key!r} in this log; take references from its `refs`.")
+            raise DataError(f"expected a ref of this log, got {ref.key!r}. Take refs from its attribute `refs`.")
         piece, at, reason = self._places[ref.key]
         if reason == Reason.NONE:
             return Item(ref, piece.points.values[at + 1 - self.spec.steps : at + 1])
         return Lost(ref, reason, _detail(reason, piece.points.values[at], self.spec))
 
     def __iter__(self) -> Iterator[Item | Lost]:
-        """All windows, in the order of `refs`."""
+        """Return an iterator over all windows, in the order of `refs`."""
         return (self.read(ref) for ref in self.refs)
 
     def __len__(self) -> int:
-        """How many windows, GAP ones included."""
+        """Return the number of windows, including GAP ones."""
         return sum(len(piece.at) for piece in self._pieces)
 
     @cached_property
@@ -202,7 +208,7 @@ class _Piece(Struct, frozen=True):
 
 
 class _Count(Struct, frozen=True):
-    """Points since the last change between complete and broken ones; one of the two is 0."""
+    """The number of points since the last change between complete and broken points. One of the two numbers is 0."""
 
     complete: int
     broken: int
@@ -210,14 +216,17 @@ class _Count(Struct, frozen=True):
 
 class _Plan(Struct, frozen=True):
     at: Indices
-    """Indices of the points at which something is said."""
+    """Indices of the points at which an item ends."""
     reasons: NDArray[np.uint8]
-    """What: `Reason.NONE` for a window, else why there is none."""
+    """`Reason.NONE` for a window, otherwise the reason why it is lost."""
     count: _Count
 
 
 def _plan(values: Values, marked: NDArray[np.bool_], steps: int, hop: int, count: _Count) -> _Plan:
-    """What to say at n points, given their values ``[n, C]`` and the marks ``[k + n]`` of these and the k before them."""
+    """Plan the items that end at n points, given their values ``[n, C]``.
+
+    `marked` is ``[k + n]``: the marks of the k points before them, then those of the n points.
+    """
     size = len(values)
     if size == 0:
         return _Plan(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.uint8), count)
@@ -250,7 +259,7 @@ def _plan(values: Values, marked: NDArray[np.bool_], steps: int, hop: int, count
 def _detail(reason: Reason, row: Values, spec: WindowSpec) -> str:
     missing = [channel.name for channel, value in zip(spec.channels, row.tolist(), strict=True) if math.isnan(value)]
     if missing:
-        return f"no samples near enough of {', '.join(missing)}"
+        return f"the gap between samples is too long, in the channels {', '.join(missing)}"
     if reason is Reason.GAP:
-        return f"more than {MOST_MARKED:.0%} of the window's points were missing and had to be filled"
+        return f"more than {MOST_MARKED:.0%} of the points in the window were missing and had to be filled"
     return ""

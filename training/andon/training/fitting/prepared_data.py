@@ -25,7 +25,7 @@ from andon.sources.collection import Collection, Found, FoundFrames
 from andon.sources.grouping import Grouped
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
-from andon.sources.subset import Chosen
+from andon.sources.subset import Subset
 from andon.training.recipe.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ def prepare_data(
         },
         train=training_part,
         validation=validation_part,
-        calibration=Chosen(collection, calibration),
+        calibration=Subset(collection, calibration),
     )
 
 
