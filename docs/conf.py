@@ -42,7 +42,15 @@ html_static_path = ["_static"]
 html_css_files = ["andon.css"]
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"index": [], "concepts": [], "glossary": [], "results": [], "changelog": [], "lab-log": [], "tutorial": []}
+html_sidebars = {
+    "index": [],
+    "concepts": [],
+    "glossary": [],
+    "results": [],
+    "changelog": [],
+    "lab-log": [],
+    "tutorial": [],
+}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 8,

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from andon.foundation.errors import MissingExtra
 from andon.foundation.extras import remedy
+from andon.sources.pictures.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     import cv2
-
-MAX_PIXELS = 50_000_000
-"""Largest number of pixels of a picture. With OpenCV's own limit, a PNG of 389 kB took 2.3 GB of memory."""
 
 Protocols = Literal["file", "http,https,tcp,tls,crypto,httpproxy", "rtsp,rtsps,rtp,tcp,udp,tls,http,https"]
 """Protocols that FFmpeg may open. A playlist in a video must not reach the network, and one from a camera not our files."""

@@ -16,7 +16,7 @@ from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
 from andon.sources.collection import FoundFrames
 from andon.sources.kinds import images
-from andon.sources.live.folder_follow import FollowSettings
+from andon.sources.live.folder_watch import FollowSettings
 
 RGB = FrameSpec(channels=3, size=(8, 8))
 

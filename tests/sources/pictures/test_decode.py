@@ -17,6 +17,7 @@ from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import remedy
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.pictures import decode as decoding
+from andon.sources.pictures import limits
 from andon.sources.pictures.decode import WarnedKinds, decode, decode_file, frame_channels, header
 
 LOSSLESS = [".png", ".bmp", ".tiff"]
@@ -135,7 +136,7 @@ def test_a_picture_of_too_many_pixels_is_refused_from_its_header() -> None:
 def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
-        file.truncate(decoding.MAX_BYTES + 1)  # a sparse file: uses no disk space
+        file.truncate(limits.MAX_BYTES + 1)  # a sparse file: uses no disk space
 
     with pytest.raises(DataError, match="expected at most 200 MB, got 200 MB"):
         decode_file(path)

@@ -13,9 +13,10 @@ from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock
 from andon.sources.collection import FoundFrames, Stream
-from andon.sources.live.folder_follow import FollowSettings, follow, unlisted_folder
+from andon.sources.live.folder_follow import follow, unlisted_folder
+from andon.sources.live.folder_watch import FollowSettings
 from andon.sources.opencv import opencv
-from andon.sources.pictures.decode import MAX_BYTES, Channels, Frame, WarnedKinds, decode_file, frame_channels, header
+from andon.sources.pictures.decode import Channels, Frame, WarnedKinds, decode_file, frame_channels, header
 from andon.sources.pictures.folder import (
     Listing,
     PictureFile,
@@ -28,6 +29,7 @@ from andon.sources.pictures.folder import (
 from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.pictures.good_part import good_part
 from andon.sources.pictures.header import TruncatedError
+from andon.sources.pictures.limits import MAX_BYTES
 from andon.sources.source import Source
 
 _HEADER_BYTES = 65_536

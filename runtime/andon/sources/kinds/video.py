@@ -19,8 +19,9 @@ from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.collection import FoundFrames, Stream
-from andon.sources.opencv import MAX_PIXELS, allowed_protocols, opencv, undecoded_if_mjpeg
+from andon.sources.opencv import allowed_protocols, opencv, undecoded_if_mjpeg
 from andon.sources.pictures.decode import Channels, Frame, frame_channels, from_capture
+from andon.sources.pictures.limits import MAX_PIXELS
 from andon.sources.source import Source
 from andon.sources.stream_settings import ReplaySettings
 

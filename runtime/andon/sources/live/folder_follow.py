@@ -4,38 +4,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
-
-from msgspec import Meta, Struct
 
 from andon.foundation.printable import printable
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
-from andon.sources.live.folder_watch import FolderWatch
+from andon.sources.live.folder_watch import FolderWatch, FollowSettings
 from andon.sources.live.watchdog import Watchdog
 from andon.sources.pictures.folder import Listing, PictureFile, same_version, stamp_of, survey
-from andon.sources.stream_settings import StaleAfter
 
 logger = logging.getLogger(__name__)
-
-
-class FollowSettings(Struct, frozen=True, kw_only=True):
-    """Settings for following a folder of pictures."""
-
-    follow: Annotated[bool, Meta(description="after the existing pictures, wait for new ones in the folder")] = True
-    settle_s: Annotated[
-        float,
-        Meta(
-            ge=0.0,
-            description="read a file when its size and time have not changed for this long",
-            extra={"unit": "s"},
-        ),
-    ] = 0.5
-    poll_s: Annotated[
-        float, Meta(gt=0.0, description="time between two listings of the folder", extra={"unit": "s"})
-    ] = 0.25
-    stale_after_s: StaleAfter = 2.0
 
 
 Read = Callable[[str, PictureFile], Item | Lost]

@@ -1,13 +1,33 @@
 """Decide when a new file in a folder may be read, from listings alone. The code needs no clock and no files."""
 
 from collections.abc import Collection, Mapping
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from andon.sources.pictures.folder import Stamp, natural, same_version
+from andon.sources.stream_settings import StaleAfter
 
 WRITING_S = 10.0
 """Time in seconds for which a file may grow before it counts as restless. A large picture on a slow network needs time."""
+
+
+class FollowSettings(Struct, frozen=True, kw_only=True):
+    """Settings for following a folder of pictures."""
+
+    follow: Annotated[bool, Meta(description="after the existing pictures, wait for new ones in the folder")] = True
+    settle_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            description="read a file when its size and time have not changed for this long",
+            extra={"unit": "s"},
+        ),
+    ] = 0.5
+    poll_s: Annotated[
+        float, Meta(gt=0.0, description="time between two listings of the folder", extra={"unit": "s"})
+    ] = 0.25
+    stale_after_s: StaleAfter = 2.0
 
 
 class FolderWatch:

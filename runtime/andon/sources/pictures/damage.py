@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import DataError
 from andon.foundation.extras import needs
-from andon.sources.opencv import MAX_PIXELS
 from andon.sources.pictures.header import tiff_compression, tiff_strips
+from andon.sources.pictures.limits import MAX_PIXELS
 
 _NONE, _DEFLATE = 1, (8, 32946)
 # libjpeg gives these warnings but decodes the whole picture; some cameras cause them in every picture

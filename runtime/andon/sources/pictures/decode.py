@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec
-from andon.sources.opencv import MAX_PIXELS, opencv
+from andon.sources.opencv import opencv
 from andon.sources.pictures.damage import decode_jpeg, require_intact_tiff
 from andon.sources.pictures.header import PictureHeader, parse, require_whole
-
-MAX_BYTES = 200_000_000
-"""Largest size of a file. Larger ones are refused."""
+from andon.sources.pictures.limits import MAX_BYTES, MAX_PIXELS
 
 Channels = Literal[1, 3]
 Frame = NDArray[np.uint8]
