@@ -214,7 +214,7 @@ def test_items_meet_the_truth_below_one_folder_that_meets_more_than_any_other() 
     )
     assert meet(["good/0"], known).keys == {}  # of train/ or of test/: nobody knows
     assert meet(["good/1", "hole/0"], known).keys == {}  # one of each
-    assert meet(["a/b/good/0", "a/b/hole/0"], ["good/0", "hole/0"]).told == "without their a/b/"
+    assert meet(["a/b/good/0", "a/b/hole/0"], ["good/0", "hole/0"]).way == "without their a/b/"
     assert meet(["test/hole/0", "hole/0"], known).keys == {"test/hole/0": "test/hole/0"}  # the same key goes before
 
 
