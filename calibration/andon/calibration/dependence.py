@@ -51,7 +51,7 @@ def autocorrelation_time(series: ArrayLike) -> float:
 
 
 def tau_of_ranks(series: ArrayLike) -> float:
-    """Return the `autocorrelation_time` of the ranks of one run (mean ranks for ties). Heavy tails do not hide dependence of ranks."""
+    """Return the `autocorrelation_time` of the ranks of one run (mean ranks for ties). Heavy tails cannot hide it."""
     return autocorrelation_time(rankdata(_checked(series)))
 
 

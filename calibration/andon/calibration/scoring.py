@@ -74,7 +74,7 @@ def score(
         device: the device to score on. The threshold is valid for this device.
         seed: seed for choosing the map values that are kept.
         progress: called for each item.
-        refs: the items to score; None: all.
+        refs: the items to score. None: all.
 
     Raises:
         JudgeError: the runtime failed although the input was valid.

@@ -270,8 +270,8 @@ def _check(refs: Sequence[Ref], window_s: float | None) -> None:
         known = group_of.setdefault(ref.part, ref.group)
         if known != ref.group:
             raise DataError(
-                f"part {ref.part!r}: expected it in one group, got it in {known!r} and {ref.group!r}. Give the parts of each group "
-                "different names, or change the groups so that all items of a part are in one group."
+                f"part {ref.part!r}: expected it in one group, got it in {known!r} and {ref.group!r}. Give parts of different "
+                "groups different names, or change the groups so that all items of a part are in one group."
             )
     if window_s is None:
         return

@@ -119,7 +119,7 @@ def first_invalid(scores: Scores) -> str:
 
 
 def top_parts(sample: Sample, count: int) -> list[tuple[str, float]]:
-    """Return the good parts with the highest scores. People should look at them: one defective part among them sets the threshold."""
+    """Return the good parts with the highest scores, so that people can check whether one of them is defective."""
     order = np.argsort(-sample.scores)[:count]
     return [(sample.keys[place], float(sample.scores[place])) for place in order]
 

@@ -1,4 +1,4 @@
 """Draw structured damage onto good pictures: synthetic defects for training (`--repair`) and for measuring (`--synthetic`).
 
-Needs numpy and OpenCV only. All random numbers come from a generator that the caller seeds, for example with (seed, epoch, index).
+Needs numpy and OpenCV only. The caller seeds the random generator, for example with (seed, epoch, index).
 """

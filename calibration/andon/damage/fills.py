@@ -1,4 +1,4 @@
-"""Create the content of damage: colours, textures, pieces of other good pictures. All are float32 ``[H, W, C]`` in grey levels."""
+"""Create the content of damage, float32 ``[H, W, C]`` in grey levels: colours, textures, pieces of other pictures."""
 
 from typing import Any
 

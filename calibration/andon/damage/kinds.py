@@ -277,7 +277,7 @@ def _soft_patch(generator: Generator, good: Picture) -> NDArray[np.float32]:
 def _laid_over(
     generator: Generator, below: NDArray[np.float32], above: NDArray[np.float32], cover: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Lay `above` over `below`: opaque or 20 to 90 % transparent, with hard or soft edges, each with probability 1/2."""
+    """Draw `above` over `below`: opaque or 20 to 90 % transparent, with hard or soft edges, each with probability 1/2."""
     cv2 = opencv()
     if generator.random() < 0.5:
         cover = cv2.GaussianBlur(cover, (0, 0), unit(cover.shape) * log_uniform(generator, 0.6, 3.0))

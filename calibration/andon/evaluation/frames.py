@@ -165,8 +165,8 @@ def frame_figures(
     calibration = detector.card.calibration
     if not by_part and calibration is not None and calibration.grouped:
         logger.warning(
-            "the file was calibrated on parts grouped by --group (%s), but here each frame counts as a part. If several frames show "
-            "one part, give --group here too. Otherwise the counts do not fit the promise",
+            "the file was calibrated on parts grouped by --group (%s), but here each frame counts as a part. If several frames "
+            "show one part, give --group here too. Otherwise the counts do not fit the promise",
             calibration.drawn,
         )
     judged = worst_frames(verdicts.judged) if by_part else verdicts.judged

@@ -57,7 +57,7 @@ def parts_text(figures: Evaluation) -> str:
     spreads = (("good", figures.scores_good), ("defective", figures.scores_defect))
     rows.append("scores         " + ", ".join(f"{name} {_spread(one)}" for name, one in spreads if one is not None))
     if figures.aupro is not None:
-        step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
+        step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(one in {figures.mask_step} rows and columns)",)
         step += (f"({figures.unmasked} defective without a mask are left out)",) if figures.unmasked else ()
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     rows += _by_score(figures)

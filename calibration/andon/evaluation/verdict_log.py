@@ -101,8 +101,7 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
             if number == len(raw):
                 break
             raise DataError(
-                f"{path}, line {number}: expected a verdict as andon score --json or andon monitor writes it, got an invalid line: "
-                f"{error}"
+                f"{path}, line {number}: expected a verdict from andon score --json or andon monitor, but {error}"
             ) from error
     if not every:
         raise DataError(f"{path}: expected verdicts, one JSON object per line, got none.")
@@ -150,9 +149,9 @@ def evaluate_verdicts(
     known = [one for key, one in log.verdicts.items() if key in met.keys]
     if not known:
         raise DataError(
-            f"expected a truth with the items of the log, such as {next(iter(log.verdicts))!r}, got "
-            f"{next(iter(truth.defective), 'none')!r} and none of the {len(log.verdicts)} items. Give --data the folder whose "
-            "items were judged."
+            f"expected a truth for the items of the log, such as {next(iter(log.verdicts))!r}, found none of the "
+            f"{len(log.verdicts)} items. The truth has keys such as {next(iter(truth.defective), 'none')!r}. Give --data the "
+            "folder whose items were judged."
         )
     if met.way:
         logger.warning("%d of %d items were found in the truth %s", len(known), len(log.verdicts), met.way)
@@ -188,7 +187,7 @@ class Met(Struct, frozen=True, kw_only=True):
     there: int
     """Number of keys of the truth that could have been matched."""
     way: str = ""
-    """How items and keys differ, in words; empty if they are equal."""
+    """The difference between items and keys, in words; empty if they are equal."""
 
 
 def meet(items: Collection[str], known: Collection[str]) -> Met:
@@ -249,8 +248,8 @@ def _model(path: Path, models: Counter[str], wanted: str | None) -> str:
     if wanted is None:
         if len(models) > 1:
             raise ConfigError(
-                f"{path}: expected verdicts of one model file, got {len(models)}: {listed}. Their scores cannot be compared. Choose one "
-                "with --model."
+                f"{path}: expected verdicts of one model file, got {len(models)}: {listed}. Their scores cannot be compared. "
+                "Choose one with --model."
             )
         return next(iter(models))
     found = [name for name in models if wanted and name.startswith(wanted)]

@@ -1,4 +1,4 @@
-"""Plots of stretches of a log: truth, sensors, scores and channel shares over one time axis."""
+"""Draw stretches of a log: truth, sensors, scores and channel shares over one time axis."""
 
 import math
 import textwrap
@@ -25,11 +25,11 @@ from andon.sources.series.log_truth import events_of
 from andon.sources.series.windows import columns
 
 MOST_CHANNELS = 6
-"""Channels with a panel of their own."""
+"""Upper limit of channels with their own panel."""
 MOST_SHARES = 24
-"""Channels in the strip of shares."""
+"""Upper limit of channels in the strip of shares."""
 _POINTS = 3_000
-"""Points of a curve; longer ones are drawn as the highest and lowest of each column of pixels."""
+"""Upper limit of points of a curve. Longer curves are drawn as the lowest and highest value of each block of rows."""
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 def draw(
     detector: Detector, verdicts: LogVerdicts, stretches: Sequence[Stretch], *, progress: Progress = silent
 ) -> list[Exhibit]:
-    """Draw each stretch. Its windows are judged again for channel shares and reconstruction."""
+    """Draw each stretch. Judge its windows again to get channel shares and reconstructions."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     runs = {run.name: run for run in verdicts.log.runs}
@@ -68,7 +68,7 @@ def draw(
 
 
 def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: int = EACH) -> list[ReportPicture]:
-    """Draw whole runs that are longer than a stretch, those with the most misses and false rejects first."""
+    """Draw whole runs that are longer than 20 windows, runs with the most misses and false rejects first."""
     wrong: dict[str, int] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID and (one.status == Status.REJECT) != one.defective:
@@ -83,8 +83,8 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
             ReportPicture(
                 name=f"run-{number:02}.png",
                 png=png_of(_figure(seen, spec, threshold)),
-                alt=f"The whole of {run.name}: sensors, true faults, scores and alarms over time.",
-                caption=f"The whole of {run.name}."
+                alt=f"The whole run {run.name}: sensors, true faults, scores and alarms over time.",
+                caption=f"The whole run {run.name}."
                 + (
                     f" {len(some)} of {len(verdicts.log.runs)} runs are shown."
                     if len(some) < len(verdicts.log.runs)
@@ -97,7 +97,7 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
 
 
 def name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
-    """Write name and unit horizontally at the left of the panel: a long name would not fit vertically."""
+    """Write name and unit horizontally to the left of the panel, because a long name would not fit vertically."""
     channel = spec.channels[place]
     lines = textwrap.wrap(short(channel.name).replace("_", " "), 14) or [""]
     name = "\n".join([*lines, f"[{without_controls(channel.unit)}]"] if channel.unit else lines)
@@ -105,29 +105,29 @@ def name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
 
 
 _LETTER = 0.0068
-"""Width of a letter and its share of the margin, of the length of a panel."""
+"""Width of a letter with its share of the margin, as a fraction of the panel width."""
 _ROWS = 4
-"""Of names above the strip of truth."""
+"""Number of rows of names above the strip of truth."""
 
 
 class _StretchData(Struct, frozen=True, kw_only=True):
-    """All that a picture of a stretch shows."""
+    """The data of one picture of a stretch."""
 
     times_s: Floats
     values: NDArray[np.float32]
     """``[n, C]`` in the order of the specification."""
     spans: list[tuple[float, float, str, Literal["fault", "recovery"]]]
     ends_s: Floats
-    """``[W]`` ends of the windows."""
+    """``[W]``, the end times of the windows."""
     scores: Floats
     status: NDArray[np.uint8]
     good: NDArray[np.bool_]
     shares: NDArray[np.float32] | None = None
-    """``[W, C]``: what each channel adds to the score, rows sum to 1."""
+    """``[W, C]``, the share of each channel in the score; each row sums to 1."""
     rebuilt: tuple[Floats, NDArray[np.float32]] | None = None
-    """Times ``[m]`` and values ``[m, C]``."""
+    """Times ``[m]`` and reconstructed values ``[m, C]``."""
     channels: list[int]
-    """Those with a panel."""
+    """Channels with a panel."""
     origin_s: float = 0.0
     notes: tuple[tuple[str, str], ...] = ()
 
@@ -135,7 +135,7 @@ class _StretchData(Struct, frozen=True, kw_only=True):
 def _look(
     detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, run: Run, stretch: Stretch
 ) -> _StretchData:
-    """Collect what a picture of a stretch shows. With a detector, its windows are judged again for their evidence."""
+    """Collect the data of a picture of a stretch. With a detector, judge its windows again to get their evidence."""
     rows = slice(stretch.begin, stretch.stop)
     times_s = run.times_s[rows]
     low_s, high_s = float(times_s[0]), float(times_s[-1])
@@ -159,7 +159,10 @@ def _look(
         )
         order = sorted(np.argsort(-weight, kind="stable")[:MOST_CHANNELS].tolist())
         notes = (
-            ("channels", f"{MOST_CHANNELS} of {len(places)}" + (", those that add most" if shares is not None else "")),
+            (
+                "channels",
+                f"{MOST_CHANNELS} of {len(places)}" + (", those with the largest shares" if shares is not None else ""),
+            ),
         )
     return _StretchData(
         times_s=times_s,
@@ -183,7 +186,7 @@ def _evidence(
     shares = np.full((len(refs), len(spec.channels)), np.nan, np.float32)
     times: list[Floats] = []
     pieces: list[NDArray[np.float32]] = []
-    # of windows that overlap, each gives the rows that no earlier one covers
+    # if windows overlap, each adds only the rows that no earlier window covers
     covered_s = -math.inf
     for at, one in enumerate(judge_items(detector, map(verdicts.windows.read, refs))):
         time_s, evidence = one.ref.time_s, one.verdict.evidence
@@ -240,7 +243,7 @@ def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
         axes.plot(*_thinned(seen.times_s - offset, seen.values[:, place]), color=GOOD, lw=1.1, label="measured")
         if seen.rebuilt is not None:
             times, values = seen.rebuilt
-            axes.plot(times - offset, values[:, place], color=DEFECT, lw=1.1, ls="--", label="rebuilt by the file")
+            axes.plot(times - offset, values[:, place], color=DEFECT, lw=1.1, ls="--", label="reconstructed")
         name_channel(axes, spec, place)
     if seen.rebuilt is not None:
         figure.legend(
@@ -249,12 +252,12 @@ def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
     _score_panel(grid[1 + len(seen.channels)], seen, threshold, offset)
     if seen.shares is not None:
         _share_panel(figure, grid[-1], seen, spec, offset)
-    grid[-1].set_xlabel("time [s]" + (", from the begin of the run" if offset else ""))
+    grid[-1].set_xlabel("time [s]" + (", from the start of the run" if offset else ""))
     return figure
 
 
 def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
-    """Draw a strip with the names of the faults, inside it or above it if a fault is short, as far as there is room."""
+    """Draw a strip with the names of the faults: inside it, or above it for short faults if there is room."""
     axes.set_axis_off()
     _shade(axes, seen, offset, strength=2.2)
     low, high = axes.get_xlim()
@@ -262,7 +265,7 @@ def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
     for begin, end, name, kind in seen.spans:
         label = short(name).replace("_", " ")
         if (end - begin) / (high - low) <= _LETTER * len(label):
-            if kind == "fault":  # recovery follows its fault, and is grey
+            if kind == "fault":  # no name for recovery: it follows its fault and is grey
                 narrow.append((((begin + end) / 2 - offset - low) / (high - low), label))
         else:
             axes.text((begin + end) / 2 - offset, 0.5, label, ha="center", va="center", size=9, color=INK, parse_math=False,
@@ -279,10 +282,12 @@ def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
 
 
 def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, int]]:
-    """Place the names of short faults above the strip: place of the fault, middle of the name, name, and row from below.
+    """Place the names of short faults above the strip: return place of the fault, middle of the name, name, and row.
+
+    Row 0 is the lowest. A name that overlaps other names in all `_ROWS` rows is left out.
 
     Args:
-        narrow: place, 0 .. 1 of the strip's length, and name. A name that overlaps others in all `_ROWS` rows is left out.
+        narrow: place (0 .. 1 of the strip's length) and name of each fault.
     """
     ends = [-1.0] * _ROWS
     placed = []
@@ -300,7 +305,7 @@ def _shade(axes: Any, seen: _StretchData, offset: float, strength: float = 1.0) 
     for what, colour, alpha in (("fault", ORANGE, 0.28), ("recovery", "#BBBBBB", 0.2)):
         bars = [(begin - offset, end - begin) for begin, end, _, kind in seen.spans if kind == what]
         if bars:
-            # one collection: a log may hold thousands of faults
+            # one collection for all bars, because a log may hold thousands of faults
             axes.broken_barh(
                 bars, (0, 1), fc=colour, alpha=alpha * strength, lw=0, transform=axes.get_xaxis_transform()
             )
@@ -383,11 +388,11 @@ def _share_panel(figure: Any, axes: Any, seen: _StretchData, spec: WindowSpec, o
 
 
 def _thinned(times: Floats, values: NDArray[np.float32]) -> tuple[Floats, NDArray[np.float32]]:
-    """Keep the lowest and the highest value of each block of rows, so that spikes stay."""
+    """Keep the lowest and the highest value of each block of rows, so that spikes stay visible."""
     block = -(-len(times) // (_POINTS // 2))
     if block <= 2:
         return times, values
-    missing = -len(values) % block  # the last block may be shorter: padded with holes, which count as nothing
+    missing = -len(values) % block  # pad the last block with NaN, which is ignored
     blocks = np.pad(values, (0, missing), constant_values=np.nan).reshape(-1, block)
     filled = np.where(np.isfinite(blocks), blocks, np.nan)
     empty: NDArray[np.bool_] = np.logical_and.reduce(np.isnan(filled), axis=1)
