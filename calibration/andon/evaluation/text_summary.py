@@ -38,7 +38,7 @@ def parts_text(figures: Evaluation) -> str:
     ]
     both = figures.auroc is not None
     if both:
-        rows += [row("AUROC", "auroc"), row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})")]
+        rows += [row("AUROC", "auroc"), row("AUPR", "aupr", f"(chance level {figures.prevalence:.3f})")]
     if figures.n_good:
         counted = f"{count.false_rejects} of {figures.n_good} good"
         rows.append(row("false rejects", "false_reject_rate", counted, *promised, form=".2%"))

@@ -37,7 +37,7 @@ def frame_rows(figures: Evaluation, parts: ScoreArrays) -> list[FigureRow]:
         rows.append(("misses", f"{count / n:.2%}", ends, f"{count} of {n} {what} passed"))
     if parts.both:
         ranked = "how well scores separate good from defective; .5 is chance, 1 is perfect"
-        chance = f"average precision; random scores give {figures.prevalence:.3f}"
+        chance = f"average precision; chance level {figures.prevalence:.3f}"
         rows += [
             ("AUROC", f"{figures.auroc:.4f}", between(drawn.auroc if drawn else None, ".4f"), ranked),
             ("AUPR", f"{figures.aupr:.4f}", between(drawn.aupr if drawn else None, ".4f"), chance),
@@ -107,7 +107,7 @@ def log_rows(figures: LogEvaluation, parts: ScoreArrays) -> list[FigureRow]:
         rate = counts.misses / counts.defective
         rows.append(("windows missed", f"{rate:.2%}", between(drawn.miss_rate if drawn else None, ".2%"), words))
     if total.auroc is not None and total.aupr is not None:
-        chance = f"average precision; random scores give {float(parts.defective.mean()):.3f}"
+        chance = f"average precision; chance level {float(parts.defective.mean()):.3f}"
         rows += [
             ("AUROC", f"{total.auroc:.4f}", "", "over all windows; .5 is chance, 1 is perfect"),
             ("AUPR", f"{total.aupr:.4f}", "", chance),
