@@ -83,18 +83,18 @@ def score(
     """
     model = parse(data, allow_blank=True)
     detector = Detector(model, open_session(data, device=device), frame_size="any")
-    chosen = tuple(collection.refs if refs is None else refs)
+    selected = tuple(collection.refs if refs is None else refs)
     generator = np.random.default_rng(seed)
-    kept = max(64, MAP_VALUES // max(len(chosen), 1))
-    scores = np.full(len(chosen), np.nan)
-    status = np.full(len(chosen), Status.INVALID, np.uint8)
-    reason = np.full(len(chosen), Reason.UNREADABLE, np.uint8)
+    kept = max(64, MAP_VALUES // max(len(selected), 1))
+    scores = np.full(len(selected), np.nan)
+    status = np.full(len(selected), Status.INVALID, np.uint8)
+    reason = np.full(len(selected), Reason.UNREADABLE, np.uint8)
     contents: list[str] = []
     sizes: set[tuple[int, int]] = set()
     maps: list[NDArray[np.float32]] = []
 
     def items() -> Iterator[Item | Lost]:
-        for ref in track(chosen, progress, "scoring good parts"):
+        for ref in track(selected, progress, "scoring good parts"):
             item = collection.read(ref)
             contents.append(content_of(item))
             yield item
@@ -110,7 +110,7 @@ def score(
             values = verdict.evidence["anomaly_map"].ravel()
             maps.append(values if len(values) <= kept else generator.choice(values, kept, replace=False))
     return Scores(
-        refs=chosen,
+        refs=selected,
         score=scores,
         status=status,
         reason=reason,

@@ -207,17 +207,17 @@ def _fill(shuffled: list[str], parts_of: dict[str, int], wanted: float, least: i
     """
     wanted = max(wanted, least)
     room = len(shuffled) - left
-    chosen: set[str] = set()
+    taken: set[str] = set()
     have = 0
     for group in shuffled:
         # Take a group only if the sum then gets nearer to `wanted`: one very large lot must not use up the training parts.
-        if len(chosen) < room and have + parts_of[group] / 2 <= wanted:
-            chosen.add(group)
+        if len(taken) < room and have + parts_of[group] / 2 <= wanted:
+            taken.add(group)
             have += parts_of[group]
     if have >= least or room < 1:
-        return chosen
+        return taken
     large_enough = [group for group in shuffled if parts_of[group] >= least]
-    return {min(large_enough, key=lambda group: parts_of[group])} if large_enough else chosen
+    return {min(large_enough, key=lambda group: parts_of[group])} if large_enough else taken
 
 
 def _by_time(ordered: list[Ref], window_s: float, share: float) -> tuple[list[Ref], list[Ref], list[Ref]]:

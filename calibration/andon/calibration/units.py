@@ -66,15 +66,15 @@ def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int =
         lots.setdefault(ref.group, []).append(part)
     if len(lots) < len(valid):
         generator = np.random.default_rng(seed)
-        chosen = [str(generator.choice(sorted(members))) for _, members in sorted(lots.items())]
+        selected = [str(generator.choice(sorted(members))) for _, members in sorted(lots.items())]
         sampling = Sampling(method="one_per_lot", units=len(valid), groups=len(lots))
     else:
-        chosen = sorted(valid)
+        selected = sorted(valid)
         sampling = Sampling(method="grouped_files" if grouped else "single_files", units=len(valid))
     return Sample(
-        scores=np.array([valid[part][1] for part in chosen]),
+        scores=np.array([valid[part][1] for part in selected]),
         runs=(),
-        keys=tuple(chosen),
+        keys=tuple(selected),
         invalid=len(parts) - len(valid),
         unit="part",
         sampling=sampling,

@@ -62,10 +62,10 @@ class SyntheticDefects:
         place, kind = self._origin[ref.key]
         if not kind:
             return self._good.read(self._used[place])
-        made = self._damaged(ref.key)
-        if isinstance(made, Lost):
-            return Lost(ref, made.reason, made.detail)
-        return Item(ref, made.picture)
+        result = self._damaged(ref.key)
+        if isinstance(result, Lost):
+            return Lost(ref, result.reason, result.detail)
+        return Item(ref, result.picture)
 
     def _copies(self, place: int) -> list[Ref]:
         own = self._used[place]
@@ -89,14 +89,14 @@ class SyntheticDefects:
         other = self._good.read(self._used[int(generator.integers(len(self._used)))])
         before = np.asarray(item.data, np.uint8)
         alike = isinstance(other, Item) and other.data.shape == before.shape
-        made = damaged(generator, kind, before, np.asarray(other.data, np.uint8) if alike else before)  # type: ignore[union-attr]
-        if made is None:
+        result = damaged(generator, kind, before, np.asarray(other.data, np.uint8) if alike else before)  # type: ignore[union-attr]
+        if result is None:
             return Lost(ref, Reason.OTHER, f"no visible {kind} could be drawn: the picture is nearly flat")
-        self._last = (key, made)
-        return made
+        self._last = (key, result)
+        return result
 
     def _mask(self, key: str) -> NDArray[np.bool_]:
-        made = self._damaged(key)
-        if isinstance(made, Lost):
-            raise DataError(f"{key}: there is no mask: {made.detail}")
-        return made.mask
+        result = self._damaged(key)
+        if isinstance(result, Lost):
+            raise DataError(f"{key}: there is no mask: {result.detail}")
+        return result.mask

@@ -46,9 +46,9 @@ def draw(
     for stretch in track(list(stretches), progress, "drawing"):
         counts[stretch.name] = counts.get(stretch.name, 0) + 1
         run = runs[stretch.run]
-        seen = _look(detector, verdicts, spec, run, stretch)
+        data = _look(detector, verdicts, spec, run, stretch)
         name = f"{stretch.name}-{counts[stretch.name]:02}"
-        figure = _figure(seen, spec, detector.threshold)
+        figure = _figure(data, spec, detector.threshold)
         picture = ReportPicture(
             name=f"{name}.png",
             png=png_of(figure),
@@ -60,7 +60,7 @@ def draw(
                 key=f"{stretch.title}, {stretch.run}",
                 status=stretch.badge,
                 tone=stretch.tone,
-                facts=(*stretch.facts, *seen.notes),
+                facts=(*stretch.facts, *data.notes),
                 pictures=(picture,),
             )
         )
@@ -78,11 +78,11 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
     pictures = []
     for number, run in enumerate(some, 1):
         stretch = Stretch(title="", name="", tone="plain", badge="", run=run.name, begin=0, stop=len(run.times_s))
-        seen = _look(None, verdicts, spec, run, stretch)
+        data = _look(None, verdicts, spec, run, stretch)
         pictures.append(
             ReportPicture(
                 name=f"run-{number:02}.png",
-                png=png_of(_figure(seen, spec, threshold)),
+                png=png_of(_figure(data, spec, threshold)),
                 alt=f"The whole run {run.name}: sensors, true faults, scores and alarms over time.",
                 caption=f"The whole run {run.name}."
                 + (
@@ -226,43 +226,43 @@ def _spans(run: Run, rows: slice, period_s: float) -> list[tuple[float, float, s
     return spans
 
 
-def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
+def _figure(data: _StretchData, spec: WindowSpec, threshold: float) -> Any:
     """Draw truth, sensors, scores and shares over one time axis."""
     lines = min(len(spec.channels), MOST_SHARES)
-    shares = [0.3 + 0.16 * lines] if seen.shares is not None else []
-    heights = [0.3, *[1.25] * len(seen.channels), 1.7, *shares]
+    shares = [0.3 + 0.16 * lines] if data.shares is not None else []
+    heights = [0.3, *[1.25] * len(data.channels), 1.7, *shares]
     figure = new_figure(11.6, sum(heights) + 0.9)
     grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    begin_s, end_s = float(seen.times_s[0]), float(seen.times_s[-1]) + spec.period_s
-    offset = seen.origin_s
+    begin_s, end_s = float(data.times_s[0]), float(data.times_s[-1]) + spec.period_s
+    offset = data.origin_s
     grid[0].set_xlim(begin_s - offset, end_s - offset)
-    _truth_panel(grid[0], seen, offset)
-    for place, axes in zip(seen.channels, grid[1:], strict=False):
+    _truth_panel(grid[0], data, offset)
+    for place, axes in zip(data.channels, grid[1:], strict=False):
         tidy(axes)
-        _shade(axes, seen, offset)
-        axes.plot(*_thinned(seen.times_s - offset, seen.values[:, place]), color=GOOD, lw=1.1, label="measured")
-        if seen.rebuilt is not None:
-            times, values = seen.rebuilt
+        _shade(axes, data, offset)
+        axes.plot(*_thinned(data.times_s - offset, data.values[:, place]), color=GOOD, lw=1.1, label="measured")
+        if data.rebuilt is not None:
+            times, values = data.rebuilt
             axes.plot(times - offset, values[:, place], color=DEFECT, lw=1.1, ls="--", label="reconstructed")
         name_channel(axes, spec, place)
-    if seen.rebuilt is not None:
+    if data.rebuilt is not None:
         figure.legend(
             *grid[1].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, borderaxespad=0.1
         )
-    _score_panel(grid[1 + len(seen.channels)], seen, threshold, offset)
-    if seen.shares is not None:
-        _share_panel(figure, grid[-1], seen, spec, offset)
+    _score_panel(grid[1 + len(data.channels)], data, threshold, offset)
+    if data.shares is not None:
+        _share_panel(figure, grid[-1], data, spec, offset)
     grid[-1].set_xlabel("time [s]" + (", from the start of the run" if offset else ""))
     return figure
 
 
-def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
+def _truth_panel(axes: Any, data: _StretchData, offset: float) -> None:
     """Draw a strip with the names of the faults: inside it, or above it for short faults if there is room."""
     axes.set_axis_off()
-    _shade(axes, seen, offset, strength=2.2)
+    _shade(axes, data, offset, strength=2.2)
     low, high = axes.get_xlim()
     narrow: list[tuple[float, str]] = []
-    for begin, end, name, kind in seen.spans:
+    for begin, end, name, kind in data.spans:
         label = short(name).replace("_", " ")
         if (end - begin) / (high - low) <= _LETTER * len(label):
             if kind == "fault":  # no name for recovery: it follows its fault and is grey
@@ -301,9 +301,9 @@ def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, 
     return placed
 
 
-def _shade(axes: Any, seen: _StretchData, offset: float, strength: float = 1.0) -> None:
+def _shade(axes: Any, data: _StretchData, offset: float, strength: float = 1.0) -> None:
     for what, colour, alpha in (("fault", ORANGE, 0.28), ("recovery", "#BBBBBB", 0.2)):
-        bars = [(begin - offset, end - begin) for begin, end, _, kind in seen.spans if kind == what]
+        bars = [(begin - offset, end - begin) for begin, end, _, kind in data.spans if kind == what]
         if bars:
             # one collection for all bars, because a log may hold thousands of faults
             axes.broken_barh(
@@ -311,15 +311,15 @@ def _shade(axes: Any, seen: _StretchData, offset: float, strength: float = 1.0) 
             )
 
 
-def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float) -> None:
+def _score_panel(axes: Any, data: _StretchData, threshold: float, offset: float) -> None:
     tidy(axes)
-    _shade(axes, seen, offset)
-    valid = seen.status != Status.INVALID
-    rejected = seen.status == Status.REJECT
-    time = seen.ends_s - offset
+    _shade(axes, data, offset)
+    valid = data.status != Status.INVALID
+    rejected = data.status == Status.REJECT
+    time = data.ends_s - offset
     axes.plot(
         time[valid],
-        seen.scores[valid],
+        data.scores[valid],
         color=INK,
         lw=0.9,
         marker=".",
@@ -328,11 +328,11 @@ def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float)
     )
     if math.isfinite(threshold):
         axes.axhline(threshold, color=INK, ls="--", lw=1.2, label=f"threshold {threshold:.4g}")
-    true, false = rejected & ~seen.good, rejected & seen.good
+    true, false = rejected & ~data.good, rejected & data.good
     if true.any():
-        axes.plot(time[true], seen.scores[true], "^", color=DEFECT, ms=6, label="alarm")
+        axes.plot(time[true], data.scores[true], "^", color=DEFECT, ms=6, label="alarm")
     if false.any():
-        axes.plot(time[false], seen.scores[false], "D", mfc="white", mec="#CC0077", mew=1.8, ms=6, label="false reject")
+        axes.plot(time[false], data.scores[false], "D", mfc="white", mec="#CC0077", mew=1.8, ms=6, label="false reject")
     if (~valid).any():
         axes.plot(
             time[~valid],
@@ -343,8 +343,8 @@ def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float)
             transform=axes.get_xaxis_transform(),
             label="INVALID",
         )
-    positive = seen.scores[valid & (seen.scores > 0)]
-    if len(positive) and positive.max() > 8 * max(threshold, 1e-30) > 0 and (seen.scores[valid] > 0).all():
+    positive = data.scores[valid & (data.scores > 0)]
+    if len(positive) and positive.max() > 8 * max(threshold, 1e-30) > 0 and (data.scores[valid] > 0).all():
         from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         axes.set_yscale("log")
@@ -355,15 +355,15 @@ def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8.5, borderaxespad=0.1)
 
 
-def _share_panel(figure: Any, axes: Any, seen: _StretchData, spec: WindowSpec, offset: float) -> None:
-    assert seen.shares is not None
+def _share_panel(figure: Any, axes: Any, data: _StretchData, spec: WindowSpec, offset: float) -> None:
+    assert data.shares is not None
     order = np.arange(len(spec.channels))
     if len(order) > MOST_SHARES:
-        order = np.sort(np.argsort(-np.nansum(seen.shares, axis=0), kind="stable")[:MOST_SHARES])
+        order = np.sort(np.argsort(-np.nansum(data.shares, axis=0), kind="stable")[:MOST_SHARES])
     length_s = spec.hop * spec.period_s
     edges: list[float] = []
     cells: list[NDArray[np.float32]] = []
-    for end_s, shares in zip((seen.ends_s - offset).tolist(), seen.shares[:, order], strict=True):
+    for end_s, shares in zip((data.ends_s - offset).tolist(), data.shares[:, order], strict=True):
         begin_s = max(end_s - length_s, edges[-1] if edges else -math.inf)
         if not edges:
             edges.append(begin_s)
