@@ -1,4 +1,4 @@
-"""One thread, one seed, and which tests need what this machine may not have."""
+"""Settings for all tests: one thread, one seed, and skips for tests that need data or hardware which is missing here."""
 
 import os
 
@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, settings
 _DATA = "ANDON_DATA"
 
 
-# One profile, whatever is collected first. No deadline: the machine is shared, and time is no law of what is tested.
-# Examples are drawn anew at each desk, where a new counterexample is welcome and kept; where CI is set they are the same
-# each time: a gate, in a clone that forgets its counterexamples, should fail for the change before it and not by chance.
+# One profile for all tests. There is no deadline, because the machine is shared and tests do not check time by default.
+# On a developer's machine each run draws new examples, and hypothesis stores counterexamples. With CI set, the examples are
+# always the same, because a CI run must fail because of the change and not by chance.
 settings.register_profile(
     "andon",
     deadline=None,
@@ -40,20 +40,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def golden_text(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Compare a text that others read with the one kept in `golden/` beside the test: ``golden_text(name, text)``."""
+    """Compare a text that people read with the one in `golden/` next to the test: ``golden_text(name, text)``."""
 
     def compare(name: str, text: str) -> None:
         kept = request.path.parent / "golden" / name
         if request.config.getoption("--renew-golden"):
             kept.parent.mkdir(exist_ok=True)
             kept.write_text(text, encoding="utf-8", newline="\n")
-        assert text == kept.read_text(encoding="utf-8"), f"{name} changed: --renew-golden, if that was meant"
+        assert text == kept.read_text(encoding="utf-8"), (
+            f"{name} changed. If this is intended, run pytest with --renew-golden"
+        )
 
     return compare
 
 
 class ModuleThatMayBeSkipped(pytest.Module):
-    """A test module that is skipped where a package it imports is not installed."""
+    """A test module that is skipped if a package that it imports is not installed."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Import the module and list its tests."""
@@ -125,7 +127,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_configure() -> None:
-    # more threads than one cost time with networks this small, and another number of them gives other weights
+    # with such small networks more threads are slower, and another number of threads gives other weights
     if importlib.util.find_spec("torch") is not None:
         import torch
 
@@ -146,7 +148,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """PyTorch's global generator; pytest-randomly does the same for `random` and numpy."""
+    """Seed PyTorch's global generator. pytest-randomly does the same for `random` and numpy."""
     if importlib.util.find_spec("torch") is not None:
         import torch
 
@@ -155,7 +157,7 @@ def seeded() -> None:
 
 @pytest.fixture(scope="session")
 def andon_data() -> Path:
-    """The folder of real pictures and logs; only for tests marked `data`."""
+    """Return the folder of real pictures and logs, only for tests marked `data`."""
     return Path(os.environ[_DATA])
 
 
@@ -168,7 +170,7 @@ def _no_data() -> str:
     folder = os.environ.get(_DATA, "")
     if not folder:
         return f"{_DATA} is not set"
-    return "" if Path(folder).is_dir() else f"{_DATA}={folder} is no folder"
+    return "" if Path(folder).is_dir() else f"{_DATA}={folder} is not a folder"
 
 
 def _no_gpu() -> str:

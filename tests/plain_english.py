@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 LONGEST_SENTENCE = 30
-"""Words. The aim is 25; a name of four words or a path is no reason to fail."""
+"""Upper limit of words. The aim is 25, with room for a name of several words or a path."""
 
 Kind = Literal["docstring", "message", "help", "comment", "document"]
 
@@ -32,7 +32,7 @@ class Text(NamedTuple):
     kind: Kind
     text: str
     opens: str = ""
-    """What a docstring belongs to: function, class, module or attribute; empty for other texts."""
+    """The owner of a docstring: function, class, module or attribute; empty for other texts."""
 
 
 class Finding(NamedTuple):
@@ -82,7 +82,7 @@ OPENINGS = {
         ("function",),
     ),
 }
-"""How a docstring must not begin, and which ones the rule is for."""
+"""Forbidden openings of docstrings, and the owners that each rule applies to."""
 
 _WORDS = {rule: re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for rule, words in WORDS.items()}
 _OPENINGS = {rule: (re.compile(words), opens) for rule, (words, opens) in OPENINGS.items()}

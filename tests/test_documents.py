@@ -1,4 +1,4 @@
-"""What the documents say is so: links lead somewhere, commands and flags exist, nothing of the maker's machine slipped in."""
+"""The documents are correct: links work, commands and flags exist, and no path of a developer's machine is in them."""
 
 import ast
 import contextlib
@@ -30,11 +30,11 @@ def _blocks(page: Path, *languages: str) -> list[str]:
 
 
 def _tracked() -> list[Path]:
-    """Files of the commit, or, in a source archive, nothing to look at."""
-    told = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if told.returncode != 0:
+    """Return the tracked files. Skip the test in a source archive."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    return [ROOT / name for name in told.stdout.split("\0") if name and (ROOT / name).is_file()]
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
 def _texts() -> Iterator[tuple[Path, str]]:
@@ -44,7 +44,7 @@ def _texts() -> Iterator[tuple[Path, str]]:
 
 
 def _commands(page: Path) -> list[str]:
-    """Lines of shell blocks that run andon, without prompts, comments and pipes."""
+    """Return the lines of shell blocks that run andon, without prompts, comments and pipes."""
     lines = [line for block in _blocks(page, "sh", "bash", "console", "") for line in block.splitlines()]
     pieces = [piece for line in lines for piece in re.split(r"&&|\||;", line)]
     bare = [re.sub(r"^\$ |^(?:\.venv/bin/|python3? -m )(?=andon)", "", piece.strip()) for piece in pieces]
@@ -156,7 +156,7 @@ def test_every_detector_and_extra_that_the_readme_names_exists() -> None:
 
 
 def test_no_place_of_the_makers_machine_is_in_a_tracked_file() -> None:
-    # put together here, so that this file does not hold them either
+    # joined here, so that this file does not contain them
     homes = [re.escape(str(Path.home()) + "/"), r"/(?:home|Users)/\w+/", r"(?<![\w.])/" + "work/"]
     places = re.compile("|".join([*homes, re.escape(str(ROOT) + "/")]))
     made_up = '"/root/x"'  # a hostile name in a test
@@ -171,7 +171,7 @@ def test_no_place_of_the_makers_machine_is_in_a_tracked_file() -> None:
 
 
 def test_no_package_registry_is_named_in_a_tracked_file() -> None:
-    # a lock file that names one ties everybody to it, mirrors and proxies included
+    # a lock file that names a registry forces all users to use it, also behind mirrors and proxies
     hosts = [
         ".".join(pieces) for pieces in (("pypi", "org"), ("files", "pythonhosted", "org"), ("registry", "npmjs", "org"))
     ]
@@ -196,8 +196,10 @@ def test_no_tracked_file_is_large() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Names of the files in a wheel built from this tree."""
-    pytest.importorskip("hatchling", reason="the build backend; pip brings it into builds of its own")
+    """Return the names of the files in a wheel that is built from this tree."""
+    pytest.importorskip(
+        "hatchling", reason="the build backend is not installed; pip installs it for its own builds only"
+    )
     place = tmp_path_factory.mktemp("dist")
     built = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)],

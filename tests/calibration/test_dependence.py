@@ -1,4 +1,4 @@
-"""Formula 7: tau against worked examples, a slow reference and processes whose tau is known."""
+"""Formula 7: tau compared with worked examples, a slow reference and processes with a known tau."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Formula 1, against the worked examples of the notes, its laws, and simulation."""
+"""Formula 1, compared with worked examples, its mathematical properties and simulation."""
 
 import re
 from collections.abc import Callable
@@ -31,7 +31,7 @@ confidences = st.floats(0.5, 0.999)
 
 
 def attained_confidence(n: int, above: int, alpha: float) -> float:
-    """Probability that a threshold with `above` of n good parts above it rejects at most a share alpha."""
+    """Return the probability that a threshold with `above` of n good parts above it rejects at most a share alpha."""
     return float(binom.sf(above, n, alpha))
 
 
@@ -61,7 +61,7 @@ def test_the_strongest_promise_of_62_parts_agrees_with_the_worked_example(confid
 
 
 def test_58_parts_are_refused_a_promise_that_59_carry() -> None:
-    with pytest.raises(NotEnoughParts, match="needs 59 good parts, got 58"):
+    with pytest.raises(NotEnoughParts, match="needs 59 good calibration parts, got 58"):
         allowance(58, 0.05)
 
 
@@ -179,8 +179,8 @@ def test_a_refusal_says_how_many_to_collect_and_what_two_odd_ones_cost() -> None
         allowance(62, 0.01)
 
     assert str(refusal.value) == (
-        "a false-reject rate of 1 % at 95 % confidence needs 299 good parts, got 62. Collect 237 more "
-        "(628 in all leave room for two odd ones among them), or promise --false-reject 0.0472."
+        "a false-reject rate of 1 % at 95 % confidence needs 299 good calibration parts, got 62. Collect 237 more "
+        "(628 parts in total make the threshold robust to two outliers), or promise --false-reject 0.0472."
     )
 
 
@@ -189,14 +189,15 @@ def test_a_refusal_of_dependent_windows_counts_in_independent_ones() -> None:
         allowance(600, 0.05, n_eff=34, unit="window")
 
     assert str(refusal.value) == (
-        "a false-reject rate of 5 % at 95 % confidence needs 59 independent good windows, got 600, worth 34. "
-        "Collect about 442 more (about 2189 in all leave room for two odd ones among them), or promise --false-reject 0.0844."
+        "a false-reject rate of 5 % at 95 % confidence needs 59 independent good calibration windows, got 600 that count as 34. "
+        "Collect about 442 more (about 2189 windows in total make the threshold robust to two outliers), or promise "
+        "--false-reject 0.0844."
     )
 
 
 @pytest.mark.parametrize(("n", "n_eff"), [(0, None), (5, 0)])
 def test_nothing_is_offered_to_those_who_have_no_part(n: int, n_eff: int | None) -> None:
-    with pytest.raises(NotEnoughParts, match=r"needs 59 (independent )?good parts") as refusal:
+    with pytest.raises(NotEnoughParts, match=r"needs 59 (independent )?good calibration parts") as refusal:
         allowance(n, 0.05, n_eff=n_eff)
 
     assert "--false-reject" not in str(refusal.value)
@@ -213,7 +214,7 @@ def test_the_scaled_allowance_is_rounded_down() -> None:
 
 
 def test_an_effective_number_above_n_is_a_programming_error() -> None:
-    with pytest.raises(ValueError, match="effective number"):
+    with pytest.raises(ValueError, match="expected 0 <= n_eff <= n"):
         allowance(100, 0.05, n_eff=101)
 
 
@@ -225,7 +226,7 @@ def test_a_rate_that_is_no_fraction_is_refused(alpha: float) -> None:
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, float("nan")])
 def test_a_confidence_that_is_no_fraction_is_refused(confidence: float) -> None:
-    with pytest.raises(ConfigError, match="a confidence is a fraction"):
+    with pytest.raises(ConfigError, match="confidence: expected a fraction"):
         parts_needed(0.05, confidence)
 
 
@@ -267,9 +268,9 @@ def test_simulated_promises_fail_as_often_as_the_formula_says_and_never_more(n: 
 
 def test_a_refusal_of_what_a_run_kept_back_counts_photos_and_not_only_the_calibration_share() -> None:
     assert refusal_of_kept_back(149, 18, total=60, share=0.3, alpha=0.02) == (
-        "a false-reject rate of 2 % at 95 % confidence needs 149 calibration parts, got 18 (30 % of 60 good parts are kept "
-        "back, 14 at least). Train again with about 500 good parts, or with about 190 and --calibration-share 0.8, or promise "
-        "--false-reject 0.154."
+        "a false-reject rate of 2 % needs 149 calibration parts (at 95 % confidence), got 18. The run kept back 30 % of 60 good "
+        "parts for calibration, at least 14. Train again with about 500 good parts, or with about 190 and --calibration-share "
+        "0.8, or promise --false-reject 0.154."
     )
     assert "Train again with about 500 good parts, or with --calibration-share 0.78," in refusal_of_kept_back(
         149, 57, total=191, share=0.3, alpha=0.02

@@ -1,4 +1,4 @@
-"""Good parts through the file, one by one."""
+"""Scoring good parts with the model file, one at a time."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The split: shares, groups kept whole, time kept in order, and nothing in two parts."""
+"""The split: shares, whole groups, time order, and no item with two uses."""
 
 import random
 from collections.abc import Sequence
@@ -135,16 +135,16 @@ def test_two_lots_are_enough_without_a_validation_part() -> None:
 @pytest.mark.parametrize(
     ("refs", "message"),
     [
-        (parts(15), "expected at least 16 good parts [^g]*to learn from.*, got 15\\. Collect more\\.$"),
-        (parts(1), "expected at least 16 good parts [^g]*to learn from.*, got 1\\. Collect more\\.$"),
+        (parts(15), "expected at least 16 good parts [^g]*for training.*, got 15\\. Collect more\\.$"),
+        (parts(1), "expected at least 16 good parts [^g]*for training.*, got 1\\. Collect more\\.$"),
         ([], "got 0\\. Collect more"),
-        (grouped([40]), "got 40 parts in 1 group\\. Collect more, or group more finely"),
+        (grouped([40]), "got 40 parts in 1 group\\. Collect more parts, or use smaller groups"),
         (grouped([100, 100]), "at least 3 groups .* got 200 parts in 2 groups"),
         (grouped([13, 5, 5]), "got 23 parts in 3 groups of 5 to 13 parts"),
         (parts(20) + parts(1), "each key once, got 'good/000.png'"),
         (
             [*parts(20), Ref(key="a", part="p", group="g"), Ref(key="b", part="p", group="h")],
-            "part 'p' in 'g' and 'h'",
+            "part 'p': expected it in one group, got it in 'g' and 'h'",
         ),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_short_log_gives_a_larger_share_to_calibration_rather_than_none() -> N
 
 
 def test_overlapping_windows_do_not_count_towards_the_14() -> None:
-    with pytest.raises(DataError, match="14 windows that share no row"):
+    with pytest.raises(DataError, match="14 windows for calibration that share no row"):
         split(windows(1, 140, window_s=10.0, hop_s=1.0), seed=0, window_s=10.0)
 
 

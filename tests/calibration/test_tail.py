@@ -1,4 +1,4 @@
-"""Formula 8: the embedded step table, against the exact conformal p-value."""
+"""Formula 8: the embedded step table, compared with the exact conformal p-value."""
 
 from fractions import Fraction
 from typing import Any
@@ -19,7 +19,7 @@ free_scores = arrays(np.float32, st.integers(1, 40), elements=st.floats(-(2.0**1
 
 @st.composite
 def many_scores(draw: st.DrawFn) -> NDArray[np.float32]:
-    """More than there are knots, with ties of any size: drawn by numpy, for hypothesis is slow at long arrays."""
+    """Return more scores than knots, with ties of any size. numpy draws them, because hypothesis is slow with long arrays."""
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     digits = draw(st.integers(0, 6))
     return rng.lognormal(0, 1, draw(st.integers(200, 1500))).round(digits).astype(np.float32)
@@ -34,7 +34,7 @@ def as_the_graph_does(table: Tail, score: np.float32) -> np.float32:
 
 
 def looked_up(table: Tail, scores: NDArray[Any]) -> NDArray[np.float32]:
-    """The same for many scores at once."""
+    """Look up many scores at once."""
     return table.p[np.searchsorted(table.x, scores.astype(np.float32), side="right")]
 
 

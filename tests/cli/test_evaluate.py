@@ -73,7 +73,7 @@ def test_people_read_rates_types_of_defect_and_the_promise(
     assert "6 good, 6 defective, 0 INVALID" in out
     assert "as promised: with 95 % confidence" in out
     assert "AUPRO(0.3)" in out
-    assert "false rejects  0.00% [0.00%, 45.93%]   0 of the good" in out
+    assert "false rejects  0.00% [0.00%, 45.93%]   0 of 6 good" in out
     assert "AUROC          1.0000\n" in out  # an interval of one point is not told
     assert "(recall 0.99)" in out
     assert out.splitlines()[-1].split() == ["stain", "6", "1.0000", "0.0%"]
@@ -92,7 +92,7 @@ def test_people_read_what_one_kind_of_parts_alone_shows(
 
     out = capsys.readouterr().out
     assert f"{6 * (kind == 'good')} good, {6 * (kind == 'stain')} defective, 0 INVALID" in out
-    assert ("as promised" in out, "6 of the good" in out) == (kind == "good", False)
+    assert ("as promised" in out, "6 of 6 good" in out) == (kind == "good", False)
     assert ("misses         0.00%" in out) is (kind == "stain")
     named, other = ("good", "defective") if kind == "good" else ("defective", "good")
     assert f"{named} parts only: AUROC and similar figures also need {other} ones" in out
@@ -162,7 +162,7 @@ def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
     assert found == direct | {"promise": "", "within_promise": None, "by_score": {}, "mask_step": None}
     assert main(["evaluate", str(written), "--truth", str(table)]) == EXIT_DONE
     out = capsys.readouterr().out
-    assert "5 good, 5 defective, 0 INVALID, 2 of unknown truth" in out
+    assert "5 good, 5 defective, 0 INVALID, 2 without a known truth" in out
     assert "promise" not in out
 
 
@@ -254,7 +254,7 @@ def test_a_folder_with_something_else_in_it_is_refused_before_anything_is_judged
 
     assert main(words) == EXIT_USER
 
-    assert "holds no earlier report" in capsys.readouterr().err
+    assert "or an earlier report, got other files" in capsys.readouterr().err
 
 
 def test_verdicts_that_were_written_down_give_a_report_without_pictures_of_parts(
@@ -278,7 +278,7 @@ def test_verdicts_that_were_written_down_give_a_report_without_pictures_of_parts
     assert main(words) == EXIT_DONE
 
     assert json.loads(capsys.readouterr().out)["n_defect"] == 6
-    assert "there were no pictures of parts to show" in (pages / "index.html").read_text(encoding="utf-8")
+    assert "it has no pictures of parts" in (pages / "index.html").read_text(encoding="utf-8")
     assert sorted(path.stem for path in pages.glob("*.png")) == [
         "confusion",
         "figures",
@@ -322,7 +322,7 @@ def test_frames_of_one_part_are_grouped_as_train_groups_them(
 ) -> None:
     rule = ["--group", r"(?P<part>(?:good|stain)/)", "--no-intervals"]  # all frames of a folder show one part
     assert main(["evaluate", str(frame_model), "--data", str(parts), *rule]) == EXIT_DONE
-    assert "1 good, 1 defective, 0 INVALID, each by the worst of its frames (12 in all)" in capsys.readouterr().out
+    assert "1 good, 1 defective, 0 INVALID, each judged by its worst frame (12 frames)" in capsys.readouterr().out
 
     assert main(["score", str(frame_model), str(parts / "test"), "--json"]) == EXIT_DONE
     written = tmp_path / "verdicts.jsonl"
@@ -356,7 +356,7 @@ def test_verdicts_on_the_test_folder_meet_the_truth_of_the_tree(
 
     figures = json.loads(capsys.readouterr().out)
     assert (figures["n_good"], figures["n_defect"], figures["unknown"], figures["unjudged"]) == (6, 6, 0, 0)
-    assert "12 of 12 items are found in the truth as test/ITEM" in caplog.text
+    assert "12 of 12 items were found in the truth as test/ITEM" in caplog.text
 
 
 def test_verdicts_on_windows_are_counted_as_windows_and_say_what_they_cannot_tell(
@@ -374,7 +374,7 @@ def test_verdicts_on_windows_are_counted_as_windows_and_say_what_they_cannot_tel
     assert main(words) == EXIT_DONE
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("windows        ")
-    assert "faults caught, delays and false events need the log" in second
+    assert "for faults caught, delays and false events, evaluate the log" in second
     page = (tmp_path / "page/index.html").read_text(encoding="utf-8")
     assert "good windows rejected" in page
     assert "good parts" not in page

@@ -1,4 +1,4 @@
-"""Damage that anybody would see, marked where it is, the same for the same seed."""
+"""Damage is visible, marked at the right place, and the same for the same seed."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from andon.training.contract.synthetic_data import synthetic_frame
 
 
 def good(number: int = 0, size: tuple[int, int] = (96, 80), channels: int = 3) -> Picture:
-    """With stripes: on a smooth picture a smear shows nothing, and is not drawn."""
+    """Return a picture with stripes. A smear on a smooth picture is not visible and is not drawn."""
     smooth = synthetic_frame(number, size)[:, :, :channels].astype(np.float32)
     rows, columns = np.mgrid[: size[0], : size[1]]
     stripes = 40 * np.sign(np.sin(rows / 2.5 + number) * np.cos(columns / 4))
@@ -28,7 +28,7 @@ def test_a_kind_changes_a_picture_where_its_mask_says_and_hardly_elsewhere(kind:
     made = [damaged(np.random.default_rng(seed), kind, before, good(1, channels=channels)) for seed in range(20)]
     drawn = [each for each in made if each is not None]
 
-    assert len(drawn) >= (10 if kind == "blend" else 18)  # a blended piece of such regular pictures may fit in unseen
+    assert len(drawn) >= (10 if kind == "blend" else 18)  # a blended piece of such regular pictures may not be visible
     for after in drawn:
         change = np.abs(after.picture.astype(float) - before).mean(axis=2)
         assert after.picture.shape == before.shape
@@ -73,7 +73,7 @@ def test_what_nobody_could_see_is_not_called_damage() -> None:
 
 
 def test_damage_looks_alike_in_a_picture_and_in_the_same_enlarged() -> None:
-    """What is drawn onto a large camera frame must still be there once the network has made it small."""
+    """Check that damage on a large camera frame is still visible after the network has made the frame small."""
     small, large = good(size=(256, 256)), good(size=(1024, 1024))
     shares = {
         size: np.median(

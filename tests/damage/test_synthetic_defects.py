@@ -1,4 +1,4 @@
-"""The yardstick without labels: good parts beside damaged copies of them, with truth and masks."""
+"""Synthetic defects: good parts and damaged copies of them, with truth and masks."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_lo
 
 
 class Striped(SyntheticFrames):
-    """With stripes: on a smooth picture a smear shows nothing, and is lost."""
+    """Return pictures with stripes. A smear on a smooth picture is not visible and is lost."""
 
     def read(self, ref: Ref) -> Item:
         item = super().read(ref)
@@ -25,7 +25,7 @@ class Striped(SyntheticFrames):
 
 
 class Flat:
-    """Pictures of one grey each: nothing can be smeared or pushed aside on them."""
+    """Return flat grey pictures. Smearing or warping changes nothing on them."""
 
     def __init__(self, count: int) -> None:
         self.found = FoundFrames(channels=3, frame_size=(32, 32), largest=(32, 32))
@@ -90,12 +90,12 @@ def test_a_picture_on_which_nothing_can_be_seen_is_lost_with_the_reason() -> Non
     assert lost
     assert all(item.reason == Reason.OTHER and "nearly flat" in item.detail for item in lost)
     smeared = next(ref.key for ref in defects.refs if ref.key.endswith("smear"))
-    with pytest.raises(DataError, match="has no mask"):
+    with pytest.raises(DataError, match="there is no mask"):
         defects.truth.mask(smeared)
 
 
 def test_logs_and_empty_folders_are_refused() -> None:
     with pytest.raises(DataError, match="none"):
         SyntheticDefects(SyntheticFrames(0))
-    with pytest.raises(DataError, match="these data are logs"):
+    with pytest.raises(DataError, match="expected frames, got sensor logs"):
         SyntheticDefects(synthetic_log(10))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Judged parts in every shape that scores can have."""
+"""Judged parts with all kinds of scores, for tests."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A page of HTML, read as strictly as a test wants it."""
+"""A strict parser for HTML pages, for tests."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ _VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
 class Read(HTMLParser):
-    """Tags, attributes and text; refuses what is not closed, closed twice or crossed over."""
+    """Tags, attributes and text of a page. It refuses elements that are not closed, closed twice or wrongly nested."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""Figures over parts of known truth, against counts that can be made by hand."""
+"""Figures over parts with a known truth, compared with counts made by hand."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ BLACK = np.zeros((32, 48, 3), np.uint8)
 
 
 def detector(threshold: float = 0.25, spec: FrameSpec = FRAME) -> Detector:
-    """Scores ``|level - 128| / 128``."""
+    """Return a detector whose score is ``|level - 128| / 128``."""
     return Detector.from_bytes(model_bytes(spec, threshold=threshold))
 
 
@@ -47,7 +47,7 @@ def write_mask(path: Path, size: tuple[int, int], rows: slice, columns: slice) -
 
 
 LEVELS = {"g0": 128, "g1": 130, "g2": 125, "g3": 190, "a0": 200, "a1": 60, "b0": 129, "b1": 210, "b2": 140}
-"""Four good parts, one of which is rejected; two defects a, both caught; three defects b, of which one is caught."""
+"""Four good parts (one is rejected), two defects a (both are caught) and three defects b (one is caught)."""
 
 
 @pytest.fixture(scope="module")
@@ -245,13 +245,13 @@ def test_a_defect_without_a_mask_counts_for_the_part_and_not_for_the_pixels(
     figures, _ = evaluate(detector(), parts, truth({"good": False, "stain": True, "bare": True}, masks={"stain": mask}))
 
     assert (figures.n_defect, figures.unmasked) == (2, 1)
-    assert "1 of 2 defective frames have no mask: they are left out" in caplog.text
+    assert "1 of 2 defective frames have no mask. They are left out" in caplog.text
     assert figures.pixel_auroc is not None
-    assert figures.pixel_auroc > 0.98  # a frame that is hot all over, taken as background, would spoil it
+    assert figures.pixel_auroc > 0.98  # a frame that is hot everywhere and counted as background would lower it
 
 
 def test_the_map_of_a_cropped_view_is_laid_where_it_was_seen(tmp_path: Path) -> None:
-    # the graph here sees the whole frame; the card says that this whole is the right half of the picture
+    # the graph here gets the whole frame, but the card declares it as the right half of the picture
     half = msgspec.structs.replace(FRAME, crop=(0.5, 0.0, 1.0, 1.0))
     parts = Parts({"good": frame(1), "stain": stained(2, slice(0, 32), slice(24, 48))})
     known = {"good": False, "stain": True}
@@ -283,8 +283,8 @@ def test_many_pixels_are_thinned_and_it_is_told(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("defective", "told"),
     [
-        ({}, "none of the parts has a known truth"),
-        ({"black": True}, "needs parts that can be judged; all 1 are INVALID"),
+        ({}, "expected parts with a known truth, got none"),
+        ({"black": True}, "got only INVALID parts \\(1\\)"),
     ],
 )
 def test_nothing_to_count_is_refused(defective: dict[str, bool], told: str) -> None:
@@ -331,7 +331,7 @@ def test_a_mask_that_cannot_be_of_its_frame_is_refused_by_name(size: tuple[int, 
     mask = write_mask(tmp_path / "mask.png", size, slice(0, 8), slice(0, 8))
     parts = Parts({"good": frame(1), "stain": stained(2, slice(8, 24), slice(12, 36))})
 
-    with pytest.raises(DataError, match=rf"^stain: its mask is {size[0]} x {size[1]}, while the frame is 32 x 48"):
+    with pytest.raises(DataError, match=rf"^stain: expected .* 32 x 48 .*, got {size[0]} x {size[1]}\."):
         evaluate(detector(), parts, truth({"good": False, "stain": True}, masks={"stain": mask}))
 
 
@@ -390,7 +390,7 @@ def grouped_detector() -> Detector:
 
 
 VIEWS = {"p1_a": 128, "p1_b": 190, "p2_a": 130, "p2_b": 131, "p3_a": 129, "p3_b": 210, "p4_a": 140, "p4_b": 139}
-"""Two good parts, one of which is rejected in one view; two defects, one of them found in one view of two."""
+"""Two good parts (one is rejected in one view) and two defects (one is found in one of its two views)."""
 
 
 def test_a_part_of_several_frames_counts_once_by_its_worst_frame(caplog: pytest.LogCaptureFixture) -> None:
@@ -427,7 +427,7 @@ def test_a_part_is_defective_where_one_of_its_frames_is_and_it_is_told(caplog: p
     _, judged = evaluate(grouped_detector(), collection, known, by_part=True, intervals=False)
 
     assert [(one.defective, one.kind) for one in judged[2:]] == [(True, "scratch"), (True, "defect")]
-    assert "1 of 4 parts have frames of several truths, for example 'p3' (good, scratch)" in caplog.text
+    assert "1 of 4 parts have frames with different truths, for example 'p3' (good, scratch)" in caplog.text
 
 
 def test_a_part_with_an_invalid_frame_is_invalid_unless_another_frame_is_rejected() -> None:

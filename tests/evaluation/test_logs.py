@@ -15,11 +15,14 @@ from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 
 WATCHED = Detector.from_bytes(model_bytes(WINDOW, threshold=4.0))
-"""A window of four rows scores the mean of its squares."""
+"""A window has four rows. Its score is the mean of the squares."""
 
 
 def run(name: str, levels: list[float], *, faulty: str = "", recovering: str = "") -> Run:
-    """Four rows a window; `faulty` and `recovering` have a letter a window, ``x`` where it is so; NaN breaks a window."""
+    """Return a log with four rows per window. `faulty` and `recovering` have one letter per window, ``x`` for true.
+
+    A NaN makes a window INVALID.
+    """
     count = len(levels)
 
     def rows(marks: str) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
@@ -113,7 +116,7 @@ def test_events_are_held_against_alarms_at_the_end_of_windows(figures: LogEvalua
     # 11.5 (REJECT, recovering), 13.5 (REJECT, good). Those closer than 4 s are one event: the first two, one of which
     # touches the fault, and the last two, which do not and are not both in recovery.
     assert (first.event_recall, first.false_events) == (1.0, 1)
-    assert first.median_delay_s == 1.5  # of the fault from 6 s on, told at 7.5 s
+    assert first.median_delay_s == 1.5  # the fault begins at 6 s, the alarm is at 7.5 s
     assert (second.event_recall, second.median_delay_s) == (0.0, 1.5)  # missed: the four rows of the fault
     assert (third.event_recall, third.median_delay_s, third.false_events_a_day) == (None, None, 0.0)
     assert figures.refractory_s == 4.0
@@ -205,10 +208,10 @@ def test_the_figures_are_json(figures: LogEvaluation) -> None:
 def test_a_log_without_labels_is_refused() -> None:
     bare = msgspec.structs.replace(run("a", [1, 1]), faulty=None, recovering=None)
 
-    with pytest.raises(DataError, match="no labels"):
+    with pytest.raises(DataError, match="expected a label column"):
         evaluate_logs(WATCHED, log(bare))
 
 
 def test_a_model_of_frames_is_refused() -> None:
-    with pytest.raises(ConfigError, match="of windows"):
+    with pytest.raises(ConfigError, match="expected a model file for sensor windows"):
         evaluate_logs(Detector.from_bytes(model_bytes(FRAME, threshold=0.25)), log(run("a", [1, 1])))

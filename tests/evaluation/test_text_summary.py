@@ -1,4 +1,4 @@
-"""The figures of an evaluation as text."""
+"""Figures of an evaluation as text."""
 
 from tests.evaluation.judged_parts import parts_of
 from tests.evaluation.watched import WATCHED, judged, run
@@ -16,8 +16,8 @@ def test_rates_have_their_counts_and_exact_intervals() -> None:
     lines = parts_text(figures).splitlines()
 
     assert lines[0] == "parts          2 good, 2 defective, 0 INVALID"
-    assert "false rejects  0.00% [0.00%, 84.19%]   0 of the good   (as promised: at most 5 %)" in lines
-    assert "misses         50.00% [1.26%, 98.74%]   1 of the defective; threshold 1" in lines
+    assert "false rejects  0.00% [0.00%, 84.19%]   0 of 2 good   (as promised: at most 5 %)" in lines
+    assert "misses         50.00% [1.26%, 98.74%]   1 of 2 defective; threshold 1" in lines
     assert lines[-1] == "hole                       2  0.7500   50.0%"
 
 

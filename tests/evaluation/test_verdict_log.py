@@ -1,4 +1,4 @@
-"""Figures from verdicts that were written down."""
+"""Figures from a log of verdicts."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ from andon.sources.truth import Truth
 
 
 def line(item: str, score: float | None, **changes: Any) -> dict[str, Any]:
-    """As ``andon score --json`` writes it; REJECT above 0.25."""
+    """Return a line as ``andon score --json`` writes it, with REJECT above 0.25."""
     status = "INVALID" if score is None else "REJECT" if score > 0.25 else "OK"
     plain = {"item": item, "status": status, "reason": "", "score": score, "level": score, "p_value": 0.5}
     return plain | {"threshold": 0.25, "model": "abc123"} | changes
@@ -61,7 +61,7 @@ def test_the_figures_are_those_of_judging_the_same_parts(tmp_path: Path) -> None
     written, judged = evaluate_verdicts(read_verdicts(write(tmp_path / "v.jsonl", *lines)), known)
 
     direct, those = evaluate(detector, parts, known)
-    apart = ("promise", "within_promise", "by_score")  # lines carry the deciding score alone
+    apart = ("promise", "within_promise", "by_score")  # lines only have the deciding score
     assert {name: getattr(written, name) for name in written.__struct_fields__ if name not in apart} == {
         name: getattr(direct, name) for name in direct.__struct_fields__ if name not in apart
     }
@@ -91,7 +91,7 @@ def test_what_the_monitor_writes_beside_is_read_or_left_aside(tmp_path: Path) ->
     found, judged = evaluate_verdicts(read_verdicts(path), truth(g=False, d=True))
 
     assert (judged[0].ref.part, judged[0].ref.time_s) == ("part 7", 1.5)
-    assert judged[1].status is Status.REVIEW  # what was decided then, whatever the score says
+    assert judged[1].status is Status.REVIEW  # the decision at that time, independent of the score
     assert found.miss_rate == 1.0
 
 
@@ -113,7 +113,7 @@ def test_items_judged_more_than_once_are_told_above_all_where_verdicts_differ(
     alike, otherwise = (message.partition(".jsonl: ")[2] for message in caplog.messages)
     assert alike == "1 item was judged more than once; the last verdict counts."
     assert otherwise.startswith(
-        "2 items were judged more than once; the last verdict counts. 1 came with another status or score, such as 'g'"
+        "2 items were judged more than once; the last verdict counts. 1 got another status or score before, for example 'g'"
     )
 
 
@@ -139,7 +139,7 @@ def test_verdicts_in_utf_16_are_refused_with_the_way_out(tmp_path: Path) -> None
     path = tmp_path / "v.jsonl"
     path.write_text(f"{json.dumps(line('g', 0.1))}\n", encoding="utf-16")
 
-    with pytest.raises(DataError, match="got UTF-16, as PowerShell's > writes it: save it as UTF-8"):
+    with pytest.raises(DataError, match=r"got UTF-16, as PowerShell's > writes it\. Save the file as UTF-8"):
         read_verdicts(path)
 
 
@@ -162,9 +162,9 @@ def test_verdicts_of_two_models_are_refused_until_one_is_named(tmp_path: Path) -
         ([line("a", 0.1), "what?", line("b", 0.2)], "line 2: expected a verdict"),
         (
             [line("a", 0.1, status="FINE"), ""],
-            "line 1: .* expected a status of OK, REVIEW, INVALID, REJECT, got 'FINE'",
+            "line 1: .* expected one of OK, REVIEW, INVALID, REJECT, got 'FINE'",
         ),
-        ([line("a", None, status="OK"), ""], "line 1: .* expected a score with OK"),
+        ([line("a", None, status="OK"), ""], "line 1: .* expected a number with status OK"),
         ([line("a", 0.1), line("b", 0.1, threshold=0.5)], r"got 2 \(0.25, 0.5\)"),
         ([line("a", None, threshold=None)], "got 0"),
     ],
@@ -192,7 +192,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_keys_that_do_not_meet_are_shown_from_both_sides(tmp_path: Path) -> None:
     log: VerdictLog = read_verdicts(write(tmp_path / "v.jsonl", line("test/good/0.png", 0.1)))
 
-    with pytest.raises(DataError, match=r"none of the 1 items.*'test/good/0.png'.*'good/1.png'"):
+    with pytest.raises(DataError, match=r"'test/good/0.png', found none of the 1 items.*'good/1.png'"):
         evaluate_verdicts(log, Truth(defective={"good/1.png": False}, kind={}))
 
 
@@ -210,11 +210,11 @@ def test_items_meet_the_truth_below_one_folder_that_meets_more_than_any_other() 
     known = ["train/good/0", "train/good/1", "test/good/0", "test/hole/0"]
 
     assert meet(["good/0", "hole/0"], known) == Met(
-        keys={"good/0": "test/good/0", "hole/0": "test/hole/0"}, there=2, told="as test/ITEM"
+        keys={"good/0": "test/good/0", "hole/0": "test/hole/0"}, there=2, way="as test/ITEM"
     )
-    assert meet(["good/0"], known).keys == {}  # of train/ or of test/: nobody knows
+    assert meet(["good/0"], known).keys == {}  # in train/ or in test/: this is not known
     assert meet(["good/1", "hole/0"], known).keys == {}  # one of each
-    assert meet(["a/b/good/0", "a/b/hole/0"], ["good/0", "hole/0"]).told == "without their a/b/"
+    assert meet(["a/b/good/0", "a/b/hole/0"], ["good/0", "hole/0"]).way == "without their a/b/"
     assert meet(["test/hole/0", "hole/0"], known).keys == {"test/hole/0": "test/hole/0"}  # the same key goes before
 
 

@@ -1,4 +1,4 @@
-"""A log whose windows a hand-made detector scores by the mean of their squares, so that scores can be told beforehand."""
+"""A log and a hand-made detector that scores a window by the mean of its squares, so that scores are known in advance."""
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from andon.sources.series.log import Log, Run
 
 
 class Rebuilding(Detector):
-    """The hand-made detector of windows, whose file gives a reconstruction too: everything at 0.5."""
+    """Return the hand-made detector for windows, with a reconstruction that is 0.5 everywhere."""
 
     def __call__(self, item: NDArray[np.float32]) -> Verdict:
         verdict = super().__call__(item)
@@ -22,11 +22,11 @@ class Rebuilding(Detector):
 
 
 WATCHED = Rebuilding.from_bytes(model_bytes(WINDOW, threshold=4.0))
-"""A window of four rows, 2 s long, scores the mean of its squares."""
+"""A window has four rows and is 2 s long. Its score is the mean of the squares."""
 
 
 def run(name: str, levels: list[float], faults: str = "", recovering: str = "", start_s: float = 0.0) -> Run:
-    """Four rows a window; `faults` has the letter of a fault for each, or a dot."""
+    """Return a log with four rows per window. `faults` has one character per window: the letter of a fault, or a dot."""
     count = len(levels)
     letters = np.repeat(list(faults.ljust(count, ".")), 4)
     return Run(

@@ -211,7 +211,7 @@ def test_a_promise_that_no_scores_could_carry_is_refused_before_any_part_is_read
         def read(self, ref: Ref) -> Item | Lost:
             pytest.fail(f"{ref.key} was read")
 
-    with pytest.raises(NotEnoughParts, match="needs 299 good parts, got 298"):
+    with pytest.raises(NotEnoughParts, match="needs 299 good calibration parts, got 298"):
         export(
             Pipeline(Edges(), FRAMES, EDGES),
             Untouched(298),

@@ -1,1 +1,1 @@
-"""What scores of good parts allow one to say. Sees scores, never networks; numpy, scipy."""
+"""Turn the scores of good parts into a threshold and a promise. Works on scores, never on networks; needs numpy and scipy."""

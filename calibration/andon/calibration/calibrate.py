@@ -1,6 +1,6 @@
-"""From the scores of good parts to the numbers in a model file: threshold, tail, promise, one more entry in its log.
+"""Write the threshold, the tail, the promise and a log entry into a model file, from the scores of good parts.
 
-Export calls this on a blank file, and a machine on site on a file that has run for years: one path, one test.
+`andon export` calls this on a blank file. A program can call it to recalibrate a file that is already in use, on the same path.
 """
 
 import hashlib
@@ -26,24 +26,25 @@ from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 logger = logging.getLogger(__name__)
 
 _HIGHEST = np.nextafter(np.finfo(np.float32).max, np.float32(0))
-"""Stands for +inf in the tail, whose knots lie one float32 above the scores."""
+"""Stand-in for +inf in the tail. A knot of the tail is one float32 step above its score, so it needs one step of room."""
 
 
 def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed: int = 0) -> bytes:
-    """Write threshold, tail and promise into a model file, blank or calibrated before.
+    """Write threshold, tail and promise into a model file, which may be blank or already calibrated.
 
-    Equal contents count as one part. Fields of the card that depend on the parts are written again: frame size, provider,
+    Parts with equal content count as one part. The card fields that depend on the parts are updated: frame size, provider and
     versions.
 
     Args:
         data: the model file.
-        scores: of the calibration part, by this file (`scoring.score`).
+        scores: scores of the calibration parts, computed with this file (`scoring.score`).
         request: the promise, the date, and whether files were grouped.
-        seed: draws one part of each lot.
+        seed: seed for drawing one part from each lot.
 
     Raises:
-        NotEnoughParts: with the number of parts needed and the strictest promise that these support.
-        CalibrationError: too many INVALID parts, or scores that support no statement.
+        NotEnoughParts: the parts do not support the promise. The message gives the number needed and the strictest promise
+            that these parts support.
+        CalibrationError: too many parts are INVALID, or the scores support no statement.
     """
     model = parse(data, allow_blank=True)
     windows = isinstance(model.card.input, WindowSpec)
@@ -81,9 +82,9 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
 
 
 def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> NDArray[np.float32]:
-    """Raise scores by the file's tolerance: the same parts score at most this on another machine.
+    """Raise scores by the file's tolerance. The same parts score at most this much on another machine.
 
-    Raising a threshold never breaks a promise, so files may move between machines.
+    A higher threshold never breaks a promise, so model files may be moved between machines.
     """
     raised = scores + tolerance * np.maximum(np.abs(scores), good_scale)
     lifted: NDArray[np.float32] = np.nextafter(raised.astype(np.float32), np.float32(np.inf))
@@ -91,7 +92,7 @@ def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> ND
 
 
 def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Statement, confidence: float) -> None:
-    """Refuse a threshold that nothing could exceed: more parts are INVALID by their content than may lie above it."""
+    """Refuse an infinite threshold: more parts are INVALID because of their content than may be above the threshold."""
     infinite = int(np.isinf(lifted).sum())
     if infinite <= statement.above:
         return
@@ -103,9 +104,9 @@ def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Sta
     ]
     offer = f", or promise --false-reject {weaker[0]:g}" if weaker else ""
     raise CalibrationError(
-        f"INVALID by their content, and so not passed: {infinite} of {len(lifted)} calibration parts{first_invalid(scores)}. "
-        f"A promise of {percent(statement.alpha)} from {len(lifted)} leaves room for {statement.above}. Look at them: replace "
-        f"what is not a good part and train again{offer}."
+        f"{infinite} of {len(lifted)} calibration parts are INVALID because of their content{first_invalid(scores)}, so they do "
+        f"not pass. A promise of {percent(statement.alpha)} from {len(lifted)} parts allows {statement.above} of them. Look at "
+        f"these parts, replace those that are not good and train again{offer}."
     )
 
 
@@ -113,20 +114,20 @@ def _warn_of_ties(lifted: NDArray[np.float32], threshold: float, above: int) -> 
     at_threshold = int((lifted == np.float32(threshold)).sum())
     if (above > 0 and lifted[-1] == np.float32(threshold)) or at_threshold > max(1, 0.01 * len(lifted)):
         logger.warning(
-            "%d of %d good scores equal the threshold: the score saturates, and defects may not rise above it",
+            "%d of %d good scores equal the threshold: the score saturates, so defects may not exceed it either",
             at_threshold,
             len(lifted),
         )
 
 
 def _updated(card: Card, scores: Scores) -> Card:
-    """Return the card with what depends on the calibration parts, on where they were scored and by what."""
+    """Return the card with the fields that depend on the calibration parts, on the device and on the package versions."""
     if isinstance(card.input, FrameSpec) and scores.frame_sizes:
         size = scores.frame_sizes[0] if len(scores.frame_sizes) == 1 else None
         card = structs.replace(card, input=structs.replace(card.input, frame_size=size))
     here = {package: version(package) for package in ("andon", "numpy", "onnxruntime")}
     provider = scores.provider or card.provider
-    # facts that schema 1.0 does not know are written from here on
+    # the calibration holds facts that schema 1.0 does not have
     return structs.replace(card, schema=SCHEMA, versions=card.versions | here, provider=provider)
 
 

@@ -1,4 +1,4 @@
-"""Digests of what items hold, and which items are copies of others: one photograph under twenty names is one part."""
+"""Compute digests of the content of items, and find copies: one photograph under twenty names is one part."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,18 +14,18 @@ def content_of(item: Item | Lost) -> str:
 
 
 def digest_of(data: Data) -> str:
-    """Return the digest over type, shape and values, 40 hexadecimal digits."""
+    """Return the digest of an array over its type, shape and values, 40 hexadecimal digits."""
     digest = hashlib.blake2b(f"{data.dtype.name} {data.shape}\n".encode(), digest_size=20)
     digest.update(np.ascontiguousarray(data).data)
     return digest.hexdigest()
 
 
 def copied_items(refs: Iterable[Ref], contents: Mapping[str, str]) -> dict[str, str]:
-    """Return the items that repeat another one, with the key of the one they repeat: the first by key, which stays.
+    """Return the copies by key, each with the key of its original. The original is the first item by key with that content.
 
     Args:
         refs: frames.
-        contents: by key, from `content_of`; an item without content repeats nothing.
+        contents: digests by key, from `content_of`. An item without content is never a copy.
     """
     first: dict[str, str] = {}
     copies: dict[str, str] = {}
@@ -37,13 +37,13 @@ def copied_items(refs: Iterable[Ref], contents: Mapping[str, str]) -> dict[str, 
 
 
 def copied_runs(refs: Sequence[Ref], contents: Mapping[str, str]) -> dict[str, str]:
-    """Return the runs that repeat another run window by window, with the name of the one they repeat.
+    """Return the runs that repeat another run window by window, each with the name of the original run.
 
-    Single windows may be equal for good reasons (a machine that stands still); whole recordings are not.
+    Single windows may be equal for good reasons, for example while a machine stands still. Whole recordings are not.
 
     Args:
-        refs: windows; `Ref.group` is their run.
-        contents: by key; a run with a lost window repeats nothing.
+        refs: windows; `Ref.group` is the run of a window.
+        contents: digests by key. A run with a lost window is never a copy.
     """
     runs: dict[str, list[Ref]] = {}
     for ref in refs:

@@ -1,12 +1,12 @@
-"""How many independent scores a stream of dependent ones is worth.
+"""Estimate the number of independent scores that a series of dependent scores corresponds to.
 
-Neighbouring windows of a log resemble each other, so n of them say less than n parts would; a promise that ignores this
-breaks in up to half of all calibrations. What counts is how long exceedances cluster: the integrated autocorrelation
+Neighbouring windows of a log resemble each other, so n windows contain less information than n parts. A promise that ignores
+this is broken in up to half of all calibrations. The measure is how long exceedances cluster: the integrated autocorrelation
 time tau, by Geyer's initial monotone positive sequence (Statistical Science 7, 1992). ``n_eff = floor(n / tau)``.
 
-Neither tau alone is safe: the tau of ranks misses clusters of volatility, the tau of the exceedances is too small where
-there are few of them. The rule takes the larger one. It sees dependence *within* runs; whole runs that lie higher than
-others are seen by `design_effect`.
+Neither of the two estimates of tau is safe alone. The tau of ranks misses clusters of volatility. The tau of exceedances is too
+small if there are few exceedances. The rule takes the larger one. It measures dependence *within* runs. `design_effect` measures
+differences between whole runs.
 """
 
 import math
@@ -19,17 +19,17 @@ from scipy.stats import rankdata
 from andon.foundation.errors import CalibrationError, NotEnoughParts
 
 LEAST_TAUS = 50
-"""In a series shorter than this many tau, the estimate of tau is biased low."""
+"""Shortest series, as a multiple of tau, for which tau is reliable. In shorter series the estimate of tau is too low."""
 
 
 def autocorrelation_time(series: ArrayLike) -> float:
-    """Integrated autocorrelation time of one contiguous run, in samples; 1 for independent values, never less.
+    """Return the integrated autocorrelation time of one contiguous run, in samples: at least 1, which means independent values.
 
     Args:
-        series: ``[n]`` finite values in the order of time. A constant series, or one of a single value, has 1.
+        series: ``[n]`` finite values in time order. A constant series, or a single value, gives 1.
 
     Raises:
-        CalibrationError: empty, or values that are not finite.
+        CalibrationError: the series is empty, or some values are not finite.
 
     >>> round(autocorrelation_time([0, 1, 2, 3, 4, 5, 4, 3, 2, 1] * 3), 6)
     2.444444
@@ -37,7 +37,7 @@ def autocorrelation_time(series: ArrayLike) -> float:
     values = _checked(series)
     n = len(values)
     centred = values - values.mean()
-    # Scaled by the largest deviation so that squares neither overflow nor vanish; r does not depend on it.
+    # Scale by the largest deviation, so that squares neither overflow nor underflow. The correlation does not change.
     largest = float(np.abs(centred).max())
     if n < 2 or largest == 0.0:
         return 1.0
@@ -51,25 +51,25 @@ def autocorrelation_time(series: ArrayLike) -> float:
 
 
 def tau_of_ranks(series: ArrayLike) -> float:
-    """`autocorrelation_time` of the ranks of one run (ties share their mean rank): heavy tails cannot hide it."""
+    """Return the `autocorrelation_time` of the ranks of one run (mean ranks for ties). Heavy tails cannot hide it."""
     return autocorrelation_time(rankdata(_checked(series)))
 
 
 def tau_of_indicator(series: ArrayLike, level: float) -> float:
-    """`autocorrelation_time` of the exceedances ``series > level`` of one run; 1 where all or none exceed."""
+    """Return the `autocorrelation_time` of the exceedances ``series > level`` of one run: 1 if all values or none exceed."""
     return autocorrelation_time(_checked(series) > level)
 
 
 def dependence_time(runs: Sequence[ArrayLike], alpha: float) -> float:
-    """The tau to calibrate with: the larger of ranks' and exceedances', the largest over runs.
+    """Return the tau for the calibration: the larger one of ranks and exceedances, and the largest over all runs.
 
     Args:
-        runs: one ``[n]`` array of scores a contiguous run, each in the order of time. Runs are never joined: the seam
-            of two runs is no neighbourhood.
-        alpha: promised false-reject rate; exceedances are of the (1 - alpha) quantile of all scores.
+        runs: one ``[n]`` array of scores per contiguous run, in time order. Runs are never joined, because the end of one
+            run and the begin of the next are not neighbours in time.
+        alpha: promised false-reject rate. Exceedances are scores above the (1 - alpha) quantile of all scores.
 
     Raises:
-        CalibrationError: no scores, or values that are not finite.
+        CalibrationError: there are no scores, or some are not finite.
     """
     checked = [_checked(run) for run in runs]
     if not checked:
@@ -79,42 +79,43 @@ def dependence_time(runs: Sequence[ArrayLike], alpha: float) -> float:
 
 
 def effective_number(n: int, tau: float, *, strict: bool = False) -> int:
-    """How many independent scores n dependent ones are worth: ``floor(n / tau)``.
+    """Return the number of independent scores that n dependent scores correspond to: ``floor(n / tau)``.
 
     Args:
-        n: scores.
+        n: number of scores.
         tau: from `dependence_time` (or `design_effect`), >= 1.
-        strict: refuse n < 50 tau, where tau itself cannot be known. A promise of at most 5 % implies as much.
+        strict: refuse n < 50 tau, where the estimate of tau is not reliable. A promise of at most 5 % needs more scores
+            than that in any case.
 
     Raises:
-        NotEnoughParts: `strict`, and too few scores to know tau.
-        ValueError: tau below 1 or not finite.
+        NotEnoughParts: `strict` is set and there are too few scores to estimate tau.
+        ValueError: tau is below 1 or not finite.
 
     >>> effective_number(600, 19.0)
     31
     """
     if not (math.isfinite(tau) and tau >= 1.0):
-        raise ValueError(f"tau is at least 1, got {tau!r}")
+        raise ValueError(f"tau: expected a finite number of at least 1, got {tau!r}")
     if strict and n < LEAST_TAUS * tau:
         raise NotEnoughParts(
-            f"scores that depend on each other over tau = {tau:.3g} windows need at least "
-            f"{math.ceil(LEAST_TAUS * tau)} windows (50 tau) before tau can be trusted, got {n}. Record longer."
+            f"neighbouring windows depend on each other over tau = {tau:.3g} windows: expected at least "
+            f"{math.ceil(LEAST_TAUS * tau)} windows (50 tau), so that tau is reliable, got {n}. Record longer."
         )
     return math.floor(n / tau)
 
 
 def design_effect(runs: Sequence[ArrayLike], alpha: float) -> float:
-    """By how much n shrinks because scores of one run (lot, day) resemble each other: ``1 + (m - 1) rho``, at least 1.
+    """Return the factor by which n shrinks because scores of one run (lot, day) are alike: ``1 + (m - 1) rho``, at least 1.
 
-    rho is the intra-class correlation by one-way analysis of variance, the larger of the scores' and the exceedances';
-    m is the size of the run of an average score (Kish, Survey Sampling, 1965). One run alone cannot show it: then 1.
+    rho is the intra-class correlation by one-way analysis of variance: the larger one of scores and exceedances. m is the mean
+    size of a run, weighted by its scores (Kish, Survey Sampling, 1965). A single run cannot show the effect and gives 1.
 
     Args:
-        runs: one ``[n]`` array of scores a run, lot or day; order within it does not matter.
-        alpha: promised false-reject rate; exceedances are of the (1 - alpha) quantile of all scores.
+        runs: one ``[n]`` array of scores per run, lot or day, in any order.
+        alpha: promised false-reject rate. Exceedances are scores above the (1 - alpha) quantile of all scores.
 
     Raises:
-        CalibrationError: no scores, or values that are not finite.
+        CalibrationError: there are no scores, or some are not finite.
     """
     checked = [_checked(run) for run in runs]
     if not checked:
@@ -129,7 +130,7 @@ def design_effect(runs: Sequence[ArrayLike], alpha: float) -> float:
 
 
 def _intra_class_correlation(runs: Sequence[NDArray[np.float64]]) -> float:
-    """Within 0 .. 1; a negative estimate counts as 0."""
+    """Return the intra-class correlation, 0 .. 1. A negative estimate counts as 0."""
     sizes = np.array([len(run) for run in runs])
     n, k = int(sizes.sum()), len(runs)
     if k < 2 or n == k:
@@ -149,7 +150,7 @@ def _checked(series: ArrayLike) -> NDArray[np.float64]:
         raise CalibrationError(f"expected a run of scores, shape [n] with n >= 1, got shape {list(values.shape)}.")
     if not np.isfinite(values).all():
         raise CalibrationError(
-            f"expected finite scores, got {int((~np.isfinite(values)).sum())} of {values.size} that are not; "
-            "leave out parts that are INVALID."
+            f"expected finite scores, got {int((~np.isfinite(values)).sum())} of {values.size} that are not finite. "
+            "Leave out INVALID parts."
         )
     return values

@@ -1,12 +1,12 @@
-"""Rate promises: "with confidence c at most a share alpha of good parts is rejected", from n good scores.
+"""Compute promises on the false-reject rate: "with confidence c, at most a share alpha of good parts is rejected".
 
-The distribution-free one-sided tolerance limit (Wilks, Annals of Mathematical Statistics 12, 1941). Sort the scores of
-n good parts ascending, leave `above` of them above the threshold, so that ``threshold = scores[n - 1 - above]``, and
-reject what scores strictly more. The share of good parts to come that is rejected exceeds alpha with probability
-``binom.cdf(above, n, alpha)``, whatever the distribution of scores; ties only make it smaller. It holds as long as the
-good parts are exchangeable; for dependent ones see `dependence.py`.
+The method is the distribution-free one-sided tolerance limit (Wilks, Annals of Mathematical Statistics 12, 1941). Sort the
+scores of n good parts in ascending order and leave `above` of them above the threshold: ``threshold = scores[n - 1 - above]``.
+Reject scores strictly above it. The rejected share of future good parts then exceeds alpha with probability
+``binom.cdf(above, n, alpha)``, for every distribution of scores; ties only make it smaller. This holds if the good parts are
+exchangeable. For dependent parts see `dependence.py`.
 
-Everything here depends on numbers of parts, never on a score: nothing is chosen after looking.
+All functions depend on numbers of parts only, never on scores, so nothing is selected after seeing the scores.
 """
 
 import math
@@ -26,22 +26,22 @@ from andon.foundation.errors import ConfigError, NotEnoughParts
 from andon.runtime.calibration_facts import percent
 
 LADDER = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
-"""The promises offered to those who ask for none, weakest first."""
+"""Promises that are tried if the user does not request a rate, weakest first."""
 
 
 def parts_needed(alpha: float, confidence: float = 0.95, above: int = 0) -> int:
-    """Fewest good parts that can carry a promise with `above` of them above the threshold.
+    """Return the smallest number of good parts that supports a promise with `above` of them above the threshold.
 
-    `above` = 0 puts the threshold on the single most extreme good part, which is hostage to one bad part among the
-    good; 2 costs about 2.1 times the parts.
+    `above` = 0 sets the threshold to the highest good score, so one defective part among the good ones moves it. `above` = 2
+    needs about 2.1 times the parts.
 
     Args:
         alpha: promised false-reject rate, a fraction of good parts, 0 < alpha < 1.
-        confidence: probability over calibration parts that the promise holds, 0 < confidence < 1.
-        above: calibration parts above the threshold, >= 0.
+        confidence: probability over draws of calibration parts that the promise holds, 0 < confidence < 1.
+        above: number of calibration parts above the threshold, >= 0.
 
     Raises:
-        ConfigError: a fraction out of bounds.
+        ConfigError: a fraction is out of bounds.
 
     >>> parts_needed(0.05), parts_needed(0.01), parts_needed(0.001), parts_needed(0.01, above=2)
     (59, 299, 2995, 628)
@@ -49,7 +49,7 @@ def parts_needed(alpha: float, confidence: float = 0.95, above: int = 0) -> int:
     _check(alpha, confidence)
     if above == 0:
         guess = max(1, math.ceil(math.log(1 - confidence) / math.log1p(-alpha)))
-        # The quotient is rounded: the rule itself decides about the neighbours.
+        # The quotient may be off by one because of rounding. Test the neighbours with the rule itself.
         while not _holds(guess, 0, alpha, confidence):
             guess += 1
         while guess > 1 and _holds(guess - 1, 0, alpha, confidence):
@@ -69,10 +69,10 @@ def parts_needed(alpha: float, confidence: float = 0.95, above: int = 0) -> int:
 
 
 def strongest(n: int, confidence: float = 0.95) -> float:
-    """The smallest false-reject rate that n good parts can promise, with none of them above the threshold.
+    """Return the smallest false-reject rate that n good parts can promise, with none of them above the threshold.
 
     Raises:
-        ConfigError: a confidence out of bounds.
+        ConfigError: the confidence is out of bounds.
         NotEnoughParts: n < 1.
 
     >>> round(strongest(62), 6)
@@ -82,23 +82,23 @@ def strongest(n: int, confidence: float = 0.95) -> float:
     if n < 1:
         raise NotEnoughParts(f"a promise needs at least 1 good part, got {n}.")
     alpha = -math.expm1(math.log(1 - confidence) / n)
-    # Rounding may leave it an ulp or two short; what is offered must hold under the very rule that is applied to it.
+    # Rounding may leave alpha slightly too small. The offered rate must pass the same rule that is applied to it later.
     while not _holds(n, 0, alpha, confidence):
         alpha = math.nextafter(alpha, 1.0)
     return alpha
 
 
 def ladder_alpha(n: int, confidence: float = 0.95) -> float | None:
-    """The strongest promise of `LADDER` that n good parts can carry; None below 14 parts (at 95 % confidence).
+    """Return the strictest promise of `LADDER` that n good parts support; None below 14 parts (at 95 % confidence).
 
-    It depends on n alone, so nothing is selected after seeing scores.
+    It depends on n only, so nothing is selected after seeing scores.
 
     >>> ladder_alpha(62), ladder_alpha(13)
     (0.05, None)
     """
     _check(0.5, confidence)
-    carried = [alpha for alpha in LADDER if n > 0 and _holds(n, 0, alpha, confidence)]
-    return carried[-1] if carried else None
+    supported = [alpha for alpha in LADDER if n > 0 and _holds(n, 0, alpha, confidence)]
+    return supported[-1] if supported else None
 
 
 def allowance(
@@ -109,27 +109,27 @@ def allowance(
     n_eff: int | None = None,
     unit: Literal["part", "window"] = "part",
 ) -> int:
-    """How many of n calibration parts may lie above the threshold, which is then ``sorted(scores)[n - 1 - allowance]``.
+    """Return how many of n scores may be above the threshold, which is then ``sorted(scores)[n - 1 - allowance]``.
 
     Args:
-        n: good calibration parts (one score a part).
+        n: number of good calibration parts (one score per part).
         alpha: promised false-reject rate, a fraction, 0 < alpha < 1.
         confidence: probability over calibrations that the promise holds, 0 < confidence < 1.
-        n_eff: what n dependent scores are worth in independent ones (`dependence.effective_number`), 1 <= n_eff <= n.
-            The number allowed is found for n_eff and scaled by n / n_eff: a promise by approximation.
-        unit: what the message calls them.
+        n_eff: effective number of independent scores (`dependence.effective_number`), 0 <= n_eff <= n. The result is
+            computed for n_eff and scaled by n / n_eff, so the promise is approximate.
+        unit: the word for one unit in the message.
 
     Raises:
-        NotEnoughParts: with the number needed, and the strongest promise that n can carry.
-        ConfigError: a fraction out of bounds.
-        ValueError: an n_eff that is no effective number of n.
+        NotEnoughParts: the message gives the number needed and the strictest promise that n supports.
+        ConfigError: a fraction is out of bounds.
+        ValueError: n_eff is not within 0 .. n.
 
     >>> allowance(59, 0.05), allowance(1000, 0.01), allowance(2000, 0.05, n_eff=100)
     (0, 4, 20)
     """
     _check(alpha, confidence)
     if n_eff is not None and not 0 <= n_eff <= n:
-        raise ValueError(f"an effective number lies between 0 and n = {n}, got {n_eff}")
+        raise ValueError(f"n_eff: expected 0 <= n_eff <= n = {n}, got {n_eff}")
     independent = n if n_eff is None else n_eff
     if independent < 1 or not _holds(independent, 0, alpha, confidence):
         countable = independent == n and unit == "part"
@@ -147,21 +147,21 @@ def allowance(
 def refusal_of_kept_back(
     need: int, have: int, *, total: int, share: float, alpha: float, confidence: float = 0.95
 ) -> str:
-    """Say what to do where a run kept back too few good parts for a promise: how many to train with, or with which share.
+    """Return the message for a run that kept back too few good parts for a promise. It names a total or a share that suffices.
 
     Args:
         need: calibration parts that the promise needs (`parts_needed`).
         have: calibration parts that count.
-        total: good parts of the run, each a group of its own, of which `share` were kept back.
-        share: the run's calibration share.
-        alpha: false-reject rate asked for.
-        confidence: of the promise.
+        total: good parts of the run, of which `share` were kept back. Each must be its own group.
+        share: calibration share of the run.
+        alpha: requested false-reject rate.
+        confidence: confidence of the promise.
 
-    >>> refusal_of_kept_back(149, 18, total=60, share=0.3, alpha=0.02)[:72]
-    'a false-reject rate of 2 % at 95 % confidence needs 149 calibration part'
+    >>> refusal_of_kept_back(149, 18, total=60, share=0.3, alpha=0.02)[:64]
+    'a false-reject rate of 2 % needs 149 calibration parts (at 95 % '
     """
     kept = calibration_count(total, share)
-    # parts that were lost will be so again, as far as these show
+    # assume that the same share of parts is lost again
     wanted = math.ceil(need * kept / have) if 0 < have < kept else need
     ways = [f"about {_rounded_total(total_for(wanted, share))} good parts"]
     most = share_for(wanted, total)
@@ -171,15 +171,15 @@ def refusal_of_kept_back(
         fewer = _rounded_total(total_for(wanted, MOST_CALIBRATION_SHARE))
         ways.append(f"with about {fewer} and --calibration-share {MOST_CALIBRATION_SHARE:g}")
     text = (
-        f"a false-reject rate of {percent(alpha)} at {percent(confidence)} confidence needs {need} calibration parts, got {have} "
-        f"({percent(share)} of {total} good parts are kept back, {LEAST_CALIBRATION_PARTS} at least). Train again with "
-        f"{', or '.join(ways)}"
+        f"a false-reject rate of {percent(alpha)} needs {need} calibration parts (at {percent(confidence)} confidence), got "
+        f"{have}. The run kept back {percent(share)} of {total} good parts for calibration, at least {LEAST_CALIBRATION_PARTS}. "
+        f"Train again with {', or '.join(ways)}"
     )
     return f"{text}." if have < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(have, confidence))}."
 
 
 def expected_rate(n: int, above: int) -> float:
-    """The false-reject rate to expect on average over calibrations: much below the promise where n is small.
+    """Return the false-reject rate to expect on average over calibrations. For small n it is far below the promise.
 
     >>> round(expected_rate(600, 1), 8)
     0.00332779
@@ -188,7 +188,7 @@ def expected_rate(n: int, above: int) -> float:
 
 
 def _failure(n: int, above: int, alpha: float) -> float:
-    """Probability that the true false-reject rate exceeds alpha."""
+    """Return the probability that the true false-reject rate exceeds alpha."""
     if above == 0:
         return math.exp(n * math.log1p(-alpha))
     return float(binom.cdf(above, n, alpha))
@@ -201,7 +201,9 @@ def _holds(n: int, above: int, alpha: float, confidence: float) -> bool:
 def _check(alpha: float, confidence: float) -> None:
     for name, value in (("false-reject rate", alpha), ("confidence", confidence)):
         if not 0.0 < value < 1.0:
-            raise ConfigError(f"a {name} is a fraction between 0 and 1, both excluded, got {value!r} (1 % is 0.01).")
+            raise ConfigError(
+                f"{name}: expected a fraction between 0 and 1, both excluded (1 % is 0.01), got {value!r}."
+            )
 
 
 def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: str) -> str:
@@ -209,28 +211,33 @@ def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: st
     roomy = parts_needed(alpha, confidence, above=2)
     asked = f"a false-reject rate of {percent(alpha)} at {percent(confidence)} confidence needs {need}"
     if independent == n:
-        text = f"{asked} good {unit}s, got {n}. Collect {need - n} more"
+        text = f"{asked} good calibration {unit}s, got {n}. Collect {need - n} more"
     elif independent < 1:
-        return f"{asked} independent good {unit}s, got {n} so dependent that they are not worth one. Collect far more."
+        return (
+            f"{asked} independent good calibration {unit}s, got {n}. These depend on each other so strongly that they count "
+            "as less than one. Collect many more."
+        )
     else:
-        # n / n_eff of them make one independent one, as far as these show
+        # this many dependent units count as one independent unit, estimated from these
         more = -(-need * n // independent) - n
         roomy = -(-roomy * n // independent)
-        text = f"{asked} independent good {unit}s, got {n}, worth {independent}. Collect about {more} more"
-    text += f" ({'' if independent == n else 'about '}{roomy} in all leave room for two odd ones among them)"
+        text = f"{asked} independent good calibration {unit}s, got {n} that count as {independent}. Collect about {more} more"
+    text += (
+        f" ({'' if independent == n else 'about '}{roomy} {unit}s in total make the threshold robust to two outliers)"
+    )
     return (
         f"{text}." if n < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(independent, confidence))}."
     )
 
 
 def _rounded_total(total: int) -> int:
-    """Two significant digits, upwards: 497 is about 500."""
+    """Round up to two significant digits: 497 becomes 500."""
     step: int = 10 ** max(0, len(str(total)) - 2)
     return -(-total // step) * step
 
 
 def _rounded_up(alpha: float) -> str:
-    """Three significant digits, more if it takes them to stay below 1; rounding down would promise too much."""
+    """Round up to three significant digits, or to more if needed to stay below 1. Rounding down would promise too much."""
     exact = Decimal(alpha)
     digits = 3
     while (up := exact.quantize(Decimal(1).scaleb(exact.adjusted() + 1 - digits), rounding=ROUND_CEILING)) >= 1:

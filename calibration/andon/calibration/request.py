@@ -1,4 +1,4 @@
-"""What the user asks of a calibration: the promise, the date in the log, and whether files were grouped into parts."""
+"""The user's request for a calibration: the promise, the date for the log, and whether files were grouped into parts."""
 
 from msgspec import Struct
 
@@ -7,10 +7,10 @@ class PromiseRequest(Struct, frozen=True, kw_only=True):
     """The promise that the user asks for."""
 
     false_reject: float | None = None
-    """Largest share of good parts that may be rejected; None: the strictest step of the ladder that the parts support."""
+    """Largest share of good parts that may be rejected. None: the strictest step of the ladder that the parts support."""
     confidence: float = 0.95
     no_promise: bool = False
-    """Write an estimate where the parts support no promise. The file then says so."""
+    """Write an estimate if the parts support no promise. The model file then marks it as an estimate."""
 
 
 class CalibrationRequest(Struct, frozen=True, kw_only=True):
@@ -18,6 +18,6 @@ class CalibrationRequest(Struct, frozen=True, kw_only=True):
 
     promise: PromiseRequest = PromiseRequest()
     date: str
-    """ISO date for the file's log. Code does not read the clock."""
+    """ISO date for the log in the file. The calibration does not read the clock."""
     grouped: bool = False
-    """Whether the user said which files belong to one part or lot."""
+    """True if the user grouped the files into parts or lots."""

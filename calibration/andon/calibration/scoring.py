@@ -1,4 +1,4 @@
-"""Score good parts through a model file, blank or calibrated, exactly as the line will: one by one, through the runtime."""
+"""Score good parts with a model file, blank or calibrated, exactly as on the line: one at a time, with the same runtime."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -21,11 +21,11 @@ from andon.sources.collection import Collection
 logger = logging.getLogger(__name__)
 
 MAP_VALUES = 2_000_000
-"""At most so many map values are kept for the heat maps' colour scale, drawn evenly over all parts."""
+"""Upper limit of map values kept for the colour scale of heat maps, with an equal share for each part."""
 
 
 class Scores(Struct, frozen=True, kw_only=True):
-    """What a file made of a collection, item by item."""
+    """The results of a model file on a collection, item by item."""
 
     refs: tuple[Ref, ...]
     score: NDArray[np.float64]
@@ -33,26 +33,26 @@ class Scores(Struct, frozen=True, kw_only=True):
     status: NDArray[np.uint8]
     reason: NDArray[np.uint8]
     map_values: NDArray[np.float32]
-    """A sample of the values of all deciding maps; empty for windows."""
+    """A random sample of the values of all anomaly maps; empty for windows."""
     contents: tuple[str, ...] = ()
-    """``[n]``, digest of each item's content (`content_of`), by which copies are noticed; empty where it is not known."""
+    """``[n]``, the digest of each item's content (`content_of`), used to find copies; empty if unknown."""
     frame_sizes: tuple[tuple[int, int], ...] = ()
     """Distinct heights and widths of the frames that were judged, sorted; empty for windows."""
     provider: Literal["cpu", "cuda"] | None = None
-    """What the items were scored on; None where it is not known."""
+    """The device on which the items were scored; None if unknown."""
 
     def __len__(self) -> int:
         return len(self.refs)
 
     @property
     def lost(self) -> NDArray[np.bool_]:
-        """``[n]``: which items never reached the graph: unreadable, a gap, or not what the file wants."""
+        """``[n]``: items that never reached the graph, because they are unreadable, a gap, or of a wrong kind."""
         lost: NDArray[np.bool_] = (self.status == Status.INVALID) & (self.reason >= Reason.UNREADABLE)
         return lost
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """``[n]``: which items were judged; a score that is no number never counts, whatever its status says."""
+        """``[n]``: items that were judged. An item whose score is not finite never counts, even if its status is not INVALID."""
         valid: NDArray[np.bool_] = (self.status != Status.INVALID) & np.isfinite(self.score)
         return valid
 
@@ -69,32 +69,32 @@ def score(
     """Score items one at a time, as on the line.
 
     Args:
-        data: a model file; it may be blank.
-        collection: where the items come from.
-        device: to score on; the threshold belongs to it.
-        seed: draws which map values are kept.
-        progress: reports each item.
-        refs: which items; None: all.
+        data: a model file, which may be blank.
+        collection: the source of the items.
+        device: the device to score on. The threshold is valid for this device.
+        seed: seed for choosing the map values that are kept.
+        progress: called for each item.
+        refs: the items to score. None: all.
 
     Raises:
-        JudgeError: the runtime failed although the input was right.
+        JudgeError: the runtime failed although the input was valid.
 
-    An item of another kind than the file wants is INVALID (wrong_input), as on the line; the first one is logged.
+    An item of a kind that the file does not accept is INVALID (wrong_input), as on the line. The first one is logged.
     """
     model = parse(data, allow_blank=True)
     detector = Detector(model, open_session(data, device=device), frame_size="any")
-    chosen = tuple(collection.refs if refs is None else refs)
+    selected = tuple(collection.refs if refs is None else refs)
     generator = np.random.default_rng(seed)
-    kept = max(64, MAP_VALUES // max(len(chosen), 1))
-    scores = np.full(len(chosen), np.nan)
-    status = np.full(len(chosen), Status.INVALID, np.uint8)
-    reason = np.full(len(chosen), Reason.UNREADABLE, np.uint8)
+    kept = max(64, MAP_VALUES // max(len(selected), 1))
+    scores = np.full(len(selected), np.nan)
+    status = np.full(len(selected), Status.INVALID, np.uint8)
+    reason = np.full(len(selected), Reason.UNREADABLE, np.uint8)
     contents: list[str] = []
     sizes: set[tuple[int, int]] = set()
     maps: list[NDArray[np.float32]] = []
 
     def items() -> Iterator[Item | Lost]:
-        for ref in track(chosen, progress, "scoring good parts"):
+        for ref in track(selected, progress, "scoring good parts"):
             item = collection.read(ref)
             contents.append(content_of(item))
             yield item
@@ -102,7 +102,7 @@ def score(
     for place, one in enumerate(judge_items(detector, items())):
         verdict = one.verdict
         if verdict.reason is Reason.WRONG_INPUT and Reason.WRONG_INPUT not in reason:
-            logger.warning("%s: %s It is INVALID.", one.ref.key, one.detail)
+            logger.warning("%s: %s This item is INVALID.", one.ref.key, one.detail)
         scores[place], status[place], reason[place] = verdict.score, verdict.status, verdict.reason
         if one.judged and one.data is not None and one.data.dtype == np.uint8:
             sizes.add((one.data.shape[0], one.data.shape[1]))
@@ -110,7 +110,7 @@ def score(
             values = verdict.evidence["anomaly_map"].ravel()
             maps.append(values if len(values) <= kept else generator.choice(values, kept, replace=False))
     return Scores(
-        refs=chosen,
+        refs=selected,
         score=scores,
         status=status,
         reason=reason,

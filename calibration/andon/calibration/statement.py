@@ -1,4 +1,4 @@
-"""Choose the statement that a sample supports: the promise that was asked for, the strictest on the ladder, or an estimate."""
+"""Choose the statement that a sample supports: the requested promise, the strictest promise on the ladder, or an estimate."""
 
 import logging
 
@@ -16,41 +16,41 @@ logger = logging.getLogger(__name__)
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """What the threshold will promise, and where it goes."""
+    """The statement that the threshold will make, and the rank of the threshold."""
 
     kind: StatementKind
     alpha: float
     n_eff: float
     tau: float
     above: int
-    """How many scores lie above the threshold."""
+    """Number of scores above the threshold."""
 
 
 def refuse_too_few(count: int, request: PromiseRequest, *, windows: bool) -> None:
-    """Refuse a promise that so many parts cannot support, whatever they score, before anything is computed.
+    """Refuse a promise for which there are too few parts at any score. Call it before anything is computed.
 
     Args:
-        count: parts or windows at hand, an upper bound of their effective number.
-        request: the promise.
-        windows: whether they are windows.
+        count: number of parts or windows, an upper bound of their effective number.
+        request: the requested promise.
+        windows: whether the units are windows.
 
     Raises:
-        NotEnoughParts: with the number of parts needed and the strictest promise that these support.
-        ConfigError: a fraction out of bounds.
+        NotEnoughParts: the message gives the number needed and the strictest promise that these parts support.
+        ConfigError: a fraction is out of bounds.
     """
     alpha = max(LADDER) if request.false_reject is None else request.false_reject
-    parts_needed(alpha, request.confidence)  # checks the fractions, also where nothing is promised
+    parts_needed(alpha, request.confidence)  # checks the fractions, even if nothing is promised
     if not request.no_promise:
         allowance(count, alpha, request.confidence, unit="window" if windows else "part")
 
 
 def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
-    """Return the promise that the sample supports; an estimate only where the request allows it.
+    """Return the promise that the sample supports, or an estimate if the request allows it.
 
     Raises:
-        NotEnoughParts: with the number of parts needed and the strictest promise that these support.
-        CalibrationError: the windows are too few for their dependence to be known.
-        ConfigError: a fraction out of bounds.
+        NotEnoughParts: the message gives the number needed and the strictest promise that these parts support. Also raised
+            if there are too few windows to estimate how they depend on each other.
+        ConfigError: a fraction is out of bounds.
     """
     n = len(sample.scores)
     alpha = max(LADDER) if request.false_reject is None else request.false_reject
@@ -66,26 +66,29 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
         return _estimate(sample, request)
     if tau > 1.5:
         logger.warning(
-            "windows depend on their neighbours over tau = %.3g windows: %d count as %d independent ones", tau, n, n_eff
+            "neighbouring windows depend on each other over tau = %.3g windows: %d windows count as %d independent ones",
+            tau,
+            n,
+            n_eff,
         )
     kind: StatementKind = "promise(n_eff)" if sample.runs else "promise"
     return Statement(kind=kind, alpha=alpha, n_eff=float(n_eff), tau=tau, above=above)
 
 
 def _estimate(sample: Sample, request: PromiseRequest) -> Statement:
-    """Return the rate to expect of a threshold at the highest finite score. Half of such guesses are broken."""
+    """Return the rate to expect with the threshold at the highest finite score. Half of such estimates are too low."""
     n = len(sample.scores)
     tau = _tau(sample, max(LADDER))
     n_eff = max(1, effective_number(n, tau))
     above = int(np.isinf(sample.scores).sum())
     expected = min(1.0, expected_rate(n_eff, -(-above * n_eff // n)))
-    # a stricter request changes nothing about the parts, so it must not be written as if it were a finding
+    # a stricter request changes nothing about the parts, so it must not be written as if it were a result
     alpha = max(request.false_reject or expected, expected)
     return Statement(kind="estimate", alpha=alpha, n_eff=float(n_eff), tau=tau, above=above)
 
 
 def _promised(sample: Sample, request: PromiseRequest) -> tuple[float, int, float]:
-    """Return alpha, effective number and tau of the promise. The ladder is tried from its strictest end."""
+    """Return alpha, effective number and tau of the promise. Without a requested rate, try the ladder from its strictest step."""
     n, confidence = len(sample.scores), request.confidence
     if request.false_reject is not None:
         tau = _tau(sample, request.false_reject)
@@ -101,7 +104,7 @@ def _promised(sample: Sample, request: PromiseRequest) -> tuple[float, int, floa
             return alpha, n_eff, tau
     tau = _tau(sample, max(LADDER))
     allowance(n, max(LADDER), confidence, n_eff=effective_number(n, tau), unit=sample.unit)
-    raise NotEnoughParts(f"{n} good {sample.unit}s carry no promise on the ladder down from {percent(max(LADDER))}.")
+    raise NotEnoughParts(f"{n} good {sample.unit}s do not support even a promise of {percent(max(LADDER))}.")
 
 
 def _tau(sample: Sample, alpha: float) -> float:

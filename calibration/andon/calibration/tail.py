@@ -1,14 +1,15 @@
-"""The tail of good scores as a step table, which the graph turns into p-values.
+"""Build the step table of the highest good scores, from which the graph computes p-values.
 
-``p(s) = (1 + number of good scores >= s) / (n + 1)``: the conformal p-value. Averaged over calibrations, a good part
-has p <= a with probability at most a, ties included. The graph counts the knots that are <= s and looks the count up::
+``p(s) = (1 + number of good scores >= s) / (n + 1)`` is the conformal p-value. Averaged over calibrations, a good part
+has p <= a with probability at most a, ties included. The graph counts the knots that are <= s and looks up the count::
 
     p_value = tail_p[sum(tail_x <= score)]
 
-A knot stands one float32 above a good score, so that a score equal to a good one still counts it as ">= s". With at
-most 256 distinct scores the table is then exact; beyond that it skips ranks and p is never below the exact one
-(relative error beyond the 64th highest score up to 2 % for n = 600, 7 % for n = 300 000). p is for charts and people;
-the decision compares score with threshold: p carries no confidence.
+A knot is one float32 step above a good score, so that a score equal to a good one still counts it as ">= s". With at
+most 256 distinct scores the table is exact. With more, it skips ranks, and p is never below the exact value. The relative
+error below the 64th highest score is up to 2 % for n = 600 and 7 % for n = 300 000.
+
+p is for charts and people. The decision compares the score with the threshold, because p has no stated confidence.
 """
 
 from typing import NamedTuple
@@ -21,23 +22,23 @@ from andon.runtime.schema import TAIL_KNOTS
 
 
 class Tail(NamedTuple):
-    """The two initialisers of the model file."""
+    """The two initialisers that hold the table in the model file."""
 
     x: NDArray[np.float32]
     """``andon.tail_x``: float32 ``[256]`` ascending knots, padded with +inf."""
     p: NDArray[np.float32]
-    """``andon.tail_p``: float32 ``[257]``, never ascending, from 1 (below all knots) to 1 / (n + 1) (above them)."""
+    """``andon.tail_p``: float32 ``[257]``, never ascending, from 1 (below all knots) to 1 / (n + 1) (above all knots)."""
 
 
 def tail(scores: ArrayLike) -> Tail:
-    """The step table of good scores.
+    """Return the step table of good scores.
 
     Args:
-        scores: ``[n]`` finite scores of good parts, any order, one a part. Whoever lifts the threshold by the parity
-            tolerance lifts them alike beforehand.
+        scores: ``[n]`` finite scores of good parts, one per part, in any order. If the caller raises the threshold by the
+            parity tolerance, it must raise these scores in the same way first.
 
     Raises:
-        CalibrationError: no scores, or scores that are not finite.
+        CalibrationError: there are no scores, or some are not finite.
 
     >>> knots, p = tail([0.125, 0.5, 0.25])
     >>> p[np.sum(knots <= 0.5)]  # one of three scores at least this
@@ -57,7 +58,7 @@ def tail(scores: ArrayLike) -> Tail:
 
 
 def _ranks(n: int) -> NDArray[np.int64]:
-    """Ranks from the top that get a knot: dense where p is small, at most 256 of them."""
+    """Return the ranks, counted from the top, that get a knot: at most 256, dense where p is small."""
     if n <= TAIL_KNOTS:
         return np.arange(1, n + 1)
     dense = np.arange(1, 65)
@@ -67,7 +68,7 @@ def _ranks(n: int) -> NDArray[np.int64]:
 
 
 def _just_above(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The smallest float32 that is greater than each value, but never a subnormal, which some devices read as zero."""
+    """Return the smallest float32 above each value, but never a subnormal number, which some devices read as zero."""
     nearest = values.astype(np.float32)
     above = np.where(nearest > values, nearest, np.nextafter(nearest, np.float32(np.inf)))
     tiny = np.finfo(np.float32).tiny
@@ -87,6 +88,6 @@ def _checked(scores: ArrayLike) -> NDArray[np.float64]:
     if not (np.abs(values) <= largest).all():
         bad = int((~(np.abs(values) <= largest)).sum())
         raise CalibrationError(
-            f"expected finite float32 scores, got {bad} of {values.size} that are not; leave out INVALID parts."
+            f"expected finite float32 scores, got {bad} of {values.size} that are not finite. Leave out INVALID parts."
         )
     return values

@@ -1,7 +1,7 @@
-"""Reduce the scores of items to one score a decision: parts, one part of a lot, or windows by run.
+"""Reduce the scores of items to one score per decision: one per part, one drawn part per lot, or windows by run.
 
 A promise is about decisions. Frames of one part, parts of one lot and copies of one picture are not independent, so they must
-not count as several.
+not count as several decisions.
 """
 
 import logging
@@ -22,33 +22,36 @@ from andon.runtime.schema import Reason
 logger = logging.getLogger(__name__)
 
 MAX_INVALID = 0.05
-"""Share of calibration parts that may be INVALID: more means that something is wrong with the pictures, not the parts."""
+"""Largest share of calibration parts that may be INVALID. A larger share means that the pictures are wrong, not the parts."""
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """One score a unit, with what is known of how the units depend on each other."""
+    """One score per unit, and how the units depend on each other."""
 
     scores: NDArray[np.float64]
-    """``[n]``; +inf for a unit that is INVALID by its content: the line does not pass it either."""
+    """``[n]``; +inf for a unit that is INVALID because of its content. The line does not pass such a unit either."""
     runs: tuple[NDArray[np.float64], ...]
-    """The same scores by contiguous run, in time, the highest finite one in place of +inf; empty where the units are taken as
-    independent."""
+    """The same scores by contiguous run, in time order, with +inf replaced by the highest finite score. Empty if the units count
+    as independent."""
     keys: tuple[str, ...]
     invalid: int
-    """Units that were lost to their input, and are left out."""
+    """Units that were left out because their input was lost (unreadable, a gap, a wrong size)."""
     unit: Literal["part", "window"]
     sampling: Sampling
 
 
 def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int = 0) -> Sample:
-    """Return one score a decision: the maximum over a part's frames; of several parts of a lot one, drawn; windows as they are.
+    """Return one score per decision.
 
-    A part is INVALID where one of its frames is, as `andon.runtime.verdict.part_status` has it. INVALID by its content (no
-    contrast, not finite) it counts as +inf, since the line would not pass it. Lost to its input (unreadable, a gap, another
-    size) it says nothing about good parts and is left out. Of equal contents only the first by key counts.
+    A part has the highest score of its frames. From each lot of several parts, one part is drawn. Windows are kept as they are.
+
+    A part is INVALID if one of its frames is (`andon.runtime.verdict.part_status`). A part that is INVALID because of its
+    content (no contrast, not finite) counts as +inf, because the line would not pass it. A part whose input was lost
+    (unreadable, a gap, a wrong size) gives no information about good parts and is left out. If several items have equal
+    content, only the first by key counts.
 
     Raises:
-        CalibrationError: nothing valid, or more than 5 % INVALID.
+        CalibrationError: no part is valid, or more than 5 % are INVALID.
     """
     scores = without_copies(scores, windows=windows)
     if windows:
@@ -63,15 +66,15 @@ def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int =
         lots.setdefault(ref.group, []).append(part)
     if len(lots) < len(valid):
         generator = np.random.default_rng(seed)
-        chosen = [str(generator.choice(sorted(members))) for _, members in sorted(lots.items())]
+        selected = [str(generator.choice(sorted(members))) for _, members in sorted(lots.items())]
         sampling = Sampling(method="one_per_lot", units=len(valid), groups=len(lots))
     else:
-        chosen = sorted(valid)
+        selected = sorted(valid)
         sampling = Sampling(method="grouped_files" if grouped else "single_files", units=len(valid))
     return Sample(
-        scores=np.array([valid[part][1] for part in chosen]),
+        scores=np.array([valid[part][1] for part in selected]),
         runs=(),
-        keys=tuple(chosen),
+        keys=tuple(selected),
         invalid=len(parts) - len(valid),
         unit="part",
         sampling=sampling,
@@ -79,7 +82,7 @@ def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int =
 
 
 def without_copies(scores: Scores, *, windows: bool) -> Scores:
-    """Return the scores without those of items that repeat another one: frames one by one, windows by whole runs."""
+    """Return the scores without copies: single frames that repeat another frame, or whole runs that repeat another run."""
     if not scores.contents:
         return scores
     contents = {ref.key: content for ref, content in zip(scores.refs, scores.contents, strict=True)}
@@ -98,17 +101,17 @@ def without_copies(scores: Scores, *, windows: bool) -> Scores:
 
 
 def warn_of_copies(scores: Scores, *, windows: bool) -> None:
-    """Log a warning where several calibration items have the same content."""
+    """Log a warning if several calibration items have the same content."""
     distinct = len(without_copies(scores, windows=windows))
     if distinct < len(scores):
         logger.warning(
-            "%d calibration %s hold %d distinct one%s: each content counts once",
+            "%d calibration %s contain only %d distinct one%s: each counts once",
             len(scores), "windows" if windows else "pictures", distinct, "" if distinct == 1 else "s",
         )  # fmt: skip
 
 
 def first_invalid(scores: Scores) -> str:
-    """Name the first INVALID item and its reason, in brackets; empty where all are valid."""
+    """Return the first INVALID item and its reason in brackets, or an empty text if all are valid."""
     for ref, valid, reason in zip(scores.refs, scores.valid, scores.reason, strict=True):
         if not valid:
             return f" (the first: {ref.key}, {Reason(reason).text or 'a score that is not a finite number'})"
@@ -116,13 +119,13 @@ def first_invalid(scores: Scores) -> str:
 
 
 def top_parts(sample: Sample, count: int) -> list[tuple[str, float]]:
-    """Return the highest-scoring good parts, for a person to look at: one bad part among the good sets the threshold."""
+    """Return the good parts with the highest scores, so that people can check whether one of them is defective."""
     order = np.argsort(-sample.scores)[:count]
     return [(sample.keys[place], float(sample.scores[place])) for place in order]
 
 
 def _windows(scores: Scores) -> Sample:
-    """Take windows by run in the order of time. Windows of one run are not independent of each other."""
+    """Return the windows by run, in time order. Windows of one run depend on each other."""
     order = sorted(
         (place for place in range(len(scores)) if not scores.lost[place]),
         key=lambda place: (scores.refs[place].group, scores.refs[place].time_s or 0.0, scores.refs[place].key),
@@ -142,7 +145,7 @@ def _windows(scores: Scores) -> Sample:
 
 
 def _worst_frames(scores: Scores) -> dict[str, tuple[Ref, float]]:
-    """Return by part the highest score over its frames: +inf where one is INVALID by its content, else NaN where one is lost."""
+    """Return the highest score of each part: +inf if a frame is INVALID because of its content, NaN if a frame is lost."""
     frames: dict[str, list[int]] = {}
     for place, ref in enumerate(scores.refs):
         frames.setdefault(ref.part, []).append(place)
@@ -165,5 +168,5 @@ def _check_invalid(scores: Scores, count: int, invalid: int, judged: int) -> Non
     if invalid > MAX_INVALID * count:
         raise CalibrationError(
             f"{invalid} of {count} calibration parts are INVALID{first_invalid(scores)}; at most "
-            f"{percent(MAX_INVALID)} may be. Look at these pictures before anything is promised about good ones."
+            f"{percent(MAX_INVALID)} may be. Look at these pictures and fix or remove them before you calibrate."
         )

@@ -1,4 +1,4 @@
-"""Synthetic defects: structured damage drawn onto good pictures, to learn from (`--repair`) and to measure by (`--synthetic`).
+"""Draw structured damage onto good pictures: synthetic defects for training (`--repair`) and for measuring (`--synthetic`).
 
-Needs numpy and OpenCV only. Drawn from a generator that the caller seeds, for example by (seed, epoch, index).
+Needs numpy and OpenCV only. The caller seeds the random generator, for example with (seed, epoch, index).
 """

@@ -1,4 +1,4 @@
-"""What damage is made of: colours, textures, pieces of other good pictures. All float32 ``[H, W, C]`` in grey levels."""
+"""Create the content of damage, float32 ``[H, W, C]`` in grey levels: colours, textures, pieces of other pictures."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Levels = NDArray[np.float32]
 
 
 def fill(generator: Generator, good: NDArray[np.uint8], other: NDArray[np.uint8]) -> Levels:
-    """One of: a flat colour, a darker or lighter copy, a texture of two colours, another good picture moved or turned."""
+    """Draw one fill: a flat colour, a darker or lighter copy, a texture of two colours, or another good picture, moved."""
     drawn = generator.random()
     if drawn < 0.3:
         return np.broadcast_to(colour(generator, good), good.shape)
@@ -26,7 +26,7 @@ def fill(generator: Generator, good: NDArray[np.uint8], other: NDArray[np.uint8]
 
 
 def colour(generator: Generator, good: NDArray[np.uint8]) -> Levels:
-    """A colour ``[C]``: any at all, grey, or one that occurs in the picture, shifted."""
+    """Draw a colour ``[C]``: a random colour, a grey, or a shifted colour of the picture."""
     channels = good.shape[2]
     drawn = generator.random()
     if drawn < 0.35:
@@ -39,7 +39,7 @@ def colour(generator: Generator, good: NDArray[np.uint8]) -> Levels:
 
 
 def texture(generator: Generator, good: NDArray[np.uint8]) -> Levels:
-    """Two colours mixed by smooth noise, from fine grain to broad clouds or stripes."""
+    """Mix two colours by smooth noise, from fine grain to broad clouds or stripes."""
     shape = good.shape[:2]
     grain = log_uniform(generator, 1.5 * unit(shape), shape[0] / 4)
     stripes = grain * log_uniform(generator, 1.0, 6.0)
@@ -50,7 +50,7 @@ def texture(generator: Generator, good: NDArray[np.uint8]) -> Levels:
 
 
 def moved(generator: Generator, other: NDArray[np.uint8]) -> Levels:
-    """Another good picture, turned, shifted, perhaps mirrored and re-coloured: right texture in the wrong place."""
+    """Turn, shift and sometimes mirror or re-colour another good picture: the right texture in the wrong place."""
     cv2 = opencv()
     height, width = other.shape[:2]
     turn = cv2.getRotationMatrix2D(
@@ -67,5 +67,5 @@ def moved(generator: Generator, other: NDArray[np.uint8]) -> Levels:
 
 
 def planes(picture: NDArray[Any]) -> NDArray[Any]:
-    """``[H, W, C]``: OpenCV drops the axis of a single channel."""
+    """Return the picture as ``[H, W, C]``. OpenCV drops the axis of a single channel."""
     return picture if picture.ndim == 3 else picture[:, :, np.newaxis]

@@ -1,8 +1,8 @@
-"""Kinds of damage, in two lots: those that `--repair` learns from, and those held out, by which everything is measured.
+"""Draw kinds of damage, in two groups: kinds for training with `--repair`, and held-out kinds for measuring.
 
-What counts as damaged is what visibly changed: a paste that looks like what was there before is no defect (the label rule
-of NSA, Schlueter et al., ECCV 2022). Sources: DRAEM (Zavrtanik et al., ICCV 2021) for noise masks and half-transparent
-textures, CutPaste (Li et al., CVPR 2021) for hard-edged patches, NSA for Poisson-blended ones.
+Only visible changes count as damage. A pasted piece that looks like the original is not a defect (the label rule of NSA,
+Schlueter et al., ECCV 2022). Sources: DRAEM (Zavrtanik et al., ICCV 2021) for noise masks and half-transparent textures,
+CutPaste (Li et al., CVPR 2021) for hard-edged patches, NSA for Poisson-blended patches.
 """
 
 from collections.abc import Callable
@@ -30,29 +30,29 @@ from andon.sources.opencv import opencv
 
 Picture = NDArray[np.uint8]
 VISIBLE = 5.0
-"""Grey levels, mean over the channels, from which a change counts."""
+"""Smallest visible change, in grey levels (mean over the channels)."""
 LARGEST = 0.3
-"""Share of a picture that damage may cover."""
+"""Largest share of a picture that damage may cover."""
 _TRIES = 12
 
 
 class Damaged(NamedTuple):
-    """A picture with damage, and where."""
+    """A picture with damage, and the mask of the damage."""
 
     picture: Picture
     """uint8 ``[H, W, C]``."""
     mask: NDArray[np.bool_]
-    """``[H, W]``: pixels that visibly changed."""
+    """``[H, W]``, True for pixels that changed visibly."""
 
 
 def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> Damaged | None:
-    """Draw one damage; None where nothing visible came of it in a dozen tries, as on a picture of one flat grey.
+    """Draw one damage; return None if a dozen tries give no visible change, for example on a flat grey picture.
 
     Args:
-        generator: of place, size, shape, strength.
+        generator: source of random place, size, shape and strength.
         kind: one of `LEARNT` or `HELD_OUT`.
         good: uint8 ``[H, W, C]``, C = 1 or 3.
-        other: another good picture of the same shape, from which pieces may come.
+        other: another good picture of the same shape, as a source of pieces.
     """
     smallest = 4 * unit(good.shape) ** 2
     for _ in range(_TRIES):
@@ -64,7 +64,7 @@ def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> D
 
 
 def visible(before: Picture, after: Picture) -> NDArray[np.bool_]:
-    """``[H, W]``: where a picture visibly changed; single unchanged pixels within a change count too."""
+    """Return the mask ``[H, W]`` of visible changes. Single unchanged pixels within a change are included."""
     cv2 = opencv()
     change = planes(cv2.absdiff(before, after)).astype(np.float32).mean(axis=2)
     mask = (cv2.GaussianBlur(change, (0, 0), 0.8) > VISIBLE).astype(np.uint8)
@@ -73,14 +73,14 @@ def visible(before: Picture, after: Picture) -> NDArray[np.bool_]:
 
 
 def _clear(before: Picture, after: Picture, mask: NDArray[np.bool_]) -> bool:
-    """A fifth of the damage changed by twice what counts: what hardly anybody could see is no defect."""
+    """Return whether a fifth of the damage changed by more than twice `VISIBLE`. A barely visible change is not a defect."""
     cv2 = opencv()
     change = planes(cv2.absdiff(before, after))[mask].mean(axis=1)
     return bool(np.percentile(change, 80) > 2 * VISIBLE)
 
 
 def _shapes(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
-    """One to three shapes, opaque or half-transparent."""
+    """Draw one to three shapes, opaque or half-transparent."""
     result = good.astype(np.float32)
     for _ in range(int(generator.choice([1, 1, 1, 2, 3]))):
         shape = SHAPES[int(generator.integers(len(SHAPES)))]
@@ -90,9 +90,9 @@ def _shapes(generator: Generator, good: Picture, other: Picture) -> NDArray[np.f
 
 
 def _perlin(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
-    """Islands of smooth noise, filled with a texture, mostly half-transparent."""
+    """Draw islands of smooth noise, filled with a random fill, mostly half-transparent."""
     cover = perlin(generator, good.shape[:2], (0.0, 0.0), 0.0)
-    if generator.random() < 0.5:  # only those within a window: whole pictures full of islands are a rare defect
+    if generator.random() < 0.5:  # keep only islands within a patch: whole pictures full of islands are a rare defect
         size = 2 * extent(generator, good.shape[:2], 8.0)
         cover = cover * blobs(generator, good.shape[:2], place(generator, good), size)
     opacity = 1 - generator.uniform(0, 0.8)
@@ -101,7 +101,7 @@ def _perlin(generator: Generator, good: Picture, other: Picture) -> NDArray[np.f
 
 
 def _cutpaste(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
-    """A rectangle of a good picture with hard edges, somewhere else, turned and jittered."""
+    """Paste a rectangle of another good picture with hard edges, turned and re-coloured."""
     cv2 = opencv()
     height, width = good.shape[:2]
     size = extent(generator, (height, width), 4.0)
@@ -116,7 +116,7 @@ def _cutpaste(generator: Generator, good: Picture, other: Picture) -> NDArray[np
 
 
 def _blend(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
-    """Pieces of another good picture whose edges are blended away by Poisson's equation: no seam to learn instead."""
+    """Blend in pieces of another good picture by Poisson's equation, so that a network cannot learn the seams instead."""
     result = good
     for _ in range(int(generator.choice([1, 1, 2]))):
         result = _poisson(generator, result, other)
@@ -134,7 +134,7 @@ def _poisson(generator: Generator, good: Picture, other: Picture) -> Picture:
         return good
     source = np.clip(moved(generator, other), 0, 255).astype(np.uint8)
     piece = source[row - half[0] : row + half[0] + 1, column - half[1] : column + half[1] + 1]
-    # a border of the mask left free: seamlessClone shifts the piece where the mask touches the edge
+    # leave a border of the mask free: seamlessClone shifts the piece if the mask touches the edge
     sides = piece.shape[:2]
     shape = ellipse if generator.random() < 0.5 else polygon
     cover = shape(generator, sides, (sides[1] / 2, sides[0] / 2), 0.9 * min(sides))
@@ -151,7 +151,7 @@ def _poisson(generator: Generator, good: Picture, other: Picture) -> Picture:
 
 
 def _noise(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
-    """Noise within a patch: fine grain, or single bright and dark dots."""
+    """Add noise within a patch: fine grain, or single bright and dark dots."""
     cv2 = opencv()
     size = extent(generator, good.shape[:2], 6.0)
     cover = blobs(generator, good.shape[:2], place(generator, good), size)[:, :, np.newaxis]
@@ -168,7 +168,7 @@ def _noise(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.f
 
 
 def _scratch(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
-    """A long bent line with a light and a dark flank."""
+    """Draw a long bent line with a light and a dark flank."""
     cv2 = opencv()
     height, width = good.shape[:2]
     middle, size = place(generator, good), extent(generator, (height, width), 8.0)
@@ -188,7 +188,7 @@ def _scratch(generator: Generator, good: Picture, _other: Picture) -> NDArray[np
 
 
 def _discolour(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
-    """A patch with soft edges whose hue (grey: brightness) drifted."""
+    """Shift the hue (of grey pictures: the brightness) of a patch with soft edges."""
     cover = _soft_patch(generator, good)
     gain = np.exp(generator.normal(0, 0.7, good.shape[2]))
     shift = log_uniform(generator, 0.1, 0.8) * (gain / gain.mean() - 1 if good.shape[2] > 1 else gain - 1)
@@ -196,7 +196,7 @@ def _discolour(generator: Generator, good: Picture, _other: Picture) -> NDArray[
 
 
 def _smear(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
-    """A patch that was wiped: blurred in one direction."""
+    """Blur a patch in one direction, as if it was wiped."""
     cv2 = opencv()
     cover = _soft_patch(generator, good)
     long = max(3, round(log_uniform(generator, 0.015, 0.12) * (good.shape[0] * good.shape[1]) ** 0.5))
@@ -210,7 +210,7 @@ def _smear(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.f
 
 
 def _warp(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
-    """A dent: pixels of a patch pushed aside, swirled or pulled together."""
+    """Draw a dent: push aside, swirl or pull together the pixels of a patch."""
     cv2 = opencv()
     height, width = good.shape[:2]
     x, y = place(generator, good)
@@ -232,7 +232,7 @@ def _warp(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.fl
 
 
 def _missing(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
-    """A piece of structure that is not there: its place closed from the surroundings."""
+    """Remove a piece of structure and fill its place from the surroundings."""
     cv2 = opencv()
     size = extent(generator, good.shape[:2], 8.0)
     shape = ellipse if generator.random() < 0.5 else blobs
@@ -248,7 +248,7 @@ def _missing(generator: Generator, good: Picture, _other: Picture) -> NDArray[np
 
 
 def _spot(generator: Generator, good: Picture, _other: Picture) -> NDArray[np.float32]:
-    """A drop that dried: a rim darker or lighter than its middle."""
+    """Draw a dried drop: a rim that is darker or lighter than the middle."""
     height, width = good.shape[:2]
     size = extent(generator, (height, width), 6.0)
     x, y = place(generator, good)
@@ -277,7 +277,7 @@ def _soft_patch(generator: Generator, good: Picture) -> NDArray[np.float32]:
 def _laid_over(
     generator: Generator, below: NDArray[np.float32], above: NDArray[np.float32], cover: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Opaque half of the time, else 20 to 90 % transparent; edges soft half of the time."""
+    """Draw `above` over `below`: opaque or 20 to 90 % transparent, with hard or soft edges, each with probability 1/2."""
     cv2 = opencv()
     if generator.random() < 0.5:
         cover = cv2.GaussianBlur(cover, (0, 0), unit(cover.shape) * log_uniform(generator, 0.6, 3.0))
@@ -307,11 +307,11 @@ _HELD_OUT: dict[str, Callable[[Generator, Picture, Picture], NDArray[np.float32]
 _KINDS = _LEARNT | _HELD_OUT
 
 LEARNT = tuple(_LEARNT)
-"""Kinds of damage that `--repair` learns from."""
+"""Kinds of damage for training with `--repair`."""
 HELD_OUT = tuple(_HELD_OUT)
-"""Kinds that nothing ever learns from: for validation and for `--synthetic`.
+"""Kinds that are never used for training: for validation and for `--synthetic`.
 
-With ``--repair --schedule plateau`` they choose the epoch whose weights stay, and are then no independent yardstick.
+With ``--repair --schedule plateau`` they select the epoch whose weights are kept. They are then not an independent measure.
 """
 SHARES = {"shapes": 0.4, "perlin": 0.2, "cutpaste": 0.12, "blend": 0.2, "noise": 0.08}
-"""How often each kind is learnt from. Hard edges stay rare: a network would learn the edge instead of the defect."""
+"""Frequency of each kind in training. Hard edges are rare, because a network would learn the edge instead of the defect."""

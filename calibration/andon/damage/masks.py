@@ -1,4 +1,4 @@
-"""Where damage lies: soft masks of many shapes, from lines two pixels wide to patches of a third of the picture."""
+"""Draw the place and shape of damage: soft masks, from lines two pixels wide to patches of a third of the picture."""
 
 from collections.abc import Callable
 
@@ -9,36 +9,36 @@ from numpy.typing import NDArray
 from andon.sources.opencv import opencv
 
 Cover = NDArray[np.float32]
-"""``[H, W]``, 0 untouched to 1 wholly covered."""
+"""``[H, W]``, from 0 (untouched) to 1 (fully covered)."""
 Box = tuple[int, int, int, int]
 """Top, bottom, left, right."""
 
 SMALLEST = 4.0
-"""Extent of the smallest damage, in units."""
+"""Extent of the smallest damage, in units (see `unit`)."""
 LARGEST_SHARE = 1 / 3
-"""Of the picture's mean side: extent of the largest damage."""
+"""Extent of the largest damage, as a share of the picture's mean side."""
 
 
 def log_uniform(generator: Generator, low: float, high: float) -> float:
-    """A number whose logarithm is uniform: as many small ones as large ones."""
+    """Draw a number with a uniform logarithm, so that small numbers are as frequent as large ones."""
     return float(np.exp(generator.uniform(np.log(low), np.log(max(low, high)))))
 
 
 def unit(shape: tuple[int, ...]) -> float:
-    """Pixels a unit: 1 up to a mean side of 256, so that damage looks alike in a picture and in the same enlarged."""
+    """Return the pixels per unit: 1 up to a mean side of 256, then proportional, so that damage scales with the picture."""
     return max(1.0, float(np.sqrt(shape[0] * shape[1])) / 256)
 
 
 def extent(generator: Generator, shape: tuple[int, ...], smallest: float = SMALLEST) -> float:
-    """Size of a damage in pixels, log-uniform from `smallest` units to a third of the picture."""
+    """Draw the size of a damage in pixels, log-uniform from `smallest` units to a third of the picture."""
     return log_uniform(generator, smallest * unit(shape), LARGEST_SHARE * float(np.sqrt(shape[0] * shape[1])))
 
 
 def place(generator: Generator, good: NDArray[np.uint8]) -> tuple[float, float]:
-    """Middle of a damage, ``(x, y)``: three times of four on the part, else anywhere.
+    """Draw the middle of a damage, ``(x, y)``: on the part with probability 3/4, otherwise anywhere.
 
-    The part is what differs from the picture's border. A picture without a plain border, such as a close-up of a texture,
-    is all part.
+    The part is the area that differs from the picture's border. If the border is not plain, for example in a close-up of a
+    texture, the whole picture counts as the part.
     """
     height, width = good.shape[:2]
     if generator.random() < 0.75:
@@ -55,7 +55,7 @@ def place(generator: Generator, good: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def ellipse(generator: Generator, shape: tuple[int, ...], middle: tuple[float, float], size: float) -> Cover:
-    """A turned ellipse of about `size` pixels across."""
+    """Draw a turned ellipse with a diameter of about `size` pixels."""
     cv2 = opencv()
     long = log_uniform(generator, 1.0, 3.0) ** 0.5
     cover = np.zeros(shape, np.uint8)
@@ -66,7 +66,7 @@ def ellipse(generator: Generator, shape: tuple[int, ...], middle: tuple[float, f
 
 
 def polygon(generator: Generator, shape: tuple[int, ...], middle: tuple[float, float], size: float) -> Cover:
-    """A star-shaped polygon of 3 to 8 corners."""
+    """Draw a star-shaped polygon with 3 to 8 corners."""
     cv2 = opencv()
     corners = int(generator.integers(3, 9))
     angles = np.sort(generator.uniform(0, 2 * np.pi, corners))
@@ -78,7 +78,7 @@ def polygon(generator: Generator, shape: tuple[int, ...], middle: tuple[float, f
 
 
 def line(generator: Generator, shape: tuple[int, ...], middle: tuple[float, float], size: float) -> Cover:
-    """A broken line, 1 to 5 units wide, one to three times as long as `size`."""
+    """Draw a line with bends, 1 to 5 units wide and one to three times as long as `size`."""
     cv2 = opencv()
     pieces = int(generator.integers(1, 6))
     heading, step = generator.uniform(0, 2 * np.pi), size * generator.uniform(1, 3) / pieces
@@ -94,7 +94,7 @@ def line(generator: Generator, shape: tuple[int, ...], middle: tuple[float, floa
 
 
 def blobs(generator: Generator, shape: tuple[int, ...], middle: tuple[float, float], size: float) -> Cover:
-    """Ragged patches: smooth noise above a level, within about `size` of the middle."""
+    """Draw ragged patches: smooth noise above a level, within about `size` pixels of the middle."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     away = np.hypot(columns - np.float32(middle[0]), rows - np.float32(middle[1])).astype(np.float32)
     grain = max(2.0, size * float(generator.uniform(0.15, 0.5)))
@@ -103,9 +103,10 @@ def blobs(generator: Generator, shape: tuple[int, ...], middle: tuple[float, flo
 
 
 def perlin(generator: Generator, shape: tuple[int, ...], _middle: tuple[float, float], _size: float) -> Cover:
-    """Smooth noise above a level over the whole picture: islands of any shape, 2^0 to 2^5 to a side, turned.
+    """Draw islands of any shape over the whole picture: turned smooth noise above a level, 2^0 to 2^5 islands per side.
 
-    After DRAEM (Zavrtanik et al., ICCV 2021), which thresholds Perlin noise; here the octave is a stretched cubic grid.
+    The idea is from DRAEM (Zavrtanik et al., ICCV 2021), which thresholds Perlin noise. Here a stretched cubic grid replaces
+    the octave.
     """
     cv2 = opencv()
     stretched = [max(2.0, shape[axis] / 2.0 ** generator.integers(0, 6)) for axis in (0, 1)]
@@ -128,7 +129,7 @@ SHAPES: tuple[Callable[[Generator, tuple[int, ...], tuple[float, float], float],
 def smooth_noise(
     generator: Generator, shape: tuple[int, ...], grain: float, across: float | None = None
 ) -> NDArray[np.float32]:
-    """``[H, W]``: about normal, smooth over `grain` rows and `across` columns of pixels."""
+    """Draw noise ``[H, W]``, approximately normal, smooth over `grain` rows and `across` columns of pixels."""
     cv2 = opencv()
     across = grain if across is None else across
     cells = (int(shape[0] / grain) + 3, int(shape[1] / across) + 3)
@@ -138,7 +139,7 @@ def smooth_noise(
 
 
 def bounds(cover: Cover, margin: int = 0) -> Box | None:
-    """The rows and columns that a cover touches; None where it touches nothing."""
+    """Return the rows and columns that a cover touches; None if it touches nothing."""
     rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
     if not len(rows):
         return None

@@ -1,8 +1,8 @@
-"""A yardstick where nobody has labelled defects: good parts, and copies of them with held-out kinds of damage.
+"""Measure a model without labelled defects, on good parts and on copies of them with held-out kinds of damage.
 
-What is never learnt from can be measured by: each good part that a model has not seen counts once as it is and twice with
-damage. Figures say which settings see more, not what they will see on the line: synthetic defects are not real ones
-(docs/results.md has their correlation).
+Each good part that the model was not trained on is used once unchanged and twice with damage of kinds that are never used for
+training. The figures show which settings detect more. They do not predict results on the line, because synthetic defects are
+not real ones (docs/results.md gives the correlation).
 """
 
 from collections.abc import Sequence
@@ -19,24 +19,26 @@ from andon.sources.collection import Collection, FoundFrames
 from andon.sources.truth import Truth
 
 EACH = 2
-"""Damaged copies of a good part."""
+"""Number of damaged copies of each good part."""
 MOST = 250
-"""Good parts that are used at most, drawn evenly: 750 pictures tell AUROC to a hundredth or two."""
+"""Upper limit of good parts, picked at even distances. With 750 pictures, AUROC is accurate to one or two hundredths."""
 
 
 class SyntheticDefects:
-    """A collection of good parts and of damaged copies; each picture is always the same for a seed and a key."""
+    """A collection of good parts and damaged copies. The same seed and key always give the same picture."""
 
     def __init__(self, good: Collection, *, seed: int = 0, most: int = MOST) -> None:
-        """Take good frames that nothing was learnt from.
+        """Take good frames that were not used for training.
 
         Raises:
-            DataError: logs, or no parts.
+            DataError: the data are logs, or there are no parts.
         """
         if not isinstance(good.found, FoundFrames):
-            raise DataError("synthetic defects are drawn onto frames; these data are logs.")
+            raise DataError(
+                "synthetic defects: expected frames, got sensor logs. Damage can only be drawn onto frames."
+            )
         if not len(good.refs):
-            raise DataError("synthetic defects need good parts to be drawn onto; there are none.")
+            raise DataError("synthetic defects: expected good parts to draw damage onto, got none.")
         self.found = good.found
         self._good = good
         self._seed = seed
@@ -48,7 +50,7 @@ class SyntheticDefects:
 
     @property
     def truth(self) -> Truth:
-        """Which are damaged, how, and where."""
+        """The truth: damaged parts, their kinds of damage and their masks."""
         return Truth(
             defective={ref.key: bool(self._origin[ref.key][1]) for ref in self.refs},
             kind={key: kind for key, (_, kind) in self._origin.items() if kind},
@@ -56,20 +58,20 @@ class SyntheticDefects:
         )
 
     def read(self, ref: Ref) -> Item | Lost:
-        """A good part as it is, or with damage; `Lost` where none could be drawn that anybody would see."""
+        """Return a good part unchanged or with damage, or `Lost` if no visible damage could be drawn."""
         place, kind = self._origin[ref.key]
         if not kind:
             return self._good.read(self._used[place])
-        made = self._damaged(ref.key)
-        if isinstance(made, Lost):
-            return Lost(ref, made.reason, made.detail)
-        return Item(ref, made.picture)
+        result = self._damaged(ref.key)
+        if isinstance(result, Lost):
+            return Lost(ref, result.reason, result.detail)
+        return Item(ref, result.picture)
 
     def _copies(self, place: int) -> list[Ref]:
         own = self._used[place]
         self._origin[own.key] = (place, "")
         copies = []
-        # drawn, not in turn: of three cameras that take turns, each kind would meet one only
+        # draw the kinds at random: in a fixed order, each kind could always get the pictures of the same camera
         for kind in np.random.default_rng([self._seed, place]).choice(HELD_OUT, EACH, replace=False).tolist():
             copies.append(Ref(key=f"{own.key}+{kind}", part=own.part, group=own.group))
             self._origin[copies[-1].key] = (place, kind)
@@ -87,14 +89,14 @@ class SyntheticDefects:
         other = self._good.read(self._used[int(generator.integers(len(self._used)))])
         before = np.asarray(item.data, np.uint8)
         alike = isinstance(other, Item) and other.data.shape == before.shape
-        made = damaged(generator, kind, before, np.asarray(other.data, np.uint8) if alike else before)  # type: ignore[union-attr]
-        if made is None:
-            return Lost(ref, Reason.OTHER, f"no {kind} that could be seen came of it: the picture is nearly flat")
-        self._last = (key, made)
-        return made
+        result = damaged(generator, kind, before, np.asarray(other.data, np.uint8) if alike else before)  # type: ignore[union-attr]
+        if result is None:
+            return Lost(ref, Reason.OTHER, f"no visible {kind} could be drawn: the picture is nearly flat")
+        self._last = (key, result)
+        return result
 
     def _mask(self, key: str) -> NDArray[np.bool_]:
-        made = self._damaged(key)
-        if isinstance(made, Lost):
-            raise DataError(f"{key}: has no mask: {made.detail}")
-        return made.mask
+        result = self._damaged(key)
+        if isinstance(result, Lost):
+            raise DataError(f"{key}: there is no mask: {result.detail}")
+        return result.mask

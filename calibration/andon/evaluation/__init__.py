@@ -1,1 +1,1 @@
-"""How well a model file does where the truth is known. Extra `evaluate`; the runtime does not need it."""
+"""Evaluate a model file on data whose truth is known. Needs the extra `evaluate`; the runtime does not need this package."""

@@ -1,4 +1,4 @@
-"""What a model file's verdicts are worth on parts whose truth is known: at its embedded threshold, and over all thresholds."""
+"""Evaluate the verdicts of a model file on parts whose truth is known, at the embedded threshold and over all thresholds."""
 
 import logging
 from collections import Counter
@@ -30,7 +30,7 @@ class FrameVerdicts(Struct, frozen=True, kw_only=True):
     """Frame by frame, in the order of the collection."""
     pixels: PixelEvidence
     unknown: int
-    """Frames of unknown truth: left out."""
+    """Number of frames without a known truth. They are left out."""
 
 
 def evaluate(
@@ -44,22 +44,22 @@ def evaluate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Judge all frames whose truth is known, and count.
+    """Judge all frames whose truth is known, and return the figures and the judged parts.
 
     Args:
-        detector: of frames.
-        collection: frames, of which those in `truth` are judged.
-        truth: by key.
-        recall: of `fpr_at_recall`, 0 < recall <= 1.
-        by_part: whether frames of one part (``Ref.part``) count as one, by `worst_frames`, as a file that was calibrated
-            on grouped parts promises it. Pixels are counted frame by frame all the same.
-        intervals: whether to resample the parts.
-        seed: of the resampling.
+        detector: a detector for frames.
+        collection: frames. Those in `truth` are judged.
+        truth: truth by key.
+        recall: recall for `fpr_at_recall`, 0 < recall <= 1.
+        by_part: whether frames of one part (``Ref.part``) count as one part, by `worst_frames`. Use it for a file that was
+            calibrated on grouped parts. Pixels are still counted frame by frame.
+        intervals: whether to compute confidence intervals by resampling the parts.
+        seed: seed of the resampling.
         progress: called after each frame, and while parts are resampled.
 
     Raises:
-        DataError: no part is left, a mask that cannot be of its frame, or a recall that is none.
-        JudgeError: the runtime failed, so that figures over the other frames would mislead.
+        DataError: no part is left, a mask does not fit its frame, or the recall is out of bounds.
+        JudgeError: the runtime failed, so figures over the other frames would mislead.
     """
     verdicts = judge_frames(detector, collection, truth, progress=progress)
     return frame_figures(
@@ -72,16 +72,16 @@ def judge_frames(
 ) -> FrameVerdicts:
     """Judge all frames whose truth is known.
 
-    Unreadable frames and frames of another size than calibrated count as INVALID. A warning names how many and why.
+    Unreadable frames and frames of another size than in calibration count as INVALID. A warning gives their number and reasons.
 
     Raises:
-        DataError: there are none, or a mask that cannot be of its frame.
-        JudgeError: the runtime failed, so that figures over the other frames would mislead.
+        DataError: there are no such frames, or a mask does not fit its frame.
+        JudgeError: the runtime failed, so figures over the other frames would mislead.
     """
     known = [ref for ref in collection.refs if ref.key in truth.defective]
     if not known:
         raise DataError(
-            "none of the parts has a known truth: give a tree with test/good and test/TYPE, or --truth TABLE.csv."
+            "expected parts with a known truth, got none. Give a folder with test/good and test/TYPE, or --truth TABLE.csv."
         )
     crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
     judged: list[JudgedPart] = []
@@ -127,12 +127,14 @@ def judge_frames(
     if pixels.unmasked and pixels.masks:
         marked = sum(mask.any() for mask in pixels.masks)
         logger.warning(
-            "%d of %d defective frames have no mask: they are left out of the pixel figures",
+            "%d of %d defective frames have no mask. They are left out of the pixel figures",
             pixels.unmasked,
             pixels.unmasked + marked,
         )
     if resized:
-        logger.warning("%d masks have another size than their frames: maps are compared at the masks' size", resized)
+        logger.warning(
+            "%d masks have another size than their frames. Maps are compared at the size of the masks", resized
+        )
     return FrameVerdicts(judged=judged, pixels=pixels, unknown=len(collection.refs) - len(known))
 
 
@@ -149,7 +151,7 @@ def frame_figures(
     """Return the figures and the parts that they describe.
 
     Args:
-        detector: that judged.
+        detector: the detector that judged the frames.
         verdicts: from `judge_frames`.
         recall: as for `evaluate`.
         by_part: as for `evaluate`.
@@ -158,13 +160,13 @@ def frame_figures(
         progress: called while parts are resampled.
 
     Raises:
-        DataError: no part can be judged, or a recall that is none.
+        DataError: no part can be judged, or the recall is out of bounds.
     """
     calibration = detector.card.calibration
     if not by_part and calibration is not None and calibration.grouped:
         logger.warning(
-            "the file was calibrated on parts grouped by --group (%s), and here each frame counts as a part: where "
-            "several frames show one part, give --group here too, or the promise is held against other counts",
+            "the file was calibrated on parts grouped by --group (%s), but here each frame counts as a part. If several frames "
+            "show one part, give --group here too. Otherwise the counts do not fit the promise",
             calibration.drawn,
         )
     judged = worst_frames(verdicts.judged) if by_part else verdicts.judged
@@ -189,12 +191,12 @@ def _is_resized(key: str, mask: NDArray[np.bool_], frame: Data) -> bool:
     """Return whether a mask has another scale than its frame.
 
     Raises:
-        DataError: it has other proportions, by more than a pixel: it cannot be of this frame.
+        DataError: its proportions differ by more than a pixel, so the mask cannot be for this frame.
     """
     (height, width), (of_height, of_width) = mask.shape, frame.shape[:2]
     if abs(height * of_width - width * of_height) > max(of_height, of_width):
         raise DataError(
-            f"{key}: its mask is {height} x {width}, while the frame is {of_height} x {of_width} (height x width): "
-            "expected the same proportions. Was the mask turned or cut, or is it of another frame?"
+            f"{key}: expected a mask with the proportions of its frame, {of_height} x {of_width} (height x width), got "
+            f"{height} x {width}. Was the mask turned or cut, or does it belong to another frame?"
         )
     return (height, width) != (of_height, of_width)

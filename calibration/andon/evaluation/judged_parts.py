@@ -1,4 +1,4 @@
-"""Parts with their verdicts and what is true of them; a part of several frames has one status (`verdict.part_status`)."""
+"""Parts with their verdicts and their truth. A part of several frames has one status (`verdict.part_status`)."""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class JudgedPart(Struct, frozen=True, kw_only=True):
-    """One part, with what is true of it."""
+    """One part with its verdict and its truth."""
 
     ref: Ref
     score: float
@@ -26,13 +26,13 @@ class JudgedPart(Struct, frozen=True, kw_only=True):
 
 
 def worst_frames(judged: Sequence[JudgedPart]) -> list[JudgedPart]:
-    """Return one entry a part, in the order of their first frames, with its status by `andon.runtime.verdict.part_status`.
+    """Return one entry per part, in the order of first frames, with the status by `andon.runtime.verdict.part_status`.
 
-    The score is the highest over its frames. An INVALID part has none and is neither a catch nor a miss, even where another
-    of its frames was judged: it was not inspected completely.
+    The score of a part is the highest score of its frames. An INVALID part has no score and is neither a catch nor a miss, even
+    if another of its frames was judged, because the part was not inspected completely.
 
-    A part is defective where one of its frames is, and of the type of its worst defective frame: a scratch that one view
-    shows is a scratch of the part.
+    A part is defective if one of its frames is: a scratch in one view is a scratch of the part. Its type is the type of its
+    defective frame with the highest score.
     """
     frames: dict[str, list[JudgedPart]] = {}
     for one in judged:
@@ -40,8 +40,8 @@ def worst_frames(judged: Sequence[JudgedPart]) -> list[JudgedPart]:
     mixed = [part for part, views in frames.items() if len({one.kind for one in views}) > 1]
     if mixed:
         logger.warning(
-            "%d of %d parts have frames of several truths, for example %r (%s): each counts as one defective part. Where "
-            "numbers start again in each folder, let --group take in the folder",
+            "%d of %d parts have frames with different truths, for example %r (%s): each counts as one defective part. If the "
+            "numbers start again in each folder, include the folder in --group",
             len(mixed),
             len(frames),
             mixed[0],

@@ -1,8 +1,9 @@
-"""What a model file's verdicts are worth on logs whose rows are labelled: by file, and in all.
+"""Evaluate the verdicts of a model file on logs with labelled rows, for each file and over all files.
 
-Windows are counted as `counting` says. For what is said of rows, a row scores the mean over all judged windows that contain
-it, whether they end before or after it; rows in no judged window, and rows in recovery, count as nothing. Alarms are
-verdicts REJECT, at the time of a window's last row; each looks back over its whole window.
+`figures.window_counts` describes how windows are counted. For figures over rows, the score of a row is the mean over all judged
+windows that contain it, also windows that end after it. Rows in no judged window and rows in recovery are ignored.
+
+An alarm is a REJECT verdict, at the time of the last row of its window. It covers the whole window.
 """
 
 import numpy as np
@@ -42,32 +43,33 @@ from andon.sources.source import collect
 
 
 class RunFigures(Struct, frozen=True, kw_only=True):
-    """One file, or all of them."""
+    """Figures of one file, or of all files together."""
 
     name: str
     counts: Counts
     auroc: float | None
-    """Of windows, defective against good; None where there is only one kind. Windows in recovery count as neither."""
+    """AUROC of defective windows against good ones; None if there is only one kind. Windows in recovery count as neither."""
     aupr: float | None
     vus_pr: float | None = None
-    """Of rows, see `series.vus_pr`; None where there is only one kind, and over all files, which are no one series."""
+    """Figure over rows, see `series.vus_pr`. None if there is only one kind of rows, and for all files together, because they are
+    not one series."""
     event_recall: float | None = None
-    """Share of faults caught; None without faults. Read it together with `false_events_a_day`."""
+    """Share of faults that were caught; None without faults. Read it together with `false_events_a_day`."""
     false_events: int = 0
     """Episodes of alarms that touch no fault."""
     false_events_a_day: float | None = None
-    """Of good operation that was judged; None without any."""
+    """False events per day of judged good operation; None if no good operation was judged."""
     good_s: float = 0.0
-    """Good operation that was judged, seconds: good windows times their hop."""
+    """Judged good operation in seconds: the number of good windows times their hop."""
     median_delay_s: float | None = None
-    """From a fault's first row to the first alarm that touches it; a miss counts with the fault's whole length, and so the
-    median is a lower bound where many are missed. None without faults."""
+    """Median time from the first row of a fault to the first alarm that touches it; None without faults. A missed fault counts
+    with its full length, so the median is a lower bound if many faults are missed."""
     points: PointCounts = PointCounts()
-    """Rows counted one by one; a row alarms where its score is above the threshold."""
+    """Counts of single rows. A row counts as an alarm if its score is above the threshold."""
 
 
 class LogIntervals(Struct, frozen=True, kw_only=True):
-    """How much figures over all files would change with other files: percentile intervals, None if undefined."""
+    """Percentile intervals of figures over all files: how much they could change with other files. None if undefined."""
 
     files: int
     level: float
@@ -76,7 +78,7 @@ class LogIntervals(Struct, frozen=True, kw_only=True):
     mean_auroc: Interval | None
     mean_vus_pr: Interval | None
     event_recall: Interval | None
-    """Where all draws are alike, the exact one over faults."""
+    """The exact interval over faults if all resamples give the same value."""
     false_events_a_day: Interval | None
     median_delay_s: Interval | None
     false_reject_rate: Interval | None
@@ -84,46 +86,46 @@ class LogIntervals(Struct, frozen=True, kw_only=True):
 
 
 class LogEvaluation(Struct, frozen=True, kw_only=True):
-    """Figures by file and over all files. The area over all files says whether one threshold fits them all."""
+    """Figures of each file and over all files. The AUROC over all files shows whether one threshold fits them all."""
 
     runs: tuple[RunFigures, ...]
     total: RunFigures
     mean_auroc: float | None
-    """Mean over files."""
+    """Mean AUROC of the files."""
     threshold: float
     promise: str
     within_promise: bool | None
     mean_vus_pr: float | None = None
-    """Mean over files."""
+    """Mean VUS-PR of the files."""
     vus_buffer: int = 0
-    """Longest buffer of `vus_pr`, rows."""
+    """Longest buffer of `vus_pr`, in rows."""
     refractory_s: float = 0.0
-    """Alarms that follow one another by less are one event."""
+    """Alarms closer together than this, in seconds, are one event."""
     f1: float | None = None
-    """Over rows summed over all files, as SKAB's board counts; position alone can score high there."""
+    """F1 over the rows of all files, as on the SKAB leaderboard. On SKAB, the position in the file alone can score high."""
     f1_always: float | None = None
-    """Of an alarm at every row, which looks at no sensor."""
+    """F1 of an alarm at every row, which uses no sensor."""
     false_alarm_rate: float | None = None
-    """Of good rows."""
+    """Share of good rows with an alarm."""
     missed_alarm_rate: float | None = None
-    """Of faulty rows."""
+    """Share of faulty rows without an alarm."""
     intervals: LogIntervals | None = None
-    """None unless asked for, and for one file."""
+    """None if not requested, and for a single file."""
     by_score: dict[str, Areas] = {}
-    """Of all windows: the deciding score first, then the file's further ones; empty where it has only the one."""
+    """Areas of all scores over all windows, the deciding score first; empty if the file gives only one score."""
 
 
 class LogVerdicts(Struct, frozen=True, kw_only=True):
-    """All windows whose truth is known, judged; by window, in the order of time within a file."""
+    """The verdicts on all windows whose truth is known, by window, in time order within a file."""
 
     log: Log
     windows: WindowCollection
     truth: dict[str, WindowTruth]
     status: dict[str, Status]
     scores: dict[str, float]
-    """NaN where INVALID."""
+    """NaN for INVALID windows."""
     other_scores: dict[str, OtherScores] = {}
-    """Of those that are not INVALID."""
+    """Other scores of windows that are not INVALID."""
 
 
 def evaluate_logs(
@@ -136,11 +138,11 @@ def evaluate_logs(
     seed: int = 0,
     progress: Progress = silent,
 ) -> LogEvaluation:
-    """Judge all windows, at the file's own steps and hop, and count.
+    """Judge all windows, with the steps and the hop of the model file, and return the figures.
 
     Args:
-        detector: of windows.
-        data: what to open, or a log.
+        detector: a detector for windows.
+        data: a log, or a text that `andon.sources.source.collect` opens as a log.
         vus_buffer: as for `log_figures`.
         refractory_s: as for `log_figures`.
         intervals: as for `log_figures`.
@@ -148,8 +150,8 @@ def evaluate_logs(
         progress: called after each window.
 
     Raises:
-        DataError: no labels.
-        ConfigError: the file judges frames.
+        DataError: the log has no labels.
+        ConfigError: the model file is for frames, or the data are not a log.
     """
     verdicts = judge_logs(detector, data, progress=progress)
     return log_figures(
@@ -161,18 +163,18 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
     """Judge all windows whose truth is known.
 
     Raises:
-        DataError: no labels.
-        ConfigError: the file judges frames.
-        JudgeError: the runtime failed, so that figures over the other windows would mislead.
+        DataError: the log has no labels.
+        ConfigError: the model file is for frames, or the data are not a log.
+        JudgeError: the runtime failed, so figures over the other windows would mislead.
     """
     spec = detector.card.input
     log = collect(data) if isinstance(data, str) else data
     if not isinstance(log, Log) or not isinstance(spec, WindowSpec):
-        raise ConfigError("this evaluation is of windows; both the model file and the data must be of sensor logs.")
+        raise ConfigError("evaluation of sensor logs: expected a model file for sensor windows and a log, got frames.")
     windows = cut(log, spec)
     truth = window_truth(log, spec, windows.refs)
     if not truth:
-        raise DataError("the log has no labels: expected a column named anomaly, label or faulty, of 0 and 1.")
+        raise DataError("log: expected a label column of 0 and 1, named anomaly, label or faulty, got none.")
     status: dict[str, Status] = {}
     scores: dict[str, float] = {}
     others: dict[str, OtherScores] = {}
@@ -197,13 +199,13 @@ def log_figures(
     """Return the figures of each file and of all files together.
 
     Args:
-        detector: that judged.
+        detector: the detector that judged the windows.
         verdicts: from `judge_logs`.
-        vus_buffer: longest buffer of `vus_pr` in rows of the log; None: as many as a window is long.
-        refractory_s: within which alarms are one event, seconds; None: steps and hop of a window, so that windows in a row
-            are one event.
-        intervals: whether to resample files.
-        seed: of the resampling.
+        vus_buffer: longest buffer of `vus_pr`, in rows of the log. None: the length of a window.
+        refractory_s: alarms closer together than this, in seconds, are one event. None: the length of a window plus its hop,
+            so that consecutive windows are one event.
+        intervals: whether to compute intervals by resampling files.
+        seed: seed of the resampling.
     """
     log, spec = verdicts.log, verdicts.windows.spec
     calibration = detector.card.calibration
@@ -254,7 +256,7 @@ def log_figures(
 
 
 def _by_score(decides: str, verdicts: LogVerdicts) -> dict[str, Areas]:
-    """Return the areas of all scores over good and defective windows that could be judged."""
+    """Return the areas of all scores over the judged good and defective windows."""
     keys = [
         key
         for key, window in verdicts.truth.items()
@@ -274,7 +276,7 @@ class _Rules(Struct, frozen=True, kw_only=True):
 
 
 def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, EventOutcomes]:
-    """Return the figures of one file, and the outcome of its alarms for each fault."""
+    """Return the figures of one file, and the outcome of each of its faults."""
     assert run.faulty is not None
     spec = verdicts.windows.spec
     truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
@@ -347,11 +349,11 @@ def _figures(
 
 
 def _row_scores(rows: int, begin: NDArray[np.intp], end: NDArray[np.intp], scores: list[float]) -> NDArray[np.float64]:
-    """Return the mean score of the judged windows that contain each row, NaN for rows in none."""
+    """Return the mean score of the judged windows that contain each row; NaN for rows in no judged window."""
     sums, windows = np.zeros(rows), np.zeros(rows, np.int64)
     for first, stop, score in zip(begin.tolist(), end.tolist(), scores, strict=True):
         if np.isfinite(score):
-            # row by row rather than by running sums: one huge score must not wash out its neighbours'
+            # add row by row instead of by running sums: one huge score must not cancel the scores of its neighbours
             sums[first:stop] += score
             windows[first:stop] += 1
     mean = np.full(rows, np.nan)
@@ -372,7 +374,7 @@ def _intervals(runs: tuple[RunFigures, ...], events: list[EventOutcomes], seed: 
     caught, faults = [one.caught for one in counts], [one.faults for one in counts]
     recall = ratio(caught, faults)
     if recall is not None and not recall.low < recall.high:
-        # all draws alike, as where every fault was caught: that says nothing about the next one
+        # all resamples are equal, for example if every fault was caught; that gives no information about the next fault
         recall = rate_interval(sum(caught), sum(faults))
     return LogIntervals(
         files=len(runs),

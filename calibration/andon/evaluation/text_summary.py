@@ -1,4 +1,4 @@
-"""The figures of an evaluation as text, for a terminal.
+"""Render the figures of an evaluation as text for a terminal.
 
 Brackets show 95 % confidence intervals: exact binomial for false rejects and misses of independent parts, bootstrap (1000
 resamples of parts or files) for all other figures.
@@ -14,12 +14,12 @@ _JUDGE_THE_LOG = "andon evaluate FILE.onnx --data LOG"
 def parts_text(figures: Evaluation) -> str:
     """Return the figures over parts as text."""
     kept = {True: "as promised", False: "MORE THAN PROMISED", None: "no promise"}[figures.within_promise]
-    # a log of verdicts does not hold the promise: it is in the model file
+    # a log of verdicts does not contain the promise; the model file does
     promised = (f"({kept}: {figures.promise})",) if figures.promise else ()
     count, intervals = figures.confusion, figures.intervals
     parts = [f"{figures.n_good} good, {figures.n_defect} defective, {figures.invalid} INVALID"]
-    parts += [f"each by the worst of its frames ({figures.frames} in all)"] if figures.frames else []
-    parts += [f"{figures.unknown} of unknown truth"] if figures.unknown else []
+    parts += [f"each judged by its worst frame ({figures.frames} frames)"] if figures.frames else []
+    parts += [f"{figures.unknown} without a known truth"] if figures.unknown else []
     parts += [f"{figures.unjudged} never judged"] if figures.unjudged else []
 
     def row(label: str, name: str, *more: str, form: str = ".4f") -> str:
@@ -30,21 +30,25 @@ def parts_text(figures: Evaluation) -> str:
     windows = figures.unit == "window"
     rows = [
         f"{figures.unit + 's':<14} {', '.join(parts)}",
-        *([f"{'':<15}faults caught, delays and false events need the log: {_JUDGE_THE_LOG}"] if windows else []),
+        *(
+            [f"{'':<15}for faults caught, delays and false events, evaluate the log: {_JUDGE_THE_LOG}"]
+            if windows
+            else []
+        ),
     ]
     both = figures.auroc is not None
     if both:
-        rows += [row("AUROC", "auroc"), row("AUPR", "aupr", f"(chance gives {figures.prevalence:.3f})")]
+        rows += [row("AUROC", "auroc"), row("AUPR", "aupr", f"(chance level {figures.prevalence:.3f})")]
     if figures.n_good:
-        told = f"{count.false_rejects} of the good"
-        rows.append(row("false rejects", "false_reject_rate", told, *promised, form=".2%"))
+        counted = f"{count.false_rejects} of {figures.n_good} good"
+        rows.append(row("false rejects", "false_reject_rate", counted, *promised, form=".2%"))
     if figures.n_defect:
-        told = f"{count.misses} of the defective; threshold {figures.threshold:.6g}"
-        rows.append(row("misses", "miss_rate", told, form=".2%"))
+        counted = f"{count.misses} of {figures.n_defect} defective; threshold {figures.threshold:.6g}"
+        rows.append(row("misses", "miss_rate", counted, form=".2%"))
     if both:
         rows += [
             row("TPR at 1% FPR", "tpr_at_1_percent_fpr"),
-            row("TPR at 5% FPR", "tpr_at_5_percent_fpr", f"best F1, unknowable before: {figures.oracle_f1_max:.4f}"),
+            row("TPR at 5% FPR", "tpr_at_5_percent_fpr", f"best F1 over all thresholds: {figures.oracle_f1_max:.4f}"),
             row("FPR at recall", "fpr_at_recall", f"(recall {figures.recall:g})"),
         ]
     else:
@@ -53,8 +57,8 @@ def parts_text(figures: Evaluation) -> str:
     spreads = (("good", figures.scores_good), ("defective", figures.scores_defect))
     rows.append("scores         " + ", ".join(f"{name} {_spread(one)}" for name, one in spreads if one is not None))
     if figures.aupro is not None:
-        step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(every {figures.mask_step}. pixel)",)
-        step += (f"({figures.unmasked} defective without a mask left out)",) if figures.unmasked else ()
+        step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(one in {figures.mask_step} rows and columns)",)
+        step += (f"({figures.unmasked} defective without a mask are left out)",) if figures.unmasked else ()
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
     rows += _by_score(figures)
     if figures.by_defect:
@@ -85,13 +89,13 @@ def logs_text(figures: LogEvaluation) -> str:
     count = figures.total.counts
     if count.invalid:
         every = count.good + count.defective + count.neither + count.invalid
-        rows.append(f"{count.invalid} of {every} windows could not be judged (INVALID): no figure counts them")
+        rows.append(f"{count.invalid} of {every} windows could not be judged (INVALID); all figures leave them out")
     rows.append(f"promise: {figures.promise}; dummy: faults caught by rejecting at random at that rate")
     return "\n".join([*rows, "", *_over_time(figures), *_by_score(figures)])
 
 
 def _by_score(figures: Evaluation | LogEvaluation) -> list[str]:
-    """Return all scores of a file that gives several, the deciding one first."""
+    """Return a table of all scores, the deciding one first; nothing if the file gives only one."""
     if not figures.by_score:
         return []
     decides = next(iter(figures.by_score))
@@ -113,13 +117,13 @@ def _over_time(figures: LogEvaluation) -> list[str]:
 
     def row(label: str, name: str, *more: str, form: str = ".4f", of: LogEvaluation | RunFigures = figures) -> str:
         value = getattr(of, name)
-        told = "-" if value is None else f"{value:{form}}{_interval(figures.intervals, name, form)}"
-        return f"{label:<18} {'   '.join((told, *more))}"
+        shown = "-" if value is None else f"{value:{form}}{_interval(figures.intervals, name, form)}"
+        return f"{label:<18} {'   '.join((shown, *more))}"
 
     return [
         row("faults caught", "event_recall", form=".2%", of=total),
         row("false events a day", "false_events_a_day", good, form=".3g", of=total),
-        row("median delay, s", "median_delay_s", "(a miss counts with the fault's whole length)", form=".3g", of=total),
+        row("median delay, s", "median_delay_s", "(a missed fault counts with its full length)", form=".3g", of=total),
         row("VUS-PR", "mean_vus_pr", f"(mean of files, buffers of 0 to {figures.vus_buffer} rows)"),
         row("F1 of rows", "f1", *always),
         row("good rows alarmed", "false_alarm_rate", form=".2%"),
@@ -129,7 +133,7 @@ def _over_time(figures: LogEvaluation) -> list[str]:
 
 def _interval(intervals: Intervals | LogIntervals | None, name: str, form: str = ".4f") -> str:
     found = getattr(intervals, name, None)
-    # an interval of one point only says that all resamples were equal, as if scores separate perfectly
+    # an interval of a single point only means that all resamples were equal, as with scores that separate perfectly
     return f" [{found.low:{form}}, {found.high:{form}}]" if found and found.low < found.high else ""
 
 

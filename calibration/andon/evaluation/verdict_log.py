@@ -1,7 +1,7 @@
-"""The figures of an evaluation from verdicts that were written down: by ``andon score --json`` or by the monitor.
+"""Compute figures from a log of verdicts, as ``andon score --json`` or ``andon monitor`` writes it.
 
-What the line really did, held against what inspection found later: no model file, no pictures, and so no figures of pixels.
-An item that was judged again, as after a restart, counts as it was judged last.
+This compares the decisions on the line with the truth that was found later. It needs neither the model file nor pictures, so
+there are no figures over pixels. If an item was judged again, for example after a restart, its last verdict counts.
 """
 
 import codecs
@@ -31,7 +31,7 @@ _SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
 class Written(Struct, frozen=True, kw_only=True):
-    """What matters here of one line; other keys are not looked at."""
+    """The fields of one line that the evaluation needs. Other keys are ignored."""
 
     item: str
     status: str
@@ -41,23 +41,23 @@ class Written(Struct, frozen=True, kw_only=True):
     part: str = ""
     time_s: float | None = None
     unit: str = ""
-    """frame or window; empty in lines that do not say it."""
+    """frame or window; empty if the line does not have this key."""
 
 
 class VerdictLog(Struct, frozen=True, kw_only=True):
     """Verdicts of one model file."""
 
     model: str
-    """Its short digest."""
+    """Short digest of the model file."""
     threshold: float
     verdicts: dict[str, Written]
-    """By item, the last one of each."""
+    """The last verdict of each item."""
     lines: int
-    """So many verdicts were written; more than items where some were judged again."""
+    """Number of lines of this model. It is larger than the number of items if some were judged again."""
 
 
 def is_verdict_log(path: Path) -> bool:
-    """Return whether a file holds JSON lines, by its suffix or its first character, and not a model."""
+    """Return whether a file holds JSON lines, by its suffix or its first character."""
     if path.suffix.lower() in _SUFFIXES:
         return True
     try:
@@ -68,17 +68,19 @@ def is_verdict_log(path: Path) -> bool:
 
 
 def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
-    """Read JSON lines. A last line without its end is left out where it cannot be read: it is being written.
+    """Read a log of verdicts (JSON lines). An incomplete last line is left out, because it may still be being written.
 
     Args:
-        path: as ``andon score --json`` or ``andon monitor --out`` wrote it.
-        model: short digest, or its beginning, of the model file whose verdicts are wanted; None where there is only one.
+        path: a file from ``andon score --json`` or ``andon monitor --out``.
+        model: short digest of the model file whose verdicts are wanted, or its first characters. None if only one model
+            judged.
 
-    Items that were judged more than once are reported as a warning: correct after a restart, wrong for folders of equal names.
+    Items that were judged more than once give a warning. This is normal after a restart, but wrong if folders hold files with
+    equal names.
 
     Raises:
-        DataError: not readable; a line that is not a verdict, with its number; one model with two thresholds.
-        ConfigError: several models judged and none was named, or the one named did not.
+        DataError: the file is not readable, a line is not a verdict, or one model has two thresholds.
+        ConfigError: several models judged and `model` is None, or `model` fits none or several of them.
     """
     try:
         data = path.read_bytes()
@@ -86,7 +88,7 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(
-            f"{path}: expected JSON lines in UTF-8, got UTF-16, as PowerShell's > writes it: save it as UTF-8."
+            f"{path}: expected JSON lines in UTF-8, got UTF-16, as PowerShell's > writes it. Save the file as UTF-8."
         )
     every: list[Written] = []
     raw = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
@@ -99,21 +101,23 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
             if number == len(raw):
                 break
             raise DataError(
-                f"{path}, line {number}: expected a verdict as andon score --json or andon monitor writes it: {error}"
+                f"{path}, line {number}: expected a verdict from andon score --json or andon monitor, but {error}"
             ) from error
     if not every:
-        raise DataError(f"{path}: expected verdicts, one JSON object a line, got none.")
-    chosen = _model(path, Counter(one.model for one in every), model)
-    mine = [one for one in every if one.model == chosen]
+        raise DataError(f"{path}: expected verdicts, one JSON object per line, got none.")
+    selected = _model(path, Counter(one.model for one in every), model)
+    mine = [one for one in every if one.model == selected]
     thresholds = sorted({one.threshold for one in mine if one.threshold is not None})
     if len(thresholds) != 1:
         raise DataError(
-            f"{path}: expected one threshold of the model {chosen}, got {len(thresholds)}"
+            f"{path}: expected one threshold of the model {selected}, got {len(thresholds)}"
             + (f" ({', '.join(f'{threshold:g}' for threshold in thresholds)})" if thresholds else "")
-            + "; a model file has one, so these lines are not all of one andon."
+            + ". A model file has exactly one threshold, so these lines are not from one file."
         )
-    _tell_of_repeats(path, mine)
-    return VerdictLog(model=chosen, threshold=thresholds[0], verdicts={one.item: one for one in mine}, lines=len(mine))
+    _warn_of_repeats(path, mine)
+    return VerdictLog(
+        model=selected, threshold=thresholds[0], verdicts={one.item: one for one in mine}, lines=len(mine)
+    )
 
 
 def evaluate_verdicts(
@@ -126,31 +130,31 @@ def evaluate_verdicts(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Count verdicts whose truth is known. The promise is in the model file, so nothing is said of it.
+    """Return the figures over verdicts whose truth is known. They have no promise, because it is in the model file.
 
     Args:
         log: from `read_verdicts`.
-        truth: by item. Items that are not in it are counted as `unknown`, those that were never judged as `unjudged`.
+        truth: truth by item. Items without a truth are counted as `unknown`, parts that were never judged as `unjudged`.
         recall: as for `frames.evaluate`.
-        group: which items show one part, as `grouping.parse_rule` takes it; a part then counts by its worst item.
+        group: rule for which items show one part, for `grouping.parse_rule`. A part then counts by its worst item.
         intervals: as for `frames.evaluate`.
         seed: as for `frames.evaluate`.
         progress: as for `frames.evaluate`.
 
     Raises:
-        ConfigError: `group` is not a rule.
-        DataError: no item in common, one that `group` does not fit, or no good or no defective one that could be judged.
+        ConfigError: `group` is not a valid rule.
+        DataError: the log and the truth have no item in common, `group` does not fit an item, or no item could be judged.
     """
     met = meet(log.verdicts, truth.defective)
     known = [one for key, one in log.verdicts.items() if key in met.keys]
     if not known:
         raise DataError(
-            f"the truth of none of the {len(log.verdicts)} items is known: keys must be the items', such as "
-            f"{next(iter(log.verdicts))!r}; the truth has {next(iter(truth.defective), 'none')!r}. Give --data the folder "
-            "whose items were judged."
+            f"expected a truth for the items of the log, such as {next(iter(log.verdicts))!r}, found none of the "
+            f"{len(log.verdicts)} items. The truth has keys such as {next(iter(truth.defective), 'none')!r}. Give --data the "
+            "folder whose items were judged."
         )
-    if met.told:
-        logger.warning("%d of %d items are found in the truth %s", len(known), len(log.verdicts), met.told)
+    if met.way:
+        logger.warning("%d of %d items were found in the truth %s", len(known), len(log.verdicts), met.way)
     refs: Sequence[Ref] = [Ref(key=one.item, part=one.part, time_s=one.time_s) for one in known]
     judged = [
         JudgedPart(
@@ -176,21 +180,21 @@ def evaluate_verdicts(
 
 
 class Met(Struct, frozen=True, kw_only=True):
-    """Which items are which in the truth."""
+    """The match between items and keys of the truth."""
 
     keys: dict[str, str]
     """Key in the truth, by item."""
     there: int
-    """Keys of the truth that could have been met."""
-    told: str = ""
-    """By what they meet, where they are not the same."""
+    """Number of keys of the truth that could have been matched."""
+    way: str = ""
+    """The difference between items and keys, in words; empty if they are equal."""
 
 
 def meet(items: Collection[str], known: Collection[str]) -> Met:
-    """Match items to the truth by key, or, if no key is equal, below one folder that either side begins with.
+    """Match items to keys of the truth. If no key is equal, match them after removing one leading folder on either side.
 
-    Of several such folders the one counts that meets all the items that any of them meets, and more than each; else none:
-    ``good/0.png`` may be of train/ as well as of test/.
+    If several folders are possible, one is used only if it matches more items than each other folder, and all items that any of
+    them matches. Otherwise nothing matches: ``good/0.png`` could be in train/ as well as in test/.
 
     >>> meet(["good/0.png", "hole/0.png"], ["train/good/0.png", "test/good/0.png", "test/hole/0.png"]).keys["hole/0.png"]
     'test/hole/0.png'
@@ -209,26 +213,28 @@ def meet(items: Collection[str], known: Collection[str]) -> Met:
                 ways.setdefault(f"without their {folder}/", {})[item] = rest
     if not ways:
         return Met(keys={}, there=len(known))
-    told = max(ways, key=lambda way: len(ways[way]))
-    best = ways[told]
-    if any(len(other) == len(best) or not other.keys() <= best.keys() for way, other in ways.items() if way != told):
+    best_way = max(ways, key=lambda way: len(ways[way]))
+    best = ways[best_way]
+    if any(
+        len(other) == len(best) or not other.keys() <= best.keys() for way, other in ways.items() if way != best_way
+    ):
         return Met(keys={}, there=len(known))
-    begin = told.removeprefix("as ").removesuffix("ITEM")
-    there = sum(key.startswith(begin) for key in known) if told.startswith("as ") else len(known)
-    return Met(keys=best, there=there, told=told)
+    begin = best_way.removeprefix("as ").removesuffix("ITEM")
+    there = sum(key.startswith(begin) for key in known) if best_way.startswith("as ") else len(known)
+    return Met(keys=best, there=there, way=best_way)
 
 
 def _cuts(key: str) -> Iterator[tuple[str, str]]:
-    """Yield folder and rest at each slash."""
+    """Yield the folder and the rest of a key at each slash."""
     for place, letter in enumerate(key):
         if letter == "/" and place:
             yield key[:place], key[place + 1 :]
 
 
 def _is_window(one: Written) -> bool:
-    """Return whether a line is about a window: as it says, or else by its key.
+    """Return whether a line is about a window, by its `unit`, or by its item if the unit is missing.
 
-    Windows of a log are named ``RUN#POINT``; frames of a video, a camera or a stream are numbered likewise.
+    Windows of a log are named ``RUN#POINT``. Frames of a video, a camera or a stream have similar names.
     """
     if one.unit:
         return one.unit == "window"
@@ -242,8 +248,8 @@ def _model(path: Path, models: Counter[str], wanted: str | None) -> str:
     if wanted is None:
         if len(models) > 1:
             raise ConfigError(
-                f"{path}: {len(models)} model files judged: {listed}. Their scores cannot be compared: "
-                "name one with --model."
+                f"{path}: expected verdicts of one model file, got {len(models)}: {listed}. Their scores cannot be compared. "
+                "Choose one with --model."
             )
         return next(iter(models))
     found = [name for name in models if wanted and name.startswith(wanted)]
@@ -252,24 +258,24 @@ def _model(path: Path, models: Counter[str], wanted: str | None) -> str:
     return found[0]
 
 
-def _tell_of_repeats(path: Path, mine: Sequence[Written]) -> None:
+def _warn_of_repeats(path: Path, mine: Sequence[Written]) -> None:
     last = {one.item: one for one in mine}
     repeated = sum(times > 1 for times in Counter(one.item for one in mine).values())
     if not repeated:
         return
     otherwise = {one.item for one in mine if _differs(one, last[one.item])}
-    told = (
-        f" {len(otherwise)} came with another status or score, such as {min(otherwise)!r}: were several items written under one "
-        "name? Score the folders in one call, which tells them apart, or each into a file of its own."
+    advice = (
+        f" {len(otherwise)} got another status or score before, for example {min(otherwise)!r}. Were several items written under "
+        "one name? Score the folders in one call, which gives them different names, or write one file for each folder."
         if otherwise
         else ""
     )
     many = "1 item was" if repeated == 1 else f"{repeated} items were"
-    logger.warning("%s: %s judged more than once; the last verdict counts.%s", path, many, told)
+    logger.warning("%s: %s judged more than once; the last verdict counts.%s", path, many, advice)
 
 
 def _differs(one: Written, last: Written) -> bool:
-    """Return whether two verdicts differ by more than the number of threads can explain."""
+    """Return whether two verdicts differ by more than another number of threads can cause."""
     if one.score is None or last.score is None:
         return one.status != last.status
     return one.status != last.status or not math.isclose(one.score, last.score, rel_tol=1e-4)
@@ -277,9 +283,9 @@ def _differs(one: Written, last: Written) -> bool:
 
 def _checked(one: Written) -> Written:
     if one.status not in Status.__members__:
-        raise ValueError(f"expected a status of {', '.join(Status.__members__)}, got {one.status!r}")
+        raise ValueError(f"status: expected one of {', '.join(Status.__members__)}, got {one.status!r}")
     if one.score is None and one.status != Status.INVALID.name:
-        raise ValueError(f"expected a score with {one.status}, got null")
+        raise ValueError(f"score: expected a number with status {one.status}, got null")
     return one
 
 

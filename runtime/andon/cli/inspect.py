@@ -59,7 +59,7 @@ def render(model: ModelFile) -> str:
         rows.append(
             (
                 "judges",
-                f"{colour} frames, {size}, seen at {card.input.size[0]} x {card.input.size[1]} px (height x width)",
+                f"{colour} frames, {size}, resized to {card.input.size[0]} x {card.input.size[1]} px (height x width)",
             )
         )
     else:

@@ -1,4 +1,4 @@
-"""What chance alone would do."""
+"""Effects of chance."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Intervals: each draw's figure is the figure of the parts it drew, and the draws cover what they should."""
+"""Intervals: each draw gives the figure of its parts, and the intervals have the stated coverage."""
 
 import math
 import time
@@ -32,7 +32,7 @@ Bools = NDArray[np.bool_]
 
 
 def of_copies(scores: Floats, truth: Bools, copies: NDArray[np.int64], recall: float) -> dict[str, float]:
-    """The figures of parts that come so many times each, by the functions that give the figures themselves."""
+    """Compute the figures of repeated parts with the functions for single figures."""
     drawn, kind = np.repeat(scores, copies), np.repeat(truth, copies)
     good, defects = drawn[~kind], drawn[kind]
     return {
@@ -120,7 +120,7 @@ def test_intervals_of_parts_cover_the_truth_about_as_often_as_they_say() -> None
         found = part_intervals(scores, truth, truth, resamples=300, seed=seed).auroc
         covered += found.low <= area <= found.high
 
-    assert 88 <= covered <= 100  # 95 in a hundred, but for chance and a percentile interval's slight narrowness
+    assert 88 <= covered <= 100  # 95 in a hundred, apart from chance and the slight narrowness of percentile intervals
 
 
 def test_rates_at_a_fixed_threshold_have_exact_intervals_of_parts_and_drawn_ones_of_pictures_that_share_parts() -> None:
@@ -183,7 +183,7 @@ def test_each_draws_pixel_figures_are_those_of_the_pictures_that_it_drew(
 
 
 def blurred(pictures: int, marked: int, size: int, seed: int) -> tuple[Maps, Masks]:
-    """Maps with so many different scores that not all can be followed."""
+    """Return maps with more distinct scores than thresholds of the curves."""
     generator = np.random.default_rng(seed)
     maps, masks = [], []
     for place in range(pictures):

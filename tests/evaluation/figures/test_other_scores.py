@@ -1,4 +1,4 @@
-"""What a file says beside its verdict."""
+"""Other outputs of a file next to the verdict."""
 
 import numpy as np
 import pytest

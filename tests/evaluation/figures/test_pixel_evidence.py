@@ -1,4 +1,4 @@
-"""Pixels kept for pixel figures: how many, and what they cost."""
+"""Pixels kept for pixel figures: their number and their memory."""
 
 import tracemalloc
 
@@ -54,7 +54,7 @@ def test_pictures_of_any_sizes_stay_within_the_bound_and_are_as_if_thinned_at_on
         pixels = gathered([(side, 2 * side) for side in sides])
 
     step = pixels.step
-    assert sum(2 * side * side for side in sides) <= most * step**2  # but for what is left at the edges
+    assert sum(2 * side * side for side in sides) <= most * step**2  # apart from remainders at the edges
     for side, mask, kept in zip(sides, pixels.masks, pixels.maps, strict=True):
         whole = PixelEvidence()
         whole.add(HOT, np.zeros((side, 2 * side), np.bool_), "alone", None)

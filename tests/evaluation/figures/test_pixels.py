@@ -1,4 +1,4 @@
-"""Figures over pixels, each against scikit-learn or a reference of ten lines."""
+"""Figures over pixels, each compared with scikit-learn or a reference of ten lines."""
 
 from collections.abc import Sequence
 
@@ -133,8 +133,8 @@ def test_good_pictures_take_part_in_the_false_positive_rate() -> None:
         ([np.zeros((2, 2))], [np.zeros((2, 2))], "no defect pixel in 1 pictures"),
         ([np.zeros((2, 2))], [np.ones((2, 2))], "no background pixel"),
         ([], [], "no defect pixel in 0 pictures"),
-        ([np.zeros((2, 2))], [], "as many maps as masks"),
-        ([np.zeros((2, 2))], [np.zeros((4, 4))], r"picture 0: .* got \[2, 2\] and \[4, 4\]; resize"),
+        ([np.zeros((2, 2))], [], "one mask per map"),
+        ([np.zeros((2, 2))], [np.zeros((4, 4))], r"picture 0: .* got \[2, 2\] and \[4, 4\]\. Resize"),
         ([np.full((2, 2), np.nan)], [np.eye(2)], "finite anomaly maps"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Figures over scores, each against scikit-learn or a reference of ten lines."""
+"""Figures over scores, each compared with scikit-learn or a reference of ten lines."""
 
 import numpy as np
 import pytest
@@ -76,9 +76,9 @@ def test_the_oracle_f1_agrees_with_scikit_learn() -> None:
     ("scores", "truth", "message"),
     [
         ([1.0, 2.0], [False, False], "got 2 that are all good"),
-        ([1.0, 2.0], [True, True], "all defects"),
+        ([1.0, 2.0], [True, True], "all defective"),
         ([1.0, float("nan")], [True, False], "finite"),
-        ([1.0, 2.0], [True], "a truth for each score"),
+        ([1.0, 2.0], [True], "one truth per score"),
         ([], [], "n >= 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Scores as arrays: ranges, curves, class_scores and recalls of data of every shape."""
+"""Scores as arrays: ranges, curves, class scores and recalls for all kinds of data."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_an_outlier_does_not_press_all_others_into_one_bin() -> None:
     shown = score_range(np.append(np.linspace(-1, 1, 1_000), 5_000.0), 1.2)
 
     assert shown.high < 10
-    assert shown.clipped == "1 score lies above the range shown (highest 5000), counted in the outermost bin."
+    assert shown.clipped == "1 score is above the range shown (highest 5000), counted in the outermost bin."
 
 
 def test_heavy_tails_go_on_a_logarithmic_scale_and_others_do_not() -> None:

@@ -1,4 +1,4 @@
-"""Figures over series, against references written row by row from the definitions."""
+"""Figures over series, compared with references written row by row from the definitions."""
 
 import math
 import os
@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 
 def slow_vus_pr(scores: Floats, labels: Bools, buffer: int, thresholds: int, ignored: Bools) -> float:
-    """Every threshold, buffer, row and fault by itself."""
+    """Compute VUS-PR with loops over thresholds, buffers, rows and faults."""
     rows = [row for row in range(len(scores)) if not ignored[row]]
     ordered = sorted((scores[row] for row in rows), reverse=True)
     cuts = [ordered[int(at)] for at in np.linspace(0, len(rows) - 1, thresholds)]
@@ -148,7 +148,7 @@ def test_forty_thousand_rows_take_no_time() -> None:
         ([1.0, 2.0], [0, 0], 1, "2 good and 0 faulty"),
         ([1.0, 2.0], [1, 1], 1, "0 good and 2 faulty"),
         ([1.0, math.nan], [1, 0], 1, "1 that are not"),
-        ([1.0, 2.0], [1], 1, "a label for each score"),
+        ([1.0, 2.0], [1], 1, "one label per score"),
         ([1.0, 2.0], [1, 0], -1, "buffer >= 0"),
     ],
 )
@@ -162,7 +162,7 @@ def test_rows_that_no_volume_can_be_made_of_are_refused(
 def slow_events(
     alarms: list[tuple[float, float, bool]], events: list[tuple[float, float]], refractory_s: float
 ) -> tuple[list[float | None], int]:
-    """Delay of each event, None if missed, and false events: alarm by alarm, episode by episode."""
+    """Return the delay of each event (None if missed) and the number of false events, alarm by alarm."""
 
     def touches(alarm: tuple[float, float, bool], event: tuple[float, float]) -> bool:
         return alarm[0] <= event[1] and alarm[1] >= event[0]
@@ -250,7 +250,7 @@ def test_no_alarm_and_no_event_is_nothing() -> None:
         ([2.0, 1.0], [], None, "ascending order"),
         ([1.0], [[5.0, 4.0]], None, "ends before it begins"),
         ([1.0], [], [2.0], "ends before it begins"),
-        ([1.0, 2.0], [], [1.0], "as many beginnings"),
+        ([1.0, 2.0], [], [1.0], "equal shapes"),
     ],
 )
 def test_times_that_run_backwards_are_refused(
@@ -292,7 +292,7 @@ def test_what_an_alarm_at_every_row_gives_is_known_from_any_counts(alarms: Bools
 
 
 def test_an_alarm_for_each_label_is_wanted() -> None:
-    with pytest.raises(DataError, match="an alarm for each label"):
+    with pytest.raises(DataError, match="one alarm per label"):
         point_counts([True], [True, False])
 
 

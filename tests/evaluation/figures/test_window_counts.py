@@ -93,7 +93,7 @@ def test_an_invalid_window_neither_catches_nor_misses() -> None:
 
 
 def test_a_window_without_a_verdict_is_refused() -> None:
-    with pytest.raises(DataError, match="no verdict"):
+    with pytest.raises(DataError, match="expected a verdict, got none"):
         count({"0": GOOD}, {}, alpha=0.05)
 
 

@@ -1,4 +1,4 @@
-"""Which parts are shown, and what of them."""
+"""The parts in the galleries, and their pictures."""
 
 import math
 from pathlib import Path
@@ -24,7 +24,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 class Rebuilding(Detector):
-    """The hand-made detector, whose file gives a reconstruction too: everything at grey level 200."""
+    """Return the hand-made detector, with a reconstruction of grey level 200 everywhere."""
 
     def __call__(self, item: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Verdict:
         verdict = super().__call__(item)
@@ -33,7 +33,7 @@ class Rebuilding(Detector):
 
 
 class Counting(Parts):
-    """Knows which of its frames were read."""
+    """A collection that records which of its frames were read."""
 
     def __init__(self, frames: "dict[str, Frame | None]") -> None:
         super().__init__(frames)
@@ -185,7 +185,7 @@ def test_a_part_is_shown_with_its_defect_outlined_and_its_heat_map(
     times = pixels_of(made, "input").shape[0] // 32
     assert times > 1  # small frames are enlarged by whole pixels
     inside = pixels_of(made, "input")[12 * times : 24 * times, 16 * times : 36 * times]
-    assert (inside == 250).all()  # the outline lies around the defect
+    assert (inside == 250).all()  # the outline is around the defect
     border = pixels_of(made, "input")[:, 26 * times]
     assert (border == 0).all(axis=1).any()
     assert (border == 255).all(axis=1).any()
@@ -261,9 +261,7 @@ def test_of_a_large_frame_the_hottest_place_is_shown_at_full_size(
     pixels = frame(1, size=(800, 2_000))
     heat = np.zeros((8, 8), np.float32)
     heat[4, 4] = 9.0
-    pixels[445:455, column + 60 : column + 65] = (
-        0  # within the cell that is said to be hot, too small to be seen at 320 px
-    )
+    pixels[445:455, column + 60 : column + 65] = 0  # within the hot cell, too small to be visible at 320 px
 
     class Pointing(Detector):
         def __call__(self, item: Frame) -> Verdict:

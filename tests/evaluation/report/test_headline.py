@@ -1,4 +1,4 @@
-"""The headline of a report: what the file is, whether its promise was kept, and what the colours say."""
+"""The headline of a report: facts about the file, whether its promise was kept, and the colours."""
 
 import re
 
@@ -57,7 +57,7 @@ def test_rejecting_good_parts_as_often_as_defective_ones_is_bad_without_any_prom
 
     assert tone == "bad"
     assert headline == (
-        "Good parts are rejected as often as defective ones: 30 of 30 good parts rejected (100.00%), "
+        "Good parts are rejected at least as often as defective ones: 30 of 30 good parts rejected (100.00%), "
         "16 of 16 defective ones (100.00%)."
     )
     assert verdict_on(None, 1, 30, None, "part", caught=16, n_defect=16)[0] == "plain"

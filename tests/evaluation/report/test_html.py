@@ -1,4 +1,4 @@
-"""One file that opens from a mail attachment, whatever the parts are called."""
+"""The page is one file that opens from a mail attachment, with any names of parts."""
 
 import re
 from importlib import resources

@@ -19,7 +19,12 @@ def test_the_classification_report_is_that_of_scikit_learn(parts: list[tuple[boo
         scores=rejected.astype(float), defective=defective, rejected=rejected, kinds=("a",) * len(parts)
     )
     expected = classification_report(defective, rejected, output_dict=True)
-    names = {"False": "good", "True": "defective", "macro avg": "mean of both", "weighted avg": "weighted by support"}
+    names = {
+        "False": "good",
+        "True": "defective",
+        "macro avg": "mean of both classes",
+        "weighted avg": "weighted by support",
+    }
 
     rows = {row[0]: row[1:] for row in classification(scored).rows}
 

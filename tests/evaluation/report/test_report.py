@@ -1,4 +1,4 @@
-"""The report as people open it: what it says, of every kind of data."""
+"""The report as a reader opens it, for each kind of data."""
 
 import math
 from pathlib import Path
@@ -28,7 +28,7 @@ MARKUP = "<b>oil&\"'"
 
 
 def frames(levels: dict[str, int], masks: dict[str, Path] | None = None) -> tuple[Evaluation, Page]:
-    """Parts by key and grey level; keys that begin with g are good."""
+    """Return parts by key and grey level. Keys that begin with g are good."""
     parts = Parts({key: frame(place, level=level) for place, (key, level) in enumerate(levels.items())})
     truth = Truth(
         defective={key: key[0] != "g" for key in levels},
@@ -45,11 +45,11 @@ def test_a_kept_promise_is_said_first_with_its_counts() -> None:
 
     assert (made.tone, made.headline) == (
         "good",
-        "Promise kept: 0 of 2 good parts rejected (0.00%); at most 5 % were promised.",
+        "Promise kept: 0 of 2 good parts rejected (0.00%); the promise is at most 5 %.",
     )
     text = Read(html.render(made)).text
     assert (
-        "4 parts of parts judged: 2 good, 2 defective. 1 of 2 defects passed (50.0%); no promise is about defects."
+        "4 parts of parts judged: 2 good, 2 defective. 1 of 2 defects passed (50.0%). No promise covers defects."
         in text
     )
     assert "The file promises: with 95 % confidence at most 5 % of good parts are rejected" in text
@@ -71,7 +71,7 @@ def test_more_rejects_than_promised_of_few_parts_are_called_neither_kept_nor_bro
     _, made = frames({"g0": 200, "g1": 128, "g2": 128, "g3": 128, "d0": 250})
 
     assert made.tone == "plain"
-    assert made.headline.startswith("More than promised, but no more than chance allows: 1 of 4")
+    assert made.headline.startswith("More than promised, but within what chance allows: 1 of 4")
 
 
 def test_all_pictures_of_the_reference_are_there(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_verdicts_alone_give_figures_and_curves_and_it_is_said_that_there_are_no
     made = report.frames_page(report.ModelFacts(name="verdicts.jsonl", data="truth.csv"), figures, some)
 
     read = Read(html.render(made))
-    assert "there were no pictures of parts to show" in read.text
+    assert "it has no pictures of parts" in read.text
     assert made.tone == "plain"
     assert len(read.images) == len(made.pictures) == 7
 

@@ -1,4 +1,4 @@
-"""The folder of a report: what is written there, what is replaced and what is left alone."""
+"""The folder of a report: files that are written, replaced or left unchanged."""
 
 import base64
 import re
@@ -38,9 +38,9 @@ def test_an_earlier_report_is_replaced_and_its_left_over_pictures_go(tmp_path: P
 def test_a_folder_with_other_files_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine", encoding="utf-8")
 
-    with pytest.raises(ConfigError, match="holds no earlier report"):
+    with pytest.raises(ConfigError, match="or an earlier report, got other files"):
         report_folder.require_place(tmp_path)
-    with pytest.raises(ConfigError, match="holds no earlier report"):
+    with pytest.raises(ConfigError, match="or an earlier report, got other files"):
         report_folder.write(page_of(picture("a.png")), tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -52,7 +52,7 @@ def test_a_foreign_picture_beside_an_earlier_report_is_not_written_over(tmp_path
     (tmp_path / "b.png").write_bytes(b"mine")
     before = (tmp_path / "index.html").read_bytes()
 
-    with pytest.raises(ConfigError, match=r"b\.png: is not a picture of an earlier report"):
+    with pytest.raises(ConfigError, match=r"b\.png: expected a picture of an earlier report"):
         report_folder.write(page_of(picture("a.png"), picture("b.png")), tmp_path)
 
     assert (tmp_path / "b.png").read_bytes() == b"mine"
@@ -67,7 +67,7 @@ def test_a_forged_list_of_pictures_deletes_nothing_elsewhere(tmp_path: Path) -> 
     index.write_text(forged, encoding="utf-8")
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
 
-    with pytest.raises(ConfigError, match="holds no earlier report"):
+    with pytest.raises(ConfigError, match="or an earlier report, got other files"):
         report_folder.write(page_of(picture("z.png")), folder)
 
     assert (tmp_path / "keep.txt").is_file()
@@ -77,7 +77,7 @@ def test_a_forged_list_of_pictures_deletes_nothing_elsewhere(tmp_path: Path) -> 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("mine", encoding="utf-8")
 
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="or an earlier report, got a file"):
         report_folder.require_place(tmp_path / "report")
 
 
@@ -85,7 +85,7 @@ def test_a_new_and_an_empty_folder_are_fine(tmp_path: Path) -> None:
     report_folder.require_place(tmp_path / "new" / "deep")
     report_folder.require_place(tmp_path)
 
-    assert list(tmp_path.iterdir()) == []  # looked at, and left as it was
+    assert list(tmp_path.iterdir()) == []  # checked, and left unchanged
 
 
 @pytest.mark.parametrize("name", ["../a.png", "A.png", "a.html", "a b.png", "a.png"])

@@ -1,4 +1,4 @@
-"""Which stretches of a log are shown; faults and their delays."""
+"""The stretches of a log that a report shows; faults and their delays."""
 
 import pytest
 from tests.evaluation.watched import judged, run

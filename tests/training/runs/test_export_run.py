@@ -266,7 +266,9 @@ def test_pretrained_weights_are_recorded_when_training_ends(tmp_path: Path) -> N
 def test_a_promise_that_needs_more_parts_says_how_many_to_train_with(frames: LoadedRun, tmp_path: Path) -> None:
     wish = PromiseRequest(false_reject=0.02)
 
-    with pytest.raises(NotEnoughParts, match=r"got 14 \(30 % of 40 .* Train again with about 500 good parts"):
+    with pytest.raises(
+        NotEnoughParts, match=r"got 14\. The run kept back 30 % of 40 .* Train again with about 500 good parts"
+    ):
         export_run(
             frames, tmp_path / "a.onnx", request=CalibrationRequest(promise=wish, date="2026-01-02"), data=FRAMES
         )

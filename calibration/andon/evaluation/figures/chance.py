@@ -1,15 +1,15 @@
-"""What chance alone would do: the figures that a detector has to beat, and how far a promise may be missed by luck."""
+"""Compute effects of chance: the result of random rejects, and how many false rejects are consistent with a promise."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def random_dummy(units_per_defect: ArrayLike, alpha: float) -> float:
-    """Return how many defects are caught on average if units are rejected at random at rate alpha. A detector must beat it.
+    """Return how many defects random rejects at rate alpha catch on average. A detector must catch more.
 
     Args:
-        units_per_defect: ``[d]`` how many chances each defect gives: the windows of a fault, the frames of a part, or
-            1.
+        units_per_defect: ``[d]``, the number of chances to catch each defect: the windows of a fault, the frames of a part,
+            or 1.
         alpha: rate of rejection, 0 <= alpha <= 1.
 
     >>> round(random_dummy([1, 1, 1, 1], 0.05), 3), round(random_dummy([100], 0.05), 3)
@@ -22,7 +22,8 @@ def random_dummy(units_per_defect: ArrayLike, alpha: float) -> float:
 def within_promise(false_rejects: int, good: int, alpha: float) -> bool:
     """Return whether this number of false rejects among `good` new good units is consistent with a promised rate alpha.
 
-    It is if it is at most the 99 % quantile for a true rate of exactly alpha. This is a check of plausibility, not a proof.
+    It is consistent if it is at most the 99 % quantile for a true rate of exactly alpha. This is a plausibility check, not a
+    proof.
 
     >>> within_promise(9, 300, 0.01), within_promise(7, 300, 0.01)
     (False, True)

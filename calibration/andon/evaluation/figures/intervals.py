@@ -1,11 +1,11 @@
-"""How far figures would move with other parts: percentile intervals over resampled pictures or files, never pixels or rows.
+"""Compute confidence intervals of figures by resampling pictures or files, never single pixels or rows.
 
-Neighbouring pixels and rows are nearly equal: resampling them one by one would give intervals that are many times too narrow.
-A picture is therefore drawn with all its pixels and regions, a file with all its rows and faults. Good parts and defects are
-drawn separately, each as many as there are. A draw is a number of copies for each picture, so that one sort serves all draws.
+Neighbouring pixels and rows are nearly equal. Resampling them one by one would give intervals that are many times too narrow.
+Therefore a picture is drawn with all its pixels and regions, and a file with all its rows and faults. Good parts and defects
+are drawn separately, and each keeps its number. A draw is a number of copies for each picture, so one sort serves all draws.
 
-A percentile interval knows only the parts it was given: if they separate perfectly, it is a single point, 1 to 1, although other
-parts need not separate. Rates at a fixed threshold do not have this problem: `rate_interval` is exact (Clopper and Pearson,
+A percentile interval depends only on the given parts. If they separate perfectly, it is the single point 1, although other
+parts may not separate. Rates at a fixed threshold do not have this problem: `rate_interval` is exact (Clopper and Pearson,
 Biometrika 26, 1934). With no false reject among 20 parts, the true rate may still be 17 %.
 """
 
@@ -24,16 +24,16 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 THRESHOLDS = 2000
-"""Scores at which the curves over pixels are followed in each resample."""
+"""Number of thresholds at which the pixel curves are computed in each resample."""
 
 _CELLS = 1_000_000
-"""Numbers of one array of a chunk of resamples: some 8 MB, which stay in a cache or nearly."""
+"""Size of one array of a chunk of resamples: about 8 MB, which nearly fits into a CPU cache."""
 
 Floats = NDArray[np.float64]
 
 
 class Interval(Struct, frozen=True, kw_only=True):
-    """The range of a figure at the stated confidence."""
+    """The confidence interval of a figure."""
 
     low: float
     high: float
@@ -49,7 +49,7 @@ class PartIntervals(Struct, frozen=True, kw_only=True):
     tpr_at_5_percent_fpr: Interval
     fpr_at_recall: Interval
     false_reject_rate: Interval
-    """Exact, unless several pictures show one part."""
+    """Exact interval, or a percentile interval if several pictures show one part. Also for `miss_rate`."""
     miss_rate: Interval
 
 
@@ -69,22 +69,23 @@ def part_intervals(
 
     Args:
         scores: ``[n]``, finite.
-        defective: ``[n]`` bool; both kinds must be there.
+        defective: ``[n]`` bool; there must be both kinds.
         rejected: ``[n]`` bool, at the threshold in use.
-        recall: of `fpr_at_recall`.
-        parts: ``[n]`` the physical part that each score is of; its pictures come or stay away together. None: each its own.
-        level: 0 < level < 1.
-        resamples: how many draws.
-        seed: of the draws.
+        recall: recall for `fpr_at_recall`.
+        parts: ``[n]``, the physical part of each score. All pictures of a part are drawn together. None: each score is from
+            its own part.
+        level: confidence level, 0 < level < 1.
+        resamples: number of draws.
+        seed: seed of the draws.
         progress: called after each chunk.
 
     Raises:
-        DataError: only one kind of parts.
+        DataError: there is only one kind of parts.
     """
     values, truth = np.asarray(scores, np.float64), np.asarray(defective).astype(np.bool_)
     reject = np.asarray(rejected).astype(np.bool_)
     if truth.all() or not truth.any():
-        raise DataError(f"expected good parts and defects, got {len(truth)} of one kind.")
+        raise DataError(f"expected good and defective parts, got {len(truth)} of one kind.")
     units, of = _units(truth, parts)
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
@@ -92,7 +93,7 @@ def part_intervals(
     found: list[Mapping[str, Floats]] = []
     for copies in _draws(units, resamples, seed, per_draw=len(values), progress=progress, what="resampling parts"):
         picked = copies[:, of]
-        # where one part has both kinds of pictures a draw may be left without one
+        # if one part has pictures of both kinds, a draw may lack one kind
         picked = picked[(picked @ truth > 0) & (picked @ ~truth > 0)]
         weights = picked[:, order]
         every = np.cumsum(weights, axis=1)[:, ends]
@@ -115,14 +116,14 @@ def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: flo
     hit_step, false_step = np.diff(hits, axis=1, prepend=0), np.diff(false, axis=1, prepend=0)
     figures = {
         "auroc": (false_step * (2 * hits - hit_step)).sum(axis=1) / (2 * defects * good),
-        # a score that this draw does not have adds no hit, and nothing over nothing must not spoil the sum
+        # a score that this draw does not contain adds no hit; 0 / 0 must not turn the sum into NaN
         "aupr": (hit_step * hits / np.maximum(hits + false, 1)).sum(axis=1) / defects,
         "oracle_f1_max": (2 * hits / (hits + false + defects[:, None])).max(axis=1),
     }
     for name, fpr in (("tpr_at_1_percent_fpr", 0.01), ("tpr_at_5_percent_fpr", 0.05)):
         place = good - np.ceil((good - 1) * (1 - fpr)).astype(
             np.int64
-        )  # of the threshold among good scores, from above
+        )  # rank of the threshold among good scores, from the top
         at = (false >= place[:, None]).argmax(axis=1)
         figures[name] = (hits[row, at] - hit_step[row, at]) / defects
     wanted = np.array([order_statistic(int(count), recall) for count in defects])
@@ -153,15 +154,15 @@ def pixel_intervals(
 ) -> PixelIntervals:
     """Return percentile intervals of pixel AUROC and AUPRO. Pictures are resampled with all their regions and background.
 
-    Pictures with and without a marked pixel are drawn apart. Each draw's curves are followed at `THRESHOLDS` scores taken
-    from the one sort over all pixels (`RankedPixels.some`) instead of at all of them, straight in between; that moves a
-    figure by less than 0.001, and by nothing where there are not more distinct scores than that.
+    Pictures with and without a marked pixel are drawn separately. The curves of each draw are computed at `THRESHOLDS` scores
+    from the sort over all pixels (`RankedPixels.some`), with straight lines in between. This changes a figure by less than
+    0.001. If there are at most `THRESHOLDS` distinct scores, it changes nothing.
 
     Args:
         maps: as for `pixels.aupro`.
         masks: as for `pixels.aupro`.
         limit: as for `pixels.aupro`.
-        ranked: the sort, where it has been made already.
+        ranked: the sort over all pixels, if it exists already.
         parts: as for `part_intervals`.
         level: as for `part_intervals`.
         resamples: as for `part_intervals`.
@@ -185,7 +186,7 @@ def pixel_intervals(
 
 
 class _Tables(Struct, frozen=True):
-    """What each of n pictures adds to the curves, at each of t falling thresholds."""
+    """The contribution of each of n pictures to the curves, at each of t descending thresholds."""
 
     background: Floats
     """``[n, t]`` background pixels that score at least the threshold."""
@@ -194,9 +195,9 @@ class _Tables(Struct, frozen=True):
     marked: Floats
     """``[n, t]`` marked pixels that score at least the threshold."""
     backgrounds: Floats
-    """``[n]``"""
+    """``[n]`` background pixels in total."""
     regions: Floats
-    """``[n]``"""
+    """``[n]`` number of regions."""
 
 
 def _tables(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], thresholds: NDArray[np.float32]) -> _Tables:
@@ -224,7 +225,7 @@ def _at_least(scores: NDArray[np.float32], thresholds: NDArray[np.float32]) -> N
 
 
 def _pixel_figures(weights: Floats, tables: _Tables, limit: float) -> tuple[Floats, Floats]:
-    """Return pixel AUROC and AUPRO of each draw of ``[draws, n]`` copies. Draws without background or region are left out."""
+    """Return pixel AUROC and AUPRO of each draw, from ``[draws, n]`` copies. Leave out draws without background or regions."""
     weights = weights[(weights @ tables.backgrounds > 0) & (weights @ tables.regions > 0)]
     false = weights @ tables.background / (weights @ tables.backgrounds)[:, None]
     overlap = weights @ tables.overlap / (weights @ tables.regions)[:, None]
@@ -234,7 +235,7 @@ def _pixel_figures(weights: Floats, tables: _Tables, limit: float) -> tuple[Floa
     step = np.diff(false, axis=1, prepend=0.0)
     begin = false - step
     inside = np.clip(limit - begin, 0.0, step)
-    # where the curve crosses the limit its last piece is cut, on the straight line
+    # cut the last piece of the curve where it crosses the limit, by linear interpolation
     cut = np.divide(inside, step, out=np.zeros_like(step), where=step > 0)
     aupro = (inside * (overlap - rise + cut * rise / 2)).sum(axis=1) / limit
     auroc = (step * (true - np.diff(true, axis=1, prepend=0.0) / 2)).sum(axis=1)
@@ -242,7 +243,7 @@ def _pixel_figures(weights: Floats, tables: _Tables, limit: float) -> tuple[Floa
 
 
 def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:
-    """Return the exact interval of a rate, from `hits` among `n` independent parts. Without parts it is 0 to 1.
+    """Return the exact interval of a rate, from `hits` among `n` independent parts; 0 to 1 if there are no parts.
 
     >>> round(rate_interval(0, 20).high, 3)
     0.168
@@ -256,20 +257,20 @@ def rate_interval(hits: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def file_draws(files: int, *, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
-    """Draw files: return how often each file is drawn, ``[resamples, files]``."""
+    """Draw files with replacement and return how often each is drawn, ``[resamples, files]``."""
     return np.concatenate(list(_draws([np.arange(files)], resamples, seed, per_draw=files)))
 
 
 def ratio_interval(
     draws: NDArray[np.int64], above: ArrayLike, below: ArrayLike, level: float = LEVEL
 ) -> Interval | None:
-    """Return the interval of a ratio of sums over files, for example false events by days. Draws with divisor 0 are left out.
+    """Return the interval of a ratio of sums over files, for example false events per day. Leave out draws with divisor 0.
 
     Args:
         draws: from `file_draws`.
-        above: ``[files]``.
-        below: ``[files]``; ones give a mean over files.
-        level: 0 < level < 1.
+        above: ``[files]``, the numerators.
+        below: ``[files]``, the divisors. Ones give a mean over files.
+        level: confidence level, 0 < level < 1.
     """
     top, bottom = draws @ np.asarray(above, np.float64), draws @ np.asarray(below, np.float64)
     some = bottom > 0
@@ -281,8 +282,8 @@ def median_interval(draws: NDArray[np.int64], values: Sequence[ArrayLike], level
 
     Args:
         draws: from `file_draws`.
-        values: an array ``[k]`` a file, k >= 0.
-        level: 0 < level < 1.
+        values: one array ``[k]`` per file, k >= 0.
+        level: confidence level, 0 < level < 1.
     """
     of = np.repeat(np.arange(len(values)), [np.size(some) for some in values])
     every = np.concatenate([np.asarray(some, np.float64) for some in values])
@@ -298,7 +299,7 @@ def median_interval(draws: NDArray[np.int64], values: Sequence[ArrayLike], level
 
 
 def interval(drawn: Sequence[Floats], level: float) -> Interval:
-    """Return the percentile interval of a figure's draws."""
+    """Return the percentile interval of a figure over its draws."""
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return Interval(low=float(low), high=float(high))
@@ -307,7 +308,7 @@ def interval(drawn: Sequence[Floats], level: float) -> Interval:
 def _units(
     defective: NDArray[np.bool_], parts: Sequence[str] | None
 ) -> tuple[list[NDArray[np.intp]], NDArray[np.intp]]:
-    """Return the units of each class, and the unit of each of n pictures. A part is defective if one of its pictures is."""
+    """Return the units of each class, and the unit of each picture. A part is defective if one of its pictures is."""
     if parts is None:
         of, bad = np.arange(len(defective)), defective
     else:
@@ -326,7 +327,7 @@ def _draws(
     progress: Progress = silent,
     what: str = "",
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield chunks ``[some, units]``: how often each unit is drawn. Each stratum keeps its size."""
+    """Yield chunks ``[some, units]`` that hold how often each unit is drawn. Each stratum keeps its size."""
     units = sum(map(len, strata))
     generator = np.random.default_rng(seed)
     chunk = max(1, min(resamples, _CELLS // max(per_draw, units)))

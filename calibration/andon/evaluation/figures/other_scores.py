@@ -1,4 +1,4 @@
-"""Other outputs of a file next to its verdict: scores that do not decide, and latent numbers that describe a part."""
+"""Other outputs of a model file next to the verdict: scores that do not decide, and latent numbers that describe a part."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ class OtherScores(Struct, frozen=True):
     """Other scores and latent numbers of one part or window."""
 
     scores: dict[str, float] = {}
-    """By name, without the output's ``score_``."""
+    """Scores by name, without the prefix ``score_`` of the output."""
     latent: tuple[float, ...] = ()
 
 
@@ -28,7 +28,7 @@ NO_OTHER_SCORES = OtherScores()
 
 
 class Areas(Struct, frozen=True, kw_only=True):
-    """Areas of one score, whether it decides or not."""
+    """Areas under the curves of one score."""
 
     auroc: float
     aupr: float
@@ -49,7 +49,7 @@ def deciding(reading: ScoreRule) -> str:
 
 
 def by_score(name: str, scores: Floats, others: Sequence[OtherScores]) -> dict[str, Floats]:
-    """Return each score ``[n]``, the deciding one first, without scores that are not finite for every part."""
+    """Return all scores, each ``[n]``, the deciding one first. Scores that are not finite for every part are left out."""
     found = {name: scores}
     for other in others[0].scores if others else ():
         values = np.array([one.scores.get(other, np.nan) for one in others])
@@ -59,7 +59,7 @@ def by_score(name: str, scores: Floats, others: Sequence[OtherScores]) -> dict[s
 
 
 def areas(scores: dict[str, Floats], defective: NDArray[np.bool_]) -> dict[str, Areas]:
-    """Return AUROC and AUPR of each score over the same parts, nothing if all parts are of one kind."""
+    """Return AUROC and AUPR of each score over the same parts; nothing if all parts are good or all are defective."""
     if not defective.any() or defective.all():
         return {}
     return {

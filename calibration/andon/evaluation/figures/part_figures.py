@@ -41,14 +41,14 @@ class ScoreSpread(Struct, frozen=True, kw_only=True):
 
     mean: float
     sd: float | None
-    """Of the sample (n - 1); None for one part."""
+    """Sample standard deviation (n - 1); None for one part."""
 
 
 class Intervals(Struct, frozen=True, kw_only=True):
-    """How much the figures would change with other parts like these, at `level` (`andon.evaluation.figures.intervals`).
+    """Confidence intervals at `level`: how much figures could change with other parts like these (`figures.intervals`).
 
-    Percentile intervals over resampled parts; the two rates have exact ones. Parts of one lot are not independent, and
-    the intervals do not know. What has no figure has no interval.
+    They are percentile intervals over resampled parts. The two rates have exact intervals. Parts of one lot are not independent,
+    but the intervals ignore that. A figure that is None has no interval.
     """
 
     level: float
@@ -71,22 +71,22 @@ class KindFigures(Struct, frozen=True, kw_only=True):
 
     n: int
     auroc: float | None
-    """Against all good parts; None where there are none."""
+    """AUROC against all good parts; None if there are none."""
     miss_rate: float
 
 
 class Evaluation(Struct, frozen=True, kw_only=True):
-    """Figures over one set. Rates are shares of valid parts; INVALID ones are counted apart.
+    """Figures over one set of parts. Rates are shares of valid parts; INVALID parts are counted separately.
 
-    Good parts alone show whether the promise holds, and defective ones alone what is missed; what compares the two is then
-    None.
+    The set may hold only good parts (to check the promise) or only defective parts (to check misses). Figures that compare both
+    are then None.
     """
 
     n_good: int
     n_defect: int
     auroc: float | None
     aupr: float | None
-    """Average precision. Compare it with `prevalence`, which chance gives."""
+    """Average precision. Random scores give `prevalence`."""
     prevalence: float
     false_reject_rate: float | None
     """At the embedded threshold; None without good parts."""
@@ -96,37 +96,37 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     threshold: float
     promise: str
     within_promise: bool | None
-    """Whether the false rejects are as few as the promise says, but for chance (99 %); None without a promise."""
+    """True if the number of false rejects is consistent with the promise (99 % quantile); None without a promise."""
     tpr_at_5_percent_fpr: float | None
     oracle_f1_max: float | None
-    """The best F1 over all thresholds. It needs the truth and is not known in advance."""
+    """The best F1 over all thresholds. Its threshold needs the truth and is not known in advance."""
     pixel_auroc: float | None = None
     aupro: float | None = None
     """Area under the per-region overlap up to 30 % false positives."""
     mask_step: int | None = None
-    """Masks and maps were compared at every `mask_step`-th pixel of the mask."""
+    """Masks and maps were compared at every `mask_step`-th row and column of the mask."""
     unmasked: int = 0
-    """Defective frames without a mask where others have one: left out of the pixel figures."""
+    """Number of defective frames without a mask, if others have one. They are left out of the pixel figures."""
     by_defect: dict[str, KindFigures] = {}
     tpr_at_1_percent_fpr: float | None
     fpr_at_recall: float | None
-    """Share of good parts that would be rejected to find a share `recall` of these defects."""
+    """Share of good parts that are rejected at a threshold that finds the share `recall` of these defects."""
     recall: float
     confusion: Confusion
     scores_good: ScoreSpread | None
     scores_defect: ScoreSpread | None
     unknown: int = 0
-    """Parts of unknown truth: left out."""
+    """Number of parts without a known truth. They are left out."""
     unit: Literal["part", "window"] = "part"
-    """What was judged: windows where verdicts on a log were read from a file."""
+    """The unit that was judged: windows for a log of verdicts on sensor data, otherwise parts."""
     frames: int = 0
-    """Frames that were judged, where a part counts by the worst of its frames; 0 where each frame is a part."""
+    """Number of judged frames if a part counts by its worst frame; 0 if each frame is a part."""
     unjudged: int = 0
-    """Parts of known truth without a verdict, where verdicts were read from a file."""
+    """Number of parts with a known truth but no verdict, if verdicts were read from a file."""
     intervals: Intervals | None = None
-    """None unless asked for."""
+    """None if not requested."""
     by_score: dict[str, Areas] = {}
-    """The deciding score first, then the file's further ones; empty where it has only the one."""
+    """Areas of all scores, the deciding score first; empty if the file gives only one score."""
 
 
 def summarise(
@@ -145,25 +145,25 @@ def summarise(
     """Return the figures over judged parts.
 
     Args:
-        judged: all parts, INVALID ones too.
-        threshold: at which they were judged.
-        promise: in words.
+        judged: all parts, including INVALID ones.
+        threshold: the threshold at which they were judged.
+        promise: the promise in words.
         alpha: the promised rate of false rejects; None without a promise.
-        pixels: where there are maps and masks.
-        recall: of `fpr_at_recall`, 0 < recall <= 1.
+        pixels: anomaly maps and masks, if there are any.
+        recall: recall for `fpr_at_recall`, 0 < recall <= 1.
         decides: name of the score that decides.
-        intervals: whether to resample the parts.
-        seed: of the resampling.
+        intervals: whether to compute confidence intervals by resampling the parts.
+        seed: seed of the resampling.
         progress: called while parts are resampled.
 
     Raises:
-        DataError: no part can be judged, or a recall that is none.
+        DataError: no part could be judged, or the recall is out of bounds.
     """
     valid = [part for part in judged if part.status != Status.INVALID]
     scores = np.array([part.score for part in valid])
     defective = np.array([part.defective for part in valid], np.bool_)
     if not valid:
-        raise DataError(f"an evaluation needs parts that can be judged; all {len(judged)} are INVALID.")
+        raise DataError(f"expected parts that could be judged, got only INVALID parts ({len(judged)}).")
     ranking.require_recall(recall)
     rejected = np.array([part.status == Status.REJECT for part in valid], np.bool_)
     good, bad = scores[~defective], scores[defective]
@@ -289,7 +289,7 @@ def _intervals(
 
 
 def _of_one_rate(valid: list[JudgedPart], seed: int) -> Intervals:
-    """Return the interval of the only rate that exists if all parts are good or all are defective. Nothing is resampled."""
+    """Return the interval of the only rate that exists if all parts are good or all are defective. It needs no resampling."""
     rejected = sum(part.status == Status.REJECT for part in valid)
     if valid[0].defective:
         missed = rate_interval(len(valid) - rejected, len(valid))
@@ -301,7 +301,7 @@ def score_spread(scores: NDArray[np.float64]) -> ScoreSpread:
     """Return mean and standard deviation of scores.
 
     Raises:
-        DataError: no score, or scores that are not finite.
+        DataError: there are no scores, or some are not finite.
     """
     values = ranking.finite_scores(scores, "parts")
     return ScoreSpread(mean=float(values.mean()), sd=float(values.std(ddof=1)) if len(values) > 1 else None)

@@ -1,4 +1,4 @@
-"""Anomaly maps with the masks of defects, as pixel figures need them: of the same size, and thinned if there are many."""
+"""Collect anomaly maps and defect masks for pixel figures: at the same size, and thinned if there are too many pixels."""
 
 from typing import TypeVar
 
@@ -12,24 +12,25 @@ from andon.runtime.heat_map import enlarge
 _Value = TypeVar("_Value", bound=np.generic)
 
 MAX_PIXELS = 30_000_000
-"""Pixel metrics sort all pixels of all pictures; beyond so many, masks are thinned by a whole number, which is reported."""
+"""Upper limit of pixels, because pixel figures sort all pixels of all pictures. Above it, only every n-th row and column is
+kept. The step n is reported."""
 
 
 class PixelEvidence(Struct):
     """Anomaly maps and masks of the same size, picture by picture."""
 
     expected: int = 1
-    """So many pictures are to come, as far as is known: the first of them chooses the step."""
+    """Expected number of pictures, if known. It sets the step when the first picture is added."""
     maps: list[NDArray[np.float32]] = []
     masks: list[NDArray[np.bool_]] = []
     parts: list[str] = []
-    """The physical part in each."""
+    """The physical part of each picture."""
     step: int = 0
-    """Every step-th pixel of the masks was kept."""
+    """Every step-th row and column of the masks was kept."""
     seen: int = 0
-    """Pixels of all masks, before they were thinned."""
+    """Number of pixels of all masks before thinning."""
     unmasked: int = 0
-    """Defective pictures that had a map but no mask."""
+    """Number of defective pictures with a map but no mask."""
 
     def add(
         self,
@@ -38,13 +39,13 @@ class PixelEvidence(Struct):
         part: str,
         crop: Crop | None,
     ) -> None:
-        """Add a picture. If there are too many pixels, all pictures are thinned again.
+        """Add a picture. If there are too many pixels, thin all pictures again.
 
         Args:
-            anomaly_map: ``[h, w]`` of the cropped view.
-            mask: ``[H, W]`` of the whole frame.
+            anomaly_map: ``[h, w]``, map of the cropped view.
+            mask: ``[H, W]``, mask of the whole frame.
             part: the physical part.
-            crop: left, top, right, bottom in shares of the frame; None: the whole.
+            crop: left, top, right and bottom as shares of the frame. None: the whole frame.
         """
         step = self.step or max(1, _root(self.expected * mask.size))
         self.seen += mask.size
@@ -64,12 +65,12 @@ def _root(pixels: int) -> int:
 
 
 def _every(step: int, picture: NDArray[_Value]) -> NDArray[_Value]:
-    # a copy: a view would keep the whole picture in memory
+    # copy, because a view would keep the whole picture in memory
     return picture[::step, ::step].copy()
 
 
 def _over_the_mask(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_], crop: Crop | None) -> NDArray[np.float32]:
-    """Return the map at the size of the mask. Outside the crop it has the lowest score: a defect there is not found."""
+    """Return the map at the size of the mask, with the lowest score outside the crop, because defects there are not found."""
     height, width = mask.shape
     rows, columns = window((height, width), crop or WHOLE)
     whole = np.full((height, width), np.finfo(np.float32).min, np.float32)

@@ -1,4 +1,4 @@
-"""How well anomaly maps find the pixels of the masks: AUROC over pixels and AUPRO, from one sort over all of them."""
+"""Measure how well anomaly maps find the pixels of the masks: pixel AUROC and AUPRO, from one sort over all pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from andon.foundation.errors import DataError
 
 
 def pixel_auroc(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> float:
-    """Return the AUROC over all pixels of all pictures, good ones included. Each pixel has the same weight.
+    """Return the AUROC over all pixels of all pictures, including good ones. Each pixel has the same weight.
 
     Arguments and errors as for `aupro`.
     """
@@ -21,17 +21,17 @@ def pixel_auroc(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> float:
 def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 0.3) -> float:
     """Return the area under the per-region overlap up to a false-positive rate of `limit`, divided by `limit`: 1 is perfect.
 
-    Every 8-connected region of a mask has the same weight, however small. The false-positive rate is over the background
-    pixels of all pictures, good ones included. Thresholds are all scores that occur, ties merged, none quantised
-    (Bergmann et al., CVPR 2019 and IJCV 2021). Memory: about 40 bytes a pixel for a moment.
+    Each 8-connected region of a mask has the same weight, independent of its size. The false-positive rate is over the
+    background pixels of all pictures, including good ones. All distinct scores are thresholds, without quantisation
+    (Bergmann et al., CVPR 2019 and IJCV 2021). Peak memory: about 40 bytes per pixel.
 
     Args:
-        maps: one float ``[h, w]`` a picture, finite; sizes may differ between pictures.
-        masks: one ``[h, w]`` a picture, non-zero on defects; all zero for good pictures, which must be given too.
-        limit: 0 < limit <= 1.
+        maps: one finite float ``[h, w]`` per picture. Sizes may differ between pictures.
+        masks: one ``[h, w]`` per picture, non-zero on defects. Good pictures are needed too, with masks of zeros.
+        limit: upper limit of the false-positive rate, 0 < limit <= 1.
 
     Raises:
-        DataError: no defect or no background at all, a map and mask of different shape, or maps that are not finite.
+        DataError: there is no defect or no background, a map and its mask differ in shape, or maps are not finite.
     """
     return rank_pixels(maps, masks).aupro(limit)
 
@@ -40,17 +40,17 @@ class RankedPixels(NamedTuple):
     """Pixels counted by descending score, at the last pixel of each tie: arrays ``[t]`` for t distinct scores."""
 
     thresholds: NDArray[np.float32]
-    """The scores, falling."""
+    """The scores, descending."""
     pixels: NDArray[np.int64]
-    """Pixels that score at least this."""
+    """Number of pixels with at least this score."""
     background: NDArray[np.int64]
-    """Of those, background."""
+    """Number of background pixels with at least this score."""
     overlap: NDArray[np.float64]
-    """Mean over regions of the share of the region that scores at least this."""
+    """Mean over regions of the share of their pixels with at least this score."""
 
     def auroc(self) -> float:
         """Return `pixel_auroc` of these pixels."""
-        # In whole pixels, so that the area is exact: 10^8 pixels squared still fit into int64.
+        # Compute in whole pixels, so that the area is exact. The square of 10^8 pixels fits into int64.
         false_step = np.diff(self.background, prepend=0)
         true = self.pixels - self.background
         twice = 2 * int(np.dot(false_step, true))
@@ -65,9 +65,9 @@ class RankedPixels(NamedTuple):
             DataError: the limit is not within 0 < limit <= 1.
         """
         if not 0.0 < limit <= 1.0:
-            raise DataError(f"expected a limit of the false-positive rate within 0 < limit <= 1, got {limit!r}.")
+            raise DataError(f"limit: expected a false-positive rate within 0 < limit <= 1, got {limit!r}.")
         total = int(self.background[-1])
-        # Two points beyond the limit are enough; the long rest of the curve is not copied.
+        # Two points beyond the limit are enough. Do not copy the long rest of the curve.
         few = int(np.searchsorted(self.background, limit * total, side="right")) + 2
         false = np.concatenate([[0.0], self.background[:few] / total])
         overlap = np.concatenate([[0.0], self.overlap[:few]])
@@ -82,10 +82,10 @@ class RankedPixels(NamedTuple):
         return clip_area(float(np.trapezoid(overlap, false) / limit))
 
     def some(self, points: int, limit: float = 0.3) -> NDArray[np.int64]:
-        """Return the places of at most `points` thresholds that draw the curve of overlap over the false-positive rate well.
+        """Return the indices of at most `points` thresholds that describe the curve of overlap over false-positive rate well.
 
-        Half of them at equal steps of the rate up to twice the limit, a quarter at equal steps of the overlap, the rest
-        at equal steps of the rate beyond; all thresholds, where there are not more.
+        Half of them are at equal steps of the rate up to twice the limit. A quarter is at equal steps of the rate above it,
+        and a quarter at equal steps of the overlap. If there are at most `points` thresholds, all are returned.
         """
         if len(self.thresholds) <= points:
             return np.arange(len(self.thresholds))
@@ -99,7 +99,7 @@ class RankedPixels(NamedTuple):
 
 
 def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> RankedPixels:
-    """Sort all pixels once; all pixel figures and curves follow from it.
+    """Sort all pixels once. All pixel figures and curves are computed from this result.
 
     Arguments and errors as for `aupro`.
     """
@@ -109,13 +109,13 @@ def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> Ranked
     regions = at = 0
     for scores, mask in pairs:
         if not np.isfinite(scores).all():
-            raise DataError("expected finite anomaly maps; leave out pictures that are INVALID.")
+            raise DataError("expected finite anomaly maps, got values that are not finite. Leave out INVALID pictures.")
         labels, found = regions_of(mask)
         flat = labels.ravel()
         here = np.bincount(flat, minlength=found + 1)
         counts[0] += here[0]
         counts.append(here[1:])
-        # score above, region below in one number: sorted in place, it is three times as fast as sorting places
+        # put score (upper half) and region (lower half) into one number: three times as fast as sorting indices
         keys[at : at + flat.size] = _falling(scores.ravel())
         keys[at : at + flat.size] <<= np.uint64(32)
         keys[at : at + flat.size] |= np.where(flat > 0, flat + regions, 0).astype(np.uint64)
@@ -129,7 +129,7 @@ def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> Ranked
             f"expected masks with defects and with background, got no {missing} pixel in {len(maps)} pictures."
         )
     keys.sort()
-    # Archives hold 10^8 pixels: what is no longer needed goes at once, and sums are made in place.
+    # Data sets have 10^8 pixels: free arrays as soon as possible, and compute sums in place.
     region = keys.astype(np.uint32)  # the lower half
     keys >>= np.uint64(32)
     falling = keys.astype(np.uint32)
@@ -153,22 +153,22 @@ def checked_pairs(
     """Return maps and masks as arrays ``[h, w]``, picture by picture.
 
     Raises:
-        DataError: not as many maps as masks, or a pair of different shape.
+        DataError: the numbers of maps and masks differ, or a map and its mask differ in shape.
     """
     if len(maps) != len(masks):
-        raise DataError(f"expected as many maps as masks, got {len(maps)} and {len(masks)}.")
+        raise DataError(f"expected one mask per map, got {len(maps)} maps and {len(masks)} masks.")
     pairs = [(np.asarray(a, np.float32), np.asarray(b) != 0) for a, b in zip(maps, masks, strict=True)]
     for index, (scores, mask) in enumerate(pairs):
         if scores.shape != mask.shape or scores.ndim != 2:
             raise DataError(
                 f"picture {index}: expected a map and a mask [h, w] of one shape, got {list(scores.shape)} and "
-                f"{list(mask.shape)}; resize masks with nearest neighbour."
+                f"{list(mask.shape)}. Resize masks with nearest neighbour."
             )
     return pairs
 
 
 def regions_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Return the 8-connected regions of a mask, ``[h, w]`` with 0 for background and 1 to n, and n."""
+    """Return the 8-connected regions of a mask as labels ``[h, w]`` (0 for background, then 1 to n), and n."""
     from scipy import ndimage
 
     labels, found = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
@@ -181,16 +181,16 @@ def tie_ends(ordered: NDArray[np.number]) -> NDArray[np.int64]:
 
 
 def _falling(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Return integers that ascend where finite scores fall.
+    """Return integers in reverse order of finite scores: a higher score gives a lower integer.
 
-    The bits of a float ascend with it; the bits of a negative float fall.
+    Read as an integer, the bits of a positive float ascend with its value, and the bits of a negative float descend.
     """
     bits = (scores + np.float32(0)).view(np.uint32)  # -0 and 0 are one score
     return np.asarray(np.where(bits >> np.uint32(31), bits, ~(bits | _SIGN)))
 
 
 def _scores(falling: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Return the scores from which `_falling` made integers."""
+    """Return the scores of the integers from `_falling`."""
     return np.asarray(np.where(falling >> np.uint32(31), falling, ~falling ^ _SIGN)).view(np.float32)
 
 

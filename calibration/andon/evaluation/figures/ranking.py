@@ -1,6 +1,6 @@
-"""How well scores separate good parts from defects. Scores: higher = worse; `defective` is True for a defect.
+"""Measure how well scores separate good parts from defects. A higher score means worse; `defective` is True for a defect.
 
-All figures here look at the truth to choose a threshold, or at all thresholds. They do not say what the embedded threshold does.
+All figures here use the truth to choose a threshold, or use all thresholds. They do not describe the embedded threshold.
 INVALID parts have no score: the caller leaves them out and counts them.
 """
 
@@ -19,10 +19,10 @@ def auroc(scores: ArrayLike, defective: ArrayLike) -> float:
 
     Args:
         scores: ``[n]``, finite.
-        defective: ``[n]`` bool; both kinds must be there.
+        defective: ``[n]`` bool; there must be both kinds.
 
     Raises:
-        DataError: only one kind, other lengths, or scores that are not finite.
+        DataError: there is only one kind, lengths differ, or scores are not finite.
         MissingExtra: scikit-learn is not installed.
     """
     values, truth = _checked(scores, defective)
@@ -30,7 +30,7 @@ def auroc(scores: ArrayLike, defective: ArrayLike) -> float:
 
 
 def aupr(scores: ArrayLike, defective: ArrayLike) -> float:
-    """Return the average precision (step sum, not trapezoids). A random score has the share of defects.
+    """Return the average precision (step sum, not trapezoids). Random scores give the share of defects.
 
     Arguments and errors as for `auroc`.
     """
@@ -44,12 +44,12 @@ def clip_area(area: float) -> float:
 
 
 def oracle_f1_max(scores: ArrayLike, defective: ArrayLike) -> float:
-    """Return the best F1 over all thresholds. It uses the truth: no threshold chosen in advance can be expected to reach it.
+    """Return the best F1 over all thresholds. It uses the truth, so no threshold chosen in advance can be expected to reach it.
 
     Arguments and errors as for `auroc`.
     """
     curve = pr_curve(scores, defective)
-    # above the highest defect precision and recall are 0, and so is F1
+    # above the highest defect, precision and recall are 0, so F1 is 0 too
     return float((2 * curve.precision * curve.recall / np.maximum(curve.precision + curve.recall, 1e-300)).max())
 
 
@@ -59,11 +59,11 @@ class RocCurve(NamedTuple):
     fpr: NDArray[np.float64]
     tpr: NDArray[np.float64]
     thresholds: NDArray[np.float64]
-    """Falling; rejected is a score at or above. +inf at (0, 0)."""
+    """Descending. A part is rejected if its score is at or above. +inf at (0, 0)."""
 
 
 def roc_curve(scores: ArrayLike, defective: ArrayLike) -> RocCurve:
-    """Return one point at each distinct score; none is dropped. The area by trapezoids is `auroc`.
+    """Return one point for each distinct score. The area under it by trapezoids is `auroc`.
 
     Arguments and errors as for `auroc`.
     """
@@ -72,16 +72,16 @@ def roc_curve(scores: ArrayLike, defective: ArrayLike) -> RocCurve:
 
 
 class PrCurve(NamedTuple):
-    """Points of the precision-recall curve, recall rising."""
+    """Points of the precision-recall curve, by ascending recall."""
 
     recall: NDArray[np.float64]
     precision: NDArray[np.float64]
     thresholds: NDArray[np.float64]
-    """Falling; rejected is a score at or above."""
+    """Descending. A part is rejected if its score is at or above."""
 
 
 def pr_curve(scores: ArrayLike, defective: ArrayLike) -> PrCurve:
-    """Return one point at each distinct score, without scikit-learn's extra point at recall 0.
+    """Return one point for each distinct score, without scikit-learn's extra point at recall 0.
 
     The step sum is `aupr`; the area by trapezoids is not. Arguments and errors as for `auroc`.
     """
@@ -108,9 +108,9 @@ def tpr_at_fpr(good: ArrayLike, defects: ArrayLike, fpr: float) -> float:
 
 
 def fpr_at_recall(good: ArrayLike, defects: ArrayLike, recall: float) -> float:
-    """Return the share of good parts that score at least the threshold that finds a share `recall` of these defects.
+    """Return the share of good parts at or above the threshold that finds the share `recall` of these defects.
 
-    The threshold is the ``ceil(recall * d)``-th largest score of the d defects; found is at or above.
+    The threshold is the ``ceil(recall * d)``-th largest score of the d defects. Defects at or above it are found.
 
     Args:
         good: ``[n]`` scores of good parts.
@@ -126,13 +126,13 @@ def fpr_at_recall(good: ArrayLike, defects: ArrayLike, recall: float) -> float:
 
 
 def require_recall(recall: float) -> None:
-    """Refuse a recall that is not a share of defects.
+    """Refuse a recall that is out of bounds.
 
     Raises:
-        DataError: not within 0 < recall <= 1.
+        DataError: the recall is not within 0 < recall <= 1.
     """
     if not 0.0 < recall <= 1.0:
-        raise DataError(f"expected a recall within 0 < recall <= 1, got {recall!r}.")
+        raise DataError(f"recall: expected a number within 0 < recall <= 1, got {recall!r}.")
 
 
 def order_statistic(n: int, recall: float) -> int:
@@ -142,7 +142,7 @@ def order_statistic(n: int, recall: float) -> int:
     (890, 10)
     """
     require_recall(recall)
-    # 890/892 * 892 must stay 890: rounding must not ask for one defect more
+    # 890/892 * 892 must give 890: rounding must not add one defect
     return max(1, math.ceil(recall * n - 1e-9))
 
 
@@ -150,10 +150,10 @@ def _checked(scores: ArrayLike, defective: ArrayLike) -> tuple[NDArray[np.float6
     values = finite_scores(scores, "parts")
     truth = np.asarray(defective).astype(np.bool_)
     if truth.shape != values.shape:
-        raise DataError(f"expected a truth for each score, got {list(truth.shape)} for {list(values.shape)}.")
+        raise DataError(f"expected one truth per score, got shape {list(truth.shape)} for {list(values.shape)}.")
     if truth.all() or not truth.any():
         raise DataError(
-            f"expected good parts and defects, got {len(truth)} that are all {'defects' if truth.all() else 'good'}."
+            f"expected good and defective parts, got {len(truth)} that are all {'defective' if truth.all() else 'good'}."
         )
     return values, truth
 
@@ -162,13 +162,15 @@ def finite_scores(scores: ArrayLike, what: str) -> NDArray[np.float64]:
     """Return scores as an array ``[n]``, n >= 1.
 
     Raises:
-        DataError: no score, another shape, or scores that are not finite.
+        DataError: there are no scores, the shape is wrong, or scores are not finite.
     """
     values = np.asarray(scores, np.float64)
     if values.ndim != 1 or values.size == 0:
         raise DataError(f"expected scores of {what}, shape [n] with n >= 1, got shape {list(values.shape)}.")
     if not np.isfinite(values).all():
-        raise DataError(f"expected finite scores of {what}, got {int((~np.isfinite(values)).sum())} that are not.")
+        raise DataError(
+            f"expected finite scores of {what}, got {int((~np.isfinite(values)).sum())} that are not finite."
+        )
     return values
 
 

@@ -1,4 +1,4 @@
-"""Scores of judged parts as arrays, and what plots and tables need of them: recall and spread by class, range, density."""
+"""Scores of judged parts as arrays, with figures for plots and tables: recall and spread by class, range, density."""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from andon.runtime.schema import Status
 from andon.sources.pictures.folder import natural
 
 HEAVY_TAIL = 20.0
-"""A largest score this many times the median puts the histogram on a logarithmic scale."""
+"""The histogram gets a logarithmic scale if the largest score is more than this many times the median."""
 MOST_KINDS = 24
-"""Bars in one picture; of more types those that are found least are shown, and it is said."""
+"""Upper limit of bars in one picture. If there are more types, the caption states how many are shown."""
 ALL_DEFECTS = "all defects"
 _KDE_POINTS = 2_000
 
@@ -32,7 +32,7 @@ class ScoreArrays(Struct, frozen=True, kw_only=True):
 
     @property
     def both(self) -> bool:
-        """Whether there are good and defective ones."""
+        """True if there are both good and defective parts."""
         return bool(self.defective.any() and not self.defective.all())
 
 
@@ -48,13 +48,13 @@ def score_arrays(judged: Sequence[JudgedPart]) -> ScoreArrays:
 
 
 class Recall(Struct, frozen=True, kw_only=True):
-    """How many of one type were found."""
+    """The recall of one type of defect."""
 
     kind: str
     n: int
     found: int
     interval: Interval
-    """95 %, of the share."""
+    """95 % interval of the share that was found."""
 
 
 def recalls(parts: ScoreArrays) -> list[Recall]:
@@ -80,9 +80,9 @@ class ClassScores(Struct, frozen=True, kw_only=True):
     n: int
     mean: float
     sd: float
-    """Of the sample; NaN for a single score."""
+    """Sample standard deviation; NaN for a single score."""
     lowest: float
-    """Score."""
+    """The lowest score."""
 
 
 def class_scores(parts: ScoreArrays) -> list[ClassScores]:
@@ -107,20 +107,21 @@ def class_scores(parts: ScoreArrays) -> list[ClassScores]:
 
 
 class ScoreRange(Struct, frozen=True, kw_only=True):
-    """What a histogram shows."""
+    """The range of scores that a histogram shows."""
 
     low: float
     high: float
     log: bool = False
     clipped: str = ""
-    """In words, how many scores lie outside and are drawn in the outermost bins."""
+    """A text that states how many scores are outside the range and drawn in the outermost bins."""
 
 
 def score_range(scores: Floats, threshold: float) -> ScoreRange:
     """Return a range that shows most scores and the threshold, and states what it leaves out.
 
-    Heavy tails of positive scores go on a logarithmic scale. Else scores beyond four times the middle 98 % of the range are
-    clipped. Equal scores, or a single one, get room on both sides.
+    Positive scores with a heavy tail get a logarithmic scale. Otherwise, if the range is more than four times as wide as the
+    middle 98 % of the scores, it is limited to half that width on each side of them. Equal scores, or a single one, get a margin
+    on both sides.
     """
     shown = np.append(scores, threshold) if math.isfinite(threshold) else scores
     if not len(shown):
@@ -143,7 +144,7 @@ def score_range(scores: Floats, threshold: float) -> ScoreRange:
     low, high = low - room, high + room
     below, above = int((scores < low).sum()), int((scores > high).sum())
     beyond = [
-        f"{count} {'score lies' if count == 1 else 'scores lie'} {side} the range shown ({word} {value:.4g})"
+        f"{count} {'score is' if count == 1 else 'scores are'} {side} the range shown ({word} {value:.4g})"
         for count, side, word, value in (
             (below, "below", "lowest", float(scores.min(initial=math.inf))),
             (above, "above", "highest", float(scores.max(initial=-math.inf))),
@@ -156,7 +157,7 @@ def score_range(scores: Floats, threshold: float) -> ScoreRange:
 
 
 def smoothed(values: Floats, grid: Floats) -> Floats | None:
-    """Return a Gaussian kernel density over the grid (Scott's bandwidth), None for fewer than three values or no spread."""
+    """Return a Gaussian kernel density over the grid (Scott's bandwidth); None for fewer than three values or no spread."""
     from scipy.stats import gaussian_kde
 
     if len(values) < 3:
@@ -164,9 +165,9 @@ def smoothed(values: Floats, grid: Floats) -> Floats | None:
     spread = float(values.std())
     if not spread > 1e-9 * float(np.abs(values).max()):
         return None
-    # evenly by rank: the curve over 100 000 scores is the curve over 2 000 of them
+    # take scores at equal steps of rank: 2 000 of 100 000 scores give the same curve
     places = np.linspace(0, len(values) - 1, min(len(values), _KDE_POINTS)).round().astype(int)
     few = np.sort(values)[places]
-    # in units of the spread, whose square may be too small a number to divide by
+    # compute in units of the spread, because its square may be too small to divide by
     density: Floats = gaussian_kde((few - few.mean()) / spread)((grid - few.mean()) / spread) / spread
     return density

@@ -1,9 +1,13 @@
-"""Figures over series, where what is true lasts from one time to another. Scores: higher = worse; labels: True where faulty.
+"""Compute figures over time series, where each fault lasts from one time to another.
 
-`vus_pr` says how well scores separate, over all thresholds, and forgives a score that comes a little early or late.
-`judge_events` says what the alarms of one threshold do: faults caught, false events, delay. `point_counts` counts rows one by
-one, as SKAB's board does. Point-adjusted F1 is not here and will not be: it calls a whole fault found for one row of it,
-and a random score beats most detectors with it (Kim et al., AAAI 2022).
+A higher score means worse. Labels are True for faulty rows.
+
+`vus_pr` measures how well scores separate over all thresholds, and tolerates a score that is a little early or late.
+`judge_events` evaluates the alarms of one threshold: faults caught, false events, delay. `point_counts` counts single rows, as
+the SKAB leaderboard does.
+
+Point-adjusted F1 is left out on purpose. It counts a whole fault as found if one of its rows is, and with it a random score
+beats most detectors (Kim et al., AAAI 2022).
 """
 
 from typing import NamedTuple
@@ -23,33 +27,37 @@ def vus_pr(
 ) -> float:
     """Return the volume under the precision-recall surface: average precision over buffers of 0 to `buffer` rows per fault.
 
-    With a buffer of l rows, a row d rows away from a fault, d <= l // 2, is faulty by ``sqrt(1 - d / l)`` (sums of two
-    faults' ramps are cut at 1); faults whose buffers touch are one. Thresholds are order statistics of the scores, at
-    equal steps of rank; rejected is a score at or above. Of the rejected rows' faultiness TP, and the mean P' of the
-    number of faulty rows with and without the buffer's rejected part: recall is ``min(TP / P', 1)`` times the share of
-    faults with a rejected row in them or their buffer, precision ``TP / rejected``. The area is the step sum over the
-    thresholds, in their order.
+    With a buffer of l rows, a row at distance d <= l // 2 from a fault has the degree ``sqrt(1 - d / l)``. A faulty row has the
+    degree 1. Where the ramps of two faults overlap, the sum is cut at 1. Faults whose buffers overlap count as one.
+
+    Thresholds are order statistics of the scores, at equal steps of rank. A row is rejected if its score is at or above the
+    threshold. TP is the sum of the degrees of the rejected rows. P' is the mean of two numbers: the faulty rows, and the faulty
+    rows plus the degrees of the rejected buffer rows.
+
+    Recall is ``min(TP / P', 1)`` times the share of faults that have a rejected row in them or in their buffer. Precision is
+    ``TP / rejected``. The area is the step sum over the thresholds, in their order.
 
     Source: Paparrizos et al., VLDB 2022; agrees with `RangeAUC_volume_opt` of TheDatumOrg/TSB-AD
     (`benchmarks/metrics_against_references.py`).
 
     Args:
-        scores: ``[n]`` in the order of time; finite but where ignored.
+        scores: ``[n]`` in time order, finite except in ignored rows.
         labels: ``[n]`` bool, faulty.
-        buffer: L >= 0 in rows, e.g. the period of the series or the steps of a window: state it beside the figure.
-        ignored: ``[n]`` bool, rows that are neither rejected nor faulty nor good: those without a score, those that
-            recover. They keep their place in time. None, as published: none.
-        thresholds: how many, >= 1.
+        buffer: L >= 0 in rows, for example the period of the series or the steps of a window. Always report it with the
+            figure.
+        ignored: ``[n]`` bool, rows that count as nothing: rows without a score, rows in recovery. They keep their place in
+            time. None: no row is ignored, as in the publication.
+        thresholds: number of thresholds, >= 1.
 
     Raises:
-        DataError: only one kind of rows, other lengths, or scores that are not finite.
+        DataError: there is only one kind of rows, lengths differ, or scores are not finite.
     """
     values, faulty, kept = _rows(scores, labels, ignored)
     if buffer < 0 or thresholds < 1:
         raise DataError(f"expected a buffer >= 0 rows and thresholds >= 1, got {buffer} and {thresholds}.")
     falling = np.sort(values[kept])[::-1]
     cuts = falling[np.linspace(0, len(falling) - 1, thresholds).astype(np.intp)]
-    # the first threshold that rejects a row; 250 comparisons of 40 000 rows a buffer become one look-up
+    # the first threshold that rejects each row: one look-up replaces 250 comparisons of 40 000 rows per buffer
     first = np.searchsorted(-cuts, -values, side="left")
     first[~kept] = thresholds
     rejected = np.cumsum(np.bincount(first[kept], minlength=thresholds)[:thresholds])
@@ -70,14 +78,14 @@ def vus_pr(
 
 
 class EventOutcomes(NamedTuple):
-    """What alarms did about k true events."""
+    """The outcome of alarms for k true events."""
 
     caught: NDArray[np.bool_]
-    """``[k]`` whether an alarm touched it."""
+    """``[k]``, whether an alarm touched the event."""
     delay_s: NDArray[np.float64]
-    """``[k]`` from the onset to the first alarm that touched it; for a miss the whole event: it is longer than that."""
+    """``[k]``, from the onset to the first alarm that touched the event. For a miss, the length of the event (a lower bound)."""
     false_events: int
-    """Episodes of alarms that touch no event. One that never ends counts once: read it together with the false reject rate."""
+    """Number of alarm episodes that touch no event. An endless episode counts once, so read it with the false reject rate."""
 
 
 def judge_events(
@@ -88,22 +96,25 @@ def judge_events(
     since_s: ArrayLike | None = None,
     neither: ArrayLike | None = None,
 ) -> EventOutcomes:
-    """Hold alarms against true events.
+    """Compare alarms with true events.
 
-    An alarm touches an event if a row that it looked at lies within it. Alarms that do not, nor are closer than the
-    refractory time to one that does, are false; those that follow one another by less than that time are one episode,
-    one thing to walk to, and one false event, unless all of them are in rows that count as neither. (Were an episode
-    excused as a whole for one alarm that touches, an alarm that never ends would be all recall and no false event.)
+    An alarm touches an event if one of its rows is within the event. An alarm is false if it touches no event and is not closer
+    than the refractory time to an alarm that does. False alarms that are closer together than the refractory time are one
+    episode, and one false event, because a person has to check them once. An episode does not count if all its alarms are in
+    rows that count as neither.
+
+    False alarms are excused one by one, not by episode. Otherwise an endless alarm would catch every event without any false
+    event.
 
     Args:
-        alarms_s: ``[a]`` times at which there was an alarm, ascending, seconds.
-        events_s: ``[k, 2]`` times of the first and last faulty row of each event, as `spans` gives them.
-        refractory_s: within which alarms are one episode, >= 0.
-        since_s: ``[a]`` time of the first row that the alarm looked at, where that is not the row itself: of a window.
-        neither: ``[a]`` bool: alarms that are neither true nor false, as while a machine recovers.
+        alarms_s: ``[a]``, times of the alarms in seconds, ascending.
+        events_s: ``[k, 2]``, times of the first and last faulty row of each event, as `spans` returns them.
+        refractory_s: alarms closer together than this, in seconds, are one episode; >= 0.
+        since_s: ``[a]``, time of the first row of each alarm's window. None: each alarm has a single row.
+        neither: ``[a]`` bool, alarms that are neither true nor false, for example while a machine recovers.
 
     Raises:
-        DataError: times that do not ascend, or arrays that do not fit.
+        DataError: times do not ascend, or the shapes of the arrays do not fit.
 
     >>> judge_events([10.0, 12.0, 50.0, 90.0], [[9.0, 13.0], [70.0, 75.0]], refractory_s=5.0)
     EventOutcomes(caught=array([ True, False]), delay_s=array([1., 5.]), false_events=2)
@@ -114,11 +125,13 @@ def judge_events(
     events = np.asarray(events_s, np.float64).reshape(-1, 2)
     if until.ndim != 1 or since.shape != until.shape or unjudged.shape != until.shape:
         raise DataError(
-            f"expected alarms [a] with as many beginnings and marks, got {list(until.shape)}, {list(since.shape)}, "
+            f"expected alarms [a] with equal shapes of since_s and neither, got {list(until.shape)}, {list(since.shape)}, "
             f"{list(unjudged.shape)}."
         )
     if (np.diff(until) < 0).any() or (since > until).any() or (events[:, 0] > events[:, 1]).any():
-        raise DataError("expected alarms in ascending order, and no alarm or event that ends before it begins.")
+        raise DataError(
+            "expected alarms in ascending order, got others, or an alarm or event that ends before it begins."
+        )
     true = np.zeros(len(until), np.bool_)
     caught = np.zeros(len(events), np.bool_)
     delay = events[:, 1] - events[:, 0]
@@ -134,7 +147,7 @@ def judge_events(
 
 
 def spans(times_s: ArrayLike, flags: ArrayLike) -> NDArray[np.float64]:
-    """Return the time of the first and last row of each run of True, ``[k, 2]``.
+    """Return the times of the first and last row of each run of True, ``[k, 2]``.
 
     >>> spans([0, 1, 2, 3, 4], [False, True, True, False, True]).tolist()
     [[1.0, 2.0], [4.0, 4.0]]
@@ -145,7 +158,7 @@ def spans(times_s: ArrayLike, flags: ArrayLike) -> NDArray[np.float64]:
 
 
 class PointCounts(Struct, frozen=True, kw_only=True):
-    """Rows, counted one by one; `+` adds another file's. Rates as SKAB's board has them; NaN where nothing can be divided."""
+    """Counts of single rows, with the rates of the SKAB leaderboard (NaN if undefined). `+` adds the counts of another file."""
 
     true_alarms: int = 0
     false_alarms: int = 0
@@ -158,7 +171,7 @@ class PointCounts(Struct, frozen=True, kw_only=True):
 
     @property
     def always(self) -> "PointCounts":
-        """The counts of an alarm at every one of these rows."""
+        """The counts for an alarm at each of these rows."""
         return PointCounts(true_alarms=self.true_alarms + self.misses, false_alarms=self.false_alarms + self.quiet)
 
     @property
@@ -178,17 +191,17 @@ class PointCounts(Struct, frozen=True, kw_only=True):
 
 
 def point_counts(alarms: ArrayLike, labels: ArrayLike) -> PointCounts:
-    """Count rows: sum the counts of files before dividing, as the board does. Nothing is adjusted.
+    """Count rows without any adjustment. To compute rates over files, add their counts first, as the SKAB leaderboard does.
 
     Raises:
-        DataError: other lengths.
+        DataError: lengths differ.
 
     >>> point_counts([1, 1, 0, 0], [1, 0, 1, 0]).f1
     0.5
     """
     alarm, faulty = np.asarray(alarms).astype(np.bool_), np.asarray(labels).astype(np.bool_)
     if alarm.shape != faulty.shape or alarm.ndim != 1:
-        raise DataError(f"expected an alarm for each label, got {list(alarm.shape)} for {list(faulty.shape)}.")
+        raise DataError(f"expected one alarm per label, got shape {list(alarm.shape)} for {list(faulty.shape)}.")
     return PointCounts(
         true_alarms=int((alarm & faulty).sum()),
         false_alarms=int((alarm & ~faulty).sum()),
@@ -204,10 +217,10 @@ def _rows(
     kept = np.ones(values.shape, np.bool_) if ignored is None else ~np.asarray(ignored).astype(np.bool_)
     if values.ndim != 1 or faulty.shape != values.shape or kept.shape != values.shape:
         raise DataError(
-            f"expected a label for each score, both [n], got {list(faulty.shape)} for {list(values.shape)}."
+            f"expected one label per score, both [n], got shape {list(faulty.shape)} for {list(values.shape)}."
         )
     if not np.isfinite(values[kept]).all():
-        raise DataError(f"expected finite scores, got {int((~np.isfinite(values[kept])).sum())} that are not.")
+        raise DataError(f"expected finite scores, got {int((~np.isfinite(values[kept])).sum())} that are not finite.")
     if not faulty[kept].any() or faulty[kept].all():
         raise DataError(
             f"expected good and faulty rows, got {int((kept & ~faulty).sum())} good and {int((kept & faulty).sum())} "
@@ -217,14 +230,14 @@ def _rows(
 
 
 def _closer(times: NDArray[np.float64], others: NDArray[np.float64], than: float) -> NDArray[np.bool_]:
-    """Return which times have one of the others, ascending, closer than a distance."""
+    """Return for each time whether one of the other times, ascending, is closer than a distance."""
     padded = np.concatenate([[-np.inf], others, [np.inf]])
     after = np.searchsorted(padded[1:-1], times) + 1
     return np.asarray(np.minimum(padded[after] - times, times - padded[after - 1]) < than)
 
 
 def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first row, and the row after the last, of each run of True."""
+    """Return the first row of each run of True, and the row after its last one."""
     edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
@@ -232,7 +245,7 @@ def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]
 def _ramps(
     begins: NDArray[np.intp], stops: NDArray[np.intp], length: int, faulty: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return rows near faults that are not faulty themselves, and the degree to which they count as faulty."""
+    """Return good rows near faults, and the degree to which each counts as faulty."""
     distance = np.arange(1, length // 2 + 1)
     ramp = np.sqrt(1 - distance / length) if length else np.empty(0)
     near = np.concatenate([(begins[:, None] - distance).ravel(), (stops[:, None] - 1 + distance).ravel()])
@@ -245,10 +258,10 @@ def _ramps(
 
 
 def _first_in(first: NDArray[np.intp], begins: NDArray[np.intp], stops: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the first threshold at which a row of each stretch is rejected. Stretches that share a row are one."""
+    """Return the first threshold that rejects a row of each stretch. Stretches that share a row are one."""
     new = np.concatenate([[True], begins[1:] >= stops[:-1]])
     low, high = np.maximum(begins[new], 0), np.minimum(stops[np.append(new[1:], True)], len(first))
-    # pairs of edges: the lowest between begin and end of each, and what lies between stretches is thrown away
+    # take the minimum between each pair of edges, and drop those between stretches
     edges = np.stack([low, high], axis=1).ravel()
     padded = np.append(first, first.max())
     return np.asarray(np.minimum.reduceat(padded, edges)[::2])

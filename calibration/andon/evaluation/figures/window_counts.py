@@ -1,9 +1,9 @@
-"""Counting over time: what verdicts on the windows of a log are worth, against windows whose truth is known.
+"""Count the verdicts on the windows of a log against their truth.
 
-A window is defective if any of its rows is faulty. A window with rows in a fault's stated recovery, but none faulty,
-counts as neither (`andon.sources.series.log_truth`). A fault is caught if one of its windows is REJECT. INVALID windows are
-neither good nor bad and are counted separately. Beside every figure stands what rejecting at random at the promised rate would
-have caught.
+A window is defective if any of its rows is faulty. A window with rows in the recovery of a fault, but no faulty row, counts as
+neither good nor defective (`andon.sources.series.log_truth`). A fault is caught if one of its windows is REJECT. INVALID windows
+are counted separately. For comparison, `dummy_caught` gives the number of faults that random rejects at the promised rate would
+catch.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,31 +17,31 @@ from andon.sources.series.log_truth import WindowTruth
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """Windows and faults, counted; `+` adds another run's."""
+    """Numbers of windows and faults. `+` adds the counts of another run."""
 
     good: int = 0
     """Valid good windows."""
     false_rejects: int = 0
-    """Of those, REJECT."""
+    """Valid good windows that are REJECT."""
     defective: int = 0
     """Valid defective windows."""
     misses: int = 0
-    """Of those, not REJECT."""
+    """Valid defective windows that are not REJECT."""
     neither: int = 0
-    """Windows in recovery, whatever the verdict."""
+    """Windows in recovery, with any verdict."""
     invalid: int = 0
     """INVALID windows outside recovery."""
     faults: int = 0
     caught: int = 0
     """Faults with at least one window that is REJECT."""
     dummy_caught: float = 0.0
-    """Faults caught, on average, by rejecting valid windows at random at the promised rate."""
+    """Mean number of faults caught if valid windows are rejected at random at the promised rate."""
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
     def within_promise(self, alpha: float) -> bool:
-        """Return whether the false rejects are at most the 99 % quantile for a true rate of alpha."""
+        """Return whether the number of false rejects is at most the 99 % quantile for a true rate of alpha."""
         return within_promise(self.false_rejects, self.good, alpha)
 
 
@@ -51,17 +51,17 @@ def count(
     """Count the verdicts on windows.
 
     Args:
-        truth: by window; windows without a truth are not counted.
-        status: by window, at least for those in `truth`.
-        alpha: the promised rate, at which the dummy rejects.
-        faults: all that there were; those that no window touches count as missed.
+        truth: truth by window. Windows without a truth are not counted.
+        status: status by window, at least for the windows in `truth`.
+        alpha: the promised rate, also the rate of the random dummy.
+        faults: all true faults. Faults that no window touches count as missed.
 
     Raises:
-        DataError: a window with a truth and no verdict.
+        DataError: a window has a truth but no verdict.
     """
     unjudged = next((key for key in truth if key not in status), None)
     if unjudged is not None:
-        raise DataError(f"the window {unjudged!r} has a truth but no verdict.")
+        raise DataError(f"window {unjudged!r}: expected a verdict, got none.")
     chances: dict[str, int] = dict.fromkeys(faults, 0)
     caught: set[str] = set()
     tally = dict.fromkeys(("good", "false_rejects", "defective", "misses", "neither", "invalid"), 0)

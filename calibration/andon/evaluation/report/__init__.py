@@ -1,1 +1,1 @@
-"""The evaluation report: one page, its tables and its pictures."""
+"""Write the evaluation report: one page with its tables and pictures."""

@@ -1,4 +1,4 @@
-"""Tables of a log's report: faults with their outcome, and runs."""
+"""Build the tables in the report on a log: faults with their outcome, and runs."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from andon.evaluation.report.page import ReportTable, Section
 from andon.evaluation.report.stretches import FaultRow
 
 MOST_FAULTS = 100
-"""Rows of the table of faults."""
+"""Upper limit of rows in the table of faults."""
 MOST_RUNS = 60
 
 
 def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
-    """Return the table of faults, missed ones first if there are too many; nothing without faults."""
+    """Return the table of faults; nothing without faults. If there are too many, missed faults take precedence."""
     if not rows:
         return []
-    # misses are what one looks for; both halves stay in the order of time
+    # readers look for misses first; both groups stay in time order
     shown = [row for row in rows if row.delay_s is None][:MOST_FAULTS]
     shown += [row for row in rows if row.delay_s is not None][: MOST_FAULTS - len(shown)]
     if len(shown) == len(rows):
@@ -27,13 +27,13 @@ def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
     text = []
     if len(delays):
         text.append(
-            "Delay: from the first faulty row to the end of the first rejected window that touches the fault; "
+            "The delay is the time from the first faulty row to the end of the first rejected window that touches the fault: "
             f"median {np.median(delays):.3g} s, longest {delays.max():.3g} s."
         )
     if any(row.origin_s for row in rows):
-        text.append("Times are counted from the begin of each run.")
+        text.append("Times are counted from the start of each run.")
     if len(shown) < len(rows):
-        text.append(f"{len(shown)} of {len(rows)} faults are listed, missed ones first.")
+        text.append(f"The table lists {len(shown)} of {len(rows)} faults, missed ones first.")
     table = ReportTable(
         head=("run", "fault", "begins [s]", "lasts [s]", "caught", "delay [s]", "highest score"),
         rows=tuple(
@@ -56,7 +56,7 @@ def fault_sections(rows: Sequence[FaultRow]) -> list[Section]:
 def runs_section(figures: LogEvaluation) -> Section:
     """Return the table of runs with their counts."""
     runs = figures.runs[:MOST_RUNS]
-    text = (f"{len(runs)} of {len(figures.runs)} runs are listed.",) if len(runs) < len(figures.runs) else ()
+    text = (f"The table lists {len(runs)} of {len(figures.runs)} runs.",) if len(runs) < len(figures.runs) else ()
     rows = tuple(
         (
             run.name,

@@ -1,7 +1,7 @@
-"""Which parts a report shows, and how: the part with its defect outlined, its reconstruction and its heat map.
+"""Choose the parts that a report shows, and draw each with its defect outline, its reconstruction and its heat map.
 
-An evaluation keeps scores only. Which parts to show is known afterwards, and these few are read and judged again: memory does
-not grow with the number of parts.
+An evaluation keeps only scores. After it, the chosen parts are read and judged again. So memory does not grow with the number of
+parts.
 """
 
 import heapq
@@ -30,15 +30,15 @@ from andon.sources.pictures.folder import natural
 from andon.sources.truth import Truth
 
 EACH = 6
-"""Parts in a gallery."""
+"""Upper limit of parts in a gallery."""
 SIDES = (320, 256, 200, 160, 128, 96)
-"""Longer side of a picture, in pixels: the first with which all pictures together fit."""
+"""Possible sizes of the longer side of a picture, in pixels. The first with which all pictures fit into `MAX_BYTES` is used."""
 MAX_BYTES = 6_000_000
-"""All pictures of parts together, as PNG; a third more within the page."""
+"""Upper limit for all pictures of parts together, as PNG. In the page they take a third more (base64)."""
 
 
 class Gallery(Struct, frozen=True, kw_only=True):
-    """Parts to show: a title for people, a short name for files, the worst first."""
+    """Parts to show, the worst first, with a title for people and a short name for files."""
 
     title: str
     name: str
@@ -47,69 +47,69 @@ class Gallery(Struct, frozen=True, kw_only=True):
 
 
 def choose(judged: Sequence[JudgedPart], each: int = EACH) -> list[Gallery]:
-    """Choose the worst false rejects, the worst misses, and the first part of each type, each at most `each`.
+    """Choose the worst false rejects, the worst misses, and the first part of each type, at most `each` of each.
 
-    Where there is no false reject (or miss), the good parts (or defects) that came nearest to being one. Ties go by key, so that
-    the same verdicts give the same gallery. INVALID parts are in none of them.
+    If there is no false reject (or no miss), choose the good parts (or defects) that were closest to one. Ties are resolved by
+    key, so that the same verdicts give the same gallery. INVALID parts are not chosen.
     """
     valid = [part for part in judged if part.status != Status.INVALID and math.isfinite(part.score)]
     good = [part for part in valid if not part.defective]
     defects = [part for part in valid if part.defective]
     false_rejects = [part for part in good if part.status == Status.REJECT]
     misses = [part for part in defects if part.status != Status.REJECT]
-    chosen = []
+    galleries = []
     if good:
         worst = heapq.nsmallest(each, false_rejects or good, key=lambda part: (-part.score, part.ref.key))
         title = "False rejects" if false_rejects else "Good parts with the highest scores"
-        told = (
-            f"{_of(worst, false_rejects)}, the highest scores first. Is one of them truly defective? Then its label is wrong."
+        text = (
+            f"{_of(worst, false_rejects)}, highest scores first. If one of them is really defective, correct its label."
             if false_rejects
-            else "No good part was rejected; these came nearest to it."
+            else "No good part was rejected. These have the highest scores."
         )
-        chosen.append(
-            Gallery(title=title, name="false-reject" if false_rejects else "good", text=told, parts=tuple(worst))
+        galleries.append(
+            Gallery(title=title, name="false-reject" if false_rejects else "good", text=text, parts=tuple(worst))
         )
     if defects:
         worst = heapq.nsmallest(each, misses or defects, key=lambda part: (part.score, part.ref.key))
         title = "Misses" if misses else "Defects with the lowest scores"
-        told = (
-            f"{_of(worst, misses)}, the lowest scores first."
+        text = (
+            f"{_of(worst, misses)}, lowest scores first."
             if misses
-            else "No defect was missed; these came nearest to it."
+            else "No defect was missed. These have the lowest scores."
         )
-        chosen.append(Gallery(title=title, name="miss" if misses else "defect", text=told, parts=tuple(worst)))
+        galleries.append(Gallery(title=title, name="miss" if misses else "defect", text=text, parts=tuple(worst)))
         first: dict[str, JudgedPart] = {}
         for part in defects:
             kept = first.get(part.kind)
             if kept is None or part.ref.key < kept.ref.key:
                 first[part.kind] = part
         some = tuple(first[kind] for kind in natural(first)[:each])
-        told = "The first by name, chosen by no score."
+        text = "The first part of each type by name, independent of its score."
         if len(first) > each:
-            told += f" {each} of {len(first)} types."
-        chosen.append(Gallery(title="One part of each type of defect", name="type", text=told, parts=some))
-    return chosen
+            text += f" {each} of {len(first)} types are shown."
+        galleries.append(Gallery(title="One part of each type of defect", name="type", text=text, parts=some))
+    return galleries
 
 
 class PartViews(Struct, frozen=True, kw_only=True):
-    """One part, small enough to keep."""
+    """One part with its pictures, small enough to keep in memory."""
 
     part: JudgedPart
     level: float
     frame: Pixels
-    """``[h, w, 3]``, its longer side at most `SIDES`' first."""
+    """``[h, w, 3]``; the longer side is at most the first of `SIDES`."""
     outline: NDArray[np.bool_] | None = None
-    """``[h, w]``: the defect's mask."""
+    """``[h, w]``, the mask of the defect."""
     map: NDArray[np.float32] | None = None
-    """``[mh, mw]`` over the crop."""
+    """``[mh, mw]``, the heat map over the crop."""
     rebuilt: Pixels | None = None
-    """``[rh, rw, 3]`` over the crop."""
+    """``[rh, rw, 3]``, the reconstruction over the crop."""
     close: Pixels | None = None
-    """What lies around the hottest place, pixel by pixel, where the frame is so large that `frame` shows little of it."""
+    """The surroundings of the hottest place at full resolution, if the frame is so large that `frame` shows few details."""
 
 
 CLOSE = 240
-"""Side of a close-up in pixels of the frame; taken of frames more than twice as large as `SIDES`' first."""
+"""Side of a close-up in pixels of the frame. Only frames more than twice as large as the first of `SIDES` get one."""
 
 
 def look_at(
@@ -120,14 +120,14 @@ def look_at(
     *,
     progress: Progress = silent,
 ) -> dict[str, PartViews]:
-    """Read and judge these parts again, by key. Parts that can no longer be read or judged are left out.
+    """Read and judge these parts again and return them by key. Parts that cannot be read or judged any more are left out.
 
     Raises:
         JudgeError: the runtime failed.
     """
     shown: dict[str, PartViews] = {}
     by_key = {part.ref.key: part for part in parts}
-    again = track(list(by_key.values()), progress, "looking at the worst")
+    again = track(list(by_key.values()), progress, "drawing the worst parts")
     for one in judge_items(detector, (collection.read(part.ref) for part in again)):
         if one.judged and one.data is not None:
             key = one.ref.key
@@ -138,9 +138,14 @@ def look_at(
 
 
 def exhibits(
-    chosen: Sequence[Gallery], shown: dict[str, PartViews], *, map_scale: float, crop: Crop, max_bytes: int = MAX_BYTES
+    galleries: Sequence[Gallery],
+    shown: dict[str, PartViews],
+    *,
+    map_scale: float,
+    crop: Crop,
+    max_bytes: int = MAX_BYTES,
 ) -> list[list[Exhibit]]:
-    """Return the parts of each gallery with their pictures, as large as `max_bytes` for all of them allows."""
+    """Return the parts of each gallery with their pictures, as large as `max_bytes` for all pictures allows."""
     made: list[list[Exhibit]] = []
     for side in SIDES:
         made = [
@@ -150,7 +155,7 @@ def exhibits(
                 )
                 for number, part in enumerate(some.parts, 1)
             ]
-            for some in chosen
+            for some in galleries
         ]
         if sum(len(picture.png) for some in made for exhibit in some for picture in exhibit.pictures) <= max_bytes:
             break
@@ -169,7 +174,7 @@ def colour_bar(map_scale: float) -> ReportPicture:
         [
             "0",
             f"{0.5 * map_scale:.3g}",
-            f"{map_scale:.3g}\n99.9 % of good cells lie below",
+            f"{map_scale:.3g}\n99.9 % of good cells are below",
             f"{1.5 * map_scale:.3g}\nor more",
         ],
     )
@@ -179,13 +184,13 @@ def colour_bar(map_scale: float) -> ReportPicture:
         name="colour-bar.png",
         png=png_of(figure),
         alt=f"Colour scale of the heat maps, from dark blue at 0 to yellow at {1.5 * map_scale:.3g} and above.",
-        caption="One scale for all heat maps here. In the overlays the cool third is left clear.",
+        caption="The same scale for all heat maps here. Overlays do not colour the lowest third.",
         shown="bar",
     )
 
 
 def facts(part: JudgedPart, level: float) -> tuple[tuple[str, str], ...]:
-    """Return what is written above the pictures of a part."""
+    """Return the facts that appear above the pictures of a part."""
     rows = [
         ("truth", part.kind if part.defective else "good"),
         ("outcome", outcome(part)),
@@ -197,7 +202,7 @@ def facts(part: JudgedPart, level: float) -> tuple[tuple[str, str], ...]:
 
 
 def outcome(part: JudgedPart) -> str:
-    """Say in words whether the verdict was right."""
+    """Return in words whether the verdict was right."""
     if part.status == Status.INVALID:
         return "not judged"
     if part.status == Status.REJECT:
@@ -223,13 +228,13 @@ def _crop(detector: Detector) -> Crop:
 def _shown(part: JudgedPart, frame: Pixels, verdict: Verdict, mask: NDArray[np.bool_] | None, crop: Crop) -> PartViews:
     small = _rgb(_shrunk(frame, SIDES[0]))
     if max(small.shape[:2]) < SIDES[-1]:
-        # a digit of 28 pixels: whole squares a pixel, or outline and heat map would have no room
+        # enlarge a tiny picture, such as a digit of 28 pixels, by whole factors, so that outline and heat map have room
         times = -(-SIDES[-1] // max(small.shape[:2]))
         small = np.repeat(np.repeat(small, times, axis=0), times, axis=1)
     outline = None
     if mask is not None and mask.any():
         cv2 = opencv()
-        # averaged and not picked: a scratch of one pixel must not fall between the rows
+        # average instead of picking pixels: a scratch of one pixel must not get lost
         covered = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
         outline = covered > min(0.25, float(covered.max()) / 2)
     rebuilt = verdict.evidence.get("reconstruction")
@@ -258,7 +263,7 @@ def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixel
     for at, cells, inside, whole in zip(cell, anomaly_map.shape, (rows, columns), frame.shape[:2], strict=True):
         middle = inside.start + (int(at) + 0.5) * (inside.stop - inside.start) / cells
         corner.append(int(np.clip(round(middle) - CLOSE // 2, 0, max(0, whole - CLOSE))))
-    # a copy, so that the large frame can go
+    # copy, so that the large frame can be freed
     return _rgb(frame[corner[0] : corner[0] + CLOSE, corner[1] : corner[1] + CLOSE]).copy()
 
 
@@ -273,26 +278,26 @@ def _exhibit(
             (
                 "input",
                 _outlined(frame, shown.outline),
-                "the part" + (", its defect outlined" if shown.outline is not None else ""),
+                "input" + (", defect outlined" if shown.outline is not None else ""),
             )
         ]
         if shown.rebuilt is not None:
-            views.append(("rebuilt", _placed(shown.rebuilt, size, crop), "what the file expected"))
+            views.append(("rebuilt", _placed(shown.rebuilt, size, crop), "reconstruction"))
         if shown.map is not None:
             heat = colours(enlarge(shown.map, _inside(size, crop)), map_scale)
             views.append(("map", _placed(heat, size, crop), "heat map"))
-            views.append(("overlay", overlay(frame, shown.map, map_scale, crop=crop), "heat map over the part"))
+            views.append(("overlay", overlay(frame, shown.map, map_scale, crop=crop), "heat map over the input"))
         if shown.close is not None:
             views.append(("close", _shrunk(shown.close, side), "close-up of the hottest place"))
         pictures = [
             ReportPicture(
                 name=f"{name}-{view}.png",
                 png=png(np.ascontiguousarray(pixels)),
-                alt=f"{part.ref.key}: {told}",
-                caption=told,
+                alt=f"{part.ref.key}: {caption}",
+                caption=caption,
                 shown="photo",
             )
-            for view, pixels, told in views
+            for view, pixels, caption in views
         ]
     return Exhibit(
         key=part.ref.key,
@@ -305,14 +310,14 @@ def _exhibit(
 
 
 def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
-    """Draw a white line with a black border around the mask: visible on every background."""
+    """Draw a white line with a black border around the mask, which is visible on every background."""
     if mask is None:
         return frame
     cv2 = opencv()
     height, width = frame.shape[:2]
     small = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     marked = (small > min(0.25, float(small.max()) / 2)).astype(np.uint8)
-    # around the defect and not on it
+    # draw around the defect, not on it
     grown = cv2.dilate(marked, np.ones((5, 5), np.uint8))
     contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     drawn: Pixels = np.ascontiguousarray(frame.copy())
@@ -322,7 +327,7 @@ def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
 
 
 def _placed(inner: Pixels, size: tuple[int, int], crop: Crop) -> Pixels:
-    """Place what the network saw or generated within the frame, with grey around it."""
+    """Place a picture of the cropped view into the frame, with grey around it."""
     cv2 = opencv()
     rows, columns = window(size, crop)
     whole: Pixels = np.full((*size, 3), 128, np.uint8)

@@ -1,4 +1,4 @@
-"""The headline of a report: which file was evaluated, and whether its promise was kept, in words."""
+"""Build the headline of a report: the evaluated file, and whether its promise was kept, in words."""
 
 from msgspec import Struct
 
@@ -9,7 +9,7 @@ from andon.runtime.schema import FrameSpec
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
-    """What is known about the evaluated file. A log of verdicts knows less than a model file."""
+    """Facts about the evaluated file. A log of verdicts contains fewer facts than a model file."""
 
     name: str
     """Name of the model file, or of the log of verdicts."""
@@ -23,13 +23,13 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
 
 def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
-    """Return what the model file says about itself."""
+    """Return the facts that the model file contains."""
     card = detector.card
     spec, calibration = card.input, card.calibration
     if isinstance(spec, FrameSpec):
         size = " x ".join(map(str, spec.frame_size)) if spec.frame_size else "any size"
         colour = "RGB" if spec.channels == 3 else "grey"
-        judges = f"{colour} frames, {size}, seen at {spec.size[0]} x {spec.size[1]} px (height x width)"
+        judges = f"{colour} frames, {size}, resized to {spec.size[0]} x {spec.size[1]} px (height x width)"
     else:
         judges = f"windows of {spec.steps} rows, {spec.period_s:g} s apart, of {len(spec.channels)} channels"
     rows = [("detector", f"{card.detector}, version {card.detector_version}"), ("judges", judges)]
@@ -51,9 +51,9 @@ def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
 def verdict_on(
     alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str, *, caught: int, n_defect: int
 ) -> tuple[Tone, str]:
-    """Return tone and headline: whether the promise was kept.
+    """Return tone and headline, which states whether the promise was kept.
 
-    Without a promise a file is bad only where it rejects good ones at least as often as defective ones.
+    Without a promise, a file is bad only if it rejects good parts at least as often as defective ones.
     """
     rate = f"{false_rejects} of {counted(n_good, f'good {unit}')} rejected"
     if n_good:
@@ -61,50 +61,50 @@ def verdict_on(
     if within is None or alpha is None or not n_good:
         if n_good and n_defect and false_rejects and false_rejects * n_defect >= caught * n_good:
             defective = f"{caught} of {n_defect} defective ones ({caught / n_defect:.2%})"
-            return "bad", f"Good {unit}s are rejected as often as defective ones: {rate}, {defective}."
-        return "plain", f"No promise to hold it to: {rate}."
-    promised = f"at most {percent(alpha)} were promised"
+            return "bad", f"Good {unit}s are rejected at least as often as defective ones: {rate}, {defective}."
+        return "plain", f"This file makes no promise: {rate}."
+    promised = f"the promise is at most {percent(alpha)}"
     if not within:
         return "bad", f"Promise not kept: {rate}; {promised}."
     if false_rejects > alpha * n_good:
-        return "plain", f"More than promised, but no more than chance allows: {rate}; {promised}."
+        return "plain", f"More than promised, but within what chance allows: {rate}; {promised}."
     return "good", f"Promise kept: {rate}; {promised}."
 
 
 def promise_lines(model: ModelFacts, false_rejects: int, n_good: int, within: bool | None, units: str) -> list[str]:
-    """State what the file promises, what chance allows, and whether so many parts can confirm it."""
+    """Return the promise, the number of rejects that chance allows, and whether these parts confirm the promise, as text."""
     if within is None or model.alpha is None or not n_good:
-        return [f"The file says: {model.promise}."] if model.promise else []
+        return [f"Statement in the file: {model.promise}."] if model.promise else []
     from scipy.stats import binom, binomtest
 
     allowed = int(binom.ppf(0.99, n_good, model.alpha))
     # the exact upper limit of the true rate, one-sided (Clopper and Pearson 1934)
     at_most = float(binomtest(false_rejects, n_good, alternative="less").proportion_ci(0.95, "exact").high)
     if not within:
-        end = "These differ from those it was calibrated on, or some labels are wrong: look at the false rejects below."
+        end = f"These {units} differ from the calibration {units}, or some labels are wrong. Look at the false rejects below."
     elif at_most <= model.alpha:
-        end = "These parts confirm the promise at 95 % confidence."
+        end = f"These {units} confirm the promise at 95 % confidence."
     else:
         end = f"Consistent with the promise; too few {units} to confirm it."
-    chance = f"Of {n_good} good {units}, up to {allowed} rejects can be put down to chance."
+    chance = f"With {n_good} good {units}, up to {allowed} rejects can be chance."
     return [f"The file promises: {model.promise}. {chance} {end}"]
 
 
 def found(missed: int, n: int, what: str) -> str:
-    """Return in words how many defects passed."""
+    """Return the number of defects that passed, in words."""
     if not missed:
         return f"All {n} {what}s were found." if n > 1 else f"The one {what} was found."
-    return f"{missed} of {counted(n, what)} passed ({missed / n:.1%}); no promise is about {what}s."
+    return f"{missed} of {counted(n, what)} passed ({missed / n:.1%}). No promise covers {what}s."
 
 
 def found_tone(tone: Tone, missed: int) -> Tone:
-    """Return the colour for what was found: green only where the promise is kept too.
+    """Return the tone for the defects that were found: good only if the promise is kept too.
 
-    A file that rejects everything finds every defect.
+    The reason is that a file that rejects everything finds every defect.
 
     Args:
-        tone: of the promise, as `verdict_on` returns it.
-        missed: defects that passed.
+        tone: tone of the promise, from `verdict_on`.
+        missed: number of defects that passed.
     """
     if missed:
         return "bad"
@@ -112,7 +112,7 @@ def found_tone(tone: Tone, missed: int) -> Tone:
 
 
 def tiles_of(model: ModelFacts, tone: Tone, false_rejects: int, n_good: int, units: str) -> list[Tile]:
-    """Return the tile of the promised figure, nothing without good parts."""
+    """Return the tile of the false-reject rate; nothing without good parts."""
     if not n_good:
         return []
     promised = f"; promised: at most {percent(model.alpha)}" if model.alpha is not None else ""

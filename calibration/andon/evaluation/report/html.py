@@ -1,6 +1,7 @@
-"""Render a report page as one HTML file: pictures embedded, no script, nothing fetched. It opens from a mail attachment.
+"""Render a report page as one HTML file with embedded pictures, no script and no external resources.
 
-The templates escape every value. Names of parts are names of files, and those may contain anything.
+The file can be opened from a mail attachment. The templates escape every value, because names of parts are file names, and file
+names may contain any character.
 """
 
 import functools
@@ -43,7 +44,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # our own files and nothing from outside: the only text that is not escaped
+    # style sheets of this package, the only text that is not escaped
     environment.globals["css"] = Markup("\n".join(_text(*style) for style in _STYLES))  # noqa: S704
     return environment
 
@@ -53,5 +54,5 @@ def _text(package: str, name: str) -> str:
 
 
 def _safe_text(value: object) -> object:
-    """Replace characters that no page can hold: names of files may have them. Markup stays as it is."""
+    """Replace control characters, which file names may contain but HTML must not. Markup stays unchanged."""
     return without_controls(value) if type(value) is str else value

@@ -1,4 +1,4 @@
-"""What a report page holds, as data: sections with tables, pictures and exhibits. `html` renders it."""
+"""The content of a report page as data: sections with tables, pictures and exhibits. `html` renders it."""
 
 import base64
 import struct
@@ -18,15 +18,16 @@ def status_tone(status: Status) -> Tone:
 
 
 class ReportPicture(Struct, frozen=True, kw_only=True):
-    """A PNG. It is part of the page, and is also written next to it."""
+    """A PNG. It is embedded in the page and also written as a file next to it."""
 
     name: str
-    """Name of its file: lower-case letters, digits and hyphens, ``.png``."""
+    """File name: lower-case letters, digits and hyphens, then ``.png``."""
     png: bytes
     alt: str
     caption: str = ""
     shown: Literal["plot", "wide", "bar", "photo"] = "plot"
-    """A plot of one column or of the whole width, a colour bar, or a photograph, which keeps its colours on a dark screen."""
+    """Kind of picture: a plot of one column (plot) or of the full width (wide), a colour bar, or a photo. Only photos keep their
+    colours in dark mode."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -41,13 +42,13 @@ class ReportPicture(Struct, frozen=True, kw_only=True):
 
 
 class ReportTable(Struct, frozen=True, kw_only=True):
-    """Rows of text under a head. `words` lists the columns that hold words instead of figures."""
+    """Rows of text under a header. `words` lists the columns that hold words instead of numbers."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: tuple[int, ...] = (0,)
     stacked: bool = False
-    """Whether the last column goes below the others on a narrow screen."""
+    """If true, the last column goes below the others on a narrow screen."""
 
 
 class Exhibit(Struct, frozen=True, kw_only=True):
@@ -55,14 +56,14 @@ class Exhibit(Struct, frozen=True, kw_only=True):
 
     key: str
     status: str
-    """Shown as a badge; empty: no badge."""
+    """Text of the badge; empty: no badge."""
     tone: Tone
     facts: tuple[tuple[str, str], ...]
     pictures: tuple[ReportPicture, ...]
 
 
 class Tile(Struct, frozen=True, kw_only=True):
-    """One of the figures that are seen first."""
+    """One of the key figures at the top of the page."""
 
     value: str
     name: str
@@ -71,11 +72,11 @@ class Tile(Struct, frozen=True, kw_only=True):
 
 
 class Section(Struct, frozen=True, kw_only=True):
-    """A heading and its contents, in this order."""
+    """A heading with its contents, which appear in the order of the fields."""
 
     title: str
     folded: bool = False
-    """Whether the reader has to open it."""
+    """If true, the section is closed until the reader opens it."""
     text: tuple[str, ...] = ()
     tables: tuple[ReportTable, ...] = ()
     pictures: tuple[ReportPicture, ...] = ()
@@ -83,7 +84,7 @@ class Section(Struct, frozen=True, kw_only=True):
 
     @property
     def photos_only(self) -> bool:
-        """Whether all pictures of its exhibits are photographs, so that two exhibits fit next to each other."""
+        """True if all pictures of its exhibits are photos, so that two exhibits fit next to each other."""
         return all(picture.shown == "photo" for exhibit in self.exhibits for picture in exhibit.pictures)
 
 
@@ -101,7 +102,7 @@ class Page(Struct, frozen=True, kw_only=True):
 
     @property
     def pictures(self) -> list[ReportPicture]:
-        """All pictures, in the order of the page."""
+        """All pictures of the page, in order."""
         return [
             picture
             for section in self.sections
@@ -111,5 +112,5 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 def counted(n: int, what: str) -> str:
-    """Return a count with its noun: ``1 part``, ``2 parts``."""
+    """Return a count with its noun, for example ``1 part`` or ``2 parts``."""
     return f"{n} {what}" + ("" if n == 1 else "s")

@@ -1,4 +1,4 @@
-"""Sections by class: verdicts and curves over good and defective parts, and recall of each type."""
+"""Build the sections by class: verdicts and curves over good and defective parts, and the recall of each type."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from andon.evaluation.report.plots.scores import histogram, mean_bars
 from andon.evaluation.report.plots.verdicts import confusion, recall_bars
 
 MOST_KINDS = 60
-"""Rows of the table of types."""
+"""Upper limit of rows in the table of types."""
 
 
 def curves(
@@ -33,7 +33,7 @@ def curves(
         pictures += [roc(parts, auroc, alpha), precision_recall(parts, aupr, unit)]
     else:
         only = "good" if not parts.defective.any() else "defective"
-        text = (f"There are {only} {unit}s only: curves over both classes cannot be drawn.",)
+        text = (f"There are {only} {unit}s only, so curves over both classes cannot be drawn.",)
     pictures.append(confusion(judged, unit))
     if len(parts.scores):
         pictures.append(histogram(parts, threshold, unit))
@@ -44,7 +44,7 @@ def curves(
 def classification(parts: ScoreArrays) -> ReportTable:
     """Return precision, recall and F1 of each class at the embedded threshold, their means, and the accuracy.
 
-    A good part is called good if it passes, a defective one defective if it is rejected; REVIEW passes.
+    A part that passes counts as classified good, a rejected part as classified defective. REVIEW passes.
     """
     rows: list[tuple[str, ...]] = []
     figures = []
@@ -56,14 +56,17 @@ def classification(parts: ScoreArrays) -> ReportTable:
         precision, recall = _share(right, int(called.sum())), right / int(actual.sum())
         f1 = 2 * right / (int(called.sum()) + int(actual.sum()))
         figures.append((precision, recall, f1))
-        rows.append((name, _told(precision), _told(recall), _told(f1), str(int(actual.sum()))))
+        rows.append((name, _number(precision), _number(recall), _number(f1), str(int(actual.sum()))))
     supports = [int((~parts.defective).sum()), int(parts.defective.sum())]
     total = sum(supports)
-    for name, weights in (("mean of both", [0.5, 0.5]), ("weighted by support", [one / total for one in supports])):
+    for name, weights in (
+        ("mean of both classes", [0.5, 0.5]),
+        ("weighted by support", [one / total for one in supports]),
+    ):
         means = [sum(w * of[at] for w, of in zip(weights, figures, strict=True)) for at in range(3)]
-        rows.append((name, *(_told(mean) for mean in means), str(total)))
+        rows.append((name, *(_number(mean) for mean in means), str(total)))
     accuracy = float((parts.rejected == parts.defective).mean())
-    rows.append(("accuracy", "", "", _told(accuracy), str(total)))
+    rows.append(("accuracy", "", "", _number(accuracy), str(total)))
     return ReportTable(head=("at the embedded threshold", "precision", "recall", "F1", "support"), rows=tuple(rows))
 
 
@@ -71,12 +74,12 @@ def _share(part: int, of: int) -> float:
     return part / of if of else math.nan
 
 
-def _told(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "–"
 
 
 def kinds_section(parts: ScoreArrays, threshold: float, known: Mapping[str, KindFigures], unit: str) -> list[Section]:
-    """Return the section with recall and scores of each type, nothing if no part could be judged."""
+    """Return the section with recall and scores of each type; nothing if no part could be judged."""
     if not len(parts.scores):
         return []
     by_class = class_scores(parts)
@@ -87,7 +90,7 @@ def kinds_section(parts: ScoreArrays, threshold: float, known: Mapping[str, Kind
     )
     areas = {kind: of.auroc for kind, of in known.items() if of.auroc is not None}
     if areas:
-        text += (f"The AUROC of a type is against all good {unit}s.",)
+        text += (f"The AUROC of a type compares it with all good {unit}s.",)
     pictures = [mean_bars(parts, threshold)]
     found = recalls(parts)
     if not found:
@@ -96,13 +99,13 @@ def kinds_section(parts: ScoreArrays, threshold: float, known: Mapping[str, Kind
     rows = []
     for recall in found[:MOST_KINDS]:
         one = by_kind.get(recall.kind) or by_kind[ALL_DEFECTS]
-        area = (_told(areas.get(recall.kind, math.nan)),) if areas else ()
+        area = (_number(areas.get(recall.kind, math.nan)),) if areas else ()
         sd = f"{one.sd:.3g}" if math.isfinite(one.sd) else "–"
         share = f"{recall.found / recall.n:.1%}"
         ends = between(recall.interval, ".1%")
         rows.append((recall.kind, str(recall.n), share, ends, *area, f"{one.mean:.4g}", sd))
     if len(rows) < len(found):
-        text += (f"{len(rows)} of {len(found)} types are listed.",)
+        text += (f"The table lists {len(rows)} of {len(found)} types.",)
     head = ("type", "n", "found", "95 % interval", *(("AUROC",) if areas else ()), "mean score", "sd")
     pictures.insert(0, recall_bars(parts, unit))
     return [

@@ -1,4 +1,4 @@
-"""The report of an evaluation, a page for quality engineers: ``index.html`` and its pictures."""
+"""Write the report of an evaluation, a page for quality engineers: ``index.html`` and its pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,12 +42,13 @@ def frames_report(
     judged: Sequence[JudgedPart],
     sections: Sequence[Section] = (),
 ) -> Path:
-    """Write the report on parts; gives the place of the page. `sections` with pictures of parts come from `parts_sections`.
+    """Write the report on parts and return the path of the page.
 
-    Without them, as from a log of verdicts, it shows figures and curves, and says so.
+    `sections` with pictures of parts come from `parts_sections`. Without them, for example for a log of verdicts, the page shows
+    figures and curves only, and a note that explains it.
 
     Raises:
-        ConfigError: the folder holds something else than an earlier report, or cannot be written to.
+        ConfigError: the folder holds anything except an earlier report, or cannot be written to.
     """
     return report_folder.write(frames_page(model, figures, judged, sections), folder)
 
@@ -62,7 +63,7 @@ def frames_page(
     listed = sections or (_from_verdicts_alone(figures.unit),)
     return Page(
         title=model.name,
-        subtitle=f"andon evaluate: what this file's verdicts are worth on {figures.unit}s whose truth is known",
+        subtitle=f"andon evaluate: verdicts of this model file on {figures.unit}s with a known truth",
         tone=tone,
         headline=headline,
         tiles=tuple(tiles),
@@ -73,7 +74,7 @@ def frames_page(
                 parts, judged, areas=(figures.auroc, figures.aupr), threshold=figures.threshold, alpha=model.alpha,
                 unit=figures.unit,
             ),
-            *_beside(judged, figures.by_score, figures.unit),
+            *_other_outputs(judged, figures.by_score, figures.unit),
             *kinds_section(parts, figures.threshold, figures.by_defect, figures.unit),
             *listed,
             *_small_print(rows, model),
@@ -92,10 +93,14 @@ def _parts_in_short(
         model.alpha, false_rejects, n_good, figures.within_promise, figures.unit,
         caught=n_defect - missed, n_defect=n_defect,
     )  # fmt: skip
-    frames = f", each by the worst of its frames ({figures.frames} in all)" if figures.frames else ""
+    frames = f", each by its worst frame ({figures.frames} frames)" if figures.frames else ""
     summary = [
         f"{counted(count, figures.unit)} of {model.data} judged{frames}: {n_good} good, {n_defect} defective"
-        + (f", and {figures.invalid} that could not be judged (INVALID, counted apart)." if figures.invalid else "."),
+        + (
+            f", and {figures.invalid} that could not be judged (INVALID, counted separately)."
+            if figures.invalid
+            else "."
+        ),
         *promise_lines(model, false_rejects, n_good, figures.within_promise, f"{figures.unit}s"),
     ]
     tiles = tiles_of(model, tone, false_rejects, n_good, f"{figures.unit}s")
@@ -105,24 +110,26 @@ def _parts_in_short(
         passed = f"{missed} of {counted(n_defect, what)} passed"
         tiles.append(Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone=found_tone(tone, missed)))
     if parts.both:
-        note = "good from defective over all thresholds; 1 is perfect"
+        note = "separates good from defective; 1 is perfect, .5 is chance"
         tiles.append(Tile(value=f"{figures.auroc:.4f}", name="AUROC", note=note))
-    tiles.append(Tile(value=f"{figures.invalid}", name="INVALID", note="could not be judged; part of no rate"))
+    tiles.append(Tile(value=f"{figures.invalid}", name="INVALID", note="could not be judged; left out of all rates"))
     return tone, headline, summary, tiles
 
 
 def _from_verdicts_alone(unit: str) -> Section:
     if unit == "part":
-        return Section(title="Parts", text=("Made from verdicts alone: there were no pictures of parts to show.",))
-    told = (
-        "Made from verdicts alone: faults caught, delays and false events need the log itself, as in "
-        "andon evaluate FILE.onnx --data LOG --report DIR."
+        return Section(
+            title="Parts", text=("This report was made from a log of verdicts, so it has no pictures of parts.",)
+        )
+    note = (
+        "This report was made from a log of verdicts. Faults caught, delays and false events need the sensor log: "
+        "andon evaluate FILE.onnx --data LOG --report DIR"
     )
-    return Section(title="Events", text=(told,))
+    return Section(title="Events", text=(note,))
 
 
-def _beside(judged: Sequence[JudgedPart], known: Mapping[str, Areas], unit: str) -> list[Section]:
-    """Return the sections on other scores and on the latent plane, as far as the file gives them."""
+def _other_outputs(judged: Sequence[JudgedPart], known: Mapping[str, Areas], unit: str) -> list[Section]:
+    """Return the sections on other scores and on the latent plane, if the file gives them."""
     valid = [part for part in judged if part.status != Status.INVALID and np.isfinite(part.score)]
     scores = by_score(
         next(iter(known), "score"), np.array([part.score for part in valid]), [part.other_scores for part in valid]
@@ -140,15 +147,15 @@ def parts_sections(
     each: int = gallery.EACH,
     progress: Progress = silent,
 ) -> tuple[Section, ...]:
-    """Return galleries of the worst false rejects, misses and each type. These parts are read and judged again."""
+    """Return galleries of the worst false rejects, the worst misses and each type. Their parts are read and judged again."""
     spec, calibration = detector.card.input, detector.card.calibration
     assert isinstance(spec, FrameSpec)
-    chosen = gallery.choose(judged, each)
+    galleries = gallery.choose(judged, each)
     shown = gallery.look_at(
-        detector, collection, truth, [part for some in chosen for part in some.parts], progress=progress
+        detector, collection, truth, [part for some in galleries for part in some.parts], progress=progress
     )
     scale = calibration.map_scale if calibration and calibration.map_scale else 1.0
-    made = gallery.exhibits(chosen, shown, map_scale=scale, crop=spec.crop)
+    made = gallery.exhibits(galleries, shown, map_scale=scale, crop=spec.crop)
     mapped = any(one.map is not None for one in shown.values())
     return tuple(
         Section(
@@ -157,7 +164,7 @@ def parts_sections(
             pictures=(gallery.colour_bar(scale),) if mapped and number == 0 else (),
             exhibits=tuple(exhibits),
         )
-        for number, (some, exhibits) in enumerate(zip(chosen, made, strict=True))
+        for number, (some, exhibits) in enumerate(zip(galleries, made, strict=True))
     )
 
 
@@ -170,10 +177,10 @@ def logs_report(
     *,
     progress: Progress = silent,
 ) -> Path:
-    """Write the report on logs; gives the place of the page.
+    """Write the report on logs and return the path of the page.
 
     Raises:
-        ConfigError: the folder holds something else than an earlier report, or cannot be written to.
+        ConfigError: the folder holds anything except an earlier report, or cannot be written to.
     """
     return report_folder.write(logs_page(model, figures, verdicts, detector, progress=progress), folder)
 
@@ -199,7 +206,7 @@ def logs_page(
     total = figures.total
     return Page(
         title=model.name,
-        subtitle="andon evaluate: what this file's verdicts are worth on logs whose faults are known",
+        subtitle="andon evaluate: verdicts of this model file on logs with known faults",
         tone=tone,
         headline=headline,
         tiles=tuple(tiles),
@@ -209,7 +216,7 @@ def logs_page(
             *fault_sections(happened),
             Section(
                 title="Stretches of the log",
-                text=("True faults are shaded orange, recovery grey. A score stands at the end of its window.",),
+                text=("True faults are shaded orange, recovery is grey. Each score is drawn at the end of its window.",),
                 exhibits=tuple(drawn),
             ),
             *window_examples.section(detector, verdicts),
@@ -218,7 +225,7 @@ def logs_page(
                 parts, judged, areas=(total.auroc, total.aupr), threshold=figures.threshold, alpha=model.alpha,
                 unit="window",
             ),
-            *_beside(judged, figures.by_score, "window"),
+            *_other_outputs(judged, figures.by_score, "window"),
             *kinds_section(parts, figures.threshold, {}, "window"),
             *([runs_section(figures)] if len(figures.runs) > 1 else []),
             *_small_print(rows, model),
@@ -238,34 +245,34 @@ def _log_in_short(
     windows = counted(count + counts.neither, "window")
     first = (
         f"{windows} of {model.data} judged, in {counted(len(figures.runs), 'run')}: "
-        f"{counts.good} good, {counts.defective} with a fault in them"
-        + (f", {counts.neither} in recovery (counted as neither)" if counts.neither else "")
+        f"{counts.good} good, {counts.defective} with a fault"
+        + (f", {counts.neither} in recovery (neither good nor faulty)" if counts.neither else "")
     )
     summary = [
-        first + (f", {counts.invalid} that could not be judged." if counts.invalid else "."),
+        first + (f", {counts.invalid} that could not be judged (INVALID)." if counts.invalid else "."),
         *promise_lines(model, counts.false_rejects, counts.good, figures.within_promise, "windows"),
     ]
     tiles = tiles_of(model, tone, counts.false_rejects, counts.good, "windows")
     if counts.faults:
         rate = "promised" if model.alpha is not None else "estimated"
-        by_chance = f"rejecting windows at random at the {rate} rate would have caught"
+        by_chance = f"random rejects at the {rate} rate would catch"
         caught = f"{counts.caught} of {counted(counts.faults, 'fault')} were caught by at least one window"
-        summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f}.")
-        note = f"faults; at random {counts.dummy_caught:.1f}"
+        summary.insert(1, f"{caught}; {by_chance} {counts.dummy_caught:.1f} on average.")
+        note = f"faults; random rejects: {counts.dummy_caught:.1f}"
         value = f"{counts.caught} of {counts.faults}"
         tiles.append(Tile(value=value, name="caught", note=note, tone=found_tone(tone, counts.faults - counts.caught)))
     delays = [row.delay_s for row in happened if row.delay_s is not None]
     if delays:
-        note = f"median; the longest {max(delays):.3g} s"
+        note = f"median of caught faults; longest {max(delays):.3g} s"
         tiles.append(Tile(value=f"{np.median(delays):.3g} s", name="delay", note=note))
     if figures.total.auroc is not None:
-        note = "windows, over all thresholds; 1 is perfect"
+        note = "separates good from faulty windows; 1 is perfect"
         tiles.append(Tile(value=f"{figures.total.auroc:.4f}", name="AUROC", note=note))
     return tone, headline, summary, tiles
 
 
 _FOOTER = (
-    "Made by andon evaluate --report. Threshold and settings come from the model file; none was chosen on these data. "
+    "Made by andon evaluate --report. The threshold and all settings come from the model file. None was chosen on these data. "
     "The same file and data give the same page."
 )
 
@@ -273,6 +280,8 @@ _FOOTER = (
 def _small_print(rows: Sequence[FigureRow], model: ModelFacts) -> list[Section]:
     about = (("name", model.name), ("evaluated on", model.data), *model.rows)
     return [
-        Section(title="The file", tables=(ReportTable(head=("", ""), rows=about, words=(0, 1)),)),
-        Section(title="The figures as a picture", folded=True, pictures=(figures_table([row[:3] for row in rows]),)),
+        Section(title="Model file", tables=(ReportTable(head=("", ""), rows=about, words=(0, 1)),)),
+        Section(
+            title="Figures as a picture (for slides)", folded=True, pictures=(figures_table([row[:3] for row in rows]),)
+        ),
     ]

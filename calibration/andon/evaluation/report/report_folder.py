@@ -1,4 +1,4 @@
-"""The folder of a report: ``index.html`` and its pictures. An earlier report is replaced; other files are never touched."""
+"""Write the folder of a report: ``index.html`` and pictures. It replaces an earlier report and never touches other files."""
 
 import re
 from pathlib import Path
@@ -17,10 +17,10 @@ _HEAD_BYTES = 65_536
 
 
 def require_place(folder: Path) -> None:
-    """Refuse a folder that holds anything except an earlier report. A folder that does not exist yet is fine.
+    """Refuse a folder that holds anything except an earlier report. A folder that does not exist yet is accepted.
 
     Raises:
-        ConfigError: not a folder, or it holds something else.
+        ConfigError: it is not a folder, or it holds other files.
     """
     _earlier(folder)
 
@@ -32,16 +32,16 @@ def write(page: Page, folder: Path) -> Path:
     so that a later run can replace them even if this one is interrupted.
 
     Raises:
-        ConfigError: the folder holds something else, or cannot be written to.
+        ConfigError: the folder holds other files, or cannot be written to.
     """
     pictures = {picture.name: picture.png for picture in page.pictures}
     if len(pictures) != len(page.pictures) or not all(_NAME.fullmatch(name) for name in pictures):
-        raise ValueError(f"pictures need unique names like roc.png, got {[p.name for p in page.pictures]}")
+        raise ValueError(f"pictures: expected unique names like roc.png, got {[p.name for p in page.pictures]}")
     earlier = _earlier(folder)
     foreign = sorted(name for name in pictures if name not in earlier and (folder / name).exists())
     if foreign:
         raise ConfigError(
-            f"{folder / foreign[0]}: is not a picture of an earlier report. Give --report another folder."
+            f"{folder / foreign[0]}: expected a picture of an earlier report, got another file. Give --report another folder."
         )
     write_atomically(folder / INDEX, render(page).encode())
     for name, png in pictures.items():
@@ -64,6 +64,8 @@ def _earlier(folder: Path) -> set[str]:
         raise ConfigError(f"{folder}: cannot be read: {error.strerror or error}.") from error
     files = _FILES.search(head)
     if _GENERATOR not in head or files is None:
-        what = "is not empty and holds no earlier report" if folder.is_dir() else "is not a folder"
-        raise ConfigError(f"{folder}: {what}. Give --report a new or an empty folder.")
+        what = "other files" if folder.is_dir() else "a file"
+        raise ConfigError(
+            f"{folder}: expected an empty folder or an earlier report, got {what}. Give --report a new or an empty folder."
+        )
     return {name for name in files[1].split() if _NAME.fullmatch(name)}

@@ -1,4 +1,4 @@
-"""Which stretches of a log a report shows: the worst false rejects, missed faults, the first fault of each kind."""
+"""Choose the stretches of a log for a report: the worst false rejects, missed faults, and the first fault of each kind."""
 
 import heapq
 import math
@@ -16,19 +16,19 @@ from andon.sources.series.log import Run
 from andon.sources.series.log_truth import events_of
 
 EACH = 3
-"""Stretches of a kind."""
+"""Upper limit of stretches of each kind."""
 MOST_ROWS = 6_000
-"""Rows of a stretch; a longer fault is shown from its begin."""
+"""Upper limit of rows in a stretch. Only the beginning of a longer fault is shown."""
 
 
 def origin_s(run: Run) -> float:
-    """Return the origin of a run's times: its start if stamps are seconds since 1970, which are hard to read, else 0."""
+    """Return the time from which to count a run's times: its start if they are seconds since 1970, otherwise 0."""
     begin_s = float(run.times_s[0]) if len(run.times_s) else 0.0
     return begin_s if abs(begin_s) > 1e7 else 0.0
 
 
 class FaultRow(Struct, frozen=True, kw_only=True):
-    """One true fault, and what became of it. Times in seconds of the source."""
+    """One true fault and its outcome. Times are in seconds, as in the source."""
 
     run: str
     kind: str
@@ -37,15 +37,15 @@ class FaultRow(Struct, frozen=True, kw_only=True):
     onset_s: float
     end_s: float
     delay_s: float | None
-    """From the onset to the end of the first window that touches it and is REJECT; None: missed."""
+    """Time from the onset to the end of the first REJECT window that touches the fault; None if it was missed."""
     highest: float
-    """The highest score of its windows; NaN where none was judged."""
+    """Highest score of its windows; NaN if none was judged."""
     origin_s: float
-    """From where people count its times, see `origin_s`."""
+    """Origin for times that people read, see the function `origin_s`."""
 
 
 def faults(verdicts: LogVerdicts) -> list[FaultRow]:
-    """Return all true faults, run by run, in the order of time."""
+    """Return all true faults, run by run, in time order."""
     first: dict[str, float] = {}
     highest: dict[str, float] = {}
     for ref in verdicts.windows.refs:
@@ -94,11 +94,11 @@ def judged_windows(verdicts: LogVerdicts) -> list[JudgedPart]:
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
-    """Rows of a run to show, and why."""
+    """Rows of a run to show, with a title that gives the reason."""
 
     title: str
     name: str
-    """For files."""
+    """Short name for files."""
     tone: Tone
     badge: str
     run: str
@@ -108,16 +108,17 @@ class Stretch(Struct, frozen=True, kw_only=True):
 
 
 def choose(verdicts: LogVerdicts, spec: WindowSpec, each: int = EACH) -> list[Stretch]:
-    """Choose the worst false rejects, the missed faults, and the first fault of each kind, each at most `each`.
+    """Choose the worst false rejects, the missed faults, and the first fault of each kind, at most `each` of each.
 
-    Without a false reject (or missed fault): what came nearest. Ties go by the order of time.
+    If there is no false reject (or no missed fault), choose the window (or fault) that was closest to it. Ties are resolved by
+    time order.
     """
     runs = {run.name: run for run in verdicts.log.runs}
     return [*_worst(verdicts, runs, spec, each), *_of_faults(faults(verdicts), runs, spec, each)]
 
 
 def _worst(verdicts: LogVerdicts, runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
-    """Return false rejects by their score, or the good window with the highest score."""
+    """Return the false rejects with the highest scores, or the good window with the highest score if there are none."""
     windows = [one for one in judged_windows(verdicts) if one.status != Status.INVALID and not one.defective]
     rejected = [one for one in windows if one.status == Status.REJECT]
     most = each if rejected else 1
@@ -125,7 +126,7 @@ def _worst(verdicts: LogVerdicts, runs: dict[str, Run], spec: WindowSpec, each: 
     for one in heapq.nsmallest(20 * each, rejected or windows, key=lambda one: -one.score):
         run = runs[one.ref.group]
         at = int(np.searchsorted(run.times_s, one.ref.time_s or 0.0))
-        # two rejects in one picture are one stretch
+        # two rejects that fit into one picture are one stretch
         shown = any(other.run == run.name and other.begin <= at < other.stop for other in worst)
         if len(worst) < most and not shown:
             worst.append(_around_window(one, run, at, spec))
@@ -137,7 +138,7 @@ def _around_window(one: JudgedPart, run: Run, at: int, spec: WindowSpec) -> Stre
     rejected = one.status == Status.REJECT
     room = 4 * spec.steps
     return Stretch(
-        title="False reject" if rejected else "The good window with the highest score",
+        title="False reject" if rejected else "Good window with the highest score",
         name="false-reject" if rejected else "good",
         tone=status_tone(one.status),
         badge=one.status.name,
@@ -152,7 +153,7 @@ def _around_window(one: JudgedPart, run: Run, at: int, spec: WindowSpec) -> Stre
 
 
 def _of_faults(every: Sequence[FaultRow], runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
-    """Return missed faults, or the one that was nearly missed, then the first caught one of each kind."""
+    """Return missed faults (or the fault closest to being missed), then the first caught fault of each kind."""
     caught = [row for row in every if row.delay_s is not None]
     missed = [row for row in every if row.delay_s is None]
     missed.sort(key=lambda row: row.highest if math.isfinite(row.highest) else -math.inf)
@@ -172,9 +173,7 @@ def _around(row: FaultRow, runs: dict[str, Run], spec: WindowSpec, name: str) ->
     room = max(4 * spec.steps, (row.stop_row - row.first_row) // 3)
     begin = max(0, row.first_row - room)
     caught = row.delay_s is not None
-    title = {"miss": "Missed fault", "weakest": "The fault that came nearest to being missed", "fault": "Caught fault"}[
-        name
-    ]
+    title = {"miss": "Missed fault", "weakest": "Caught fault with the lowest score", "fault": "Caught fault"}[name]
     return Stretch(
         title=f"{title}: {row.kind}",
         name=name,

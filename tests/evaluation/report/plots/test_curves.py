@@ -1,4 +1,4 @@
-"""Curves as pictures, over data of every shape."""
+"""Pictures of curves, for all kinds of data."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def test_the_same_scores_give_the_same_curve() -> None:
 
 @pytest.mark.parametrize("curve", ["roc", "precision recall"])
 def test_no_legend_covers_the_ring_of_the_threshold(curve: str) -> None:
-    # rejected: one defect of ten and nineteen of twenty good parts, so that the ring lies where legends used to
+    # rejected: one defect of ten and nineteen of twenty good parts, so that the ring is where the legend was before
     good = [2.0] * 19 + [0.0] if curve == "roc" else [2.0] * 19 + [0.0] * 181
     parts = score_arrays(parts_of(good, [3.0] + [0.5] * 9))
     made = roc(parts, 0.1, None) if curve == "roc" else precision_recall(parts, 0.1)
@@ -44,4 +44,4 @@ def test_no_legend_covers_the_ring_of_the_threshold(curve: str) -> None:
 def test_the_caption_names_what_was_judged() -> None:
     parts = score_arrays(parts_of([0.1], [2.0]))
 
-    assert "how many of the windows here" in precision_recall(parts, 0.9, "window").caption
+    assert "share of defective windows" in precision_recall(parts, 0.9, "window").caption

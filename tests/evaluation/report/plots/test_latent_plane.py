@@ -1,4 +1,4 @@
-"""Where parts lie by their latent numbers."""
+"""Parts in the plane of their latent numbers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How stretches of a log are drawn."""
+"""Drawings of stretches of a log."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_of_many_channels_those_that_add_most_have_a_panel() -> None:
 
     assert {3, 17} <= set(seen.channels)
     assert len(seen.channels) == log_stretches.MOST_CHANNELS
-    assert ("channels", "6 of 30, those that add most") in made.facts
+    assert ("channels", "6 of 30, those with the largest shares") in made.facts
 
 
 def test_thinned_curves_keep_their_spikes_and_their_holes() -> None:

@@ -30,7 +30,7 @@ def test_of_many_scores_the_best_are_drawn_and_it_is_said() -> None:
     (section,) = score_curves.section(scores, DEFECTIVE, areas(scores, DEFECTIVE))
 
     assert len(section.tables[0].rows) == 13
-    assert "8 of 13 scores are drawn" in section.pictures[0].caption
+    assert "8 of 13 scores are shown" in section.pictures[0].caption
     assert section.pictures[0].alt.startswith("ROC and precision-recall curves of 8 scores.")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of scores, over data of every shape."""
+"""Pictures of scores, for all kinds of data."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Pictures of verdicts, over data of every shape."""
+"""Pictures of verdicts, for all kinds of data."""
 
 import pytest
 from tests.evaluation.judged_parts import SHAPES, parts_of
@@ -36,7 +36,7 @@ def test_thousands_of_types_stay_one_picture_and_it_is_told() -> None:
 
     made = recall_bars(score_arrays(judged))
 
-    assert f"The {MOST_KINDS} least found of 2000 types" in made.caption
+    assert f"The {MOST_KINDS} types with the lowest recall, of 2000" in made.caption
 
 
 def test_the_confusion_counts_verdicts_as_they_occur() -> None:
@@ -50,8 +50,8 @@ def test_the_confusion_counts_verdicts_as_they_occur() -> None:
 def test_percentages_of_the_confusion_matrix_are_of_what_was_judged() -> None:
     judged = parts_of([0.1, 0.2, float("nan")], [2.0])
 
-    assert confusion(judged).caption.endswith("percentages are of the row, without INVALID.")
-    assert confusion(judged[:2] + judged[3:]).caption.endswith("percentages are of the row.")
+    assert confusion(judged).caption.endswith("Percentages are shares of the row, without INVALID.")
+    assert confusion(judged[:2] + judged[3:]).caption.endswith("Percentages are shares of the row.")
 
 
 def test_types_of_windows_are_called_faults() -> None:

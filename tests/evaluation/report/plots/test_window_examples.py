@@ -1,4 +1,4 @@
-"""Windows beside each other."""
+"""Typical windows next to each other."""
 
 import numpy as np
 from hypothesis import given
@@ -15,10 +15,8 @@ def test_a_typical_window_of_each_class_is_shown_by_sensor_and_against_what_was_
     (section,) = window_examples.section(WATCHED, verdicts)
 
     assert [picture.name for picture in section.pictures] == ["windows.png", "rebuilt.png"]
-    assert section.pictures[0].alt == (
-        "Windows beside each other: good (score 1), p (score 25), q (score 36), r (score 49)."
-    )
-    assert section.pictures[1].alt == "Measured against rebuilt: good, p, q, r."
+    assert section.pictures[0].alt == ("Windows compared: good (score 1), p (score 25), q (score 36), r (score 49).")
+    assert section.pictures[1].alt == "Measured and reconstructed: good, p, q, r."
 
 
 def test_a_file_that_rebuilds_nothing_is_not_held_against_it() -> None:
@@ -35,7 +33,7 @@ def test_of_many_kinds_three_are_shown_and_it_is_said() -> None:
 
     (section,) = window_examples.section(WATCHED, verdicts)
 
-    assert section.pictures[0].caption.endswith("3 of 4 kinds of fault.")
+    assert section.pictures[0].caption.endswith("3 of 4 kinds of fault are shown.")
 
 
 def test_a_log_without_faults_has_none() -> None:

@@ -1,1 +1,1 @@
-"""The plots of the evaluation report, one kind a file."""
+"""Draw the plots of the evaluation report, one kind of plot per module."""

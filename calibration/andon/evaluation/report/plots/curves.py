@@ -1,4 +1,4 @@
-"""Plots of curves over all thresholds, with the point of the embedded threshold."""
+"""Draw curves over all thresholds, with the point of the embedded threshold."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from andon.runtime.calibration_facts import percent
 
 
 def roc(parts: ScoreArrays, auroc: float, alpha: float | None) -> ReportPicture:
-    """Draw true positives over false positives, with the embedded threshold, the chance line and the promised rate."""
+    """Draw the ROC curve with the embedded threshold, the chance line and the promised rate."""
     curve = ranking.roc_curve(parts.scores, parts.defective)
     at_false, at_true = _rates(parts)
     figure, axes = one_panel(4.8, 5.1)
@@ -32,12 +32,12 @@ def roc(parts: ScoreArrays, auroc: float, alpha: float | None) -> ReportPicture:
         png=png_of(figure),
         alt=f"ROC curve, area {auroc:.4f}; at the embedded threshold {at_true:.1%} of defects are found at {at_false:.2%} "
         "false rejects.",
-        caption="Over all thresholds; the ring is the one in the file, the only one that the line will see.",
+        caption="All thresholds. The ring marks the threshold in the file, the only one that the line uses.",
     )
 
 
 def precision_recall(parts: ScoreArrays, aupr: float, unit: str = "part") -> ReportPicture:
-    """Draw precision over recall, with the embedded threshold and the prevalence."""
+    """Draw precision over recall, with the embedded threshold and the prevalence as the chance line."""
     curve = ranking.pr_curve(parts.scores, parts.defective)
     prevalence = float(parts.defective.mean())
     figure, axes = one_panel(4.8, 5.1)
@@ -64,7 +64,7 @@ def precision_recall(parts: ScoreArrays, aupr: float, unit: str = "part") -> Rep
         name="precision-recall.png",
         png=png_of(figure),
         alt=f"Precision-recall curve, area {aupr:.4f}, chance {prevalence:.3f}{at}",
-        caption=f"Precision depends on how many of the {unit}s here are defective, which is rarely the line's share.",
+        caption=f"Precision depends on the share of defective {unit}s. On the line, that share is usually different.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Parts in the plane of their latent numbers, good and defective ones by type."""
+"""Draw good parts and each type of defect in the plane of their latent numbers."""
 
 from collections.abc import Sequence
 
@@ -22,16 +22,16 @@ from andon.evaluation.report.page import ReportPicture, Section, counted
 from andon.runtime.schema import Status
 
 MOST_POINTS = 600
-"""Of a class; drawn evenly in the order of the parts."""
+"""Upper limit of points of a class, picked at even distances in the order of the parts."""
 MOST_KINDS = 6
-# markers and colours of Okabe and Ito: either alone tells the types apart
+# colours of Okabe and Ito, and markers: types are distinguishable by each of them alone
 _KINDS = ((DEFECT, "^"), (PURPLE, "s"), (GREEN, "D"), (ORANGE, "v"), (SKY, "P"), ("#222222", "X"))
 
 Floats = NDArray[np.float64]
 
 
 def section(judged: Sequence[JudgedPart], unit: str) -> list[Section]:
-    """Return the section with the plane, nothing for files with fewer than two latent numbers or fewer than two good parts."""
+    """Return the section with the plane; nothing if there are fewer than two latent numbers or fewer than two good parts."""
     known = [one for one in judged if one.status != Status.INVALID and len(one.other_scores.latent) > 1]
     good_ones = [one for one in known if not one.defective]
     if len(good_ones) < 2 or len(good := _points(good_ones)) < 2:
@@ -40,16 +40,20 @@ def section(judged: Sequence[JudgedPart], unit: str) -> list[Section]:
 
 
 def axes_of(good: Floats, unit: str = "part") -> tuple[Floats, Floats, list[str]]:
-    """Centre ``[L]``, two directions ``[2, L]`` and their names: the numbers themselves where there are two, else the two
-    principal axes of good points ``[n, L]``."""
+    """Return the centre ``[L]``, two directions ``[2, L]`` and their names, from good points ``[n, L]``.
+
+    If there are two latent numbers, the directions are the numbers themselves. Otherwise they are the first two principal axes.
+    """
     if good.shape[1] == 2:
         return np.zeros(2), np.eye(2), ["latent number 1", "latent number 2"]
     center = good.mean(axis=0)
     _, spread, rows = np.linalg.svd(good - center, full_matrices=False)
-    directions = np.zeros((2, good.shape[1]))  # one number, or one good part, makes a line
+    directions = np.zeros((2, good.shape[1]))  # a second direction of zeros if there is only one
     directions[: len(rows[:2])] = rows[:2]
     shares = [*(spread**2 / max(float((spread**2).sum()), 1e-30)), 0.0][:2]
-    names = [f"principal axis {at} of good {unit}s ({share:.0%} of their spread)" for at, share in enumerate(shares, 1)]
+    names = [
+        f"principal axis {at} of good {unit}s ({share:.0%} of their variance)" for at, share in enumerate(shares, 1)
+    ]
     return center, directions, names
 
 
@@ -72,13 +76,13 @@ def _picture(known: Sequence[JudgedPart], good: Floats, unit: str) -> ReportPict
                      label=f"{short(name)} ({counted(len(points), unit)})")  # fmt: skip
     axes.set(xlabel=names[0], ylabel=names[1])
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    left_out = f" {MOST_KINDS} of {len(kinds)} types." if len(kinds) > MOST_KINDS else ""
+    left_out = f" {MOST_KINDS} of {len(kinds)} types are shown." if len(kinds) > MOST_KINDS else ""
     return ReportPicture(
         name="latent.png",
         png=png_of(figure),
         alt=f"Latent plane of {len(good)} good {unit}s and {', '.join(kinds[:MOST_KINDS]) or 'no defective ones'}.",
-        caption="What lies among good ones here may still be rebuilt badly, and the other way round."
-        f" At most {MOST_POINTS} points of a class.{left_out}",
+        caption=f"The position in this plane does not decide: a {unit} among good ones may have a high score, an outlier a low "
+        f"one. At most {MOST_POINTS} points of each class.{left_out}",
         shown="wide",
     )
 

@@ -1,4 +1,4 @@
-"""Plots of stretches of a log: truth, sensors, scores and channel shares over one time axis."""
+"""Draw stretches of a log: truth, sensors, scores and channel shares over one time axis."""
 
 import math
 import textwrap
@@ -25,11 +25,11 @@ from andon.sources.series.log_truth import events_of
 from andon.sources.series.windows import columns
 
 MOST_CHANNELS = 6
-"""Channels with a panel of their own."""
+"""Upper limit of channels with their own panel."""
 MOST_SHARES = 24
-"""Channels in the strip of shares."""
+"""Upper limit of channels in the strip of shares."""
 _POINTS = 3_000
-"""Points of a curve; longer ones are drawn as the highest and lowest of each column of pixels."""
+"""Upper limit of points of a curve. Longer curves are drawn as the lowest and highest value of each block of rows."""
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 def draw(
     detector: Detector, verdicts: LogVerdicts, stretches: Sequence[Stretch], *, progress: Progress = silent
 ) -> list[Exhibit]:
-    """Draw each stretch. Its windows are judged again for channel shares and reconstruction."""
+    """Draw each stretch. Judge its windows again to get channel shares and reconstructions."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     runs = {run.name: run for run in verdicts.log.runs}
@@ -46,9 +46,9 @@ def draw(
     for stretch in track(list(stretches), progress, "drawing"):
         counts[stretch.name] = counts.get(stretch.name, 0) + 1
         run = runs[stretch.run]
-        seen = _look(detector, verdicts, spec, run, stretch)
+        data = _look(detector, verdicts, spec, run, stretch)
         name = f"{stretch.name}-{counts[stretch.name]:02}"
-        figure = _figure(seen, spec, detector.threshold)
+        figure = _figure(data, spec, detector.threshold)
         picture = ReportPicture(
             name=f"{name}.png",
             png=png_of(figure),
@@ -60,7 +60,7 @@ def draw(
                 key=f"{stretch.title}, {stretch.run}",
                 status=stretch.badge,
                 tone=stretch.tone,
-                facts=(*stretch.facts, *seen.notes),
+                facts=(*stretch.facts, *data.notes),
                 pictures=(picture,),
             )
         )
@@ -68,7 +68,7 @@ def draw(
 
 
 def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: int = EACH) -> list[ReportPicture]:
-    """Draw whole runs that are longer than a stretch, those with the most misses and false rejects first."""
+    """Draw whole runs that are longer than 20 windows, runs with the most misses and false rejects first."""
     wrong: dict[str, int] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID and (one.status == Status.REJECT) != one.defective:
@@ -78,13 +78,13 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
     pictures = []
     for number, run in enumerate(some, 1):
         stretch = Stretch(title="", name="", tone="plain", badge="", run=run.name, begin=0, stop=len(run.times_s))
-        seen = _look(None, verdicts, spec, run, stretch)
+        data = _look(None, verdicts, spec, run, stretch)
         pictures.append(
             ReportPicture(
                 name=f"run-{number:02}.png",
-                png=png_of(_figure(seen, spec, threshold)),
-                alt=f"The whole of {run.name}: sensors, true faults, scores and alarms over time.",
-                caption=f"The whole of {run.name}."
+                png=png_of(_figure(data, spec, threshold)),
+                alt=f"The whole run {run.name}: sensors, true faults, scores and alarms over time.",
+                caption=f"The whole run {run.name}."
                 + (
                     f" {len(some)} of {len(verdicts.log.runs)} runs are shown."
                     if len(some) < len(verdicts.log.runs)
@@ -97,7 +97,7 @@ def overview(verdicts: LogVerdicts, spec: WindowSpec, threshold: float, each: in
 
 
 def name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
-    """Write name and unit horizontally at the left of the panel: a long name would not fit vertically."""
+    """Write name and unit horizontally to the left of the panel, because a long name would not fit vertically."""
     channel = spec.channels[place]
     lines = textwrap.wrap(short(channel.name).replace("_", " "), 14) or [""]
     name = "\n".join([*lines, f"[{without_controls(channel.unit)}]"] if channel.unit else lines)
@@ -105,29 +105,29 @@ def name_channel(axes: Any, spec: WindowSpec, place: int) -> None:
 
 
 _LETTER = 0.0068
-"""Width of a letter and its share of the margin, of the length of a panel."""
+"""Width of a letter with its share of the margin, as a fraction of the panel width."""
 _ROWS = 4
-"""Of names above the strip of truth."""
+"""Number of rows of names above the strip of truth."""
 
 
 class _StretchData(Struct, frozen=True, kw_only=True):
-    """All that a picture of a stretch shows."""
+    """The data of one picture of a stretch."""
 
     times_s: Floats
     values: NDArray[np.float32]
     """``[n, C]`` in the order of the specification."""
     spans: list[tuple[float, float, str, Literal["fault", "recovery"]]]
     ends_s: Floats
-    """``[W]`` ends of the windows."""
+    """``[W]``, the end times of the windows."""
     scores: Floats
     status: NDArray[np.uint8]
     good: NDArray[np.bool_]
     shares: NDArray[np.float32] | None = None
-    """``[W, C]``: what each channel adds to the score, rows sum to 1."""
+    """``[W, C]``, the share of each channel in the score; each row sums to 1."""
     rebuilt: tuple[Floats, NDArray[np.float32]] | None = None
-    """Times ``[m]`` and values ``[m, C]``."""
+    """Times ``[m]`` and reconstructed values ``[m, C]``."""
     channels: list[int]
-    """Those with a panel."""
+    """Channels with a panel."""
     origin_s: float = 0.0
     notes: tuple[tuple[str, str], ...] = ()
 
@@ -135,7 +135,7 @@ class _StretchData(Struct, frozen=True, kw_only=True):
 def _look(
     detector: Detector | None, verdicts: LogVerdicts, spec: WindowSpec, run: Run, stretch: Stretch
 ) -> _StretchData:
-    """Collect what a picture of a stretch shows. With a detector, its windows are judged again for their evidence."""
+    """Collect the data of a picture of a stretch. With a detector, judge its windows again to get their evidence."""
     rows = slice(stretch.begin, stretch.stop)
     times_s = run.times_s[rows]
     low_s, high_s = float(times_s[0]), float(times_s[-1])
@@ -159,7 +159,10 @@ def _look(
         )
         order = sorted(np.argsort(-weight, kind="stable")[:MOST_CHANNELS].tolist())
         notes = (
-            ("channels", f"{MOST_CHANNELS} of {len(places)}" + (", those that add most" if shares is not None else "")),
+            (
+                "channels",
+                f"{MOST_CHANNELS} of {len(places)}" + (", those with the largest shares" if shares is not None else ""),
+            ),
         )
     return _StretchData(
         times_s=times_s,
@@ -183,7 +186,7 @@ def _evidence(
     shares = np.full((len(refs), len(spec.channels)), np.nan, np.float32)
     times: list[Floats] = []
     pieces: list[NDArray[np.float32]] = []
-    # of windows that overlap, each gives the rows that no earlier one covers
+    # if windows overlap, each adds only the rows that no earlier window covers
     covered_s = -math.inf
     for at, one in enumerate(judge_items(detector, map(verdicts.windows.read, refs))):
         time_s, evidence = one.ref.time_s, one.verdict.evidence
@@ -223,46 +226,46 @@ def _spans(run: Run, rows: slice, period_s: float) -> list[tuple[float, float, s
     return spans
 
 
-def _figure(seen: _StretchData, spec: WindowSpec, threshold: float) -> Any:
+def _figure(data: _StretchData, spec: WindowSpec, threshold: float) -> Any:
     """Draw truth, sensors, scores and shares over one time axis."""
     lines = min(len(spec.channels), MOST_SHARES)
-    shares = [0.3 + 0.16 * lines] if seen.shares is not None else []
-    heights = [0.3, *[1.25] * len(seen.channels), 1.7, *shares]
+    shares = [0.3 + 0.16 * lines] if data.shares is not None else []
+    heights = [0.3, *[1.25] * len(data.channels), 1.7, *shares]
     figure = new_figure(11.6, sum(heights) + 0.9)
     grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    begin_s, end_s = float(seen.times_s[0]), float(seen.times_s[-1]) + spec.period_s
-    offset = seen.origin_s
+    begin_s, end_s = float(data.times_s[0]), float(data.times_s[-1]) + spec.period_s
+    offset = data.origin_s
     grid[0].set_xlim(begin_s - offset, end_s - offset)
-    _truth_panel(grid[0], seen, offset)
-    for place, axes in zip(seen.channels, grid[1:], strict=False):
+    _truth_panel(grid[0], data, offset)
+    for place, axes in zip(data.channels, grid[1:], strict=False):
         tidy(axes)
-        _shade(axes, seen, offset)
-        axes.plot(*_thinned(seen.times_s - offset, seen.values[:, place]), color=GOOD, lw=1.1, label="measured")
-        if seen.rebuilt is not None:
-            times, values = seen.rebuilt
-            axes.plot(times - offset, values[:, place], color=DEFECT, lw=1.1, ls="--", label="rebuilt by the file")
+        _shade(axes, data, offset)
+        axes.plot(*_thinned(data.times_s - offset, data.values[:, place]), color=GOOD, lw=1.1, label="measured")
+        if data.rebuilt is not None:
+            times, values = data.rebuilt
+            axes.plot(times - offset, values[:, place], color=DEFECT, lw=1.1, ls="--", label="reconstructed")
         name_channel(axes, spec, place)
-    if seen.rebuilt is not None:
+    if data.rebuilt is not None:
         figure.legend(
             *grid[1].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False, borderaxespad=0.1
         )
-    _score_panel(grid[1 + len(seen.channels)], seen, threshold, offset)
-    if seen.shares is not None:
-        _share_panel(figure, grid[-1], seen, spec, offset)
-    grid[-1].set_xlabel("time [s]" + (", from the begin of the run" if offset else ""))
+    _score_panel(grid[1 + len(data.channels)], data, threshold, offset)
+    if data.shares is not None:
+        _share_panel(figure, grid[-1], data, spec, offset)
+    grid[-1].set_xlabel("time [s]" + (", from the start of the run" if offset else ""))
     return figure
 
 
-def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
-    """Draw a strip with the names of the faults, inside it or above it if a fault is short, as far as there is room."""
+def _truth_panel(axes: Any, data: _StretchData, offset: float) -> None:
+    """Draw a strip with the names of the faults: inside it, or above it for short faults if there is room."""
     axes.set_axis_off()
-    _shade(axes, seen, offset, strength=2.2)
+    _shade(axes, data, offset, strength=2.2)
     low, high = axes.get_xlim()
     narrow: list[tuple[float, str]] = []
-    for begin, end, name, kind in seen.spans:
+    for begin, end, name, kind in data.spans:
         label = short(name).replace("_", " ")
         if (end - begin) / (high - low) <= _LETTER * len(label):
-            if kind == "fault":  # recovery follows its fault, and is grey
+            if kind == "fault":  # no name for recovery: it follows its fault and is grey
                 narrow.append((((begin + end) / 2 - offset - low) / (high - low), label))
         else:
             axes.text((begin + end) / 2 - offset, 0.5, label, ha="center", va="center", size=9, color=INK, parse_math=False,
@@ -279,10 +282,12 @@ def _truth_panel(axes: Any, seen: _StretchData, offset: float) -> None:
 
 
 def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, int]]:
-    """Place the names of short faults above the strip: place of the fault, middle of the name, name, and row from below.
+    """Place the names of short faults above the strip: return place of the fault, middle of the name, name, and row.
+
+    Row 0 is the lowest. A name that overlaps other names in all `_ROWS` rows is left out.
 
     Args:
-        narrow: place, 0 .. 1 of the strip's length, and name. A name that overlaps others in all `_ROWS` rows is left out.
+        narrow: place (0 .. 1 of the strip's length) and name of each fault.
     """
     ends = [-1.0] * _ROWS
     placed = []
@@ -296,25 +301,25 @@ def above(narrow: Sequence[tuple[float, str]]) -> list[tuple[float, float, str, 
     return placed
 
 
-def _shade(axes: Any, seen: _StretchData, offset: float, strength: float = 1.0) -> None:
+def _shade(axes: Any, data: _StretchData, offset: float, strength: float = 1.0) -> None:
     for what, colour, alpha in (("fault", ORANGE, 0.28), ("recovery", "#BBBBBB", 0.2)):
-        bars = [(begin - offset, end - begin) for begin, end, _, kind in seen.spans if kind == what]
+        bars = [(begin - offset, end - begin) for begin, end, _, kind in data.spans if kind == what]
         if bars:
-            # one collection: a log may hold thousands of faults
+            # one collection for all bars, because a log may hold thousands of faults
             axes.broken_barh(
                 bars, (0, 1), fc=colour, alpha=alpha * strength, lw=0, transform=axes.get_xaxis_transform()
             )
 
 
-def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float) -> None:
+def _score_panel(axes: Any, data: _StretchData, threshold: float, offset: float) -> None:
     tidy(axes)
-    _shade(axes, seen, offset)
-    valid = seen.status != Status.INVALID
-    rejected = seen.status == Status.REJECT
-    time = seen.ends_s - offset
+    _shade(axes, data, offset)
+    valid = data.status != Status.INVALID
+    rejected = data.status == Status.REJECT
+    time = data.ends_s - offset
     axes.plot(
         time[valid],
-        seen.scores[valid],
+        data.scores[valid],
         color=INK,
         lw=0.9,
         marker=".",
@@ -323,11 +328,11 @@ def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float)
     )
     if math.isfinite(threshold):
         axes.axhline(threshold, color=INK, ls="--", lw=1.2, label=f"threshold {threshold:.4g}")
-    true, false = rejected & ~seen.good, rejected & seen.good
+    true, false = rejected & ~data.good, rejected & data.good
     if true.any():
-        axes.plot(time[true], seen.scores[true], "^", color=DEFECT, ms=6, label="alarm")
+        axes.plot(time[true], data.scores[true], "^", color=DEFECT, ms=6, label="alarm")
     if false.any():
-        axes.plot(time[false], seen.scores[false], "D", mfc="white", mec="#CC0077", mew=1.8, ms=6, label="false reject")
+        axes.plot(time[false], data.scores[false], "D", mfc="white", mec="#CC0077", mew=1.8, ms=6, label="false reject")
     if (~valid).any():
         axes.plot(
             time[~valid],
@@ -338,8 +343,8 @@ def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float)
             transform=axes.get_xaxis_transform(),
             label="INVALID",
         )
-    positive = seen.scores[valid & (seen.scores > 0)]
-    if len(positive) and positive.max() > 8 * max(threshold, 1e-30) > 0 and (seen.scores[valid] > 0).all():
+    positive = data.scores[valid & (data.scores > 0)]
+    if len(positive) and positive.max() > 8 * max(threshold, 1e-30) > 0 and (data.scores[valid] > 0).all():
         from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         axes.set_yscale("log")
@@ -350,15 +355,15 @@ def _score_panel(axes: Any, seen: _StretchData, threshold: float, offset: float)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8.5, borderaxespad=0.1)
 
 
-def _share_panel(figure: Any, axes: Any, seen: _StretchData, spec: WindowSpec, offset: float) -> None:
-    assert seen.shares is not None
+def _share_panel(figure: Any, axes: Any, data: _StretchData, spec: WindowSpec, offset: float) -> None:
+    assert data.shares is not None
     order = np.arange(len(spec.channels))
     if len(order) > MOST_SHARES:
-        order = np.sort(np.argsort(-np.nansum(seen.shares, axis=0), kind="stable")[:MOST_SHARES])
+        order = np.sort(np.argsort(-np.nansum(data.shares, axis=0), kind="stable")[:MOST_SHARES])
     length_s = spec.hop * spec.period_s
     edges: list[float] = []
     cells: list[NDArray[np.float32]] = []
-    for end_s, shares in zip((seen.ends_s - offset).tolist(), seen.shares[:, order], strict=True):
+    for end_s, shares in zip((data.ends_s - offset).tolist(), data.shares[:, order], strict=True):
         begin_s = max(end_s - length_s, edges[-1] if edges else -math.inf)
         if not edges:
             edges.append(begin_s)
@@ -383,11 +388,11 @@ def _share_panel(figure: Any, axes: Any, seen: _StretchData, spec: WindowSpec, o
 
 
 def _thinned(times: Floats, values: NDArray[np.float32]) -> tuple[Floats, NDArray[np.float32]]:
-    """Keep the lowest and the highest value of each block of rows, so that spikes stay."""
+    """Keep the lowest and the highest value of each block of rows, so that spikes stay visible."""
     block = -(-len(times) // (_POINTS // 2))
     if block <= 2:
         return times, values
-    missing = -len(values) % block  # the last block may be shorter: padded with holes, which count as nothing
+    missing = -len(values) % block  # pad the last block with NaN, which is ignored
     blocks = np.pad(values, (0, missing), constant_values=np.nan).reshape(-1, block)
     filled = np.where(np.isfinite(blocks), blocks, np.nan)
     empty: NDArray[np.bool_] = np.logical_and.reduce(np.isnan(filled), axis=1)

@@ -1,4 +1,4 @@
-"""All scores of a file side by side: ROC and precision-recall curves, which of them decides, and their areas."""
+"""Compare all scores of a model file: their ROC and precision-recall curves, their areas, and which score decides."""
 
 from collections.abc import Mapping
 
@@ -24,8 +24,8 @@ from andon.evaluation.figures.other_scores import Areas
 from andon.evaluation.report.page import ReportPicture, ReportTable, Section
 
 MOST_SCORES = 8
-"""Curves in one picture: the deciding score, then the best of the others."""
-# of Okabe and Ito; the dashes tell them apart without any colour
+"""Upper limit of curves in one picture: the deciding score, then the best of the others."""
+# colours of Okabe and Ito; the dashes make the curves distinguishable without colour
 _STYLES = (
     (INK, "-"), (BLUE, "--"), (VERMILION, "-."), (GREEN, (0, (1, 1))), (PURPLE, (0, (6, 1, 1, 1, 1, 1))),
     (SKY, (0, (8, 3))), (ORANGE, (0, (3, 2))), (SOFT, (0, (2, 3))),
@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas]) -> list[Section]:
-    """Return the section with curves and areas of all scores, nothing for one score or one kind of parts."""
+    """Return the section with curves and areas of all scores; nothing if there is one score or one kind of parts."""
     if len(found) < 2:
         return []
     decides, *others = found
@@ -45,11 +45,11 @@ def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: M
         for name in ordered
     )
     text = (
-        "The file decides by one of them. That another is better on these data is known only now: judge it on others."
+        "One of these scores decides. If another score is better here, check it on other data before you switch to it."
     )
     return [
         Section(
-            title="All scores side by side",
+            title="All scores compared",
             text=(text,),
             tables=(ReportTable(head=("score", "AUROC", "AUPR", ""), rows=rows, words=(0, 3)),),
             pictures=(picture(scores, defective, found, ordered[:MOST_SCORES]),),
@@ -60,7 +60,7 @@ def section(scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: M
 def picture(
     scores: Mapping[str, Floats], defective: NDArray[np.bool_], found: Mapping[str, Areas], shown: list[str]
 ) -> ReportPicture:
-    """Draw ROC curves at the left and precision-recall curves at the right. The first score decides."""
+    """Draw ROC curves on the left and precision-recall curves on the right. The first score is the deciding one."""
     figure = new_figure(11.6, 4.9)
     roc, recall = figure.subplots(1, 2)
     for axes in (roc, recall):
@@ -84,13 +84,13 @@ def picture(
     recall.set(xlabel="recall: found, share of defective", ylabel="precision", title="Precision and recall")
     for axes in (roc, recall):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=8.5, ncols=2)
-    told = ", ".join(f"{name} {found[name].auroc:.4f} and {found[name].aupr:.4f}" for name in shown)
-    left_out = f" {len(shown)} of {len(found)} scores are drawn." if len(shown) < len(found) else ""
+    areas = ", ".join(f"{name} {found[name].auroc:.4f} and {found[name].aupr:.4f}" for name in shown)
+    left_out = f" {len(shown)} of {len(found)} scores are shown." if len(shown) < len(found) else ""
     return ReportPicture(
         name="scores.png",
         png=png_of(figure),
-        alt=f"ROC and precision-recall curves of {len(shown)} scores. AUROC and average precision: {told}.",
-        caption="AP: average precision, the AUPR of the table. Chance gives the share of defective ones here."
+        alt=f"ROC and precision-recall curves of {len(shown)} scores. AUROC and average precision: {areas}.",
+        caption="AP is the average precision (AUPR in the table). Random scores give the share of defective ones."
         + left_out,
         shown="wide",
     )

@@ -1,4 +1,4 @@
-"""Scores as pictures: their histogram, and their means by class."""
+"""Draw scores: their histogram, and their means by class."""
 
 import math
 from collections.abc import Sequence
@@ -64,15 +64,15 @@ def histogram(parts: ScoreArrays, threshold: float, unit: str = "part") -> Repor
         png=png_of(figure),
         alt=f"Histogram of the scores of {int((~parts.defective).sum())} good and {int(parts.defective.sum())} defective "
         f"{unit}s with the threshold {threshold:.4g}.",
-        caption=" ".join(filter(None, ["Right of the line is rejected.", range_.clipped])),
+        caption=" ".join(filter(None, ["Scores to the right of the line are rejected.", range_.clipped])),
         shown="wide",
     )
 
 
 def _with_tails(classes: Sequence[Floats], low: float, high: float) -> tuple[float, float]:
-    """Return a range in which the smoothed curves fall to zero, if no score is clipped beyond it."""
+    """Return a range in which the smoothed curves fall to zero, if no score is clipped."""
     spread = [values for values in classes if len(values) >= 3]
-    bandwidths = [float(values.std()) * len(values) ** -0.2 for values in spread]  # Scott's, as `smoothed` has it
+    bandwidths = [float(values.std()) * len(values) ** -0.2 for values in spread]  # Scott's bandwidth, as in `smoothed`
     lower = [float(values.min()) - 2.5 * width for values, width in zip(spread, bandwidths, strict=True)]
     upper = [float(values.max()) + 2.5 * width for values, width in zip(spread, bandwidths, strict=True)]
     clipped_below, clipped_above = (any((values == end).any() for values in classes) for end in (low, high))
@@ -104,19 +104,19 @@ def mean_bars(parts: ScoreArrays, threshold: float) -> ReportPicture:
         axes.set_xscale("log")
         axes.set_xlim(left=0.7 * min(lower))
     else:
-        # few: scores that lie close together have long numbers
+        # only a few ticks, because scores close to each other have long numbers
         axes.locator_params(axis="x", nbins=4)
     axes.grid(visible=False, axis="y")
     axes.set_title("Mean score, by class")
     cut = " A whisker that would reach zero ends at the lowest score of its class." if log else ""
-    left_out = f" The first {len(shown) - 2} of {len(every) - 2} types." if len(shown) < len(every) else ""
+    left_out = f" The first {len(shown) - 2} of {len(every) - 2} types are shown." if len(shown) < len(every) else ""
     return ReportPicture(
         name="mean-scores.png",
         png=png_of(figure),
         alt="Mean score and standard deviation: "
         + ", ".join(f"{one.kind} {one.mean:.4g} ({one.sd:.3g})" for one in shown)
         + ".",
-        caption=f"Where classes overlap no threshold can part them.{cut}{left_out}",
+        caption=f"If classes overlap, no threshold separates them completely.{cut}{left_out}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Verdicts at the embedded threshold as pictures: the confusion matrix, recall by type, and the table of figures."""
+"""Draw the verdicts at the embedded threshold: the confusion matrix, recall by type, and the table of figures."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from andon.runtime.schema import Status
 
 
 def confusion(judged: Sequence[JudgedPart], unit: str = "part") -> ReportPicture:
-    """Draw the confusion matrix: good and defective against the verdicts that occur, shaded by the share of the row."""
+    """Draw the confusion matrix: truth in rows, verdicts in columns, shaded by the share of the row."""
     columns = [status for status in (Status.OK, Status.REVIEW, Status.REJECT, Status.INVALID)
                if status in (Status.OK, Status.REJECT) or any(part.status == status for part in judged)]  # fmt: skip
     counts = np.zeros((2, len(columns)), np.int64)
     for part in judged:
         counts[int(part.defective), columns.index(part.status)] += 1
-    judged_alone = np.array([status != Status.INVALID for status in columns])
-    # INVALID is part of no rate elsewhere on the page, and so of none here: its column has a count alone
-    shares = counts * judged_alone / np.maximum((counts * judged_alone).sum(axis=1, keepdims=True), 1)
+    is_judged = np.array([status != Status.INVALID for status in columns])
+    # INVALID parts are left out of all rates on the page, so their column only has a count
+    shares = counts * is_judged / np.maximum((counts * is_judged).sum(axis=1, keepdims=True), 1)
     figure, axes = one_panel(1.6 + 1.5 * len(columns), 3.4)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row in range(2):
@@ -31,16 +31,16 @@ def confusion(judged: Sequence[JudgedPart], unit: str = "part") -> ReportPicture
             word = ("false reject" if row == 0 else "miss") if wrong else ""
             axes.text(column, row - 0.12, f"{counts[row, column]}", ha="center", va="center", size=17,
                       weight="bold", color="white" if dark else INK)  # fmt: skip
-            share = f"{shares[row, column]:.1%}" if judged_alone[column] else "counted apart"
+            share = f"{shares[row, column]:.1%}" if is_judged[column] else "no share"
             axes.text(column, row + 0.2, share + (f"\n{word}" if word else ""), ha="center",
                       va="center", size=9, color="white" if dark else INK)  # fmt: skip
     axes.set_xticks(range(len(columns)), [status.name for status in columns])
     axes.set_yticks([0, 1], ["good", "defective"])
     axes.tick_params(length=0)
     axes.grid(visible=False)
-    axes.set_xlabel("the file's verdict")
+    axes.set_xlabel("verdict")
     axes.set_title("At the embedded threshold")
-    told = "; ".join(
+    counted = "; ".join(
         f"{name}: "
         + ", ".join(f"{count} {status.name}" for count, status in zip(counts[row].tolist(), columns, strict=True))
         for row, name in enumerate(("good", "defective"))
@@ -48,9 +48,9 @@ def confusion(judged: Sequence[JudgedPart], unit: str = "part") -> ReportPicture
     return ReportPicture(
         name="confusion.png",
         png=png_of(figure),
-        alt=f"Confusion matrix. {told}.",
-        caption=f"{unit.capitalize()}s by what is true of them (rows) and verdict (columns); percentages are of the row"
-        + ("." if judged_alone.all() else ", without INVALID."),
+        alt=f"Confusion matrix. {counted}.",
+        caption=f"{unit.capitalize()}s by truth (rows) and verdict (columns). Percentages are shares of the row"
+        + ("." if is_judged.all() else ", without INVALID."),
     )
 
 
@@ -73,12 +73,12 @@ def recall_bars(parts: ScoreArrays, unit: str = "part") -> ReportPicture:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(visible=False, axis="y")
     axes.set_title(f"Found, by type of {what}")
-    left_out = f" The {len(shown)} least found of {len(every)} types." if len(shown) < len(every) else ""
+    left_out = f" The {len(shown)} types with the lowest recall, of {len(every)}." if len(shown) < len(every) else ""
     return ReportPicture(
         name="recall.png",
         png=png_of(figure),
         alt=f"Recall by type of {what}: " + ", ".join(f"{one.kind} {one.found} of {one.n}" for one in shown) + ".",
-        caption=f"Valid {unit}s; whiskers: 95 % interval of the share (Clopper and Pearson).{left_out}",
+        caption=f"Valid {unit}s only. Whiskers show the 95 % interval of the share (Clopper and Pearson).{left_out}",
     )
 
 
@@ -98,6 +98,4 @@ def figures_table(rows: Sequence[tuple[str, str, str]]) -> ReportPicture:
         cell.set_linewidth(0.8)
         cell.get_text().set_fontweight("bold" if row == 0 or column == 1 else "normal")
         cell.set_facecolor("#eef1f5" if row == 0 else "white")
-    return ReportPicture(
-        name="figures.png", png=png_of(figure), alt="The table of figures above, as a picture.", shown="wide"
-    )
+    return ReportPicture(name="figures.png", png=png_of(figure), alt="The table of figures as a picture.", shown="wide")

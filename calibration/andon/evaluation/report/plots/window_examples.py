@@ -1,4 +1,4 @@
-"""Typical windows: a good one and one of each fault, sensor by sensor, with their reconstructions."""
+"""Draw typical windows: a good one and one of each kind of fault, with their reconstructions."""
 
 import math
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
 
 MOST_KINDS = 3
-"""Kinds of fault next to the good window: four columns, or two by two panels."""
+"""Upper limit of kinds of fault. With the good window this gives four columns, or two by two panels."""
 APART = 6.0
-"""Between the channels of a panel, in their standard deviations."""
+"""Distance between the channels of a panel, in standard deviations."""
 
 
 class Example(Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Example(Struct, frozen=True, kw_only=True):
 
 
 def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
-    """Return the section with windows by sensor and measured against rebuilt, nothing without faults."""
+    """Return the section with windows by sensor and with their reconstructions; nothing without faults."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     by_kind = _by_kind(verdicts)
@@ -44,17 +44,17 @@ def section(detector: Detector, verdicts: LogVerdicts) -> list[Section]:
     some = _typical(detector, verdicts, by_kind, ([""] if "" in by_kind else []) + kinds[:MOST_KINDS])
     if not kinds or not some:
         return []
-    caption = "The window with the median score of its class, for each."
+    caption = "Each window has the median score of its class."
     if len(kinds) > MOST_KINDS:
-        caption += f" {MOST_KINDS} of {len(kinds)} kinds of fault."
+        caption += f" {MOST_KINDS} of {len(kinds)} kinds of fault are shown."
     pictures = [by_sensor(some, spec, caption)]
     if any(one.rebuilt is not None for one in some):
         pictures.append(rebuilt(some, spec))
-    return [Section(title="Windows beside each other", pictures=tuple(pictures))]
+    return [Section(title="Windows compared", pictures=tuple(pictures))]
 
 
 def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> ReportPicture:
-    """Draw a column for each window and a row for each sensor, with one scale a row."""
+    """Draw one column per window and one row per sensor, with one scale per row."""
     places = list(range(min(len(spec.channels), MOST_CHANNELS)))
     figure = new_figure(2.9 * len(some) + 0.8, 1.5 * len(places) + 1.0)
     grid = figure.subplots(len(places), len(some), sharex=True, sharey="row", squeeze=False)
@@ -66,7 +66,9 @@ def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> R
             tidy(axes)
             axes.plot(time, one.data[:, place], color=GOOD, lw=1.4, label="measured", **_dots(spec))
             if one.rebuilt is not None:
-                axes.plot(time, one.rebuilt[:, place], color=DEFECT, lw=1.4, ls="--", label="rebuilt", **_dots(spec))
+                axes.plot(
+                    time, one.rebuilt[:, place], color=DEFECT, lw=1.4, ls="--", label="reconstructed", **_dots(spec)
+                )
             if column == 0:
                 name_channel(axes, spec, place)
         grid[-1][column].set_xlabel("s")
@@ -75,18 +77,18 @@ def by_sensor(some: Sequence[Example], spec: WindowSpec, caption: str = "") -> R
     return ReportPicture(
         name="windows.png",
         png=png_of(figure),
-        alt="Windows beside each other: " + ", ".join(f"{one.kind} (score {one.score:.4g})" for one in some) + ".",
+        alt="Windows compared: " + ", ".join(f"{one.kind} (score {one.score:.4g})" for one in some) + ".",
         caption=caption,
         shown="wide",
     )
 
 
 def rebuilt(some: Sequence[Example], spec: WindowSpec) -> ReportPicture:
-    """Draw one panel a window, two in a row: its channels above each other, measured against rebuilt."""
+    """Draw one panel per window, two in a row, with the measured and reconstructed channels above each other."""
     rows = -(-len(some) // 2)
     places = range(min(len(spec.channels), MOST_CHANNELS))
     figure = new_figure(11.6, (1.2 + 0.75 * len(places)) * rows + 0.5)
-    # one range for all would be that of the largest spike
+    # each panel has its own range; a shared one would be set by the largest spike
     panels = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
     time = np.arange(spec.steps) * spec.period_s
     for axes, one in zip(panels, some, strict=False):
@@ -103,7 +105,7 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> ReportPicture:
             axes.axhline(level, color=SOFT, lw=0.6, ls=":")
             begins.append(next((float(value) for value in standard[0] if np.isfinite(value)), level))
             for values, colour, dashes, label in zip(
-                standard, (GOOD, DEFECT), ("-", "--"), ("measured", "rebuilt"), strict=False
+                standard, (GOOD, DEFECT), ("-", "--"), ("measured", "reconstructed"), strict=False
             ):
                 axes.plot(time, values, color=colour, ls=dashes, lw=1.3, label=label if place == 0 else None,
                           **_dots(spec))  # fmt: skip
@@ -119,9 +121,9 @@ def rebuilt(some: Sequence[Example], spec: WindowSpec) -> ReportPicture:
     return ReportPicture(
         name="rebuilt.png",
         png=png_of(figure),
-        alt="Measured against rebuilt: " + ", ".join(one.kind for one in some) + ".",
-        caption=f"The same windows; channels in standard deviations of good rows, their means (dotted) {APART:g} apart; "
-        "a name stands where its curve begins; each panel has its own range.",
+        alt="Measured and reconstructed: " + ", ".join(one.kind for one in some) + ".",
+        caption=f"The same windows, with channels in standard deviations of good rows. Dotted lines are the means, "
+        f"drawn {APART:g} apart. Each panel has its own range.",
         shown="wide",
     )
 
@@ -140,7 +142,7 @@ def spaced(heights: Sequence[float], least: float) -> list[float]:
 
 
 def _by_kind(verdicts: LogVerdicts) -> dict[str, list[JudgedPart]]:
-    """Return valid windows by type of fault, good ones under the empty name."""
+    """Return valid windows by type of fault. Good windows have the empty name."""
     by_kind: dict[str, list[JudgedPart]] = {}
     for one in judged_windows(verdicts):
         if one.status != Status.INVALID:
@@ -175,5 +177,5 @@ def _title(one: Example) -> str:
 
 
 def _dots(spec: WindowSpec) -> dict[str, str]:
-    """Return a marker for windows of one row, which have no line."""
+    """Return a marker style for windows of one row, because a single point has no line."""
     return {"marker": "o"} if spec.steps == 1 else {}
