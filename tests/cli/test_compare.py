@@ -90,7 +90,7 @@ def test_shares_of_a_plan_are_done_one_by_one(tmp_path: Path, capsys: pytest.Cap
     words = ["compare", "--plan", str(plan), "--out", str(tmp_path / "out"), *FLAGS]
 
     assert main([*words, "--cell", "2/2"]) == EXIT_DONE
-    assert capsys.readouterr().out.startswith("1 of 2 cells done, 1 not begun or interrupted.")
+    assert capsys.readouterr().out.startswith("1 of 2 cells done, 1 not started or interrupted.")
     assert main([*words, "--cell", "1/2"]) == EXIT_DONE
 
     assert capsys.readouterr().out.startswith("2 of 2 cells done.")

@@ -1,4 +1,4 @@
-"""Pictures of what is rebuilt: what must be on them, and names that must not spoil them."""
+"""Pictures of reconstructions: their content, and long names that must not break the layout."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def test_the_colours_of_a_map_count_in_multiples_of_what_good_parts_show(channel
         assert np.asarray(image.get_array()) == pytest.approx(part.map / 0.5)
     assert sorted(label for label in labels(figure) if label) == ["map l1", "original", "rebuilt", "times good"]
     texts = [" ".join(text.get_text().split()) for text in figure.texts]
-    assert "map: 1 is 0.5, below which 99.9 % of the cells of 9 good validation parts lie" in texts
+    assert "map: 1 is 0.5, the 99.9 % quantile over the cells of 9 good validation parts" in texts
     assert_nothing_is_clipped(figure)
 
 
@@ -106,7 +106,7 @@ def spec(channels: int, name: str = "channel") -> WindowSpec:
 
 
 def windows(count: int, channels: int, caption: str = "good (validation), score 1") -> list[Rebuilt]:
-    """The higher the number of the channel, the worse it is rebuilt."""
+    """Return windows whose reconstruction is worse for higher channel numbers."""
     generator = np.random.default_rng(0)
     parts = []
     for _ in range(count):
