@@ -76,7 +76,7 @@ def test_windows_are_animated_as_curves(windows: LoadedRun, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"out": "a.avi"}, r"a\.avi: expected a name that ends in \.gif or \.mp4"),
+        ({"out": "a.avi"}, r"a\.avi: expected a file name that ends in \.gif or \.mp4"),
         ({"fps": 0.0}, r"--fps: expected 0\.1 to 50 epochs per second, got 0"),
         ({"fps": float("nan")}, r"--fps: expected 0\.1 to 50 epochs per second, got nan"),
         ({"size": 10}, r"--size: expected a width of 64 to 4096 pixels, got 10"),

@@ -132,8 +132,7 @@ def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights
     pages.after_epoch(Copy(factor=0.9), 3)
 
     assert titles == [
-        f"map: 1 is {share}, below which 99.9 % of the cells of 9 good validation parts lie"
-        for share in ("0.2", "0.05")
+        f"map: 1 is {share}, the 99.9 % quantile over the cells of 9 good validation parts" for share in ("0.2", "0.05")
     ]
 
 

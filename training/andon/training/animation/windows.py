@@ -84,7 +84,7 @@ class _Canvas:
 
 
 def _headline(snapshot: Snapshot) -> str:
-    return f"{title(snapshot)}: what is rebuilt"
+    return f"{title(snapshot)}: reconstructions"
 
 
 def _pages(snapshot: Snapshot, parts: SnapshotParts) -> list[Rebuilt]:

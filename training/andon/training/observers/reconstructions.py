@@ -72,13 +72,13 @@ class ReconstructionPictures:
     def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
         """Draw, if this epoch is one of the selected epochs."""
         if epoch in self._epochs:
-            self._draw(scorer, f"epoch_{epoch:04}.png", f"epoch {epoch}: what is rebuilt")
+            self._draw(scorer, f"epoch_{epoch:04}.png", f"epoch {epoch}: reconstructions")
 
     def after_training(self, scorer: nn.Module, epoch: int | None) -> None:
         """Draw with the final weights. `epoch` is the epoch they were taken from; None if unknown."""
         if self._epochs:
             of = "" if epoch is None else f", of epoch {epoch}"
-            self._draw(scorer, "kept.png", f"kept weights{of}: what is rebuilt")
+            self._draw(scorer, "kept.png", f"kept weights{of}: reconstructions")
 
     def _draw(self, scorer: nn.Module, name: str, title: str) -> None:
         if self._parts is None:
