@@ -1,9 +1,9 @@
-"""The simulated converter: AUROC by fault and severity, for every score of `window_vae` and `pca`.
+"""Measure AUROC on the simulated converter by fault and severity, for all scores of `window_vae` and `pca`.
 
-Each part has a seed of its own: the good windows to learn from (N), those to tell faults from (N + 1), and each kind of fault
-(N + 2, ...), of independent runs with one fault of 200 rows. Windows are disjoint and come as they fall, so that many are
-only grazed by their fault: `touched` counts every window with a faulty row in it as andon's evaluation does, `whole` only those
-that are faulty throughout. Windows in recovery count as neither.
+The seeds differ: N for the training windows, N + 1 for the good test windows, and N + 2, ... for the kinds of faults. Faults
+are in independent runs with one fault of 200 rows each. Windows are disjoint and not aligned with faults, and most of the
+affected ones contain only a few faulty rows. `touched` counts windows with at least one faulty row, like andon's evaluation.
+`whole` counts only windows whose rows are all faulty. Windows in recovery count as neither.
 
     python -m benchmarks.converter_severities
     python -m benchmarks.converter_severities --severities 1 --json
@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from benchmarks.sensor_models import Candidate, Windows, judge, learn
+from benchmarks.sensor_models import Candidate, Windows, judge, train_detector
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
@@ -31,28 +31,28 @@ SEVERITIES = (0.125, 0.25, 0.5, 1.0, 2.0)
 CANDIDATES = (Candidate("window_vae", {}), Candidate("pca", {}))
 FAULT_ROWS = 200
 RUN_ROWS = 1400
-"""With room for the longest recovery, of 1 000 rows."""
+"""Rows of a run. They include the longest recovery, of 1 000 rows."""
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One score of a detector on one kind of fault at one severity."""
+    """Results of one score of a detector on one kind of fault at one severity."""
 
     detector: str
     score: str
-    """``score`` is what decides."""
+    """Name of the score. ``score`` is the deciding one."""
     fault: FaultKind
     severity: float
     touched: float
-    """AUROC of windows with a faulty row, against good ones."""
+    """AUROC of windows with at least one faulty row against good windows."""
     whole: float
-    """AUROC of windows that are faulty throughout."""
+    """AUROC of windows whose rows are all faulty against good windows."""
     windows: tuple[int, int, int]
-    """Good, touched, whole."""
+    """Numbers of windows: good, touched, whole."""
     seed: int
 
 
 def faulty_runs(kind: FaultKind, severity: float, *, seed: int, runs: int) -> Log:
-    """Independent runs with one fault each."""
+    """Return independent runs with one fault each."""
     faults = schedule_faults(
         seed,
         runs,
@@ -66,7 +66,7 @@ def faulty_runs(kind: FaultKind, severity: float, *, seed: int, runs: int) -> Lo
 
 
 def shares(log: Log, windows: dict[str, Windows], steps: int) -> NDArray[np.float64]:
-    """Share of faulty rows in each window, NaN in recovery; run by run."""
+    """Return the share of faulty rows in each window, run by run; NaN for windows in recovery."""
     found = []
     for run in log.runs:
         assert run.faulty is not None
@@ -88,7 +88,7 @@ def measure(
     seed: int,
     runs: int,
 ) -> list[Line]:
-    """A line for each score of the file."""
+    """Return a line for each score of the file."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     log = faulty_runs(kind, severity, seed=seed + 2 + KINDS.index(kind), runs=runs)
@@ -120,9 +120,9 @@ def _auroc(good: NDArray[np.float64], faulty: NDArray[np.float64]) -> float:
 def sweep(
     candidate: Candidate, severities: Sequence[float], *, seed: int, runs: int, progress: ProgressLine
 ) -> list[Line]:
-    """Train once, then every fault at every severity."""
-    detector = learn(
-        candidate, simulate(ConverterSettings(), seed=seed, runs=1000, rows=64), seed=seed, wish=PromiseRequest()
+    """Train a candidate once, and measure it on each fault at each severity."""
+    detector = train_detector(
+        candidate, simulate(ConverterSettings(), seed=seed, runs=1000, rows=64), seed=seed, promise=PromiseRequest()
     )
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
@@ -140,7 +140,7 @@ def sweep(
 
 
 def render(lines: Sequence[Line]) -> str:
-    """For people: severities across."""
+    """Return the lines as a readable table with one column per severity."""
     severities = sorted({line.severity for line in lines})
     rows = [
         f"{'detector':<14} {'score':<12} {'fault':<20} "
@@ -158,14 +158,14 @@ def render(lines: Sequence[Line]) -> str:
 
 
 def main() -> None:
-    """Sweep and print."""
+    """Measure all candidates, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--severities", type=float, nargs="+", default=list(SEVERITIES))
-    parser.add_argument("--runs", type=int, default=100, help="faults of a kind and severity (default 100)")
+    parser.add_argument("--runs", type=int, default=100, help="runs per kind of fault and severity (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one object a row")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per row")
     args = parser.parse_args()
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     lines = [
         line
         for one in CANDIDATES
@@ -175,7 +175,7 @@ def main() -> None:
         for line in lines:
             print(json.dumps({"what": "converter_severities"} | structs.asdict(line)), flush=True)
     else:
-        print(render(lines), f"\n{time.perf_counter() - begun_s:.0f} s", sep="\n")
+        print(render(lines), f"\n{time.perf_counter() - start_s:.0f} s", sep="\n")
 
 
 if __name__ == "__main__":

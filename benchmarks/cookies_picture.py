@@ -1,9 +1,9 @@
-"""Draw the README's heat maps: the first parts of each kind of the cookies' test part, photograph above, heat map below.
+"""Draw the heat maps of the README for the first test parts of each kind of the cookies data: photograph above, map below.
 
     andon train patchcore --data cookies/ --out run/ && andon export run/ -o cookies.onnx
     python benchmarks/cookies_picture.py cookies.onnx cookies/ docs/pictures/cookies.jpg
 
-The photographs are CC BY-SA 4.0 (aws-samples/amazon-lookout-for-vision): the picture must say so wherever it is shown.
+The photographs are CC BY-SA 4.0 (aws-samples/amazon-lookout-for-vision). State this next to the picture everywhere.
 """
 
 import sys
@@ -19,7 +19,7 @@ PARTS = ("good/001.jpg", "good/002.jpg", "cracked/001.jpg", "cracked/002.jpg", "
 
 
 def main() -> None:
-    """Judge and draw."""
+    """Judge the parts, and draw the picture."""
     detector, root, target = Detector.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     scale = (detector.card.calibration and detector.card.calibration.map_scale) or 1.0
     figure = Figure(figsize=(2.1 * len(PARTS), 6.2), layout="constrained")

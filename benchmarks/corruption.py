@@ -1,9 +1,10 @@
-"""Is damage drawn fast enough not to starve training? CPU milliseconds a picture, by kind, beside an epoch that learns from it.
+"""Is synthetic damage drawn fast enough for training? Measure CPU milliseconds per picture, by kind, and for an epoch.
 
     python benchmarks/corruption.py                          # 192 px, the default of --repair
     python benchmarks/corruption.py --size 1024 --no-epoch   # as for --synthetic on a large camera's frames
 
-Prints one JSON line a kind, then one of a picture as `--repair` draws it against all that an epoch spends on a picture.
+Prints one JSON line per kind. A last line compares the time to draw a picture for `--repair` with the whole time that an epoch
+needs per picture.
 """
 
 import argparse
@@ -29,7 +30,7 @@ PICTURES = 40
 
 
 class Rows:
-    """A part in memory."""
+    """A part of the data, held in memory."""
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
@@ -38,28 +39,28 @@ class Rows:
         return len(self.rows)
 
     def take(self, places: list[int]) -> Tensor:
-        """Some."""
+        """Return the rows at these indices."""
         return self.rows[places]
 
     def batches(self, size: int, *, shuffle: Generator | None = None) -> tuple[Tensor, ...]:
-        """In order."""
+        """Return batches in order."""
         assert shuffle is None
         return torch.split(self.rows, size)
 
 
 class TrainingData:
-    """All that a feed sees."""
+    """The training data that `DamageFeed` needs."""
 
     def __init__(self, rows: Tensor) -> None:
         self.train = self.validation = Rows(rows)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=192, help="side of a picture (default 192)")
-    parser.add_argument("--draws", type=int, default=40, help="of each kind (default 40)")
-    parser.add_argument("--no-epoch", action="store_true", help="do not train: large sizes take long")
+    parser.add_argument("--size", type=int, default=192, help="side of a picture in pixels (default: 192)")
+    parser.add_argument("--draws", type=int, default=40, help="pictures to draw for each kind (default: 40)")
+    parser.add_argument("--no-epoch", action="store_true", help="do not measure an epoch, which is slow at large sizes")
     args = parser.parse_args()
     torch.set_num_threads(1)
     frames = SyntheticFrames(PICTURES, (args.size, args.size))
@@ -68,11 +69,11 @@ def main() -> None:
     for kind in LEARNT + HELD_OUT:
         each = []
         for seed in range(args.draws):
-            begun_s = time.process_time()
+            start_s = time.process_time()
             damaged(np.random.default_rng(seed), kind, pictures[seed % PICTURES], pictures[5])
-            each.append(1000 * (time.process_time() - begun_s))
-        told = {"median_ms": round(float(np.median(each)), 2), "p99_ms": round(float(np.quantile(each, 0.99)), 2)}
-        print(json.dumps({"kind": kind, "size": args.size, "n": args.draws} | told))
+            each.append(1000 * (time.process_time() - start_s))
+        times = {"median_ms": round(float(np.median(each)), 2), "p99_ms": round(float(np.quantile(each, 0.99)), 2)}
+        print(json.dumps({"kind": kind, "size": args.size, "n": args.draws} | times))
     if not args.no_epoch:
         print(json.dumps(_against_an_epoch(frames, pictures, args.size)))
 
@@ -85,13 +86,13 @@ def _against_an_epoch(frames: SyntheticFrames, pictures: list[NDArray[np.uint8]]
         score=lambda _net, batch: (batch, batch),
     )
     drawn = 192
-    begun_s = time.process_time()
+    start_s = time.process_time()
     for _ in feed.train(torch.arange(drawn) % PICTURES, 8, 0):
         pass
-    draw_ms = 1000 * (time.process_time() - begun_s) / drawn
+    draw_ms = 1000 * (time.process_time() - start_s) / drawn
     settings = Settings(repair=True, size=size, epochs=1, epoch_parts=drawn)
     with tempfile.TemporaryDirectory() as folder:
-        begun_s = time.process_time()
+        start_s = time.process_time()
         train(
             RECIPE,
             frames,
@@ -100,7 +101,7 @@ def _against_an_epoch(frames: SyntheticFrames, pictures: list[NDArray[np.uint8]]
             options=TrainOptions(threads=1),
             observe=ObserveOptions(picture_epochs=NONE),
         )
-        epoch_ms = 1000 * (time.process_time() - begun_s) / drawn
+        epoch_ms = 1000 * (time.process_time() - start_s) / drawn
     return {
         "draw_ms": round(draw_ms, 2),
         "epoch_ms_a_picture": round(epoch_ms, 1),

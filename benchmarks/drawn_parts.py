@@ -1,4 +1,7 @@
-"""Good parts that are drawn: three kinds, no two alike, as a camera would see them. For benchmarks that may not touch data."""
+"""Draw synthetic pictures of good parts of three kinds, all different, as a camera would see them.
+
+They are for benchmarks that must not use real data.
+"""
 
 from collections.abc import Callable
 
@@ -13,20 +16,20 @@ Plane = NDArray[np.float32]
 
 
 def part(kind: str, number: int) -> Picture:
-    """uint8 ``[480, 480, 3]``, always the same for its number."""
+    """Return the picture of a part, uint8 ``[480, 480, 3]``. The same number always gives the same picture."""
     generator = np.random.default_rng([number, *kind.encode()])
     return camera(generator, KINDS[kind](generator))
 
 
 def noise(generator: Generator, cell: float) -> Plane:
-    """Smooth noise in about -1 to 1, with structure of about `cell` pixels."""
+    """Return smooth noise of about -1 to 1, with structure of about `cell` pixels."""
     count = int(SIDE / cell) + 2
     coarse = generator.standard_normal((count, count), dtype=np.float32)
     return np.asarray(cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def camera(generator: Generator, drawn: Plane) -> Picture:
-    """Light that varies, blur, shot noise, JPEG: grey levels ``[H, W, 3]`` to a picture."""
+    """Return a camera picture of grey levels ``[H, W, 3]``: with uneven light, blur, shot noise and JPEG compression."""
     rows, columns = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j].astype(np.float32)
     turn = generator.uniform(0, 2 * np.pi)
     light = generator.uniform(0.92, 1.08) * (1 + 0.05 * (np.cos(turn) * columns + np.sin(turn) * rows))
@@ -37,7 +40,7 @@ def camera(generator: Generator, drawn: Plane) -> Picture:
 
 
 def _weave(generator: Generator) -> Plane:
-    """Two yarns over and under each other, every yarn a little brighter or darker than the next."""
+    """Draw a weave of two yarns. Each yarn is a little brighter or darker than the next."""
     across, down = _turned(generator, 0.06)
     across, down = across + 2.5 * noise(generator, 90) + 40, down + 2.5 * noise(generator, 90) + 40
     column, row = np.floor(across / 12).astype(int), np.floor(down / 12).astype(int)
@@ -49,7 +52,7 @@ def _weave(generator: Generator) -> Plane:
 
 
 def _plate(generator: Generator) -> Plane:
-    """Brushed metal with four drilled holes at fixed places, a little moved and turned as a whole."""
+    """Draw a plate of brushed metal with four drilled holes at fixed places. The plate is slightly rotated."""
     across, down = _turned(generator, 0.15)
     streaks = cv2.GaussianBlur(generator.standard_normal((SIDE, SIDE), dtype=np.float32), (0, 0), sigmaX=15, sigmaY=0.6)
     tone = 150 + 20 * streaks / streaks.std() * 0.7
@@ -61,7 +64,7 @@ def _plate(generator: Generator) -> Plane:
 
 
 def _capsule(generator: Generator) -> Plane:
-    """A two-coloured capsule with print on it, on a dark ground."""
+    """Draw a two-coloured capsule with text on it, on a dark background."""
     across, down = _turned(generator, 0.09)
     across, down = across + generator.uniform(-15, 15), down + generator.uniform(-15, 15)
     away = np.hypot(np.maximum(np.abs(across) - 110, 0), down)
@@ -81,14 +84,14 @@ KINDS: dict[str, Callable[[Generator], Plane]] = {"weave": _weave, "plate": _pla
 
 
 def _turned(generator: Generator, most: float) -> tuple[Plane, Plane]:
-    """Places from the middle, turned by up to `most` radians."""
+    """Return x and y from the centre, rotated by a random angle of at most `most` radians."""
     rows, columns = (np.mgrid[:SIDE, :SIDE] - SIDE / 2).astype(np.float32)
     angle = generator.uniform(-most, most)
     return np.cos(angle) * columns + np.sin(angle) * rows, np.cos(angle) * rows - np.sin(angle) * columns
 
 
 def _inside(distance: Plane) -> Plane:
-    """Coverage from a signed distance, negative inside."""
+    """Return the coverage (0 to 1) for a signed distance, which is negative inside."""
     return np.asarray(1 / (1 + np.exp(np.clip(1.7 * distance, -30, 30))), np.float32)
 
 

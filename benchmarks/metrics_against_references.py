@@ -1,12 +1,15 @@
-"""Do our figures agree with other people's code? Random and real inputs, the largest difference a JSON line each.
+"""Do our figures agree with reference implementations? Prints one JSON line with the largest difference for each comparison.
 
-* The areas below the ROC and precision-recall curves, pixel AUROC, best F1: scikit-learn, which also gives the curves.
-* VUS-PR: `RangeAUC_volume_opt` of TSB-AD, 250 thresholds. Real: SKAB, the distance from the first 400 rows of each file.
-* AUPRO(0.3): anomalib, on the CPU. It sums up in float32; so it is also run in float64, by a torch whose `float` is `double`.
-  Real: MVTec AD bottle, the distance from the mean good picture.
+The inputs are random and real:
 
-References that are not installed are named, not an error. They want packages that andon must not: give them an environment of
-their own, beside numpy, scipy, scikit-learn, opencv-python-headless and andon.
+* Areas under the ROC and precision-recall curves, pixel AUROC, best F1: compared with scikit-learn.
+* VUS-PR: compared with `RangeAUC_volume_opt` of TSB-AD, 250 thresholds. Real input: SKAB. The score is the distance from the
+  first 400 rows of each file.
+* AUPRO(0.3): compared with anomalib on the CPU. It sums in float32. So it also runs in float64, with `torch.Tensor.float`
+  replaced by `double`. Real input: MVTec AD bottle. The map is the distance from the mean good picture.
+
+References that are not installed are listed; they are not an error. They need packages that andon must not depend on. Install
+them in a separate environment, with numpy, scipy, scikit-learn, opencv-python-headless and andon.
 
     pip install --no-deps TSB-AD anomalib torchmetrics lightning-utilities
     ANDON_DATA=../shared/data python benchmarks/metrics_against_references.py
@@ -42,10 +45,14 @@ Masks = list[NDArray[np.bool_]]
 
 
 def main() -> None:
-    """Compare, and print."""
+    """Compare all figures, and print the JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("ANDON_DATA"), help="folder of skab/ and mvtec_ad/")
-    parser.add_argument("--cases", type=int, default=200, help="random ones a reference")
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("ANDON_DATA"),
+        help="folder that contains skab/ and mvtec_ad/ (default: $ANDON_DATA)",
+    )
+    parser.add_argument("--cases", type=int, default=200, help="random inputs per reference (default: 200)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     data = Path(args.data) if args.data else None
@@ -95,11 +102,11 @@ def _of_series(cases: int, seed: int, data: Path | None) -> None:
     def compare(kind: str, series: Iterator[tuple[Scores, Labels, int]]) -> None:
         worst, count, ours_s, theirs_s = 0.0, 0, 0.0, 0.0
         for scores, labels, buffer in series:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             ours = vus_pr(scores, labels, buffer)
             between = time.perf_counter()
             theirs = reference.RangeAUC_volume_opt(labels.astype(int), scores, buffer, 250)[-1]
-            ours_s, theirs_s = ours_s + between - begun, theirs_s + time.perf_counter() - between
+            ours_s, theirs_s = ours_s + between - start, theirs_s + time.perf_counter() - between
             worst, count = max(worst, abs(ours - theirs)), count + 1
         _tell("vus_pr", "TSB-AD", kind, count, worst, ours_s=ours_s, theirs_s=theirs_s)
 
@@ -117,7 +124,7 @@ def _random_series(cases: int, seed: int) -> Iterator[tuple[Scores, Labels, int]
             begin = int(generator.integers(0, n))
             labels[begin : begin + int(generator.integers(1, 30))] = True
         if labels.all():
-            continue  # the reference sees no fault in a series that is nothing but one
+            continue  # the reference finds no fault in a series that is faulty throughout
         scores: Scores = generator.normal(size=n) + 2 * labels * generator.random()
         cases -= 1
         scores = scores.round() if cases % 3 == 0 else scores
@@ -146,7 +153,7 @@ def _of_pixels(cases: int, seed: int, data: Path | None) -> None:
         single = torch.Tensor.float
         worst, ours_s, theirs_s = 0.0, 0.0, 0.0
         for maps, masks in sets:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             ours = pixels.aupro(maps, masks)
             between = time.perf_counter()
             meter = reference(fpr_limit=0.3)
@@ -158,7 +165,7 @@ def _of_pixels(cases: int, seed: int, data: Path | None) -> None:
                 theirs = float(meter.compute())
             finally:
                 torch.Tensor.float = single  # type: ignore[method-assign]
-            ours_s, theirs_s = ours_s + between - begun, theirs_s + time.perf_counter() - between
+            ours_s, theirs_s = ours_s + between - start, theirs_s + time.perf_counter() - between
             worst = max(worst, abs(ours - theirs))
         named = f"anomalib in {'float64' if double else 'float32, as it is'}"
         _tell("aupro", named, kind, len(sets), worst, ours_s=ours_s, theirs_s=theirs_s)
@@ -204,7 +211,7 @@ def _bottle(data: Path) -> tuple[Maps, Masks]:
 
 
 def _anomalib() -> Callable[..., Any] | None:
-    """Its AUPRO alone: the package's own import wants Lightning, torchvision and more, of which this figure uses nothing."""
+    """Return only AUPRO of anomalib. Importing the whole package needs Lightning, torchvision and more, which AUPRO does not."""
     found = importlib.util.find_spec("anomalib")
     if found is None or not found.submodule_search_locations:
         return None
@@ -230,8 +237,8 @@ def _anomalib() -> Callable[..., Any] | None:
 
 
 def _load(path: Path) -> types.ModuleType:
-    """A module of a package whose own start would want more."""
-    if importlib.util.find_spec("kornia") is None:  # used on GPUs only
+    """Load one module file, without importing its package, which would need more packages."""
+    if importlib.util.find_spec("kornia") is None:  # only used on GPUs
         kornia = types.ModuleType("kornia.contrib")
         kornia.connected_components = None  # type: ignore[attr-defined]
         sys.modules |= {"kornia": types.ModuleType("kornia"), "kornia.contrib": kornia}
@@ -244,7 +251,7 @@ def _load(path: Path) -> types.ModuleType:
 
 
 def _tell(figure: str, reference: str, inputs: str, cases: int, difference: float, **seconds: float) -> None:
-    said = {
+    record = {
         "what": "metrics_against_references",
         "figure": figure,
         "reference": reference,
@@ -253,7 +260,7 @@ def _tell(figure: str, reference: str, inputs: str, cases: int, difference: floa
         "cases": cases,
         "largest_difference": difference,
     }
-    print(json.dumps(said | {name: round(value, 3) for name, value in seconds.items()}), flush=True)
+    print(json.dumps(record | {name: round(value, 3) for name, value in seconds.items()}), flush=True)
 
 
 def _absent(figure: str, reference: str) -> None:

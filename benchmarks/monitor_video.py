@@ -1,4 +1,4 @@
-"""Does ``andon monitor`` lose a frame of a 1080p video? Prints one JSON line: frames, lines, rate, peak memory.
+"""Does ``andon monitor`` lose frames of a 1080p video? Prints one JSON line: frames, lines, time, peak memory.
 
 python benchmarks/monitor_video.py MODEL.onnx
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def write_video(path: Path, frames: int) -> None:
-    """A moving pattern with noise, 1080p25."""
+    """Write a video of a moving pattern with noise, 1080p at 25 frames per second."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[0:1080, 0:1920].astype(np.float32)
     noise = random.integers(0, 12, (8, 1080, 1920, 1), dtype=np.uint8)
@@ -29,7 +29,7 @@ def write_video(path: Path, frames: int) -> None:
 
 
 def main() -> None:
-    """Make a video, watch it, count."""
+    """Make a video, run the monitor on it, and count the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--frames", type=int, default=300)
@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         video, out = Path(temporary) / "line.mp4", Path(temporary) / "verdicts.jsonl"
         write_video(video, args.frames)
-        begun_s = time.perf_counter()
+        start_s = time.perf_counter()
         command = [
             sys.executable,
             "-m",
@@ -51,9 +51,9 @@ def main() -> None:
             "any",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - begun_s
+        seconds = time.perf_counter() - start_s
         lines = [json.loads(line) for line in out.read_text().splitlines()]
-    told = done.stderr.strip().splitlines()
+    messages = done.stderr.strip().splitlines()
     print(
         json.dumps(
             {
@@ -64,7 +64,7 @@ def main() -> None:
                 "exit_code": done.returncode,
                 "seconds_with_start": round(seconds, 2),
                 "peak_resident_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000),
-                "told": told[-1] if told else "",
+                "told": messages[-1] if messages else "",
             }
         )
     )

@@ -1,8 +1,8 @@
-"""Which settings of `patchcore` see most? Drawn defects on good parts, so that no real defect is ever tuned on.
+"""Compare settings of `patchcore` on synthetic defects on good parts, so that no real defect is used for tuning.
 
-Each candidate learns from good parts, and tells others of them from copies with a drawn defect. Prints one JSON line a
-candidate and set, then one a candidate over all sets, best last. An `auroc` over 30 good and 60 defective parts has a
-standard error of about .05 (less between candidates, which see the same parts).
+Each candidate is trained on good parts. It is evaluated on other good parts and on copies of them with a drawn defect. Prints one
+JSON line per candidate and set, then one per candidate over all sets, best last. An `auroc` over 30 good and 60 defective parts
+has a standard error of about .05. The error of differences between candidates is smaller, because they see the same parts.
 
     python -m benchmarks.patchcore_settings --quick
     python -m benchmarks.patchcore_settings --size 512 --data ../shared/data/mvtec_ad/bottle     # its good parts only
@@ -36,7 +36,7 @@ from andon.training.recipe.recipe import State
 
 
 class Set(NamedTuple):
-    """Good parts to learn from, good ones to tell them from, and defective ones with masks; uint8 ``[H, W, 3]`` each."""
+    """Good parts for training, good parts for testing, and defective parts with masks. All are uint8 ``[H, W, 3]``."""
 
     name: str
     train: Sequence[NDArray[np.uint8]]
@@ -45,7 +45,7 @@ class Set(NamedTuple):
 
 
 class Prepared:
-    """A part in memory."""
+    """Prepared parts, held in memory."""
 
     def __init__(self, pictures: Sequence[NDArray[np.uint8]], size: int) -> None:
         spec = FrameSpec(channels=3, size=(size, size), mean=MEAN, scale=SCALE)
@@ -58,24 +58,24 @@ class Prepared:
         return len(self.rows)
 
     def take(self, places: Sequence[int]) -> Tensor:
-        """Some."""
+        """Return the rows at these indices."""
         return self.rows[list(places)]
 
     def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
-        """In order."""
+        """Yield batches in order."""
         assert shuffle is None
         yield from torch.split(self.rows, size)
 
 
 class TrainingData:
-    """All that a fit sees."""
+    """The training data that `fit` needs."""
 
     def __init__(self, train: Prepared) -> None:
         self.train = self.validation = train
 
 
 class Bare:
-    """A run that leaves nothing behind."""
+    """A `FitContext` that stores nothing."""
 
     device = torch.device("cpu")
     progress = staticmethod(silent)
@@ -85,11 +85,11 @@ class Bare:
         self.seed = seed
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
-        """PatchCore has none."""
+        """Do nothing, because PatchCore has no epochs."""
 
 
 def candidates(size: int) -> dict[str, Settings]:
-    """By name: the presets' choices at this size, each changed in one thing."""
+    """Return the settings to compare by name. They are those of the presets at this size, each changed in one setting."""
     shallow, deep, both = (4,), (10,), (7, 10)
     common = {"size": size, "memory_mb": 0.49, "candidates": 15_000}
     base = Settings(taps=(4, 7), tap_weights=(2.0, 1.0), **common)  # type: ignore[arg-type]
@@ -105,13 +105,13 @@ def candidates(size: int) -> dict[str, Settings]:
     }
 
 
-def drawn(kind: str, count: int) -> Set:
-    """A set of drawn parts."""
+def synthetic_set(kind: str, count: int) -> Set:
+    """Return a set of drawn parts."""
     return split(kind, [part(kind, number) for number in range(count)])
 
 
 def split(name: str, pictures: Sequence[NDArray[np.uint8]]) -> Set:
-    """A third is kept back; each of that is damaged twice."""
+    """Return a set of these pictures. A third is for testing, and two damaged copies are made of each of them."""
     kept = max(8, len(pictures) // 3)
     generator = np.random.default_rng(0)
     kinds = islice(cycle(LEARNT + HELD_OUT), 2 * kept)
@@ -125,11 +125,11 @@ def split(name: str, pictures: Sequence[NDArray[np.uint8]]) -> Set:
         )
         for place, (kind, other) in enumerate(zip(kinds, others, strict=True))
     )
-    return Set(name, pictures[kept:], pictures[:kept], [made for made in tried if made is not None])
+    return Set(name, pictures[kept:], pictures[:kept], [pair for pair in tried if pair is not None])
 
 
 def real(path: str) -> Set:
-    """Good parts of a folder, as training would see them; its test part is not looked at."""
+    """Return a set of the good parts in a folder, as training would read them. Its test part is not used."""
     collection = collect(path)
     items = (collection.read(ref) for ref in collection.refs)  # type: ignore[union-attr]
     return split(
@@ -139,13 +139,13 @@ def real(path: str) -> Set:
 
 
 def measure(settings: Settings, used: Set, seed: int) -> dict[str, float]:
-    """AUROC of pictures, AUPRO of maps on the map's own grid, seconds of the fit."""
+    """Return the AUROC of pictures, the AUPRO of maps on the grid of the map, and the seconds of the fit."""
     size = plan_of(settings).size
     torch.manual_seed(seed)
     scorer = PatchCore(settings, 3)
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     fit(scorer, TrainingData(Prepared(used.train, size)), settings, Bare(seed))
-    fit_s = time.perf_counter() - begun_s
+    fit_s = time.perf_counter() - start_s
     pool = Pool(RECIPE.score_rule(settings), FrameSpec(channels=3, size=(size, size)))
     scores: list[float] = []
     maps: list[NDArray[np.float32]] = []
@@ -165,24 +165,31 @@ def measure(settings: Settings, used: Set, seed: int) -> dict[str, float]:
 
 
 def _shrunk(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
-    """A cell is defective where a third of it is, or half as much of it as of the cell that is most so."""
+    """Return the mask on a grid of `side` cells.
+
+    A cell is defective if the mask covers more than 0.3 of it, or more than half of the largest coverage of any cell.
+    """
     covered = nn.functional.interpolate(torch.from_numpy(mask)[None, None].float(), (side, side), mode="area")[0, 0]
     shrunk: NDArray[np.bool_] = (covered > min(0.3, 0.5 * float(covered.max()))).numpy()
     return shrunk
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all candidates, and print the JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=224, help="side of what the network sees (default 224)")
-    parser.add_argument("--parts", type=int, default=90, help="drawn parts a set (default 90)")
-    parser.add_argument("--seeds", type=int, default=1, help="of core-sets (default 1)")
-    parser.add_argument("--data", action="append", default=[], metavar="PATH", help="good parts; may be repeated")
-    parser.add_argument("--quick", action="store_true", help="one drawn set of 30 parts, 128 px")
+    parser.add_argument("--size", type=int, default=224, help="side of the network's input in pixels (default: 224)")
+    parser.add_argument("--parts", type=int, default=90, help="drawn parts per set (default: 90)")
+    parser.add_argument("--seeds", type=int, default=1, help="number of coreset seeds (default: 1)")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="PATH", help="also use these good parts; may be repeated"
+    )
+    parser.add_argument("--quick", action="store_true", help="use one drawn set of 30 parts at 128 px")
     args = parser.parse_args()
     torch.set_num_threads(1)
     kinds = list(KINDS)[:1] if args.quick else list(KINDS)
-    sets = [drawn(kind, 30 if args.quick else args.parts) for kind in kinds] + [real(path) for path in args.data]
+    sets = [synthetic_set(kind, 30 if args.quick else args.parts) for kind in kinds] + [
+        real(path) for path in args.data
+    ]
     size = 128 if args.quick else args.size
     means = []
     for name, settings in candidates(size).items():

@@ -1,8 +1,9 @@
-"""Is the promise kept? 200 random calibrations over the scores of MNIST normals, each audited on the parts it did not see.
+"""Is the promise kept? 200 random calibrations on scores of normal MNIST pictures, each checked on the remaining pictures.
 
-The scores are those of a real model file: a small `unet_autoencoder` learnt on digits other than 5, exported, and run on the
-9 108 normal pictures of the official test part. One JSON line a promise: how many of the calibrations reject more good parts
-than promised, how many theory expects, how many the usual `numpy.quantile(scores, 1 - alpha)` would have broken.
+The scores are those of a real model file. A small `unet_autoencoder` is trained on digits other than 5, exported, and run on the
+9 108 normal pictures of the official test part. One JSON line per promise contains three numbers. `broken` is the number of
+calibrations that reject more good parts than promised. `expected` is the number that theory predicts. `broken_by_quantile` is the
+number for the usual threshold `numpy.quantile(scores, 1 - alpha)`.
 
     ANDON_DATA=../shared/data python benchmarks/promise_on_mnist.py
 """
@@ -34,7 +35,7 @@ ANOMALY = 5
 
 
 class Digits:
-    """MNIST pictures of all digits but one, grey."""
+    """Grey MNIST pictures of all digits except 5."""
 
     def __init__(self, pictures: NDArray[np.uint8]) -> None:
         self._pictures = pictures
@@ -42,7 +43,7 @@ class Digits:
         self.refs = [Ref(key=f"{number:05}") for number in range(len(pictures))]
 
     def read(self, ref: Ref) -> Item:
-        """One picture, uint8 ``[28, 28, 1]``."""
+        """Return one picture, uint8 ``[28, 28, 1]``."""
         return Item(ref, self._pictures[int(ref.key)][:, :, None])
 
 
@@ -62,26 +63,26 @@ def _normals(root: Path, part: str) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Train, score, calibrate 200 times a promise, audit."""
+    """Train and score once. Then calibrate 200 times per promise, and check each calibration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--data", default=os.environ.get("ANDON_DATA"), help="folder that holds mnist/ (default $ANDON_DATA)"
+        "--data", default=os.environ.get("ANDON_DATA"), help="folder that contains mnist/ (default: $ANDON_DATA)"
     )
     parser.add_argument("--calibrations", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     root = Path(args.data)
     with tempfile.TemporaryDirectory() as temporary:
-        learnt = Digits(_normals(root, "train")[:3000])
+        good = Digits(_normals(root, "train")[:3000])
         run = train(
             RECIPE,
-            learnt,
+            good,
             Path(temporary) / "run",
             settings=Settings(size=32, narrow=4, epochs=4),
             options=TrainOptions(seed=args.seed, threads=1),
         )
-        made = export_run(run, Path(temporary) / "mnist.onnx", request=CalibrationRequest(date=""), data=learnt)
-        scores = score(made.model.data, Digits(_normals(root, "t10k"))).score
+        exported = export_run(run, Path(temporary) / "mnist.onnx", request=CalibrationRequest(date=""), data=good)
+        scores = score(exported.model.data, Digits(_normals(root, "t10k"))).score
     generator = np.random.default_rng(args.seed)
     for n, alpha in ((300, 0.01), (600, 0.01), (1000, 0.01), (100, 0.05), (1000, 0.05)):
         above, rest = allowance(n, alpha), len(scores) - n

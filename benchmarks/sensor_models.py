@@ -1,6 +1,6 @@
-"""What the benchmarks over sensor logs share: one model file learnt from good rows, and what it says of windows and rows.
+"""Functions that the benchmarks on sensor logs share: train a model file on good rows, and score windows and rows with it.
 
-Everything goes the way of the command line: `train`, `export_run`, `Detector`; nothing of a detector is computed here.
+They use the same functions as the command line: `train`, `export_run`, `Detector`. No detector is reimplemented here.
 """
 
 import tempfile
@@ -27,35 +27,38 @@ from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 BATCH = 256
 MEANS_OF_MAPS = {"score_residual", "score_contribution"}
-"""Of `pca`'s maps, which are there to be looked at: the first ranks as Q does."""
+"""Means of the maps of `pca`. They are left out, because these maps are only for people, and the first ranks like Q."""
 
 Floats = NDArray[np.float64]
 
 
 class Candidate(NamedTuple):
-    """A detector with its settings, as `andon train` takes them."""
+    """A detector with its settings, in the form of the flags of `andon train`."""
 
     detector: str
     settings: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """Detector and flags, as on the command line."""
         return " ".join([self.detector, *(f"--{name} {value}" for name, value in self.settings.items())])
 
 
 class Windows(Struct, frozen=True, kw_only=True):
-    """The windows of one run, judged, in the order of time."""
+    """Scores of the windows of one run, in the order of time."""
 
     ends: NDArray[np.intp]
-    """``[n]``: the last row of each."""
+    """Index of the last row of each window, ``[n]``."""
     scores: dict[str, Floats]
-    """By name ``[n]``: ``score`` decides, the others are the file's `score_*` without that prefix."""
+    """Scores ``[n]`` by name. ``score`` is the deciding score. The others are the file's `score_*`, without this prefix."""
     rejected: NDArray[np.bool_]
 
 
 def rows_as_log(values: Mapping[str, NDArray[np.float32]], names: Sequence[str]) -> Log:
-    """Runs by name, each ``[n, C]``, one row a unit of time: stamps are left aside, so that windows are slices of rows."""
+    """Return a log of runs ``[n, C]`` by name, with one row per second.
+
+    The original time stamps are not used, so that windows are slices of rows.
+    """
     runs = tuple(
         Run(name=name, times_s=np.arange(len(rows), dtype=np.float64), values=rows) for name, rows in values.items()
     )
@@ -66,10 +69,10 @@ def rows_as_log(values: Mapping[str, NDArray[np.float32]], names: Sequence[str])
     )
 
 
-def learn(
-    candidate: Candidate, good: Log, *, seed: int, wish: PromiseRequest, calibration_share: float = 0.3
+def train_detector(
+    candidate: Candidate, good: Log, *, seed: int, promise: PromiseRequest, calibration_share: float = 0.3
 ) -> Detector:
-    """Train on good rows, export, open: the threshold comes from the part of them that training kept back."""
+    """Train on good rows, export and load the file. The threshold comes from the rows that training held back."""
     known = recipe(candidate.detector)
     settings = from_mapping(known.settings, dict(candidate.settings), where=candidate.name)
     with tempfile.TemporaryDirectory() as folder:
@@ -81,14 +84,14 @@ def learn(
             options=TrainOptions(seed=seed, calibration_share=calibration_share, device="cpu", threads=1),
             observe=ObserveOptions(picture_epochs=NONE),
         )
-        made = export_run(
-            run, Path(folder) / "model.onnx", request=CalibrationRequest(promise=wish, date=""), data=good
+        exported = export_run(
+            run, Path(folder) / "model.onnx", request=CalibrationRequest(promise=promise, date=""), data=good
         )
-    return Detector.from_bytes(made.model.data)
+    return Detector.from_bytes(exported.model.data)
 
 
 def judge(detector: Detector, log: Log, *, hop: int = 1) -> dict[str, Windows]:
-    """All windows of each run; with a hop of 1 one ends at every row from the first that can."""
+    """Score the windows of each run. With a hop of 1, a window ends at each row from the first possible one."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     windows = cut(log, spec, hop=hop)
@@ -116,9 +119,9 @@ def _judged(detector: Detector, windows: list[tuple[int, NDArray[np.float32]]]) 
 
 
 def row_scores(ends: NDArray[np.intp], scores: Floats, rows: int, steps: int) -> Floats:
-    """``[rows]``: the lowest score of the windows that contain each row, NaN where there is none.
+    """Return for each row the lowest score of the windows that contain it, ``[rows]``; NaN if no window does.
 
-    A row is above a threshold where all windows that contain it are.
+    So a row is above a threshold if all windows that contain it are above it.
 
     >>> row_scores(np.array([1, 2, 3]), np.array([5.0, 7.0, 6.0]), 5, 2).tolist()
     [5.0, 5.0, 6.0, 6.0, nan]

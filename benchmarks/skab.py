@@ -1,12 +1,13 @@
-"""SKAB v0.9 by its board's protocol, and beside it what the board does not ask.
+"""Evaluate detectors on SKAB v0.9, by the protocol of its leaderboard and by additional figures.
 
-Board: a new model for each of the 34 files, learnt from its first 400 rows (of which 60 % train, 10 % weigh, 30 % set the
-threshold; no label is looked at), judged on the rest; true and false alarms, misses and quiet rows summed over files. A row
-alarms where all windows that contain it do. Two dummies that read no sensor are printed beside; they show what F1 is worth
-here. Second table: one model, learnt from `anomaly-free.csv`, judged on all rows of all files.
+First table ("board"): a new model for each of the 34 files. It is trained on the first 400 rows (60 % for training, 10 % to
+weigh scores, 30 % to set the threshold; no label is used) and evaluated on the rest. True and false alarms, misses and quiet
+rows are summed over files. A row alarms if all windows that contain it alarm. Two dummies that read no sensor are added. They
+show how little F1 means here. Second table: one model, trained on `anomaly-free.csv` and evaluated on all rows of all files.
 
-What decides: VUS-PR (buffers of 0 to 100 rows, mean over files), and faults caught beside false events (alarms of windows,
-said when a window ends; closer than 60 rows are one) and delay. Rows are taken as one second apart: stamps have gaps.
+The figures that matter are VUS-PR (buffers of 0 to 100 rows, mean over files), caught faults, false events and delay. Events
+are alarms of windows, at the end of the window. Alarms closer than 60 rows count as one event. Rows are treated as one second
+apart, because the time stamps have gaps.
 
     ANDON_DATA=../shared/data python -m benchmarks.skab
     ANDON_DATA=../shared/data python -m benchmarks.skab --files 2 --json
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from benchmarks.sensor_models import Candidate, Floats, Windows, judge, learn, row_scores, rows_as_log
+from benchmarks.sensor_models import Candidate, Floats, Windows, judge, row_scores, rows_as_log, train_detector
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
@@ -39,7 +40,7 @@ REFRACTORY_ROWS = 60.0
 ROWS_AN_HOUR = 3600.0
 FOLDERS = ("valve1", "valve2", "other")
 
-# 8 rows: the longest window, in powers of two, of which the threshold's 120 rows of 400 hold the 14 that andon wants
+# 8 rows: the longest window, in powers of two, for which the 120 calibration rows contain the 14 windows that andon needs
 BOARD = (
     Candidate("window_vae", {"steps": 8, "hop": 1}),
     Candidate("pca", {"steps": 8, "hop": 1}),
@@ -49,24 +50,24 @@ WHOLE = (Candidate("window_vae", {}), Candidate("pca", {}), Candidate("pca", {"s
 
 
 class Labelled(NamedTuple):
-    """One file."""
+    """One labelled file."""
 
     name: str
     values: NDArray[np.float32]
-    """``[rows, C]``."""
+    """Sensor values ``[rows, C]``."""
     faulty: NDArray[np.bool_]
 
 
 class Outcome(NamedTuple):
-    """What a detector made of the rows of one file that count."""
+    """Results of a detector on the evaluated rows of one file."""
 
     points: PointCounts
     volume: float
-    """VUS-PR; NaN where there is only one kind of rows."""
+    """VUS-PR; NaN if all rows are good or all are faulty."""
     events: EventOutcomes
     good_rows: int
     volumes: dict[str, float]
-    """VUS-PR of each further score of the file."""
+    """VUS-PR of the other scores of the file, by name."""
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -80,20 +81,20 @@ class Line(Struct, frozen=True, kw_only=True):
     false_alarm_rate: float
     missed_alarm_rate: float
     vus_pr: float
-    """Mean over files."""
+    """VUS-PR, mean over files."""
     faults: int
     caught: int
     false_events: int
     false_events_an_hour: float
     median_delay_rows: float
-    """A miss counts with the fault's length."""
+    """Median delay of alarms in rows. A missed fault counts with its length."""
     other_scores_vus_pr: dict[str, float] = {}
     seed: int | None = None
     seconds: float | None = None
 
 
 def read(folder: Path) -> tuple[list[str], list[Labelled], NDArray[np.float32]]:
-    """Names of the channels, the labelled files in the order of the board, and the clean rows."""
+    """Return the channel names, the labelled files in the order of the leaderboard, and the rows of the clean file."""
     logs = [collect(str(folder / name)) for name in FOLDERS]
     clean = collect(str(folder / "anomaly-free" / "anomaly-free.csv"))
     names = [channel.name for channel in clean.found.channels]
@@ -108,7 +109,7 @@ def read(folder: Path) -> tuple[list[str], list[Labelled], NDArray[np.float32]]:
 
 
 def outcome(detector: Detector, windows: Windows, file: Labelled, since: int) -> Outcome:
-    """Of the rows of a file from `since` on; windows may look back beyond it."""
+    """Return the results on the rows of a file from `since` on. Windows may begin before `since`."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     by_row = {
@@ -118,18 +119,18 @@ def outcome(detector: Detector, windows: Windows, file: Labelled, since: int) ->
     faulty = file.faulty[since:]
     judged = ~np.isnan(by_row["score"])
     ends = windows.ends[windows.rejected & (windows.ends >= since)]
-    begins = np.maximum(ends - spec.steps + 1, since)
+    starts = np.maximum(ends - spec.steps + 1, since)
     return Outcome(
         points=point_counts(by_row["score"][judged] > detector.threshold, faulty[judged]),
         volume=_volume(by_row["score"], faulty),
-        events=judge_events(ends, _events(file, since), refractory_s=REFRACTORY_ROWS, since_s=begins),
+        events=judge_events(ends, _events(file, since), refractory_s=REFRACTORY_ROWS, since_s=starts),
         good_rows=int((~faulty).sum()),
         volumes={name: _volume(scores, faulty) for name, scores in by_row.items() if name != "score"},
     )
 
 
 def without_sensors(alarms: NDArray[np.bool_], file: Labelled, since: int) -> Outcome:
-    """Of alarms at rows from `since` on that somebody chose beforehand."""
+    """Return the results of fixed alarms at the rows from `since` on, which do not depend on sensors."""
     faulty = file.faulty[since:]
     return Outcome(
         points=point_counts(alarms, faulty),
@@ -141,69 +142,73 @@ def without_sensors(alarms: NDArray[np.bool_], file: Labelled, since: int) -> Ou
 
 
 def dummies(files: Sequence[Labelled], since: int, table: str) -> list[Line]:
-    """An alarm at every row, and one from 25 to 85 % of the rows."""
+    """Return the lines of two dummies: one alarms at each row, the other from 25 to 85 % of the rows."""
     lines = []
     for name, low, high in (("dummy: always", 0.0, 1.0), ("dummy: 25 to 85 %", 0.25, 0.85)):
-        some = []
+        outcomes = []
         for file in files:
             place = np.arange(len(file.faulty) - since) / (len(file.faulty) - since)
-            some.append(without_sensors((place >= low) & (place < high), file, since))
-        lines.append(summed(table, name, some))
+            outcomes.append(without_sensors((place >= low) & (place < high), file, since))
+        lines.append(summed(table, name, outcomes))
     return lines
 
 
-def summed(table: str, detector: str, some: Sequence[Outcome]) -> Line:
-    """Counts summed over files before anything is divided; VUS-PR is a mean."""
-    points = sum((one.points for one in some), PointCounts())
-    delays = np.concatenate([one.events.delay_s for one in some])
-    good_rows = sum(one.good_rows for one in some)
-    false_events = sum(one.events.false_events for one in some)
+def summed(table: str, detector: str, outcomes: Sequence[Outcome]) -> Line:
+    """Return one line for several files. Counts are summed before rates are computed; VUS-PR is a mean."""
+    points = sum((one.points for one in outcomes), PointCounts())
+    delays = np.concatenate([one.events.delay_s for one in outcomes])
+    good_rows = sum(one.good_rows for one in outcomes)
+    false_events = sum(one.events.false_events for one in outcomes)
     return Line(
         table=table,
         detector=detector,
-        files=len(some),
+        files=len(outcomes),
         rows=points.true_alarms + points.false_alarms + points.misses + points.quiet,
         f1=points.f1,
         false_alarm_rate=points.false_alarm_rate,
         missed_alarm_rate=points.missed_alarm_rate,
-        vus_pr=float(np.nanmean([one.volume for one in some])),
+        vus_pr=float(np.nanmean([one.volume for one in outcomes])),
         faults=len(delays),
-        caught=int(sum(one.events.caught.sum() for one in some)),
+        caught=int(sum(one.events.caught.sum() for one in outcomes)),
         false_events=false_events,
         false_events_an_hour=false_events * ROWS_AN_HOUR / good_rows,
         median_delay_rows=float(np.median(delays)),
-        other_scores_vus_pr={name: float(np.nanmean([one.volumes[name] for one in some])) for name in some[0].volumes},
+        other_scores_vus_pr={
+            name: float(np.nanmean([one.volumes[name] for one in outcomes])) for name in outcomes[0].volumes
+        },
     )
 
 
 def board(
     candidate: Candidate, names: Sequence[str], files: Sequence[Labelled], *, seed: int, progress: Progress = silent
 ) -> Line:
-    """A new model a file."""
-    begun_s = time.perf_counter()
-    some = []
+    """Return the line of a candidate by the leaderboard's protocol, with a new model for each file."""
+    start_s = time.perf_counter()
+    outcomes = []
     for file in track(files, progress, candidate.detector, len(files)):
         good = rows_as_log({file.name: file.values[:TRAIN_ROWS]}, names)
-        detector = learn(candidate, good, seed=seed, wish=PromiseRequest(no_promise=True))
+        detector = train_detector(candidate, good, seed=seed, promise=PromiseRequest(no_promise=True))
         windows = judge(detector, rows_as_log({file.name: file.values}, names))[file.name]
-        some.append(outcome(detector, windows, file, TRAIN_ROWS))
-    return _told(summed("board", candidate.name, some), seed, begun_s)
+        outcomes.append(outcome(detector, windows, file, TRAIN_ROWS))
+    return _with_seed_and_time(summed("board", candidate.name, outcomes), seed, start_s)
 
 
 def whole(
     candidate: Candidate, names: Sequence[str], files: Sequence[Labelled], clean: NDArray[np.float32], *, seed: int
 ) -> Line:
-    """One model for all files, learnt from the clean one."""
-    begun_s = time.perf_counter()
-    detector = learn(candidate, rows_as_log({"clean": clean}, names), seed=seed, wish=PromiseRequest(no_promise=True))
+    """Return the line of a candidate with one model for all files, trained on the clean file."""
+    start_s = time.perf_counter()
+    detector = train_detector(
+        candidate, rows_as_log({"clean": clean}, names), seed=seed, promise=PromiseRequest(no_promise=True)
+    )
     log: Log = rows_as_log({file.name: file.values for file in files}, names)
     windows = judge(detector, log)
-    some = [outcome(detector, windows[file.name], file, 0) for file in files]
-    return _told(summed("clean file", candidate.name, some), seed, begun_s)
+    outcomes = [outcome(detector, windows[file.name], file, 0) for file in files]
+    return _with_seed_and_time(summed("clean file", candidate.name, outcomes), seed, start_s)
 
 
 def render(lines: Sequence[Line]) -> str:
-    """For people."""
+    """Return the lines as a readable table."""
     head = f"{'detector':<32} {'F1':>6} {'FAR':>7} {'MAR':>7} {'VUS-PR':>7} {'caught':>8} {'false events (/h)':>18} {'delay':>6}"
     rows = [
         f"{line.detector:<32} {line.f1:>6.3f} {line.false_alarm_rate:>7.2%} {line.missed_alarm_rate:>7.2%} "
@@ -225,8 +230,8 @@ def _volume(scores: Floats, faulty: NDArray[np.bool_]) -> float:
     return vus_pr(scores, faulty, BUFFER_ROWS, ignored=ignored) if kept.any() and not kept.all() else float("nan")
 
 
-def _told(line: Line, seed: int, begun_s: float) -> Line:
-    return structs.replace(line, seed=seed, seconds=round(time.perf_counter() - begun_s, 1))
+def _with_seed_and_time(line: Line, seed: int, start_s: float) -> Line:
+    return structs.replace(line, seed=seed, seconds=round(time.perf_counter() - start_s, 1))
 
 
 def _plain(line: Line) -> dict[str, Any]:
@@ -234,13 +239,15 @@ def _plain(line: Line) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Both tables."""
+    """Compute and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("ANDON_DATA"), help="folder of skab/ (default $ANDON_DATA)")
-    parser.add_argument("--files", type=int, help="only the first so many")
+    parser.add_argument(
+        "--data", default=os.environ.get("ANDON_DATA"), help="folder that contains skab/ (default: $ANDON_DATA)"
+    )
+    parser.add_argument("--files", type=int, metavar="N", help="evaluate only the first N files (default: all)")
     parser.add_argument("--table", choices=["board", "clean", "both"], default="both")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one object a row")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per row")
     args = parser.parse_args()
     names, files, clean = read(Path(args.data) / "skab")
     files = files[: args.files]

@@ -1,14 +1,15 @@
-"""Tennessee Eastman (Braatz's files): which faults are missed, how many good rows alarm, how late.
+"""Evaluate detectors on Tennessee Eastman (Braatz's files): missed faults, false alarms and delay.
 
-One model for each candidate, learnt from the 500 rows of `d00` and never from a fault: 10 % weigh scores, 5 % or the 14 windows
-that an export wants at least are kept back, the rest trains.
-Each of the file's scores gets a limit that its windows on `d00_te`, the fault-free test run, pass in 1 % of cases. A row is
-judged by the window that ends there. Missed: share of rows without an alarm from row 160 on, where each fault begins; false
-alarms: share of the rows before, over all 21 runs; delay: to the first of three alarms in a row. Faults 3, 9 and 15 hardly
-show in any channel: means are with and without them.
+Each candidate gets one model. It is trained on the 500 rows of `d00`, which contain no fault. 10 % of them weigh scores. 5 %,
+but at least the 14 windows that an export needs, are held back for calibration. The rest is for training.
 
-Lines marked "calibrated" are of the deciding score at the threshold that andon writes into the file from `d00_te` (disjoint
-windows, 1 % at 95 % confidence, or an estimate where their dependence leaves too few).
+Each score of the file gets a limit that 1 % of its windows on `d00_te`, the fault-free test run, exceed. A row is judged by the
+window that ends there. "Missed" is the share of rows without an alarm from row 160 on, where each fault begins. "False alarms"
+is the share of alarms in the rows before, over all 21 runs. The delay ends at the first of three alarms in a row. Faults 3, 9
+and 15 are hardly visible in any channel, so means are given with and without them.
+
+Lines marked "calibrated" show the deciding score at the threshold that andon computes from `d00_te`. It uses disjoint windows
+and 1 % at 95 % confidence, or an estimate if dependence leaves too few windows.
 
     ANDON_DATA=../shared/data python -m benchmarks.tennessee_eastman
     ANDON_DATA=../shared/data python -m benchmarks.tennessee_eastman --json
@@ -23,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from benchmarks.sensor_models import Candidate, Floats, Windows, judge, learn, rows_as_log
+from benchmarks.sensor_models import Candidate, Floats, Windows, judge, rows_as_log, train_detector
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
@@ -50,7 +51,7 @@ CANDIDATES = (
     Candidate("pca", {"steps": 8, "hop": 1}),
 )
 
-# Measured for this project's notes: all 500 rows of d00 to learn from, 11 components, the limit as here.
+# Measured for the notes of this project: trained on all 500 rows of d00, 11 components, with the same limit as here.
 REFERENCE = {
     "T2 of 500 rows, 11 components": (
         0.008, 0.020, 0.994, 0.942, 0.771, 0.011, 0.064, 0.034, 0.986, 0.640, 0.770, 0.026, 0.060, 0.139, 0.978, 0.809,
@@ -64,34 +65,34 @@ REFERENCE = {
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One score at one limit."""
+    """Results of one score at one limit."""
 
     detector: str
     score: str
-    """``score`` is what decides."""
+    """Name of the score. ``score`` is the deciding one."""
     limit: str
     missed: tuple[float, ...]
-    """By fault, 1 to 21."""
+    """Missed share of rows by fault, 1 to 21."""
     false_alarms: float | None = None
     delay_minutes: tuple[float | None, ...] = ()
-    """By fault; None: never three alarms in a row."""
+    """Delay in minutes by fault; None if there were never three alarms in a row."""
     seed: int | None = None
 
     @property
     def mean_missed(self) -> float:
-        """Over all faults."""
+        """Mean missed share over all faults."""
         return float(np.mean(self.missed))
 
     @property
     def mean_missed_seen(self) -> float:
-        """Without 3, 9 and 15."""
+        """Mean missed share without faults 3, 9 and 15."""
         return float(
             np.mean([rate for fault, rate in zip(FAULTS, self.missed, strict=True) if fault not in HARDLY_SEEN])
         )
 
     @property
     def median_delay(self) -> float | None:
-        """Minutes, over faults other than 3, 9 and 15; one never found counts as the longest."""
+        """Median delay in minutes, without faults 3, 9 and 15. A fault that is never found counts as infinite delay."""
         known = [
             np.inf if delay is None else delay
             for fault, delay in zip(FAULTS, self.delay_minutes, strict=False)
@@ -102,7 +103,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 def read(path: Path) -> NDArray[np.float32]:
-    """``[rows, 52]``: `d00.dat` alone is stored the other way round."""
+    """Return the values ``[rows, 52]`` of a file. Only `d00.dat` is stored transposed."""
     with gzip.open(path, "rt") as file:
         values = np.loadtxt(file, dtype=np.float32)
     values = values.T if values.shape[0] == len(CHANNELS) else values
@@ -111,12 +112,12 @@ def read(path: Path) -> NDArray[np.float32]:
 
 
 def limit_of(good: Floats, false_alarms: float = FALSE_ALARMS) -> float:
-    """The order statistic that at most so large a share of good scores exceeds."""
+    """Return the limit that at most the share `false_alarms` of good scores exceeds. It is one of these scores."""
     return float(np.quantile(good, 1 - false_alarms, method="higher"))
 
 
 def delay_rows(alarms: NDArray[np.bool_]) -> int | None:
-    """From the first of these rows to the first of three alarms in a row."""
+    """Return the number of rows before the first of three alarms in a row; None if there are never three in a row."""
     runs = np.lib.stride_tricks.sliding_window_view(alarms, IN_A_ROW).all(axis=1)
     return int(runs.argmax()) if runs.any() else None
 
@@ -124,7 +125,7 @@ def delay_rows(alarms: NDArray[np.bool_]) -> int | None:
 def at_limit(
     runs: Mapping[int, Windows], name: str, limit: float
 ) -> tuple[tuple[float, ...], float, tuple[float | None, ...]]:
-    """Missed rates by fault, share of false alarms, delays in minutes."""
+    """Return the missed shares by fault, the share of false alarms, and the delays in minutes by fault."""
     missed, delays, before = [], [], []
     for fault in FAULTS:
         windows = runs[fault]
@@ -138,12 +139,12 @@ def at_limit(
 
 
 def measure(candidate: Candidate, folder: Path, seed: int, progress: ProgressLine) -> list[Line]:
-    """Every score of the candidate at its limit, and what decides at the file's threshold."""
-    detector = learn(
+    """Return a line for each score of the candidate at its limit, and one for the deciding score at the file's threshold."""
+    detector = train_detector(
         candidate,
         rows_as_log({"d00": read(folder / "d00.dat.gz")}, CHANNELS),
         seed=seed,
-        wish=PromiseRequest(no_promise=True),
+        promise=PromiseRequest(no_promise=True),
         calibration_share=0.05,
     )
     good_rows = read(folder / "d00_te.dat.gz")
@@ -164,14 +165,14 @@ def measure(candidate: Candidate, folder: Path, seed: int, progress: ProgressLin
 
 
 def calibrated(detector: Detector, good_rows: NDArray[np.float32]) -> tuple[float, str]:
-    """The file's threshold after a calibration on disjoint windows of `d00_te`, as on site; and what kind it is."""
+    """Return the file's threshold after a calibration on disjoint windows of `d00_te`, and the kind of calibration."""
     spec = detector.card.input
     assert isinstance(spec, WindowSpec)
     log = rows_as_log({"d00_te": good_rows}, CHANNELS)
     data = detector.model.data
-    wish = PromiseRequest(false_reject=FALSE_ALARMS, no_promise=True)
+    promise = PromiseRequest(false_reject=FALSE_ALARMS, no_promise=True)
     sealed = Detector.from_bytes(
-        calibrate(data, score(data, cut(log, spec, hop=spec.steps)), CalibrationRequest(promise=wish, date=""))
+        calibrate(data, score(data, cut(log, spec, hop=spec.steps)), CalibrationRequest(promise=promise, date=""))
     )
     assert sealed.card.calibration is not None
     kind = sealed.card.calibration.kind
@@ -179,7 +180,7 @@ def calibrated(detector: Detector, good_rows: NDArray[np.float32]) -> tuple[floa
 
 
 def render(lines: Sequence[Line]) -> str:
-    """For people: means, then by fault."""
+    """Return the lines as readable text: means first, then the figures by fault."""
     rows = [f"{'detector':<42} {'score':<12} {'limit':<24} {'missed':>7} {'-3,9,15':>8} {'false':>7} {'delay min':>9}"]
     for line in lines:
         false = "-" if line.false_alarms is None else f"{line.false_alarms:.2%}"
@@ -197,13 +198,17 @@ def render(lines: Sequence[Line]) -> str:
 
 
 def main() -> None:
-    """All candidates."""
+    """Measure all candidates, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("ANDON_DATA"), help="folder of tennessee_eastman/")
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("ANDON_DATA"),
+        help="folder that contains tennessee_eastman/ (default: $ANDON_DATA)",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one object a row")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per row")
     args = parser.parse_args()
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     folder = Path(args.data) / "tennessee_eastman"
     lines = [
         Line(detector="reference", score=name, limit="1 % of d00_te", missed=rates) for name, rates in REFERENCE.items()
@@ -215,7 +220,7 @@ def main() -> None:
             means = {"mean_missed": line.mean_missed, "mean_missed_without_3_9_15": line.mean_missed_seen}
             print(json.dumps({"what": "tennessee_eastman"} | structs.asdict(line) | means), flush=True)
     else:
-        print(render(lines), f"\n{time.perf_counter() - begun_s:.0f} s", sep="\n")
+        print(render(lines), f"\n{time.perf_counter() - start_s:.0f} s", sep="\n")
 
 
 if __name__ == "__main__":

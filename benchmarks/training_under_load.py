@@ -1,8 +1,8 @@
-"""What does a second training on the same machine cost the first? It should cost its share of the cores and no more.
+"""Measure how much a second training on the same machine slows down the first. It should only take its share of the cores.
 
-Interleaves one training alone with two at once, each in a process of its own, and prints one JSON line: median wall and CPU
-seconds of a training, and how many times as long two at once take. Two trainings on two cores should take at most 2.3 times
-as long as one. Figures need a quiet machine. `--waiting ACTIVE` shows what threads cost that wait by spinning.
+Alternates between one training alone and two at once, each in its own process. Prints one JSON line: median wall and CPU seconds
+of a training, and the ratio of two at once to one. Two trainings on two cores should take at most 2.3 times as long as one.
+Run it on a machine without other load. `--waiting ACTIVE` shows the cost of threads that wait by spinning.
 
     python -m benchmarks.training_under_load --rounds 3
     python -m benchmarks.training_under_load --rounds 1 --waiting ACTIVE
@@ -29,7 +29,7 @@ from andon.training.recipe.recipe import recipe
 import msgspec
 name, data, out, epochs, threads = sys.argv[1:]
 known = recipe(name)
-settings = msgspec.structs.replace(known.tiny, epochs=int(epochs))  # small nets wait most
+settings = msgspec.structs.replace(known.tiny, epochs=int(epochs))  # with small networks, threads wait most
 options, observe = TrainOptions(threads=int(threads) or None), ObserveOptions(picture_epochs=NONE, animation_epochs=NONE)
 train(known, data, out, settings=settings, options=options, observe=observe)
 """
@@ -46,16 +46,16 @@ def pictures(folder: Path, count: int, side: int) -> None:
         spot = 60 + 150 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 0.02)
         noisy = np.clip(spot + generator.normal(0, 5, spot.shape), 0, 255).astype(np.uint8)
         if not cv2.imwrite(str(folder / f"{number:04}.png"), noisy):
-            raise OSError(f"{folder}: cannot be written")
+            raise OSError(f"{folder}: cannot write to this folder")
 
 
 def timed(at_once: int, data: Path, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Wall seconds until all of them have ended, and CPU seconds of one on average."""
+    """Return the wall seconds until all trainings have ended, and the mean CPU seconds of one."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     if arguments.waiting != "andon":
         environment["OMP_WAIT_POLICY"] = arguments.waiting
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             subprocess.Popen(
@@ -66,7 +66,7 @@ def timed(at_once: int, data: Path, arguments: argparse.Namespace) -> tuple[floa
             for number in range(at_once)
         ]  # fmt: skip
         codes = [process.wait() for process in processes]
-        wall_s = time.perf_counter() - begun_s
+        wall_s = time.perf_counter() - start_s
     if any(codes):
         raise SystemExit(f"a training failed: exit codes {codes}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -75,15 +75,19 @@ def timed(at_once: int, data: Path, arguments: argparse.Namespace) -> tuple[floa
 
 
 def main() -> None:
+    """Measure, and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detector", default="conv_vae")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--side", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=0, help="of each training; 0: the default")
+    parser.add_argument("--threads", type=int, default=0, help="threads of each training (default: 0, andon's default)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--waiting", choices=["andon", "ACTIVE", "PASSIVE"], default="andon", help="of OpenMP's threads"
+        "--waiting",
+        choices=["andon", "ACTIVE", "PASSIVE"],
+        default="andon",
+        help="how OpenMP threads wait (default: andon)",
     )
     arguments = parser.parse_args()
     alone: list[tuple[float, float]] = []

@@ -2,7 +2,7 @@
 
 The script runs four pieces of work on small simulated data. It records in which order they first enter functions of andon, and
 prints one JSON line for each: modules, returns, functions, and the packages in the order of the walk. A return is an entry into
-a module that the walk had left. The figures do not depend on the machine. `--order` also prints the modules one by one.
+a module that the walk had left before. The figures do not depend on the machine. `--order` also prints the modules one by one.
 `--svg FILE` draws the walks.
 
     python -m benchmarks.walks
@@ -29,13 +29,13 @@ ROWS = 20_000
 
 
 def walk(work: Callable[[], None]) -> list[str]:
-    """Return the modules of andon in the order in which `work` first enters their functions, repeats in a row removed."""
+    """Return the module of each andon function that `work` enters, in the order of first entry."""
     entered: list[str] = []
     seen: set[CodeType] = set()
 
     def profile(frame: FrameType, event: str, _argument: Any) -> None:
         code, module = frame.f_code, str(frame.f_globals.get("__name__", ""))
-        # names in angle brackets: modules while they are imported, lambdas and comprehensions
+        # names in angle brackets are modules during import, lambdas and comprehensions
         if event != "call" or not module.startswith("andon.") or code.co_name.startswith("<") or code in seen:
             return
         seen.add(code)
@@ -108,7 +108,7 @@ def drawing(orders: dict[str, list[str]]) -> str:
 
 
 def simulated_data(folder: Path) -> tuple[Path, Path, Path]:
-    """Write 60 pictures of noise, a log of good rows, and one whose second half is shifted and labelled."""
+    """Write 60 pictures of noise, a log of good rows, and a labelled log whose second half is shifted."""
     import cv2
 
     generator = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def write_log(path: Path, values: np.ndarray, labels: np.ndarray | None = None) 
 
 
 def andon(*arguments: str | Path) -> None:
-    """Run a command quietly."""
+    """Run an andon command without output."""
     from andon.cli import main as command
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as printed:
@@ -147,7 +147,7 @@ def andon(*arguments: str | Path) -> None:
 def main() -> None:
     """Print one JSON line for each walk."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--order", action="store_true", help="also print the modules of each walk, one a line")
+    parser.add_argument("--order", action="store_true", help="also print the modules of each walk, one per line")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw the walks into this file")
     arguments = parser.parse_args()
     orders: dict[str, list[str]] = {}
@@ -156,7 +156,7 @@ def main() -> None:
         parts, good, labelled = simulated_data(folder)
         fast = ("train", "patchcore", "--preset", "fast", "--threads", "1", "--data", parts, "--out")
         windows, frames = folder / "windows.onnx", folder / "frames.onnx"
-        andon(*fast, folder / "first")  # lazy imports are done now, and do not appear in a walk
+        andon(*fast, folder / "first")  # does the lazy imports, so that they do not appear in a walk
         andon("train", "pca", "--steps", "10", "--data", good, "--out", folder / "pca")
         andon("export", folder / "pca", "-o", windows, "--no-promise")
         frame = np.random.default_rng(1).integers(0, 256, (48, 48, 3)).astype(np.uint8)

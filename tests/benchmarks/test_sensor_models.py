@@ -1,8 +1,8 @@
-"""What the benchmarks over sensor logs share."""
+"""Functions that the benchmarks on sensor logs share."""
 
 import numpy as np
 import pytest
-from benchmarks.sensor_models import Candidate, judge, learn, row_scores, rows_as_log
+from benchmarks.sensor_models import Candidate, judge, row_scores, rows_as_log, train_detector
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -43,7 +43,9 @@ def test_a_candidate_is_learnt_from_good_rows_and_its_further_scores_come_along(
     values = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
     log = rows_as_log({"a": values}, ["x", "y", "z"])
 
-    detector = learn(Candidate("pca", {"steps": 1, "hop": 1}), log, seed=0, wish=PromiseRequest(no_promise=True))
+    detector = train_detector(
+        Candidate("pca", {"steps": 1, "hop": 1}), log, seed=0, promise=PromiseRequest(no_promise=True)
+    )
     windows = judge(detector, log)["a"]
 
     assert sorted(windows.scores) == ["q", "score", "t2"]

@@ -1,4 +1,4 @@
-"""SKAB's board."""
+"""The evaluation on SKAB by its leaderboard."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_only_rows_after_those_of_the_training_count() -> None:
     points = one.points
     assert points.true_alarms + points.misses == 10
     assert points.false_alarms + points.quiet == one.good_rows == 10
-    # windows of four rows: all that contain row 20 are above the threshold but those that reach back too far
+    # windows of four rows: those that contain row 20 are above the threshold, except those that begin too early
     assert (points.misses, points.false_alarms) == (0, 0)
     assert one.events.caught.tolist() == [True]
 

@@ -1,4 +1,4 @@
-"""Tennessee Eastman: delays, limits, and the one file that is stored the other way round."""
+"""The evaluation on Tennessee Eastman: delays, limits, and the one file that is stored transposed."""
 
 from pathlib import Path
 

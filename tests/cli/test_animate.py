@@ -51,7 +51,7 @@ def test_a_misspelt_panel_is_answered_with_the_nearest(
 ) -> None:
     assert main(["animate", str(run_folder), "-o", str(tmp_path / "a.gif"), "--panels", "originels"]) == EXIT_USER
 
-    assert "there is no panel 'originels' (did you mean 'originals'?)" in capsys.readouterr().err
+    assert "unknown panel 'originels' (did you mean 'originals'?)" in capsys.readouterr().err
 
 
 def test_help_loads_no_torch() -> None:

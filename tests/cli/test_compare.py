@@ -22,7 +22,7 @@ MISTAKES = [
     (["--detectors", "patchcore"], "expected --detectors and --data, or --plan FILE.toml"),
     (["--detectors", "patchcre", "--data", "a"], "there is no detector 'patchcre' (did you mean 'patchcore'?)"),
     (["--detectors", "patchcore --prset fast", "--data", "a"], "unknown argument '--prset' (did you mean '--preset'?)"),
-    (["--detectors", "patchcore", "--data", "a --tst b"], "there is no 'tst' (did you mean 'test'?)"),
+    (["--detectors", "patchcore", "--data", "a --tst b"], "unknown key 'tst' (did you mean 'test'?)"),
     (["--detectors", "patchcore", "--data", "a", "--seeds", "-1"], "expected an integer from 0"),
     (["--detectors", "patchcore", "--data", "a", "--cell", "4/3"], "--cell: expected I/N"),
     (
@@ -30,7 +30,7 @@ MISTAKES = [
         "--bench-seconds: expected 0 to 3600, got -1",
     ),
     (["--plan", "p.toml", "--seeds", "1", "--no-promise"], "leave out --seeds, --no-promise"),
-    (["--plan", "p.toml"], "p.toml: cannot be read"),
+    (["--plan", "p.toml"], "p.toml: cannot read the file"),
     (["--table"], "expected the folder of a comparison"),
 ]
 
@@ -90,7 +90,7 @@ def test_shares_of_a_plan_are_done_one_by_one(tmp_path: Path, capsys: pytest.Cap
     words = ["compare", "--plan", str(plan), "--out", str(tmp_path / "out"), *FLAGS]
 
     assert main([*words, "--cell", "2/2"]) == EXIT_DONE
-    assert capsys.readouterr().out.startswith("1 of 2 cells done, 1 not begun or interrupted.")
+    assert capsys.readouterr().out.startswith("1 of 2 cells done, 1 not started or interrupted.")
     assert main([*words, "--cell", "1/2"]) == EXIT_DONE
 
     assert capsys.readouterr().out.startswith("2 of 2 cells done.")

@@ -55,7 +55,7 @@ def test_an_epoch_that_was_kept_is_exported_by_its_number(tmp_path: Path, capsys
     assert main(["export", str(folder), "-o", str(tmp_path / "a.onnx"), "--epoch", "2", "--json"]) == EXIT_DONE
     assert main(["export", str(folder), "-o", str(tmp_path / "b.onnx"), "--epoch", "3"]) == EXIT_USER
 
-    assert "no checkpoint of epoch 3. Kept: 2, 4." in capsys.readouterr().err
+    assert "no checkpoint of epoch 3. Kept epochs: 2, 4." in capsys.readouterr().err
     assert not (tmp_path / "b.onnx").exists()
 
 

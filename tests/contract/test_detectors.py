@@ -1,4 +1,4 @@
-"""What every detector must do, run over all that the registry lists: a new one is checked by existing."""
+"""Run the contract checks on all registered detectors. A new detector is checked as soon as it is registered."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from andon.training.recipe.recipe import detectors, recipe
 
 
 def specimens() -> list[Any]:
-    """Every detector with its `tiny` settings; its variants are slow tests."""
+    """Return all detectors with their `tiny` settings. Their variants are slow tests."""
     return [
         pytest.param(
             (name, variant), id="-".join(filter(None, (name, variant))), marks=[pytest.mark.slow] if variant else []

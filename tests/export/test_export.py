@@ -1,4 +1,4 @@
-"""From a scorer to a calibrated file, end to end."""
+"""Export of a scorer as a calibrated file, end to end."""
 
 import logging
 from pathlib import Path
@@ -81,18 +81,18 @@ def test_two_traces_of_one_scorer_are_the_same_bytes() -> None:
 
 
 def test_the_log_of_the_exporter_is_as_loud_afterwards_as_before() -> None:
-    told = logging.getLogger("torch.onnx")
-    before = told.level
-    told.setLevel(logging.INFO)
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.INFO)
     try:
         trace(Pipeline(Edges(), FRAMES, EDGES))
-        assert told.level == logging.INFO
+        assert logger.level == logging.INFO
     finally:
-        told.setLevel(before)
+        logger.setLevel(before)
 
 
 class Counting(Edges):
-    """Gives a table beside its map."""
+    """A scorer that gives a table and a map."""
 
     def forward(self, prepared: Tensor) -> Evidence:
         return super().forward(prepared)._replace(tables={"shares": prepared.mean(dim=(2, 3)).softmax(dim=1)})
@@ -122,7 +122,7 @@ def test_nothing_reserved_is_written_yet(exported: Exported) -> None:
     for struct in (card, card.input, card.calibration, card.calibration.sampling):
         assert struct is not None
         defaults = {field.name: field.default for field in msgspec.structs.fields(struct)}
-        # an empty default that a struct makes itself is none
+        # an empty default from a default factory does not count
         written = {name for name, default in defaults.items() if getattr(struct, name) not in (default, (), {})}
         assert written <= _WRITTEN[type(struct).__name__]
     assert card.schema == (1, 1)
@@ -257,7 +257,7 @@ def test_a_few_lost_parts_are_dropped_and_counted_and_one_invalid_by_its_content
     calibration = made.model.card.calibration
     assert calibration is not None
     assert (calibration.n, calibration.invalid) == (98, 2)
-    assert calibration.above >= 1  # the part without contrast lies above every threshold
+    assert calibration.above >= 1  # the part without contrast is above all thresholds
 
 
 def test_many_invalid_parts_are_refused_with_the_first_of_them(tmp_path: Path) -> None:
@@ -281,14 +281,14 @@ class _DrawsLots(nn.Module):
 
 
 def test_a_scorer_that_draws_lots_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="must not draw"):
+    with pytest.raises(ParityError, match="expected deterministic operators"):
         export(
             Pipeline(_DrawsLots(), FRAMES, EDGES), Frames(60), tmp_path / "e.onnx", request=CalibrationRequest(date="")
         )
 
 
 def test_a_scorer_that_mixes_the_rows_of_a_batch_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="alone and"):
+    with pytest.raises(ParityError, match="as for the part alone"):
         export(
             Pipeline(_DependsOnBatch(), FRAMES, EDGES),
             Frames(60),
@@ -298,21 +298,21 @@ def test_a_scorer_that_mixes_the_rows_of_a_batch_is_refused(tmp_path: Path) -> N
 
 
 class Ceiling(nn.Module):
-    """Windows: a score that sees nothing but how near each value is to the clip."""
+    """A scorer for windows whose score depends only on how near each value is to the clip."""
 
     def forward(self, prepared: Tensor) -> Evidence:
         return Evidence({}, {"ceiling": prepared.abs().amax(dim=(1, 2))})
 
 
 class OneFarOut(WindowRuns):
-    """Windows of which the first lies at 12 standard deviations, beyond the clip of 10."""
+    """Windows of which the first is at 12 standard deviations, beyond the clip of 10."""
 
     def read(self, ref: Ref) -> Item | Lost:
         return Item(ref, shifted(12.0)) if ref == self.refs[0] else super().read(ref)
 
 
 def shifted(deviations: float) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    """A window whose values all lie this many standard deviations from the centre."""
+    """Return a window whose values are all this number of standard deviations from the centre."""
     rows = np.array([[channel.center + deviations * channel.scale for channel in WINDOWS.channels]], np.float32)
     return np.repeat(rows, WINDOWS.steps, axis=0)
 

@@ -1,4 +1,4 @@
-"""The sample that a file carries, made of a real part where somebody asks for that."""
+"""The golden sample of a file: synthetic, or made of a real part on request."""
 
 from pathlib import Path
 
@@ -39,18 +39,18 @@ def test_a_window_is_kept_as_it_is() -> None:
 
 
 def exported(frames: Frames, path: Path) -> Exported:
-    wish, reading = PromiseRequest(no_promise=True), ScoreRule(map="edges")
+    promise, reading = PromiseRequest(no_promise=True), ScoreRule(map="edges")
     return export(
         Pipeline(Edges(), FRAMES, reading),
         frames,
         path,
-        request=CalibrationRequest(promise=wish, date=""),
+        request=CalibrationRequest(promise=promise, date=""),
         golden_real=True,
     )
 
 
 class Wavy(Frames):
-    """Frames that keep their contrast however far they are shrunk."""
+    """Frames that keep their contrast at any reduction."""
 
     def read(self, ref: Ref) -> Item | Lost:
         item = super().read(ref)
@@ -79,5 +79,5 @@ def test_a_part_that_the_file_calls_invalid_is_no_sample(tmp_path: Path) -> None
 
 
 def test_parts_that_cannot_be_judged_are_refused_as_samples_with_the_way_on(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none of the first 5 parts .* Use --golden synthetic"):
+    with pytest.raises(DataError, match=r"found none among the first 5. Use --golden synthetic"):
         exported(Frames(30, dark=range(5)), tmp_path / "e.onnx")

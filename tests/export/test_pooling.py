@@ -1,4 +1,4 @@
-"""From evidence to the deciding score."""
+"""The deciding score from evidence."""
 
 import pytest
 import torch

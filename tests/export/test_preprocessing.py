@@ -1,4 +1,4 @@
-"""From raw input to prepared tensors."""
+"""Prepared tensors from raw input."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Small real scorers and collections, made of seeded numbers, for tests of what exports them."""
+"""Small real scorers and collections with seeded numbers, for tests of the export."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ WINDOWS = WindowSpec(
 
 
 class Edges(nn.Module):
-    """Frames: the absolute response of a seeded convolution."""
+    """A scorer for frames: the absolute response of a seeded convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class Edges(nn.Module):
 
 
 class Squares(nn.Module):
-    """Windows: how far each value is from its centre."""
+    """A scorer for windows: the distance of each value from its centre."""
 
     def forward(self, prepared: Tensor) -> Evidence:
         return Evidence({"error": prepared**2}, {})
 
 
 class Frames:
-    """Seeded frames of one size; those named in `dark` are of one dark level, those in `lost` unreadable."""
+    """Seeded frames of one size. Frames in `dark` have one dark level, and frames in `lost` are unreadable."""
 
     def __init__(
         self, count: int, *, size: tuple[int, int] = (60, 80), dark: Sequence[int] = (), lost: Sequence[int] = ()
@@ -55,7 +55,7 @@ class Frames:
     def read(self, ref: Ref) -> Item | Lost:
         number = int(ref.key[:4])
         if number in self._lost:
-            return Lost(ref, Reason.UNREADABLE, "a test wants it so")
+            return Lost(ref, Reason.UNREADABLE, "unreadable for a test")
         generator = np.random.default_rng(number)
         # each dark frame has its own level: equal pictures would count as one part
         bright = number % 16 if number in self._dark else generator.uniform(80, 160)
@@ -64,7 +64,7 @@ class Frames:
 
 
 class WindowRuns:
-    """Seeded windows in `runs` runs of `each` windows; `phi` ties neighbours within a run together."""
+    """Seeded windows in `runs` runs of `each` windows. `phi` is the correlation of neighbours within a run."""
 
     def __init__(self, runs: int, each: int, *, phi: float = 0.0) -> None:
         self.found = FoundLogs(channels=WINDOWS.channels, period_s=1.0, runs=runs, rows=runs * each * 16)

@@ -1,1 +1,4 @@
-"""From a trained scorer to one checked, calibrated ONNX file. Needs torch, onnx and onnxscript; knows no detector."""
+"""Export a trained scorer as one checked and calibrated ONNX file.
+
+This package needs torch, onnx and onnxscript. It does not depend on any detector.
+"""

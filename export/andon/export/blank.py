@@ -1,4 +1,4 @@
-"""The file before calibration: graph, card and golden sample, with a threshold that every loader refuses."""
+"""Make the file before calibration: graph, card and golden sample, with a threshold that all loaders refuse."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from andon.runtime.schema import TOLERANCE, Card, FrameSpec, InputSpec, ScoreRul
 from andon.sources.collection import Collection, FoundFrames
 
 TOLERANCES: dict[Precision, float] = {"float32": TOLERANCE}
-"""By precision of the graph, how far scores may differ between machines. A stage that writes another one adds its own."""
+"""Largest allowed difference of scores between machines, by precision of the graph. A new precision needs an entry here."""
 
 
 def card_of(
@@ -28,7 +28,7 @@ def card_of(
     *,
     precision: Precision = "float32",
 ) -> Card:
-    """Return the card of a decided graph."""
+    """Return the card of a graph that contains the decision."""
     outputs = [output.name for output in graph.graph.output[len(OUTPUTS) :]]
     return replace(provenance.card(spec, rule, outputs), precision=precision, tolerance=TOLERANCES[precision])
 
@@ -52,19 +52,19 @@ def with_golden(data: bytes, card: Card, items: Sequence[NDArray[Any]], *, real:
 
 
 def calibrated_input(spec: InputSpec, good: Collection) -> InputSpec:
-    """Return the input with its frame size fixed, where all parts have the same size."""
+    """Return the input spec. If all parts are frames of one size, fix this frame size in it."""
     if isinstance(spec, FrameSpec) and isinstance(good.found, FoundFrames):
         return replace(spec, frame_size=good.found.frame_size)
     return spec
 
 
 def _real_sample(data: bytes, items: Sequence[NDArray[Any]]) -> Golden:
-    """Return the first part that the file can judge: an INVALID one has no score to compare."""
+    """Return the first part that the file can judge, because an INVALID part has no score to compare."""
     samples = (golden.golden(data, golden.real(item), origin="real") for item in items)
     for sample in samples:
         if math.isfinite(sample.score):
             return sample
     raise DataError(
-        f"--golden real: none of the first {len(items)} parts of the calibration part can be judged once they are thinned "
-        f"to {golden.LARGEST} pixels a side. Use --golden synthetic."
+        f"--golden real: expected a calibration part that can be judged after reduction to {golden.LARGEST} pixels per side, "
+        f"found none among the first {len(items)}. Use --golden synthetic."
     )

@@ -1,6 +1,6 @@
-"""The last stage of the file: score to status, reason, threshold and p-value, appended in standard operators.
+"""Append the decision to the graph: from score to status, reason, threshold and p-value, in standard ONNX operators.
 
-It is appended and not traced, because calibration rewrites its numbers without torch.
+The decision is appended instead of traced, because calibration changes its numbers without torch.
 """
 
 from typing import Any
@@ -14,13 +14,14 @@ from andon.runtime.model_file.format import BLANK, OUTPUTS
 from andon.runtime.schema import Reason, Status
 
 RAW_SCORE, INPUT_REASON = "andon_raw_score", "andon_input_reason"
-"""Outputs of the traced graph that `fold` turns into the file's five."""
+"""Outputs of the traced graph. `fold` replaces them with the five outputs of a model file."""
 
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """Turn the traced score and input reason into the five outputs of a model file. The graph is changed in place.
 
-    REJECT is ``Not(score <= threshold)``, so that NaN cannot pass. INVALID wins over everything, and then no score is given.
+    REJECT is ``Not(score <= threshold)``, so that NaN cannot pass. INVALID has priority over all other statuses, and its score
+    is NaN.
     """
     graph = model.graph
     numbers: dict[str, NDArray[Any]] = {
@@ -47,7 +48,7 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     add("IsInf", [RAW_SCORE], "decide_inf")
     add("Or", ["decide_nan", "decide_inf"], "decide_broken")
     add("Where", ["decide_broken", "decide.not_finite", INPUT_REASON], "decide_reason")
-    # the input's reason goes first: a covered lens is reported as such, whatever the network made of it
+    # the reason of the input has priority: a covered lens is reported as such, and not the output of the network
     add("Equal", [INPUT_REASON, "decide.none"], "decide_input_fine")
     add("Where", ["decide_input_fine", "decide_reason", INPUT_REASON], "decide_why")
     add("Equal", ["decide_why", "decide.none"], "decide_valid")

@@ -1,4 +1,4 @@
-"""What a scorer gives: maps and scores, before anything is pooled or decided, and pictures for people."""
+"""The output of a scorer: maps and scores, before pooling and decision, and pictures for people."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,26 +8,30 @@ from torch import Tensor, nn
 
 
 class Evidence(NamedTuple):
-    """Higher is worse; finite for finite input; each row depends on its own item only."""
+    """Evidence for a batch of items, by name.
+
+    In maps and scores, higher is worse. All values are finite for finite input. Each row depends only on its own item.
+    """
 
     maps: dict[str, Tensor]
-    """``[N, h, w]`` for frames, ``[N, T, C]`` for windows."""
+    """Anomaly maps: ``[N, h, w]`` for frames, ``[N, T, C]`` for windows."""
     scores: dict[str, Tensor]
-    """``[N]``: what no pooling of a map gives, such as a distance in a latent space."""
+    """Scores ``[N]`` that are not pooled from a map, such as a distance in a latent space."""
     images: Mapping[str, Tensor] = MappingProxyType({})
-    """For people, never judged: ``reconstruction``, what the network rebuilt, prepared as its input was."""
+    """Images for people; no decision uses them. ``reconstruction`` is the output of the network, in the form of its prepared
+    input."""
     tables: Mapping[str, Tensor] = MappingProxyType({})
-    """For people, never judged: ``[N, k]``, such as each prototype's share in what a memory gave; ``latent``, the numbers by
-    which the network describes a part, is drawn after training."""
+    """Numbers ``[N, k]`` for people; no decision uses them. An example is the weight of each prototype of a memory. ``latent``
+    holds the latent values of a part and is drawn after training."""
 
 
 class Scorer(nn.Module):
-    """A module from prepared tensors to evidence; its parameters and buffers are its whole state.
+    """A module that maps prepared tensors to evidence. Its parameters and buffers must be its whole state.
 
-    Any `torch.nn.Module` whose `forward` does this can be exported; deriving from this class only adds the types.
+    Any `torch.nn.Module` with such a `forward` can be exported. Deriving from this class only adds the types.
     Prepared tensors are float32, ``[N, C, h, w]`` for frames and ``[N, T, C]`` for windows (`preprocessing.py`).
     """
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """The evidence over a batch."""
+        """Return the evidence for a batch."""
         raise NotImplementedError

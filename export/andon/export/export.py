@@ -1,14 +1,14 @@
-"""From a scorer to one calibrated model file. Each stage is a function that takes the result of the stage before.
+"""Export a scorer as one calibrated model file. Each stage is a function that takes the result of the previous stage.
 
-=============  ===========================================================================
-trace          the pipeline as an ONNX graph (`graph.trace`)
-fold           the decision becomes part of the graph (`decision.fold`)
-blank          the graph as a file with card and golden sample, not calibrated (`blank`)
-score          the file judges the calibration part, as on the line (`calibration.scoring`)
-calibrate      threshold, tail and promise (`calibration.calibrate`)
-gate           the file computes what the PyTorch module computes (`parity.gate`)
-write          the file gets its name
-=============  ===========================================================================
+=============  =====================================================================================
+trace          Convert the pipeline to an ONNX graph (`graph.trace`).
+fold           Add the decision to the graph (`decision.fold`).
+blank          Make an uncalibrated file with card and golden sample (`blank`).
+score          Score the calibration parts with this file, as in production (`calibration.scoring`).
+calibrate      Set threshold, tail and promise (`calibration.calibrate`).
+gate           Check that the file computes the same as the PyTorch module (`parity.gate`).
+write          Write the file under its name.
+=============  =====================================================================================
 """
 
 from collections.abc import Sequence
@@ -39,13 +39,13 @@ from andon.sources.collection import Collection
 
 
 class Exported(Struct, frozen=True, kw_only=True):
-    """A file that was written, with what a person should see about it."""
+    """An exported model file, and facts about it to show to the user."""
 
     path: Path
     model: ModelFile
     parity: Parity
     top_parts: Sequence[tuple[str, float]]
-    """The highest-scoring good parts: a bad one among them would have set the threshold."""
+    """The good parts with the highest scores. A defective part among them would have set the threshold."""
 
 
 def export(
@@ -61,26 +61,26 @@ def export(
     """Export any scorer, trained by andon or elsewhere, as one calibrated model file.
 
     Args:
-        pipeline: the scorer with its input and its score rule; put into eval mode.
-        good: the calibration part: good parts that the scorer was not trained on, disjoint windows of logs.
-        path: where the file goes. An old file there is replaced only by the finished one.
+        pipeline: the scorer with its input and score rule. It is switched to eval mode.
+        good: calibration parts: good parts that the scorer was not trained on. Windows of logs must be disjoint.
+        path: path of the file. An existing file is replaced only when the new one is complete.
         request: the promise, the date, and whether files were grouped.
-        provenance: where the scorer comes from; None: a custom one, named after the file.
-        golden_real: keep a real part as the golden sample (it may be a customer's secret).
+        provenance: origin of the scorer. None: a custom scorer, named after the file.
+        golden_real: keep a real part as the golden sample. Such a part may be confidential.
         progress: reports scoring.
 
     Raises:
         NotEnoughParts: the promise needs more parts.
-        CalibrationError: the scores of good parts support no statement.
+        CalibrationError: the scores of good parts are too few or too dependent to support the promise.
         DataError: no part is readable, or none can be the real golden sample.
-        ParityError: the graph does not compute what the module does.
+        ParityError: the graph does not compute the same as the module.
         ConfigError: the score rule names evidence that the scorer does not give.
     """
     refuse_too_few(len(good.refs), request.promise, windows=isinstance(pipeline.spec, WindowSpec))
     target = Path(path)
     origin = provenance or Provenance()
     graph = fold(trace(pipeline.eval()))
-    # a stage that quantises takes the graph here and gives one of another precision, before anything is scored
+    # a quantization stage would go here: it must change the precision of the graph before the parts are scored
     spec = calibrated_input(pipeline.spec, good)
     card = card_of(graph, spec, pipeline.rule, replace(origin, name=origin.name or target.stem))
     items = some_items(good)
@@ -97,7 +97,7 @@ def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
     """Return the first readable items that share one shape.
 
     Raises:
-        DataError: nothing is readable.
+        DataError: no item is readable.
     """
     found: list[NDArray[Any]] = []
     for ref in good.refs:
@@ -107,12 +107,12 @@ def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
             if len(found) == count:
                 break
     if not found:
-        raise DataError("the calibration part holds nothing readable.")
+        raise DataError("calibration parts: expected at least one readable part, got none.")
     return found
 
 
 def _top(scores: Scores, model: ModelFile, request: CalibrationRequest) -> Sequence[tuple[str, float]]:
-    """Return the parts above the threshold and the five below it."""
+    """Return the parts above the threshold and the next five below it, with their scores."""
     sample = reduce_to_units(scores, windows=isinstance(model.card.input, WindowSpec), grouped=request.grouped)
     above = model.card.calibration.above if model.card.calibration else 0
     return top_parts(sample, above + 5)

@@ -1,4 +1,7 @@
-"""The sample in a file that other machines judge: seeded noise by default, and a customer's part only on request."""
+"""Make the golden sample of a file, which other machines judge to verify it.
+
+The sample is synthetic by default. A real part is used only on request, because it may be confidential.
+"""
 
 from typing import Any
 
@@ -11,13 +14,13 @@ from andon.runtime.schema import FrameSpec, InputSpec
 from andon.runtime.session import open_session
 
 LARGEST = 128
-"""Pixels a side, so that the sample stays small next to the network."""
+"""Largest side of the sample in pixels, so that it stays small compared with the network."""
 LARGEST_EVIDENCE = 20_000
-"""Values of one evidence output that are kept; larger ones are left out."""
+"""Largest number of values of an evidence output to keep. Larger outputs are left out."""
 
 
 def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
-    """Return a seeded input with structure: waves and noise for frames, a random walk within the channels' range for windows."""
+    """Return a seeded input with structure: waves and noise for frames, a random walk in channel range for windows."""
     generator = np.random.default_rng(seed)
     if isinstance(spec, FrameSpec):
         rows, columns = np.mgrid[0:LARGEST, 0:LARGEST] / LARGEST
@@ -38,10 +41,10 @@ def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
 
 
 def real(item: NDArray[Any]) -> NDArray[Any]:
-    """Return a part as a sample: a frame thinned to at most `LARGEST` pixels a side, a window as it is.
+    """Return a part as a sample: a frame reduced to at most `LARGEST` pixels per side, a window unchanged.
 
-    Each side is thinned by a step of its own: the network sees frames stretched to its own size anyway, so that the whole
-    part stays in view, and one step for both would leave of an elongated frame fewer rows than a graph takes.
+    Each side has its own step. The network resizes frames to its own size anyway, and the whole part stays in view. With one
+    step for both sides, an elongated frame could keep fewer rows than the graph accepts.
     """
     if item.ndim != 3:
         return item
@@ -50,7 +53,7 @@ def real(item: NDArray[Any]) -> NDArray[Any]:
 
 
 def golden(data: bytes, item: NDArray[Any], *, origin: str) -> Golden:
-    """Return the item with the answer of this file, blank or calibrated."""
+    """Return the item with the score and evidence of this file. The file may be blank or calibrated."""
     model = parse(data, allow_blank=True)
     verdict = Detector(model, open_session(data), frame_size="any")(item)
     return Golden(

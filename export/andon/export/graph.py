@@ -1,4 +1,4 @@
-"""Trace raw input to evidence and score as one clean ONNX graph. Nothing about this machine stays in it."""
+"""Trace the pipeline from raw input to evidence and score as one ONNX graph. The graph contains nothing about this machine."""
 
 import logging
 import warnings
@@ -21,10 +21,10 @@ from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 
 
 class Pipeline(nn.Module):
-    """A scorer with its input and its score rule: everything that the file computes, except the decision."""
+    """A scorer with its input and score rule: everything that the file computes, except the decision."""
 
     def __init__(self, scorer: nn.Module, spec: InputSpec, rule: ScoreRule) -> None:
-        """Join them: `scorer` maps prepared inputs of `spec` to `Evidence`, and `rule` makes the deciding score of it."""
+        """Create a pipeline. `scorer` maps prepared inputs of `spec` to `Evidence`. `rule` defines the deciding score."""
         super().__init__()
         self.spec = spec
         self.rule = rule
@@ -34,7 +34,7 @@ class Pipeline(nn.Module):
         self.restore = Restore(spec)
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
-        """Return score ``[N]``, input reason ``[N]``, then the evidence in the order of `evidence_names`."""
+        """Return score ``[N]``, input reason ``[N]``, and the evidence in the order of `evidence_names`."""
         prepared, reason = self.prepare(raw)
         excess = self.prepare.excess(raw) if isinstance(self.prepare, PrepareWindows) else None
         outputs = self._outputs(prepared, excess)
@@ -54,7 +54,10 @@ class Pipeline(nn.Module):
 
 
 def example_input(spec: InputSpec) -> Tensor:
-    """Return a batch to trace with: two rows (one would freeze the batch), and for frames neither square nor the own size."""
+    """Return an example batch for tracing.
+
+    It has two rows, because one row would freeze the batch size. Frames are not square and do not have the network's size.
+    """
     generator = torch.Generator().manual_seed(0)
     if isinstance(spec, FrameSpec):
         return torch.randint(0, 256, (2, 300, 500, spec.channels), generator=generator, dtype=torch.uint8)
@@ -67,7 +70,7 @@ def trace(pipeline: Pipeline) -> onnx.ModelProto:
     """Return the pipeline as an ONNX graph with dynamic batch (and frame size), stripped of paths and source lines.
 
     Raises:
-        ParityError: the graph holds an operator whose result would depend on chance.
+        ParityError: the graph contains an operator with random results.
     """
     frames = isinstance(pipeline.spec, FrameSpec)
     sizes: dict[int, Any] = {0: Dim("N", min=1)}
@@ -75,7 +78,7 @@ def trace(pipeline: Pipeline) -> onnx.ModelProto:
         sizes |= {1: Dim("H", min=16), 2: Dim("W", min=16)}
     names = [RAW_SCORE, INPUT_REASON, *pipeline.evidence_names()]
     with torch.no_grad(), _quiet("torch.onnx"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch 2.13 warns of its own internals while it traces
+        warnings.simplefilter("ignore")  # torch 2.13 logs warnings about its own internals during tracing
         program = torch.onnx.export(
             pipeline.eval(),
             (example_input(pipeline.spec),),
@@ -88,13 +91,14 @@ def trace(pipeline: Pipeline) -> onnx.ModelProto:
             verbose=False,
         )
     if program is None:
-        raise ParityError("torch.onnx.export gave no program.")
+        raise ParityError("torch.onnx.export: expected a program, got None. Report this as a bug.")
     model = program.model_proto
     _strip(model)
     random = {node.op_type for node in model.graph.node} & {"RandomNormalLike", "RandomNormal", "Dropout", "Bernoulli"}
     if random:
         raise ParityError(
-            f"the graph holds {', '.join(sorted(random))}: a scorer must not draw or drop when it judges."
+            f"graph: expected deterministic operators, got {', '.join(sorted(random))}. Remove random numbers and dropout from "
+            "the scorer in eval mode."
         )
     model.ir_version = IR_VERSION
     return model
@@ -102,7 +106,7 @@ def trace(pipeline: Pipeline) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Let only errors of that logger through. The level is restored afterwards."""
+    """Silence a logger below the level ERROR. Restore its level afterwards."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -113,7 +117,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the tracer wrote about this machine and its sources; the numbers stay."""
+    """Remove everything that the tracer wrote about this machine and its source files. Numbers do not change."""
     model.doc_string = ""
     del model.metadata_props[:]
     model.producer_name, model.producer_version = "andon", ""

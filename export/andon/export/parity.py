@@ -1,4 +1,4 @@
-"""Check that the file computes what the PyTorch module computes, on real parts, before the file gets its name."""
+"""Check on real parts that the file computes the same as the PyTorch module, before the file is written."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,25 +19,26 @@ BATCHES = (1, 2, 5)
 
 
 class Parity(Struct, frozen=True, kw_only=True):
-    """What was compared, and how far apart it was."""
+    """Result of the comparison between file and module."""
 
     compared: int
     worst_relative: float
     """Largest difference of a score, relative to ``max(|score|, median |score| of good parts)``."""
     near_threshold: int
-    """Items whose score lies within the tolerance of the threshold: their status was not compared."""
+    """Number of items whose score differs from the threshold by at most the tolerance. Their status was not compared."""
 
 
 def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Parity:
-    """Compare a calibrated file with its module over batches of 1, 2 and 5, at the items' size and at another.
+    """Compare a calibrated file with its module on batches of 1, 2 and 5 items, and frames also at another size.
 
     Args:
-        pipeline: what was traced, in eval mode.
+        pipeline: the traced pipeline, in eval mode.
         data: the calibrated file.
         items: at least one raw item, all of one shape.
 
     Raises:
-        ParityError: a score differs by more than the file's tolerance, or a status differs where the score is clear.
+        ParityError: a score differs by more than the file's tolerance, or a status differs although the score is not within
+            the tolerance of the threshold.
     """
     model = parse(data)
     detector = Detector(model, open_session(data), frame_size="any")
@@ -53,42 +54,46 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
             compared += 1
             if why != 0:
                 if verdict.status != Status.INVALID:
-                    raise ParityError(f"the file judges what the module calls INVALID (reason {why}).")
+                    raise ParityError(
+                        f"status of the file: expected INVALID with reason {why} as in the module, got {verdict.status.name}."
+                    )
                 continue
             tolerance = allowed * max(abs(expected), unit)
             apart = abs(verdict.score - expected)
             worst = max(worst, apart / max(abs(expected), unit, 1e-30))
             if not apart <= tolerance:
                 raise ParityError(
-                    f"the file scores {verdict.score:.9g} where the module scores {expected:.9g} (batch of {len(batch)}, "
-                    f"shape {list(batch[0].shape)}; tolerance {tolerance:.3g}): an operator exports differently than it runs."
+                    f"score of the file: expected {expected:.9g} as in the module, got {verdict.score:.9g} (batch of "
+                    f"{len(batch)}, shape {list(batch[0].shape)}, tolerance {tolerance:.3g}). An operator of the scorer "
+                    "computes something different after export. Replace it."
                 )
             if abs(expected - model.threshold) <= tolerance:
                 near += 1
             elif (verdict.status == Status.REJECT) != (expected > model.threshold):
                 raise ParityError(
-                    f"the file says {verdict.status.name} to a score of {expected:.9g}, threshold {model.threshold:.9g}."
+                    f"status of the file: got {verdict.status.name} for a score of {expected:.9g} with threshold "
+                    f"{model.threshold:.9g}, expected {'REJECT' if expected > model.threshold else 'OK or REVIEW'}."
                 )
     return Parity(compared=compared, worst_relative=worst, near_threshold=near)
 
 
 def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]], unit: float) -> None:
-    """Refuse a scorer that scores a part differently in a batch: its verdict would depend on its neighbours."""
+    """Refuse a scorer that scores a part differently in a batch, because its verdict would depend on its neighbours."""
     allowed = detector.card.tolerance
-    beside = detector.batch([items[place % len(items)] for place in range(max(BATCHES))])
-    for item, together in zip(items, beside, strict=False):
+    batch = detector.batch([items[place % len(items)] for place in range(max(BATCHES))])
+    for item, together in zip(items, batch, strict=False):
         alone = detector(item)
         if alone.status != Status.INVALID and not abs(alone.score - together.score) <= allowed * max(
             abs(alone.score), unit
         ):
             raise ParityError(
-                f"a part scores {alone.score:.9g} alone and {together.score:.9g} in a batch: the scorer mixes its rows, "
-                "for example by normalising over the batch."
+                f"score in a batch: expected {alone.score:.9g} as for the part alone, got {together.score:.9g}. The scorer mixes "
+                "rows of a batch. Remove operations across the batch, such as normalisation over it."
             )
 
 
 def _batches(items: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-    """Return batches of real items, repeated where there are too few, and one batch of frames of another size."""
+    """Return batches of real items, repeated if there are too few, and for frames a batch of another size."""
     batches = [[items[place % len(items)] for place in range(size)] for size in BATCHES]
     if items[0].ndim == 3:
         height, width = items[0].shape[:2]

@@ -1,4 +1,4 @@
-"""From evidence to the deciding score, as the score rule says: which map, smoothed how, pooled how."""
+"""Compute the deciding score from evidence by a score rule: select a map, smooth it and pool it."""
 
 import math
 
@@ -12,13 +12,13 @@ from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 
 
 class Pool(nn.Module):
-    """Evidence to outputs by name, the score first: ``score [N]``, the deciding map, then further ``score_*``."""
+    """A module that maps evidence to outputs by name. ``score [N]`` is first, then the deciding map and other ``score_*``."""
 
     def __init__(self, rule: ScoreRule, spec: InputSpec) -> None:
         super().__init__()
         if (rule.map is None) == (rule.score is None):
             raise ConfigError(
-                f"a score rule names either a map or a score, got map={rule.map!r}, score={rule.score!r}."
+                f"score rule: expected either a map or a score, got map={rule.map!r}, score={rule.score!r}."
             )
         self.rule = rule
         self.windows = isinstance(spec, WindowSpec)
@@ -28,13 +28,13 @@ class Pool(nn.Module):
         """Pool one batch.
 
         Args:
-            evidence: what the scorer gives.
-            excess: of windows, how far each value lies beyond the clip, ``[N, T, C]`` in standard deviations
-                (`PrepareWindows.excess`). Its square is added to each map, and the sum of its squares to each score: the
-                scorer saw clipped values, and without this a window far outside would score no higher than one at the clip.
+            evidence: output of the scorer.
+            excess: for windows, the distance of each value beyond the clip, ``[N, T, C]`` in standard deviations
+                (`PrepareWindows.excess`). Its square is added to each map, and the sum of its squares to each score. The
+                scorer sees only clipped values. Without the excess, a window far outside would score like one at the clip.
 
         Raises:
-            ConfigError: the scorer gives no evidence of the name that the score rule wants.
+            ConfigError: the score rule names evidence that the scorer does not give.
         """
         self._check(evidence)
         if excess is not None:
@@ -75,7 +75,8 @@ class Pool(nn.Module):
         ):
             if wanted is not None and wanted not in given:
                 raise ConfigError(
-                    f"the scorer gives no {kind} {wanted!r}{nearest(wanted, given)}. It gives: {', '.join(given) or 'none'}."
+                    f"the scorer has no {kind} {wanted!r}{nearest(wanted, given)}. Expected one of: "
+                    f"{', '.join(given) or 'none'}."
                 )
 
 
@@ -87,7 +88,7 @@ def _with_excess(evidence: Evidence, squares: Tensor) -> Evidence:
 
 
 class Smooth(nn.Module):
-    """A Gaussian over maps ``[N, h, w]``, separable, borders mirrored; `sigma` in cells of the map."""
+    """A separable Gaussian filter for maps ``[N, h, w]``. Borders are mirrored; `sigma` is in cells of the map."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class Smooth(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Smooth a batch of maps."""
         planes = maps.unsqueeze(1)
-        radius = min(self.radius, planes.shape[2] - 1, planes.shape[3] - 1)  # mirroring needs more than it mirrors
+        radius = min(self.radius, planes.shape[2] - 1, planes.shape[3] - 1)  # padding must be smaller than the map
         kernel = self.get_buffer("kernel")[self.radius - radius : self.radius + radius + 1]
         kernel = kernel / kernel.sum()
         padded = nn.functional.pad(planes, (radius, radius, radius, radius), mode="reflect")

@@ -1,6 +1,6 @@
-"""From raw frames and windows to prepared tensors, as a torch module.
+"""Convert raw frames and windows to prepared tensors, as a torch module.
 
-This very module is traced into the file and run in training, so that training and the line never see different pixels.
+The same module is used in training and traced into the file, so that training and production see the same pixels.
 """
 
 import torch
@@ -10,14 +10,17 @@ from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
 
 
 class PrepareFrames(nn.Module):
-    """uint8 ``[N, H, W, C]`` of any size to float32 ``[N, C, h, w]``, and a reason ``[N]`` (int32, 0: fine)."""
+    """A module that converts uint8 frames ``[N, H, W, C]`` of any size to float32 ``[N, C, h, w]``.
+
+    It also returns a reason ``[N]`` (int32). 0 means that the frame is valid.
+    """
 
     def __init__(self, spec: FrameSpec) -> None:
         super().__init__()
         self.spec = spec
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Crop, resize, measure contrast, normalise."""
+        """Crop, resize, measure the contrast and normalise."""
         grey_levels = self._resize(self._crop(frame))
         contrast = grey_levels.mean(dim=1).flatten(1).std(dim=1, correction=0)
         reason = torch.where(contrast < self.spec.min_contrast, int(Reason.NO_CONTRAST), 0).to(torch.int32)
@@ -33,9 +36,10 @@ class PrepareFrames(nn.Module):
 
     def _resize(self, frame: Tensor) -> Tensor:
         if self.spec.resize == "fast":
-            # Whole rows of a raw frame are copied by memcpy; thinning them to twice the target before the cast to float
-            # more than halves the cost of a 1080p frame, at .3 grey levels on average (notes/onnx.md 2). Fewer rows than
-            # that are all kept, once each: rows that come twice would be blended with their neighbours.
+            # Whole rows of a raw frame are copied by memcpy. Reducing them to twice the target height before the cast to
+            # float more than halves the cost of a 1080p frame. It changes values by .3 grey levels on average
+            # (notes/onnx.md 2). If there are fewer rows, each is kept once, because repeated rows would be blended with
+            # their neighbours.
             height = frame.shape[1]
             kept: int = torch.sym_min(height, 2 * self.spec.size[0])  # type: ignore[no-untyped-call]
             middles = 2 * torch.arange(kept, device=frame.device) + 1
@@ -45,11 +49,14 @@ class PrepareFrames(nn.Module):
 
 
 MOST_EXCESS = 1e15
-"""Standard deviations beyond the clip that are still told apart: the sum of their squares over a window stays finite."""
+"""Largest excess, in standard deviations beyond the clip. The sum of its squares over a window stays finite."""
 
 
 class PrepareWindows(nn.Module):
-    """float32 ``[N, T, C]`` in sensor units to standardised, clipped values, and a reason ``[N]`` (int32, 0: fine)."""
+    """A module that converts float32 windows ``[N, T, C]`` in sensor units to standardised, clipped values.
+
+    It also returns a reason ``[N]`` (int32). 0 means that the window is valid.
+    """
 
     def __init__(self, spec: WindowSpec) -> None:
         super().__init__()
@@ -58,15 +65,15 @@ class PrepareWindows(nn.Module):
         self.register_buffer("scale", torch.tensor([channel.scale for channel in spec.channels]), persistent=False)
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardise; what is not finite becomes the centre, and its window is INVALID."""
+        """Standardise and clip. Values that are not finite become the centre of the channel, and their window is INVALID."""
         broken = (~torch.isfinite(window)).to(torch.int32).amax(dim=(1, 2))
         return self._standard(window).clamp(-self.clip, self.clip), broken * int(Reason.NOT_FINITE)
 
     def excess(self, window: Tensor) -> Tensor:
-        """Return how far each value lies beyond the clip, ``[N, T, C]`` in standard deviations; 0 within it.
+        """Return the distance of each value beyond the clip, ``[N, T, C]`` in standard deviations; 0 within it.
 
-        The scorer cannot see this part of a value. `Pool` adds its square to every map and score, so that a window far
-        outside the trained range scores higher the farther out it lies.
+        The scorer cannot see this part of a value. `Pool` adds its square to all maps and scores. So the score of a window
+        outside the trained range grows with its distance.
         """
         return (self._standard(window).abs() - self.clip).clamp(0.0, MOST_EXCESS)
 
@@ -76,7 +83,7 @@ class PrepareWindows(nn.Module):
 
 
 class Restore(nn.Module):
-    """Prepared tensors back to raw units, for people: grey levels ``[N, h, w, C]``, or sensor units ``[N, T, C]``."""
+    """A module that converts prepared tensors back to raw units: grey levels ``[N, h, w, C]`` or sensor units ``[N, T, C]``."""
 
     def __init__(self, spec: InputSpec) -> None:
         super().__init__()
@@ -89,11 +96,11 @@ class Restore(nn.Module):
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
 
     def forward(self, prepared: Tensor) -> Tensor:
-        """Undo the normalisation; grey levels stay within 0 to 255."""
+        """Undo the normalisation. Grey levels are clipped to 0 to 255."""
         raw = prepared * self.get_buffer("scale") + self.get_buffer("center")
         return raw.clamp(0.0, 255.0).permute(0, 2, 3, 1) if self.frames else raw
 
 
 def prepare(spec: InputSpec) -> nn.Module:
-    """The module that prepares what `spec` describes."""
+    """Return the module that prepares inputs of a spec."""
     return PrepareFrames(spec) if isinstance(spec, FrameSpec) else PrepareWindows(spec)

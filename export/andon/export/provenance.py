@@ -1,4 +1,4 @@
-"""Where a scorer comes from: one value that travels from the run to the card."""
+"""The origin of a scorer, as it is passed from the run to the card of the model file."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -16,28 +16,28 @@ def package_versions() -> dict[str, str]:
 
 
 class Provenance(Struct, frozen=True, kw_only=True):
-    """What made the scorer, for the record in the card. The defaults fit a scorer that andon did not train."""
+    """The origin of a scorer, to record in the card. The defaults are for a scorer that andon did not train."""
 
     name: str = ""
-    """Of the model; empty: the stem of the file's name."""
+    """Name of the model; empty for the stem of the file name."""
     detector: str = "custom"
     """Name of the recipe."""
     version: int = 1
-    """Of the recipe."""
+    """Version of the recipe."""
     settings: Mapping[str, Any] = {}
-    """Of the recipe."""
+    """Settings of the recipe."""
     checkpoint_epoch: int | None = None
-    """Epoch whose weights these are; None: those that training kept."""
+    """Epoch of the checkpoint; None for the final weights of the training."""
     notes: Sequence[str] = ()
-    """What the recipe says about the settings, for people."""
+    """Notes of the recipe about the settings, for people."""
     weights: Sequence[Weights] = ()
-    """Pretrained weights within, with the digests that training recorded."""
+    """Pretrained weights in the scorer, with the digests that training recorded."""
     data_fingerprint: str = ""
-    """Digest over the training data."""
+    """Digest of the training data."""
     versions: Mapping[str, str] = msgspec.field(default_factory=package_versions)
 
     def card(self, spec: InputSpec, rule: ScoreRule, outputs: Sequence[str]) -> Card:
-        """Return the card of a file that was not calibrated yet."""
+        """Return the card of a file that is not calibrated yet."""
         return Card(
             name=self.name,
             detector=self.detector,

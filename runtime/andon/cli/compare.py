@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     )
     part = parse_share(args.cell) if args.cell else (1, 1)
     with ends_cleanly_on_sigterm(), sources_warn_once():
-        compared = compare(plan, args.out, where, part=part, tell=_Teller().events())
+        compared = compare(plan, args.out, where, part=part, events=_Teller().events())
     _print(compared.table, as_object=args.json)
     if compared.elsewhere:
         print(f"andon: left to other processes: {', '.join(compared.elsewhere)}", file=sys.stderr)
@@ -157,7 +157,7 @@ def _plan(args: argparse.Namespace) -> Any:
         choices=tuple(parse_detector(text) for text in args.detectors),
         sets=tuple(parse_data(text) for text in args.data),
         seeds=tuple(args.seeds or (0,)),
-        wish=PromiseRequest(
+        promise=PromiseRequest(
             false_reject=args.false_reject,
             confidence=0.95 if args.confidence is None else args.confidence,
             no_promise=args.no_promise,
@@ -203,7 +203,7 @@ class _Teller:
         from andon.foundation.progress import ProgressLine
         from andon.training.comparison.compare import Events
 
-        return Events(begun=self._begun, done=self._done, failed=self._failed, progress=ProgressLine(line=self._line))
+        return Events(started=self._begun, done=self._done, failed=self._failed, progress=ProgressLine(line=self._line))
 
     def _begun(self, cell: Any, number: int, of: int) -> None:
         self._cell_begun_s = time.monotonic()

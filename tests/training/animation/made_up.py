@@ -1,4 +1,4 @@
-"""A detector that rebuilds and generates, learns by epochs, and fits within a moment."""
+"""A small detector for tests. It trains in epochs, reconstructs and generates parts, and trains within a moment."""
 
 from typing import Annotated
 
@@ -62,7 +62,7 @@ def _sample(scorer: nn.Module, settings: Settings, count: int, generator: Genera
     if not settings.generates:
         raise ConfigError("this one generates nothing, by its settings.")
     assert isinstance(scorer, Dreamer)
-    torch.rand(3)  # a careless detector draws from the global generator too
+    torch.rand(3)  # like a detector that wrongly uses the global random generator
     made: Tensor = scorer.decoder(torch.randn(count, settings.latent, generator=generator))
     return made
 

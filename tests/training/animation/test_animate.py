@@ -1,4 +1,4 @@
-"""From a run folder to a GIF or an MP4, or a clear refusal."""
+"""Animations from a run folder as GIF or MP4, and refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,15 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
 
 
 def test_all_that_a_run_has_is_shown_epoch_by_epoch(run: LoadedRun, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    made = animate(run.path, tmp_path / "a.gif", progress=lambda *words: told.append(words))
+    calls: list[tuple[str, int, int | None]] = []
+    made = animate(run.path, tmp_path / "a.gif", progress=lambda *words: calls.append(words))
     found, _, _ = read_gif(tmp_path / "a.gif")
 
     assert made.panels == ("originals", "reconstructions", "maps", "samples")
     assert made.epochs[:-1] == (1, 2, 3, 4)
     assert len(found) == len(made.epochs) == 5
     assert {picture.shape for picture in found} == {(made.height, made.width, 3)}
-    assert told[-1] == ("drawing", 5, 5)
+    assert calls[-1] == ("drawing", 5, 5)
 
 
 def test_an_mp4_has_the_rate_size_and_panels_that_were_asked_for(run: LoadedRun, tmp_path: Path) -> None:
@@ -69,18 +69,18 @@ def test_windows_are_animated_as_curves(windows: LoadedRun, tmp_path: Path) -> N
 
     assert made.panels == ("originals", "reconstructions")
     assert len(read_gif(tmp_path / "a.gif")[0]) == len(made.epochs)
-    with pytest.raises(ConfigError, match=r"this run has no maps to show. It has: originals, reconstructions\."):
+    with pytest.raises(ConfigError, match=r"panels that this run has \(originals, reconstructions\), got maps\."):
         animate(windows.path, tmp_path / "b.gif", panels=["maps"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"out": "a.avi"}, r"a\.avi: expected a name that ends in \.gif or \.mp4"),
-        ({"fps": 0.0}, r"--fps 0: expected 0\.1 to 50 epochs a second"),
-        ({"fps": float("nan")}, r"--fps nan: expected 0\.1 to 50"),
-        ({"size": 10}, r"--size 10: expected a width of 64 to 4096 pixels"),
-        ({"panels": ["sample"]}, r"there is no panel 'sample'.*samples.*Panels: originals, reconstructions"),
+        ({"out": "a.avi"}, r"a\.avi: expected a file name that ends in \.gif or \.mp4"),
+        ({"fps": 0.0}, r"--fps: expected 0\.1 to 50 epochs per second, got 0"),
+        ({"fps": float("nan")}, r"--fps: expected 0\.1 to 50 epochs per second, got nan"),
+        ({"size": 10}, r"--size: expected a width of 64 to 4096 pixels, got 10"),
+        ({"panels": ["sample"]}, r"unknown panel 'sample'.*samples.*Panels: originals, reconstructions"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is_drawn(
@@ -98,7 +98,7 @@ def test_a_detector_that_generates_nothing_has_no_samples_to_show(tmp_path: Path
     run = train(RECIPE, SyntheticFrames(30), tmp_path / "run", settings=settings, device="cpu", threads=1)
 
     with pytest.raises(
-        ConfigError, match=r"this run has no samples to show\. It has: originals, reconstructions, maps"
+        ConfigError, match=r"panels that this run has \(originals, reconstructions, maps\), got samples"
     ):
         animate(run.path, tmp_path / "a.gif", panels=["samples"])
 
@@ -107,9 +107,11 @@ def test_a_run_that_kept_nothing_says_why(tmp_path: Path) -> None:
     train(RECIPE, SyntheticFrames(30), tmp_path / "none", settings=TINY, device="cpu", animation_epochs=NONE)
     train("pixel_knn", SyntheticFrames(30), tmp_path / "knn", device="cpu")
 
-    with pytest.raises(TrainingError, match=r"nothing to animate: training kept nothing .*--animation-epochs none"):
+    with pytest.raises(
+        TrainingError, match=r"nothing to animate, because training kept no snapshots .*--animation-epochs none"
+    ):
         animate(tmp_path / "none", tmp_path / "a.gif")
-    with pytest.raises(TrainingError, match=r"nothing to animate: pixel_knn does not learn by epochs"):
+    with pytest.raises(TrainingError, match=r"nothing to animate, because pixel_knn does not train in epochs"):
         animate(tmp_path / "knn", tmp_path / "a.gif")
     with pytest.raises(TrainingError, match="expected a run folder"):
         animate(tmp_path / "nowhere", tmp_path / "a.gif")

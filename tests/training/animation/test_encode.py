@@ -1,4 +1,4 @@
-"""What was written can be read back: as many pictures, of that size, at that rate, in those colours."""
+"""Encoded animations can be read back with the same number of pictures, size, rate and colours."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from andon.training.animation.encode import HOLD_S, held, write_gif, write_mp4
 
 
 def pictures(count: int, size: tuple[int, int] = (40, 64)) -> list[NDArray[np.uint8]]:
-    """A red bar that grows on grey, so that channels that were swapped would show."""
+    """Return pictures of a red bar that grows on grey, so that swapped colour channels are detected."""
     made = []
     for number in range(count):
         picture = np.full((*size, 3), 120, np.uint8)
@@ -54,8 +54,10 @@ def test_a_gif_has_each_picture_for_its_time_and_begins_anew(fps: float, tmp_pat
     assert rate == pytest.approx(fps, rel=0.03)
     assert durations == [1000 / rate] * 8 + [max(1000 / rate, 1000 * HOLD_S)]
     assert loop == 0
-    for wanted, came in zip(pictures(9), found, strict=True):
-        assert np.abs(wanted.astype(int) - came).max() <= 4  # few colours: the palette has all of them, or near
+    for wanted, got in zip(pictures(9), found, strict=True):
+        assert (
+            np.abs(wanted.astype(int) - got).max() <= 4
+        )  # the pictures have few colours, so the palette is close to them
 
 
 def test_colours_do_not_flicker_in_a_gif(tmp_path: Path) -> None:
@@ -77,9 +79,9 @@ def test_an_mp4_has_each_picture_and_the_last_one_for_a_while(fps: float, tmp_pa
     assert rate == pytest.approx(fps)
     assert len(found) == 9 + held(fps)
     wanted = [*pictures(9), *[pictures(9)[-1]] * held(fps)]
-    for picture, came in zip(wanted, found, strict=True):
-        assert picture.shape == came.shape
-        assert np.abs(picture.astype(int) - came).mean() < 12
+    for picture, got in zip(wanted, found, strict=True):
+        assert picture.shape == got.shape
+        assert np.abs(picture.astype(int) - got).mean() < 12
 
 
 def test_one_picture_is_an_animation_too(tmp_path: Path) -> None:
@@ -115,5 +117,7 @@ def test_a_place_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
 def test_an_opencv_that_makes_no_videos_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("andon.training.animation.encode.CODECS", ("none",))
 
-    with pytest.raises(ConfigError, match=r"this OpenCV makes no MP4 \(tried none\)\. Make a \.gif instead"):
+    with pytest.raises(
+        ConfigError, match=r"cannot write MP4 \(tried the codecs none\)\. Use a name that ends in \.gif"
+    ):
         write_mp4(tmp_path / "a.mp4", pictures(2), 5)

@@ -1,4 +1,4 @@
-"""Pictures of an animation: one size, parts at their places, the epoch in words, maps on one scale."""
+"""Pictures of an animation: one size, fixed positions of parts, the epoch in words, one scale for maps."""
 
 from typing import Any
 
@@ -59,10 +59,10 @@ def test_only_what_changed_changes() -> None:
     first, second = drawn([snapshot(5, 20), snapshot(5, 90)], "originals", "reconstructions")
     changed = np.argwhere((first != second).any(axis=2))
 
-    rows = changed[changed[:, 0] > 40, 0]  # below the line that shows how far the training is
+    rows = changed[changed[:, 0] > 40, 0]  # below the progress bar
     assert set(first[first.shape[0] - 60, 200]) == {20}
     assert set(second[first.shape[0] - 60, 200]) == {90}
-    assert rows.min() > first.shape[0] - 150  # the originals above stand still
+    assert rows.min() > first.shape[0] - 150  # the originals above do not change
 
 
 def test_maps_are_on_the_scale_of_the_last() -> None:
@@ -99,10 +99,12 @@ def test_names_that_are_too_long_are_cut_at_their_column() -> None:
 
 
 def test_what_could_not_be_seen_is_refused_with_the_width_that_could() -> None:
-    with pytest.raises(ConfigError, match=r"--size 64: 6 parts side by side need (\d+) pixels at least") as refusal:
+    with pytest.raises(
+        ConfigError, match=r"--size: expected at least (\d+) pixels for 6 parts per row, got 64"
+    ) as refusal:
         drawn([snapshot(1, 0, parts=6)], "originals", width=64, parts=looked(parts=6))
 
-    least = int(str(refusal.value).split("need ")[1].split()[0])
+    least = int(str(refusal.value).split("at least ")[1].split()[0])
     assert least < 6 * LEAST_CELL + 60
     assert drawn([snapshot(1, 0, parts=6)], "originals", width=least, parts=looked(parts=6))[0].shape[1] >= least
 

@@ -1,4 +1,4 @@
-"""Pictures of windows: one size, and scales that stay."""
+"""Pictures of windows: one size, and fixed scales."""
 
 import numpy as np
 
@@ -28,7 +28,9 @@ def test_what_was_stands_still_while_what_is_rebuilt_moves() -> None:
     assert first.shape[1] == 402
     assert first.shape[0] % 2 == 0
     assert (first[: first.shape[0] // 8] == third[: first.shape[0] // 8]).all()  # the title
-    labels = slice(0, 60)  # names, units and ticks: one scale through all, though only the last goes up to 3
+    labels = slice(
+        0, 60
+    )  # names, units and ticks: all pictures share one scale, although only the last has values up to 3
     assert (first[:, labels] == third[:, labels]).all()
     assert (first != second).any()
     assert (second != third).any()

@@ -1,8 +1,8 @@
-"""Results of cells that nobody ran: for tables and folders."""
+"""Invented results of cells, for tests of tables and folders."""
 
 from andon.calibration.request import PromiseRequest
 from andon.training.comparison.plan import Key
-from andon.training.comparison.results import Cost, Failure, Result, Standing
+from andon.training.comparison.results import CellStatus, Cost, Failure, Result
 
 
 def key(name: str = "patchcore", of_set: str = "bottle", seed: int = 0, **other: object) -> Key:
@@ -42,7 +42,7 @@ def result(of: Key, figures: dict[str, float], *, kind: str = "frame", train_s: 
     )
 
 
-def standing(of: Key, done: Result | None = None, *, failure: str = "", busy: bool = False) -> Standing:
-    told = Failure(message=failure, kind="DataError", date="2026-11-25") if failure else None
+def standing(of: Key, done: Result | None = None, *, failure: str = "", busy: bool = False) -> CellStatus:
+    failed = Failure(message=failure, kind="DataError", date="2026-11-25") if failure else None
     folder = f"{of.set}/{of.name.replace(' ', '')}/seed-{of.seed}"
-    return Standing(key=of, folder=folder, result=done, failure=told, busy=busy)
+    return CellStatus(key=of, folder=folder, result=done, failure=failed, busy=busy)

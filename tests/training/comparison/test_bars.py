@@ -1,4 +1,4 @@
-"""The picture of a comparison: nothing is cut off, whatever its sets and detectors are called and however many there are."""
+"""The bar chart of a comparison: nothing is cut off, for any number and length of set and detector names."""
 
 import cv2
 import numpy as np
@@ -9,13 +9,13 @@ from tests.training.comparison.test_table import everything
 
 from andon.drawing.style import png_of as png
 from andon.training.comparison.bars import bars
-from andon.training.comparison.results import Standing
+from andon.training.comparison.results import CellStatus
 from andon.training.comparison.table import table_of
 
 LONG = "unet_autoencoder --repair --epochs 200 --narrow 2 --loss-l1 0.16 --loss-ms-ssim 0."
 
 
-def made_up(sets: int, detectors: int, *, seeds: int = 2, aupro: bool = True) -> list[Standing]:
+def made_up(sets: int, detectors: int, *, seeds: int = 2, aupro: bool = True) -> list[CellStatus]:
     keys = [
         key(f"{LONG}{detector}", f"a $set$ with_a very long name that goes on {number}", seed)
         for number in range(sets)
@@ -23,7 +23,7 @@ def made_up(sets: int, detectors: int, *, seeds: int = 2, aupro: bool = True) ->
         for seed in range(seeds)
     ]
     figures = [{"auroc": 0.9 + 0.05 * of.seed} | ({"aupro": 0.7 + 0.1 * of.seed} if aupro else {}) for of in keys]
-    return [standing(of, result(of, told)) for of, told in zip(keys, figures, strict=True)]
+    return [standing(of, result(of, numbers)) for of, numbers in zip(keys, figures, strict=True)]
 
 
 @pytest.mark.parametrize("aupro", [False, True])
@@ -42,7 +42,7 @@ def test_nothing_is_cut_off(sets: int, detectors: int, aupro: bool) -> None:
 
 
 def extent(bar: Patch) -> tuple[float, float]:
-    """Lowest and highest value that it covers."""
+    """Return the lowest and highest value that a whisker covers."""
     box = bar.get_path().get_extents(bar.get_patch_transform())
     return box.x0, box.x1
 

@@ -1,4 +1,4 @@
-"""A comparison that is really run, small: interrupted, shared out, failing, and in the end the same table."""
+"""Small comparisons that are really run. Interrupted, shared or failing runs give the same table in the end."""
 
 import gc
 import shutil
@@ -25,7 +25,7 @@ from andon.training.comparison.results import (
     Failure,
     Result,
     read,
-    take_place,
+    reserve_folder,
 )
 from andon.training.contract.synthetic_data import synthetic_frame
 from andon.training.detectors.window_vae import WindowVAE
@@ -39,13 +39,13 @@ ELSEWHERE = Owner(host="another", space="pid:[1]", pid=1, began="7", token="t")
 
 
 def plan(
-    *detectors: str, seeds: tuple[int, ...] = (0,), data: str = CONVERTER, wish: PromiseRequest | None = None
+    *detectors: str, seeds: tuple[int, ...] = (0,), data: str = CONVERTER, promise: PromiseRequest | None = None
 ) -> Plan:
     return Plan(
         choices=tuple(parse_detector(text) for text in detectors),
         sets=(parse_data(data),),
         seeds=seeds,
-        wish=wish or PromiseRequest(),
+        promise=promise or PromiseRequest(),
     )
 
 
@@ -53,8 +53,8 @@ def where(**more: Figure) -> Surroundings:
     return Surroundings(date="2026-11-25", threads=1, device="cpu", bench_s=0.0, more=more)
 
 
-class Told:
-    """All that a comparison told, and a way to stop it."""
+class Recorder:
+    """Records the events of a comparison, and can interrupt it."""
 
     def __init__(self, stop_at: tuple[str, int] | None = None) -> None:
         self.cells: list[str] = []
@@ -63,7 +63,7 @@ class Told:
 
     def events(self) -> Events:
         return Events(
-            begun=lambda cell, number, of: self.cells.append(f"{number}/{of} {cell.seed}"),
+            started=lambda cell, number, of: self.cells.append(f"{number}/{of} {cell.seed}"),
             done=lambda _cell, number, _of, _result: self._step("done", number),
             progress=lambda what, done, _total: self._step(what, done),
         )
@@ -76,7 +76,7 @@ class Told:
 
 def stopped(out: Path, at: tuple[str, int], seeds: tuple[int, ...] = (0,)) -> None:
     with pytest.raises(KeyboardInterrupt):
-        compare(plan(SMALL, seeds=seeds), out, where(), tell=Told(at).events())
+        compare(plan(SMALL, seeds=seeds), out, where(), events=Recorder(at).events())
     assert not list(out.glob(f"*/*/*/{LOCK}"))
 
 
@@ -106,7 +106,10 @@ def test_every_cell_leaves_its_figures_and_costs(finished: tuple[Path, Compared]
     assert result.training.cpu_s is not None
     assert result.latency_ms is None
     assert result.figures["promised"] == 0.2
-    assert [*out.rglob("reel"), *out.rglob("epoch_*.png")] == []  # what people would look at costs no cell anything
+    assert [
+        *out.rglob("reel"),
+        *out.rglob("epoch_*.png"),
+    ] == []  # cells draw no pictures, so their time does not contain drawing
 
 
 def test_the_table_is_made_from_the_folders(finished: tuple[Path, Compared]) -> None:
@@ -131,29 +134,29 @@ def test_another_share_for_calibration_is_another_cell(finished: tuple[Path, Com
 
     assert result is not None
     assert (result.n_train, result.n_validation, result.n_calibration) == (24, 6, 30)
-    with pytest.raises(ConfigError, match=r"holds another cell \(calibration_share: it has None, came 0\.5\)"):
+    with pytest.raises(ConfigError, match=r"contains another cell \(calibration_share: contains None, got 0\.5\)"):
         compare(halved, finished[0], where())
 
 
 def test_what_is_done_is_not_done_again(finished: tuple[Path, Compared]) -> None:
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*/*")}
-    told = Told()
+    recorder = Recorder()
 
-    again = compare(plan(SMALL, seeds=(0, 1)), out, where(), tell=told.events())
+    again = compare(plan(SMALL, seeds=(0, 1)), out, where(), events=recorder.events())
 
-    assert (again.done, len(again.before), told.cells) == ((), 2, [])
+    assert (again.done, len(again.before), recorder.cells) == ((), 2, [])
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*/*/*")} == before
 
 
 @pytest.mark.slow
 def test_a_comparison_grows_by_what_is_new(finished: tuple[Path, Compared], tmp_path: Path) -> None:
     stopped(tmp_path, ("done", 1), seeds=(0, 1))
-    told = Told()
+    recorder = Recorder()
 
-    compared = compare(plan(SMALL, seeds=(0, 1)), tmp_path, where(), tell=told.events())
+    compared = compare(plan(SMALL, seeds=(0, 1)), tmp_path, where(), events=recorder.events())
 
-    assert told.cells == ["2/2 1"]
+    assert recorder.cells == ["2/2 1"]
     assert (len(compared.before), len(compared.done)) == (1, 1)
     assert result_of(tmp_path, seed=1).figures == result_of(finished[0], seed=1).figures
 
@@ -162,12 +165,12 @@ def test_a_training_that_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(
     finished: tuple[Path, Compared], tmp_path: Path
 ) -> None:
     stopped(tmp_path, ("training", 2))
-    told = Told()
+    recorder = Recorder()
 
-    compared = compare(plan(SMALL), tmp_path, where(), tell=told.events())
+    compared = compare(plan(SMALL), tmp_path, where(), events=recorder.events())
 
     assert compared.complete
-    assert [done for what, done in told.steps if what == "training"] == [3, 4]
+    assert [done for what, done in recorder.steps if what == "training"] == [3, 4]
     assert result_of(tmp_path).figures == result_of(finished[0]).figures
     assert result_of(tmp_path).fingerprint == result_of(finished[0]).fingerprint
     cost = result_of(tmp_path).training
@@ -182,11 +185,11 @@ def test_what_was_interrupted_after_training_is_not_trained_again(
 ) -> None:
     stopped(tmp_path, ("evaluating", 5))
     (kept,) = (read(path, Cost) for path in tmp_path.glob(f"*/*/*/{COST}"))
-    told = Told()
+    recorder = Recorder()
 
-    compare(plan(SMALL), tmp_path, where(), tell=told.events())
+    compare(plan(SMALL), tmp_path, where(), events=recorder.events())
 
-    assert not [step for step in told.steps if step[0] == "training"]
+    assert not [step for step in recorder.steps if step[0] == "training"]
     assert result_of(tmp_path).training == kept
     assert result_of(tmp_path).figures == result_of(finished[0]).figures
 
@@ -235,7 +238,7 @@ def test_further_figures_see_the_file_and_the_parts_that_calibration_kept_back(t
 
     assert seen == [("window_vae", 18, 0)]
     assert compared.table.rows[0].figures["synthetic_auroc"].mean == 0.625
-    with pytest.raises(ConfigError, match=r"more: it has .*synthetic_auroc"):
+    with pytest.raises(ConfigError, match=r"more: contains .*synthetic_auroc"):
         compare(plan(SMALL), tmp_path, where())
 
 
@@ -263,7 +266,7 @@ def test_a_cell_that_another_process_finishes_meanwhile_is_not_left_over(
     def finish(_cell: object, _number: int, _of: int) -> None:
         shutil.copy(finished[0] / one / RESULT, tmp_path / one / RESULT)
 
-    compared = compare(plan(SMALL, seeds=(0, 1)), tmp_path, where(), tell=Events(begun=finish))
+    compared = compare(plan(SMALL, seeds=(0, 1)), tmp_path, where(), events=Events(started=finish))
 
     assert (compared.before, compared.done, compared.elsewhere) == ((one,), (other,), ())
     assert compared.complete
@@ -276,7 +279,7 @@ def test_a_cell_that_was_taken_over_gets_no_second_result(tmp_path: Path) -> Non
             for lock in tmp_path.glob(f"*/*/*/{LOCK}"):
                 lock.write_bytes(msgspec.json.encode(ELSEWHERE))
 
-    compared = compare(plan(SMALL), tmp_path, where(), tell=Events(progress=taken_over))
+    compared = compare(plan(SMALL), tmp_path, where(), events=Events(progress=taken_over))
 
     assert (len(compared.failed), compared.table.done) == (1, 0)
     assert [path.name for path in tmp_path.glob(f"*/*/*/{LOCK}")] == [LOCK]
@@ -297,7 +300,7 @@ def test_shares_together_do_all(finished: tuple[Path, Compared], tmp_path: Path)
 
 @pytest.mark.slow
 def test_nothing_of_a_cell_stays_in_memory(tmp_path: Path) -> None:
-    before = scorers_alive()  # of other tests, in whose fixtures they stay
+    before = scorers_alive()  # scorers that fixtures of other tests keep alive
     compare(plan(SMALL, DIVERGES), tmp_path, where())
 
     assert [thing for thing in scorers_alive() if not any(thing is other for other in before)] == []
@@ -309,7 +312,7 @@ def scorers_alive() -> list[WindowVAE]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 good frames to learn from, sixteen good and five stained ones to evaluate on, with masks."""
+    """Write a tree with 48 good training frames, and for the test 16 good and 5 stained frames with masks."""
     root = tmp_path_factory.mktemp("tree") / "rings"
     mask = np.zeros((40, 56), np.uint8)
     mask[10:22, 14:30] = 255
@@ -330,50 +333,57 @@ def write_picture(path: Path, pixels: "np.ndarray[tuple[int, ...], np.dtype[np.u
     assert cv2.imwrite(str(path), pixels)
 
 
-NO_WISH = PromiseRequest()
+NO_PROMISE = PromiseRequest()
 REFUSALS = [
-    ("patchcore", CONVERTER, NO_WISH, "Detectors for windows: .*window_vae"),
-    (SMALL, "TREE", NO_WISH, "Detectors for frames: .*patchcore"),
-    ("patchcore", "nowhere", NO_WISH, "set nowhere: nowhere: does not exist"),
-    ("patchcore", "TREE/test/good", NO_WISH, "test/TYPE"),
-    ("patchcore", "TREE --truth none.csv", NO_WISH, "cannot be read as a CSV"),
-    ("patchcore", "TREE --test TREE/train", NO_WISH, "good and defective parts of known truth; found only good"),
-    ("patchcore --taps 99", "TREE", NO_WISH, "set rings: "),
+    ("patchcore", CONVERTER, NO_PROMISE, "Detectors for windows: .*window_vae"),
+    (SMALL, "TREE", NO_PROMISE, "Detectors for frames: .*patchcore"),
+    ("patchcore", "nowhere", NO_PROMISE, "set nowhere: nowhere: does not exist"),
+    ("patchcore", "TREE/test/good", NO_PROMISE, "test/TYPE"),
+    ("patchcore", "TREE --truth none.csv", NO_PROMISE, "cannot be read as a CSV"),
+    ("patchcore", "TREE --test TREE/train", NO_PROMISE, "good and defective parts for the evaluation, found only good"),
+    ("patchcore --taps 99", "TREE", NO_PROMISE, "set rings: "),
     ("patchcore", "TREE", PromiseRequest(false_reject=0.01), "set rings: .*--false-reject"),
     ("patchcore", "TREE", PromiseRequest(false_reject=2.0), "a fraction between 0 and 1"),
-    (SMALL, "power_converter", NO_WISH, "on others than are learnt from"),
-    (SMALL, "power_converter --test power_converter:seed=3,runs=5,rows=16", NO_WISH, "labelled as faulty"),
-    (SMALL, f"{CONVERTER} --calibration-share 0.9", NO_WISH, "set converter: --calibration-share: expected a share"),
-    (SMALL, "power_converter --test TREE", NO_WISH, "expected labelled logs"),
-    (SMALL, f"{CONVERTER} --truth a.csv", NO_WISH, "--truth is for pictures"),
+    (SMALL, "power_converter", NO_PROMISE, "expected test logs that are not trained on"),
+    (SMALL, "power_converter --test power_converter:seed=3,runs=5,rows=16", NO_PROMISE, "labelled as faulty"),
+    (SMALL, f"{CONVERTER} --calibration-share 0.9", NO_PROMISE, "set converter: --calibration-share: expected a share"),
+    (SMALL, "power_converter --test TREE", NO_PROMISE, "expected labelled logs"),
+    (SMALL, f"{CONVERTER} --truth a.csv", NO_PROMISE, "--truth: expected pictures, got logs"),
 ]
 
 
-@pytest.mark.parametrize(("detector", "data", "wish", "told"), REFUSALS, ids=[f"{d}: {r}" for d, r, _, _ in REFUSALS])
+@pytest.mark.parametrize(
+    ("detector", "data", "promise", "message"), REFUSALS, ids=[f"{d}: {r}" for d, r, _, _ in REFUSALS]
+)
 def test_a_mistake_is_told_before_anything_has_begun(
-    detector: str, data: str, wish: PromiseRequest, told: str, tree: Path
+    detector: str, data: str, promise: PromiseRequest, message: str, tree: Path
 ) -> None:
-    out, begun = tree.parent / "never", Told()
+    out, recorder = tree.parent / "never", Recorder()
 
-    with pytest.raises(AndonError, match=told):
-        compare(plan(detector, data=data.replace("TREE", str(tree)), wish=wish), out, where(), tell=begun.events())
+    with pytest.raises(AndonError, match=message):
+        compare(
+            plan(detector, data=data.replace("TREE", str(tree)), promise=promise),
+            out,
+            where(),
+            events=recorder.events(),
+        )
 
-    assert begun.cells == []
+    assert recorder.cells == []
     assert not out.exists()
 
 
 def test_a_set_is_never_evaluated_on_what_it_learns_from(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="would be evaluated on parts that are learnt from"):
+    with pytest.raises(DataError, match="expected test parts that are not trained on"):
         compare(
-            plan("patchcore", data=f"{tree}/test --name t", wish=PromiseRequest(no_promise=True)), tmp_path, where()
+            plan("patchcore", data=f"{tree}/test --name t", promise=PromiseRequest(no_promise=True)), tmp_path, where()
         )
 
 
 def test_a_folder_of_another_cell_is_refused_before_anything_has_begun(tmp_path: Path) -> None:
     (cell,) = cells(plan(SMALL))
-    take_place(tmp_path / cell.folder, key(SMALL, "converter"))
+    reserve_folder(tmp_path / cell.folder, key(SMALL, "converter"))
 
-    with pytest.raises(ConfigError, match="holds another cell"):
+    with pytest.raises(ConfigError, match="contains another cell"):
         compare(plan(SMALL), tmp_path, where())
 
 
@@ -410,10 +420,10 @@ def test_views_of_one_part_are_evaluated_as_the_one_part_that_they_were_calibrat
     grouped = f"{tmp_path / 'tree'} --group (?P<part>[a-z]+/p[0-9]+)_ --name tree"
 
     compared = compare(
-        plan("autoencoder --epochs 1 --size 16 --narrow 32", data=grouped, wish=PromiseRequest(no_promise=True)),
+        plan("autoencoder --epochs 1 --size 16 --narrow 32", data=grouped, promise=PromiseRequest(no_promise=True)),
         tmp_path / "out",
         where(),
-        tell=Told().events(),
+        events=Recorder().events(),
     )
 
     assert compared.complete

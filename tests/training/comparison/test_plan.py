@@ -1,4 +1,4 @@
-"""What is compared: texts become cells, cells become folders, and shares of them are shares."""
+"""Plans of comparisons: from texts to cells, from cells to folders, and shares of cells."""
 
 import re
 from collections import Counter
@@ -115,7 +115,7 @@ def test_a_folders_name_is_one_everywhere_and_tells_two_texts_apart(one: str, ot
     assert name.strip(".") != ""
     assert not name.endswith(".")
     assert len(name) < 100
-    # spaces become dashes, or nothing before two of them; all else that is lost is made up for by a digest
+    # spaces become dashes, or disappear before two dashes; a digest stands for all other removed characters
     assert name != folder_name(other) or re.sub("[ -]", "", one) == re.sub("[ -]", "", other)
 
 
@@ -138,7 +138,7 @@ def test_a_name_says_what_differs_from_the_defaults(text: str, name: str | None,
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("patchcre", "there is no detector 'patchcre' (did you mean 'patchcore'?)"),
         (
@@ -150,11 +150,11 @@ def test_a_name_says_what_differs_from_the_defaults(text: str, name: str | None,
         ("unet_autoencoder --epochs", "argument --epochs: expected one argument"),
         ("unet_autoencoder --epochs 0", "--epochs: expected an integer >= 1, got '0'"),
         ("patchcore '", "No closing quotation"),
-        ("  ", "expected a detector"),
+        ("  ", "detector: expected a name"),
     ],
 )
-def test_a_wrong_detector_or_flag_is_told_with_the_text_it_came_in(text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_a_wrong_detector_or_flag_is_told_with_the_text_it_came_in(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         parse_detector(text)
 
 
@@ -174,21 +174,21 @@ def test_a_set_says_how_many_parts_calibration_keeps_back(text: str) -> None:
 
     assert parse_data(text).calibration_share == 0.1
     assert other.data == {"train": "bottle", "calibration_share": "0.1"}
-    assert usual.data == {"train": "bottle"}  # as of before there was a choice
+    assert usual.data == {"train": "bottle"}  # the same as before this option existed
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("bottle --tst x", "there is no 'tst' (did you mean 'test'?)"),
+        ("bottle --tst x", "unknown key 'tst' (did you mean 'test'?)"),
         ("bottle --test", "expected a text for 'test'"),
         ("--test x", "expected a text for 'train'"),
         ("bottle --calibration-share much", "expected a number for 'calibration_share', got 'much'"),
         ("bottle --calibration-share=", "expected a number for 'calibration_share', got ''"),
     ],
 )
-def test_a_wrong_set_is_refused(text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_a_wrong_set_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         parse_data(text)
 
 
@@ -210,9 +210,9 @@ def test_cells_come_seed_by_seed_and_each_has_its_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sets", "detectors", "seeds", "told"),
+    ("sets", "detectors", "seeds", "message"),
     [
-        (["x/bottle", "y/bottle"], ["patchcore"], [0], "two data sets are called 'bottle' (x/bottle and y/bottle)"),
+        (["x/bottle", "y/bottle"], ["patchcore"], [0], "two data sets have the name 'bottle' (x/bottle and y/bottle)"),
         (["a"], ["patchcore", "patchcore --preset fine"], [0], "the detector 'patchcore' is listed twice"),
         (["a"], ["patchcore"], [1, 1], "the seed 1 is listed twice"),
         ([], ["patchcore"], [0], "expected at least a data set"),
@@ -220,8 +220,8 @@ def test_cells_come_seed_by_seed_and_each_has_its_folder() -> None:
         (["a"], ["patchcore"], [], "expected at least a seed"),
     ],
 )
-def test_two_cells_never_share_a_folder(sets: list[str], detectors: list[str], seeds: list[int], told: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_two_cells_never_share_a_folder(sets: list[str], detectors: list[str], seeds: list[int], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         cells(_plan(*sets, detectors=detectors, seeds=seeds))
 
 
@@ -256,38 +256,38 @@ def test_a_plan_says_what_flags_say(tmp_path: Path) -> None:
     assert plan.choices[1].settings == window_vae.Settings(widths=(8,))
     assert [(data.name, data.tested) for data in plan.sets] == [("bottle", "sets/bottle"), ("pump", "labelled")]
     assert [data.calibration_share for data in plan.sets] == [0.3, 0.2]
-    assert (plan.seeds, plan.wish) == ((0, 1, 2), PromiseRequest(false_reject=0.05))
+    assert (plan.seeds, plan.promise) == ((0, 1, 2), PromiseRequest(false_reject=0.05))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("detectors = [", "expected TOML"),
         ('detectors = ["patchcore"]\nsets = ["a"]', "there is no setting 'sets'"),
-        ('detectors = [{ detector = "patchcore", setings = {} }]\ndata = ["a"]', "detectors[0]: there is no 'setings'"),
+        ('detectors = [{ detector = "patchcore", setings = {} }]\ndata = ["a"]', "detectors[0]: unknown key 'setings'"),
         (
             'detectors = [{ detector = "patchcore", settings = { presett = 1 } }]\ndata = ["a"]',
             "detectors[0].settings: ",
         ),
         ('detectors = [{ settings = {} }]\ndata = ["a"]', 'expected detector = "NAME"'),
-        ('detectors = ["patchcore"]\ndata = [{ path = "a" }]', "data[0]: there is no 'path'"),
+        ('detectors = ["patchcore"]\ndata = [{ path = "a" }]', "data[0]: unknown key 'path'"),
         ('detectors = ["patchcore"]\ndata = [{ train = 3 }]', "data[0]: expected a text for 'train', got 3"),
         ('detectors = ["patchcore"]\ndata = ["a"]\nseeds = [-1]', "seeds"),
         ('detectors = ["patchcore"]\ndata = ["a"]\npromise = { rate = 1 }', "promise: there is no setting 'rate'"),
     ],
 )
-def test_a_mistake_in_a_plan_is_told_with_its_place(text: str, told: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_plan_is_told_with_its_place(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(text, encoding="utf-8")
 
-    with pytest.raises(ConfigError, match=re.escape(told)) as refusal:
+    with pytest.raises(ConfigError, match=re.escape(message)) as refusal:
         read_plan(path)
 
     assert str(refusal.value).startswith(str(path))
 
 
 def test_a_plan_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match="cannot read the file: No such file"):
         read_plan(tmp_path / "plan.toml")
 
 

@@ -1,4 +1,4 @@
-"""What a cell's folder holds: its own, or it is refused; figures, whichever an evaluation has."""
+"""The folder of a cell: folders of other cells are refused, and figures are taken from any evaluation."""
 
 import re
 from pathlib import Path
@@ -18,57 +18,57 @@ from andon.training.comparison.results import (
     ERROR,
     RESULT,
     Failure,
-    filled,
+    cell_statuses,
     frame_figures,
     log_figures,
     read,
-    standings,
-    take_place,
+    reserve_folder,
+    with_new_defaults,
     write,
 )
 
 
 def test_a_place_is_taken_once_and_found_again(tmp_path: Path) -> None:
-    take_place(tmp_path / "a", key())
+    reserve_folder(tmp_path / "a", key())
     before = (tmp_path / "a" / CELL).stat().st_mtime_ns
-    take_place(tmp_path / "a", key())
+    reserve_folder(tmp_path / "a", key())
 
     assert read(tmp_path / "a" / CELL, Key) == key()
     assert (tmp_path / "a" / CELL).stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
-        ({"version": 2}, "version: it has 1, came 2"),
-        ({"settings": {"preset": "fast"}}, "setting preset: it has fine, came fast"),
-        ({"data": {"train": "elsewhere/bottle"}}, "train: it has sets/bottle, came elsewhere/bottle"),
+        ({"version": 2}, "version: contains 1, got 2"),
+        ({"settings": {"preset": "fast"}}, "setting preset: contains fine, got fast"),
+        ({"data": {"train": "elsewhere/bottle"}}, "train: contains sets/bottle, got elsewhere/bottle"),
     ],
 )
 @pytest.mark.parametrize("done", [True, False])
 def test_a_folder_of_another_cell_is_refused_with_what_differs(
-    other: dict[str, object], told: str, done: bool, tmp_path: Path
+    other: dict[str, object], message: str, done: bool, tmp_path: Path
 ) -> None:
-    take_place(tmp_path, key())
+    reserve_folder(tmp_path, key())
     if done:
         write(tmp_path / RESULT, result(key(), {}))
 
-    with pytest.raises(ConfigError, match=re.escape(f"holds another cell ({told})")):
-        take_place(tmp_path, key(**other))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=re.escape(f"contains another cell ({message})")):
+        reserve_folder(tmp_path, key(**other))  # type: ignore[arg-type]
 
     assert read(tmp_path / CELL, Key) == key()
 
 
 def test_another_promise_is_refused_where_there_is_a_result_and_taken_where_there_is_none(tmp_path: Path) -> None:
     promised = key(wish=PromiseRequest(false_reject=0.1))
-    take_place(tmp_path, key())
-    take_place(tmp_path, promised)
+    reserve_folder(tmp_path, key())
+    reserve_folder(tmp_path, promised)
     assert read(tmp_path / CELL, Key) == promised
 
     write(tmp_path / RESULT, result(promised, {}))
 
-    with pytest.raises(ConfigError, match=r"false_reject: it has 0\.1, came None.*nothing is trained again"):
-        take_place(tmp_path, key())
+    with pytest.raises(ConfigError, match=r"false_reject: contains 0\.1, got None.*without training"):
+        reserve_folder(tmp_path, key())
 
 
 def test_a_setting_that_a_detector_got_since_stands_at_its_default(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_a_setting_that_a_detector_got_since_stands_at_its_default(tmp_path: Pat
     write(tmp_path / RESULT, result(key(), {}))
     same, another = (key(settings={"preset": "fine", "taps": taps}) for taps in ([4, 7], [4]))
 
-    take_place(tmp_path, same, Now)
-    assert filled(key(), Now) == same
-    with pytest.raises(ConfigError, match=r"setting taps: it has \[4, 7\], came \[4\]"):
-        take_place(tmp_path, another, Now)
+    reserve_folder(tmp_path, same, Now)
+    assert with_new_defaults(key(), Now) == same
+    with pytest.raises(ConfigError, match=r"setting taps: contains \[4, 7\], got \[4\]"):
+        reserve_folder(tmp_path, another, Now)
 
 
 @pytest.mark.parametrize("settings", [{"preset": "fine", "gone": 1}, {"preset": 3}])
@@ -90,17 +90,17 @@ def test_settings_that_a_detector_has_no_more_are_left_as_they_are(settings: dic
     class Now(msgspec.Struct, frozen=True):
         preset: str = "fine"
 
-    assert filled(key(settings=settings), Now) == key(settings=settings)
+    assert with_new_defaults(key(settings=settings), Now) == key(settings=settings)
 
 
 def test_standings_are_found_by_their_folders(tmp_path: Path) -> None:
-    take_place(tmp_path / "bottle/a/seed-0", key())
-    take_place(tmp_path / "bottle/a/seed-1", key(seed=1))
-    take_place(tmp_path / "pill/a/seed-0", key(of_set="pill"))
+    reserve_folder(tmp_path / "bottle/a/seed-0", key())
+    reserve_folder(tmp_path / "bottle/a/seed-1", key(seed=1))
+    reserve_folder(tmp_path / "pill/a/seed-0", key(of_set="pill"))
     write(tmp_path / "bottle/a/seed-0" / RESULT, result(key(), {"auroc": 0.5}))
     write(tmp_path / "pill/a/seed-0" / ERROR, Failure(message="no", kind="DataError", date="2026-11-25"))
 
-    done, waiting, failed = standings(tmp_path)
+    done, waiting, failed = cell_statuses(tmp_path)
 
     assert (done.folder, done.result is not None) == ("bottle/a/seed-0", True)
     assert (waiting.key.seed, waiting.result, waiting.failure, waiting.busy) == (1, None, None, False)
@@ -108,17 +108,17 @@ def test_standings_are_found_by_their_folders(tmp_path: Path) -> None:
 
 
 def test_an_error_of_before_does_not_outlive_a_result(tmp_path: Path) -> None:
-    take_place(tmp_path / "bottle/a/seed-0", key())
+    reserve_folder(tmp_path / "bottle/a/seed-0", key())
     write(tmp_path / "bottle/a/seed-0" / ERROR, Failure(message="no", kind="DataError", date="2026-11-25"))
     write(tmp_path / "bottle/a/seed-0" / RESULT, result(key(), {}))
 
-    assert standings(tmp_path)[0].failure is None
+    assert cell_statuses(tmp_path)[0].failure is None
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / RESULT).write_text('{"cell": 3}', encoding="utf-8")
 
-    with pytest.raises(DataError, match=r"result\.json: expected what 'andon compare' writes"):
+    with pytest.raises(DataError, match=r"result\.json: expected a file written by 'andon compare'"):
         read(tmp_path / RESULT, type(result(key(), {})))
 
 

@@ -1,4 +1,4 @@
-"""The table of a comparison: what it says of seeds, sets and cells that are not done."""
+"""The table of a comparison: seeds, sets, means, and cells that are not done."""
 
 import statistics
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.training.comparison.made_up import key, result, standing
 
 from andon.foundation.errors import DataError
-from andon.training.comparison.results import Standing
+from andon.training.comparison.results import CellStatus
 from andon.training.comparison.table import Table, as_json, markdown, spread, table_of
 
 FAST = "patchcore --preset fast"
@@ -31,7 +31,7 @@ def frames(auroc: float, **other: float) -> dict[str, float]:
     }
 
 
-def everything() -> list[Standing]:
+def everything() -> list[CellStatus]:
     cells = [standing(key(seed=seed), result(key(seed=seed), frames(0.95 + seed / 100))) for seed in range(5)]
     cells += [
         standing(key(FAST, seed=seed), result(key(FAST, seed=seed), frames(0.98 + seed / 1000, aupro=0.9)))
@@ -111,17 +111,17 @@ def test_a_figure_that_one_set_lacks_has_no_mean_over_sets() -> None:
 
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_a_spread_holds_its_mean(values: list[float]) -> None:
-    told = spread(values)
+    found = spread(values)
 
-    assert told.low <= told.high
-    assert told.low - 1e-12 <= told.mean <= told.high + 1e-12
-    assert (told.sd is None) == (told.n == 1)
-    assert told.sd is None or told.sd == pytest.approx(statistics.stdev(values))
+    assert found.low <= found.high
+    assert found.low - 1e-12 <= found.mean <= found.high + 1e-12
+    assert (found.sd is None) == (found.n == 1)
+    assert found.sd is None or found.sd == pytest.approx(statistics.stdev(values))
 
 
 def test_a_comparison_without_a_result_is_told_in_numbers() -> None:
     assert markdown(table_of([standing(key()), standing(key(seed=1))])) == (
-        "0 of 2 cells done, 2 not begun or interrupted.\n"
+        "0 of 2 cells done, 2 not started or interrupted.\n"
     )
 
 
@@ -138,18 +138,17 @@ def test_aupr_is_told_with_the_share_of_defects_of_each_set() -> None:
         for (of_set, name), share in shares.items()
     ]
 
-    assert (
-        "\n\nAUPR rests on the share of defects, which is what chance gets: bottle 76 %, log9 0.4 %, log10 30 to 35 %.\n"
-        in markdown(table_of(cells))
+    assert "\n\nAUPR of chance is the share of defects: bottle 76 %, log9 0.4 %, log10 30 to 35 %.\n" in markdown(
+        table_of(cells)
     )
 
 
 def test_of_a_log_the_share_of_defects_is_that_of_its_windows() -> None:
     figures = {"aupr": 0.8, "good_windows": 60.0, "defective_windows": 20.0}
 
-    told = markdown(table_of([standing(key(), result(key(), figures, kind="window"))]))
+    text = markdown(table_of([standing(key(), result(key(), figures, kind="window"))]))
 
-    assert "chance gets: bottle 25 %.\n" in told
+    assert "share of defects: bottle 25 %.\n" in text
 
 
 def test_a_folder_without_cells_is_refused() -> None:

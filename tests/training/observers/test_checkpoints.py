@@ -1,4 +1,4 @@
-"""Weights of an epoch can be exported as if the training had ended there, and keeping them changes nothing."""
+"""Checkpoints can be exported as if the training had ended at their epoch. Keeping them does not change the training."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ LIKE_ANOTHER = ("autoencoder", "conv_vae", "memory_vae")
 WINDOWS = "power_converter:runs=60,rows=32"
 
 
-def learnt(name: str, out: Path, **arguments: object) -> LoadedRun:
+def trained(name: str, out: Path, **arguments: object) -> LoadedRun:
     known = recipe(name)
     data = SyntheticFrames(40) if known.gives == "frame" else WINDOWS
     return train(known, data, out, settings=known.tiny, device="cpu", threads=1, picture_epochs=NONE, **arguments)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def differing(one: LoadedRun, other: LoadedRun) -> list[str]:
 def test_the_checkpoint_of_the_kept_epoch_is_what_a_training_without_checkpoints_leaves(
     name: str, tmp_path: Path
 ) -> None:
-    alone, run = learnt(name, tmp_path / "alone"), learnt(name, tmp_path / "run", checkpoint_epochs=each(1))
+    alone, run = trained(name, tmp_path / "alone"), trained(name, tmp_path / "run", checkpoint_epochs=each(1))
     epochs = [int(row["epoch"]) for row in run.record.history]
     stayed = kept_epoch(run.record.history, run.settings) or epochs[-1]
 
@@ -60,35 +60,37 @@ def test_a_run_that_was_cut_short_is_exported_from_a_checkpoint_and_goes_on(tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learnt("window_vae", tmp_path / "run", checkpoint_epochs=each(2), progress=stop)
-    wish = PromiseRequest(no_promise=True)
+        trained("window_vae", tmp_path / "run", checkpoint_epochs=each(2), progress=stop)
+    promise = PromiseRequest(no_promise=True)
     early = load(tmp_path / "run", epoch=2)
-    exported = export_run(early, tmp_path / "early.onnx", request=CalibrationRequest(promise=wish, date="2026-01-02"))
+    exported = export_run(
+        early, tmp_path / "early.onnx", request=CalibrationRequest(promise=promise, date="2026-01-02")
+    )
 
     assert Detector.load(exported.path).model.card.checkpoint_epoch == 2
     assert "weights of epoch 2, a checkpoint" in render(exported.model)
-    resumed = learnt("window_vae", tmp_path / "run", resume=True)
+    resumed = trained("window_vae", tmp_path / "run", resume=True)
     assert kept_epochs(resumed.path) == [2, 4]
     assert differing(load(resumed.path, epoch=2), early) == []
-    with pytest.raises(TrainingError, match=r"no checkpoint of epoch 3\. Kept: 2, 4\."):
+    with pytest.raises(TrainingError, match=r"no checkpoint of epoch 3\. Kept epochs: 2, 4\."):
         load(resumed.path, epoch=3)
 
 
 def test_listed_epochs_are_kept(tmp_path: Path) -> None:
-    assert kept_epochs(learnt("window_vae", tmp_path / "run", checkpoint_epochs=just(3, 1, 99)).path) == [1, 3]
+    assert kept_epochs(trained("window_vae", tmp_path / "run", checkpoint_epochs=just(3, 1, 99)).path) == [1, 3]
 
 
 def test_a_run_without_checkpoints_says_how_to_get_them(tmp_path: Path) -> None:
-    run = learnt("window_vae", tmp_path / "run")
+    run = trained("window_vae", tmp_path / "run")
 
-    with pytest.raises(TrainingError, match="Kept: none; train with --checkpoint-epochs"):
+    with pytest.raises(TrainingError, match=r"Kept epochs: none\. Train with --checkpoint-epochs"):
         load(run.path, epoch=1)
 
 
 def test_a_detector_that_learns_in_one_go_says_that_it_keeps_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = learnt("pca", tmp_path / "run", checkpoint_epochs=each(1))
+    run = trained("pca", tmp_path / "run", checkpoint_epochs=each(1))
 
-    assert "pca learns in one go" in caplog.text
+    assert "pca does not train in epochs" in caplog.text
     assert kept_epochs(run.path) == []

@@ -1,4 +1,4 @@
-"""Curves of a training: what must be on them."""
+"""Curves of a training: panels, lines and labels."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_scores_of_the_fit_share_a_panel_and_other_names_get_their_own() -> None
 def test_losses_of_nets_that_play_against_each_other_share_a_panel() -> None:
     figure = curves(history(3, discriminator_loss=1.2, generator_loss=0.8, encoder_loss=0.7, accuracy=0.6))
 
-    assert labels(figure)[:2] == ["loss", "losses of the game"]
+    assert labels(figure)[:2] == ["loss", "adversarial losses"]
     assert legend(figure.axes[1]) == ["discriminator loss", "generator loss", "encoder loss"]
     assert "accuracy" in labels(figure)
     assert_nothing_is_clipped(figure)

@@ -1,4 +1,4 @@
-"""The material of animations: which epochs, that nothing is disturbed, and that a resumed training leaves no gap."""
+"""Snapshots for animations: their epochs, no effect on the training, and no gap after a resumed training."""
 
 from pathlib import Path
 from typing import Any
@@ -223,5 +223,5 @@ def test_what_is_not_finite_is_not_kept_and_that_is_said(tmp_path: Path, caplog:
     kept.after_epoch(scorer, 1)
 
     assert read_snapshots(tmp_path) == []
-    assert "epoch_0001.safetensors is not kept" in caplog.text
+    assert "epoch_0001.safetensors: not kept" in caplog.text
     assert scorer.training

@@ -1,4 +1,4 @@
-"""Which epochs: what is in a set, how the command line writes it, and how a run's record keeps it."""
+"""Sets of epochs: their members, their form on the command line, and their form in the record of a run."""
 
 import pytest
 from hypothesis import given
@@ -71,9 +71,9 @@ def test_other_words_are_refused(text: str) -> None:
 
 
 def test_epochs_below_one_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"every=0: expected 1 \(each epoch\) or more"):
+    with pytest.raises(ConfigError, match=r"every: expected an integer from 1 \(each epoch\) to 1000000000, got 0"):
         parse_epochs("every=0")
-    with pytest.raises(ConfigError, match="epoch 0: expected 1 or more"):
+    with pytest.raises(ConfigError, match="epoch: expected an integer from 1 to 1000000000, got 0"):
         parse_epochs("1,0")
 
 

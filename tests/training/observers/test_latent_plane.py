@@ -1,4 +1,4 @@
-"""The plane of latent numbers: who is on it, and when there is none."""
+"""The picture of the latent space: the parts on it, and when it is not drawn."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ HERE = torch.device("cpu")
 
 
 class Describes(nn.Module):
-    """Two numbers: brightness, and its square."""
+    """A scorer with two latent values: brightness, and its square."""
 
     def __init__(self, *, silent: bool = False) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What observes a training never stops it, and is told of once."""
+"""A failing observer never stops a training, and is reported only once."""
 
 import logging
 from pathlib import Path
@@ -50,10 +50,10 @@ def test_an_observer_that_cannot_write_is_told_of_once_and_the_others_go_on(
     for epoch in (1, 2, 3):
         observing.after_epoch(scorer(), epoch)
 
-    (told,) = warnings(caplog)
-    assert told.startswith("epoch 1: ")
-    assert "cannot be written" in told
-    assert told.endswith("Training goes on without it.")
+    (message,) = warnings(caplog)
+    assert message.startswith("epoch 1: ")
+    assert "cannot be written" in message
+    assert message.endswith("Training continues without it.")
     assert sorted(path.name for path in (tmp_path / "reel").glob("epoch_*")) == [
         f"epoch_000{epoch}.safetensors" for epoch in (1, 2, 3)
     ]
@@ -70,7 +70,7 @@ def test_a_bug_in_an_observer_does_not_stop_a_training_either(tmp_path: Path, ca
     assert load(run.path, of=RECIPE).record.finished
     assert len(run.record.history) == TINY.epochs
     assert warnings(caplog) == [
-        "epoch 1: RuntimeError: a bug. Training goes on without it.",
+        "epoch 1: RuntimeError: a bug. Training continues without it.",
         "RuntimeError: a bug. The run itself has finished.",
     ]
 

@@ -1,4 +1,4 @@
-"""Pictures of what is rebuilt: what must be on them, and names that must not spoil them."""
+"""Pictures of reconstructions: their content, and long names that must not break the layout."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def maps_of(figure: Any) -> list[Any]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_colours_of_a_map_count_in_multiples_of_what_good_parts_show(channels: int) -> None:
     parts = frames(3, channels=channels)
-    figure = rebuilt_frames(parts, title="epoch 10: what is rebuilt", map_name="l1", good_maps=GOOD_MAPS)
+    figure = rebuilt_frames(parts, title="epoch 10: reconstructions", map_name="l1", good_maps=GOOD_MAPS)
 
     shown = maps_of(figure)
     assert [image.get_clim() for image in shown] == [(0.0, 1.5)] * 3
@@ -49,7 +49,7 @@ def test_the_colours_of_a_map_count_in_multiples_of_what_good_parts_show(channel
         assert np.asarray(image.get_array()) == pytest.approx(part.map / 0.5)
     assert sorted(label for label in labels(figure) if label) == ["map l1", "original", "rebuilt", "times good"]
     texts = [" ".join(text.get_text().split()) for text in figure.texts]
-    assert "map: 1 is 0.5, below which 99.9 % of the cells of 9 good validation parts lie" in texts
+    assert "map: 1 is 0.5, the 99.9 % quantile over the cells of 9 good validation parts" in texts
     assert_nothing_is_clipped(figure)
 
 
@@ -63,7 +63,7 @@ def test_the_same_map_has_the_same_colours_whatever_stands_beside_it() -> None:
 
 def test_frames_without_a_map_are_drawn_without_one() -> None:
     parts = [msgspec.structs.replace(part, map=None) for part in frames(2)]
-    figure = rebuilt_frames(parts, title="epoch 1: what is rebuilt", map_name="")
+    figure = rebuilt_frames(parts, title="epoch 1: reconstructions", map_name="")
 
     assert [label for label in labels(figure) if label] == ["original", "rebuilt"]
 
@@ -92,7 +92,7 @@ def test_a_channels_long_name_is_not_broken_within_a_word() -> None:
 
 def test_long_names_and_dollar_signs_spoil_no_picture() -> None:
     name = "a_very_long_kind_of_$damage$_somebody_made_up (watched)"
-    title = "kept weights, of epoch 12: what is rebuilt"
+    title = "kept weights, of epoch 12: reconstructions"
 
     assert_nothing_is_clipped(rebuilt_frames(frames(1, f"{name}\nscore 1"), title=title, map_name="$l1^$"))
     assert_nothing_is_clipped(
@@ -106,7 +106,7 @@ def spec(channels: int, name: str = "channel") -> WindowSpec:
 
 
 def windows(count: int, channels: int, caption: str = "good (validation), score 1") -> list[Rebuilt]:
-    """The higher the number of the channel, the worse it is rebuilt."""
+    """Return windows whose reconstruction is worse for higher channel numbers."""
     generator = np.random.default_rng(0)
     parts = []
     for _ in range(count):
@@ -118,7 +118,7 @@ def windows(count: int, channels: int, caption: str = "good (validation), score 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_each_channel_of_each_window_shows_original_and_rebuilt(count: int) -> None:
-    figure = rebuilt_windows(windows(count, 3), title="epoch 3: what is rebuilt", spec=spec(3))
+    figure = rebuilt_windows(windows(count, 3), title="epoch 3: reconstructions", spec=spec(3))
 
     assert len(figure.axes) == 3 * count
     assert all(len(axes.lines) == 2 for axes in figure.axes)
@@ -130,8 +130,8 @@ def test_each_channel_of_each_window_shows_original_and_rebuilt(count: int) -> N
 
 
 def test_of_many_channels_the_worst_rebuilt_are_drawn_and_it_is_said() -> None:
-    figure = rebuilt_windows(windows(1, 9), title="epoch 3: what is rebuilt", spec=spec(9))
+    figure = rebuilt_windows(windows(1, 9), title="epoch 3: reconstructions", spec=spec(9))
 
     assert labels(figure) == [f"channel {number} [bar]" for number in range(9 - MOST_CHANNELS, 9)]
-    assert any("the 6 of 9 channels" in text.get_text() for text in figure.texts)
+    assert any("the 6 worst reconstructed of 9 channels" in text.get_text() for text in figure.texts)
     assert_nothing_is_clipped(figure)

@@ -1,4 +1,4 @@
-"""What is rebuilt, at chosen epochs: which epochs, which parts, and when there is nothing to draw."""
+"""Pictures of reconstructions during training: their epochs, their parts, and when there is nothing to draw."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from andon.export.evidence import Evidence
 from andon.runtime.schema import Channel, FrameSpec, InputSpec, ScoreRule, WindowSpec
 from andon.training.observers.epochs import NONE, Epochs, just
-from andon.training.observers.reconstructions import ReconstructionPictures, chosen
+from andon.training.observers.reconstructions import ReconstructionPictures, choose_parts
 from andon.training.observers.watching import Labelled
 
 FRAMES = FrameSpec(channels=3, size=(16, 24))
@@ -18,7 +18,7 @@ WINDOWS = WindowSpec(steps=12, hop=4, period_s=0.1, channels=(Channel(name="a", 
 
 
 class Rows:
-    """A part in memory."""
+    """A part of the data, held in memory."""
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
@@ -41,7 +41,7 @@ class Parts:
 
 
 class Copy(nn.Module):
-    """Rebuilds all but a little; or does not rebuild."""
+    """A scorer that reconstructs most of its input, or gives no reconstruction."""
 
     def __init__(self, *, rebuilds: bool = True, factor: float = 0.9) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def test_what_is_not_finite_is_not_drawn_and_that_is_said(tmp_path: Path, caplog
     pictures(tmp_path).after_epoch(Copy(factor=float("nan")), 1)
 
     assert names(tmp_path) == []
-    assert "epoch_0001.png is not drawn" in caplog.text
+    assert "epoch_0001.png: not drawn" in caplog.text
 
 
 def test_the_scorer_is_put_back_to_learning(tmp_path: Path) -> None:
@@ -115,10 +115,10 @@ def test_the_scorer_is_put_back_to_learning(tmp_path: Path) -> None:
 def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
+    titles = []
     monkeypatch.setattr(
         "andon.training.observers.reconstructions.save",
-        lambda figure, _path: told.append(" ".join(figure.texts[0].get_text().split())),
+        lambda figure, _path: titles.append(" ".join(figure.texts[0].get_text().split())),
     )
     pages = ReconstructionPictures(
         tmp_path,
@@ -131,9 +131,8 @@ def test_maps_are_measured_by_what_good_validation_parts_show_with_these_weights
     pages.after_epoch(Copy(factor=0.6), 1)
     pages.after_epoch(Copy(factor=0.9), 3)
 
-    assert told == [
-        f"map: 1 is {share}, below which 99.9 % of the cells of 9 good validation parts lie"
-        for share in ("0.2", "0.05")
+    assert titles == [
+        f"map: 1 is {share}, the 99.9 % quantile over the cells of 9 good validation parts" for share in ("0.2", "0.05")
     ]
 
 
@@ -146,14 +145,14 @@ def numbers(prepared: Tensor) -> list[float]:
 
 
 def test_a_training_part_and_three_validation_parts_some_way_apart_are_shown() -> None:
-    prepared, captions = chosen(Parts(100 + numbered(5, (3, 4, 4)), numbered(11, (3, 4, 4))), None, windows=False)
+    prepared, captions = choose_parts(Parts(100 + numbered(5, (3, 4, 4)), numbered(11, (3, 4, 4))), None, windows=False)
 
     assert numbers(prepared) == [100, 0, 5, 10]
     assert captions == ["good (training)", *["good (validation)"] * 3]
 
 
 def test_training_parts_are_shown_where_there_is_no_validation_part() -> None:
-    prepared, captions = chosen(Parts(numbered(2, (8, 1)), numbered(0, (8, 1))), None, windows=True)
+    prepared, captions = choose_parts(Parts(numbered(2, (8, 1)), numbered(0, (8, 1))), None, windows=True)
 
     assert numbers(prepared) == [0, 1]
     assert captions == ["good (training)"] * 2
@@ -164,16 +163,16 @@ def test_where_parts_are_watched_a_good_one_and_one_defect_of_each_kind_are_show
     windows: bool, kinds: str
 ) -> None:
     watched = Labelled(100 + numbered(11, (8, 1)), ("good", *"aabbccddee"))
-    prepared, captions = chosen(Parts(50 + numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=windows)
+    prepared, captions = choose_parts(Parts(50 + numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=windows)
 
-    told = ["good (training)", "good (validation)", "good (watched)"]
-    assert captions == told + [f"{kind} (watched)" for kind in kinds]
+    common = ["good (training)", "good (validation)", "good (watched)"]
+    assert captions == common + [f"{kind} (watched)" for kind in kinds]
     assert numbers(prepared) == [50, 0, 100, *(101 + 2 * place for place in range(len(kinds)))]
 
 
 def test_where_few_parts_are_watched_validation_parts_fill_the_page() -> None:
     watched = Labelled(100 + numbered(1, (8, 1)), ("a",))
-    prepared, captions = chosen(Parts(50 + numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=True)
+    prepared, captions = choose_parts(Parts(50 + numbered(5, (8, 1)), numbered(5, (8, 1))), watched, windows=True)
 
     assert numbers(prepared) == [50, 0, 4, 100]
     assert captions == ["good (training)", "good (validation)", "good (validation)", "a (watched)"]

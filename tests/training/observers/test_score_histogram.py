@@ -1,4 +1,4 @@
-"""Scores of what was learnt from beside those of what was not."""
+"""The histogram of scores of training parts and of other parts."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SPEC, RULE = FrameSpec(channels=1, size=(8, 8)), ScoreRule(score="bright")
 
 
 class Bright(nn.Module):
-    """The mean, of which it says how many it was asked for."""
+    """A scorer that gives the mean brightness and counts the items it got."""
 
     def __init__(self, factor: float = 1.0) -> None:
         super().__init__()
@@ -55,12 +55,12 @@ def test_nothing_to_compare_or_a_score_that_is_no_number_gives_no_picture(tmp_pa
 @pytest.mark.parametrize("tail", [1.0, 1000.0])
 def test_each_is_named_with_its_number_on_an_axis_that_says_its_scale(tail: float) -> None:
     random = np.random.default_rng(0)
-    scores = {"good, learnt from": random.uniform(1, 2, 60), "defective, watched": tail * random.uniform(1, 2, 2)}
+    scores = {"good, training": random.uniform(1, 2, 60), "defective, watched": tail * random.uniform(1, 2, 2)}
 
     figure = score_histogram(scores, unit="part")
 
     (axes,) = figure.axes
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "good, learnt from: 60 parts", "defective, watched: 2 parts",
+        "good, training: 60 parts", "defective, watched: 2 parts",
     ]  # fmt: skip
     assert ("logarithmic" in axes.get_xlabel()) is (tail > 1)

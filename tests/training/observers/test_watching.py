@@ -1,4 +1,4 @@
-"""Labelled parts that are watched: how they are drawn, how often, and that nothing depends on them."""
+"""Watched parts: how they are selected, when they are scored, and that the training does not depend on them."""
 
 from collections import Counter
 from pathlib import Path
@@ -22,7 +22,7 @@ from andon.sources.pictures.encode import write_png
 from andon.sources.source import collect
 from andon.training.contract.synthetic_data import synthetic_frame
 from andon.training.observers.epochs import NONE, just
-from andon.training.observers.watching import SHARE, Labelled, Watch, drawn, is_due, open_labelled
+from andon.training.observers.watching import SHARE, Labelled, Watch, is_due, open_labelled, sample_parts
 from andon.training.recipe.recipe import detectors, recipe
 from andon.training.runs.record import read_record
 from andon.training.runs.run_folder import LoadedRun, load
@@ -36,7 +36,7 @@ FAULTY = "power_converter:seed=5,rows=8000,faults=3"
 
 
 def write_tree(root: Path, *, good: str = "test/good", defects: str = "test", count: int = 6) -> Path:
-    """Rings; those with a stripe are bad."""
+    """Write a tree of rings. Rings with a stripe are defective."""
     for number in range(count):
         write_png(_made(root / good / f"{number:03}.png"), synthetic_frame(200 + number))
         for kind, rows in (("dent", slice(5, 9)), ("crack", slice(30, 32))):
@@ -52,7 +52,7 @@ def _made(path: Path) -> Path:
 
 
 class Brightness(nn.Module):
-    """Scores by the mean level; batch normalisation and dropout, so that a wrong mode shows."""
+    """A scorer that gives the mean level. It has batch normalisation and dropout, so that a wrong mode is detected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Brightness(nn.Module):
 
 
 def labelled(count: int = 10) -> Labelled:
-    """Bright parts are bad."""
+    """Return labelled parts. Bright parts are defective."""
     kinds = ("good", "bright") * (count // 2)
     levels = torch.tensor([0.9 if kind == "bright" else 0.1 for kind in kinds])
     return Labelled(levels.reshape(-1, 1, 1, 1) + 0.01 * torch.rand(count, 3, 16, 16), kinds)
@@ -138,7 +138,7 @@ def test_only_time_between_looks_counts_as_training() -> None:
         if looking.after_epoch(scorer, epoch) is not None:
             looked.append(epoch)
 
-    # a look costs .3 s: the second is paid for by 6 s of training, the third by 9 s, the fourth by 12 s
+    # watching an epoch costs .3 s, so the second needs 6 s of training in total, the third 9 s, the fourth 12 s
     assert looked == [1, 6, 9, 12]
 
 
@@ -149,7 +149,7 @@ def test_only_time_between_looks_counts_as_training() -> None:
 )
 def test_parts_are_drawn_half_good_and_evenly_by_kind(counts: dict[str, int], good: int, most: int) -> None:
     by_kind = {kind: [Ref(key=f"{kind}{n}") for n in range(count)] for kind, count in {**counts, "good": good}.items()}
-    chosen = drawn(by_kind, most, seed=1)
+    chosen = sample_parts(by_kind, most, seed=1)
 
     taken = Counter(kind for kind, _ in chosen)
     assert len({ref.key for _, ref in chosen}) == len(chosen) == min(most, good + sum(counts.values()))
@@ -157,7 +157,7 @@ def test_parts_are_drawn_half_good_and_evenly_by_kind(counts: dict[str, int], go
     assert taken.total() - taken["good"] >= min(sum(counts.values()), most // 2)
     left_over = [taken[kind] for kind, count in counts.items() if taken[kind] < count]
     assert not left_over or max(taken[kind] for kind in counts) <= min(left_over) + 1
-    assert chosen == drawn(by_kind, most, seed=1)
+    assert chosen == sample_parts(by_kind, most, seed=1)
 
 
 def test_a_tree_without_a_training_part_can_be_watched(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_tree_whose_good_parts_are_all_used_is_refused(tmp_path: Path) -> None
     root = write_tree(tmp_path, good="good", defects=".")
     used = Split(train=tuple(f"good/{number:03}.png" for number in range(6)), validation=(), calibration=())
 
-    with pytest.raises(DataError, match="no good part there, but for those that the run itself uses"):
+    with pytest.raises(DataError, match="that the run does not use, found no good part"):
         open_labelled(str(root), SPEC, used, data=str(root))
 
 
@@ -236,7 +236,7 @@ def test_a_labelled_log_can_be_watched_by_fault() -> None:
 
 
 def test_the_log_that_is_learnt_from_and_one_without_faults_are_refused() -> None:
-    with pytest.raises(DataError, match="this log is learnt from"):
+    with pytest.raises(DataError, match="got the training log"):
         open_labelled(FAULTY, CONVERTER, NOTHING_USED, data=FAULTY)
     with pytest.raises(DataError, match="no defective part"):
         open_labelled("power_converter:runs=3,rows=64", CONVERTER, NOTHING_USED)
@@ -244,17 +244,17 @@ def test_the_log_that_is_learnt_from_and_one_without_faults_are_refused() -> Non
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good parts to learn from, and a test part."""
+    """Write a tree of good training parts and labelled test parts."""
     root = write_tree(tmp_path_factory.mktemp("watched"))
     for number in range(60):
         write_png(_made(root / "train" / "good" / f"{number:03}.png"), synthetic_frame(number))
     return root
 
 
-def learnt(name: str, tree: Path, out: Path, **arguments: object) -> LoadedRun:
+def trained(name: str, tree: Path, out: Path, **arguments: object) -> LoadedRun:
     known = recipe(name)
     data = str(tree) if known.gives == "frame" else "power_converter:runs=60,rows=32"
-    # a resumed run draws what it began with
+    # a resumed run draws the same epochs as before
     pictures = {} if arguments.get("resume") else {"picture_epochs": NONE}
     arguments = {"settings": known.tiny} | pictures | arguments
     return train(known, data, out, device="cpu", threads=1, seed=3, **arguments)  # type: ignore[arg-type]
@@ -272,8 +272,8 @@ def test_the_weights_are_those_of_a_training_that_nobody_watched(name: str, tree
     settings = recipe(name).tiny
     if hasattr(settings, "epochs"):
         settings = msgspec.structs.replace(settings, epochs=2)
-    alone = learnt(name, tree, tmp_path / "alone", settings=settings)
-    watched = learnt(
+    alone = trained(name, tree, tmp_path / "alone", settings=settings)
+    watched = trained(
         name, tree, tmp_path / "watched", settings=settings, watch=path, watch_every=1, picture_epochs=just(1, 2)
     )
 
@@ -292,7 +292,7 @@ def test_the_weights_are_those_of_a_training_that_nobody_watched(name: str, tree
 
 
 def test_the_run_says_what_was_watched_apart_from_the_history(tree: Path, tmp_path: Path) -> None:
-    learnt("unet_autoencoder", tree, tmp_path, watch=tree, watch_every=1)
+    trained("unet_autoencoder", tree, tmp_path, watch=tree, watch_every=1)
     record = read_record(tmp_path)
 
     assert record.watched is not None
@@ -308,7 +308,7 @@ def interrupted(tree: Path, folder: Path, **arguments: object) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learnt("window_vae", tree, folder, progress=stop, **arguments)
+        trained("window_vae", tree, folder, progress=stop, **arguments)
 
 
 def test_an_interrupted_run_leaves_its_curves(tree: Path, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_an_interrupted_run_leaves_its_curves(tree: Path, tmp_path: Path) -> Non
 
 def test_a_resumed_run_goes_on_watching_what_it_watched(tree: Path, tmp_path: Path) -> None:
     interrupted(tree, tmp_path, watch=FAULTY, watch_every=1, picture_epochs=just(4))
-    resumed = learnt("window_vae", tree, tmp_path, resume=True)
+    resumed = trained("window_vae", tree, tmp_path, resume=True)
 
     record = resumed.record.watched
     assert record is not None
@@ -338,11 +338,11 @@ def test_a_run_can_be_resumed_when_its_watched_parts_are_gone(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learnt("unet_autoencoder", tree, tmp_path / "run", watch=moved, watch_every=1, progress=stop)
+        trained("unet_autoencoder", tree, tmp_path / "run", watch=moved, watch_every=1, progress=stop)
     moved.rename(tmp_path / "elsewhere")
-    resumed = learnt("unet_autoencoder", tree, tmp_path / "run", resume=True)
+    resumed = trained("unet_autoencoder", tree, tmp_path / "run", resume=True)
 
-    assert "going on without watching" in caplog.text
+    assert "continuing without watched parts" in caplog.text
     assert resumed.record.watched is not None
     assert [row["epoch"] for row in resumed.record.watched.rows] == [1.0]
     assert resumed.record.watched.kept is None
@@ -351,17 +351,17 @@ def test_a_run_can_be_resumed_when_its_watched_parts_are_gone(
 def test_resuming_with_other_watched_parts_is_refused(tree: Path, tmp_path: Path) -> None:
     interrupted(tree, tmp_path, watch=FAULTY)
 
-    with pytest.raises(TrainingError, match="has watched power_converter"):
-        learnt("window_vae", tree, tmp_path, resume=True, watch="power_converter:seed=9,rows=8000,faults=3")
+    with pytest.raises(TrainingError, match="expected --watch power_converter"):
+        trained("window_vae", tree, tmp_path, resume=True, watch="power_converter:seed=9,rows=8000,faults=3")
 
 
 def test_an_interval_without_anything_to_watch_is_refused(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--watch PATH"):
-        learnt("window_vae", tree, tmp_path, watch_every=5)
+        trained("window_vae", tree, tmp_path, watch_every=5)
 
 
 def test_what_cannot_be_watched_is_refused_before_anything_is_learnt(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        learnt("unet_autoencoder", tree, tmp_path / "run", watch=tmp_path)
+        trained("unet_autoencoder", tree, tmp_path / "run", watch=tmp_path)
 
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""A run is read otherwise at export: only what is given changes, and nothing is trained anew."""
+"""Export of a run with another score rule, from moved or changed data, and of older runs. Nothing is trained again."""
 
 import hashlib
 import shutil
@@ -30,14 +30,14 @@ FRAMES = SyntheticFrames(40)
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
-    """Maps l1 and ssim; of l1 the highest hundredth decides."""
+    """Run with the maps l1 and ssim. The highest hundredth of l1 decides."""
     settings = msgspec.structs.replace(unet_autoencoder.RECIPE.tiny, epochs=1)
     return train("unet_autoencoder", FRAMES, tmp_path_factory.mktemp("frames") / "run", settings=settings, threads=1)
 
 
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
-    """The map error decides by its mean; scores euclid, mahalanobis, combined stand beside it."""
+    """Run whose map "error" decides by its mean. It also has the scores euclid, mahalanobis and combined."""
     settings = msgspec.structs.replace(window_vae.TINY, epochs=1)
     log = synthetic_log(16 * 60)
     return train("window_vae", log, tmp_path_factory.mktemp("windows") / "run", settings=settings, threads=1)
@@ -62,51 +62,51 @@ def test_a_score_takes_the_maps_place(windows: LoadedRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
-        ({"pool": "max", "share": 0.1}, "--share is of --pool top, and this reading pools by max"),
+        ({"pool": "max", "share": 0.1}, "--share: expected --pool top, got --pool max"),
         ({"share": 0.0}, "reading: share: expected a number > 0 and <= 1, got 0.0."),
         ({"share": 1.5}, "reading: share: expected a number > 0 and <= 1, got 1.5."),
         ({"smooth": -1.0}, "reading: smooth: expected a number >= 0, got -1.0."),
         ({"smooth": float("nan")}, "smooth"),
-        ({"map": "l1", "score": "x"}, "give one of --map and --score"),
+        ({"map": "l1", "score": "x"}, "--map and --score: expected one of them, got both"),
     ],
     ids=str,
 )
-def test_a_reading_that_is_none_is_refused(changes: Mapping[str, object], told: str, frames: LoadedRun) -> None:
+def test_a_reading_that_is_none_is_refused(changes: Mapping[str, object], message: str, frames: LoadedRun) -> None:
     with pytest.raises(ConfigError) as refusal:
         rule_of(frames, changes)
 
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
-        ({"score": "euclid", "pool": "max"}, "--pool: the score 'euclid' decides as it is, only a map is pooled"),
-        ({"smooth": 1.0}, "--smooth is of maps of frames, and this run judges windows"),
+        ({"score": "euclid", "pool": "max"}, "--pool: expected a map to pool, got the score 'euclid'"),
+        ({"smooth": 1.0}, "--smooth: expected a run on frames, got a run on windows"),
     ],
     ids=str,
 )
 def test_a_flag_that_would_change_nothing_is_refused(
-    changes: Mapping[str, object], told: str, windows: LoadedRun
+    changes: Mapping[str, object], message: str, windows: LoadedRun
 ) -> None:
     with pytest.raises(ConfigError) as refusal:
         rule_of(windows, changes)
 
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
-        ({"map": "ssmi"}, "the scorer gives no map 'ssmi' (did you mean 'ssim'?). It gives: l1, ssim."),
-        ({"score": "euclid"}, "the scorer gives no score 'euclid'. It gives: none."),
+        ({"map": "ssmi"}, "the scorer has no map 'ssmi' (did you mean 'ssim'?). Expected one of: l1, ssim."),
+        ({"score": "euclid"}, "the scorer has no score 'euclid'. Expected one of: none."),
     ],
     ids=str,
 )
 def test_evidence_that_is_not_there_is_told_what_is(
-    changes: Mapping[str, object], told: str, frames: LoadedRun, tmp_path: Path
+    changes: Mapping[str, object], message: str, frames: LoadedRun, tmp_path: Path
 ) -> None:
     reading = rule_of(frames, changes)
 
@@ -119,7 +119,7 @@ def test_evidence_that_is_not_there_is_told_what_is(
             rule=reading,
         )
 
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
     assert not (tmp_path / "a.onnx").exists()
 
 
@@ -142,7 +142,7 @@ def test_the_flags_of_export_make_a_file_that_reads_so(
 
 
 def _parts(folder: Path) -> Path:
-    """The pictures of `FRAMES` as files."""
+    """Write the pictures of `FRAMES` as files."""
     import cv2
 
     folder.mkdir()
@@ -155,12 +155,12 @@ def _parts(folder: Path) -> Path:
 def test_photos_that_moved_are_asked_for_with_the_flag_that_gives_their_place(tmp_path: Path) -> None:
     run = cast("LoadedRun", SimpleNamespace(record=SimpleNamespace(data=str(tmp_path / "moved"))))
 
-    with pytest.raises(DataError, match=r"moved: does not exist.* give its present place with --data"):
+    with pytest.raises(DataError, match=r"moved: does not exist.* give its present location with --data"):
         calibration_part(run)
 
 
 class Replaced(SyntheticFrames):
-    """`FRAMES` with other pictures under the names in `other`."""
+    """A copy of `FRAMES` with other pictures under the names in `other`."""
 
     def __init__(self, count: int, other: Sequence[str]) -> None:
         super().__init__(count)
@@ -180,7 +180,7 @@ def test_other_pictures_under_the_names_of_the_calibration_parts_are_refused(fra
     for data in (Replaced(40, frames.split.calibration), Replaced(40, [one])):
         part = calibration_part(stored, data)
         with pytest.raises(
-            DataError, match=r"\.png: expected the calibration part that training kept back under this name"
+            DataError, match=r"\.png: expected the calibration part that training held back under this name"
         ):
             [part.read(ref) for ref in part.refs]
     training_parts = calibration_part(stored, Replaced(40, frames.split.train))
@@ -193,7 +193,7 @@ def test_other_windows_under_the_names_of_the_calibration_windows_are_never_cali
 ) -> None:
     other = synthetic_log(16 * 60, seed=3)
 
-    with pytest.raises(DataError, match="got another content"):
+    with pytest.raises(DataError, match="got different content"):
         export_run(
             windows,
             tmp_path / "a.onnx",
@@ -227,7 +227,7 @@ def test_a_run_of_an_older_andon_is_exported_with_a_warning(
     part = calibration_part(older, FRAMES)
 
     assert isinstance(part.read(part.refs[0]), Item)
-    assert "cannot be checked" in caplog.text
+    assert "Cannot check" in caplog.text
 
 
 def test_the_file_names_the_pretrained_weights_that_it_was_trained_with_and_a_changed_cache_is_noticed(
@@ -243,7 +243,7 @@ def test_the_file_names_the_pretrained_weights_that_it_was_trained_with_and_a_ch
 
     assert _pretrained(run) == (trained,)
     assert (
-        "net: the file on this machine has changed since training (sha256 aaaaaaaaaaaa, now bbbbbbbbbbbb)"
+        "net: the file on this machine has changed since training (sha256 was aaaaaaaaaaaa, is now bbbbbbbbbbbb)"
         in caplog.text
     )
 
@@ -264,13 +264,13 @@ def test_pretrained_weights_are_recorded_when_training_ends(tmp_path: Path) -> N
 
 
 def test_a_promise_that_needs_more_parts_says_how_many_to_train_with(frames: LoadedRun, tmp_path: Path) -> None:
-    wish = PromiseRequest(false_reject=0.02)
+    promise = PromiseRequest(false_reject=0.02)
 
     with pytest.raises(
         NotEnoughParts, match=r"got 14\. The run kept back 30 % of 40 .* Train again with about 500 good parts"
     ):
         export_run(
-            frames, tmp_path / "a.onnx", request=CalibrationRequest(promise=wish, date="2026-01-02"), data=FRAMES
+            frames, tmp_path / "a.onnx", request=CalibrationRequest(promise=promise, date="2026-01-02"), data=FRAMES
         )
 
 
@@ -290,7 +290,7 @@ def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows
 
 @pytest.fixture
 def from_folder(tmp_path: Path) -> LoadedRun:
-    """A run on pictures in a folder, next to which other folders may be put later."""
+    """Train on pictures in a folder. Tests put other folders next to it later."""
     settings = msgspec.structs.replace(unet_autoencoder.RECIPE.tiny, epochs=1)
     data = _parts(tmp_path / "data")
     return train("unet_autoencoder", data, tmp_path / "run", settings=settings, threads=1, picture_epochs=NONE)
@@ -310,7 +310,7 @@ def test_folders_that_came_after_the_training_do_not_keep_a_run_from_its_calibra
     assert [ref.key for ref in part.refs] == list(from_folder.split.calibration)
     assert all(isinstance(part.read(ref), Item) for ref in part.refs)
     shutil.copy(other, one)
-    with pytest.raises(DataError, match="got another content"):
+    with pytest.raises(DataError, match="got different content"):
         part.read(part.refs[0])
 
 
@@ -352,14 +352,14 @@ def _interrupted(data: Path, run: Path) -> None:
 def test_a_run_is_resumed_on_its_own_pictures_next_to_a_folder_of_defects(tmp_path: Path) -> None:
     data = _parts(tmp_path / "data")
     _interrupted(data, tmp_path / "run")
-    begun = read_record(tmp_path / "run")
+    before = read_record(tmp_path / "run")
     (data / "scratch").mkdir()
-    shutil.copy(data / begun.split.train[0], data / "scratch" / "0.png")
+    shutil.copy(data / before.split.train[0], data / "scratch" / "0.png")
 
     resumed = train("unet_autoencoder", data, tmp_path / "run", resume=True, picture_epochs=NONE)
 
     assert resumed.record.finished
-    assert (resumed.split, resumed.record.fingerprint) == (begun.split, begun.fingerprint)
+    assert (resumed.split, resumed.record.fingerprint) == (before.split, before.fingerprint)
 
 
 def test_a_run_whose_pictures_are_gone_or_changed_is_not_resumed(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_a_run_whose_pictures_are_gone_or_changed_is_not_resumed(tmp_path: Path)
     shutil.copy(data / one, tmp_path / "kept.png")
     (data / one).unlink()
 
-    with pytest.raises(TrainingError, match=rf"data have changed .* 1 of its pictures .* the first is {one}"):
+    with pytest.raises(TrainingError, match=rf"data have changed .*\. 1 of its pictures .* the first is {one}"):
         train("unet_autoencoder", data, tmp_path / "run", resume=True)
 
     shutil.copy(data / other, data / one)

@@ -1,4 +1,4 @@
-"""Who works on a cell: one of many, never two, and no dead one for ever."""
+"""The lock of a folder: only one of many processes gets it, and the lock of a dead process does not stay forever."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What training leaves behind."""
+"""Files of a run folder: loading them, and refusing damaged files or files of other runs."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ WINDOW = WindowSpec(steps=2, hop=1, period_s=1.0, channels=(Channel(name="a"), C
 
 
 class Bank(nn.Module):
-    """A core-set whose size is known only after the fit."""
+    """A scorer with a coreset whose size is known only after the fit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,22 +87,24 @@ def test_a_buffer_takes_its_stored_shape() -> None:
 def test_a_parameter_of_another_shape_is_refused() -> None:
     tensors = Bank().state_dict() | {"inner.weight": torch.zeros(3, 2)}
 
-    with pytest.raises(TrainingError, match=r"here: does not fit this detector.*inner\.weight"):
+    with pytest.raises(TrainingError, match=r"here: weights do not fit this detector.*inner\.weight"):
         load_state(Bank(), tensors, where="here")
 
 
 def test_another_version_of_the_recipe_by_this_very_andon_is_not_sent_back_to_it(tmp_path: Path) -> None:
     stored(tmp_path, recipe_version=7, andon=version("andon"))
 
-    with pytest.raises(TrainingError, match=r"has unet_autoencoder version 2\. Train it again\.$"):
+    with pytest.raises(TrainingError, match=r"expected a run of unet_autoencoder version 2, .*\. Train it again\.$"):
         load(tmp_path)
 
 
 def test_another_version_of_the_recipe_is_refused_naming_the_andon_that_wrote_it(tmp_path: Path) -> None:
     stored(tmp_path, recipe_version=7, andon="3.1.4")
 
-    told = r"version 7 of andon 3\.1\.4.*has unet_autoencoder version 2\. Train it again, or export it with andon 3\.1\.4\.$"
-    with pytest.raises(TrainingError, match=told):
+    message = (
+        r"version 2, got .* version 7, written by andon 3\.1\.4\. Train it again, or export it with andon 3\.1\.4\.$"
+    )
+    with pytest.raises(TrainingError, match=message):
         load(tmp_path)
 
 
@@ -138,7 +140,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 def test_settings_that_this_recipe_does_not_take_are_refused(tmp_path: Path) -> None:
     stored(tmp_path, settings={"size": 3})
 
-    with pytest.raises(TrainingError, match=r"do not fit unet_autoencoder: .*\$\.size"):
+    with pytest.raises(TrainingError, match=r"expected settings of unet_autoencoder: .*\$\.size"):
         load(tmp_path)
 
 
@@ -195,7 +197,7 @@ def test_a_finished_run_leaves_no_state(tmp_path: Path) -> None:
 
 
 class Watching:
-    """Observers that say something of each epoch but the first."""
+    """Observers that add a row for each epoch except the first."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -228,7 +230,7 @@ def test_what_was_read_holds_no_file_open(tmp_path: Path) -> None:
     again = run_in(tmp_path)
     again.resume(nn.Identity())
     path = tmp_path / STATE
-    with path.open("r+b") as file:  # seen by whoever has mapped it
+    with path.open("r+b") as file:  # visible to all processes that have mapped the file
         file.write(bytes(path.stat().st_size))
 
     assert again.resumed is not None
@@ -236,7 +238,7 @@ def test_what_was_read_holds_no_file_open(tmp_path: Path) -> None:
 
 
 def sealed(folder: Path, **changes: object) -> Path:
-    """A run as `train` leaves it."""
+    """Write a finished run in the form in which `train` writes it."""
     written = record(**{"contents": {"c": "0" * 40}, **changes})
     known = recipe("unet_autoencoder")
     torch.manual_seed(written.seed)
@@ -251,7 +253,7 @@ def test_weights_of_another_run_are_refused(tmp_path: Path) -> None:
     load(other)
     (other / MODEL).replace(one / MODEL)
 
-    with pytest.raises(TrainingError, match=r"model\.safetensors: expected the weights with sha256 \w{12}"):
+    with pytest.raises(TrainingError, match=r"model\.safetensors: expected weights with sha256 \w{12}"):
         load(one)
 
 
@@ -291,7 +293,7 @@ def test_a_record_that_was_changed_after_the_training_is_refused(changes: dict[s
 )
 def test_a_tensor_of_another_type_or_rank_is_refused(forged: torch.Tensor) -> None:
     with pytest.raises(
-        TrainingError, match=r"here: does not fit this detector: expected bank as torch\.float32 with 2 axes"
+        TrainingError, match=r"here: weights do not fit this detector: expected bank as torch\.float32 with 2 axes"
     ):
         load_state(Bank(), Bank().state_dict() | {"bank": forged}, where="here")
 
@@ -306,7 +308,7 @@ def test_a_buffer_whose_shape_the_detector_cannot_judge_with_is_refused(tmp_path
     scorer.center = torch.zeros(7)
     write_weights(tmp_path / MODEL, scorer)
 
-    with pytest.raises(TrainingError, match=r"model\.safetensors: does not fit this detector"):
+    with pytest.raises(TrainingError, match=r"model\.safetensors: weights do not fit this detector"):
         load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The three lines of Python that `andon train` and `andon export` are."""
+"""Training and export from Python: `train`, `export_run`, resuming, and refusals."""
 
 import os
 import re
@@ -75,7 +75,7 @@ def test_the_curves_are_drawn(run: LoadedRun) -> None:
 
 
 def test_an_existing_run_is_never_overwritten(run: LoadedRun, log: Log) -> None:
-    with pytest.raises(TrainingError, match=r"there is a run already.*--resume"):
+    with pytest.raises(TrainingError, match=r"already holds a run.*--resume"):
         train("window_vae", log, run.path, settings=TINY)
 
 
@@ -129,8 +129,10 @@ def test_a_run_finishes_where_nothing_can_be_drawn_and_tells_of_it(
 
     assert load(run.path).record.finished
     assert len(run.record.history) == msgspec.to_builtins(TINY)["epochs"]
-    goes_on = [record.getMessage() for record in caplog.records if "Training goes on" in record.getMessage()]
-    assert ["/checkpoints/" in told or "/pictures/" in told or "/reel/" in told for told in goes_on] == [True] * 3
+    continues = [record.getMessage() for record in caplog.records if "Training continues" in record.getMessage()]
+    assert ["/checkpoints/" in message or "/pictures/" in message or "/reel/" in message for message in continues] == [
+        True
+    ] * 3
     assert "curves.png: cannot be written" in caplog.text
 
 
@@ -142,8 +144,8 @@ def test_a_state_without_its_record_is_not_taken_up(log: Log, tmp_path: Path, ca
     anew = train("window_vae", other, tmp_path / "left", settings=TINY, resume=True, picture_epochs=NONE)
     alone = train("window_vae", other, tmp_path / "alone", settings=TINY, picture_epochs=NONE)
 
-    assert "beginning a new one" in caplog.text
-    assert "removed what another training left" in caplog.text
+    assert "starting a new one" in caplog.text
+    assert "removed files of another training" in caplog.text
     assert_learnt_the_same(anew, alone)
     assert kept_epochs(anew.path) == []
 
@@ -167,14 +169,18 @@ def test_the_state_of_another_training_is_refused(log: Log, tmp_path: Path) -> N
     interrupted(log, tmp_path / "other", seed=5)
     (tmp_path / "one" / STATE).replace(tmp_path / "other" / STATE)
 
-    with pytest.raises(TrainingError, match=r"state\.safetensors: of a training with another seed.*Delete it"):
+    with pytest.raises(
+        TrainingError, match=r"state\.safetensors: .*got the state of a training with different seed.*Delete"
+    ):
         train("window_vae", log, tmp_path / "other", resume=True)
 
 
 def test_resuming_with_other_settings_is_refused(log: Log, tmp_path: Path) -> None:
     interrupted(log, tmp_path)
 
-    with pytest.raises(TrainingError, match=r"begun with other settings \(.+: begun with .+, got .+\)"):
+    with pytest.raises(
+        TrainingError, match=r"expected the settings of the first run, got others \(.+: expected .+, got .+\)"
+    ):
         train("window_vae", log, tmp_path, settings=Settings(), resume=True)
 
 
@@ -259,21 +265,25 @@ def test_as_much_is_kept_back_as_was_asked_for_and_the_export_takes_just_that(lo
     )
 
     assert run.record.calibration_share == 0.5
-    assert len(run.split.calibration) == pytest.approx(0.5 * ROWS * 2 / 16, abs=2)  # of disjoint windows of two runs
+    assert len(run.split.calibration) == pytest.approx(
+        0.5 * ROWS * 2 / 16, abs=2
+    )  # half of the disjoint windows of two runs
     assert exported.model.card.calibration is not None
     assert exported.model.card.calibration.n == len(run.split.calibration)
 
 
 def test_resuming_splits_as_the_run_did(log: Log, tmp_path: Path) -> None:
     interrupted(log, tmp_path, calibration_share=0.4)
-    begun = read_record(tmp_path)
+    first = read_record(tmp_path)
 
-    with pytest.raises(TrainingError, match=r"begun with --calibration-share 0.4, got 0.3; leave it out"):
+    with pytest.raises(
+        TrainingError, match=r"expected --calibration-share 0.4 as in the first run, got 0.3. Leave it out"
+    ):
         train("window_vae", log, tmp_path, resume=True, calibration_share=0.3)
     resumed = train("window_vae", log, tmp_path, resume=True)
 
     assert resumed.record.calibration_share == 0.4
-    assert resumed.split == begun.split
+    assert resumed.split == first.split
 
 
 def test_a_share_out_of_bounds_is_refused_before_anything_is_written(log: Log, tmp_path: Path) -> None:
@@ -284,18 +294,18 @@ def test_a_share_out_of_bounds_is_refused_before_anything_is_written(log: Log, t
 
 
 def test_data_from_memory_must_be_given_again(run: LoadedRun) -> None:
-    with pytest.raises(DataError, match="give them again as data="):
+    with pytest.raises(DataError, match="Pass them as data="):
         calibration_part(run)
 
 
 def test_missing_calibration_parts_are_named(run: LoadedRun) -> None:
-    with pytest.raises(DataError, match="calibration parts are not there any more"):
+    with pytest.raises(DataError, match="calibration parts are missing"):
         calibration_part(run, synthetic_log(ROWS // 2))
 
 
-def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_goes_on(log: Log, tmp_path: Path) -> None:
+def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_continues(log: Log, tmp_path: Path) -> None:
     refusals: list[pytest.ExceptionInfo[TrainingError]] = []
-    held = rf"run: held by process {os.getpid()} on .*, last touched \d+ s ago\. Wait until it ends, give another --out"
+    held = rf"run: held by process {os.getpid()} on .*, last touched \d+ s ago\. Wait until that process ends, or give"
 
     def begin_another(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("reading good parts", 1) and not refusals:
@@ -329,7 +339,7 @@ def test_a_run_below_its_own_data_is_no_data(tmp_path: Path) -> None:
     out = data / "run"
 
     trained = train("pixel_knn", data, out, device="cpu", threads=1)
-    assert list(out.rglob("*.png"))  # what would be looked at as parts
+    assert list(out.rglob("*.png"))  # pictures that could be mistaken for parts
     write_record(out, msgspec.structs.replace(trained.record, finished=False))
 
     again = train("pixel_knn", data, out, device="cpu", threads=1, resume=True)
@@ -349,10 +359,10 @@ def test_who_holds_the_folder_is_said_where_it_cannot_be_seen_from_here(log: Log
     with pytest.raises(TrainingError) as refusal:
         train("window_vae", log, tmp_path, settings=TINY, resume=True)
 
-    told = re.sub(r"touched \d+ s", "touched S s", str(refusal.value))
-    assert told == (
-        f"{tmp_path}: held by process 77 on line3, last touched S s ago. Wait until it ends, give another --out, or delete "
-        f"{tmp_path / LOCK} if that process is gone (it is taken over after 600 s)."
+    message = re.sub(r"touched \d+ s", "touched S s", str(refusal.value))
+    assert message == (
+        f"{tmp_path}: held by process 77 on line3, last touched S s ago. Wait until that process ends, or give another "
+        f"--out. If it has already ended, delete {tmp_path / LOCK}, or wait 600 s after the last touch."
     )
 
 
@@ -361,14 +371,16 @@ def test_a_file_in_the_runs_place_is_refused_and_stays(resume: bool, log: Log, t
     taken = tmp_path / "afile"
     taken.write_text("mine")
 
-    with pytest.raises(TrainingError, match=r"afile is a file; expected a folder for the run\. Give another --out\.$"):
+    with pytest.raises(
+        TrainingError, match=r"afile: expected a folder for the run, got a file\. Give another --out\.$"
+    ):
         train("window_vae", log, taken, settings=TINY, resume=resume)
 
     assert taken.read_text() == "mine"
 
 
 def test_a_run_that_an_older_andon_left_is_resumed_and_observed_as_it_was(tmp_path: Path) -> None:
-    """Made by andon 0.1.0 before its options were structs: seed 7, stopped after two of four epochs."""
+    """Check a run made by andon 0.1.0 before its options were structs: seed 7, stopped after two of four epochs."""
     left = Path(__file__).parent / "golden" / "interrupted"
     for name in (RUN, STATE):
         (tmp_path / name).write_bytes((left / name).read_bytes())

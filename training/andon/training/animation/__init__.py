@@ -1,1 +1,1 @@
-"""Animations of a training: what was seen epoch by epoch, drawn afterwards as GIF or MP4."""
+"""Animations of a training: snapshots of its epochs, drawn later as GIF or MP4."""

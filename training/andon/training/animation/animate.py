@@ -1,4 +1,4 @@
-"""From a run folder to an animation: what ``andon animate`` does.
+"""Make an animation from a run folder. The command ``andon animate`` calls this module.
 
 >>> animate("run/", "training.gif", fps=8, panels=("originals", "reconstructions"))             # doctest: +SKIP
 """
@@ -24,16 +24,16 @@ Panel = Literal["originals", "reconstructions", "maps", "samples"]
 PANELS = tuple(ROWS)
 USUAL_FPS = 5.0
 LEAST_SIZE, MOST_SIZE = 64, 4096
-"""Of a picture's width, in pixels."""
+"""Limits of the picture width in pixels."""
 
 
 class Animation(Struct, frozen=True, kw_only=True):
-    """What was made."""
+    """Description of an animation that was written."""
 
     path: Path
     panels: tuple[str, ...]
     epochs: tuple[int | None, ...]
-    """Of the pictures, in order; the last is that of the kept weights, once there are such (None: not known)."""
+    """Epochs of the pictures, in order. In a finished run the last is the epoch of the final weights (None: unknown)."""
     width: int
     height: int
     fps: float
@@ -48,34 +48,35 @@ def animate(
     panels: Sequence[Panel] | None = None,
     progress: Progress = silent,
 ) -> Animation:
-    """Draw what was seen at each epoch that was kept, and make a GIF or an MP4 of it. A training may still be running.
+    """Draw the kept snapshots of a run as a GIF or MP4, one picture per epoch. The training may still be running.
 
     Args:
         run: the run folder.
-        out: ``.gif`` or ``.mp4``; written over.
-        fps: epochs shown a second, `LEAST_FPS` to `MOST_FPS`.
-        size: width in pixels, `LEAST_SIZE` to `MOST_SIZE`, made even; None: so that each part can be seen.
-        panels: what to show, below each other; None: all there is. Windows are always shown with what was rebuilt of them.
-        progress: told of drawing.
+        out: file to write, ``.gif`` or ``.mp4``. An existing file is replaced.
+        fps: epochs per second, `LEAST_FPS` to `MOST_FPS`.
+        size: width in pixels, `LEAST_SIZE` to `MOST_SIZE`, made even. None: wide enough to see each part.
+        panels: panels to show, below each other. None: all that the run has. Windows always show original and
+            reconstruction together.
+        progress: reports drawing.
 
     Raises:
-        TrainingError: no run there, or one that kept nothing to show.
-        ConfigError: a panel that this run has not, another format, rate or size, or the place cannot be written to.
-        MissingExtra: a package that encodes is missing.
+        TrainingError: there is no run, or the run kept no snapshots.
+        ConfigError: the run lacks a panel, a format, rate or size is not supported, or `out` is not writable.
+        MissingExtra: a package for encoding is not installed.
     """
     target, folder = Path(out), Path(run)
     if target.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{target}: expected a name that ends in {' or '.join(FORMATS)}.")
+        raise ConfigError(f"{target}: expected a file name that ends in {' or '.join(FORMATS)}.")
     if not LEAST_FPS <= fps <= MOST_FPS:
-        raise ConfigError(f"--fps {fps:g}: expected {LEAST_FPS:g} to {MOST_FPS:g} epochs a second.")
+        raise ConfigError(f"--fps: expected {LEAST_FPS:g} to {MOST_FPS:g} epochs per second, got {fps:g}.")
     if size is not None and not LEAST_SIZE <= size <= MOST_SIZE:
-        raise ConfigError(f"--size {size}: expected a width of {LEAST_SIZE} to {MOST_SIZE} pixels.")
+        raise ConfigError(f"--size: expected a width of {LEAST_SIZE} to {MOST_SIZE} pixels, got {size}.")
     record = read_record(folder)
     snapshots = read_snapshots(folder / SNAPSHOTS)
     if not snapshots:
         raise TrainingError(_nothing(folder, record))
     parts = read_snapshot_parts(folder / SNAPSHOTS, record.input)
-    shown = _chosen(panels, _there(snapshots, parts), record.input)
+    shown = _selected(panels, _available(snapshots, parts), record.input)
     snapshots = [
         snapshot for snapshot in snapshots if all(panel == "originals" or _has(snapshot, panel) for panel in shown)
     ]
@@ -87,12 +88,12 @@ def animate(
 
 def _nothing(folder: Path, record: RunRecord) -> str:
     why = (
-        "training kept nothing of its epochs (--animation-epochs none, an older andon, or not one epoch is done)"
+        "training kept no snapshots (--animation-epochs none, an older andon, or no epoch is complete)"
         if record.history or not record.finished
-        else f"{record.recipe} does not learn by epochs"
+        else f"{record.recipe} does not train in epochs"
     )
     return (
-        f"{folder}: there is nothing to animate: {why}. A detector that rebuilds, such as autoencoder, can be animated."
+        f"{folder}: found nothing to animate, because {why}. Use a detector with reconstructions, such as autoencoder."
     )
 
 
@@ -100,21 +101,21 @@ def _has(snapshot: Snapshot, panel: str) -> bool:
     return getattr(snapshot, panel) is not None
 
 
-def _there(snapshots: Sequence[Snapshot], parts: SnapshotParts | None) -> tuple[str, ...]:
+def _available(snapshots: Sequence[Snapshot], parts: SnapshotParts | None) -> tuple[str, ...]:
     if parts is None:
         return ("samples",)
     return tuple(panel for panel in PANELS if panel == "originals" or _has(snapshots[-1], panel))
 
 
-def _chosen(panels: Sequence[str] | None, there: tuple[str, ...], spec: InputSpec) -> tuple[str, ...]:
+def _selected(panels: Sequence[str] | None, available: tuple[str, ...], spec: InputSpec) -> tuple[str, ...]:
     if isinstance(spec, WindowSpec):
-        there = tuple(panel for panel in there if panel in ("originals", "reconstructions"))
+        available = tuple(panel for panel in available if panel in ("originals", "reconstructions"))
     for panel in panels or ():
         if panel not in PANELS:
-            raise ConfigError(f"there is no panel {panel!r}{nearest(panel, PANELS)}. Panels: {', '.join(PANELS)}.")
-        if panel not in there:
-            raise ConfigError(f"this run has no {panel} to show. It has: {', '.join(there)}.")
-    return tuple(panel for panel in there if panels is None or panel in panels)
+            raise ConfigError(f"unknown panel {panel!r}{nearest(panel, PANELS)}. Panels: {', '.join(PANELS)}.")
+        if panel not in available:
+            raise ConfigError(f"panels: expected panels that this run has ({', '.join(available)}), got {panel}.")
+    return tuple(panel for panel in available if panels is None or panel in panels)
 
 
 def _stills(
@@ -125,6 +126,6 @@ def _stills(
     size: int | None,
 ) -> Iterator[Picture]:
     if isinstance(record.input, WindowSpec):
-        assert parts is not None, "windows are only ever rebuilt"
+        assert parts is not None, "snapshots of windows always contain reconstructions"
         return window_stills(snapshots, parts, record.input, width=size)
     return stills(snapshots, parts, shown, width=size, note=record.recipe)

@@ -1,7 +1,8 @@
-"""Pictures in a row to a GIF or an MP4, whole or not at all.
+"""Encode a sequence of pictures as a GIF or an MP4, and write the file atomically.
 
-matplotlib's writers do not replace this. `PillowWriter` gives each picture its own palette, so that still areas flicker (by
-0.8 grey levels on average, here 0), and cannot hold the last picture. `FFMpegWriter` needs an ffmpeg program on the machine.
+The writers of matplotlib cannot replace this module. `PillowWriter` gives each picture its own palette, so that still areas
+flicker (by 0.8 grey levels on average, here 0). It also cannot hold the last picture. `FFMpegWriter` needs an ffmpeg program on
+the machine.
 """
 
 import io
@@ -19,29 +20,30 @@ from andon.training.animation.stills import Picture
 
 FORMATS = (".gif", ".mp4")
 HOLD_S = 1.5
-"""The last picture stands so long, so that one sees where it ended."""
+"""Seconds to show the last picture, so that the end is visible before the animation repeats."""
 LEAST_FPS, MOST_FPS = 0.1, 50.0
-"""A GIF counts in hundredths of a second, and browsers slow down what is shorter than two."""
+"""Limits of the frame rate. A GIF counts in 1/100 s, and browsers slow down pictures shorter than 2/100 s."""
 CODECS = ("vp09", "mp4v")
-"""VP9, which browsers play; where this OpenCV cannot make it, MPEG-4 part 2, which players play and browsers do not."""
+"""Codecs to try in this order. Browsers play VP9. MPEG-4 part 2 is for an OpenCV without VP9; video players play it, but
+browsers do not."""
 _PALETTE_FROM = 8
-"""Pictures whose colours make the palette of all, so that no colour flickers."""
+"""Number of pictures that define the palette. All pictures share one palette, so that no colour flickers."""
 
 
 def write_gif(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tuple[int, int], float]:
-    """Write a GIF that repeats for ever; the last picture stays for `HOLD_S`.
+    """Write a GIF that repeats forever. It shows the last picture for `HOLD_S`.
 
     Args:
-        path: written over.
-        pictures: ``[H, W, 3]``, RGB, one size; all are held in memory.
-        fps: pictures a second; rounded to whole hundredths of a second a picture.
+        path: file to write. An existing file is replaced.
+        pictures: ``[H, W, 3]``, RGB, of one size. All are held in memory.
+        fps: pictures per second. The time per picture is rounded to 1/100 s.
 
     Returns:
-        Height and width, and the rate as it became.
+        Height and width, and the actual rate.
 
     Raises:
-        ConfigError: the place cannot be written to.
-        MissingExtra: no pillow.
+        ConfigError: `path` is not writable.
+        MissingExtra: pillow is not installed.
     """
     try:
         from PIL import Image
@@ -62,19 +64,19 @@ def write_gif(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tupl
 
 
 def write_mp4(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tuple[int, int], float]:
-    """Write an MP4 with the first of `CODECS` that this OpenCV has; the last picture is repeated for `HOLD_S`.
+    """Write an MP4 with the first of `CODECS` that this OpenCV supports. The last picture is repeated for `HOLD_S`.
 
     Args:
-        path: written over.
-        pictures: ``[H, W, 3]``, RGB, one size, even sides; one at a time is held in memory.
-        fps: pictures a second.
+        path: file to write. An existing file is replaced.
+        pictures: ``[H, W, 3]``, RGB, of one size with even sides. Only one at a time is held in memory.
+        fps: pictures per second.
 
     Returns:
         Height and width, and the rate.
 
     Raises:
-        ConfigError: the place cannot be written to, or this OpenCV makes no videos.
-        MissingExtra: no OpenCV.
+        ConfigError: `path` is not writable, or this OpenCV supports no MP4 codec.
+        MissingExtra: OpenCV is not installed.
     """
     cv2 = opencv()
     rest = iter(pictures)
@@ -87,7 +89,9 @@ def write_mp4(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tupl
             if writer.isOpened():
                 break
         else:
-            raise ConfigError(f"{path}: this OpenCV makes no MP4 (tried {', '.join(CODECS)}). Make a .gif instead.")
+            raise ConfigError(
+                f"{path}: this OpenCV cannot write MP4 (tried the codecs {', '.join(CODECS)}). Use a name that ends in .gif."
+            )
         try:
             writer.write(_bgr(picture))
             for picture in rest:
@@ -101,11 +105,11 @@ def write_mp4(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tupl
 
 
 def _bgr(picture: Picture) -> Picture:
-    return np.ascontiguousarray(picture[:, :, ::-1])  # as OpenCV writes it
+    return np.ascontiguousarray(picture[:, :, ::-1])  # OpenCV expects BGR
 
 
 def held(fps: float) -> int:
-    """How often a video repeats its last picture.
+    """Return how many times a video repeats its last picture.
 
     >>> held(5), held(0.5)
     (7, 0)

@@ -1,4 +1,4 @@
-"""One picture of an animation of frames: panels below each other, a column a part, the epoch above."""
+"""Draw the pictures of an animation of frames: panels below each other, one column per part, the epoch on top."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8]
 ROWS = {"originals": "original", "reconstructions": "rebuilt", "maps": "map", "samples": "generated"}
-"""Panels in their order, and what stands beside them."""
-ALONE_COLUMNS, BESIDE_ROWS = 4, 2
-"""Of generated parts: alone they are a square, beside others two rows."""
+"""Panels in their order, and their labels."""
+ALONE_COLUMNS, SHARED_ROWS = 4, 2
+"""Layout of generated parts: 4 columns if they are the only panel, else 2 rows."""
 LEAST_CELL, USUAL_CELL = 16, 128
-"""Pixels a side."""
+"""Smallest and usual width of a part in pixels."""
 _INK, _FAINT, _PAPER = "#222222", "#999999", "#ffffff"
 
 
 def title(snapshot: Snapshot) -> str:
-    """Which epoch it is, in words."""
+    """Return the title of a picture: the epoch in words."""
     if not snapshot.kept:
         return f"epoch {snapshot.epoch}"
     return "kept weights" if snapshot.epoch is None else f"kept weights, of epoch {snapshot.epoch}"
@@ -38,24 +38,27 @@ def title(snapshot: Snapshot) -> str:
 def stills(
     snapshots: Sequence[Snapshot], parts: SnapshotParts | None, panels: Sequence[str], *, width: int | None, note: str
 ) -> Iterator[Picture]:
-    """A picture ``[H, W, 3]`` a snapshot, all of one size with even sides; a part stays at its place.
+    """Yield one picture ``[H, W, 3]`` per snapshot. All have one size with even sides, and a part keeps its position.
 
     Args:
-        snapshots: in order; each has all of `panels`.
-        parts: the parts, where panels show them.
-        panels: of `ROWS`.
-        width: of the pictures in pixels; None: what shows each part at about `USUAL_CELL`.
-        note: beside the epoch, in small letters.
+        snapshots: in order. Each has all of `panels`.
+        parts: the parts; None if no panel shows them.
+        panels: keys of `ROWS`.
+        width: width of the pictures in pixels. None: about `USUAL_CELL` per part.
+        note: small text in the top right corner.
 
     Raises:
-        ConfigError: so narrow that nothing could be seen.
+        ConfigError: the width leaves less than `LEAST_CELL` per part.
     """
     page = _Page(snapshots, parts, panels, width=width, note=note)
     return (page.draw(snapshot, place / max(len(snapshots) - 1, 1)) for place, snapshot in enumerate(snapshots))
 
 
 class _Page:
-    """Sizes, which all pictures share, and the scale of the maps: that of the last snapshot, so that one sees them cool down."""
+    """The layout that all pictures share, and the colour scale of the maps.
+
+    The scale is that of the last snapshot, so that the maps visibly cool down during training.
+    """
 
     def __init__(
         self,
@@ -72,9 +75,11 @@ class _Page:
         seen: NDArray[Any] = _present(last.samples if parts is None or alone else parts.originals)
         self.columns = min(len(seen), ALONE_COLUMNS) if alone else len(seen)
         rows = 1 if last.samples is None else -(-len(last.samples) // self.columns)
-        self.generated_rows = rows if len(panels) == 1 else min(rows, BESIDE_ROWS)
+        self.generated_rows = rows if len(panels) == 1 else min(rows, SHARED_ROWS)
         maps = last.maps
-        self.hottest = 1.0 if maps is None else float(maps.max()) / 1.5  # `colours` ends at 1.5 times what it is given
+        self.hottest = (
+            1.0 if maps is None else float(maps.max()) / 1.5
+        )  # `colours` ends at 1.5 times its scale argument
         height_to_width = seen.shape[1] / seen.shape[2]
         self.text = 13 if width is None else min(max(9, width // 45), 22)
         self.margin, self.gap = self.text // 2, max(2, self.text // 4)
@@ -88,7 +93,9 @@ class _Page:
         )
         if cell < LEAST_CELL:
             least = around + self.columns * LEAST_CELL
-            raise ConfigError(f"--size {width}: {self.columns} parts side by side need {least} pixels at least.")
+            raise ConfigError(
+                f"--size: expected at least {least} pixels for {self.columns} parts per row, got {width}."
+            )
         self.cell = (max(1, round(cell * height_to_width)), cell)
         self.width = even(around + self.columns * cell if width is None else width)
         self.captioned = parts is not None and any(panel != "samples" for panel in panels)
@@ -107,9 +114,9 @@ class _Page:
     def draw(self, snapshot: Snapshot, share: float) -> Picture:
         image, draw = _blank(self.width, self.height)
         draw.text((self.margin, self.margin), title(snapshot), fill=_INK, font=_font(round(1.25 * self.text)))
-        beside = _font(self._small)
-        draw.text((self.width - self.margin, self.margin), self.note, fill=_FAINT, font=beside, anchor="ra")
-        line = self.margin + 2 * self.text  # how far the training is, among the snapshots
+        small = _font(self._small)
+        draw.text((self.width - self.margin, self.margin), self.note, fill=_FAINT, font=small, anchor="ra")
+        line = self.margin + 2 * self.text  # progress bar: position of this snapshot among all
         ends = (self.margin, self.width - self.margin)
         draw.line((ends[0], line, ends[1], line), fill="#dddddd", width=2)
         draw.line((ends[0], line, ends[0] + share * (ends[1] - ends[0]), line), fill=BLUE, width=2)
@@ -153,7 +160,7 @@ def _present(values: NDArray[Any] | None) -> NDArray[Any]:
 
 
 def even(side: int) -> int:
-    """The side, or one more: video codecs take no odd ones."""
+    """Return the side, or the side plus 1 if it is odd, because video codecs need even sides."""
     return side + side % 2
 
 
@@ -163,11 +170,11 @@ def _resized(picture: Picture, cell: tuple[int, int]) -> "Image":
     image = Image.fromarray(picture)
     if cell == picture.shape[:2]:
         return image
-    # pixels of small pictures stay pixels; between whole multiples they would be of different widths
+    # at whole multiples, NEAREST keeps the pixels of small pictures sharp; at other factors their widths would differ
     whole = all(side % was == 0 for side, was in zip(cell, picture.shape, strict=False))
     smaller = cell[0] < picture.shape[0]
-    way = Image.Resampling.NEAREST if whole else Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
-    return image.resize((cell[1], cell[0]), way)
+    method = Image.Resampling.NEAREST if whole else Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
+    return image.resize((cell[1], cell[0]), method)
 
 
 def _blank(width: int, height: int) -> tuple["Image", "ImageDraw"]:
@@ -179,7 +186,7 @@ def _blank(width: int, height: int) -> tuple["Image", "ImageDraw"]:
 
 @functools.cache
 def _font(size: int) -> Any:
-    """The letters of matplotlib, which has more of them than Pillow's own."""
+    """Return the font that comes with matplotlib, because it has more characters than Pillow's default font."""
     try:
         import matplotlib as mpl
         from PIL import ImageFont

@@ -1,4 +1,4 @@
-"""Pictures of an animation of windows: each channel as it was and as it was rebuilt, on scales that stay."""
+"""Draw the pictures of an animation of windows: original and reconstruction of each channel, on fixed scales."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 USUAL_WIDTH = 1000
-"""Pixels."""
+"""Default width in pixels."""
 
 
 def window_stills(
     snapshots: Sequence[Snapshot], parts: SnapshotParts, spec: WindowSpec, *, width: int | None
 ) -> Iterator[Picture]:
-    """A picture ``[H, W, 3]`` a snapshot, all of one size with even sides; one scale a channel through all of them.
+    """Yield one picture ``[H, W, 3]`` per snapshot. All have one size with even sides and one scale per channel.
 
     Args:
-        snapshots: in order; each has reconstructions.
+        snapshots: in order. Each has reconstructions.
         parts: the windows.
-        spec: of the detector.
-        width: of the pictures in pixels; None: `USUAL_WIDTH`.
+        spec: input of the detector.
+        width: width of the pictures in pixels. None: `USUAL_WIDTH`.
     """
     channels = worst_channels(_pages(snapshots[-1], parts))
     every = np.concatenate([parts.originals, *(_rebuilt(snapshot) for snapshot in snapshots)])
@@ -44,7 +44,7 @@ def window_stills(
 
 
 class _Canvas:
-    """Draws what changes over what stays, several times as fast as drawing everything anew."""
+    """Draws only the changing elements over a saved background. This is several times faster than a full redraw."""
 
     def __init__(self, figure: "Figure", channels: Sequence[int]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,7 +61,7 @@ class _Canvas:
         self._still = self._canvas.copy_from_bbox(figure.bbox)
 
     def draw(self, headline: str, pages: Sequence[Rebuilt]) -> Picture:
-        """``[H, W, 3]``."""
+        """Return the picture ``[H, W, 3]`` for these pages."""
         figure: Any = self._figure
         self._canvas.restore_region(self._still)
         figure.texts[0].set(text=headline, visible=True)
@@ -84,7 +84,7 @@ class _Canvas:
 
 
 def _headline(snapshot: Snapshot) -> str:
-    return f"{title(snapshot)}: what is rebuilt"
+    return f"{title(snapshot)}: reconstructions"
 
 
 def _pages(snapshot: Snapshot, parts: SnapshotParts) -> list[Rebuilt]:

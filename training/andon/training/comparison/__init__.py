@@ -1,1 +1,1 @@
-"""Detectors side by side: settings, data sets and seeds; one folder a cell, and the table from the folders."""
+"""Comparison of detectors over settings, data sets and seeds: one folder per cell, and a table made from the folders."""

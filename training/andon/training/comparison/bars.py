@@ -1,4 +1,4 @@
-"""The table as a picture: bars by set and detector, with the range over seeds; ``table.png``."""
+"""Draw the table as a bar chart by set and detector, with the range over seeds: ``table.png``."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# the hatches tell them apart without any colour, and go round at another pace
+# the hatches distinguish detectors without colour. There are 9 hatches and 8 colours, so that pairs repeat only after 72
 _COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, SOFT, YELLOW)
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "||", "oo")
 _INK = "#333333"
 _LONGEST_SET, _LONGEST_DETECTOR = 28, 46
 _BAR, _APART, _WIDTH = 0.17, 1.2, 5.2
-"""Height of a bar in inches, room between groups in bars, width of a panel in inches."""
+"""Height of a bar in inches, space between groups in bar heights, width of a panel in inches."""
 _LETTER = 0.068
-"""Width of a letter of the legend in inches, on the wide side."""
+"""Upper estimate of the width of a letter in the legend, in inches."""
 Look = tuple[str, str]
 """Colour and hatch of a detector."""
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """What stands together: one set, or the means over all sets."""
+    """A group of bars: one set, or the means over all sets."""
 
     name: str
     rows: dict[str, Row]
-    """By detector."""
+    """Rows by detector."""
 
 
 def bars(table: Table) -> "Figure | None":
-    """A group of bars a set, a bar a detector: AUROC from chance on, beside it AUPRO where parts have masks.
+    """Draw one group of bars per set and one bar per detector. Return None if no cell is done.
 
-    Whiskers reach from the lowest to the highest value of the seeds. Below the sets stand the means over them, of detectors
-    that are done on all of them. None where nothing is done yet.
+    Bars show AUROC and start at chance level. A second panel shows AUPRO if parts have masks. Whiskers reach from the lowest
+    to the highest seed. The last group shows means over all sets, for detectors that are done on all of them.
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     panels: dict[Kind, list[Column]] = {kind: _columns(table.rows, kind) for kind in COLUMNS}
     panels = {kind: columns for kind, columns in panels.items() if columns}
@@ -51,34 +51,34 @@ def bars(table: Table) -> "Figure | None":
         return None
     groups = {kind: _groups(table, kind) for kind in panels}
     detectors = _in_order(table, list(panels))
-    across = max(map(len, panels.values()))
+    panel_columns = max(map(len, panels.values()))
     of_kind = {
         kind: [name for name in detectors if any(name in group.rows for group in groups[kind])] for kind in panels
     }
     looks = {name: _look(place) for place, name in enumerate(detectors)}
     heights = [len(groups[kind]) * (len(of_kind[kind]) + _APART) for kind in panels]
-    width = 1.2 + across * _WIDTH
-    names = _told_apart(detectors)
-    abreast = min(len(names), max(1, int(width / (0.5 + _LETTER * max(map(len, names))))))
-    legend_rows = -(-len(names) // abreast)
+    width = 1.2 + panel_columns * _WIDTH
+    names = _legend_names(detectors)
+    legend_columns = min(len(names), max(1, int(width / (0.5 + _LETTER * max(map(len, names))))))
+    legend_rows = -(-len(names) // legend_columns)
     size = (width, 0.5 + 0.19 * legend_rows + sum(max(_BAR * height, 0.6) + 0.75 for height in heights))
     figure: Figure = new_figure(*size)
-    grid = figure.add_gridspec(len(panels), across, height_ratios=heights)
+    grid = figure.add_gridspec(len(panels), panel_columns, height_ratios=heights)
     for line, (kind, columns) in enumerate(panels.items()):
         for place, column in enumerate(columns):
             axes = figure.add_subplot(grid[line, place])
             _draw(axes, groups[kind], {name: looks[name] for name in of_kind[kind]}, column, named=place == 0)
-    _legend(figure, dict(zip(names, looks.values(), strict=True)), columns=abreast)
+    _legend(figure, dict(zip(names, looks.values(), strict=True)), columns=legend_columns)
     if any(row.n > 1 for row in table.rows):
         figure.supxlabel("bars: means over seeds; whiskers: the lowest and the highest seed", fontsize=8, color=_INK)
     return figure
 
 
 def _columns(rows: Sequence[Row], kind: Kind) -> list[Column]:
-    """The figure that decides the order within a set, and AUPRO; those that are there."""
-    there = {name for row in rows if row.kind == kind for name in row.figures}
+    """Return the columns to draw: the one that sets the order within a set, and AUPRO. Leave out columns without values."""
+    present = {name for row in rows if row.kind == kind for name in row.figures}
     first, *others = COLUMNS[kind]
-    return [column for column in (first, *(c for c in others if c.figure == "aupro")) if column.figure in there]
+    return [column for column in (first, *(c for c in others if c.figure == "aupro")) if column.figure in present]
 
 
 def _groups(table: Table, kind: Kind) -> list[Group]:
@@ -90,7 +90,7 @@ def _groups(table: Table, kind: Kind) -> list[Group]:
 
 
 def _in_order(table: Table, kinds: Sequence[Kind]) -> list[str]:
-    """The best first, by the mean over the sets that each is done on."""
+    """Return the detectors, best first, by the mean over the sets on which each is done."""
     means: dict[str, list[float]] = {}
     for row in table.rows:
         if row.kind in kinds:
@@ -99,8 +99,8 @@ def _in_order(table: Table, kinds: Sequence[Kind]) -> list[str]:
     return sorted(means, key=lambda name: (-float(np.mean(means[name] or [0.0])), name))
 
 
-def _told_apart(detectors: Sequence[str]) -> list[str]:
-    """Short enough for a legend, and still different from each other."""
+def _legend_names(detectors: Sequence[str]) -> list[str]:
+    """Return names that are short enough for a legend and still distinct."""
     names = [shortened(name, _LONGEST_DETECTOR) for name in detectors]
     if len(set(names)) == len(names):
         return names
@@ -116,8 +116,8 @@ def _draw(axes: "Axes", groups: Sequence[Group], looks: Mapping[str, Look], colu
             row = group.rows.get(detector)
             figure = row.figures.get(column.figure) if row else None
             at = place * step + line
-            told = "-" if figure is None else f"{figure.mean:.3f}"
-            axes.text(1.015, at, told, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=_INK)
+            text = "-" if figure is None else f"{figure.mean:.3f}"
+            axes.text(1.015, at, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=_INK)
             if figure is None:
                 continue
             _bar(axes, at, figure, chance, look)
@@ -136,7 +136,7 @@ def _draw(axes: "Axes", groups: Sequence[Group], looks: Mapping[str, Look], colu
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    from_chance = " (bars begin at chance, .5)" if chance else ""
+    from_chance = " (bars start at chance, .5)" if chance else ""
     axes.set_title(f"{column.heading}{from_chance}", fontsize=9, loc="left")
 
 
@@ -146,7 +146,7 @@ def _bar(axes: "Axes", at: float, figure: Spread, chance: float, look: Look) -> 
         at, figure.mean - chance, left=chance, height=0.86, color=color, hatch=hatch, edgecolor="white", linewidth=0
     )
     if figure.n > 1:
-        # of means over sets the seeds that are done everywhere may all lie to one side
+        # for means over sets, the range covers only seeds done on all sets, so the mean may be outside the range
         reach = [[max(0.0, figure.mean - figure.low)], [max(0.0, figure.high - figure.mean)]]
         axes.errorbar(figure.mean, at, xerr=reach, color=_INK, capsize=2, elinewidth=1, capthick=1, fmt="none")
 

@@ -1,4 +1,4 @@
-"""One cell from its good parts to its result: train, export, evaluate, measure; every step where the last left off."""
+"""Run one cell of a comparison: train, export, evaluate, measure. An interrupted training is resumed."""
 
 import gc
 import math
@@ -44,33 +44,33 @@ from andon.training.runs.run_folder import LoadedRun
 from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 Figure = Callable[[Detector, Collection, int], float | None]
-"""``figure(detector, kept_back, seed)``: one more number about a cell, from its file, the good parts that calibration
-kept back, and its seed; None where there is none for such data."""
+"""``figure(detector, calibration, seed)`` returns an additional number for a cell. Its arguments are the exported detector,
+the calibration parts and the seed. It returns None if the number is not defined for such data."""
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """Where cells are done: what changes no decision but is recorded."""
+    """Conditions under which cells run: device, threads and date. They are recorded, but they do not identify a cell."""
 
     date: str
-    """ISO date, for the files' logs."""
+    """ISO date, for the logs in model files."""
     threads: int | None = None
-    """Of PyTorch, as `train` takes them."""
+    """Number of PyTorch threads, as in `TrainOptions`."""
     device: Device = "auto"
-    """To learn on; files are judged and timed on the CPU."""
+    """Device for training. Model files are evaluated and timed on the CPU."""
     bench_s: float = 0.5
-    """For each of the four measurements of `bench`; 0: nothing is timed."""
+    """Seconds for each of the four measurements of `bench`; 0 to measure nothing."""
     more: Mapping[str, Figure] = {}
-    """Further figures by name; cells must have been planned with these names."""
+    """Additional figures by name. The cells must be planned with the same names."""
 
 
 def warm_up() -> None:
-    """Import what the first training of a process imports on its way: seconds that belong to no cell."""
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # 4 s, measured; the compiler comes with it
+    """Import the packages that the first training of a process imports, so that this time is not counted for a cell."""
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # 4 s, measured, because it imports the compiler
     import matplotlib.figure  # noqa: F401
 
 
-def let_go() -> None:
-    """Give back what a cell took: a scorer and its optimiser hold each other, and the next one wants their memory."""
+def free_memory() -> None:
+    """Free the memory of a cell for the next one. Scorer and optimiser refer to each other, so only gc frees them."""
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
@@ -79,28 +79,28 @@ def let_go() -> None:
 
 
 def run_cell(cell: Cell, folder: Path, where: Surroundings, lock: FolderLock, *, progress: Progress = silent) -> Result:
-    """Do what is left of a cell, and write its result last.
+    """Run the remaining steps of a cell. Write its result last.
 
     Raises:
-        AndonError: as `train`, `export_run`, `evaluate`; or another process took the cell over.
+        AndonError: as `train`, `export_run` and `evaluate`, or another process took the cell over.
     """
     run, cost = _train(cell, folder, where, progress)
     lock.check()
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     exported = export_run(
         run,
         folder / MODEL,
-        request=CalibrationRequest(promise=cell.wish, date=where.date),
+        request=CalibrationRequest(promise=cell.promise, date=where.date),
         data=cell.data.train,
         name=str(cell),
         progress=progress,
     )
-    export_s = time.perf_counter() - begun_s
+    export_s = time.perf_counter() - start_s
     lock.check()
     detector = Detector.load(folder / MODEL)
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     figures = _evaluate(detector, cell.data, folder / EVALUATION, progress)
-    evaluate_s = time.perf_counter() - begun_s
+    evaluate_s = time.perf_counter() - start_s
     for name, figure in where.more.items():
         value = figure(detector, calibration_part(run, cell.data.train), cell.seed)
         if value is not None and math.isfinite(value):
@@ -137,10 +137,10 @@ def run_cell(cell: Cell, folder: Path, where: Surroundings, lock: FolderLock, *,
 
 def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) -> tuple[LoadedRun, Cost]:
     place = folder / RUN_FOLDER
-    begun = (place / RUN).exists()
-    finished_before = begun and read_record(place).finished
+    exists = (place / RUN).exists()
+    finished_before = exists and read_record(place).finished
     earlier_s = sum(row.get("seconds", math.nan) for row in kept_history(place))
-    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
     run = train(
         cell.choice.recipe,
         cell.data.train,
@@ -154,10 +154,10 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
             threads=where.threads,
         ),
         observe=ObserveOptions(picture_epochs=NONE, animation_epochs=NONE),  # drawing would be timed too
-        resume=begun,
+        resume=exists,
         progress=progress,
     )
-    wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
+    wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
     known = read(folder / COST, Cost)
     if finished_before:
         return run, known or Cost(wall_s=None, cpu_s=None)
@@ -168,7 +168,7 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
 
 
 def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress) -> dict[str, float]:
-    """The figures; the whole evaluation goes to a file."""
+    """Return the figures of the evaluation. Write the whole evaluation to a file."""
     if isinstance(detector.card.input, WindowSpec):
         of_logs = evaluate_logs(detector, data.tested, progress=progress)
         write(path, of_logs)
@@ -178,8 +178,8 @@ def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress)
         of_frames, judged = evaluate(detector, collection, truth, by_part=data.group is not None, progress=progress)
         if of_frames.auroc is None:
             raise DataError(
-                f"{data.tested}: detectors are compared by good and defective parts; of {len(judged)} there, "
-                f"{of_frames.n_good} good and {of_frames.n_defect} defective ones could be judged."
+                f"{data.tested}: expected good and defective parts that can be judged, got {of_frames.n_good} good and "
+                f"{of_frames.n_defect} defective ones of {len(judged)} parts."
             )
         write(path, of_frames)
         figures = frame_figures(of_frames)

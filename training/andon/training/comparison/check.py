@@ -1,4 +1,7 @@
-"""What would go wrong after hours is told before anything has begun: kinds, places, labels, numbers of parts."""
+"""Check the data sets of a comparison before it starts, so that errors do not appear after hours of training.
+
+The checks cover kinds of data, paths, labels and numbers of parts.
+"""
 
 import os
 from collections.abc import Sequence
@@ -23,18 +26,18 @@ from andon.training.runs.run_data import open_data
 
 
 def check(cells: Sequence[Cell], *, progress: Progress = silent) -> None:
-    """Open every set once, and see that every detector of it can learn from it and be evaluated on it.
+    """Open each set once, and check that all its detectors can be trained and evaluated on it.
 
     Args:
-        cells: those that are still to be done.
-        progress: told after each set.
+        cells: cells that are not done yet.
+        progress: called after each set.
 
     Raises:
-        AndonError: of whatever kind the first mistake is, with the name of the set.
+        AndonError: the first error found. It keeps its class, and its message starts with the name of the set.
     """
     sets = groupby(sorted(cells, key=lambda cell: cell.data.name), key=lambda cell: cell.data)
     listed = [(data, list(of_set)) for data, of_set in sets]
-    for data, of_set in track(listed, progress, "looking at the sets"):
+    for data, of_set in track(listed, progress, "checking the sets"):
         try:
             _check_set(data, of_set)
         except AndonError as error:
@@ -42,11 +45,11 @@ def check(cells: Sequence[Cell], *, progress: Progress = silent) -> None:
 
 
 def labelled(data: DataSet, spec: InputSpec) -> tuple[Collection, Truth]:
-    """The frames of a set whose truth is known, grouped as those that are learnt from, and that truth.
+    """Return the labelled frames of a set and their truth. They are grouped in the same way as the training frames.
 
     Raises:
-        DataError: no such frames, no truth, or a frame that the set's ``--group`` does not fit.
-        ConfigError: the set is of logs.
+        DataError: there are no frames or no labels, or the set's ``--group`` does not fit a frame.
+        ConfigError: the set consists of logs.
     """
     return labelled_for(data.tested, spec, table=Path(data.truth) if data.truth else None, group=data.group)
 
@@ -54,10 +57,12 @@ def labelled(data: DataSet, spec: InputSpec) -> tuple[Collection, Truth]:
 def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
     opened = open_data(data.train)
     require_share(data.calibration_share)
-    for cell in cells:  # cheap, and told before the test part is opened
+    for cell in cells:  # cheap, so it is checked before the test part is opened
         cell.choice.recipe.wanted_input(cell.choice.settings, opened.found)
     for cell in cells:
-        parts_needed(cell.wish.false_reject or max(LADDER), cell.wish.confidence)  # refuses what are no fractions
+        parts_needed(
+            cell.promise.false_reject or max(LADDER), cell.promise.confidence
+        )  # refuses values that are not fractions
         spec = cell.choice.recipe.wanted_input(cell.choice.settings, opened.found)
         if isinstance(spec, FrameSpec):
             _check_parts(cell, items_of(opened, spec, data.group))
@@ -69,19 +74,23 @@ def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
 
 
 def _check_parts(cell: Cell, good: Collection) -> None:
-    """Whether there are enough parts to learn from, and to carry the promise (INVALID ones may still make it too few)."""
+    """Check that there are enough parts for training and for the promise. INVALID parts may still reduce the number later.
+
+    Raises:
+        NotEnoughParts: there are too few.
+    """
     used = split(
         good.refs,
         seed=cell.seed,
         validation=cell.choice.recipe.uses_validation,
         calibration_share=cell.data.calibration_share,
     )
-    if cell.wish.no_promise:
+    if cell.promise.no_promise:
         return
     kept_back = set(used.calibration)
-    independent = len({ref.group for ref in good.refs if ref.key in kept_back})  # of several parts of a lot one counts
-    alpha = max(LADDER) if cell.wish.false_reject is None else cell.wish.false_reject
-    allowance(independent, alpha, cell.wish.confidence)
+    independent = len({ref.group for ref in good.refs if ref.key in kept_back})  # only one part per group counts
+    alpha = max(LADDER) if cell.promise.false_reject is None else cell.promise.false_reject
+    allowance(independent, alpha, cell.promise.confidence)
 
 
 def _check_frames(data: DataSet, spec: FrameSpec, good: Collection) -> None:
@@ -89,31 +98,36 @@ def _check_frames(data: DataSet, spec: FrameSpec, good: Collection) -> None:
     known = [ref for ref in collection.refs if ref.key in truth.defective]
     kinds = {truth.defective[ref.key] for ref in known}
     if kinds != {True, False}:
-        there = "none" if not kinds else "only defective ones" if True in kinds else "only good ones"
-        raise DataError(f"{data.tested}: an evaluation needs good and defective parts of known truth; found {there}.")
-    learnt = {_place(data.train, ref) for ref in good.refs}
-    both = next((ref.key for ref in known if _place(data.tested, ref) in learnt), None)
+        found = "none" if not kinds else "only defective ones" if True in kinds else "only good ones"
+        raise DataError(f"{data.tested}: expected labelled good and defective parts for the evaluation, found {found}.")
+    trained_on = {_place(data.train, ref) for ref in good.refs}
+    both = next((ref.key for ref in known if _place(data.tested, ref) in trained_on), None)
     if both is not None:
         raise DataError(
-            f"{data.tested}: would be evaluated on parts that are learnt from, {both} among them. Expected train/good and "
-            f"test/TYPE, or other good parts beside the defective ones: '{data.train} --test OTHER'."
+            f"{data.tested}: expected test parts that are not trained on, got training parts, such as {both}. Use folders "
+            f"train/good and test/TYPE, or give other labelled parts: '{data.train} --test OTHER'."
         )
 
 
 def _place(root: str, ref: Ref) -> str:
-    return os.path.abspath(os.path.join(root, ref.key))  # noqa: PTH100, PTH118 - once for every picture of a set
+    return os.path.abspath(os.path.join(root, ref.key))  # noqa: PTH100, PTH118 - fast, because it runs for each picture
 
 
 def _check_log(data: DataSet, spec: WindowSpec) -> None:
     if data.truth is not None:
-        raise ConfigError("--truth is for pictures; logs say what is true in a column named anomaly, label or faulty.")
+        raise ConfigError(
+            "--truth: expected pictures, got logs. Label logs with a column named anomaly, label or faulty instead."
+        )
     if _place(data.tested, Ref(key="")) == _place(data.train, Ref(key="")):
-        raise ConfigError(f"logs are evaluated on others than are learnt from: '{data.train} --test LABELLED'.")
+        raise ConfigError(
+            f"{data.train}: expected test logs that are not trained on. Give other logs: '{data.train} --test LABELLED'."
+        )
     log = collect(data.tested)
     if not isinstance(log, Log):
-        raise ConfigError(f"{data.tested}: expected labelled logs, as what is learnt from are logs; found frames.")
+        raise ConfigError(f"{data.tested}: expected labelled logs, because the training data are logs, got frames.")
     columns(log.found, spec)
     if not any(run.faulty is not None and run.faulty.any() for run in log.runs):
         raise DataError(
-            f"{data.tested}: no row is labelled as faulty. Expected a column named anomaly, label or faulty, of 0 and 1."
+            f"{data.tested}: expected rows that are labelled as faulty, found none. Add a column named anomaly, label or "
+            "faulty, with values 0 and 1."
         )

@@ -1,7 +1,7 @@
-"""What is compared: detectors with their settings, on data sets, over seeds. Flags and TOML files both end here.
+"""The plan of a comparison: detectors with their settings, data sets and seeds, from flags or from a TOML file.
 
-A cell is one detector with its settings, on one set, with one seed. It lies in ``SET/DETECTOR/seed-N``, a name that
-depends on nothing but the cell, so that a comparison can grow, and the same command finds what it has done before.
+A cell is one detector with its settings, on one set, with one seed. Its folder is ``SET/DETECTOR/seed-N``. This name depends
+only on the cell. So a comparison can grow, and the same command finds the cells that are already done.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from andon.sources.source import named
 from andon.training.recipe.recipe import Recipe, recipe
 
 LONGEST_NAME = 80
-"""Characters of a folder's name; beyond that it is cut, and a digest tells it from others."""
+"""Largest number of characters in a folder name. Longer names are cut, and a digest keeps them distinct."""
 MAX_SEED = 2**31 - 1
-"""As on the command line."""
+"""Largest seed, the same as on the command line."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -37,63 +37,64 @@ class Choice(Struct, frozen=True, kw_only=True):
     recipe: Recipe
     settings: msgspec.Struct
     name: str
-    """As the table has it: the detector and the flags that differ from its defaults, unless a plan names it."""
+    """Name in the table: the detector and the flags that differ from its defaults, unless a plan gives another name."""
 
 
 class DataSet(Struct, frozen=True, kw_only=True):
-    """Good parts to learn from, and parts of known truth to evaluate on."""
+    """Good parts for training, and labelled parts for evaluation."""
 
     train: str
     """A path or name that a source opens: a tree with train/good, a folder, a log, a simulation."""
     test: str | None = None
-    """Where the labelled parts are; None: the test part of the same tree."""
+    """Location of the labelled parts. None: the test part of the same tree."""
     truth: str | None = None
-    """A CSV file key,label[,kind], where folders do not tell."""
+    """A CSV file key,label[,kind], for labels that are not in the folder names."""
     group: str | None = None
-    """As for training: which items belong together."""
+    """Definition of items that belong together, as in `TrainOptions`."""
     calibration_share: float = CALIBRATION_SHARE
-    """As for training: of the good parts, held back for calibration."""
+    """Share of the good parts to hold back for calibration, as in `TrainOptions`."""
     name: str
-    """As the table has it: the last piece of the path, of `test` where that is given."""
+    """Name in the table: the last piece of the path of `test`, or of `train` if `test` is not given."""
 
     @property
     def tested(self) -> str:
-        """Where the labelled parts are."""
+        """Location of the labelled parts."""
         return self.test or self.train
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """What makes a cell this cell and no other; ``cell.json``. Threads and device are not of it, but are recorded."""
+    """Everything that identifies a cell: ``cell.json``. Threads and device are recorded elsewhere; they do not identify it."""
 
     name: str
-    """Of the detector with its settings."""
+    """Name of the detector with its settings."""
     detector: str
     version: int
-    """Of the recipe."""
+    """Version of the recipe."""
     settings: dict[str, Any]
-    """All of them, as a run folder has them."""
+    """All settings, as in a run folder."""
     set: str
     data: dict[str, str]
-    """`DataSet`'s fields; of a path the last two pieces, so that data may be moved to another machine. A share for
-    calibration only where it is not the usual one."""
+    """Fields of `DataSet`. Paths keep only their last two pieces, so that data may move to another machine. The calibration
+    share is present only if it differs from the default."""
     seed: int
     wish: PromiseRequest
+    """The promise to calibrate for. The name is fixed, because it is a key in ``cell.json``."""
     more: tuple[str, ...] = ()
-    """Names of further figures that were asked for."""
+    """Names of additional figures that were requested."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """One training to be done and measured."""
+    """One training to run and measure."""
 
     choice: Choice
     data: DataSet
     seed: int
-    wish: PromiseRequest
+    promise: PromiseRequest
     more: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
-        """What its folder must hold."""
+        """Key that the folder of the cell must contain."""
         return Key(
             name=self.choice.name,
             detector=self.choice.recipe.name,
@@ -101,19 +102,19 @@ class Cell(Struct, frozen=True, kw_only=True):
             settings=msgspec.json.decode(msgspec.json.encode(self.choice.settings)),
             set=self.data.name,
             data={
-                field: _lasting(value)
+                field: _portable(value)
                 for field in ("train", "test", "truth", "group")
                 if (value := getattr(self.data, field)) is not None
             }
             | _unusual_share(self.data),
             seed=self.seed,
-            wish=self.wish,
+            wish=self.promise,
             more=self.more,
         )
 
     @property
     def folder(self) -> str:
-        """Its place below the comparison's folder, with ``/``."""
+        """Path of the cell's folder within the folder of the comparison, with ``/``."""
         return f"{folder_name(self.data.name)}/{folder_name(self.choice.name)}/seed-{self.seed}"
 
     def __str__(self) -> str:
@@ -121,25 +122,25 @@ class Cell(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """All of a comparison."""
+    """The plan of a comparison: each detector on each set with each seed."""
 
     choices: tuple[Choice, ...]
     sets: tuple[DataSet, ...]
     seeds: tuple[int, ...] = (0,)
-    wish: PromiseRequest = PromiseRequest()
+    promise: PromiseRequest = PromiseRequest()
 
 
 def cells(plan: Plan, *, more: Sequence[str] = ()) -> list[Cell]:
-    """Every detector on every set with every seed; seed by seed, so that a whole table of one seed comes first.
+    """Return all cells of a plan, seed by seed, so that the table is complete for one seed first.
 
     Raises:
-        ConfigError: nothing to compare, or two cells that would share a folder.
+        ConfigError: there is nothing to compare, or two cells would share a folder.
     """
     for what, given in (("a detector", plan.choices), ("a data set", plan.sets), ("a seed", plan.seeds)):
         if not given:
             raise ConfigError(f"expected at least {what} to compare, got none.")
     listed = [
-        Cell(choice=choice, data=data, seed=seed, wish=plan.wish, more=tuple(sorted(more)))
+        Cell(choice=choice, data=data, seed=seed, promise=plan.promise, more=tuple(sorted(more)))
         for seed in plan.seeds
         for data in plan.sets
         for choice in plan.choices
@@ -148,30 +149,31 @@ def cells(plan: Plan, *, more: Sequence[str] = ()) -> list[Cell]:
     for cell in listed:
         other = seen.setdefault(cell.folder.casefold(), cell)
         if other is not cell:
-            raise ConfigError(_twice(other, cell))
+            raise ConfigError(_duplicate(other, cell))
     return listed
 
 
 def share(listed: Sequence[Cell], which: int, of: int) -> list[Cell]:
-    """The `which`-th of `of` shares, counted from 1, in the order of `listed`. All shares together are all cells, each once.
+    """Return the `which`-th of `of` shares, counted from 1, in the order of `listed`. Each cell is in exactly one share.
 
-    Cells are dealt like cards, detector by detector and within a detector set by set: what a cell costs hangs on its
-    detector first, then on its set, and of each of these every share gets as many as any other, to within one.
+    Cells are dealt like cards, detector by detector, and within a detector set by set. The cost of a cell depends on its
+    detector first, then on its set. So the numbers of cells per detector in two shares differ by at most one. The same holds
+    for the numbers per detector and set.
     """
     places: dict[tuple[str, str], list[int]] = {}
     for place, cell in enumerate(listed):
         places.setdefault((cell.choice.name, cell.data.name), []).append(place)
-    # sorted by the detector alone, which keeps the sets of one detector side by side
+    # sorted only by the detector, so that the sets of one detector stay together
     first = {name: at for at, name in enumerate(dict.fromkeys(cell.choice.name for cell in listed))}
     dealt = [place for key in sorted(places, key=lambda key: first[key[0]]) for place in places[key]]
     return [listed[place] for place in sorted(dealt[which - 1 :: of])]
 
 
 def parse_share(text: str) -> tuple[int, int]:
-    """``3/8``: the third of eight shares.
+    """Read a share from text: ``3/8`` is the third of eight shares.
 
     Raises:
-        ConfigError: anything else, or a share outside 1 to N.
+        ConfigError: the text has another form, or the share is outside 1 to N.
 
     >>> parse_share("3/8")
     (3, 8)
@@ -184,33 +186,34 @@ def parse_share(text: str) -> tuple[int, int]:
 
 
 def parse_detector(text: str) -> Choice:
-    """A detector with flags, as ``andon train`` takes them: ``"patchcore --preset fast"``.
+    """Read a detector with flags of ``andon train`` from text: ``"patchcore --preset fast"``.
 
     Raises:
-        ConfigError: no such detector or flag, or a value out of bounds; with the text as it came.
+        ConfigError: unknown detector or flag, or a value out of bounds. The message contains the text.
     """
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise ConfigError(f"detector {text!r}: {error}.") from error
     if not words:
-        raise ConfigError("expected a detector such as 'patchcore --preset fast', got an empty text.")
+        raise ConfigError("detector: expected a name such as 'patchcore --preset fast', got an empty text.")
     known = recipe(words[0])
     try:
         settings = _settings_of(known, words[1:])
     except ConfigError as error:
-        told = str(error).rstrip(".")
-        raise ConfigError(f"detector {text!r}: {told}. See 'andon train {known.name} --help'.") from error
-    return Choice(recipe=known, settings=settings, name=_called(known, settings))
+        reason = str(error).rstrip(".")
+        raise ConfigError(f"detector {text!r}: {reason}. See 'andon train {known.name} --help'.") from error
+    return Choice(recipe=known, settings=settings, name=_default_name(known, settings))
 
 
 def parse_data(text: str) -> DataSet:
-    """A data set: ``PATH [--test PATH] [--truth CSV] [--group REGEX|CSV] [--calibration-share X] [--name NAME]``.
+    """Read a data set from text.
 
-    Paths may hold spaces.
+    The form is ``PATH [--test PATH] [--truth CSV] [--group REGEX|CSV] [--calibration-share X] [--name NAME]``. Paths may
+    contain spaces.
 
     Raises:
-        ConfigError: an unknown or empty flag, or no path.
+        ConfigError: a flag is unknown or empty, or the path is missing.
     """
     train, *rest = re.split(r"(?:^|\s+)--(?=[a-z][a-z-]*(?:[\s=]|$))", text.strip())
     given: dict[str, object] = {"train": train.strip()}
@@ -221,7 +224,7 @@ def parse_data(text: str) -> DataSet:
 
 
 def read_plan(path: Path) -> Plan:
-    """A plan from a TOML file; paths in it are taken from where andon runs, as those of flags are.
+    """Read a plan from a TOML file. Paths in it are relative to the current folder, as in flags.
 
     ::
 
@@ -231,12 +234,12 @@ def read_plan(path: Path) -> Plan:
         promise = { false_reject = 0.05 }
 
     Raises:
-        ConfigError: not readable, or a key or value that does not exist; with the place in the file.
+        ConfigError: the file is not readable, or a key or value is not valid. The message names the position in the file.
     """
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        raise ConfigError(f"{path}: cannot read the file: {getattr(error, 'strerror', None) or error}.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: expected TOML: {error}.") from error
     plain = from_mapping(_PlanFile, given, where=str(path))
@@ -250,12 +253,12 @@ def read_plan(path: Path) -> Plan:
             for place, entry in enumerate(plain.data)
         ),
         seeds=plain.seeds,
-        wish=from_mapping(PromiseRequest, plain.promise, where=f"{path}: promise"),
+        promise=from_mapping(PromiseRequest, plain.promise, where=f"{path}: promise"),
     )
 
 
 def folder_name(text: str) -> str:
-    """A name that every file system takes and people can read; a digest tells apart what it had to leave out.
+    """Return a readable name that is valid on all file systems. If characters were removed, it ends in a digest.
 
     >>> folder_name("patchcore --preset fast"), folder_name("unet_autoencoder --no-mixed-precision")
     ('patchcore--preset-fast', 'unet_autoencoder--no-mixed-precision')
@@ -285,36 +288,36 @@ class _PlanFile(Struct, frozen=True, kw_only=True):
     promise: dict[str, Any] = {}
 
 
-def _twice(one: Cell, other: Cell) -> str:
+def _duplicate(one: Cell, other: Cell) -> str:
     if one.data is not other.data:
         return (
-            f"two data sets are called {one.data.name!r} ({one.data.tested} and {other.data.tested}): give one of them "
+            f"two data sets have the name {one.data.name!r} ({one.data.tested} and {other.data.tested}). Give one of them "
             f"another name, such as '{other.data.train} --name {other.data.name}-2'."
         )
     if one.choice is not other.choice:
-        return f"the detector {one.choice.name!r} is listed twice: the same settings give the same results."
-    return f"the seed {one.seed} is listed twice."
+        return f"the detector {one.choice.name!r} is listed twice. Remove one, because the same settings give the same results."
+    return f"the seed {one.seed} is listed twice. Remove one."
 
 
 def _choice(entry: Mapping[str, Any], where: str) -> Choice:
     known = ("detector", "settings", "name")
     for key in entry:
         if key not in known:
-            raise ConfigError(f"{where}: there is no {key!r}{nearest(key, known)}. Known: {', '.join(known)}.")
+            raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}. Known keys: {', '.join(known)}.")
     detector, settings = entry.get("detector"), entry.get("settings", {})
     if not isinstance(detector, str) or not isinstance(settings, Mapping):
         raise ConfigError(f'{where}: expected detector = "NAME" and settings = {{ ... }}, got {dict(entry)}.')
     found = recipe(detector)
-    # lists are what TOML has where settings have tuples
-    chosen = from_mapping(found.settings, settings, where=f"{where}.settings")
-    return Choice(recipe=found, settings=chosen, name=str(entry.get("name") or _called(found, chosen)))
+    # from_mapping converts lists to tuples, because TOML has no tuples
+    given = from_mapping(found.settings, settings, where=f"{where}.settings")
+    return Choice(recipe=found, settings=given, name=str(entry.get("name") or _default_name(found, given)))
 
 
 def _data_set(given: Mapping[str, object], where: str) -> DataSet:
     known = [field.name for field in msgspec.structs.fields(DataSet)]
     for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"{where}: there is no {key!r}{nearest(key, known)}. Known: {', '.join(known)}.")
+            raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}. Known keys: {', '.join(known)}.")
         if key == "calibration_share":
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ConfigError(f"{where}: expected a number for {key!r}, got {value!r}.")
@@ -322,13 +325,13 @@ def _data_set(given: Mapping[str, object], where: str) -> DataSet:
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{where}: expected a text for {key!r}, got {value!r}.")
     if "train" not in given:
-        raise ConfigError(f'{where}: expected the good parts to learn from as train = "PATH".')
+        raise ConfigError(f'{where}: expected the good parts for training as train = "PATH", found no train.')
     named = str(given.get("name") or _last_piece(redact(str(given.get("test") or given["train"]))))
     return from_mapping(DataSet, {**given, "name": named}, where=where)
 
 
 def _number(text: str) -> object:
-    """A number where it is one; else the text, which is then refused."""
+    """Return the text as a number if possible. Otherwise return the text, which `_data_set` refuses."""
     try:
         return float(text)
     except ValueError:
@@ -336,14 +339,14 @@ def _number(text: str) -> object:
 
 
 def _unusual_share(data: DataSet) -> dict[str, str]:
-    """Left out where it is the usual one: cells of before are still themselves."""
+    """Return the calibration share for a `Key`. Leave out the default, so that keys of older cells stay equal."""
     if data.calibration_share == CALIBRATION_SHARE:
         return {}
     return {"calibration_share": str(data.calibration_share)}
 
 
-def _called(known: Recipe, settings: msgspec.Struct) -> str:
-    """The detector and those flags that do not stand at their defaults: what, parsed again, gives the same settings."""
+def _default_name(known: Recipe, settings: msgspec.Struct) -> str:
+    """Return the detector and its flags that differ from the defaults. `parse_detector` turns it into the same settings."""
     words = [known.name]
     for setting in fields(known.settings):
         value = getattr(settings, setting.name)
@@ -369,8 +372,8 @@ def _last_piece(text: str) -> str:
     return Path(os.path.abspath(text)).name if os.path.exists(text) else text.rstrip("/").rpartition("/")[2]  # noqa: PTH100, PTH110
 
 
-def _lasting(text: str) -> str:
-    """A path by its last two pieces, so that a set moved with its folder stays the same set; any other text as it is."""
+def _portable(text: str) -> str:
+    """Return the last two pieces of a path, so that a set may be moved with its folder. Return other text unchanged."""
     if not Path(text).exists():
         return text
-    return "/".join(Path(os.path.abspath(text)).parts[-2:])  # noqa: PTH100 - not resolve(): a link is a name that was chosen
+    return "/".join(Path(os.path.abspath(text)).parts[-2:])  # noqa: PTH100 - not resolve(): keep the name of a link

@@ -1,14 +1,14 @@
-"""What the folder of a cell holds, and what a table can read from it.
+"""Read and write the files in the folder of a cell.
 
 ===================  ===================================================================================================
-``cell.json``        `Key`: which cell this is; there before anything of it has begun
-``run/``             the run folder, from which an interrupted training goes on
-``cost.json``        `Cost` of the training, once that has finished
-``model.onnx``       the exported file
-``evaluation.json``  the whole evaluation
-``result.json``      `Result`, written last: the cell is done
-``error.json``       `Failure` of the last attempt, where that failed; the next run tries again
-``lock``             while a process works on it (`folder_lock`)
+``cell.json``        `Key`: identifies the cell. Written before the cell starts.
+``run/``             the run folder. An interrupted training resumes from it.
+``cost.json``        `Cost` of the training. Written when it has finished.
+``model.onnx``       the exported file.
+``evaluation.json``  the whole evaluation.
+``result.json``      `Result`. Written last, so its presence means that the cell is done.
+``error.json``       `Failure` of the last attempt, if it failed. The next run tries again.
+``lock``             present while a process works on the cell (`folder_lock`).
 ===================  ===================================================================================================
 """
 
@@ -35,21 +35,22 @@ S = TypeVar("S", bound=Struct)
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What a training took, reading of the data included."""
+    """Time that a training took, including reading of the data."""
 
     wall_s: float | None
-    """Over all sessions where it was interrupted, as far as its epochs tell; None where nobody knows."""
+    """Wall time in seconds. For an interrupted training, the sum over its sessions, as far as its epochs record it. None if
+    unknown."""
     cpu_s: float | None
-    """Process time, threads added; None where it was interrupted."""
+    """Process time in seconds, summed over threads; None if the training was interrupted."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """Everything that is known of a finished cell; ``result.json``."""
+    """Results of a finished cell: ``result.json``."""
 
     cell: Key
     kind: Literal["frame", "window"]
     figures: dict[str, float]
-    """Numbers of the evaluation by the names that it gives them, and those asked for beyond; what is not finite is left out."""
+    """Numbers of the evaluation by name, and additional figures that the caller requested. Only finite values."""
     promise: str
     n_train: int
     n_validation: int
@@ -58,15 +59,15 @@ class Result(Struct, frozen=True, kw_only=True):
     export_s: float
     evaluate_s: float
     latency_ms: float | None
-    """Median of one judgement, one thread, of items of `item_shape`; None where it was not measured."""
+    """Median time of one call with an item of `item_shape`, on one thread; None if it was not measured."""
     gemm_ms: float | None
-    """A 1024-cube matrix product in the same breath: what this machine, at that moment, could do."""
+    """Time of a 1024 x 1024 x 1024 matrix product measured at the same moment. It shows the speed of the machine."""
     item_shape: tuple[int, ...] | None
     file_mb: float
     model: str
     """Short digest of the file."""
     fingerprint: str
-    """Of the good parts that were learnt from."""
+    """Digest of the training parts."""
     threads: int
     device: str
     andon: str
@@ -75,39 +76,39 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """Why the last attempt failed; ``error.json``."""
+    """Reason why the last attempt failed: ``error.json``."""
 
     message: str
     kind: str
     traceback: str = ""
-    """Where it was a bug and not a mistake."""
+    """Traceback of a bug; empty for an `AndonError`."""
     date: str
 
 
-class Standing(Struct, frozen=True, kw_only=True):
-    """How far a cell is."""
+class CellStatus(Struct, frozen=True, kw_only=True):
+    """State of a cell: done, failed, in progress, or none of these."""
 
     key: Key
     folder: str
     result: Result | None = None
     failure: Failure | None = None
     busy: bool = False
-    """A process works on it."""
+    """True while a process works on the cell."""
 
 
-def standings(out: Path) -> list[Standing]:
-    """All cells below a comparison's folder, done or not, by the names of their folders.
+def cell_statuses(out: Path) -> list[CellStatus]:
+    """Return the status of all cells in the folder of a comparison, sorted by folder name.
 
     Raises:
-        DataError: a file that a comparison wrote and that is not what it was.
+        DataError: a file of the comparison is damaged.
     """
     found = []
     for path in sorted(out.glob(f"*/*/*/{CELL}")):
         folder = path.parent
         result = read(folder / RESULT, Result)
         found.append(
-            Standing(
-                key=_there(read(path, Key), path),
+            CellStatus(
+                key=_require(read(path, Key), path),
                 folder=folder.relative_to(out).as_posix(),
                 result=result,
                 failure=None if result else read(folder / ERROR, Failure),
@@ -117,39 +118,40 @@ def standings(out: Path) -> list[Standing]:
     return found
 
 
-def take_place(folder: Path, key: Key, settings: type[Struct] | None = None) -> None:
-    """See that a cell's folder is its own, and write ``cell.json`` where it is new.
+def reserve_folder(folder: Path, key: Key, settings: type[Struct] | None = None) -> None:
+    """Check that a folder belongs to a cell. If the folder is new, write ``cell.json``.
 
     Args:
-        folder: of the cell.
-        key: what it must hold.
-        settings: of the detector, for `filled`.
+        folder: folder of the cell.
+        key: key of the cell.
+        settings: settings type of the detector, for `with_new_defaults`.
 
     Raises:
-        ConfigError: it holds another cell's result, or its training.
+        ConfigError: the folder contains a result or a training of another cell.
     """
     done = read(folder / RESULT, Result)
     held = done.cell if done else read(folder / CELL, Key)
-    held = filled(held, settings) if held and settings else held
+    held = with_new_defaults(held, settings) if held and settings else held
     if held == key and (folder / CELL).exists():
         return
     if held is not None:
-        learnt, wanted = _training(held), _training(key)
-        if learnt != wanted:
+        trained, wanted = _training(held), _training(key)
+        if trained != wanted:
             raise ConfigError(
-                f"{folder}: holds another cell ({_differences(learnt, wanted)}). Give another --out, or delete that folder."
+                f"{folder}: the folder contains another cell ({_differences(trained, wanted)}). Give another --out, or delete "
+                "that folder."
             )
         if done is not None and held != key:
             raise ConfigError(
-                f"{folder}: holds a result of the same training for another wish "
-                f"({_differences(_fields(done.cell), _fields(key))}). Give another --out, or delete its {RESULT}: it is then "
-                "exported and evaluated anew, and nothing is trained again."
+                f"{folder}: the folder contains a result of the same training for another promise or other figures "
+                f"({_differences(_fields(done.cell), _fields(key))}). Give another --out. Or delete its {RESULT}, to export "
+                "and evaluate it again without training."
             )
     write(folder / CELL, key)
 
 
-def filled(held: Key, settings: type[Struct]) -> Key:
-    """A key of before, with settings that a detector has got since at their defaults, which do what was done without them."""
+def with_new_defaults(held: Key, settings: type[Struct]) -> Key:
+    """Return an older key, completed with defaults of newer settings. These defaults keep the behaviour of the older key."""
     if not set(held.settings) <= {field.name for field in msgspec.structs.fields(settings)}:
         return held
     try:
@@ -160,33 +162,33 @@ def filled(held: Key, settings: type[Struct]) -> Key:
 
 
 def read(path: Path, kind: type[S]) -> S | None:
-    """A record of a cell's folder; None where there is none.
+    """Read a record from the folder of a cell. Return None if there is no such file.
 
     Raises:
-        DataError: it is not what was written.
+        DataError: the file is damaged or not readable.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise DataError(f"{path}: cannot read the file: {error.strerror}.") from error
     except msgspec.DecodeError as error:
-        raise DataError(f"{path}: expected what 'andon compare' writes: {error}. Delete that file.") from error
+        raise DataError(f"{path}: expected a file written by 'andon compare': {error}. Delete that file.") from error
 
 
 def write(path: Path, record: Struct) -> None:
-    """A record of a cell's folder, whole or not at all."""
+    """Write a record into the folder of a cell atomically."""
     write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
 def frame_figures(evaluation: Evaluation) -> dict[str, float]:
-    """Numbers of an evaluation of frames, whichever it has."""
+    """Return the numbers of an evaluation of frames by name."""
     return _numbers(evaluation)
 
 
 def log_figures(evaluation: LogEvaluation) -> dict[str, float]:
-    """Numbers of an evaluation of logs: those over all files, those by file averaged, and rates from its counts."""
+    """Return the numbers of an evaluation of logs: over all files, averaged by file, and rates computed from the counts."""
     counts = evaluation.total.counts
     rates = {
         "false_reject_rate": _ratio(counts.false_rejects, counts.good),
@@ -228,12 +230,14 @@ def _fields(key: Key) -> dict[str, object]:
     return {**plain, **{f"setting {name}": value for name, value in settings.items()}, **data, **wish}
 
 
-def _differences(held: Mapping[str, object], came: Mapping[str, object]) -> str:
-    names = [name for name in {**held, **came} if held.get(name) != came.get(name)]
-    return ", ".join(f"{name}: it has {held.get(name)}, came {came.get(name)}" for name in names)
+def _differences(held: Mapping[str, object], given: Mapping[str, object]) -> str:
+    names = [name for name in {**held, **given} if held.get(name) != given.get(name)]
+    return ", ".join(f"{name}: contains {held.get(name)}, got {given.get(name)}" for name in names)
 
 
-def _there(key: Key | None, path: Path) -> Key:
+def _require(key: Key | None, path: Path) -> Key:
     if key is None:
-        raise DataError(f"{path}: was there and is gone; something else removes files of this comparison.")
+        raise DataError(
+            f"{path}: the file disappeared during reading. Check which program removes files of this comparison."
+        )
     return key

@@ -1,4 +1,4 @@
-"""The table of a comparison, from what its folders hold: rows of detectors by set, and each detector's mean over the sets."""
+"""Make the table of a comparison from the results in its folder: rows by set and detector, and means over the sets."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from andon.foundation.errors import DataError
 from andon.sources.pictures.folder import natural
-from andon.training.comparison.results import Result, Standing
+from andon.training.comparison.results import CellStatus, Result
 
 Kind = Literal["frame", "window"]
 FEW = 3
-"""Up to so many values their range is told; a standard deviation of so few would look like knowledge."""
+"""Largest number of seeds for which the table shows the range. A standard deviation of so few values is not reliable."""
 
 
 class Spread(Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Spread(Struct, frozen=True, kw_only=True):
     low: float
     high: float
     sd: float | None
-    """Of the sample, n - 1 in the denominator; None for one value."""
+    """Sample standard deviation (denominator n - 1); None for one value."""
     n: int
 
 
@@ -36,11 +36,12 @@ class Row(Struct, frozen=True, kw_only=True):
     """Empty for the mean over sets."""
     detector: str
     n: int
-    """Seeds that are done; of the mean: seeds that are done on every set."""
+    """Number of seeds that are done. For a mean over sets: seeds that are done on each set."""
     sets: int
-    """1, or how many sets the mean is over."""
+    """1, or the number of sets in the mean."""
     figures: dict[str, Spread]
-    """By name. Of the mean: `mean` weighs each set alike, the rest is over those seeds that are done on every set."""
+    """Figures by name. In a mean over sets, `mean` weighs each set equally. The other numbers are over the seeds that are
+    done on each set."""
 
 
 class Unfinished(Struct, frozen=True, kw_only=True):
@@ -51,19 +52,19 @@ class Unfinished(Struct, frozen=True, kw_only=True):
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """All of it; ``table.json``."""
+    """The whole table: ``table.json``."""
 
     cells: int
     done: int
     busy: int
     rows: tuple[Row, ...]
     means: tuple[Row, ...]
-    """Of detectors with results on two sets or more."""
+    """Means over sets, for detectors with results on at least two sets."""
     failed: tuple[Unfinished, ...]
 
 
 class Column(Struct, frozen=True, kw_only=True):
-    """How a figure is printed."""
+    """A column of the printed table."""
 
     figure: str
     heading: str
@@ -91,7 +92,7 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         Column(figure="median_delay_s", heading="median delay s", form="number"),
     ),
 }
-"""The first decides the order within a set."""
+"""Columns by kind of detector. The first column sets the order of detectors within a set."""
 DECISION = (
     Column(figure="false_reject_rate", heading="false rejects", form="percent"),
     Column(figure="promised", heading="promised", form="percent", spread=False),
@@ -110,17 +111,18 @@ NOT_SHOWN = frozenset(
     | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
     | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
 )
-"""In ``table.json`` only, as are names that end in _low or _high. Figures that no list here names are shown by their names."""
+"""Figures that are only in ``table.json``, like names that end in _low or _high. Figures in none of these lists get a column
+with their name."""
 
 
-def table_of(cells: Sequence[Standing], *, where: str = "") -> Table:
-    """Rows from cells.
+def table_of(cells: Sequence[CellStatus], *, where: str = "") -> Table:
+    """Make the table from the status of all cells.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no cells.
     """
     if not cells:
-        raise DataError(f"{where}: expected the folder of a comparison, with SET/DETECTOR/seed-N in it; found none.")
+        raise DataError(f"{where}: expected the folder of a comparison with folders SET/DETECTOR/seed-N, found none.")
     done = [cell.result for cell in cells if cell.result is not None]
     by_row = sorted(done, key=_place)
     rows = [_row(list(of_row)) for _, of_row in groupby(by_row, key=_place)]
@@ -141,17 +143,17 @@ def table_of(cells: Sequence[Standing], *, where: str = "") -> Table:
 
 
 def as_json(table: Table) -> bytes:
-    """``table.json``."""
+    """Return the content of ``table.json``."""
     return msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n"
 
 
 def markdown(table: Table) -> str:
-    """What people read."""
+    """Return the table as Markdown: ``table.md``."""
     waiting = table.cells - table.done - table.busy - len(table.failed)
     counts = [f"{table.done} of {table.cells} cells done"]
     counts += [f"{len(table.failed)} failed"] if table.failed else []
-    counts += [f"{table.busy} being worked on"] if table.busy else []
-    counts += [f"{waiting} not begun or interrupted"] if waiting else []
+    counts += [f"{table.busy} in progress"] if table.busy else []
+    counts += [f"{waiting} not started or interrupted"] if waiting else []
     blocks = [", ".join(counts) + "."]
     for kind in ("frame", "window"):
         rows = [row for row in table.rows if row.kind == kind]
@@ -160,17 +162,17 @@ def markdown(table: Table) -> str:
             blocks.append(_lines(rows, kind, "set", [row.set for row in rows]))
         if means:
             of = len({row.set for row in rows})
-            blocks.append("Means over sets, each weighing the same; only those over all sets can be compared.")
+            blocks.append("Means over sets, each with equal weight. Compare only means over all sets.")
             blocks.append(_lines(means, kind, "sets", [f"{row.sets} of {of}" for row in means]))
     blocks += _prevalences(table.rows)
     if any(row.n > 1 for row in table.rows):
-        blocks.append(f"Means over seeds, with the range of 2 or {FEW} values, the standard deviation of more.")
+        blocks.append(f"Means over seeds, with the range for 2 or {FEW} seeds and the standard deviation for more.")
     blocks += ["\n".join(f"- {cell.folder}: {cell.message}" for cell in table.failed)] if table.failed else []
     return "\n\n".join(blocks) + "\n"
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean, range and standard deviation of at least one value.
+    """Return mean, range and standard deviation of at least one value.
 
     >>> spread([0.9, 1.0]).mean, spread([0.9]).sd
     (0.95, None)
@@ -207,7 +209,10 @@ def _row(results: Sequence[Result]) -> Row:
 
 
 def _mean(results: Sequence[Result]) -> Row:
-    """Over sets: of their means. Its spread is that of the mean over sets from seed to seed, where a seed has them all."""
+    """Return a row of means over sets, each with equal weight.
+
+    The spread is that of the mean over sets from seed to seed. Only seeds that are done on each set count for it.
+    """
     sets: dict[str, list[Result]] = {}
     for result in results:
         sets.setdefault(result.cell.set, []).append(result)
@@ -219,7 +224,7 @@ def _mean(results: Sequence[Result]) -> Row:
         if all((name, seed) in values for name in sets)
     ]
     figures = {}
-    # a mean over fewer sets than another row's would be compared with it all the same: what one set lacks has none
+    # a figure that is missing in one set gets no mean: readers would compare it with means over all sets
     for name in [name for name in rows[0].figures if all(name in row.figures for row in rows)]:
         over_sets = [
             statistics.fmean(values[one, seed][name] for one in sets)
@@ -247,7 +252,7 @@ def _figures_of(result: Result) -> dict[str, float]:
 
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:
-    """Sets as people count, frames first; within a set the best first."""
+    """Return the rows in order: frames first, then sets in natural order, then the best detector first."""
     listed = list(rows)
     places = {name: place for place, name in enumerate(natural({row.set for row in listed}))}
 
@@ -259,21 +264,21 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
 
 
 def _prevalences(rows: Sequence[Row]) -> list[str]:
-    """What AUPR can only be read with: that of chance is the share of defects, and sets differ in it."""
-    told = []
+    """Return a note with the share of defects by set. It is the AUPR of chance, and it differs between sets."""
+    notes = []
     for name in natural({row.set for row in rows}):
         shares = [
             share for row in rows if row.set == name and "aupr" in row.figures for share in _defective(row.figures)
         ]
         if shares:
-            # detectors may cut a log into other windows, and INVALID parts do not count
+            # detectors may cut a log into different windows, and INVALID parts do not count
             low, high = _percent(min(shares)), _percent(max(shares))
-            told.append(f"{name} {low if low == high else f'{low} to {high}'} %")
-    return [f"AUPR rests on the share of defects, which is what chance gets: {', '.join(told)}."] if told else []
+            notes.append(f"{name} {low if low == high else f'{low} to {high}'} %")
+    return [f"AUPR of chance is the share of defects: {', '.join(notes)}."] if notes else []
 
 
 def _defective(figures: Mapping[str, Spread]) -> list[float]:
-    """The share of defects among what was judged: of parts as it was told, of windows from their numbers."""
+    """Return the share of defects: its range over seeds for parts, one number for windows; empty if unknown."""
     if "prevalence" in figures:
         return [figures["prevalence"].low, figures["prevalence"].high]
     good, defective = (figures[name].mean if name in figures else 0.0 for name in ("good_windows", "defective_windows"))
@@ -285,14 +290,14 @@ def _percent(value: float) -> str:
 
 
 def _lines(rows: Sequence[Row], kind: Kind, what: str, names: Sequence[str]) -> str:
-    there = dict.fromkeys(name for row in rows for name in row.figures)
+    present = dict.fromkeys(name for row in rows for name in row.figures)
     known = [*COLUMNS[kind], *DECISION, *COSTS]
     listed = {column.figure for column in known} | NOT_SHOWN
-    others = [name for name in there if name not in listed and not name.endswith(("_low", "_high"))]
+    others = [name for name in present if name not in listed and not name.endswith(("_low", "_high"))]
     columns = [
-        *(column for column in COLUMNS[kind] if column.figure in there),
+        *(column for column in COLUMNS[kind] if column.figure in present),
         *(Column(figure=name, heading=name.replace("_", " "), form="number") for name in others),
-        *(column for column in (*DECISION, *COSTS) if column.figure in there),
+        *(column for column in (*DECISION, *COSTS) if column.figure in present),
     ]
     cells = [[what, "detector", "seeds", *(column.heading for column in columns)]]
     cells.append(["---", "---", *["---:"] * (len(columns) + 1)])

@@ -1,1 +1,1 @@
-"""Checks that every detector must pass, as public functions."""
+"""Checks that all detectors must pass, as public functions, and synthetic data for them."""

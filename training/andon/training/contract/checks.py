@@ -1,6 +1,6 @@
-"""What every detector must do, as functions that anyone can call on a recipe.
+"""Checks that all detectors must pass. Each check is a function that takes a `Specimen` of a recipe.
 
-A recipe in this package is checked by existing; packages that bring their own call the same::
+The tests of andon run them on all recipes of this package. Other packages can run them on their own recipes::
 
     @pytest.fixture(scope="session")
     def specimen(tmp_path_factory): return Specimen(RECIPE, tmp_path_factory.mktemp("mine"))
@@ -8,8 +8,8 @@ A recipe in this package is checked by existing; packages that bring their own c
     @pytest.mark.parametrize("check", CHECKS)
     def test_the_contract(check, specimen): check(specimen)
 
-The data are small, seeded and made here; training uses the recipe's `tiny` settings; one export serves all checks.
-Failures are AssertionErrors that say what was expected.
+The data are small, synthetic and seeded. Training uses the recipe's `tiny` settings. All checks share one training and one
+export. A failed check raises an AssertionError that states what was expected.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ WINDOWS = 90
 
 
 class Specimen:
-    """A recipe with data, one training and one export, made when first asked for."""
+    """A recipe with data, one training and one export. Each is made on first access."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe = recipe
@@ -54,23 +54,23 @@ class Specimen:
 
     @cached_property
     def data(self) -> Collection | Log:
-        """Good parts of the kind that the recipe judges."""
+        """Good parts of the kind that the recipe takes: frames or a log."""
         return SyntheticFrames(FRAMES) if self.recipe.gives == "frame" else synthetic_log(self.steps * WINDOWS)
 
     @cached_property
     def steps(self) -> int:
-        """Rows of a window."""
+        """Number of rows in a window; 0 for frames."""
         spec = self.recipe.wanted_input(self.recipe.tiny, synthetic_log(2).found)
         return spec.steps if isinstance(spec, WindowSpec) else 0
 
     @cached_property
     def run(self) -> LoadedRun:
-        """Train once, and draw pictures. Its scorer is the one that was fitted, never stored and read."""
+        """A finished training with pictures. Its scorer is the one that was fitted; it was not loaded from a file."""
         return self.train("run", observe=ObserveOptions())
 
     @cached_property
     def exported(self) -> Exported:
-        """Exported once, from what was stored."""
+        """The export of the stored run."""
         stored = load(self.run.path, of=self.recipe)
         return export_run(
             stored,
@@ -81,12 +81,12 @@ class Specimen:
 
     @cached_property
     def detector(self) -> Detector:
-        """The exported file, loaded as on the line."""
+        """The exported file, loaded as in production."""
         return Detector.load(self.exported.path)
 
     @cached_property
     def items(self) -> list[NDArray[Any]]:
-        """Five raw items that nobody has seen."""
+        """Five raw items that are not in the training data."""
         if self.recipe.gives == "frame":
             return [synthetic_frame(1000 + number) for number in range(5)]
         values = synthetic_log(5 * self.steps, seed=9).runs[0].values
@@ -94,7 +94,7 @@ class Specimen:
 
     @cached_property
     def damaged(self) -> list[NDArray[Any]]:
-        """The same items with the middle half replaced by noise as strong as anything in good parts."""
+        """The same items, with the middle half of each axis replaced by strong noise."""
         generator = np.random.default_rng(0)
         damaged = [item.copy() for item in self.items]
         for item in damaged:
@@ -108,7 +108,7 @@ class Specimen:
     def train(
         self, name: str, *, observe: ObserveOptions | None = None, resume: bool = False, progress: Progress = silent
     ) -> LoadedRun:
-        """Train again with the tiny settings, without pictures unless asked: drawing them takes longer than training."""
+        """Train again with the tiny settings. By default draw no pictures, because drawing takes longer than training."""
         return train(
             self.recipe,
             self.data,
@@ -121,7 +121,7 @@ class Specimen:
         )
 
     def scores(self, run: LoadedRun, items: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """``[n]``: what the module scores, in one batch."""
+        """Return the scores ``[n]`` of the module for one batch."""
         pipeline = Pipeline(run.scorer, run.spec, self.recipe.score_rule(run.settings)).eval()
         with torch.no_grad():
             scores: NDArray[np.float32] = pipeline(torch.from_numpy(np.stack(items)))[0].numpy()
@@ -129,7 +129,7 @@ class Specimen:
 
 
 def its_settings_are_described_and_tiny_is_one_of_them(specimen: Specimen) -> None:
-    """Flags, help and documentation are made from the struct."""
+    """Check that each setting has a description and that `tiny` survives JSON. Flags and help are made from the struct."""
     recipe = specimen.recipe
     assert isinstance(recipe.tiny, recipe.settings), f"tiny must be a {recipe.settings.__name__}"
     for setting in fields(recipe.settings):
@@ -139,20 +139,22 @@ def its_settings_are_described_and_tiny_is_one_of_them(specimen: Specimen) -> No
 
 
 def the_same_seed_gives_the_same_scores(specimen: Specimen) -> None:
-    """Bit for bit: whatever draws is seeded."""
+    """Check that two trainings with one seed give bit-identical scores. All random generators must be seeded."""
     again = specimen.train("same-seed")
     first, second = (specimen.scores(run, specimen.items) for run in (specimen.run, again))
-    assert np.array_equal(first, second), f"two trainings of one seed score {first} and {second}"
+    assert np.array_equal(first, second), (
+        f"two trainings with the same seed: expected equal scores, got {first}, {second}"
+    )
 
 
 def judging_twice_gives_the_same_scores(specimen: Specimen) -> None:
-    """Nothing is drawn or dropped when judging."""
+    """Check that scoring is deterministic: no random numbers and no dropout."""
     first, second = (specimen.scores(specimen.run, specimen.items) for _ in range(2))
-    assert np.array_equal(first, second), f"the same items score {first} and then {second}"
+    assert np.array_equal(first, second), f"the same items twice: expected equal scores, got {first}, {second}"
 
 
 def a_run_that_was_stored_scores_as_the_one_that_was_trained(specimen: Specimen) -> None:
-    """Parameters and buffers are the whole state."""
+    """Check that parameters and buffers are the whole state of the scorer."""
     stored = load(specimen.run.path, of=specimen.recipe)
     assert stored.settings == specimen.recipe.tiny
     first, second = (specimen.scores(run, specimen.items) for run in (specimen.run, stored))
@@ -160,7 +162,7 @@ def a_run_that_was_stored_scores_as_the_one_that_was_trained(specimen: Specimen)
 
 
 def an_interrupted_run_resumes_to_the_same_weights(specimen: Specimen) -> None:
-    """Stopped at its second sign of progress, it ends as if it had not been."""
+    """Check that a run stopped at its second call of `progress` and then resumed has the weights of an uninterrupted run."""
 
     class Kill(Exception):
         pass
@@ -181,12 +183,12 @@ def an_interrupted_run_resumes_to_the_same_weights(specimen: Specimen) -> None:
         resumed = load(specimen.folder / "interrupted", of=specimen.recipe)
     expected, got = specimen.run.scorer.state_dict(), resumed.scorer.state_dict()
     different = [name for name in expected if not torch.equal(expected[name], got[name])]
-    assert not different, f"after a resume these differ from an uninterrupted run: {different}"
+    assert not different, f"resumed run: expected the weights of an uninterrupted run, got different {different}"
     assert len(resumed.record.history) == len(specimen.run.record.history)
 
 
 def a_run_of_another_version_is_refused(specimen: Specimen) -> None:
-    """The andon that wrote it is named."""
+    """Check that a run of another recipe version is refused, and that the message names the andon that wrote it."""
     folder = specimen.folder / "older"
     record = msgspec.structs.replace(specimen.run.record, recipe_version=specimen.recipe.version + 1, andon="9.9.9")
     write_record(folder, record)
@@ -196,51 +198,55 @@ def a_run_of_another_version_is_refused(specimen: Specimen) -> None:
     except TrainingError as error:
         refusal = str(error)
     assert "andon 9.9.9" in refusal, (
-        f"a run of another recipe version must be refused, naming who wrote it: {refusal!r}"
+        f"run of another recipe version: expected a TrainingError that names the version of andon, got {refusal!r}"
     )
 
 
 def a_part_alone_scores_as_in_a_batch(specimen: Specimen) -> None:
-    """Rows are independent of each other, in the module and in the file."""
+    """Check that the rows of a batch are independent of each other, in the module and in the file."""
     together = specimen.scores(specimen.run, specimen.items)
     unit = float(np.median(np.abs(together)))
     alone = np.concatenate([specimen.scores(specimen.run, [item]) for item in specimen.items])
-    _assert_close("module, alone against in a batch", alone, together, unit)
-    beside_damage = specimen.scores(specimen.run, [specimen.items[0], *specimen.damaged])[:1]
-    _assert_close("module, beside damaged parts", beside_damage, together[:1], unit)
+    _assert_close("module, single items and a batch", alone, together, unit)
+    with_damaged = specimen.scores(specimen.run, [specimen.items[0], *specimen.damaged])[:1]
+    _assert_close("module, in a batch with damaged parts", with_damaged, together[:1], unit)
     in_file = np.array([verdict.score for verdict in specimen.detector.batch(specimen.items)])
     singly = np.array([specimen.detector(item).score for item in specimen.items])
-    _assert_close("file, alone against in a batch", singly, in_file, unit)
+    _assert_close("file, single items and a batch", singly, in_file, unit)
 
 
 def the_file_scores_as_the_module(specimen: Specimen) -> None:
-    """On items that neither training nor export has seen, damaged ones among them."""
+    """Check that file and module give the same scores for new items, some of them damaged."""
     calibration = specimen.exported.model.card.calibration
     assert calibration is not None
     items = [*specimen.items, *specimen.damaged]
     in_file = np.array([specimen.detector(item).score for item in items])
-    _assert_close("file against module", in_file, specimen.scores(specimen.run, items), calibration.good_scale)
+    _assert_close("file and module", in_file, specimen.scores(specimen.run, items), calibration.good_scale)
 
 
 def a_damaged_part_scores_above_a_good_one(specimen: Specimen) -> None:
-    """Higher is worse: a sign turned round shows, even with tiny settings."""
+    """Check that higher scores mean worse parts. This detects a wrong sign, even with tiny settings."""
     good, damaged = (specimen.scores(specimen.run, items) for items in (specimen.items, specimen.damaged))
-    assert np.median(damaged) > np.median(good), f"good parts score {good}, noise in them {damaged}"
+    assert np.median(damaged) > np.median(good), (
+        f"expected higher scores for damaged parts, got {damaged} for damaged and {good} for good parts"
+    )
 
 
 def a_window_far_outside_the_trained_range_is_rejected(specimen: Specimen) -> None:
-    """The network sees clipped values; the file must not."""
+    """Check that the file rejects windows far outside the trained range, although the network sees only clipped values."""
     spec = specimen.run.spec
     if not isinstance(spec, WindowSpec):
         return
     for deviations in (50.0, 500.0, 5000.0):
         rows = np.array([[channel.center + deviations * channel.scale for channel in spec.channels]], np.float32)
         verdict = specimen.detector(np.repeat(rows, spec.steps, axis=0))
-        assert verdict.status is Status.REJECT, f"{deviations:g} standard deviations out: {verdict.status.name}"
+        assert verdict.status is Status.REJECT, (
+            f"window at {deviations:g} standard deviations: expected REJECT, got {verdict.status.name}"
+        )
 
 
 def evidence_is_finite_and_of_its_declared_shape(specimen: Specimen) -> None:
-    """What people look at, for every output that the file lists."""
+    """Check all evidence outputs that the file lists."""
     verdict = specimen.detector(specimen.items[0])
     assert set(verdict.evidence) == set(specimen.detector.card.outputs)
     for name, array in verdict.evidence.items():
@@ -254,11 +260,11 @@ def evidence_is_finite_and_of_its_declared_shape(specimen: Specimen) -> None:
     if "reconstruction" in verdict.evidence:
         rebuilt = verdict.evidence["reconstruction"]
         expected = (*spec.size, spec.channels) if isinstance(spec, FrameSpec) else (spec.steps, len(spec.channels))
-        assert rebuilt.shape == expected, f"the reconstruction has the shape {rebuilt.shape}, expected {expected}"
+        assert rebuilt.shape == expected, f"reconstruction: expected the shape {expected}, got {rebuilt.shape}"
 
 
 def any_batch_and_frame_size_is_judged(specimen: Specimen) -> None:
-    """Nothing of the traced example's shape is frozen into the graph."""
+    """Check that the graph does not depend on the shape of the example used for tracing."""
     for count in (1, 2, 5):
         verdicts = specimen.detector.batch(specimen.items[:count])
         assert len(verdicts) == count
@@ -266,19 +272,21 @@ def any_batch_and_frame_size_is_judged(specimen: Specimen) -> None:
         free = Detector.load(specimen.exported.path, frame_size="any")
         for height, width in ((33, 90), (120, 64)):
             verdict = free(synthetic_frame(7, (height, width)))
-            assert np.isfinite(verdict.score), f"a frame of {height} x {width} is judged {verdict.status.name}"
+            assert np.isfinite(verdict.score), (
+                f"frame of {height} x {width}: expected a finite score, got {verdict.status.name}"
+            )
 
 
 def the_golden_sample_is_judged_as_recorded(specimen: Specimen) -> None:
-    """The file can be verified on another machine."""
+    """Check that the file verifies its golden sample, as another machine would."""
     golden = specimen.exported.model.golden
     assert golden is not None
-    assert golden.origin == "synthetic", "a customer's part must not go into a file unasked"
+    assert golden.origin == "synthetic", "a customer's part must not go into a file by default"
     specimen.detector.verify()
 
 
 def the_metadata_say_what_the_file_is(specimen: Specimen) -> None:
-    """Name, version, settings, input, training data."""
+    """Check name, version, settings, input, data fingerprint and calibration in the metadata."""
     card = read(specimen.exported.path).card
     assert (card.detector, card.detector_version) == (specimen.recipe.name, specimen.recipe.version)
     assert msgspec.convert(card.settings, specimen.recipe.settings) == specimen.recipe.tiny
@@ -292,7 +300,7 @@ def the_metadata_say_what_the_file_is(specimen: Specimen) -> None:
 
 
 def wrong_input_is_refused(specimen: Specimen) -> None:
-    """Another type, rank or number of channels is the caller's mistake, never a verdict."""
+    """Check that a wrong type, rank or number of channels raises an InputError and gives no verdict."""
     item = specimen.items[0]
     other_type = np.float64 if item.dtype == np.float32 else np.uint16
     for wrong in (item.astype(other_type), item[np.newaxis], np.concatenate([item, item, item], axis=-1)):
@@ -300,16 +308,18 @@ def wrong_input_is_refused(specimen: Specimen) -> None:
             verdict = specimen.detector(wrong)
         except InputError:
             continue
-        raise AssertionError(f"{wrong.dtype} {list(wrong.shape)} was judged {verdict.status.name}")
+        raise AssertionError(
+            f"input {wrong.dtype} {list(wrong.shape)}: expected an InputError, got {verdict.status.name}"
+        )
 
 
 def broken_input_is_invalid(specimen: Specimen) -> None:
-    """A covered lens or a sensor that gives NaN is neither good nor bad."""
+    """Check that a black frame (covered lens) or a window with NaN is INVALID: neither good nor bad."""
     broken = np.zeros_like(specimen.items[0])
     if broken.dtype == np.float32:
         broken[0, 0] = np.nan
     verdict = specimen.detector(broken)
-    assert verdict.status is Status.INVALID, f"judged {verdict.status.name}"
+    assert verdict.status is Status.INVALID, f"broken input: expected INVALID, got {verdict.status.name}"
 
 
 CHECKS: tuple[Callable[[Specimen], None], ...] = (
@@ -330,9 +340,9 @@ CHECKS: tuple[Callable[[Specimen], None], ...] = (
     wrong_input_is_refused,
     broken_input_is_invalid,
 )
-"""All of the contract."""
+"""All checks of the contract."""
 
 
 def _assert_close(what: str, got: NDArray[Any], expected: NDArray[Any], unit: float) -> None:
     allowed = TOLERANCE * np.maximum(np.abs(expected), unit)
-    assert (np.abs(got - expected) <= allowed).all(), f"{what}: {got} is not {expected}"
+    assert (np.abs(got - expected) <= allowed).all(), f"{what}: expected equal scores {expected}, got {got}"

@@ -1,4 +1,4 @@
-"""Small seeded data that need no download: good parts for the contract, for tests, for trying something out."""
+"""Small, seeded, synthetic good parts that need no download: for the contract, for tests and for experiments."""
 
 from collections.abc import Sequence
 
@@ -11,26 +11,26 @@ from andon.sources.collection import FoundFrames, FoundLogs
 from andon.sources.series.log import Log, Run
 
 FRAME_SIZE = (40, 56)
-"""Neither square nor what a network takes, so that turned axes show."""
+"""Height and width. They differ from each other and from network input sizes, so that swapped axes are detected."""
 CHANNELS = ("wave", "echo")
 PERIOD_S = 0.1
 
 
 class SyntheticFrames:
-    """A collection of frames that resemble each other: a ring on a gradient, a little moved, with noise."""
+    """A collection of similar frames: a ring on a gradient, with small random shifts and noise."""
 
     def __init__(self, count: int, size: tuple[int, int] = FRAME_SIZE) -> None:
         self.found = FoundFrames(channels=3, frame_size=size, largest=size)
         self.refs: Sequence[Ref] = [Ref(key=f"{number:03}.png") for number in range(count)]
 
     def read(self, ref: Ref) -> Item | Lost:
-        """One frame, always the same for its key."""
+        """Return the frame of a key. The same key always gives the same frame."""
         assert self.found.frame_size is not None
         return Item(ref, synthetic_frame(int(ref.key[:3]), self.found.frame_size))
 
 
 def synthetic_frame(seed: int, size: tuple[int, int] = FRAME_SIZE) -> NDArray[np.uint8]:
-    """uint8 ``[H, W, 3]``."""
+    """Return the frame of a seed, uint8 ``[H, W, 3]``."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
     down, right = rows / size[0], columns / size[1]
@@ -42,7 +42,7 @@ def synthetic_frame(seed: int, size: tuple[int, int] = FRAME_SIZE) -> NDArray[np
 
 
 def synthetic_log(rows: int, *, seed: int = 0) -> Log:
-    """Two runs of two channels: a wave with noise, and its delayed echo in another unit."""
+    """Return two runs with two channels: a noisy wave, and its delayed echo in another unit."""
     channels = tuple(Channel(name=name) for name in CHANNELS)
     runs = tuple(_synthetic_run(f"run{number}", rows, seed + number) for number in range(2))
     return Log(found=FoundLogs(channels=channels, period_s=PERIOD_S, runs=len(runs), rows=rows * len(runs)), runs=runs)

@@ -1,1 +1,1 @@
-"""What watches a training run and draws it. Observers never change what is trained."""
+"""Observers of a training run: pictures, snapshots, checkpoints, AUROC of watched parts. They never change the training."""

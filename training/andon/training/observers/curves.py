@@ -1,4 +1,4 @@
-"""The curves of a training as a picture, and how pictures of a training are saved. Nothing is judged here."""
+"""Draw the curves of a training, and save pictures of a training. This module only draws; it computes no scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 LOSSES = ("train", "validation")
 
 History = Sequence[Mapping[str, float]]
-"""One row an epoch, as a fit names its numbers."""
+"""One row per epoch, with the numbers of the fit by name."""
 
-_BESIDE = ("gradient_norm", "learning_rate", "seconds")
+_ALONE = ("gradient_norm", "learning_rate", "seconds")
+"""Numbers that have their own panel, in this order."""
 _NAMES = {
     "gradient_norm": "gradient\nnorm",
     "learning_rate": "learning\nrate",
@@ -31,9 +32,9 @@ _NAMES = {
 }
 _SCORES = ("auroc", "ap")
 _RIVALS = "loss"
-"""Names that end so are of nets that play against each other: where one rises the other falls."""
+"""Ending of the names of adversarial losses. They share a panel, because when one rises the other falls."""
 _NOT_DRAWN = ("epoch", "parts_per_s")
-# the dashes tell them apart without any colour
+# the dashes distinguish the lines without colour
 _INK = "#333333"
 _LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"))
 
@@ -46,24 +47,24 @@ def curves(
     watched_caption: str = "",
     kept_auroc: float | None = None,
 ) -> "Figure":
-    """Losses by epoch, and below them what else the fit told: gradient, learning rate, time, scores.
+    """Draw losses by epoch, and below them the other numbers of the fit: gradient, learning rate, time, scores.
 
     Args:
-        history: a fit's rows, at least one, the first of epoch 1; every further name gets a panel, but names that end in
-            ``loss`` (of nets that play against each other) share one, and so do those that end in ``auroc`` or ``ap``.
-        kept: the epoch whose weights stay.
-        watched: rows ``epoch, auroc`` of labelled parts that were watched; drawn apart, below everything else.
-        watched_caption: says so, and which parts.
-        kept_auroc: that of the weights that stay, over the watched parts.
+        history: rows of a fit, at least one, starting at epoch 1. Names that end in ``loss`` (adversarial losses) share a
+            panel, and so do names that end in ``auroc`` or ``ap``. Each other name gets its own panel.
+        kept: the epoch whose weights are the final ones.
+        watched: rows ``epoch, auroc`` of watched parts. They have their own panel at the bottom.
+        watched_caption: title of that panel: which parts were watched, and that the training did not use them.
+        kept_auroc: AUROC of the final weights over the watched parts.
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     further = [name for name in dict.fromkeys(name for row in history for name in row) if _is_further(name)]
     scores = [name for name in further if _is_score(name)]
     rivals = [name for name in further if name.rpartition("_")[2] == _RIVALS]
     shared = {*scores, *rivals}
-    alone = [name for name in (*_BESIDE, *further) if name not in shared and any(name in row for row in history)]
+    alone = [name for name in (*_ALONE, *further) if name not in shared and any(name in row for row in history)]
     losses = [name for name in LOSSES if any(name in row for row in history)]
     heights = (
         [4.0] * bool(losses) + [2.4] * bool(rivals) + [1.2] * len(alone) + [2.0] * bool(scores) + [2.4] * bool(watched)
@@ -74,7 +75,7 @@ def curves(
     if losses:
         _draw_losses(next(below), history, losses, kept)
     if rivals:
-        _draw_together(next(below), history, rivals, "losses of\nthe game")
+        _draw_together(next(below), history, rivals, "adversarial\nlosses")
     for name in alone:
         axes = next(below)
         _lines(axes, history, [name], color=_INK)
@@ -99,7 +100,7 @@ def curves(
 
 
 def draw_curves(path: Path, history: History, *, kept: int | None, watched: Watched | None) -> None:
-    """Write the curves of a training; nothing where there is no epoch yet."""
+    """Write the curves of a training. Do nothing if no epoch is complete."""
     if not history:
         return
     caption = ""
@@ -117,12 +118,12 @@ def draw_curves(path: Path, history: History, *, kept: int | None, watched: Watc
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a PNG, whole or not at all, so that nobody sees half of it while a training runs."""
+    """Write a PNG atomically, so that viewers never see half a picture during training."""
     write_atomically(path, png_of(figure, "figure"))
 
 
 def _is_further(name: str) -> bool:
-    return name not in (*LOSSES, *_BESIDE, *_NOT_DRAWN)
+    return name not in (*LOSSES, *_ALONE, *_NOT_DRAWN)
 
 
 def _is_score(name: str) -> bool:
@@ -175,7 +176,7 @@ def _draw_watched(axes: "Axes", watched: History, kept: int | None, kept_auroc: 
     axes.legend(frameon=False)
 
 
-def _lines(  # one line a name, over the rows that have it
+def _lines(  # one line per name, over the rows that contain it
     axes: "Axes", rows: History, names: Sequence[str], *, color: str = "", places: Sequence[float] | None = None
 ) -> None:
     marker = "o" if len(rows) <= 30 else ""
@@ -196,7 +197,7 @@ def _lines(  # one line a name, over the rows that have it
 
 
 def _between_powers(axes: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic axis that is readable however little the values change."""
+    """Set a logarithmic axis that stays readable even if the values hardly change."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     if not values or min(values) <= 0:

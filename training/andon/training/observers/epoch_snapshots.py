@@ -1,11 +1,11 @@
-"""The raw material of animations, kept while a training runs: what was rebuilt, mapped and generated, epoch by epoch.
+"""Keep reconstructions, maps and generated parts of selected epochs during training. Animations are made from them.
 
-A folder of safetensors, so that an animation can be made afterwards at any rate and size, and nothing is unpickled:
+They are stored as safetensors, so that an animation can be made later at any frame rate and size, and without pickle:
 
 ============================  ==========================================================================================
-``parts.safetensors``         ``prepared``, the parts that are looked at, always the same; their captions in the header
-``epoch_0010.safetensors``    `Snapshot` of an epoch: at most `MOST_SIDE` pixels a side, so at most 1.6 MB for three channels
-``kept.safetensors``          the `Snapshot` of the weights that stayed
+``parts.safetensors``         ``prepared``: the parts of all snapshots. Their captions are in the header.
+``epoch_0010.safetensors``    `Snapshot` of an epoch. At most `MOST_SIDE` pixels a side, so at most 1.6 MB for 3 channels.
+``kept.safetensors``          `Snapshot` of the final weights.
 ============================  ==========================================================================================
 """
 
@@ -29,7 +29,7 @@ from andon.foundation.errors import ConfigError, TrainingError
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.training.fitting.device import preserve_state
 from andon.training.observers.epochs import TENTHS, Epochs
-from andon.training.observers.reconstructions import RECONSTRUCTION, chosen
+from andon.training.observers.reconstructions import RECONSTRUCTION, choose_parts
 from andon.training.observers.watching import Labelled
 from andon.training.recipe.recipe import TrainingData
 
@@ -37,42 +37,42 @@ logger = logging.getLogger(__name__)
 
 USUAL = TENTHS
 MOST_SIDE = 128
-"""Pixels; larger pictures are kept reduced."""
+"""Largest side of a stored picture in pixels. Larger pictures are reduced."""
 SAMPLES = 16
-"""New parts that are generated for an epoch, each time from the same points."""
+"""Number of parts to generate at each epoch, always from the same latent points."""
 _PARTS, _KEPT, _HEADER = "parts.safetensors", "kept.safetensors", "andon"
 
 Sampler = Callable[[nn.Module, int, Generator], Tensor]
-"""``sampler(scorer, count, generator)``: prepared tensors ``[count, C, h, w]``; a recipe's ``sample`` with its settings."""
+"""``sampler(scorer, count, generator)`` returns prepared tensors ``[count, C, h, w]``: a recipe's ``sample`` with settings."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """What was seen after one epoch; raw units, as people know them."""
+    """Output of the scorer after one epoch, in raw units (grey levels or sensor units)."""
 
     epoch: int | None
-    """None: not known, of kept weights."""
+    """Epoch of the weights; None for final weights whose epoch is unknown."""
     kept: bool
-    """The weights that stayed, rather than those after the epoch."""
+    """True for the final weights, False for the weights after an epoch."""
     reconstructions: NDArray[Any] | None
     """Grey levels ``[n, h, w, C]``, uint8, or windows in sensor units ``[n, T, C]``, float32."""
     maps: NDArray[np.float32] | None
-    """The deciding one: ``[n, h', w']``, or ``[n, T, C]``."""
+    """Deciding maps: ``[n, h', w']``, or ``[n, T, C]``."""
     scores: NDArray[np.float32] | None
-    """``[n]``."""
+    """Scores of the parts, ``[n]``."""
     samples: NDArray[np.uint8] | None
     """Generated parts ``[SAMPLES, h, w, C]``."""
 
 
 class SnapshotParts(Struct, frozen=True, kw_only=True):
-    """The parts that all snapshots are of."""
+    """The parts that all snapshots show."""
 
     originals: NDArray[Any]
-    """As `Snapshot.reconstructions`."""
+    """Original parts, with shape and type of `Snapshot.reconstructions`."""
     captions: tuple[str, ...]
 
 
 class EpochSnapshots:
-    """Keeps snapshots of a running training; nothing of scorer and random generators is changed by it."""
+    """Keeps snapshots of a running training. It does not change the scorer or the random generators."""
 
     def __init__(
         self,
@@ -87,17 +87,18 @@ class EpochSnapshots:
         watched: Labelled | None = None,
         sampler: Sampler | None = None,
     ) -> None:
-        """
+        """Create the observer.
+
         Args:
-            folder: of the snapshots.
-            good: shown parts are taken from these, and from `watched`.
-            spec: what the scorer takes.
-            score_rule: says which map is shown.
-            device: where the scorer is.
-            seed: of the points that samples are generated from.
-            epochs: which, periodic ones with the first; None: `USUAL`; empty: nothing is kept.
+            folder: folder of the snapshots.
+            good: good parts. The parts to show are taken from these and from `watched`.
+            spec: input of the scorer.
+            score_rule: determines which map is shown.
+            device: device of the scorer.
+            seed: seed of the latent points of generated parts.
+            epochs: epochs to keep. Epoch 1 is added if they are periodic. None means `USUAL`, and an empty set means none.
             watched: labelled parts, if some are watched.
-            sampler: None where the detector generates nothing.
+            sampler: generates parts; None if the detector cannot.
         """
         self._folder = folder
         self._good = good
@@ -114,23 +115,26 @@ class EpochSnapshots:
         self._parts: Tensor | None = None
 
     def continue_after(self, epoch: int) -> None:
-        """Begin with this many epochs done: snapshots of later ones are of a training that was cut off there, or of another."""
+        """Resume after an epoch; 0 starts a new run.
+
+        Remove snapshots of later epochs. They belong to another training, or to one that was interrupted after `epoch`.
+        """
         known = _read_parts(self._folder) if epoch else None
         if known is not None:
-            # the very parts of the snapshots so far, whatever is watched now; copied, as where a file's bytes happen to lie
-            # in memory decides how sums are rounded
+            # use the parts of the existing snapshots, even if other parts are watched now. They are cloned, because the
+            # memory address of a file's bytes influences how sums are rounded
             self._parts = known[0].clone()
         for path in self._folder.glob("*.safetensors") if self._folder.is_dir() else ():
             if (_epoch_of(path) or epoch + 1) > epoch and not (epoch and path.name == _PARTS):
                 path.unlink(missing_ok=True)
 
     def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
-        """Keep a snapshot, if this epoch is wanted."""
+        """Keep a snapshot, if this epoch is one of the selected epochs."""
         if epoch in self._epochs:
             self._keep(scorer, epoch, f"epoch_{epoch:04}.safetensors")
 
     def after_training(self, scorer: nn.Module, epoch: int | None) -> None:
-        """Keep a snapshot of the weights that stay, those of `epoch` if that is known."""
+        """Keep a snapshot of the final weights. `epoch` is the epoch they were taken from; None if unknown."""
         if self._epochs:
             self._keep(scorer, epoch, _KEPT)
 
@@ -142,7 +146,7 @@ class EpochSnapshots:
         if not tensors:
             return
         if not all(bool(torch.isfinite(values).all()) for values in tensors.values()):
-            logger.warning("%s is not kept: what was rebuilt or generated is not finite", name)
+            logger.warning("%s: not kept, because reconstructed or generated values are not finite", name)
             return
         for panel in ("reconstructions", "samples"):
             if panel in tensors:
@@ -152,12 +156,12 @@ class EpochSnapshots:
     def _rebuilt(self, scorer: nn.Module) -> dict[str, Tensor]:
         if self._parts is None:
             windows = isinstance(self._spec, WindowSpec)
-            self._parts, captions = chosen(self._good, self._watched, windows=windows)
+            self._parts, captions = choose_parts(self._good, self._watched, windows=windows)
             _write(self._folder / _PARTS, {"prepared": self._parts}, {"captions": captions})
         with preserve_state(scorer):
             evidence = scorer(self._parts.to(self._device))
             if RECONSTRUCTION not in evidence.images:
-                self._rebuilds = False  # it will not begin to
+                self._rebuilds = False  # this scorer never gives reconstructions
                 (self._folder / _PARTS).unlink(missing_ok=True)
                 return {}
             outputs = self._pool(evidence)
@@ -175,7 +179,7 @@ class EpochSnapshots:
             with preserve_state(scorer):
                 return self._sampler(scorer, SAMPLES, torch.Generator().manual_seed(self._seed)).float().cpu()
         except ConfigError as error:
-            logger.info("nothing is generated: %s", error)
+            logger.info("snapshots contain no generated parts: %s", error)
             self._sampler = None
             return None
 
@@ -184,10 +188,10 @@ class EpochSnapshots:
 
 
 def read_snapshot_parts(folder: Path, spec: InputSpec) -> SnapshotParts | None:
-    """The parts of a reel; None where nothing was rebuilt.
+    """Return the parts that the snapshots show; None if the run has no reconstructions.
 
     Raises:
-        TrainingError: damaged.
+        TrainingError: the file is damaged.
     """
     known = _read_parts(folder)
     if known is None:
@@ -196,10 +200,10 @@ def read_snapshot_parts(folder: Path, spec: InputSpec) -> SnapshotParts | None:
 
 
 def read_snapshots(folder: Path) -> list[Snapshot]:
-    """All snapshots by epoch, that of the kept weights last; none where nothing was kept.
+    """Return all snapshots by epoch, with the snapshot of the final weights last. Empty if nothing was kept.
 
     Raises:
-        TrainingError: damaged.
+        TrainingError: a file is damaged.
     """
     paths = list(folder.glob("epoch_*.safetensors")) if folder.is_dir() else []
     ordered = sorted((epoch, path) for path in paths if (epoch := _epoch_of(path)) is not None)
@@ -218,7 +222,7 @@ def _snapshot(path: Path) -> Snapshot:
 
 
 def _stored(raw: Tensor, spec: InputSpec) -> Tensor:
-    """Grey levels ``[n, h, w, C]`` as bytes and no larger than needed; windows as they are."""
+    """Return raw values as they are stored: frames as bytes ``[n, h, w, C]``, reduced; windows as float32."""
     if isinstance(spec, WindowSpec):
         return raw.float().contiguous()
     levels = _reduced(raw.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -226,7 +230,7 @@ def _stored(raw: Tensor, spec: InputSpec) -> Tensor:
 
 
 def _reduced(pictures: Tensor) -> Tensor:
-    """``[n, C, h, w]`` with sides of `MOST_SIDE` at most."""
+    """Return pictures ``[n, C, h, w]`` reduced to sides of at most `MOST_SIDE`."""
     sides = pictures.shape[2:]
     if max(sides) <= MOST_SIDE:
         return pictures
@@ -263,5 +267,5 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return tensors, json.loads((stored.metadata() or {})[_HEADER])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(
-            f"{path}: expected a snapshot of a training: {error}. Delete it, and train or resume."
+            f"{path}: expected a snapshot of a training: {error}. Delete the file, then train or resume."
         ) from error

@@ -1,6 +1,6 @@
-"""Sets of epochs: after which of them to draw, keep or watch. One type for all observers.
+"""Sets of epochs. All observers use this type for the epochs to draw or keep.
 
-An option that is None was not given: a resumed run then does as it did before, a new one uses the default of the observer.
+An option that is None was not given. Then a resumed run uses its recorded epochs, and a new run uses the observer's default.
 """
 
 from typing import Literal
@@ -10,11 +10,11 @@ from msgspec import Struct
 from andon.foundation.errors import ConfigError
 
 MOST = 1_000_000_000
-"""Largest number of an epoch."""
+"""Largest epoch number accepted."""
 
 
 class Epochs(Struct, frozen=True, kw_only=True):
-    """A set of epochs, counted from 1: ``epoch in epochs``. One of its fields is given, or none: then it is empty.
+    """A set of epochs, counted from 1: ``epoch in epochs``. It is empty if no field is given.
 
     >>> [epoch for epoch in range(1, 12) if epoch in parse_epochs("every=5")]
     [5, 10]
@@ -23,12 +23,12 @@ class Epochs(Struct, frozen=True, kw_only=True):
     """
 
     listed: tuple[int, ...] = ()
-    """Just these."""
+    """Exactly these epochs."""
     every: int | None = None
     """This epoch and its multiples."""
     growing: Literal["decades", "tenths"] | None = None
     """``decades``: 1, 3, 10, 30, 100 and so on. ``tenths``: each epoch up to 20, each second up to 50, each fifth up to 100,
-    each tenth up to 200. Neighbours are at most about a tenth of their number apart."""
+    each tenth up to 200, and so on. From 20 on, neighbours differ by at most a tenth."""
 
     def __contains__(self, epoch: int) -> bool:
         return (
@@ -42,7 +42,7 @@ class Epochs(Struct, frozen=True, kw_only=True):
         return bool(self.listed) or self.every is not None or self.growing is not None
 
     def with_first(self) -> "Epochs":
-        """Return these epochs and, where they are periodic, the first one: what is shown over time needs a beginning."""
+        """Return these epochs. Add epoch 1 if they are periodic, because an animation needs a beginning."""
         return self if self.every is None else Epochs(listed=(1, *self.listed), every=self.every, growing=self.growing)
 
 
@@ -55,10 +55,10 @@ def each(every: int) -> Epochs:
     """Return the epochs `every`, 2 * `every`, 3 * `every` and so on.
 
     Raises:
-        ConfigError: `every` is below 1.
+        ConfigError: `every` is below 1 or above `MOST`.
     """
     if not 1 <= every <= MOST:
-        raise ConfigError(f"every={every}: expected 1 (each epoch) or more.")
+        raise ConfigError(f"every: expected an integer from 1 (each epoch) to {MOST}, got {every}.")
     return Epochs(every=every)
 
 
@@ -66,11 +66,11 @@ def just(*epochs: int) -> Epochs:
     """Return exactly these epochs.
 
     Raises:
-        ConfigError: one is below 1.
+        ConfigError: an epoch is below 1 or above `MOST`.
     """
     for epoch in epochs:
         if not 1 <= epoch <= MOST:
-            raise ConfigError(f"epoch {epoch}: expected 1 or more.")
+            raise ConfigError(f"epoch: expected an integer from 1 to {MOST}, got {epoch}.")
     return Epochs(listed=tuple(sorted(set(epochs))))
 
 
@@ -78,7 +78,7 @@ def parse_epochs(text: str) -> Epochs:
     """Read epochs as the command line takes them: ``all``, ``none``, ``every=5``, ``1,10,50``.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the text has another form.
     """
     if text in ("all", "none"):
         return each(1) if text == "all" else NONE
@@ -87,7 +87,7 @@ def parse_epochs(text: str) -> Epochs:
         return each(int(number))
     words = [word.strip() for word in text.split(",")]
     if not all(map(_is_number, words)):
-        raise ConfigError(f"expected all, none, every=N, or a list of epochs as 1,10,50; got {text!r}.")
+        raise ConfigError(f"expected all, none, every=N, or a list of epochs such as 1,10,50, got {text!r}.")
     return just(*map(int, words))
 
 
@@ -96,18 +96,18 @@ def _is_number(word: str) -> bool:
 
 
 Recorded = int | tuple[int, ...] | None
-"""Epochs in a run's record: a period, a list, or None for the default."""
+"""Epochs as a run's record stores them: a period, a list, or None for the default."""
 
 
 def to_record(epochs: Epochs | None) -> Recorded:
-    """Return what a run's record holds of epochs that were asked for."""
+    """Return the form in which a run's record stores these epochs."""
     if epochs is None or epochs.growing is not None:
         return None
     return epochs.listed if epochs.every is None else epochs.every
 
 
 def from_record(recorded: Recorded) -> Epochs | None:
-    """Return the epochs that a run's record asks for; None where it leaves them to the default."""
+    """Return the epochs that a run's record stores; None for the default."""
     if recorded is None:
         return None
     return each(recorded) if isinstance(recorded, int) else just(*recorded)
@@ -124,7 +124,9 @@ def _is_in_decades(epoch: int) -> bool:
 
 
 def _is_in_tenths(epoch: int) -> bool:
-    """Return whether an epoch is a multiple of its step: 1 up to 20, 2 up to 50, 5 up to 100, ten times that from there on.
+    """Return whether an epoch is a multiple of its step.
+
+    The step is 1 up to 20, 2 up to 50, and 5 up to 100. Above 100 the pattern repeats, multiplied by 10, by 100 and so on.
 
     >>> [sum(map(_is_in_tenths, range(1, last + 1))) for last in (20, 100, 1000)]
     [20, 45, 80]

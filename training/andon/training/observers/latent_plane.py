@@ -1,4 +1,4 @@
-"""Where parts lie in a detector's latent space, as a plane: good parts, and labelled ones where some are watched."""
+"""Draw the latent space of a detector as a plane, with good parts and, if some are watched, labelled parts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LATENT = "latent"
-"""Name of the table of evidence that is drawn; scorers that give none have no such picture."""
+"""Name of the evidence table that is drawn. Scorers without it get no such picture."""
 MOST_PARTS = 500
 _BATCH = 64
 _COLORS = (BLUE, GREEN, VERMILION, PURPLE, ORANGE, SKY, "#333333")
@@ -30,14 +30,14 @@ _MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*", "h", "p", "d", "8"
 
 
 def draw(scorer: nn.Module, good: TrainingData, watched: Labelled | None, path: Path, *, device: torch.device) -> bool:
-    """Write the picture; False, and nothing, where the scorer has no latent numbers.
+    """Write the picture and return True. If the scorer has no (finite) latent values, only return False.
 
     Args:
-        scorer: left as it was.
-        good: its validation part (the training part where there is none) is drawn; it sets the axes too.
-        watched: drawn beside, each kind by itself.
-        path: of the PNG.
-        device: where the scorer is.
+        scorer: the scorer. Its state does not change.
+        good: its validation parts, or its training parts if there are none, are drawn. They also set the axes.
+        watched: labelled parts to draw too, if any. Each kind has its own marker.
+        path: path of the PNG.
+        device: device of the scorer.
     """
     part = good.validation if len(good.validation) else good.train
     places = np.linspace(0, len(part) - 1, min(MOST_PARTS, len(part))).round().astype(int).tolist()
@@ -57,7 +57,7 @@ def draw(scorer: nn.Module, good: TrainingData, watched: Labelled | None, path: 
 
 
 def _latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> NDArray[np.float32] | None:
-    """``[n, k]``."""
+    """Return the latent values ``[n, k]``; None if the scorer has none."""
     pieces = []
     with preserve_state(scorer):
         for batch in torch.split(prepared, _BATCH):
@@ -70,12 +70,12 @@ def _latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> NDArra
 
 
 def latent_plane(clouds: Mapping[str, NDArray[np.float32]]) -> "Figure":
-    """Named clouds of points ``[n, k]`` as a plane, the first of good parts.
+    """Draw named clouds of points ``[n, k]`` in a plane. The first cloud is of good parts.
 
-    Of two latent numbers the plane is theirs; of more, that of the principal axes of the first cloud.
+    With two latent dimensions the axes are these two. With more they are the first principal axes of the first cloud.
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     first = next(iter(clouds.values()))
     center, directions, labels = axes_of(first.astype(np.float64))

@@ -1,6 +1,6 @@
-"""Everything that observes a training, in one object. Nothing here changes the weights or stops a run.
+"""All observers of a training in one object. They never change the weights or stop a run.
 
-`Observers` is called after each epoch, after an interruption and at the end. A failing observer is a warning.
+A training calls `Observers` after each epoch, after an interruption and at the end. If an observer fails, a warning is logged.
 """
 
 import contextlib
@@ -37,13 +37,13 @@ class Observed(NamedTuple):
     folder: Path
     recipe: Recipe
     settings: Any
-    """Of the recipe's own type."""
+    """Settings, as the recipe's own struct."""
     good: TrainingData
     spec: InputSpec
-    """What the scorer takes."""
+    """Input of the scorer."""
     seed: int
     device: torch.device
-    """Where the scorer is."""
+    """Device of the scorer."""
     sealed: str = ""
     """The run's `record.seal`."""
 
@@ -72,12 +72,13 @@ class Observers:
         *,
         watched: Watched | None = None,
     ) -> None:
-        """
+        """Create the observers.
+
         Args:
             observed: the training.
             options: what to observe.
-            labelled: the parts of `options.watch`, if they can be read.
-            watched: what an interrupted run recorded of such parts; kept where `labelled` is None.
+            labelled: the parts of `options.watch`; None if there are none or they cannot be read.
+            watched: record of watched parts in an interrupted run. It is kept if `labelled` is None.
         """
         self._observed, self._options, self._labelled = observed, options, labelled
         rule = observed.recipe.score_rule(observed.settings)
@@ -118,40 +119,40 @@ class Observers:
             else lambda scorer, count, generator: sample(scorer, observed.settings, count, generator),
         )
         self.rows: list[Row] = []
-        """``epoch, auroc, seconds`` of each epoch that was watched."""
+        """A row ``epoch, auroc, seconds`` for each watched epoch."""
         self._failed: set[Callable[..., Row | None]] = set()
 
     @property
     def watched(self) -> Watched | None:
-        """What to record of the labelled parts; None where none are watched."""
+        """Record of the watched parts; None if no parts are watched."""
         return self._watched and msgspec.structs.replace(self._watched, rows=tuple(self.rows))
 
     def continue_after(self, history: Sequence[Row], rows: Sequence[Row]) -> None:
-        """Continue a run whose `history` and watched `rows` were kept; without history, begin."""
+        """Resume a run with its stored `history` and watched `rows`. An empty history starts a new run."""
         self.rows = list(rows)
         self._snapshots.continue_after(len(history))
 
     def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
-        """Observe a scorer after an epoch, counted from 1. A failing observer costs only what it would have kept."""
-        looking: list[Callable[[nn.Module, int], Row | None]] = [] if self._watch is None else [self._watch.after_epoch]
-        looking += [self._checkpoints.after_epoch, self._pictures.after_epoch, self._snapshots.after_epoch]
-        for look in looking:
+        """Observe a scorer after an epoch, counted from 1. If an observer fails, the others and the training continue."""
+        calls: list[Callable[[nn.Module, int], Row | None]] = [] if self._watch is None else [self._watch.after_epoch]
+        calls += [self._checkpoints.after_epoch, self._pictures.after_epoch, self._snapshots.after_epoch]
+        for observe in calls:
             try:
-                row = look(scorer, epoch)
-            except Exception as error:  # noqa: BLE001 - a failing picture must not cost the training
-                if look not in self._failed:  # warn once: a full disk stays full
-                    self._failed.add(look)
-                    _warn(f"epoch {epoch}: {_sentence(error)} Training goes on without it.", error)
+                row = observe(scorer, epoch)
+            except Exception as error:  # noqa: BLE001 - a failing picture must not stop the training
+                if observe not in self._failed:  # warn only once, because a full disk fails at each epoch
+                    self._failed.add(observe)
+                    _warn(f"epoch {epoch}: {_sentence(error)} Training continues without it.", error)
             else:
                 self.rows += [] if row is None else [row]
 
     def after_interruption(self, history: Sequence[Row]) -> None:
-        """Draw the curves of the epochs so far. A failure is silent, because the error that interrupted the run is on its way."""
+        """Draw the curves of the epochs so far. Ignore failures, because the caller raises the error that stopped the run."""
         with contextlib.suppress(Exception):
             self._draw_curves(history)
 
     def after_training(self, scorer: nn.Module, history: Sequence[Row]) -> None:
-        """Observe the kept weights, once the run is stored and nothing here can cost it."""
+        """Observe the final weights. Call this after the run is stored, so that a failure cannot lose it."""
         observed, labelled, options = self._observed, self._labelled, self._options
         kept = kept_epoch(history, observed.settings)
         pictures = observed.folder / PICTURES
@@ -175,7 +176,7 @@ class Observers:
                         device=observed.device,
                     )
         if options.checkpoint_epochs and not history:
-            logger.warning("%s learns in one go: there are no epochs to keep checkpoints of", observed.recipe.name)
+            logger.warning("%s does not train in epochs, so there are no checkpoints to keep", observed.recipe.name)
         with _only_a_warning():
             if history:
                 self._snapshots.after_training(scorer, kept)
@@ -200,18 +201,18 @@ def open_observers(
     watched: Watched | None,
     progress: Progress,
 ) -> Observers:
-    """Read the parts to watch, and make the observers.
+    """Read the parts to watch, and create the observers.
 
     Args:
         observed: the training.
         options: what to observe.
-        split: the run's own parts: none of them is watched.
+        split: the run's own parts. They are never watched.
         data: the path of the run's good parts; empty for parts in memory.
-        watched: what an interrupted run recorded of labelled parts, if it watched some.
+        watched: record of watched parts in an interrupted run, if any.
         progress: called while parts are read.
 
     Raises:
-        DataError: nothing to watch there. For parts that the run has watched before, this is a warning.
+        DataError: `options.watch` holds no parts to watch. If an interrupted run watched parts, this is only a warning.
     """
     labelled = None
     if options.watch is not None:
@@ -222,16 +223,16 @@ def open_observers(
         except DataError as error:
             if watched is None:
                 raise
-            logger.warning("going on without watching: %s", error)
+            logger.warning("continuing without watched parts: %s", error)
     return Observers(observed, options, labelled, watched=watched)
 
 
 @contextlib.contextmanager
 def _only_a_warning() -> Iterator[None]:
-    """Warn of what cannot be observed once a run has finished."""
+    """Log failures of observers after a run has finished as warnings."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever fails here, the run itself is whole
+    except Exception as error:  # noqa: BLE001 - the run is already stored, so no failure here may stop it
         _warn(f"{_sentence(error)} The run itself has finished.", error)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what a network rebuilds of a few parts. They only draw; nothing is judged here."""
+"""Draw how a network reconstructs a few parts. This module only draws; it computes no scores."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,53 +17,54 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_CHANNELS = 6
-"""Windows of more channels are drawn with those that are rebuilt worst."""
+"""Largest number of channels drawn for a window. If there are more, the worst reconstructed channels are drawn."""
 
 HOTTEST = 1.5
-"""The hottest colour of a map, in multiples of the 99.9 % quantile of good maps."""
+"""Value of the hottest colour of a map, in multiples of the 99.9 % quantile of good maps."""
 
 _INK = "#333333"
 
 
 class Rebuilt(Struct, frozen=True, kw_only=True):
-    """One part, and what the network made of it; raw units, as people know them."""
+    """One part and its reconstruction, in raw units (grey levels or sensor units)."""
 
     caption: str
     original: NDArray[np.float32]
     """Grey levels ``[h, w, C]``, 0 to 255, or a window in sensor units ``[T, C]``."""
     rebuilt: NDArray[np.float32]
+    """Reconstruction, of the same shape."""
     map: NDArray[np.float32] | None
-    """The deciding one: ``[h', w']``, or ``[T, C]``."""
+    """Deciding map: ``[h', w']``, or ``[T, C]``."""
 
 
 class GoodMaps(Struct, frozen=True, kw_only=True):
-    """What maps show of good parts: the measure of heat maps."""
+    """Level of the maps of good parts. It sets the scale of heat maps."""
 
     quantile: float
-    """99.9 % of their values lie below."""
+    """99.9 % quantile of the values of these maps."""
     of: str
-    """Which parts: "9 good validation parts"."""
+    """Description of the good parts, such as "9 good validation parts"."""
 
 
 def rebuilt_frames(
     parts: Sequence[Rebuilt], *, title: str, map_name: str, good_maps: GoodMaps | None = None
 ) -> "Figure":
-    """Originals above what was rebuilt above the maps, a column a part.
+    """Draw frames, one column per part: the original, its reconstruction below, and the map below that.
 
-    Colours count in multiples of what good parts show with these very weights, as they do for a finished file: 1 is the
-    99.9 % quantile of good maps, 1.5 the hottest colour. Scaled by its own maximum a page of good parts would always have
-    a hot spot; on a scale fixed at the first epoch, whose errors are the largest, all later ones would be black. So a good
-    part is cool in every epoch, and a defect gets hotter from epoch to epoch where the training helps against it. How far
-    the errors themselves fell is a number, above the picture.
+    The colour scale is relative to the maps of good parts with the same weights, as in a finished model file. 1 is the 99.9 %
+    quantile of good maps, and 1.5 is the hottest colour. So a good part is cool in every epoch, and a defect gets hotter from
+    epoch to epoch if the training helps to detect it. Two other scales were rejected. Scaled by its own maximum, a page of good
+    parts would always have a hot spot. On a scale fixed at the first epoch, which has the largest errors, all later epochs
+    would be black. The text above the picture gives the quantile itself, which shows how far the errors fell.
 
     Args:
         parts: at least one, all of one size.
-        title: above all.
-        map_name: of the maps.
-        good_maps: what the maps are measured by; None: they count in their own units.
+        title: text above the picture.
+        map_name: name of the maps.
+        good_maps: scale of the maps; None to draw them in their own units.
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     mapped = [part.map for part in parts if part.map is not None]
     rows = 2 + bool(mapped)
@@ -75,7 +76,7 @@ def rebuilt_frames(
     from matplotlib.colors import ListedColormap
 
     unit = max(good_maps.quantile, 1e-30) if good_maps else 1.0
-    # the scale of every heat map of andon: colours() ends at 1.5 times what it is given
+    # the scale of all heat maps of andon: the colours of colours() end at 1.5 times its scale argument
     hot = ListedColormap(colours(np.linspace(0, HOTTEST, 256, dtype=np.float32)[np.newaxis], 1.0)[0] / 255)
     last: Any = None
     for column, part in enumerate(parts):
@@ -100,18 +101,18 @@ def rebuilt_frames(
             if column == 0:
                 axes.set_ylabel(("original", "rebuilt", plain(f"map {map_name}", 24))[row])
     if last is not None:
-        beside = (
+        bar_box = (
             (left + len(parts) * (cell[0] + apart) + 0.1) / size[0],
             bottom / size[1],
             0.15 / size[0],
             cell[1] / size[1],
         )
         bar = figure.colorbar(
-            last, cax=figure.add_axes(beside), ticks=[0, 0.5, 1, HOTTEST], extend="max", extendfrac=0.06
+            last, cax=figure.add_axes(bar_box), ticks=[0, 0.5, 1, HOTTEST], extend="max", extendfrac=0.06
         )
         bar.set_label("times good" if good_maps else "units of the map", fontsize=9)
     if last is not None and good_maps is not None:
-        note = f"map: 1 is {good_maps.quantile:.3g}, below which 99.9 % of the cells of {good_maps.of} lie"
+        note = f"map: 1 is {good_maps.quantile:.3g}, the 99.9 % quantile over the cells of {good_maps.of}"
         wrapped = textwrap.fill(note, round(14 * (size[0] - left)))
         figure.text(left / size[0], 1 - 0.36 / size[1], wrapped, va="top", fontsize=8)
     figure.text(left / size[0], 1 - 0.12 / size[1], title, va="top", fontsize=11)
@@ -126,17 +127,17 @@ def rebuilt_windows(
     channels: Sequence[int] | None = None,
     limits: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> "Figure":
-    """Up to four windows, each channel as it was and as it was rebuilt; one scale a channel for all windows.
+    """Draw up to four windows: the original and the reconstruction of each channel. All windows share one scale per channel.
 
     Args:
         parts: at least one.
-        title: above all.
-        spec: of the windows.
-        channels: places of those to draw; None: those that are rebuilt worst.
-        limits: lowest and highest value of each channel of the windows, ``[C]``; None: of what is drawn.
+        title: text above the picture.
+        spec: description of the windows.
+        channels: indices of the channels to draw; None for the worst reconstructed ones.
+        limits: lowest and highest value of each channel, ``[C]``; None to take them from the windows drawn.
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     parts = parts[:4]
     places = worst_channels(parts) if channels is None else channels
@@ -183,7 +184,7 @@ def rebuilt_windows(
     whole = len(spec.channels)
     figure.text(0.15 / size[0], 1 - 0.12 / size[1], title, va="top", fontsize=11)
     if len(places) < whole:
-        note = f"the {len(places)} of {whole} channels that are rebuilt worst"
+        note = f"the {len(places)} worst reconstructed of {whole} channels"
         figure.text(0.15 / size[0], 1 - 0.36 / size[1], note, va="top", fontsize=9)
     figure.legend(
         drawn, ["original", "rebuilt", "difference"], ncols=3, loc="upper right", frameon=False,
@@ -193,7 +194,7 @@ def rebuilt_windows(
 
 
 def worst_channels(parts: Sequence[Rebuilt]) -> list[int]:
-    """Places of the `MOST_CHANNELS` that are rebuilt worst, in their own order."""
+    """Return the indices of the `MOST_CHANNELS` worst reconstructed channels, in ascending order."""
     worst = np.zeros(parts[0].original.shape[1])
     for part in parts:
         if part.map is not None:

@@ -1,4 +1,4 @@
-"""What the network rebuilds of a few parts, at chosen epochs: always the same parts, so that one can leaf through."""
+"""Draw how the network reconstructs a few parts, at selected epochs. The parts are always the same, to compare epochs."""
 
 import logging
 import math
@@ -23,18 +23,18 @@ from andon.training.recipe.recipe import TrainingData
 logger = logging.getLogger(__name__)
 
 RECONSTRUCTION = "reconstruction"
-"""Name of the image of evidence that is drawn; scorers that give none have no pictures."""
+"""Name of the evidence image that is drawn. Scorers without it get no pictures."""
 PARTS = 4
 MEASURED = 32
-"""Good parts whose maps are the measure of the colours."""
+"""Number of good parts whose maps set the colour scale."""
 QUANTILE = 0.999
-"""Of their values, as of a file's `map_scale`."""
+"""Quantile of the values of these maps that sets the scale, as for `map_scale` of a model file."""
 USUAL = DECADES
 _BATCH = 8
 
 
 class ReconstructionPictures:
-    """Pictures of a run, ``epoch_0010.png`` and, in the end, ``kept.png``."""
+    """Writes the reconstruction pictures of a run: ``epoch_0010.png`` and so on, and ``kept.png`` at the end."""
 
     def __init__(
         self,
@@ -47,7 +47,17 @@ class ReconstructionPictures:
         epochs: Epochs | None = None,
         watched: Labelled | None = None,
     ) -> None:
-        """`epochs`: which; None: `USUAL`; empty: no picture at all. `chosen` says which parts."""
+        """Create the observer. `choose_parts` selects the parts to draw.
+
+        Args:
+            folder: folder of the pictures.
+            good: training and validation parts.
+            spec: input of the scorer.
+            score_rule: determines which map is drawn.
+            device: device of the scorer.
+            epochs: epochs to draw. None means `USUAL`, and an empty set means no picture at all.
+            watched: labelled parts, if some are watched.
+        """
         self._folder = folder
         self._good = good
         self._spec = spec
@@ -60,31 +70,31 @@ class ReconstructionPictures:
         self._parts: tuple[Tensor, list[str]] | None = None
 
     def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
-        """Draw, if this epoch is one of the chosen."""
+        """Draw, if this epoch is one of the selected epochs."""
         if epoch in self._epochs:
-            self._draw(scorer, f"epoch_{epoch:04}.png", f"epoch {epoch}: what is rebuilt")
+            self._draw(scorer, f"epoch_{epoch:04}.png", f"epoch {epoch}: reconstructions")
 
     def after_training(self, scorer: nn.Module, epoch: int | None) -> None:
-        """Draw the weights that stay, those of `epoch` if that is known."""
+        """Draw with the final weights. `epoch` is the epoch they were taken from; None if unknown."""
         if self._epochs:
             of = "" if epoch is None else f", of epoch {epoch}"
-            self._draw(scorer, "kept.png", f"kept weights{of}: what is rebuilt")
+            self._draw(scorer, "kept.png", f"kept weights{of}: reconstructions")
 
     def _draw(self, scorer: nn.Module, name: str, title: str) -> None:
         if self._parts is None:
-            self._parts = chosen(self._good, self._watched, windows=isinstance(self._spec, WindowSpec))
+            self._parts = choose_parts(self._good, self._watched, windows=isinstance(self._spec, WindowSpec))
         prepared, captions = self._parts
         with preserve_state(scorer):
             evidence = scorer(prepared.to(self._device))
             if RECONSTRUCTION not in evidence.images:
-                self._epochs = NONE  # it will not begin to rebuild
+                self._epochs = NONE  # this scorer never gives reconstructions
                 return
             outputs = self._pool(evidence)
             good_maps = self._good_maps(scorer) if "anomaly_map" in outputs else None
         rebuilt = self._restore(evidence.images[RECONSTRUCTION].cpu())
         finite = all(bool(torch.isfinite(values).all()) for values in (rebuilt, outputs["score"]))
         if not finite or (good_maps is not None and not math.isfinite(good_maps.quantile)):
-            logger.warning("%s is not drawn: what was rebuilt is not finite", name)
+            logger.warning("%s: not drawn, because the reconstruction contains values that are not finite", name)
             return
         map_name = self._map_name or next(iter(evidence.maps), "")
         maps = outputs.get("anomaly_map", evidence.maps.get(map_name))
@@ -107,8 +117,8 @@ class ReconstructionPictures:
         save(figure, self._folder / name)
 
     def _good_maps(self, scorer: nn.Module) -> GoodMaps:
-        """What the deciding map shows of good parts with these weights: of validation parts, if there are any."""
-        part, called = (
+        """Return the scale of the deciding map on good parts with these weights. Use validation parts if there are any."""
+        part, label = (
             (self._good.validation, "validation") if len(self._good.validation) else (self._good.train, "training")
         )
         count = min(MEASURED, len(part))
@@ -122,34 +132,38 @@ class ReconstructionPictures:
             for at in range(0, count, _BATCH)
         ]
         quantile = float(np.quantile(np.concatenate(values), QUANTILE))
-        return GoodMaps(quantile=quantile, of=f"{count} good {called} part{'s' if count > 1 else ''}")
+        return GoodMaps(quantile=quantile, of=f"{count} good {label} part{'s' if count > 1 else ''}")
 
 
-def chosen(good: TrainingData, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
-    """A few parts and what they are: one that is learnt from and one that is not, to see what is only learnt by heart; where
-    parts are watched also a good one of them and one defect of each kind, as many as fit; else more validation parts.
+def choose_parts(good: TrainingData, watched: Labelled | None, *, windows: bool) -> tuple[Tensor, list[str]]:
+    """Return a few prepared parts to draw, and their captions.
+
+    One part is from training and one from validation. The comparison shows overfitting. If parts are watched, one good watched
+    part and one defect of each kind follow, within the available space. Otherwise more validation parts follow.
     """
     firsts = dict(_firsts(watched)) if watched is not None else {}
-    beside = [(firsts.pop(GOOD), f"{GOOD} (watched)")] if GOOD in firsts else []
-    room = PARTS - 2 - len(beside) if windows else PARTS  # windows take more room, and their pages hold no more
-    beside += [(part, f"{kind} (watched)") for kind, part in list(firsts.items())[:room]]
-    count = max(2, PARTS - len(beside))
+    from_watched = [(firsts.pop(GOOD), f"{GOOD} (watched)")] if GOOD in firsts else []
+    limit = (
+        PARTS - 2 - len(from_watched) if windows else PARTS
+    )  # windows need more space: a page shows only PARTS of them
+    from_watched += [(part, f"{kind} (watched)") for kind, part in list(firsts.items())[:limit]]
+    count = max(2, PARTS - len(from_watched))
     of_train = min(count if not len(good.validation) else 1, len(good.train))
     shown: list[tuple[Tensor, str]] = []
-    for part, called, wanted in ((good.train, "training", of_train), (good.validation, "validation", count - of_train)):
-        # neighbours in time resemble each other: those far apart show more
+    for part, label, wanted in ((good.train, "training", of_train), (good.validation, "validation", count - of_train)):
+        # neighbours in time look alike, so parts far apart show more
         places = _apart(len(part), min(wanted, len(part)))
-        shown += [(one, f"{GOOD} ({called})") for one in (part.take(places) if places else ())]
-    prepared, captions = zip(*shown, *beside, strict=True)
+        shown += [(one, f"{GOOD} ({label})") for one in (part.take(places) if places else ())]
+    prepared, captions = zip(*shown, *from_watched, strict=True)
     return torch.stack(prepared), list(captions)
 
 
 def _apart(length: int, count: int) -> list[int]:
-    """`count` of `length` places, evenly over all."""
+    """Return `count` indices, evenly spaced from 0 to `length` - 1."""
     return [round(place * (length - 1) / max(count - 1, 1)) for place in range(count)]
 
 
 def _firsts(watched: Labelled) -> Iterator[tuple[str, Tensor]]:
-    """The first part of each kind, by kind."""
+    """Yield each kind and its first part."""
     for kind in dict.fromkeys(watched.kinds):
         yield kind, watched.prepared[watched.kinds.index(kind)]

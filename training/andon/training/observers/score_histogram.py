@@ -1,4 +1,4 @@
-"""How the kept network scores what it learnt from beside what it did not: the further apart, the more it learnt by heart."""
+"""Draw the scores of training parts and of other parts, with the final weights. Large differences show overfitting."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PARTS = 200
-"""Of each kind."""
+"""Largest number of parts of each kind."""
 _BATCH = 8
-# Okabe and Ito: told apart by all eyes; the dashes tell them apart without any colour
+# colours of Okabe and Ito, which colour-blind people can distinguish; the dashes work without colour
 _STYLES = {
-    "good, learnt from": (BLUE, "-"),
+    "good, training": (BLUE, "-"),
     "good, validation": (GREEN, "--"),
     "good, watched": (SKY, "-."),
     "defective, watched": (VERMILION, ":"),
@@ -47,16 +47,16 @@ def draw(
     score_rule: ScoreRule,
     device: torch.device,
 ) -> bool:
-    """Write the picture; False, and nothing, where there is nothing to compare or a score is not finite.
+    """Write the picture and return True. If there is only one kind of parts or a score is not finite, only return False.
 
     Args:
-        scorer: left as it was.
-        good: its training and validation parts, evenly spaced, `MOST_PARTS` of each at most.
-        watched: labelled parts that are drawn beside, if any.
-        path: of the PNG.
-        spec: what the scorer takes.
-        score_rule: how its evidence becomes the score.
-        device: where the scorer is.
+        scorer: the scorer. Its state does not change.
+        good: its training and validation parts are drawn, evenly spaced, at most `MOST_PARTS` of each.
+        watched: labelled parts to draw too, if any.
+        path: path of the PNG.
+        spec: input of the scorer.
+        score_rule: how evidence becomes the score.
+        device: device of the scorer.
     """
     pool = Pool(score_rule, spec).to(device)
     parts = [_some(good.train), _some(good.validation) if len(good.validation) else torch.empty(0)]
@@ -76,10 +76,14 @@ def draw(
 
 
 def score_histogram(scores: Mapping[str, Floats], *, unit: str) -> "Figure":
-    """Scores by the names of `_STYLES`, each with area 1: steps, and a smoothed curve where there are enough.
+    """Draw a histogram with area 1 for each kind of parts, and a smoothed curve if there are enough scores.
+
+    Args:
+        scores: scores by kind. The kinds are the keys of `_STYLES`.
+        unit: singular of what is counted: "part" or "window".
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     range_ = score_range(np.concatenate(list(scores.values())), np.nan)
     move = np.log10 if range_.log else np.asarray
@@ -107,7 +111,7 @@ def score_histogram(scores: Mapping[str, Floats], *, unit: str) -> "Figure":
     axes.set_xlabel(
         "score" + (", logarithmic scale" if range_.log else "") + (f"; {range_.clipped}" * bool(range_.clipped))
     )
-    axes.set_title("Scores of the kept weights; the threshold is found on other parts, at export", fontsize=10)
+    axes.set_title("Scores of the kept weights; export sets the threshold on other parts", fontsize=10)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
     return figure
 

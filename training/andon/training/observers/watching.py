@@ -1,8 +1,8 @@
-"""Watching a training: the AUROC of labelled parts by epoch, for people to look at. Never used.
+"""Compute the AUROC of labelled parts during training, for people to look at. The training never uses it.
 
-No fit, schedule or choice of weights sees these parts or their scores, and looking leaves scorer and random generators
-as they were: the weights are, bit for bit, those of a training that nobody watched. Whoever chooses settings by what
-they see here has used the labels all the same; figures to publish then need parts that were not watched.
+No fit, schedule or choice of weights sees these parts or their scores. Scorer and random generators keep their state, so the
+weights are bit for bit those of a training without watched parts. But a person who chooses settings by these figures has used
+the labels. Results to publish then need parts that were not watched.
 """
 
 import logging
@@ -41,11 +41,11 @@ from andon.training.recipe.recipe import Row
 logger = logging.getLogger(__name__)
 
 MOST_PARTS = 200
-"""So many are watched at most, half of them good where there are enough, defects evenly by kind."""
+"""Largest number of watched parts: half of them good if there are enough, and defects evenly by kind."""
 MOST_BYTES = 256_000_000
-"""Of prepared tensors in memory; large frames are fewer."""
+"""Largest memory for prepared tensors, in bytes. It allows fewer parts if frames are large."""
 SHARE = 0.1
-"""Of the time that training takes, unless somebody says which epochs to watch."""
+"""Largest share of the training time to spend on watching, unless the user selects the epochs with `watch_every`."""
 _BATCH = 8
 
 
@@ -53,24 +53,24 @@ class Labelled(NamedTuple):
     """Prepared parts whose truth is known."""
 
     prepared: Tensor
-    """``[n, C, h, w]`` or ``[n, T, C]``, on the CPU."""
+    """Frames ``[n, C, h, w]`` or windows ``[n, T, C]``, on the CPU."""
     kinds: tuple[str, ...]
-    """``good``, or the type of defect, of each."""
+    """``good`` or the type of defect, for each part."""
 
     @property
     def defective(self) -> NDArray[np.bool_]:
-        """``[n]``."""
+        """True for each part that is not good, ``[n]``."""
         return np.array([kind != GOOD for kind in self.kinds], np.bool_)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Parts of each kind, ``good`` first."""
+        """Number of parts by kind, ``good`` first."""
         ordered = sorted(set(self.kinds), key=lambda kind: (kind != GOOD, kind))
         return {kind: self.kinds.count(kind) for kind in ordered}
 
 
 class Watch:
-    """Looks at a scorer after an epoch, and says how well it separates labelled parts."""
+    """Measures after an epoch how well a scorer separates labelled parts."""
 
     def __init__(
         self,
@@ -82,7 +82,16 @@ class Watch:
         every: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`every`: watch the first epoch and each `every`-th; None: as often as a tenth of the time allows."""
+        """Create the observer.
+
+        Args:
+            parts: the labelled parts.
+            spec: input of the scorer.
+            score_rule: determines the score.
+            device: device of the scorer.
+            every: watch the first epoch and each `every`-th. None: as often as `SHARE` of the training time allows.
+            clock: returns the present time in seconds.
+        """
         self._parts = parts
         self._pool = Pool(score_rule, spec).to(device)
         self._device = device
@@ -93,13 +102,13 @@ class Watch:
         self._resting_since_s = clock()
 
     def after_epoch(self, scorer: nn.Module, epoch: int) -> Row | None:
-        """A row ``epoch, auroc, seconds`` where this epoch is watched; epochs count from 1."""
-        begun_s = self._clock()
-        self._trained_s += begun_s - self._resting_since_s
+        """Return a row ``epoch, auroc, seconds`` if this epoch is watched, else None. Epochs count from 1."""
+        start_s = self._clock()
+        self._trained_s += start_s - self._resting_since_s
         row: Row | None = None
         if is_due(epoch, self._every, trained_s=self._trained_s, spent_s=self._spent_s, cost_s=self._cost_s):
             area = self.auroc(scorer)
-            self._cost_s = self._clock() - begun_s
+            self._cost_s = self._clock() - start_s
             self._spent_s += self._cost_s
             if area is not None:
                 row = {"epoch": float(epoch), "auroc": area, "seconds": self._cost_s}
@@ -107,7 +116,7 @@ class Watch:
         return row
 
     def auroc(self, scorer: nn.Module) -> float | None:
-        """Over all parts, by the score that decides; None where the scores are not finite."""
+        """Return the AUROC over all parts by the deciding score; None if a score is not finite."""
         with preserve_state(scorer):
             scores = [
                 self._pool(scorer(batch.to(self._device)))["score"].cpu()
@@ -115,20 +124,22 @@ class Watch:
             ]
         values = torch.cat(scores).double().numpy()
         if not np.isfinite(values).all():
-            logger.warning("watched parts have scores that are not finite: no AUROC of this epoch")
+            logger.warning("watched parts: some scores are not finite, so this epoch has no AUROC")
             return None
         return ranking.auroc(values, self._parts.defective)
 
 
 def is_due(epoch: int, every: int | None, *, trained_s: float, spent_s: float, cost_s: float | None) -> bool:
-    """Whether to watch an epoch: the first and each `every`-th, or, without `every`, whenever it is within `SHARE`.
+    """Return whether to watch an epoch.
+
+    With `every`, watch the first epoch and each `every`-th. Otherwise watch whenever the time stays within `SHARE`.
 
     Args:
         epoch: counted from 1.
-        every: as asked for.
-        trained_s: time that training took so far.
-        spent_s: time that watching took so far.
-        cost_s: what watching took last time; None: not known yet.
+        every: value given by the user; None if not given.
+        trained_s: seconds spent on training so far.
+        spent_s: seconds spent on watching so far.
+        cost_s: seconds spent the last time an epoch was watched; None if not known yet.
     """
     if every is not None:
         return epoch == 1 or epoch % every == 0
@@ -138,30 +149,31 @@ def is_due(epoch: int, every: int | None, *, trained_s: float, spent_s: float, c
 def open_labelled(
     path: str, spec: InputSpec, used: Split, *, data: str = "", seed: int = 0, progress: Progress = silent
 ) -> Labelled:
-    """Parts of known truth, prepared as the graph would: a tree with test/good and test/TYPE, or a labelled log.
+    """Return labelled parts from a tree with test/good and test/TYPE, or from a labelled log.
 
-    Parts that the run learns from, chooses its weights by or keeps for its calibration are left out, and so are unreadable
-    ones.
+    They are prepared as the graph of a model file prepares them. Training, validation and calibration parts of the run are
+    left out, and so are unreadable parts.
 
     Args:
-        path: the tree (``good`` beside ``TYPE`` will do), or a log with a label column, or a simulation with faults.
-        spec: what the detector takes.
+        path: the tree (folders ``good`` and ``TYPE`` without ``test`` are accepted too), a log with a label column, or a
+            simulation with faults.
+        spec: input of the detector.
         used: the run's split.
-        data: where the run's good parts come from, if that is a path.
-        seed: draws the parts, where there are more than `MOST_PARTS`.
-        progress: told of reading.
+        data: location of the run's good parts, if it is a path.
+        seed: seed of the random selection, if there are more than `MOST_PARTS` parts.
+        progress: reports reading.
 
     Raises:
-        DataError: no truth there, the data of the training itself, or no good or no defective part is left.
+        DataError: there are no labels, the data are those of the training, or no good or no defective part remains.
         MissingExtra: scikit-learn is not installed.
     """
-    ranking.auroc((0.0, 1.0), (False, True))  # what is missing is said now, and not after the first epoch
+    ranking.auroc((0.0, 1.0), (False, True))  # raises `MissingExtra` now, and not after the first epoch
     collection, by_kind = _frames(path, spec, used, data) if isinstance(spec, FrameSpec) else _windows(path, spec, data)
     missing = "good" if not by_kind.get(GOOD) else "defective" if len(by_kind) < 2 else ""
     if missing:
         raise DataError(
-            f"--watch {path}: no {missing} part there, but for those that the run itself uses. Give "
-            "a tree with test/good and test/TYPE, or a labelled log."
+            f"--watch {path}: expected good and defective parts that the run does not use, found no {missing} part. Give a "
+            "tree with test/good and test/TYPE, or a labelled log."
         )
     size = (
         spec.channels * math.prod(spec.size) if isinstance(spec, FrameSpec) else spec.steps * max(len(spec.channels), 1)
@@ -170,7 +182,7 @@ def open_labelled(
     preparation = prepare(spec)
     tensors: list[Tensor] = []
     kinds: list[str] = []
-    for kind, ref in track(drawn(by_kind, most, seed), progress, "reading watched parts"):
+    for kind, ref in track(sample_parts(by_kind, most, seed), progress, "reading watched parts"):
         item = collection.read(ref)
         if not isinstance(item, Item):
             continue
@@ -180,12 +192,18 @@ def open_labelled(
             tensors.append(prepared[0])
             kinds.append(kind)
     if len({kind == GOOD for kind in kinds}) < 2:
-        raise DataError(f"--watch {path}: expected readable good and defective parts, got {len(kinds)} of one kind.")
+        raise DataError(
+            f"--watch {path}: expected readable good and defective parts, got {len(kinds)} parts that are all good or all "
+            "defective."
+        )
     return Labelled(torch.stack(tensors), tuple(kinds))
 
 
-def drawn(by_kind: Mapping[str, Sequence[Ref]], most: int, seed: int) -> list[tuple[str, Ref]]:
-    """At most so many parts: half of them good, unless there are fewer of one side; defects in turn by kind."""
+def sample_parts(by_kind: Mapping[str, Sequence[Ref]], most: int, seed: int) -> list[tuple[str, Ref]]:
+    """Return a random sample of at most `most` parts, with their kinds.
+
+    Half of them are good, unless there are fewer good or fewer defective parts. Defects are taken from each kind in turn.
+    """
     generator = np.random.default_rng(seed)
     shuffled = {
         kind: [(kind, refs[place]) for place in generator.permutation(len(refs))]
@@ -208,7 +226,7 @@ def _frames(path: str, spec: FrameSpec, used: Split, data: str) -> tuple[Collect
                 sets.setdefault(truth.kind.get(ref.key, GOOD), []).append(ref)
         return collection, sets
     root = Path(path)
-    root = root / "test" if (root / "test" / GOOD).is_dir() else root  # a tree need not have a training part
+    root = root / "test" if (root / "test" / GOOD).is_dir() else root  # a tree may lack the training part
     truth = tree_truth(root)
     pictures = images.evaluation_part(str(root), channels=1 if spec.channels == 1 else 3)
     taken = {(Path(data) / key).resolve() for key in _used(used)} if data else set()
@@ -224,7 +242,9 @@ def _windows(path: str, spec: WindowSpec, data: str) -> tuple[Collection, dict[s
     if not isinstance(log, Log):
         raise DataError(f"--watch {path}: expected a labelled log for a detector of windows, got frames.")
     if data and (path == data or Path(path).resolve() == Path(data).resolve()):
-        raise DataError(f"--watch {path}: this log is learnt from; watch another one.")
+        raise DataError(
+            f"--watch {path}: expected a log that is not trained on, got the training log. Give another one."
+        )
     windows = cut(log, spec)
     truth = window_truth(log, spec, windows.refs)
     by_kind: dict[str, list[Ref]] = {}
@@ -236,5 +256,8 @@ def _windows(path: str, spec: WindowSpec, data: str) -> tuple[Collection, dict[s
 
 
 def _used(split: Split) -> set[str]:
-    """The validation part too: its loss chooses the epoch, so that good parts of it would look better than new ones."""
+    """Return the keys of all parts that the run uses.
+
+    Validation parts are included. Their loss selects the epoch, so they would look better than new good parts.
+    """
     return {*split.train, *split.validation, *split.calibration}

@@ -1,4 +1,4 @@
-"""From a run folder to one model file: what ``andon export`` does."""
+"""Export a run folder as one model file. The command ``andon export`` calls this module."""
 
 from andon.training.fitting import thread_waiting  # noqa: F401 - before torch is imported
 
@@ -42,21 +42,21 @@ def export_run(
     golden_real: bool = False,
     progress: Progress = silent,
 ) -> Exported:
-    """Export a finished run, calibrated on the good parts that it kept back.
+    """Export a finished run. Calibrate it on the good parts that training held back.
 
     Args:
-        run: a run or one of its checkpoints, as `load` gives them, or the folder of a finished one.
-        path: where the file goes.
-        request: the promise and the date. Whether files were grouped is taken from the run.
-        rule: another way from evidence to the score than the run's settings say. Nothing is trained again.
-        data: where the good parts are now; None: where the run found them.
-        name: of the model; empty: the file's stem.
+        run: a run or checkpoint returned by `load`, or the folder of a finished run.
+        path: path of the model file to write.
+        request: the promise and the date. The run determines whether files were grouped.
+        rule: score rule to use instead of the run's own. Nothing is trained again.
+        data: present location of the good parts; None for the location recorded in the run.
+        name: name of the model; empty for the stem of `path`.
         golden_real: keep a real part as the golden sample.
         progress: reports scoring.
 
     Raises:
-        TrainingError: no finished run there.
-        DataError: the parts that were kept back are not where they were, or other contents have their names.
+        TrainingError: `run` is not a finished run.
+        DataError: the calibration parts are missing, or files of these names have different content.
         NotEnoughParts, CalibrationError, ParityError, ConfigError: as `export`.
     """
     loaded = run if isinstance(run, LoadedRun) else load(run)
@@ -74,7 +74,7 @@ def export_run(
 
 
 def provenance_of(run: LoadedRun, *, name: str = "") -> Provenance:
-    """Return where the weights of a run come from. A warning is logged where its pretrained weights have changed since."""
+    """Return the origin of a run's weights. Log a warning if the pretrained weights have changed since training."""
     recipe, record = run.recipe, run.record
     return Provenance(
         name=name,
@@ -90,13 +90,13 @@ def provenance_of(run: LoadedRun, *, name: str = "") -> Provenance:
 
 @contextlib.contextmanager
 def _advised(record: RunRecord, kept_back: Collection, request: PromiseRequest) -> Iterator[None]:
-    """Rephrase a refusal for want of parts: only a share of what the user collects is calibrated on."""
+    """Rephrase `NotEnoughParts` in terms of all parts to collect, because only a share of them is used for calibration."""
     try:
         yield
     except NotEnoughParts as error:
         groups = len({ref.group for ref in kept_back.refs})
         if error.need is None or error.have is None or groups < len(kept_back.refs):
-            raise  # dependent windows, or lots and parts of several frames: how many photos make one is not known
+            raise  # dependent windows, or groups of several frames: the number of photos per group is unknown
         used = record.split
         raise NotEnoughParts(
             refusal_of_kept_back(
@@ -113,17 +113,19 @@ def _advised(record: RunRecord, kept_back: Collection, request: PromiseRequest) 
 
 
 def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
-    """Return a run's own score rule with some fields replaced, for `export_run`, which checks that the evidence exists.
+    """Return a run's own score rule with some fields replaced.
+
+    `export_run` takes the result and checks that the evidence exists.
 
     Args:
-        run: its settings say how evidence becomes the score.
-        changes: `ScoreRule`'s fields by name. A `map` replaces a `score`, and the other way round.
+        run: its settings define the original score rule.
+        changes: new values by field name of `ScoreRule`. A `map` replaces a `score`, and the other way round.
 
     Raises:
-        ConfigError: an unknown field, a value out of bounds, or one that would change nothing.
+        ConfigError: a field is unknown, a value is out of bounds, or a change would have no effect.
     """
     if "map" in changes and "score" in changes:
-        raise ConfigError("either a map or a score decides: give one of --map and --score.")
+        raise ConfigError("--map and --score: expected one of them, got both. Only one of a map or a score can decide.")
     own = structs.asdict(run.recipe.score_rule(run.settings))
     instead = {"map": {"score": None}, "score": {"map": None}}
     named = next((instead[name] for name in instead if name in changes), {})
@@ -131,51 +133,55 @@ def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
     pooled = [f"--{name}" for name in ("pool", "share") if name in changes]
     if rule.score is not None and pooled:
         raise ConfigError(
-            f"{' and '.join(pooled)}: the score {rule.score!r} decides as it is, only a map is pooled. Name one with --map."
+            f"{' and '.join(pooled)}: expected a map to pool, got the score {rule.score!r}. Choose a map with --map."
         )
     if "share" in changes and rule.pool != "top":
-        raise ConfigError(f"--share is of --pool top, and this reading pools by {rule.pool}.")
+        raise ConfigError(
+            f"--share: expected --pool top, got --pool {rule.pool}. Give --pool top, or leave out --share."
+        )
     if rule.smooth > 0 and "smooth" in changes and isinstance(run.spec, WindowSpec):
-        raise ConfigError("--smooth is of maps of frames, and this run judges windows.")
+        raise ConfigError("--smooth: expected a run on frames, got a run on windows. Leave out --smooth.")
     return rule
 
 
 def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
-    """Return the good parts that a run kept back. Reading one whose content is not the one that training saw raises.
+    """Return the good parts that training held back for calibration.
+
+    Reading a part raises `DataError` if its content differs from the content that training held back.
 
     Raises:
-        DataError: the data came from memory and are not given, or some of the parts are no longer there.
+        DataError: the run was trained on data in memory and `data` is None, or some of the parts are missing.
     """
     record = run.record
     if data is None and not record.data:
-        raise DataError("this run learnt from data in memory: give them again as data=.")
+        raise DataError("data: expected the data in memory that this run was trained on, got None. Pass them as data=.")
     try:
         opened = open_again(record.data if data is None else data, record)
     except DataError as error:
         if data is not None:
             raise
         raise DataError(
-            f"{error} The run was trained on it: if it was moved, give its present place with --data."
+            f"{error} The run was trained on it. If it was moved, give its present location with --data."
         ) from error
     collection = items_of(opened, run.spec, record.group)
     by_key = {ref.key: ref for ref in collection.refs}
     missing = [key for key in record.split.calibration if key not in by_key]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(record.split.calibration)} calibration parts are not there any more, the first is "
-            f"{missing[0]}. Give their present place with --data, or train anew."
+            f"{len(missing)} of {len(record.split.calibration)} calibration parts are missing, the first is {missing[0]}. "
+            "Give their present location with --data, or train again."
         )
     if not record.contents:
         logger.warning(
-            "%s: written by an older andon that kept no digests: whether its weights and calibration parts are those of the "
-            "training cannot be checked",
+            "%s: written by an older version of andon that recorded no digests. Cannot check that weights and calibration "
+            "parts are those of the training",
             run.path,
         )
     return _KeptBack(collection, [by_key[key] for key in record.split.calibration], record.contents)
 
 
 class _KeptBack:
-    """The calibration part of a run, compared part by part with what training kept back."""
+    """The calibration parts of a run. Each is compared with the digest recorded in training when it is read."""
 
     def __init__(self, collection: Collection, refs: Sequence[Ref], contents: Mapping[str, str]) -> None:
         self._collection = collection
@@ -184,26 +190,26 @@ class _KeptBack:
 
     @property
     def found(self) -> Found:
-        """What the whole collection is."""
+        """Description of the whole collection."""
         return self._collection.found
 
     def read(self, ref: Ref) -> Item | Lost:
         """Return one item.
 
         Raises:
-            DataError: its content is not the one that training kept back under this name.
+            DataError: its content differs from the content that training held back under this name.
         """
         item = self._collection.read(ref)
         if self._contents and content_of(item) != self._contents.get(ref.key):
             raise DataError(
-                f"{ref.key}: expected the calibration part that training kept back under this name, got another content. The "
-                "model may have been trained on it. Give the data of the training with --data, or train again."
+                f"{ref.key}: expected the calibration part that training held back under this name, got different content. "
+                "The model may have been trained on it. Give the data of the training with --data, or train again."
             )
         return item
 
 
 def _pretrained(run: LoadedRun) -> Sequence[Weights]:
-    """Return the pretrained weights as training recorded them, and warn where the file on this machine is another one now."""
+    """Return the pretrained weights as training recorded them. Warn if the file on this machine has changed since."""
     now = run.recipe.weights(run.settings)
     recorded = run.record.pretrained
     if recorded is None:
@@ -211,8 +217,8 @@ def _pretrained(run: LoadedRun) -> Sequence[Weights]:
     for trained, here in zip(recorded, now, strict=False):
         if here.sha256 and here.sha256 != trained.sha256:
             logger.warning(
-                "%s: the file on this machine has changed since training (sha256 %s, now %s); the run holds the weights it "
-                "was trained with, and the model file names those",
+                "%s: the file on this machine has changed since training (sha256 was %s, is now %s). The exported model "
+                "contains and names the weights of the training",
                 trained.name, trained.sha256[:12], here.sha256[:12],
             )  # fmt: skip
     return recorded

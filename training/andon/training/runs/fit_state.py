@@ -1,7 +1,7 @@
-"""The `FitContext` of a fit that leaves its state in a folder, so that an interrupted training can continue from the last epoch.
+"""The `FitContext` that stores the state of a fit in a folder, so that an interrupted training can resume.
 
-Scalars and history stand in the header of ``state.safetensors``, so that one rename replaces all of it and no kill can leave
-halves that do not fit.
+The header of ``state.safetensors`` holds scalars and history. One rename therefore replaces the whole state, and a killed
+process cannot leave tensors and scalars of different epochs.
 """
 
 import json
@@ -23,20 +23,20 @@ _SCORER, _FIT = "scorer.", "fit."
 
 
 class EpochObserver(Protocol):
-    """What a fit's epochs are shown to: `observers.observers.Observers`."""
+    """Interface of the observers that are called after each epoch: `observers.observers.Observers`."""
 
     rows: list[Row]
-    """Kept with the state, never seen by a fit."""
+    """Rows of watched epochs. They are stored with the state, and the fit never sees them."""
 
     def continue_after(self, history: Sequence[Row], rows: Sequence[Row]) -> None:
-        """Continue a run, or begin one."""
+        """Resume a run, or start one."""
 
     def after_epoch(self, scorer: nn.Module, epoch: int) -> None:
         """Observe a scorer."""
 
 
 class FolderContext:
-    """The `FitContext` of a fit that leaves its state in a folder."""
+    """A `FitContext` that stores the state of the fit in a folder."""
 
     def __init__(
         self,
@@ -48,22 +48,22 @@ class FolderContext:
         observers: EpochObserver | None = None,
         of: Mapping[str, str] | None = None,
     ) -> None:
-        """With `of`, the `record.identity` of the training, states of other trainings are refused."""
+        """Create a context. If `of` (the `record.identity` of the training) is given, `resume` refuses other states."""
         self.seed = seed
         self.device = device
         self.progress = progress
         self.resumed: State | None = None
-        """What the fit kept, once `resume` has found something."""
+        """The stored state of the fit; None until `resume` has found one."""
         self.history: list[Row] = []
         self._observers = observers
         self._of = dict(of or {})
         self._path = folder / STATE
 
     def resume(self, scorer: nn.Module) -> bool:
-        """Load what the last whole epoch left, the scorer's weights with it; False where there is nothing.
+        """Load the state of the last complete epoch, including the scorer's weights. Return False if there is no state.
 
         Raises:
-            TrainingError: it is damaged, of another detector, or of a training on other data, settings or seed.
+            TrainingError: the state is damaged, or belongs to another detector or to other data, settings or seed.
         """
         if not self._path.exists():
             return False
@@ -73,8 +73,8 @@ class FolderContext:
         others = [name for name in self._of.keys() & kept.keys() if self._of[name] != kept[name]]
         if others:
             raise TrainingError(
-                f"{self._path}: of a training with another {' and '.join(sorted(others))} than {RUN} says. Delete it to "
-                "start this run again."
+                f"{self._path}: expected the state of the run in {RUN}, got the state of a training with different "
+                f"{' and '.join(sorted(others))}. Delete the file to start this run again."
             )
         load_state(scorer, _under(_SCORER, tensors), where=str(self._path))
         self.history = stored["history"]
@@ -84,7 +84,7 @@ class FolderContext:
         return True
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
-        """Add a row to the history, show the scorer to the observers; keep scorer and state, where the fit can be resumed."""
+        """Add a row to the history and call the observers. If `state` is given, store it together with the scorer."""
         self.history.append(dict(losses))
         if self._observers is not None:
             self._observers.after_epoch(scorer, len(self.history))
@@ -97,18 +97,18 @@ class FolderContext:
             write_atomically(self._path, packed(weights | kept, {HEADER: header}))
 
     def finish(self) -> None:
-        """Remove the state: nothing is to be resumed any more."""
+        """Remove the state, because a finished run is never resumed."""
         self._path.unlink(missing_ok=True)
 
 
 def kept_history(folder: Path) -> tuple[Row, ...]:
-    """Return the whole epochs that an interrupted training would continue from; none where it would start again.
+    """Return the history of the complete epochs of an interrupted training; empty if it would start from the beginning.
 
     Raises:
-        TrainingError: what was kept is damaged.
+        TrainingError: the state is damaged.
     """
     path = folder / STATE
-    if not (path.exists() and (folder / RUN).exists()):  # `begin` removes a state without a record
+    if not (path.exists() and (folder / RUN).exists()):  # a state without a record is removed by `begin`
         return ()
     return tuple(json.loads(read_tensors(path)[1][HEADER])["history"])
 

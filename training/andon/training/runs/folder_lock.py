@@ -1,17 +1,17 @@
-"""Lock a folder while one process works in it: a lock file that a dead owner cannot keep for ever.
+"""Lock a folder while one process works in it. The lock of a dead process becomes stale, and another process takes it over.
 
-``lock`` is made with ``O_EXCL``, so that of several processes on one file system one gets it. It says who made it. It is
-stale, and is taken over,
+The file ``lock`` is created with ``O_EXCL``, so that only one of several processes on a file system succeeds. The file
+identifies its owner. A lock is stale in three cases:
 
-* at once where its owner was on this very machine since it was started (and in this process namespace), and is no more;
-* at once where its owner was on a machine of this name before it was started anew. Machines may share a name: what has been
-  touched since this one was started is another's;
-* else, other processes being out of sight, when it has not been touched for `SILENT_S`. An owner touches it every
-  `BEAT_S`, from a thread, however long a step takes. Ages are differences of times of one file system, so that clocks of
-  machines need not agree.
+* The owner ran on this machine, in the current boot and process namespace, and has ended. The lock is stale at once.
+* The owner ran on a machine with this host name, before that machine was restarted. The lock is stale at once, unless it was
+  touched after the start of this machine: then it belongs to another machine with the same host name.
+* In all other cases the owner's process cannot be checked. The lock is stale when it was not touched for `SILENT_S` seconds.
+  A thread of the owner touches it every `BEAT_S` seconds, even during long steps. Ages are differences of times of one file
+  system, so the clocks of the machines need not agree.
 
-An owner that was asleep so long that another took over (a suspended laptop) finds out at its next step and leaves
-without a result. What it wrote until then was written atomically, file by file.
+An owner may sleep so long that another process takes over (a suspended laptop). It notices this at its next step and stops
+without a result. All files that it had written until then were written atomically.
 """
 
 import contextlib
@@ -39,20 +39,20 @@ logger = logging.getLogger(__name__)
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """A process, as others can recognise it; what the lock file holds."""
+    """The process that holds a lock, described so that other processes can recognise it. The lock file contains this."""
 
     host: str
     space: str
-    """Boot and namespace of its process number; empty where the system does not tell who is alive."""
+    """Boot and process namespace of `pid`; empty where the system cannot report whether a process is alive."""
     pid: int
     began: str
-    """When it began, as the system counts: numbers of dead processes are given away again."""
+    """Start time of the process, in the system's own count. It is needed because systems reuse process numbers."""
     token: str
-    """Of this one lock."""
+    """Random token of this lock."""
 
 
 class FolderLock:
-    """A folder that is ours."""
+    """The lock that this process holds on a folder."""
 
     def __init__(self, path: Path, owner: Owner) -> None:
         self._path = path
@@ -60,20 +60,20 @@ class FolderLock:
         self._over = threading.Event()
 
     def check(self) -> None:
-        """Whether it still is.
+        """Check that this process still holds the lock.
 
         Raises:
-            TrainingError: another process took it over.
+            TrainingError: another process has taken the folder over.
         """
         if _read(self._path) != self._owner:
             raise TrainingError(
-                f"{self._path.parent}: another process took this folder over while this one was silent for more than "
-                f"{SILENT_S / 60:.0f} minutes. This one stops."
+                f"{self._path.parent}: another process took this folder over, because this process was inactive for more "
+                f"than {SILENT_S / 60:.0f} minutes. This process stops."
             )
 
     def _beat(self, every_s: float) -> None:
         while not self._over.wait(every_s):
-            # not there for a moment (a network share): the next beat will tell
+            # a network share can be unreachable for a moment: the next beat tries again
             with contextlib.suppress(OSError):
                 if _read(self._path) == self._owner:
                     os.utime(self._path)
@@ -87,14 +87,14 @@ class FolderLock:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[FolderLock | None]:
-    """Work in a folder; None where another process does. The lock is gone afterwards, however that ends.
+    """Lock a folder and yield the lock. Yield None if another process holds it. The lock is always removed at the end.
 
     Raises:
-        TrainingError: the folder cannot be written to.
+        TrainingError: the folder is not writable.
     """
     me = this_process()
     path = folder / LOCK
-    if not _taken(path, me):
+    if not _acquire(path, me):
         yield None
         return
     lock = FolderLock(path, me)
@@ -108,13 +108,13 @@ def lock_folder(folder: Path, *, beat_s: float = BEAT_S) -> Iterator[FolderLock 
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a living process works in a folder, as far as can be seen from here."""
+    """Return whether a process holds the lock of a folder and the lock is not stale."""
     path = folder / LOCK
     return path.exists() and not _is_stale(path, _read(path), this_process())
 
 
 def who_holds(folder: Path) -> str:
-    """Say who holds a folder, and since when nothing was heard of it."""
+    """Return a text that names the process that holds a folder and the age of its last touch."""
     path = folder / LOCK
     owner = _read(path)
     who = f"process {owner.pid} on {printable(owner.host)}" if owner else "an unknown process"
@@ -122,21 +122,21 @@ def who_holds(folder: Path) -> str:
 
 
 def stale(owner: Owner | None, here: Owner, *, silent_s: float, began: str | None, up_s: float | None) -> bool:
-    """Whether a lock's owner is no more.
+    """Return whether a lock is stale, that is, its owner has ended.
 
     Args:
-        owner: what the lock says; None where it is not readable (its owner died while writing it, or is writing now).
+        owner: content of the lock; None if it is not readable (its owner died while writing it, or is writing it now).
         here: this process.
-        silent_s: since the lock was last touched.
-        began: when the process of the owner's number on this machine began; None where there is none.
-        up_s: since this machine was started; None where it is not known.
+        silent_s: seconds since the lock was last touched.
+        began: start time of the process on this machine that has the owner's pid; None if there is no such process.
+        up_s: seconds since this machine was started; None if unknown.
     """
     if owner is not None and owner.host == here.host:
         if owner.space and owner.space == here.space:
             return began != owner.began
         boots = _boot(owner.space), _boot(here.space)
         if all(boots) and boots[0] != boots[1] and up_s is not None:
-            # two beats: a living owner on a machine that happens to have this name must have had its chance
+            # two beats: gives a living owner, on another machine with the same host name, the time to touch its lock
             return silent_s > min(max(up_s, 2 * BEAT_S), SILENT_S)
     return silent_s > SILENT_S
 
@@ -146,7 +146,7 @@ def _is_stale(path: Path, owner: Owner | None, here: Owner) -> bool:
 
 
 def this_process() -> Owner:
-    """For a lock of our own."""
+    """Return an `Owner` that describes this process, with a new random token."""
     pid = os.getpid()
     return Owner(
         host=socket.gethostname(), space=_space(), pid=pid, began=_began(pid) or "", token=secrets.token_hex(8)
@@ -154,12 +154,12 @@ def this_process() -> Owner:
 
 
 def began(owner: Owner | None) -> str | None:
-    """When the process of an owner's number on this machine began; None where there is none."""
+    """Return the start time of the process on this machine that has an owner's pid; None if there is no such process."""
     return None if owner is None else _began(owner.pid)
 
 
-def _taken(path: Path, me: Owner) -> bool:
-    for _ in range(2):  # once more after a stale lock is out of the way
+def _acquire(path: Path, me: Owner) -> bool:
+    for _ in range(2):  # a second time after a stale lock was removed
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as stream:
@@ -167,7 +167,7 @@ def _taken(path: Path, me: Owner) -> bool:
         except FileExistsError:
             pass
         except OSError as error:
-            raise TrainingError(f"{path}: cannot be written: {error.strerror or error}.") from error
+            raise TrainingError(f"{path}: cannot write the lock file: {error.strerror or error}.") from error
         else:
             return True
         owner = _read(path)
@@ -178,22 +178,22 @@ def _taken(path: Path, me: Owner) -> bool:
 
 
 def _remove_stale(path: Path, seen: Owner | None) -> None:
-    """Remove a dead owner's lock, but not one that somebody made in its place meanwhile.
+    """Remove the lock of a dead owner, but not a new lock that another process has made in its place.
 
-    Only who holds a second file removes a lock that is not its own, and looks once more before it does.
+    A process must create a second file (the guard) before it removes the lock of another, and reads the lock again first.
     """
     guard = path.with_name(f"{LOCK}.taking")
     try:
         guard.open("xb").close()
     except FileExistsError:
-        if _silent_s(guard) > SILENT_S:  # died within these few lines; the next attempt finds it gone
+        if _silent_s(guard) > SILENT_S:  # its owner died between these lines; the next attempt finds no guard
             guard.unlink(missing_ok=True)
         return
     try:
         if path.exists() and _read(path) == seen:
             path.unlink(missing_ok=True)
             gone = f"process {seen.pid} on {seen.host}" if seen else "an unknown process"
-            logger.info("%s: taken over from %s, which is no more", path.parent, gone)
+            logger.info("%s: taken over from %s, which has ended", path.parent, gone)
     finally:
         guard.unlink(missing_ok=True)
 
@@ -206,7 +206,7 @@ def _read(path: Path) -> Owner | None:
 
 
 def _silent_s(path: Path) -> float:
-    """Seconds since a file was touched, by the clock of its own file system."""
+    """Return the seconds since a file was last touched, by the clock of its own file system."""
     probe = path.with_name(f".now.{secrets.token_hex(4)}")
     try:
         probe.touch()
@@ -219,10 +219,10 @@ def _silent_s(path: Path) -> float:
 
 
 def _space() -> str:
-    if os.name != "posix":  # there, asking for a process by a signal would end it
+    if os.name != "posix":  # on Windows, os.kill(pid, 0) would end the process instead of checking it
         return ""
     try:
-        # machines may share a name, and their first namespaces have the same number everywhere; a boot is one alone
+        # machines may share a host name, and the first namespace has the same number everywhere; the boot id is unique
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
@@ -230,13 +230,13 @@ def _space() -> str:
 
 
 def _boot(space: str) -> str:
-    """Return the boot that a space names; empty where it names none."""
+    """Return the boot id in a space; empty if it contains none."""
     boot, gap, _ = space.partition(" ")
     return boot if gap else ""
 
 
 def _up_s() -> float | None:
-    """Seconds since this machine was started, asleep or not."""
+    """Return the seconds since this machine was started, including time asleep; None where the system is not Linux."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else None
 
 
@@ -245,11 +245,11 @@ def _began(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return _alive(pid)
-    return None if fields[0] == "Z" else fields[19]  # state, and start time in ticks since boot
+    return None if fields[0] == "Z" else fields[19]  # 0: state (Z: zombie); 19: start time in ticks since boot
 
 
 def _alive(pid: int) -> str | None:
-    """Where /proc does not tell when a process began: empty for one that is there."""
+    """Return "" if the process exists, else None. Used where /proc does not report start times."""
     if os.name != "posix" or Path("/proc/self/stat").exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Options of a training that are not settings of its detector."""
+"""Options of a training that do not belong to the settings of a detector."""
 
 from msgspec import Struct
 
@@ -6,18 +6,18 @@ from andon.training.fitting.device import Device
 
 
 class TrainOptions(Struct, frozen=True, kw_only=True):
-    """Options of `train`. A resumed run uses its own instead of these; it refuses another calibration share."""
+    """Options of `train`. A resumed run uses its recorded options instead, and refuses a different calibration share."""
 
     seed: int = 0
-    """Of split, weights, order and noise."""
+    """Seed of split, weights, order and noise."""
     group: str | None = None
-    """Names the items that belong together, by a regular expression or a CSV file (`Grouped`). None: as the source groups
-    them."""
+    """Regular expression or CSV file that defines which items belong together (`Grouped`). None: the groups of the
+    source."""
     calibration_share: float | None = None
-    """Share of the good parts to keep back for calibration, above 0 and at most 0.8; None: 0.3. A tenth is for validation,
-    where the detector uses that, and the rest is for training."""
+    """Share of the good parts to hold back for calibration, above 0 and at most 0.8; None: 0.3. If the detector uses
+    validation, a tenth is for validation. The rest is for training."""
     device: Device = "auto"
-    """To train on; ``auto`` takes CUDA where there is one. ``mps`` is untested (`device`)."""
+    """Device to train on. ``auto`` uses CUDA if available. ``mps`` is untested (`device`)."""
     threads: int | None = None
-    """Of PyTorch on the CPU; None: one for windows, whose nets are so small that a second thread only costs time, and as
-    PyTorch is set for frames. Another number gives other, equally good weights."""
+    """Number of PyTorch threads on the CPU. None: 1 for windows, PyTorch's own setting for frames. The networks for windows
+    are so small that a second thread only costs time. A different number gives different, equally good weights."""

@@ -1,12 +1,14 @@
-"""The files of a run folder. The folder of snapshots keeps the name ``reel`` that older runs have.
+"""Names and paths of the files in a run folder.
+
+The folder of epoch snapshots is still named ``reel``, because older runs have that name.
 
 ======================  ================================================================================================
-``run.json``            `record.RunRecord`: recipe, settings, input, split by key, fingerprint, seed, versions, history
-``model.safetensors``   the scorer's parameters and buffers, once training has finished (`weights`)
-``state.safetensors``   until then: what an interrupted training continues from (`fit_state`)
-``checkpoints/``        the scorer after chosen epochs, each ready to be exported (`observers.checkpoints`)
-``pictures/``           curves, and what was rebuilt after chosen epochs
-``reel/``               what animations are made from, by epoch (`observers.epoch_snapshots`)
+``run.json``            recipe, settings, input, split by key, fingerprint, seed, versions, history (`record.RunRecord`).
+``model.safetensors``   parameters and buffers of the scorer, written when training has finished (`weights`).
+``state.safetensors``   state to resume from, kept until training has finished (`fit_state`).
+``checkpoints/``        the scorer after selected epochs, each ready to be exported (`observers.checkpoints`).
+``pictures/``           training curves, and reconstructions after selected epochs.
+``reel/``               data for animations, by epoch (`observers.epoch_snapshots`).
 ======================  ================================================================================================
 """
 
@@ -17,11 +19,11 @@ PICTURES, CHECKPOINTS, SNAPSHOTS = "pictures", "checkpoints", "reel"
 
 
 def checkpoint(folder: Path, epoch: int) -> Path:
-    """Return where a run keeps the weights of an epoch."""
+    """Return the path of the checkpoint of an epoch."""
     return folder / CHECKPOINTS / f"epoch_{epoch:04}.safetensors"
 
 
 def kept_epochs(folder: Path) -> list[int]:
-    """Return the epochs that a run has checkpoints of."""
+    """Return the epochs that a run has checkpoints for, in ascending order."""
     names = (path.stem.removeprefix("epoch_") for path in (folder / CHECKPOINTS).glob("epoch_*.safetensors"))
     return sorted(int(name) for name in names if name.isdecimal())

@@ -1,4 +1,4 @@
-"""The plan of a training: as it was asked for, or as the interrupted run has it."""
+"""Make the plan of a training from the caller's options, or from the record of the run that is resumed."""
 
 import logging
 from pathlib import Path
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):
-    """A training, with nothing left open."""
+    """Everything that determines a training, with defaults filled in."""
 
     folder: Path
     recipe: Recipe
     settings: Any
-    """Of the recipe's own type."""
+    """Settings, as the recipe's own struct."""
     options: TrainOptions
     observe: ObserveOptions
-    begun: RunRecord | None = None
+    previous: RunRecord | None = None
     """The record of the run that is resumed; None for a new one."""
 
     @property
     def finished(self) -> bool:
-        """Whether the run has finished already."""
-        return self.begun is not None and self.begun.finished
+        """True if the run has already finished."""
+        return self.previous is not None and self.previous.finished
 
     @property
     def share(self) -> float:
-        """Of the good parts, kept back for calibration."""
+        """Share of the good parts to hold back for calibration."""
         given = self.options.calibration_share
         return CALIBRATION_SHARE if given is None else given
 
@@ -53,25 +53,27 @@ def make_plan(
     *,
     resume: bool,
 ) -> Plan:
-    """Decide what a training does, before any data are read.
+    """Return the plan of a training, before any data are read.
 
     Raises:
-        TrainingError: there is a run already, or what should be resumed was another training.
-        ConfigError: options out of bounds.
+        TrainingError: the folder already holds a run, or the run to resume has other settings or options.
+        ConfigError: an option is out of bounds.
     """
     asked = Plan(folder, recipe, settings, options, observe)
-    begun = read_record(folder) if (folder / RUN).exists() else None
-    if begun is None:
+    previous = read_record(folder) if (folder / RUN).exists() else None
+    if previous is None:
         plan = _new(asked)
         if resume:
-            logger.warning("%s: there is no run to go on with; beginning a new one", folder)
+            logger.warning("%s: found no run to resume, starting a new one", folder)
     elif resume:
-        plan = _resumed(asked, begun)
+        plan = _resumed(asked, previous)
     else:
-        raise TrainingError(f"{folder}: there is a run already. Give another --out, or go on with it by --resume.")
+        raise TrainingError(
+            f"{folder}: the folder already holds a run. Give another --out, or resume it with --resume."
+        )
     every = plan.observe.watch_every
     if every is not None and (plan.observe.watch is None or every < 1):
-        raise ConfigError(f"--watch-every {every}: expected 1 or more, and --watch PATH with labelled parts.")
+        raise ConfigError(f"--watch-every: expected an integer >= 1 together with --watch PATH, got {every}.")
     return plan
 
 
@@ -83,52 +85,52 @@ def _new(asked: Plan) -> Plan:
     return asked._replace(settings=asked.recipe.settings() if settings is None else settings, options=options)
 
 
-def _resumed(asked: Plan, begun: RunRecord) -> Plan:
+def _resumed(asked: Plan, previous: RunRecord) -> Plan:
     folder, recipe, share = asked.folder, asked.recipe, asked.options.calibration_share
-    check_recipe(begun, recipe, folder)
-    own = read_settings(begun, recipe)
+    check_recipe(previous, recipe, folder)
+    own = read_settings(previous, recipe)
     if asked.settings is not None and asked.settings != own:
         raise TrainingError(
-            f"{folder}: was begun with other settings ({_differences(own, asked.settings)}); leave them out to go on, or "
-            "start a new run."
+            f"{folder}: expected the settings of the first run, got others ({_differences(own, asked.settings)}). Leave "
+            "them out to resume, or start a new run."
         )
-    if begun.finished:
-        return asked._replace(settings=own, observe=ObserveOptions(), begun=begun)
-    if share not in (None, begun.calibration_share):
+    if previous.finished:
+        return asked._replace(settings=own, observe=ObserveOptions(), previous=previous)
+    if share not in (None, previous.calibration_share):
         raise TrainingError(
-            f"{folder}: was begun with --calibration-share {begun.calibration_share:g}, got {share:g}; leave it out to go on, "
-            "or start a new run."
+            f"{folder}: expected --calibration-share {previous.calibration_share:g} as in the first run, got {share:g}. Leave it "
+            "out to resume, or start a new run."
         )
-    its_own = TrainOptions(
-        seed=begun.seed,
-        group=begun.group,
-        calibration_share=begun.calibration_share,
-        device=as_device(begun.device),
-        threads=begun.threads,
+    recorded = TrainOptions(
+        seed=previous.seed,
+        group=previous.group,
+        calibration_share=previous.calibration_share,
+        device=as_device(previous.device),
+        threads=previous.threads,
     )
-    return Plan(folder, recipe, own, its_own, _observe_further(folder, asked.observe, begun), begun)
+    return Plan(folder, recipe, own, recorded, _observe_further(folder, asked.observe, previous), previous)
 
 
-def _observe_further(folder: Path, observe: ObserveOptions, begun: RunRecord) -> ObserveOptions:
-    """Return what is asked for now, and else what the run observed before."""
+def _observe_further(folder: Path, observe: ObserveOptions, previous: RunRecord) -> ObserveOptions:
+    """Return the given options. Take options that were not given from the record of the run."""
     names = ("picture_epochs", "animation_epochs", "checkpoint_epochs")
-    before = {name: from_record(getattr(begun, name)) for name in names if getattr(observe, name) is None}
+    before = {name: from_record(getattr(previous, name)) for name in names if getattr(observe, name) is None}
     observe = msgspec.structs.replace(observe, **before)
-    if begun.watched is None:
+    if previous.watched is None:
         return observe
-    if observe.watch is not None and str(observe.watch) != begun.watched.path:
+    if observe.watch is not None and str(observe.watch) != previous.watched.path:
         raise TrainingError(
-            f"{folder}: has watched {shown_address(begun.watched.path)}, got --watch {shown_address(str(observe.watch))}. "
-            "Leave out --watch to go on."
+            f"{folder}: expected --watch {shown_address(previous.watched.path)} as in the first run, got "
+            f"{shown_address(str(observe.watch))}. Leave out --watch to resume."
         )
     return msgspec.structs.replace(
-        observe, watch=begun.watched.path, watch_every=observe.watch_every or begun.watched.every
+        observe, watch=previous.watched.path, watch_every=observe.watch_every or previous.watched.every
     )
 
 
-def _differences(begun: msgspec.Struct, given: msgspec.Struct) -> str:
-    """List the settings that differ."""
-    before, now = msgspec.structs.asdict(begun), msgspec.structs.asdict(given)
+def _differences(previous: msgspec.Struct, given: msgspec.Struct) -> str:
+    """Return the settings that differ, as text."""
+    before, now = msgspec.structs.asdict(previous), msgspec.structs.asdict(given)
     return ", ".join(
-        f"{name}: begun with {before[name]}, got {now.get(name)}" for name in before if before[name] != now.get(name)
+        f"{name}: expected {before[name]}, got {now.get(name)}" for name in before if before[name] != now.get(name)
     )

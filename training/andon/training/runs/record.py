@@ -24,32 +24,32 @@ logger = logging.getLogger(__name__)
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
-    """What ``run.json`` holds."""
+    """Contents of ``run.json``."""
 
     recipe: str
     recipe_version: int
     andon: str
-    """The version that wrote it."""
+    """Version of andon that wrote the record."""
     settings: dict[str, Any]
     input: InputSpec
     split: Split
     fingerprint: str
-    """Digest over keys and raw contents of the parts that were learnt from."""
+    """Digest of keys and raw contents of the training parts."""
     lost: tuple[str, ...] = ()
-    """Keys of parts that could not be learnt from."""
+    """Keys of parts that could not be used for training, because they are unreadable."""
     copies: tuple[str, ...] = ()
-    """Keys of parts that repeat another one, and are in no part of the split."""
+    """Keys of parts that are copies of another part. They are in no part of the split."""
     contents: dict[str, str] = {}
-    """Digest of each calibration part by key; empty for one that was lost. Export compares them."""
+    """Digest of each calibration part by key; empty for an unreadable part. Export compares them."""
     weights_sha256: str = ""
-    """Digest of ``model.safetensors``, once training has finished."""
+    """Digest of ``model.safetensors``; empty until training has finished."""
     pretrained: tuple[Weights, ...] | None = None
-    """Pretrained weights within, as they were when training ended; None in a record of an older andon."""
+    """Pretrained weights in the model, as they were when training ended; None in a record of an older andon."""
     data: str = ""
     """The path as given; empty for data in memory."""
     group: str | None = None
     calibration_share: float = CALIBRATION_SHARE
-    """Of the parts, held back for calibration."""
+    """Share of the parts held back for calibration."""
     seed: int
     threads: int
     device: str
@@ -57,15 +57,15 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     history: tuple[Row, ...] = ()
     watched: Watched | None = None
     picture_epochs: Recorded = None
-    """Epochs after which pictures are drawn; this and the next two as `ObserveOptions` has them, None: not given."""
+    """Epochs after which pictures are drawn, as in `ObserveOptions`; None if not given."""
     animation_epochs: Recorded = None
-    """Epochs that are kept for animations."""
+    """Epochs whose snapshots are kept for animations, as in `ObserveOptions`; None if not given."""
     checkpoint_epochs: Recorded = None
-    """Epochs whose weights are kept."""
+    """Epochs whose weights are kept, as in `ObserveOptions`; None if not given."""
     finished: bool = False
 
     def readable(self, keys: Sequence[str]) -> int:
-        """Count the parts among these keys of the split that could be read, and so were trained or validated on."""
+        """Return how many of these keys of the split belong to readable parts."""
         return len(set(keys) - set(self.lost))
 
 
@@ -73,26 +73,29 @@ def read_record(folder: Path) -> RunRecord:
     """Read the ``run.json`` of a run, finished or not.
 
     Raises:
-        TrainingError: there is none, or it is damaged.
+        TrainingError: the file is missing or damaged.
     """
     path = folder / RUN
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunRecord)
     except OSError as error:
         raise TrainingError(
-            f"{folder}: expected a run folder as andon train writes it, found no {RUN} ({error.strerror})."
+            f"{folder}: expected a run folder written by andon train, found no {RUN} ({error.strerror})."
         ) from error
     except msgspec.DecodeError as error:
         raise TrainingError(f"{path}: expected the record of a run: {error}") from error
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write ``run.json``, whole or not at all."""
+    """Write ``run.json`` atomically."""
     write_atomically(folder / RUN, msgspec.json.format(msgspec.json.encode(record), indent=1))
 
 
 def begin(folder: Path, record: RunRecord) -> None:
-    """Write the record of a new run, after removing what a run whose record is gone has left: none of it is this one's."""
+    """Write the record of a new run.
+
+    First remove weights, state and pictures of an earlier run whose record is missing. They do not belong to the new run.
+    """
     left = [folder / STATE, folder / MODEL, *(checkpoint(folder, epoch) for epoch in kept_epochs(folder))]
     left += (folder / PICTURES).glob("epoch_*.png")
     found = [path for path in left if path.exists()]
@@ -100,12 +103,12 @@ def begin(folder: Path, record: RunRecord) -> None:
         path.unlink()
     if found:
         names = ", ".join(path.relative_to(folder).as_posix() for path in found)
-        logger.warning("%s: removed what another training left: %s", folder, names)
+        logger.warning("%s: removed files of another training: %s", folder, names)
     write_record(folder, record)
 
 
 def identity(record: RunRecord) -> dict[str, str]:
-    """Return what must be the same in a training and in the state that it continues from, by name for people."""
+    """Return the values that must agree between a training and the state it resumes from, by readable name."""
     settings = json.dumps(record.settings, sort_keys=True)
     return {
         "data": record.fingerprint,
@@ -115,9 +118,9 @@ def identity(record: RunRecord) -> dict[str, str]:
 
 
 def seal(record: RunRecord) -> str:
-    """Return a digest over what a run's weights were trained with: recipe, settings, input, parts and seed.
+    """Return a digest of everything that determines a run's weights: recipe, settings, input, parts and seed.
 
-    Each file of weights holds it, so that weights of another run, or a record with other parts, are noticed.
+    Each weights file stores this digest. So `load` detects weights of another run, and a record that was changed.
     """
     names = ("recipe", "recipe_version", "settings", "input", "split", "fingerprint", "contents", "seed")
     trained_with = {name: msgspec.to_builtins(getattr(record, name)) for name in names}
@@ -125,17 +128,17 @@ def seal(record: RunRecord) -> str:
 
 
 def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
-    """Check that this andon's recipe would score as the one that wrote the folder.
+    """Check that the recipe and its version are the ones that wrote the folder, so that scores are the same.
 
     Raises:
-        TrainingError: it would not; the andon that wrote it is named.
+        TrainingError: they differ. The message names the version of andon that wrote the folder.
     """
     if (record.recipe, record.recipe_version) != (known.name, known.version):
-        # the same andon would not export it either: a plugin's recipe, or a checkout between two releases
-        by_its_own = "" if record.andon == version("andon") else f", or export it with andon {record.andon}"
+        # the same andon could not export it either: a plugin's recipe, or a checkout between two releases
+        or_other_version = "" if record.andon == version("andon") else f", or export it with andon {record.andon}"
         raise TrainingError(
-            f"{folder}: written by {record.recipe} version {record.recipe_version} of andon {record.andon}, while this "
-            f"andon has {known.name} version {known.version}. Train it again{by_its_own}."
+            f"{folder}: expected a run of {known.name} version {known.version}, got {record.recipe} version "
+            f"{record.recipe_version}, written by andon {record.andon}. Train it again{or_other_version}."
         )
 
 
@@ -143,9 +146,9 @@ def read_settings(record: RunRecord, known: Recipe) -> Any:
     """Return the settings of a run as the recipe's own struct.
 
     Raises:
-        TrainingError: they do not fit.
+        TrainingError: the recorded settings do not fit the struct.
     """
     try:
         return msgspec.convert(record.settings, known.settings)
     except msgspec.ValidationError as error:
-        raise TrainingError(f"settings of the run do not fit {known.name}: {error}") from error
+        raise TrainingError(f"settings of the run: expected settings of {known.name}: {error}") from error

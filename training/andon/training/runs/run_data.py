@@ -1,4 +1,4 @@
-"""The data of a run: opened for a new one, or found again for one that has begun."""
+"""Open the data of a new run, or open the same data again for an existing run."""
 
 from pathlib import Path
 
@@ -13,26 +13,26 @@ from andon.sources.source import collect, find
 from andon.training.runs.record import RunRecord
 
 Data = str | Path | Collection | Log
-"""A path or name that a source opens, or what one has opened."""
+"""A path or name that a source can open, or data that are already open."""
 
 
 def open_data(data: Data) -> Collection | Log:
-    """Open a path or name; pass on what is open.
+    """Open a path or name. Return data that are already open unchanged.
 
     Raises:
-        DataError: nothing readable there.
+        DataError: the path holds nothing readable.
     """
     return collect(str(data)) if isinstance(data, str | Path) else data
 
 
 def open_again(data: Data, record: RunRecord) -> Collection | Log:
-    """Open the data of a run that has begun: of a folder of pictures, those that training chose then.
+    """Open the data of an existing run. From a folder of pictures, open only those that the run's record lists.
 
-    What else the folder holds by now does not matter: the run knows its parts by key and content. `good_part` chooses for a
-    new training only, and would refuse the folder for a neighbour that came later.
+    Files that were added to the folder later do not matter, because the run knows its parts by key and content.
+    `good_part` selects pictures for new trainings only. It would refuse the folder because of a sibling folder added later.
 
     Raises:
-        DataError: nothing readable there.
+        DataError: the path holds nothing readable.
     """
     if not isinstance(data, str | Path) or find(str(data)).name != "images":
         return open_data(data)
@@ -40,11 +40,11 @@ def open_again(data: Data, record: RunRecord) -> Collection | Log:
 
 
 def open_to_resume(data: Data, record: RunRecord, folder: Path) -> Collection | Log:
-    """Open the data that an interrupted run continues with.
+    """Open the data of an interrupted run to resume it.
 
     Raises:
-        DataError: nothing readable there.
-        TrainingError: some of its pictures are gone.
+        DataError: the path holds nothing readable.
+        TrainingError: some of the run's pictures are missing.
     """
     opened = open_again(data, record)
     if isinstance(opened, Pictures):
@@ -52,8 +52,8 @@ def open_to_resume(data: Data, record: RunRecord, folder: Path) -> Collection | 
         missing = sorted(_keys_of(record) - present)
         if missing:
             raise TrainingError(
-                f"{folder}: the data have changed since this run began: {len(missing)} of its pictures are not in "
-                f"{shown_address(str(data))} any more, the first is {printable(missing[0])}. Give their present place with "
+                f"{folder}: the data have changed since this run began. {len(missing)} of its pictures are missing from "
+                f"{shown_address(str(data))}, the first is {printable(missing[0])}. Give their present location with "
                 "--data, or start a new run."
             )
     return opened

@@ -1,4 +1,4 @@
-"""A run folder as Python has it: a finished training or one of its checkpoints, loaded and checked. `paths` lists its files."""
+"""Load and check a finished training, or one of its checkpoints, from a run folder. `paths` lists the files of the folder."""
 
 import hashlib
 from pathlib import Path
@@ -17,49 +17,50 @@ from andon.training.runs.weights import HEADER, check_judges, load_state, read_t
 
 
 class LoadedRun(Struct, frozen=True, kw_only=True):
-    """A finished training, or one of its checkpoints."""
+    """A finished training or one of its checkpoints, in memory."""
 
     path: Path
     record: RunRecord
     recipe: Recipe
     settings: Any
-    """Of the recipe's own type."""
+    """Settings, as the recipe's own struct."""
     scorer: nn.Module
-    """In eval mode, on the CPU."""
+    """Scorer in eval mode, on the CPU."""
     epoch: int | None = None
-    """Whose weights these are, if not those that stayed."""
+    """Epoch of the checkpoint; None for the final weights of the training."""
 
     @property
     def spec(self) -> InputSpec:
-        """What the scorer takes."""
+        """Input of the scorer."""
         return self.record.input
 
     @property
     def split(self) -> Split:
-        """Good parts by use."""
+        """Keys of the good parts by use: training, validation, calibration."""
         return self.record.split
 
 
 def load(path: Path | str, *, of: Recipe | None = None, epoch: int | None = None) -> LoadedRun:
-    """Load a finished run, ready to be exported, or a checkpoint of any run.
+    """Load a finished run, or a checkpoint of a run that need not be finished. The result is ready to be exported.
 
     Args:
         path: the run folder.
-        of: the recipe; None: the registered one of the name in the folder.
-        epoch: whose weights; None: those that stayed.
+        of: the recipe. None: the registered recipe whose name the run records.
+        epoch: epoch of the checkpoint to load. None: the final weights.
 
     Raises:
-        TrainingError: no run there, not finished, damaged, of another version of its recipe, or no checkpoint of that epoch.
+        TrainingError: there is no run, or it is not finished, damaged, or of another version of its recipe. Also raised if
+            there is no checkpoint of `epoch`.
     """
     folder = Path(path)
     record = read_record(folder)
     if epoch is not None and not checkpoint(folder, epoch).exists():
-        kept = ", ".join(str(number) for number in kept_epochs(folder)) or "none; train with --checkpoint-epochs"
-        raise TrainingError(f"{folder}: no checkpoint of epoch {epoch}. Kept: {kept}.")
+        kept = ", ".join(str(number) for number in kept_epochs(folder)) or "none. Train with --checkpoint-epochs"
+        raise TrainingError(f"{folder}: found no checkpoint of epoch {epoch}. Kept epochs: {kept}.")
     if epoch is None and not record.finished:
         raise TrainingError(
-            f"{folder}: training has not finished; go on with: andon train {record.recipe} --data {record.data or 'DATA'} "
-            f"--out {folder} --resume"
+            f"{folder}: training has not finished. Resume it with: andon train {record.recipe} --data "
+            f"{record.data or 'DATA'} --out {folder} --resume"
         )
     known = of or recipe(record.recipe)
     check_recipe(record, known, folder)
@@ -74,16 +75,16 @@ def load(path: Path | str, *, of: Recipe | None = None, epoch: int | None = None
 
 
 def _check_weights(path: Path, record: RunRecord, sealed: str, *, kept: bool) -> None:
-    """Refuse weights that are not those that the record is about. Records of an older andon hold no digests."""
+    """Refuse weights that do not belong to the record. Records of an older andon hold no digests to compare."""
     if kept and record.weights_sha256:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != record.weights_sha256:
             raise TrainingError(
-                f"{path}: expected the weights with sha256 {record.weights_sha256[:12]} that {RUN} names, got "
-                f"{digest[:12]}. Put back the file of this run, or train again."
+                f"{path}: expected weights with sha256 {record.weights_sha256[:12]} as recorded in {RUN}, got "
+                f"{digest[:12]}. Restore the file of this run, or train again."
             )
     if sealed != seal(record) and (sealed or record.contents):
         raise TrainingError(
             f"{path}: expected weights that were trained with the parts, settings and seed in {RUN}, got weights of another "
-            f"run, or {RUN} was changed. Put back both files of one run, or train again."
+            f"run, or {RUN} was changed. Restore both files of one run, or train again."
         )

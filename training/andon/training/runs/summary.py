@@ -1,11 +1,11 @@
-"""A finished training in a few figures, as ``andon train`` prints it."""
+"""Summarize a finished training in a few figures. The command ``andon train`` prints them."""
 
 from andon.runtime.schema import InputSpec, WindowSpec
 from andon.training.runs.run_folder import LoadedRun
 
 
 def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
-    """Return the figures by name, in the order of reading; `seconds`: what the training took."""
+    """Return the figures by name, in the order to print them. `seconds` is the duration of the training."""
     record = run.record
     last = dict(record.history[-1]) if record.history else {}
     figures: dict[str, object] = {
@@ -31,7 +31,7 @@ def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
 
 
 def _shape(spec: InputSpec) -> str:
-    """What the network sees of one part."""
+    """Return the shape of the network's input for one part, as text."""
     if isinstance(spec, WindowSpec):
         return f"{spec.steps} rows x {len(spec.channels)} channels"
     return f"{spec.channels} x {spec.size[0]} x {spec.size[1]}"

@@ -1,4 +1,4 @@
-"""From good data to a run folder: what ``andon train`` does.
+"""Train a detector on good data and write a run folder. The command ``andon train`` calls this module.
 
 >>> run = train("window_vae", "logs/good.csv", "runs/pump")                       # doctest: +SKIP
 >>> export_run(run, "pump.onnx", request=CalibrationRequest(date="2026-11-22"))   # doctest: +SKIP
@@ -55,42 +55,42 @@ def train(
     resume: bool = False,
     progress: Progress = silent,
 ) -> LoadedRun:
-    """Learn what good looks like, and leave a run folder.
+    """Train a detector on good parts and write a run folder.
 
     Args:
         detector: name of a registered recipe, or a recipe.
         data: good parts only.
-        out: the run folder; must not hold a run yet, unless `resume`.
-        settings: of the recipe; None: its defaults.
-        options: seed, device and the like.
-        observe: what to draw and keep while training; the weights are those of a training that is not observed.
-        resume: continue after the last whole epoch of an interrupted run, with its own settings and options; begin where
-            there is no run yet, and return a finished one.
+        out: the run folder. It must not contain a run, unless `resume` is true.
+        settings: settings of the recipe; None for its defaults.
+        options: seed, device and other options.
+        observe: what to draw and keep during training. Observers do not change the weights.
+        resume: continue an interrupted run after its last complete epoch, with its recorded settings and options. Start a
+            new run if there is none. Return a run that has finished.
         progress: called while reading and training.
 
     Raises:
-        TrainingError: there is a run already, another process trains in the folder, it diverged, or what should be
-            resumed was another training.
-        DataError: unfit data, or nothing to watch.
-        ConfigError: no such detector or setting, a share out of bounds, or `watch_every` with nothing to watch.
-        DeviceError: no such device.
+        TrainingError: the folder already contains a run, another process trains in it, the training diverged, or the run
+            to resume has other data, settings or options.
+        DataError: the data are not suitable, or there are no parts to watch.
+        ConfigError: unknown detector or setting, a share out of bounds, or `watch_every` without `watch`.
+        DeviceError: the device does not exist.
     """
     known = detector if isinstance(detector, Recipe) else recipe(detector)
     folder = Path(out)
     with _locked(folder, resume=resume):
         plan = make_plan(folder, known, settings, options, observe, resume=resume)
         if plan.finished:
-            logger.info("%s: has finished already", folder)
+            logger.info("%s: training has already finished", folder)
             return load(folder, of=known)
         device = device_named(plan.options.device)
         with seeded(plan.options.seed, plan.options.threads, device) as threads:
             training = _open(plan, data, device, threads, progress)
             scorer = _fit(training)
-            return _leave(training, scorer)
+            return _store(training, scorer)
 
 
 class _Training(NamedTuple):
-    """A training whose data are open and whose record is written."""
+    """A training whose data are open and whose record was written."""
 
     plan: Plan
     record: RunRecord
@@ -101,10 +101,10 @@ class _Training(NamedTuple):
 
 
 def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: Progress) -> _Training:
-    """Read the data, compare them with those of an interrupted run, write the record."""
-    begun, options, observe = plan.begun, plan.options, plan.observe
+    """Read the data, compare them with the data of an interrupted run, and write the record."""
+    previous, options, observe = plan.previous, plan.options, plan.observe
     good = prepare_data(
-        open_data(data) if begun is None else open_to_resume(data, begun, plan.folder),
+        open_data(data) if previous is None else open_to_resume(data, previous, plan.folder),
         plan.recipe,
         plan.settings,
         seed=options.seed,
@@ -116,7 +116,9 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
         recipe=plan.recipe.name,
         recipe_version=plan.recipe.version,
         andon=version("andon"),
-        settings=msgspec.json.decode(msgspec.json.encode(plan.settings)),  # as it will be read
+        settings=msgspec.json.decode(
+            msgspec.json.encode(plan.settings)
+        ),  # plain data, equal to what `read_record` gives
         input=good.spec,
         split=good.split,
         fingerprint=good.fingerprint,
@@ -134,7 +136,7 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
         animation_epochs=to_record(observe.animation_epochs),
         checkpoint_epochs=to_record(observe.checkpoint_epochs),
     )
-    if begun is not None and _data_changed(begun, record):
+    if previous is not None and _data_changed(previous, record):
         raise TrainingError(f"{plan.folder}: the data have changed since this run began. Start a new run.")
     observed = Observed(
         folder=plan.folder,
@@ -151,11 +153,11 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
         observe,
         split=good.split,
         data=record.data,
-        watched=None if begun is None else begun.watched,
+        watched=None if previous is None else previous.watched,
         progress=progress,
     )
     record = msgspec.structs.replace(record, watched=observers.watched)
-    (begin if begun is None else write_record)(plan.folder, record)
+    (begin if previous is None else write_record)(plan.folder, record)
     run = FolderContext(
         plan.folder,
         seed=options.seed,
@@ -167,32 +169,32 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
     return _Training(plan, record, good, observed, observers, run)
 
 
-def _data_changed(begun: RunRecord, now: RunRecord) -> bool:
-    """Return whether a run's data have changed. Records of an older andon hold no contents."""
-    return (begun.fingerprint, begun.input) != (now.fingerprint, now.input) or (
-        bool(begun.contents) and begun.contents != now.contents
+def _data_changed(previous: RunRecord, now: RunRecord) -> bool:
+    """Return whether the data of a run have changed. Records of an older andon hold no contents to compare."""
+    return (previous.fingerprint, previous.input) != (now.fingerprint, now.input) or (
+        bool(previous.contents) and previous.contents != now.contents
     )
 
 
 def _fit(training: _Training) -> nn.Module:
-    """Fit from the beginning or from where an interrupted run stopped, then finalize."""
+    """Fit from the beginning, or from the last complete epoch of an interrupted run. Then finalize."""
     plan, run, observers = training.plan, training.run, training.observers
     scorer = training.observed.build()
-    if plan.begun is not None and run.resume(scorer):
-        logger.info("%s: going on after epoch %d", plan.folder, len(run.history))
+    if plan.previous is not None and run.resume(scorer):
+        logger.info("%s: resuming after epoch %d", plan.folder, len(run.history))
     else:
         observers.continue_after((), ())
     scorer = scorer.to(run.device)
     try:
         plan.recipe.fit_and_finalize(scorer, training.good, plan.settings, run)
-    except BaseException:  # Ctrl-C and divergence too
+    except BaseException:  # includes Ctrl-C and divergence
         observers.after_interruption(run.history)
         raise
     return scorer
 
 
-def _leave(training: _Training, scorer: nn.Module) -> LoadedRun:
-    """Store the weights and the record, then observe the weights: a failure there cannot cost the training."""
+def _store(training: _Training, scorer: nn.Module) -> LoadedRun:
+    """Store the weights and the record, then call the observers. So a failing observer cannot lose the training."""
     plan, run, observers = training.plan, training.run, training.observers
     record = msgspec.structs.replace(
         training.record,
@@ -201,7 +203,7 @@ def _leave(training: _Training, scorer: nn.Module) -> LoadedRun:
         weights_sha256=write_weights(plan.folder / MODEL, scorer, sealed=training.observed.sealed),
         pretrained=tuple(
             plan.recipe.weights(plan.settings)
-        ),  # now: a fit may have fetched them, and a cache may change later
+        ),  # read after the fit, because the fit may have downloaded them, and the cache may change later
         finished=True,
     )
     write_record(plan.folder, record)
@@ -216,13 +218,13 @@ def _leave(training: _Training, scorer: nn.Module) -> LoadedRun:
 
 @contextlib.contextmanager
 def _locked(folder: Path, *, resume: bool) -> Iterator[None]:
-    """Keep other trainings out of a run folder; nothing is locked where nothing will be written.
+    """Keep other trainings out of a run folder. Lock nothing if nothing will be written.
 
     Raises:
-        TrainingError: another process trains there, or it is a file.
+        TrainingError: another process trains in the folder, or `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise TrainingError(f"{folder} is a file; expected a folder for the run. Give another --out.")
+        raise TrainingError(f"{folder}: expected a folder for the run, got a file. Give another --out.")
     record = read_record(folder) if (folder / RUN).exists() else None
     if record is not None and (record.finished or not resume):
         yield
@@ -232,11 +234,11 @@ def _locked(folder: Path, *, resume: bool) -> Iterator[None]:
         with lock_folder(folder) as lock:
             if lock is None:
                 raise TrainingError(
-                    f"{folder}: {who_holds(folder)}. Wait until it ends, give another --out, or delete {folder / LOCK} if "
-                    f"that process is gone (it is taken over after {SILENT_S:.0f} s)."
+                    f"{folder}: {who_holds(folder)}. Wait until that process ends, or give another --out. If it has already "
+                    f"ended, delete {folder / LOCK}, or wait {SILENT_S:.0f} s after the last touch."
                 )
             yield
     finally:
-        if new:  # a training that could not begin leaves no folder
+        if new:  # a training that could not start leaves no empty folder
             with contextlib.suppress(OSError):
                 folder.rmdir()

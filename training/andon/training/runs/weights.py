@@ -1,4 +1,4 @@
-"""Weights as files: safetensors, written whole or not at all, checked before they are loaded. No pickle."""
+"""Write weights as safetensors files, atomically, and check them before loading. Nothing is pickled."""
 
 import contextlib
 import hashlib
@@ -14,16 +14,16 @@ from andon.runtime.schema import FrameSpec, InputSpec
 from andon.training.fitting.device import preserve_state
 
 HEADER = "andon"
-"""Key of the header's one text."""
+"""Key of the only text in the header."""
 
 
 def write_weights(path: Path, scorer: nn.Module, *, sealed: str = "") -> str:
-    """Write the scorer's parameters and buffers, whole or not at all, and return the file's sha256.
+    """Write the scorer's parameters and buffers atomically, and return the file's sha256.
 
     Args:
-        path: the file.
+        path: the file to write.
         scorer: in any mode, on any device.
-        sealed: the run's `seal`, kept in the file.
+        sealed: the run's `seal`, stored in the file.
     """
     data = packed(scorer.state_dict(), {HEADER: sealed} if sealed else {})
     write_atomically(path, data)
@@ -31,36 +31,40 @@ def write_weights(path: Path, scorer: nn.Module, *, sealed: str = "") -> str:
 
 
 def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Stored parameters and buffers into a freshly built scorer; buffers take their stored shapes.
+    """Load stored parameters and buffers into a newly built scorer. Buffers take their stored shapes.
 
     Raises:
-        TrainingError: names, types or shapes that do not fit.
+        TrainingError: names, types or shapes do not fit.
     """
     for name, own in scorer.state_dict().items():
         if name in tensors and (tensors[name].dtype, tensors[name].dim()) != (own.dtype, own.dim()):
             raise TrainingError(
-                f"{where}: does not fit this detector: expected {name} as {own.dtype} with {own.dim()} axes, got "
+                f"{where}: weights do not fit this detector: expected {name} as {own.dtype} with {own.dim()} axes, got "
                 f"{tensors[name].dtype} with {tensors[name].dim()}."
             )
     for name, buffer in list(scorer.named_buffers()):
         if name in tensors and tensors[name].shape != buffer.shape:
             owner, _, last = name.rpartition(".")
-            # a core-set's size is known only after the fit
+            # the size of a coreset is known only after the fit
             setattr(scorer.get_submodule(owner), last, torch.empty_like(tensors[name], device=buffer.device))
     try:
         scorer.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise TrainingError(f"{where}: does not fit this detector: {' '.join(str(error).split())}") from error
+        raise TrainingError(f"{where}: weights do not fit this detector: {' '.join(str(error).split())}") from error
 
 
 def check_judges(scorer: nn.Module, spec: InputSpec, *, where: str) -> None:
-    """Judge one item of zeros: buffers take their stored shapes, and only a run of the scorer shows whether these fit."""
+    """Run the scorer on one item of zeros. Buffers took their stored shapes, and only a run shows whether these fit.
+
+    Raises:
+        TrainingError: the scorer fails, so the weights do not fit.
+    """
     shape = (1, spec.channels, *spec.size) if isinstance(spec, FrameSpec) else (1, spec.steps, len(spec.channels))
     try:
         with preserve_state(scorer):
             scorer(torch.zeros(shape))
     except (RuntimeError, IndexError) as error:
-        raise TrainingError(f"{where}: does not fit this detector: {' '.join(str(error).split())}") from error
+        raise TrainingError(f"{where}: weights do not fit this detector: {' '.join(str(error).split())}") from error
 
 
 def packed(tensors: Mapping[str, Tensor], header: dict[str, str]) -> bytes:
@@ -72,7 +76,7 @@ def packed(tensors: Mapping[str, Tensor], header: dict[str, str]) -> bytes:
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """safetensors refuses tensors that share memory; weights that are tied are stored twice."""
+    """Copy tensors that share memory, because safetensors refuses them. So tied weights are stored twice."""
     seen: set[int] = set()
     result = {}
     for name, tensor in tensors.items():
@@ -86,14 +90,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a safetensors file and its header.
 
     Raises:
-        TrainingError: it is damaged, or not there.
+        TrainingError: the file is damaged or missing.
     """
     from safetensors import SafetensorError, safe_open
 
     with contextlib.ExitStack() as stack:
         try:
             stored = stack.enter_context(safe_open(path, framework="pt"))
-            # copied: as given they are views of the mapped file, which Windows would then not let anyone replace
+            # cloned, because the originals are views of the mapped file, and Windows does not allow replacing a mapped file
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118 - not a mapping
             return tensors, stored.metadata() or {}
         except (SafetensorError, OSError) as error:
