@@ -1,4 +1,4 @@
-// Read, check and judge with a model file, without Python: docs/model-file.md in another language.
+// Read and check a model file and judge with it, without Python. This is docs/model-file.md in another language.
 
 import { createHash } from "node:crypto";
 
@@ -19,7 +19,7 @@ const refuse = (why) => {
   throw new ModelFileError(why);
 };
 
-/** The fields of the message `bytes[start, end)`: number, wire type, place of the payload, value of a varint. */
+/** Yield the fields of the message `bytes[start, end)`: number, wire type, position of the payload, value of a varint. */
 export function* walk(bytes, start = 0, end = bytes.length) {
   let at = start;
   const varint = () => {
@@ -52,7 +52,7 @@ export function* walk(bytes, start = 0, end = bytes.length) {
   }
 }
 
-/** Check the bytes of a model file; gives card, golden sample, log, threshold, digest. */
+/** Check the bytes of a model file. Return card, golden sample, log, threshold and digest. */
 export function readModel(bytes) {
   const text = (field, fatal = true) => new TextDecoder("utf-8", { fatal }).decode(bytes.subarray(field.value, field.end));
   const children = (field) => [...walk(bytes, field.value, field.end)];
@@ -61,7 +61,7 @@ export function readModel(bytes) {
     return found.length < 2 ? found[0] : refuse(`field ${number} stands twice`);
   };
 
-  // ONNX Runtime would take such bytes for its own format and run a model that nobody checked
+  // ONNX Runtime would read such bytes as its own format and run a model that was not checked
   if (text({ value: 4, end: 8 }, false) === "ORTM") refuse("bytes 4 to 7 are the mark of another format");
   const top = [...walk(bytes)];
   const metadata = new Map();
@@ -119,14 +119,14 @@ export function readModel(bytes) {
   return { bytes, card, golden: JSON.parse(metadata.get("andon.golden")), log, threshold, digest };
 }
 
-/** The initialisers of the scene check with their lengths; only files of schema 1.1 and later may have them. */
+/** Return the initialisers of the scene check with their lengths. Only files of schema 1.1 and later may have them. */
 function sceneLengths(card) {
   const scene = card.input.scene;
   if (card.schema[1] < 1 || !scene) return {};
   return { "andon.scene_center": scene.features, "andon.scene_scale": scene.features, "andon.scene_limit": scene.limits };
 }
 
-/** A function from raw items (Uint8Array frames or Float32Array windows, N of them) to N verdicts. */
+/** Return a function that turns N raw items (Uint8Array frames or Float32Array windows) into N verdicts. */
 export async function loadJudge(model) {
   const session = await ort.InferenceSession.create(model.bytes, {
     executionProviders: ["cpu"],
@@ -134,7 +134,7 @@ export async function loadJudge(model) {
     interOpNumThreads: 1,
     enableMemPattern: false,
     logSeverityLevel: 3,
-    extra: { session: { load_model_format: "ONNX" } }, // never guessed from the bytes
+    extra: { session: { load_model_format: "ONNX" } }, // do not guess it from the bytes
   });
   const { card } = model;
   return async (data, dims) => {
