@@ -58,7 +58,7 @@ export function readModel(bytes) {
   const children = (field) => [...walk(bytes, field.value, field.end)];
   const only = (fields, number) => {
     const found = fields.filter((field) => field.number === number);
-    return found.length < 2 ? found[0] : refuse(`field ${number} stands twice`);
+    return found.length < 2 ? found[0] : refuse(`field ${number} occurs twice`);
   };
 
   // ONNX Runtime would read such bytes as its own format and run a model that was not checked
@@ -68,23 +68,23 @@ export function readModel(bytes) {
   for (const entry of top.filter((field) => field.number === 14)) {
     const parts = children(entry);
     const key = text(only(parts, 1));
-    if (metadata.has(key)) refuse(`the metadata key ${key} stands twice`);
+    if (metadata.has(key)) refuse(`the metadata key ${key} occurs twice`);
     metadata.set(key, text(only(parts, 2)));
   }
   for (const key of KEYS) if (!metadata.has(key)) refuse(`not an andon model file: no ${key}`);
-  if (metadata.size !== KEYS.length) refuse("foreign metadata");
+  if (metadata.size !== KEYS.length) refuse("unknown metadata");
 
   const digest = createHash("sha256").update(bytes.subarray(0, -TRAILER)).digest("hex");
   const last = top.at(-1);
-  const holds = last.start === bytes.length - TRAILER && metadata.get("andon.digest") === digest;
+  const matches = last.start === bytes.length - TRAILER && metadata.get("andon.digest") === digest;
   let card;
   try {
     card = JSON.parse(metadata.get("andon"));
   } catch {
-    refuse("the digest does not hold, or the metadata are no JSON");
+    refuse("the digest does not match, or the metadata are not JSON");
   }
-  if (card.schema?.[0] !== MAJOR) refuse(`schema ${card.schema}, while this reader knows ${MAJOR}.x`);
-  if (!holds) refuse("the digest does not hold: damaged or changed");
+  if (card.schema?.[0] !== MAJOR) refuse(`schema ${card.schema}: this reader knows ${MAJOR}.x`);
+  if (!matches) refuse("the digest does not match: damaged or changed");
 
   if (top.some((field) => ![1, 2, 3, 4, 5, 6, 7, 8, 14].includes(field.number))) refuse("functions, or unknown fields");
   const graph = children(only(top, 7));
@@ -103,19 +103,19 @@ export function readModel(bytes) {
     numbers[name] = Float32Array.from({ length }, (_, place) => view.getFloat32(4 * place, true));
   }
   const needed = Object.keys(lengths).filter((name) => name !== "andon.scene_scale");
-  if (!needed.every((name) => name in numbers)) refuse("an initialiser of andon's is missing");
+  if (!needed.every((name) => name in numbers)) refuse("an initialiser of andon is missing");
   for (const name of SCENE) if (!(numbers[name] ?? []).every(Number.isFinite)) refuse(`${name}: not finite`);
 
   const input = card.input.kind;
   if ((card.input.dtype ?? "uint8") !== "uint8") refuse("this reader judges uint8 frames only");
-  if (String(names(11)) !== input) refuse(`expected the one input ${input}`);
-  if (String(names(12)) !== String([...OUTPUTS, ...card.outputs])) refuse("other outputs than the metadata say");
+  if (String(names(11)) !== input) refuse(`expected one input, ${input}`);
+  if (String(names(12)) !== String([...OUTPUTS, ...card.outputs])) refuse("other outputs than the metadata list");
   const threshold = numbers["andon.threshold"][0];
   if (!card.calibration || Number.isNaN(threshold)) refuse("blank: never calibrated");
-  if (!Number.isFinite(threshold) || !(numbers["andon.review"][0] <= threshold)) refuse("the threshold does not hold");
+  if (!Number.isFinite(threshold) || !(numbers["andon.review"][0] <= threshold)) refuse("the threshold or the review limit is out of bounds");
 
   const log = JSON.parse(metadata.get("andon.calibration_log"));
-  if (log.at(-1)?.threshold !== threshold) refuse("the threshold is not the one that the log ends with");
+  if (log.at(-1)?.threshold !== threshold) refuse("the threshold is not that of the last log entry");
   return { bytes, card, golden: JSON.parse(metadata.get("andon.golden")), log, threshold, digest };
 }
 
