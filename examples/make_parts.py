@@ -17,7 +17,7 @@ Picture = NDArray[np.float32]
 
 
 def washer(random: np.random.Generator) -> tuple[Picture, NDArray[np.bool_]]:
-    """One good washer under slightly changing light: grey levels ``[H, W]``, and where its metal is."""
+    """Draw one good washer under slightly changing light: grey levels ``[H, W]``, and where its metal is."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     centre_y, centre_x = SIZE / 2 + random.normal(0, 2, 2)
     radius = np.hypot(rows - centre_y, columns - centre_x)
@@ -32,7 +32,7 @@ def washer(random: np.random.Generator) -> tuple[Picture, NDArray[np.bool_]]:
 
 
 def scratch(picture: Picture, metal: NDArray[np.bool_], random: np.random.Generator) -> Picture:
-    """A thin bright line across the metal."""
+    """Draw a thin bright line across the metal."""
     layer = np.zeros((SIZE, SIZE), np.float32)
     at = random.uniform(0, 2 * np.pi)
     begin = SIZE / 2 + 80 * np.array([np.cos(at), np.sin(at)])
@@ -42,7 +42,7 @@ def scratch(picture: Picture, metal: NDArray[np.bool_], random: np.random.Genera
 
 
 def chip(picture: Picture, _metal: NDArray[np.bool_], random: np.random.Generator) -> Picture:
-    """A piece broken out of the rim."""
+    """Break a piece out of the rim."""
     at = random.uniform(0, 2 * np.pi)
     place = (SIZE / 2 + 118 * np.array([np.cos(at), np.sin(at)])).astype(int)
     layer = np.zeros((SIZE, SIZE), np.float32)
@@ -51,7 +51,7 @@ def chip(picture: Picture, _metal: NDArray[np.bool_], random: np.random.Generato
 
 
 def stain(picture: Picture, metal: NDArray[np.bool_], random: np.random.Generator) -> Picture:
-    """A dark cloud."""
+    """Draw a dark cloud."""
     cloud = cv2.GaussianBlur(random.normal(0, 1, (SIZE, SIZE)).astype(np.float32), (0, 0), 9)
     at = random.uniform(0, 2 * np.pi)
     place = (SIZE / 2 + 84 * np.array([np.cos(at), np.sin(at)])).astype(int)
@@ -64,7 +64,7 @@ DEFECTS = {"scratch": scratch, "chip": chip, "stain": stain}
 
 
 def shot(picture: Picture, random: np.random.Generator) -> NDArray[np.uint8]:
-    """What the camera makes of it: a little blur, noise, RGB."""
+    """Return the picture of a camera: a little blur, noise, RGB."""
     seen = cv2.GaussianBlur(picture, (0, 0), 0.8) + random.normal(0, 2.5, picture.shape)
     tinted = seen[:, :, None] * np.array([0.97, 1.0, 1.03])
     return np.clip(tinted, 0, 255).astype(np.uint8)

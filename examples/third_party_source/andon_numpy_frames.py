@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from andon.foundation.errors import DataError, InputError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.clock import Clock, pause
@@ -66,18 +66,18 @@ def stream(
 
     Raises:
         DataError: as `collect`.
-        InputError: the model file judges windows.
+        ConfigError: the model file judges windows.
     """
     if not isinstance(spec, FrameSpec):
-        raise InputError(f"{text}: expected a model file of frames, got one of sensor windows.")
+        raise ConfigError(f"{text}: expected a model file of frames, got one of sensor windows.")
     return _frames(collect(text), settings, clock, stop)
 
 
 def _frames(frames: NumpyFrames, settings: Settings, clock: Clock, stop: threading.Event) -> Iterator[Item | Lost]:
-    begun_s = clock.mono_s()
+    start_s = clock.mono_s()
     for number, ref in enumerate(frames.refs):
         if settings.rate_hz:
-            pause(clock, begun_s + number / settings.rate_hz - clock.mono_s(), stop.is_set)
+            pause(clock, start_s + number / settings.rate_hz - clock.mono_s(), stop.is_set)
         if stop.is_set():
             return
         yield frames.read(ref)

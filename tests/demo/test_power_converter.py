@@ -12,7 +12,7 @@ from tests.sources.fake_clock import FakeClock
 
 from andon.demo import power_converter
 from andon.demo.power_converter import KINDS, ConverterSettings, Fault, FaultKind, schedule_faults, simulate
-from andon.foundation.errors import ConfigError, InputError
+from andon.foundation.errors import ConfigError
 from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
@@ -197,7 +197,7 @@ def test_its_stream_is_a_long_run_with_the_windows_of_its_log() -> None:
 
 
 def test_a_model_of_frames_cannot_watch_it() -> None:
-    with pytest.raises(InputError, match="judges frames"):
+    with pytest.raises(ConfigError, match="judges frames"):
         power_converter.stream(
             "power_converter", FrameSpec(channels=1, size=(8, 8)), ReplaySettings(), FakeClock(), threading.Event()
         )

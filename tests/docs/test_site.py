@@ -1,5 +1,6 @@
 """The documentation site builds without warnings, fetches nothing, and covers what the code has."""
 
+import ast
 import importlib.util
 import inspect
 import itertools
@@ -42,6 +43,30 @@ def test_troubleshooting_has_every_reason_that_is_given() -> None:
     given = {reason.code for reason in Reason if reason} - RESERVED
 
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == given
+
+
+def _messages() -> list[str]:
+    """Return all texts of the code, with ``{}`` for what a message fills in."""
+    texts = []
+    for path in ROOT.glob("*/andon/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def test_troubleshooting_quotes_messages_that_exist() -> None:
+    page = (DOCS / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
+    table = page.partition("| message contains |")[2].partition("\n\n")[0]
+    quoted = re.findall(r"^\| ([^|-]+) \|", table, re.MULTILINE)
+    messages = _messages()
+
+    assert len(quoted) > 4
+    assert [words for words in quoted if not any(words in text for text in messages)] == []
 
 
 def test_the_glossary_is_sorted() -> None:

@@ -1,7 +1,7 @@
 // node judge.mjs FILE.onnx INPUT.bin [HEIGHTxWIDTH]
 //
-// INPUT.bin holds raw items one after the other: uint8 frames [H, W, C], or little-endian float32 windows [T, C].
-// Prints what the file says of itself and one verdict an item, as JSON; exits with 2 where the file is refused.
+// INPUT.bin holds raw items, one after the other: uint8 frames [H, W, C], or little-endian float32 windows [T, C].
+// Prints what the file states and one verdict for each item, as JSON. Exits with 2 if the file is refused.
 
 import { readFile } from "node:fs/promises";
 
@@ -35,7 +35,7 @@ try {
   process.exitCode = 2;
 }
 
-/** Raw bytes as the numbers that the graph takes; copied, since a float must lie at a multiple of four. */
+/** Return raw bytes as the numbers that the graph takes. They are copied, because a float must start at a multiple of four. */
 function tensor(bytes, kind) {
   const copy = Uint8Array.from(bytes);
   return kind === "frame" ? copy : new Float32Array(copy.buffer);

@@ -1,4 +1,4 @@
-// Read, check and judge with a model file, without Python: docs/model-file.md in another language.
+// Read and check a model file and judge with it, without Python. This is docs/model-file.md in another language.
 
 import { createHash } from "node:crypto";
 
@@ -19,7 +19,7 @@ const refuse = (why) => {
   throw new ModelFileError(why);
 };
 
-/** The fields of the message `bytes[start, end)`: number, wire type, place of the payload, value of a varint. */
+/** Yield the fields of the message `bytes[start, end)`: number, wire type, position of the payload, value of a varint. */
 export function* walk(bytes, start = 0, end = bytes.length) {
   let at = start;
   const varint = () => {
@@ -52,39 +52,39 @@ export function* walk(bytes, start = 0, end = bytes.length) {
   }
 }
 
-/** Check the bytes of a model file; gives card, golden sample, log, threshold, digest. */
+/** Check the bytes of a model file. Return card, golden sample, log, threshold and digest. */
 export function readModel(bytes) {
   const text = (field, fatal = true) => new TextDecoder("utf-8", { fatal }).decode(bytes.subarray(field.value, field.end));
   const children = (field) => [...walk(bytes, field.value, field.end)];
   const only = (fields, number) => {
     const found = fields.filter((field) => field.number === number);
-    return found.length < 2 ? found[0] : refuse(`field ${number} stands twice`);
+    return found.length < 2 ? found[0] : refuse(`field ${number} occurs twice`);
   };
 
-  // ONNX Runtime would take such bytes for its own format and run a model that nobody checked
+  // ONNX Runtime would read such bytes as its own format and run a model that was not checked
   if (text({ value: 4, end: 8 }, false) === "ORTM") refuse("bytes 4 to 7 are the mark of another format");
   const top = [...walk(bytes)];
   const metadata = new Map();
   for (const entry of top.filter((field) => field.number === 14)) {
     const parts = children(entry);
     const key = text(only(parts, 1));
-    if (metadata.has(key)) refuse(`the metadata key ${key} stands twice`);
+    if (metadata.has(key)) refuse(`the metadata key ${key} occurs twice`);
     metadata.set(key, text(only(parts, 2)));
   }
   for (const key of KEYS) if (!metadata.has(key)) refuse(`not an andon model file: no ${key}`);
-  if (metadata.size !== KEYS.length) refuse("foreign metadata");
+  if (metadata.size !== KEYS.length) refuse("unknown metadata");
 
   const digest = createHash("sha256").update(bytes.subarray(0, -TRAILER)).digest("hex");
   const last = top.at(-1);
-  const holds = last.start === bytes.length - TRAILER && metadata.get("andon.digest") === digest;
+  const matches = last.start === bytes.length - TRAILER && metadata.get("andon.digest") === digest;
   let card;
   try {
     card = JSON.parse(metadata.get("andon"));
   } catch {
-    refuse("the digest does not hold, or the metadata are no JSON");
+    refuse("the digest does not match, or the metadata are not JSON");
   }
-  if (card.schema?.[0] !== MAJOR) refuse(`schema ${card.schema}, while this reader knows ${MAJOR}.x`);
-  if (!holds) refuse("the digest does not hold: damaged or changed");
+  if (card.schema?.[0] !== MAJOR) refuse(`schema ${card.schema}: this reader knows ${MAJOR}.x`);
+  if (!matches) refuse("the digest does not match: damaged or changed");
 
   if (top.some((field) => ![1, 2, 3, 4, 5, 6, 7, 8, 14].includes(field.number))) refuse("functions, or unknown fields");
   const graph = children(only(top, 7));
@@ -103,30 +103,30 @@ export function readModel(bytes) {
     numbers[name] = Float32Array.from({ length }, (_, place) => view.getFloat32(4 * place, true));
   }
   const needed = Object.keys(lengths).filter((name) => name !== "andon.scene_scale");
-  if (!needed.every((name) => name in numbers)) refuse("an initialiser of andon's is missing");
+  if (!needed.every((name) => name in numbers)) refuse("an initialiser of andon is missing");
   for (const name of SCENE) if (!(numbers[name] ?? []).every(Number.isFinite)) refuse(`${name}: not finite`);
 
   const input = card.input.kind;
   if ((card.input.dtype ?? "uint8") !== "uint8") refuse("this reader judges uint8 frames only");
-  if (String(names(11)) !== input) refuse(`expected the one input ${input}`);
-  if (String(names(12)) !== String([...OUTPUTS, ...card.outputs])) refuse("other outputs than the metadata say");
+  if (String(names(11)) !== input) refuse(`expected one input, ${input}`);
+  if (String(names(12)) !== String([...OUTPUTS, ...card.outputs])) refuse("other outputs than the metadata list");
   const threshold = numbers["andon.threshold"][0];
   if (!card.calibration || Number.isNaN(threshold)) refuse("blank: never calibrated");
-  if (!Number.isFinite(threshold) || !(numbers["andon.review"][0] <= threshold)) refuse("the threshold does not hold");
+  if (!Number.isFinite(threshold) || !(numbers["andon.review"][0] <= threshold)) refuse("the threshold or the review limit is out of bounds");
 
   const log = JSON.parse(metadata.get("andon.calibration_log"));
-  if (log.at(-1)?.threshold !== threshold) refuse("the threshold is not the one that the log ends with");
+  if (log.at(-1)?.threshold !== threshold) refuse("the threshold is not that of the last log entry");
   return { bytes, card, golden: JSON.parse(metadata.get("andon.golden")), log, threshold, digest };
 }
 
-/** The initialisers of the scene check with their lengths; only files of schema 1.1 and later may have them. */
+/** Return the initialisers of the scene check with their lengths. Only files of schema 1.1 and later may have them. */
 function sceneLengths(card) {
   const scene = card.input.scene;
   if (card.schema[1] < 1 || !scene) return {};
   return { "andon.scene_center": scene.features, "andon.scene_scale": scene.features, "andon.scene_limit": scene.limits };
 }
 
-/** A function from raw items (Uint8Array frames or Float32Array windows, N of them) to N verdicts. */
+/** Return a function that turns N raw items (Uint8Array frames or Float32Array windows) into N verdicts. */
 export async function loadJudge(model) {
   const session = await ort.InferenceSession.create(model.bytes, {
     executionProviders: ["cpu"],
@@ -134,7 +134,7 @@ export async function loadJudge(model) {
     interOpNumThreads: 1,
     enableMemPattern: false,
     logSeverityLevel: 3,
-    extra: { session: { load_model_format: "ONNX" } }, // never guessed from the bytes
+    extra: { session: { load_model_format: "ONNX" } }, // do not guess it from the bytes
   });
   const { card } = model;
   return async (data, dims) => {

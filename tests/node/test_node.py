@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    """Where node is; the tests are skipped without it, unless ANDON_REQUIRE_NODE=1."""
+    """Return the path of node. Skip the tests without it, unless ANDON_REQUIRE_NODE=1."""
     found = shutil.which("node")
     missing = (
         "no node"
@@ -78,10 +78,10 @@ def test_node_judges_as_python_does(
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
 
-    told = _judged(node, path, items)
+    ended = _judged(node, path, items)
 
-    assert (told.returncode, told.stderr) == (0, "")
-    answer = json.loads(told.stdout)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    answer = json.loads(ended.stdout)
     expected = [
         verdict.to_dict() | {"reason": int(verdict.reason)} for verdict in Detector.from_bytes(data).batch(list(items))
     ]
@@ -101,10 +101,10 @@ def test_node_judges_files_of_schema_1_0_as_they_were_judged_then(node: str, tmp
     path.write_bytes((OLD / f"{name}.onnx").read_bytes())
     expected = json.loads((OLD / "verdicts.json").read_text(encoding="utf-8"))[name]
 
-    told = _judged(node, path, np.stack(items(Detector.load(path))))
+    ended = _judged(node, path, np.stack(items(Detector.load(path))))
 
-    assert (told.returncode, told.stderr) == (0, "")
-    for got, then in zip(json.loads(told.stdout)["verdicts"], expected["verdicts"], strict=True):
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for got, then in zip(json.loads(ended.stdout)["verdicts"], expected["verdicts"], strict=True):
         assert got["status"] == then["status"]
         assert got["score"] == (None if then["score"] is None else pytest.approx(then["score"], rel=1e-5))
 
@@ -139,13 +139,13 @@ def _scene_without_limit() -> bytes:
     ("forged", "why"),
     [
         (model_bytes()[:-1], "truncated"),
-        (model_bytes().replace(b"pressure", b"prezzure"), "digest does not hold"),
+        (model_bytes().replace(b"pressure", b"prezzure"), "digest does not match"),
         (text_edit(model_bytes(), "andon", lambda text: text.replace('"schema":[1,', '"schema":[2,')), "schema 2,1"),
-        (text_edit(model_bytes(), "andon.calibration_log", lambda _: "[]"), "not the one that the log ends with"),
-        (model_bytes() + b"\x08\x0a", "digest does not hold"),
+        (text_edit(model_bytes(), "andon.calibration_log", lambda _: "[]"), "not that of the last log entry"),
+        (model_bytes() + b"\x08\x0a", "digest does not match"),
         (ort_marked(model_bytes()), "bytes 4 to 7"),
         (text_edit(model_bytes(FRAME), "andon", lambda text: text.replace('"uint8"', '"uint16"')), "uint8 frames only"),
-        (_scene_without_limit(), "an initialiser of andon's is missing"),
+        (_scene_without_limit(), "an initialiser of andon is missing"),
     ],
     ids=["truncated", "damaged", "another schema", "no log", "appended", "two formats", "uint16", "half a scene check"],
 )
@@ -153,10 +153,10 @@ def test_node_refuses_what_python_refuses(node: str, tmp_path: Path, forged: byt
     path = tmp_path / "model.onnx"
     path.write_bytes(forged)
 
-    told = _judged(node, path, _windows())
+    ended = _judged(node, path, _windows())
 
-    assert told.returncode == 2
-    assert why in told.stderr
+    assert ended.returncode == 2
+    assert why in ended.stderr
 
 
 def test_node_opens_bytes_as_onnx_whatever_they_look_like(node: str, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_node_opens_bytes_as_onnx_whatever_they_look_like(node: str, tmp_path: P
         "console.log((await judge(new Float32Array(8).fill(3), [1, 4, 2]))[0].status);"
     )
 
-    told = subprocess.run(
+    ended = subprocess.run(
         [node, "--input-type=module", "-e", script, (HERE / "reader.mjs").as_uri(), str(tmp_path / "marked.onnx")],
         capture_output=True,
         text=True,
@@ -177,4 +177,4 @@ def test_node_opens_bytes_as_onnx_whatever_they_look_like(node: str, tmp_path: P
         check=False,
     )
 
-    assert (told.stdout, told.stderr) == ("REJECT\n", "")
+    assert (ended.stdout, ended.stderr) == ("REJECT\n", "")

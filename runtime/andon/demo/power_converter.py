@@ -27,7 +27,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from andon.foundation.errors import ConfigError, InputError
+from andon.foundation.errors import ConfigError
 from andon.foundation.settings import from_mapping
 from andon.runtime.schema import Channel, InputSpec, WindowSpec
 from andon.sources.clock import Clock
@@ -220,11 +220,10 @@ def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, s
     """Simulate, and replay through the grid.
 
     Raises:
-        ConfigError: an unknown name, or a value out of bounds.
-        InputError: the model file wants frames.
+        ConfigError: an unknown name, a value out of bounds, or a model file that judges frames.
     """
     if not isinstance(spec, WindowSpec):
-        raise InputError(
+        raise ConfigError(
             f"{text}: this model file judges frames, and the power converter gives windows of sensor values."
         )
     return replay_log(_log_of(text, streamed=True), spec, clock, settings.speed, stop)

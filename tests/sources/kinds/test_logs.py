@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sources.fake_clock import FakeClock
 
-from andon.foundation.errors import DataError, InputError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
@@ -340,7 +340,7 @@ def test_its_stream_gives_the_windows_of_the_log(put) -> None:  # type: ignore[n
 
 
 def test_a_model_of_frames_cannot_judge_a_log(put) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError, match="judges frames"):
+    with pytest.raises(ConfigError, match="judges frames"):
         logs.stream(put(PLAIN), FrameSpec(channels=1, size=(8, 8)), ReplaySettings(), FakeClock(), threading.Event())
 
 

@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.sources.fake_clock import FakeClock
 
-from andon.foundation.errors import InputError
+from andon.foundation.errors import ConfigError, InputError
 from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
 from andon.sources.kinds import stdin
@@ -412,5 +412,5 @@ def test_stamps_ahead_of_the_wall_clock_are_refused_and_said(pieces: int) -> Non
 
 def test_a_dash_is_standard_input_and_a_model_of_frames_cannot_follow_it() -> None:
     assert find("-").name == "stdin"
-    with pytest.raises(InputError, match="judges frames"):
+    with pytest.raises(ConfigError, match="judges frames"):
         stdin.stream("-", FrameSpec(channels=1, size=(8, 8)), stdin.Settings(), FakeClock(), threading.Event())

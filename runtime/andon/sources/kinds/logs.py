@@ -23,7 +23,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.foundation.errors import DataError, InputError
+from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
 from andon.runtime.schema import Channel, InputSpec, WindowSpec
 from andon.sources.clock import Clock
@@ -99,11 +99,11 @@ def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, s
     """Replay a log through the grid. The stream ends with the last row.
 
     Raises:
-        InputError: the model file judges frames.
+        ConfigError: the model file judges frames.
         DataError: as `collect`. Also if the log lacks a channel of the model file.
     """
     if not isinstance(spec, WindowSpec):
-        raise InputError(
+        raise ConfigError(
             f"{text}: this model file judges frames: expected pictures or a video, got a log of sensor values."
         )
     return replay_log(collect(text), spec, clock, settings.speed, stop)

@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from andon.foundation.errors import InputError
+from andon.foundation.errors import ConfigError, InputError
 from andon.foundation.printable import printable
 from andon.foundation.settings import nearest
 from andon.runtime.items import Item, Lost, Ref
@@ -76,10 +76,11 @@ def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: t
     """Follow standard input to its end.
 
     Raises:
-        InputError: the model file judges frames, or standard input is closed.
+        ConfigError: the model file judges frames.
+        InputError: standard input is closed.
     """
     if not isinstance(spec, WindowSpec):
-        raise InputError(
+        raise ConfigError(
             f"{text}: this model file judges frames: expected pictures or a video, got sensor values from standard input."
         )
     if sys.stdin is None:
