@@ -74,7 +74,7 @@ def test_people_read_rates_types_of_defect_and_the_promise(
     assert "as promised: with 95 % confidence" in out
     assert "AUPRO(0.3)" in out
     assert "false rejects  0.00% [0.00%, 45.93%]   0 of 6 good" in out
-    assert "AUROC          1.0000\n" in out  # an interval of one point is not told
+    assert "AUROC          1.0000\n" in out  # an interval of one point is not printed
     assert "(recall 0.99)" in out
     assert out.splitlines()[-1].split() == ["stain", "6", "1.0000", "0.0%"]
     assert "deviation               1.0000  1.0000  decides\npeak                    1.0000  1.0000\n" in out
@@ -136,7 +136,7 @@ def test_several_files_have_intervals(
 
     figures = json.loads(capsys.readouterr().out)
     assert figures["intervals"]["files"] == 2
-    # both faults caught in every draw says nothing of the next: the exact interval of two of two
+    # resampling cannot show uncertainty if both faults are caught: the exact interval of two of two
     assert figures["intervals"]["event_recall"] == {"low": pytest.approx(0.1581, abs=1e-4), "high": 1.0}
 
 
@@ -235,7 +235,7 @@ def test_a_report_leaves_standard_output_to_the_figures(
     assert json.loads(out)["n_good"] == 6
     page = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
     assert "defect-01-overlay.png" in page
-    assert str(parts.parent) not in page  # where files lie on this machine is nobody's business
+    assert str(parts.parent) not in page  # the report must not show the folders of this machine
 
 
 def test_people_read_where_the_report_of_a_log_is(
@@ -296,7 +296,7 @@ def test_without_labelled_defects_synthetic_ones_are_drawn_onto_good_parts(
     assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--json"]) == EXIT_DONE
 
     figures = json.loads(capsys.readouterr().out)
-    assert figures["n_good"] == 6  # those of the test part; what was learnt from is left alone
+    assert figures["n_good"] == 6  # those of the test part; training parts are not used
     assert figures["n_defect"] + figures["invalid"] == 12
     assert "stain" not in figures["by_defect"]
     assert figures["aupro"] is not None

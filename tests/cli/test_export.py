@@ -1,4 +1,4 @@
-"""One file from a run folder, and what is told of it."""
+"""Export a run folder to one file, and print a summary."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from andon.runtime.model_file.format import read
 
 @pytest.fixture(scope="module")
 def elongated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that learnt good parts of 16 x 600 pixels, and keeps some back."""
+    """Return a run that was trained on good parts of 16 x 600 pixels, with some parts for calibration."""
     folder = tmp_path_factory.mktemp("elongated")
     generator = np.random.default_rng(0)
     wave = 128 + 60 * np.sin(np.linspace(0, 12, 600))

@@ -1,4 +1,4 @@
-"""What `andon inspect` says of a file, for people and for programs."""
+"""The output of `andon inspect`, for people and for programs."""
 
 import hashlib
 import json

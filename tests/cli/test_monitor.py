@@ -50,7 +50,7 @@ SINK = SinkKind(name="table", summary="a table of verdicts", settings=Settings, 
 
 @pytest.fixture
 def their_package(tmp_path: Path) -> str:
-    """A package that brings the sink `table`, and the Python that puts it in place."""
+    """Install a package with the sink `table`, and return the Python code that makes it importable."""
     folder = tmp_path / "site"
     install(folder, "their_sinks", "andon.sinks", "table = their_sinks:SINK", THEIR_SINK)
     return f"sys.path.insert(0, {str(folder)!r})"
@@ -137,7 +137,7 @@ def test_the_short_form_and_the_sink_keep_the_same_pictures(frame_model: Path, p
 
 @pytest.fixture
 def watching(frame_model: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The words that watch a folder, from an empty working folder."""
+    """Return the arguments that monitor a folder, from an empty working folder."""
     monkeypatch.chdir(tmp_path)
     return ["monitor", str(frame_model), str(parts)]
 

@@ -100,7 +100,7 @@ def _stream(*_: object) -> Iterator[Any]:
 
 @pytest.fixture
 def theirs(monkeypatch: pytest.MonkeyPatch) -> Source:
-    """A source whose settings have names of others, and one that must be given."""
+    """Return a source with settings that other sources also have, and with a required setting."""
     source = their_source(settings=Theirs)
     found = [*SOURCES.items(), ("theirs", source)]
     monkeypatch.setattr("andon.cli._source_flags.members", lambda _group: iter(found))

@@ -1,4 +1,4 @@
-"""The demo, the whole way: what it leaves behind, and what it says of itself."""
+"""The whole demo: its files and its reports."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ SMALL = Size(runs=1100, epochs=12, stream_rows=12_000, faults=3)
 
 
 class Told:
-    """All that a demo told."""
+    """All reports of a demo."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []

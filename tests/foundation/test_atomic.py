@@ -140,7 +140,7 @@ def test_a_dangling_link_gets_its_target_where_the_folder_of_the_target_exists(t
 
 
 def test_a_dangling_link_into_a_folder_that_is_gone_is_refused(tmp_path: Path) -> None:
-    """The folder may be a disk that is not mounted: making it would hide the file below the mount."""
+    """Do not create the folder: it may be a disk that is not mounted, and the file would be hidden below the mount."""
     (tmp_path / "current.onnx").symlink_to("usb/7.onnx")
 
     with pytest.raises(ConfigError, match=r"current\.onnx: cannot be written"):

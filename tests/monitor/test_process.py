@@ -1,4 +1,4 @@
-"""The monitor as a process: killed, told to end, weighed, and run as people run it."""
+"""The monitor as a process: killed, stopped, measured for memory, and run as users run it."""
 
 import fcntl
 import json
@@ -44,7 +44,7 @@ def command_line(*words: object, **how: Any) -> subprocess.Popen[bytes]:
 
 
 def records(text: bytes) -> list[Record]:
-    """All lines; fails where one is not whole."""
+    """Return all lines as records. Fail if a line is incomplete."""
     assert text == b"" or text.endswith(b"\n")
     return [msgspec.json.decode(line, type=Record) for line in text.splitlines()]
 

@@ -1,4 +1,4 @@
-"""Which sink a text or a table asks for, and what it is opened with."""
+"""Sinks from texts and tables, and their settings."""
 
 import threading
 from pathlib import Path

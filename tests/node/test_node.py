@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    """Where node is; the tests are skipped without it, unless ANDON_REQUIRE_NODE=1."""
+    """Return the path of node. Without it the tests are skipped, unless ANDON_REQUIRE_NODE=1."""
     found = shutil.which("node")
     missing = (
         "no node"

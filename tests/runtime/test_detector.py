@@ -468,7 +468,7 @@ def test_a_failure_of_a_device_is_the_devices() -> None:
 
 
 def _look_up_beyond(model: Any) -> None:
-    """The first node looks up a place that does not exist."""
+    """Let the first node look up a position that does not exist."""
     model.graph.node[0].op_type = "Gather"
     model.graph.node[0].input[1] = "beyond"
     model.graph.initializer.add(name="beyond", data_type=7, dims=[1], raw_data=np.array([1000], "<i8").tobytes())

@@ -1,4 +1,4 @@
-"""One loop from item to verdict: whatever cannot be judged is INVALID with its reason, and the loop goes on."""
+"""The loop from item to verdict: items that cannot be judged are INVALID with a reason, and the loop continues."""
 
 from collections.abc import Sequence
 

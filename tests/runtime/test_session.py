@@ -1,4 +1,4 @@
-"""A session runs on the device that was asked for, with as many threads, or says why not."""
+"""A session runs on the requested device with the requested threads, or raises an error."""
 
 import logging
 import subprocess
@@ -46,7 +46,7 @@ def test_cuda_judges_as_the_cpu_does() -> None:
 
 
 class _FallsBack:
-    """An ONNX Runtime that says it has CUDA and then runs on the CPU, as with missing libraries."""
+    """An ONNX Runtime that lists CUDA and then runs on the CPU, as with missing libraries."""
 
     GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
     SessionOptions = onnxruntime.SessionOptions

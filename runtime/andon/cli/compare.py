@@ -15,12 +15,12 @@ example:
   andon compare --out cmp/ --table                           # only write the table of finished cells
 
 Write a detector with its flags as for 'andon train', in quotes: "patchcore --preset fast".
-Write a data set as a path or name. Its flags are, in quotes with it:
-  --test PATH              labelled parts, if they are not in the same tree
-  --truth CSV              labels, as for 'andon evaluate'
-  --group REGEX|CSV        files that belong to one part, as for 'andon train'
-  --calibration-share X    share of the good parts for calibration, as for 'andon train'
-  --name NAME              name in the table
+Write a data set as a path or name. It may have these flags, in quotes with it:
+  * --test PATH: labelled parts, if they are not in the same tree
+  * --truth CSV: labels, as for 'andon evaluate'
+  * --group REGEX|CSV: files that belong to one part, as for 'andon train'
+  * --calibration-share X: share of the good parts for calibration, as for 'andon train'
+  * --name NAME: name in the table
 
 plan.toml:
   detectors = ["patchcore", { name = "small", detector = "unet_autoencoder", settings = { narrow = 8, epochs = 20 } }]

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         kept = "within" if summary.within_promise else "MORE THAN"
         print(
-            f"\ncaught         {summary.faults_caught} of {summary.faults_injected} faults (by chance: {summary.dummy_caught:.1f})\n"
+            f"\ncaught         {summary.faults_caught} of {summary.faults_injected} faults "
+            f"(random rejects: {summary.dummy_caught:.1f})\n"
             f"false rejects  {summary.false_rejects} of {summary.good_windows} good windows: {kept} the promise of "
             f"{summary.promise.alpha:.0%} (at most {summary.false_rejects_allowed} by chance)\n"
             f"time           {summary.seconds:.0f} s, for {summary.simulated_hours:.1f} simulated hours\n"

@@ -42,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evidence", action="store_true",
                         help="with --json: include evidence (scores, channel shares), except maps and pictures")  # fmt: skip
     parser.add_argument("--frame-size", choices=["calibrated", "any"],
-                        help="any: also judge frames of other sizes, not covered by the promise (default: calibrated)")  # fmt: skip
+                        help="any: also judge frames of other sizes, which the promise does not cover "
+                        "(default: calibrated)")  # fmt: skip
     parser.add_argument(
         "--device",
         choices=["cpu", "cuda", "auto"],

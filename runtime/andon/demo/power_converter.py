@@ -199,8 +199,8 @@ def schedule_faults(
         )
     if count and start is not None and start > free:
         raise ConfigError(
-            f"fault_start: expected at most {free}, got {start}. Each fault has {slot} rows, and needs {duration_rows} for itself "
-            f"and {recovery} for recovery. Ask for an earlier start, fewer faults or more rows."
+            f"fault_start: expected at most {free}, got {start}. Each fault has {slot} rows and needs {duration_rows}, plus "
+            f"{recovery} for recovery. Ask for an earlier start, fewer faults or more rows."
         )
     faults = []
     for number in range(count):

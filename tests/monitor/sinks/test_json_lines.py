@@ -1,4 +1,4 @@
-"""JSON lines: only whole ones, whatever happens to the process, the disk, the file's name or the reader."""
+"""JSON lines stay complete after problems with the process, the disk, the file's name or the reader."""
 
 import fcntl
 import logging
@@ -52,7 +52,7 @@ def numbers(path: Path) -> list[int]:
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """A file may not grow beyond that: the system takes what fits of a write, as a disk does that is nearly full."""
+    """Limit the size of files. The system then writes only a part of the data, like a disk that is nearly full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

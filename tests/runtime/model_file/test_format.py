@@ -1,4 +1,4 @@
-"""A model file is what it says, or it is refused with one clear reason."""
+"""A model file is consistent, or it is refused with one clear reason."""
 
 import hashlib
 import json

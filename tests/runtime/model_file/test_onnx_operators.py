@@ -1,4 +1,4 @@
-"""The list of operators is closed, nothing hangs on chance, and no integer division can end the process."""
+"""The list of operators is closed, nothing depends on chance, and no integer division can end the process."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ TEXTS = {"RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "T
 
 
 def _schemas() -> dict[str, Any]:
-    """The operators of the operator set, as the onnx package defines them."""
+    """Return the operators of the operator set, as the onnx package defines them."""
     newest: dict[str, Any] = {}
     for schema in defs.get_all_schemas_with_history():
         held = newest.get(schema.name)
@@ -101,7 +101,7 @@ def test_an_operator_that_draws_at_random_is_refused(operator: str) -> None:
 def _attached(
     nodes: Sequence[tuple[str, Sequence[str], Mapping[str, Any]]], constants: Mapping[str, Any] | None = None
 ) -> bytes:
-    """The hand-made file with more nodes that give ``n0``, ``n1`` and so on."""
+    """Return the hand-made file with more nodes, whose outputs are ``n0``, ``n1`` and so on."""
 
     def attach(model: Any) -> None:
         for place, (operator, inputs, attributes) in enumerate(nodes):
@@ -151,7 +151,7 @@ def test_a_batch_normalisation_in_training_mode_is_refused() -> None:
 
 
 def _divided(by: Any, operator: str = "Div", kind: type = np.int32) -> bytes:
-    """With an integer that comes from the window, divided by a constant."""
+    """Return a file that divides an integer from the window by a constant."""
     cast = ("Cast", ["window"], {"to": helper.np_dtype_to_tensor_dtype(np.dtype(kind))})
     return _attached([cast, (operator, ["n0", "by"], {})], {"by": np.asarray(by, kind)})
 
