@@ -169,8 +169,8 @@ def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--recall", "1.5"], "--recall within 0 < recall <= 1, got 1.5"),
-        (["--refractory-s", "-1"], "--refractory-s of at least 0 seconds, got -1"),
+        (["--recall", "1.5"], "--recall: expected a share above 0 and at most 1, got 1.5"),
+        (["--refractory-s", "-1"], "--refractory-s: expected at least 0 seconds, got -1"),
         (["--refractory-s", "5"], "--refractory-s is for logs"),
         (["--vus-buffer", "5"], "--vus-buffer is for logs"),
         (["--model", "abc"], "--model is for logs of verdicts"),
@@ -189,7 +189,7 @@ def test_a_model_without_data_and_verdicts_without_a_truth_are_refused(
     frame_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(frame_model)]) == EXIT_USER
-    assert "needs something to judge: --data PATH" in capsys.readouterr().err
+    assert "expected parts to judge, got none. Give --data PATH" in capsys.readouterr().err
 
     assert main(["evaluate", str(tmp_path / "verdicts.jsonl")]) == EXIT_USER
     assert "--truth TABLE.csv" in capsys.readouterr().err
@@ -306,7 +306,7 @@ def test_without_labelled_defects_synthetic_ones_are_drawn_onto_good_parts(
     ("words", "refusal"),
     [
         (["--run", "run/"], "--run is for --synthetic"),
-        (["--synthetic", "--truth", "t.csv"], "--synthetic makes its own truth"),
+        (["--synthetic", "--truth", "t.csv"], "--synthetic creates its own labels"),
     ],
 )
 def test_flags_that_contradict_synthetic_are_refused(
@@ -338,7 +338,7 @@ def test_grouping_what_has_no_parts_is_refused(
     assert main(["evaluate", str(window_model), "--data", str(log), "--group", "(x)"]) == EXIT_USER
     assert "--group is for pictures" in capsys.readouterr().err
     assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--group", "(x)"]) == EXIT_USER
-    assert "--synthetic damages frames one by one" in capsys.readouterr().err
+    assert "--synthetic damages single frames" in capsys.readouterr().err
 
 
 def test_verdicts_on_the_test_folder_meet_the_truth_of_the_tree(

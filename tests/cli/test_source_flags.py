@@ -123,7 +123,7 @@ def test_one_name_for_different_settings_is_one_flag_that_each_source_checks_by_
         source_settings(theirs, "theirs", parser.parse_args(["--topic=a", "--speed=recorded"]))
     help_text = " ".join(parser.format_help().split())
     assert "settings of logs, power_converter, theirs and video" in help_text
-    assert "theirs: of the belt (default 20)" in help_text
+    assert "theirs: of the belt (default: 20)" in help_text
 
 
 def test_a_setting_named_like_a_flag_of_the_command_is_not_offered_and_said_so(

@@ -106,7 +106,7 @@ def test_a_folder_that_holds_a_demo_is_refused_and_left_as_it_is(
 
     assert main(["demo", "--out", str(folder)]) == EXIT_USER
 
-    assert f"{folder}: there is a demo already (run)" in capsys.readouterr().err
+    assert f"{folder}: expected a folder without a demo, found run" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 

@@ -108,7 +108,7 @@ def test_what_exists_and_is_not_a_regular_file_is_refused_and_left_alone(
     before = thing.lstat()
 
     with pytest.raises(
-        ConfigError, match=rf"{target.name}: expected a regular file or a free name, got {kind}\. Choose"
+        ConfigError, match=rf"{target.name}: expected a regular file or a new name, got {kind}\. Choose"
     ):
         write_atomically(target, b"new")
 

@@ -61,7 +61,7 @@ export function readModel(bytes) {
     return found.length < 2 ? found[0] : refuse(`field ${number} stands twice`);
   };
 
-  // ONNX Runtime would take such bytes for its own format and run a model that nobody checked
+  // ONNX Runtime would take such bytes for its own format and run a model that was never checked
   if (text({ value: 4, end: 8 }, false) === "ORTM") refuse("bytes 4 to 7 are the mark of another format");
   const top = [...walk(bytes)];
   const metadata = new Map();

@@ -86,7 +86,7 @@ def test_a_failure_of_the_runtime_is_invalid_where_the_caller_wants_to_go_on() -
     assert [one.verdict.status for one in made] == [Status.OK, Status.INVALID, Status.OK]
     assert (made[1].verdict.reason, made[1].detail) == (
         Reason.FAILED,
-        "could not be judged: ONNX Runtime could not compute: out of memory",
+        "judging failed: ONNX Runtime could not compute: out of memory",
     )
 
 

@@ -5,6 +5,7 @@ SOURCE is one of:
   - a video, a camera index or a stream URL
   - a CSV or Parquet log
   - '-' for JSON lines on stdin
+
 Each source has its own settings, listed below.
 
 example:

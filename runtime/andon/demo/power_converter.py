@@ -4,12 +4,10 @@ The load current is a cycle with a random phase, plus a slow random load. The vo
 with one thermal time constant. A run begins at a random phase, with its random load in equilibrium and the body warmed up for
 six time constants. Therefore windows of many short runs and windows of one long run have the same distribution.
 
-Faults at severity 1, and the time of recovery after each:
-
-* ``voltage_spike``: pulses of +3 V, three rows long, every 24 rows. Recovery: one second.
-* ``current_oscillation``: an oscillation of 2 A with a period of 5 rows. The voltage drops with it, and the losses increase.
-  Recovery: two time constants.
-* ``temperature_drift``: the cooling fails, and the final temperature is 15 K higher. Recovery: five time constants.
+Faults at severity 1, and the recovery time after each:
+  voltage_spike: pulses of +3 V, three rows long, every 24 rows; one second
+  current_oscillation: 2 A with a period of 5 rows, with effects on voltage and losses; two time constants
+  temperature_drift: the cooling fails, and the temperature rises by 15 K in the end; five time constants
 
 As a source its name is ``power_converter`` or, with settings, ``power_converter:seed=3,rows=20000,faults=6``. Without `rows` and
 `runs` there are 1 000 independent runs of 64 rows. With faults, or as a stream, there is one run of 20 000 rows. All numbers of

@@ -191,7 +191,7 @@ def test_a_number_that_is_not_finite_is_refused(number: str) -> None:
 
 
 def test_uint16_frames_are_refused_until_they_are_judged() -> None:
-    with pytest.raises(ModelFileError, match="judges uint8 frames, the file wants uint16"):
+    with pytest.raises(ModelFileError, match="supports uint8 frames, got uint16"):
         parse(edited(FRAMES, put("input.dtype", "uint16")))
 
 
@@ -248,7 +248,7 @@ def test_initialisers_that_do_not_fit_the_scene_check_are_refused(changes: dict[
 
 
 def test_a_scene_check_without_its_initialisers_is_refused() -> None:
-    with pytest.raises(ModelFileError, match=r"the graph lacks 'andon\.scene_center'"):
+    with pytest.raises(ModelFileError, match=r"the graph has no initialiser 'andon\.scene_center'"):
         parse(edited(FRAMES, put("input.scene", msgspec.to_builtins(SCENE))))
 
 

@@ -81,8 +81,8 @@ def check_values(graph: Graph, card: Card) -> None:
     wanted = [(name, UINT8 if name in ("status", "reason") else FLOAT) for name in (*OUTPUTS, *card.outputs)]
     if [(output.name, output.element) for output in graph.outputs] != wanted:
         raise ModelFileError(
-            f"graph: expected the outputs {', '.join(name for name, _ in wanted)} with their types, got "
-            f"{', '.join(output.name for output in graph.outputs)}."
+            f"graph: expected the outputs {', '.join(name for name, _ in wanted)}, got "
+            f"{', '.join(output.name for output in graph.outputs)}, or some have another type."
         )
 
 
