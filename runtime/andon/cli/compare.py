@@ -239,7 +239,9 @@ class _Reporter:
         from andon.foundation.progress import ProgressLine
         from andon.training.comparison.compare import Events
 
-        return Events(started=self._started, done=self._done, failed=self._failed, progress=ProgressLine(line=self._line))
+        return Events(
+            started=self._started, done=self._done, failed=self._failed, progress=ProgressLine(line=self._line)
+        )
 
     def _started(self, cell: Any, number: int, of: int) -> None:
         self._cell_start_s = time.monotonic()
