@@ -1,4 +1,4 @@
-"""Embed a model file in an inspection program: three lines decide, the rest reads a frame and shows the result.
+"""Embed a model file in an inspection program. Three lines judge; the rest reads a frame and shows the result.
 
     python examples/embed.py washers.onnx parts/test/scratch/000.png
     python examples/embed.py washers.onnx frame.npy
@@ -17,7 +17,7 @@ from andon.runtime.heat_map import overlay
 
 
 def main(model: str, picture: str) -> None:
-    """Judge one frame; write reject.ppm, the frame under its heat map, where the verdict is REJECT."""
+    """Judge one frame. If the verdict is REJECT, write the frame with its heat map to reject.ppm."""
     detector = Detector.load(model)
     frame = np.load(picture) if picture.endswith(".npy") else read_picture(picture, detector)
     verdict = detector(frame)
@@ -27,13 +27,13 @@ def main(model: str, picture: str) -> None:
         scale = detector.card.calibration.map_scale
         height, width = frame.shape[:2]
         pixels = overlay(frame, verdict.evidence["anomaly_map"], scale, crop=detector.card.input.crop)
-        # a format that needs no library: three numbers, then red, green and blue of each pixel
+        # PPM needs no library: three numbers, then red, green and blue of each pixel
         Path("reject.ppm").write_bytes(f"P6 {width} {height} 255\n".encode() + pixels.tobytes())
         print("see reject.ppm")
 
 
 def read_picture(path: str, detector: Detector) -> np.ndarray:
-    """Decode a picture to RGB, or to grey where the file was trained on grey parts."""
+    """Decode a picture to RGB, or to grey if the model file was trained on grey pictures."""
     from andon.sources.pictures.decode import decode_file
 
     return decode_file(Path(path), channels=detector.card.input.channels)

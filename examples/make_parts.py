@@ -1,8 +1,9 @@
-"""Draw pictures of stamped washers, good and defective, so that everything can be tried without a camera.
+"""Draw pictures of stamped washers, good and defective, to try andon without a camera.
 
     python examples/make_parts.py parts/
 
-writes the layout that andon recognises: ``train/good``, ``test/good``, ``test/TYPE`` and masks in ``ground_truth/TYPE``.
+This command writes the folders that andon expects: ``train/good``, ``test/good``, ``test/TYPE`` and masks in
+``ground_truth/TYPE``.
 """
 
 import argparse
@@ -17,17 +18,17 @@ Picture = NDArray[np.float32]
 
 
 def washer(random: np.random.Generator) -> tuple[Picture, NDArray[np.bool_]]:
-    """Draw one good washer under slightly changing light: grey levels ``[H, W]``, and where its metal is."""
+    """Draw one good washer under slightly changing light. Return grey levels ``[H, W]`` and the mask of its metal."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     centre_y, centre_x = SIZE / 2 + random.normal(0, 2, 2)
     radius = np.hypot(rows - centre_y, columns - centre_x)
     angle = np.arctan2(rows - centre_y, columns - centre_x) + random.uniform(0, 2 * np.pi)
     metal = (radius < 120) & (radius > 48)
-    turned = 8 * np.sin(radius * 1.7) + 4 * np.sin(6 * angle)  # the marks of the lathe
+    turned = 8 * np.sin(radius * 1.7) + 4 * np.sin(6 * angle)  # marks of the lathe
     light = 12 * (rows * random.normal(0, 1) + columns * random.normal(0, 1)) / SIZE
     picture = np.where(metal, 150 + turned, 60.0) + light + random.normal(0, 6)
     for edge in (48, 120):
-        picture += 45 * np.exp(-((radius - edge) ** 2) / 6)  # the bevel shines
+        picture += 45 * np.exp(-((radius - edge) ** 2) / 6)  # the edges are bright
     return picture.astype(np.float32), metal
 
 
@@ -42,7 +43,7 @@ def scratch(picture: Picture, metal: NDArray[np.bool_], random: np.random.Genera
 
 
 def chip(picture: Picture, _metal: NDArray[np.bool_], random: np.random.Generator) -> Picture:
-    """Break a piece out of the rim."""
+    """Remove a piece of the outer edge."""
     at = random.uniform(0, 2 * np.pi)
     place = (SIZE / 2 + 118 * np.array([np.cos(at), np.sin(at)])).astype(int)
     layer = np.zeros((SIZE, SIZE), np.float32)
@@ -51,7 +52,7 @@ def chip(picture: Picture, _metal: NDArray[np.bool_], random: np.random.Generato
 
 
 def stain(picture: Picture, metal: NDArray[np.bool_], random: np.random.Generator) -> Picture:
-    """Draw a dark cloud."""
+    """Draw a dark, irregular stain on the metal."""
     cloud = cv2.GaussianBlur(random.normal(0, 1, (SIZE, SIZE)).astype(np.float32), (0, 0), 9)
     at = random.uniform(0, 2 * np.pi)
     place = (SIZE / 2 + 84 * np.array([np.cos(at), np.sin(at)])).astype(int)
@@ -64,7 +65,7 @@ DEFECTS = {"scratch": scratch, "chip": chip, "stain": stain}
 
 
 def shot(picture: Picture, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the picture of a camera: a little blur, noise, RGB."""
+    """Simulate the camera: a little blur, noise, RGB."""
     seen = cv2.GaussianBlur(picture, (0, 0), 0.8) + random.normal(0, 2.5, picture.shape)
     tinted = seen[:, :, None] * np.array([0.97, 1.0, 1.03])
     return np.clip(tinted, 0, 255).astype(np.uint8)
@@ -92,8 +93,8 @@ def make_parts(out: Path, seed: int = 0, train_parts: int = 240) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("out", type=Path, help="output folder")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--good", type=int, default=240, help="number of good parts to train on (default: 240)")
     args = parser.parse_args()
     make_parts(args.out, args.seed, args.good)

@@ -12,7 +12,7 @@ FAULTY_ROWS = range(40, 52)
 
 @pytest.fixture(scope="session")
 def frame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """32 x 48 RGB frames; about 0.01 for a middle grey, 0.5 for level 192; REJECT above 0.25."""
+    """Return a model file of 32 x 48 RGB frames: about 0.01 for a middle grey, 0.5 for level 192, REJECT above 0.25."""
     path = tmp_path_factory.mktemp("model") / "frames.onnx"
     path.write_bytes(model_bytes(FRAME, threshold=0.25))
     return path
@@ -28,7 +28,7 @@ def window_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree with six good and six stained parts, and masks that are right."""
+    """Return a tree with six good and six stained parts, and correct masks."""
     root = tmp_path_factory.mktemp("parts")
     for number in range(6):
         write_picture(root / f"train/good/{number}.png", frame(number))
@@ -44,7 +44,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """80 rows of two channels within 1, but for a fault of twelve rows at 5."""
+    """Return a log of 80 rows of two channels within 1, except a fault of twelve rows at 5."""
     path = tmp_path_factory.mktemp("log") / "pump.csv"
     generator = np.random.default_rng(0)
     rows = ["time,pressure,flow,anomaly"]

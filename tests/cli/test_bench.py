@@ -33,9 +33,7 @@ def test_people_read_latency_beside_what_the_machine_can_do(
 def test_a_size_that_is_none_is_refused(size: str, frame_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(frame_model), f"--frame={size}"]) == EXIT_USER
 
-    assert (
-        f"expected HEIGHTxWIDTH of at least 16 pixels each, such as 1080x1920, got {size!r}" in capsys.readouterr().err
-    )
+    assert f"expected HEIGHTxWIDTH of at least 16 pixels each, got {size!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan"])

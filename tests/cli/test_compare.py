@@ -27,9 +27,9 @@ MISTAKES = [
     (["--detectors", "patchcore", "--data", "a", "--cell", "4/3"], "--cell: expected I/N"),
     (
         ["--detectors", "patchcore", "--data", "a", "--bench-seconds", "-1"],
-        "--bench-seconds: expected 0 to 3600, got -1",
+        "--bench-seconds: expected 0 to 3600 seconds, got -1",
     ),
-    (["--plan", "p.toml", "--seeds", "1", "--no-promise"], "leave out --seeds, --no-promise"),
+    (["--plan", "p.toml", "--seeds", "1", "--no-promise"], "got --seeds, --no-promise. Leave them out"),
     (["--plan", "p.toml"], "p.toml: cannot read the file"),
     (["--table"], "expected the folder of a comparison"),
 ]

@@ -74,7 +74,7 @@ def test_people_read_rates_types_of_defect_and_the_promise(
     assert "as promised: with 95 % confidence" in out
     assert "AUPRO(0.3)" in out
     assert "false rejects  0.00% [0.00%, 45.93%]   0 of 6 good" in out
-    assert "AUROC          1.0000\n" in out  # an interval of one point is not told
+    assert "AUROC          1.0000\n" in out  # an interval of one point is not printed
     assert "(recall 0.99)" in out
     assert out.splitlines()[-1].split() == ["stain", "6", "1.0000", "0.0%"]
     assert "deviation               1.0000  1.0000  decides\npeak                    1.0000  1.0000\n" in out
@@ -136,7 +136,7 @@ def test_several_files_have_intervals(
 
     figures = json.loads(capsys.readouterr().out)
     assert figures["intervals"]["files"] == 2
-    # both faults caught in every draw says nothing of the next: the exact interval of two of two
+    # resampling cannot show uncertainty if both faults are caught: the exact interval of two of two
     assert figures["intervals"]["event_recall"] == {"low": pytest.approx(0.1581, abs=1e-4), "high": 1.0}
 
 
@@ -169,8 +169,8 @@ def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--recall", "1.5"], "--recall within 0 < recall <= 1, got 1.5"),
-        (["--refractory-s", "-1"], "--refractory-s of at least 0 seconds, got -1"),
+        (["--recall", "1.5"], "--recall: expected a share above 0 and at most 1, got 1.5"),
+        (["--refractory-s", "-1"], "--refractory-s: expected at least 0 seconds, got -1"),
         (["--refractory-s", "5"], "--refractory-s is for logs"),
         (["--vus-buffer", "5"], "--vus-buffer is for logs"),
         (["--model", "abc"], "--model is for logs of verdicts"),
@@ -189,7 +189,7 @@ def test_a_model_without_data_and_verdicts_without_a_truth_are_refused(
     frame_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(frame_model)]) == EXIT_USER
-    assert "needs something to judge: --data PATH" in capsys.readouterr().err
+    assert "expected parts to judge, got none. Give --data PATH" in capsys.readouterr().err
 
     assert main(["evaluate", str(tmp_path / "verdicts.jsonl")]) == EXIT_USER
     assert "--truth TABLE.csv" in capsys.readouterr().err
@@ -235,7 +235,7 @@ def test_a_report_leaves_standard_output_to_the_figures(
     assert json.loads(out)["n_good"] == 6
     page = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
     assert "defect-01-overlay.png" in page
-    assert str(parts.parent) not in page  # where files lie on this machine is nobody's business
+    assert str(parts.parent) not in page  # the report must not show the folders of this machine
 
 
 def test_people_read_where_the_report_of_a_log_is(
@@ -296,7 +296,7 @@ def test_without_labelled_defects_synthetic_ones_are_drawn_onto_good_parts(
     assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--json"]) == EXIT_DONE
 
     figures = json.loads(capsys.readouterr().out)
-    assert figures["n_good"] == 6  # those of the test part; what was learnt from is left alone
+    assert figures["n_good"] == 6  # those of the test part; training parts are not used
     assert figures["n_defect"] + figures["invalid"] == 12
     assert "stain" not in figures["by_defect"]
     assert figures["aupro"] is not None
@@ -306,7 +306,7 @@ def test_without_labelled_defects_synthetic_ones_are_drawn_onto_good_parts(
     ("words", "refusal"),
     [
         (["--run", "run/"], "--run is for --synthetic"),
-        (["--synthetic", "--truth", "t.csv"], "--synthetic makes its own truth"),
+        (["--synthetic", "--truth", "t.csv"], "--synthetic creates its own labels"),
     ],
 )
 def test_flags_that_contradict_synthetic_are_refused(
@@ -338,7 +338,7 @@ def test_grouping_what_has_no_parts_is_refused(
     assert main(["evaluate", str(window_model), "--data", str(log), "--group", "(x)"]) == EXIT_USER
     assert "--group is for pictures" in capsys.readouterr().err
     assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--group", "(x)"]) == EXIT_USER
-    assert "--synthetic damages frames one by one" in capsys.readouterr().err
+    assert "--synthetic damages single frames" in capsys.readouterr().err
 
 
 def test_verdicts_on_the_test_folder_meet_the_truth_of_the_tree(

@@ -1,4 +1,4 @@
-"""One file from a run folder, and what is told of it."""
+"""Export a run folder to one file, and print a summary."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from andon.runtime.model_file.format import read
 
 @pytest.fixture(scope="module")
 def elongated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that learnt good parts of 16 x 600 pixels, and keeps some back."""
+    """Return a run that was trained on good parts of 16 x 600 pixels, with some parts for calibration."""
     folder = tmp_path_factory.mktemp("elongated")
     generator = np.random.default_rng(0)
     wave = 128 + 60 * np.sin(np.linspace(0, 12, 600))
@@ -34,7 +34,7 @@ def test_a_real_golden_sample_can_be_had_of_elongated_frames(
     golden = read(tmp_path / "long.onnx").golden
     assert golden is not None
     assert (golden.origin, golden.input.shape) == ("real", (16, 120, 1))
-    assert "0 so near the threshold that their status was not compared" in capsys.readouterr().out
+    assert "status not compared for 0 items very near the threshold" in capsys.readouterr().out
 
 
 def test_parity_is_told_in_numbers(elongated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def test_the_first_help_names_every_command(all_help: dict[str, tuple[int, str, 
 
 
 MISTAKES = [
-    (["scroe", "a.onnx"], "there is no command 'scroe' (did you mean 'score'?)"),
+    (["scroe", "a.onnx"], "unknown command 'scroe' (did you mean 'score'?)"),
     (["--versoin"], "unknown argument '--versoin' (did you mean '--version'?)"),
     (["inspect", "a.onnx", "--jsn"], "unknown argument '--jsn' (did you mean '--json'?)"),
     (["score", "a.onnx", "b", "--overlya=c"], "unknown argument '--overlya=c' (did you mean '--overlay'?)"),
@@ -89,25 +89,25 @@ MISTAKES = [
     (["inspect", "no-such.onnx"], "no-such.onnx: cannot be read"),
     (
         ["score", "a.onnx", "b", "--threshold", "0.5"],
-        "unknown argument '--threshold': the model file holds the threshold. andon export sets it, by --false-reject.",
+        "unknown argument '--threshold': the threshold is part of the model file. 'andon export' sets it from --false-reject.",
     ),
     (
         ["compare", "--detectors", "pca", "patchcore", "--preset", "fast", "--data", "a", "--out", "b"],
         (
-            "unknown argument '--preset': see --help. Settings of a detector go into its quotes: "
+            "unknown argument '--preset'. See --help. Put settings of a detector into its quotes: "
             '--detectors "patchcore --preset fast".'
         ),
     ),
     (
         ["compare", "--detectors=patchcore", "--preset=fast", "--data", "a", "--out", "b"],
-        'go into its quotes: --detectors "patchcore --preset=fast".',
+        'into its quotes: --detectors "patchcore --preset=fast".',
     ),
     (
         ["compare", "--detectors", "pca", "--data", "good.csv", "--test", "labelled/", "--out", "b"],
-        "unknown argument '--test': see --help. Settings of a set go into its quotes: --data \"good.csv --test labelled/\".",
+        "unknown argument '--test'. See --help. Put settings of a set into its quotes: --data \"good.csv --test labelled/\".",
     ),
     (["compare", "--detectors", "pca", "--seed", "3"], "unknown argument '--seed' (did you mean '--seeds'?)"),
-    (["compare", "--out", "b", "--preset", "fast"], ": see --help.\n"),
+    (["compare", "--out", "b", "--preset", "fast"], ". See --help.\n"),
 ]
 
 

@@ -50,7 +50,7 @@ SINK = SinkKind(name="table", summary="a table of verdicts", settings=Settings, 
 
 @pytest.fixture
 def their_package(tmp_path: Path) -> str:
-    """A package that brings the sink `table`, and the Python that puts it in place."""
+    """Install a package with the sink `table`, and return the Python code that makes it importable."""
     folder = tmp_path / "site"
     install(folder, "their_sinks", "andon.sinks", "table = their_sinks:SINK", THEIR_SINK)
     return f"sys.path.insert(0, {str(folder)!r})"
@@ -89,8 +89,8 @@ def test_the_help_lists_a_sink_of_another_package_with_its_keys(their_package: s
     assert ended.returncode == EXIT_DONE
     assert "table: a table of verdicts\n" in ended.stdout
     assert "path           the table (required)\n" in ended.stdout
-    assert "separator      between cells (default ;)\n" in ended.stdout
-    assert "json_lines: one JSON line for each verdict" in ended.stdout
+    assert "separator      between cells (default: ;)\n" in ended.stdout
+    assert "json_lines: write one JSON line for each verdict" in ended.stdout
 
 
 def test_a_broken_sink_is_one_warning_unless_it_is_named(frame_model: Path, parts: Path, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_short_form_and_the_sink_keep_the_same_pictures(frame_model: Path, p
 
 @pytest.fixture
 def watching(frame_model: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The words that watch a folder, from an empty working folder."""
+    """Return the arguments that monitor a folder, from an empty working folder."""
     monkeypatch.chdir(tmp_path)
     return ["monitor", str(frame_model), str(parts)]
 
@@ -148,7 +148,7 @@ REFUSED = [
     (["--sink", "pictures:rejects"], "the sink pictures: expected key=value, got 'rejects'."),
     (
         ["--sink", "pictures:folder=x,max_picture=3"],
-        "there is no setting 'max_picture' (did you mean 'max_pictures'?).",
+        "unknown setting 'max_picture' (did you mean 'max_pictures'?).",
     ),
     (
         ["--sink", "pictures:folder=x,max_pictures=0"],
@@ -163,7 +163,7 @@ REFUSED = [
         ["--speed", "max"],
         "--speed: expected a flag of the source images, which has --follow, --settle-s, --poll-s, --stale-after-s",
     ),
-    (["--open-timeout-s", "3"], "got one of camera. Leave it out"),
+    (["--open-timeout-s", "3"], "got a flag of camera. Leave it out"),
 ]
 
 
@@ -185,7 +185,9 @@ def test_a_log_has_no_flags_of_a_folder(
 ) -> None:
     assert main(["monitor", str(window_model), str(log), *words]) == EXIT_USER
 
-    assert f"{words[0]}: expected a flag of the source logs, which has --speed; got one of" in capsys.readouterr().err
+    assert (
+        f"{words[0]}: expected a flag of the source logs, which has --speed; got a flag of" in capsys.readouterr().err
+    )
 
 
 def test_a_log_is_replayed_with_its_own_flag(window_model: Path, log: Path, tmp_path: Path) -> None:

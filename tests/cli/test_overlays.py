@@ -1,4 +1,4 @@
-"""Where overlays are written."""
+"""The paths of overlays."""
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 

@@ -64,8 +64,11 @@ def test_a_folder_with_samples_in_it_is_refused_and_left_as_it_is(
 
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n"), written(tmp_path)) == (EXIT_USER, "", 1, [there])
-    assert f"{tmp_path}: 1 picture of an earlier sample lies there, such as {there}" in err
-    assert "another folder, or remove" in err
+    assert (
+        f"{tmp_path}: expected a folder without earlier samples, got 1 picture of an earlier sample, for example {there}"
+        in err
+    )
+    assert "another folder, or remove the pictures" in err
 
 
 def test_other_files_in_the_folder_are_no_hindrance(run_folder: Path, tmp_path: Path) -> None:
@@ -78,8 +81,8 @@ def test_other_files_in_the_folder_are_no_hindrance(run_folder: Path, tmp_path: 
 
 MISTAKES = [
     (["-o", "x.jpg"], "expected a folder, or a FILE.png"),
-    (["-o", "x.png", "--sheet"], "is the sheet already"),
-    (["-o", "x", "--memory", "--seed", "1"], "--memory draws nothing: leave out --seed"),
+    (["-o", "x.png", "--sheet"], "which is a sheet already"),
+    (["-o", "x", "--memory", "--seed", "1"], "--memory generates no random parts. Leave out --seed"),
     (["-o", "x", "--count", "0"], "expected an integer from 1"),
 ]
 

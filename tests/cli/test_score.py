@@ -1,4 +1,4 @@
-"""`andon score`: one line an item, whatever became of it."""
+"""`andon score`: one line per item, also for items that cannot be judged."""
 
 import json
 from pathlib import Path

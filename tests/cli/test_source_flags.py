@@ -100,7 +100,7 @@ def _stream(*_: object) -> Iterator[Any]:
 
 @pytest.fixture
 def theirs(monkeypatch: pytest.MonkeyPatch) -> Source:
-    """A source whose settings have names of others, and one that must be given."""
+    """Return a source with settings that other sources also have, and with a required setting."""
     source = their_source(settings=Theirs)
     found = [*SOURCES.items(), ("theirs", source)]
     monkeypatch.setattr("andon.cli._source_flags.members", lambda _group: iter(found))
@@ -123,7 +123,7 @@ def test_one_name_for_different_settings_is_one_flag_that_each_source_checks_by_
         source_settings(theirs, "theirs", parser.parse_args(["--topic=a", "--speed=recorded"]))
     help_text = " ".join(parser.format_help().split())
     assert "settings of logs, power_converter, theirs and video" in help_text
-    assert "theirs: of the belt (default 20)" in help_text
+    assert "theirs: of the belt (default: 20)" in help_text
 
 
 def test_a_setting_named_like_a_flag_of_the_command_is_not_offered_and_said_so(

@@ -1,4 +1,4 @@
-"""The demo, the whole way: what it leaves behind, and what it says of itself."""
+"""The whole demo: its files and its reports."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ SMALL = Size(runs=1100, epochs=12, stream_rows=12_000, faults=3)
 
 
 class Told:
-    """All that a demo told."""
+    """All reports of a demo."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
@@ -106,7 +106,7 @@ def test_a_folder_that_holds_a_demo_is_refused_and_left_as_it_is(
 
     assert main(["demo", "--out", str(folder)]) == EXIT_USER
 
-    assert f"{folder}: there is a demo already (run)" in capsys.readouterr().err
+    assert f"{folder}: expected a folder without a demo, found run" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 

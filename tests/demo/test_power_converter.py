@@ -126,7 +126,7 @@ def test_scheduled_faults_have_ended_and_are_recovered_from_before_the_next(runs
 
 
 def test_more_faults_than_fit_are_refused_with_what_they_need() -> None:
-    with pytest.raises(ConfigError, match="need 12000 rows a run, got 5000"):
+    with pytest.raises(ConfigError, match=r"expected at least 12000 per run .* got 5000"):
         schedule_faults(1, 10, rows=5000)
 
 
@@ -154,7 +154,7 @@ def test_a_name_with_settings_is_a_log(text: str, runs: int, rows: int) -> None:
         ("power_converter:seed=three", "expected a number"),
         ("power_converter:rows=1", "rows"),
         ("power_converter:kind=voltage_spikes", "kind"),
-        ("power_converter:voltage_v=0", "voltage_v > 0"),
+        ("power_converter:voltage_v=0", "voltage_v: expected a number > 0"),
         ("power_converter:turn_rows=0", "turn_rows"),
     ],
 )
@@ -182,7 +182,10 @@ def test_faults_begin_at_the_row_that_is_asked_for_if_they_can_end_and_be_recove
     assert isinstance(log, Log)
 
     assert [events_of(run)[0][1] for run in log.runs] == [100, 100]
-    with pytest.raises(ConfigError, match=r"fault_start=880: of 900 rows a fault, 40 of it and \d+ of recovery"):
+    with pytest.raises(
+        ConfigError,
+        match=r"fault_start: expected at most \d+, got 880. Each fault has 900 rows and needs 40, plus \d+ for recovery",
+    ):
         source.collect(f"{text},fault_start=880")
 
 

@@ -108,7 +108,7 @@ def test_what_exists_and_is_not_a_regular_file_is_refused_and_left_alone(
     before = thing.lstat()
 
     with pytest.raises(
-        ConfigError, match=rf"{target.name}: expected a regular file or a free name, got {kind}\. Choose"
+        ConfigError, match=rf"{target.name}: expected a regular file or a new name, got {kind}\. Choose"
     ):
         write_atomically(target, b"new")
 
@@ -140,7 +140,7 @@ def test_a_dangling_link_gets_its_target_where_the_folder_of_the_target_exists(t
 
 
 def test_a_dangling_link_into_a_folder_that_is_gone_is_refused(tmp_path: Path) -> None:
-    """The folder may be a disk that is not mounted: making it would hide the file below the mount."""
+    """Do not create the folder: it may be a disk that is not mounted, and the file would be hidden below the mount."""
     (tmp_path / "current.onnx").symlink_to("usb/7.onnx")
 
     with pytest.raises(ConfigError, match=r"current\.onnx: cannot be written"):

@@ -1,4 +1,4 @@
-"""What can be extended is listed by name without being imported."""
+"""Plug-ins are listed by name without being imported."""
 
 import subprocess
 import sys
@@ -80,7 +80,7 @@ def test_another_package_s_member_is_listed_unimported_and_loaded(
 
 @pytest.fixture(params=GROUPS)
 def broken(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Group:
-    """A group in which another distribution has a member `aaa` that cannot be imported."""
+    """Return a group in which another distribution has a member `aaa` that cannot be imported."""
     group: registry.Group = request.param
     module = "raise RuntimeError('no licence\\x1b[2J')\n"
     install(tmp_path, "broken_package", group, "aaa = broken_package:RECORD", module)

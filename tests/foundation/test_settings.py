@@ -100,10 +100,10 @@ def test_help_states_unit_default_and_bounds() -> None:
 
     text = " ".join(parser.format_help().split())
 
-    assert "passes over the training part (default 40, from 1 to 1000)" in text
-    assert "height and width [px] (default 64,64)" in text
+    assert "passes over the training part (default: 40, from 1 to 1000)" in text
+    assert "height and width [px] (default: 64,64)" in text
     assert "--loss {mse,ssim}" in text
-    assert "--patience N epochs without gain (default none, >= 1)" in text
+    assert "--patience N epochs without gain (default: none, >= 1)" in text
     assert "in % of the range" in text
 
 
@@ -112,7 +112,7 @@ def test_a_mapping_gives_the_same_as_the_flags() -> None:
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
-    with pytest.raises(ConfigError, match=r"run.toml: there is no setting 'epoch' \(did you mean 'epochs'\?\)"):
+    with pytest.raises(ConfigError, match=r"run.toml: unknown setting 'epoch' \(did you mean 'epochs'\?\)"):
         from_mapping(Settings, {"epoch": 3}, where="run.toml")
 
 
@@ -207,7 +207,7 @@ def test_texts_become_settings_of_the_declared_types() -> None:
     ("texts", "why"),
     [
         ({}, "the sink mqtt: expected host, got nothing."),
-        ({"host": "a", "prot": "1"}, "the sink mqtt: there is no setting 'prot' (did you mean 'port'?)."),
+        ({"host": "a", "prot": "1"}, "the sink mqtt: unknown setting 'prot' (did you mean 'port'?)."),
         ({"host": "a", "port": "0"}, "the sink mqtt: port: expected an integer from 1 to 65535, got '0'."),
         ({"host": "a", "retain": "maybe"}, "the sink mqtt: retain: expected true or false, got 'maybe'."),
     ],

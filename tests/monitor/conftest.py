@@ -54,5 +54,5 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detector(tiny_model: Path) -> Detector:
-    """That file, loaded."""
+    """Return the loaded model file."""
     return Detector.load(tiny_model)

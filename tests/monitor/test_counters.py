@@ -1,4 +1,4 @@
-"""The account of items: the sums hold whenever somebody looks."""
+"""The counters: their sums are correct at any time."""
 
 from hypothesis import given
 from hypothesis import strategies as st

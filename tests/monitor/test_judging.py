@@ -55,9 +55,9 @@ def test_an_item_that_the_runtime_could_not_judge_is_failed_and_not_wrong(caplog
         outcome = decide(Item(REF, FRAME), _judge(JudgeError("no memory")), seq=1, wall_s=0.0)
 
     assert (outcome.verdict.status, outcome.verdict.reason) == (Status.INVALID, Reason.FAILED)
-    assert outcome.detail == "could not be judged: no memory"
+    assert outcome.detail == "judging failed: no memory"
     assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
-        ("a.png: could not be judged: no memory", None)
+        ("a.png: judging failed: no memory", None)
     ]
 
 
@@ -68,7 +68,7 @@ def test_a_bug_in_judging_one_item_makes_it_invalid_and_leaves_a_traceback_in_th
         outcome = decide(Item(REF, FRAME), _judge(ZeroDivisionError("by nought")), seq=1, wall_s=0.0)
 
     assert outcome.verdict.status is Status.INVALID
-    assert outcome.detail == "could not be judged: ZeroDivisionError: by nought"
+    assert outcome.detail == "judging failed: ZeroDivisionError: by nought"
     assert caplog.records[0].exc_info is not None
 
 

@@ -1,4 +1,4 @@
-"""The monitor as a process: killed, told to end, weighed, and run as people run it."""
+"""The monitor as a process: killed, stopped, measured for memory, and run as users run it."""
 
 import fcntl
 import json
@@ -44,7 +44,7 @@ def command_line(*words: object, **how: Any) -> subprocess.Popen[bytes]:
 
 
 def records(text: bytes) -> list[Record]:
-    """All lines; fails where one is not whole."""
+    """Return all lines as records. Fail if a line is incomplete."""
     assert text == b"" or text.endswith(b"\n")
     return [msgspec.json.decode(line, type=Record) for line in text.splitlines()]
 
@@ -221,8 +221,8 @@ def test_a_full_disk_does_not_end_it_but_shows_in_the_exit_code(tiny_model: Path
         (["{folder}/nothing.onnx", "{folder}"], "nothing.onnx"),
         (["{model}", "{folder}", "--settle-s", "-1"], "--settle-s"),
         (["{model}", "power_converter", "--speed", "warp"], "--speed: expected one of max, recorded"),
-        (["{model}", "{folder}", "--limit", "0"], "--limit: expected 1 item or more"),
-        (["{model}", "{folder}", "--out", "{model}"], "expected a new file, or one with JSON lines"),
+        (["{model}", "{folder}", "--limit", "0"], "--limit: expected at least 1 item"),
+        (["{model}", "{folder}", "--out", "{model}"], "expected a new file, or a file of JSON lines"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_with_exit_code_2(

@@ -1,4 +1,4 @@
-"""Which sink a text or a table asks for, and what it is opened with."""
+"""Sinks from texts and tables, and their settings."""
 
 import threading
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_text_and_a_table_ask_for_the_same_sink(text: str, table: dict[str, ob
 @pytest.mark.parametrize(
     ("table", "why"),
     [
-        ({"path": "a"}, 'a sink: expected a kind, such as kind = "json_lines", got None.'),
+        ({"path": "a"}, 'a sink: expected a kind, for example kind = "json_lines", got None.'),
         ({"kind": 3}, "got 3."),
         ({"kind": "picture"}, r"there is no sink 'picture' \(did you mean 'pictures'\?\)"),
         ({"kind": "pictures"}, "the sink pictures: expected folder, got nothing."),
@@ -50,7 +50,7 @@ def test_a_text_and_a_table_ask_for_the_same_sink(text: str, table: dict[str, ob
         ),
         (
             {"kind": "json_lines", "pth": "a"},
-            r"the sink json_lines: there is no setting 'pth' \(did you mean 'path'\?\)",
+            r"the sink json_lines: unknown setting 'pth' \(did you mean 'path'\?\)",
         ),
     ],
 )
@@ -71,5 +71,5 @@ def test_an_opened_sink_has_its_settings_and_what_the_line_is(tmp_path: Path) ->
 
 
 def test_pictures_refuse_a_model_of_windows(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="this one judges windows"):
+    with pytest.raises(ConfigError, match="got one of windows"):
         sink_from_table({"kind": "pictures", "folder": str(tmp_path / "r")}).open(context(WINDOW))

@@ -1,4 +1,4 @@
-"""Forgeries: a model file with something changed and the digest made to hold again, as somebody malicious would."""
+"""Forge model files: change something and update the digest, as an attacker would."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ TRAILER = 82
 
 
 def reseal(body: bytes) -> bytes:
-    """The body with the digest entry that holds for it; written out here as ``docs/model-file.md`` says it."""
+    """Return the body with the right digest entry, written here as ``docs/model-file.md`` specifies it."""
     digest = hashlib.sha256(body).hexdigest().encode()
     return body + b"\x72\x50\x0a\x0candon.digest\x12\x40" + digest
 
@@ -30,7 +30,7 @@ def raw_edit(data: bytes, path: Sequence[tuple[int, int]], change: Callable[[byt
 
 
 def ort_marked(data: bytes) -> bytes:
-    """The same model with ``ORTM`` at bytes 4 to 7, where ONNX Runtime looks for the mark of its own format.
+    """Return the same model with ``ORTM`` at bytes 4 to 7, where ONNX Runtime looks for the mark of its own format.
 
     An IR version of 10 and a producer of that name give these bytes: protobuf reads the model as before.
     """
@@ -52,13 +52,13 @@ def text_edit(data: bytes, key: str, change: Callable[[str], str]) -> bytes:
 
 
 def text(data: bytes, key: str) -> str:
-    """The text of one metadata key."""
+    """Return the text of one metadata key."""
     texts: dict[str, str] = {entry.key: entry.value for entry in onnx.load_from_string(data).metadata_props}
     return texts[key]
 
 
 def initialiser(data: bytes, name: str) -> int:
-    """Which of the graph's initialisers it is."""
+    """Return the position of an initialiser in the graph."""
     return [tensor.name for tensor in onnx.load_from_string(data).graph.initializer].index(name)
 
 

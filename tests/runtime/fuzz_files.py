@@ -1,10 +1,10 @@
-"""Run by the fuzz test in a process of its own: say of each file named on stdin what became of it, one JSON line a file.
+"""Judge the files named on stdin and print one JSON line per file with its outcome. The fuzz test runs this process.
 
     python -m tests.runtime.fuzz_files ITEMS.npz < paths
 
-``refused``: `ModelFileError`, at loading or at the first item. ``honest``: judged, and exactly as ONNX Runtime answers for
-the model that the onnx package reads in the same bytes (read by protobuf, written again as plain ONNX, opened as ONNX).
-``failed``: `JudgeError`, and the other reading fails as well. Everything else is ``wrong``, with what happened.
+``refused``: `ModelFileError` during loading or at the first item. ``honest``: judged, with exactly the results of ONNX Runtime
+for the model that the onnx package reads from the same bytes. For this the bytes are read by protobuf, written again as plain
+ONNX and opened as ONNX. ``failed``: `JudgeError`, and the other way fails too. Everything else is ``wrong``, with the reason.
 """
 
 import json
@@ -22,7 +22,7 @@ from andon.runtime import Detector, JudgeError, ModelFileError
 
 
 def outcome(data: bytes, items: Mapping[str, np.ndarray[Any, Any]]) -> tuple[str, str]:
-    """What became of one file, with the reason."""
+    """Return the outcome for one file, and the reason."""
     try:
         detector = Detector.from_bytes(data, frame_size="any")
         got = [

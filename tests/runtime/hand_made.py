@@ -58,18 +58,18 @@ def model_bytes(
     golden_sample: bool = True,
     provider: str = "cpu",
 ) -> bytes:
-    """A calibrated model file.
+    """Return a calibrated model file.
 
     Args:
         spec: `FRAME`, `GREY`, `WINDOW` or one like them.
         threshold: REJECT above it.
-        review: REVIEW from above it to the threshold; None: no such band.
-        name: in the card.
+        review: lower limit of the REVIEW band. None means no such band.
+        name: name in the card.
         nodes: more nodes, appended to the graph.
         weights: more initialisers.
-        calibrations: entries of the log.
-        golden_sample: whether it carries one.
-        provider: that the card names.
+        calibrations: number of entries of the log.
+        golden_sample: True to include one.
+        provider: provider in the card.
     """
     model = graph(spec)
     model.graph.node.extend(nodes)
@@ -79,7 +79,7 @@ def model_bytes(
 
 
 def model_file(spec: InputSpec = WINDOW, *, threshold: float = 4.0, review: float | None = None) -> ModelFile:
-    """The same, read."""
+    """Return such a model file, parsed."""
     return parse(model_bytes(spec, threshold=threshold, review=review))
 
 
@@ -99,7 +99,7 @@ def blank_bytes(
     golden_sample: bool = True,
     provider: str = "cpu",
 ) -> bytes:
-    """The graph as a model file before calibration."""
+    """Return the graph as a model file before calibration."""
     frames = isinstance(spec, FrameSpec)
     card = Card(
         name=name,
@@ -121,7 +121,7 @@ def blank_bytes(
 
 
 def calibrated(blank: bytes, *, threshold: float, review: float | None = None, calibrations: int = 1) -> bytes:
-    """With a threshold, as if from 60 good parts that score a tenth of the threshold and more."""
+    """Add a threshold, as if from 60 good parts that score a tenth of the threshold and more."""
     from msgspec.structs import replace
 
     model = parse(blank, allow_blank=True)
@@ -174,7 +174,7 @@ def calibrated(blank: bytes, *, threshold: float, review: float | None = None, c
 
 
 def window(value: float) -> NDArray[np.float32]:
-    """A window that scores ``value ** 2``."""
+    """Return a window that scores ``value ** 2``."""
     return np.full((4, 2), value, np.float32)
 
 

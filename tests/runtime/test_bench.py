@@ -73,7 +73,7 @@ def test_windows_of_a_forged_length_are_refused_before_one_is_made(tmp_path: Pat
 
 
 def _long_windows(steps: int) -> bytes:
-    """A file whose card and graph agree on windows of that many steps."""
+    """Return a file whose card and graph have windows of this number of steps."""
     data = forge.onnx_edit(
         model_bytes(WINDOW, golden_sample=False),
         lambda model: setattr(model.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", steps),

@@ -1,4 +1,4 @@
-"""Which pixels the crop leaves."""
+"""The pixels of the crop."""
 
 import numpy as np
 from hypothesis import given

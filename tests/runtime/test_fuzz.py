@@ -1,8 +1,8 @@
 """A thousand damaged and forged files: each is refused, or judged as the model that any protobuf reader finds in it.
 
-A file whose digest was not renewed is damaged: it must be refused. A file whose digest was renewed is another model, and
-may be judged. Its verdict is honest if ONNX Runtime gives exactly the same for the model that the onnx package reads in
-the same bytes: then no reader sees another model than andon checked (`fuzz_files.py`). No file may end the process.
+A file with the old digest is damaged and must be refused. A file with a new digest is another model and may be judged. Its
+verdict is honest if ONNX Runtime gives exactly the same for the model that the onnx package reads from the same bytes. Then all
+readers see the model that andon checked (`fuzz_files.py`). No file may end the process.
 """
 
 import json
@@ -90,13 +90,13 @@ def _case(generator: Generator) -> Case:
     name, change = _CHANGES[int(generator.integers(len(_CHANGES)))]
     sealed = bool(generator.random() < 0.8)
     changed = change(base[:-TRAILER], generator)
-    if changed == base[:-TRAILER]:  # nothing came of it
+    if changed == base[:-TRAILER]:  # nothing was changed
         changed += b"\0"
     return Case(name, sealed, reseal(changed) if sealed else changed + base[-TRAILER:])
 
 
 def _flip(body: bytes, generator: Generator) -> bytes:
-    """Some bits, mostly of the graph's structure: the metadata come after it."""
+    """Change some bits, mostly of the graph's structure, because the metadata are after it."""
     changed = bytearray(body)
     for _ in range(int(generator.integers(1, 4))):
         changed[int(generator.integers(len(body)))] ^= 1 << int(generator.integers(8))
@@ -109,7 +109,7 @@ def _set_byte(body: bytes, generator: Generator) -> bytes:
 
 
 def _weight(body: bytes, generator: Generator) -> bytes:
-    """One byte of the numbers of a tensor, which protobuf cannot notice."""
+    """Change one byte of the numbers of a tensor, which protobuf cannot detect."""
     graph = next(field for field in walk(body, 0, len(body)) if field.number == 7)
     tensors = [field for field in walk(body, graph.value, graph.end) if field.number == 5]
     tensor = tensors[int(generator.integers(len(tensors)))]
@@ -147,7 +147,7 @@ def _rearranged(how: Callable[[list[bytes], Generator], None]) -> Callable[[byte
     def change(body: bytes, generator: Generator) -> bytes:
         try:
             fields = list(walk(body, 0, len(body)))
-        except ModelFileError:  # these bytes are no message
+        except ModelFileError:  # these bytes are not a message
             return body + b"\x08\x01"
         inner = [
             field for field in fields if field.wire == BYTES and field.number != 14 and field.end - field.value > 1
@@ -177,7 +177,7 @@ def _swap(pieces: list[bytes], generator: Generator) -> None:
 
 
 def _number(pieces: list[bytes], generator: Generator) -> None:
-    """A field with a number of its own choice: dimensions, types, attributes."""
+    """Insert a field with a random number: dimensions, types, attributes."""
     value = int(generator.choice([0, 1, 2, 7, 9, 2**31, 2**62]))
     pieces.insert(int(generator.integers(len(pieces) + 1)), varint_field(int(generator.integers(1, 21)), value))
 

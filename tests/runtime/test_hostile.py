@@ -1,8 +1,8 @@
 """Hundreds of damaged and forged files: each is refused with an error of andon's, or judges exactly as the file it was.
 
-Damage keeps the old digest. Forgeries get a new one that holds: somebody malicious can always compute it. They must not
-change the verdict by a structure that two readers take differently; that a forger may write another model altogether is
-no defect of the format (a digest is no signature).
+Damaged files keep the old digest. Forged files get a new one, which an attacker can always compute. They must not change the
+verdict by a structure that two readers interpret differently. That an attacker can write a different model is not a defect of
+the format, because a digest is not a signature.
 """
 
 import json
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A file as export writes it."""
+    """Return a model file from export."""
     path = tmp_path_factory.mktemp("real") / "edges.onnx"
     reading = ScoreRule(map="edges", pool="top", share=0.02, smooth=1.0)
     export(Pipeline(Edges(), FRAMES, reading), Frames(70), path, request=CalibrationRequest(date="2026-01-02"))
@@ -80,7 +80,7 @@ def test_no_damage_and_no_forgery_changes_a_verdict_crashes_or_hangs(real: bytes
 
 
 def _judge(paths: list[Path], items: Path) -> list[dict[str, Any]]:
-    """What a process of its own makes of the files; one that it crashes or hangs on is a failure."""
+    """Judge the files in a separate process. A crash or a timeout is a failure."""
     ran = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("judge_files.py")), str(items)],
         input="".join(f"{path}\n" for path in paths),
@@ -103,7 +103,7 @@ def _items() -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _damage(real: bytes) -> Iterator[Case]:
-    """The digest is not renewed: transport, disks, editors."""
+    """Yield damaged files with the old digest: transport, disks, editors."""
     rng = np.random.default_rng(20261122)
     for _ in range(90):
         yield Case("damage bit", _flipped(real, int(rng.integers(8 * len(real)))))
@@ -130,7 +130,7 @@ def _damage(real: bytes) -> Iterator[Case]:
 
 
 def _forgeries(real: bytes) -> Iterator[Case]:
-    """The digest holds again."""
+    """Yield forged files with a new digest."""
     rng = np.random.default_rng(20261123)
     yield from _forged_fields(real, rng)
     yield from _forged_text(real, rng)
@@ -150,7 +150,7 @@ def _forgeries(real: bytes) -> Iterator[Case]:
 
 
 def _forged_fields(real: bytes, rng: Generator) -> Iterator[Case]:
-    """Fields doubled, taken out, moved, unknown ones put in; in the model, the graph and what lies within."""
+    """Yield files with fields doubled, removed, moved, and unknown ones added: in the model, the graph and its messages."""
     for path in ([], GRAPH):
         for _ in range(25):
             yield Case("forged twice", raw_edit(real, path, lambda body: _rearranged(body, rng, "double")))
@@ -245,7 +245,7 @@ def _typed(model: onnx.ModelProto) -> None:
 
 
 def _dropout(model: onnx.ModelProto) -> None:
-    """The network's pixels pass through a dropout that draws."""
+    """Pass the network's pixels through a dropout in training mode."""
     place, cast = next((place, node) for place, node in enumerate(model.graph.node) if node.op_type == "Cast")
     pixels = cast.output[0]
     cast.output[0] = "all pixels"
@@ -255,7 +255,7 @@ def _dropout(model: onnx.ModelProto) -> None:
 
 
 def _trap(model: onnx.ModelProto) -> None:
-    """A constant division that ONNX Runtime computes, and dies of, as it loads the file."""
+    """Add a constant division that ONNX Runtime computes during loading, which ends the process."""
     model.graph.initializer.append(numpy_helper.from_array(np.array([-(2**31)], np.int32), "least"))
     model.graph.initializer.append(numpy_helper.from_array(np.array(-1, np.int32), "minus one"))
     model.graph.node.append(helper.make_node("Div", ["least", "minus one"], ["trapped"]))
@@ -290,7 +290,7 @@ def _with(data: bytes, at: int, other: bytes) -> bytes:
 
 
 def _graph_fields(data: bytes, number: int | None = None) -> list[tuple[int, int]]:
-    """Where the graph's fields begin and end."""
+    """Return start and end of the graph's fields."""
     graph = next(field for field in walk(data, 0, len(data)) if field.number == 7)
     found = walk(data, graph.value, graph.end)
     return [(field.start, field.end) for field in found if number in (None, field.number)]

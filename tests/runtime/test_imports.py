@@ -54,7 +54,7 @@ def test_andon_is_a_namespace_that_several_folders_share(part: str) -> None:
 
 
 def _fresh(script: str, home: Path) -> dict[str, object]:
-    """What a script prints as JSON, in an interpreter of its own with an empty home and no telemetry switch set."""
+    """Return the JSON that a script prints in a new interpreter, with an empty home and without a telemetry switch."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")}
     told = subprocess.run(
         [sys.executable, "-c", script],

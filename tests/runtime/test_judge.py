@@ -1,4 +1,4 @@
-"""One loop from item to verdict: whatever cannot be judged is INVALID with its reason, and the loop goes on."""
+"""The loop from item to verdict: items that cannot be judged are INVALID with a reason, and the loop continues."""
 
 from collections.abc import Sequence
 
@@ -86,7 +86,7 @@ def test_a_failure_of_the_runtime_is_invalid_where_the_caller_wants_to_go_on() -
     assert [one.verdict.status for one in made] == [Status.OK, Status.INVALID, Status.OK]
     assert (made[1].verdict.reason, made[1].detail) == (
         Reason.FAILED,
-        "could not be judged: ONNX Runtime could not compute: out of memory",
+        "judging failed: ONNX Runtime could not compute: out of memory",
     )
 
 

@@ -21,7 +21,7 @@ NAMES = ("grey", "edges", "squares")
 
 
 def items(detector: Detector) -> list[NDArray[Any]]:
-    """Inputs made by integer arithmetic, so that they are the same on every machine and with every version of numpy."""
+    """Return inputs from integer arithmetic, which are the same on every machine and with every version of numpy."""
     spec = detector.card.input
     if isinstance(spec, WindowSpec):
         shape = (spec.steps, len(spec.channels))
@@ -39,7 +39,7 @@ def items(detector: Detector) -> list[NDArray[Any]]:
 
 
 def verdicts(detector: Detector) -> list[dict[str, Any]]:
-    """What a program reads of each verdict."""
+    """Return the values of each verdict that a program reads."""
     judged = [detector(item) for item in items(detector)]
     return [
         {

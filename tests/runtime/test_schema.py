@@ -67,7 +67,7 @@ _SPECIFICATION = (Path(__file__).parents[2] / "docs" / "model-file.md").read_tex
 
 
 def _structs() -> list[type[msgspec.Struct]]:
-    """Every struct that the metadata may hold."""
+    """Return all structs of the metadata."""
     schema = msgspec.json.schema_components([Card, Golden, LogEntry])[1]
     modules = (schema_structs, calibration_facts, content)
     return [getattr(next(module for module in modules if hasattr(module, name)), name) for name in sorted(schema)]

@@ -1,4 +1,4 @@
-"""A session runs on the device that was asked for, with as many threads, or says why not."""
+"""A session runs on the requested device with the requested threads, or raises an error."""
 
 import logging
 import subprocess
@@ -21,7 +21,7 @@ without_cuda = pytest.mark.skipif(not NO_CUDA, reason="this onnxruntime has CUDA
 
 @without_cuda
 def test_cuda_means_cuda_or_an_error_that_names_the_package() -> None:
-    with pytest.raises(DeviceError, match=r"cuda was asked for, but.*onnxruntime-gpu"):
+    with pytest.raises(DeviceError, match=r"for cuda, got one with.*onnxruntime-gpu"):
         open_session(model_bytes(), device="cuda")
 
 
@@ -46,7 +46,7 @@ def test_cuda_judges_as_the_cpu_does() -> None:
 
 
 class _FallsBack:
-    """An ONNX Runtime that says it has CUDA and then runs on the CPU, as with missing libraries."""
+    """An ONNX Runtime that lists CUDA and then runs on the CPU, as with missing libraries."""
 
     GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
     SessionOptions = onnxruntime.SessionOptions
@@ -63,7 +63,9 @@ class _FallsBack:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize(("raises", "why"), [(False, "fell back to CPUExecutionProvider"), (True, "CUDA failure 35")])
+@pytest.mark.parametrize(
+    ("raises", "why"), [(False, "got CPUExecutionProvider, to which ONNX Runtime fell back"), (True, "CUDA failure 35")]
+)
 def test_a_silent_fallback_is_an_error(monkeypatch: pytest.MonkeyPatch, raises: bool, why: str) -> None:
     monkeypatch.setattr(session, "onnxruntime", lambda: _FallsBack(raises=raises))
 
@@ -98,14 +100,14 @@ def test_a_cuda_that_computes_something_else_never_judges(
 ) -> None:
     monkeypatch.setattr(session, "onnxruntime", _WrongCuda)
 
-    with pytest.raises(DeviceError, match=r"golden sample scores .* on this cuda"):
+    with pytest.raises(DeviceError, match=r"golden sample: expected the score .* on this cuda"):
         Detector.from_bytes(model_bytes(), device="cuda")
     assert Detector.from_bytes(model_bytes(), device="auto").device == "cpu"
     assert "running on the CPU instead" in caplog.text
 
 
 def test_a_misspelt_device_is_refused() -> None:
-    with pytest.raises(DeviceError, match="expected the device 'cpu', 'cuda' or 'auto', got 'gpu'"):
+    with pytest.raises(DeviceError, match="device: expected 'cpu', 'cuda' or 'auto', got 'gpu'"):
         open_session(model_bytes(), device="gpu")  # type: ignore[arg-type]
 
 
@@ -118,7 +120,7 @@ def test_threads_are_bounded(threads: int) -> None:
 @pytest.mark.parametrize("threads", [2.5, 1.0, "2", None, True, [1]])
 def test_threads_are_a_whole_number(threads: Any) -> None:
     with pytest.raises(
-        DeviceError, match=r"threads: expected an integer from 1 to 64, got .*\. Give threads=1"
+        DeviceError, match=r"threads: expected an integer from 1 to 64, got .*\. Example: threads=1"
     ) as refusal:
         open_session(model_bytes(), threads=threads)
     assert repr(threads) in str(refusal.value)
@@ -173,7 +175,7 @@ def test_onnxruntime_imported_before_andon_is_warned_of() -> None:
 
     told = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, text=True, check=True)
 
-    assert "set ORT_DISABLE_TELEMETRY=1 before that import" in told.stderr
+    assert "set ORT_DISABLE_TELEMETRY=1 before its first import" in told.stderr
 
 
 def test_a_bad_graph_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:

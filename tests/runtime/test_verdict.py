@@ -87,7 +87,7 @@ def _judged(score: float = 9.0) -> Verdict:
 
 
 def test_a_verdict_equals_itself_and_no_other_and_can_be_a_key() -> None:
-    """Its arrays have no single truth value, so that a comparison of contents could only fail."""
+    """Compare by identity, because arrays have no single truth value and a comparison of contents would fail."""
     one, other = _judged(), _judged()
 
     assert one == one  # noqa: PLR0124

@@ -1,6 +1,6 @@
-"""The command line: one thin module a command, found by its file; each imports its part of andon only when it runs.
+"""The command line: one thin module per command, found by its file name. A module imports andon only when it runs.
 
-The runtime, too, is imported within `main`: it takes a third of a second, and Ctrl-C during it must end cleanly.
+The runtime is also imported within `main`: this takes a third of a second, and Ctrl-C during it must end cleanly.
 """
 
 import argparse
@@ -22,20 +22,23 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _ORDER = ("demo", "train", "animate", "export", "inspect", "score", "evaluate", "compare", "sample", "bench", "monitor")
-"""The order of the journey, for --help."""
+"""Order of the commands in --help: the order in which a new user needs them."""
 _VERBOSE = "print more details to stderr"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0 done, 1 a check failed, 2 the user's mistake or bad input, 3 partly done."""
-    # threads of torch that wait by spinning starve the other core: 177 s became 68 s for one training on a busy machine
+    """Run one command and return its exit code.
+
+    0: done. 1: a check failed. 2: a mistake of the user or bad input. 3: partly done. 130: interrupted by Ctrl-C.
+    """
+    # spinning threads of torch block the other core: without them one training on a busy machine took 68 s instead of 177 s
     policy = os.environ.get("OMP_WAIT_POLICY")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     level = logging.getLogger("andon").level
     try:
         with interrupts() as interrupted, standard_streams():
             return _guarded(list(sys.argv[1:] if argv is None else argv), interrupted)
-    finally:  # a host that calls this function goes on afterwards
+    finally:  # a program that calls this function continues afterwards
         logging.getLogger("andon").setLevel(level)
         if policy is None:
             os.environ.pop("OMP_WAIT_POLICY", None)
@@ -51,13 +54,13 @@ def _guarded(words: Sequence[str], interrupted: threading.Event) -> int:
 
         try:
             code = _answer(words)
-            sys.stdout.flush()  # here, where a reader who has gone is still an exception that can be caught
+            sys.stdout.flush()  # flush here, where the exception for a closed pipe can still be caught
         except AndonError as error:
             line = printable(" ".join(str(error).splitlines()), limit=LONGEST_LINE)
             print(f"andon: {line}", file=sys.stderr)
             return EXIT_USER
     except BrokenPipeError:
-        return EXIT_DONE  # whoever read our output went away (| head)
+        return EXIT_DONE  # the reader of the output has closed the pipe (| head)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
             print("andon: interrupted", file=sys.stderr)
@@ -67,13 +70,13 @@ def _guarded(words: Sequence[str], interrupted: threading.Event) -> int:
 
 
 def commands() -> list[str]:
-    """All commands, in the order of the journey."""
+    """Return all commands in the order of --help."""
     found = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
     return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
 
 def _answer(words: Sequence[str]) -> int:
-    _log_to_stderr()  # first: a plug-in that is broken is reported while the flags are listed
+    _log_to_stderr()  # first, because broken plug-ins are reported while the flags are collected
     try:
         _refuse_unknown_command(words)
         parser, flags = _parser(words)
@@ -81,7 +84,7 @@ def _answer(words: Sequence[str]) -> int:
         args, unknown = parser.parse_known_args(words)
         if unknown:
             raise _unknown(unknown[0], words, flags)
-        # only andon's own: the exporter logs ten thousand lines a file
+        # only andon's own logger: the ONNX exporter logs ten thousand lines per file
         logging.getLogger("andon").setLevel(logging.DEBUG if args.verbose else logging.NOTSET)
         code: int = args.run(args)
     except SystemExit as done:  # argparse, after --help
@@ -96,7 +99,7 @@ def _log_to_stderr() -> None:
 
 
 class _Parser(FlagParser):
-    """A parser whose errors say where to read on."""
+    """A parser whose errors refer to the help."""
 
     def error(self, message: str) -> NoReturn:
         from andon.foundation.errors import ConfigError
@@ -105,12 +108,13 @@ class _Parser(FlagParser):
 
 
 def _parser(words: Sequence[str]) -> tuple[_Parser, list[str]]:
-    """The parser for these words, and the flags that may stand among them."""
+    """Return the parser for these words, and the flags that are valid among them."""
     parser = _Parser(
         prog="andon",
-        description="Defect detection learnt from good parts only: train, export one checked file, watch the line with it.",
-        epilog="Start with 'andon demo'. Each command explains itself: andon COMMAND --help. "
-        "Exit codes: 0 done, 1 a check failed, 2 a mistake or bad input, 3 partly done.",
+        description="Detect defects with a model that is trained on good parts only. Train, export one checked model file, and "
+        "monitor the line with it.",
+        epilog="Start with 'andon demo'. Help for a command: andon COMMAND --help. "
+        "Exit codes: 0 done, 1 a check failed, 2 a mistake of the user or bad input, 3 partly done.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -128,12 +132,12 @@ def _parser(words: Sequence[str]) -> tuple[_Parser, list[str]]:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        # no default of its own: it would undo a -v that came before the command
+        # without a default, which would undo a -v before the command
         sub.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=_VERBOSE)
         sub.set_defaults(run=module.run)
         if name == wanted:
             module.configure(sub)
-            if hasattr(module, "configure_for"):  # flags that depend on other words, such as a detector's settings
+            if hasattr(module, "configure_for"):  # flags that depend on other words, for example a detector's settings
                 module.configure_for(sub, words[words.index(name) + 1 :])
             flags = list(sub.flags)
     return parser, flags
@@ -159,13 +163,11 @@ def _refuse_unknown_command(words: Sequence[str]) -> None:
 
     first = _first_name(words)
     if first is not None and first not in commands():
-        raise ConfigError(
-            f"there is no command {first!r}{nearest(first, commands())}. Commands: {', '.join(commands())}."
-        )
+        raise ConfigError(f"unknown command {first!r}{nearest(first, commands())}. Commands: {', '.join(commands())}.")
 
 
 def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
-    """Before argparse sees them: of ``--dta PATH`` it would only say that --data is missing."""
+    """Refuse unknown flags before argparse, which would only report for ``--dta PATH`` that --data is missing."""
     for word in words:
         if word == "--":
             return
@@ -173,8 +175,8 @@ def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
             raise _unknown(word, words, flags)
 
 
-_ANSWERS = {"--threshold": "the model file holds the threshold. andon export sets it, by --false-reject."}
-"""Flags that no command has and that users look for."""
+_ANSWERS = {"--threshold": "the threshold is part of the model file. 'andon export' sets it from --false-reject."}
+"""Answers for flags that users look for and that no command has."""
 
 
 def _unknown(word: str, words: Sequence[str], flags: Sequence[str]) -> "ConfigError":
@@ -189,5 +191,5 @@ def _unknown(word: str, words: Sequence[str], flags: Sequence[str]) -> "ConfigEr
         from andon.cli.compare import quotes_hint
 
         hint = quotes_hint(words[: words.index(word)], words[words.index(word) :])
-    near = nearest(flag, flags, likeness=0.8 if hint else 0.5)  # --seed is surely --seeds; --test is not --threads
-    return ConfigError(f"unknown argument {word!r}{near}: see --help.{hint}")
+    near = nearest(flag, flags, likeness=0.8 if hint else 0.5)  # --seed means --seeds; --test does not mean --threads
+    return ConfigError(f"unknown argument {word!r}{near}. See --help.{hint}")

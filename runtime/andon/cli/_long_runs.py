@@ -1,4 +1,4 @@
-"""Support for commands that run for hours: they end cleanly when a scheduler stops them, and do not repeat warnings."""
+"""Support for commands that run for hours: end cleanly when a scheduler stops them, and do not repeat warnings."""
 
 import logging
 import signal
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def ends_cleanly_on_sigterm() -> Iterator[None]:
-    """End with exit code 143 on SIGTERM, so that locks are given up and the next machine need not wait for them."""
+    """End with exit code 143 on SIGTERM, so that locks are released and other machines do not wait for them."""
 
     def leave(_number: int, _frame: object) -> None:
         raise SystemExit(143)
@@ -23,10 +23,10 @@ def ends_cleanly_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def sources_warn_once() -> Iterator[None]:
-    """Log each message of `andon.sources` once: it is the same for each cell of a data set.
+    """Log each message of `andon.sources` once, because all cells of a data set produce the same messages.
 
-    The filters are at the handlers, because a logger's filter does not see what its children log. Each handler has its own
-    filter; with a common one the first handler would silence the others.
+    The filters are at the handlers, because a logger's filter does not see messages of its child loggers. Each handler has its
+    own filter, because with a common filter the first handler would silence the others.
     """
     once_each = [(handler, _Once()) for handler in logging.getLogger().handlers]
     for handler, once in once_each:

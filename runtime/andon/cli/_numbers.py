@@ -1,14 +1,14 @@
-"""Integers on the command line, checked against their bounds while the command line is parsed."""
+"""Integers on the command line, with bounds that are checked during parsing."""
 
 import argparse
 from collections.abc import Callable
 
 MAX_SEED = 2**31 - 1
-"""The largest seed: every random generator takes twice this number plus one."""
+"""The largest seed. All random generators accept twice this number plus one."""
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """Return a type for argparse, as in ``parser.add_argument("--seed", type=whole(0, MAX_SEED))``."""
+    """Return a type for argparse that accepts integers in a range: ``type=whole(0, MAX_SEED)``."""
 
     def parse(text: str) -> int:
         try:

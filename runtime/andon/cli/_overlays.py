@@ -1,4 +1,4 @@
-"""Frames with their heat maps laid over them, as files: one a key, none outside the folder, none over another."""
+"""Write frames with their heat maps as files: one file per key, never outside the folder, never two with one name."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from andon.runtime.schema import Card, FrameSpec
 
 
 class Overlays:
-    """Writes overlays of one run of ``andon score``."""
+    """A writer for the overlays of one run of ``andon score``."""
 
     def __init__(self, folder: Path, card: Card) -> None:
         self._folder = folder
@@ -21,10 +21,10 @@ class Overlays:
         self._taken: set[str] = set()
 
     def write(self, key: str, frame: Data, anomaly_map: NDArray[np.float32]) -> Path:
-        """Write one overlay; gives its place.
+        """Write one overlay and return its path.
 
         Raises:
-            ConfigError: the folder cannot be written to.
+            ConfigError: the folder cannot be written.
         """
         from andon.runtime.heat_map import overlay
         from andon.sources.pictures.encode import write_png
@@ -34,7 +34,7 @@ class Overlays:
         return path
 
     def _free(self, name: str) -> str:
-        """The name, or one like it that this run has not written yet: two folders may hold pictures of one name."""
+        """Return the name, or a numbered form of it if this run has used it: two folders may have pictures of one name."""
         free, number = name, 1
         while free.casefold() in self._taken:
             number += 1
@@ -44,7 +44,7 @@ class Overlays:
 
 
 def file_name(key: str) -> str:
-    """A relative path for the picture of a key: the key itself where it is a PNG, else with ``.png`` after its own suffix.
+    """Return a relative path for the picture of a key: the key itself, with ``.png`` appended if it has another suffix.
 
     >>> file_name("scratch/000.png"), file_name("000.jpg"), file_name("line.mp4#120"), file_name("../../etc/x")
     ('scratch/000.png', '000.jpg.png', 'line.mp4_120.png', 'etc/x.png')

@@ -1,4 +1,4 @@
-"""Flags of sources, from the settings of each installed source: ``--settle-s`` of a folder, ``--speed`` of a log."""
+"""Flags of sources, derived from the settings of all installed sources: ``--settle-s`` of folders, ``--speed`` of logs."""
 
 import argparse
 import logging
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 def add_source_flags(parser: FlagParser) -> None:
-    """Add the flags of all installed sources, each once, in one group for each set of sources that share them."""
+    """Add the flags of all installed sources, each once, in one group per set of sources that share them."""
     taken = {action.dest for action in parser.actions}
     groups: dict[tuple[str, ...], list[str]] = {}
     offered = _offered()
     for name, owners in offered.items():
         if name in taken:
             logger.warning(
-                "the setting %s of %s cannot be given on the command line: the command has a flag of that name",
+                "the setting %s of %s cannot be given on the command line: the command has a flag with this name",
                 name,
                 _listed(owners),
             )
@@ -40,16 +40,16 @@ def add_source_flags(parser: FlagParser) -> None:
 
 
 def source_settings(source: Source, text: str, args: argparse.Namespace) -> Any:
-    """Return the settings of a source from the flags given.
+    """Return the settings of a source from the given flags.
 
     Args:
-        source: that the user chose.
-        text: by which it was chosen.
-        args: parsed by a parser that went through `add_source_flags`.
+        source: the source.
+        text: the text that selected it.
+        args: result of a parser with the flags of `add_source_flags`.
 
     Raises:
-        ConfigError: a flag that the source does not have, a value of another type or out of bounds, or a setting that must be
-            given and was not.
+        ConfigError: the source does not have a given flag, a value has another type or is out of bounds, or a required setting
+            is missing.
     """
     own = {setting.name: setting for setting in fields(source.settings)}
     given = [name for name in args.source_flags if hasattr(args, name)]
@@ -58,26 +58,26 @@ def source_settings(source: Source, text: str, args: argparse.Namespace) -> Any:
             owners = _offered()[name]
             has = f"has {', '.join(setting.flag for setting in own.values())}" if own else "has no flags"
             raise ConfigError(
-                f"{_flag(name)}: expected a flag of the source {source.name}, which {has}; got one of {_listed(owners)}. Leave "
-                f"it out, or give another SOURCE than {shown_address(text)}."
+                f"{_flag(name)}: expected a flag of the source {source.name}, which {has}; got a flag of {_listed(owners)}. "
+                f"Leave it out, or give another SOURCE than {shown_address(text)}."
             )
     if absent := missing(source.settings, given):
         raise ConfigError(
             f"{shown_address(text)}: expected {', '.join(map(_flag, absent))} for the source {source.name}, got nothing. "
             "Give the flag."
         )
-    # of other flags, such as --limit, none is a setting of a source
+    # only the flags of sources: others, for example --limit, are not settings
     return from_flags(source.settings, argparse.Namespace(**{name: getattr(args, name) for name in given}))
 
 
 class _Flag(NamedTuple):
     setting: Setting
     annotated: Any
-    """The type with its bounds."""
+    """Type with its bounds."""
 
 
 def _offered() -> dict[str, dict[str, _Flag]]:
-    """Return by setting: the sources that have it, and how each describes it."""
+    """Return for each setting the sources that have it, with their descriptions."""
     offered: dict[str, dict[str, _Flag]] = {}
     for name, source in members("andon.sources"):
         if source.stream is None:
@@ -89,13 +89,13 @@ def _offered() -> dict[str, dict[str, _Flag]]:
 
 
 def _field(name: str, owners: dict[str, _Flag]) -> tuple[Any, ...]:
-    """Return a field of a struct for one flag that stands for the settings of several sources."""
+    """Return the struct field for one flag that several sources share."""
     first, *others = owners.values()
     if all(other.setting == first.setting for other in others):
         return (name, first.annotated) if first.setting.required else (name, first.annotated, first.setting.default)
-    # sources of other packages may use one name for different things: each checks the text by itself
+    # sources of other packages may use one name for different settings: each source checks the text itself
     texts = [f"{owner}: {flag.setting.description} ({flag.setting.default_text})" for owner, flag in owners.items()]
-    return name, Annotated[str, Meta(description="; ".join(texts))], "that of the source"
+    return name, Annotated[str, Meta(description="; ".join(texts))], "as in the source"
 
 
 def _flag(name: str) -> str:

@@ -1,6 +1,6 @@
-"""The process's surroundings for one command: standard streams that may be closed or full, Ctrl-C, lines on stderr.
+"""Handle the environment of a command: closed or full standard streams, Ctrl-C, and lines on stderr.
 
-Imports no other part of andon at the top: these rules must hold while the heavy imports still run.
+This module imports no other part of andon at the top, because it must work while the slow imports are running.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from types import FrameType
 from typing import Any, TextIO
 
 LONGEST_LINE = 4000
-"""Characters of one error or warning."""
+"""Upper limit of characters of one error or warning."""
 
 
 class Output:
-    """Standard output whose errors name it: a full disk is one line for the user, not a traceback.
+    """Standard output with clear errors: a full disk gives one line for the user instead of a traceback.
 
-    Everything else is passed on to the stream.
+    All other methods are those of the stream.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -38,7 +38,7 @@ class Output:
         return written
 
     def flush(self) -> None:
-        """Flush what was written.
+        """Flush the written text.
 
         Raises:
             ConfigError: the disk behind standard output is full.
@@ -47,7 +47,7 @@ class Output:
             self._call("flush")
 
     def fileno(self) -> int:
-        """Return the descriptor.
+        """Return the file descriptor.
 
         Raises:
             ConfigError: standard output is closed.
@@ -67,15 +67,15 @@ class Output:
 
         if self._stream is None:
             raise ConfigError(
-                "standard output: expected an open stream, got a closed one. Redirect it, e.g. > file.txt."
+                "standard output: expected an open stream, got a closed one. Redirect it, for example > file.txt."
             )
         try:
             return getattr(self._stream, name)(*words)
-        except BrokenPipeError:  # the reader has gone, which is not an error
+        except BrokenPipeError:  # the reader has closed the pipe, which is not an error
             self.failed = True
             raise
         except OSError as error:
-            if not error.errno:  # no file behind it, as in a host or a test
+            if not error.errno:  # not a file, for example in a host program or a test
                 raise
             self.failed = True
             raise ConfigError(
@@ -85,7 +85,7 @@ class Output:
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Within: standard output is an `Output`, and standard error is never None. Afterwards both are as they were."""
+    """Replace standard output by an `Output`, and make sure that standard error is not None. Restore both afterwards."""
     before = sys.stdout, sys.stderr
     for number, stream in enumerate(before, 1):
         if stream is None:
@@ -101,13 +101,13 @@ def standard_streams() -> Iterator[None]:
             sys.stderr.close()
         sys.stdout, sys.stderr = before
         if output.failed:
-            # what is still in the buffer must go somewhere when the interpreter ends, or it complains and exits with 120
+            # discard the rest of the buffer: otherwise the interpreter prints an error at its end and exits with 120
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reserve(number: int) -> None:
-    """Point a closed descriptor of a standard stream at nothing: the next file that is opened must not become it."""
+    """Redirect a closed standard stream to the null device, so that the next opened file does not get its descriptor."""
     try:
         os.fstat(number)
     except OSError:
@@ -116,9 +116,9 @@ def _reserve(number: int) -> None:
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """Within: Ctrl-C raises KeyboardInterrupt as usual, and the event says that it happened.
+    """Raise KeyboardInterrupt on Ctrl-C as usual, and set an event that records it.
 
-    An import that is interrupted may turn KeyboardInterrupt into another error, as that of numpy does.
+    An interrupted import may turn KeyboardInterrupt into another error, as numpy does.
     """
     seen = threading.Event()
 
@@ -140,7 +140,10 @@ def interrupts() -> Iterator[threading.Event]:
 
 
 class PrintableFormatter(logging.Formatter):
-    """One line a message: names of files in it may hold line breaks and terminal commands. Tracebacks stay as they are."""
+    """A formatter that puts each message on one line. File names in it may contain line breaks and terminal commands.
+
+    Tracebacks are not changed.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """Return the message on one line."""

@@ -1,11 +1,12 @@
-"""Animate what a training saw, epoch by epoch, as GIF or MP4: parts, what was rebuilt of them, maps, generated parts.
+"""Make a GIF or MP4 of a training, epoch by epoch: parts, their reconstructions, anomaly maps, generated parts.
 
 example:
   andon animate run/ -o training.gif
   andon animate run/ -o training.mp4 --fps 12 --size 640 --panels originals,reconstructions
 
-Every training of a detector that rebuilds keeps the material: each epoch up to 20, each second up to 50, each fifth up to
-100, and so on. For all of them: andon train ... --animation-epochs all. A running training can be animated too, as far as it is.
+Training keeps the pictures for it if the detector reconstructs parts: every epoch up to 20, every second up to 50, every
+fifth up to 100, and so on. To keep all epochs: andon train ... --animation-epochs all. A running training can also be
+animated, up to its current epoch.
 """
 
 import argparse
@@ -14,31 +15,42 @@ from pathlib import Path
 from andon.cli._numbers import whole
 from andon.foundation.errors import ConfigError
 
-SUMMARY = "a GIF or MP4 of what a training saw, epoch by epoch"
+SUMMARY = "make a GIF or MP4 of a training, epoch by epoch"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
-    parser.add_argument("run_folder", metavar="RUN", help="what 'andon train' wrote")
-    parser.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help="training.gif or training.mp4")
+    """Add the flags."""
+    parser.add_argument("run_folder", metavar="RUN", help="run folder from 'andon train'")
     parser.add_argument(
-        "--fps", type=float, default=5.0, metavar="F", help="epochs shown a second, 0.1 to 50 (default 5)"
+        "-o",
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="output file, for example training.gif or training.mp4",
     )
     parser.add_argument(
-        "--size", type=whole(64, 4096), default=None, metavar="PX", help="width in pixels (default: as parts need)"
+        "--fps", type=float, default=5.0, metavar="F", help="epochs shown per second, 0.1 to 50 (default: 5)"
+    )
+    parser.add_argument(
+        "--size",
+        type=whole(64, 4096),
+        default=None,
+        metavar="PX",
+        help="width in pixels, 64 to 4096 (default: from the size of the parts)",
     )
     parser.add_argument(
         "--panels",
         type=_words,
         default=None,
         metavar="LIST",
-        help="what to show in step: originals, reconstructions, maps, samples (default: all that the run has)",
+        help="panels to show: originals, reconstructions, maps, samples, separated by commas (default: all that the run has)",
     )
-    parser.add_argument("--json", action="store_true", help="print what was made as one object")
+    parser.add_argument("--json", action="store_true", help="print a summary as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw and encode."""
+    """Draw and encode the animation."""
     import json
 
     from andon.foundation.extras import needs
@@ -65,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     span = f"epochs {numbers[0]} to {max(numbers)}" if numbers else "kept weights"
     print(
         f"{made.path}: {len(made.epochs)} pictures ({span}) of {made.height} x {made.width} px (height x width), "
-        f"{made.fps:g} a second, {summary['bytes']:,} bytes; {', '.join(made.panels)}"
+        f"{made.fps:g} per second, {summary['bytes']:,} bytes, panels {', '.join(made.panels)}"
     )
     return 0
 
@@ -73,5 +85,5 @@ def run(args: argparse.Namespace) -> int:
 def _words(text: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if not words:
-        raise ConfigError("--panels: expected at least one name.")
+        raise ConfigError(f"--panels: expected at least one name, got {text!r}. Example: --panels originals,maps.")
     return words

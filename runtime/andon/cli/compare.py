@@ -1,21 +1,26 @@
-"""Compare detectors, each with its settings, on many data sets over seeds; one table of what they are worth and cost.
+"""Compare detectors and settings on several data sets and seeds, and write one table of quality and cost.
 
-A cell is one detector on one set with one seed: trained, exported with its promise, evaluated on the set's labelled
-test part, timed. It lies in OUT/SET/DETECTOR/seed-N and its result.json is written last: whatever interrupts a
-comparison, the same command goes on where it was, within a training too. A cell that fails leaves error.json, the
-others go on, and the same command tries it again. All mistakes that can be seen beforehand are told before anything
-is trained. OUT/table.md, table.json and table.png (bars of AUROC and AUPRO) are written anew after each cell.
+A cell is one detector on one data set with one seed. For each cell the command trains, exports a model file, evaluates it on
+the labelled test part, and measures its speed. The files of a cell are in OUT/SET/DETECTOR/seed-N.
+
+To continue after an interruption, run the same command again. It also resumes the training that was interrupted. A failed cell
+leaves error.json, and the other cells continue. The next run tries failed cells again. Flags, plan and data are checked before
+the first training. After each cell the command updates OUT/table.md, table.json and table.png (bars of AUROC and AUPRO).
 
 example:
   andon compare --detectors patchcore "patchcore --preset fast" --data sets/bottle sets/pill --seeds 0 1 2 --out cmp/
   andon compare --detectors window_vae --data "good.csv --test labelled/ --name pump" --out cmp/ --no-promise
-  andon compare --plan plan.toml --out cmp/                  # the same lists, with names: see below
+  andon compare --plan plan.toml --out cmp/                  # the lists from a file, see below
   andon compare --plan plan.toml --out cmp/ --cell 3/8       # the third of eight shares, for array jobs
-  andon compare --out cmp/ --table                           # only the table of what is there
+  andon compare --out cmp/ --table                           # only write the table of finished cells
 
-A detector is written as for 'andon train', in quotes where it has flags. A set is a path or name, in quotes where it
-has flags: --test PATH (where the labelled parts lie, if not in the same tree), --truth CSV, --group REGEX|CSV,
---calibration-share X (of the good parts), --name.
+Write a detector with its flags as for 'andon train', in quotes: "patchcore --preset fast".
+Write a data set as a path or name. It may have these flags, in quotes with it:
+  * --test PATH: labelled parts, if they are not in the same tree
+  * --truth CSV: labels, as for 'andon evaluate'
+  * --group REGEX|CSV: files that belong to one part, as for 'andon train'
+  * --calibration-share X: share of the good parts for calibration, as for 'andon train'
+  * --name NAME: name in the table
 
 plan.toml:
   detectors = ["patchcore", { name = "small", detector = "unet_autoencoder", settings = { narrow = 8, epochs = 20 } }]
@@ -23,9 +28,11 @@ plan.toml:
   seeds = [0, 1, 2]
   promise = { false_reject = 0.05 }
 
-Under SLURM: sbatch --array=1-8 --wrap 'andon compare --plan plan.toml --out cmp/ --cell $SLURM_ARRAY_TASK_ID/8'. Any
-number of processes that share the folder may run the same comparison: a lock file sees that each cell is done by one.
-One that was killed on the same machine is known at once; on another, its lock counts for ten minutes more.
+With SLURM: sbatch --array=1-8 --wrap 'andon compare --plan plan.toml --out cmp/ --cell $SLURM_ARRAY_TASK_ID/8'.
+Several processes may run the same comparison if they share the folder. A lock file ensures that only one process works on a
+cell. The lock of a killed process is released at once on the same machine, and after ten minutes on another machine.
+
+exit code: 0 all cells are done, 3 a cell failed or belongs to another process.
 """
 
 import argparse
@@ -42,64 +49,88 @@ from andon.foundation.console import StatusLine
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 
-SUMMARY = "detectors side by side: settings, data sets and seeds, one resumable table"
+SUMMARY = "compare detectors and settings on several data sets and seeds"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
+    """Add the flags."""
     parser.add_argument(
-        "--detectors", nargs="+", metavar="DETECTOR", help='such as patchcore "patchcore --preset fast"'
+        "--detectors",
+        nargs="+",
+        metavar="DETECTOR",
+        help='detectors to compare, for example patchcore "patchcore --preset fast"',
     )
     parser.add_argument(
-        "--data", nargs="+", metavar="SET", help="trees with train/good and test/TYPE, logs, simulations"
+        "--data",
+        nargs="+",
+        metavar="SET",
+        help="data sets: trees with train/good and test/TYPE, sensor logs, or simulations",
     )
     parser.add_argument(
-        "--seeds", nargs="+", type=whole(0, MAX_SEED), metavar="N", help="of split, weights and order (default 0)"
+        "--seeds",
+        nargs="+",
+        type=whole(0, MAX_SEED),
+        metavar="N",
+        help="seeds of split, weights and order of the parts (default: 0)",
     )
-    parser.add_argument("--plan", type=Path, metavar="FILE.toml", help="the same lists from a file, instead of flags")
-    parser.add_argument("--out", required=True, type=Path, metavar="OUT", help="the folder of the comparison")
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE.toml", help="read detectors, data, seeds and promise from a file"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="OUT", help="folder of the comparison")
     parser.add_argument(
         "--false-reject",
         type=float,
         default=None,
         metavar="A",
-        help="the promise of every file (default: the strongest)",
+        help="promise that at most this share of good parts is rejected, above 0 and below 1 (default: the strictest that the "
+        "parts support)",
     )
-    parser.add_argument("--confidence", type=float, default=None, metavar="C", help="of the promise (default 0.95)")
-    parser.add_argument("--no-promise", action="store_true", help="write estimates where parts carry no promise")
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        default=None,
+        metavar="C",
+        help="confidence of the promise, above 0 and below 1 (default: 0.95)",
+    )
+    parser.add_argument("--no-promise", action="store_true", help="write an estimate if the parts support no promise")
     parser.add_argument(
         "--cell",
         metavar="I/N",
-        help="do only the I-th of N shares of the cells, I from 1 to N; each has as many of each detector",
+        help="process only the I-th of N shares of the cells, I from 1 to N; each share has the same number of cells of each "
+        "detector (default: 1/1)",
     )
-    parser.add_argument("--table", action="store_true", help="do nothing, make the table of what is there")
+    parser.add_argument("--table", action="store_true", help="only write the table of finished cells, without training")
     parser.add_argument(
         "--threads",
         type=whole(1, 64),
         default=None,
         metavar="N",
-        help="of torch, as for train",
+        help="threads of torch, 1 to 64 (default: 1 for sensor windows, else the default of torch)",
     )
     parser.add_argument(
-        "--device", choices=["cpu", "cuda", "mps", "auto"], default="auto", help="to learn on (default auto)"
+        "--device",
+        choices=["cpu", "cuda", "mps", "auto"],
+        default="auto",
+        help="device for training; auto uses CUDA if there is one (default: auto)",
     )
     parser.add_argument(
         "--bench-seconds",
         type=float,
         default=0.5,
         metavar="S",
-        help="for each of four measurements of speed; 0: none (default 0.5). Cells side by side slow each other down",
+        help="duration of each of the four speed measurements in seconds; 0 disables them (default: 0.5). Parallel processes "
+        "slow each other down",
     )
     parser.add_argument("--synthetic", action="store_true",
-                        help="besides, AUROC on synthetic defects, drawn onto good parts that calibration kept back")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the table as one object")
+                        help="also compute the AUROC on synthetic defects, drawn onto the calibration parts")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the table as one JSON object")
 
 
 def quotes_hint(before: Sequence[str], unknown: Sequence[str]) -> str:
-    """Return how to quote a detector or set with its settings, where that is what was forgotten; else nothing.
+    """Return a hint to quote a detector or set together with its settings. Return an empty text in other cases.
 
     >>> quotes_hint(["--detectors", "patchcore"], ["--preset", "fast"])
-    ' Settings of a detector go into its quotes: --detectors "patchcore --preset fast".'
+    ' Put settings of a detector into its quotes: --detectors "patchcore --preset fast".'
     """
     last = next((at for at in reversed(range(len(before))) if before[at].startswith("--")), None)
     if last is None:
@@ -110,18 +141,18 @@ def quotes_hint(before: Sequence[str], unknown: Sequence[str]) -> str:
         return ""
     value = [word for word in unknown[1:2] if not word.startswith("-") and "=" not in unknown[0]]
     what = "detector" if flag == "--detectors" else "set"
-    return f' Settings of a {what} go into its quotes: {flag} "{" ".join([listed[-1], unknown[0], *value])}".'
+    return f' Put settings of a {what} into its quotes: {flag} "{" ".join([listed[-1], unknown[0], *value])}".'
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; exit code 3 if a cell failed or is done by another process."""
+    """Compare. Return exit code 3 if a cell failed or belongs to another process."""
     from datetime import UTC, datetime
 
     from andon.foundation.extras import needs
 
     _refuse_unfit_flags(args)
     with needs("train", "comparing"):
-        import safetensors  # noqa: F401 - needed after hours, said now
+        import safetensors  # noqa: F401 - needed after hours of training, so a missing package is reported now
         import scipy  # noqa: F401
         import sklearn  # noqa: F401
 
@@ -142,10 +173,10 @@ def run(args: argparse.Namespace) -> int:
     )
     part = parse_share(args.cell) if args.cell else (1, 1)
     with ends_cleanly_on_sigterm(), sources_warn_once():
-        compared = compare(plan, args.out, where, part=part, events=_Teller().events())
+        compared = compare(plan, args.out, where, part=part, events=_Reporter().events())
     _print(compared.table, as_object=args.json)
     if compared.elsewhere:
-        print(f"andon: left to other processes: {', '.join(compared.elsewhere)}", file=sys.stderr)
+        print(f"andon: cells of other processes: {', '.join(compared.elsewhere)}", file=sys.stderr)
     return 0 if compared.complete else 3
 
 
@@ -176,11 +207,16 @@ def _refuse_unfit_flags(args: argparse.Namespace) -> None:
     }
     given = [flag for flag, value in listing.items() if value is not None]
     if args.plan and given:
-        raise ConfigError(f"--plan says what is compared: leave out {', '.join(given)}, or write it into {args.plan}.")
+        raise ConfigError(
+            f"--plan: expected no other flags for the plan, got {', '.join(given)}. Leave them out, or write the values into "
+            f"{args.plan}."
+        )
     if not args.plan and not args.table and not (args.detectors and args.data):
         raise ConfigError("expected --detectors and --data, or --plan FILE.toml. See 'andon compare --help'.")
     if not 0 <= args.bench_seconds <= 3600:
-        raise ConfigError(f"--bench-seconds: expected 0 to 3600, got {args.bench_seconds:g}.")
+        raise ConfigError(
+            f"--bench-seconds: expected 0 to 3600 seconds, got {args.bench_seconds:g}. Example: --bench-seconds 0.5."
+        )
 
 
 def _print(table: Any, *, as_object: bool) -> None:
@@ -191,31 +227,33 @@ def _print(table: Any, *, as_object: bool) -> None:
     print(msgspec.json.encode(table).decode() if as_object else markdown(table).rstrip("\n"))
 
 
-class _Teller:
-    """A line as each cell begins and ends, on a terminal; else only what failed, and with -v what is done."""
+class _Reporter:
+    """Reports each cell at its start and end on a terminal. Elsewhere only failures, and with -v finished cells."""
 
     def __init__(self) -> None:
         self._line = StatusLine(sys.stderr)
-        self._begun_s = self._cell_begun_s = time.monotonic()
+        self._start_s = self._cell_start_s = time.monotonic()
 
     def events(self) -> Any:
-        """For `compare`."""
+        """Return the callbacks for `compare`."""
         from andon.foundation.progress import ProgressLine
         from andon.training.comparison.compare import Events
 
-        return Events(started=self._begun, done=self._done, failed=self._failed, progress=ProgressLine(line=self._line))
+        return Events(
+            started=self._started, done=self._done, failed=self._failed, progress=ProgressLine(line=self._line)
+        )
 
-    def _begun(self, cell: Any, number: int, of: int) -> None:
-        self._cell_begun_s = time.monotonic()
+    def _started(self, cell: Any, number: int, of: int) -> None:
+        self._cell_start_s = time.monotonic()
         if self._line.terminal:
-            self._line.print(f"{number}/{of}  {cell}   ({_clock(time.monotonic() - self._begun_s)} so far)")
+            self._line.print(f"{number}/{of}  {cell}   ({_clock(time.monotonic() - self._start_s)} so far)")
 
     def _done(self, cell: Any, number: int, of: int, result: Any) -> None:
         area = result.figures.get("mean_auroc", result.figures.get("auroc"))
-        told = [f"done in {_clock(time.monotonic() - self._cell_begun_s)}"]
-        told += [f"AUROC {area:.3f}"] if area is not None else []
-        told += [f"{result.latency_ms:.1f} ms"] if result.latency_ms is not None else []
-        text = ", ".join(told)
+        facts = [f"done in {_clock(time.monotonic() - self._cell_start_s)}"]
+        facts += [f"AUROC {area:.3f}"] if area is not None else []
+        facts += [f"{result.latency_ms:.1f} ms"] if result.latency_ms is not None else []
+        text = ", ".join(facts)
         if self._line.terminal:
             self._line.print(f"{number}/{of}  {text}")
         else:

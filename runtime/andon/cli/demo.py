@@ -1,11 +1,13 @@
-"""See the whole way work, on simulated data: train, calibrate, export, watch. No download, no hardware, about a minute.
+"""Run the whole workflow on simulated data: train, calibrate, export, monitor. It takes about a minute, without a download.
 
-A power converter (voltage, current, temperature) is simulated; a detector learns it from good runs only; one ONNX file is
-exported with its promise inside; then hours of simulated time with faults stream through that file.
+The demo simulates a power converter (voltage, current, temperature) and trains a detector on good runs only. It exports one
+ONNX file that contains its promise about false rejects. Then this file monitors hours of simulated time with faults.
 
 example:
   andon demo
   andon demo --seed 3 --out demo-3/
+
+exit code: 0 all faults were caught and the promise was kept, 1 otherwise.
 """
 
 import argparse
@@ -15,22 +17,22 @@ from pathlib import Path
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.console import StatusLine
 
-SUMMARY = "the whole way on simulated data, with a live table and a summary"
+SUMMARY = "run the whole workflow on simulated data, in about a minute"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
+    """Add the flags."""
     parser.add_argument(
-        "--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of simulation and training (default 0)"
+        "--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="seed of simulation and training (default: 0)"
     )
     parser.add_argument(
-        "--out", type=Path, default=None, metavar="DIR", help="where files go (default: andon-demo/seed-N)"
+        "--out", type=Path, default=None, metavar="DIR", help="output folder (default: andon-demo/seed-N)"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as one object, and nothing else")
+    parser.add_argument("--json", action="store_true", help="print only the summary, as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it; exit code 1 if a fault was missed or the promise was not kept."""
+    """Run the demo. Return exit code 1 if a fault was missed or the promise was not kept."""
     from datetime import UTC, datetime
 
     import msgspec
@@ -55,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         kept = "within" if summary.within_promise else "MORE THAN"
         print(
-            f"\ncaught         {summary.faults_caught} of {summary.faults_injected} faults; rejecting at random at the promised "
-            f"rate would catch {summary.dummy_caught:.1f}\n"
+            f"\ncaught         {summary.faults_caught} of {summary.faults_injected} faults "
+            f"(random rejects: {summary.dummy_caught:.1f})\n"
             f"false rejects  {summary.false_rejects} of {summary.good_windows} good windows: {kept} the promise of "
             f"{summary.promise.alpha:.0%} (at most {summary.false_rejects_allowed} by chance)\n"
             f"time           {summary.seconds:.0f} s, for {summary.simulated_hours:.1f} simulated hours\n"
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Table:
-    """Faults and false rejects, a line each, as they are over."""
+    """A table of faults and false rejects, with one line for each as soon as it is over."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
@@ -92,9 +94,7 @@ class _Table:
     def _head(self) -> None:
         self._line.clear()
         if not self._headed:
-            print(
-                f"\n{'time':<8}  {'what is true':<22} {'what the file said':<22} {'(1 = threshold)':<14} most in channel"
-            )
+            print(f"\n{'time':<8}  {'simulated fault':<22} {'verdict':<22} {'(1 = threshold)':<14} channel")
             self._headed = True
 
 

@@ -1,28 +1,28 @@
-"""Measure a model file's verdicts on parts whose truth is known.
+"""Evaluate a model file on labelled parts: AUROC, false rejects, misses, localisation.
 
 example:
   andon evaluate bottle.onnx --data bottle/                  # test/good, test/TYPE, masks in ground_truth/TYPE
   andon evaluate bottle.onnx --data parts/ --truth truth.csv # columns key,label[,kind]
-  andon evaluate digits.onnx --data mnist:anomaly=5,root=data/mnist         # a labelled set: some classes are defects
+  andon evaluate digits.onnx --data mnist:anomaly=5,root=data/mnist  # a labelled set: some classes are defects
   andon evaluate pump.onnx --data logs/                      # logs with a label column, a table by file
-  andon evaluate verdicts.jsonl --truth truth.csv            # verdicts of score --json or the monitor
+  andon evaluate verdicts.jsonl --truth truth.csv            # verdicts from 'score --json' or 'monitor'
   andon evaluate bottle.onnx --synthetic --run run/          # no defects yet: use damage drawn onto good parts
   andon evaluate bottle.onnx --data bottle/ --report pages/  # also write one HTML page
 
-This command never chooses thresholds or settings: figures at the embedded threshold are what the line will see. Brackets
-show 95 % confidence intervals: exact binomial for false rejects and misses, bootstrap (1000 resamples of parts or files) for
-the rest.
+This command never chooses thresholds or settings. It uses the threshold of the model file, so that the figures show what
+happens on the line. Brackets show 95 % confidence intervals: exact binomial for false rejects and misses, bootstrap (1000
+resamples of parts or files) for the rest.
 
-Good parts alone show whether the promise holds, and defective parts alone show what is missed. AUROC and similar figures need
-both.
+Good parts alone show whether the promise holds, and defective parts alone show how many are missed. AUROC and similar figures
+need both.
 
-With --group, rates, AUROC and intervals are about parts: the highest score of a part's frames counts, as the promise of a
-file that was trained with --group means it.
+With --group, all figures are about parts instead of frames: the highest score of a part's frames counts. Use it for a model
+file that was trained with --group, because its promise is about parts.
 
-With --synthetic, each good part is used once unchanged and twice with damage of kinds that no detector trains on. This shows
-which settings detect more, not what the line will see. --run takes the parts that training kept back, so that the test part
-stays unseen while settings are chosen. The threshold was set on these parts, so that false rejects on them mean nothing.
-Copies of one part are similar: the interval of misses counts them as independent and is therefore too narrow.
+With --synthetic, each good part is used once unchanged and twice with damage of types that no detector trains on. This shows
+which settings detect more, not how many defects are found on the line. Use --run to draw damage onto the calibration parts of
+a run, so that the test parts stay unseen while you choose settings. The threshold was set on these parts, so that false
+rejects on them have no meaning. The interval of misses treats the damaged copies as independent and is therefore too narrow.
 """
 
 import argparse
@@ -33,16 +33,16 @@ from typing import Any
 from andon.cli import _class_set
 from andon.cli._numbers import MAX_SEED, whole
 
-SUMMARY = "AUROC, false rejects, misses, localisation on parts of known truth"
+SUMMARY = "evaluate a model file on labelled parts: AUROC, false rejects, misses"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
-    parser.add_argument("file", metavar="FILE", help="a model file, or verdicts as JSON lines")
+    """Add the flags."""
+    parser.add_argument("file", metavar="FILE", help="model file, or verdicts as JSON lines")
     parser.add_argument(
         "--data",
         metavar="PATH",
-        help="a tree with test/good and test/TYPE, or labelled logs; with --run: where that run's good parts lie now",
+        help="a tree with test/good and test/TYPE, or labelled logs; with --run: new location of the run's data, if moved",
     )
     _class_set.add_flags(parser)
     parser.add_argument(
@@ -51,38 +51,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group",
         metavar="REGEX|CSV",
-        help="which frames show one part, as for train; a part then counts by its worst frame",
+        help="frames that show one part, as for train; the worst frame of a part then counts",
     )
     parser.add_argument(
-        "--synthetic", action="store_true", help="draw damage onto good parts; needs no labelled defects"
+        "--synthetic", action="store_true", help="draw damage onto good parts; no labelled defects are needed"
     )
     parser.add_argument("--run", dest="run_folder", metavar="RUN",
-                        help="with --synthetic: the good parts that this training kept back")  # fmt: skip
-    parser.add_argument("--frame-size", choices=["calibrated", "any"], help="as for score")
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], help="where to run (default cpu)")
-    parser.add_argument("--recall", type=float, metavar="SHARE",
-                        help="print the false rejects at which this share of the defects is found (default 0.99)")  # fmt: skip
-    parser.add_argument("--no-intervals", action="store_true", help="do not resample (faster)")
-    parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N",
-                        help="seed of the resampling and of synthetic damage (default 0)")  # fmt: skip
-    parser.add_argument("--vus-buffer", type=whole(0, 100_000), metavar="ROWS",
-                        help="logs: longest buffer of VUS-PR (default: rows of a window)")  # fmt: skip
-    parser.add_argument("--refractory-s", type=float, metavar="S",
-                        help="logs: alarms closer than this are one event (default: steps and hop of a window)")  # fmt: skip
+                        help="with --synthetic: use the calibration parts of this run")  # fmt: skip
     parser.add_argument(
-        "--model", metavar="DIGEST", help="JSON lines: the model file whose verdicts are used, if there are several"
+        "--frame-size",
+        choices=["calibrated", "any"],
+        help="any: also judge frames of other sizes, which the promise does not cover (default: calibrated)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "cuda", "auto"],
+        help="device to run on; auto uses CUDA if there is one (default: cpu)",
+    )
+    parser.add_argument("--recall", type=float, metavar="SHARE",
+                        help="print the false rejects at which this share of the defects is found (default: 0.99)")  # fmt: skip
+    parser.add_argument("--no-intervals", action="store_true", help="skip the bootstrap intervals (faster)")
+    parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N",
+                        help="seed of the bootstrap and of synthetic damage (default: 0)")  # fmt: skip
+    parser.add_argument("--vus-buffer", type=whole(0, 100_000), metavar="ROWS",
+                        help="logs: longest buffer of VUS-PR in rows (default: rows of a window)")  # fmt: skip
+    parser.add_argument("--refractory-s", type=float, metavar="S",
+                        help="logs: seconds within which alarms count as one (default: steps plus hop of a window)")  # fmt: skip
+    parser.add_argument(
+        "--model", metavar="DIGEST", help="JSON lines: use the verdicts of this model file, if there are several"
     )
     parser.add_argument(
         "--report",
         type=Path,
         metavar="DIR",
-        help="write index.html with curves, the worst parts and heat maps, and its pictures",
+        help="write a page DIR/index.html with curves, worst parts and heat maps",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print."""
+    """Evaluate and print the figures."""
     from andon.evaluation.verdict_log import is_verdict_log
     from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs
@@ -107,10 +115,10 @@ def run(args: argparse.Namespace) -> int:
         return _of_verdicts(args, drawn | {"recall": recall})
     _refuse(args, "logs of verdicts", "model")
     if args.data is None and args.run_folder is None:
-        raise ConfigError("a model file needs something to judge: --data PATH, or --synthetic --run RUN.")
+        raise ConfigError("expected parts to judge, got none. Give --data PATH, or --synthetic --run RUN.")
     detector = Detector.load(args.file, device=args.device or "cpu", frame_size=args.frame_size or "calibrated")
     if isinstance(detector.card.input, WindowSpec):
-        _refuse(args, "pictures; logs say what is true in a column named anomaly, label or faulty", "truth")
+        _refuse(args, "pictures; logs have their labels in a column named anomaly, label or faulty", "truth")
         _refuse(args, "pictures", "synthetic", "group", "frame_size", "recall")
         return _of_logs(args, detector, drawn)
     _refuse(args, "logs", "vus_buffer", "refractory_s")
@@ -121,19 +129,21 @@ def _check(args: argparse.Namespace) -> None:
     from andon.foundation.errors import ConfigError
 
     if args.refractory_s is not None and not args.refractory_s >= 0:
-        raise ConfigError(f"expected --refractory-s of at least 0 seconds, got {args.refractory_s:g}.")
+        raise ConfigError(f"--refractory-s: expected at least 0 seconds, got {args.refractory_s:g}.")
     if args.recall is not None and not 0 < args.recall <= 1:
-        raise ConfigError(f"expected --recall within 0 < recall <= 1, got {args.recall:g}.")
+        raise ConfigError(
+            f"--recall: expected a share above 0 and at most 1, got {args.recall:g}. Example: --recall 0.99."
+        )
     if not args.synthetic:
         _refuse(args, "--synthetic", "run_folder")
     elif args.truth is not None:
-        raise ConfigError("--synthetic makes its own truth: leave --truth out.")
+        raise ConfigError("--synthetic creates its own labels. Leave --truth out.")
     elif args.group is not None:
-        raise ConfigError("--synthetic damages frames one by one: leave --group out.")
+        raise ConfigError("--synthetic damages single frames. Leave --group out.")
     if args.report is not None:
         from andon.evaluation.report.report_folder import require_place
 
-        require_place(args.report)  # before minutes of judging
+        require_place(args.report)  # now, and not after minutes of judging
 
 
 def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
@@ -142,7 +152,7 @@ def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
 
     for name in names:
         if getattr(args, name) not in (None, False):
-            raise ConfigError(f"--{name.removesuffix('_folder').replace('_', '-')} is for {only}.")
+            raise ConfigError(f"--{name.removesuffix('_folder').replace('_', '-')} is for {only}. Leave it out.")
 
 
 def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> int:
@@ -161,7 +171,9 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
     by_part = args.group is not None
     figures, judged = evaluate(detector, collection, truth, by_part=by_part, **drawn)
     if args.synthetic and not figures.n_defect:
-        raise DataError("no damage shows on these good parts: are they of one flat grey? Give pictures with contrast.")
+        raise DataError(
+            "synthetic damage is not visible on these good parts. Are they uniformly grey? Give pictures with contrast."
+        )
     if args.run_folder is not None:  # parts that set the threshold cannot confirm its promise
         figures = msgspec.structs.replace(figures, promise="", within_promise=None)
     if args.report is not None:
@@ -190,8 +202,8 @@ def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
             run = load(args.run_folder)
             if run.record.fingerprint != detector.card.data_fingerprint:
                 raise ConfigError(
-                    f"{args.file} was not made from {args.run_folder}: they learnt from other parts, so that what the run kept "
-                    "back may be what the file has learnt from. Give the run that it was exported from."
+                    f"--run: expected the run that {args.file} was exported from, got {args.run_folder}, which was trained on "
+                    "other data. The model file may have been trained on its calibration parts. Give the right run."
                 )
             good = calibration_part(run, args.data)
     defects = SyntheticDefects(good, seed=args.seed)
@@ -220,7 +232,7 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
     from andon.sources.opening import shown, truth_of
 
     if args.truth is None and args.data is None:
-        raise ConfigError("verdicts need what is true of their items: --truth TABLE.csv, or --data TREE.")
+        raise ConfigError("expected labels for the verdicts, got none. Give --truth TABLE.csv, or --data TREE.")
     truth = truth_of(args.data, table=args.truth)
     log = read_verdicts(Path(args.file), model=args.model)
     figures, judged = evaluate_verdicts(log, truth, group=args.group, **drawn)
@@ -233,7 +245,7 @@ def _of_verdicts(args: argparse.Namespace, drawn: dict[str, Any]) -> int:
 
 
 def _model_facts(args: argparse.Namespace, detector: Any) -> Any:
-    """Return the model's facts for the report. Names are without folders: a report must not show the machine's layout."""
+    """Return the model's facts for the report. Names have no folders, because a report must not show the file system."""
     from andon.evaluation.report.report import model_facts
     from andon.sources.opening import shown
 

@@ -1,4 +1,4 @@
-"""Make one checked, calibrated model file from a run folder.
+"""Export a run folder to one checked, calibrated model file.
 
 example:
   andon export run/ -o bottle.onnx                       # the strictest promise that the parts support
@@ -7,9 +7,9 @@ example:
   andon export run/ -o other.onnx --pool max --smooth 2  # the same weights, another score rule; nothing is trained again
   andon export run/ -o early.onnx --epoch 20             # a checkpoint (train --checkpoint-epochs), also of an interrupted run
 
-The settings of the training say how the detector's evidence becomes the score. --map or --score, --pool, --share and --smooth
-change one field each, and the threshold is calibrated on the result. Do not choose them by the parts that you test on: the
-figures for these parts would be better than the detector is.
+By default the settings of the training determine how the detector's evidence becomes the score. --map or --score, --pool,
+--share and --smooth change this rule, and the threshold is calibrated on the result. Do not choose them with your test parts,
+because the figures on these parts would then be too good.
 """
 
 import argparse
@@ -17,13 +17,13 @@ import argparse
 from andon.cli._numbers import whole
 
 _RULE = ("map", "score", "pool", "share", "smooth")
-SUMMARY = "make one checked, calibrated model file from a run folder"
+SUMMARY = "export a run folder to one checked, calibrated model file"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("run_folder", metavar="RUN", help="the folder that 'andon train' wrote")
-    parser.add_argument("-o", "--out", required=True, metavar="FILE.onnx", help="the model file")
+    parser.add_argument("run_folder", metavar="RUN", help="run folder from 'andon train'")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE.onnx", help="model file to write")
     parser.add_argument(
         "--epoch",
         type=whole(1, 1_000_000_000),
@@ -35,21 +35,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=None,
         metavar="A",
-        help="promise that at most this share of good parts is rejected (default: the strictest that the parts support)",
+        help="promise that at most this share of good parts is rejected, above 0 and below 1 (default: the strictest that the "
+        "parts support)",
     )
     parser.add_argument(
-        "--confidence", type=float, default=0.95, metavar="C", help="confidence of the promise (default: 0.95)"
+        "--confidence",
+        type=float,
+        default=0.95,
+        metavar="C",
+        help="confidence of the promise, above 0 and below 1 (default: 0.95)",
     )
-    parser.add_argument(
-        "--no-promise", action="store_true", help="write an estimate where the parts support no promise"
-    )
-    rule = parser.add_argument_group("score rule", "default: as the run's settings say")
+    parser.add_argument("--no-promise", action="store_true", help="write an estimate if the parts support no promise")
+    rule = parser.add_argument_group("score rule", "default: the rule of the run's settings")
     decides = rule.add_mutually_exclusive_group()
     decides.add_argument(
-        "--map", metavar="NAME", help="pool this map to the score; the error for a wrong name lists the right ones"
+        "--map", metavar="NAME", help="pool this map to a score; the error for a wrong name lists the valid ones"
     )
-    decides.add_argument("--score", metavar="NAME", help="use this score as it is")
-    rule.add_argument("--pool", choices=["mean", "top", "max"], help="how to pool the map")
+    decides.add_argument("--score", metavar="NAME", help="use this score of the detector without change")
+    rule.add_argument(
+        "--pool",
+        choices=["mean", "top", "max"],
+        help="pool the map by its mean, the mean of its highest values (top), or its maximum",
+    )
     rule.add_argument(
         "--share",
         type=float,
@@ -60,17 +67,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--smooth",
         type=float,
         metavar="S",
-        help="smooth the map by a Gaussian of this standard deviation, in cells; 0: not at all; frames only",
+        help="frames: smooth the map by a Gaussian of this standard deviation, in cells of the map; 0 disables it",
     )
-    parser.add_argument("--data", metavar="PATH", help="where the data are now, if they were moved since training")
+    parser.add_argument("--data", metavar="PATH", help="new location of the data, if they were moved since training")
     parser.add_argument("--golden", choices=["synthetic", "real"], default="synthetic",
-                        help="how other machines check themselves; real keeps a part in the file")  # fmt: skip
-    parser.add_argument("--name", default="", help="name of the model (default: the stem of the file name)")
-    parser.add_argument("--json", action="store_true", help="print the object of 'andon inspect --json', and parity")
+                        help="sample with which other machines check their results: seeded noise, or a real part, which is then "
+                        "stored in the file (default: synthetic)")  # fmt: skip
+    parser.add_argument("--name", default="", help="name of the model (default: name of the file without .onnx)")
+    parser.add_argument(
+        "--json", action="store_true", help="print the JSON object of 'andon inspect --json', and the parity check"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and print what is promised and which good parts scored highest."""
+    """Export, then print the promise and the good parts with the highest scores."""
     import json
     from datetime import UTC, datetime
 
@@ -112,9 +122,9 @@ def run(args: argparse.Namespace) -> int:
     print(render(exported.model))
     print(
         f"parity      {exported.parity.compared} items, worst relative difference {exported.parity.worst_relative:.1g}"
-        f"; {exported.parity.near_threshold} so near the threshold that their status was not compared"
+        f"; status not compared for {exported.parity.near_threshold} items very near the threshold"
     )
     highest = ", ".join(f"{printable(key)} ({score:.4g})" for key, score in exported.top_parts)
-    print(f"look at     the highest-scoring good parts; a bad one among them would have set the threshold: {highest}")
+    print(f"check       good parts with the highest scores; a bad one among them would raise the threshold: {highest}")
     print(f"written     {exported.path}")
     return 0

@@ -1,4 +1,4 @@
-"""Show what a model file is, what it promises and where it comes from.
+"""Show the content of a model file: what it judges, what it promises, and its origin.
 
 example:
   andon inspect bottle.onnx
@@ -16,26 +16,26 @@ from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
 from andon.runtime.schema import FrameSpec
 
-SUMMARY = "what a model file is, what it promises, where it comes from"
+SUMMARY = "show what a model file judges, what it promises, and its origin"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("file", metavar="FILE.onnx", help="a model file")
+    parser.add_argument("file", metavar="FILE.onnx", help="model file")
     parser.add_argument(
-        "--json", action="store_true", help="print the metadata, threshold, digests and size as one object"
+        "--json", action="store_true", help="print metadata, threshold, digests and size as one JSON object"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what the file says of itself."""
+    """Check the file and print its content."""
     model = read(args.file)
     print(json.dumps(facts(model)) if args.json else render(model))
     return 0
 
 
 def facts(model: ModelFile) -> dict[str, Any]:
-    """Return what ``--json`` prints."""
+    """Return the object that ``--json`` prints."""
     card: dict[str, Any] = msgspec.to_builtins(model.card)
     return card | {
         "promise": model.card.calibration.sentence if model.card.calibration else None,
@@ -50,7 +50,7 @@ def facts(model: ModelFile) -> dict[str, Any]:
 
 
 def render(model: ModelFile) -> str:
-    """Return what people read."""
+    """Return the content of a model file as text for people."""
     card, calibration = model.card, model.card.calibration
     rows: list[tuple[str, str]] = [("name", f"{card.name}  ({card.detector} v{card.detector_version})")]
     if isinstance(card.input, FrameSpec):
@@ -72,7 +72,7 @@ def render(model: ModelFile) -> str:
         rows.append(("channels", names))
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
-        rows.append(("parts", f"{calibration.drawn}; {calibration.invalid} lost ones were left out"))
+        rows.append(("parts", f"{calibration.drawn}; {calibration.invalid} unusable ones were left out"))
         if calibration.above < 2 and calibration.promised:
             steady = _steady(calibration.alpha, calibration.confidence)
             alone = (
@@ -81,7 +81,7 @@ def render(model: ModelFile) -> str:
             rows.append(
                 (
                     "note",
-                    f"{alone} this threshold; about {steady} calibration {calibration.unit}s would make it robust.",
+                    f"{alone} this threshold. About {steady} calibration {calibration.unit}s would make it robust.",
                 )
             )
         rows.append(
@@ -93,7 +93,9 @@ def render(model: ModelFile) -> str:
     ]
     rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
     if card.checkpoint_epoch is not None:
-        rows.append(("note", f"weights of epoch {card.checkpoint_epoch}, a checkpoint: not those that training kept"))
+        rows.append(
+            ("note", f"weights of the checkpoint of epoch {card.checkpoint_epoch}, not those that training kept")
+        )
     rows.extend(("note", note) for note in card.notes)
     rows.append(("evidence", ", ".join(card.outputs)))
     rows.extend(("weights", f"{weight.name}, {weight.licence}, sha256 {weight.sha256[:12]}") for weight in card.weights)
@@ -105,5 +107,5 @@ def render(model: ModelFile) -> str:
 
 
 def _steady(alpha: float, confidence: float) -> int:
-    """Return how many parts leave room for two above the threshold: 2.1 times the fewest that support the promise."""
+    """Return the number of parts for a robust threshold: 2.1 times the minimum for the promise, so that two lie above it."""
     return math.ceil(2.1 * math.log(1 - confidence) / math.log1p(-alpha))

@@ -1,7 +1,12 @@
-"""Watch a line: one verdict for each item that a source gives, as a JSON line and for any other sink, until it ends.
+"""Monitor a line: judge each item of a source, and write one verdict per item as a JSON line or to other sinks.
 
-SOURCE is a folder of pictures (what is there, then what arrives), a video, a camera index or stream URL, a CSV or
-Parquet log, or '-' for JSON lines on stdin. Each source has its own settings, listed below.
+SOURCE is one of:
+  - a folder of pictures: existing pictures first, then new ones
+  - a video, a camera index or a stream URL
+  - a CSV or Parquet log
+  - '-' for JSON lines on stdin
+
+Each source has its own settings, listed below.
 
 example:
   andon monitor bottle.onnx incoming/ --out verdicts.jsonl --pictures rejects/
@@ -10,12 +15,16 @@ example:
   andon monitor bottle.onnx rtsp://camera.local/line1 --out verdicts.jsonl
   andon monitor bottle.onnx incoming/ --sink json_lines:path=verdicts.jsonl --sink pictures:folder=rejects/,max_pictures=50
 
-The lines hold: seq, at, item, unit (frame, window), time_s, status (OK, INVALID, REJECT), reason, score, level, p_value,
-threshold, model; part and detail where there is something to say. What cannot be read or judged is INVALID with its reason,
-and so is a source that gives nothing to judge (stale), again and again.
-Counters go to stderr, always: grabbed = judged + invalid + dropped. Files are never dropped, a live source may be.
-The first SIGINT or SIGTERM ends it cleanly, the second at once. Exit code 3: the source failed or was stale at the end,
-nothing could be judged, or lines or pictures were lost.
+Each line has the keys seq, at, item, unit (frame, window), time_s, status (OK, INVALID, REJECT), reason, score, level, p_value,
+threshold and model. Some lines also have part and detail. An item that cannot be read or judged is INVALID with its reason. A
+source without new items is also reported as INVALID (stale), repeatedly.
+
+Counters are printed to stderr: grabbed = judged + invalid + dropped. Items of files are never dropped. Items of a live source
+are dropped if judging is too slow.
+
+The first SIGINT or SIGTERM ends the command cleanly, the second immediately.
+
+exit code: 0 done, 3 the source failed, was stale at the end, gave no item that could be judged, or lines or pictures were lost.
 """
 
 import argparse
@@ -34,49 +43,58 @@ if TYPE_CHECKING:
     from andon.monitor.sink import ChosenSink
     from andon.runtime.schema import Card
 
-SUMMARY = "watch a line: verdicts as JSON lines, for a folder, a video, a camera or sensor data"
+SUMMARY = "monitor a line: judge a folder, video, camera or sensor data until it ends"
 
 
 def configure(parser: FlagParser) -> None:
-    """Flags, those of the installed sources included."""
+    """Add the flags, including those of the installed sources."""
     from andon.cli._source_flags import add_source_flags
 
-    parser.add_argument("file", metavar="FILE.onnx", help="a model file")
+    parser.add_argument("file", metavar="FILE.onnx", help="model file")
     parser.add_argument("source", metavar="SOURCE", help="a folder, video, log, camera index, URL, or '-' for stdin")
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="append JSON lines to this file, whole lines only; short for --sink json_lines:path=FILE (default: stdout, unless "
-        "there is a --sink)",
+        help="append JSON lines to this file; short for --sink json_lines:path=FILE (default: stdout, unless --sink is given)",
     )
     parser.add_argument(
         "--pictures",
         metavar="DIR",
-        help="keep rejected frames with the anomaly map laid over them; short for --sink pictures:folder=DIR",
+        help="write rejected frames with the anomaly map drawn over them; short for --sink pictures:folder=DIR",
     )
     parser.add_argument(
-        "--max-pictures", type=int, metavar="N", help="with --pictures: the newest N of them (default 1000, and 1 GiB)"
+        "--max-pictures",
+        type=int,
+        metavar="N",
+        help="with --pictures: keep the newest N pictures (default: 1000, and at most 1 GiB)",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="end after N items")
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one judgement (default 1)")
+    parser.add_argument("--limit", type=int, metavar="N", help="end after N items (default: no limit)")
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "cuda", "auto"],
+        default="cpu",
+        help="device to run on; auto uses CUDA if there is one (default: cpu)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads for judging one item, 1 to 64 (default: 1)"
+    )
     parser.add_argument(
         "--frame-size",
         choices=["calibrated", "any"],
-        help="'any' judges frames of other sizes than the calibrated one, about which nothing is promised (default calibrated)",
+        help="any: also judge frames of other sizes, which the promise does not cover (default: calibrated)",
     )
     parser.add_argument_group("sinks", description=_sinks()).add_argument(
         "--sink",
         metavar="NAME[:key=value,...]",
         action="append",
         default=[],
-        help="where verdicts go; may be given several times",
+        help="send verdicts to this sink; may be given several times (default: json_lines)",
     )
     add_source_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch, and say what became of everything."""
+    """Monitor the source and return the exit code."""
     from andon.cli._source_flags import source_settings
     from andon.monitor.counter_line import CounterLine
     from andon.monitor.loop import monitor
@@ -90,13 +108,13 @@ def run(args: argparse.Namespace) -> int:
 
     _hold_closed_streams()
     if args.limit is not None and args.limit < 1:
-        raise ConfigError(f"--limit: expected 1 item or more, got {args.limit}.")
+        raise ConfigError(f"--limit: expected at least 1 item, got {args.limit}.")
     clock, stop = SystemClock(), threading.Event()
     with stop_on_signals(stop), ExitStack() as open_sinks:
         source = find(args.source)
         if source.stream is None:
             raise ConfigError(
-                f"{shown_address(args.source)}: a {source.name} source cannot be followed; use 'andon score'."
+                f"{shown_address(args.source)}: a {source.name} source cannot be monitored. Use 'andon score'."
             )
         settings = source_settings(source, args.source, args)
         chosen = _chosen_sinks(args)
@@ -133,14 +151,14 @@ def run(args: argparse.Namespace) -> int:
         if not (finished.stopped or finished.consumer_gone):
             for sink in queued:
                 sink.drain()
-        open_sinks.close()  # before the last line, which says what they kept
+        open_sinks.close()  # before the last line, which contains their summaries
         notes = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
         counter_line.finish(finished.counters, "; ".join(text for text in notes if text))
     nothing_judged = finished.counters.judged == 0 and finished.counters.invalid > 0
     partly = finished.failure or finished.stale or nothing_judged or any(sink.lost for sink in sinks)
     code = 3 if partly else 0
     if finished.hung or any(sink.hung for sink in queued):
-        # a thread that returns from a driver while the interpreter is being taken down may abort the process
+        # a thread that returns from a driver while the interpreter ends may abort the process
         logging.shutdown()
         if sys.stderr is not None:
             sys.stderr.flush()
@@ -168,7 +186,9 @@ def _chosen_sinks(args: argparse.Namespace) -> list["ChosenSink"]:
     from andon.monitor.sink import sink_from_table, sink_from_text
 
     if args.max_pictures is not None and args.pictures is None:
-        raise ConfigError("--max-pictures: expected --pictures DIR too, got none. Give it, or leave the flag out.")
+        raise ConfigError(
+            "--max-pictures: expected --pictures DIR too, got none. Give --pictures, or leave the flag out."
+        )
     chosen = []
     if args.pictures is not None:
         table: dict[str, object] = {"kind": "pictures", "folder": args.pictures}
@@ -192,9 +212,9 @@ def _refuse_frame_size_of_windows(args: argparse.Namespace, card: "Card") -> Non
 
 
 def _hold_closed_streams() -> None:
-    """Put the null device in place of closed standard streams.
+    """Open the null device in place of closed standard streams.
 
-    The next file opened would take their number, and what a library prints would go into the verdicts.
+    Otherwise the next opened file gets the descriptor, and output of libraries would be written into the verdicts.
     """
     for number in (0, 1, 2):
         try:

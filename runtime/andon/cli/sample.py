@@ -1,17 +1,17 @@
-"""New good parts, drawn from what a run has learnt: to look at, to test software and people with.
+"""Generate new good parts from a run, to look at, or to test software and people.
 
-Only detectors that generate can do it (such as memory_vae), and only from the run folder: a model file judges, nothing
-else. A drawn part is no evidence of anything; never calibrate or evaluate with one.
+This works only with generative detectors, for example memory_vae, and only with a run folder, because a model file can only
+judge. Do not calibrate or evaluate with generated parts: they are not evidence about real parts.
 
 example:
-  andon sample run/ -o sheet.png                       # 16 parts on one picture
-  andon sample run/ -o drawn/ --count 200 --seed 7     # a PNG each
+  andon sample run/ -o sheet.png                       # 16 parts in one picture
+  andon sample run/ -o drawn/ --count 200 --seed 7     # one PNG per part
   andon sample run/ -o drawn/ --count 25 --sheet       # both
-  andon sample run/ -o memory.png --memory             # what the items of a memory decode to, most used first
+  andon sample run/ -o memory.png --memory             # decoded prototypes of the memory, most used first
   andon sample run/ -o early.png --epoch 5             # from a checkpoint (train --checkpoint-epochs)
 
-With --memory each picture bears the number of its item: a verdict's evidence memory_items holds each item's share in what
-the part was compared with, in the order of these numbers.
+With --memory the name of each picture contains the number of its prototype. The evidence memory_items of a verdict gives the
+share of each prototype in its reconstruction, in the order of these numbers.
 """
 
 import argparse
@@ -20,25 +20,25 @@ from pathlib import Path
 
 from andon.cli._numbers import MAX_SEED, whole
 
-SUMMARY = "draw new good parts from a run, or show what its memory holds"
+SUMMARY = "generate new good parts from a run, or show the prototypes of its memory"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
-    parser.add_argument("run_folder", metavar="RUN", help="what 'andon train' wrote")
+    """Add the flags."""
+    parser.add_argument("run_folder", metavar="RUN", help="run folder from 'andon train'")
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="DIR|FILE.png",
-                        help="a folder for a PNG each, or one picture of all")  # fmt: skip
+                        help="a folder for one PNG per part, or one PNG with all parts")  # fmt: skip
     parser.add_argument("--count", type=whole(1, 100_000), metavar="N",
-                        help="how many (default 16; with --memory: all items)")  # fmt: skip
-    parser.add_argument("--seed", type=whole(0, MAX_SEED), metavar="S", help="of the drawing (default 0)")
+                        help="number of parts, up to 100000 (default: 16, or all prototypes with --memory)")  # fmt: skip
+    parser.add_argument("--seed", type=whole(0, MAX_SEED), metavar="S", help="seed of the generation (default: 0)")
     parser.add_argument("--epoch", type=whole(1, 1_000_000_000), metavar="N",
-                        help="a checkpoint instead of the weights that stayed")  # fmt: skip
-    parser.add_argument("--sheet", action="store_true", help="besides, sheet.png in the folder, with all of them")
-    parser.add_argument("--memory", action="store_true", help="what the memory holds, instead of new parts")
+                        help="use the checkpoint of this epoch (default: the weights that training kept)")  # fmt: skip
+    parser.add_argument("--sheet", action="store_true", help="also write all parts into DIR/sheet.png")
+    parser.add_argument("--memory", action="store_true", help="show the prototypes of the memory instead of new parts")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw, write, tell where."""
+    """Generate the parts, write them and print the output path."""
     from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs
 
@@ -53,13 +53,15 @@ def run(args: argparse.Namespace) -> int:
 
     one_picture = args.out.suffix.lower() == ".png"
     if one_picture and args.out.is_dir():
-        raise ConfigError(f"{args.out} is a folder: expected the name of a picture, or a folder without .png.")
+        raise ConfigError(f"--out: expected a file or a folder without .png in its name, got the folder {args.out}.")
     if not one_picture and (args.out.suffix or args.out.is_file()):
         raise ConfigError(f"--out: expected a folder, or a FILE.png, got {args.out}.")
     if one_picture and args.sheet:
-        raise ConfigError(f"{args.out} is the sheet already: leave out --sheet, or give a folder.")
+        raise ConfigError(
+            f"--sheet: expected a folder for --out, got {args.out}, which is a sheet already. Leave it out."
+        )
     if args.memory and args.seed is not None:
-        raise ConfigError("--memory draws nothing: leave out --seed.")
+        raise ConfigError("--memory generates no random parts. Leave out --seed.")
     if not one_picture:
         _refuse_earlier_ones(args.out)
     loaded = load(args.run_folder, epoch=args.epoch)
@@ -68,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
         pictures, of = shown.pictures[: args.count], len(shown.items)
         names = [f"item_{number:04}" for number in shown.items]
         captions = [f"{item}: {100 * share:.1f} %" for item, share in zip(shown.items, shown.shares, strict=True)]
-        title = f"item: its share of what training parts read; {{shown}} of {of} items, most used first"
+        title = f"prototype: its share in the reconstructions of training parts; {{shown}} of {of}, most used first"
     else:
         count = 16 if args.count is None else args.count
         pictures = sample(loaded, count, seed=args.seed or 0)
         names, captions = [f"{number:05}" for number in range(count)], []
-        title = f"{{shown}} drawn parts, seed {args.seed or 0}"
+        title = f"{{shown}} generated parts, seed {args.seed or 0}"
     if one_picture or args.sheet:
         some = pictures[:MOST_ON_A_SHEET]
         sheet = contact_sheet(some, captions[: len(some)], title=title.format(shown=len(some)))
@@ -86,19 +88,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_earlier_ones(folder: Path) -> None:
-    """Pictures of two calls in one folder would pass for one sample."""
+    """Refuse a folder with pictures of an earlier call, because a mixture would look like one sample."""
     from andon.foundation.errors import ConfigError
 
     earlier = sorted(path.name for path in folder.glob("*.png") if _OURS.fullmatch(path.name))
     if earlier:
-        many = (
-            "1 picture of an earlier sample lies"
-            if len(earlier) == 1
-            else f"{len(earlier)} pictures of an earlier sample lie"
-        )
+        many = "1 picture" if len(earlier) == 1 else f"{len(earlier)} pictures"
         raise ConfigError(
-            f"{folder}: {many} there, such as {earlier[0]}, and would pass for what is drawn now: give another folder, or remove "
-            "them."
+            f"{folder}: expected a folder without earlier samples, got {many} of an earlier sample, for example {earlier[0]}. "
+            "Give another folder, or remove the pictures."
         )
 
 

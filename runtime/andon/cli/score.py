@@ -1,4 +1,4 @@
-"""Verdicts for pictures, folders, videos and logs, one line an item.
+"""Judge pictures, folders, videos and logs, and print one line per item.
 
 example:
   andon score bottle.onnx part.png
@@ -6,13 +6,13 @@ example:
   andon score pump.onnx log.csv
   andon score digits.onnx part.png --json --evidence    # also the other scores, channel shares, memory items
 
-Where items of several PATHs have the same name, their folders are put before it: good/000.png, chip/000.png.
+If items of several PATHs have the same name, the names of their folders are added: good/000.png, chip/000.png.
 
-level: 0 is a typical good part, 1 the threshold. p: the share of good parts that score at least this; it cannot be smaller
-than one in the number of calibration parts and one.
+Columns: level is the score on a scale where 0 is a typical good part and 1 the threshold. p is the share of good parts that
+score at least this. With n calibration parts, p is at least 1/(n + 1).
 
-exit code: 0 all judged, 3 some items were not judged: unreadable, another size than calibrated, or the runtime failed.
-Each of them has its line, INVALID with the reason, and the other items are judged.
+exit code: 0 all items were judged, 3 some were not: unreadable, another size than calibrated, or a failure of the runtime.
+Each of these items has a line, INVALID with the reason, and the other items are judged.
 """
 
 import argparse
@@ -25,30 +25,38 @@ if TYPE_CHECKING:
     from andon.runtime.schema import Card
     from andon.runtime.verdict import Verdict
 
-SUMMARY = "verdicts for pictures, folders, videos, logs"
+SUMMARY = "judge pictures, folders, videos and logs, one line per item"
 
 LONGEST_KEY = 8192
-"""Characters of a key that are printed: twice the longest path that Linux opens."""
+"""Upper limit of printed characters of a key: twice the longest path in Linux."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags."""
-    parser.add_argument("file", metavar="FILE.onnx", help="a model file")
+    """Add the flags."""
+    parser.add_argument("file", metavar="FILE.onnx", help="model file")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a picture, a folder, a video, a CSV or Parquet log")
     parser.add_argument(
         "--overlay", metavar="DIR", type=Path, help="frames: write each frame with its heat map into this folder"
     )
-    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--evidence", action="store_true",
-                        help="with --json: also what the verdict rests on, but for maps and pictures")  # fmt: skip
+                        help="with --json: include evidence (scores, channel shares), except maps and pictures")  # fmt: skip
     parser.add_argument("--frame-size", choices=["calibrated", "any"],
-                        help="any: judge other sizes too; the promise does not cover them (default calibrated)")  # fmt: skip
-    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="cpu", help="where to run (default cpu)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call (default 1)")
+                        help="any: also judge frames of other sizes, which the promise does not cover "
+                        "(default: calibrated)")  # fmt: skip
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "cuda", "auto"],
+        default="cpu",
+        help="device to run on; auto uses CUDA if there is one (default: cpu)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads for judging one item, 1 to 64 (default: 1)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge every item of every path."""
+    """Judge all items of all paths. Return exit code 3 if some could not be judged."""
     from andon.cli._overlays import Overlays
     from andon.foundation.errors import ConfigError
     from andon.foundation.progress import ProgressLine, silent, track
@@ -58,14 +66,16 @@ def run(args: argparse.Namespace) -> int:
     from andon.sources.unique_keys import key_prefixes
 
     if args.evidence and not args.json:
-        raise ConfigError("--evidence goes into the objects that --json prints: give both.")
+        raise ConfigError(
+            "--evidence: expected --json too, because the evidence is part of the JSON objects. Give both."
+        )
     frame_size: FrameSize = args.frame_size or "calibrated"
     detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=frame_size)
     _refuse_flags_without_effect(args, detector.card)
     overlays = Overlays(args.overlay, detector.card) if args.overlay else None
     unjudged = 0
     before = key_prefixes(args.paths, detector.card.input)
-    progress = ProgressLine() if not sys.stdout.isatty() else silent  # lines on a terminal are progress enough
+    progress = ProgressLine() if not sys.stdout.isatty() else silent  # on a terminal the lines show the progress
     if not args.json:
         print(f"{'status':<8} {'level':>7}  {'score':>12}  {'p':>7}  item")
     for path, prefix in zip(args.paths, before, strict=True):
@@ -97,7 +107,7 @@ def _refuse_flags_without_effect(args: argparse.Namespace, card: "Card") -> None
 
 
 def _evidence(verdict: "Verdict") -> dict[str, Any]:
-    """By the names of the file's outputs; what is drawn rather than read stays out."""
+    """Return the evidence by output name, without maps and pictures."""
     from andon.runtime.schema import json_number
 
     rows = {name: array for name, array in verdict.evidence.items() if array.ndim < 2}
@@ -115,7 +125,7 @@ def _line(plain: dict[str, Any], detail: str) -> str:
         f"{plain[name]:{width}}" if plain[name] is not None else " " * int(width.partition(".")[0])
         for name, width in (("level", "7.2f"), ("score", "12.6g"), ("p_value", "7.4f"))
     )
-    # a file name may hold line breaks and terminal commands
+    # a file name may contain line breaks and terminal commands
     item = printable(plain["item"], limit=LONGEST_KEY)
     why = f": {printable(detail)}" if plain["score"] is None else ""
     return f"{plain['status']:<8} {level}  {score}  {p_value}  {item}{why}"

@@ -1,14 +1,14 @@
-"""Learn what good parts look like, from a folder of pictures or sensor logs of good parts only.
+"""Train a detector on good parts only: a folder of pictures, or sensor logs.
 
 example:
   andon train patchcore --data parts/ --out run/
   andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
-  andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same in flags
+  andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same data set, written as flags
   andon train window_vae --data good-log.csv --out run/ --steps 64
-  andon train unet_autoencoder --data parts/ --out run/ --resume     # goes on where it was interrupted
-  andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # AUROC of parts/test by epoch, never used
+  andon train unet_autoencoder --data parts/ --out run/ --resume     # continue an interrupted run
+  andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # also plot the AUROC on parts/test by epoch
 
-Every setting of a detector is a flag: andon train DETECTOR --help.
+All settings of a detector are flags. List them with: andon train DETECTOR --help
 """
 
 import argparse
@@ -26,99 +26,100 @@ from andon.foundation.settings import add_flags, fields, from_flags, nearest
 from andon.training.observers.epochs import Epochs, parse_epochs
 
 _Options = TypeVar("_Options", bound=Struct)
-SUMMARY = "learn what good parts look like"
+SUMMARY = "train a detector on good parts only"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Flags of every detector."""
+    """Add the flags of all detectors."""
     detectors = names("andon.detectors")
     parser.add_argument(
         "detector", metavar="DETECTOR", help="one of " + (", ".join(detectors) or "none: install andon[train]")
     )
     parser.add_argument(
-        "--data", required=True, metavar="PATH", help="good parts: a folder, a tree with train/good, a log"
+        "--data", required=True, metavar="PATH", help="good parts: a folder, a tree with train/good, or a log"
     )
     _class_set.add_flags(parser)
-    parser.add_argument("--out", required=True, metavar="RUN", help="the run folder")
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write")
     parser.add_argument(
         "--group",
         metavar="REGEX|CSV",
-        help="which files belong to one part or lot: an expression with (?P<part>...), (?P<lot>...), or a CSV key,part,lot",
+        help="files that belong to one part or lot: a regular expression with (?P<part>...) and (?P<lot>...), or a CSV file "
+        "with the columns key,part,lot",
     )
     parser.add_argument(
         "--calibration-share",
         type=float,
         default=None,
         metavar="X",
-        help="of the good parts, kept back for calibration: more carry a stronger promise, fewer leave more to learn from "
-        "(default 0.3, 14 parts at least)",
+        help="share of the good parts for calibration; a larger share supports a stricter promise and leaves fewer parts for "
+        "training (default: 0.3, and at least 14 parts)",
     )
     parser.add_argument(
         "--seed",
         type=whole(0, MAX_SEED),
         default=0,
         metavar="N",
-        help="same seed, same machine: same weights (default 0)",
+        help="random seed; the same seed on the same machine gives the same weights (default: 0)",
     )
     parser.add_argument(
         "--threads",
         type=whole(1, 64),
         default=None,
         metavar="N",
-        help="for torch (default: one for windows, else torch's)",
+        help="threads of torch, 1 to 64 (default: 1 for sensor windows, else the default of torch)",
     )
     parser.add_argument(
         "--device",
         choices=["cpu", "cuda", "mps", "auto"],
         default="auto",
-        help="auto takes CUDA where there is one (default); mps, Apple's GPUs, was never tried by andon's makers",
+        help="device for training; auto uses CUDA if there is one, mps (Apple GPUs) is untested (default: auto)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in RUN")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run in RUN")
     parser.add_argument(
         "--watch",
         metavar="PATH",
-        help="parts of known truth (test/good and test/TYPE, or a labelled log): their AUROC is drawn by epoch, for "
-        "watching only; nothing is chosen by it, and the weights are the same without",
+        help="plot the AUROC on these labelled parts by epoch (test/good and test/TYPE, or a labelled log). It is only shown: "
+        "training does not use it, and the weights are the same without it",
     )
     parser.add_argument(
         "--watch-every",
         type=whole(1, 1_000_000),
         default=None,
         metavar="N",
-        help="watch each N-th epoch (default: as often as a tenth of the time allows)",
+        help="with --watch: evaluate every N-th epoch (default: as often as possible within 10 %% of the time)",
     )
     parser.add_argument(
         "--picture-epochs",
         type=_epochs,
         default=None,
         metavar="WHICH",
-        help="epochs whose reconstructions are drawn into RUN/pictures: all, every=N, a list as 1,10,50, or none; those of the "
-        "kept weights are drawn too, unless none (default 1,3,10,30,100 and so on)",
+        help="draw reconstructions of these epochs into RUN/pictures: all, every=N, a list such as 1,10,50, or none. Except "
+        "with none, those of the kept weights are also drawn (default: 1,3,10,30,100 and so on)",
     )
     parser.add_argument(
         "--animation-epochs",
         type=_epochs,
         default=None,
         metavar="WHICH",
-        help="epochs that 'andon animate' can show: all, every=N, a list as 1,10,50, or none (default: each up to 20, each "
-        "second up to 50, each fifth up to 100, and so on)",
+        help="keep pictures of these epochs for 'andon animate': all, every=N, a list such as 1,10,50, or none. The "
+        "default is all up to 20, every second up to 50, every fifth up to 100, and so on",
     )
     parser.add_argument(
         "--checkpoint-epochs",
         type=_epochs,
         default=None,
         metavar="WHICH",
-        help="epochs whose weights are kept for 'andon export RUN --epoch N': all, every=N, or a list as 10,50 (default: "
-        "only the weights that stay in the end)",
+        help="keep the weights of these epochs for 'andon export RUN --epoch N': all, every=N, or a list such as 10,50 "
+        "(default: only the final weights)",
     )
-    parser.add_argument("--json", action="store_true", help="print what was learnt as one object")
+    parser.add_argument("--json", action="store_true", help="print a summary of the run as one JSON object")
 
 
 def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
-    """Flags of the detector that is named: this is the one help that loads torch.
+    """Add the flags of the named detector. This is the only help that loads torch.
 
     Raises:
-        ConfigError: no such detector; said before its settings are called unknown flags.
+        ConfigError: the detector is unknown. This is reported before its settings are refused as unknown flags.
     """
     known = names("andon.detectors")
     given = _names_among(words, parser)
@@ -132,7 +133,7 @@ def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train."""
+    """Train the detector and print a summary."""
     import json
     import time
 
@@ -144,15 +145,15 @@ def run(args: argparse.Namespace) -> int:
     _class_set.take_in(args)
     recipe = _recipe(args.detector)
     given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
-    # a resumed run has its settings; only flags that were really given are held against them
+    # a resumed run has its settings: only flags that were given are compared with them
     settings = from_flags(recipe.settings, args) if given or not args.resume else None
     with needs("train", "training"):
-        import safetensors  # noqa: F401 - the run folder needs it in the end; said now, and not after an hour of learning
+        import safetensors  # noqa: F401 - needed at the end of training, so a missing package is reported now
 
         from andon.training.runs.summary import summary
         from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     trained = train(
         recipe,
         args.data,
@@ -163,17 +164,17 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         progress=ProgressLine(),
     )
-    told = summary(trained, seconds=time.perf_counter() - begun_s)
+    facts = summary(trained, seconds=time.perf_counter() - start_s)
     if args.json:
-        print(json.dumps(told))
+        print(json.dumps(facts))
         return 0
-    print("\n".join(f"{name:<16} {value}" for name, value in told.items()))
+    print("\n".join(f"{name:<16} {value}" for name, value in facts.items()))
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
 
 
 def _filled(options: type[_Options], args: argparse.Namespace) -> _Options:
-    """Options whose fields have the names of flags."""
+    """Return options from the flags with the names of their fields."""
     return options(**{name: getattr(args, name) for name in options.__struct_fields__})
 
 
@@ -185,7 +186,7 @@ def _epochs(text: str) -> Epochs:
 
 
 def _names_among(words: Sequence[str], parser: FlagParser) -> list[str]:
-    """Words that are neither flags nor, as far as can be known yet, their values: a data folder may be called patchcore."""
+    """Return the words that are neither flags nor values of known flags: a data folder may have the name patchcore."""
     alone = {flag for flag, action in parser.flags.items() if action.nargs == 0}
     return [
         word
@@ -196,7 +197,7 @@ def _names_among(words: Sequence[str], parser: FlagParser) -> list[str]:
 
 def _no_detector(name: str) -> ConfigError:
     known = names("andon.detectors")
-    return ConfigError(f"there is no detector {name!r}{nearest(name, known)}. Known: {', '.join(known)}.")
+    return ConfigError(f"unknown detector {name!r}{nearest(name, known)}. Known: {', '.join(known)}.")
 
 
 def _recipe(name: str):  # type: ignore[no-untyped-def]

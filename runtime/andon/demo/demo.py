@@ -1,4 +1,4 @@
-"""The whole way on simulated data: a power converter is learnt, calibrated, exported, and watched while faults come and go."""
+"""Run the whole workflow on a simulated power converter: train, calibrate, export, and monitor it with faults."""
 
 import threading
 import time
@@ -38,18 +38,19 @@ FALSE_REJECT = 0.01
 
 
 class Size(Struct, frozen=True, kw_only=True):
-    """How much is simulated and learnt."""
+    """Size of the simulation and the training."""
 
     runs: int = 3000
-    """Independent runs of the converter, one window each: 1 800 to learn from, 300 to stop by, 900 to calibrate on."""
+    """Independent runs of the converter with one window each: 1 800 for training, 300 for early stopping, 900 for
+    calibration."""
     epochs: int = 40
     stream_rows: int = 60_000
     faults: int = 12
-    """In the stream; at least 1."""
+    """Number of faults in the stream, at least 1."""
 
 
 class Promise(Struct, frozen=True):
-    """What the demo's file promises."""
+    """The promise of the demo's model file."""
 
     alpha: float
     confidence: float
@@ -57,16 +58,16 @@ class Promise(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What ``summary.json`` holds."""
+    """Content of ``summary.json``."""
 
     faults_injected: int
     faults_caught: int
     dummy_caught: float
-    """Faults that rejecting at random at the promised rate would catch, on average."""
+    """Mean number of faults caught by random rejects at the promised rate."""
     good_windows: int
     false_rejects: int
     false_rejects_allowed: int
-    """The 99 % quantile of what a true rate of alpha gives."""
+    """99 % quantile of the number of false rejects for a true rate of alpha."""
     within_promise: bool
     promise: Promise
     seconds: float
@@ -76,21 +77,21 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class FaultRow(Struct, frozen=True, kw_only=True):
-    """One fault of the stream, once it is over."""
+    """One fault of the stream, reported after its end."""
 
     number: int
     kind: str
     begun_s: float
     caught: bool
     delay_s: float | None
-    """From its onset to the end of the first window that is REJECT."""
+    """Time from the onset of the fault to the end of the first window with REJECT. None if it was not caught."""
     highest_level: float
     channel: str
-    """The channel whose score rose most over what is usual for it, in the window of the highest score."""
+    """Channel with the largest score relative to its usual score, in the window with the highest level."""
 
 
 class Events(Struct, frozen=True, kw_only=True):
-    """Whom the demo tells what it does."""
+    """Callbacks that report the progress of the demo."""
 
     stage: Callable[[str], None] = lambda _text: None
     fault: Callable[[FaultRow], None] = lambda _row: None
@@ -107,28 +108,30 @@ def demo(
     events: Events | None = None,
     clock: Clock | None = None,
 ) -> Summary:
-    """Run it.
+    """Run the demo and return its summary.
 
     Args:
-        out: a folder for ``model.onnx``, ``verdicts.jsonl``, ``pictures/*.png``, ``summary.json`` and the run folder.
-        seed: of simulation and training.
-        date: ISO date for the file's log.
-        size: how much is simulated; None: as ``andon demo`` does.
-        events: told of stages, faults and false rejects as they come.
-        clock: for the monitor.
+        out: output folder for ``model.onnx``, ``verdicts.jsonl``, ``pictures/*.png``, ``summary.json`` and the run folder.
+        seed: seed of simulation and training.
+        date: ISO date for the calibration log of the file.
+        size: size of the simulation. None means the size of ``andon demo``.
+        events: callbacks for stages, faults and false rejects.
+        clock: clock of the monitor. None means the system clock.
 
     Raises:
-        TrainingError: there is a demo in that folder already.
+        TrainingError: the folder already contains a demo.
     """
-    begun_s = time.perf_counter()
-    tell, folder, size = events or Events(), Path(out), size or Size()
-    there = next((name for name in _WRITTEN if (folder / name).exists()), None)
-    if there is not None:  # the verdicts of two demos in one file would belong to no summary
-        raise TrainingError(f"{folder}: there is a demo already ({there}). Give another --out, or delete it.")
-    tell.stage(f"simulating {size.runs} independent runs of a power converter, all good")
+    start_s = time.perf_counter()
+    report, folder, size = events or Events(), Path(out), size or Size()
+    existing = next((name for name in _WRITTEN if (folder / name).exists()), None)
+    if existing is not None:  # otherwise the verdicts of two demos would be in one file
+        raise TrainingError(
+            f"{folder}: expected a folder without a demo, found {existing}. Give another --out, or delete it."
+        )
+    report.stage(f"simulating {size.runs} independent runs of a power converter, all good")
     settings = ConverterSettings()
     good = simulate(settings, seed=2 * seed, runs=size.runs, rows=STEPS)
-    tell.stage("learning what good looks like: a variational autoencoder over windows of 64 rows")
+    report.stage("training on the good runs: a variational autoencoder for windows of 64 rows")
     vae = window_vae.Settings(steps=STEPS, hop=STEPS, epochs=size.epochs)
     run = train(
         "window_vae",
@@ -136,26 +139,26 @@ def demo(
         folder / "run",
         settings=vae,
         options=TrainOptions(seed=seed, device="cpu", threads=1),
-        progress=tell.progress,
+        progress=report.progress,
     )
-    tell.stage("exporting one ONNX file, its threshold calibrated on runs that were never trained on")
+    report.stage("exporting one ONNX file; its threshold is calibrated on runs that were not used for training")
     exported = export_run(
         run,
         folder / "model.onnx",
         request=CalibrationRequest(promise=PromiseRequest(false_reject=FALSE_REJECT), date=date),
         data=good,
         name="converter",
-        progress=tell.progress,
+        progress=report.progress,
     )
     calibration = exported.model.card.calibration
     assert calibration is not None
-    tell.stage(f"the file promises: {calibration.sentence}")
+    report.stage(f"the file promises: {calibration.sentence}")
 
     faults = schedule_faults(2 * seed + 1, size.faults, rows=size.stream_rows, settings=settings)
     line = simulate(settings, seed=2 * seed + 1, runs=1, rows=size.stream_rows, faults=faults)
     hours = size.stream_rows * settings.period_s / 3600
-    tell.stage(f"watching {hours:.1f} simulated hours with {size.faults} faults, through the file alone")
-    watch = _Watch(line, run.spec, tell)
+    report.stage(f"monitoring {hours:.1f} simulated hours with {size.faults} faults, with this file only")
+    watch = _Watch(line, run.spec, report)
     detector, stop, clock = Detector.load(folder / "model.onnx"), threading.Event(), clock or SystemClock()
     verdicts = JsonLines(str(folder / "verdicts.jsonl"), clock=clock, stop=stop)
     try:
@@ -181,7 +184,7 @@ def demo(
         false_rejects_allowed=_allowed(counts.good, calibration.alpha),
         within_promise=counts.within_promise(calibration.alpha),
         promise=Promise(calibration.alpha, calibration.confidence, calibration.n),
-        seconds=round(time.perf_counter() - begun_s, 2),
+        seconds=round(time.perf_counter() - start_s, 2),
         seed=seed,
         model=exported.model.short_digest,
         simulated_hours=hours,
@@ -194,15 +197,15 @@ _WRITTEN = ("run", "model.onnx", "verdicts.jsonl", "summary.json")
 
 
 class _Watch:
-    """A sink that holds verdicts against the truth as they come, and tells of each fault once it is over."""
+    """A sink that compares verdicts with the truth and reports each fault after its end."""
 
-    def __init__(self, line: Log, spec: object, tell: Events) -> None:
+    def __init__(self, line: Log, spec: object, report: Events) -> None:
         assert isinstance(spec, WindowSpec)
         self.spec = spec
         self.outcomes: list[Outcome] = []
         self.lost = 0
         self.summary = ""
-        self._tell = tell
+        self._report = report
         self._truth = window_truth(line, spec, cut(line, spec).refs)
         self._status: dict[str, Status] = {}
         self._names = [channel.name for channel in spec.channels]
@@ -215,7 +218,7 @@ class _Watch:
         self._usual: list[NDArray[np.float32]] = []
 
     def put(self, outcome: Outcome) -> None:
-        """Note one verdict."""
+        """Record one verdict."""
         key, truth = outcome.ref.key, self._truth.get(outcome.ref.key)
         if truth is None or outcome.data is None:
             return
@@ -226,25 +229,25 @@ class _Watch:
         for event in truth.events:
             self._open.setdefault(event, []).append(outcome)
         for event in [event for event in self._open if event not in truth.events]:
-            self._tell.fault(self._row(event, self._open.pop(event)))
+            self._report.fault(self._row(event, self._open.pop(event)))
         if truth.good and outcome.verdict.status is Status.REJECT:
-            self._tell.false_reject(outcome.ref.time_s or 0.0, outcome.verdict.level)
-        self._tell.progress("watching", len(self._status), len(self._truth))
+            self._report.false_reject(outcome.ref.time_s or 0.0, outcome.verdict.level)
+        self._report.progress("monitoring", len(self._status), len(self._truth))
 
     def close(self) -> None:
-        """Tell of faults that lasted to the end."""
+        """Report faults that last until the end of the stream."""
         for event, outcomes in self._open.items():
-            self._tell.fault(self._row(event, outcomes))
+            self._report.fault(self._row(event, outcomes))
         self._open.clear()
 
     def counts(self, alpha: float) -> Counts:
-        """All windows, counted."""
+        """Count faults and false rejects over all windows."""
         self.close()
         judged: dict[str, WindowTruth] = {key: self._truth[key] for key in self._status}
         return count(judged, self._status, alpha=alpha, faults=self._events)
 
     def _typical(self) -> NDArray[np.float32]:
-        """The median of each channel's score so far: a noisy channel has a high one when nothing is wrong with it."""
+        """Return the median score of each channel so far. A noisy channel has a high score even without a fault."""
         if not self._usual:
             return np.ones(len(self._names), np.float32)
         return np.maximum(np.median(np.stack(self._usual), axis=0).astype(np.float32), 1e-12)

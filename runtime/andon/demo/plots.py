@@ -1,4 +1,4 @@
-"""The demo's pictures: the stream with its scores, and a closer look at one fault of each kind."""
+"""Pictures of the demo: the stream with its scores, and details of one fault of each type."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ _FAULT, _RECOVERY, _REJECT, _LINE = ORANGE, "#f0e0b8", VERMILION, BLUE
 
 
 def draw_stream(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: float) -> None:
-    """Channels and score over the whole stream; faults and their recovery shaded."""
+    """Draw channels and score over the whole stream, with faults and their recovery shaded."""
     run = log.runs[0]
     minutes = run.times_s / 60
     count = len(log.found.channels)
@@ -30,12 +30,12 @@ def draw_stream(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: fl
     _scores(axes[-1], outcomes, threshold)
     _shade(axes[-1], run)
     axes[-1].set_xlabel("simulated minutes")
-    axes[0].set_title("The stream as the file saw it: faults in orange, their stated recovery in light orange")
+    axes[0].set_title("Monitored stream: faults in orange, recovery times in light orange")
     save(figure, path)
 
 
 def draw_faults(path: Path, log: Log, outcomes: Sequence[Outcome], threshold: float) -> None:
-    """The first fault of each kind, with the half minute around it."""
+    """Draw the first fault of each type, with half a minute before and after it."""
     run = log.runs[0]
     names = run.fault if run.fault is not None else np.full(len(run.times_s), "")
     first: dict[str, tuple[int, int]] = {}
@@ -84,7 +84,7 @@ def _scores(  # type: ignore[no-untyped-def]
     axis.set_yscale("log")
     axis.set_ylabel("score\n(log)")
     if legend:
-        # above the axes: inside, it would hide the very scores that matter
+        # above the axes: inside, it would hide scores
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, fontsize="small", frameon=False, borderpad=0.1)
 
 

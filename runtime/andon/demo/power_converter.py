@@ -1,20 +1,18 @@
-"""A simulated power converter: voltage, current and temperature under cyclic load, and three faults to find.
+"""Simulate a power converter: voltage, current and temperature under a cyclic load, with three types of faults.
 
-The load current is a cycle whose phase wanders, plus a slow random load; the voltage sags with the current; losses heat a body
-of one thermal time constant. A run begins at a random phase with its random load in equilibrium and the body warmed up for six
-time constants, so that windows of many short runs and windows of one long run follow one law.
+The load current is a cycle with a random phase, plus a slow random load. The voltage drops with the current. Losses heat a body
+with one thermal time constant. A run begins at a random phase, with its random load in equilibrium and the body warmed up for
+six time constants. Therefore windows of many short runs and windows of one long run have the same distribution.
 
-===================  ================================================================  ===================
-fault                what it does at severity 1                                        stated recovery
-===================  ================================================================  ===================
-voltage_spike        pulses of +3 V, three rows long, every 24 rows                    one second
-current_oscillation  5 rows a turn, 2 A; the voltage sags along, the losses grow       two time constants
-temperature_drift    cooling fails: the body heads for 15 K more than it would have    five time constants
-===================  ================================================================  ===================
+Faults at severity 1, and the recovery time after each:
+  voltage_spike: pulses of +3 V, three rows long, every 24 rows; one second
+  current_oscillation: 2 A with a period of 5 rows, with effects on voltage and losses; two time constants
+  temperature_drift: the cooling fails, and the temperature rises by 15 K in the end; five time constants
 
-``power_converter`` or ``power_converter:seed=3,rows=20000,faults=6``; without `rows` and `runs`: 1 000 independent runs of 64
-rows if there are no faults to show and nothing is streamed, else one run of 20 000 rows. Every number of the converter and of
-its faults can follow: ``power_converter:runs=40,rows=2000,faults=40,kind=voltage_spike,spike_v=1.5,voltage_v=24,swing_a=2``.
+As a source its name is ``power_converter`` or, with settings, ``power_converter:seed=3,rows=20000,faults=6``. Without `rows` and
+`runs` there are 1 000 independent runs of 64 rows. With faults, or as a stream, there is one run of 20 000 rows. All numbers of
+the converter and its faults are settings:
+``power_converter:runs=40,rows=2000,faults=40,kind=voltage_spike,spike_v=1.5,voltage_v=24,swing_a=2``.
 """
 
 import math
@@ -53,31 +51,33 @@ def _count(description: str) -> Meta:
 
 
 class ConverterSettings(Struct, frozen=True, kw_only=True):
-    """The converter, its load, and what its faults are at severity 1."""
+    """Settings of the converter, its load, and its faults at severity 1."""
 
-    period_s: Annotated[float, _setting("distance of rows", "s")] = 0.1
+    period_s: Annotated[float, _setting("time between rows", "s")] = 0.1
     voltage_v: Annotated[float, _setting("output voltage without load", "V")] = 48.0
-    resistance_ohm: Annotated[float, _setting("source resistance: the voltage sags with the current", "ohm")] = 0.08
+    resistance_ohm: Annotated[
+        float, _setting("source resistance, by which the voltage drops with the current", "ohm")
+    ] = 0.08
     current_a: Annotated[float, _setting("mean load", "A")] = 10.0
     swing_a: Annotated[float, _setting("amplitude of the load cycle", "A")] = 4.0
-    cycle_s: Annotated[float, _setting("load cycle", "s")] = 20.0
+    cycle_s: Annotated[float, _setting("period of the load cycle", "s")] = 20.0
     wander_a: Annotated[float, _setting("standard deviation of the slow random load", "A")] = 0.5
-    wander_s: Annotated[float, _setting("its correlation time", "s")] = 2.0
-    ambient_c: Annotated[float, _setting("temperature around", "deg C")] = 25.0
+    wander_s: Annotated[float, _setting("correlation time of the slow random load", "s")] = 2.0
+    ambient_c: Annotated[float, _setting("ambient temperature", "deg C")] = 25.0
     heating_k: Annotated[float, _setting("temperature above ambient under constant mean load", "K")] = 30.0
     thermal_s: Annotated[float, _setting("thermal time constant", "s")] = 20.0
-    voltage_noise_v: Annotated[float, _setting("standard deviation of the voltage sensor", "V")] = 0.1
-    current_noise_a: Annotated[float, _setting("standard deviation of the current sensor", "A")] = 0.1
-    temperature_noise_k: Annotated[float, _setting("standard deviation of the temperature sensor", "K")] = 0.15
+    voltage_noise_v: Annotated[float, _setting("standard deviation of the voltage sensor's noise", "V")] = 0.1
+    current_noise_a: Annotated[float, _setting("standard deviation of the current sensor's noise", "A")] = 0.1
+    temperature_noise_k: Annotated[float, _setting("standard deviation of the temperature sensor's noise", "K")] = 0.15
     spike_v: Annotated[float, _setting("height of a voltage spike", "V")] = 3.0
     spike_rows: Annotated[int, _count("length of a spike")] = 3
-    spike_every_rows: Annotated[int, _count("distance of spikes")] = 24
+    spike_every_rows: Annotated[int, _count("distance between spikes")] = 24
     oscillation_a: Annotated[float, _setting("amplitude of the current oscillation", "A")] = 2.0
     turn_rows: Annotated[int, _count("period of the oscillation")] = 5
-    drift_k: Annotated[float, _setting("what a temperature drift adds in the end", "K")] = 15.0
+    drift_k: Annotated[float, _setting("final temperature increase of a temperature drift", "K")] = 15.0
 
     def recovery_s(self, kind: FaultKind) -> float:
-        """How long after a fault's end the rows count as neither good nor faulty."""
+        """Return the time after a fault in which rows count neither as good nor as faulty, in seconds."""
         constants = {"voltage_spike": 0.0, "current_oscillation": 2.0, "temperature_drift": 5.0}[kind]
         return constants * self.thermal_s if constants else 1.0
 
@@ -89,28 +89,28 @@ class Fault(Struct, frozen=True, kw_only=True):
     start: int
     """First faulty row."""
     rows: int
-    """How many rows are faulty."""
+    """Number of faulty rows."""
     severity: float = 1.0
-    """Multiplies its amplitude: 0 leaves no trace."""
+    """Factor for the amplitude. At 0 the fault has no effect."""
     run: int = 0
 
 
 class Request(ConverterSettings, frozen=True, kw_only=True):
-    """What may follow ``power_converter:``."""
+    """Settings that may follow ``power_converter:``."""
 
-    seed: Annotated[int, Meta(ge=0, description="of everything random")] = 0
-    rows: Annotated[int, Meta(ge=2, le=20_000_000, description="rows a run")] | None = None
-    runs: Annotated[int, Meta(ge=1, le=1_000_000, description="independent runs")] | None = None
-    faults: Annotated[int, Meta(ge=0, le=100_000, description="faults in all, of all kinds in turn")] = 0
-    kind: Annotated[FaultKind, Meta(description="of every fault")] | None = None
-    severity: Annotated[float, Meta(ge=0, description="of each fault")] = 1.0
+    seed: Annotated[int, Meta(ge=0, description="random seed")] = 0
+    rows: Annotated[int, Meta(ge=2, le=20_000_000, description="rows per run")] | None = None
+    runs: Annotated[int, Meta(ge=1, le=1_000_000, description="number of independent runs")] | None = None
+    faults: Annotated[int, Meta(ge=0, le=100_000, description="total number of faults, of all types in turn")] = 0
+    kind: Annotated[FaultKind, Meta(description="type of all faults")] | None = None
+    severity: Annotated[float, Meta(ge=0, description="severity of all faults")] = 1.0
     fault_rows: Annotated[int, Meta(ge=1, description="length of each fault", extra={"unit": "rows"})] = 200
     fault_start: (
         Annotated[
             int,
             Meta(
                 ge=0,
-                description="row of its share of the run at which each fault begins; not given: drawn",
+                description="row at which each fault begins, within its share of the run; random by default",
                 extra={"unit": "rows"},
             ),
         ]
@@ -119,30 +119,33 @@ class Request(ConverterSettings, frozen=True, kw_only=True):
 
     @property
     def converter(self) -> ConverterSettings:
-        """The converter's own settings."""
+        """The settings of the converter itself."""
         return ConverterSettings(**{name: getattr(self, name) for name in ConverterSettings.__struct_fields__})
 
 
 def simulate(settings: ConverterSettings, *, seed: int, runs: int, rows: int, faults: Sequence[Fault] = ()) -> Log:
-    """Independent runs of the converter, with the truth of every row.
+    """Simulate independent runs of the converter, with the truth of every row.
 
-    The same seed, runs and rows give the same sensors with and without faults, but for what the faults change.
+    With the same seed, runs and rows, simulations with and without faults differ only by the effect of the faults.
 
     Raises:
-        ConfigError: more than 200 million values, or a fault outside the rows and runs.
+        ConfigError: a setting is out of range, there are too many rows, or a fault is outside the rows and runs.
     """
     positive = ("period_s", "voltage_v", "current_a", "cycle_s", "wander_s", "heating_k", "thermal_s")
     for name in positive:
         if not getattr(settings, name) > 0:
-            raise ConfigError(f"expected {name} > 0, got {getattr(settings, name)}.")
+            raise ConfigError(f"{name}: expected a number > 0, got {getattr(settings, name)}.")
     warm_up = math.ceil(_WARM_UP_CONSTANTS * settings.thermal_s / settings.period_s)
     if runs < 1 or rows < 2 or runs * (rows + warm_up) > 200_000_000:
-        raise ConfigError(f"expected runs >= 1, rows >= 2 and at most 2e8 rows with warm-up; got {runs} x {rows}.")
+        raise ConfigError(
+            f"power_converter: expected runs >= 1, rows >= 2 and at most 2e8 rows including warm-up, got {runs} x {rows}. Ask "
+            "for fewer runs or rows."
+        )
     for fault in faults:
         if not (0 <= fault.run < runs and fault.start >= 0 and fault.rows >= 1 and fault.start + fault.rows <= rows):
-            raise ConfigError(f"{fault} does not lie within {runs} runs of {rows} rows.")
+            raise ConfigError(f"expected faults within {runs} runs of {rows} rows, got {fault}.")
     random = np.random.default_rng(seed)
-    # by slices of runs, so that memory stays bounded: 1e6 values are 8 MB a signal
+    # in slices of runs to limit memory: 1e6 values are 8 MB per signal
     share = max(1, 2_000_000 // (rows + warm_up))
     blocks = [
         _block(settings, random, range(first, min(first + share, runs)), rows, faults)
@@ -174,12 +177,12 @@ def schedule_faults(
     kinds: Sequence[FaultKind] = KINDS,
     start: int | None = None,
 ) -> tuple[Fault, ...]:
-    """Faults of all kinds in turn, spread over the runs, each ended and recovered from before the next begins.
+    """Schedule faults of all types in turn over the runs, so that each one has recovered before the next begins.
 
-    Each run is shared out evenly among its faults; each begins in its share at row `start`, or where it is drawn.
+    Each run is divided evenly among its faults. A fault begins at row `start` of its share, or at a random row.
 
     Raises:
-        ConfigError: too many to fit, or a start too late to recover; the message says what would do.
+        ConfigError: the faults do not fit, or `start` leaves no time to recover. The message gives the possible values.
     """
     settings = settings or ConverterSettings()
     random = np.random.default_rng([seed, 1])
@@ -189,35 +192,35 @@ def schedule_faults(
     free = slot - duration_rows - recovery
     if count and free < 0:
         raise ConfigError(
-            f"{each} faults of {duration_rows} rows with {recovery} rows of recovery need {each * (duration_rows + recovery)} "
-            f"rows a run, got {rows}. Ask for fewer faults, or more rows or runs."
+            f"rows: expected at least {each * (duration_rows + recovery)} per run for {each} faults of {duration_rows} rows with "
+            f"{recovery} rows of recovery, got {rows}. Ask for fewer faults, or for more rows or runs."
         )
     if count and start is not None and start > free:
         raise ConfigError(
-            f"fault_start={start}: of {slot} rows a fault, {duration_rows} of it and {recovery} of recovery leave starts up to "
-            f"{free}. Ask for an earlier one, fewer faults or more rows."
+            f"fault_start: expected at most {free}, got {start}. Each fault has {slot} rows and needs {duration_rows}, plus "
+            f"{recovery} for recovery. Ask for an earlier start, fewer faults or more rows."
         )
     faults = []
     for number in range(count):
         run, place = number % runs, number // runs
-        begun = place * slot + (int(random.integers(0, free + 1)) if start is None else start)
+        first = place * slot + (int(random.integers(0, free + 1)) if start is None else start)
         faults.append(
-            Fault(kind=kinds[number % len(kinds)], start=begun, rows=duration_rows, severity=severity, run=run)
+            Fault(kind=kinds[number % len(kinds)], start=first, rows=duration_rows, severity=severity, run=run)
         )
     return tuple(faults)
 
 
 def collect(text: str) -> Log:
-    """Simulate what the text asks for.
+    """Simulate the runs that a text such as ``power_converter:seed=3`` describes.
 
     Raises:
-        ConfigError: an unknown name, or a value out of bounds.
+        ConfigError: a name is unknown, or a value is out of range.
     """
     return _log_of(text, streamed=False)
 
 
 def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
-    """Simulate, and replay through the grid.
+    """Simulate the runs that a text describes, and replay them as windows.
 
     Raises:
         ConfigError: an unknown name, a value out of bounds, or a model file that judges frames.
@@ -273,7 +276,7 @@ def _block(
     keep = math.exp(-period_s / settings.wander_s)
     innovation = settings.wander_a * math.sqrt(1 - keep**2) * random.standard_normal((runs, size))
     wander = _first_order(innovation, keep, settings.wander_a * random.standard_normal(runs))
-    # the second harmonic makes loading and unloading differ
+    # the second harmonic makes loading and unloading different
     cycle = np.sin(phase) + 0.3 * np.sin(2 * phase + 1.0)
     current = settings.current_a + settings.swing_a * cycle + wander
 
@@ -310,7 +313,7 @@ def _block(
     truths = [_Truth(rows) for _ in numbers] if mine else []
     for fault in mine:
         truths[fault.run - numbers.start].mark(fault, math.ceil(settings.recovery_s(fault.kind) / period_s))
-    good = _Truth(rows)  # shared by all runs without faults: 1 000 runs need not hold 1 000 arrays of nothing
+    good = _Truth(rows)  # shared by all runs without faults, to save memory
     width = len(str(max(numbers.stop - 1, 999)))
     return [
         Run(
@@ -342,7 +345,7 @@ class _Truth:
 
 
 def _first_order(inputs: Floats, keep: float, start: Floats) -> Floats:
-    """``y[t] = keep * y[t - 1] + x[t]`` along the rows of ``[runs, n]``, in blocks as one matrix product each."""
+    """Compute ``y[t] = keep * y[t - 1] + x[t]`` along the rows of ``[runs, n]``, with one matrix product per block."""
     size = 64
     lag = np.arange(size)[:, None] - np.arange(size)[None]
     response = np.where(lag >= 0, keep ** np.maximum(lag, 0), 0.0)
@@ -359,7 +362,7 @@ def _first_order(inputs: Floats, keep: float, start: Floats) -> Floats:
 
 SOURCE = Source(
     name="power_converter",
-    summary="a simulated power converter with faults: power_converter:seed=3,rows=20000,faults=6",
+    summary="simulate a power converter with faults, for example power_converter:seed=3,rows=20000,faults=6",
     accepts=lambda text: text == "power_converter" or text.startswith("power_converter:"),
     collect=collect,
     settings=ReplaySettings,

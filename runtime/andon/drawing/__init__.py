@@ -1,1 +1,1 @@
-"""How andon draws: style, labels, contact sheets. Needs matplotlib, imported inside functions."""
+"""Drawing: style, labels, contact sheets. It needs matplotlib, which is imported inside functions."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ON_A_SHEET = 400
-"""Pictures on one contact sheet."""
+"""Upper limit of pictures on one contact sheet."""
 
 
 def contact_sheet(pictures: NDArray[np.uint8], captions: Sequence[str] = (), *, title: str) -> "Figure":
@@ -22,11 +22,11 @@ def contact_sheet(pictures: NDArray[np.uint8], captions: Sequence[str] = (), *, 
 
     Args:
         pictures: ``[n, h, w, C]``, at least one, at most `MOST_ON_A_SHEET`.
-        captions: one a picture, or none.
-        title: above all.
+        captions: one caption per picture, or none at all.
+        title: text above the pictures.
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     count, height, width, _ = pictures.shape
     columns = max(1, round(math.sqrt(count * height / width)))

@@ -1,4 +1,4 @@
-"""Text in pictures and pages. Names come from files and users: without control characters, shortened, never read as formulas."""
+"""Prepare text for pictures and pages: remove control characters, shorten, and escape formulas."""
 
 import textwrap
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from andon.foundation.printable import without_controls
 
 MOST_LETTERS = 22
-"""Letters of a name next to an axis or in a legend."""
+"""Upper limit of characters of a name next to an axis or in a legend."""
 
 
 def shortened(text: str, most: int) -> str:
-    """Replace the middle of a longer text by an ellipsis: names differ at the end as often as at the beginning.
+    """Replace the middle of a longer text by an ellipsis, because names may differ at the end or at the beginning.
 
     >>> shortened("patchcore --preset fast --size 224", 20)
     'patchcor… --size 224'
@@ -28,7 +28,7 @@ def short(name: str) -> str:
 
 
 def fitting(text: str, length: Callable[[str], float], most: float) -> str:
-    """Return the longest beginning of a text that fits into a measured length, with an ellipsis where something is cut.
+    """Cut a text so that its measured length fits. A cut text ends with an ellipsis.
 
     >>> fitting("scratch (watched)", len, 10)
     'scratch (…'

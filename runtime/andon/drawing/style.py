@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from andon.foundation.errors import MissingExtra
 from andon.foundation.extras import remedy
 
-# Okabe and Ito's, which all eyes tell apart; and greys
+# the colours of Okabe and Ito, distinguishable with any colour vision, and greys
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, YELLOW = "#e69f00", "#56b4e9", "#f0e442"
 INK, SOFT = "#222222", "#767676"
@@ -23,10 +23,10 @@ DPI = 110
 def new_figure(
     width: float, height: float, *, layout: Literal["constrained"] | None = "constrained", dpi: int | None = None
 ) -> Any:
-    """Return a figure of this size in inches. Give `dpi` if it is saved as it is drawn.
+    """Return a figure of this size in inches. Give `dpi` if the figure must keep its resolution when it is saved.
 
     Raises:
-        MissingExtra: no matplotlib.
+        MissingExtra: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def png_of(figure: Any, dpi: int | Literal["figure"] = DPI) -> bytes:
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """Suppress warnings about names in a script that the font lacks. They are drawn as boxes."""
+    """Suppress warnings about characters that the font lacks. They are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         yield

@@ -1,1 +1,1 @@
-"""Errors, settings, plug-in registry and other basics that every layer uses. Needs msgspec only."""
+"""Errors, settings, plug-in registry and other basics that every layer uses. It depends on msgspec only."""

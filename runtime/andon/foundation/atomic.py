@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the whole new ones, whenever the power fails."""
+"""Write files atomically: after a power failure a file has either its old or its complete new content."""
 
 import contextlib
 import os
@@ -10,26 +10,26 @@ from andon.foundation.errors import ConfigError
 
 
 def write_atomically(path: Path | str, data: bytes) -> None:
-    """Write to a temporary file in the same folder, flush to the disk, rename. On any failure the old file stays.
+    """Write to a temporary file in the same folder, flush it to the disk, and rename it. On failure the old file stays.
 
-    Missing folders are made. A link stays and the file that it points to is replaced. If that file is missing, it is
-    made, but not its folder, which may lie on a disk that is not mounted. The new file gets the permissions of the old
-    one, and its owner and group where this process may set them. Other hard links to the old file keep the old content.
+    Missing folders are created. A symbolic link is kept, and its target is replaced. A missing target is created, but not its
+    folder, which may be on a disk that is not mounted. The new file gets the permissions of the old one, and its owner and
+    group if this process may set them. Other hard links to the old file keep the old content.
 
     Raises:
-        ConfigError: the place cannot be written to, or holds something else than a regular file.
+        ConfigError: the path cannot be written, or it exists and is not a regular file.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         old = _regular_file(path)
         target = Path(os.path.realpath(path))
-        # a short name: the target's own may be as long as the file system allows
+        # a short name, because the target's name may have the maximum length of the file system
         temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
         mode = stat.S_IMODE(old.st_mode) & 0o777 if old else 0o666
 
         def opener(name: str, flags: int) -> int:
-            return os.open(name, flags, mode)  # never readable by more than the old file, not even for a moment
+            return os.open(name, flags, mode)  # from the start not readable by more users than the old file
 
         try:
             with open(temporary, "xb", opener=opener) as stream:
@@ -47,14 +47,14 @@ def write_atomically(path: Path | str, data: bytes) -> None:
 
 
 def _regular_file(path: Path) -> os.stat_result | None:
-    """Return what stands at the end of all links, None where nothing does."""
+    """Return the status of the file at the end of all links, or None if there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(
-            f"{path}: expected a regular file or a free name, got {_kind(found.st_mode)}. Choose another output path."
+            f"{path}: expected a regular file or a new name, got {_kind(found.st_mode)}. Choose another output path."
         )
     return found
 
@@ -69,4 +69,4 @@ def _keep_owner(handle: int, old: os.stat_result, mode: int) -> None:
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         with contextlib.suppress(PermissionError):
             os.fchown(handle, old.st_uid, old.st_gid)
-    os.fchmod(handle, mode)  # after fchown; the umask does not count for a file that has a mode already
+    os.fchmod(handle, mode)  # after fchown, and because the umask has reduced the mode given to open

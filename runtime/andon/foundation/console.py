@@ -1,4 +1,4 @@
-"""One line that says how far something is: rewritten on a terminal, rare or absent where the stream is a file or a pipe."""
+"""A status line for long work: rewritten in place on a terminal, rare or absent if the stream is a file or a pipe."""
 
 import contextlib
 import time
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import TextIO
 
 _ERASE = "\r\x1b[2K"
-"""Back to the beginning of the line, and erase it."""
+"""Control sequence: return to the beginning of the line and erase it."""
 
 
 class StatusLine:
-    """A status line, and lines that stay above it.
+    """A status line, and permanent lines above it.
 
-    A stream that is closed or has lost its reader is no reason to stop: nothing is shown then, and nothing raises.
+    If the stream is closed or its reader has gone, nothing is shown and nothing is raised.
 
     Args:
-        stream: None, which Python has for a stream that was closed before the start, shows nothing.
+        stream: the output. None shows nothing: Python uses None for a stream that was closed before the start.
         every_s: time between two updates on a terminal.
-        piped_every_s: time between two updates elsewhere, each a line of its own; None: there are none.
-        now_s: monotonic seconds.
+        piped_every_s: time between two updates elsewhere, each on a new line. None disables them.
+        now_s: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class StatusLine:
         return self._every_s is not None and self._now_s() - self._updated_s >= self._every_s
 
     def update(self, text: str) -> None:
-        """Show a text instead of the one before, whether or not it is due."""
+        """Replace the text that is shown, even if no update is due."""
         if self._every_s is None:
             return
         self._updated_s = self._now_s()
@@ -49,18 +49,18 @@ class StatusLine:
         self._open = self.terminal
 
     def print(self, text: str) -> None:
-        """Write a line that stays, in the place of the status line."""
+        """Write a permanent line in place of the status line."""
         self._write(f"{_ERASE if self._open else ''}{text}\n")
         self._open = False
 
     def keep(self) -> None:
-        """Let the text that is shown stay, and begin a new line."""
+        """Keep the current text and start a new line."""
         if self._open:
             self._write("\n")
         self._open = False
 
     def clear(self) -> None:
-        """Remove the text that is shown: what others write next begins on an empty line."""
+        """Remove the current text, so that the next output starts on an empty line."""
         if self._open:
             self._write(_ERASE)
         self._open = False

@@ -1,19 +1,19 @@
-"""Every error that andon raises on purpose: one tree, a class only where a caller would act differently.
+"""All errors that andon raises on purpose. There is a class for each case that a caller may handle differently.
 
-A message says what was expected, what came and what to do. Anything else that escapes is a bug and keeps its traceback.
+A message states what was expected, what was found and what to do. Any other exception is a bug and keeps its traceback.
 """
 
 from andon.foundation.printable import printable
 
 
 class AndonError(Exception):
-    """Something that the user can mend; the command line prints it as one line and exits with code 2."""
+    """Base class of all errors that a user can correct. The command line prints one line and exits with code 2."""
 
 
 class ModelFileError(AndonError):
-    """The model file is damaged, forged, blank or of another schema: get another file, do not judge with this one.
+    """The model file is damaged, forged, blank or of another schema. Do not judge with it; get another file.
 
-    The message is one printable line of bounded length, because names inside a forged file can hold terminal commands.
+    The message is one printable line of bounded length, because names inside a forged file can contain terminal commands.
     """
 
     def __init__(self, message: str) -> None:
@@ -21,29 +21,29 @@ class ModelFileError(AndonError):
 
 
 class InputError(AndonError):
-    """A frame or window that this model file cannot judge (shape, type, size): the camera or the caller changed."""
+    """The model file cannot judge this frame or window: another shape, type or size. Camera or calling code changed."""
 
 
 class JudgeError(AndonError):
-    """The runtime could not compute a verdict although the input was right, for example for lack of memory."""
+    """The runtime could not compute a verdict although the input was right, for example because memory ran out."""
 
 
 class DeviceError(AndonError):
-    """The device asked for is not there, or does not compute what the file's golden sample expects."""
+    """The requested device is missing, or it does not reproduce the file's golden sample."""
 
 
 class DataError(AndonError):
-    """A folder, picture, log or table of truth that cannot be read as what it should be."""
+    """A folder, picture, log or truth table cannot be read, or its content has another structure than expected."""
 
 
 class CalibrationError(AndonError):
-    """Scores that cannot carry a statement about false rejects."""
+    """The calibration scores are too few or too dependent to support a statement about false rejects."""
 
 
 class NotEnoughParts(CalibrationError):
-    """Fewer good parts than the promise asked for needs; the message names what is needed and what can be had.
+    """There are fewer good parts than the requested promise needs. The message states what is needed and what is possible.
 
-    `need` and `have` count independent calibration parts; None where the parts are dependent.
+    `need` and `have` are numbers of independent calibration parts. They are None if the parts are dependent.
     """
 
     def __init__(self, message: str, *, need: int | None = None, have: int | None = None) -> None:
@@ -57,12 +57,12 @@ class ParityError(AndonError):
 
 
 class TrainingError(AndonError):
-    """Training cannot start, resume or go on: diverged, another version's run folder, no such weights."""
+    """Training cannot start, resume or continue: it diverged, the run folder is of another version, or weights are missing."""
 
 
 class ConfigError(AndonError):
-    """A name, flag or value that does not exist or is out of bounds; the message offers the nearest right one."""
+    """A name, flag or value does not exist or is out of range. The message suggests the most similar valid name."""
 
 
 class MissingExtra(AndonError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed. The message gives the command that installs it."""

@@ -1,4 +1,4 @@
-"""A missing optional package becomes one line that names the extra which brings it."""
+"""Report a missing optional package in one line that names the extra to install."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,17 +36,17 @@ class _DirInfo(msgspec.Struct):
 
 
 class _DirectUrl(msgspec.Struct):
-    """Where pip installed a distribution from (PEP 610)."""
+    """The origin of a distribution that pip installed (PEP 610)."""
 
     dir_info: _DirInfo | None = None
 
 
 def remedy(extra: str, direct_url: str | None = _INSTALLED) -> str:
-    """Return the command that installs an extra, as it works for this installation.
+    """Return the command that installs an extra for this installation of andon.
 
     Args:
-        extra: for example ``camera``.
-        direct_url: content of the distribution's ``direct_url.json``, None where it has none. Default: read it.
+        extra: name of the extra, for example ``camera``.
+        direct_url: content of the distribution's ``direct_url.json``, or None if it has none. Default: read it.
 
     >>> remedy("camera", '{"dir_info": {}}')
     'pip install ".[camera]" in andon\'s folder'
@@ -62,16 +62,22 @@ def remedy(extra: str, direct_url: str | None = _INSTALLED) -> str:
         folder = None
     if folder is None:
         return f"pip install 'andon[{extra}]'"
-    # pip finds no andon[...] on an index for what was installed from a checkout
+    # after an installation from a checkout, pip does not find andon[...] on an index
     return f'pip install {"-e " if folder.editable else ""}".[{extra}]" in andon\'s folder'
 
 
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
-    """Imports within may fail for want of this extra; any other failed import is a bug and is raised as it is.
+    """Convert failed imports of an extra's packages into `MissingExtra`.
+
+    Any other failed import is a bug and is raised unchanged.
+
+    Args:
+        extra: name of the extra.
+        what: the task that needs it, as the subject of the message.
 
     Raises:
-        MissingExtra: e.g. ``reading pictures needs cv2: pip install 'andon[camera]'``, see `remedy`.
+        MissingExtra: for example ``reading pictures needs cv2: pip install 'andon[camera]'``, see `remedy`.
     """
     try:
         yield

@@ -1,7 +1,8 @@
-"""An argument parser that knows its flags: for hints at misspelt flags, and for telling flags with a value from those without.
+"""An argument parser that knows its flags.
 
-Argparse has no public list of the flags that a parser was given. It documents that `add_argument` returns the action, with its
-`option_strings` and `nargs`, so that this parser keeps what was added.
+It is used to suggest the right name for a misspelt flag, and to distinguish flags with a value from flags without. Argparse has
+no public list of a parser's flags. It documents that `add_argument` returns the action with its `option_strings` and `nargs`.
+Therefore this parser keeps all actions.
 """
 
 import argparse
@@ -11,11 +12,11 @@ from andon.foundation.errors import ConfigError
 
 
 class FlagParser(argparse.ArgumentParser):
-    """An `ArgumentParser` that keeps its actions, and raises `ConfigError` where argparse would end the process."""
+    """An `ArgumentParser` that keeps its actions. It raises `ConfigError` where argparse would end the process."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.actions: list[argparse.Action] = []
-        """All arguments and flags, in the order in which they were added, also those in groups."""
+        """All arguments and flags in the order of their addition, including those in groups."""
         super().__init__(*args, **options)
 
     @property
@@ -28,15 +29,15 @@ class FlagParser(argparse.ArgumentParser):
         return self._kept(super().add_argument(*names, **options))
 
     def add_argument_group(self, *args: Any, **options: Any) -> Any:
-        """Add a group whose arguments are kept, too."""
+        """Add a group. Its arguments are kept, too."""
         return self._keeping(super().add_argument_group(*args, **options))
 
     def add_mutually_exclusive_group(self, **options: Any) -> Any:
-        """Add a group whose arguments are kept, too."""
+        """Add a mutually exclusive group. Its arguments are kept, too."""
         return self._keeping(super().add_mutually_exclusive_group(**options))
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line.
+        """Raise the parser's message as an error.
 
         Raises:
             ConfigError: always.
@@ -48,7 +49,7 @@ class FlagParser(argparse.ArgumentParser):
         return action
 
     def _keeping(self, group: Any) -> Any:
-        """Return the group, changed so that what is added to it, or to a group within it, is kept."""
+        """Change a group so that all arguments added to it, or to groups within it, are kept. Return the group."""
         add, add_exclusive = group.add_argument, group.add_mutually_exclusive_group
         group.add_argument = lambda *names, **options: self._kept(add(*names, **options))
         group.add_mutually_exclusive_group = lambda **options: self._keeping(add_exclusive(**options))

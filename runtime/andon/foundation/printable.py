@@ -1,22 +1,22 @@
-"""Text from files, networks and users, made safe: escaped for a terminal or a log, replaced for a picture or a page."""
+"""Make text from files, networks and users safe: escape it for a terminal or log, clean it for a picture or page."""
 
 import unicodedata
 
 
 def printable(text: str, *, limit: int = 300) -> str:
-    """Escape every character that a terminal could obey or that could break the line.
+    """Escape all characters that a terminal could interpret as commands or that could break the line.
 
     Control characters, line and paragraph separators, direction marks and lone surrogates become backslash escapes.
     Spaces and printable characters of any script stay as they are.
 
     Args:
         text: any text, for example a name inside a forged model file or a file name.
-        limit: the result is cut to this many characters, with an ellipsis at the end.
+        limit: largest number of characters in the result. A longer text is cut and ends with an ellipsis.
 
     >>> print(printable("part\\n\\x1b[2Jok \\u00e9"))
     part\\n\\x1b[2Jok é
     """
-    # cut before escaping too: the text may have gigabytes, and an escape is at most ten characters for one
+    # also cut before escaping: the text may have gigabytes, and an escape is at most ten characters long
     escaped = "".join(
         character if character == " " or character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text[: limit + 1]
@@ -27,7 +27,7 @@ def printable(text: str, *, limit: int = 300) -> str:
 def without_controls(text: str) -> str:
     """Replace lone surrogates, control characters and direction marks with U+FFFD, for pictures and pages.
 
-    Unlike `printable` it keeps what joins the letters of a script, which a terminal may not show and a browser does.
+    Unlike `printable` it keeps characters that join the letters of a script, because browsers can display them.
 
     >>> without_controls("a\\x00b\\u202ec")
     'a\\ufffdb\\ufffdc'
@@ -38,4 +38,4 @@ def without_controls(text: str) -> str:
 
 
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that change the direction of writing: with them ``gpj.exe`` reads as a picture."""
+"""Marks that change the direction of writing. They can make the name ``gpj.exe`` look like a picture."""

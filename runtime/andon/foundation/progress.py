@@ -1,4 +1,4 @@
-"""How far along something long is: a callback, and a line for terminals. Quiet when piped."""
+"""Report the progress of long work: a callback, and a status line on terminals. Nothing is shown in a pipe."""
 
 import sys
 import time
@@ -10,10 +10,10 @@ from andon.foundation.console import StatusLine
 T = TypeVar("T")
 
 Progress = Callable[[str, int, int | None], None]
-"""``progress(what, done, total)``: called often, must be cheap."""
+"""A callback ``progress(what, done, total)``. It is called often and must be fast."""
 
 _KEPT_AFTER_S = 2.0
-"""A task that took this long leaves its last line on the terminal."""
+"""Minimum duration of a task whose last line stays on the terminal."""
 
 
 def silent(what: str, done: int, total: int | None) -> None:
@@ -21,11 +21,11 @@ def silent(what: str, done: int, total: int | None) -> None:
 
 
 class ProgressLine:
-    """One line on a terminal, updated at most ten times a second, with the time left; nothing where stderr is no terminal.
+    """A progress line with the remaining time, updated at most ten times per second. Terminals only.
 
     Args:
-        stream: where it is shown; None: stderr.
-        line: shown on that line instead, which others write above.
+        stream: the output. None means stderr.
+        line: an existing status line to use instead of a new one on `stream`.
     """
 
     def __init__(self, stream: TextIO | None = None, *, line: StatusLine | None = None) -> None:
@@ -33,7 +33,7 @@ class ProgressLine:
         self._what, self._begun_s = "", 0.0
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        """Show progress."""
+        """Show the progress of a task."""
         if not self._line.terminal:
             return
         begins = what != self._what
@@ -57,7 +57,7 @@ class ProgressLine:
 
 
 def track(items: Iterable[T], progress: Progress, what: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items, and report after each."""
+    """Yield the items, and report progress after each."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     for done, item in enumerate(items, 1):

@@ -1,8 +1,8 @@
-"""Plug-ins: detectors, sources and sinks, listed by name without importing any of them.
+"""Registry of plug-ins: detectors, sources and sinks, listed by name without importing them.
 
-andon's own are files: ``andon/training/detectors/patchcore.py`` is the detector ``patchcore``. Other packages name theirs as
-entry points in the groups ``andon.detectors``, ``andon.sources`` and ``andon.sinks``. Each module ends in one record: ``RECIPE``,
-``SOURCE`` or ``SINK``.
+andon's own plug-ins are found by their files: ``andon/training/detectors/patchcore.py`` is the detector ``patchcore``. Other
+packages register theirs as entry points in the groups ``andon.detectors``, ``andon.sources`` and ``andon.sinks``. Each module
+ends with one record: ``RECIPE``, ``SOURCE`` or ``SINK``.
 """
 
 import functools
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 class _Home(NamedTuple):
     package: str
-    """Whose modules are andon's own members."""
+    """Package with andon's own members as modules."""
     record: str
-    """The name of the record in each of them."""
+    """Name of the record in each module."""
     type: tuple[str, str]
-    """Module and name of the record's class; imported only with a member."""
+    """Module and name of the record's class. It is imported only together with a member."""
 
 
 _HOMES: dict[str, _Home] = {
@@ -48,8 +48,8 @@ def load(group: Group, name: str) -> Any:
     """Import one member and return its record.
 
     Raises:
-        ConfigError: there is no member of that name (the nearest one is offered), or another package brings it and it
-            cannot be imported or is no record of the group.
+        ConfigError: no member has this name. Or the member belongs to another package, and it cannot be imported or is not
+            a record of this group.
     """
     home = _HOMES[group]
     if name in _own(group):
@@ -66,9 +66,9 @@ def load(group: Group, name: str) -> Any:
 
 
 def members(group: Group) -> Iterator[tuple[str, Any]]:
-    """Import all members one by one, sorted by name. One that another package brings and that is broken is skipped.
+    """Import all members one by one, sorted by name, and yield name and record.
 
-    The warning comes once in a process. A broken package must not stop the work with all others.
+    Skip a broken member of another package with one warning per process. It must not stop the work with all others.
     """
     for name in names(group):
         try:
@@ -78,13 +78,13 @@ def members(group: Group) -> Iterator[tuple[str, Any]]:
 
 
 def is_own(group: Group, name: str) -> bool:
-    """Return whether a member is one of andon's own files, and not brought by an entry point."""
+    """Return whether a member is one of andon's own files and not an entry point of another package."""
     return name in _own(group)
 
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """Log a warning about a plug-in, once in a process."""
+    """Log a warning about a plug-in, once per process."""
     logger.warning("%s", message)
 
 

@@ -1,6 +1,6 @@
-"""One description of a settings struct serves flags, TOML or JSON keys, documentation and error hints.
+"""Derive flags, TOML or JSON keys, documentation and error messages from one settings struct.
 
-A settings struct is a frozen `msgspec.Struct` whose every field is annotated::
+A settings struct is a frozen `msgspec.Struct` in which each field is annotated::
 
     class Settings(Struct, frozen=True, kw_only=True):
         epochs: Annotated[int, Meta(ge=1, description="passes over the training part", extra={"unit": "epochs"})] = 40
@@ -21,17 +21,17 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Setting(NamedTuple):
-    """One field of a settings struct, as flags, documents and hints need it."""
+    """One field of a settings struct, with the facts for flags, documentation and error messages."""
 
     name: str
     kind: inspect.Type
-    """The type without its annotations, as `msgspec.inspect` describes it."""
+    """Type without annotations, as `msgspec.inspect` describes it."""
     default: Any
     """`msgspec.NODEFAULT` if the setting is required."""
     description: str
     unit: str
     bounds: str
-    """For people, for example ``from 1 to 1000`` or ``>= 1``; empty without bounds."""
+    """Bounds as text, for example ``from 1 to 1000`` or ``>= 1``. Empty without bounds."""
 
     @property
     def flag(self) -> str:
@@ -40,27 +40,27 @@ class Setting(NamedTuple):
 
     @property
     def is_switch(self) -> bool:
-        """Whether the setting is a boolean: its flag takes no value and has a ``--no-`` form."""
+        """True for a boolean. Its flag takes no value and has a ``--no-`` form."""
         return isinstance(self.kind, inspect.BoolType)
 
     @property
     def choices(self) -> tuple[object, ...]:
-        """The values to choose from; empty for a setting that is not a choice."""
+        """The allowed values of a choice. Empty for other settings."""
         return tuple(self.kind.values) if isinstance(self.kind, inspect.LiteralType) else ()
 
     @property
     def required(self) -> bool:
-        """Whether the setting has no default."""
+        """True if the setting has no default."""
         return self.default is msgspec.NODEFAULT
 
     @property
     def default_text(self) -> str:
-        """The default for a help text, for example ``default 40``."""
-        return "required" if self.required else f"default {_shown(self.default)}"
+        """The default for a help text, for example ``default: 40``."""
+        return "required" if self.required else f"default: {_shown(self.default)}"
 
 
 def fields(struct: type[msgspec.Struct]) -> list[Setting]:
-    """Return all settings of a struct, in the order of its source.
+    """Return all settings of a struct, in the order of its definition.
 
     Raises:
         TypeError: a field has no description.
@@ -69,17 +69,21 @@ def fields(struct: type[msgspec.Struct]) -> list[Setting]:
 
 
 def missing(struct: type[msgspec.Struct], given: Iterable[str]) -> list[str]:
-    """Return the names of the settings without a default that are not among those given."""
+    """Return the names of all required settings that are not given."""
     names = set(given)
     return [name for name, field in _inspected(struct).items() if field.required and name not in names]
 
 
 def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = "settings") -> S:
-    """Return a checked settings struct from values of the right types.
+    """Check values of the right types and return them as a settings struct.
+
+    Args:
+        struct: type of the settings.
+        values: values by name of the setting.
+        where: origin of the values, for error messages.
 
     Raises:
-        ConfigError: an unknown name (the nearest right one is offered), a value of another type or out of bounds, or a
-            required setting that is not given.
+        ConfigError: a name is unknown, a value has another type or is out of bounds, or a required setting is missing.
     """
     _refuse_unknown(struct, values, where)
     try:
@@ -89,10 +93,10 @@ def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = 
 
 
 def from_texts(struct: type[S], texts: Mapping[str, str], *, where: str) -> S:
-    """Return settings from texts, as a command line has them in ``key=value``.
+    """Convert texts, as in ``key=value`` on a command line, to a checked settings struct.
 
     Raises:
-        ConfigError: as for `from_mapping`.
+        ConfigError: see `from_mapping`.
     """
     _refuse_unknown(struct, texts, where)
     try:
@@ -102,7 +106,7 @@ def from_texts(struct: type[S], texts: Mapping[str, str], *, where: str) -> S:
 
 
 def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, title: str = "settings") -> None:
-    """Give the parser one flag for each setting. Absent flags leave no attribute, so that defaults are stated once."""
+    """Add one flag to the parser for each setting. Flags that are not given leave no attribute: defaults stay in the struct."""
     group = parser.add_argument_group(title)
     for setting in fields(struct):
         unit = f" [{setting.unit}]" if setting.unit else ""
@@ -116,10 +120,11 @@ def add_flags(parser: argparse.ArgumentParser, struct: type[msgspec.Struct], *, 
 
 
 def from_flags(struct: type[S], args: argparse.Namespace) -> S:
-    """Return the settings that `add_flags` parsed, checked.
+    """Return the checked settings from the flags of `add_flags`.
 
     Raises:
-        ConfigError: a value of another type or out of bounds, or a required setting that is not given, with its flag.
+        ConfigError: a value has another type or is out of bounds, or a required setting is missing. The message names the
+            flag.
     """
     raw = {name: getattr(args, name) for name in _inspected(struct) if hasattr(args, name)}
     try:
@@ -130,8 +135,14 @@ def from_flags(struct: type[S], args: argparse.Namespace) -> S:
 
 
 def nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
-    """Return a hint such as `` (did you mean 'epochs'?)``, or an empty text if no name is at least that similar (0 to 1)."""
-    # without the dashes of flags: they made --threshold resemble --help
+    """Return a hint such as `` (did you mean 'epochs'?)``, or an empty text if no known name is similar.
+
+    Args:
+        name: the unknown name.
+        known: the valid names.
+        likeness: smallest similarity of the suggestion, from 0 to 1.
+    """
+    # compare without dashes: with them --threshold was similar to --help
     bare = {one.lstrip("-"): one for one in known}
     close = difflib.get_close_matches(name.lstrip("-"), list(bare), n=1, cutoff=likeness)
     return f" (did you mean {bare[close[0]]!r}?)" if close else ""
@@ -146,7 +157,7 @@ def _inspected(struct: type[msgspec.Struct]) -> dict[str, inspect.Field]:
 def _setting(field: inspect.Field) -> Setting:
     kind, notes = _bare(field.type)
     members = [_bare(member) for member in _members(kind)]
-    if isinstance(kind, inspect.UnionType):  # bounds stand within: Annotated[int, Meta(ge=1)] | None
+    if isinstance(kind, inspect.UnionType):  # bounds are in the members: Annotated[int, Meta(ge=1)] | None
         notes = [*notes, *(note for _, inner in members for note in inner)]
     descriptions = [str(note.extra_json_schema["description"]) for note in notes
                     if note.extra_json_schema and "description" in note.extra_json_schema]  # fmt: skip
@@ -164,7 +175,7 @@ def _setting(field: inspect.Field) -> Setting:
 
 
 def _bare(kind: inspect.Type) -> tuple[inspect.Type, list[inspect.Metadata]]:
-    """Return a type without its annotations, and these."""
+    """Return a type without its annotations, and the annotations."""
     notes = []
     while isinstance(kind, inspect.Metadata):
         notes.append(kind)
@@ -173,13 +184,13 @@ def _bare(kind: inspect.Type) -> tuple[inspect.Type, list[inspect.Metadata]]:
 
 
 def _members(kind: inspect.Type) -> list[inspect.Type]:
-    """Return the types of a union without their annotations; one type is a union of itself."""
+    """Return the types of a union without annotations. Any other type is returned as a list of one."""
     bare, _ = _bare(kind)
     return [_bare(member)[0] for member in bare.types] if isinstance(bare, inspect.UnionType) else [bare]
 
 
 def _bounds(kind: inspect.Type) -> str:
-    """Return the bounds of a number in words, empty without any."""
+    """Return the bounds of a number as text. The text is empty without bounds."""
     if not isinstance(kind, inspect.IntType | inspect.FloatType):
         return ""
     bounds = [f"{symbol} {_shown(value)}" for symbol, value in
@@ -192,7 +203,7 @@ def _bounds(kind: inspect.Type) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value as the user would write it."""
+    """Return a value in the form in which a user writes it."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -216,14 +227,14 @@ _METAVARS: dict[type, str] = {inspect.IntType: "N", inspect.FloatType: "X", insp
 
 
 class _Refusal(Exception):
-    """A value that does not fit its setting, or a struct that refuses all of them together (empty name)."""
+    """An invalid value of a setting, or an invalid combination of values (empty name)."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(name, why)
         self.name, self.why = name, why
 
     def named(self, name: str) -> str:
-        """Return the message, with the setting called by this name."""
+        """Return the message with this name for the setting."""
         return f"{name}: {self.why}" if name else self.why
 
 
@@ -232,7 +243,7 @@ def _refuse_unknown(struct: type[msgspec.Struct], given: Iterable[str], where: s
     for name in given:
         if name not in known:
             listed = ", ".join(known) or "none"
-            raise ConfigError(f"{where}: there is no setting {name!r}{nearest(name, known)}. Known: {listed}.")
+            raise ConfigError(f"{where}: unknown setting {name!r}{nearest(name, known)}. Known: {listed}.")
 
 
 def _from_texts(struct: type[S], raw: Mapping[str, Any]) -> S:
@@ -242,8 +253,8 @@ def _from_texts(struct: type[S], raw: Mapping[str, Any]) -> S:
 
 
 def _parsed(kind: inspect.Type, value: object) -> object:
-    """Return a text as the type that the field declares. Msgspec checks bounds and choices afterwards."""
-    if not isinstance(value, str):  # a switch
+    """Convert a text to the declared type of a field. Msgspec checks bounds and choices afterwards."""
+    if not isinstance(value, str):  # a boolean flag
         return value
     members = _members(kind)
     if value.lower() == "none" and any(isinstance(member, inspect.NoneType) for member in members):
@@ -255,10 +266,10 @@ def _parsed(kind: inspect.Type, value: object) -> object:
 
 
 def _checked(struct: type[S], given: Mapping[str, object], raw: Mapping[str, object], *, strict: bool) -> S:
-    """Convert field by field, so that a refused value is known by its name and not from msgspec's message.
+    """Convert and check field by field, so that the name of an invalid value is known without msgspec's message.
 
     Raises:
-        _Refusal: a value of another type or out of bounds, or a required setting that is not given.
+        _Refusal: a value has another type or is out of bounds, or a required setting is missing.
     """
     types = _inspected(struct)
     if absent := missing(struct, given):
@@ -280,7 +291,7 @@ def _checked(struct: type[S], given: Mapping[str, object], raw: Mapping[str, obj
 
 
 def _is_finite(value: object) -> bool:
-    """Return whether a value can be kept as JSON, as run folders and model files do: JSON has no NaN and no infinity."""
+    """Return whether a value can be stored as JSON in run folders and model files. JSON has no NaN and no infinity."""
     values = value if isinstance(value, tuple) else (value,)
     return all(math.isfinite(number) for number in values if isinstance(number, float))
 
@@ -303,10 +314,10 @@ def _names_no_finite_number(got: object) -> bool:
 
 
 def _wanted(kind: inspect.Type) -> str:
-    """Return a type in words, for example ``an integer >= 1``; empty for a type without words."""
+    """Return a type as text, for example ``an integer >= 1``. The text is empty for other types."""
     kind, _ = _bare(kind)
     if isinstance(kind, inspect.UnionType):
-        words = sorted(map(_wanted, kind.types), key="none".__eq__)  # none comes last
+        words = sorted(map(_wanted, kind.types), key="none".__eq__)  # puts none last
         if not all(words):
             return ""
         return f"{' or '.join(words[:-1])}, or none" if words[-1] == "none" else " or ".join(words)
@@ -321,7 +332,7 @@ def _wanted(kind: inspect.Type) -> str:
 
 
 def _several(kind: inspect.Type) -> str:
-    """Return several numbers of a type in words; empty for a type that is not a number."""
+    """Return the text for several numbers of a type. The text is empty for a type that is not a number."""
     kind, _ = _bare(kind)
     word = {inspect.IntType: "integers", inspect.FloatType: "numbers"}.get(type(kind), "")
     return " ".join(filter(None, [word, _bounds(kind), "separated by commas"])) if word else ""
@@ -337,7 +348,7 @@ _WORDS: dict[type, str] = {
 
 
 def _choices(kind: inspect.Type) -> Iterator[object]:
-    """Yield the values of a Literal, in alphabetical order: `msgspec.inspect` sorts them."""
+    """Yield the values of a Literal in alphabetical order, because `msgspec.inspect` sorts them."""
     for member in _members(kind):
         if isinstance(member, inspect.LiteralType):
             yield from member.values

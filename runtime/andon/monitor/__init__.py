@@ -1,1 +1,1 @@
-"""The process next to the line: it takes what a source gives, judges it in order, passes it to sinks and counts every item."""
+"""The process that runs next to a line: it reads a source, judges items in order, passes verdicts to sinks, and counts."""

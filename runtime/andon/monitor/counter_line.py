@@ -1,4 +1,4 @@
-"""The counters on stderr: a line that is rewritten on a terminal, one line a minute where stderr is piped."""
+"""The counters on stderr: a status line on a terminal, one line per minute if stderr is piped."""
 
 from typing import TextIO
 
@@ -11,26 +11,26 @@ PIPED_EVERY_S = 60.0
 
 
 class CounterLine:
-    """Shows counters; may be called after every item. A stderr that is gone is no reason to stop judging.
+    """A display of the counters, which may be called after every item. Judging continues even if stderr is closed.
 
     Args:
-        stream: where the counters go; see `StatusLine`.
-        clock: for the time between lines.
+        stream: the output, see `StatusLine`.
+        clock: measures the time between lines.
     """
 
     def __init__(self, stream: TextIO | None, clock: Clock) -> None:
         self._line = StatusLine(stream, every_s=TERMINAL_EVERY_S, piped_every_s=PIPED_EVERY_S, now_s=clock.mono_s)
 
     def __call__(self, counters: Counters) -> None:
-        """Show them if it is time."""
+        """Show the counters if an update is due."""
         if self._line.due():
             self._line.update(f"{'' if self._line.terminal else 'andon: '}{counters_text(counters)}")
 
     def finish(self, counters: Counters, more: str = "") -> None:
-        """Write the last line, always.
+        """Write the last line.
 
         Args:
-            counters: the final ones.
-            more: what else there is to say, e.g. how many lines were lost.
+            counters: the final counters.
+            more: additional text, for example the number of lost lines.
         """
         self._line.print(f"andon: {counters_text(counters)}{'; ' + more if more else ''}")

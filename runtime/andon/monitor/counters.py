@@ -1,4 +1,4 @@
-"""What became of every item: counted when its outcome is known, so that the sums are exact at any moment."""
+"""Count the outcomes of all items. An item is counted when its outcome is known, so that the sums are always exact."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -10,36 +10,36 @@ from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict
 
 DropReason = Literal["busy", "stale", "warming", "source", "stopped"]
-"""Why an item was seen and never judged.
+"""Reason why an item was detected but not judged.
 
-``busy``: displaced by a newer one. ``stale``: old when it came. ``warming``: one of the first after a camera was (re)connected.
-``source``: dropped by a source that does not say why. ``stopped``: read but not judged when the end came.
+``busy``: displaced by a newer item. ``stale``: already old on arrival. ``warming``: one of the first after a camera was
+(re)connected. ``source``: dropped by a source that gives no reason. ``stopped``: read but not judged before the end.
 """
 
 
 class Dropped(Struct, frozen=True):
-    """Items that were seen and never judged."""
+    """A number of items that were detected but not judged."""
 
     reason: DropReason
     number: int = 1
 
 
 class Counters(Struct, frozen=True, kw_only=True):
-    """Totals since the start. Always ``grabbed == judged + invalid + dropped``."""
+    """Totals since the start. ``grabbed == judged + invalid + dropped`` always holds."""
 
     grabbed: int = 0
-    """Items whose outcome is known; one silence of a live source that is reported as INVALID is one."""
+    """Number of items with a known outcome. Each reported silence of a live source counts as one INVALID item."""
     judged: int = 0
     invalid: int = 0
     dropped: int = 0
     by_status: Mapping[str, int] = {}
-    """OK, REVIEW, REJECT: adds up to `judged`."""
+    """Judged items by status (OK, REVIEW, REJECT). The sum is `judged`."""
     by_reason: Mapping[str, int] = {}
-    """Of the INVALID ones, by name of the reason: adds up to `invalid`."""
+    """INVALID items by name of the reason. The sum is `invalid`."""
     by_drop: Mapping[str, int] = {}
-    """Adds up to `dropped`."""
+    """Dropped items by reason. The sum is `dropped`."""
     waiting: int = 0
-    """Read by now, outcome not known yet: not within `grabbed`."""
+    """Number of items that were read and have no outcome yet. They are not part of `grabbed`."""
 
 
 def count(counters: Counters, outcome: Verdict | Dropped) -> Counters:
@@ -85,7 +85,7 @@ def counters_text(counters: Counters) -> str:
 
 
 def _more(numbers: Mapping[str, int], name: str, by: int) -> dict[str, int]:
-    # a new mapping each time: counters that were given out do not change
+    # a new mapping each time, so that earlier counters do not change
     return {**numbers, name: numbers.get(name, 0) + by}
 
 

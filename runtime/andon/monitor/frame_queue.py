@@ -1,4 +1,4 @@
-"""From the reader to the judge: a bounded queue that either holds the reader up or lets the newest win, and counts every item."""
+"""A bounded queue between reader and judge. When full, it either blocks the reader or drops the oldest. It counts all items."""
 
 import collections
 import threading
@@ -7,33 +7,37 @@ from typing import NamedTuple
 from andon.runtime.items import Item, Lost
 
 LOST_KEPT = 64
-"""`Lost` that may wait where the newest wins: they cost nothing to judge, and must not be overlooked."""
+"""Upper limit of waiting `Lost` items where the newest wins. They cost nothing to judge and must be reported."""
 
 
 class Taken(NamedTuple):
-    """One item with its number, from 1 in the order of the source."""
+    """One item and its number, which counts from 1 in the order of the source."""
 
     seq: int
     item: Item | Lost
 
 
 class QueueEnd(NamedTuple):
-    """The counts at the end: ``given = taken + left`` and all that was displaced, here and in each earlier answer of
-    `FrameQueue.displaced`."""
+    """The final counts.
+
+    `given` equals the taken items, plus `left`, plus all displaced items: those here and those that
+    `FrameQueue.displaced` returned before.
+    """
 
     given: int
     displaced: int
-    """Since `FrameQueue.displaced` was last asked."""
+    """Number of displaced items since the last call of `FrameQueue.displaced`."""
     left: int
-    """Given and neither taken nor displaced."""
+    """Number of given items that were neither taken nor displaced."""
 
 
 class FrameQueue:
-    """Between two threads: one gives, one takes.
+    """A queue between two threads: one gives items, one takes them.
 
     Args:
-        capacity: items that may wait; with `newest_wins` one item, and a bounded number of `Lost`.
-        newest_wins: a live source cannot wait. Else `give` blocks while the queue is full, and nothing is lost.
+        capacity: largest number of waiting items. Not used with `newest_wins`: then one item and some `Lost` may wait.
+        newest_wins: displace waiting items by newer ones, for live sources, which cannot wait. Otherwise `give` blocks while
+            the queue is full, and nothing is lost.
     """
 
     def __init__(self, *, capacity: int, newest_wins: bool) -> None:
@@ -49,7 +53,7 @@ class FrameQueue:
         self._finished = False
 
     def give(self, item: Item | Lost) -> bool:
-        """Add one item, and return whether more are wanted. Blocks while the queue is full, unless the newest wins."""
+        """Add one item and return whether the queue accepts more. Block while the queue is full, unless the newest wins."""
         with self._changed:
             while not self._newest_wins and len(self._waiting) >= self._capacity and not self._closed:
                 self._changed.wait()
@@ -66,13 +70,13 @@ class FrameQueue:
             return True
 
     def end(self) -> None:
-        """Note that nothing more will be given."""
+        """Record that no more items will be given."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def take(self, timeout_s: float) -> Taken | None:
-        """Return the oldest item that waits; None where none came in time, or none will come."""
+        """Return the oldest waiting item. Return None after the timeout, or if there will be no more items."""
         with self._changed:
             if not self._waiting and not self._ended and timeout_s > 0:
                 self._changed.wait(timeout_s)
@@ -83,29 +87,29 @@ class FrameQueue:
             return taken
 
     def displaced(self) -> int:
-        """Return how many items newer ones have displaced since the last call."""
+        """Return the number of items displaced by newer ones since the last call."""
         with self._changed:
             number, self._displaced = self._displaced, 0
             return number
 
     @property
     def waiting(self) -> int:
-        """How many items were given and not yet taken."""
+        """Number of items that were given and not yet taken."""
         return len(self._waiting)
 
     def exhausted(self) -> bool:
-        """Return whether nothing waits and nothing will come."""
+        """Return whether no item is waiting and no more will be given."""
         with self._changed:
             return self._ended and not self._waiting
 
     def close(self) -> None:
-        """Refuse further items: one that is being given now is counted as left, and `give` returns False."""
+        """Refuse further items. An item that is being given now is counted as left, and `give` returns False."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def finish(self) -> QueueEnd:
-        """Return the final counts. What a reader that hangs gives later is not counted."""
+        """Return the final counts. Items that a blocked reader gives later are not counted."""
         with self._changed:
             self._closed = self._finished = True
             end = QueueEnd(self._given, self._displaced, len(self._waiting) + self._refused)
@@ -116,7 +120,7 @@ class FrameQueue:
     def _displace(self, item: Item | Lost) -> None:
         alike = [taken for taken in self._waiting if isinstance(taken.item, Item) == isinstance(item, Item)]
         if len(alike) >= (1 if isinstance(item, Item) else LOST_KEPT):
-            # by identity of the first that is alike: items hold arrays, which do not compare
+            # find the oldest of the same type by identity, because items contain arrays, which cannot be compared
             index = next(place for place, taken in enumerate(self._waiting) if taken is alike[0])
             del self._waiting[index]
             self._displaced += 1

@@ -1,4 +1,4 @@
-"""The decision step: from what a source gave to its outcome. Uses no clock and no file, and never raises."""
+"""The decision step from an item of a source to its outcome. It uses no clock and no files, and never raises."""
 
 import logging
 
@@ -13,31 +13,31 @@ logger = logging.getLogger(__name__)
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """One item and its verdict: what sinks take."""
+    """One item and its verdict, as passed to sinks."""
 
     seq: int
-    """Number from 1 in the order in which the source gave the items; the item of a missing number was dropped."""
+    """Number of the item, from 1 in the order of the source. A missing number means that the item was dropped."""
     wall_s: float
-    """When it was judged, seconds since 1970: for display, never for order."""
+    """Time of the verdict, in seconds since 1970. For display only, not for ordering."""
     ref: Ref
     unit: Unit
     verdict: Verdict
     detail: str = ""
-    """For people, where INVALID: what exactly was wrong."""
+    """Exact problem of an INVALID item, for people."""
     data: Data | None = None
-    """The frame or window; None where nothing was readable."""
+    """The frame or window. None if the item could not be read."""
 
 
 def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outcome:
-    """Judge one item. An item with any fault becomes INVALID with its reason."""
+    """Judge one item. An item with any problem becomes INVALID with a reason."""
     try:
         one = judge_item(judge, item, on_failure="invalid")
     except Exception as bug:
-        # one item must not end the watch over all the others; the traceback goes to the log
-        logger.exception("%s: could not be judged", item.ref.key)
-        one = unjudged(judge, item, Reason.FAILED, f"could not be judged: {type(bug).__name__}: {bug}")
+        # one item must not end the monitoring of all others; the traceback goes to the log
+        logger.exception("%s: judging failed", item.ref.key)
+        one = unjudged(judge, item, Reason.FAILED, f"judging failed: {type(bug).__name__}: {bug}")
     else:
-        if one.verdict.reason is Reason.FAILED:  # the runtime's failure, not the item's and not a bug: no traceback
+        if one.verdict.reason is Reason.FAILED:  # a failure of the runtime and not a bug, so no traceback
             logger.error("%s: %s", item.ref.key, one.detail)
     return Outcome(
         seq=seq,

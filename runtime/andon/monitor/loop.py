@@ -1,15 +1,16 @@
 """The loop of the monitor: a reader thread, a bounded queue, one judge, sinks in order, a watchdog outside the reader.
 
-======================  ==============================================================================================
-finite source           the reader waits while four items wait: nothing is lost, memory stays flat
-live source             the newest wins: displaced ones are counted as dropped ("busy"), those the source drops by its reasons
-silence (live)          INVALID (stale) for every `stale_after_s` in which the reader itself gives nothing, even if it hangs
-silence (others)        the source knows what is silence: of sensors any, of a folder a file that is never read; it gives the
-                        items that stand for it. `Finished.stale` says that the end came in such a silence
-source fails            INVALID (lost) with the error as detail, a traceback in the log, and a `Finished.failure`
-stop                    what waits is judged for at most 0.4 s, the rest is dropped ("stopped"); a reader that hangs is left
-                        behind after 1.2 s. A call of the judge that is under way is waited for
-======================  ==============================================================================================
+Behaviour in each case:
+
+* Finite source: the reader waits while four items are waiting. Nothing is lost, and memory stays constant.
+* Live source: the newest item wins. Displaced items are counted as dropped ("busy"), and items that the source drops are
+  counted by its reasons.
+* Silence of a live source: INVALID (stale) for every `stale_after_s` without an item from the reader, even if it hangs.
+* Silence of another source: the source itself detects it and gives `Lost` items for it. For sensors this is any silence, for a
+  folder a file that never becomes readable. `Finished.stale` is then set if the run ends in a silence.
+* Failure of the source: INVALID (lost) with the error as detail, a traceback in the log, and `Finished.failure`.
+* Stop: waiting items are judged for at most 0.4 s, and the rest is dropped ("stopped"). A reader that hangs is abandoned after
+  1.2 s. A running call of the judge is completed.
 """
 
 import logging
@@ -34,32 +35,32 @@ from andon.sources.live.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 CAPACITY = 4
-"""Items read ahead of the judge: enough to decode the next while one is judged; four 1080p frames are 25 MB."""
+"""Items read ahead of the judge, to decode the next item while one is judged. Four 1080p frames are 25 MB."""
 TICK_S = 0.1
-"""How soon a stop or a silence is noticed while nothing comes."""
+"""Longest delay until a stop or a silence is detected while there are no items."""
 FINISH_S = 0.4
-"""After a stop, for judging what waits."""
+"""Time after a stop for judging the waiting items."""
 LEAVE_S = 1.2
-"""After that, for the reader to end; live sources wait a second for their own reader."""
+"""Time after that for the reader to end. Live sources wait one second for their own reader."""
 WATCHDOG_MARGIN_S = 0.5
-"""A live source reports its own silence; the outside watchdog speaks only where it does not."""
+"""Additional delay of the watchdog. A live source reports its own silence first; the watchdog acts only if it does not."""
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """How the watch ended."""
+    """The result of a run of the monitor."""
 
     counters: Counters
-    """Nothing waits any more."""
+    """Final counters. No items are waiting."""
     failure: str = ""
-    """What broke the source, where something did."""
+    """Error of the source. Empty without an error."""
     stale: bool = False
-    """The last outcome was INVALID (stale): at the end, the source gave nothing that could be judged."""
+    """True if the last outcome was INVALID (stale), so that the run ended in a silence of the source."""
     stopped: bool = False
-    """It was stopped before the source ended."""
+    """True if the run was stopped before the source ended."""
     hung: bool = False
-    """The reader did not return from the source: its thread is left behind."""
+    """True if the reader did not return from the source, so that its thread is still running."""
     consumer_gone: bool = False
-    """Nobody reads the verdicts any more."""
+    """True if the reader of the verdicts has closed the pipe."""
 
 
 def monitor(
@@ -75,23 +76,26 @@ def monitor(
     limit: int | None = None,
     on_counters: Callable[[Counters], None] = lambda _counters: None,
 ) -> Finished:
-    """Judge what a source gives, in its order, until it ends or the event is set. At the end the event is set.
+    """Judge the items of a source in order until the source ends or the event is set. At the end, set the event.
 
     Args:
         judge: see `judge_of`.
-        open_stream: opens the source; called in the reader thread, as it may take its time. What a stream dropped itself is
-            counted from its attribute `drops` (numbers by `DropReason` that only grow) or `dropped` (one such number).
-        sinks: each takes every outcome, one sink after the other; not closed here.
+        open_stream: opens the source. It is called in the reader thread because it may take long. Items that the stream itself
+            dropped are counted from its attribute `drops` (increasing numbers by `DropReason`) or `dropped` (one number).
+        sinks: each sink gets every outcome, one sink after the other. They are not closed here.
         clock: for ages, and for the wall time in records.
-        stop: ends it within two seconds, from whatever state.
-        name: of the source, for the keys of silences and failures; without secrets.
-        live: the source cannot wait.
-        stale_after_s: of a live source.
-        limit: end after this many items were read.
-        on_counters: called after each outcome, and ten times a second while nothing comes; must be cheap.
+        stop: ends the run within two seconds, in every state.
+        name: name of the source without secrets, for the keys of silences and failures.
+        live: True if the source cannot wait.
+        stale_after_s: longest normal time without an item of a live source.
+        limit: end after this number of items.
+        on_counters: called after each outcome, and ten times per second while there are no items. It must be fast.
+
+    Returns:
+        The final counters and the reason for the end.
 
     Raises:
-        AndonError: the source cannot be opened as asked: the user's mistake.
+        AndonError: the source cannot be opened because of a mistake of the user.
     """
     queue = FrameQueue(capacity=CAPACITY, newest_wins=live)
     reader = _Reader(open_stream, queue, name=name, limit=limit)
@@ -125,7 +129,7 @@ def monitor(
         queue.close()
     hung = not reader.ended_within(LEAVE_S)
     if hung:
-        logger.warning("%s: does not return; left behind", name)
+        logger.warning("%s: the reader does not return from the source; its thread is abandoned", name)
     if reader.refusal is not None:
         raise reader.refusal
     discrepancy = line.close()
@@ -140,7 +144,7 @@ def monitor(
 
 
 class _Line:
-    """The one owner of the counters: they change here, in one thread, one outcome at a time."""
+    """The only owner of the counters. They change here, in one thread, one outcome at a time."""
 
     def __init__(
         self,
@@ -178,15 +182,17 @@ class _Line:
         self._on_counters(msgspec.structs.replace(self.counters, waiting=self._queue.waiting))
 
     def close(self) -> str:
-        """Observe for the last time, and return what is wrong with the counts, which would be a bug here."""
+        """Observe for the last time. Return a description of wrong counts, which would be a bug in this module."""
         end = self._queue.finish()
         self._drop("busy", end.displaced)
         self._drop("stopped", end.left)
         self.observe()
         dropped = sum(self._source_drops.values())
         if self.counters.grabbed != end.given + dropped:
-            failure = f"{end.given} items were read and {dropped} dropped by the source, but {self.counters} counted"
-            logger.error("the account does not add up: %s", failure)
+            failure = (
+                f"{end.given} items were read and {dropped} dropped by the source, but the counters are {self.counters}"
+            )
+            logger.error("the counters are wrong: %s", failure)
             return failure
         return ""
 
@@ -196,7 +202,7 @@ class _Line:
 
 
 class _Reader:
-    """Puts the items of a stream into the queue, in a daemon thread, because a driver may never return."""
+    """A daemon thread that puts the items of a stream into the queue. It is a daemon because a driver may never return."""
 
     def __init__(self, open_stream: Callable[[], Stream], queue: FrameQueue, *, name: str, limit: int | None) -> None:
         self._open_stream = open_stream
@@ -206,9 +212,9 @@ class _Reader:
         self._stream: Stream | None = None
         self._thread = threading.Thread(target=self._run, name=f"andon reader {name}", daemon=True)
         self.refusal: Exception | None = None
-        """The source could not be opened as asked."""
+        """Error that prevented the source from being opened."""
         self.failure = ""
-        """What broke it later."""
+        """Error after the source was opened."""
 
     def start(self) -> None:
         self._thread.start()
@@ -249,7 +255,7 @@ class _Reader:
         try:
             close()
         except Exception:
-            logger.exception("%s: could not be closed", self._name)
+            logger.exception("%s: closing the source failed", self._name)
 
 
 def _silence(name: str, number: int, seconds: float, wall_s: float) -> Lost:

@@ -1,4 +1,4 @@
-"""A verdict as one JSON line: stable, documented keys, those of ``andon score --json`` and when and where the item was judged."""
+"""A verdict as one JSON line with stable keys: those of ``andon score --json``, and time and origin of the item."""
 
 from datetime import UTC, datetime
 
@@ -9,28 +9,28 @@ from andon.monitor.judging import Outcome
 from andon.runtime.schema import Status, json_number
 
 _LONGEST_DETAIL = 500
-"""Characters: an error message must not make a line longer than what is written in one piece."""
+"""Upper limit of characters. A long error message must not make a line too long for one write."""
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """One line. Numbers are null where nothing was judged."""
+    """One JSON line. Numbers are null where nothing was judged."""
 
     seq: int
-    """From 1 in the order of the source, again with each start; the item of a missing number was dropped, or its line lost."""
+    """Number of the item, from 1 at each start, in the order of the source. A missing number: item dropped or line lost."""
     at: str
-    """Wall time of the verdict, ISO 8601, UTC, milliseconds: for people; order is `seq`."""
+    """Wall time of the verdict: ISO 8601, UTC, milliseconds. For people only; use `seq` for ordering."""
     item: str
-    """Key of the item, e.g. ``good/012.png`` or ``line.mp4#120``."""
+    """Key of the item, for example ``good/012.png`` or ``line.mp4#120``."""
     unit: str | UnsetType = UNSET
-    """frame or window: what the item is. Its key does not show it."""
+    """Type of the item: frame or window. Its key does not show it."""
     part: str | UnsetType = UNSET
-    """The physical thing, where it is not the item itself."""
+    """Name of the physical part, where it differs from the item."""
     time_s: float | None
-    """Source time, seconds."""
+    """Time in the source, in seconds."""
     status: str
-    """OK, REVIEW, INVALID, REJECT."""
+    """OK, REVIEW, INVALID or REJECT."""
     reason: str
-    """Code of the reason, such as ``no_contrast``; empty unless INVALID."""
+    """Code of the reason, for example ``no_contrast``. Empty unless INVALID."""
     score: float | None
     level: float | None
     p_value: float | None
@@ -38,11 +38,11 @@ class Record(Struct, frozen=True, kw_only=True):
     model: str
     """Short digest of the model file that judged."""
     detail: str | UnsetType = UNSET
-    """In words what was wrong, where the item is INVALID."""
+    """Description of the problem of an INVALID item."""
 
 
 def record(outcome: Outcome) -> Record:
-    """Return an outcome as it is written."""
+    """Convert an outcome to its record."""
     ref, verdict = outcome.ref, outcome.verdict
     detail = (outcome.detail or verdict.reason.text) if verdict.status is Status.INVALID else ""
     return Record(
@@ -64,12 +64,12 @@ def record(outcome: Outcome) -> Record:
 
 
 def line(written: Record) -> bytes:
-    """Return the record as one line of UTF-8, with its end. JSON escapes line breaks: there is no other one inside."""
+    """Return the record as one line of UTF-8 with its line break. JSON escapes all other line breaks."""
     return _encoder.encode(written) + b"\n"
 
 
 def iso(wall_s: float) -> str:
-    """Return seconds since 1970 as people read them.
+    """Format seconds since 1970 as ISO 8601 in UTC.
 
     >>> iso(1_795_305_600.25)
     '2026-11-22T00:00:00.250Z'
@@ -78,7 +78,7 @@ def iso(wall_s: float) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text that UTF-8 can hold: file names may be any bytes, and half a surrogate pair stands for each other byte."""
+    """Return text that can be encoded as UTF-8. Invalid bytes of file names, which are lone surrogates, are escaped."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the monitor cleanly; the second one ends it at once."""
+"""End the monitor cleanly at the first SIGINT or SIGTERM, and immediately at the second."""
 
 import contextlib
 import signal
@@ -9,15 +9,15 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Within: the first SIGINT or SIGTERM sets the event, the next one kills. Handlers are restored afterwards.
+    """Set the event at the first SIGINT or SIGTERM, and end the process at the second. Restore the handlers afterwards.
 
-    Only in the main thread, as Python requires.
+    Python allows this in the main thread only.
     """
     wanted = (signal.SIGINT, signal.SIGTERM)
 
     def first(_number: int, _frame: FrameType | None) -> None:
         stop.set()
-        # the system's own: it works even where the interpreter is stuck in a driver
+        # the default handler of the system works even if the interpreter is blocked in a driver
         for number in wanted:
             signal.signal(number, signal.SIG_DFL)
 
@@ -26,5 +26,5 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            # None: installed by something other than Python, and cannot be restored
+            # None: the handler was not installed by Python and cannot be restored
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)

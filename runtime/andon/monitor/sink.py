@@ -1,6 +1,6 @@
-"""What a sink is: a record that says what settings it takes and opens it, and what an opened sink must do.
+"""Interface of sinks: the record that describes a type of sink and opens it, and the methods of an opened sink.
 
-A sink takes outcomes in order, never holds up judging for long, and counts what it could not keep.
+A sink gets outcomes in order, never delays judging for long, and counts the outcomes that it could not keep.
 """
 
 import re
@@ -20,73 +20,73 @@ from andon.sources.clock import Clock
 
 
 class ConsumerGoneError(Exception):
-    """Nobody reads our lines any more (``| head``): not a failure, but the end of the work."""
+    """The reader of a pipe has closed it (``| head``). This ends the run but is not a failure."""
 
 
 class Sink(Protocol):
     """An opened sink, used by one thread."""
 
     def put(self, outcome: Outcome) -> None:
-        """Take one outcome. A disk that is full or away is a state, not an exception.
+        """Process one outcome. A full or missing disk must not raise an exception: count the outcome in `lost`.
 
         Raises:
-            ConsumerGoneError: nobody reads any more.
+            ConsumerGoneError: the reader of the output has gone.
         """
         ...
 
     def close(self) -> None:
-        """Finish within a second or two. Never raises."""
+        """Finish within one or two seconds, without raising an exception."""
         ...
 
     @property
     def lost(self) -> int:
-        """Outcomes that it should have kept and could not."""
+        """Number of outcomes that the sink should have kept but could not."""
         ...
 
     @property
     def summary(self) -> str:
-        """For the last line on stderr, e.g. ``3 pictures``; empty where there is nothing to say."""
+        """Text for the last line on stderr, for example ``3 pictures``. May be empty."""
         ...
 
 
 @runtime_checkable
 class QueuedSink(Sink, Protocol):
-    """A sink that works in a thread of its own. The monitor knows it by these two members."""
+    """A sink that works in its own thread. The monitor recognises it by these two members."""
 
     def drain(self) -> None:
-        """Wait until what was put is done, for some seconds: called before `close` where the source ended by itself."""
+        """Wait some seconds until all outcomes are processed. Called before `close` if the source ended by itself."""
         ...
 
     @property
     def hung(self) -> bool:
-        """After `close`: the thread still runs. An interpreter that ends now may abort the process."""
+        """True if the thread still runs after `close`. If the interpreter ends now, the process may abort."""
         ...
 
 
 class SinkContext(Struct, frozen=True, kw_only=True):
-    """What a sink may need to know of the line that it is opened for."""
+    """Facts about the run for which a sink is opened."""
 
     card: Card
-    """Of the model file."""
+    """Card of the model file."""
     clock: Clock
     stop: threading.Event
-    """Set when the monitor ends: a sink must not wait any longer."""
+    """Event that is set when the monitor ends. A sink must not wait any longer then."""
     source: str
-    """Path, URL or name of the source as the user gave it: it may hold a password."""
+    """Path, URL or name of the source as the user gave it. It may contain a password."""
     can_wait: bool
-    """Whether the source can wait. If so, a sink may hold up judging instead of losing something."""
+    """True if the source can wait. A sink may then delay judging instead of losing outcomes."""
 
 
 class SinkKind(Struct, frozen=True, kw_only=True):
-    """One kind of sink."""
+    """One type of sink, as a plug-in record."""
 
     name: str
     summary: str
     """One line for ``--help``."""
     settings: type[Struct]
-    """They become keys of ``--sink NAME:key=value`` and of a table of sinks."""
+    """Type of the settings. Its fields become keys of ``--sink NAME:key=value`` and of TOML tables."""
     open: Callable[[Any, SinkContext], Sink]
-    """Open with settings of that type. Raises an `AndonError` where that is not possible."""
+    """Function that opens the sink with settings of that type. It raises an `AndonError` if this is not possible."""
 
     def __post_init__(self) -> None:
         fields(
@@ -95,16 +95,16 @@ class SinkKind(Struct, frozen=True, kw_only=True):
 
 
 class ChosenSink(Struct, frozen=True):
-    """A kind with its settings, checked and not yet opened."""
+    """A type of sink with its checked settings, not yet opened."""
 
     kind: SinkKind
     settings: Any
 
     def open(self, context: SinkContext) -> Sink:
-        """Open it.
+        """Open the sink.
 
         Raises:
-            AndonError: it cannot be opened.
+            AndonError: the sink cannot be opened.
         """
         try:
             return self.kind.open(self.settings, context)
@@ -115,15 +115,15 @@ class ChosenSink(Struct, frozen=True):
                 raise
             raise ConfigError(
                 f"the sink {self.kind.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
-                "settings, or repair the package that brings it."
+                "settings, or repair the package that provides it."
             ) from error
 
 
 def sink_from_text(text: str) -> ChosenSink:
-    """Return the sink that ``NAME`` or ``NAME:key=value,key=value`` asks for. A value may hold commas.
+    """Parse ``NAME`` or ``NAME:key=value,key=value`` to a sink. A value may contain commas.
 
     Raises:
-        ConfigError: no such sink, a broken one, or settings that it does not have or that are out of bounds.
+        ConfigError: the sink is unknown or broken, or a setting is unknown or out of range.
     """
     name, _, given = text.partition(":")
     kind: SinkKind = load("andon.sinks", name)
@@ -137,10 +137,10 @@ def sink_from_text(text: str) -> ChosenSink:
 
 
 def sink_from_table(table: Mapping[str, object]) -> ChosenSink:
-    """Return the sink that a table asks for: its ``kind``, and its settings.
+    """Convert a TOML table to a sink: the key ``kind`` is its name, all other keys are settings.
 
     Raises:
-        ConfigError: as `sink_from_text`, or no kind.
+        ConfigError: see `sink_from_text`, or the key ``kind`` is missing.
 
     >>> sink_from_table({"kind": "json_lines", "path": "verdicts.jsonl"}).settings.path
     'verdicts.jsonl'
@@ -148,7 +148,7 @@ def sink_from_table(table: Mapping[str, object]) -> ChosenSink:
     settings = dict(table)
     name = settings.pop("kind", None)
     if not isinstance(name, str):
-        raise ConfigError(f'a sink: expected a kind, such as kind = "json_lines", got {name!r}.')
+        raise ConfigError(f'a sink: expected a kind, for example kind = "json_lines", got {name!r}.')
     kind: SinkKind = load("andon.sinks", name)
     where = f"the sink {name}"
     if absent := missing(kind.settings, settings):

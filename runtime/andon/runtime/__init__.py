@@ -1,4 +1,4 @@
-"""The embedded core: load a model file, judge frames or windows. Needs numpy, onnxruntime and msgspec, nothing else.
+"""The embedded core: load a model file, judge frames or windows. It depends on numpy, onnxruntime and msgspec only.
 
 >>> from andon.runtime import Detector, Status              # doctest: +SKIP
 >>> verdict = Detector.load("bottle.onnx")(frame)           # doctest: +SKIP
@@ -8,7 +8,7 @@ True
 
 from andon.runtime.session import onnxruntime as _onnxruntime
 
-_onnxruntime()  # first of all, so that its telemetry is off whoever imports it later
+_onnxruntime()  # first, so that its telemetry is off even if another package imports it later
 
 from andon.foundation.errors import (  # noqa: E402
     AndonError,
@@ -53,7 +53,7 @@ __all__ = [
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        from importlib.metadata import version  # not free to import
+        from importlib.metadata import version  # slow to import
 
         return version("andon")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""How fast a model file judges on this machine, beside what the machine can do: latency, throughput, memory.
+"""Measure how fast a model file judges on this machine: latency, throughput and memory.
 
-Timings on shared machines mean little by themselves. So everything is interleaved in one run and stated as a ratio to a
-matrix product of this machine, measured in the same breath.
+Timings on shared machines mean little by themselves. Therefore one run alternates between all measurements, and the latency
+is also given as a ratio to a matrix product on the same machine.
 """
 
 import threading
@@ -28,7 +28,7 @@ MAX_VALUES = 50_000_000
 
 
 class Bench(Struct, frozen=True, kw_only=True):
-    """Figures of one run. Times are wall milliseconds of one call, medians unless said."""
+    """Figures of one run. Times are wall-clock milliseconds per call, and medians except for the p99."""
 
     model: str
     device: str
@@ -37,18 +37,18 @@ class Bench(Struct, frozen=True, kw_only=True):
     latency_ms: float
     latency_p99_ms: float
     bare_session_ms: float
-    """The same run without andon around it, interleaved."""
+    """Latency of a bare ONNX Runtime session without andon. Its calls alternate with those of the detector."""
     overhead_ms: float
-    """Median over pairs of the difference of neighbours."""
+    """Median difference between a call of the detector and the bare call next to it."""
     per_second_one_caller: float
     per_second_one_caller_two_threads: float
     per_second_two_callers: float
     gemm_ms: float
-    """A 1024-cube float32 matrix product on one thread, by ONNX Runtime, interleaved."""
+    """Product of two float32 matrices of 1024 x 1024 on one thread, by ONNX Runtime, in the same loop."""
     gemm_share: float
-    """latency / gemm."""
+    """`latency_ms` divided by `gemm_ms`."""
     resident_mb: float | None
-    """Of the process with one detector that has judged, before anything else was opened."""
+    """Resident memory of the process after the first verdicts of one detector, before anything else was opened."""
     file_mb: float
 
 
@@ -60,19 +60,19 @@ def bench(
     seconds: float = 3.0,
     progress: Progress = silent,
 ) -> Bench:
-    """Measure.
+    """Measure latency, throughput and memory of a model file.
 
     Args:
-        path: a model file.
-        device: where to run.
-        frame_size: height and width of the synthetic raw frame; None: as calibrated, else 1080 x 1920.
-        seconds: for each of the four measurements.
-        progress: told of each.
+        path: the model file.
+        device: the device to run on.
+        frame_size: height and width of the synthetic raw frame. None means the calibrated size, or 1080 x 1920 without one.
+        seconds: length of each of the four measurements.
+        progress: called after each step.
 
     Raises:
-        ModelFileError, DeviceError: as `Detector.load`.
-        ConfigError: `frame_size` for a file that judges windows; a frame or window that is too large to measure with; a
-            frame that is too small.
+        ModelFileError, DeviceError: see `Detector.load`.
+        ConfigError: `frame_size` was given for a file that judges windows, the frame is too small, or the frame or window
+            is too large to measure.
     """
     model = read(path)
     if frame_size is not None and not isinstance(model.card.input, FrameSpec):
@@ -83,7 +83,7 @@ def bench(
     one = Detector.load(path, device=device, threads=1, frame_size="any")
     for _ in range(5):
         one(item)
-    resident = resident_mb()  # before the bare session and the matrices, which no line would hold
+    resident = resident_mb()  # before the bare session and the matrices, which a line does not need
     bare = open_session(model.data, device=device, threads=1)
     names = [*OUTPUTS, *model.card.outputs]
     feed = {"frame" if isinstance(model.card.input, FrameSpec) else "window": item[np.newaxis]}
@@ -126,7 +126,7 @@ def bench(
 
 
 def resident_mb() -> float | None:
-    """Resident memory of this process in MB; None where the system does not tell."""
+    """Return the resident memory of this process in MB, or None where the system has no ``/proc``."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -137,7 +137,7 @@ def resident_mb() -> float | None:
 
 
 def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
-    """A seeded item as the file wants it: smooth shapes and noise, so that no contrast check ends it early."""
+    """Return a seeded item that fits the file: smooth shapes and noise, so that it passes the contrast check."""
     generator = np.random.default_rng(0)
     if isinstance(spec, FrameSpec):
         height, width = frame_size or spec.frame_size or DEFAULT_FRAME
@@ -148,7 +148,7 @@ def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
             )
         across = 80 * np.cos(np.arange(width) / 53.0)[:, np.newaxis]
         frame = np.empty((height, width, spec.channels), np.uint8)
-        for row in range(height):  # whole planes of float64 would stay in the resident memory that is measured
+        for row in range(height):  # whole planes of float64 would add to the resident memory that is measured
             noise = generator.integers(-20, 20, (width, spec.channels))
             frame[row] = np.clip(128 + np.sin(row / 37.0) * across + noise, 0, 255)
         return frame
@@ -164,7 +164,7 @@ def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
 
 
 def _gemm() -> tuple[Any, Any]:
-    """A float32 matrix product on one thread, through ONNX Runtime, so that no BLAS threads join in."""
+    """Return a float32 matrix product and its inputs. ONNX Runtime computes it on one thread, without BLAS threads."""
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -174,7 +174,7 @@ def _gemm() -> tuple[Any, Any]:
 
 
 def _gemm_model() -> bytes:
-    """A graph of one MatMul, written by hand: the runtime has no onnx package."""
+    """Return an ONNX graph with one MatMul, encoded here because the runtime does not depend on the onnx package."""
 
     def tensor(name: bytes, number: int) -> bytes:
         dimension = bytes_field(1, bytes_field(2, b"n"))
@@ -187,18 +187,18 @@ def _gemm_model() -> bytes:
 
 
 def _timed(call: Any) -> float:
-    begun = time.perf_counter()
+    start_s = time.perf_counter()
     call()
-    return 1e3 * (time.perf_counter() - begun)
+    return 1e3 * (time.perf_counter() - start_s)
 
 
 def _rate(detector: Detector, item: NDArray[Any], callers: int, seconds: float) -> float:
-    """Items a second over all callers of one detector."""
+    """Return the items per second over all callers of one detector."""
     counts = [0] * callers
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
 
     def work(place: int) -> None:
-        while time.perf_counter() - begun_s < seconds:
+        while time.perf_counter() - start_s < seconds:
             detector(item)
             counts[place] += 1
 
@@ -207,4 +207,4 @@ def _rate(detector: Detector, item: NDArray[Any], callers: int, seconds: float) 
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - begun_s)
+    return sum(counts) / (time.perf_counter() - start_s)

@@ -1,7 +1,7 @@
-"""What a threshold was calibrated to and on: the typed facts behind each sentence that people read.
+"""Typed facts about a calibration: the promise, the parts it is based on, and how they were drawn.
 
-These structs are part of the card (`andon.runtime.schema`). A sentence is rendered from its struct and never read back. Fields
-that are marked "reserved" have their final type and bounds, and nothing writes them yet (`docs/model-file.md`, section 11).
+These structs are part of the card (`andon.runtime.schema`). Sentences for people are rendered from them and never parsed.
+Fields marked "reserved" have their final type and bounds, and nothing writes them yet (`docs/model-file.md`, section 11).
 """
 
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-"""At most what JSON numbers hold exactly in every language."""
+"""An integer up to 2**53, which JSON numbers hold exactly in every language."""
 AtLeastOne = Annotated[int, Meta(ge=1, le=2**53)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 ShortText = Annotated[str, Meta(max_length=500)]
@@ -22,7 +22,7 @@ StatementKind = Literal["promise", "promise(n_eff)", "estimate", "manual"]
 SamplingMethod = Literal["single_files", "grouped_files", "one_per_lot", "one_per_run", "effective_number", "blocks"]
 
 _SINGLE_FILES_1_0 = "each file was taken as an independent part"
-"""What a file of schema 1.0 says where no files were grouped."""
+"""Text in a file of schema 1.0 where no files were grouped."""
 
 
 class Steadiness(Struct, frozen=True, kw_only=True):
@@ -31,41 +31,41 @@ class Steadiness(Struct, frozen=True, kw_only=True):
     p: Fraction
     """Smallest p-value over the comparisons."""
     limit: Fraction
-    """A promise is refused below it."""
+    """Lowest p-value for which a promise is made."""
     pieces: tuple[Annotated[int, Meta(ge=2, le=1000)], ...] = ()
-    """Numbers of pieces into which the record was cut."""
+    """Numbers of pieces into which the sequence of scores was cut."""
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
-    """How the calibration units were drawn, and how far they depend on each other."""
+    """Method by which the calibration units were drawn, and their dependence on each other."""
 
     method: SamplingMethod
     """``single_files``: each file is an independent part. ``grouped_files``: the user grouped the files of a part.
     ``one_per_lot``: one part was drawn at random from each lot. ``one_per_run``: one window from each independent run.
     ``effective_number``: dependent units, counted by their effective number. ``blocks`` (reserved): block maxima."""
     units: Count
-    """Good units before the draw. `Calibration.n` of them were used."""
+    """Number of good units before the draw. `Calibration.n` of them were used."""
     groups: Count | None = None
-    """Lots or runs that they come from; None where each unit stands alone."""
+    """Number of lots or runs of these units. None where the units are independent."""
     days: Count | None = None
-    """Calendar days that they come from. Reserved."""
+    """Number of calendar days on which the units were recorded. Reserved."""
     frames: AtLeastOne | None = None
-    """Frames of each part, where all parts have the same number. Reserved."""
+    """Frames per part, where all parts have the same number. Reserved."""
     tau_ranks: Annotated[float, Meta(ge=1.0)] | None = None
     """Autocorrelation time of the ranks, in units. Reserved."""
     tau_exceedances: Annotated[float, Meta(ge=1.0)] | None = None
     """Autocorrelation time of the indicator of high scores, in units. Reserved."""
     design_effect: Annotated[float, Meta(ge=1.0)] | None = None
-    """How many units of a group count as one. Reserved."""
+    """Number of units of a group that count as one. Reserved."""
     tau_rule: Literal["larger", "exceedances"] = "larger"
-    """Which time counts; ``exceedances`` makes the promise approximate. Reserved."""
+    """The autocorrelation time in use. ``exceedances`` makes the promise approximate. Reserved."""
     block_units: AtLeastOne | None = None
     """Length of a block, in units. Reserved."""
     steadiness: Steadiness | None = None
 
     @property
     def sentence(self) -> str:
-        """Say in words how the units were drawn."""
+        """The method as a sentence for people."""
         groups = self.groups or 0
         match self.method:
             case "single_files":
@@ -91,68 +91,68 @@ class ShiftPromise(Struct, frozen=True, kw_only=True):
     confidence: Fraction
     """Probability that it holds, over the draw of the calibration parts (and of the shift, where `share` is null)."""
     share: Fraction | None = None
-    """It holds for at least this share of all shifts; None: it is about the next shift only."""
+    """Share of all shifts for which it holds at least. None means the next shift only."""
     approximate: bool = False
-    """Whether it was found through effective numbers."""
+    """True if it is based on effective numbers."""
 
 
 class ReviewBand(Struct, frozen=True, kw_only=True):
-    """What the lower limit of the band (`andon.review`) says. Reserved."""
+    """Statement about the lower limit of the review band (`andon.review`). Reserved."""
 
     source: Literal["good_parts", "defects"]
-    """What the limit was chosen by."""
+    """The parts that determined the limit."""
     alpha: Fraction
-    """At most this share of good parts is not passed: REVIEW, REJECT, or INVALID by its content."""
+    """Upper bound for the share of good parts that do not pass: REVIEW, REJECT, or INVALID by their content."""
     above: Count
-    """How many of the `n` scores lie above the order statistic that became the limit."""
+    """Number of the `n` scores above the order statistic that became the limit."""
     confidence: Fraction
     """Joint confidence of this statement and of the promise about rejected parts."""
 
 
 class MissBound(Struct, frozen=True, kw_only=True):
-    """How many defects pass at most, from known ones. Reserved."""
+    """Upper bound for the share of defects that pass, from known defects. Reserved."""
 
     defects: AtLeastOne
     missed: Count
     beta: Fraction
-    """At most this share of such defects passes."""
+    """Upper bound for the share of such defects that pass."""
     confidence: Fraction
     limit: Literal["review", "threshold"] = "threshold"
-    """A defect passes where it scores at most this limit."""
+    """The limit up to which a defect passes."""
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
-    """Digest over the sorted keys of the defects, one a line."""
+    """Digest of the sorted keys of the defects, one key per line."""
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """Good parts that were counted later, against the threshold as it stood. Reserved."""
+    """A later count of rejected good parts with the threshold of that time. Reserved."""
 
     date: ShortText
     andon: ShortText = ""
-    """Version that counted."""
+    """Version of andon that counted."""
     parts: AtLeastOne
-    """Good parts, none of which was calibrated on."""
+    """Number of good parts. None of them was a calibration part."""
     rejects: Count
     alpha: Fraction
-    """Share that was promised."""
+    """Promised share of rejects."""
     confidence: Fraction
     looks: Literal["once", "anytime"]
-    """Whether the bounds hold for one planned look, or at any time."""
+    """Validity of the bounds: for one planned look, or at any time."""
     lower: Fraction
     upper: Fraction
     finding: Literal["confirmed", "violated", "undecided"]
     tau: Annotated[float, Meta(ge=1.0)] = 1.0
     """Autocorrelation time of the counted parts, in parts."""
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
-    """Digest over the sorted keys of the parts, one a line."""
+    """Digest of the sorted keys of the parts, one key per line."""
 
 
 class Cusum(Struct, frozen=True, kw_only=True):
-    """Two-sided CUSUM on z: ``S = max(0, S + z - k)``, an alarm above `h`. Reserved."""
+    """Two-sided CUSUM on z: ``S = max(0, S + z - k)`` with an alarm above `h`. Reserved."""
 
     k: Positive
     h: Positive
     run_length: AtLeastOne
-    """Good parts between two false alarms, on average."""
+    """Mean number of good parts between two false alarms."""
     confidence: Fraction
     """Share of calibrations of this size that reach the run length."""
 
@@ -163,31 +163,34 @@ class Distance(Struct, frozen=True, kw_only=True):
     window: AtLeastOne
     limit: Positive
     bins: Annotated[int, Meta(ge=2, le=1000)] | None = None
-    """Bins of equal mass; None where the distance needs none."""
+    """Number of bins of equal mass. None where the distance uses no bins."""
 
 
 class BudgetChart(Struct, frozen=True, kw_only=True):
-    """Bernoulli CUSUM on rejects: 1 less for a pass, `step` - 1 more for a reject, an alarm from `h`. Reserved."""
+    """Bernoulli CUSUM on rejects. Reserved.
+
+    The sum decreases by 1 for a pass and increases by `step` - 1 for a reject. It raises an alarm from `h` on.
+    """
 
     expected: Fraction
     """Expected share of rejects."""
     raised: Fraction
-    """Share that it is tuned to find."""
+    """Share of rejects that the chart is designed to detect."""
     step: AtLeastOne
     h: AtLeastOne
     quiet_parts: AtLeastOne
-    """Parts of a clean shift that stays quiet with a probability of 95 %."""
+    """Number of parts of a clean shift without an alarm, with a probability of 95 %."""
 
 
 class DriftReference(Struct, frozen=True, kw_only=True):
-    """What later scores are compared with, and the limits of the charts. Reserved."""
+    """Reference for later scores, and the limits of the charts. Reserved."""
 
     n: AtLeastOne
-    """Scores that it was made from."""
+    """Number of scores behind the reference."""
     tau: Annotated[float, Meta(ge=1.0)] = 1.0
     """Autocorrelation time of z, in units."""
     z: Annotated[tuple[float, ...], Meta(max_length=257)] = ()
-    """``z[number of knots <= score]``, as `andon.tail_p`, from the mid form of the p-value."""
+    """Table of z by score, ``z[number of knots <= score]`` as for `andon.tail_p`, from the mid form of the p-value."""
     cusum: Cusum | None = None
     budget: BudgetChart | None = None
     psi: Distance | None = None
@@ -195,7 +198,7 @@ class DriftReference(Struct, frozen=True, kw_only=True):
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
-    """Of a statistic over the good frames. Reserved."""
+    """Quantiles of a statistic over the good frames. Reserved."""
 
     q01: float
     q50: float
@@ -203,10 +206,10 @@ class Quantiles(Struct, frozen=True, kw_only=True):
 
 
 class FrameHealth(Struct, frozen=True, kw_only=True):
-    """Distribution of the statistics of frame health over the good parts, in raw levels of the input. Reserved."""
+    """Distribution of frame statistics over the good parts, in raw levels of the input. Reserved."""
 
     n: AtLeastOne
-    """Frames that were measured."""
+    """Number of measured frames."""
     low: Quantiles | None = None
     """1 % quantile of a frame's levels."""
     high: Quantiles | None = None
@@ -218,65 +221,68 @@ class FrameHealth(Struct, frozen=True, kw_only=True):
     sharpness: Quantiles | None = None
     """Variance of the Laplacian, median over crops at full resolution."""
     row_jump: Quantiles | None = None
-    """Largest jump between two rows, relative to the rows around: torn frames."""
+    """Largest jump between two neighbouring rows, relative to the rows around them. Detects torn frames."""
     repeated_rows: Quantiles | None = None
-    """Share of the rows that equal the row above: smeared frames."""
+    """Share of the rows that equal the row above. Detects smeared frames."""
     difference: Quantiles | None = None
-    """Mean absolute difference from the frame before: frozen frames."""
+    """Mean absolute difference from the frame before. Detects frozen frames."""
 
 
 class Move(Struct, frozen=True, kw_only=True):
-    """How far a recalibration moved the threshold, by ranks. Reserved."""
+    """Change of the threshold by a recalibration, in ranks. Reserved."""
 
     n_before: AtLeastOne
     above_before: Count
-    """New parts above the old threshold."""
+    """Number of new parts above the old threshold."""
     above_after: Count
-    """Old scores above the new threshold."""
+    """Number of old scores above the new threshold."""
     p: Fraction
     """Smallest tail probability over the tests of both directions."""
     median_shift: float = 0.0
-    """Of the median score, in units of the old ``threshold - median``."""
+    """Shift of the median score, in units of the old ``threshold - median``."""
     implausible: bool = False
     forced: bool = False
 
 
 class Calibration(Struct, frozen=True, kw_only=True):
-    """What the threshold was calibrated to, and on what."""
+    """The statement about the threshold (promise or estimate) and the parts that it is based on."""
 
     kind: StatementKind
+    """``promise``, ``promise(n_eff)`` (from dependent windows), ``estimate``, or ``manual`` (set by a person)."""
     alpha: Fraction
-    """Promised share of good parts that are rejected, at most."""
+    """Upper bound for the share of good parts that are rejected, 0 to 1. Without a promise only an estimate."""
     confidence: Fraction
     """Probability, over the draw of the calibration parts, that the promise holds."""
     n: int
-    """Good parts (or windows) that the threshold was calibrated on. One that is INVALID by its content counts as rejected."""
+    """Number of calibration parts (or windows). One that is INVALID by its content counts as rejected."""
     n_eff: float
-    """Effective number after dependence; equal to `n` where the parts are independent."""
+    """Effective number of independent parts. Equals `n` where the parts are independent."""
     above: int
-    """How many of the n lie above the order statistic that became the threshold."""
+    """Number of the `n` scores above the order statistic that became the threshold."""
     unit: Literal["part", "window", "block"] = "part"
+    """Unit of `n`."""
     sampling: Sampling | None = None
-    """How the parts were drawn. None in a file of schema 1.0."""
+    """Method by which the parts were drawn. None in a file of schema 1.0."""
     dependence: str = ""
-    """The same in words, in a file of schema 1.0; empty since."""
+    """The same in words in a file of schema 1.0. Empty in newer files."""
     tau: float = 1.0
     """Integrated autocorrelation time, in units."""
     invalid: int = 0
-    """Calibration parts that were lost to their input (unreadable, a gap, another kind): left out."""
+    """Number of calibration parts that were left out because of their input (unreadable, a gap, another type)."""
     part_keys_sha256: str = ""
-    """Digest over the sorted keys of the calibration parts, one a line."""
+    """Digest of the sorted keys of the calibration parts, one key per line."""
     good_median: float = 0.0
+    """Median score of the good parts."""
     good_scale: float = 1.0
     """Median |score| of the good parts: the unit of the parity tolerance."""
     map_scale: float | None = None
-    """99.9 % quantile of the deciding maps of good parts: heat maps run from 0 to 1.5 times this."""
+    """99.9 % quantile of the deciding maps of good parts. The colours of heat maps range from 0 to 1.5 times this."""
     date: str = ""
-    """ISO date, as given by whoever calibrated."""
+    """ISO date of the calibration, as the user gave it."""
     precision: Precision | None = None
     """Precision of the graph that scored the parts. None in a file of schema 1.0."""
     provider: Provider | None = None
-    """Provider class that scored the parts. None in a file of schema 1.0."""
+    """Device type that scored the parts. None in a file of schema 1.0."""
     shift: ShiftPromise | None = None
     review: ReviewBand | None = None
     misses: MissBound | None = None
@@ -286,28 +292,28 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
     @property
     def promised(self) -> bool:
-        """Whether the file promises a share of false rejects: `alpha` is then a bound, otherwise only a guess."""
+        """True if the file promises a share of false rejects. Otherwise `alpha` is only an estimate."""
         return self.kind in ("promise", "promise(n_eff)")
 
     @property
     def grouped(self) -> bool:
-        """Whether several files made one part, so that a single file does not count as a part."""
+        """True if a part consists of several files, so that a single file does not count as a part."""
         if self.sampling is None:
             return self.dependence not in ("", _SINGLE_FILES_1_0)
         return self.sampling.method in ("grouped_files", "one_per_lot")
 
     @property
     def drawn(self) -> str:
-        """Say how the parts were drawn, as people read it; empty where the file does not say."""
+        """Sentence about how the parts were drawn. Empty where the file has no information about it."""
         return self.sampling.sentence if self.sampling else self.dependence
 
     @property
     def sentence(self) -> str:
-        """The statement as people read it."""
+        """The statement as a sentence for people."""
         units = self.unit + "s"
         parts = f"{self.n} {units}"
         if self.kind == "manual":
-            return f"no promise: a person chose the threshold; {parts} of good stock were scored"
+            return f"no promise: a person set the threshold; {parts} of good stock were scored"
         if self.kind == "estimate":
             return (
                 f"no promise, an estimate: about {100 * self.alpha:.2g} % of good {units} may be rejected, or more; "
@@ -321,5 +327,5 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage with as few digits as it needs, e.g. 0.001 as ``0.1 %``."""
+    """Format a share as a percentage without trailing zeros, for example 0.001 as ``0.1 %``."""
     return f"{100 * share:.6g} %"

@@ -1,12 +1,12 @@
-"""Which pixels of a frame a model file looks at."""
+"""The part of a frame that a model file uses."""
 
 Crop = tuple[float, float, float, float]
-"""Left, top, right, bottom in shares of the frame."""
+"""Left, top, right, bottom as fractions of the frame."""
 WHOLE: Crop = (0.0, 0.0, 1.0, 1.0)
 
 
 def window(size: tuple[int, int], crop: Crop) -> tuple[slice, slice]:
-    """Rows and columns of the crop in a frame of ``(height, width)``, in integers, as the graph crops.
+    """Return rows and columns of the crop in a frame of ``(height, width)``, with the integer arithmetic of the graph.
 
     >>> window((101, 50), (0.1, 0.0, 1.0, 0.5))
     (slice(0, 50, None), slice(5, 50, None))

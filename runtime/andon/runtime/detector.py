@@ -1,4 +1,4 @@
-"""Load a model file and judge frames or windows with it: the part that an inspection program embeds."""
+"""Load a model file and judge frames or windows with it. This is the part that an inspection program embeds."""
 
 import logging
 import math
@@ -24,25 +24,23 @@ FrameSize = Literal["calibrated", "any"]
 
 
 class Detector:
-    """A loaded model file. Two threads may call the same detector at once.
+    """A loaded model file, which judges frames or windows. Make one with `Detector.load` or `Detector.from_bytes`.
 
-    The end of the interpreter waits up to 5 s for the calls of daemon threads, because ending within one would abort the
-    process. A thread that calls later gets a `JudgeError`. Better stop and join the threads that judge before the program
-    ends.
+    Several threads may call the same detector at the same time.
 
-    Use `Detector.load`; the constructor takes an already checked file.
-
-    Raises:
-        ConfigError: another `frame_size` than ``calibrated`` and ``any``.
+    Stop and join all judging threads before the program ends. The end of the interpreter waits up to 5 s for running calls
+    of daemon threads, because ending during such a call would abort the process. Later calls of these threads raise
+    `JudgeError`.
     """
 
     def __init__(self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated") -> None:
+        # for `load` and `from_bytes` only: the model file is checked already
         if frame_size not in get_args(FrameSize):
-            raise ConfigError(f"expected frame_size 'calibrated' or 'any', got {frame_size!r}.")
+            raise ConfigError(f"frame_size: expected 'calibrated' or 'any', got {frame_size!r}.")
         self._model = model
         self._session = session
         self._spec = model.card.input
-        # None only in a blank file, which `parse` refuses unless calibration itself asks for it
+        # None only in a blank file, which `parse` refuses except during calibration
         calibration = model.card.calibration
         self._good_scale = calibration.good_scale if calibration else 0.0
         self._any_size = frame_size == "any"
@@ -68,20 +66,20 @@ class Detector:
 
         Args:
             path: the ``.onnx`` file.
-            device: ``cpu``, ``cuda`` (strict) or ``auto``.
-            threads: of one call.
-            frame_size: ``any`` judges frames of other sizes than the calibrated one; the promise is then not about them.
+            device: ``cpu``, ``cuda`` (raises an error without CUDA), or ``auto`` (CUDA if there is one, else the CPU).
+            threads: number of CPU threads per call, 1 to 64.
+            frame_size: ``any`` also judges frames of another size than the calibrated one. The promise does not cover them.
 
         Raises:
-            ModelFileError: the file is damaged, forged, blank or of another schema.
-            DeviceError: the device is not there, or computes something else than the file's golden sample expects.
-            InputError: `path` is no path.
-            ConfigError: another `frame_size`.
+            ModelFileError: the file is missing, damaged, forged, blank or of another schema.
+            DeviceError: the device is missing, does not reproduce the file's golden sample, or `threads` is out of range.
+            InputError: `path` is neither a str nor a path.
+            ConfigError: `frame_size` is neither ``calibrated`` nor ``any``.
         """
         if not isinstance(path, str | os.PathLike):
             raise InputError(
-                f"expected the path of a model file, got {type(path).__name__}: give a str or a pathlib.Path; "
-                "Detector.from_bytes takes what a file holds."
+                f"expected the path of a model file, got {type(path).__name__}. Give a str or a pathlib.Path; "
+                "for the bytes of a file, use Detector.from_bytes."
             )
         model = read(path)
         try:
@@ -93,10 +91,13 @@ class Detector:
     def from_bytes(
         cls, data: bytes, *, device: Device = "cpu", threads: int = 1, frame_size: FrameSize = "calibrated"
     ) -> "Detector":
-        """Do the same as `load` from the bytes of a file, for programs that fetch it elsewhere."""
+        """Check and load the bytes of a model file, for programs that fetch it from a database or a network.
+
+        Arguments and errors are those of `load`.
+        """
         if not isinstance(data, bytes):
             raise InputError(
-                f"expected the bytes of a model file, got {type(data).__name__}: give bytes; Detector.load takes a path."
+                f"expected the bytes of a model file, got {type(data).__name__}. Give bytes; for a path, use Detector.load."
             )
         return cls._open(parse(data), device=device, threads=threads, frame_size=frame_size)
 
@@ -115,99 +116,119 @@ class Detector:
 
     @property
     def card(self) -> Card:
-        """Return what the file says of itself."""
+        """Metadata of the file: input, promise, origin."""
         return self._model.card
 
     @property
     def model(self) -> ModelFile:
-        """Return the checked file: digests, threshold, golden sample, calibration log."""
+        """The checked file: digests, threshold, golden sample, calibration log."""
         return self._model
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
-        """Return the device that it runs on."""
+        """The device in use. With ``auto`` it shows the choice."""
         return self._session.device
 
     @property
     def threshold(self) -> float:
-        """Return the threshold: REJECT where a score is strictly above it."""
+        """The threshold of the file. A score strictly above it is REJECT."""
         return self._model.threshold
 
     def __call__(self, item: NDArray[Any]) -> Verdict:
-        """Judge one frame, uint8 ``[H, W, C]`` (RGB, or ``[H, W]`` where C = 1), or one window, float32 ``[T, C]``.
+        """Judge one frame or one window.
+
+        Args:
+            item: a frame, uint8 ``[H, W, 3]`` in RGB order or ``[H, W, 1]`` or ``[H, W]`` in grey. Or a window, float32
+                ``[T, C]`` in the sensor units of the training data. `Card.input` gives the exact requirements.
 
         Raises:
-            InputError: another type, rank, size or number of channels than the file was calibrated for.
-            JudgeError: ONNX Runtime failed although the input was right, for example for lack of memory; or the
-                interpreter is ending (`andon.runtime.interpreter_exit`).
-            DeviceError: the same on a GPU.
+            InputError: type, rank, size or number of channels differ from what the file was calibrated for.
+            JudgeError: ONNX Runtime failed although the input was right, for example because memory ran out. Or the
+                interpreter is ending.
+            DeviceError: ONNX Runtime failed on a GPU although the input was right.
+            ModelFileError: the graph returned inconsistent results: the file is forged or unfit for this device.
         """
         return self._judge(self._prepared(item)[np.newaxis])[0]
 
     def batch(self, items: Sequence[NDArray[Any]]) -> list[Verdict]:
-        """Judge several frames of one size, or several windows, in one run.
+        """Judge several frames of one size, or several windows, in one call of the graph.
+
+        Args:
+            items: a list or an array of items, each as for ``detector(item)``. Generators are refused.
+
+        Returns:
+            One verdict per item, in the same order. An empty list for no items.
 
         Raises:
-            InputError: as `__call__`, frames of different sizes, or a generator, which might never end.
-            JudgeError, DeviceError: as `__call__`.
+            InputError: as for ``detector(item)``. Also for frames of different sizes, and for a generator.
+            JudgeError, DeviceError, ModelFileError: as for ``detector(item)``.
         """
         try:
             count = len(items)
         except TypeError as error:
             raise InputError(
-                f"expected a list or an array of frames or windows, got {type(items).__name__}: use "
-                "detector.batch(list(items)), or detector(item) for one."
+                f"expected a list or an array of frames or windows, got {type(items).__name__}. Use "
+                "detector.batch(list(items)), or detector(item) for one item."
             ) from error
         if not count:
             return []
         prepared = [self._prepared(item) for item in items]
         if len({item.shape for item in prepared}) > 1:
             raise InputError(
-                f"a batch holds frames of one size, got {sorted({item.shape for item in prepared})}: judge them one by one."
+                f"batch: expected frames of one size, got {sorted({item.shape for item in prepared})}. Judge them one by one."
             )
         return self._judge(np.stack(prepared))
 
     def verify(self) -> None:
-        """Judge the file's golden sample on this machine.
+        """Judge the file's golden sample on this machine and compare the result with the stored one.
+
+        `load` calls this where the file was calibrated on another type of device.
 
         Raises:
-            DeviceError: score or evidence differ by more than the file's tolerance: this device must not judge.
+            DeviceError: the file has no golden sample, or score or evidence differ by more than the file's tolerance. Do not
+                judge on this device.
             JudgeError: ONNX Runtime failed on the sample.
         """
         golden = self._model.golden
         if golden is None:
-            raise DeviceError("the file holds no golden sample to verify this device with.")
+            raise DeviceError(
+                f"the file has no golden sample, so this {self.device} cannot be verified. Use the device "
+                f"{self._model.card.provider!r}, on which the file was calibrated."
+            )
         score, *evidence = self._run(golden.input.array()[np.newaxis], ["score", *golden.evidence])
         got, expected = float(score[0]), golden.score
         relative = self._model.card.tolerance
         tolerance = relative * max(abs(expected), self._good_scale)
         if not abs(got - expected) <= tolerance:  # so that NaN does not pass
             raise DeviceError(
-                f"the golden sample scores {got:.9g} on this {self.device}, expected {expected:.9g} (tolerance "
-                f"{tolerance:.3g}): it computes something else than where the threshold was calibrated."
+                f"golden sample: expected the score {expected:.9g}, got {got:.9g} on this {self.device} (tolerance "
+                f"{tolerance:.3g}). This device does not compute what the calibration computed. Use another device."
             )
         for (name, packed), array in zip(golden.evidence.items(), evidence, strict=True):
             wanted = packed.array()
-            # evidence is not decided by: single cells may differ more than what is pooled from them
+            # evidence does not decide: single cells may differ more than the score that is pooled from them
             largest = max(float(np.abs(wanted).max(initial=0.0)), 1e-6)
             if array[0].shape != wanted.shape or not (np.abs(array[0] - wanted) <= 10 * relative * largest).all():
-                raise DeviceError(f"the golden sample's {name} differs on this {self.device} beyond the tolerance.")
+                raise DeviceError(
+                    f"golden sample: the output {name} differs on this {self.device} by more than the tolerance. Use another "
+                    "device."
+                )
 
     def _prepared(self, item: NDArray[Any]) -> NDArray[Any]:
-        """Return the item as the graph wants it, without a copy where it fits already, or raise `InputError`."""
+        """Check an item and return it in the shape of the graph's input, without a copy."""
         spec = self._spec
         if not isinstance(item, np.ndarray):
             raise InputError(f"expected a numpy array, got {type(item).__name__}.")
         if isinstance(item, np.ma.MaskedArray):
             raise InputError(
-                "expected a plain numpy array, got a masked one, whose mask would be lost. Give item.filled(numpy.nan) for "
+                "expected a plain numpy array, got a masked array, whose mask would be lost. Give item.filled(numpy.nan) for "
                 "windows, which makes them INVALID, or a fill value that is right for your data."
             )
         if isinstance(spec, WindowSpec):
             shape = (spec.steps, len(spec.channels))
             if item.dtype != np.float32:
                 raise InputError(
-                    f"expected a float32 window {list(shape)}, got {item.dtype}: use window.astype('float32')."
+                    f"expected a float32 window {list(shape)}, got {item.dtype}. Use window.astype('float32')."
                 )
             if item.shape != shape:
                 raise InputError(
@@ -216,7 +237,7 @@ class Detector:
             return item
         if item.dtype != np.uint8:
             raise InputError(
-                f"expected a uint8 frame, got {item.dtype}: frames of other depths must be converted as in calibration."
+                f"expected a uint8 frame, got {item.dtype}. Convert frames of other types in the same way as for training."
             )
         if item.ndim == 2 and spec.channels == 1:
             item = item[:, :, np.newaxis]
@@ -228,15 +249,15 @@ class Detector:
         if not self._any_size and spec.frame_size is not None and item.shape[:2] != tuple(spec.frame_size):
             raise InputError(
                 f"expected frames of {spec.frame_size[0]} x {spec.frame_size[1]} (height x width) as calibrated, got "
-                f"{item.shape[0]} x {item.shape[1]}: was the camera changed? The promise is about the old picture. "
-                "Calibrate anew, or load with frame_size='any' and without a promise."
+                f"{item.shape[0]} x {item.shape[1]}. Was the camera changed? The promise covers the calibrated size only. "
+                "Train and export with the new frames, or load the file with frame_size='any' and without a promise."
             )
         return item
 
     def _judge(self, batch: NDArray[Any]) -> list[Verdict]:
         score, status, reason, threshold, p_value, *evidence = self._run(batch, self._names)
         for array in evidence:
-            array.setflags(write=False)  # and with it the rows of each verdict, which are views
+            array.setflags(write=False)  # this also protects the rows of each verdict, which are views
         scores, thresholds = score.tolist(), threshold.tolist()
         return [
             Verdict(
@@ -255,13 +276,13 @@ class Detector:
         ]
 
     def _status(self, status: int, score: float, threshold: float) -> Status:
-        """Return the graph's status, or raise `ModelFileError` where graph or device contradict themselves."""
+        """Return the graph's status, or raise `ModelFileError` if status, score and threshold are inconsistent."""
         rejects = not score <= threshold
         consistent = status == Status.INVALID or (status <= Status.REJECT and rejects == (status == Status.REJECT))
         if not consistent or not (threshold == self._threshold or math.isnan(self._threshold)):
             raise ModelFileError(
-                f"the graph answered status {status} to a score of {score:.9g} with the threshold {threshold:.9g}, while "
-                f"the file's is {self._threshold:.9g}: forged, or not fit for this {self.device}."
+                f"the graph returned status {status} for the score {score:.9g} and the threshold {threshold:.9g}, but the "
+                f"file's threshold is {self._threshold:.9g}. The file is forged, or unfit for this {self.device}."
             )
         return Status(status)
 
@@ -272,13 +293,15 @@ class Detector:
         except JudgeError:
             raise
         except Exception as error:
-            # `_prepared` has checked the input, so that it cannot be at fault here
+            # not the input: `_prepared` has checked it
             kind = DeviceError if self.device == "cuda" else JudgeError
             raise kind(
-                f"ONNX Runtime could not judge an input of shape {list(batch.shape)}, although its type and size are right: "
+                f"ONNX Runtime failed on an input of shape {list(batch.shape)}, although its type and size are right: "
                 f"{first_line(error)}. Is there enough memory?"
             ) from error
         for name, output in zip(names, outputs, strict=True):
             if len(output.shape) == 0 or len(output) != len(batch) or (name in OUTPUTS and output.ndim != 1):
-                raise ModelFileError(f"the graph gave {name} of shape {list(output.shape)} for {len(batch)} items.")
+                raise ModelFileError(
+                    f"the graph returned {name} of shape {list(output.shape)} for {len(batch)} items. The file is forged."
+                )
         return outputs

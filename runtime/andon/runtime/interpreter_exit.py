@@ -1,8 +1,8 @@
 """Keep the interpreter from ending while a thread is inside ONNX Runtime.
 
-A daemon thread that comes back from ONNX Runtime while the interpreter ends is unwound through C++ code, and the process
-aborts: "terminate called without an active exception", exit code 134. So the end of the interpreter waits for the calls
-that are running, and a thread cannot begin a new one.
+A daemon thread that returns from ONNX Runtime while the interpreter ends is unwound through C++ code, and the process
+aborts with "terminate called without an active exception" and exit code 134. Therefore the end of the interpreter waits for
+running calls, and other threads cannot start new ones.
 """
 
 import atexit
@@ -15,23 +15,23 @@ from andon.foundation.errors import JudgeError
 WAIT_S = 5.0
 """Longest wait for running calls. A longer call can still abort the process."""
 PAUSE_S = 1.0
-"""A call that comes too late sleeps this long before its error. The process has usually ended by then, in silence."""
+"""Delay before the error of a call that starts too late. The process has usually ended by then, without a message."""
 
 
 class RunningCalls:
-    """Calls that must come back before the interpreter ends. Use one object for all of them: ``with CALLS: ...``.
+    """Calls that must return before the interpreter ends. All calls share one object: ``with CALLS: ...``.
 
     Raises:
         JudgeError: the interpreter is ending, and this is not the main thread.
     """
 
     def __init__(self) -> None:
-        self._running: list[None] = []  # append and pop are atomic, which a counter is not, and cost less than a lock
+        self._running: list[None] = []  # append and pop are atomic, unlike a counter, and cost less than a lock
         self._ending = False
 
     def __enter__(self) -> None:
         self._running.append(None)
-        # after the append, so that a call that does not see the end is one that the end sees
+        # check after the append: a call that does not see the end is then seen by `end`
         if self._ending and threading.current_thread() is not threading.main_thread():
             self._running.pop()
             time.sleep(PAUSE_S)
@@ -43,14 +43,14 @@ class RunningCalls:
         self._running.pop()
 
     def end(self) -> None:
-        """Let no thread but the main one begin a call, and wait until the running ones have come back."""
+        """Refuse new calls from all threads except the main one, and wait until the running calls have returned."""
         self._ending = True
         until_s = time.monotonic() + WAIT_S
         while self._running and time.monotonic() < until_s:
             time.sleep(0.001)
 
     def forget(self) -> None:
-        """Count from zero: after a fork the other threads do not exist in the child."""
+        """Reset the count after a fork, because the other threads do not exist in the child."""
         self._running = []
 
 

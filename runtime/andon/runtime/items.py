@@ -1,4 +1,4 @@
-"""What a detector judges: frames and windows that are there, and those that are lost."""
+"""The items of a source: frames, windows, and items that were lost."""
 
 import msgspec
 import numpy as np
@@ -11,16 +11,16 @@ Data = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Ref(Struct, frozen=True, kw_only=True):
-    """Who an item is."""
+    """Identity of an item."""
 
     key: str
-    """Stable and relative to what was opened: ``good/012.png``, ``line.mp4#120``."""
+    """Stable name, relative to the opened source: ``good/012.png``, ``line.mp4#120``."""
     part: str = ""
-    """The physical thing; several frames may share it. Empty: the key."""
+    """Name of the physical part, which several frames may show. Defaults to the key."""
     group: str = ""
-    """Lot, file or day: the unit of splitting. Empty: the part."""
+    """Lot, file or day. Data are split by group. Defaults to the part."""
     time_s: float | None = None
-    """Source time in seconds."""
+    """Time in the source, in seconds."""
 
     def __post_init__(self) -> None:
         if not self.part:
@@ -30,16 +30,16 @@ class Ref(Struct, frozen=True, kw_only=True):
 
 
 class Item(Struct, frozen=True):
-    """One frame, uint8 ``[H, W, C]`` (C = 3: RGB, or 1: grey), or one window, float32 ``[T, C]`` in sensor units."""
+    """One frame, uint8 ``[H, W, C]`` (RGB for C = 3, grey for C = 1), or one window, float32 ``[T, C]`` in sensor units."""
 
     ref: Ref
     data: Data
 
 
 class Lost(Struct, frozen=True):
-    """Seen but not readable: becomes INVALID with this reason, never silence."""
+    """An item that the source detected but could not read. It becomes INVALID with this reason and is never ignored."""
 
     ref: Ref
     reason: Reason
     detail: str = ""
-    """For people and logs: what exactly failed."""
+    """Exact failure, for people and logs."""

@@ -1,4 +1,4 @@
-"""Judge items: from what a source gives to a verdict. The one policy for what cannot be judged."""
+"""Judge the items of a source. The only place that decides what happens to items that cannot be judged."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -13,26 +13,29 @@ from andon.runtime.schema import FrameSpec, Reason, Status
 from andon.runtime.verdict import Verdict, invalid
 
 Unit = Literal["frame", "window"]
-"""What one item is."""
+"""Type of one item."""
 
 OnFailure = Literal["raise", "invalid"]
-"""What happens if the runtime fails although the input was right (`JudgeError`). ``raise`` ends the run: figures over the
-other items would be wrong. ``invalid`` makes the item INVALID (``failed``) and goes on."""
+"""Reaction to a failure of the runtime on a correct input (`JudgeError`).
+
+``raise`` ends the run, because figures over the other items would be wrong. ``invalid`` makes the item INVALID with the
+reason ``failed`` and continues.
+"""
 
 
 class Judge(NamedTuple):
-    """What judges, and what stands in the verdict of an item that never reached it."""
+    """A function that judges, and the facts for the verdicts of items that never reach it."""
 
     call: Callable[[NDArray[Any]], Verdict]
-    """Return the verdict of a frame or window.
+    """Function from a frame or window to its verdict.
 
-    Raises `InputError` if it is not what the model file was calibrated for, and `JudgeError` if the runtime failed.
+    It raises `InputError` for another type or size than calibrated, and `JudgeError` if the runtime failed.
     """
     threshold: float
     model: str
     """Short digest of the model file."""
     unit: Unit
-    """What the model file judges."""
+    """Type of the items that the model file judges."""
 
 
 class JudgedItem(Struct, frozen=True, kw_only=True):
@@ -41,11 +44,11 @@ class JudgedItem(Struct, frozen=True, kw_only=True):
     ref: Ref
     verdict: Verdict
     judged: bool
-    """Whether the graph decided. False: the item was lost or of the wrong kind, or the runtime failed."""
+    """True if the graph decided. False if the item was lost or of the wrong type, or if the runtime failed."""
     detail: str = ""
-    """What was wrong, in words; empty unless INVALID."""
+    """Description of the problem for people. Empty unless the status is INVALID."""
     data: Data | None = None
-    """The frame or window; None where the item was lost."""
+    """The frame or window. None if the item was lost."""
 
 
 def judge_of(detector: Detector) -> Judge:
@@ -57,15 +60,15 @@ def judge_of(detector: Detector) -> Judge:
 def judge_items(
     detector: Detector, items: Iterable[Item | Lost], *, on_failure: OnFailure = "raise"
 ) -> Iterator[JudgedItem]:
-    """Judge items one at a time, in their order, as the line does. See `judge_item`.
+    """Judge items one at a time and in order, as on the line. See `judge_item`.
 
     Args:
         detector: a loaded model file.
-        items: frames or windows, also endless ones.
+        items: frames or windows. The iterable may be endless.
         on_failure: see `OnFailure`.
 
     Raises:
-        JudgeError: the runtime failed and `on_failure` is ``raise``; the message begins with the item's key.
+        JudgeError: the runtime failed and `on_failure` is ``raise``. The message begins with the item's key.
     """
     judge = judge_of(detector)
     return (judge_item(judge, item, on_failure=on_failure) for item in items)
@@ -74,14 +77,14 @@ def judge_items(
 def judge_item(judge: Judge, item: Item | Lost, *, on_failure: OnFailure = "raise") -> JudgedItem:
     """Judge one item.
 
-    An item that is lost keeps its reason. An item that the file cannot judge (another size, type or shape) is INVALID
-    with the reason ``wrong_input``.
+    A lost item keeps its reason. An item that the file cannot judge (another size, type or shape) is INVALID with the
+    reason ``wrong_input``.
 
     Raises:
-        JudgeError: as `judge_items`.
+        JudgeError: see `judge_items`.
     """
     if isinstance(item, Lost):
-        # NONE would claim that all is well
+        # an INVALID verdict needs a reason other than NONE
         reason = item.reason if item.reason is not Reason.NONE else Reason.LOST
         return unjudged(judge, item, reason, item.detail or reason.text)
     try:
@@ -91,7 +94,7 @@ def judge_item(judge: Judge, item: Item | Lost, *, on_failure: OnFailure = "rais
     except JudgeError as error:
         if on_failure == "raise":
             raise JudgeError(f"{item.ref.key}: {error}") from error
-        return unjudged(judge, item, Reason.FAILED, f"could not be judged: {error}")
+        return unjudged(judge, item, Reason.FAILED, f"judging failed: {error}")
     detail = verdict.reason.text if verdict.status is Status.INVALID else ""
     return JudgedItem(ref=item.ref, verdict=verdict, judged=True, detail=detail, data=item.data)
 

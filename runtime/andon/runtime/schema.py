@@ -1,9 +1,9 @@
-"""What a model file says of itself: typed structs for the metadata key ``andon``.
+"""Typed structs of a model file's card, which is stored under the metadata key ``andon``.
 
-The JSON is canonical (sorted keys, ASCII, no NaN). `SCHEMA` is ``[major, minor]``: a reader refuses another major and
-ignores unknown fields of a higher minor; a field once published never changes its meaning. The threshold and the tail
-of scores are not here: they stand in the graph, and only there (`docs/model-file.md`). Fields that are marked "reserved" have
-their final type and bounds, and nothing writes them yet.
+The JSON is canonical (sorted keys, ASCII, no NaN). `SCHEMA` is ``[major, minor]``. A reader refuses another major and
+ignores unknown fields of a higher minor. A published field never changes its meaning. The threshold and the tail of scores
+are stored in the graph only (`docs/model-file.md`). Fields marked "reserved" have their final type and bounds, and nothing
+writes them yet.
 """
 
 import math
@@ -29,19 +29,23 @@ TAIL_KNOTS = 256
 """Length of `andon.tail_x`; `andon.tail_p` is one longer."""
 
 TOLERANCE = 1e-4
-"""`Card.tolerance` of float32 graphs, and of files of schema 1.0, which do not state it."""
+"""`Card.tolerance` of float32 graphs, and of files of schema 1.0, which have no such field."""
 
 Side = Annotated[int, Meta(ge=1, le=1_000_000)]
 """A length in pixels."""
 
 
 class Status(IntEnum):
-    """A verdict. The numbers are ordered so that the status of a part is the maximum over its frames."""
+    """Outcome of a verdict. The numbers are ordered so that the status of a part is the maximum over its frames."""
 
     OK = 0
+    """The score is at most the threshold, and not within a review band."""
     REVIEW = 1
+    """The score is within the review band, just below the threshold. Files of this version have no such band."""
     INVALID = 2
+    """The item could not be judged. `Verdict.reason` gives the reason."""
     REJECT = 3
+    """The score is above the threshold."""
 
     def __str__(self) -> str:
         """Return the name; numeric formats and JSON keep the number."""
@@ -49,9 +53,9 @@ class Status(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a verdict is INVALID. Codes below 64 come from the graph, those from 64 on from what feeds it.
+    """Reason why a verdict is INVALID. Codes below 64 come from the graph, codes from 64 on from the source or the runtime.
 
-    3, 4 and 71 to 83 are reserved: nothing gives them yet.
+    The codes 3, 4 and 71 to 83 are reserved and not in use yet.
     """
 
     NONE = 0
@@ -80,11 +84,11 @@ class Reason(IntEnum):
     OUT_OF_RANGE = 82
     WRONG_RATE = 83
     OTHER = 255
-    """A reason that this andon does not know: a file of a newer one gives it."""
+    """A reason of a newer version that this version of andon does not know."""
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
-        """Map an unknown reason of a newer file to `OTHER`: judging must go on, and the status is INVALID in any case."""
+        """Map an unknown reason of a newer file to `OTHER`. Judging must continue; the status is INVALID in any case."""
         return cls.OTHER if isinstance(value, int) and 0 < value < 256 else None
 
     def __str__(self) -> str:
@@ -93,27 +97,27 @@ class Reason(IntEnum):
 
     @property
     def text(self) -> str:
-        """Return the reason in words, for people."""
+        """The reason in words, for people. Empty for `NONE`."""
         return _REASON_TEXTS[self]
 
     @property
     def code(self) -> str:
-        """Return a stable name for machines: ``no_contrast``; empty for `NONE`."""
+        """Stable name for programs, for example ``no_contrast``. Empty for `NONE`."""
         return self.name.lower() if self else ""
 
 
 _REASON_TEXTS = {
     Reason.NONE: "",
-    Reason.NOT_FINITE: "values that are not finite numbers",
+    Reason.NOT_FINITE: "not finite: some values are NaN or infinite",
     Reason.NO_CONTRAST: "no contrast: a covered lens, a lamp off, or an empty frame",
-    Reason.OTHER_SCENE: "another scene: unlike every good part, as a whole",
-    Reason.OUTSIDE_TRAINING: "a value, spread or rate far outside the training range",
+    Reason.OTHER_SCENE: "another scene: the frame as a whole is unlike all good parts",
+    Reason.OUTSIDE_TRAINING: "outside training: a value, spread or rate is far outside the range of the training data",
     Reason.UNREADABLE: "unreadable: damaged or not a picture",
-    Reason.GAP: "samples missing within the window",
-    Reason.STALE: "no fresh data from the source",
-    Reason.WARMING: "not enough samples since the start or the last gap",
-    Reason.WRONG_INPUT: "not what the model file was calibrated for: another size, type or channels",
-    Reason.FAILED: "could not be judged: an error, which the log tells",
+    Reason.GAP: "gap: samples are missing within the window",
+    Reason.STALE: "stale: no new data from the source",
+    Reason.WARMING: "warming: too few samples since the start or the last gap",
+    Reason.WRONG_INPUT: "wrong input: the model file expects another size, type or number of channels",
+    Reason.FAILED: "failed: an error during judging, see the log",
     Reason.FROZEN: "frozen: the camera repeats a frame",
     Reason.BLACK: "black: nearly no light",
     Reason.OVEREXPOSED: "over-exposed: large parts of the frame are white",
@@ -124,43 +128,43 @@ _REASON_TEXTS = {
     Reason.RESIZED: "resized: another size or type than the first frame",
     Reason.CORRUPT: "corrupt: the decoder reported an error",
     Reason.STUCK: "stuck: a channel repeats one value",
-    Reason.MISSING_CHANNEL: "a channel is missing",
-    Reason.OUT_OF_RANGE: "a channel is outside the range that it can measure",
-    Reason.WRONG_RATE: "samples arrive at another rate than expected",
-    Reason.LOST: "seen by the source but never read whole",
-    Reason.OTHER: "a reason that this andon does not know: update andon",
+    Reason.MISSING_CHANNEL: "missing channel: a channel is absent",
+    Reason.OUT_OF_RANGE: "out of range: a channel is outside the range that its sensor can measure",
+    Reason.WRONG_RATE: "wrong rate: samples arrive at another rate than expected",
+    Reason.LOST: "lost: the source detected the item but could not read all of it",
+    Reason.OTHER: "unknown reason of a newer version: update andon",
 }
 
 
 class Mask(Struct, frozen=True, kw_only=True):
-    """Pixels of a frame, by their digest. The graph holds the pixels. Reserved."""
+    """A mask over the pixels of a frame, identified by its digest. The graph holds the pixels. Reserved."""
 
     sha256: Sha256
-    """Over one byte a pixel, 0 or 1, row by row, of the whole frame."""
+    """Digest of the mask: one byte per pixel, 0 or 1, row by row, over the whole frame."""
     frame_size: tuple[Side, Side]
-    """Height and width of the frames that the mask belongs to. It is void for every other size."""
+    """Height and width of the frames that the mask belongs to. The mask is invalid for other sizes."""
     share: Fraction
-    """Share of the frame's pixels that it marks."""
+    """Share of the frame's pixels that the mask marks."""
     outline: Annotated[
         tuple[Annotated[tuple[tuple[Fraction, Fraction], ...], Meta(min_length=3, max_length=256)], ...],
         Meta(max_length=64),
     ] = ()
-    """Polygons around the marked pixels, x and y as fractions of the frame: for drawings, never for verdicts."""
+    """Polygons around the marked pixels, x and y as fractions of the frame. For drawings only, not for verdicts."""
 
 
 class Tiles(Struct, frozen=True, kw_only=True):
-    """How the graph cuts a frame into overlapping tiles of the network's `size`. Reserved."""
+    """Overlapping tiles of the network's `size` into which the graph cuts a frame. Reserved."""
 
     rows: Annotated[int, Meta(ge=1, le=256)]
     columns: Annotated[int, Meta(ge=1, le=256)]
     overlap: Annotated[int, Meta(ge=0, le=4096)]
-    """Pixels that two neighbours share, as the network sees them."""
+    """Pixels that two neighbours share, after resizing for the network."""
     chunk: Annotated[int, Meta(ge=1, le=65536)]
-    """Tiles that the network judges at once."""
+    """Number of tiles that the network processes at once."""
 
 
 class SceneCheck(Struct, frozen=True, kw_only=True):
-    """A check in the graph that the scene as a whole is like that of good parts; other frames are INVALID. Reserved.
+    """A check in the graph that the scene as a whole is like that of good parts. Other frames are INVALID. Reserved.
 
     Its centre, scale and limits are initialisers that calibration rewrites (`model_file.format.SCENE_TENSORS`).
     """
@@ -168,15 +172,15 @@ class SceneCheck(Struct, frozen=True, kw_only=True):
     features: Annotated[int, Meta(ge=1, le=65536)]
     """Length of `andon.scene_center`, and of `andon.scene_scale` where the graph has it."""
     limits: Annotated[int, Meta(ge=1, le=16)]
-    """Length of `andon.scene_limit`: one limit a measure."""
+    """Length of `andon.scene_limit`: one limit per measure."""
     cells: tuple[Annotated[int, Meta(ge=1, le=256)], Annotated[int, Meta(ge=1, le=256)]] | None = None
     """Rows and columns of the coarse picture."""
     quantile: Fraction
-    """Share of good parts that the limits were set to pass."""
+    """Share of good parts that pass the limits."""
     n: Count
-    """Good parts that centre and limits were fitted to. They do not set the threshold."""
+    """Number of good parts that centre and limits were fitted to. They do not set the threshold."""
     active: bool = True
-    """False where the user switched the check off: the limits are then beyond every value."""
+    """False if the user switched the check off. The limits are then larger than every value."""
 
 
 class Range(Struct, frozen=True, kw_only=True):
@@ -187,39 +191,47 @@ class Range(Struct, frozen=True, kw_only=True):
 
 
 class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True):
-    """What a frame must be, and how the graph prepares it: crop, resize to `size`, ``(grey level - mean) / scale``."""
+    """Requirements for a frame, and its preparation in the graph.
+
+    The graph crops the frame, resizes it to `size` and computes ``(grey level - mean) / scale``.
+    """
 
     channels: Literal[1, 3]
+    """3 for RGB, 1 for grey."""
     size: tuple[Annotated[int, Meta(ge=8)], Annotated[int, Meta(ge=8)]]
-    """Height and width, in pixels, that the network sees."""
+    """Height and width, in pixels, of the network's input."""
     crop: tuple[Fraction, Fraction, Fraction, Fraction] = (0.0, 0.0, 1.0, 1.0)
     """Left, top, right, bottom, as fractions of the frame."""
     resize: Literal["fast", "exact"] = "fast"
     mean: float = 0.0
-    """Grey levels, 0 to 255."""
+    """Grey level that becomes 0, from 0 to 255."""
     scale: Positive = 255.0
+    """Divisor, in grey levels."""
     min_contrast: Annotated[float, Meta(ge=0.0)] = 2.0
-    """A prepared frame whose grey levels have a smaller standard deviation is INVALID."""
+    """Smallest standard deviation of a prepared frame, in grey levels. Frames with less contrast are INVALID."""
     frame_size: tuple[int, int] | None = None
-    """Height and width, in pixels, of the calibrated frames; None where they differed."""
+    """Height and width, in pixels, of the calibrated frames. None if they had several sizes."""
     dtype: Literal["uint8", "uint16"] = "uint8"
     """Type of the raw frame. ``uint16`` is reserved."""
     black: Annotated[float, Meta(ge=0.0, le=65535.0)] = 0.0
-    """Raw level that is grey level 0. Reserved."""
+    """Raw level that maps to grey level 0. Reserved."""
     white: Annotated[float, Meta(gt=0.0, le=65535.0)] = 255.0
-    """Raw level that is grey level 255. Reserved."""
+    """Raw level that maps to grey level 255. Reserved."""
     ignore: Mask | None = None
-    """Pixels that never count. Reserved."""
+    """Pixels to ignore. Reserved."""
     region: Mask | None = None
-    """Pixels that alone count. Reserved."""
+    """The only pixels that count. Reserved."""
     tiles: Tiles | None = None
+    """Tiling of large frames. Reserved."""
     scene: SceneCheck | None = None
+    """Check of the scene as a whole. Reserved."""
 
 
 class Channel(Struct, frozen=True, kw_only=True):
     """One sensor channel. The graph computes ``clip((value - center) / scale, -clip, clip)`` with the spec's `clip`.
 
-    It adds the square of what lies beyond the clip to the score, so that a value far outside never looks like one at the clip.
+    The square of the excess beyond the clip is added to the score, so that a value far outside scores higher than one at
+    the clip.
     """
 
     name: str
@@ -227,13 +239,17 @@ class Channel(Struct, frozen=True, kw_only=True):
     low: float | None = None
     """Lowest value in the training part, in `unit`."""
     high: float | None = None
+    """Highest value in the training part, in `unit`."""
     center: float = 0.0
+    """Value that becomes 0, in `unit`."""
     scale: Positive = 1.0
+    """Divisor, in `unit`."""
     resample: Literal["mean", "linear", "hold"] = "linear"
+    """Method that puts samples onto the grid of `WindowSpec.period_s`."""
     max_gap_s: Positive | None = None
-    """Longest hole that resampling may bridge; None: three periods."""
+    """Longest gap that resampling may bridge, in seconds. None means three periods."""
     max_hold_s: Positive | None = None
-    """Oldest sample that ``hold`` may repeat; None: three periods."""
+    """Largest age of a sample that ``hold`` may repeat, in seconds. None means three periods."""
     spread: Range | None = None
     """Standard deviation within a window, in `unit`. Reserved."""
     rate: Range | None = None
@@ -241,48 +257,57 @@ class Channel(Struct, frozen=True, kw_only=True):
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """A channel that chooses how the graph standardises the others, such as a recipe number or a speed. Reserved."""
+    """A channel that selects how the graph standardises the others, such as a recipe number or a speed. Reserved."""
 
     channel: ShortText
     """Name of one of the window's channels."""
     by: Literal["value", "range"]
-    """``value``: `bounds` lists the known values. ``range``: `bounds` are the ascending limits between the states."""
+    """Meaning of `bounds`: the known values (``value``), or the ascending limits between the states (``range``)."""
     bounds: Annotated[tuple[float, ...], Meta(min_length=1, max_length=256)]
 
 
 class WindowSpec(Struct, frozen=True, tag="window", tag_field="kind", kw_only=True):
-    """What a window must be: `steps` rows over a grid of `period_s`, one column a channel, raw sensor units."""
+    """Requirements for a window: `steps` rows, one every `period_s`, and one column per channel, in raw sensor units."""
 
     steps: Annotated[int, Meta(ge=1)]
+    """Rows of a window."""
     hop: Annotated[int, Meta(ge=1)]
+    """Rows between the starts of two windows."""
     period_s: Positive
+    """Time between two rows, in seconds."""
     channels: Annotated[tuple[Channel, ...], Meta(min_length=1)]
+    """Channels in the order of the columns."""
     clip: Positive = 10.0
+    """Largest absolute standardised value. See `Channel`."""
     detrend: Literal["none", "mean", "line"] = "none"
-    """What the graph subtracts from each channel of a window: nothing, its mean, or a straight line. Reserved but ``none``."""
+    """Trend that the graph subtracts from each channel of a window. ``mean`` and ``line`` are reserved."""
     context: Context | None = None
+    """Channel that selects the standardisation. Reserved."""
 
 
 InputSpec = FrameSpec | WindowSpec
 
 
 class ScoreRule(Struct, frozen=True, kw_only=True):
-    """How a detector's evidence becomes the deciding score.
+    """The rule that turns a detector's evidence into the deciding score.
 
-    Either `map` (smoothed by a Gaussian of `smooth` cells where that is above 0, then pooled) or `score` is named.
+    Either `map` or `score` is set. A map is smoothed by a Gaussian if `smooth` is above 0, and then pooled.
     """
 
     map: str | None = None
+    """Name of the map to pool."""
     score: str | None = None
+    """Name of the score to use as it is."""
     pool: Literal["mean", "max", "top"] = "mean"
+    """``top`` is the mean of the highest values."""
     share: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.01
-    """The share of highest values whose mean is taken where `pool` is ``top``."""
+    """Share of the values that count as the highest where `pool` is ``top``."""
     smooth: Annotated[float, Meta(ge=0.0)] = 0.0
-    """Standard deviation of the Gaussian in cells of the map; frames only."""
+    """Standard deviation of the Gaussian, in cells of the map. For frames only."""
 
 
 class Weights(Struct, frozen=True, kw_only=True):
-    """Where the pretrained weights within the file come from."""
+    """Origin of pretrained weights in the file."""
 
     name: str
     licence: str
@@ -291,41 +316,50 @@ class Weights(Struct, frozen=True, kw_only=True):
 
 
 class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """The metadata key ``andon``: what the file is, how its input is prepared, what it promises."""
+    """The metadata of a model file: what it judges, how its input is prepared, and what it promises."""
 
     schema: tuple[int, int] = SCHEMA
+    """Version of the file format, major and minor."""
     name: str
+    """Name of the model."""
     detector: str
+    """Name of the detector, for example ``patchcore``."""
     detector_version: int = 1
     settings: dict[str, Any] = {}
-    """The detector's settings: opaque to the runtime."""
+    """Settings of the detector. The runtime does not use them."""
     checkpoint_epoch: Annotated[int, Meta(ge=1, le=2**53)] | None = None
-    """Epoch whose weights these are; None: those that training kept."""
+    """Epoch of the weights. None means the weights that training kept."""
     notes: Annotated[tuple[ShortText, ...], Meta(max_length=20)] = ()
-    """What the detector says about its settings, for people."""
+    """Remarks of the detector about its settings, for people."""
     input: InputSpec
+    """Requirements for an item: a `FrameSpec` or a `WindowSpec`."""
     reading: ScoreRule
+    """Rule that turns evidence into the score."""
     outputs: tuple[str, ...] = ()
-    """Evidence outputs, after the five that every file has."""
+    """Names of the evidence outputs, which follow the five outputs of every file."""
     calibration: Calibration | None = None
+    """Promise and calibration parts. None in a blank file, which no loader accepts."""
     data_fingerprint: str = ""
-    """Digest over the keys and contents of the good parts that were trained on."""
+    """Digest of the keys and contents of the good parts that were trained on."""
     weights: tuple[Weights, ...] = ()
+    """Origin of pretrained weights in the file."""
     versions: dict[str, str] = {}
+    """Versions of the packages that made the file."""
     precision: Precision = "float32"
+    """Precision of the graph."""
     provider: Provider = "cpu"
-    """Provider class that the threshold was calibrated on."""
+    """Device type that the threshold was calibrated on."""
     tolerance: Annotated[float, Meta(gt=0.0, le=0.1)] = TOLERANCE
     """Largest difference of a score between machines, relative to ``max(|score|, median |score| of good parts)``."""
     memory_mb: Positive | None = None
-    """Largest memory of a process that judges with the file. Reserved."""
+    """Peak memory, in MB, of a process that judges with the file. Reserved."""
 
 
 def canonical_json(value: object) -> bytes:
     """Encode as JSON with sorted keys, ASCII only and without spaces.
 
     Raises:
-        ValueError: on NaN or an infinity, which JSON does not have.
+        ValueError: the value contains NaN or an infinity, which JSON does not have.
     """
     import json
 
@@ -334,5 +368,5 @@ def canonical_json(value: object) -> bytes:
 
 
 def json_number(value: float) -> float | None:
-    """Return a number as JSON can hold it: None for NaN and infinities."""
+    """Return the number, or None for NaN and infinities, which JSON does not have."""
     return float(value) if math.isfinite(value) else None

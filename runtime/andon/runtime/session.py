@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions as andon wants them: bounded threads, no telemetry, the device that was asked for or an error."""
+"""Open ONNX Runtime sessions: bounded threads, no telemetry, and the requested device or an error."""
 
 import logging
 import operator
@@ -19,14 +19,14 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def onnxruntime() -> Any:
-    """The onnxruntime module, imported with its telemetry off.
+    """Import onnxruntime with its telemetry off, and return the module.
 
     Official Linux wheels send telemetry by default since 1.29 (microsoft/onnxruntime#27379) and read this variable once,
     at the first import in a process.
     """
     if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
         logger.warning(
-            "onnxruntime was imported before andon, with its telemetry on: set ORT_DISABLE_TELEMETRY=1 before that import"
+            "onnxruntime was imported before andon, with its telemetry on: set ORT_DISABLE_TELEMETRY=1 before its first import"
         )
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime as ort
@@ -35,11 +35,11 @@ def onnxruntime() -> Any:
 
 
 MAX_THREADS = 64
-"""Of one call; more never helped, and a slip of the keyboard must not start a million."""
+"""Upper limit of threads per call. More never helped in benchmarks, and the limit also catches typing errors."""
 
 
 class Session(NamedTuple):
-    """An ONNX Runtime session and what it really runs on."""
+    """An ONNX Runtime session and the device that it actually uses."""
 
     run: Any
     """``run(output_names, feed)``."""
@@ -47,25 +47,23 @@ class Session(NamedTuple):
 
 
 def open_session(data: bytes, *, device: Device = "cpu", threads: int = 1) -> Session:
-    """A session over the bytes of a graph.
+    """Open a session for the bytes of a model file.
 
     Args:
         data: the model file.
-        device: ``cuda`` means CUDA, or an error; ``auto`` takes it if it is really there.
-        threads: of one call, 1 to 64. Two callers with one thread each outdo one caller with two in throughput.
+        device: ``cuda`` raises an error without CUDA. ``auto`` uses CUDA if it works, else the CPU.
+        threads: threads per call, 1 to 64. Two callers with one thread each have more throughput than one with two threads.
 
     Raises:
-        DeviceError: the device is not there.
+        DeviceError: the device is missing, or an argument is out of range.
         ModelFileError: ONNX Runtime cannot load the graph.
         JudgeError: the interpreter is ending.
     """
     if device not in ("cpu", "cuda", "auto"):
-        raise DeviceError(f"expected the device 'cpu', 'cuda' or 'auto', got {device!r}.")
-    # a bool is an integer to Python, and True would mean one thread
+        raise DeviceError(f"device: expected 'cpu', 'cuda' or 'auto', got {device!r}.")
+    # in Python a bool is an integer, and True would mean one thread
     if isinstance(threads, bool) or not hasattr(threads, "__index__") or not 1 <= threads <= MAX_THREADS:
-        raise DeviceError(
-            f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads!r}. Give threads=1, for example."
-        )
+        raise DeviceError(f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads!r}. Example: threads=1.")
     threads = operator.index(threads)
     if device == "auto":
         try:
@@ -81,41 +79,42 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
     provider = _PROVIDERS[device]
     if provider not in ort.get_available_providers():
         raise DeviceError(
-            f"{device} was asked for, but this onnxruntime has only {', '.join(ort.get_available_providers())}. "
-            f"{_gpu_advice()}"
+            f"device: expected an onnxruntime with {provider} for {device}, got one with "
+            f"{', '.join(ort.get_available_providers())}. {_gpu_advice()}"
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # with frames of any size the pattern is cached per shape: memory, no speed
+    # for frames of any size the pattern is cached for each shape: this costs memory and brings no speed
+    options.enable_mem_pattern = False
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # errors arrive as exceptions; ORT would print them as well. The process-wide default is the host's own affair.
+    # errors are raised as exceptions, and ORT would print them too. The process-wide default belongs to the host program.
     options.log_severity_level = 4
-    # without it ONNX Runtime takes bytes with ORTM at 4 to 7 for its own format and runs a model that andon never saw
+    # otherwise ONNX Runtime reads bytes with ORTM at 4 to 7 as its own format and runs a model that andon never checked
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if device == "cuda" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     try:
-        # without enable_fallback=0 a provider that fails is replaced by the CPU, with a line on stdout
+        # without enable_fallback=0 ORT replaces a failed provider by the CPU and prints a line on stdout
         with CALLS:
             session = ort.InferenceSession(data, options, providers=[provider], enable_fallback=0)
     except JudgeError:
         raise
     except Exception as error:
         if device == "cuda":
-            raise DeviceError(f"cuda was asked for, but: {first_line(error)}. {_gpu_advice()}") from error
+            raise DeviceError(f"device: cuda does not work: {first_line(error)}. {_gpu_advice()}") from error
         raise ModelFileError(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
     if session.get_providers()[0] != provider:
         raise DeviceError(
-            f"{device} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}. {_gpu_advice()}"
+            f"device: expected {device}, got {session.get_providers()[0]}, to which ONNX Runtime fell back. {_gpu_advice()}"
         )
     return Session(session.run, device)
 
 
 def first_line(error: Exception) -> str:
-    """Return what ONNX Runtime says on one printable line, without the C++ that follows; never empty."""
+    """Return the first line of an error of ONNX Runtime, printable, without the C++ details below. Never empty."""
     return printable((str(error).strip() or type(error).__name__).split("\n", 1)[0].rstrip())
 
 

@@ -1,4 +1,4 @@
-"""What a detector answers: an immutable verdict with its numbers and its evidence."""
+"""The verdict that a detector returns: immutable, with its numbers and its evidence."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,31 +17,41 @@ _NO_EVIDENCE: Evidence = MappingProxyType({})
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The graph's decision over one frame or window.
+    """The decision about one frame or window.
 
-    Numbers are the graph's own, never clamped; NaN where nothing was judged. A verdict equals only itself: its arrays and
-    NaN have no equality of their own. Compare the fields, or `to_dict`.
+    The numbers are those of the graph and never clamped. They are NaN where nothing was judged. A verdict equals only
+    itself, because arrays and NaN cannot be compared. Compare the fields, or the results of `to_dict`.
     """
 
     status: Status
+    """OK, REVIEW, INVALID or REJECT."""
     reason: Reason = Reason.NONE
+    """Reason why the status is INVALID. `Reason.NONE` for every other status."""
     score: float = float("nan")
-    """Raw, unbounded, higher is worse."""
+    """Anomaly score, without bounds. Higher is worse."""
     threshold: float = float("nan")
-    """REJECT where the score is strictly above it."""
+    """Threshold of the model file. The status is REJECT if `score` is strictly above it."""
     p_value: float = float("nan")
-    """Share of good parts that score at least this."""
+    """Share of good parts that score at least this, from 0 to 1."""
     level: float = float("nan")
-    """For people: 0 is a typical good part, 1 the threshold."""
+    """The score on a scale for people: 0 is a typical good part, 1 is the threshold. It has no bounds."""
     evidence: Evidence = msgspec.field(default_factory=lambda: _NO_EVIDENCE)
-    """By output name: `anomaly_map` ``[h, w]``, `channel_scores` ``[C]``, `step_scores` ``[T]``, `score_*` ``[]``,
-    `reconstruction` ``[h, w, C]`` in grey levels or ``[T, C]`` in sensor units, `memory_items` ``[M]``, shares of
-    prototypes, `latent` ``[L]``. Read-only, as the arrays are: copy what is to be changed."""
+    """Arrays by output name. They are read-only: copy an array before you change it.
+
+    The detector determines which of these there are. `Card.outputs` lists them.
+
+    * `anomaly_map` ``[h, w]``: anomaly by place, at the resolution of the network's map
+    * `channel_scores` ``[C]`` and `step_scores` ``[T]``: anomaly by channel and by row of a window
+    * `score_*` ``[]``: other scores
+    * `reconstruction`: ``[h, w, C]`` in grey levels, or ``[T, C]`` in sensor units
+    * `memory_items` ``[M]``: share of each prototype of a memory
+    * `latent` ``[L]``: position in the latent space
+    """
     model: str = ""
-    """Short digest of the file that judged."""
+    """First 12 hexadecimal digits of the digest of the model file that judged."""
 
     def __repr__(self) -> str:
-        """One short line: names instead of arrays, and only the numbers that there are."""
+        """Return one short line: names of arrays instead of their values, and only numbers that are not NaN."""
         numbers = {"score": self.score, "threshold": self.threshold, "level": self.level, "p_value": self.p_value}
         shown = [
             self.status.name,
@@ -53,16 +63,24 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return f"Verdict({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], "Verdict"], tuple[dict[str, Any]]]:
-        """For copies and other processes, which a read-only mapping cannot go to by itself."""
+        """Support copying and pickling. A read-only mapping cannot be pickled by itself."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
-        return _again, (values | {"evidence": dict(self.evidence)},)
+        return _rebuilt, (values | {"evidence": dict(self.evidence)},)
 
     def to_json(self, *, arrays: bool = False) -> bytes:
-        """One JSON object; NaN is null; evidence only if asked, as nested lists."""
+        """Return the verdict as one JSON object in UTF-8. NaN becomes null.
+
+        Args:
+            arrays: include the evidence, as nested lists.
+        """
         return msgspec.json.encode(self.to_dict(arrays=arrays))
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
-        """The verdict as plain values, with names for status and reason."""
+        """Return the verdict as plain values, with names for status and reason. NaN becomes None.
+
+        Args:
+            arrays: include the evidence, as nested lists.
+        """
         plain: dict[str, Any] = {
             "status": self.status.name,
             "reason": self.reason.code,
@@ -77,14 +95,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return plain
 
 
-def _again(values: dict[str, Any]) -> Verdict:
+def _rebuilt(values: dict[str, Any]) -> Verdict:
     for array in values["evidence"].values():
         array.setflags(write=False)
     return Verdict(**values | {"evidence": MappingProxyType(values["evidence"])})
 
 
 def invalid(reason: Reason, *, threshold: float = float("nan"), model: str = "") -> Verdict:
-    """The verdict over something that never reached the graph."""
+    """Return an INVALID verdict for an item that never reached the graph."""
     return Verdict(status=Status.INVALID, reason=reason, threshold=threshold, model=model)
 
 
@@ -92,7 +110,7 @@ def part_status(statuses: Iterable[Status]) -> Status:
     """Return the status of a part that was seen in several frames.
 
     REJECT if any frame is REJECT, else INVALID if any is INVALID, else REVIEW if any is REVIEW, else OK. A part with one
-    rejected frame is defective whatever the other frames show. A part with an unreadable frame and no rejected one was
+    rejected frame is defective, even if all other frames are OK. A part with an unreadable frame and no rejected frame was
     not inspected completely, so it must not pass as good.
 
     Raises:
@@ -101,11 +119,13 @@ def part_status(statuses: Iterable[Status]) -> Status:
     >>> part_status([Status.OK, Status.INVALID]).name, part_status([Status.INVALID, Status.REJECT]).name
     ('INVALID', 'REJECT')
     """
-    return max(statuses)  # `Status` is numbered in this order
+    return max(statuses)  # the numbers of `Status` have this order
 
 
 def part_verdict(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the frame verdict that decides a part: the worst status by `part_status`, then the highest score.
+    """Return the frame verdict that decides about a part.
+
+    This is a verdict with the worst status as in `part_status`. Among several, the one with the highest score.
 
     Raises:
         ValueError: there are no verdicts.

@@ -1,4 +1,4 @@
-"""The list of operators is closed, nothing hangs on chance, and no integer division can end the process."""
+"""The list of operators is closed, nothing depends on chance, and no integer division can end the process."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ TEXTS = {"RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "T
 
 
 def _schemas() -> dict[str, Any]:
-    """The operators of the operator set, as the onnx package defines them."""
+    """Return the operators of the operator set, as the onnx package defines them."""
     newest: dict[str, Any] = {}
     for schema in defs.get_all_schemas_with_history():
         held = newest.get(schema.name)
@@ -87,7 +87,7 @@ _NAMES = {FLOAT: "float", 2: "uint8", INT32: "int32", INT64: "int64", int(Tensor
     "operator", ["Affine", "ImageScaler", "SimplifiedLayerNormalization", "NoSuch\x1b[2J", "", "Loop"]
 )
 def test_an_operator_that_is_not_listed_is_refused_even_in_the_standard_domain(operator: str) -> None:
-    with pytest.raises(ModelFileError, match=r"expected one that docs/model-file\.md lists") as refusal:
+    with pytest.raises(ModelFileError, match=r"expected one of the list in docs/model-file\.md") as refusal:
         check_operators([Node(operator, ("window",), ("more",), {}, Known())], {"window": FLOAT}, {})
     assert str(refusal.value).isprintable()
 
@@ -101,7 +101,7 @@ def test_an_operator_that_draws_at_random_is_refused(operator: str) -> None:
 def _attached(
     nodes: Sequence[tuple[str, Sequence[str], Mapping[str, Any]]], constants: Mapping[str, Any] | None = None
 ) -> bytes:
-    """The hand-made file with more nodes that give ``n0``, ``n1`` and so on."""
+    """Return the hand-made file with more nodes, whose outputs are ``n0``, ``n1`` and so on."""
 
     def attach(model: Any) -> None:
         for place, (operator, inputs, attributes) in enumerate(nodes):
@@ -126,7 +126,9 @@ _TRUE = numpy_helper.from_array(np.array(True))
     ids=["an initialiser", "a constant", "a computed mode", "an unknown mode"],
 )
 def test_a_dropout_that_could_draw_is_refused(data: bytes) -> None:
-    with pytest.raises(ModelFileError, match="a Dropout in training mode: a verdict must not depend on chance"):
+    with pytest.raises(
+        ModelFileError, match="Dropout in training mode is not allowed: a verdict must not depend on chance"
+    ):
         parse(data)
 
 
@@ -151,7 +153,7 @@ def test_a_batch_normalisation_in_training_mode_is_refused() -> None:
 
 
 def _divided(by: Any, operator: str = "Div", kind: type = np.int32) -> bytes:
-    """With an integer that comes from the window, divided by a constant."""
+    """Return a file that divides an integer from the window by a constant."""
     cast = ("Cast", ["window"], {"to": helper.np_dtype_to_tensor_dtype(np.dtype(kind))})
     return _attached([cast, (operator, ["n0", "by"], {})], {"by": np.asarray(by, kind)})
 
@@ -260,10 +262,10 @@ def test_an_integer_division_that_is_proven_harmless_is_allowed(case: str) -> No
     [
         (
             lambda node: node.attribute.append(node.attribute[0]),
-            "attribute of a node has no name, or one that stands twice",
+            "attribute of a node has no name, or a name that occurs twice",
         ),
-        (lambda node: setattr(node.attribute[0], "f", 1.0), "holds a value of another type than it says"),
-        (lambda node: setattr(node.attribute[0], "type", 1), "holds a value of another type than it says"),
+        (lambda node: setattr(node.attribute[0], "f", 1.0), "has a value of another type than it states"),
+        (lambda node: setattr(node.attribute[0], "type", 1), "has a value of another type than it states"),
         (
             lambda node: node.attribute.add(name="value_float", type=1, f=2.0),
             "a Constant: expected one attribute, got 2",

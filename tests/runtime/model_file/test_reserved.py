@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def edited(data: bytes, change: Change) -> bytes:
-    """The file with another card, and a digest that holds."""
+    """Return the file with another card and the right digest."""
 
     def other(text: str) -> str:
         card = json.loads(text)
@@ -49,7 +49,7 @@ def put(path: str, value: object) -> Change:
 
 
 def sealed_again(model: ModelFile, card: Card | None = None) -> bytes:
-    """What a program writes that knows the file's schema."""
+    """Return the file as written by a program that knows the file's schema."""
     tail = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
     return seal(model.data, card=card or model.card, golden=model.golden, log=model.log, tail=tail)
 
@@ -126,7 +126,7 @@ def test_a_file_with_filled_fields_is_read_and_written_again_without_loss(kind: 
 
 
 def _within(given: object, found: object) -> bool:
-    """Whether every given value was kept; defaults may have been added."""
+    """Return whether every given value was kept. Defaults may have been added."""
     if isinstance(given, dict):
         return isinstance(found, dict) and all(_within(value, found[name]) for name, value in given.items())
     if isinstance(given, list):
@@ -191,7 +191,7 @@ def test_a_number_that_is_not_finite_is_refused(number: str) -> None:
 
 
 def test_uint16_frames_are_refused_until_they_are_judged() -> None:
-    with pytest.raises(ModelFileError, match="judges uint8 frames, the file wants uint16"):
+    with pytest.raises(ModelFileError, match="supports uint8 frames, got uint16"):
         parse(edited(FRAMES, put("input.dtype", "uint16")))
 
 
@@ -204,7 +204,7 @@ SCENE = SceneCheck(features=5, limits=2, cells=(8, 8), quantile=0.999, n=100)
 def scene_file(
     *, center: int = 5, scale: int | None = None, limit: int = 2, value: float = 1.0, scene: SceneCheck | None = SCENE
 ) -> bytes:
-    """A file whose graph holds the initialisers of a scene check."""
+    """Return a file with the initialisers of a scene check."""
     lengths = {"andon.scene_center": center, "andon.scene_limit": limit}
     lengths |= {"andon.scene_scale": scale} if scale else {}
     weights = {name: np.full(length, value, np.float32) for name, length in lengths.items()}
@@ -248,7 +248,7 @@ def test_initialisers_that_do_not_fit_the_scene_check_are_refused(changes: dict[
 
 
 def test_a_scene_check_without_its_initialisers_is_refused() -> None:
-    with pytest.raises(ModelFileError, match=r"the graph lacks 'andon\.scene_center'"):
+    with pytest.raises(ModelFileError, match=r"the graph has no initialiser 'andon\.scene_center'"):
         parse(edited(FRAMES, put("input.scene", msgspec.to_builtins(SCENE))))
 
 
@@ -267,7 +267,7 @@ def test_reserved_reasons_have_names_and_words(code: int) -> None:
 
 
 def old(data: bytes) -> bytes:
-    """The file as schema 1.0 wrote it, as far as a test needs it."""
+    """Return the file as schema 1.0 wrote it, as far as a test needs it."""
     return edited(data, put("schema", [1, 0]))
 
 

@@ -82,7 +82,7 @@ def test_a_share_that_there_are_not_enough_defects_for_is_refused_with_those_tha
     [
         ("x", r"expected either the good classes \(x:normal=CLASS\)"),
         ("x:normal=a,anomaly=b", "got both"),
-        ("x:normal=a,sed=3", r"no setting 'sed' \(did you mean 'seed'"),
+        ("x:normal=a,sed=3", r"unknown setting 'sed' \(did you mean 'seed'"),
         ("x:normal=a,seed=few", "expected a number for 'seed', got 'few'"),
         ("x:normal=a,download=1", "expected true or false"),
         ("x:normal=a,outlier_share=1.5", "outlier_share"),

@@ -263,7 +263,7 @@ def test_a_plan_says_what_flags_say(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("detectors = [", "expected TOML"),
-        ('detectors = ["patchcore"]\nsets = ["a"]', "there is no setting 'sets'"),
+        ('detectors = ["patchcore"]\nsets = ["a"]', "unknown setting 'sets'"),
         ('detectors = [{ detector = "patchcore", setings = {} }]\ndata = ["a"]', "detectors[0]: unknown key 'setings'"),
         (
             'detectors = [{ detector = "patchcore", settings = { presett = 1 } }]\ndata = ["a"]',
@@ -273,7 +273,7 @@ def test_a_plan_says_what_flags_say(tmp_path: Path) -> None:
         ('detectors = ["patchcore"]\ndata = [{ path = "a" }]', "data[0]: unknown key 'path'"),
         ('detectors = ["patchcore"]\ndata = [{ train = 3 }]', "data[0]: expected a text for 'train', got 3"),
         ('detectors = ["patchcore"]\ndata = ["a"]\nseeds = [-1]', "seeds"),
-        ('detectors = ["patchcore"]\ndata = ["a"]\npromise = { rate = 1 }', "promise: there is no setting 'rate'"),
+        ('detectors = ["patchcore"]\ndata = ["a"]\npromise = { rate = 1 }', "promise: unknown setting 'rate'"),
     ],
 )
 def test_a_mistake_in_a_plan_is_told_with_its_place(text: str, message: str, tmp_path: Path) -> None:

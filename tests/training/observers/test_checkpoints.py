@@ -68,7 +68,7 @@ def test_a_run_that_was_cut_short_is_exported_from_a_checkpoint_and_goes_on(tmp_
     )
 
     assert Detector.load(exported.path).model.card.checkpoint_epoch == 2
-    assert "weights of epoch 2, a checkpoint" in render(exported.model)
+    assert "weights of the checkpoint of epoch 2" in render(exported.model)
     resumed = trained("window_vae", tmp_path / "run", resume=True)
     assert kept_epochs(resumed.path) == [2, 4]
     assert differing(load(resumed.path, epoch=2), early) == []

@@ -1,11 +1,11 @@
-"""Verdicts as JSON lines, to a file or to stdout.
+"""Write verdicts as JSON lines to a file or to stdout.
 
-Each line is one write, so that killing the process leaves whole lines. What a kill or a full disk cut off nevertheless is
-repaired: at once while the process lives, else when the file is opened again. A disk that is full is a state: judging goes
-on, lost lines are counted, and every further line tries again. A file that was renamed or removed (log rotation) is created
-again within a second.
+Each line is one write, so that killing the process leaves complete lines. A line that is cut off by a full disk is removed at
+once, and one that is cut off by a kill when the file is opened again. With a full disk judging continues, lost lines are
+counted, and each further line is tried again. A file that was renamed or removed (log rotation) is created again within a
+second.
 
-The system has the line when `put` returns: it outlives the process, but not a loss of power.
+When `put` returns, the operating system has the line. It survives the end of the process, but not a power failure.
 """
 
 import contextlib
@@ -34,31 +34,31 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 1 << 16
-"""Upper limit of a line, bytes. The end of a file is checked and mended within so many."""
+"""Upper limit of a line, in bytes. This part of the end of a file is checked and repaired."""
 _PIECE = 4096
-"""Bytes that a pipe takes without blocking once it is ready (POSIX: PIPE_BUF is at least 512, on Linux 4096)."""
+"""Bytes that a pipe accepts without blocking once it is ready (POSIX: PIPE_BUF is at least 512, on Linux 4096)."""
 _GRACE_S = 0.5
-"""After a stop, for a consumer that does not read to take the rest of a line."""
+"""Time after a stop for a slow consumer to read the rest of a line."""
 _LOOK_EVERY_S = 1.0
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Where the lines go."""
+    """Settings of the sink."""
 
-    path: Annotated[str, Meta(min_length=1, description="the file to append to; - is stdout")] = "-"
+    path: Annotated[str, Meta(min_length=1, description="append to this file; - is stdout")] = "-"
 
 
 class JsonLines:
-    """Appends one line for each outcome.
+    """A sink that appends one line for each outcome.
 
     Args:
         target: a path, or ``-`` for stdout.
-        clock: for looking once a second whether the file is still the one of that name.
-        stop: set when a consumer that does not read is to be waited for no longer.
+        clock: for checking once per second whether the open file still has this name.
+        stop: event after which the sink no longer waits for a slow consumer.
 
     Raises:
-        ConfigError: cannot be opened; holds something else than lines of ours, and is left as it is; another process appends
-            to it; it is stdout, and closed.
+        ConfigError: the file cannot be opened, another process appends to it, or stdout is closed. Or the file has other
+            content than lines of this sink; it is then left unchanged.
     """
 
     def __init__(self, target: str, *, clock: Clock, stop: threading.Event) -> None:
@@ -74,14 +74,14 @@ class JsonLines:
 
     @property
     def summary(self) -> str:
-        """Empty where all is well."""
+        """Number of lost lines as text. Empty without losses."""
         return f"{self.lost} lines lost at {self._name}" if self.lost else ""
 
     def put(self, outcome: Outcome) -> None:
         """Append one line.
 
         Raises:
-            ConsumerGoneError: the reader of a pipe is gone.
+            ConsumerGoneError: the reader of the pipe has gone.
         """
         text = line(record(outcome))
         try:
@@ -91,14 +91,14 @@ class JsonLines:
             else:
                 self._send(text)
         except BrokenPipeError as error:
-            raise ConsumerGoneError(f"nobody reads {self._name} any more") from error
+            raise ConsumerGoneError(f"{self._name}: the reader has closed the pipe") from error
         except (OSError, ConfigError) as error:
             self._failed(error)
         else:
             self._succeeded()
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         with contextlib.suppress(OSError):
             os.close(self._fd)
 
@@ -106,23 +106,23 @@ class JsonLines:
         written = os.write(self._fd, text)
         if written == len(text):
             return
-        # a disk that is nearly full takes the beginning of a line: only whole ones may stay
+        # a disk that is nearly full stores the beginning of a line: remove it, because only complete lines may stay
         end = os.lseek(self._fd, 0, os.SEEK_CUR) - written
         os.ftruncate(self._fd, end)
         os.lseek(self._fd, end, os.SEEK_SET)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _send(self, text: bytes) -> None:
-        """To a pipe, whose reader may be slow: waits for it, but not beyond a stop."""
+        """Write to a pipe. Wait for a slow reader, but not after a stop."""
         left = memoryview(text)
         while left:
             if not self._ready():
-                raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
+                raise TimeoutError(errno.ETIMEDOUT, "the program that reads it is blocked")
             with contextlib.suppress(BlockingIOError):
                 left = left[os.write(self._fd, left[:_PIECE]) :]
 
     def _ready(self) -> bool:
-        if sys.platform == "win32":  # select knows only sockets there
+        if sys.platform == "win32":  # select supports only sockets there
             return True
         given_up_s: float | None = None
         while not select.select([], [self._fd], [], 0.1)[1]:
@@ -133,7 +133,7 @@ class JsonLines:
         return True
 
     def _follow_name(self) -> None:
-        """Open the file again where the one of our name is no longer the one that we hold."""
+        """Open the file again if its name now refers to another file or to none."""
         now_s = self._clock.mono_s()
         if self._path is None or not self._regular or now_s - self._looked_s < _LOOK_EVERY_S:
             return
@@ -150,62 +150,64 @@ class JsonLines:
         self._fd = renewed
 
     def _failed(self, error: Exception) -> None:
-        # once a loss, not once a line: a disk stays full for hours
+        # one warning per failure, not per line: a disk stays full for hours
         if not self._failing:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            logger.warning("%s: cannot be written (%s); judging goes on, lines are lost", self._name, reason)
+            logger.warning("%s: cannot be written (%s); judging continues, lines are lost", self._name, reason)
         self._failing += 1
         self.lost += 1
 
     def _succeeded(self) -> None:
         if self._failing:
-            logger.warning("%s: is written again; %d lines were lost", self._name, self._failing)
+            logger.warning("%s: writing works again; %d lines were lost", self._name, self._failing)
             self._failing = 0
 
 
 def _open(path: Path | None) -> int:
     if path is None:
         if sys.stdout is None:
-            raise ConfigError("stdout: expected an open one, but it is closed. Give a file.")
+            raise ConfigError(
+                "stdout: expected an open stream, got a closed one. Give a file, for example --out out.jsonl."
+            )
         sys.stdout.flush()
         return os.dup(sys.stdout.fileno())
     try:
         regular = not path.exists() or path.is_file()
-        # not blocking: a named pipe without a reader must be refused, not waited for
+        # non-blocking, so that a named pipe without a reader is refused instead of waiting for one
         flags = os.O_RDWR | os.O_CREAT if regular else os.O_WRONLY | getattr(os, "O_NONBLOCK", 0)
-        # O_BINARY: Windows would else write other bytes than it counts, and read fewer than the file has
+        # O_BINARY: otherwise Windows translates line breaks, and byte counts are wrong
         flags |= os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         fd = os.open(path, flags, 0o644)
     except OSError as error:
-        why = "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
-        raise ConfigError(f"{path}: cannot be written to: {why}.") from error
+        why = "it is a pipe without a reader" if error.errno == errno.ENXIO else error.strerror
+        raise ConfigError(f"{path}: cannot be written: {why}.") from error
     try:
         if stat.S_ISREG(os.fstat(fd).st_mode):
-            _claim(fd, path)
-            _mend(fd, path)
+            _lock(fd, path)
+            _repair(fd, path)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _claim(fd: int, path: Path) -> None:
-    """Be the only one: mending would cut another's line in the middle."""
+def _lock(fd: int, path: Path) -> None:
+    """Lock the file for this process, because a repair would cut off a line that another process is writing."""
     if sys.platform == "win32":
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ConfigError(f"{path}: another monitor writes to it; give each its own file.") from error
+        raise ConfigError(f"{path}: another monitor writes to this file. Give each monitor its own file.") from error
     except OSError as error:  # a network share without locks
         logger.info("%s: cannot be locked: %s", path, error.strerror)
 
 
-def _mend(fd: int, path: Path) -> None:
-    """Cut off a last line without an end, if the file is a verdict log of ours; refuse every other file as it is.
+def _repair(fd: int, path: Path) -> None:
+    """Cut off an incomplete last line if the file is a verdict log. Refuse every other file and leave it unchanged.
 
-    Ours are files whose first line and whose complete lines at the end are records, and whose torn rest begins as a record
-    does. A slip of tab completion must not cost somebody's configuration.
+    In a verdict log the first line and the complete lines at the end are records, and an incomplete last line begins like a
+    record. The check protects other files from a wrong tab completion.
     """
     size = os.lseek(fd, 0, os.SEEK_END)
     if size == 0:
@@ -217,17 +219,17 @@ def _mend(fd: int, path: Path) -> None:
     whole = tail.rfind(b"\n") + 1
     lines, torn = tail[:whole].split(b"\n")[:-1], tail[whole:]
     if place > 0:
-        lines = lines[1:]  # cut by where we began to look
+        lines = lines[1:]  # the first one may be incomplete because of the start position
     ours = all(map(_is_record, lines)) and (_is_record(first) if ended else whole == 0 and place == 0)
-    # a loss of power leaves zeros where a line should be
+    # a power failure can leave zeros in place of a line
     if not ours or not (_may_begin_record(torn) or (lines and not torn.strip(b"\0"))):
         raise ConfigError(
-            f"{path}: expected a new file, or one with JSON lines that andon monitor wrote, found something else. "
-            "It is left as it is. Give another file."
+            f"{path}: expected a new file, or a file of JSON lines from andon monitor, got other content. The file is "
+            "unchanged. Give another file."
         )
     if torn:
         os.ftruncate(fd, place + whole)
-        logger.warning("%s: its last line was torn and is cut off", path)
+        logger.warning("%s: the last line was incomplete and was removed", path)
     os.lseek(fd, 0, os.SEEK_END)
 
 
@@ -242,7 +244,7 @@ def _is_record(text: bytes) -> bool:
 
 
 def _may_begin_record(text: bytes) -> bool:
-    """Return whether a line of ours may begin like this; nothing at all may."""
+    """Return whether a line of a verdict log may begin with this text. An empty text may."""
     number = text[len(_SEQ) :].lstrip(b"0123456789")
     return _SEQ.startswith(text[: len(_SEQ)]) and (number.startswith(_AT) or _AT.startswith(number))
 
@@ -257,7 +259,7 @@ def _open_sink(settings: Settings, context: SinkContext) -> JsonLines:
 
 SINK = SinkKind(
     name="json_lines",
-    summary="one JSON line for each verdict, appended to a file or written to stdout",
+    summary="write one JSON line for each verdict, to a file or to stdout",
     settings=Settings,
     open=_open_sink,
 )

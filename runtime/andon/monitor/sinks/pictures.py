@@ -1,11 +1,13 @@
-"""Pictures of rejects: the frame with the anomaly map laid over it, in a folder that keeps the newest ones.
+"""Keep pictures of rejected frames, with the anomaly map drawn over them, in a folder with the newest ones.
 
-A thread of its own draws and encodes them: passing a frame on costs the judge microseconds. Drawing one takes about 0.17 s of
-one core at 1280 x 720 (2-core AMD EPYC server), and the thread rests as long as it worked, so that it never takes more than
-half a core from judging. The queue is short: in a burst of rejects pictures are dropped and counted, verdicts never. Only a
-source that can wait, such as a finished folder or a video, has to wait for them. The counts are exact: after `close`, each
-reject has a picture or is counted as lost. Only our own pictures are replaced or removed. Names are made of our own numbers:
-wall time, `seq` and the harmless characters of the key, so that they sort by age and nothing from outside becomes a path.
+A separate thread draws and encodes the pictures, so that passing on a frame takes the judge microseconds. One picture takes
+about 0.17 s of one core at 1280 x 720 (2-core AMD EPYC server). The thread then pauses for the same time, so that it never
+uses more than half a core. The queue is short: in a burst of rejects pictures are dropped and counted, but never verdicts.
+Only a source that can wait, such as a finished folder or a video, waits for the pictures. The counts are exact: after `close`,
+each reject has a picture or is counted as lost.
+
+Only pictures of this sink are replaced or removed. Names consist of wall time, `seq` and the safe characters of the key.
+Therefore they sort by age, and no external text can become a path.
 """
 
 import collections
@@ -36,11 +38,11 @@ logger = logging.getLogger(__name__)
 MAX_PICTURES = 1000
 MAX_BYTES = 1 << 30
 QUEUE = 8
-"""Rejects that may wait to be drawn: eight 1080p frames are 50 MB."""
+"""Largest number of waiting rejects. Eight 1080p frames are 50 MB."""
 LONGEST_SIDE = 1280
-"""Pixels; larger frames are reduced before they are drawn upon."""
+"""Longest side of a picture, in pixels. Larger frames are reduced before drawing."""
 DRAIN_S = 30.0
-"""Longest wait for the queue at the end of a source: a full queue takes some seconds on a slow machine."""
+"""Longest wait for the queue at the end of a source. A full queue takes some seconds on a slow machine."""
 _CLOSE_S = 0.3
 _DRAWING_S = 1.0
 _JPEG_QUALITY = 90
@@ -48,30 +50,30 @@ _NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{8,}-[A-Za-z0-9_-]{1,64}\.jpg")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Where the pictures go, and how many stay."""
+    """Settings of the sink."""
 
-    folder: Annotated[str, Meta(min_length=1, description="the folder of the pictures, created where it is missing")]
-    max_pictures: Annotated[int, Meta(ge=1, description="the newest so many stay")] = MAX_PICTURES
+    folder: Annotated[str, Meta(min_length=1, description="write into this folder; created if it is missing")]
+    max_pictures: Annotated[int, Meta(ge=1, description="keep this number of the newest pictures")] = MAX_PICTURES
     max_bytes: Annotated[
-        int, Meta(ge=1, description="the newest of so many bytes together stay", extra={"unit": "bytes"})
+        int, Meta(ge=1, description="keep the newest pictures up to this total size", extra={"unit": "bytes"})
     ] = MAX_BYTES
 
 
 class Pictures:
-    """Keeps overlays of rejected frames.
+    """A sink that keeps overlays of rejected frames.
 
     Args:
-        folder: made where it is missing. Pictures of earlier runs within count; other files are left alone.
-        card: of the model file: its crop and the scale of its maps.
-        clock: for resting.
-        stop: ends waiting for room in the queue.
-        wait: a full queue holds `put` up instead of losing the picture, and the thread does not rest: for sources that can wait.
-        max_pictures: the oldest of ours goes beyond that.
-        max_bytes: the same for their sizes together.
+        folder: the folder, created if it is missing. Pictures of earlier runs in it count; other files are not touched.
+        card: card of the model file, for the crop and the scale of the maps.
+        clock: for the pauses of the thread.
+        stop: event that ends waiting for a place in the queue.
+        wait: block `put` while the queue is full instead of losing the picture, and do not pause. For sources that can wait.
+        max_pictures: largest number of pictures. The oldest are removed.
+        max_bytes: largest total size. The oldest are removed.
 
     Raises:
-        ConfigError: the model file judges windows; the folder cannot be made.
-        MissingExtra: opencv is not installed.
+        ConfigError: the model file judges windows, or the folder cannot be created.
+        MissingExtra: OpenCV is not installed.
     """
 
     def __init__(
@@ -86,10 +88,10 @@ class Pictures:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         if not isinstance(card.input, FrameSpec):
-            raise ConfigError("pictures of rejects need a model file that judges frames; this one judges windows.")
+            raise ConfigError("pictures: expected a model file of frames, got one of windows. Leave the pictures out.")
         if max_pictures < 1:
-            raise ConfigError(f"expected at least 1 picture to keep, got {max_pictures}.")
-        opencv()  # a missing package is said now, not at the first reject
+            raise ConfigError(f"max_pictures: expected at least 1, got {max_pictures}.")
+        opencv()  # report a missing package now and not at the first reject
         self._folder = folder
         self._crop = card.input.crop
         self._map_scale = card.calibration.map_scale if card.calibration else None
@@ -97,7 +99,7 @@ class Pictures:
         self._clock = clock
         self._stop = stop if stop is not None else Event()
         self._wait = wait
-        self._changed = Condition()  # guards what follows
+        self._changed = Condition()  # guards the attributes below
         self._waiting: collections.deque[Outcome] = collections.deque()
         self._drawing = False
         self._closed = False
@@ -110,22 +112,22 @@ class Pictures:
 
     @property
     def lost(self) -> int:
-        """Rejects without a picture: the queue was full, the disk failed, the end came."""
+        """Number of rejects without a picture, because the queue was full, the disk failed, or the run ended."""
         return self._lost
 
     @property
     def summary(self) -> str:
-        """How many, and how many not."""
+        """Number of pictures, and number of rejects without one."""
         with self._changed:
             return f"{self._written} pictures" + (f", {self._lost} without" if self._lost else "")
 
     @property
     def hung(self) -> bool:
-        """After `close`: a picture is still being drawn or written. An interpreter that ends now may abort the process."""
+        """True if a picture is still being drawn or written after `close`. Ending the interpreter may abort the process."""
         return self._closed and self._thread.is_alive()
 
     def put(self, outcome: Outcome) -> None:
-        """Have a rejected frame drawn, if there is room in the queue; others are not kept."""
+        """Queue a rejected frame for drawing if there is a free place. Ignore all other outcomes."""
         if outcome.verdict.status is not Status.REJECT or outcome.data is None:
             return
         with self._changed:
@@ -138,13 +140,13 @@ class Pictures:
             self._changed.notify_all()
 
     def drain(self, timeout_s: float = DRAIN_S) -> None:
-        """Wait until what waits is drawn: for a source that ended by itself, whose owner is in no hurry."""
+        """Wait until all queued pictures are drawn. For a source that ended by itself."""
         self._hurry.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._drawing, timeout_s)
 
     def close(self) -> None:
-        """Draw what waits, for a third of a second; the rest is counted as lost. Wait a second for the one being drawn."""
+        """Draw queued pictures for 0.3 s and count the rest as lost. Wait one second for a picture that is being drawn."""
         self._hurry.set()
         with self._changed:
             self._closed = True
@@ -153,7 +155,7 @@ class Pictures:
         with self._changed:
             self._lost += len(self._waiting)
             self._waiting.clear()
-        # an interpreter that ends while OpenCV works in another thread aborts the process
+        # if the interpreter ends while OpenCV works in another thread, the process aborts
         self._thread.join(_DRAWING_S)
         with self._changed:
             if self._drawing:
@@ -172,7 +174,7 @@ class Pictures:
             began_s = self._clock.mono_s()
             kept = self._keep(outcome)
             with self._changed:
-                if not self._drawing:  # `close` has given it up and counted it
+                if not self._drawing:  # `close` has counted it as lost
                     return
                 self._drawing = False
                 self._written += kept
@@ -184,9 +186,9 @@ class Pictures:
     def _keep(self, outcome: Outcome) -> bool:
         try:
             self._shelf.add(_name(outcome), self._draw(outcome))
-        except Exception as error:  # noqa: BLE001 - a picture less is no reason to lose the next
+        except Exception as error:  # noqa: BLE001 - after the loss of one picture, the next must be tried
             if not self._failing:
-                logger.warning("%s: a picture could not be kept (%s); judging goes on", self._folder, error)
+                logger.warning("%s: a picture could not be written (%s); judging continues", self._folder, error)
             self._failing = True
             return False
         self._failing = False
@@ -197,13 +199,13 @@ class Pictures:
         anomaly_map = outcome.verdict.evidence.get("anomaly_map")
         if anomaly_map is not None and self._map_scale:
             picture = overlay(frame, anomaly_map, self._map_scale, crop=self._crop)
-        else:  # it decides by a score that no map belongs to: the frame as it is
+        else:  # the deciding score has no map: keep the plain frame
             picture = frame
         return encode(picture)
 
 
 class _Shelf:
-    """Our pictures in a folder, oldest first; a picture is there whole or not at all."""
+    """The pictures of this sink in a folder, oldest first. A picture is either complete or absent."""
 
     def __init__(self, folder: Path, max_pictures: int, max_bytes: int) -> None:
         self._folder = folder
@@ -215,14 +217,14 @@ class _Shelf:
             for entry in os.scandir(folder):
                 if not entry.is_file(
                     follow_symlinks=False
-                ):  # ours are plain files: nothing else of such a name is removed
+                ):  # pictures of this sink are regular files: never remove anything else with such a name
                     continue
                 if _NAME.fullmatch(entry.name):
                     ours.append((entry.name, entry.stat().st_size))
                 elif _NAME.fullmatch(entry.name.removeprefix(".").removesuffix(".tmp")):
-                    Path(entry.path).unlink(missing_ok=True)  # what a kill left behind
+                    Path(entry.path).unlink(missing_ok=True)  # left behind by a killed process
         except OSError as error:
-            raise ConfigError(f"{folder}: cannot keep pictures there: {error.strerror}.") from error
+            raise ConfigError(f"{folder}: cannot write pictures into this folder: {error.strerror}.") from error
         self._kept = collections.deque(sorted(ours))
         self._bytes = sum(size for _, size in self._kept)
 
@@ -230,7 +232,7 @@ class _Shelf:
         target, unfinished = self._folder / name, self._folder / f".{name}.tmp"
         _require_absent(target)
         _require_absent(unfinished)
-        # room first: on a disk that is full, deleting is what still works
+        # remove old pictures first: on a full disk deleting still works
         while self._kept and (len(self._kept) >= self._max_pictures or self._bytes + len(data) > self._max_bytes):
             oldest, size = self._kept.popleft()
             self._bytes -= size
@@ -255,13 +257,13 @@ def _require_absent(path: Path) -> None:
 
 
 def encode(picture: Picture) -> bytes:
-    """A picture, RGB ``[H, W, 3]`` or grey ``[H, W, 1]``, as JPEG."""
+    """Encode a picture, RGB ``[H, W, 3]`` or grey ``[H, W, 1]``, as JPEG."""
     cv2 = opencv()
-    # cv2 wants BGR
+    # cv2 expects BGR
     ordered: NDArray[Any] = np.ascontiguousarray(picture[:, :, ::-1]) if picture.shape[-1] == 3 else picture
     done, data = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
-        raise OSError(f"a picture {list(picture.shape)} cannot be written as JPEG")
+        raise OSError(f"a picture of shape {list(picture.shape)} cannot be encoded as JPEG")
     encoded: bytes = data.tobytes()
     return encoded
 
@@ -291,7 +293,7 @@ def _refuse_within(source: str, folder: str) -> None:
         return
     raise ConfigError(
         f"{folder}: expected a folder for pictures outside {source}, got one inside, where each picture of a reject would be "
-        f"judged again. Give another folder, or a hidden one such as {Path(source) / '.rejects'}."
+        f"judged again. Give another folder, or a hidden one, for example {Path(source) / '.rejects'}."
     )
 
 
@@ -310,7 +312,7 @@ def _open_sink(settings: Settings, context: SinkContext) -> Pictures:
 
 SINK = SinkKind(
     name="pictures",
-    summary="pictures of rejected frames with the anomaly map over them, the newest ones",
+    summary="write the newest rejected frames as pictures, with the anomaly map drawn over them",
     settings=Settings,
     open=_open_sink,
 )

@@ -1,4 +1,4 @@
-"""Compare a model file's graph, card, golden sample, numbers and log with each other: nothing may contradict the rest."""
+"""Check that graph, card, golden sample, numbers and log of a model file are consistent with each other."""
 
 import math
 
@@ -11,20 +11,20 @@ from andon.runtime.model_file.onnx_subset import FLOAT, UINT8, Graph
 from andon.runtime.schema import Card, FrameSpec, SceneCheck, WindowSpec
 
 OUTPUTS = ("score", "status", "reason", "threshold", "p_value")
-"""Outputs that every file has, first and in this order."""
+"""The first outputs of every file, in this order."""
 
 
 def raw_data(graph: Graph, name: str, length: int) -> tuple[int, int]:
-    """Return where the numbers of one of andon's initialisers lie.
+    """Return the range of bytes that holds the numbers of one of andon's initialisers.
 
     Raises:
-        ModelFileError: there is none, or one of another type or length.
+        ModelFileError: the initialiser is missing, or has another type or length.
     """
     tensor = graph.tensors.get(name)
     if tensor is None:
-        raise ModelFileError(f"not an andon model file: the graph lacks {name!r}.")
+        raise ModelFileError(f"not an andon model file: the graph has no initialiser {name!r}.")
     if tensor.element != FLOAT or tensor.dims != (length,):
-        raise ModelFileError(f"{name}: expected {length} float32 numbers, got the shape {list(tensor.dims)}.")
+        raise ModelFileError(f"{name}: expected {length} float32 numbers, got shape {list(tensor.dims)}.")
     return tensor.raw
 
 
@@ -35,33 +35,33 @@ def tail_of(data: bytes, graph: Graph) -> Tail:
 
 
 def check_initialisers(data: bytes, graph: Graph, card: Card, *, allow_blank: bool) -> None:
-    """Refuse unknown initialisers of andon's, and a scene check that card and graph do not both hold.
+    """Refuse unknown initialisers of andon, and a scene check that is not in both card and graph.
 
     Raises:
-        ModelFileError: with the name.
+        ModelFileError: the message names the initialiser.
     """
     scene = card.input.scene if isinstance(card.input, FrameSpec) and card.schema >= (1, 1) else None
     wanted = _scene_lengths(scene, graph)
     unknown = [name for name in graph.tensors if name.startswith("andon.") and name not in TENSORS | wanted]
     if unknown:
-        raise ModelFileError(f"unknown initialiser {unknown[0]!r}: made by another andon?")
+        raise ModelFileError(f"unknown initialiser {unknown[0]!r}. Was the file made by another version of andon?")
     for name, length in wanted.items():
         numbers = _numbers(data, graph, name, length)
         if not np.isfinite(numbers).all() and not allow_blank:
-            raise ModelFileError(f"{name}: expected finite numbers.")
+            raise ModelFileError(f"{name}: expected finite numbers, got NaN or infinity.")
 
 
 def check_values(graph: Graph, card: Card) -> None:
-    """Compare inputs and outputs of the graph with what the metadata say.
+    """Compare inputs and outputs of the graph with the card.
 
     Raises:
-        ModelFileError: with what was expected and found.
+        ModelFileError: they differ. The message gives both.
     """
     spec = card.input
     fixed: dict[int, int]
     if isinstance(spec, FrameSpec):
         if spec.dtype != "uint8":
-            raise ModelFileError(f"this andon judges uint8 frames, the file wants {spec.dtype} ones. Update andon.")
+            raise ModelFileError(f"dtype: this version of andon supports uint8 frames, got {spec.dtype}. Update andon.")
         name, element, fixed = "frame", UINT8, {3: spec.channels}
     else:
         name, element, fixed = "window", FLOAT, {1: spec.steps, 2: len(spec.channels)}
@@ -75,21 +75,22 @@ def check_values(graph: Graph, card: Card) -> None:
         not in (fixed, _fixed_by_tiles(card, fixed))
     ):
         raise ModelFileError(
-            f"expected one input {name!r} of rank {rank}, fixed only in {fixed}, found {[tuple(v) for v in graph.inputs]}."
+            f"graph: expected one input {name!r} of rank {rank} whose only fixed dimensions are {fixed}, got "
+            f"{[tuple(v) for v in graph.inputs]}."
         )
     wanted = [(name, UINT8 if name in ("status", "reason") else FLOAT) for name in (*OUTPUTS, *card.outputs)]
     if [(output.name, output.element) for output in graph.outputs] != wanted:
         raise ModelFileError(
-            f"expected the outputs {', '.join(name for name, _ in wanted)}, found "
-            f"{', '.join(output.name for output in graph.outputs)}, or some of another type."
+            f"graph: expected the outputs {', '.join(name for name, _ in wanted)}, got "
+            f"{', '.join(output.name for output in graph.outputs)}, or some have another type."
         )
 
 
 def check_card(card: Card) -> None:
-    """Refuse an input that contradicts itself.
+    """Refuse a card whose input specification contradicts itself.
 
     Raises:
-        ModelFileError: with the field.
+        ModelFileError: the message names the field.
     """
     if isinstance(card.input, FrameSpec):
         _check_frames(card.input)
@@ -98,10 +99,10 @@ def check_card(card: Card) -> None:
 
 
 def check_golden(golden: Golden, card: Card) -> None:
-    """Refuse a golden sample that the graph cannot take.
+    """Refuse a golden sample that does not fit the graph.
 
     Raises:
-        ModelFileError: with its type and shape, or the evidence that the graph does not give.
+        ModelFileError: its input has another type or shape, or its evidence is not an output of the graph.
     """
     sample = golden.input.array()
     spec = card.input
@@ -111,35 +112,37 @@ def check_golden(golden: Golden, card: Card) -> None:
         else sample.dtype == np.float32 and sample.shape == (spec.steps, len(spec.channels))
     )
     if not fits:
-        raise ModelFileError(f"golden sample: {sample.dtype} {list(sample.shape)} is not what the graph takes.")
+        raise ModelFileError(f"golden sample: {sample.dtype} {list(sample.shape)} does not fit the graph's input.")
     for name, array in golden.evidence.items():
         if name not in card.outputs:
-            raise ModelFileError(f"golden sample: the graph gives no evidence {name!r}.")
+            raise ModelFileError(f"golden sample: the graph has no output {name!r}.")
         array.array()
 
 
 def check_numbers(tail: Tail, card: Card, log: tuple[LogEntry, ...], *, allow_blank: bool) -> None:
-    """Compare the numbers in the graph with the card and with the end of the log.
+    """Compare the numbers in the graph with the card and with the last entry of the log.
 
     Raises:
-        ModelFileError: a blank file, unless it is allowed; or numbers that contradict each other.
+        ModelFileError: the numbers contradict each other, or the file is blank and `allow_blank` is False.
     """
     calibration = card.calibration
     if calibration is None or math.isnan(tail.threshold):
         if allow_blank:
             return
-        raise ModelFileError("the file is blank: it was exported but never calibrated. Run 'andon export' to its end.")
+        raise ModelFileError("the file is blank: it was exported but never calibrated. Run 'andon export' again.")
     if not (math.isfinite(tail.threshold) and math.isfinite(tail.review) and tail.review <= tail.threshold):
-        raise ModelFileError(f"the threshold does not hold: {tail.threshold}, review from {tail.review}.")
+        raise ModelFileError(
+            f"threshold: expected finite numbers, review <= threshold, got {tail.threshold} and review {tail.review}."
+        )
     if np.isnan(tail.x).any() or not (tail.x[1:] >= tail.x[:-1]).all():
-        raise ModelFileError("the table of good scores is not ascending.")
+        raise ModelFileError("the table of good scores (andon.tail_x) is not ascending.")
     if tail.p[0] != 1.0 or not ((tail.p >= 0) & (tail.p <= 1)).all() or (tail.p[1:] > tail.p[:-1]).any():
-        raise ModelFileError("the table of p-values does not run from 1 downwards.")
+        raise ModelFileError("the table of p-values (andon.tail_p) does not descend from 1.")
     if not log or log[-1].threshold != tail.threshold:
-        raise ModelFileError("the threshold is not the one that the calibration log ends with.")
+        raise ModelFileError("the threshold differs from that of the last entry of the calibration log.")
     for name in ("date", "kind", "alpha", "confidence", "n", "above", "part_keys_sha256"):
         if getattr(log[-1], name) != getattr(calibration, name):
-            raise ModelFileError(f"the calibration log ends with another {name!r} than the metadata say.")
+            raise ModelFileError(f"{name!r} differs between the metadata and the last entry of the calibration log.")
 
 
 def _numbers(data: bytes, graph: Graph, name: str, length: int) -> NDArray[np.float32]:
@@ -148,7 +151,7 @@ def _numbers(data: bytes, graph: Graph, name: str, length: int) -> NDArray[np.fl
 
 
 def _scene_lengths(scene: SceneCheck | None, graph: Graph) -> dict[str, int]:
-    """Return the initialisers that a scene check has, with their lengths; the scale may be absent."""
+    """Return the initialisers of a scene check with their lengths. The scale is optional."""
     if scene is None:
         return {}
     center, scale, limit = SCENE_TENSORS
@@ -157,7 +160,7 @@ def _scene_lengths(scene: SceneCheck | None, graph: Graph) -> dict[str, int]:
 
 
 def _fixed_by_tiles(card: Card, fixed: dict[int, int]) -> dict[int, int]:
-    """A graph that cuts tiles may take frames of the calibrated size only."""
+    """Return the fixed dimensions of a graph that cuts tiles: it may accept frames of the calibrated size only."""
     spec = card.input
     if not isinstance(spec, FrameSpec) or spec.tiles is None or spec.frame_size is None:
         return fixed
@@ -167,24 +170,24 @@ def _fixed_by_tiles(card: Card, fixed: dict[int, int]) -> dict[int, int]:
 def _check_frames(spec: FrameSpec) -> None:
     left, top, right, bottom = spec.crop
     if not (left < right and top < bottom):
-        raise ModelFileError(f"the crop {list(spec.crop)} leaves nothing of a frame.")
+        raise ModelFileError(f"crop: expected left < right and top < bottom, got {list(spec.crop)}.")
     if not spec.black < spec.white:
         raise ModelFileError(f"white: expected a level above black ({spec.black:g}), got {spec.white:g}.")
     for name, mask in (("ignore", spec.ignore), ("region", spec.region)):
         if mask is not None and mask.frame_size != spec.frame_size:
             raise ModelFileError(
-                f"{name}: expected a mask of the calibrated frame size {spec.frame_size}, got one of {mask.frame_size}."
+                f"{name}: expected a mask of the calibrated frame size {spec.frame_size}, got {mask.frame_size}."
             )
 
 
 def _check_windows(spec: WindowSpec) -> None:
     names = [channel.name for channel in spec.channels]
     if len(set(names)) != len(names):
-        raise ModelFileError(f"two channels bear one name: {', '.join(names)}.")
+        raise ModelFileError(f"channels: expected different names, got {', '.join(names)}.")
     context = spec.context
     if context is None:
         return
     if context.channel not in names:
         raise ModelFileError(f"context: expected one of the channels {', '.join(names)}, got {context.channel!r}.")
     if list(context.bounds) != sorted(set(context.bounds)):
-        raise ModelFileError("context: expected ascending bounds.")
+        raise ModelFileError(f"context: expected ascending bounds, got {list(context.bounds)}.")

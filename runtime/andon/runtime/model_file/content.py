@@ -1,4 +1,4 @@
-"""What a model file holds besides its graph: arrays in JSON, the golden sample, the calibration log, the numbers."""
+"""Content of a model file other than its graph: the golden sample, the calibration log, the calibrated numbers."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ TENSORS: dict[str, int] = {
 """Initialisers that every file has and calibration rewrites, with their lengths; float32, stored as `raw_data`."""
 
 SCENE_TENSORS = ("andon.scene_center", "andon.scene_scale", "andon.scene_limit")
-"""Initialisers of the scene check. Reserved. Their lengths stand in the card (`SceneCheck`); the scale may be absent."""
+"""Initialisers of the scene check. Reserved. The card gives their lengths (`SceneCheck`). The scale is optional."""
 
 REWRITABLE = frozenset(TENSORS) | frozenset(SCENE_TENSORS)
 """Initialisers whose numbers are not part of the graph digest."""
@@ -48,7 +48,7 @@ class Array(Struct, frozen=True, kw_only=True):
         """Unpack the array.
 
         Raises:
-            ModelFileError: the bytes do not fit shape and type.
+            ModelFileError: the number of bytes does not match shape and type.
         """
         kind = np.dtype(self.dtype).newbyteorder("<")
         try:
@@ -61,10 +61,10 @@ class Array(Struct, frozen=True, kw_only=True):
 
 
 class Golden(Struct, frozen=True, kw_only=True):
-    """An input with the graph's answer to it. Another machine judges it to see that it computes the same."""
+    """An input with the graph's outputs for it. Other machines judge it to check that they compute the same."""
 
     origin: str
-    """``synthetic`` (seeded noise), or ``real`` where the user asked for a real part."""
+    """``synthetic`` (seeded noise), or ``real`` if the user requested a real part."""
     input: Array
     score: float
     evidence: dict[str, Array]
@@ -73,13 +73,13 @@ class Golden(Struct, frozen=True, kw_only=True):
 class LogEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One calibration in the file's history.
 
-    Fields that schema 1.0 does not know have defaults and are left out at these, so that an old entry keeps its text and its
-    digest when a file is written again.
+    Fields that schema 1.0 does not have are omitted when they equal their defaults. An old entry therefore keeps its text and
+    its digest when a file is written again.
     """
 
     date: str
     andon: str
-    """Version that calibrated."""
+    """Version of andon that calibrated."""
     kind: str
     alpha: float
     confidence: float
@@ -88,9 +88,9 @@ class LogEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     threshold: float
     part_keys_sha256: str
     previous: str
-    """sha256 of the JSON of the entry before, as it stands in the file; empty for the first."""
+    """sha256 of the JSON text of the previous entry in the file. Empty for the first."""
     reason: ShortText = ""
-    """Why the file was calibrated again. Reserved."""
+    """Reason for calibrating the file again. Reserved."""
     move: Move | None = None
 
 
@@ -100,9 +100,9 @@ class Tail(Struct, frozen=True, kw_only=True):
     threshold: float
     review: float
     x: NDArray[np.float32]
-    """``[256]`` ascending, padded with +inf."""
+    """Scores of good parts, ``[256]``, ascending, padded with +inf."""
     p: NDArray[np.float32]
-    """``[257]`` not ascending, ``p[0] = 1``."""
+    """p-values, ``[257]``, not ascending, ``p[0] = 1``."""
 
 
 BLANK = Tail(
@@ -127,19 +127,19 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     tail_x: NDArray[np.float32]
     tail_p: NDArray[np.float32]
     digest: str
-    """Over the whole file; its first 12 digits name the file in verdicts."""
+    """Digest of the whole file. Its first 12 digits identify the file in verdicts."""
 
     @property
     def short_digest(self) -> str:
-        """Return the name of this file in verdicts and logs."""
+        """First 12 hexadecimal digits of the digest, which identify the file in verdicts and logs."""
         return self.digest[:12]
 
     @property
     def graph_sha256(self) -> str:
-        """Compute the digest of what computes, without calibration and metadata. Recalibration keeps it."""
+        """Digest of the computation, without calibration and metadata. Recalibration keeps it."""
         return graph_digest(self.data, survey(self.data), REWRITABLE)
 
     @property
     def file_sha256(self) -> str:
-        """Compute what ``sha256sum`` prints for the file."""
+        """The sum that ``sha256sum`` prints for the file."""
         return hashlib.sha256(self.data).hexdigest()

@@ -1,9 +1,9 @@
 """Read, check and rewrite a model file without the onnx package.
 
-A model file is untrusted input. It is read once into bytes, compared with its own digest, walked with bounds
-(`onnx_subset`), and only then shown to ONNX Runtime. The format, and what is refused, is specified in
-``docs/model-file.md``. A digest is no signature: it shows damage and mistakes. Who made a file is known only by comparing
-its digest with the one that its maker named.
+A model file is untrusted input. It is read once into bytes, compared with its own digest, parsed with bounds
+(`onnx_subset`), and only then passed to ONNX Runtime. ``docs/model-file.md`` specifies the format and the checks. A digest is
+not a signature: it shows damage and mistakes only. To verify the origin of a file, compare its digest with the one that its
+author published.
 """
 
 import hashlib
@@ -60,25 +60,26 @@ __all__ = [
 ]
 
 MAX_FILE = 2**31 - 1
-"""Bytes that protobuf can hold."""
+"""Upper limit of a file, in bytes: the largest protobuf message."""
 
 
 def read(path: Path | str) -> ModelFile:
     """Read and check a model file.
 
     Raises:
-        ModelFileError: it cannot be read, is damaged, forged, blank or of another schema.
+        ModelFileError: the file cannot be read, or it is damaged, forged, blank or of another schema.
     """
     try:
         found = Path(path).stat()
         if stat.S_ISDIR(found.st_mode):
             raise ModelFileError(
-                f"{path}: is no file but a folder. Make a model file of a run with: andon export {path} -o model.onnx"
+                f"{path}: expected a model file, got a folder. To make a model file from a run: andon export {path} -o "
+                "model.onnx"
             )
-        if not stat.S_ISREG(found.st_mode):  # a pipe would block, /dev/zero never end
-            raise ModelFileError(f"{path}: is no file.")
+        if not stat.S_ISREG(found.st_mode):  # a pipe would block, and /dev/zero has no end
+            raise ModelFileError(f"{path}: expected a regular file, got a device, pipe or socket.")
         if found.st_size > MAX_FILE:
-            raise ModelFileError(f"{path}: {found.st_size} bytes; a model file has at most {MAX_FILE}.")
+            raise ModelFileError(f"{path}: expected at most {MAX_FILE} bytes, got {found.st_size}.")
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = error.strerror if isinstance(error, OSError) else None
@@ -94,17 +95,17 @@ def parse(data: bytes, *, allow_blank: bool = False) -> ModelFile:
 
     Args:
         data: the whole file.
-        allow_blank: accept a file that was not calibrated yet; only export and calibration do.
+        allow_blank: accept a file that is not calibrated yet. Only export and calibration use this.
 
     Raises:
-        ModelFileError: one clear reason.
+        ModelFileError: the file is not valid. The message gives the reason.
     """
     texts = metadata_texts.texts_of(data)
     digest = hashlib.sha256(memoryview(data)[:-TRAILER]).hexdigest()
     if digest != texts[DIGEST] or data[-TRAILER:] != trailer(digest):
         metadata_texts.check_schema(texts[CARD], damaged=True)  # another schema may have another digest
         raise ModelFileError(
-            "the digest does not hold: the file was damaged or changed after export. Fetch it again or export it anew."
+            "the digest is wrong: the file was damaged or changed after export. Fetch it again or export it again."
         )
     metadata_texts.check_schema(texts[CARD])
     graph = survey(data)
@@ -132,38 +133,38 @@ def parse(data: bytes, *, allow_blank: bool = False) -> ModelFile:
 
 
 def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry, ...], tail: Tail) -> bytes:
-    """Return the same graph with these numbers and metadata, and the digest over all of it.
+    """Return a model file: the graph with these numbers and metadata, and the digest of everything.
 
     Args:
         data: a model file, or an ONNX graph with andon's initialisers. Its own metadata are dropped.
-        card: for the key ``andon``.
-        golden: for the key ``andon.golden``.
-        log: for the key ``andon.calibration_log``.
-        tail: for the initialisers.
+        card: value of the key ``andon``.
+        golden: value of the key ``andon.golden``.
+        log: value of the key ``andon.calibration_log``.
+        tail: numbers for the initialisers.
 
     Raises:
-        ModelFileError: `parse` would refuse the result, or the file is of a newer schema than this andon can write.
+        ModelFileError: `parse` would refuse the result, or the schema is newer than this version of andon can write.
     """
     if card.schema[1] > SCHEMA[1]:
         raise ModelFileError(
-            f"schema {card.schema[0]}.{card.schema[1]} is newer than this andon's {SCHEMA[0]}.{SCHEMA[1]}: rewriting the "
-            "file would lose what this andon does not know. Update andon."
+            f"schema: this version of andon writes {SCHEMA[0]}.{SCHEMA[1]}, got a file of {card.schema[0]}.{card.schema[1]}. "
+            "Rewriting it would lose its newer fields. Update andon."
         )
     if golden is not None and not math.isfinite(golden.score):
         raise ModelFileError(
-            f"golden sample: expected a finite score, got {golden.score}. The network computes NaN or infinity, as after a "
-            "training that diverged: train it again."
+            f"golden sample: expected a finite score, got {golden.score}. The network computes NaN or infinity. Its training "
+            "may have diverged: train it again."
         )
     try:
         texts = {CARD: canonical_json(card), GOLDEN: canonical_json(golden), LOG: canonical_json(log)}
     except ValueError as error:
         raise ModelFileError(
-            f"metadata: expected finite numbers, got NaN or infinity in the card (for example its settings) or in the "
-            f"calibration log: {error}. Correct that number."
+            f"metadata: expected finite numbers, got NaN or infinity in the card (for example in its settings) or in the "
+            f"calibration log: {error}. Correct this number."
         ) from error
     if sum(len(key) + len(value) for key, value in texts.items()) + TRAILER > MAX_METADATA:
         raise ModelFileError(
-            f"metadata are larger than {MAX_METADATA} bytes: use a smaller golden sample or fewer settings."
+            f"metadata: expected at most {MAX_METADATA} bytes, got more. Use a smaller golden sample or fewer settings."
         )
     patched = bytearray(data)
     graph = survey(data)
@@ -181,7 +182,10 @@ def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry,
 
 
 def append_log(log: tuple[LogEntry, ...], entry: LogEntry) -> tuple[LogEntry, ...]:
-    """Return the history with one more entry, tied to the one before. Its threshold is rounded to float32, as in the graph."""
+    """Return the log with one more entry that contains the digest of the previous one.
+
+    The threshold is rounded to float32, as in the graph.
+    """
     previous = hashlib.sha256(canonical_json(log[-1])).hexdigest() if log else ""
     threshold = float(np.float32(entry.threshold))
     return (*log, msgspec.structs.replace(entry, previous=previous, threshold=threshold))

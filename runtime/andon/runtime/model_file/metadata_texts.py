@@ -1,4 +1,4 @@
-"""Find and decode the four texts of a model file: bounds first, then types. They are untrusted input."""
+"""Find and decode the four metadata texts of a model file. They are untrusted: bounds are checked first, then types."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from andon.runtime.model_file.protobuf import bytes_field
 from andon.runtime.schema import SCHEMA, Card
 
 MAX_METADATA = 1_000_000
-"""Bytes, over all metadata keys and values."""
+"""Upper limit of all metadata keys and values together, in bytes."""
 
 CARD, GOLDEN, LOG, DIGEST = KEYS = ("andon", "andon.golden", "andon.calibration_log", "andon.digest")
 
@@ -31,11 +31,11 @@ _OTHERS = (
     b"\x1f\x8b",
     b"\x93NUMPY",
 )
-"""How text in UTF-16, pictures, archives (PyTorch's files too), programs and arrays begin."""
+"""First bytes of UTF-16 text, pictures, archives (including PyTorch files), programs and arrays."""
 _ORT_MARK = b"ORTM"
-"""ONNX Runtime looks for it at bytes 4 to 7: it marks its own format, and the bytes would not be read as ONNX."""
+"""Mark of ONNX Runtime's own format at bytes 4 to 7. ONNX Runtime does not read a file with this mark as ONNX."""
 _MAX_DEPTH = 16
-"""Of nested JSON."""
+"""Upper limit of nesting in JSON."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -49,7 +49,7 @@ def entry(key: str, value: bytes) -> bytes:
 
 
 def trailer(digest: str) -> bytes:
-    """Encode the entry that ends a file: its digest over everything before."""
+    """Encode the last entry of a file: the digest of everything before it."""
     return entry(DIGEST, digest.encode())
 
 
@@ -61,47 +61,47 @@ def texts_of(data: bytes) -> dict[str, str]:
     """Return the four texts of a model file by key.
 
     Raises:
-        ModelFileError: another file, or missing, double, foreign or too large metadata.
+        ModelFileError: another type of file, or missing, duplicate, unknown or too large metadata.
     """
     if not data:
         raise ModelFileError("the file is empty.")
     text = _text_begin(data)
     if text or data.startswith(_OTHERS):
-        came = f"text that begins {text!r}" if text else f"something that begins {data[:12]!r}"
-        raise ModelFileError(f"this is no ONNX file: expected a model file as 'andon export' writes it, got {came}.")
+        got = f"text that begins with {text!r}" if text else f"a file that begins with {data[:12]!r}"
+        raise ModelFileError(f"not an ONNX file: expected a model file from 'andon export', got {got}.")
     if data[4:8] == _ORT_MARK:
         raise ModelFileError(
             "bytes 4 to 7: expected a field of an ONNX model, got 'ORTM', the mark of ONNX Runtime's own format. Another "
-            "reader could find another model in this file. Fetch it again or export it again."
+            "program could read another model from this file. Fetch it again or export it again."
         )
     texts: dict[str, str] = {}
     size = 0
     for field, key, value in metadata(data):
         if key in texts:
-            raise ModelFileError(f"the metadata key {key!r} stands twice: damaged or forged.")
+            raise ModelFileError(f"metadata: the key {key!r} occurs twice. The file is damaged or forged.")
         texts[key] = value
         size += field.end - field.start
         if size > MAX_METADATA + 1000:
-            raise ModelFileError(f"metadata of more than {MAX_METADATA} bytes.")
+            raise ModelFileError(f"metadata: expected at most {MAX_METADATA} bytes, got more.")
     missing = [key for key in KEYS if key not in texts]
     if missing:
         raise ModelFileError(
-            f"not a whole andon model file: its metadata have no {missing[0]!r}. Make one with 'andon export'."
+            f"not a complete andon model file: the metadata key {missing[0]!r} is missing. Make one with 'andon export'."
         )
     if len(texts) > len(KEYS):
-        raise ModelFileError(f"foreign metadata: {', '.join(sorted(set(texts) - set(KEYS)))[:200]}.")
+        raise ModelFileError(f"metadata: unknown keys {', '.join(sorted(set(texts) - set(KEYS)))[:200]}.")
     return texts
 
 
 def check_schema(text: str, *, damaged: bool = False) -> None:
-    """Refuse a card of another major.
+    """Refuse a card with another major version of the schema.
 
     Args:
-        text: of the card.
-        damaged: the file's digest does not hold; a card that cannot be read is then not the error to report.
+        text: text of the card.
+        damaged: the digest of the file is wrong. An unreadable card is then not the error to report.
 
     Raises:
-        ModelFileError: another major, or no card.
+        ModelFileError: another major version, or not a card.
     """
     try:
         major, minor = decode(text, _Versioned, CARD).schema
@@ -111,23 +111,26 @@ def check_schema(text: str, *, damaged: bool = False) -> None:
         raise
     if major != SCHEMA[0]:
         raise ModelFileError(
-            f"schema {major}.{minor}, while this andon reads {SCHEMA[0]}.x: "
-            f"{'update andon' if major > SCHEMA[0] else 'export the model anew'}."
+            f"schema: this version of andon reads {SCHEMA[0]}.x, got {major}.{minor}. "
+            f"{'Update andon' if major > SCHEMA[0] else 'Export the model again'}."
         )
 
 
 def card_of(text: str) -> Card:
-    """Decode the card. Facts that schema 1.0 keeps in the settings become fields.
+    """Decode the card. Values that schema 1.0 stores in the settings become fields.
 
     Raises:
-        ModelFileError: the text does not hold a card.
+        ModelFileError: the text is not a card.
     """
     card: Card = decode(text, Card, CARD)
     return card if card.schema >= (1, 1) else _with_facts_of_1_0(card)
 
 
 LEAST_BETA_1_0 = 1e-3
-"""A setting ``beta`` below it in a card of schema 1.0 means a variational autoencoder that is none. New cards have notes."""
+"""Lower limit of the setting ``beta`` in a card of schema 1.0. Below it a variational autoencoder is a plain one.
+
+Newer cards have notes instead.
+"""
 
 
 def _with_facts_of_1_0(card: Card) -> Card:
@@ -143,35 +146,35 @@ def log_of(text: str) -> tuple[LogEntry, ...]:
     """Decode the calibration log.
 
     Raises:
-        ModelFileError: an entry does not name the digest of the one before.
+        ModelFileError: an entry does not contain the digest of the previous entry.
     """
     entries = []
     previous = ""
-    # the text as it stands is hashed: re-encoding would drop what a newer andon wrote
+    # hash the original text: encoding it again would drop fields of a newer version
     for raw in decode(text, tuple[msgspec.Raw, ...], LOG):
         one: LogEntry = decode(bytes(raw).decode(), LogEntry, LOG)
         if one.previous != previous:
-            raise ModelFileError("the calibration log is broken: an entry was changed or taken out.")
+            raise ModelFileError("the calibration log is broken: an entry was changed or removed.")
         previous = hashlib.sha256(bytes(raw)).hexdigest()
         entries.append(one)
     return tuple(entries)
 
 
 def decode(text: str, kind: Any, key: str) -> Any:
-    """Decode JSON as the type that it must have. Duplicate names, deep nesting and control characters are refused.
+    """Decode JSON as a given type. Refuse duplicate names, deep nesting and control characters.
 
     Raises:
-        ModelFileError: the text of that key is something else.
+        ModelFileError: the text of that key has another content.
     """
     try:
         _check_plain(json.loads(text, object_pairs_hook=_unique))
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise ModelFileError(f"the metadata key {key!r} does not hold what it should: {error}.") from error
+        raise ModelFileError(f"metadata: the key {key!r} has an invalid value: {error}.") from error
 
 
 def _text_begin(data: bytes) -> str:
-    """Return the first letters of a file that begins as text does, in any encoding. An ONNX file begins with control bytes."""
+    """Return the first characters of a file that begins like text, else an empty text. ONNX begins with control bytes."""
     begin = data[:64]
     return "" if len(begin.translate(None, _CONTROLS)) < len(begin) else begin.decode("utf-8", "replace")[:30]
 
@@ -179,7 +182,7 @@ def _text_begin(data: bytes) -> str:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name occurs twice in one object")
     return unique
 
 
@@ -193,7 +196,7 @@ def _check_plain(value: object) -> None:
             elif isinstance(item, list):
                 inner += item
             elif isinstance(item, str) and _CONTROL.search(item):
-                raise ValueError("a text holds control characters")  # a terminal would obey them
+                raise ValueError("a text contains control characters")  # a terminal would execute them
         level = inner
     if level:
         raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")

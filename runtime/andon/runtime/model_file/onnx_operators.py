@@ -1,13 +1,13 @@
-"""The operators that a model file may use, and what can be said of the integers between them without running the graph.
+"""The operators that a model file may use, and interval arithmetic for the integers between them.
 
-The list is closed. ONNX Runtime accepts further names in the standard domain (operators of its own, older ones), and no
-reader knows what they do. It holds every operator of the operator set that turns numbers into numbers, so that networks
-from elsewhere can be exported: all but those that draw at random, hold sub-graphs, or work on texts, sequences, optional
-values and encoded pictures, and `Unique`, on whose empty input ONNX Runtime 1.32 ends the process.
+The list is closed. ONNX Runtime accepts more names in the standard domain (its own and older operators) whose behaviour is not
+specified. The list contains all operators of the operator set that map numbers to numbers, so that other networks can be
+exported. It excludes operators that draw random numbers, contain sub-graphs, or work on texts, sequences, optional values and
+encoded pictures. It also excludes `Unique`, because an empty input of it ends the process in ONNX Runtime 1.32.
 
-Integer division needs more than a name. A processor traps on a division by 0 and on the smallest integer by -1, and the
-trap ends the whole process. So the possible values of integers are followed through the graph as intervals, and a
-divisor must be proven to be neither.
+Integer division needs an additional check. A processor traps on a division by 0 and on the smallest integer divided by -1, and
+the trap ends the whole process. Therefore the possible values of integers are propagated through the graph as intervals,
+without running it, and a divisor must be proven to be neither 0 nor -1.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from andon.foundation.errors import ModelFileError
 
 FLOAT, BOOL, INT64 = 1, 9, 7
-"""Element types, as ONNX numbers them; 0 is used here for an unknown one."""
+"""Element types with the numbers of ONNX. 0 stands for an unknown type here."""
 
 _FLOATS = {1, 10, 11, 16}
 _RANGES = {
@@ -32,21 +32,22 @@ _RANGES = {
 }
 _WIDEST = (-(2**63), 2**64 - 1)
 _LARGEST_SIDE = 2**48
-"""More values than any address space holds along one dimension."""
+"""Upper limit of a dimension: more values than fit into any address space."""
 
 
 class Known(NamedTuple):
-    """What is known of the numbers of one value, whatever the input."""
+    """Type and interval of one value of the graph, valid for every input."""
 
     element: int = 0
-    """Element type, 0 where unknown."""
+    """Element type, 0 if unknown."""
     low: int = _WIDEST[0]
+    """Lower bound of all integers of the value. Without meaning for floats."""
     high: int = _WIDEST[1]
-    """No integer of the value lies outside. Without meaning where the element type is a float."""
+    """Upper bound of all integers of the value. Without meaning for floats."""
 
 
 class Node(NamedTuple):
-    """A node of the graph, as far as it must be checked."""
+    """The parts of a graph node that are checked."""
 
     operator: str
     inputs: tuple[str, ...]
@@ -55,7 +56,7 @@ class Node(NamedTuple):
     integers: Mapping[str, int]
     """Integer attributes."""
     constant: Known
-    """What is known of the tensor or number among the attributes; only a few operators have one."""
+    """Type and interval of a tensor or number among the attributes. Only a few operators have one."""
 
 
 _AS_INPUT = {
@@ -75,7 +76,7 @@ _AS_INPUT = {
     2: "OneHot QuantizeLinear",
     7: "QLinearConv QLinearMatMul",
 }
-"""Operators by the input that gives their first output its element type."""
+"""Operators by the input that determines the element type of their first output."""
 
 _FIXED = {
     FLOAT: "Celu",
@@ -84,14 +85,14 @@ _FIXED = {
     INT64: "ArgMax ArgMin NonMaxSuppression NonZero Shape Size",
     BOOL: "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Xor",
 }
-"""Operators by the element type of their first output, where it is always the same."""
+"""Operators whose first output has a fixed element type, by this type."""
 
 _BY_ATTRIBUTE = "BlackmanWindow Cast Constant ConstantOfShape EyeLike HammingWindow HannWindow MelWeightMatrix"
 
 _INPUT_OF = {name: place for place, names in _AS_INPUT.items() for name in names.split()}
 _TYPE_OF = {name: element for element, names in _FIXED.items() for name in names.split()}
 OPERATORS = frozenset(_INPUT_OF) | frozenset(_TYPE_OF) | frozenset(_BY_ATTRIBUTE.split())
-"""Every operator that a model file may use; all of the standard domain."""
+"""All operators that a model file may use. They belong to the standard domain."""
 
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
@@ -111,7 +112,7 @@ _MOVES = {
     "Transpose",
     "Unsqueeze",
 }
-"""Operators whose outputs hold nothing but values of their first input."""
+"""Operators whose outputs contain only values of their first input."""
 
 
 def check_operators(
@@ -119,15 +120,16 @@ def check_operators(
 ) -> Mapping[str, Known]:
     """Refuse operators that are not allowed, results that depend on chance or on other items, and divisions that can trap.
 
-    Returns what is known of each value of the graph.
-
     Args:
-        nodes: in file order. A value that a later node makes counts as unknown.
+        nodes: the nodes in file order. The output of a later node counts as unknown.
         inputs: the graph's inputs with their element types. Each of their dimensions must be at least 1 in use.
-        constants: what is known of the initialisers.
+        constants: types and intervals of the initialisers.
+
+    Returns:
+        Type and interval of each value of the graph.
 
     Raises:
-        ModelFileError: with the first node that is not allowed.
+        ModelFileError: a node is not allowed. The message names the first one.
     """
     known = {name: _of_type(element) for name, element in inputs.items()} | dict(constants)
     for node in nodes:
@@ -142,27 +144,29 @@ def check_operators(
 
 def _check_allowed(node: Node, given: list[Known]) -> None:
     if node.operator in RANDOM:
-        raise ModelFileError(f"the operator {node.operator}: a verdict must not depend on chance.")
+        raise ModelFileError(
+            f"the operator {node.operator} is not allowed: a verdict must not depend on chance. Export the model without it."
+        )
     if node.operator not in OPERATORS:
         raise ModelFileError(
-            f"the operator {node.operator!r}: expected one that docs/model-file.md lists, section 2. "
+            f"the operator {node.operator!r} is not allowed: expected one of the list in docs/model-file.md, section 2. "
             "Export the model without it."
         )
     if node.operator == "Dropout" and len(node.inputs) > 2 and node.inputs[2] and given[2][1:] != (0, 0):
         raise ModelFileError(
-            "a Dropout in training mode: a verdict must not depend on chance. Export the model in eval mode."
+            "Dropout in training mode is not allowed: a verdict must not depend on chance. Export the model in eval mode."
         )
     if node.operator == "BatchNormalization" and node.integers.get("training_mode", 0):
         raise ModelFileError(
-            "a BatchNormalization in training mode: a verdict must not depend on the other items of a batch. "
+            "BatchNormalization in training mode is not allowed: a verdict must not depend on the other items of a batch. "
             "Export the model in eval mode."
         )
 
 
 def _check_division(node: Node, given: list[Known]) -> None:
-    """Refuse integer divisions by 0 and by -1, open or within an operator."""
+    """Refuse integer divisions by 0 and by -1, explicit or within an operator."""
     if node.operator in ("Div", "Mod") and len(given) == 2:
-        if _FLOATS & {operand.element for operand in given}:  # both operands are of one type
+        if _FLOATS & {operand.element for operand in given}:  # both operands have the same type
             return
         divisors = given[1:]
     elif node.operator == "STFT":  # divides by the step and by the length of a frame
@@ -172,20 +176,21 @@ def _check_division(node: Node, given: list[Known]) -> None:
     if any(divisor.low <= 0 and divisor.high >= -1 for divisor in divisors):
         name = node.outputs[0] if node.outputs else ""
         raise ModelFileError(
-            f"the {node.operator} that gives {name!r}: expected a float, or an integer divisor that cannot be 0 or -1; such "
-            "a division can end the process. Divide as float, by a constant, or by a value that Max or Clip keeps above 0."
+            f"the operator {node.operator} with the output {name!r}: expected a float, or an integer divisor that cannot be 0 "
+            "or -1, because such a division can end the process. Divide as float, by a constant, or by a value that Max or "
+            "Clip keeps above 0."
         )
 
 
 def _result(node: Node, given: list[Known], *, of_input: bool) -> Known:
-    """Return what is known of the first output of a node."""
+    """Return type and interval of the first output of a node."""
     operator = node.operator
     if operator == "Constant":
         return node.constant
     if operator == "ConstantOfShape":
         return node.constant if node.constant.element else _of_type(FLOAT)
     if operator == "Cast":
-        # a float that is cast, or an integer that does not fit, can become any integer
+        # a float, or an integer that does not fit, can become any integer
         fits = bool(given) and given[0].element in _RANGES
         return _within(node.integers.get("to", 0), *(given[0][1:] if fits else _WIDEST))
     if operator == "Shape":
@@ -196,7 +201,7 @@ def _result(node: Node, given: list[Known], *, of_input: bool) -> Known:
 
 
 def _interval(node: Node, element: int, given: list[Known]) -> tuple[int, int]:
-    """Return the lowest and highest integer that the first output can hold, before any overflow."""
+    """Return the lowest and highest integer of the first output, before any overflow."""
     least, most = _RANGES.get(element, _WIDEST)
     lows, highs = [max(value.low, least) for value in given], [min(value.high, most) for value in given]
     low, high = least, most
@@ -214,7 +219,7 @@ def _interval(node: Node, element: int, given: list[Known]) -> tuple[int, int]:
             floor = (lows[1], highs[1]) if below else (least, least)
             ceiling = (lows[2], highs[2]) if above else (most, most)
             low, high = min(max(lows[0], floor[0]), ceiling[0]), min(max(highs[0], floor[1]), ceiling[1])
-        # where the type is unknown, so is the number at which it wraps around
+        # without the type, the number at which it wraps around is unknown
         case "Add", 2 if element:
             low, high = lows[0] + lows[1], highs[0] + highs[1]
         case "Sub", 2 if element:
@@ -230,6 +235,6 @@ def _of_type(element: int) -> Known:
 
 
 def _within(element: int, low: int, high: int) -> Known:
-    """Return the interval, or all integers of the type where a number outside of it would wrap around."""
+    """Return the interval, or all integers of the type if the interval exceeds the type and would wrap around."""
     least, most = _RANGES.get(element, _WIDEST)
     return Known(element, low, high) if least <= low and high <= most else Known(element, least, most)

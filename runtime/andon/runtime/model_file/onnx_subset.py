@@ -1,10 +1,10 @@
-"""The part of ONNX that a model file may hold, and where its things lie in the bytes.
+"""The subset of ONNX that a model file may contain, and a parser that locates its parts in the bytes.
 
-A table says which fields each message may have, of which wire type, and whether they may repeat. Whatever is not in the
-table is refused: protobuf would skip an unknown field, merge a singular message that stands twice and let the last of
-two numbers win, so that two readers could see two models in the same bytes. What the table leaves out on purpose:
-functions, sub-graphs (their cost has no bound), external and sparse data, typed data lists (raw data only), and metadata
-within the graph (where exporters leave source paths).
+A table lists the fields that each message may have, with their wire types, and whether they may repeat. Everything else is
+refused. Protobuf would skip an unknown field, merge duplicates of a singular message and use the last of two numbers. Two
+readers could then see different models in the same bytes. The table intentionally omits functions, sub-graphs (their cost has
+no bound), external and sparse data, and typed data lists (raw data only). It also omits metadata within the graph, where
+exporters leave source paths.
 
 Field numbers: onnx/onnx, ``onnx.proto`` (IR version 10).
 """
@@ -24,18 +24,21 @@ from andon.runtime.model_file.protobuf import BYTES, FIXED32, VARINT, Field, byt
 IR_VERSION = 10
 OPSET = 20
 FLOAT, UINT8 = 1, 2
-"""Element types, as ONNX numbers them."""
+"""Element types with the numbers of ONNX."""
 
 MAX_FIELDS = 500_000
-"""Fields of all messages together, so that a file of nothing but tiny fields is refused soon; real files have some 10 000."""
+"""Upper limit of fields over all messages. A file of tiny fields is refused early. Real files have about 10 000."""
 
 _BYTES_A_VALUE = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
-"""By element type: float32, uint8, int8, uint16, int16, int32, int64, bool, float16, float64, uint32, uint64, bfloat16."""
+"""Bytes per value by element type.
+
+The types are float32, uint8, int8, uint16, int16, int32, int64, bool, float16, float64, uint32, uint64 and bfloat16.
+"""
 
 _ATTRIBUTE_KIND = {2: 1, 3: 2, 4: 3, 5: 4, 7: 6, 8: 7, 9: 8}
-"""By field of an attribute: the type that its field 20 must name."""
+"""Type that field 20 of an attribute must state, by the field with the value."""
 _INTEGER_TYPES = {2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", BOOL: "u1", 12: "<u4", 13: "<u8"}
-"""Of numpy, by element type."""
+"""Types of numpy by element type."""
 _STANDARD = ("", "ai.onnx")
 
 
@@ -44,9 +47,9 @@ class Value(NamedTuple):
 
     name: str
     element: int
-    """Element type, as ONNX numbers it."""
+    """Element type with the number of ONNX."""
     dims: tuple[int | str, ...] | None
-    """A name or an empty string for what is not fixed; None where the file does not say."""
+    """Dimensions: an integer if fixed, else a name or an empty string. None if the file has no shape."""
 
 
 class Tensor(NamedTuple):
@@ -56,11 +59,11 @@ class Tensor(NamedTuple):
     element: int
     dims: tuple[int, ...]
     raw: tuple[int, int]
-    """Where its numbers lie, little-endian."""
+    """Start and end of its numbers in the file, little-endian."""
 
 
 class Graph(NamedTuple):
-    """The graph of a model file, and where it lies."""
+    """The graph of a model file and the positions of its fields."""
 
     top: tuple[Field, ...]
     """The fields of the model other than its metadata, in file order."""
@@ -72,14 +75,14 @@ class Graph(NamedTuple):
 
 
 def metadata(data: bytes) -> Iterator[tuple[Field, str, str]]:
-    """Place, key and value of each metadata entry of the model.
+    """Yield field, key and value of each metadata entry of the model.
 
     Raises:
-        ModelFileError: the bytes are no protobuf, or an entry is no pair of texts.
+        ModelFileError: the bytes are not protobuf, or an entry is not a pair of texts.
     """
     for count, field in enumerate(walk(data, 0, len(data))):
         if count > MAX_FIELDS:
-            raise ModelFileError(f"more than {MAX_FIELDS} fields: not a model file.")
+            raise ModelFileError(f"not a model file: expected at most {MAX_FIELDS} fields, got more.")
         if field.number == 14:
             parts = {part.number: part for part in _Walker(data).fields(field, "metadata entry")}
             key, value = (_text(data, parts.get(number)) for number in (1, 2))
@@ -87,10 +90,10 @@ def metadata(data: bytes) -> Iterator[tuple[Field, str, str]]:
 
 
 def survey(data: bytes) -> Graph:
-    """Walk the whole model once and refuse what no model file holds.
+    """Parse the whole model once and refuse everything that is not allowed in a model file.
 
     Raises:
-        ModelFileError: with the first thing that is not allowed.
+        ModelFileError: the model is not allowed. The message gives the first reason.
     """
     walker = _Walker(data)
     whole = Field(0, BYTES, 0, 0, len(data), 0)
@@ -101,7 +104,7 @@ def survey(data: bytes) -> Graph:
     _check_operator_sets(walker, top)
     graphs = [field for field in top if field.number == 7]
     if not graphs:
-        raise ModelFileError("not an ONNX model: there is no graph.")
+        raise ModelFileError("not an ONNX model: it has no graph.")
     parts = tuple(walker.fields(graphs[0], "graph"))
     tensors: dict[str, Tensor] = {}
     inputs: list[Value] = []
@@ -111,7 +114,7 @@ def survey(data: bytes) -> Graph:
     for part in parts:
         if part.number == 1:
             nodes.append(_node(walker, part))
-            made.extend(name for name in nodes[-1].outputs if name)  # an output that nobody wants has no name
+            made.extend(name for name in nodes[-1].outputs if name)  # an unused output has no name
         elif part.number == 5:
             name, tensor = _tensor(walker, part)
             tensors[name] = tensor
@@ -132,13 +135,13 @@ def survey(data: bytes) -> Graph:
 
 
 def graph_digest(data: bytes, graph: Graph, rewritable: Container[str]) -> str:
-    """sha256 over what computes: IR version, operator set and graph, in file order.
+    """Return the sha256 of the computation: IR version, operator set and graph, in file order.
 
-    Left out are the documentation of model and graph, who produced it, all metadata, and of the `rewritable` initialisers
-    all but the name: recalibration keeps this digest.
+    It excludes the documentation of model and graph, the producer, and all metadata. Of the `rewritable` initialisers it
+    includes only the names, so that recalibration does not change this digest.
     """
     sha = hashlib.sha256()
-    view = memoryview(data)  # weights are hashed where they lie
+    view = memoryview(data)  # hash the weights without a copy
     skipped = {tensor.field.start: name for name, tensor in graph.tensors.items() if name in rewritable}
     for field in graph.top:
         if field.number in (1, 8):
@@ -190,7 +193,7 @@ ALLOWED: dict[str, dict[int, _Rule]] = {
     "shape": {1: _MANY},
     "dimension": {1: _NUMBER, 2: _ONE, 3: _ONE},  # dim_value, dim_param, denotation
 }
-"""By message: the fields that a model file may have in it, each with its wire type and whether it may repeat."""
+"""Allowed fields by message, each with its wire type and whether it may repeat."""
 
 _WHY = {
     ("model", 20): "training information is not allowed in a model file",
@@ -201,13 +204,13 @@ _WHY = {
     ("attribute", 11): "sub-graphs are not allowed in a model file: their cost could not be bounded",
     ("attribute", 22): "sparse tensors are not allowed in a model file",
     ("attribute", 23): "sparse tensors are not allowed in a model file",
-    ("tensor", 13): "a tensor points to another file: a model file holds all its data itself",
-    ("tensor", 14): "a tensor points to another file: a model file holds all its data itself",
-} | {("tensor", number): "a tensor holds no raw data but a typed list" for number in (4, 5, 6, 7, 10, 11)}
+    ("tensor", 13): "a tensor refers to another file: a model file must contain all its data",
+    ("tensor", 14): "a tensor refers to another file: a model file must contain all its data",
+} | {("tensor", number): "a tensor has a typed list: expected raw data" for number in (4, 5, 6, 7, 10, 11)}
 
 
 class _Walker:
-    """Walks messages by the table, and counts."""
+    """A parser for messages that follows the table and counts the fields."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -225,15 +228,15 @@ class _Walker:
                 raise ModelFileError(f"{why} (at byte {field.start}).")
             if field.wire != rule.wire:
                 raise ModelFileError(
-                    f"field {number} of a {kind}, at byte {field.start}, is not of the type that ONNX gives it."
+                    f"field {number} of a {kind}, at byte {field.start}, has another type than in ONNX."
                 )
             if number in seen and not rule.many:
-                raise ModelFileError(f"field {number} of a {kind} stands twice, at byte {field.start}: forged.")
+                raise ModelFileError(f"forged: field {number} of a {kind} occurs twice, at byte {field.start}.")
             seen.add(number)
             found.append(field)
         self._left -= len(found)
         if self._left < 0:
-            raise ModelFileError(f"more than {MAX_FIELDS} fields: not a model file.")
+            raise ModelFileError(f"not a model file: expected at most {MAX_FIELDS} fields, got more.")
         return found
 
 
@@ -244,7 +247,7 @@ def _check_operator_sets(walker: _Walker, top: tuple[Field, ...]) -> None:
             parts = {part.number: part for part in walker.fields(field, "operator set")}
             domain = _text(walker.data, parts.get(1))
             if domain not in _STANDARD:
-                raise ModelFileError(f"operators of the foreign domain {domain!r}: only standard ones are allowed.")
+                raise ModelFileError(f"operators of the domain {domain!r}: expected the standard domain of ONNX only.")
             sets.append(parts[2].varint if 2 in parts else 0)
     if sets != [OPSET]:
         raise ModelFileError(f"expected one operator set, version {OPSET}, got {sets or 'none'}.")
@@ -269,9 +272,9 @@ def _node(walker: _Walker, message: Field) -> Node:
             constant = known or constant
         elif field.number == 7 and _text(walker.data, field) not in _STANDARD:
             raise ModelFileError(
-                f"an operator of the foreign domain {_text(walker.data, field)!r}: only standard ones are allowed."
+                f"an operator of the domain {_text(walker.data, field)!r}: expected the standard domain of ONNX only."
             )
-    # readers differ in which of two they take
+    # for duplicates, readers differ in which one they use
     _need_unique("attribute of a node", attributes)
     if operator == "Constant" and len(attributes) != 1:
         raise ModelFileError(f"a Constant: expected one attribute, got {len(attributes)}.")
@@ -279,7 +282,7 @@ def _node(walker: _Walker, message: Field) -> Node:
 
 
 def _attribute(walker: _Walker, message: Field) -> tuple[str, int, Known | None]:
-    """Return the name, the integer (0 if there is none), and what is known of the numbers where it holds any."""
+    """Return the name, the integer (0 if there is none), and type and interval of the numbers if there are any."""
     name, integer, kind = "", 0, 0
     held: set[int] = set()
     known: Known | None = None
@@ -299,12 +302,12 @@ def _attribute(walker: _Walker, message: Field) -> tuple[str, int, Known | None]
             integer = part.varint - (part.varint >> 63 << 64)
             values.append(integer)
     if held - {kind}:
-        raise ModelFileError(f"the attribute {name!r} of a node holds a value of another type than it says: forged.")
+        raise ModelFileError(f"forged: the attribute {name!r} of a node has a value of another type than it states.")
     return name, integer, Known(INT64, min(values), max(values)) if values else known
 
 
 def _known(data: bytes, tensor: Tensor) -> Known:
-    """Return what is known of the numbers of a tensor."""
+    """Return type and interval of the numbers of a tensor."""
     kind = _INTEGER_TYPES.get(tensor.element)
     start, end = tensor.raw
     if kind is None or start == end:
@@ -328,10 +331,12 @@ def _tensor(walker: _Walker, message: Field) -> tuple[str, Tensor]:
         elif field.number == 9:
             raw = (field.value, field.end)
     if element not in _BYTES_A_VALUE:
-        raise ModelFileError(f"the tensor {name!r} is of the element type {element}, which is not allowed.")
-    # a shape that its data do not fill would have ONNX Runtime allocate whatever it says
+        raise ModelFileError(f"the tensor {name!r} has the element type {element}, which is not allowed.")
+    # for a shape larger than its data, ONNX Runtime would allocate the memory of the shape
     if len(dims) > 16 or math.prod(dims) * _BYTES_A_VALUE[element] != raw[1] - raw[0]:
-        raise ModelFileError(f"the tensor {name!r} of {raw[1] - raw[0]} bytes does not fill its shape {dims[:16]}.")
+        raise ModelFileError(
+            f"the tensor {name!r} has {raw[1] - raw[0]} bytes, which do not fit its shape {dims[:16]}."
+        )
     return name, Tensor(message, element, tuple(dims), raw)
 
 
@@ -340,7 +345,7 @@ def _value(walker: _Walker, message: Field) -> Value:
     name = _text(walker.data, parts.get(1))
     kind = {part.number: part for part in walker.fields(parts[2], "type")} if 2 in parts else {}
     if 1 not in kind:
-        raise ModelFileError(f"the value {name!r} of the graph is no tensor.")
+        raise ModelFileError(f"the value {name!r} of the graph is not a tensor.")
     tensor = {part.number: part for part in walker.fields(kind[1], "tensor type")}
     dims: list[int | str] | None = None
     if 2 in tensor:
@@ -348,22 +353,22 @@ def _value(walker: _Walker, message: Field) -> Value:
         for dimension in walker.fields(tensor[2], "shape"):
             given = {part.number: part for part in walker.fields(dimension, "dimension")}
             if 1 in given and 2 in given:
-                raise ModelFileError(f"a dimension of {name!r} is both a number and a name: forged.")
+                raise ModelFileError(f"forged: a dimension of {name!r} is both a number and a name.")
             dims.append(given[1].varint if 1 in given else _text(walker.data, given.get(2)))
     return Value(name, tensor[1].varint if 1 in tensor else 0, None if dims is None else tuple(dims))
 
 
 def _text(data: bytes, field: Field | None) -> str:
-    """The text of a field; empty where there is none."""
+    """Return the text of a field. Without a field the text is empty."""
     if field is None:
         return ""
     try:
         return data[field.value : field.end].decode()
     except UnicodeDecodeError as error:
-        raise ModelFileError(f"the text at byte {field.start} is not UTF-8: damaged.") from error
+        raise ModelFileError(f"damaged: the text at byte {field.start} is not UTF-8.") from error
 
 
 def _need_unique(what: str, names: list[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or "" in names:
-        raise ModelFileError(f"a {what} has no name, or one that stands twice: {', '.join(twice[:5])}.")
+        raise ModelFileError(f"a {what} has no name, or a name that occurs twice: {', '.join(twice[:5])}.")

@@ -1,7 +1,8 @@
-"""The wire format of protocol buffers, as far as a model file needs it: walk fields with bounds, write fields.
+"""Read and write the wire format of protocol buffers, as far as a model file needs it.
 
-No schema, no objects: a field is a number, a wire type and a place in the bytes. Stricter than protobuf itself where
-two readers could otherwise differ: numbers stand in their shortest form and fit 64 bits, groups are refused.
+There is no schema and there are no objects: a field is a number, a wire type and a position in the bytes. This parser is
+stricter than protobuf where two readers could differ: numbers must have their shortest form and fit 64 bits, and groups are
+refused.
 
 Source: protobuf.dev, "Encoding".
 """
@@ -15,7 +16,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 class Field(NamedTuple):
-    """One field: bytes ``data[start:end]`` are all of it, ``data[value:end]`` its payload."""
+    """One field: ``data[start:end]`` is the whole field, ``data[value:end]`` its payload."""
 
     number: int
     wire: int
@@ -23,15 +24,15 @@ class Field(NamedTuple):
     value: int
     end: int
     varint: int
-    """The value where `wire` is VARINT, else 0; 0 to 2**64 - 1."""
+    """The value, from 0 to 2**64 - 1, where `wire` is VARINT. Otherwise 0."""
 
 
 def walk(data: bytes, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message ``data[start:end]``, in file order.
+    """Yield the fields of the message ``data[start:end]`` in file order.
 
     Raises:
-        ModelFileError: a field that ends beyond the message, a group, a field number 0 or beyond 2**29 - 1, a number
-            that is longer than it needs to be or does not fit 64 bits.
+        ModelFileError: the message is damaged. A field ends after the message, is a group, or has a number outside 1 to
+            2**29 - 1. Or a number is longer than necessary or exceeds 64 bits.
     """
     at = start
     while at < end:
@@ -52,24 +53,24 @@ def walk(data: bytes, start: int, end: int) -> Iterator[Field]:
         else:
             raise ModelFileError(f"damaged model file: wire type {wire} at byte {at}.")
         if stop > end:
-            raise ModelFileError(f"damaged or truncated model file: a field at byte {at} ends at {stop}, beyond {end}.")
+            raise ModelFileError(f"damaged or truncated model file: a field at byte {at} ends at {stop}, after {end}.")
         yield Field(number, wire, at, value, stop, varint)
         at = stop
 
 
 def bytes_field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field."""
+    """Encode a length-delimited field."""
     return _encode(number << 3 | BYTES) + _encode(len(payload)) + payload
 
 
 def varint_field(number: int, value: int) -> bytes:
-    """A field that holds a number of at least 0."""
+    """Encode a field with a number of at least 0."""
     return _encode(number << 3 | VARINT) + _encode(value)
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number and where it ends."""
-    if at < end and data[at] < 0x80:  # nearly all are one byte
+    """Return the number at a position, and the position after it."""
+    if at < end and data[at] < 0x80:  # nearly all numbers have one byte
         return data[at], at + 1
     value = 0
     for shift in range(0, 70, 7):
@@ -82,7 +83,7 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
             if (byte == 0 and shift) or value >> 64:
                 break
             return value, at
-    raise ModelFileError(f"damaged model file: a number before byte {at} is longer than it needs to be.")
+    raise ModelFileError(f"damaged model file: a number before byte {at} is longer than necessary.")
 
 
 def _encode(value: int) -> bytes:
