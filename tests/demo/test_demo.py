@@ -1,13 +1,14 @@
 """The whole demo: its files and its reports."""
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from andon.cli import EXIT_USER, main
-from andon.demo.demo import Events, FaultRow, Size, Summary, demo
+from andon.demo.demo import REPORT, Events, FaultRow, Size, Summary, demo
 from andon.evaluation.figures.chance import within_promise
 from andon.monitor.records import Record
 from andon.runtime import Detector, Status, TrainingError
@@ -88,14 +89,13 @@ def test_the_verdicts_are_whole_lines_of_the_file_that_judged(finished: tuple[Pa
     assert sum(record.status == Status.REJECT.name for record in records) >= summary.faults_caught
 
 
-@pytest.mark.parametrize("name", ["stream.png", "faults.png"])
-def test_the_pictures_are_pictures(name: str, finished: tuple[Path, Summary, Told]) -> None:
-    from andon.sources.pictures.decode import decode_file
+def test_the_report_is_a_page_that_agrees_with_the_summary(finished: tuple[Path, Summary, Told]) -> None:
+    folder, summary, _ = finished
 
-    height, width, channels = decode_file(finished[0] / "pictures" / name).shape
-
-    assert min(height, width) > 300
-    assert channels == 3
+    page = (folder / REPORT / "index.html").read_text(encoding="utf-8")
+    assert f"{summary.faults_caught} of {summary.faults_injected} faults were caught" in page
+    assert "simulated hours of the power converter" in page
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]{1,40})', page))
 
 
 def test_a_folder_that_holds_a_demo_is_refused_and_left_as_it_is(

@@ -1,10 +1,12 @@
-"""Progress: a line on terminals, nothing elsewhere."""
+"""Progress: a line on terminals, a line every half minute elsewhere."""
 
 import io
+import re
 
 import pytest
 
-from andon.foundation.progress import ProgressLine, silent, track
+from andon.foundation.console import StatusLine
+from andon.foundation.progress import PIPED_EVERY_S, ProgressLine, silent, track
 
 
 class _Terminal(io.StringIO):
@@ -12,12 +14,27 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_nothing_is_written_where_nobody_looks() -> None:
+def test_short_work_writes_nothing_into_a_pipe() -> None:
     stream = io.StringIO()
+    line = ProgressLine(stream)
 
-    ProgressLine(stream)("scoring", 1, 2)
+    line("scoring", 1, 2)
+    line("scoring", 2, 2)
 
     assert stream.getvalue() == ""
+
+
+def test_long_work_writes_a_line_into_a_pipe_every_half_minute() -> None:
+    stream, now_s = io.StringIO(), [0.0]
+    line = ProgressLine(line=StatusLine(stream, piped_every_s=PIPED_EVERY_S, now_s=lambda: now_s[0]))
+
+    for done in range(1, 91):
+        now_s[0] += 1.0
+        line("scoring", done, 200)
+
+    lines = stream.getvalue().splitlines()
+    assert [re.search(r"(\d+)/200", text)[1] for text in lines] == ["30", "60", "90"]  # type: ignore[index]
+    assert "\r" not in stream.getvalue()
 
 
 def test_a_terminal_sees_how_far_it_is() -> None:

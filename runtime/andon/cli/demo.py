@@ -1,7 +1,8 @@
 """Run the whole workflow on simulated data: train, calibrate, export, monitor. It takes about a minute, without a download.
 
 The demo simulates a power converter (voltage, current, temperature) and trains a detector on good runs only. It exports one
-ONNX file that contains its promise about false rejects. Then this file monitors hours of simulated time with faults.
+ONNX file that contains its promise about false rejects. Then this file monitors hours of simulated time with faults, and a
+report shows what it found.
 
 example:
   andon demo
@@ -12,6 +13,7 @@ exit code: 0 all faults were caught and the promise was kept, 1 otherwise.
 
 import argparse
 import sys
+import webbrowser
 from pathlib import Path
 
 from andon.cli._numbers import MAX_SEED, whole
@@ -28,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=None, metavar="DIR", help="output folder (default: andon-demo/seed-N)"
     )
+    parser.add_argument("--open", action="store_true", help="open the report in a browser at the end")
     parser.add_argument("--json", action="store_true", help="print only the summary, as one JSON object")
 
 
@@ -38,13 +41,14 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from andon.foundation.extras import needs
-    from andon.foundation.progress import ProgressLine
+    from andon.foundation.progress import PIPED_EVERY_S, ProgressLine
 
     with needs("train", "the demo"):
-        from andon.demo.demo import Events, demo
+        from andon.demo.demo import REPORT, Events, demo
     out = args.out or Path("andon-demo") / f"seed-{args.seed}"
+    page = out / REPORT / "index.html"
     quiet = args.json
-    line = StatusLine(sys.stderr)
+    line = StatusLine(sys.stderr, piped_every_s=PIPED_EVERY_S)
     table, progress = _Table(line), ProgressLine(line=line)
     events = (
         Events(progress=progress)
@@ -64,8 +68,11 @@ def run(args: argparse.Namespace) -> int:
             f"time           {summary.seconds:.0f} s, for {summary.simulated_hours:.1f} simulated hours\n"
             f"model          {out / 'model.onnx'}   (andon inspect {out / 'model.onnx'})\n"
             f"verdicts       {out / 'verdicts.jsonl'}\n"
-            f"pictures       {out / 'pictures'}"
+            f"report         {page}\n"
+            "\nWith your own photos of good parts in a folder:  andon train patchcore --data FOLDER --out run/"
         )
+    if args.open:
+        webbrowser.open(page.resolve().as_uri())
     return 0 if summary.within_promise and summary.faults_caught == summary.faults_injected else 1
 
 

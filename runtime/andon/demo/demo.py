@@ -11,10 +11,12 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
-from andon.demo.plots import draw_faults, draw_stream
 from andon.demo.power_converter import ConverterSettings, schedule_faults, simulate
 from andon.evaluation.figures.chance import within_promise
 from andon.evaluation.figures.window_counts import Counts, count
+from andon.evaluation.logs import judge_logs, log_figures
+from andon.evaluation.report.headline import model_facts
+from andon.evaluation.report.report import logs_report
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import TrainingError
 from andon.foundation.progress import Progress, silent
@@ -33,6 +35,8 @@ from andon.training.detectors import window_vae
 from andon.training.runs.export_run import export_run
 from andon.training.runs.train import TrainOptions, train
 
+REPORT = "report"
+"""The folder of the report, within the output folder. Its page is ``index.html``."""
 STEPS = 64
 FALSE_REJECT = 0.01
 
@@ -111,7 +115,7 @@ def demo(
     """Run the demo and return its summary.
 
     Args:
-        out: output folder for ``model.onnx``, ``verdicts.jsonl``, ``pictures/*.png``, ``summary.json`` and the run folder.
+        out: output folder for ``model.onnx``, ``verdicts.jsonl``, ``report/index.html``, ``summary.json`` and the run folder.
         seed: seed of simulation and training.
         date: ISO date for the calibration log of the file.
         size: size of the simulation. None means the size of ``andon demo``.
@@ -173,8 +177,16 @@ def demo(
     finally:
         verdicts.close()
     counts = watch.counts(calibration.alpha)
-    draw_stream(folder / "pictures" / "stream.png", line, watch.outcomes, detector.threshold)
-    draw_faults(folder / "pictures" / "faults.png", line, watch.outcomes, detector.threshold)
+    report.stage("writing the report")
+    judged = judge_logs(detector, line, progress=report.progress)
+    logs_report(
+        folder / REPORT,
+        model_facts(detector, "model.onnx", f"{hours:.1f} simulated hours of the power converter"),
+        log_figures(detector, judged),
+        judged,
+        detector,
+        progress=report.progress,
+    )
     summary = Summary(
         faults_injected=counts.faults,
         faults_caught=counts.caught,

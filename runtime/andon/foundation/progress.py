@@ -1,4 +1,4 @@
-"""Report the progress of long work: a callback, and a status line on terminals. Nothing is shown in a pipe."""
+"""Report the progress of long work: a callback, a status line on terminals, and a line every half minute in a pipe."""
 
 import sys
 import time
@@ -12,6 +12,8 @@ T = TypeVar("T")
 Progress = Callable[[str, int, int | None], None]
 """A callback ``progress(what, done, total)``. It is called often and must be fast."""
 
+PIPED_EVERY_S = 30.0
+"""Time between two progress lines where the output is not a terminal."""
 _KEPT_AFTER_S = 2.0
 """Minimum duration of a task whose last line stays on the terminal."""
 
@@ -21,7 +23,10 @@ def silent(what: str, done: int, total: int | None) -> None:
 
 
 class ProgressLine:
-    """A progress line with the remaining time, updated at most ten times per second. Terminals only.
+    """A progress line with the remaining time.
+
+    On a terminal it is updated at most ten times per second. In a pipe or a file it is a new line every half minute, so that
+    short work prints nothing there and long work shows that it goes on.
 
     Args:
         stream: the output. None means stderr.
@@ -29,18 +34,16 @@ class ProgressLine:
     """
 
     def __init__(self, stream: TextIO | None = None, *, line: StatusLine | None = None) -> None:
-        self._line = line or StatusLine(stream or sys.stderr)
+        self._line = line or StatusLine(stream or sys.stderr, piped_every_s=PIPED_EVERY_S)
         self._what, self._begun_s = "", 0.0
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         """Show the progress of a task."""
-        if not self._line.terminal:
-            return
         begins = what != self._what
         if begins:
             self._what, self._begun_s = what, time.monotonic()
         finished = total is not None and done >= total
-        if not (begins or finished or self._line.due()):
+        if not (self._line.due() or (self._line.terminal and (begins or finished))):
             return
         elapsed_s = time.monotonic() - self._begun_s
         if total:
