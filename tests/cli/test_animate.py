@@ -41,7 +41,7 @@ def test_what_was_made_is_told_in_a_line(run_folder: Path, tmp_path: Path, capsy
     assert main(["animate", str(run_folder), "-o", str(out), "--panels", "reconstructions"]) == EXIT_DONE
     line = capsys.readouterr().out
     assert re.match(rf"{re.escape(str(out))}: 4 pictures \(epochs 1 to 3\) of \d+ x 1000 px \(height x width\), ", line)
-    assert line.endswith(" bytes; reconstructions\n")
+    assert line.endswith(" bytes, panels reconstructions\n")
     assert out.read_bytes().startswith(b"GIF89a")
 
 

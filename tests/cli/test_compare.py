@@ -79,7 +79,7 @@ def test_what_is_left_alone_in_a_set_is_told_once_and_not_with_every_cell(
 
     assert main(["-v", *words, "1", "--out", str(tmp_path / "out"), *FLAGS, "--no-promise"]) == EXIT_DONE
 
-    told = [record.getMessage() for record in caplog.records if "leave out" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "leaving out" in record.getMessage()]
     assert told == [f"{tmp_path / 'set'}: training on 34 pictures in train/good, leaving out 12"]
 
 
