@@ -49,7 +49,7 @@ def test_a_kept_promise_is_said_first_with_its_counts() -> None:
     )
     text = Read(html.render(made)).text
     assert (
-        "4 parts of parts judged: 2 good, 2 defective. 1 of 2 defects passed (50.0%). No promise covers defects."
+        "4 parts judged (data: parts): 2 good, 2 defective. 1 of 2 defects passed (50.0%). No promise covers defects."
         in text
     )
     assert "The file promises: with 95 % confidence at most 5 % of good parts are rejected" in text

@@ -95,7 +95,7 @@ def _parts_in_short(
     )  # fmt: skip
     frames = f", each by its worst frame ({figures.frames} frames)" if figures.frames else ""
     summary = [
-        f"{counted(count, figures.unit)} of {model.data} judged{frames}: {n_good} good, {n_defect} defective"
+        f"{counted(count, figures.unit)} judged{frames} (data: {model.data}): {n_good} good, {n_defect} defective"
         + (
             f", and {figures.invalid} that could not be judged (INVALID, counted separately)."
             if figures.invalid
@@ -244,7 +244,7 @@ def _log_in_short(
     )  # fmt: skip
     windows = counted(count + counts.neither, "window")
     first = (
-        f"{windows} of {model.data} judged, in {counted(len(figures.runs), 'run')}: "
+        f"{windows} judged, in {counted(len(figures.runs), 'run')} (data: {model.data}): "
         f"{counts.good} good, {counts.defective} with a fault"
         + (f", {counts.neither} in recovery (neither good nor faulty)" if counts.neither else "")
     )
