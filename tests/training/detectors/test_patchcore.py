@@ -309,7 +309,7 @@ def test_a_run_of_version_1_is_refused_with_what_to_do(tmp_path: Path) -> None:
     write_record(run.path, msgspec.structs.replace(run.record, recipe_version=1, settings=settings, andon="0.0.9"))
 
     with pytest.raises(
-        TrainingError, match=r"patchcore version 1 .*has patchcore version 2\. Train it again, or export it"
+        TrainingError, match=r"version 2, got patchcore version 1, .*Train it again, or export it with andon 0\.0\.9"
     ):
         load(run.path)
 

@@ -68,8 +68,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["fast", "standard", "fine"],
         Meta(
             description=(
-                "fast: at most 224 px. standard: at most 384 px, COSTS. fine: at most "
-                "512 px, COSTF, finds smaller defects"
+                "fast: frames at up to 224 px, about 10 ms for a 1080p frame on one CPU core (.6 of a 1024-cube matrix "
+                "product). standard: up to 384 px, about 35 ms (2.1). fine: up to 512 px, about 60 ms (3.6), finds smaller "
+                "defects"
             )
         ),
     ] = "standard"
