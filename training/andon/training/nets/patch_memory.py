@@ -40,7 +40,8 @@ class PatchMemory(nn.Module):
     """Patches of good parts at one tap, and the scaled distance of other patches to the nearest of them."""
 
     def __init__(self, channels: int, *, soft: bool = False) -> None:
-        """
+        """Make an empty memory.
+
         Args:
             channels: number of features of a patch.
             soft: shorten patches x to ``x / sqrt(|x|^2 + m^2)``, with m the median length of good patches.
