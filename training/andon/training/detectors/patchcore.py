@@ -17,7 +17,7 @@ these points:
 
 Version 1 had Euclidean distances and fixed sizes. The presets were chosen on seven sets of good parts with drawn defects.
 Mean AUROC at 384 px with taps 7, 10, 14: Euclidean .879, divided by the radius .907. `docs/lab-log.md` has the figures
-and says what else was weighed. `docs/results.md` has figures on real test folders, which were measured after the choice.
+and the other reasons. `docs/results.md` has figures on real test folders, which were measured after the choice.
 """
 
 import logging
@@ -113,8 +113,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=0.0, le=1.0)] | None,
         Meta(
             description=(
-                "power of the local radius of the memory that divides distances; 0: Euclidean distances, 1: full scaling"
-                + _PRESET
+                "power of the local radius of the memory that divides distances (0: Euclidean distances)" + _PRESET
             )
         ),
     ] = None
