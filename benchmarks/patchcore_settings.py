@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from benchmarks.drawn_parts import KINDS, part
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor, nn
@@ -90,18 +91,20 @@ class Bare:
 
 def candidates(size: int) -> dict[str, Settings]:
     """Return the settings to compare by name. They are those of the presets at this size, each changed in one setting."""
-    shallow, deep, both = (4,), (10,), (7, 10)
-    common = {"size": size, "memory_mb": 0.49, "candidates": 15_000}
-    base = Settings(taps=(4, 7), tap_weights=(2.0, 1.0), **common)  # type: ignore[arg-type]
+    base = Settings(preset="fast", size=size)
     return {
-        "taps 4|7": base,
-        "taps 4|7, average 3": Settings(taps=(4, 7), tap_weights=(2.0, 1.0), average=3, **common),  # type: ignore[arg-type]
-        "taps 4|7, maximum": Settings(taps=(4, 7), tap_weights=(2.0, 1.0), pool="max", **common),  # type: ignore[arg-type]
-        **{
-            f"taps {'|'.join(map(str, taps))}": Settings(taps=taps, **common)  # type: ignore[arg-type]
-            for taps in (shallow, deep, both)
-        },
-        "taps 7|10, three times the memory": Settings(size=size, taps=both, memory_mb=1.5, candidates=40_000),
+        "taps 7|10, root of density": base,
+        "taps 4|7": replace(base, taps=(4, 7)),
+        "taps 7|10|14": replace(base, taps=(7, 10, 14)),
+        "plain distance": replace(base, density=0.0),
+        "full density": replace(base, density=1.0),
+        "soft length": replace(base, length="soft"),
+        "maximum": replace(base, pool="max"),
+        "twice the rows": replace(base, memory_mb=1.57),
+        "half of the candidates": replace(base, candidates=15_000),
+        "taps 7|10|14, full density (standard)": Settings(size=size),
+        "standard, soft length": Settings(size=size, length="soft"),
+        "standard, 3 000 rows of 50 000": Settings(preset="fine", size=size),
     }
 
 
@@ -141,12 +144,13 @@ def real(path: str) -> Set:
 def measure(settings: Settings, used: Set, seed: int) -> dict[str, float]:
     """Return the AUROC of pictures, the AUPRO of maps on the grid of the map, and the seconds of the fit."""
     size = plan_of(settings).size
+    spec = FrameSpec(channels=3, size=(size, size))
     torch.manual_seed(seed)
-    scorer = PatchCore(settings, 3)
+    scorer = PatchCore(settings, spec)
     start_s = time.perf_counter()
     fit(scorer, TrainingData(Prepared(used.train, size)), settings, Bare(seed))
     fit_s = time.perf_counter() - start_s
-    pool = Pool(RECIPE.score_rule(settings), FrameSpec(channels=3, size=(size, size)))
+    pool = Pool(RECIPE.score_rule(settings, spec), spec)
     scores: list[float] = []
     maps: list[NDArray[np.float32]] = []
     with torch.no_grad():
@@ -179,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=224, help="side of the network's input in pixels (default: 224)")
     parser.add_argument("--parts", type=int, default=90, help="drawn parts per set (default: 90)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="measure only the candidates with these names")
     parser.add_argument("--seeds", type=int, default=1, help="number of coreset seeds (default: 1)")
     parser.add_argument(
         "--data", action="append", default=[], metavar="PATH", help="also use these good parts; may be repeated"
@@ -193,6 +198,8 @@ def main() -> None:
     size = 128 if args.quick else args.size
     means = []
     for name, settings in candidates(size).items():
+        if args.only and name not in args.only:
+            continue
         rows = [(used.name, seed, measure(settings, used, seed)) for used in sets for seed in range(args.seeds)]
         for used_name, seed, figures in rows:
             print(json.dumps({"candidate": name, "set": used_name, "size": size, "seed": seed} | figures), flush=True)

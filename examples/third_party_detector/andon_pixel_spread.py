@@ -68,7 +68,7 @@ def _build(settings: Settings, spec: InputSpec) -> PixelSpread:
     return PixelSpread(settings, spec.channels)
 
 
-def _score_rule(_settings: Settings) -> ScoreRule:
+def _score_rule(_settings: Settings, _spec: InputSpec) -> ScoreRule:
     return ScoreRule(map="deviation", pool="top", share=0.01)
 
 

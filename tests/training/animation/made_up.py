@@ -76,6 +76,6 @@ RECIPE = Recipe(
     input=_input,
     build=_build,
     fit=_fit,
-    score_rule=lambda _settings: ScoreRule(map="error", pool="mean"),
+    score_rule=lambda _settings, _spec: ScoreRule(map="error", pool="mean"),
     sample=_sample,
 )

@@ -28,7 +28,7 @@ from andon.training.recipe.recipe import detectors, recipe
 
 patchcore_settings = st.builds(
     patchcore.Settings,
-    preset=st.sampled_from(["fast", "fine"]),
+    preset=st.sampled_from(["fast", "standard", "fine"]),
     size=st.none() | st.sampled_from([224, 512]),
     taps=st.none() | st.just((4, 7, 10)),
     download=st.booleans(),
@@ -124,7 +124,7 @@ def test_a_folders_name_is_one_everywhere_and_tells_two_texts_apart(one: str, ot
     [
         ("patchcore", "patchcore", "patchcore"),
         ("patchcore --preset=fast", "patchcore --preset fast", "patchcore--preset-fast"),
-        ("patchcore --preset fine", "patchcore", "patchcore"),
+        ("patchcore --preset standard", "patchcore", "patchcore"),
         ("patchcore --taps 4x7", "patchcore --taps 4,7", "patchcore--taps-4,7"),
         ("unet_autoencoder --no-mixed-precision --size 64", None, "unet_autoencoder--no-mixed-precision--size-64"),
         ("patchcore --weights 'a b.pth'", "patchcore --weights 'a b.pth'", r"patchcore--weights-a-b.pth-[0-9a-f]{8}"),
@@ -145,7 +145,7 @@ def test_a_name_says_what_differs_from_the_defaults(text: str, name: str | None,
             "patchcore --prset fast",
             "detector 'patchcore --prset fast': unknown argument '--prset' (did you mean '--preset'?)",
         ),
-        ("patchcore --preset fst", "--preset: expected one of fast, fine, got 'fst'"),
+        ("patchcore --preset fst", "--preset: expected one of fast, fine, standard, got 'fst'"),
         ("patchcore fast", "unknown argument 'fast'"),
         ("unet_autoencoder --epochs", "argument --epochs: expected one argument"),
         ("unet_autoencoder --epochs 0", "--epochs: expected an integer >= 1, got '0'"),
@@ -213,7 +213,7 @@ def test_cells_come_seed_by_seed_and_each_has_its_folder() -> None:
     ("sets", "detectors", "seeds", "message"),
     [
         (["x/bottle", "y/bottle"], ["patchcore"], [0], "two data sets have the name 'bottle' (x/bottle and y/bottle)"),
-        (["a"], ["patchcore", "patchcore --preset fine"], [0], "the detector 'patchcore' is listed twice"),
+        (["a"], ["patchcore", "patchcore --preset standard"], [0], "the detector 'patchcore' is listed twice"),
         (["a"], ["patchcore"], [1, 1], "the seed 1 is listed twice"),
         ([], ["patchcore"], [0], "expected at least a data set"),
         (["a"], [], [0], "expected at least a detector"),

@@ -81,7 +81,7 @@ def specimen(fault: Fault, folder: Path) -> Specimen:
             input=wanted,
             build=build,
             fit=fit,
-            score_rule=lambda _settings: ScoreRule(map="error"),
+            score_rule=lambda _settings, _spec: ScoreRule(map="error"),
         ),
         folder,
     )

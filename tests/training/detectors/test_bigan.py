@@ -180,7 +180,7 @@ def test_a_usual_good_part_scores_one() -> None:
 
 @pytest.mark.parametrize(("weight", "reads"), [(0.0, "map"), (0.3, "score")])
 def test_without_the_discriminators_part_the_map_decides(weight: float, reads: str) -> None:
-    rule = RECIPE.score_rule(msgspec.structs.replace(SMALL, weight=weight))
+    rule = RECIPE.score_rule(msgspec.structs.replace(SMALL, weight=weight), FrameSpec(channels=1, size=(16, 16)))
 
     assert (rule.map, rule.score) == (("error", None) if reads == "map" else (None, "anomaly"))
 

@@ -233,7 +233,7 @@ def test_frames_too_small_for_so_many_convolutions_are_refused_with_what_they_ne
 
 @pytest.mark.parametrize("decides", ["mse", "bce", "sap"])
 def test_what_decides_is_one_of_three_scores_and_the_map_stays_for_people(decides: str) -> None:
-    rule = RECIPE.score_rule(structs.replace(SETTINGS, decides=decides))
+    rule = RECIPE.score_rule(structs.replace(SETTINGS, decides=decides), SPEC)
 
     assert (rule.map, rule.score) == (("mse", None) if decides == "mse" else (None, decides))
     assert "mse" in built()(torch.rand(1, 1, 12, 12)).maps

@@ -312,6 +312,6 @@ def test_scores_of_maps_are_pooled_alike_in_the_file_and_in_the_combination(
     settings = structs.replace(TINY, pool="top", share=0.1, decides=decides)
     net, pictures = built(settings).eval(), torch.rand(3, 1, 24, 24)
     with torch.no_grad():
-        outputs = Pool(RECIPE.score_rule(settings), GREY)(net(pictures))
+        outputs = Pool(RECIPE.score_rule(settings, GREY), GREY)(net(pictures))
 
         assert torch.allclose(outputs["score_error"], net.scores(pictures)["error"])

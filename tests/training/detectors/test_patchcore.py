@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -23,44 +24,107 @@ from andon.sources.collection import FoundFrames
 from andon.sources.opening import open_for
 from andon.sources.truth import tree_truth
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
-from andon.training.detectors.patchcore import CHUNK, RECIPE, Memory, PatchCore, Settings, choose, draw, fit, plan_of
+from andon.training.detectors.patchcore import RECIPE, PatchCore, Settings, choose, draw, fit, plan_of, size_seen
 from andon.training.nets.core_set import k_centre
+from andon.training.nets.patch_memory import CHUNK, FLOOR, NEIGHBOURS, PatchMemory, radii
 from andon.training.runs.export_run import export_run
+from andon.training.runs.record import write_record
+from andon.training.runs.run_folder import load
 
 TINY = Settings(preset="fast", size=64, taps=(4,), memory_mb=0.02, candidates=600)
 
 
-def memory(rows: Tensor, count: int, weight: float = 1.0) -> Memory:
-    learnt = Memory(rows.shape[1])
-    learnt.fit(rows, k_centre(rows, min(count, len(rows) // 2), seed=0), weight, seed=0)
+SPEC = FrameSpec(channels=3, size=(64, 64))
+
+
+def memory(rows: Tensor, count: int, weight: float = 1.0, *, density: float = 1.0, soft: bool = False) -> PatchMemory:
+    learnt = PatchMemory(rows.shape[1], soft=soft)
+    selected = k_centre(rows, min(count, len(rows) // 2), seed=0)
+    learnt.fit(rows, selected, weight=weight, density=density, seed=0)
     return learnt
+
+
+def slow_distance(learnt: PatchMemory, asked: Tensor, density: float) -> Tensor:
+    """Compute distances row by row in float64, up to one factor for all: a reference for the matrix product."""
+    stored, _ = learnt.stored()
+    asked = (asked.double() - learnt.get_buffer("center")) * learnt.get_buffer("scale")
+    between = torch.cdist(stored.double(), stored.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    count = min(NEIGHBOURS, len(stored) - 1)
+    radius = between.sort(dim=1).values[:, 1 : 1 + count].mean(dim=1) if count else torch.ones(1).double()
+    lowest = radius.sort().values[int(0.05 * (len(radius) - 1))]
+    highest = radius.sort().values[int(0.95 * (len(radius) - 1))]
+    radius = radius.clamp(max=float(highest)).clamp(min=max(float(lowest), FLOOR))
+    return torch.stack([((row - stored).norm(dim=1) / radius**density).amin() for row in asked])
 
 
 @given(
     width=st.integers(1, 40),
-    count=st.sampled_from([1, 7, CHUNK, CHUNK + 1, 600]),
+    count=st.sampled_from([1, 2, 7, CHUNK, CHUNK + 1, 600]),
     offset=st.sampled_from([0.0, 100.0]),
+    density=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 100),
 )
-def test_a_distance_is_that_to_the_nearest_row_remembered(width: int, count: int, offset: float, seed: int) -> None:
+def test_a_distance_is_the_smallest_one_scaled_by_the_density(
+    width: int, count: int, offset: float, density: float, seed: int
+) -> None:
     torch.manual_seed(seed)
-    learnt = memory(torch.randn(1300, width) + offset, count)
-    asked = torch.randn(50, width) + offset
-    bank = (learnt.get_buffer("bank")[:-1].T / -2).double()
-    scaled = (asked.double() - learnt.get_buffer("center")) * learnt.get_buffer("scale")
+    rows = torch.randn(1300, width) * torch.rand(1300, 1) + offset  # dense at the centre
+    learnt = memory(rows, count, density=density)
+    asked = torch.cat([torch.randn(40, width) + offset, rows[:20]])
 
-    exact = torch.cdist(scaled, bank).amin(dim=1)
+    exact = slow_distance(learnt, asked, density)
+    got = learnt.distance(asked).double()
+    stored, factors = learnt.stored()
+    unit = float((factors * radii(stored) ** density).mean())  # the factor that makes the mean of good rows 1
 
-    assert bank.shape == (count, width)
-    assert torch.allclose(learnt.distance(asked).double(), exact, rtol=1e-3, atol=2e-3 * float(scaled.abs().max()))
+    assert learnt.get_buffer("bank").shape == (width + 2, count)
+    scaled = (asked - learnt.get_buffer("center")) * learnt.get_buffer("scale")
+    subtracted = float((scaled.norm(dim=1).max() * factors.max()) ** 2)  # size of what float32 subtracts
+    assert torch.allclose(got.square(), (unit * exact).square(), rtol=2e-3, atol=2e-3 + 4e-6 * subtracted)
+
+
+def test_the_same_distance_means_less_where_good_patches_vary() -> None:
+    torch.manual_seed(0)
+    rows = torch.cat([torch.randn(1000, 8) * 0.2, torch.randn(1000, 8) + 20.0])
+    asked = torch.stack([torch.full((8,), 0.7), torch.full((8,), 20.0) + 2 * torch.eye(8)[0]])
+    plain, scaled = PatchMemory(8), PatchMemory(8)
+    for learnt, density in ((plain, 0.0), (scaled, 1.0)):
+        learnt.fit(rows, torch.arange(0, 2000, 2), weight=1.0, density=density, seed=0)
+    among_equals, varied = scaled.distance(asked) / plain.distance(asked)
+
+    assert among_equals > 2 * varied
+
+
+def test_a_single_odd_patch_among_the_good_hides_no_defects_around_it() -> None:
+    torch.manual_seed(0)
+    rows = torch.cat([torch.randn(1000, 8), torch.full((1, 8), 30.0)])
+    learnt = memory(rows, 300)
+
+    assert learnt.distance(torch.full((1, 8), 15.0)) > 5
+
+
+def test_a_radius_is_never_so_small_that_float32_fails() -> None:
+    twins = torch.cat([torch.zeros(50, 4), torch.randn(50, 4)])
+
+    assert radii(twins).min() == pytest.approx(FLOOR)
+    assert radii(torch.randn(1, 4)).tolist() == [1.0]
 
 
 def test_a_row_that_is_remembered_is_no_distance_away() -> None:
     rows = torch.randn(400, 12)
     learnt = memory(rows, 200)
-    remembered = learnt.get_buffer("bank")[:-1].T / -2 / learnt.get_buffer("scale") + learnt.get_buffer("center")
+    remembered = learnt.stored()[0] / learnt.get_buffer("scale") + learnt.get_buffer("center")
 
     assert learnt.distance(remembered).max() < 0.02
+
+
+def test_soft_length_sees_a_brighter_patch_as_nearer() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(600, 12) + 3.0
+    plain, soft = (memory(rows, 200, soft=soft) for soft in (False, True))
+    brighter = 3 * rows[:50]
+
+    assert soft.distance(brighter).mean() < 0.5 * plain.distance(brighter).mean()
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0])
@@ -73,7 +137,7 @@ def test_good_rows_that_were_not_kept_are_the_weight_apart_on_average(weight: fl
 
 
 def test_at_most_half_of_the_candidates_are_remembered() -> None:
-    assert memory(torch.randn(31, 4), 1000).get_buffer("bank").shape == (5, 15)
+    assert memory(torch.randn(31, 4), 1000).get_buffer("bank").shape == (6, 15)
 
 
 def test_equal_rows_give_finite_distances() -> None:
@@ -92,7 +156,7 @@ def pictures(count: int) -> Tensor:
 def test_so_many_candidates_are_drawn_whatever_the_number_of_pictures(
     count: int, candidates: int, expected: int
 ) -> None:
-    scorer = PatchCore(TINY, 3)
+    scorer = PatchCore(TINY, SPEC)
     run = Remembering()
     first, second = (draw(scorer, Rows(pictures(count)), candidates, run) for _ in range(2))
 
@@ -101,7 +165,7 @@ def test_so_many_candidates_are_drawn_whatever_the_number_of_pictures(
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
-    scorer = PatchCore(TINY, 3)
+    scorer = PatchCore(TINY, SPEC)
 
     with pytest.raises(TrainingError, match="not finite"):
         draw(scorer, Rows(pictures(1) * torch.nan), 10, Remembering())
@@ -109,7 +173,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 def test_the_memory_takes_its_budget_and_every_tap_as_many_rows() -> None:
     settings = Settings(preset="fast", size=64, taps=(2, 7), memory_mb=0.05, candidates=2000)
-    scorer = PatchCore(settings, 3)
+    scorer = PatchCore(settings, SPEC)
     fit(scorer, Parts(pictures(20), pictures(0)), settings, Remembering())
     banks = [learnt.get_buffer("bank") for learnt in scorer.memories]
 
@@ -121,7 +185,7 @@ def fine_and_coarse(weights: tuple[float, float]) -> tuple[Tensor, Tensor, Tenso
     """Return the map of two pictures, and the contribution of each tap, on the finest grid."""
     settings = Settings(size=64, taps=(4, 7), tap_weights=weights, memory_mb=0.02, candidates=400)
     torch.manual_seed(0)
-    scorer = PatchCore(settings, 3)
+    scorer = PatchCore(settings, SPEC)
     fit(scorer, Parts(pictures(8), pictures(0)), settings, Remembering())
     features = scorer.features(pictures(10)[8:])
     fine, coarse = (learnt(planes) for learnt, planes in zip(scorer.memories, features, strict=True))
@@ -140,7 +204,7 @@ def test_the_map_is_the_weighted_mean_over_taps_on_the_finest_grid() -> None:
 
 
 def test_an_average_makes_a_cell_like_its_neighbours() -> None:
-    plain, averaged = (PatchCore(Settings(size=64, taps=(4,), average=side), 3) for side in (1, 3))
+    plain, averaged = (PatchCore(Settings(size=64, taps=(4,), average=side), SPEC) for side in (1, 3))
     averaged.load_state_dict(plain.state_dict())
     (one,), (other,) = plain.features(pictures(1)), averaged.features(pictures(1))
 
@@ -172,8 +236,10 @@ def test_the_file_shows_a_defect_where_it_is(tmp_path: Path) -> None:
 
 
 def test_presets_fill_in_what_is_not_given() -> None:
-    assert plan_of(Settings()).size == 512
-    assert plan_of(Settings(preset="fast"))[:3] == (224, (4, 7), (2.0, 1.0))
+    assert plan_of(Settings())[:4] == (384, (7, 10, 14), (1.0, 1.0, 1.0), 1.0)
+    assert plan_of(Settings(preset="fast"))[:4] == (224, (7, 10), (1.0, 1.0), 0.5)
+    assert plan_of(Settings(preset="fine"))[:2] == (512, (7, 10, 14))
+    assert plan_of(Settings(density=0.0)).density == 0.0
     assert plan_of(Settings(taps=(4,))).tap_weights == (1.0,)
     assert plan_of(Settings(backbone="resnet18")).taps == (2, 3)
 
@@ -191,13 +257,71 @@ def test_settings_that_do_not_fit_together_are_refused_before_data_are_read(sett
         RECIPE.wanted_input(settings, SyntheticFrames(1).found)
 
 
+SIZES = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
+
+
+@given(
+    counts=st.dictionaries(SIZES, st.integers(1, 50), min_size=1, max_size=6), limit=st.sampled_from([224, 384, 512])
+)
+def test_the_size_follows_the_long_side_and_never_enlarges_frames(
+    counts: dict[tuple[int, int], int], limit: int
+) -> None:
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    found = FoundFrames(
+        channels=3,
+        frame_size=ordered[0][0] if len(ordered) == 1 else None,
+        largest=max(counts, key=lambda size: size[0] * size[1]),
+        sizes=tuple(ordered) if len(ordered) > 1 else (),
+    )
+    median = np.percentile([max(size) for size, count in ordered for _ in range(count)], 50, method="inverted_cdf")
+
+    size = size_seen(found, limit)
+
+    assert size % 32 == 0
+    assert 96 <= size <= limit
+    assert size in (96, limit) or size <= median < size + 32
+    assert size != limit or median >= limit
+
+
+@pytest.mark.parametrize(
+    ("settings", "frames", "expected"),
+    [
+        (Settings(), (1080, 1920), 384),
+        (Settings(preset="fine"), (1080, 1920), 512),
+        (Settings(), (136, 192), 192),
+        (Settings(preset="fast"), (300, 300), 224),
+        (Settings(), (40, 40), 96),
+        (Settings(size=512), (136, 192), 512),
+        (Settings(size=64), (1080, 1920), 64),
+    ],
+)
+def test_an_explicit_size_wins(settings: Settings, frames: tuple[int, int], expected: int) -> None:
+    found = FoundFrames(channels=3, frame_size=frames, largest=frames)
+    spec = RECIPE.wanted_input(settings, found)
+
+    assert isinstance(spec, FrameSpec)
+    assert spec.size == (expected, expected)
+
+
+def test_a_run_of_version_1_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    run = train(RECIPE, SyntheticFrames(30, (64, 64)), tmp_path / "run", settings=TINY)
+    settings = {"preset": "fine", "gone": 1}  # need not fit the settings of today
+    write_record(run.path, msgspec.structs.replace(run.record, recipe_version=1, settings=settings, andon="0.0.9"))
+
+    with pytest.raises(
+        TrainingError, match=r"version 2, got patchcore version 1, .*Train it again, or export it with andon 0\.0\.9"
+    ):
+        load(run.path)
+
+
 def test_a_size_that_the_backbone_cannot_take_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple"):
         from_mapping(Settings, {"size": 100})
 
 
 def test_smoothing_is_the_same_share_of_the_picture_at_every_size() -> None:
-    small, large = (RECIPE.score_rule(Settings(size=size, taps=(4,))).smooth for size in (256, 512))
+    specs = (FrameSpec(channels=3, size=(size, size)) for size in (256, 512))
+    small, large = (RECIPE.score_rule(Settings(taps=(4,)), spec).smooth for spec in specs)
 
     assert small == pytest.approx(0.01 * 32)
     assert large == pytest.approx(2 * small)
@@ -211,7 +335,7 @@ def test_windows_are_refused() -> None:
 def test_grey_pictures_are_judged_as_grey() -> None:
     spec = RECIPE.wanted_input(TINY, FoundFrames(channels=1, frame_size=(40, 56), largest=(40, 56)))
     assert isinstance(spec, FrameSpec)
-    scorer = PatchCore(TINY, spec.channels)
+    scorer = PatchCore(TINY, spec)
     fit(scorer, Parts(pictures(8)[:, :1], pictures(0)), TINY, Remembering())
 
     assert scorer(pictures(2)[:, :1]).maps["distance"].isfinite().all()

@@ -178,7 +178,7 @@ def test_large_values_are_told_apart_and_the_largest_stay_finite() -> None:
 def test_the_graph_holds_two_matrix_products(decides: Decides) -> None:
     settings = Settings(decides=decides)
 
-    graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.score_rule(settings))).graph
+    graph = trace(Pipeline(learnt(settings), SPEC, RECIPE.score_rule(settings, SPEC))).graph
 
     assert [node.op_type for node in graph.node if node.op_type in ("MatMul", "Gemm")] == ["MatMul", "MatMul"]
 

@@ -132,7 +132,7 @@ def test_the_combination_hears_the_error_and_both_distances(fitted: LoadedRun) -
 
 @pytest.mark.parametrize("decides", ["euclid", "mahalanobis", "combined"])
 def test_what_decides_is_a_score_and_the_map_stays_for_people(decides: str, fitted: LoadedRun) -> None:
-    rule = RECIPE.score_rule(structs.replace(fitted.settings, decides=decides))
+    rule = RECIPE.score_rule(structs.replace(fitted.settings, decides=decides), fitted.spec)
 
     assert (rule.map, rule.score) == (None, decides)
     assert "error" in fitted.scorer(torch.zeros(1, 16, 2)).maps

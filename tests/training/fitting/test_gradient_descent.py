@@ -194,7 +194,7 @@ def fragile(interrupt_at_step: int | None = None) -> Recipe:
         input=lambda _settings, _found: window_spec(synthetic_log(2).found, 8, 8),
         build=lambda _settings, _spec: Fragile(),
         fit=lambda scorer, good, settings, run: descend(scorer, good, loss, settings, run),
-        score_rule=lambda _settings: ScoreRule(map="error"),
+        score_rule=lambda _settings, _spec: ScoreRule(map="error"),
     )
 
 

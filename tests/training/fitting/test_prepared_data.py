@@ -46,7 +46,7 @@ def looking(gives: Literal["frame", "window"], *, uses_validation: bool = True) 
         input=_input,
         build=lambda _settings, _spec: torch.nn.Identity(),
         fit=lambda _scorer, _good, _settings, _run: None,
-        score_rule=lambda _settings: ScoreRule(score="none"),
+        score_rule=lambda _settings, _spec: ScoreRule(score="none"),
         uses_validation=uses_validation,
     )
 

@@ -31,4 +31,4 @@ def test_a_share_of_top_and_the_default_of_any_pooling_are_taken(name: str) -> N
     other, default = _with(name, "mean", type(asked)().share)  # type: ignore[attr-defined]
 
     assert top.input(asked, FOUND) == other.input(default, FOUND)
-    assert top.score_rule(asked).share == 0.1
+    assert top.score_rule(asked, top.input(asked, FOUND)).share == 0.1

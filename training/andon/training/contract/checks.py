@@ -122,7 +122,7 @@ class Specimen:
 
     def scores(self, run: LoadedRun, items: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Return the scores ``[n]`` of the module for one batch."""
-        pipeline = Pipeline(run.scorer, run.spec, self.recipe.score_rule(run.settings)).eval()
+        pipeline = Pipeline(run.scorer, run.spec, self.recipe.score_rule(run.settings, run.spec)).eval()
         with torch.no_grad():
             scores: NDArray[np.float32] = pipeline(torch.from_numpy(np.stack(items)))[0].numpy()
         return scores

@@ -390,7 +390,7 @@ def _build(settings: Settings, spec: InputSpec) -> BiGAN:
     return BiGAN(settings, spec)
 
 
-def _score_rule(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings, _spec: InputSpec) -> ScoreRule:
     return ScoreRule(score="anomaly") if settings.weight else ScoreRule(map="error", pool="mean")
 
 

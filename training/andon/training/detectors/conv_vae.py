@@ -338,7 +338,7 @@ def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
     return ConvVAE(settings, spec)
 
 
-def _score_rule(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings, _spec: InputSpec) -> ScoreRule:
     if settings.decides == "mse":
         return ScoreRule(map="mse", pool=settings.pool, share=settings.share)
     return ScoreRule(score=settings.decides, pool=settings.pool, share=settings.share)

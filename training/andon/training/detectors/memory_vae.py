@@ -418,7 +418,7 @@ def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
     return MemoryVAE(settings, design_of(settings, spec))
 
 
-def _score_rule(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings, _spec: InputSpec) -> ScoreRule:
     if settings.decides in ("error", "relative"):
         return _score_rule_of(settings, settings.decides)
     return ScoreRule(

@@ -3,27 +3,28 @@
 Suitable with a few dozen good parts, for textures and for parts in similar positions, and for defects that look unlike
 anything good: scratches, dents, stains, missing pieces. Not suitable for defects that are wrong only by place or number
 (a second label, a part turned round), or for defects smaller than a few cells of its grid. `fine` finds smaller defects
-than `fast`.
+than `standard`, and `standard` smaller ones than `fast`.
 
 Source: Roth et al., Towards Total Recall in Industrial Anomaly Detection (CVPR 2022). This implementation differs in
 these points:
 
 * There is one memory per tap, on the tap's own grid. Distances are added; features are not concatenated.
+* Distances are divided by the local radius of the memory, or by its root with `fast` (`andon.training.nets.patch_memory`).
+* The network sees frames at their own size or reduced, never enlarged (`size_seen`).
 * There is no average over 3 x 3 cells.
 * There is no re-weighting by neighbours, as in the authors' own code.
 * The score is the mean of the highest hundredth of the map, not its maximum.
 
-The presets were chosen on ten sets of good parts with nine families of drawn defects, never on real defects. These sets
-are hard on purpose. The mean AUROC over all sets was .73 for `fast`, .80 for `fine` with 40 000 candidates, and another
-.01 more with 80 000. The preset has 50 000, which keeps a fit within a minute. Gains: one memory per tap instead of
-concatenated features +.02, no average +.03, highest hundredth instead of maximum +.01, 512 instead of 224 px +.05.
-Figures on real test folders, which were looked at only after the choice: docs/results.md.
+Version 1 had Euclidean distances and fixed sizes. The presets were chosen on seven sets of good parts with drawn defects.
+Mean AUROC at 384 px with taps 7, 10, 14: Euclidean .879, divided by the radius .907. `docs/lab-log.md` has the figures
+and the other reasons. `docs/results.md` has figures on real test folders, which were measured after the choice.
 """
 
 import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -47,22 +48,14 @@ from andon.training.nets.backbones import (
     weights_record,
 )
 from andon.training.nets.core_set import k_centre, one_thread
+from andon.training.nets.patch_memory import PatchMemory
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.top_share import check_share
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 256
-"""Rows of a memory that are compared at a time.
-
-The intermediate results then stay in the cache, which is three times as fast as all rows at once (28 x 28 cells, 1 000
-rows). It also limits the memory use.
-"""
 BATCH = 2
 """Pictures per step of the fit. Larger batches took longer per picture, because they exceed the cache."""
-HELD = 4096
-"""Largest number of rows outside the memory whose distances to it define the scale of distances."""
-
 _Tap = Annotated[int, Meta(ge=0)]
 _Weight = Annotated[float, Meta(gt=0.0)]
 _PRESET = "; none: as in the preset"
@@ -72,14 +65,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Settings of `patchcore`. None means the preset's value. A preset changes only with a new version of the recipe."""
 
     preset: Annotated[
-        Literal["fast", "fine"],
+        Literal["fast", "standard", "fine"],
         Meta(
             description=(
-                "fast: 224 px, about 20 ms for a 1080p frame on one CPU core. fine: 512 px, about 100 ms, finds "
-                "smaller defects"
+                "fast: frames at up to 224 px, about 10 ms for a 1080p frame on one CPU core (.6 of a 1024-cube matrix "
+                "product). standard: up to 384 px, about 35 ms (2.1). fine: up to 512 px, about 60 ms (3.6), finds smaller "
+                "defects"
             )
         ),
-    ] = "fine"
+    ] = "standard"
     backbone: Annotated[BackboneName, Meta(description="frozen network that computes the features")] = (
         "efficientnet_lite0"
     )
@@ -94,7 +88,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     )
     size: Annotated[
         Annotated[int, Meta(ge=32, multiple_of=MULTIPLE)] | None,
-        Meta(description="side of the square that the network sees, a multiple of 32" + _PRESET, extra={"unit": "px"}),
+        Meta(
+            description=(
+                "side of the square that the network sees, a multiple of 32; none: the long side of the frames, at most the "
+                "preset's size"
+            ),
+            extra={"unit": "px"},
+        ),
     ] = None
     taps: Annotated[
         Annotated[tuple[_Tap, ...], Meta(min_length=1)] | None,
@@ -109,6 +109,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[tuple[_Weight, ...], Meta(min_length=1)] | None,
         Meta(description="weight of each tap's distances" + _PRESET),
     ] = None
+    density: Annotated[
+        Annotated[float, Meta(ge=0.0, le=1.0)] | None,
+        Meta(
+            description=(
+                "power of the local radius of the memory that divides distances (0: Euclidean distances)" + _PRESET
+            )
+        ),
+    ] = None
+    length: Annotated[
+        Literal["plain", "soft"],
+        Meta(
+            description=(
+                "plain: features as they are. soft: features of a limited length, for surfaces of varying contrast and light"
+            )
+        ),
+    ] = "plain"
     memory_mb: Annotated[
         Annotated[float, Meta(gt=0.0, le=1000.0)] | None,
         Meta(
@@ -146,17 +162,22 @@ class Plan(NamedTuple):
     """Settings with the preset filled in."""
 
     size: int
+    """Side of the square that the network sees. Smaller frames get a smaller one if the user did not ask for this size."""
     taps: tuple[int, ...]
     tap_weights: tuple[float, ...]
+    density: float
     memory_mb: float
     candidates: int
 
 
 _PRESETS = {
-    "fast": Plan(size=224, taps=(4, 7), tap_weights=(2.0, 1.0), memory_mb=0.49, candidates=15_000),
-    "fine": Plan(size=512, taps=(7, 10), tap_weights=(1.0, 1.0), memory_mb=2.33, candidates=50_000),
+    "fast": Plan(224, (7, 10), (1.0, 1.0), density=0.5, memory_mb=0.785, candidates=30_000),
+    "standard": Plan(384, (7, 10, 14), (1.0, 1.0, 1.0), density=1.0, memory_mb=3.12, candidates=30_000),
+    "fine": Plan(512, (7, 10, 14), (1.0, 1.0, 1.0), density=1.0, memory_mb=4.68, candidates=50_000),
 }
-"""Presets with memories of 1 000 and 3 000 rows per tap."""
+"""Presets with memories of 1 000, 2 000 and 3 000 rows per tap."""
+SMALLEST = 96
+"""Smallest side for small frames. The deepest tap then has 3 x 3 cells."""
 _RESNET_TAPS = (2, 3)
 """Layers of the published figures. They were not measured here."""
 
@@ -182,6 +203,7 @@ def plan_of(settings: Settings) -> Plan:
         size=settings.size or preset.size,
         taps=taps,
         tap_weights=tap_weights,
+        density=preset.density if settings.density is None else settings.density,
         memory_mb=settings.memory_mb or preset.memory_mb,
         candidates=settings.candidates or preset.candidates,
     )
@@ -193,14 +215,15 @@ class PatchCore(Scorer):
     The map has the grid of the finest tap.
     """
 
-    def __init__(self, settings: Settings, channels: int) -> None:
+    def __init__(self, settings: Settings, spec: FrameSpec) -> None:
         super().__init__()
         plan = plan_of(settings)
         known = taps_of(settings.backbone)
         self.average = settings.average
-        self.side = _side(settings)
-        self.backbone = build_backbone(settings.backbone, plan.taps, channels)
-        self.memories = nn.ModuleList(Memory(known[tap].channels) for tap in plan.taps)
+        self.side = _side(settings, spec)
+        self.backbone = build_backbone(settings.backbone, plan.taps, spec.channels)
+        soft = settings.length == "soft"
+        self.memories = nn.ModuleList(PatchMemory(known[tap].channels, soft=soft) for tap in plan.taps)
 
     def features(self, prepared: Tensor) -> list[Tensor]:
         """Return the features of each tap, ``[N, channels, h, w]``."""
@@ -223,62 +246,6 @@ class PatchCore(Scorer):
         return Evidence({"distance": total.squeeze(1)}, {})
 
 
-class Memory(nn.Module):
-    """Patches of good parts at one tap, and the distance of other patches to the nearest of them."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("center", torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(()))
-        # One column per row b of the memory: -2 b, and |b|^2 as one more feature, so that one product gives
-        # |b|^2 - 2 x.b. The buffer takes the shape of the stored tensor.
-        self.register_buffer("bank", torch.zeros(channels + 1, 1))
-
-    def forward(self, planes: Tensor) -> Tensor:
-        """Return the distances ``[N, h, w]`` of ``[N, channels, h, w]``."""
-        rows = planes.permute(0, 2, 3, 1).flatten(0, 2)
-        return self.distance(rows).view(planes.shape[0], planes.shape[2], planes.shape[3])
-
-    def distance(self, rows: Tensor) -> Tensor:
-        """Return the distances ``[R]`` of ``[R, channels]``, in units of this memory."""
-        rows = (rows - self.get_buffer("center")) * self.get_buffer("scale")
-        squares = (rows * rows).sum(dim=1)
-        rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
-        nearest: Tensor | None = None
-        for chunk in torch.split(self.get_buffer("bank"), CHUNK, dim=1):
-            lowest = (rows @ chunk).amin(dim=1)
-            nearest = lowest if nearest is None else torch.minimum(nearest, lowest)
-        assert nearest is not None
-        return (squares + nearest).clamp(min=0.0).sqrt()  # rounding may give values below zero
-
-    def fit(self, rows: Tensor, selected: Tensor, weight: float, seed: int) -> None:
-        """Store the selected rows, scaled so that the mean distance of the other rows to them is `weight`.
-
-        Args:
-            rows: float32 ``[R, channels]``, at least 2.
-            selected: places of the core-set, int64.
-            weight: weight of the distances.
-            seed: seed of the draw of other rows, whose distances define the scale.
-        """
-        center = rows.mean(dim=0)
-        # one scale for all channels, to unit root mean square, so that squares keep their precision in float32
-        scale = 1 / (rows - center).square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
-        rows = (rows - center) * scale
-        kept = rows[selected.to(rows.device)]
-        self._remember(center, scale, kept)
-        others = torch.ones(len(rows), dtype=torch.bool)
-        others[selected] = False
-        places = others.nonzero().squeeze(1)
-        places = places[torch.randperm(len(places), generator=Generator().manual_seed(seed))[:HELD]]
-        apart = self.distance(rows[places.to(rows.device)] / scale + center).mean()
-        unit = weight / float(apart) if float(apart) > 0 else weight
-        self._remember(center, scale * unit, kept * unit)
-
-    def _remember(self, center: Tensor, scale: Tensor, kept: Tensor) -> None:
-        self.center, self.scale = center.clone(), scale.clone()
-        self.bank = torch.cat([-2 * kept, (kept * kept).sum(dim=1, keepdim=True)], dim=1).T.contiguous()
-
-
 def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitContext) -> None:
     """Draw patches in one pass over the good parts with bounded memory, then select a core-set for each tap."""
     plan = plan_of(settings)
@@ -286,13 +253,14 @@ def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitC
     scorer.eval()
     with torch.no_grad():
         drawn = draw(scorer, good.train, plan.candidates, context)
-        numbers_a_row = sum(rows.shape[1] + 1 for rows in drawn)
+        numbers_a_row = sum(rows.shape[1] + 2 for rows in drawn)
         count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
         for tap, rows, selected, weight, memory in zip(
             plan.taps, drawn, choose(drawn, count, context), plan.tap_weights, scorer.memories, strict=True
         ):
-            assert isinstance(memory, Memory)
-            memory.fit(rows, selected, weight / sum(plan.tap_weights), context.seed)
+            assert isinstance(memory, PatchMemory)
+            share = weight / sum(plan.tap_weights)
+            memory.fit(rows, selected, weight=share, density=plan.density, seed=context.seed)
             logger.info("tap %d: stored %d of %d patches", tap, memory.get_buffer("bank").shape[1], len(rows))
 
 
@@ -345,28 +313,59 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
     return result
 
 
-def _side(settings: Settings) -> int:
+def size_seen(found: FoundFrames, limit: int) -> int:
+    """Return the side of the square at which the network sees frames: their long side, rounded down to a multiple of 32.
+
+    Enlarged frames cost time and make the scores worse. Where frames have several sizes, the median of the long sides
+    decides.
+
+    Args:
+        found: description of the data.
+        limit: largest side.
+    """
+    sizes = found.sizes or ((found.frame_size or found.largest, 1),)
+    long_sides = sorted((max(size), count) for size, count in sizes)
+    half = sum(count for _, count in long_sides) / 2
+    passed = accumulate(count for _, count in long_sides)
+    median = next(side for (side, _), upto in zip(long_sides, passed, strict=True) if upto >= half)
+    return max(min(SMALLEST, limit), min(limit, median // MULTIPLE * MULTIPLE))
+
+
+def _side(settings: Settings, spec: FrameSpec) -> int:
     """Return the side of the map in cells."""
-    plan, known = plan_of(settings), taps_of(settings.backbone)
-    return plan.size // min(known[tap].stride for tap in plan.taps)
+    known = taps_of(settings.backbone)
+    return spec.size[0] // min(known[tap].stride for tap in plan_of(settings).taps)
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
         raise DataError("patchcore judges frames.")
     check_share(settings)
-    size = plan_of(settings).size
+    plan = plan_of(settings)
+    size = settings.size or size_seen(found, plan.size)
+    height, width = found.frame_size or found.largest
+    logger.info(
+        "the network sees frames at %d x %d px%s; the %sframes are %d x %d px",
+        size, size,
+        "" if settings.size else f" (their long side in multiples of {MULTIPLE}, at most {plan.size})",
+        "" if found.frame_size else "largest ", height, width,
+    )  # fmt: skip
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(size, size), mean=MEAN, scale=SCALE)
 
 
 def _build(settings: Settings, spec: InputSpec) -> PatchCore:
+    return PatchCore(settings, _frames(spec))
+
+
+def _score_rule(settings: Settings, spec: InputSpec) -> ScoreRule:
+    smooth = settings.smooth * _side(settings, _frames(spec))
+    return ScoreRule(map="distance", pool=settings.pool, share=settings.share, smooth=smooth)
+
+
+def _frames(spec: InputSpec) -> FrameSpec:
     if not isinstance(spec, FrameSpec):
         raise DataError("patchcore judges frames.")
-    return PatchCore(settings, spec.channels)
-
-
-def _score_rule(settings: Settings) -> ScoreRule:
-    return ScoreRule(map="distance", pool=settings.pool, share=settings.share, smooth=settings.smooth * _side(settings))
+    return spec
 
 
 def _weights(settings: Settings) -> tuple[Weights, ...]:
@@ -375,9 +374,13 @@ def _weights(settings: Settings) -> tuple[Weights, ...]:
 
 RECIPE = Recipe(
     name="patchcore",
+    version=2,
     summary="frames: distance of patches to those of good parts, in the features of a pretrained network",
     settings=Settings,
     tiny=Settings(preset="fast", size=64, taps=(4,), memory_mb=0.02, candidates=600),
+    variants={
+        "soft-length": Settings(preset="fast", size=64, taps=(4,), length="soft", memory_mb=0.02, candidates=600)
+    },
     gives="frame",
     input=_input,
     build=_build,

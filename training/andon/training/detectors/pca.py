@@ -210,7 +210,7 @@ def _build(settings: Settings, spec: InputSpec) -> Components:
     return Components(settings, spec)
 
 
-def _score_rule(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings, _spec: InputSpec) -> ScoreRule:
     return ScoreRule(score=settings.decides)
 
 

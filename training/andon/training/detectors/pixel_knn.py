@@ -154,7 +154,7 @@ def _build(settings: Settings, spec: InputSpec) -> PixelKnn:
     return PixelKnn(settings.k, spec.channels, spec.size)
 
 
-def _score_rule(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings, _spec: InputSpec) -> ScoreRule:
     return ScoreRule(map="difference", pool=settings.pool, share=settings.share)
 
 

@@ -75,5 +75,5 @@ RECIPE = Recipe(
     input=wanted_input,
     build=_build,
     fit=fit,
-    score_rule=score_rule,
+    score_rule=lambda settings, _spec: score_rule(settings),
 )

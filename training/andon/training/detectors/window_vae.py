@@ -213,7 +213,7 @@ def _build(settings: Settings, spec: InputSpec) -> WindowVAE:
     return WindowVAE(settings, spec)
 
 
-def _score_rule(settings: Settings) -> ScoreRule:
+def _score_rule(settings: Settings, _spec: InputSpec) -> ScoreRule:
     return ScoreRule(map="error", pool="mean") if settings.decides == "error" else ScoreRule(score=settings.decides)
 
 

@@ -81,7 +81,7 @@ class Observers:
             watched: record of watched parts in an interrupted run. It is kept if `labelled` is None.
         """
         self._observed, self._options, self._labelled = observed, options, labelled
-        rule = observed.recipe.score_rule(observed.settings)
+        rule = observed.recipe.score_rule(observed.settings, observed.spec)
         good, spec, device = observed.good, observed.spec, observed.device
         self._watch = None
         self._watched = watched
@@ -172,7 +172,7 @@ class Observers:
                         labelled,
                         pictures / "scores.png",
                         spec=observed.spec,
-                        score_rule=observed.recipe.score_rule(observed.settings),
+                        score_rule=observed.recipe.score_rule(observed.settings, observed.spec),
                         device=observed.device,
                     )
         if options.checkpoint_epochs and not history:

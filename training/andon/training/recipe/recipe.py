@@ -125,8 +125,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     Examples are the tails of the scores, and spreads. It draws nothing at random. It also completes the weights of any
     epoch. None: `fit` does all of it.
     """
-    score_rule: Callable[[Any], ScoreRule]
-    """``score_rule(settings)``: the rule that turns evidence into the deciding score."""
+    score_rule: Callable[[Any, InputSpec], ScoreRule]
+    """``score_rule(settings, spec)``: the rule that turns evidence into the deciding score."""
     uses_validation: bool = True
     """True if the detector needs a validation part. If not, it also trains on the items of that part."""
     weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()

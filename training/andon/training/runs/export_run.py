@@ -63,7 +63,7 @@ def export_run(
     kept_back = calibration_part(loaded, data)
     with _advised(loaded.record, kept_back, request.promise):
         return export(
-            Pipeline(loaded.scorer, loaded.spec, rule or loaded.recipe.score_rule(loaded.settings)),
+            Pipeline(loaded.scorer, loaded.spec, rule or loaded.recipe.score_rule(loaded.settings, loaded.spec)),
             kept_back,
             path,
             request=structs.replace(request, grouped=loaded.record.group is not None),
@@ -126,7 +126,7 @@ def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
     """
     if "map" in changes and "score" in changes:
         raise ConfigError("--map and --score: expected one of them, got both. Only one of a map or a score can decide.")
-    own = structs.asdict(run.recipe.score_rule(run.settings))
+    own = structs.asdict(run.recipe.score_rule(run.settings, run.spec))
     instead = {"map": {"score": None}, "score": {"map": None}}
     named = next((instead[name] for name in instead if name in changes), {})
     rule = from_mapping(ScoreRule, {**own, **named, **changes}, where="reading")
