@@ -60,17 +60,19 @@ def run(args: argparse.Namespace) -> int:
         print(msgspec.json.encode(summary).decode())
     else:
         kept = "within" if summary.within_promise else "MORE THAN"
-        print(
-            f"\ncaught         {summary.faults_caught} of {summary.faults_injected} faults "
-            f"(random rejects: {summary.dummy_caught:.1f})\n"
-            f"false rejects  {summary.false_rejects} of {summary.good_windows} good windows: {kept} the promise of "
-            f"{summary.promise.alpha:.0%} (at most {summary.false_rejects_allowed} by chance)\n"
-            f"time           {summary.seconds:.0f} s, for {summary.simulated_hours:.1f} simulated hours\n"
-            f"model          {out / 'model.onnx'}   (andon inspect {out / 'model.onnx'})\n"
-            f"verdicts       {out / 'verdicts.jsonl'}\n"
-            f"report         {page}\n"
-            "\nWith your own photos of good parts in a folder:  andon train patchcore --data FOLDER --out run/"
-        )
+        rows = {
+            "caught": f"{summary.faults_caught} of {summary.faults_injected} faults (random rejects: {summary.dummy_caught:.1f})",
+            "false rejects": f"{summary.false_rejects} of {summary.good_windows} good windows, {kept} the promise of "
+            f"{summary.promise.alpha:.0%} (at most {summary.false_rejects_allowed} by chance)",
+            "time": f"{summary.seconds:.0f} s, for {summary.simulated_hours:.1f} simulated hours",
+            "model": f"{out / 'model.onnx'}   (andon inspect {out / 'model.onnx'})",
+            "verdicts": f"{out / 'verdicts.jsonl'}",
+            "report": f"{page}",
+        }
+        print()
+        for name, text in rows.items():
+            print(f"{name:<14} {text}")
+        print("\nWith your own photos of good parts in a folder:  andon train patchcore --data FOLDER --out run/")
     if args.open:
         webbrowser.open(page.resolve().as_uri())
     return 0 if summary.within_promise and summary.faults_caught == summary.faults_injected else 1
