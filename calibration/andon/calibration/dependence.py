@@ -147,7 +147,9 @@ def _intra_class_correlation(runs: Sequence[NDArray[np.float64]]) -> float:
 def _checked(series: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(series, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise CalibrationError(f"expected a run of scores, shape [n] with n >= 1, got shape {list(values.shape)}.")
+        raise CalibrationError(
+            f"expected a one-dimensional array of scores, shape [n] with n >= 1, got shape {list(values.shape)}."
+        )
     if not np.isfinite(values).all():
         raise CalibrationError(
             f"expected finite scores, got {int((~np.isfinite(values)).sum())} of {values.size} that are not finite. "

@@ -201,7 +201,7 @@ def log_figures(
     Args:
         detector: the detector that judged the windows.
         verdicts: from `judge_logs`.
-        vus_buffer: longest buffer of `vus_pr`, in rows of the log. None: the length of a window.
+        vus_buffer: longest tolerance around a fault for `vus_pr`, in rows of the log. None: the length of a window.
         refractory_s: alarms closer together than this, in seconds, are one event. None: the length of a window plus its hop,
             so that consecutive windows are one event.
         intervals: whether to compute intervals by resampling files.

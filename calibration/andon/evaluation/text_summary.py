@@ -73,7 +73,7 @@ def parts_text(figures: Evaluation) -> str:
 
 
 def logs_text(figures: LogEvaluation) -> str:
-    """Return the figures over logs as text: a line for each file, then the figures over all files."""
+    """Return the results for logs as text: one line for each file, then the results for all files together."""
     numbers = f"{'good':>6} {'faulty':>6} {'INVALID':>7} {'AUROC':>7} {'AUPR':>7} {'false rejects':>14} {'caught':>8}"
     rows = [f"{'file':<28} {numbers} {'dummy':>6}"]
     for run in [*figures.runs, figures.total]:

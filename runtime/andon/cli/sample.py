@@ -1,4 +1,4 @@
-"""Generate new good parts from a run, to look at, or to test software and people.
+"""Generate pictures of new good parts from a run, to view them, or to test software and inspectors.
 
 This works only with generative detectors, for example memory_vae, and only with a run folder, because a model file can only
 judge. Do not calibrate or evaluate with generated parts: they are not evidence about real parts.
@@ -10,8 +10,8 @@ example:
   andon sample run/ -o memory.png --memory             # decoded prototypes of the memory, most used first
   andon sample run/ -o early.png --epoch 5             # from a checkpoint (train --checkpoint-epochs)
 
-With --memory the name of each picture contains the number of its prototype. The evidence memory_items of a verdict gives the
-share of each prototype in its reconstruction, in the order of these numbers.
+With --memory the name of each picture contains the number of its prototype. In a verdict, memory_items lists, in the order of
+these numbers, how much each prototype contributed to the reconstruction of the item.
 """
 
 import argparse

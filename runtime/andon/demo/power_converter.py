@@ -192,8 +192,9 @@ def schedule_faults(
     free = slot - duration_rows - recovery
     if count and free < 0:
         raise ConfigError(
-            f"rows: expected at least {each * (duration_rows + recovery)} per run for {each} faults of {duration_rows} rows with "
-            f"{recovery} rows of recovery, got {rows}. Ask for fewer faults, or for more rows or runs."
+            f"rows: expected at least {each * (duration_rows + recovery)} rows per run, got {rows}. A run must hold {each} "
+            f"faults of {duration_rows} rows each, and {recovery} rows of recovery after each fault. Use fewer faults, more "
+            "rows or more runs."
         )
     if count and start is not None and start > free:
         raise ConfigError(

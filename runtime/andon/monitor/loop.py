@@ -144,7 +144,7 @@ def monitor(
 
 
 class _Line:
-    """The only owner of the counters. They change here, in one thread, one outcome at a time."""
+    """Judges the items and counts the outcomes. The counters change only here, in one thread, one outcome at a time."""
 
     def __init__(
         self,

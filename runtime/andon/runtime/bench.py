@@ -77,7 +77,7 @@ def bench(
     model = read(path)
     if frame_size is not None and not isinstance(model.card.input, FrameSpec):
         raise ConfigError(
-            f"--frame: expected a model file of frames, got {path}, which judges windows of sensor data. Leave the flag out."
+            f"--frame: expected a model file for frames, got {path}, which judges windows of sensor data. Leave the flag out."
         )
     item = _item(model.card.input, frame_size)
     one = Detector.load(path, device=device, threads=1, frame_size="any")
@@ -137,7 +137,10 @@ def resident_mb() -> float | None:
 
 
 def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
-    """Return a seeded item that fits the file: smooth shapes and noise, so that it passes the contrast check."""
+    """Return a random item (from a seed) with the input shape of the model file.
+
+    It contains smooth shapes and noise, so it passes the contrast check.
+    """
     generator = np.random.default_rng(0)
     if isinstance(spec, FrameSpec):
         height, width = frame_size or spec.frame_size or DEFAULT_FRAME

@@ -606,7 +606,9 @@ def test_an_ordinary_onnx_file_is_told_what_it_lacks() -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     plain = helper.make_model(helper.make_graph([], "plain", [value], [value]))
 
-    with pytest.raises(ModelFileError, match=r"metadata key 'andon' is missing. Make one with 'andon export'"):
+    with pytest.raises(
+        ModelFileError, match=r"metadata key 'andon' is missing. Make a complete model file with 'andon export'"
+    ):
         parse(plain.SerializeToString())
 
 

@@ -16,9 +16,9 @@ from andon.sources.series.log import Run
 from andon.sources.series.log_truth import events_of
 
 EACH = 3
-"""Upper limit of stretches of each kind."""
+"""Largest number of stretches of each kind."""
 MOST_ROWS = 6_000
-"""Upper limit of rows in a stretch. Only the beginning of a longer fault is shown."""
+"""Largest number of rows in a stretch. Only the beginning of a longer fault is shown."""
 
 
 def origin_s(run: Run) -> float:

@@ -88,7 +88,9 @@ class Pictures:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         if not isinstance(card.input, FrameSpec):
-            raise ConfigError("pictures: expected a model file of frames, got one of windows. Leave the pictures out.")
+            raise ConfigError(
+                "pictures: expected a model file for frames, got one for windows. Leave the pictures out."
+            )
         if max_pictures < 1:
             raise ConfigError(f"max_pictures: expected at least 1, got {max_pictures}.")
         opencv()  # report a missing package now and not at the first reject
@@ -146,7 +148,10 @@ class Pictures:
             self._changed.wait_for(lambda: not self._waiting and not self._drawing, timeout_s)
 
     def close(self) -> None:
-        """Draw queued pictures for 0.3 s and count the rest as lost. Wait one second for a picture that is being drawn."""
+        """Draw queued pictures for at most 0.3 s.
+
+        If a picture is still being drawn then, wait at most one more second for it. Count all others as lost.
+        """
         self._hurry.set()
         with self._changed:
             self._closed = True

@@ -129,7 +129,7 @@ def rgb(bgr: Frame) -> Frame:
 
 
 def grey(bgr: Frame) -> Frame:
-    """Convert a video frame to grey ``[H, W, 1]``, for a model file of one channel. OpenCV reads every video as colour."""
+    """Convert a video frame to grey ``[H, W, 1]``, for a model file for one channel. OpenCV reads every video as colour."""
     cv2 = opencv()
     levels: Frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
     return levels[..., None]

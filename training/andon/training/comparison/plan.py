@@ -50,7 +50,7 @@ class DataSet(Struct, frozen=True, kw_only=True):
     truth: str | None = None
     """A CSV file key,label[,kind], for labels that are not in the folder names."""
     group: str | None = None
-    """Definition of items that belong together, as in `TrainOptions`."""
+    """Rule that defines which items belong to one part or lot, as in `TrainOptions`."""
     calibration_share: float = CALIBRATION_SHARE
     """Share of the good parts to hold back for calibration, as in `TrainOptions`."""
     name: str

@@ -56,6 +56,7 @@ from andon.training.fitting.adversarial import BiganNets, BiganTrainer
 from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape, initialise
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
+from andon.training.recipe.wrong_data import expected_frames
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class BiGAN(BiganNets):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draw all weights again."""
+        """Initialise all weights again with new random values."""
         for module in self.modules():
             initialise(module, self.settings.initialisation)
         self.get_buffer("usual").fill_(1.0)
@@ -369,7 +370,7 @@ def depth_of(settings: Settings, spec: FrameSpec) -> int:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("bigan judges frames.")
+        raise expected_frames("bigan")
     if settings.loss == "hinge" and settings.smoothing:
         raise ConfigError("--smoothing needs --loss non_saturating. The hinge loss has no labels.")
     if not settings.adversarial and not settings.cycle:
@@ -384,7 +385,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
 
 def _build(settings: Settings, spec: InputSpec) -> BiGAN:
     if not isinstance(spec, FrameSpec):
-        raise DataError("bigan judges frames.")
+        raise expected_frames("bigan")
     if (spec.mean, spec.scale) != (0.0, 255.0):
         raise ConfigError(f"bigan: expected pictures in 0 to 1, got (grey level - {spec.mean:g}) / {spec.scale:g}.")
     return BiGAN(settings, spec)

@@ -41,11 +41,12 @@ from andon.training.nets.variational import LEAST_BETA, divergence, drawn, notes
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
+from andon.training.recipe.wrong_data import expected_frames
 
 logger = logging.getLogger(__name__)
 
 LEAST_ENERGY = 1e-6
-"""Lower limit of the mean square of a convolution's activations, by which differences are divided."""
+"""Differences are divided by the mean square of a convolution's activations. This is the lower limit of that divisor."""
 SLOPE = 0.1
 """Slope of the activations below zero."""
 BATCH = 256
@@ -320,7 +321,7 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("conv_vae judges frames.")
+        raise expected_frames("conv_vae")
     check_share(settings)
     size = size_seen(found, settings.size)
     least = 2 ** len(settings.widths) + 1
@@ -334,7 +335,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
 
 def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
     if not isinstance(spec, FrameSpec):
-        raise DataError("conv_vae judges frames.")
+        raise expected_frames("conv_vae")
     return ConvVAE(settings, spec)
 
 

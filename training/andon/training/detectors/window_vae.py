@@ -29,7 +29,6 @@ from msgspec import Meta, structs
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.foundation.errors import DataError
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.collection import Found, FoundLogs
 from andon.sources.series.windows import window_spec
@@ -38,6 +37,7 @@ from andon.training.nets.gaussian import Gaussian
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.nets.variational import divergence, drawn, notes_on_beta
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
+from andon.training.recipe.wrong_data import expected_windows
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Settings(Plan, frozen=True, kw_only=True):
 
 
 class WindowVAE(Scorer):
-    """A fully connected network from ``[N, T, C]`` through `latent` numbers and back."""
+    """A fully connected network that encodes windows ``[N, T, C]`` as `latent` numbers and decodes them to ``[N, T, C]``."""
 
     def __init__(self, settings: Settings, spec: WindowSpec) -> None:
         super().__init__()
@@ -203,13 +203,13 @@ def _layers(widths: list[int]) -> nn.Sequential:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundLogs):
-        raise DataError("window_vae judges windows of logs.")
+        raise expected_windows("window_vae")
     return window_spec(found, settings.steps, settings.hop)
 
 
 def _build(settings: Settings, spec: InputSpec) -> WindowVAE:
     if not isinstance(spec, WindowSpec):
-        raise DataError("window_vae judges windows of logs.")
+        raise expected_windows("window_vae")
     return WindowVAE(settings, spec)
 
 

@@ -226,7 +226,7 @@ class _Descent:
 
     @property
     def is_finished(self) -> bool:
-        """True if a plateau schedule stops because the loss has not improved for `patience` epochs."""
+        """True if the plateau schedule ends the training because the loss has not improved for `patience` epochs."""
         return not self.plan.by_cosine and self.without_gain >= self.plan.patience
 
     def one_epoch(self) -> dict[str, float]:

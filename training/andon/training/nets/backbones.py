@@ -130,8 +130,11 @@ def load_pretrained(backbone: Backbone, *, path: str | None = None, download: bo
     expected = LITE0_SHA256 if backbone.name == "efficientnet_lite0" else _digest_in_name(file)
     digest = _sha256(file)
     if not digest.startswith(expected):
+        own_wheel = backbone.name == "efficientnet_lite0" and path is None
+        remedy = "Reinstall the package of the weights." if own_wheel else "Delete it and download it again."
         raise TrainingError(
-            f"{file}: expected the published weights with sha256 {expected}, got {digest}. The file is damaged or replaced."
+            f"{file}: expected the published weights with sha256 {expected}, got {digest}. The file is damaged or was "
+            f"replaced. {remedy}"
         )
     try:
         # The only torch.load: the digest was checked or goes into the record, and weights_only runs no code of the file.
@@ -143,7 +146,10 @@ def load_pretrained(backbone: Backbone, *, path: str | None = None, download: bo
     try:
         backbone.take(state)
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise TrainingError(f"{file}: these are not weights of {backbone.name}: {_first_line(error)}") from error
+        raise TrainingError(
+            f"{file}: these are not weights of {backbone.name} ({_first_line(error).rstrip(':')}). The file belongs to a "
+            f"different network. Give the file of {backbone.name} with --weights."
+        ) from error
 
 
 def weights_record(name: BackboneName, path: str | None = None) -> Weights:

@@ -33,7 +33,7 @@ STEEPEST = 1e3
 ROUNDING = 1e-5
 """Relative difference below which scores are ties. Whether float32 separates them depends on the machine."""
 LEAST_UNIT = 1e-12
-"""Smallest unit of a tail. A tail that starts below this is rounding, and the slope must stay finite."""
+"""Lower limit of the scale of a tail. Smaller values come only from rounding. The limit also keeps the slope finite."""
 
 
 class Combination(nn.Module):

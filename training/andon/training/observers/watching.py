@@ -50,7 +50,7 @@ _BATCH = 8
 
 
 class Labelled(NamedTuple):
-    """Prepared parts whose truth is known."""
+    """Prepared parts with known labels."""
 
     prepared: Tensor
     """Frames ``[n, C, h, w]`` or windows ``[n, T, C]``, on the CPU."""

@@ -49,7 +49,7 @@ def export_run(
         path: path of the model file to write.
         request: the promise and the date. The run determines whether files were grouped.
         rule: score rule to use instead of the run's own. Nothing is trained again.
-        data: present location of the good parts; None for the location recorded in the run.
+        data: new location of the good parts; None for the location recorded in the run.
         name: name of the model; empty for the stem of `path`.
         golden_real: keep a real part as the golden sample.
         progress: reports scoring.
@@ -161,7 +161,7 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
         if data is not None:
             raise
         raise DataError(
-            f"{error} The run was trained on it. If it was moved, give its present location with --data."
+            f"{error} The run was trained on it. If it was moved, give its new location with --data."
         ) from error
     collection = items_of(opened, run.spec, record.group)
     by_key = {ref.key: ref for ref in collection.refs}
@@ -169,7 +169,7 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(record.split.calibration)} calibration parts are missing, the first is {missing[0]}. "
-            "Give their present location with --data, or train again."
+            "Give their new location with --data, or train again."
         )
     if not record.contents:
         logger.warning(
