@@ -154,7 +154,7 @@ def refusal_of_kept_back(
     Args:
         need: calibration parts that the promise needs (`parts_needed`).
         have: number of calibration parts that are valid for the promise.
-        total: good parts of the run, of which `share` were kept back. Each must be its own group.
+        total: good parts of the run. The run kept back `share` of them. Each part must be its own group.
         share: calibration share of the run.
         alpha: requested false-reject rate.
         confidence: confidence of the promise.

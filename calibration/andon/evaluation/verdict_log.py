@@ -1,7 +1,7 @@
-"""Compute figures from a log of verdicts, as ``andon score --json`` or ``andon monitor`` writes it.
+"""Compute results from a log of verdicts, as ``andon score --json`` or ``andon monitor`` writes it.
 
 This compares the decisions on the line with the truth that was found later. It needs neither the model file nor pictures, so
-there are no figures over pixels. If an item was judged again, for example after a restart, its last verdict counts.
+there are no results for pixels. If an item was judged again, for example after a restart, its last verdict counts.
 """
 
 import codecs
@@ -72,7 +72,8 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
 
     Args:
         path: a file from ``andon score --json`` or ``andon monitor --out``.
-        model: short digest of the model file whose verdicts are wanted, or its first characters. None if only one model
+        model: short digest of the model file that gave the wanted verdicts, or the first characters of the digest. None if only
+            one model
             judged.
 
     Items that were judged more than once give a warning. This is normal after a restart, but wrong if folders hold files with
@@ -130,7 +131,7 @@ def evaluate_verdicts(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Return the figures over verdicts whose truth is known. They have no promise, because it is in the model file.
+    """Return the results for verdicts with known labels. They have no promise, because it is in the model file.
 
     Args:
         log: from `read_verdicts`.

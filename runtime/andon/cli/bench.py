@@ -38,11 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="cpu",
         help="device to run on; auto uses CUDA if there is one (default: cpu)",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print the figures."""
+    """Measure and print the results."""
     from andon.foundation.progress import ProgressLine
     from andon.runtime.bench import GEMM_SIDE, bench
 

@@ -87,11 +87,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write a page DIR/index.html with curves, worst parts and heat maps",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print the figures."""
+    """Evaluate and print the results."""
     from andon.evaluation.verdict_log import is_verdict_log
     from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs

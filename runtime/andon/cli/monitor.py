@@ -48,7 +48,7 @@ SUMMARY = "monitor a line: judge a folder, video, camera or sensor data until it
 
 
 def configure(parser: FlagParser) -> None:
-    """Add the flags, including those of the installed sources."""
+    """Add the flags, including the flags of the installed sources."""
     from andon.cli._source_flags import add_source_flags
 
     parser.add_argument("file", metavar="FILE.onnx", help="model file")

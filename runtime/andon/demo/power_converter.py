@@ -56,7 +56,7 @@ class ConverterSettings(Struct, frozen=True, kw_only=True):
     period_s: Annotated[float, _setting("time between rows", "s")] = 0.1
     voltage_v: Annotated[float, _setting("output voltage without load", "V")] = 48.0
     resistance_ohm: Annotated[
-        float, _setting("source resistance, by which the voltage drops with the current", "ohm")
+        float, _setting("source resistance; because of it, the voltage drops with the current", "ohm")
     ] = 0.08
     current_a: Annotated[float, _setting("mean load", "A")] = 10.0
     swing_a: Annotated[float, _setting("amplitude of the load cycle", "A")] = 4.0

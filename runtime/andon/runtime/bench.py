@@ -28,7 +28,7 @@ MAX_VALUES = 50_000_000
 
 
 class Bench(Struct, frozen=True, kw_only=True):
-    """Figures of one run. Times are wall-clock milliseconds per call, and medians except for the p99."""
+    """Results of one run. Times are wall-clock milliseconds per call, and medians except for the p99."""
 
     model: str
     device: str
@@ -37,7 +37,7 @@ class Bench(Struct, frozen=True, kw_only=True):
     latency_ms: float
     latency_p99_ms: float
     bare_session_ms: float
-    """Latency of a bare ONNX Runtime session without andon. Its calls alternate with those of the detector."""
+    """Latency of a bare ONNX Runtime session without andon. Its calls alternate with the calls of the detector."""
     overhead_ms: float
     """Median difference between a call of the detector and the bare call next to it."""
     per_second_one_caller: float

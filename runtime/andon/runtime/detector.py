@@ -93,7 +93,7 @@ class Detector:
     ) -> "Detector":
         """Check and load the bytes of a model file, for programs that fetch it from a database or a network.
 
-        Arguments and errors are those of `load`.
+        Arguments and errors are the same as for `load`.
         """
         if not isinstance(data, bytes):
             raise InputError(
@@ -222,7 +222,7 @@ class Detector:
             raise InputError(f"expected a numpy array, got {type(item).__name__}.")
         if isinstance(item, np.ma.MaskedArray):
             raise InputError(
-                "expected a plain numpy array, got a masked array, whose mask would be lost. Give item.filled(numpy.nan) for "
+                "expected a plain numpy array, got a masked array. Its mask would be lost. Give item.filled(numpy.nan) for "
                 "windows, which makes them INVALID, or a fill value that is right for your data."
             )
         if isinstance(spec, WindowSpec):

@@ -1,4 +1,4 @@
-"""Compute figures over time series, where each fault lasts from one time to another.
+"""Compute results for time series, where each fault lasts from one time to another.
 
 A higher score means worse. Labels are True for faulty rows.
 
@@ -28,7 +28,7 @@ def vus_pr(
     """Return the volume under the precision-recall surface: average precision over buffers of 0 to `buffer` rows per fault.
 
     With a buffer of l rows, a row at distance d <= l // 2 from a fault has the degree ``sqrt(1 - d / l)``. A faulty row has the
-    degree 1. Where the ramps of two faults overlap, the sum is cut at 1. Faults whose buffers overlap count as one.
+    degree 1. Where the ramps of two faults overlap, the sum is cut at 1. Faults with overlapping buffers count as one.
 
     Thresholds are order statistics of the scores, at equal steps of rank. A row is rejected if its score is at or above the
     threshold. TP is the sum of the degrees of the rejected rows. P' is the mean of two numbers: the faulty rows, and the faulty

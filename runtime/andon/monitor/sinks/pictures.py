@@ -1,10 +1,10 @@
 """Keep pictures of rejected frames, with the anomaly map drawn over them, in a folder with the newest ones.
 
-A separate thread draws and encodes the pictures, so that passing on a frame takes the judge microseconds. One picture takes
-about 0.17 s of one core at 1280 x 720 (2-core AMD EPYC server). The thread then pauses for the same time, so that it never
-uses more than half a core. The queue is short: in a burst of rejects pictures are dropped and counted, but never verdicts.
-Only a source that can wait, such as a finished folder or a video, waits for the pictures. The counts are exact: after `close`,
-each reject has a picture or is counted as lost.
+A separate thread draws and encodes the pictures. Therefore, the judge needs only microseconds to pass on a frame. One
+picture takes about 0.17 s of one core at 1280 x 720 (2-core AMD EPYC server). The thread then pauses for the same time, so that
+it never uses more than half a core. The queue is short: in a burst of rejects pictures are dropped and counted, but never
+verdicts. Only a source that can wait, such as a finished folder or a video, waits for the pictures. The counts are exact: after
+`close`, each reject has a picture or is counted as lost.
 
 Only pictures of this sink are replaced or removed. Names consist of wall time, `seq` and the safe characters of the key.
 Therefore they sort by age, and no external text can become a path.

@@ -24,7 +24,7 @@ class WindowTruth(Struct, frozen=True, kw_only=True):
 
     @property
     def good(self) -> bool:
-        """True if the window is neither faulty nor recovering, so that a REJECT would be a false reject."""
+        """True if the window is neither faulty nor recovering. A REJECT is then a false reject."""
         return not (self.faulty or self.recovering)
 
 

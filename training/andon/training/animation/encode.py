@@ -1,6 +1,6 @@
 """Encode a sequence of pictures as a GIF or an MP4, and write the file atomically.
 
-The writers of matplotlib cannot replace this module. `PillowWriter` gives each picture its own palette, so that still areas
+The writers of matplotlib cannot replace this module. `PillowWriter` gives each picture its own palette. Therefore, still areas
 flicker (by 0.8 grey levels on average, here 0). It also cannot hold the last picture. `FFMpegWriter` needs an ffmpeg program on
 the machine.
 """

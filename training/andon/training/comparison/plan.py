@@ -80,7 +80,7 @@ class Key(Struct, frozen=True, kw_only=True):
     wish: PromiseRequest
     """The promise to calibrate for. The name is fixed, because it is a key in ``cell.json``."""
     more: tuple[str, ...] = ()
-    """Names of additional figures that were requested."""
+    """Names of additional results that were requested."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ the generator makes one picture only, or if nothing fools the discriminator any 
 restarts with the next seed.
 
 Sources: Donahue et al., Adversarial feature learning (2017); Zenati et al., Efficient GAN-based anomaly detection
-(2018, arXiv 1802.06222). Spectral normalisation: Miyato et al. (2018). Figures: docs/results.md.
+(2018, arXiv 1802.06222). Spectral normalisation: Miyato et al. (2018). Results: docs/results.md.
 """
 
 import logging
@@ -153,7 +153,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             ge=0.0,
             le=2.0,
             description=(
-                "power of the picture's root mean square by which the map is divided, because brighter pictures have "
+                "the map is divided by this power of the picture's root mean square, because brighter pictures have "
                 "larger errors; 0: not divided"
             ),
         ),
@@ -201,7 +201,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def smoothed(self) -> float:
-        """Largest amount by which labels of good pictures are below 1."""
+        """Labels of good pictures are at most this much below 1."""
         return (0.1 if self.loss == "non_saturating" else 0.0) if self.smoothing is None else self.smoothing
 
 
@@ -286,7 +286,7 @@ class BiGAN(BiganNets):
 
     @torch.no_grad()
     def fit_usual(self, part: Part, device: torch.device) -> float:
-        """Set the means of the scores over good parts, by which scores are divided.
+        """Set the means of the scores over good parts. Scores are divided by these means.
 
         Returns:
             Mean difference of pixels.

@@ -15,9 +15,9 @@ batch. With a mean over pixels and a sum over latents, "beta = 1" would be hundr
 has batch normalisation and dropout. For scores, z is the mean of the posterior, so the same frame always has the same
 score.
 
-An epoch is a number of frames, not a pass, so that the defaults train equally long on 300 frames and on 50 000.
+An epoch is a number of frames, not a pass. Therefore, the defaults train equally long on 300 frames and on 50 000.
 
-Figures: docs/results.md. Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014). For ``sap``: Kim et al.,
+Results: docs/results.md. Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014). For ``sap``: Kim et al.,
 RaPP, Novelty Detection with Reconstruction along Projection Pathway (ICLR 2020), who sum over all layers and all
 positions.
 """
@@ -65,7 +65,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             max_length=7,
-            description="channels of the encoder's convolutions, each of which halves the sides; the decoder mirrors them",
+            description="channels of the encoder's convolutions; each convolution halves the sides, and the decoder mirrors them",
         ),
     ] = (32, 64, 128)
     hidden: Annotated[
@@ -165,7 +165,7 @@ class ConvVAE(Scorer):
         self.decoder = nn.Sequential(*up[:-1])
         self.looked_at = min(settings.sap_layers or len(settings.widths), len(settings.widths))
         self.share = settings.sap_share
-        # mean differences on good parts, by which differences are divided
+        # mean differences on good parts; differences are divided by them
         self.register_buffer("usual", torch.ones(1 + self.looked_at))
 
     def layers(self, prepared: Tensor) -> list[Tensor]:
@@ -253,7 +253,7 @@ class _Balancing(PlainFeed):
         self._device = device
 
     def judge(self, scorer: ConvVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Balance the layers. Return no further figures."""
+        """Balance the layers. Return no further results."""
         balance(scorer, self._good.validation, self._device, most=GLANCE)
         return {}
 

