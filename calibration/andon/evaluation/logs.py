@@ -54,7 +54,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     """Figure over rows, see `series.vus_pr`. None if there is only one kind of rows, and for all files together, because they are
     not one series."""
     event_recall: float | None = None
-    """Share of faults that were caught; None without faults. Read it together with `false_events_a_day`."""
+    """Share of faults that were detected; None without faults. Read it together with `false_events_a_day`."""
     false_events: int = 0
     """Episodes of alarms that touch no fault."""
     false_events_a_day: float | None = None
@@ -374,7 +374,7 @@ def _intervals(runs: tuple[RunFigures, ...], events: list[EventOutcomes], seed: 
     caught, faults = [one.caught for one in counts], [one.faults for one in counts]
     recall = ratio(caught, faults)
     if recall is not None and not recall.low < recall.high:
-        # all resamples are equal, for example if every fault was caught; that gives no information about the next fault
+        # all resamples are equal, for example if every fault was detected; that gives no information about the next fault
         recall = rate_interval(sum(caught), sum(faults))
     return LogIntervals(
         files=len(runs),

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summary))
         return 0
     numbers = [epoch for epoch in made.epochs if epoch is not None]
-    span = f"epochs {numbers[0]} to {max(numbers)}" if numbers else "kept weights"
+    span = f"epochs {numbers[0]} to {max(numbers)}" if numbers else "final weights"
     print(
         f"{made.path}: {len(made.epochs)} pictures ({span}) of {made.height} x {made.width} px (height x width), "
         f"{made.fps:g} per second, {summary['bytes']:,} bytes, panels {', '.join(made.panels)}"

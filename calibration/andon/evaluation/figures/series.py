@@ -3,7 +3,7 @@
 A higher score means worse. Labels are True for faulty rows.
 
 `vus_pr` measures how well scores separate over all thresholds, and tolerates a score that is a little early or late.
-`judge_events` evaluates the alarms of one threshold: faults caught, false events, delay. `point_counts` counts single rows, as
+`judge_events` evaluates the alarms of one threshold: faults detected, false events, delay. `point_counts` counts single rows, as
 the SKAB leaderboard does.
 
 Point-adjusted F1 is left out on purpose. It counts a whole fault as found if one of its rows is, and with it a random score

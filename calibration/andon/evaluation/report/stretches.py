@@ -153,7 +153,7 @@ def _around_window(one: JudgedPart, run: Run, at: int, spec: WindowSpec) -> Stre
 
 
 def _of_faults(every: Sequence[FaultRow], runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
-    """Return missed faults (or the fault closest to being missed), then the first caught fault of each kind."""
+    """Return missed faults (or the fault closest to being missed), then the first detected fault of each kind."""
     caught = [row for row in every if row.delay_s is not None]
     missed = [row for row in every if row.delay_s is None]
     missed.sort(key=lambda row: row.highest if math.isfinite(row.highest) else -math.inf)

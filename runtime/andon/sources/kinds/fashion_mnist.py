@@ -2,7 +2,8 @@
 
 Example: ``fashion_mnist:normal=sneaker,root=data/fashion_mnist``. The ten classes are given by name or by number; names are in
 lower case and without spaces. Source: Xiao, Rasul and Vollgraf, 2017 (MIT licence). Layout and digests are the same as in
-torchvision."""
+torchvision.
+"""
 
 from functools import partial
 

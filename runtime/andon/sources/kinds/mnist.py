@@ -2,7 +2,8 @@
 
 Examples: ``mnist:normal=0,root=data/mnist`` (one class is good) or ``mnist:anomaly=5,root=data/mnist`` (all classes except one
 are good). Source: LeCun, Cortes and Burges. Layout and digests are the same as in torchvision. Results on this set allow a
-comparison with published methods. They do not show how a method works on a production line."""
+comparison with published methods. They do not show how a method works on a production line.
+"""
 
 from functools import partial
 

@@ -32,7 +32,7 @@ def title(snapshot: Snapshot) -> str:
     """Return the title of a picture: the epoch in words."""
     if not snapshot.kept:
         return f"epoch {snapshot.epoch}"
-    return "kept weights" if snapshot.epoch is None else f"kept weights, of epoch {snapshot.epoch}"
+    return "final weights" if snapshot.epoch is None else f"final weights, of epoch {snapshot.epoch}"
 
 
 def stills(

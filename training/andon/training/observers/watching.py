@@ -2,7 +2,8 @@
 
 No fit, schedule or choice of weights sees these parts or their scores. Scorer and random generators keep their state, so the
 weights are bit for bit the same as in a training without watched parts. But a person who chooses settings by these results has
-used the labels. Results to publish then need parts that were not watched."""
+used the labels. Results to publish then need parts that were not watched.
+"""
 
 import logging
 import math
