@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--epoch",
         type=whole(1, 1_000_000_000),
         metavar="N",
-        help="export the checkpoint of this epoch (default: the weights that training kept)",
+        help="export the checkpoint of this epoch (default: the final weights)",
     )
     parser.add_argument(
         "--false-reject",

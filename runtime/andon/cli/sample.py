@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="number of parts, up to 100000 (default: 16, or all prototypes with --memory)")  # fmt: skip
     parser.add_argument("--seed", type=whole(0, MAX_SEED), metavar="S", help="seed of the generation (default: 0)")
     parser.add_argument("--epoch", type=whole(1, 1_000_000_000), metavar="N",
-                        help="use the checkpoint of this epoch (default: the weights that training kept)")  # fmt: skip
+                        help="use the checkpoint of this epoch (default: the final weights)")  # fmt: skip
     parser.add_argument("--sheet", action="store_true", help="also write all parts into DIR/sheet.png")
     parser.add_argument("--memory", action="store_true", help="show the prototypes of the memory instead of new parts")
 

@@ -1,9 +1,9 @@
 """Count the verdicts on the windows of a log against their truth.
 
 A window is defective if any of its rows is faulty. A window with rows in the recovery of a fault, but no faulty row, counts as
-neither good nor defective (`andon.sources.series.log_truth`). A fault is detected if one of its windows is REJECT. INVALID windows
-are counted separately. For comparison, `dummy_caught` gives the number of faults that random rejects at the promised rate would
-catch.
+neither good nor defective (`andon.sources.series.log_truth`). A fault is detected if one of its windows is REJECT. INVALID
+windows are counted separately. For comparison, `dummy_caught` gives the number of faults that random rejects at the promised
+rate would catch.
 """
 
 from collections.abc import Iterable, Mapping
