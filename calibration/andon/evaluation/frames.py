@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 class FrameVerdicts(Struct, frozen=True, kw_only=True):
-    """The verdicts on all frames of known truth."""
+    """The verdicts on all frames with known labels."""
 
     judged: list[JudgedPart]
     """Frame by frame, in the order of the collection."""
     pixels: PixelEvidence
     unknown: int
-    """Number of frames without a known truth. They are left out."""
+    """Number of frames without a known label. They are left out."""
 
 
 def evaluate(
@@ -81,7 +81,7 @@ def judge_frames(
     known = [ref for ref in collection.refs if ref.key in truth.defective]
     if not known:
         raise DataError(
-            "expected parts with a known truth, got none. Give a folder with test/good and test/TYPE, or --truth TABLE.csv."
+            "expected parts with known labels, got none. Give a folder with test/good and test/TYPE, or --truth TABLE.csv."
         )
     crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
     judged: list[JudgedPart] = []

@@ -150,8 +150,8 @@ def evaluate_verdicts(
     known = [one for key, one in log.verdicts.items() if key in met.keys]
     if not known:
         raise DataError(
-            f"expected a truth for the items of the log, such as {next(iter(log.verdicts))!r}, found none of the "
-            f"{len(log.verdicts)} items. The truth has keys such as {next(iter(truth.defective), 'none')!r}. Give --data the "
+            f"expected labels for the items of the log, such as {next(iter(log.verdicts))!r}, found none of the "
+            f"{len(log.verdicts)} items. The labels have keys such as {next(iter(truth.defective), 'none')!r}. Give --data the "
             "folder whose items were judged."
         )
     if met.way:
@@ -181,18 +181,18 @@ def evaluate_verdicts(
 
 
 class Met(Struct, frozen=True, kw_only=True):
-    """The match between items and keys of the truth."""
+    """The match between items and keys of the labels."""
 
     keys: dict[str, str]
-    """Key in the truth, by item."""
+    """Key in the labels, by item."""
     there: int
-    """Number of keys of the truth that could have been matched."""
+    """Number of keys of the labels that could have been matched."""
     way: str = ""
     """The difference between items and keys, in words; empty if they are equal."""
 
 
 def meet(items: Collection[str], known: Collection[str]) -> Met:
-    """Match items to keys of the truth. If no key is equal, match them after removing one leading folder on either side.
+    """Match items to keys of the labels. If no key is equal, match them after removing one leading folder on either side.
 
     If several folders are possible, one is used only if it matches more items than each other folder, and all items that any of
     them matches. Otherwise nothing matches: ``good/0.png`` could be in train/ as well as in test/.

@@ -186,7 +186,7 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
 
 
 def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
-    """Return good parts and damaged copies of them, with their truth."""
+    """Return good parts and damaged copies of them, with their labels."""
     from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs
     from andon.sources.opening import good_for

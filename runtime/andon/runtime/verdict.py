@@ -32,7 +32,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     threshold: float = float("nan")
     """Threshold of the model file. The status is REJECT if `score` is strictly above it."""
     p_value: float = float("nan")
-    """Share of good parts that score at least this, from 0 to 1."""
+    """Share of good parts whose score is equal to or higher than this score, from 0 to 1."""
     level: float = float("nan")
     """The score on a readable scale: 0 is a typical good part, 1 is the threshold. It has no bounds."""
     evidence: Evidence = msgspec.field(default_factory=lambda: _NO_EVIDENCE)

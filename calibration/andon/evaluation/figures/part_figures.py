@@ -116,13 +116,13 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     scores_good: ScoreSpread | None
     scores_defect: ScoreSpread | None
     unknown: int = 0
-    """Number of parts without a known truth. They are left out."""
+    """Number of parts without a known label. They are left out."""
     unit: Literal["part", "window"] = "part"
     """The unit that was judged: windows for a log of verdicts on sensor data, otherwise parts."""
     frames: int = 0
     """Number of judged frames if a part counts by its worst frame; 0 if each frame is a part."""
     unjudged: int = 0
-    """Number of parts with a known truth but no verdict, if verdicts were read from a file."""
+    """Number of parts with a known label but no verdict, if verdicts were read from a file."""
     intervals: Intervals | None = None
     """None if not requested."""
     by_score: dict[str, Areas] = {}

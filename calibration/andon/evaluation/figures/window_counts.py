@@ -1,4 +1,4 @@
-"""Count the verdicts on the windows of a log against their truth.
+"""Count the verdicts on the windows of a log against their labels.
 
 A window is defective if any of its rows is faulty. A window with rows in the recovery of a fault, but no faulty row, counts as
 neither good nor defective (`andon.sources.series.log_truth`). A fault is detected if one of its windows is REJECT. INVALID

@@ -315,7 +315,7 @@ def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
         cell = str(column[wrong[0]])
         got = "an empty cell" if cell in ("", "nan") else repr(cell)
         raise DataError(
-            f"{_place(raw, at, int(wrong[0]), path)}: a column with this name contains the truth: expected 0 or 1 in every row, "
+            f"{_place(raw, at, int(wrong[0]), path)}: a column with this name contains the labels: expected 0 or 1 in every row, "
             f"got {got}. Write 0 for good rows, or rename the column if it is a channel."
         )
     return np.asarray(label, dtype=bool)

@@ -134,7 +134,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def by_cosine(self) -> bool:
-        """True for a cosine schedule, which keeps the last epoch's weights. A plateau schedule keeps the best epoch's."""
+        """True for a cosine schedule, which keeps the weights of the last epoch. A plateau schedule keeps the best epoch."""
         return self.schedule == "cosine"
 
 

@@ -1,6 +1,6 @@
 """Combine several scores into one: convert each to its surprise among good parts and take the largest, all in the graph.
 
-The surprise of a score is ``-log p``, where p is the share of good parts that score at least this much. Up to the 95th
+The surprise of a score is ``-log p``, where p is the share of good parts with an equal or higher score. Up to the 95th
 percentile p is counted. Beyond it the excess is modelled as exponential with the mean observed there, so that scores
 that no good part reached stay comparable.
 
