@@ -58,13 +58,13 @@ def fit(scorer: PixelSpread, good: TrainingData, settings: Settings, context: Fi
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("pixel_spread judges frames.")
+        raise DataError("pixel_spread: expected frames (pictures), got windows of sensor data.")
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=(settings.size, settings.size))
 
 
 def _build(settings: Settings, spec: InputSpec) -> PixelSpread:
     if not isinstance(spec, FrameSpec):
-        raise DataError("pixel_spread judges frames.")
+        raise DataError("pixel_spread: expected frames (pictures), got windows of sensor data.")
     return PixelSpread(settings, spec.channels)
 
 

@@ -69,7 +69,7 @@ def stream(
         ConfigError: the model file judges windows.
     """
     if not isinstance(spec, FrameSpec):
-        raise ConfigError(f"{text}: expected a model file of frames, got one of sensor windows.")
+        raise ConfigError(f"{text}: expected a model file for frames, got one for sensor windows.")
     return _frames(collect(text), settings, clock, stop)
 
 

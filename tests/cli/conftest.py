@@ -1,4 +1,4 @@
-"""A model file of frames, one of windows, and what they judge: pictures in a tree, a labelled log."""
+"""A model file for frames, one for windows, and what they judge: pictures in a tree, a labelled log."""
 
 from pathlib import Path
 

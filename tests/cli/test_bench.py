@@ -46,4 +46,4 @@ def test_a_time_that_is_none_is_refused(seconds: str, frame_model: Path, capsys:
 def test_a_frame_size_is_refused_for_a_model_of_windows(window_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(window_model), "--frame", "480x640", "--seconds", "0.01"]) == EXIT_USER
 
-    assert "--frame: expected a model file of frames" in capsys.readouterr().err
+    assert "--frame: expected a model file for frames" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_people_read_what_one_kind_of_parts_alone_shows(
     assert ("as promised" in out, "6 of 6 good" in out) == (kind == "good", False)
     assert ("misses         0.00%" in out) is (kind == "stain")
     named, other = ("good", "defective") if kind == "good" else ("defective", "good")
-    assert f"{named} parts only: AUROC and similar figures also need {other} ones" in out
+    assert f"{named} parts only: AUROC and similar results also need {other} ones" in out
     assert "\nAUROC" not in out
     page = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
     assert f"There are {named} parts only" in page

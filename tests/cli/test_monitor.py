@@ -203,4 +203,4 @@ def test_the_frame_size_of_a_model_of_windows_is_refused(
 ) -> None:
     assert main(["monitor", str(window_model), str(log), "--frame-size", "any"]) == EXIT_USER
 
-    assert "--frame-size: expected a model file of frames" in capsys.readouterr().err
+    assert "--frame-size: expected a model file for frames" in capsys.readouterr().err

@@ -126,7 +126,7 @@ def test_scheduled_faults_have_ended_and_are_recovered_from_before_the_next(runs
 
 
 def test_more_faults_than_fit_are_refused_with_what_they_need() -> None:
-    with pytest.raises(ConfigError, match=r"expected at least 12000 per run .* got 5000"):
+    with pytest.raises(ConfigError, match=r"expected at least 12000 rows per run, got 5000"):
         schedule_faults(1, 10, rows=5000)
 
 

@@ -283,7 +283,7 @@ def test_many_pixels_are_thinned_and_it_is_told(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("defective", "told"),
     [
-        ({}, "expected parts with a known truth, got none"),
+        ({}, "expected parts with known labels, got none"),
         ({"black": True}, "got only INVALID parts \\(1\\)"),
     ],
 )

@@ -24,7 +24,7 @@ def test_rates_have_their_counts_and_exact_intervals() -> None:
 def test_one_kind_of_parts_alone_has_no_curve_and_says_which_is_missing() -> None:
     text = parts_text(summarise(parts_of([0.1, 0.2], []), threshold=1.0))
 
-    assert "good parts only: AUROC and similar figures also need defective ones" in text
+    assert "good parts only: AUROC and similar results also need defective ones" in text
     assert "misses" not in text
 
 

@@ -183,7 +183,7 @@ def test_an_empty_batch_has_no_verdicts() -> None:
 def test_a_batch_of_several_sizes_is_refused() -> None:
     detector = Detector.from_bytes(model_bytes(FRAME, threshold=0.5), frame_size="any")
 
-    with pytest.raises(InputError, match=r"batch: expected frames of one size.*Judge them one by one"):
+    with pytest.raises(InputError, match=r"batch: expected frames of the same size.*Judge them one by one"):
         detector.batch([frame(size=(32, 48)), frame(size=(48, 32))])
 
 

@@ -64,7 +64,8 @@ class _FallsBack:
 
 
 @pytest.mark.parametrize(
-    ("raises", "why"), [(False, "got CPUExecutionProvider, to which ONNX Runtime fell back"), (True, "CUDA failure 35")]
+    ("raises", "why"),
+    [(False, "got CPUExecutionProvider, because ONNX Runtime fell back to it"), (True, "CUDA failure 35")],
 )
 def test_a_silent_fallback_is_an_error(monkeypatch: pytest.MonkeyPatch, raises: bool, why: str) -> None:
     monkeypatch.setattr(session, "onnxruntime", lambda: _FallsBack(raises=raises))

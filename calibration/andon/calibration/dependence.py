@@ -105,7 +105,7 @@ def effective_number(n: int, tau: float, *, strict: bool = False) -> int:
 
 
 def design_effect(runs: Sequence[ArrayLike], alpha: float) -> float:
-    """Return the factor by which n shrinks because scores of one run (lot, day) are alike: ``1 + (m - 1) rho``, at least 1.
+    """Return the factor that n is divided by, because scores of one run (lot, day) are alike: ``1 + (m - 1) rho``, at least 1.
 
     rho is the intra-class correlation by one-way analysis of variance: the larger one of scores and exceedances. m is the mean
     size of a run, weighted by its scores (Kish, Survey Sampling, 1965). A single run cannot show the effect and gives 1.
@@ -147,7 +147,9 @@ def _intra_class_correlation(runs: Sequence[NDArray[np.float64]]) -> float:
 def _checked(series: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(series, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise CalibrationError(f"expected a run of scores, shape [n] with n >= 1, got shape {list(values.shape)}.")
+        raise CalibrationError(
+            f"expected a one-dimensional array of scores, shape [n] with n >= 1, got shape {list(values.shape)}."
+        )
     if not np.isfinite(values).all():
         raise CalibrationError(
             f"expected finite scores, got {int((~np.isfinite(values)).sum())} of {values.size} that are not finite. "

@@ -147,12 +147,14 @@ def allowance(
 def refusal_of_kept_back(
     need: int, have: int, *, total: int, share: float, alpha: float, confidence: float = 0.95
 ) -> str:
-    """Return the message for a run that kept back too few good parts for a promise. It names a total or a share that suffices.
+    """Return the message for a run that has too few calibration parts for a promise.
+
+    It gives a total number or a share that is enough.
 
     Args:
         need: calibration parts that the promise needs (`parts_needed`).
-        have: calibration parts that count.
-        total: good parts of the run, of which `share` were kept back. Each must be its own group.
+        have: number of calibration parts that are valid for the promise.
+        total: good parts of the run. The run kept back `share` of them. Each part must be its own group.
         share: calibration share of the run.
         alpha: requested false-reject rate.
         confidence: confidence of the promise.

@@ -52,7 +52,7 @@ class Scores(Struct, frozen=True, kw_only=True):
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """``[n]``: items that were judged. An item whose score is not finite never counts, even if its status is not INVALID."""
+        """``[n]``: items that were judged. An item without a finite score never counts, even if its status is not INVALID."""
         valid: NDArray[np.bool_] = (self.status != Status.INVALID) & np.isfinite(self.score)
         return valid
 

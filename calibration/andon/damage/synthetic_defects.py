@@ -1,7 +1,7 @@
 """Measure a model without labelled defects, on good parts and on copies of them with held-out kinds of damage.
 
 Each good part that the model was not trained on is used once unchanged and twice with damage of kinds that are never used for
-training. The figures show which settings detect more. They do not predict results on the line, because synthetic defects are
+training. The results show which settings detect more. They do not predict results on the line, because synthetic defects are
 not real ones (docs/results.md gives the correlation).
 """
 

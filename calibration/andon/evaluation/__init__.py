@@ -1,1 +1,1 @@
-"""Evaluate a model file on data whose truth is known. Needs the extra `evaluate`; the runtime does not need this package."""
+"""Evaluate a model file on data with known labels. Needs the extra `evaluate`; the runtime does not need this package."""

@@ -1,4 +1,4 @@
-"""Evaluate the verdicts of a model file on parts whose truth is known, at the embedded threshold and over all thresholds."""
+"""Evaluate the verdicts of a model file on parts with known labels, at the embedded threshold and over all thresholds."""
 
 import logging
 from collections import Counter
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 class FrameVerdicts(Struct, frozen=True, kw_only=True):
-    """The verdicts on all frames of known truth."""
+    """The verdicts on all frames with known labels."""
 
     judged: list[JudgedPart]
     """Frame by frame, in the order of the collection."""
     pixels: PixelEvidence
     unknown: int
-    """Number of frames without a known truth. They are left out."""
+    """Number of frames without a known label. They are left out."""
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Judge all frames whose truth is known, and return the figures and the judged parts.
+    """Judge all frames with known labels, and return the results and the judged parts.
 
     Args:
         detector: a detector for frames.
@@ -59,7 +59,7 @@ def evaluate(
 
     Raises:
         DataError: no part is left, a mask does not fit its frame, or the recall is out of bounds.
-        JudgeError: the runtime failed, so figures over the other frames would mislead.
+        JudgeError: the runtime failed, so results for the other frames would mislead.
     """
     verdicts = judge_frames(detector, collection, truth, progress=progress)
     return frame_figures(
@@ -70,18 +70,18 @@ def evaluate(
 def judge_frames(
     detector: Detector, collection: Collection, truth: Truth, *, progress: Progress = silent
 ) -> FrameVerdicts:
-    """Judge all frames whose truth is known.
+    """Judge all frames with known labels.
 
     Unreadable frames and frames of another size than in calibration count as INVALID. A warning gives their number and reasons.
 
     Raises:
         DataError: there are no such frames, or a mask does not fit its frame.
-        JudgeError: the runtime failed, so figures over the other frames would mislead.
+        JudgeError: the runtime failed, so results for the other frames would mislead.
     """
     known = [ref for ref in collection.refs if ref.key in truth.defective]
     if not known:
         raise DataError(
-            "expected parts with a known truth, got none. Give a folder with test/good and test/TYPE, or --truth TABLE.csv."
+            "expected parts with known labels, got none. Give a folder with test/good and test/TYPE, or --truth TABLE.csv."
         )
     crop = detector.card.input.crop if isinstance(detector.card.input, FrameSpec) else None
     judged: list[JudgedPart] = []
@@ -127,7 +127,7 @@ def judge_frames(
     if pixels.unmasked and pixels.masks:
         marked = sum(mask.any() for mask in pixels.masks)
         logger.warning(
-            "%d of %d defective frames have no mask. They are left out of the pixel figures",
+            "%d of %d defective frames have no mask. They are left out of the pixel results",
             pixels.unmasked,
             pixels.unmasked + marked,
         )
@@ -148,7 +148,7 @@ def frame_figures(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Return the figures and the parts that they describe.
+    """Return the results and the parts that they describe.
 
     Args:
         detector: the detector that judged the frames.

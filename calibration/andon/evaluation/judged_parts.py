@@ -1,4 +1,4 @@
-"""Parts with their verdicts and their truth. A part of several frames has one status (`verdict.part_status`)."""
+"""Parts with their verdicts and their labels. A part of several frames has one status (`verdict.part_status`)."""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class JudgedPart(Struct, frozen=True, kw_only=True):
-    """One part with its verdict and its truth."""
+    """One part with its verdict and its label."""
 
     ref: Ref
     score: float

@@ -1,6 +1,6 @@
 """Evaluate the verdicts of a model file on logs with labelled rows, for each file and over all files.
 
-`figures.window_counts` describes how windows are counted. For figures over rows, the score of a row is the mean over all judged
+`figures.window_counts` describes how windows are counted. In results for rows, the score of a row is the mean over all judged
 windows that contain it, also windows that end after it. Rows in no judged window and rows in recovery are ignored.
 
 An alarm is a REJECT verdict, at the time of the last row of its window. It covers the whole window.
@@ -43,7 +43,7 @@ from andon.sources.source import collect
 
 
 class RunFigures(Struct, frozen=True, kw_only=True):
-    """Figures of one file, or of all files together."""
+    """Results of one file, or of all files together."""
 
     name: str
     counts: Counts
@@ -54,7 +54,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     """Figure over rows, see `series.vus_pr`. None if there is only one kind of rows, and for all files together, because they are
     not one series."""
     event_recall: float | None = None
-    """Share of faults that were caught; None without faults. Read it together with `false_events_a_day`."""
+    """Share of faults that were detected; None without faults. Read it together with `false_events_a_day`."""
     false_events: int = 0
     """Episodes of alarms that touch no fault."""
     false_events_a_day: float | None = None
@@ -69,7 +69,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
 
 
 class LogIntervals(Struct, frozen=True, kw_only=True):
-    """Percentile intervals of figures over all files: how much they could change with other files. None if undefined."""
+    """Percentile intervals of results for all files: how much they could change with other files. None if undefined."""
 
     files: int
     level: float
@@ -86,7 +86,7 @@ class LogIntervals(Struct, frozen=True, kw_only=True):
 
 
 class LogEvaluation(Struct, frozen=True, kw_only=True):
-    """Figures of each file and over all files. The AUROC over all files shows whether one threshold fits them all."""
+    """Results of each file and of all files together. The AUROC over all files shows whether one threshold fits them all."""
 
     runs: tuple[RunFigures, ...]
     total: RunFigures
@@ -116,7 +116,7 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
 
 
 class LogVerdicts(Struct, frozen=True, kw_only=True):
-    """The verdicts on all windows whose truth is known, by window, in time order within a file."""
+    """The verdicts on all windows with known labels, by window, in time order within a file."""
 
     log: Log
     windows: WindowCollection
@@ -138,7 +138,7 @@ def evaluate_logs(
     seed: int = 0,
     progress: Progress = silent,
 ) -> LogEvaluation:
-    """Judge all windows, with the steps and the hop of the model file, and return the figures.
+    """Judge all windows, with the steps and the hop of the model file, and return the results.
 
     Args:
         detector: a detector for windows.
@@ -160,12 +160,12 @@ def evaluate_logs(
 
 
 def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = silent) -> LogVerdicts:
-    """Judge all windows whose truth is known.
+    """Judge all windows with known labels.
 
     Raises:
         DataError: the log has no labels.
         ConfigError: the model file is for frames, or the data are not a log.
-        JudgeError: the runtime failed, so figures over the other windows would mislead.
+        JudgeError: the runtime failed, so results for the other windows would mislead.
     """
     spec = detector.card.input
     log = collect(data) if isinstance(data, str) else data
@@ -196,12 +196,12 @@ def log_figures(
     intervals: bool = True,
     seed: int = 0,
 ) -> LogEvaluation:
-    """Return the figures of each file and of all files together.
+    """Return the results of each file and of all files together.
 
     Args:
         detector: the detector that judged the windows.
         verdicts: from `judge_logs`.
-        vus_buffer: longest buffer of `vus_pr`, in rows of the log. None: the length of a window.
+        vus_buffer: longest tolerance around a fault for `vus_pr`, in rows of the log. None: the length of a window.
         refractory_s: alarms closer together than this, in seconds, are one event. None: the length of a window plus its hop,
             so that consecutive windows are one event.
         intervals: whether to compute intervals by resampling files.
@@ -276,7 +276,7 @@ class _Rules(Struct, frozen=True, kw_only=True):
 
 
 def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, EventOutcomes]:
-    """Return the figures of one file, and the outcome of each of its faults."""
+    """Return the results of one file, and the outcome of each of its faults."""
     assert run.faulty is not None
     spec = verdicts.windows.spec
     truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
@@ -374,7 +374,7 @@ def _intervals(runs: tuple[RunFigures, ...], events: list[EventOutcomes], seed: 
     caught, faults = [one.caught for one in counts], [one.faults for one in counts]
     recall = ratio(caught, faults)
     if recall is not None and not recall.low < recall.high:
-        # all resamples are equal, for example if every fault was caught; that gives no information about the next fault
+        # all resamples are equal, for example if every fault was detected; that gives no information about the next fault
         recall = rate_interval(sum(caught), sum(faults))
     return LogIntervals(
         files=len(runs),

@@ -1,7 +1,7 @@
-"""Render the figures of an evaluation as text for a terminal.
+"""Render the results of an evaluation as text for a terminal.
 
 Brackets show 95 % confidence intervals: exact binomial for false rejects and misses of independent parts, bootstrap (1000
-resamples of parts or files) for all other figures.
+resamples of parts or files) for all other results.
 """
 
 from andon.evaluation.figures.part_figures import Evaluation, Intervals, ScoreSpread
@@ -12,7 +12,7 @@ _JUDGE_THE_LOG = "andon evaluate FILE.onnx --data LOG"
 
 
 def parts_text(figures: Evaluation) -> str:
-    """Return the figures over parts as text."""
+    """Return the results for parts as text."""
     kept = {True: "as promised", False: "MORE THAN PROMISED", None: "no promise"}[figures.within_promise]
     # a log of verdicts does not contain the promise; the model file does
     promised = (f"({kept}: {figures.promise})",) if figures.promise else ()
@@ -53,7 +53,7 @@ def parts_text(figures: Evaluation) -> str:
         ]
     else:
         only, missing = ("good", "defective") if figures.n_good else ("defective", "good")
-        rows.append(f"{'':<15}{only} {figures.unit}s only: AUROC and similar figures also need {missing} ones")
+        rows.append(f"{'':<15}{only} {figures.unit}s only: AUROC and similar results also need {missing} ones")
     spreads = (("good", figures.scores_good), ("defective", figures.scores_defect))
     rows.append("scores         " + ", ".join(f"{name} {_spread(one)}" for name, one in spreads if one is not None))
     if figures.aupro is not None:
@@ -73,7 +73,7 @@ def parts_text(figures: Evaluation) -> str:
 
 
 def logs_text(figures: LogEvaluation) -> str:
-    """Return the figures over logs as text: a line for each file, then the figures over all files."""
+    """Return the results for logs as text: one line for each file, then the results for all files together."""
     numbers = f"{'good':>6} {'faulty':>6} {'INVALID':>7} {'AUROC':>7} {'AUPR':>7} {'false rejects':>14} {'caught':>8}"
     rows = [f"{'file':<28} {numbers} {'dummy':>6}"]
     for run in [*figures.runs, figures.total]:
@@ -89,7 +89,9 @@ def logs_text(figures: LogEvaluation) -> str:
     count = figures.total.counts
     if count.invalid:
         every = count.good + count.defective + count.neither + count.invalid
-        rows.append(f"{count.invalid} of {every} windows could not be judged (INVALID); all figures leave them out")
+        rows.append(
+            f"{count.invalid} of {every} windows could not be judged (INVALID); they are left out of all results"
+        )
     rows.append(f"promise: {figures.promise}; dummy: faults caught by rejecting at random at that rate")
     return "\n".join([*rows, "", *_over_time(figures), *_by_score(figures)])
 
@@ -109,7 +111,7 @@ def _by_score(figures: Evaluation | LogEvaluation) -> list[str]:
 
 
 def _over_time(figures: LogEvaluation) -> list[str]:
-    """Return the figures over events and rows of all files."""
+    """Return the results for events and rows of all files."""
     total = figures.total
     good = f"({total.false_events} in {total.good_s / 3600:.3g} h of good operation; "
     good += f"alarms closer than {figures.refractory_s:g} s are one)"

@@ -1,7 +1,7 @@
-"""Compute figures from a log of verdicts, as ``andon score --json`` or ``andon monitor`` writes it.
+"""Compute results from a log of verdicts, as ``andon score --json`` or ``andon monitor`` writes it.
 
 This compares the decisions on the line with the truth that was found later. It needs neither the model file nor pictures, so
-there are no figures over pixels. If an item was judged again, for example after a restart, its last verdict counts.
+there are no results for pixels. If an item was judged again, for example after a restart, its last verdict counts.
 """
 
 import codecs
@@ -72,7 +72,8 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
 
     Args:
         path: a file from ``andon score --json`` or ``andon monitor --out``.
-        model: short digest of the model file whose verdicts are wanted, or its first characters. None if only one model
+        model: short digest of the model file that gave the wanted verdicts, or the first characters of the digest. None if only
+            one model
             judged.
 
     Items that were judged more than once give a warning. This is normal after a restart, but wrong if folders hold files with
@@ -130,7 +131,7 @@ def evaluate_verdicts(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Return the figures over verdicts whose truth is known. They have no promise, because it is in the model file.
+    """Return the results for verdicts with known labels. They have no promise, because it is in the model file.
 
     Args:
         log: from `read_verdicts`.
@@ -149,8 +150,8 @@ def evaluate_verdicts(
     known = [one for key, one in log.verdicts.items() if key in met.keys]
     if not known:
         raise DataError(
-            f"expected a truth for the items of the log, such as {next(iter(log.verdicts))!r}, found none of the "
-            f"{len(log.verdicts)} items. The truth has keys such as {next(iter(truth.defective), 'none')!r}. Give --data the "
+            f"expected labels for the items of the log, such as {next(iter(log.verdicts))!r}, found none of the "
+            f"{len(log.verdicts)} items. The labels have keys such as {next(iter(truth.defective), 'none')!r}. Give --data the "
             "folder whose items were judged."
         )
     if met.way:
@@ -180,18 +181,18 @@ def evaluate_verdicts(
 
 
 class Met(Struct, frozen=True, kw_only=True):
-    """The match between items and keys of the truth."""
+    """The match between items and keys of the labels."""
 
     keys: dict[str, str]
-    """Key in the truth, by item."""
+    """Key in the labels, by item."""
     there: int
-    """Number of keys of the truth that could have been matched."""
+    """Number of keys of the labels that could have been matched."""
     way: str = ""
     """The difference between items and keys, in words; empty if they are equal."""
 
 
 def meet(items: Collection[str], known: Collection[str]) -> Met:
-    """Match items to keys of the truth. If no key is equal, match them after removing one leading folder on either side.
+    """Match items to keys of the labels. If no key is equal, match them after removing one leading folder on either side.
 
     If several folders are possible, one is used only if it matches more items than each other folder, and all items that any of
     them matches. Otherwise nothing matches: ``good/0.png`` could be in train/ as well as in test/.

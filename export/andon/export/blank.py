@@ -52,7 +52,7 @@ def with_golden(data: bytes, card: Card, items: Sequence[NDArray[Any]], *, real:
 
 
 def calibrated_input(spec: InputSpec, good: Collection) -> InputSpec:
-    """Return the input spec. If all parts are frames of one size, fix this frame size in it."""
+    """Return the input spec. If all parts are frames of the same size, fix this frame size in it."""
     if isinstance(spec, FrameSpec) and isinstance(good.found, FoundFrames):
         return replace(spec, frame_size=good.found.frame_size)
     return spec

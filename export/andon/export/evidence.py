@@ -1,4 +1,4 @@
-"""The output of a scorer: maps and scores, before pooling and decision, and pictures for people."""
+"""The output of a scorer: maps and scores, before pooling and decision, and pictures to look at."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -18,10 +18,10 @@ class Evidence(NamedTuple):
     scores: dict[str, Tensor]
     """Scores ``[N]`` that are not pooled from a map, such as a distance in a latent space."""
     images: Mapping[str, Tensor] = MappingProxyType({})
-    """Images for people; no decision uses them. ``reconstruction`` is the output of the network, in the form of its prepared
+    """Images to look at; no decision uses them. ``reconstruction`` is the output of the network, in the form of its prepared
     input."""
     tables: Mapping[str, Tensor] = MappingProxyType({})
-    """Numbers ``[N, k]`` for people; no decision uses them. An example is the weight of each prototype of a memory. ``latent``
+    """Readable numbers ``[N, k]``; no decision uses them. An example is the weight of each prototype of a memory. ``latent``
     holds the latent values of a part and is drawn after training."""
 
 

@@ -25,7 +25,7 @@ class Parity(Struct, frozen=True, kw_only=True):
     worst_relative: float
     """Largest difference of a score, relative to ``max(|score|, median |score| of good parts)``."""
     near_threshold: int
-    """Number of items whose score differs from the threshold by at most the tolerance. Their status was not compared."""
+    """Number of items with a score that differs from the threshold by at most the tolerance. Their status was not compared."""
 
 
 def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Parity:

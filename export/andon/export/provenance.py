@@ -29,7 +29,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
     checkpoint_epoch: int | None = None
     """Epoch of the checkpoint; None for the final weights of the training."""
     notes: Sequence[str] = ()
-    """Notes of the recipe about the settings, for people."""
+    """Readable notes about the settings, from the detector's recipe."""
     weights: Sequence[Weights] = ()
     """Pretrained weights in the scorer, with the digests that training recorded."""
     data_fingerprint: str = ""

@@ -114,7 +114,7 @@ def _parser(words: Sequence[str]) -> tuple[_Parser, list[str]]:
         description="Detect defects with a model that is trained on good parts only. Train, export one checked model file, and "
         "monitor the line with it.",
         epilog="Start with 'andon demo'. Help for a command: andon COMMAND --help. "
-        "Exit codes: 0 done, 1 a check failed, 2 a mistake of the user or bad input, 3 partly done.",
+        "Exit code 0: done. 1: a check failed. 2: a mistake of the user or bad input. 3: partly done.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")

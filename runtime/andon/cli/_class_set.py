@@ -1,4 +1,4 @@
-"""Flags of class sets: ``--data mnist --normal 0`` as another form of ``--data mnist:normal=0``."""
+"""Flags of data sets with classes: ``--data mnist --normal 0`` as another form of ``--data mnist:normal=0``."""
 
 import argparse
 import re
@@ -8,9 +8,9 @@ from andon.foundation.registry import names
 from andon.sources.addresses import shown_address
 
 _FLAGS = {
-    "root": ("PATH", "class sets: folder with the files"),
-    "normal": ("CLASS", "class sets: good classes, joined by +. All others are defects"),
-    "anomaly": ("CLASS", "class sets: defective classes, joined by +. All others are good"),
+    "root": ("PATH", "data sets with classes (mnist, cifar10, ...): folder with the files"),
+    "normal": ("CLASS", "data sets with classes: good classes, joined by +. All others are defects"),
+    "anomaly": ("CLASS", "data sets with classes: defective classes, joined by +. All others are good"),
 }
 
 

@@ -4,9 +4,9 @@ example:
   andon animate run/ -o training.gif
   andon animate run/ -o training.mp4 --fps 12 --size 640 --panels originals,reconstructions
 
-Training keeps the pictures for it if the detector reconstructs parts: every epoch up to 20, every second up to 50, every
-fifth up to 100, and so on. To keep all epochs: andon train ... --animation-epochs all. A running training can also be
-animated, up to its current epoch.
+If the detector reconstructs parts, training keeps the pictures for the animation: every epoch up to 20, every second up to
+50, every fifth up to 100, and so on. To keep all epochs: andon train ... --animation-epochs all. A training in progress can
+also be animated, up to its current epoch.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summary))
         return 0
     numbers = [epoch for epoch in made.epochs if epoch is not None]
-    span = f"epochs {numbers[0]} to {max(numbers)}" if numbers else "kept weights"
+    span = f"epochs {numbers[0]} to {max(numbers)}" if numbers else "final weights"
     print(
         f"{made.path}: {len(made.epochs)} pictures ({span}) of {made.height} x {made.width} px (height x width), "
         f"{made.fps:g} per second, {summary['bytes']:,} bytes, panels {', '.join(made.panels)}"

@@ -4,8 +4,8 @@ example:
   andon bench bottle.onnx                      # at the calibrated frame size
   andon bench bottle.onnx --frame 1080x1920    # raw frames of another size
 
-The command takes about four times --seconds. It also measures a matrix product of 1024 x 1024 on one thread. The ratio of the
-two latencies is comparable between machines, while milliseconds are not.
+The command takes about four times --seconds. It also measures a matrix product of 1024 x 1024 on one thread. Use the
+ratio of model latency to matrix-product latency to compare machines. Do not compare milliseconds.
 """
 
 import argparse
@@ -38,11 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="cpu",
         help="device to run on; auto uses CUDA if there is one (default: cpu)",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print the figures."""
+    """Measure and print the results."""
     from andon.foundation.progress import ProgressLine
     from andon.runtime.bench import GEMM_SIDE, bench
 

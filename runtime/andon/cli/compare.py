@@ -15,7 +15,7 @@ example:
   andon compare --out cmp/ --table                           # only write the table of finished cells
 
 Write a detector with its flags as for 'andon train', in quotes: "patchcore --preset fast".
-Write a data set as a path or name. It may have these flags, in quotes with it:
+Write a data set as a path or name. To add flags, put the path and its flags in one pair of quotes:
   * --test PATH: labelled parts, if they are not in the same tree
   * --truth CSV: labels, as for 'andon evaluate'
   * --group REGEX|CSV: files that belong to one part, as for 'andon train'
@@ -32,7 +32,7 @@ With SLURM: sbatch --array=1-8 --wrap 'andon compare --plan plan.toml --out cmp/
 Several processes may run the same comparison if they share the folder. A lock file ensures that only one process works on a
 cell. The lock of a killed process is released at once on the same machine, and after ten minutes on another machine.
 
-exit code: 0 all cells are done, 3 a cell failed or belongs to another process.
+exit code 0: all cells are done. 3: a cell failed or belongs to another process.
 """
 
 import argparse
@@ -118,8 +118,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.5,
         metavar="S",
-        help="duration of each of the four speed measurements in seconds; 0 disables them (default: 0.5). Parallel processes "
-        "slow each other down",
+        help="duration of each of the four speed measurements in seconds; 0 disables them (default: 0.5). Measure times "
+        "with one process only, because parallel processes slow each other down",
     )
     parser.add_argument("--synthetic", action="store_true",
                         help="also compute the AUROC on synthetic defects, drawn onto the calibration parts")  # fmt: skip

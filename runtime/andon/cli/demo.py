@@ -1,14 +1,14 @@
 """Run the whole workflow on simulated data: train, calibrate, export, monitor. It takes about a minute, without a download.
 
 The demo simulates a power converter (voltage, current, temperature) and trains a detector on good runs only. It exports one
-ONNX file that contains its promise about false rejects. Then this file monitors hours of simulated time with faults, and a
-report shows what it found.
+ONNX file that contains its promise about false rejects. Then the demo uses this file to monitor hours of simulated time with
+faults, and a report shows what it found.
 
 example:
   andon demo
   andon demo --seed 3 --out demo-3/
 
-exit code: 0 all faults were caught and the promise was kept, 1 otherwise.
+exit code 0: all faults were detected and the promise was kept. 1: otherwise.
 """
 
 import argparse

@@ -4,24 +4,23 @@ example:
   andon evaluate bottle.onnx --data bottle/                  # test/good, test/TYPE, masks in ground_truth/TYPE
   andon evaluate bottle.onnx --data parts/ --truth truth.csv # columns key,label[,kind]
   andon evaluate digits.onnx --data mnist:anomaly=5,root=data/mnist  # a labelled set: some classes are defects
-  andon evaluate pump.onnx --data logs/                      # logs with a label column, a table by file
+  andon evaluate pump.onnx --data logs/                      # logs with a label column; prints one row per file
   andon evaluate verdicts.jsonl --truth truth.csv            # verdicts from 'score --json' or 'monitor'
   andon evaluate bottle.onnx --synthetic --run run/          # no defects yet: use damage drawn onto good parts
   andon evaluate bottle.onnx --data bottle/ --report pages/  # also write one HTML page
 
-This command never chooses thresholds or settings. It uses the threshold of the model file, so that the figures show what
-happens on the line. Brackets show 95 % confidence intervals: exact binomial for false rejects and misses, bootstrap (1000
+This command never chooses thresholds or settings. It uses the threshold of the model file. Therefore, the results show
+what happens on the line. Brackets show 95 % confidence intervals: exact binomial for false rejects and misses, bootstrap (1000
 resamples of parts or files) for the rest.
 
-Good parts alone show whether the promise holds, and defective parts alone show how many are missed. AUROC and similar figures
-need both.
+Good parts are enough to check the promise. Defective parts are enough to count misses. AUROC and similar results need both.
 
-With --group, all figures are about parts instead of frames: the highest score of a part's frames counts. Use it for a model
+With --group, all results are about parts instead of frames: the highest score of a part's frames counts. Use it for a model
 file that was trained with --group, because its promise is about parts.
 
 With --synthetic, each good part is used once unchanged and twice with damage of types that no detector trains on. This shows
 which settings detect more, not how many defects are found on the line. Use --run to draw damage onto the calibration parts of
-a run, so that the test parts stay unseen while you choose settings. The threshold was set on these parts, so that false
+a run, so that the test parts stay unseen while you choose settings. The threshold was set on these parts. Therefore, false
 rejects on them have no meaning. The interval of misses treats the damaged copies as independent and is therefore too narrow.
 """
 
@@ -69,12 +68,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="device to run on; auto uses CUDA if there is one (default: cpu)",
     )
     parser.add_argument("--recall", type=float, metavar="SHARE",
-                        help="print the false rejects at which this share of the defects is found (default: 0.99)")  # fmt: skip
+                        help="print the false-reject rate at the threshold that finds this share of the defects "
+                        "(default: 0.99)")  # fmt: skip
     parser.add_argument("--no-intervals", action="store_true", help="skip the bootstrap intervals (faster)")
     parser.add_argument("--seed", type=whole(0, MAX_SEED), default=0, metavar="N",
                         help="seed of the bootstrap and of synthetic damage (default: 0)")  # fmt: skip
     parser.add_argument("--vus-buffer", type=whole(0, 100_000), metavar="ROWS",
-                        help="logs: longest buffer of VUS-PR in rows (default: rows of a window)")  # fmt: skip
+                        help="logs: longest tolerance around a fault for VUS-PR (volume under the precision-recall surface), "
+                        "in rows (default: rows of a window)")  # fmt: skip
     parser.add_argument("--refractory-s", type=float, metavar="S",
                         help="logs: seconds within which alarms count as one (default: steps plus hop of a window)")  # fmt: skip
     parser.add_argument(
@@ -86,11 +87,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write a page DIR/index.html with curves, worst parts and heat maps",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print the figures."""
+    """Evaluate and print the results."""
     from andon.evaluation.verdict_log import is_verdict_log
     from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs
@@ -185,7 +186,7 @@ def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -
 
 
 def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
-    """Return good parts and damaged copies of them, with their truth."""
+    """Return good parts and damaged copies of them, with their labels."""
     from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs
     from andon.sources.opening import good_for

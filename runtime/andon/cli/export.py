@@ -8,8 +8,8 @@ example:
   andon export run/ -o early.onnx --epoch 20             # a checkpoint (train --checkpoint-epochs), also of an interrupted run
 
 By default the settings of the training determine how the detector's evidence becomes the score. --map or --score, --pool,
---share and --smooth change this rule, and the threshold is calibrated on the result. Do not choose them with your test parts,
-because the figures on these parts would then be too good.
+--share and --smooth change this rule, and the threshold is calibrated on the result. Do not use your test
+parts to choose these flags. The results on these parts would then be too optimistic.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--epoch",
         type=whole(1, 1_000_000_000),
         metavar="N",
-        help="export the checkpoint of this epoch (default: the weights that training kept)",
+        help="export the checkpoint of this epoch (default: the final weights)",
     )
     parser.add_argument(
         "--false-reject",
@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--share",
         type=float,
         metavar="X",
-        help="with --pool top: average this share of the highest values, above 0 to 1",
+        help="with --pool top: score = mean of the highest values; X is their share of all values, > 0 and <= 1",
     )
     rule.add_argument(
         "--smooth",
@@ -75,7 +75,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         "stored in the file (default: synthetic)")  # fmt: skip
     parser.add_argument("--name", default="", help="name of the model (default: name of the file without .onnx)")
     parser.add_argument(
-        "--json", action="store_true", help="print the JSON object of 'andon inspect --json', and the parity check"
+        "--json",
+        action="store_true",
+        help="print the JSON object of 'andon inspect --json', and the comparison of the exported model with the trained one",
     )
 
 

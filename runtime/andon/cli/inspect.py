@@ -50,7 +50,7 @@ def facts(model: ModelFile) -> dict[str, Any]:
 
 
 def render(model: ModelFile) -> str:
-    """Return the content of a model file as text for people."""
+    """Return the content of a model file as readable text."""
     card, calibration = model.card, model.card.calibration
     rows: list[tuple[str, str]] = [("name", f"{card.name}  ({card.detector} v{card.detector_version})")]
     if isinstance(card.input, FrameSpec):

@@ -24,7 +24,8 @@ are dropped if judging is too slow.
 
 The first SIGINT or SIGTERM ends the command cleanly, the second immediately.
 
-exit code: 0 done, 3 the source failed, was stale at the end, gave no item that could be judged, or lines or pictures were lost.
+exit code 0: done. 3: the source failed, the source was stale at the end, no item could be judged, or output (lines, pictures)
+was lost.
 """
 
 import argparse
@@ -47,7 +48,7 @@ SUMMARY = "monitor a line: judge a folder, video, camera or sensor data until it
 
 
 def configure(parser: FlagParser) -> None:
-    """Add the flags, including those of the installed sources."""
+    """Add the flags, including the flags of the installed sources."""
     from andon.cli._source_flags import add_source_flags
 
     parser.add_argument("file", metavar="FILE.onnx", help="model file")
@@ -206,7 +207,7 @@ def _refuse_frame_size_of_windows(args: argparse.Namespace, card: "Card") -> Non
 
     if args.frame_size is not None and isinstance(card.input, WindowSpec):
         raise ConfigError(
-            f"--frame-size: expected a model file of frames, got {args.file}, which judges windows of sensor data. Leave the "
+            f"--frame-size: expected a model file for frames, got {args.file}, which judges windows of sensor data. Leave the "
             "flag out."
         )
 

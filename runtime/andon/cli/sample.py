@@ -1,4 +1,4 @@
-"""Generate new good parts from a run, to look at, or to test software and people.
+"""Generate pictures of new good parts from a run, to view them, or to test software and inspectors.
 
 This works only with generative detectors, for example memory_vae, and only with a run folder, because a model file can only
 judge. Do not calibrate or evaluate with generated parts: they are not evidence about real parts.
@@ -10,8 +10,8 @@ example:
   andon sample run/ -o memory.png --memory             # decoded prototypes of the memory, most used first
   andon sample run/ -o early.png --epoch 5             # from a checkpoint (train --checkpoint-epochs)
 
-With --memory the name of each picture contains the number of its prototype. The evidence memory_items of a verdict gives the
-share of each prototype in its reconstruction, in the order of these numbers.
+With --memory the name of each picture contains the number of its prototype. In a verdict, memory_items lists, in the order of
+these numbers, how much each prototype contributed to the reconstruction of the item.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="number of parts, up to 100000 (default: 16, or all prototypes with --memory)")  # fmt: skip
     parser.add_argument("--seed", type=whole(0, MAX_SEED), metavar="S", help="seed of the generation (default: 0)")
     parser.add_argument("--epoch", type=whole(1, 1_000_000_000), metavar="N",
-                        help="use the checkpoint of this epoch (default: the weights that training kept)")  # fmt: skip
+                        help="use the checkpoint of this epoch (default: the final weights)")  # fmt: skip
     parser.add_argument("--sheet", action="store_true", help="also write all parts into DIR/sheet.png")
     parser.add_argument("--memory", action="store_true", help="show the prototypes of the memory instead of new parts")
 

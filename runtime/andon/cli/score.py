@@ -8,11 +8,11 @@ example:
 
 If items of several PATHs have the same name, the names of their folders are added: good/000.png, chip/000.png.
 
-Columns: level is the score on a scale where 0 is a typical good part and 1 the threshold. p is the share of good parts that
-score at least this. With n calibration parts, p is at least 1/(n + 1).
+Columns: level is the score on a scale where 0 is a typical good part and 1 the threshold. p is the share of good parts
+whose score is equal to or higher than the score of this item. With n calibration parts, p is at least 1/(n + 1).
 
-exit code: 0 all items were judged, 3 some were not: unreadable, another size than calibrated, or a failure of the runtime.
-Each of these items has a line, INVALID with the reason, and the other items are judged.
+exit code 0: all items were judged. 3: at least one item was not judged, because it is unreadable, its size differs from the
+calibrated size, or the runtime failed. Such an item gets a line with INVALID and the reason. The other items are judged.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def _refuse_flags_without_effect(args: argparse.Namespace, card: "Card") -> None
         for flag in ("overlay", "frame_size"):
             if getattr(args, flag) is not None:
                 raise ConfigError(
-                    f"--{flag.replace('_', '-')}: expected a model file of frames, got {args.file}, which judges windows of "
+                    f"--{flag.replace('_', '-')}: expected a model file for frames, got {args.file}, which judges windows of "
                     "sensor data. Leave the flag out."
                 )
     if args.overlay is not None and "anomaly_map" not in card.outputs:

@@ -86,15 +86,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=whole(1, 1_000_000),
         default=None,
         metavar="N",
-        help="with --watch: evaluate every N-th epoch (default: as often as possible within 10 %% of the time)",
+        help="with --watch: evaluate every N-th epoch (default: as often as possible, if it takes at most 10 %% "
+        "of the training time)",
     )
     parser.add_argument(
         "--picture-epochs",
         type=_epochs,
         default=None,
         metavar="WHICH",
-        help="draw reconstructions of these epochs into RUN/pictures: all, every=N, a list such as 1,10,50, or none. Except "
-        "with none, those of the kept weights are also drawn (default: 1,3,10,30,100 and so on)",
+        help="draw reconstructions of these epochs into RUN/pictures: all, every=N, a list such as 1,10,50, or none. Unless "
+        "WHICH is none, the reconstructions of the final weights are also drawn (default: 1,3,10,30,100 and so on)",
     )
     parser.add_argument(
         "--animation-epochs",

@@ -67,7 +67,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     faults_injected: int
     faults_caught: int
     dummy_caught: float
-    """Mean number of faults caught by random rejects at the promised rate."""
+    """Mean number of faults detected by random rejects at the promised rate."""
     good_windows: int
     false_rejects: int
     false_rejects_allowed: int
@@ -88,7 +88,7 @@ class FaultRow(Struct, frozen=True, kw_only=True):
     begun_s: float
     caught: bool
     delay_s: float | None
-    """Time from the onset of the fault to the end of the first window with REJECT. None if it was not caught."""
+    """Time from the onset of the fault to the end of the first window with REJECT. None if it was not detected."""
     highest_level: float
     channel: str
     """Channel with the largest score relative to its usual score, in the window with the highest level."""

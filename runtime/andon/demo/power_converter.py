@@ -56,7 +56,7 @@ class ConverterSettings(Struct, frozen=True, kw_only=True):
     period_s: Annotated[float, _setting("time between rows", "s")] = 0.1
     voltage_v: Annotated[float, _setting("output voltage without load", "V")] = 48.0
     resistance_ohm: Annotated[
-        float, _setting("source resistance, by which the voltage drops with the current", "ohm")
+        float, _setting("source resistance; because of it, the voltage drops with the current", "ohm")
     ] = 0.08
     current_a: Annotated[float, _setting("mean load", "A")] = 10.0
     swing_a: Annotated[float, _setting("amplitude of the load cycle", "A")] = 4.0
@@ -192,8 +192,9 @@ def schedule_faults(
     free = slot - duration_rows - recovery
     if count and free < 0:
         raise ConfigError(
-            f"rows: expected at least {each * (duration_rows + recovery)} per run for {each} faults of {duration_rows} rows with "
-            f"{recovery} rows of recovery, got {rows}. Ask for fewer faults, or for more rows or runs."
+            f"rows: expected at least {each * (duration_rows + recovery)} rows per run, got {rows}. A run must hold {each} "
+            f"faults of {duration_rows} rows each, and {recovery} rows of recovery after each fault. Use fewer faults, more "
+            "rows or more runs."
         )
     if count and start is not None and start > free:
         raise ConfigError(

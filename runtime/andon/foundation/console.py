@@ -1,4 +1,7 @@
-"""A status line for long work: rewritten in place on a terminal, rare or absent if the stream is a file or a pipe."""
+"""Show the status of long work.
+
+On a terminal, one line is updated. In a file or a pipe, a line is written rarely or not at all.
+"""
 
 import contextlib
 import time

@@ -15,7 +15,7 @@ Progress = Callable[[str, int, int | None], None]
 PIPED_EVERY_S = 30.0
 """Time between two progress lines where the output is not a terminal."""
 _KEPT_AFTER_S = 2.0
-"""Minimum duration of a task whose last line stays on the terminal."""
+"""If a task takes at least this time, its last line stays on the terminal."""
 
 
 def silent(what: str, done: int, total: int | None) -> None:

@@ -227,7 +227,7 @@ _METAVARS: dict[type, str] = {inspect.IntType: "N", inspect.FloatType: "X", insp
 
 
 class _Refusal(Exception):
-    """An invalid value of a setting, or an invalid combination of values (empty name)."""
+    """An invalid value of a setting, or an invalid combination of values. For a combination, the name is empty."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(name, why)
@@ -348,7 +348,7 @@ _WORDS: dict[type, str] = {
 
 
 def _choices(kind: inspect.Type) -> Iterator[object]:
-    """Yield the values of a Literal in alphabetical order, because `msgspec.inspect` sorts them."""
+    """Yield the values of a Literal. They come in alphabetical order, because `msgspec.inspect` sorts them."""
     for member in _members(kind):
         if isinstance(member, inspect.LiteralType):
             yield from member.values

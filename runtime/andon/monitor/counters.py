@@ -71,7 +71,7 @@ def count(counters: Counters, outcome: Verdict | Dropped) -> Counters:
 
 
 def counters_text(counters: Counters) -> str:
-    """Return the totals as one line for people.
+    """Return the totals as one readable line.
 
     >>> counters_text(count(Counters(), Dropped("busy", 3)))
     'grabbed 3 = judged 0 + invalid 0 + dropped 3 (busy 3)'

@@ -23,7 +23,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     unit: Unit
     verdict: Verdict
     detail: str = ""
-    """Exact problem of an INVALID item, for people."""
+    """Detailed, readable description of the problem of an INVALID item."""
     data: Data | None = None
     """The frame or window. None if the item could not be read."""
 

@@ -54,11 +54,11 @@ class Finished(Struct, frozen=True, kw_only=True):
     failure: str = ""
     """Error of the source. Empty without an error."""
     stale: bool = False
-    """True if the last outcome was INVALID (stale), so that the run ended in a silence of the source."""
+    """True if the last outcome was INVALID (stale). The source was then silent at the end of the run."""
     stopped: bool = False
     """True if the run was stopped before the source ended."""
     hung: bool = False
-    """True if the reader did not return from the source, so that its thread is still running."""
+    """True if the reader did not return from the source. Its thread is then still running."""
     consumer_gone: bool = False
     """True if the reader of the verdicts has closed the pipe."""
 
@@ -144,7 +144,7 @@ def monitor(
 
 
 class _Line:
-    """The only owner of the counters. They change here, in one thread, one outcome at a time."""
+    """Judges the items and counts the outcomes. The counters change only here, in one thread, one outcome at a time."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A verdict as one JSON line with stable keys: those of ``andon score --json``, and time and origin of the item."""
+"""A verdict as one JSON line with stable keys: the keys of ``andon score --json``, and the time and origin of the item."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ class Record(Struct, frozen=True, kw_only=True):
     seq: int
     """Number of the item, from 1 at each start, in the order of the source. A missing number: item dropped or line lost."""
     at: str
-    """Wall time of the verdict: ISO 8601, UTC, milliseconds. For people only; use `seq` for ordering."""
+    """Wall time of the verdict: ISO 8601, UTC, milliseconds. Only for readers; use `seq` for ordering."""
     item: str
     """Key of the item, for example ``good/012.png`` or ``line.mp4#120``."""
     unit: str | UnsetType = UNSET

@@ -28,7 +28,7 @@ MAX_VALUES = 50_000_000
 
 
 class Bench(Struct, frozen=True, kw_only=True):
-    """Figures of one run. Times are wall-clock milliseconds per call, and medians except for the p99."""
+    """Results of one run. Times are wall-clock milliseconds per call, and medians except for the p99."""
 
     model: str
     device: str
@@ -37,7 +37,7 @@ class Bench(Struct, frozen=True, kw_only=True):
     latency_ms: float
     latency_p99_ms: float
     bare_session_ms: float
-    """Latency of a bare ONNX Runtime session without andon. Its calls alternate with those of the detector."""
+    """Latency of a bare ONNX Runtime session without andon. Its calls alternate with the calls of the detector."""
     overhead_ms: float
     """Median difference between a call of the detector and the bare call next to it."""
     per_second_one_caller: float
@@ -77,7 +77,7 @@ def bench(
     model = read(path)
     if frame_size is not None and not isinstance(model.card.input, FrameSpec):
         raise ConfigError(
-            f"--frame: expected a model file of frames, got {path}, which judges windows of sensor data. Leave the flag out."
+            f"--frame: expected a model file for frames, got {path}, which judges windows of sensor data. Leave the flag out."
         )
     item = _item(model.card.input, frame_size)
     one = Detector.load(path, device=device, threads=1, frame_size="any")
@@ -137,7 +137,10 @@ def resident_mb() -> float | None:
 
 
 def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
-    """Return a seeded item that fits the file: smooth shapes and noise, so that it passes the contrast check."""
+    """Return a random item (from a seed) with the input shape of the model file.
+
+    It contains smooth shapes and noise, so it passes the contrast check.
+    """
     generator = np.random.default_rng(0)
     if isinstance(spec, FrameSpec):
         height, width = frame_size or spec.frame_size or DEFAULT_FRAME

@@ -1,6 +1,6 @@
 """Typed facts about a calibration: the promise, the parts it is based on, and how they were drawn.
 
-These structs are part of the card (`andon.runtime.schema`). Sentences for people are rendered from them and never parsed.
+These structs are part of the card (`andon.runtime.schema`). Readable sentences are rendered from them and never parsed.
 Fields marked "reserved" have their final type and bounds, and nothing writes them yet (`docs/model-file.md`, section 11).
 """
 
@@ -37,7 +37,7 @@ class Steadiness(Struct, frozen=True, kw_only=True):
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
-    """Method by which the calibration units were drawn, and their dependence on each other."""
+    """Method that was used to draw the calibration units, and their dependence on each other."""
 
     method: SamplingMethod
     """``single_files``: each file is an independent part. ``grouped_files``: the user grouped the files of a part.
@@ -65,7 +65,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The method as a sentence for people."""
+        """The method as a readable sentence."""
         groups = self.groups or 0
         match self.method:
             case "single_files":
@@ -158,7 +158,7 @@ class Cusum(Struct, frozen=True, kw_only=True):
 
 
 class Distance(Struct, frozen=True, kw_only=True):
-    """Distance between the last `window` scores and those of the calibration parts. Reserved."""
+    """Distance between the last `window` scores and the scores of the calibration parts. Reserved."""
 
     window: AtLeastOne
     limit: Positive
@@ -262,7 +262,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     unit: Literal["part", "window", "block"] = "part"
     """Unit of `n`."""
     sampling: Sampling | None = None
-    """Method by which the parts were drawn. None in a file of schema 1.0."""
+    """Method that was used to draw the parts. None in a file of schema 1.0."""
     dependence: str = ""
     """The same in words in a file of schema 1.0. Empty in newer files."""
     tau: float = 1.0
@@ -297,7 +297,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
     @property
     def grouped(self) -> bool:
-        """True if a part consists of several files, so that a single file does not count as a part."""
+        """True if a part consists of several files. A single file then does not count as a part."""
         if self.sampling is None:
             return self.dependence not in ("", _SINGLE_FILES_1_0)
         return self.sampling.method in ("grouped_files", "one_per_lot")
@@ -309,7 +309,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """The statement as a sentence for people."""
+        """The statement as a readable sentence."""
         units = self.unit + "s"
         parts = f"{self.n} {units}"
         if self.kind == "manual":

@@ -93,7 +93,7 @@ class Detector:
     ) -> "Detector":
         """Check and load the bytes of a model file, for programs that fetch it from a database or a network.
 
-        Arguments and errors are those of `load`.
+        Arguments and errors are the same as for `load`.
         """
         if not isinstance(data, bytes):
             raise InputError(
@@ -151,7 +151,7 @@ class Detector:
         return self._judge(self._prepared(item)[np.newaxis])[0]
 
     def batch(self, items: Sequence[NDArray[Any]]) -> list[Verdict]:
-        """Judge several frames of one size, or several windows, in one call of the graph.
+        """Judge several frames of the same size, or several windows, in one call of the graph.
 
         Args:
             items: a list or an array of items, each as for ``detector(item)``. Generators are refused.
@@ -175,7 +175,8 @@ class Detector:
         prepared = [self._prepared(item) for item in items]
         if len({item.shape for item in prepared}) > 1:
             raise InputError(
-                f"batch: expected frames of one size, got {sorted({item.shape for item in prepared})}. Judge them one by one."
+                f"batch: expected frames of the same size, got {sorted({item.shape for item in prepared})}. Judge them one by "
+                "one."
             )
         return self._judge(np.stack(prepared))
 
@@ -221,7 +222,7 @@ class Detector:
             raise InputError(f"expected a numpy array, got {type(item).__name__}.")
         if isinstance(item, np.ma.MaskedArray):
             raise InputError(
-                "expected a plain numpy array, got a masked array, whose mask would be lost. Give item.filled(numpy.nan) for "
+                "expected a plain numpy array, got a masked array. Its mask would be lost. Give item.filled(numpy.nan) for "
                 "windows, which makes them INVALID, or a fill value that is right for your data."
             )
         if isinstance(spec, WindowSpec):

@@ -42,4 +42,4 @@ class Lost(Struct, frozen=True):
     ref: Ref
     reason: Reason
     detail: str = ""
-    """Exact failure, for people and logs."""
+    """Detailed description of the failure, for readers and log files."""

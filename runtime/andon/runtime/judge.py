@@ -18,7 +18,7 @@ Unit = Literal["frame", "window"]
 OnFailure = Literal["raise", "invalid"]
 """Reaction to a failure of the runtime on a correct input (`JudgeError`).
 
-``raise`` ends the run, because figures over the other items would be wrong. ``invalid`` makes the item INVALID with the
+``raise`` ends the run, because results for the other items would be wrong. ``invalid`` makes the item INVALID with the
 reason ``failed`` and continues.
 """
 
@@ -46,7 +46,7 @@ class JudgedItem(Struct, frozen=True, kw_only=True):
     judged: bool
     """True if the graph decided. False if the item was lost or of the wrong type, or if the runtime failed."""
     detail: str = ""
-    """Description of the problem for people. Empty unless the status is INVALID."""
+    """Readable description of the problem. Empty unless the status is INVALID."""
     data: Data | None = None
     """The frame or window. None if the item was lost."""
 

@@ -97,7 +97,7 @@ class Reason(IntEnum):
 
     @property
     def text(self) -> str:
-        """The reason in words, for people. Empty for `NONE`."""
+        """The reason in readable words. Empty for `NONE`."""
         return _REASON_TEXTS[self]
 
     @property
@@ -164,7 +164,7 @@ class Tiles(Struct, frozen=True, kw_only=True):
 
 
 class SceneCheck(Struct, frozen=True, kw_only=True):
-    """A check in the graph that the scene as a whole is like that of good parts. Other frames are INVALID. Reserved.
+    """A check in the graph that the whole scene looks like the scene of good parts. Other frames are INVALID. Reserved.
 
     Its centre, scale and limits are initialisers that calibration rewrites (`model_file.format.SCENE_TENSORS`).
     """
@@ -330,7 +330,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     checkpoint_epoch: Annotated[int, Meta(ge=1, le=2**53)] | None = None
     """Epoch of the weights. None means the weights that training kept."""
     notes: Annotated[tuple[ShortText, ...], Meta(max_length=20)] = ()
-    """Remarks of the detector about its settings, for people."""
+    """Readable remarks of the detector about its settings."""
     input: InputSpec
     """Requirements for an item: a `FrameSpec` or a `WindowSpec`."""
     reading: ScoreRule

@@ -108,7 +108,7 @@ def _open(data: bytes, device: Literal["cpu", "cuda"], threads: int) -> Session:
         raise ModelFileError(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
     if session.get_providers()[0] != provider:
         raise DeviceError(
-            f"device: expected {device}, got {session.get_providers()[0]}, to which ONNX Runtime fell back. {_gpu_advice()}"
+            f"device: expected {device}, got {session.get_providers()[0]}, because ONNX Runtime fell back to it. {_gpu_advice()}"
         )
     return Session(session.run, device)
 

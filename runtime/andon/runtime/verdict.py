@@ -19,7 +19,7 @@ _NO_EVIDENCE: Evidence = MappingProxyType({})
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The decision about one frame or window.
 
-    The numbers are those of the graph and never clamped. They are NaN where nothing was judged. A verdict equals only
+    The numbers come from the graph and are never clamped. They are NaN where nothing was judged. A verdict equals only
     itself, because arrays and NaN cannot be compared. Compare the fields, or the results of `to_dict`.
     """
 
@@ -32,9 +32,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     threshold: float = float("nan")
     """Threshold of the model file. The status is REJECT if `score` is strictly above it."""
     p_value: float = float("nan")
-    """Share of good parts that score at least this, from 0 to 1."""
+    """Share of good parts whose score is equal to or higher than this score, from 0 to 1."""
     level: float = float("nan")
-    """The score on a scale for people: 0 is a typical good part, 1 is the threshold. It has no bounds."""
+    """The score on a readable scale: 0 is a typical good part, 1 is the threshold. It has no bounds."""
     evidence: Evidence = msgspec.field(default_factory=lambda: _NO_EVIDENCE)
     """Arrays by output name. They are read-only: copy an array before you change it.
 

@@ -79,7 +79,7 @@ def labelled_for(
     Args:
         text: a path, or the name of a source that knows the truth about its frames.
         spec: the input specification of the model file that will judge the frames.
-        table: a CSV file ``key,label[,kind]``. Its labels replace those of the data; the masks of the data stay.
+        table: a CSV file ``key,label[,kind]``. Its labels replace the labels of the data; the masks of the data stay.
         group: the rule for frames that show the same part, see `grouping.parse_rule`.
 
     Raises:

@@ -19,7 +19,7 @@ from andon.sources.series.tables import read_table
 
 
 class Truth(Struct, frozen=True, kw_only=True):
-    """Labels, types of defect and masks. Keys are those of the collection's refs; a missing key has no known label."""
+    """Labels, types of defect and masks. Keys are the keys of the collection's refs; a missing key has no known label."""
 
     defective: dict[str, bool]
     kind: dict[str, str]

@@ -362,7 +362,7 @@ _WITH_ONNX: dict[str, tuple[Change, str]] = {
     ),
     "another threshold than the log's": (
         lambda m: setattr(_named(m, "andon.threshold"), "raw_data", np.array([9.0], "<f4").tobytes()),
-        "differs from that of the last entry of the calibration log",
+        "differs from the threshold in the last entry of the calibration log",
     ),
     "a table that is not ascending": (
         lambda m: setattr(_named(m, "andon.tail_x"), "raw_data", np.linspace(2, 1, 256).astype("<f4").tobytes()),
@@ -606,7 +606,9 @@ def test_an_ordinary_onnx_file_is_told_what_it_lacks() -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     plain = helper.make_model(helper.make_graph([], "plain", [value], [value]))
 
-    with pytest.raises(ModelFileError, match=r"metadata key 'andon' is missing. Make one with 'andon export'"):
+    with pytest.raises(
+        ModelFileError, match=r"metadata key 'andon' is missing. Make a complete model file with 'andon export'"
+    ):
         parse(plain.SerializeToString())
 
 
@@ -621,7 +623,7 @@ def test_what_would_not_be_read_is_not_written() -> None:
     model = parse(GOOD)
     tail = Tail(threshold=5.0, review=5.0, x=model.tail_x, p=model.tail_p)
 
-    with pytest.raises(ModelFileError, match="differs from that of the last entry of the calibration log"):
+    with pytest.raises(ModelFileError, match="differs from the threshold in the last entry of the calibration log"):
         seal(GOOD, card=model.card, golden=model.golden, log=model.log, tail=tail)
 
 

@@ -113,8 +113,8 @@ def test_what_could_not_be_seen_is_refused_with_the_width_that_could() -> None:
     ("changed", "words"),
     [
         ({}, "epoch 7"),
-        ({"kept": True}, "kept weights, of epoch 7"),
-        ({"kept": True, "epoch": None}, "kept weights"),
+        ({"kept": True}, "final weights, of epoch 7"),
+        ({"kept": True, "epoch": None}, "final weights"),
     ],
 )
 def test_the_epoch_is_said(changed: dict[str, Any], words: str) -> None:

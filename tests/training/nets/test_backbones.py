@@ -112,7 +112,7 @@ def test_one_flipped_bit_in_the_wheels_weights_is_refused(tmp_path: Path) -> Non
         opened.seek(1_000_000)
         opened.write(bytes([byte ^ 1]))
 
-    with pytest.raises(TrainingError, match="damaged or replaced"):
+    with pytest.raises(TrainingError, match="damaged or was replaced"):
         load_pretrained(build_backbone("efficientnet_lite0", (4,), 3), path=str(copy))
 
 

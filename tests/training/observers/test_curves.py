@@ -57,7 +57,7 @@ def test_watched_parts_are_drawn_apart_with_their_caption() -> None:
     panel = figure.axes[-1]
     assert panel.get_title(loc="left").startswith("watched, never used: 100 good")
     assert list(np.asarray(panel.lines[0].get_xdata())) == [1.0, 5.0]
-    assert legend(panel) == ["AUROC", "chance", "kept weights: 0.950"]
+    assert legend(panel) == ["AUROC", "chance", "final weights: 0.950"]
     assert_nothing_is_clipped(figure)
 
 

@@ -92,7 +92,7 @@ def test_a_channels_long_name_is_not_broken_within_a_word() -> None:
 
 def test_long_names_and_dollar_signs_spoil_no_picture() -> None:
     name = "a_very_long_kind_of_$damage$_somebody_made_up (watched)"
-    title = "kept weights, of epoch 12: reconstructions"
+    title = "final weights, of epoch 12: reconstructions"
 
     assert_nothing_is_clipped(rebuilt_frames(frames(1, f"{name}\nscore 1"), title=title, map_name="$l1^$"))
     assert_nothing_is_clipped(

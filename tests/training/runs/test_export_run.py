@@ -155,7 +155,7 @@ def _parts(folder: Path) -> Path:
 def test_photos_that_moved_are_asked_for_with_the_flag_that_gives_their_place(tmp_path: Path) -> None:
     run = cast("LoadedRun", SimpleNamespace(record=SimpleNamespace(data=str(tmp_path / "moved"))))
 
-    with pytest.raises(DataError, match=r"moved: does not exist.* give its present location with --data"):
+    with pytest.raises(DataError, match=r"moved: does not exist.* give its new location with --data"):
         calibration_part(run)
 
 

@@ -1,1 +1,1 @@
-"""Figures over judged parts, pixels, windows and events, with their confidence intervals."""
+"""Results for judged parts, pixels, windows and events, with their confidence intervals."""

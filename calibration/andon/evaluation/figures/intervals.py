@@ -1,4 +1,4 @@
-"""Compute confidence intervals of figures by resampling pictures or files, never single pixels or rows.
+"""Compute confidence intervals of results by resampling pictures or files, never single pixels or rows.
 
 Neighbouring pixels and rows are nearly equal. Resampling them one by one would give intervals that are many times too narrow.
 Therefore a picture is drawn with all its pixels and regions, and a file with all its rows and faults. Good parts and defects
@@ -40,7 +40,7 @@ class Interval(Struct, frozen=True, kw_only=True):
 
 
 class PartIntervals(Struct, frozen=True, kw_only=True):
-    """Intervals of the figures over scores of parts."""
+    """Intervals of the results for scores of parts."""
 
     auroc: Interval
     aupr: Interval
@@ -65,7 +65,7 @@ def part_intervals(
     seed: int = 0,
     progress: Progress = silent,
 ) -> PartIntervals:
-    """Return percentile intervals of the figures in `ranking`. Good parts and defects are resampled separately.
+    """Return percentile intervals of the results in `ranking`. Good parts and defects are resampled separately.
 
     Args:
         scores: ``[n]``, finite.
@@ -110,7 +110,7 @@ def part_intervals(
 
 
 def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: float) -> dict[str, Floats]:
-    """Return the figures of each draw from ``[draws, t]`` defects and good parts at or above each of t falling scores."""
+    """Return the results of each draw from ``[draws, t]`` defects and good parts at or above each of t falling scores."""
     row = np.arange(len(hits))
     defects, good = hits[:, -1], false[:, -1]
     hit_step, false_step = np.diff(hits, axis=1, prepend=0), np.diff(false, axis=1, prepend=0)
@@ -134,7 +134,7 @@ def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: flo
 
 
 class PixelIntervals(Struct, frozen=True, kw_only=True):
-    """Intervals of the figures over anomaly maps."""
+    """Intervals of the results for anomaly maps."""
 
     pixel_auroc: Interval
     aupro: Interval

@@ -1,4 +1,4 @@
-"""Figures over judged parts: at the embedded threshold, over all thresholds, by type of defect, and of pixels."""
+"""Results for judged parts: at the embedded threshold, over all thresholds, by type of defect, and of pixels."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -45,7 +45,7 @@ class ScoreSpread(Struct, frozen=True, kw_only=True):
 
 
 class Intervals(Struct, frozen=True, kw_only=True):
-    """Confidence intervals at `level`: how much figures could change with other parts like these (`figures.intervals`).
+    """Confidence intervals at `level`: how much results could change with other parts like these (`figures.intervals`).
 
     They are percentile intervals over resampled parts. The two rates have exact intervals. Parts of one lot are not independent,
     but the intervals ignore that. A figure that is None has no interval.
@@ -76,9 +76,9 @@ class KindFigures(Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(Struct, frozen=True, kw_only=True):
-    """Figures over one set of parts. Rates are shares of valid parts; INVALID parts are counted separately.
+    """Results for one set of parts. Rates are shares of valid parts; INVALID parts are counted separately.
 
-    The set may hold only good parts (to check the promise) or only defective parts (to check misses). Figures that compare both
+    The set may hold only good parts (to check the promise) or only defective parts (to check misses). Results that compare both
     are then None.
     """
 
@@ -106,7 +106,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     mask_step: int | None = None
     """Masks and maps were compared at every `mask_step`-th row and column of the mask."""
     unmasked: int = 0
-    """Number of defective frames without a mask, if others have one. They are left out of the pixel figures."""
+    """Number of defective frames without a mask, if others have one. They are left out of the pixel results."""
     by_defect: dict[str, KindFigures] = {}
     tpr_at_1_percent_fpr: float | None
     fpr_at_recall: float | None
@@ -116,13 +116,13 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     scores_good: ScoreSpread | None
     scores_defect: ScoreSpread | None
     unknown: int = 0
-    """Number of parts without a known truth. They are left out."""
+    """Number of parts without a known label. They are left out."""
     unit: Literal["part", "window"] = "part"
     """The unit that was judged: windows for a log of verdicts on sensor data, otherwise parts."""
     frames: int = 0
     """Number of judged frames if a part counts by its worst frame; 0 if each frame is a part."""
     unjudged: int = 0
-    """Number of parts with a known truth but no verdict, if verdicts were read from a file."""
+    """Number of parts with a known label but no verdict, if verdicts were read from a file."""
     intervals: Intervals | None = None
     """None if not requested."""
     by_score: dict[str, Areas] = {}
@@ -142,7 +142,7 @@ def summarise(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Return the figures over judged parts.
+    """Return the results for judged parts.
 
     Args:
         judged: all parts, including INVALID ones.

@@ -1,4 +1,4 @@
-"""Collect anomaly maps and defect masks for pixel figures: at the same size, and thinned if there are too many pixels."""
+"""Collect anomaly maps and defect masks for pixel results: at the same size, and thinned if there are too many pixels."""
 
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from andon.runtime.heat_map import enlarge
 _Value = TypeVar("_Value", bound=np.generic)
 
 MAX_PIXELS = 30_000_000
-"""Upper limit of pixels, because pixel figures sort all pixels of all pictures. Above it, only every n-th row and column is
+"""Upper limit of pixels, because pixel results sort all pixels of all pictures. Above it, only every n-th row and column is
 kept. The step n is reported."""
 
 

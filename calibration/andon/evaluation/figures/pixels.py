@@ -99,7 +99,7 @@ class RankedPixels(NamedTuple):
 
 
 def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> RankedPixels:
-    """Sort all pixels once. All pixel figures and curves are computed from this result.
+    """Sort all pixels once. All pixel results and curves are computed from this result.
 
     Arguments and errors as for `aupro`.
     """

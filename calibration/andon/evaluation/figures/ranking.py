@@ -1,6 +1,6 @@
 """Measure how well scores separate good parts from defects. A higher score means worse; `defective` is True for a defect.
 
-All figures here use the truth to choose a threshold, or use all thresholds. They do not describe the embedded threshold.
+All results here use the truth to choose a threshold, or use all thresholds. They do not describe the embedded threshold.
 INVALID parts have no score: the caller leaves them out and counts them.
 """
 

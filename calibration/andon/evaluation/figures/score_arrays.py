@@ -1,4 +1,4 @@
-"""Scores of judged parts as arrays, with figures for plots and tables: recall and spread by class, range, density."""
+"""Scores of judged parts as arrays, with results for plots and tables: recall and spread by class, range, density."""
 
 import math
 from collections.abc import Sequence

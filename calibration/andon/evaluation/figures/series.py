@@ -1,9 +1,9 @@
-"""Compute figures over time series, where each fault lasts from one time to another.
+"""Compute results for time series, where each fault lasts from one time to another.
 
 A higher score means worse. Labels are True for faulty rows.
 
 `vus_pr` measures how well scores separate over all thresholds, and tolerates a score that is a little early or late.
-`judge_events` evaluates the alarms of one threshold: faults caught, false events, delay. `point_counts` counts single rows, as
+`judge_events` evaluates the alarms of one threshold: faults detected, false events, delay. `point_counts` counts single rows, as
 the SKAB leaderboard does.
 
 Point-adjusted F1 is left out on purpose. It counts a whole fault as found if one of its rows is, and with it a random score
@@ -28,7 +28,7 @@ def vus_pr(
     """Return the volume under the precision-recall surface: average precision over buffers of 0 to `buffer` rows per fault.
 
     With a buffer of l rows, a row at distance d <= l // 2 from a fault has the degree ``sqrt(1 - d / l)``. A faulty row has the
-    degree 1. Where the ramps of two faults overlap, the sum is cut at 1. Faults whose buffers overlap count as one.
+    degree 1. Where the ramps of two faults overlap, the sum is cut at 1. Faults with overlapping buffers count as one.
 
     Thresholds are order statistics of the scores, at equal steps of rank. A row is rejected if its score is at or above the
     threshold. TP is the sum of the degrees of the rejected rows. P' is the mean of two numbers: the faulty rows, and the faulty

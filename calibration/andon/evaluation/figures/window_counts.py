@@ -1,9 +1,9 @@
-"""Count the verdicts on the windows of a log against their truth.
+"""Count the verdicts on the windows of a log against their labels.
 
 A window is defective if any of its rows is faulty. A window with rows in the recovery of a fault, but no faulty row, counts as
-neither good nor defective (`andon.sources.series.log_truth`). A fault is caught if one of its windows is REJECT. INVALID windows
-are counted separately. For comparison, `dummy_caught` gives the number of faults that random rejects at the promised rate would
-catch.
+neither good nor defective (`andon.sources.series.log_truth`). A fault is detected if one of its windows is REJECT. INVALID
+windows are counted separately. For comparison, `dummy_caught` gives the number of faults that random rejects at the promised
+rate would catch.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     caught: int = 0
     """Faults with at least one window that is REJECT."""
     dummy_caught: float = 0.0
-    """Mean number of faults caught if valid windows are rejected at random at the promised rate."""
+    """Mean number of faults detected if valid windows are rejected at random at the promised rate."""
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})

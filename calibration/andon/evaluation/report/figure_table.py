@@ -1,4 +1,4 @@
-"""Build the table of figures: name, value, interval, and an explanation in words."""
+"""Build the table of results: name, value, interval, and an explanation in words."""
 
 from collections.abc import Sequence
 
@@ -64,9 +64,9 @@ def frame_rows(figures: Evaluation, parts: ScoreArrays) -> list[FigureRow]:
         words = f"the same with equal weight for each defect region, up to 30 % false pixels{step}"
         rows.append(("AUPRO (.3)", f"{figures.aupro:.4f}", between(drawn.aupro if drawn else None, ".4f"), words))
     if figures.unmasked:
-        rows.append(("without a mask", f"{figures.unmasked}", "", "defective frames, left out of the pixel figures"))
+        rows.append(("without a mask", f"{figures.unmasked}", "", "defective frames, left out of the pixel results"))
     if figures.unknown:
-        rows.append(("unknown truth", f"{figures.unknown}", "", "left out of all figures here"))
+        rows.append(("unknown truth", f"{figures.unknown}", "", "left out of all results here"))
     if figures.unjudged:
         rows.append(("never judged", f"{figures.unjudged}", "", "known truth, but no verdict"))
     why = "not judged: unreadable, wrong size or no contrast; left out of all rates above"
@@ -128,7 +128,7 @@ def log_rows(figures: LogEvaluation, parts: ScoreArrays) -> list[FigureRow]:
 
 
 def _row_rows(figures: LogEvaluation) -> list[FigureRow]:
-    """Return the figures over single rows of the log."""
+    """Return the results for single rows of the log."""
     always = "" if figures.f1_always is None else f"; an alarm at every row gives {figures.f1_always:.4f}"
     named = (
         ("F1 of rows", figures.f1, ".4f", f"rows counted one by one{always}"),

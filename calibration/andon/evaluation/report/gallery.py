@@ -38,7 +38,7 @@ MAX_BYTES = 6_000_000
 
 
 class Gallery(Struct, frozen=True, kw_only=True):
-    """Parts to show, the worst first, with a title for people and a short name for files."""
+    """Parts to show, the worst first, with a readable title and a short name for files."""
 
     title: str
     name: str

@@ -63,7 +63,7 @@ class Exhibit(Struct, frozen=True, kw_only=True):
 
 
 class Tile(Struct, frozen=True, kw_only=True):
-    """One of the key figures at the top of the page."""
+    """One of the most important results at the top of the page."""
 
     value: str
     name: str
@@ -84,7 +84,7 @@ class Section(Struct, frozen=True, kw_only=True):
 
     @property
     def photos_only(self) -> bool:
-        """True if all pictures of its exhibits are photos, so that two exhibits fit next to each other."""
+        """True if all pictures of its exhibits are photos. Two exhibits then fit next to each other."""
         return all(picture.shown == "photo" for exhibit in self.exhibits for picture in exhibit.pictures)
 
 

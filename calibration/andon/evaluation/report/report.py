@@ -45,7 +45,7 @@ def frames_report(
     """Write the report on parts and return the path of the page.
 
     `sections` with pictures of parts come from `parts_sections`. Without them, for example for a log of verdicts, the page shows
-    figures and curves only, and a note that explains it.
+    results and curves only, and a note that explains it.
 
     Raises:
         ConfigError: the folder holds anything except an earlier report, or cannot be written to.

@@ -16,9 +16,9 @@ from andon.sources.series.log import Run
 from andon.sources.series.log_truth import events_of
 
 EACH = 3
-"""Upper limit of stretches of each kind."""
+"""Largest number of stretches of each kind."""
 MOST_ROWS = 6_000
-"""Upper limit of rows in a stretch. Only the beginning of a longer fault is shown."""
+"""Largest number of rows in a stretch. Only the beginning of a longer fault is shown."""
 
 
 def origin_s(run: Run) -> float:
@@ -153,7 +153,7 @@ def _around_window(one: JudgedPart, run: Run, at: int, spec: WindowSpec) -> Stre
 
 
 def _of_faults(every: Sequence[FaultRow], runs: dict[str, Run], spec: WindowSpec, each: int) -> list[Stretch]:
-    """Return missed faults (or the fault closest to being missed), then the first caught fault of each kind."""
+    """Return missed faults (or the fault closest to being missed), then the first detected fault of each kind."""
     caught = [row for row in every if row.delay_s is not None]
     missed = [row for row in every if row.delay_s is None]
     missed.sort(key=lambda row: row.highest if math.isfinite(row.highest) else -math.inf)

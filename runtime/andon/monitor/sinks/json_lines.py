@@ -1,9 +1,9 @@
 """Write verdicts as JSON lines to a file or to stdout.
 
-Each line is one write, so that killing the process leaves complete lines. A line that is cut off by a full disk is removed at
-once, and one that is cut off by a kill when the file is opened again. With a full disk judging continues, lost lines are
-counted, and each further line is tried again. A file that was renamed or removed (log rotation) is created again within a
-second.
+Each line is one write. Therefore, all lines are complete if the process is killed. A line that is cut off by a full disk is
+removed at once. A line that is cut off by a kill is removed when the file is opened again. With a full disk judging continues,
+lost lines are counted, and each further line is tried again. A file that was renamed or removed (log rotation) is created again
+within a second.
 
 When `put` returns, the operating system has the line. It survives the end of the process, but not a power failure.
 """

@@ -1,10 +1,10 @@
 """Keep pictures of rejected frames, with the anomaly map drawn over them, in a folder with the newest ones.
 
-A separate thread draws and encodes the pictures, so that passing on a frame takes the judge microseconds. One picture takes
-about 0.17 s of one core at 1280 x 720 (2-core AMD EPYC server). The thread then pauses for the same time, so that it never
-uses more than half a core. The queue is short: in a burst of rejects pictures are dropped and counted, but never verdicts.
-Only a source that can wait, such as a finished folder or a video, waits for the pictures. The counts are exact: after `close`,
-each reject has a picture or is counted as lost.
+A separate thread draws and encodes the pictures. Therefore, the judge needs only microseconds to pass on a frame. One
+picture takes about 0.17 s of one core at 1280 x 720 (2-core AMD EPYC server). The thread then pauses for the same time, so that
+it never uses more than half a core. The queue is short: in a burst of rejects pictures are dropped and counted, but never
+verdicts. Only a source that can wait, such as a finished folder or a video, waits for the pictures. The counts are exact: after
+`close`, each reject has a picture or is counted as lost.
 
 Only pictures of this sink are replaced or removed. Names consist of wall time, `seq` and the safe characters of the key.
 Therefore they sort by age, and no external text can become a path.
@@ -88,7 +88,9 @@ class Pictures:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         if not isinstance(card.input, FrameSpec):
-            raise ConfigError("pictures: expected a model file of frames, got one of windows. Leave the pictures out.")
+            raise ConfigError(
+                "pictures: expected a model file for frames, got one for windows. Leave the pictures out."
+            )
         if max_pictures < 1:
             raise ConfigError(f"max_pictures: expected at least 1, got {max_pictures}.")
         opencv()  # report a missing package now and not at the first reject
@@ -146,7 +148,10 @@ class Pictures:
             self._changed.wait_for(lambda: not self._waiting and not self._drawing, timeout_s)
 
     def close(self) -> None:
-        """Draw queued pictures for 0.3 s and count the rest as lost. Wait one second for a picture that is being drawn."""
+        """Draw queued pictures for at most 0.3 s.
+
+        If a picture is still being drawn then, wait at most one more second for it. Count all others as lost.
+        """
         self._hurry.set()
         with self._changed:
             self._closed = True

@@ -139,7 +139,7 @@ def check_numbers(tail: Tail, card: Card, log: tuple[LogEntry, ...], *, allow_bl
     if tail.p[0] != 1.0 or not ((tail.p >= 0) & (tail.p <= 1)).all() or (tail.p[1:] > tail.p[:-1]).any():
         raise ModelFileError("the table of p-values (andon.tail_p) does not descend from 1.")
     if not log or log[-1].threshold != tail.threshold:
-        raise ModelFileError("the threshold differs from that of the last entry of the calibration log.")
+        raise ModelFileError("the threshold differs from the threshold in the last entry of the calibration log.")
     for name in ("date", "kind", "alpha", "confidence", "n", "above", "part_keys_sha256"):
         if getattr(log[-1], name) != getattr(calibration, name):
             raise ModelFileError(f"{name!r} differs between the metadata and the last entry of the calibration log.")

@@ -86,7 +86,8 @@ def texts_of(data: bytes) -> dict[str, str]:
     missing = [key for key in KEYS if key not in texts]
     if missing:
         raise ModelFileError(
-            f"not a complete andon model file: the metadata key {missing[0]!r} is missing. Make one with 'andon export'."
+            f"not a complete andon model file: the metadata key {missing[0]!r} is missing. Make a complete "
+            "model file with 'andon export'."
         )
     if len(texts) > len(KEYS):
         raise ModelFileError(f"metadata: unknown keys {', '.join(sorted(set(texts) - set(KEYS)))[:200]}.")

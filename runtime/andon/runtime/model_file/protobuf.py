@@ -64,7 +64,7 @@ def bytes_field(number: int, payload: bytes) -> bytes:
 
 
 def varint_field(number: int, value: int) -> bytes:
-    """Encode a field with a number of at least 0."""
+    """Encode an integer field. Its value must be 0 or greater."""
     return _encode(number << 3 | VARINT) + _encode(value)
 
 

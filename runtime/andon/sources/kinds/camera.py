@@ -51,8 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="number of frames to drop after (re)connecting or a stall, because decoders begin with grey or smeared "
-            "frames and cameras with a wrong exposure",
+            description="number of frames to drop after (re)connecting or a stall. The first frames of a decoder can be "
+            "grey or smeared, and the first frames of a camera can have a wrong exposure",
             extra={"unit": "frames"},
         ),
     ] = 5

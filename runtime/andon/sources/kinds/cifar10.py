@@ -2,10 +2,10 @@
 
 Example: ``cifar10:normal=cat,root=data/cifar10``. Classes are given by name or by number. Source: Krizhevsky, 2009.
 
-Two layouts are supported. One is that of torchvision (``cifar-10-batches-py`` or ``cifar-10-python.tar.gz``) with 50 000 + 10 000
-pictures, which torchvision reads and checks. The other is a subset: ``train.png`` and ``test.png`` contain original pictures,
-stacked and 32 px wide, and ``labels.npz`` contains `y_train`, `y_test` and `classes`. For a subset, a warning states the number
-of pictures, because results on it cannot be compared with published ones.
+Two layouts are supported. One is the layout of torchvision (``cifar-10-batches-py`` or ``cifar-10-python.tar.gz``) with 50 000
++ 10 000 pictures, which torchvision reads and checks. The other is a subset: ``train.png`` and ``test.png`` contain original
+pictures, stacked and 32 px wide, and ``labels.npz`` contains `y_train`, `y_test` and `classes`. For a subset, a warning states
+the number of pictures, because results on it cannot be compared with published ones.
 """
 
 import logging

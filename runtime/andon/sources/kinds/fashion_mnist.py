@@ -1,7 +1,8 @@
 """Fashion-MNIST: 60 000 + 10 000 grey pictures of clothes, 28 x 28. Some classes are good, the others are defects.
 
 Example: ``fashion_mnist:normal=sneaker,root=data/fashion_mnist``. The ten classes are given by name or by number; names are in
-lower case and without spaces. Source: Xiao, Rasul and Vollgraf, 2017 (MIT licence). Layout and digests are those of torchvision.
+lower case and without spaces. Source: Xiao, Rasul and Vollgraf, 2017 (MIT licence). Layout and digests are the same as in
+torchvision.
 """
 
 from functools import partial

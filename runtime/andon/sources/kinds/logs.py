@@ -4,7 +4,8 @@ A CSV file is UTF-8 text with a header. Fields are separated by comma, semicolon
 CR LF. Numbers have a decimal point. An empty field is a missing sample, and blank lines are ignored.
 
 The time is the first column of ISO dates, or the first numeric column named time, timestamp, datetime or t, in seconds. Times
-must ascend; a column t that does not ascend is a channel. Dates without a time zone are UTC.
+must increase from row to row. Exception: a column named t whose values do not increase is read as a channel, not as time.
+Dates without a time zone are UTC.
 
 A column ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` contains the truth, with 0 or 1 in every row. A column
 ``changepoint`` is ignored. Every other column is a channel and must contain numbers.
@@ -314,7 +315,7 @@ def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
         cell = str(column[wrong[0]])
         got = "an empty cell" if cell in ("", "nan") else repr(cell)
         raise DataError(
-            f"{_place(raw, at, int(wrong[0]), path)}: a column with this name contains the truth: expected 0 or 1 in every row, "
+            f"{_place(raw, at, int(wrong[0]), path)}: a column with this name contains the labels: expected 0 or 1 in every row, "
             f"got {got}. Write 0 for good rows, or rename the column if it is a channel."
         )
     return np.asarray(label, dtype=bool)

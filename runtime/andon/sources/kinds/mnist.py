@@ -1,8 +1,8 @@
 """MNIST: 60 000 + 10 000 grey pictures of handwritten digits, 28 x 28. Some digits are good, the others are defects.
 
 Examples: ``mnist:normal=0,root=data/mnist`` (one class is good) or ``mnist:anomaly=5,root=data/mnist`` (all classes except one
-are good). Source: LeCun, Cortes and Burges. Layout and digests are those of torchvision. Results on this set allow a comparison
-with published methods. They do not show how a method works on a production line.
+are good). Source: LeCun, Cortes and Burges. Layout and digests are the same as in torchvision. Results on this set allow a
+comparison with published methods. They do not show how a method works on a production line.
 """
 
 from functools import partial

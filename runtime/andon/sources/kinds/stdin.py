@@ -47,7 +47,10 @@ CLOCK_WRONG_AFTER_ROWS = 3
 PATIENCE_PERIODS = FAR_BEHIND_PERIODS + 1.0
 """Periods in which a correct sender may fill no point: a gap that can be bridged, the lateness, and the next row."""
 REFUSED_AT_END_ROWS = RESTART_AFTER_ROWS
-"""Smallest number of rows without effect just before the end that is reported, even if they arrived at the same moment."""
+"""If at least this number of rows just before the end had no effect, they are reported.
+
+This is also done if they arrived at the same moment.
+"""
 _MOST_COUNTED_NAMES = 100
 _MOST_HELD_ROWS = 200
 _DAY_S = 86_400.0

@@ -105,7 +105,9 @@ def collect(text: str) -> Video:
 
 
 def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
-    """Yield every frame in order, at the speed of the consumer. With the speed ``recorded``, do not exceed that of the video.
+    """Yield every frame in order, at the speed of the consumer.
+
+    With the speed ``recorded``, do not exceed the speed of the video.
 
     The stream waits for a slow consumer and leaves out no frame. If the file is incomplete, the last item is a `Lost`.
 

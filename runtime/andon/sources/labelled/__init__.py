@@ -1,1 +1,1 @@
-"""Data sets with labelled classes, of which some count as good."""
+"""Data sets with labelled classes. Some classes count as good."""

@@ -77,7 +77,7 @@ class ClassSet(Struct, frozen=True, kw_only=True):
 
 
 class ArrayPictures:
-    """Pictures of one size, by key, in memory or in a mapped file."""
+    """Pictures of the same size, by key, in memory or in a mapped file."""
 
     def __init__(
         self, pictures: dict[str, NDArray[np.uint8]], keys: Sequence[str], *, channels: Channels | None = None

@@ -36,7 +36,10 @@ class FreshFrame(Struct, frozen=True):
 
 
 class NewestFrame:
-    """A slot that passes the newest frame from the reader to the consumer. The lock keeps its counts consistent."""
+    """Holds the newest frame and passes it from the reader to the consumer.
+
+    A lock keeps the counts of the slot consistent.
+    """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()

@@ -1,6 +1,6 @@
 """Detect a stalled stream of samples: no bytes arrive, or bytes arrive but no window can be judged.
 
-A stream is alive if it makes progress towards a verdict. Arriving bytes are not enough: a gateway whose clock has stopped still
+A stream is alive if it makes progress towards a verdict. Arriving bytes are not enough: a gateway with a stopped clock still
 sends a line every second.
 """
 

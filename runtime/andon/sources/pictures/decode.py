@@ -63,7 +63,7 @@ def decode(
         channels: the channels that the collection or the model file expects. A grey picture becomes RGB by repetition, without
             loss. A colour picture is not converted to grey; the model file refuses it later.
         name: name of the picture for messages.
-        warned: the warnings already logged for the collection or stream of this picture. Default: those of the process.
+        warned: the warnings already logged for the collection or stream of this picture. Default: the warnings of the process.
 
     Raises:
         DataError: the file is unreadable, truncated, beyond the limits, or has more than 8 bits per channel. Also for damage,
@@ -129,7 +129,7 @@ def rgb(bgr: Frame) -> Frame:
 
 
 def grey(bgr: Frame) -> Frame:
-    """Convert a video frame to grey ``[H, W, 1]``, for a model file of one channel. OpenCV reads every video as colour."""
+    """Convert a video frame to grey ``[H, W, 1]``, for a model file for one channel. OpenCV reads every video as colour."""
     cv2 = opencv()
     levels: Frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
     return levels[..., None]

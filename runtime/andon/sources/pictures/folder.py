@@ -80,7 +80,7 @@ def list_pictures(root: Path) -> dict[str, PictureFile]:
 
 
 def is_picture(name: str) -> bool:
-    """Return whether a file name is that of a picture."""
+    """Return whether a file name is the name of a picture."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a str in a hot loop
 
 

@@ -38,7 +38,9 @@ def parse(data: bytes) -> PictureHeader:
     try:
         header = _PARSERS[kind](data)
     except (struct.error, IndexError) as error:
-        raise TruncatedError(f"{kind}: expected a complete header, but the file ends within it") from error
+        raise TruncatedError(
+            f"{kind}: expected a complete header, but the file ends inside the header. Copy or save the file again."
+        ) from error
     if header.height < 1 or header.width < 1:
         raise DataError(
             f"{kind}: expected at least 1 x 1 pixels in the header, got {header.height} x {header.width} (height x width)"
@@ -62,7 +64,9 @@ def require_whole(data: bytes, kind: str) -> None:
 
 def _kind(data: bytes) -> str:
     if len(data) < 12:
-        raise TruncatedError(f"expected a picture, got a file of {len(data)} bytes")
+        raise TruncatedError(
+            f"expected a picture, got a file of only {len(data)} bytes, which is too small for a picture"
+        )
     if data[:2] == b"\xff\xd8":
         return "JPEG"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -239,7 +243,8 @@ def _tiff(data: bytes) -> PictureHeader:
     tags = _tiff_tags(data)
     if not all(tags.get(tag) for tag in (_WIDTH, _HEIGHT, _PHOTOMETRIC)):
         raise DataError(
-            "TIFF: expected the tags for width, height and kind of pixels (photometric), found not all of them"
+            "TIFF: expected the tags for width, height and kind of pixels (photometric), but at least one is missing. Save the "
+            "picture again, for example as PNG."
         )
     _require_8_bits("TIFF", max(tags.get(_BITS) or (1,)))
     if (tags.get(_ORIENTATION) or (1,))[0] != 1:

@@ -55,11 +55,11 @@ Values = NDArray[np.float32]
 DEFAULT_GAP_PERIODS = 3.0
 DEFAULT_LATENESS_PERIODS = 2.0
 FUTURE_S = 1.0
-"""Time in seconds by which a stamp may be ahead of the present."""
+"""Largest time in seconds that a stamp may be ahead of the present."""
 FARTHEST_STEP = 2.0**53
 """Largest number of periods between a stamp and zero. Beyond it, float64 cannot distinguish two neighbouring points."""
 _ON_GRID = 1e-3
-"""Distance in periods by which a stamp may miss a point and still count as on it."""
+"""Largest distance in periods between a stamp and a point at which the stamp still counts as on the point."""
 _MOST_PENDING_BLOCKS = 64
 """Number of blocks that may wait unsorted. Stamps that do not advance seal nothing, and their rows must not fill the memory."""
 
@@ -94,10 +94,10 @@ class Grid:
 
     Args:
         spec: the specification with the period, and for each channel the rule with its longest gap and hold.
-        lateness_s: time by which a sample may be behind the newest stamp. Default: two periods.
+        lateness_s: largest time that a sample may be behind the newest stamp. Default: two periods.
         stale_after_s: source time after which a silent channel no longer delays the others. Default: the lateness plus three
             periods.
-        future_s: time by which a stamp may be ahead of the `now_s` of its block.
+        future_s: largest time that a stamp may be ahead of the `now_s` of its block.
     """
 
     def __init__(

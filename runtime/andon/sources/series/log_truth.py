@@ -20,11 +20,11 @@ class WindowTruth(Struct, frozen=True, kw_only=True):
     fault: str = ""
     """Name of the last fault in the window, if the log names faults."""
     events: tuple[str, ...] = ()
-    """Faults that the window touches; ``run:0`` is the first of the run. A fault is caught if one of its windows is REJECT."""
+    """Faults that the window touches; ``run:0`` is the first of the run. A fault is detected if one of its windows is REJECT."""
 
     @property
     def good(self) -> bool:
-        """True if the window is neither faulty nor recovering, so that a REJECT would be a false reject."""
+        """True if the window is neither faulty nor recovering. A REJECT is then a false reject."""
         return not (self.faulty or self.recovering)
 
 

@@ -22,7 +22,7 @@ _BLOCK_ROWS = 1024
 def replay_log(log: Log, spec: WindowSpec, clock: Clock, speed: Speed, stop: threading.Event) -> Stream:
     """Yield the windows of a log as from a live line: row by row through the grid, including WARMING and GAP items.
 
-    The windows are the same as those of `windows.cut`, at any speed.
+    The windows are the same as from `windows.cut`, at any speed.
 
     Raises:
         DataError: the log does not have a channel of the specification.

@@ -77,7 +77,7 @@ class Windows:
     Args:
         spec: the specification with steps, hop and channels.
         run: the name of the run. It is the group of the items; their keys are ``run#point``, counted from the run's first point.
-        hop: distance of window ends. Default: that of the specification.
+        hop: distance of window ends. Default: the hop of the specification.
     """
 
     def __init__(self, spec: WindowSpec, run: str, *, hop: int | None = None) -> None:
@@ -124,7 +124,7 @@ def cut(log: Log, spec: WindowSpec, *, hop: int | None = None) -> "WindowCollect
     """Cut a log into windows.
 
     Args:
-        log: the log. Its channels may have another order than those of the specification, and it may have more channels.
+        log: the log. Its channels may have another order than in the specification, and it may have more channels.
         spec: the specification with period, steps, hop, and the rules of the channels.
         hop: another hop, for example `spec.steps` for the disjoint windows that calibration needs.
 
@@ -134,9 +134,7 @@ def cut(log: Log, spec: WindowSpec, *, hop: int | None = None) -> "WindowCollect
     places = columns(log.found, spec)
     pieces = []
     for run in log.runs:
-        grid = Grid(
-            spec, lateness_s=float("inf")
-        )  # seals nothing before the end, so that one vectorised pass is enough
+        grid = Grid(spec, lateness_s=float("inf"))  # seals nothing before the end, so one vectorised pass is enough
         grid.push(run.times_s, run.values[:, places])
         points = grid.flush()
         plan = _plan(points.values, points.marked, spec.steps, spec.hop if hop is None else hop, _Count(0, 0))
@@ -225,7 +223,7 @@ class _Plan(Struct, frozen=True):
 def _plan(values: Values, marked: NDArray[np.bool_], steps: int, hop: int, count: _Count) -> _Plan:
     """Plan the items that end at n points, given their values ``[n, C]``.
 
-    `marked` is ``[k + n]``: the marks of the k points before them, then those of the n points.
+    `marked` is ``[k + n]``: the marks of the k points before them, then the marks of the n points.
     """
     size = len(values)
     if size == 0:

@@ -1,6 +1,6 @@
 """Encode a sequence of pictures as a GIF or an MP4, and write the file atomically.
 
-The writers of matplotlib cannot replace this module. `PillowWriter` gives each picture its own palette, so that still areas
+The writers of matplotlib cannot replace this module. `PillowWriter` gives each picture its own palette. Therefore, still areas
 flicker (by 0.8 grey levels on average, here 0). It also cannot hold the last picture. `FFMpegWriter` needs an ffmpeg program on
 the machine.
 """
@@ -35,7 +35,7 @@ def write_gif(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tupl
 
     Args:
         path: file to write. An existing file is replaced.
-        pictures: ``[H, W, 3]``, RGB, of one size. All are held in memory.
+        pictures: ``[H, W, 3]``, RGB, of the same size. All are held in memory.
         fps: pictures per second. The time per picture is rounded to 1/100 s.
 
     Returns:
@@ -68,7 +68,7 @@ def write_mp4(path: Path, pictures: Iterable[Picture], fps: float) -> tuple[tupl
 
     Args:
         path: file to write. An existing file is replaced.
-        pictures: ``[H, W, 3]``, RGB, of one size with even sides. Only one at a time is held in memory.
+        pictures: ``[H, W, 3]``, RGB, of the same size. Width and height are even. Only one at a time is held in memory.
         fps: pictures per second.
 
     Returns:

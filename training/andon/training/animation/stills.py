@@ -32,7 +32,7 @@ def title(snapshot: Snapshot) -> str:
     """Return the title of a picture: the epoch in words."""
     if not snapshot.kept:
         return f"epoch {snapshot.epoch}"
-    return "kept weights" if snapshot.epoch is None else f"kept weights, of epoch {snapshot.epoch}"
+    return "final weights" if snapshot.epoch is None else f"final weights, of epoch {snapshot.epoch}"
 
 
 def stills(
@@ -57,7 +57,7 @@ def stills(
 class _Page:
     """The layout that all pictures share, and the colour scale of the maps.
 
-    The scale is that of the last snapshot, so that the maps visibly cool down during training.
+    All maps have the scale of the last snapshot, so that the maps visibly cool down during training.
     """
 
     def __init__(

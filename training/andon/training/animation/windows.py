@@ -22,7 +22,10 @@ USUAL_WIDTH = 1000
 def window_stills(
     snapshots: Sequence[Snapshot], parts: SnapshotParts, spec: WindowSpec, *, width: int | None
 ) -> Iterator[Picture]:
-    """Yield one picture ``[H, W, 3]`` per snapshot. All have one size with even sides and one scale per channel.
+    """Yield one picture ``[H, W, 3]`` per snapshot.
+
+    All pictures have the same size. Width and height are even numbers of pixels. Each channel has the same scale in all
+    pictures.
 
     Args:
         snapshots: in order. Each has reconstructions.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# the hatches distinguish detectors without colour. There are 9 hatches and 8 colours, so that pairs repeat only after 72
+# the hatches distinguish detectors without colour. There are 9 hatches and 8 colours, so pairs repeat only after 72
 _COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, SOFT, YELLOW)
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++", "||", "oo")
 _INK = "#333333"

@@ -60,7 +60,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     bench_s: float = 0.5
     """Seconds for each of the four measurements of `bench`; 0 to measure nothing."""
     more: Mapping[str, Figure] = {}
-    """Additional figures by name. The cells must be planned with the same names."""
+    """Additional results by name. The cells must be planned with the same names."""
 
 
 def warm_up() -> None:
@@ -168,7 +168,7 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
 
 
 def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress) -> dict[str, float]:
-    """Return the figures of the evaluation. Write the whole evaluation to a file."""
+    """Return the results of the evaluation. Write the whole evaluation to a file."""
     if isinstance(detector.card.input, WindowSpec):
         of_logs = evaluate_logs(detector, data.tested, progress=progress)
         write(path, of_logs)

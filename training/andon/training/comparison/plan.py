@@ -50,7 +50,7 @@ class DataSet(Struct, frozen=True, kw_only=True):
     truth: str | None = None
     """A CSV file key,label[,kind], for labels that are not in the folder names."""
     group: str | None = None
-    """Definition of items that belong together, as in `TrainOptions`."""
+    """Rule that defines which items belong to one part or lot, as in `TrainOptions`."""
     calibration_share: float = CALIBRATION_SHARE
     """Share of the good parts to hold back for calibration, as in `TrainOptions`."""
     name: str
@@ -80,7 +80,7 @@ class Key(Struct, frozen=True, kw_only=True):
     wish: PromiseRequest
     """The promise to calibrate for. The name is fixed, because it is a key in ``cell.json``."""
     more: tuple[str, ...] = ()
-    """Names of additional figures that were requested."""
+    """Names of additional results that were requested."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):

@@ -50,7 +50,7 @@ class Result(Struct, frozen=True, kw_only=True):
     cell: Key
     kind: Literal["frame", "window"]
     figures: dict[str, float]
-    """Numbers of the evaluation by name, and additional figures that the caller requested. Only finite values."""
+    """Numbers of the evaluation by name, and additional results that the caller requested. Only finite values."""
     promise: str
     n_train: int
     n_validation: int

@@ -40,7 +40,7 @@ class Row(Struct, frozen=True, kw_only=True):
     sets: int
     """1, or the number of sets in the mean."""
     figures: dict[str, Spread]
-    """Figures by name. In a mean over sets, `mean` weighs each set equally. The other numbers are over the seeds that are
+    """Results by name. In a mean over sets, `mean` weighs each set equally. The other numbers are over the seeds that are
     done on each set."""
 
 
@@ -111,7 +111,7 @@ NOT_SHOWN = frozenset(
     | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
     | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
 )
-"""Figures that are only in ``table.json``, like names that end in _low or _high. Figures in none of these lists get a column
+"""Results that are only in ``table.json``, like names that end in _low or _high. Results in none of these lists get a column
 with their name."""
 
 
@@ -211,7 +211,7 @@ def _row(results: Sequence[Result]) -> Row:
 def _mean(results: Sequence[Result]) -> Row:
     """Return a row of means over sets, each with equal weight.
 
-    The spread is that of the mean over sets from seed to seed. Only seeds that are done on each set count for it.
+    The spread is the spread of the mean over sets from seed to seed. Only seeds that are done on each set count for it.
     """
     sets: dict[str, list[Result]] = {}
     for result in results:

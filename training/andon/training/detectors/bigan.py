@@ -36,7 +36,7 @@ the generator makes one picture only, or if nothing fools the discriminator any 
 restarts with the next seed.
 
 Sources: Donahue et al., Adversarial feature learning (2017); Zenati et al., Efficient GAN-based anomaly detection
-(2018, arXiv 1802.06222). Spectral normalisation: Miyato et al. (2018). Figures: docs/results.md.
+(2018, arXiv 1802.06222). Spectral normalisation: Miyato et al. (2018). Results: docs/results.md.
 """
 
 import logging
@@ -56,6 +56,7 @@ from andon.training.fitting.adversarial import BiganNets, BiganTrainer
 from andon.training.nets.adversarial import Discriminator, Encoder, GeneratorNet, Shape, initialise
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
+from andon.training.recipe.wrong_data import expected_frames
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             ge=0.0,
             le=2.0,
             description=(
-                "power of the picture's root mean square by which the map is divided, because brighter pictures have "
+                "the map is divided by this power of the picture's root mean square, because brighter pictures have "
                 "larger errors; 0: not divided"
             ),
         ),
@@ -200,7 +201,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def smoothed(self) -> float:
-        """Largest amount by which labels of good pictures are below 1."""
+        """Labels of good pictures are at most this much below 1."""
         return (0.1 if self.loss == "non_saturating" else 0.0) if self.smoothing is None else self.smoothing
 
 
@@ -223,7 +224,7 @@ class BiGAN(BiganNets):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draw all weights again."""
+        """Initialise all weights again with new random values."""
         for module in self.modules():
             initialise(module, self.settings.initialisation)
         self.get_buffer("usual").fill_(1.0)
@@ -285,7 +286,7 @@ class BiGAN(BiganNets):
 
     @torch.no_grad()
     def fit_usual(self, part: Part, device: torch.device) -> float:
-        """Set the means of the scores over good parts, by which scores are divided.
+        """Set the means of the scores over good parts. Scores are divided by these means.
 
         Returns:
             Mean difference of pixels.
@@ -369,7 +370,7 @@ def depth_of(settings: Settings, spec: FrameSpec) -> int:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("bigan judges frames.")
+        raise expected_frames("bigan")
     if settings.loss == "hinge" and settings.smoothing:
         raise ConfigError("--smoothing needs --loss non_saturating. The hinge loss has no labels.")
     if not settings.adversarial and not settings.cycle:
@@ -384,7 +385,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
 
 def _build(settings: Settings, spec: InputSpec) -> BiGAN:
     if not isinstance(spec, FrameSpec):
-        raise DataError("bigan judges frames.")
+        raise expected_frames("bigan")
     if (spec.mean, spec.scale) != (0.0, 255.0):
         raise ConfigError(f"bigan: expected pictures in 0 to 1, got (grey level - {spec.mean:g}) / {spec.scale:g}.")
     return BiGAN(settings, spec)

@@ -15,9 +15,9 @@ batch. With a mean over pixels and a sum over latents, "beta = 1" would be hundr
 has batch normalisation and dropout. For scores, z is the mean of the posterior, so the same frame always has the same
 score.
 
-An epoch is a number of frames, not a pass, so that the defaults train equally long on 300 frames and on 50 000.
+An epoch is a number of frames, not a pass. Therefore, the defaults train equally long on 300 frames and on 50 000.
 
-Figures: docs/results.md. Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014). For ``sap``: Kim et al.,
+Results: docs/results.md. Sources: Kingma and Welling, Auto-Encoding Variational Bayes (2014). For ``sap``: Kim et al.,
 RaPP, Novelty Detection with Reconstruction along Projection Pathway (ICLR 2020), who sum over all layers and all
 positions.
 """
@@ -41,11 +41,12 @@ from andon.training.nets.variational import LEAST_BETA, divergence, drawn, notes
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
+from andon.training.recipe.wrong_data import expected_frames
 
 logger = logging.getLogger(__name__)
 
 LEAST_ENERGY = 1e-6
-"""Lower limit of the mean square of a convolution's activations, by which differences are divided."""
+"""Differences are divided by the mean square of a convolution's activations. This is the lower limit of that divisor."""
 SLOPE = 0.1
 """Slope of the activations below zero."""
 BATCH = 256
@@ -64,7 +65,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             max_length=7,
-            description="channels of the encoder's convolutions, each of which halves the sides; the decoder mirrors them",
+            description="channels of the encoder's convolutions; each convolution halves the sides, and the decoder mirrors them",
         ),
     ] = (32, 64, 128)
     hidden: Annotated[
@@ -164,7 +165,7 @@ class ConvVAE(Scorer):
         self.decoder = nn.Sequential(*up[:-1])
         self.looked_at = min(settings.sap_layers or len(settings.widths), len(settings.widths))
         self.share = settings.sap_share
-        # mean differences on good parts, by which differences are divided
+        # mean differences on good parts; differences are divided by them
         self.register_buffer("usual", torch.ones(1 + self.looked_at))
 
     def layers(self, prepared: Tensor) -> list[Tensor]:
@@ -252,7 +253,7 @@ class _Balancing(PlainFeed):
         self._device = device
 
     def judge(self, scorer: ConvVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Balance the layers. Return no further figures."""
+        """Balance the layers. Return no further results."""
         balance(scorer, self._good.validation, self._device, most=GLANCE)
         return {}
 
@@ -320,7 +321,7 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("conv_vae judges frames.")
+        raise expected_frames("conv_vae")
     check_share(settings)
     size = size_seen(found, settings.size)
     least = 2 ** len(settings.widths) + 1
@@ -334,7 +335,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
 
 def _build(settings: Settings, spec: InputSpec) -> ConvVAE:
     if not isinstance(spec, FrameSpec):
-        raise DataError("conv_vae judges frames.")
+        raise expected_frames("conv_vae")
     return ConvVAE(settings, spec)
 
 

@@ -2,7 +2,7 @@
 
 The network is an encoder, a memory of prototypes (items) and a decoder. A code is compared with all items (softmax
 attention), small weights are shrunk to zero, and the decoder gets the mixture of the rest. By default the decoder also
-gets the code itself, a quarter of which is dropped in training.
+gets the code itself. In training, a quarter of the code is dropped.
 
 Suitable for small pictures whose good parts are variations of one theme: digits, centred parts. Not suitable for fine
 texture, which it blurs, or if good parts are very diverse (CIFAR-10: docs/results.md). A verdict shows which items the
@@ -54,7 +54,7 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
 from andon.export.pooling import Pool, Smooth
-from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.collection import Found, FoundFrames
 from andon.training.fitting.gradient_descent import ClipNorm, Plan, descend
@@ -66,6 +66,7 @@ from andon.training.nets.variational import divergence, notes_on_beta
 from andon.training.recipe.recipe import FitContext, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
+from andon.training.recipe.wrong_data import expected_frames
 from andon.training.sampling.memory import lone_items, neighbours
 
 logger = logging.getLogger(__name__)
@@ -359,7 +360,7 @@ def _why_no_parts(settings: Settings) -> str:
             "with --per position the codes of one picture depend on each other, but the prior draws each independently"
         )
     return (
-        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder, whose codes do not follow the prior. Train "
+        f"with --beta {settings.posterior[1]:g} it is nearly a plain autoencoder. Its codes do not follow the prior. Train "
         f"with --beta of at least {NEAR_ONE:g}, or with a memory"
     )
 
@@ -385,7 +386,7 @@ def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("memory_vae judges frames.")
+        raise expected_frames("memory_vae")
     _refuse_unused_settings(settings)
     check_share(settings)
     height, width = size_seen(found, settings.size)
@@ -414,7 +415,7 @@ def _refuse_unused_settings(settings: Settings) -> None:
 
 def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
     if not isinstance(spec, FrameSpec):
-        raise DataError("memory_vae judges frames.")
+        raise expected_frames("memory_vae")
     return MemoryVAE(settings, design_of(settings, spec))
 
 

@@ -1,15 +1,15 @@
 """Principal components of windows of sensor channels: T2, the distance within the components, and Q, the distance from them.
 
-The fit takes a second and uses no random numbers. The method is hard to beat if channels depend on each other linearly
-around one state. Compare every network for windows with this baseline. T2 detects values that are normal in kind but
-too large. Q, the squared prediction error, detects channels that no longer move together. The method does not detect
-nonlinear deviations. It models several states of a machine as one wide cloud, and everything between them counts as
-good.
+The fit takes a second and uses no random numbers. If channels depend on each other linearly around one
+state, the method is often better than more complex methods. Compare every network for windows with this baseline. T2
+detects values that have the usual pattern but are too large. Q, the squared prediction error, detects channels that no
+longer move together. The method does not detect nonlinear deviations. It models several states of a machine as one wide
+distribution, and everything between them counts as good.
 
 Sources: Hotelling (1947); Jackson and Mudholkar, Control procedures for residuals associated with principal component
-analysis, Technometrics 21 (1979). Their limits are not used, because they assume independent, normal rows. With them,
-false alarms on the Tennessee Eastman process were 1.7 % (T2) and 7.1 % (Q) instead of the requested 1 %. The threshold
-here is calibrated.
+analysis, Technometrics 21 (1979). Their limits are not used, because they assume independent rows with a normal
+(Gaussian) distribution. With them, false alarms on the Tennessee Eastman process were 1.7 % (T2) and 7.1 % (Q) instead of
+the requested 1 %. The threshold here is calibrated.
 
 Windows of several rows are lagged values: dynamic PCA (Ku, Storer and Georgakis, Chemometrics 30, 1995). `--steps 1
 --hop 1` judges row by row, as in textbooks. T2's map is the reconstruction-based contribution (Alcala and Qin,
@@ -17,9 +17,9 @@ Automatica 45, 2009).
 
 Defaults were measured on the simulated converter, with 1 000 good windows and 20 faults of each kind at severity 1,
 then .5. The AUROC of `combined` over disjoint windows was: spike 1.00, 1.00; oscillation .98, .90. For drift it was
-.95, .94. With `explained` at .9 it is up to .2 lower. Values of .97 to .99 differ by .04 at most. Windows of 32 rows
-lose .13 on the drift, and windows of 16 rows lose more. The defaults were chosen on these data, so the figures are
-optimistic.
+.95, .94. With `explained` = 0.9, the AUROC is up to 0.2 lower. For 0.97 to 0.99, it differs by at most 0.04. With
+windows of 32 rows, the AUROC of the drift is 0.13 lower, and with windows of 16 rows even lower. The defaults were
+chosen on these data. Therefore, the results are optimistic.
 """
 
 import logging
@@ -38,11 +38,15 @@ from andon.sources.collection import Found, FoundLogs
 from andon.sources.series.windows import window_spec
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
+from andon.training.recipe.wrong_data import expected_windows
 
 logger = logging.getLogger(__name__)
 
 MOST_VALUES = 4096
-"""Largest number of values in a window. The covariance is its square, 134 MB in float64, and is decomposed as a whole."""
+"""Largest number of values in a window, n.
+
+The covariance matrix has n x n values (134 MB in float64) and is decomposed as a whole.
+"""
 CLIP = 1000.0
 """Number of standard deviations at which values are clipped.
 
@@ -99,7 +103,7 @@ class Components(Scorer):
     def forward(self, prepared: Tensor) -> Evidence:
         """Return two maps and the scores. The sum of the map ``residual`` is ``q``.
 
-        The map ``contribution`` to ``t2`` is 1 in each cell on average over good windows.
+        The map ``contribution`` shows the contribution of each cell to ``t2``. Over good windows, the mean of each cell is 1.
         """
         residual, influence, scores = self._judge(prepared)
         maps = {
@@ -192,7 +196,7 @@ def components(variances: Tensor, settings: Settings, count: int) -> int:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundLogs):
-        raise DataError("pca judges windows of logs.")
+        raise expected_windows("pca")
     values = settings.steps * len(found.channels)
     if values > MOST_VALUES:
         raise ConfigError(
@@ -206,7 +210,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
 
 def _build(settings: Settings, spec: InputSpec) -> Components:
     if not isinstance(spec, WindowSpec):
-        raise DataError("pca judges windows of logs.")
+        raise expected_windows("pca")
     return Components(settings, spec)
 
 

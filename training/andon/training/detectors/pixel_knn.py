@@ -10,7 +10,7 @@ difference itself, so the score of a stored picture is exactly zero and no clamp
 so a product with 60 000 stored pictures takes 240 kB. Therefore no chunks are needed, unlike in `patchcore`, which has
 a thousand rows per picture.
 
-Figures: docs/results.md. Source: Cover and Hart, IEEE Transactions on Information Theory 13 (1967).
+Results: docs/results.md. Source: Cover and Hart, IEEE Transactions on Information Theory 13 (1967).
 """
 
 import logging
@@ -30,6 +30,7 @@ from andon.training.nets.core_set import k_centre, one_thread
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.small_frames import SIZE, size_seen
 from andon.training.recipe.top_share import check_share
+from andon.training.recipe.wrong_data import expected_frames
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def _rows(part: Part, most: int, context: FitContext) -> Tensor:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("pixel_knn judges frames.")
+        raise expected_frames("pixel_knn")
     check_share(settings)
     size = size_seen(found, settings.size)
     return FrameSpec(channels=1 if found.channels == 1 else 3, size=size)
@@ -150,7 +151,7 @@ def _input(settings: Settings, found: Found) -> InputSpec:
 
 def _build(settings: Settings, spec: InputSpec) -> PixelKnn:
     if not isinstance(spec, FrameSpec):
-        raise DataError("pixel_knn judges frames.")
+        raise expected_frames("pixel_knn")
     return PixelKnn(settings.k, spec.channels, spec.size)
 
 

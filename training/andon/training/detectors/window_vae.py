@@ -2,8 +2,8 @@
 
 Suitable if channels move together in ways that a few numbers describe: machines in a steady state or a cycle. It knows
 nothing about order beyond one window. There are three scores. ``error`` is the reconstruction error. ``euclid`` and
-``mahalanobis`` are squared distances of a window's latent variables from those of good windows. A slow drift that can
-still be reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error
+``mahalanobis`` are squared distances of a window's latent variables from the latent variables of good windows. A slow drift
+that can still be reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error
 detects the deviation. ``--decides combined`` takes the largest surprise of the three (`nets.surprise`).
 
 Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014). The loss is squared error + beta * KL, both summed
@@ -29,7 +29,6 @@ from msgspec import Meta, structs
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.foundation.errors import DataError
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
 from andon.sources.collection import Found, FoundLogs
 from andon.sources.series.windows import window_spec
@@ -38,6 +37,7 @@ from andon.training.nets.gaussian import Gaussian
 from andon.training.nets.surprise import BATCH, Combination, scores_over
 from andon.training.nets.variational import divergence, drawn, notes_on_beta
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
+from andon.training.recipe.wrong_data import expected_windows
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Settings(Plan, frozen=True, kw_only=True):
 
 
 class WindowVAE(Scorer):
-    """A fully connected network from ``[N, T, C]`` through `latent` numbers and back."""
+    """A fully connected network that encodes windows ``[N, T, C]`` as `latent` numbers and decodes them to ``[N, T, C]``."""
 
     def __init__(self, settings: Settings, spec: WindowSpec) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _Spreading(PlainFeed):
         self._device = device
 
     def judge(self, scorer: WindowVAE, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Adapt the scores to the weights. Return no further figures."""
+        """Adapt the scores to the weights. Return no further results."""
         spread(scorer, self._good, self._device)
         return {}
 
@@ -169,7 +169,7 @@ def finalize(scorer: WindowVAE, good: TrainingData, settings: Settings, device: 
 
 
 def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tensor:
-    """Estimate the spread of latent variables over the training part, then that of scores over the validation part.
+    """Estimate the spread of latent variables over the training part, then the spread of scores over the validation part.
 
     Returns:
         Bool ``[latent]``: which variables contain information about their windows. The others are left out of the
@@ -203,13 +203,13 @@ def _layers(widths: list[int]) -> nn.Sequential:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundLogs):
-        raise DataError("window_vae judges windows of logs.")
+        raise expected_windows("window_vae")
     return window_spec(found, settings.steps, settings.hop)
 
 
 def _build(settings: Settings, spec: InputSpec) -> WindowVAE:
     if not isinstance(spec, WindowSpec):
-        raise DataError("window_vae judges windows of logs.")
+        raise expected_windows("window_vae")
     return WindowVAE(settings, spec)
 
 

@@ -90,7 +90,7 @@ class BiganSettings(Protocol):
 
     @property
     def smoothed(self) -> float:
-        """Largest amount by which labels of good pictures are below 1."""
+        """Labels of good pictures are at most this much below 1."""
 
     @property
     def noise(self) -> float:
@@ -125,7 +125,7 @@ class BiganNets(Scorer):
         raise NotImplementedError
 
     def fit_usual(self, part: Part, device: torch.device) -> float:
-        """Set the means of the scores over good parts, by which scores are divided. Return the mean difference of pixels."""
+        """Set the means over good parts that scores are divided by. Return the mean difference of pixels."""
         raise NotImplementedError
 
     def leave_out_discriminator(self) -> None:
@@ -357,7 +357,7 @@ def _spread_count(count: int, shape: Shape) -> int:
 
 
 def fooling(good: Tensor, fake: Tensor, loss: str) -> dict[str, Tensor]:
-    """Return the losses of encoder and generator. Each net tries to make its pairs look like those of the other."""
+    """Return the losses of encoder and generator. Each net tries to make its pairs look like the pairs of the other."""
     if loss == "hinge":
         return {"generator": -fake.mean(), "encoder": good.mean()}
     return {"generator": nn.functional.softplus(-fake).mean(), "encoder": nn.functional.softplus(good).mean()}

@@ -1,6 +1,6 @@
 """The training loop of gradient-based detectors: Adam, learning-rate schedules, early stopping on good validation parts.
 
-An interrupted fit resumes after its last complete epoch. Its weights are then equal, bit for bit, to those of a fit
+An interrupted fit resumes after its last complete epoch. Its weights are then equal, bit for bit, to the weights of a fit
 without interruption, on the same machine with the same number of threads. The saved state therefore contains the
 optimiser, the schedule, the counters, the best weights and all random generators.
 """
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 class Feed(Protocol):
     """A source of batches of good parts.
 
-    Random draws depend on (seed, epoch, place) alone, so that a resumed fit gets the same batches.
+    Random draws depend only on (seed, epoch, place). Therefore, a resumed fit gets the same batches.
     """
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
@@ -54,7 +54,7 @@ class Feed(Protocol):
         ...
 
     def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
-        """Return further figures of an epoch for the history, such as an AUROC over synthetic defects.
+        """Return further results of an epoch for the history, such as an AUROC over synthetic defects.
 
         Training never depends on them.
         """
@@ -77,12 +77,12 @@ class PlainFeed:
         yield from (Batch(len(tensor), tensor) for tensor in self._good.validation.batches(size))
 
     def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Return no further figures."""
+        """Return no further results."""
         return {}
 
 
 ClipNorm = Annotated[
-    float, Meta(ge=0.0, description="largest norm of the gradient, to which longer ones are shortened; 0: no limit")
+    float, Meta(ge=0.0, description="largest norm of the gradient. Longer gradients are shortened to it. 0: no limit")
 ]
 
 
@@ -134,7 +134,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def by_cosine(self) -> bool:
-        """True for a cosine schedule, which keeps the last epoch's weights. A plateau schedule keeps the best epoch's."""
+        """True for a cosine schedule, which keeps the weights of the last epoch. A plateau schedule keeps the best epoch."""
         return self.schedule == "cosine"
 
 
@@ -226,7 +226,7 @@ class _Descent:
 
     @property
     def is_finished(self) -> bool:
-        """True if a plateau schedule stops because the loss has not improved for `patience` epochs."""
+        """True if the plateau schedule ends the training because the loss has not improved for `patience` epochs."""
         return not self.plan.by_cosine and self.without_gain >= self.plan.patience
 
     def one_epoch(self) -> dict[str, float]:

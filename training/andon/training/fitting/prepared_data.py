@@ -252,7 +252,10 @@ def _scale(mean: float, deviation: float) -> float:
 def _copies(
     collection: Collection, refs: Sequence[Ref], contents: Mapping[str, str], *, windows: bool
 ) -> tuple[str, ...]:
-    """Return the keys of items that repeat others, and log a warning. Frames are compared one by one, windows by whole runs."""
+    """Return the keys of items that repeat others, and log a warning.
+
+    Each frame is compared on its own. Windows are compared as whole runs.
+    """
     if windows:
         if len({ref.group for ref in refs}) < 2:
             return ()
@@ -353,7 +356,7 @@ def _warn_of_sizes(found: Found) -> None:
         more = f" and {len(found.sizes) - most} more sizes" if len(found.sizes) > most else ""
         logger.warning(
             "the good parts have %d sizes (height x width: %s%s), so the model file will accept frames of any size. It will not "
-            "notice a camera that changes its resolution. Train on pictures of one size to get this check",
+            "notice a camera that changes its resolution. Train on pictures of the same size to get this check",
             len(found.sizes),
             listed,
             more,

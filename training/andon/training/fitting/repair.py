@@ -165,7 +165,7 @@ class DamageFeed:
     def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
         """Return how well the scorer separates held-out kinds of damage from good parts, in some of the epochs.
 
-        Training never depends on these figures.
+        Training never depends on these results.
         """
         if epoch not in self._judged_epochs:
             return {}

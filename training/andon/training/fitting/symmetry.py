@@ -60,7 +60,7 @@ def symmetries(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Move, ...]:
     """Return the moves after which a good picture is as near to another good one as good pictures are to each other.
 
     Args:
-        pictures: uint8 ``[S, S, C]``, square and of one size; a few dozen. Fewer than 8 are not enough evidence: the
+        pictures: uint8 ``[S, S, C]``, square and of the same size; a few dozen. Fewer than 8 are not enough evidence: the
             only move
         is then `NONE`.
     """

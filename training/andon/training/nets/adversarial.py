@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         self.latent = latent
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the mean and the clamped log-variance, or None for the latter."""
+        """Return the mean and the clamped log-variance, or None instead of the log-variance."""
         code = self.last(self.down(nn.functional.pad(picture, self.shape.padding())).flatten(1))
         if code.shape[1] == self.latent:
             return code, None
@@ -92,7 +92,7 @@ class GeneratorNet(nn.Module):
 class Discriminator(nn.Module):
     """The discriminator: pictures and codes to features ``[N, features]`` and logits ``[N]``.
 
-    A high logit means that the pair is that of a good picture.
+    A high logit means that the pair belongs to a good picture.
     """
 
     def __init__(self, shape: Shape, maps: int, latent: int, *, features: int, dropout: float) -> None:

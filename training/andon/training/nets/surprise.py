@@ -1,6 +1,6 @@
 """Combine several scores into one: convert each to its surprise among good parts and take the largest, all in the graph.
 
-The surprise of a score is ``-log p``, where p is the share of good parts that score at least this much. Up to the 95th
+The surprise of a score is ``-log p``, where p is the share of good parts with an equal or higher score. Up to the 95th
 percentile p is counted. Beyond it the excess is modelled as exponential with the mean observed there, so that scores
 that no good part reached stay comparable.
 
@@ -33,7 +33,7 @@ STEEPEST = 1e3
 ROUNDING = 1e-5
 """Relative difference below which scores are ties. Whether float32 separates them depends on the machine."""
 LEAST_UNIT = 1e-12
-"""Smallest unit of a tail. A tail that starts below this is rounding, and the slope must stay finite."""
+"""Lower limit of the scale of a tail. Smaller values come only from rounding. The limit also keeps the slope finite."""
 
 
 class Combination(nn.Module):

@@ -166,7 +166,7 @@ def _draw_watched(axes: "Axes", watched: History, kept: int | None, kept_auroc: 
     if kept is not None:
         axes.axvline(kept, color="0.5", linestyle=":")
     if kept is not None and kept_auroc is not None:
-        label = f"kept weights: {kept_auroc:.3f}"
+        label = f"final weights: {kept_auroc:.3f}"
         axes.plot(
             [kept], [kept_auroc], color=_INK, marker="D", markersize=6, fillstyle="none", linestyle="", label=label
         )

@@ -34,7 +34,7 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
     rebuilt: NDArray[np.float32]
     """Reconstruction, of the same shape."""
     map: NDArray[np.float32] | None
-    """Deciding map: ``[h', w']``, or ``[T, C]``."""
+    """Map that decides the verdict: ``[h', w']``, or ``[T, C]``."""
 
 
 class GoodMaps(Struct, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ def rebuilt_frames(
     would be black. The text above the picture gives the quantile itself, which shows how far the errors fell.
 
     Args:
-        parts: at least one, all of one size.
+        parts: at least one, all of the same size.
         title: text above the picture.
         map_name: name of the maps.
         good_maps: scale of the maps; None to draw them in their own units.

@@ -78,7 +78,7 @@ class ReconstructionPictures:
         """Draw with the final weights. `epoch` is the epoch they were taken from; None if unknown."""
         if self._epochs:
             of = "" if epoch is None else f", of epoch {epoch}"
-            self._draw(scorer, "kept.png", f"kept weights{of}: reconstructions")
+            self._draw(scorer, "kept.png", f"final weights{of}: reconstructions")
 
     def _draw(self, scorer: nn.Module, name: str, title: str) -> None:
         if self._parts is None:

@@ -111,7 +111,7 @@ def score_histogram(scores: Mapping[str, Floats], *, unit: str) -> "Figure":
     axes.set_xlabel(
         "score" + (", logarithmic scale" if range_.log else "") + (f"; {range_.clipped}" * bool(range_.clipped))
     )
-    axes.set_title("Scores of the kept weights; export sets the threshold on other parts", fontsize=10)
+    axes.set_title("Scores of the final weights; export sets the threshold on other parts", fontsize=10)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)
     return figure
 

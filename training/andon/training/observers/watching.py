@@ -1,8 +1,8 @@
-"""Compute the AUROC of labelled parts during training, for people to look at. The training never uses it.
+"""Compute the AUROC of labelled parts during training. It is only shown; the training never uses it.
 
 No fit, schedule or choice of weights sees these parts or their scores. Scorer and random generators keep their state, so the
-weights are bit for bit those of a training without watched parts. But a person who chooses settings by these figures has used
-the labels. Results to publish then need parts that were not watched.
+weights are bit for bit the same as in a training without watched parts. But a person who chooses settings by these results has
+used the labels. Results to publish then need parts that were not watched.
 """
 
 import logging
@@ -50,7 +50,7 @@ _BATCH = 8
 
 
 class Labelled(NamedTuple):
-    """Prepared parts whose truth is known."""
+    """Prepared parts with known labels."""
 
     prepared: Tensor
     """Frames ``[n, C, h, w]`` or windows ``[n, T, C]``, on the CPU."""
@@ -164,7 +164,7 @@ def open_labelled(
         progress: reports reading.
 
     Raises:
-        DataError: there are no labels, the data are those of the training, or no good or no defective part remains.
+        DataError: there are no labels, the data are the training data, or no good or no defective part remains.
         MissingExtra: scikit-learn is not installed.
     """
     ranking.auroc((0.0, 1.0), (False, True))  # raises `MissingExtra` now, and not after the first epoch

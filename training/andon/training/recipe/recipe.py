@@ -80,7 +80,7 @@ class FitContext(Protocol):
 
     @property
     def device(self) -> device:
-        """Device of the scorer, to which batches must be moved."""
+        """Device of the scorer. Batches must be moved to it."""
         ...
 
     @property

@@ -49,7 +49,7 @@ def export_run(
         path: path of the model file to write.
         request: the promise and the date. The run determines whether files were grouped.
         rule: score rule to use instead of the run's own. Nothing is trained again.
-        data: present location of the good parts; None for the location recorded in the run.
+        data: new location of the good parts; None for the location recorded in the run.
         name: name of the model; empty for the stem of `path`.
         golden_real: keep a real part as the golden sample.
         progress: reports scoring.
@@ -119,7 +119,7 @@ def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:
 
     Args:
         run: its settings define the original score rule.
-        changes: new values by field name of `ScoreRule`. A `map` replaces a `score`, and the other way round.
+        changes: new values by field name of `ScoreRule`. A `map` replaces a `score`, and a `score` replaces a `map`.
 
     Raises:
         ConfigError: a field is unknown, a value is out of bounds, or a change would have no effect.
@@ -161,7 +161,7 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
         if data is not None:
             raise
         raise DataError(
-            f"{error} The run was trained on it. If it was moved, give its present location with --data."
+            f"{error} The run was trained on it. If it was moved, give its new location with --data."
         ) from error
     collection = items_of(opened, run.spec, record.group)
     by_key = {ref.key: ref for ref in collection.refs}
@@ -169,7 +169,7 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
     if missing:
         raise DataError(
             f"{len(missing)} of {len(record.split.calibration)} calibration parts are missing, the first is {missing[0]}. "
-            "Give their present location with --data, or train again."
+            "Give their new location with --data, or train again."
         )
     if not record.contents:
         logger.warning(

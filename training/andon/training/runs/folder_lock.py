@@ -1,6 +1,6 @@
 """Lock a folder while one process works in it. The lock of a dead process becomes stale, and another process takes it over.
 
-The file ``lock`` is created with ``O_EXCL``, so that only one of several processes on a file system succeeds. The file
+The file ``lock`` is created with ``O_EXCL``. Therefore, only one of several processes on a file system succeeds. The file
 identifies its owner. A lock is stale in three cases:
 
 * The owner ran on this machine, in the current boot and process namespace, and has ended. The lock is stale at once.

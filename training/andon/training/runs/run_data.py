@@ -53,7 +53,7 @@ def open_to_resume(data: Data, record: RunRecord, folder: Path) -> Collection | 
         if missing:
             raise TrainingError(
                 f"{folder}: the data have changed since this run began. {len(missing)} of its pictures are missing from "
-                f"{shown_address(str(data))}, the first is {printable(missing[0])}. Give their present location with "
+                f"{shown_address(str(data))}, the first is {printable(missing[0])}. Give their new location with "
                 "--data, or start a new run."
             )
     return opened

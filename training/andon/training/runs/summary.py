@@ -1,11 +1,11 @@
-"""Summarize a finished training in a few figures. The command ``andon train`` prints them."""
+"""Summarize a finished training in a few numbers. The command ``andon train`` prints them."""
 
 from andon.runtime.schema import InputSpec, WindowSpec
 from andon.training.runs.run_folder import LoadedRun
 
 
 def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
-    """Return the figures by name, in the order to print them. `seconds` is the duration of the training."""
+    """Return the results by name, in the order to print them. `seconds` is the duration of the training."""
     record = run.record
     last = dict(record.history[-1]) if record.history else {}
     figures: dict[str, object] = {

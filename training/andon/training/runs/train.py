@@ -90,7 +90,7 @@ def train(
 
 
 class _Training(NamedTuple):
-    """A training whose data are open and whose record was written."""
+    """A training after its data were opened and its record was written."""
 
     plan: Plan
     record: RunRecord

@@ -1,4 +1,4 @@
-"""Draw the verdicts at the embedded threshold: the confusion matrix, recall by type, and the table of figures."""
+"""Draw the verdicts at the embedded threshold: the confusion matrix, recall by type, and the table of results."""
 
 from collections.abc import Sequence
 
@@ -83,7 +83,7 @@ def recall_bars(parts: ScoreArrays, unit: str = "part") -> ReportPicture:
 
 
 def figures_table(rows: Sequence[tuple[str, str, str]]) -> ReportPicture:
-    """Draw the table of figures as a picture, for slides."""
+    """Draw the table of results as a picture, for slides."""
     from matplotlib.table import Cell
 
     figure, axes = one_panel(7.6, 0.5 + 0.34 * (len(rows) + 1))
