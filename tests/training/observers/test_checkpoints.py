@@ -18,7 +18,7 @@ from andon.training.runs.export_run import export_run
 from andon.training.runs.paths import kept_epochs
 from andon.training.runs.run_folder import LoadedRun, load
 
-BY_EPOCHS = [name for name in detectors() if name not in ("patchcore", "pca", "pixel_knn")]
+BY_EPOCHS = [name for name in detectors() if "epochs" in recipe(name).settings.__struct_fields__]
 LIKE_ANOTHER = ("autoencoder", "conv_vae", "memory_vae")
 """Detectors trained by the same loop as unet_autoencoder."""
 WINDOWS = "power_converter:runs=60,rows=32"

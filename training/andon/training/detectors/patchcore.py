@@ -32,7 +32,7 @@ from msgspec import Meta, Struct
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.foundation.errors import ConfigError, DataError, TrainingError
+from andon.foundation.errors import ConfigError, TrainingError
 from andon.foundation.progress import silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, Weights
 from andon.sources.collection import Found, FoundFrames
@@ -51,6 +51,7 @@ from andon.training.nets.core_set import k_centre, one_thread
 from andon.training.nets.patch_memory import PatchMemory
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.top_share import check_share
+from andon.training.recipe.wrong_data import expected_frames
 
 logger = logging.getLogger(__name__)
 
@@ -339,7 +340,7 @@ def _side(settings: Settings, spec: FrameSpec) -> int:
 
 def _input(settings: Settings, found: Found) -> InputSpec:
     if not isinstance(found, FoundFrames):
-        raise DataError("patchcore judges frames.")
+        raise expected_frames("patchcore")
     check_share(settings)
     plan = plan_of(settings)
     size = settings.size or size_seen(found, plan.size)
@@ -364,7 +365,7 @@ def _score_rule(settings: Settings, spec: InputSpec) -> ScoreRule:
 
 def _frames(spec: InputSpec) -> FrameSpec:
     if not isinstance(spec, FrameSpec):
-        raise DataError("patchcore judges frames.")
+        raise expected_frames("patchcore")
     return spec
 
 
