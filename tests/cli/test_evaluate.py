@@ -171,9 +171,9 @@ def test_verdicts_that_score_wrote_give_the_figures_of_judging_again(
     [
         (["--recall", "1.5"], "--recall: expected a share above 0 and at most 1, got 1.5"),
         (["--refractory-s", "-1"], "--refractory-s: expected at least 0 seconds, got -1"),
-        (["--refractory-s", "5"], "--refractory-s is for logs"),
-        (["--vus-buffer", "5"], "--vus-buffer is for logs"),
-        (["--model", "abc"], "--model is for logs of verdicts"),
+        (["--refractory-s", "5"], "--refractory-s has an effect only with logs"),
+        (["--vus-buffer", "5"], "--vus-buffer has an effect only with logs"),
+        (["--model", "abc"], "--model has an effect only with logs of verdicts"),
         (["--seed", "-1"], "integer from 0"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_table_of_labels_for_a_log_is_refused_rather_than_ignored(
 ) -> None:
     assert main(["evaluate", str(window_model), "--data", str(log), "--truth", "t.csv"]) == EXIT_USER
 
-    assert "--truth is for pictures" in capsys.readouterr().err
+    assert "--truth has an effect only with pictures" in capsys.readouterr().err
 
 
 def test_pictures_without_a_known_truth_are_refused(
@@ -305,7 +305,7 @@ def test_without_labelled_defects_synthetic_ones_are_drawn_onto_good_parts(
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        (["--run", "run/"], "--run is for --synthetic"),
+        (["--run", "run/"], "--run has an effect only with --synthetic"),
         (["--synthetic", "--truth", "t.csv"], "--synthetic creates its own labels"),
     ],
 )
@@ -336,7 +336,7 @@ def test_grouping_what_has_no_parts_is_refused(
     window_model: Path, log: Path, frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(window_model), "--data", str(log), "--group", "(x)"]) == EXIT_USER
-    assert "--group is for pictures" in capsys.readouterr().err
+    assert "--group has an effect only with pictures" in capsys.readouterr().err
     assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--group", "(x)"]) == EXIT_USER
     assert "--synthetic damages single frames" in capsys.readouterr().err
 
@@ -388,7 +388,7 @@ def test_flags_of_judging_are_refused_where_verdicts_were_written_down(
 ) -> None:
     assert main(["evaluate", str(tmp_path / "v.jsonl"), "--truth", "t.csv", *flag]) == EXIT_USER
 
-    assert f"{flag[0]} is for model files" in capsys.readouterr().err
+    assert f"{flag[0]} has an effect only with model files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", [["--recall", "0.9"], ["--frame-size", "any"]])
@@ -397,7 +397,7 @@ def test_flags_of_pictures_are_refused_for_logs(
 ) -> None:
     assert main(["evaluate", str(window_model), "--data", str(log), *flag]) == EXIT_USER
 
-    assert f"{flag[0]} is for pictures" in capsys.readouterr().err
+    assert f"{flag[0]} has an effect only with pictures" in capsys.readouterr().err
 
 
 def test_the_report_of_a_log_tells_every_figure_that_the_command_prints(

@@ -71,5 +71,5 @@ def test_an_opened_sink_has_its_settings_and_what_the_line_is(tmp_path: Path) ->
 
 
 def test_pictures_refuse_a_model_of_windows(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="got one of windows"):
+    with pytest.raises(ConfigError, match="got one for windows"):
         sink_from_table({"kind": "pictures", "folder": str(tmp_path / "r")}).open(context(WINDOW))

@@ -27,7 +27,7 @@ class Statement(Struct, frozen=True, kw_only=True):
 
 
 def refuse_too_few(count: int, request: PromiseRequest, *, windows: bool) -> None:
-    """Refuse a promise for which there are too few parts at any score. Call it before anything is computed.
+    """Refuse a promise that needs more parts than there are. Scores do not matter for this. Call it before anything is computed.
 
     Args:
         count: number of parts or windows, an upper bound of their effective number.

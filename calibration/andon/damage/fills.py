@@ -1,4 +1,7 @@
-"""Create the content of damage, float32 ``[H, W, C]`` in grey levels: colours, textures, pieces of other pictures."""
+"""Create the pixels that fill a damaged area: colours, textures, pieces of other pictures.
+
+They are float32 ``[H, W, C]`` with values from 0 to 255.
+"""
 
 from typing import Any
 

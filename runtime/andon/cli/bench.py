@@ -4,8 +4,8 @@ example:
   andon bench bottle.onnx                      # at the calibrated frame size
   andon bench bottle.onnx --frame 1080x1920    # raw frames of another size
 
-The command takes about four times --seconds. It also measures a matrix product of 1024 x 1024 on one thread. Use the
-ratio of model latency to matrix-product latency to compare machines. Do not compare milliseconds.
+The command takes about four times --seconds. It also measures a matrix product of 1024 x 1024 on one thread. To
+compare results from different machines, use the ratio of model latency to matrix-product latency, not milliseconds.
 """
 
 import argparse

@@ -176,7 +176,11 @@ def run(args: argparse.Namespace) -> int:
         compared = compare(plan, args.out, where, part=part, events=_Reporter().events())
     _print(compared.table, as_object=args.json)
     if compared.elsewhere:
-        print(f"andon: cells of other processes: {', '.join(compared.elsewhere)}", file=sys.stderr)
+        print(
+            f"andon: not finished here, because other processes work on these cells: {', '.join(compared.elsewhere)}. Run the "
+            "same command again when they have ended.",
+            file=sys.stderr,
+        )
     return 0 if compared.complete else 3
 
 

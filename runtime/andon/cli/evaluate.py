@@ -153,7 +153,9 @@ def _refuse(args: argparse.Namespace, only: str, *names: str) -> None:
 
     for name in names:
         if getattr(args, name) not in (None, False):
-            raise ConfigError(f"--{name.removesuffix('_folder').replace('_', '-')} is for {only}. Leave it out.")
+            raise ConfigError(
+                f"--{name.removesuffix('_folder').replace('_', '-')} has an effect only with {only}. Leave it out."
+            )
 
 
 def _of_frames(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> int:

@@ -86,8 +86,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=whole(1, 1_000_000),
         default=None,
         metavar="N",
-        help="with --watch: evaluate every N-th epoch (default: as often as possible, if it takes at most 10 %% "
-        "of the training time)",
+        help="with --watch: evaluate every N-th epoch (default: as often as possible without using more "
+        "than 10 %% of the training time)",
     )
     parser.add_argument(
         "--picture-epochs",

@@ -184,7 +184,7 @@ def _bare(kind: inspect.Type) -> tuple[inspect.Type, list[inspect.Metadata]]:
 
 
 def _members(kind: inspect.Type) -> list[inspect.Type]:
-    """Return the types of a union without annotations. Any other type is returned as a list of one."""
+    """Return the member types of a union, or a list of the type itself if it is not a union. Annotations are removed."""
     bare, _ = _bare(kind)
     return [_bare(member)[0] for member in bare.types] if isinstance(bare, inspect.UnionType) else [bare]
 

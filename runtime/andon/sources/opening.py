@@ -144,7 +144,11 @@ def good_for(text: str, spec: InputSpec) -> Collection:
     root = Path(text)
     shape = layout(open_listing(root)) if os.path.isdir(text) else "plain"  # noqa: PTH112 - see `shown`
     if shape not in ("tree", "test alone"):
-        logger.warning("%s: andon cannot know whether a model was trained on these good parts", text)
+        logger.warning(
+            "%s: andon cannot check whether the model was trained on these good parts. If it was, the results are too "
+            "optimistic.",
+            text,
+        )
     if shape == "plain":
         return opened
     truth = tree_truth(root)

@@ -41,7 +41,7 @@ class Source(Struct, frozen=True, kw_only=True):
     """A function that follows the text until its end or until the event is set. The third argument has the type `settings`.
     It never raises for a lost camera or a damaged item."""
     live: bool = False
-    """True for a source that cannot wait. The newest item replaces one that waits, and the replaced item counts as dropped.
+    """True for a source that cannot wait. The newest item replaces a waiting item, which counts as dropped.
     The settings of a live source have `stale_after_s`."""
     endless: Callable[[str, Any], bool] = _ends
     """A test whether a stream of this text with these settings runs until it is stopped. A live one always does."""

@@ -248,8 +248,8 @@ def test_no_alarm_and_no_event_is_nothing() -> None:
     ("alarms", "events", "since", "message"),
     [
         ([2.0, 1.0], [], None, "ascending order"),
-        ([1.0], [[5.0, 4.0]], None, "ends before it begins"),
-        ([1.0], [], [2.0], "ends before it begins"),
+        ([1.0], [[5.0, 4.0]], None, "ends first"),
+        ([1.0], [], [2.0], "ends first"),
         ([1.0, 2.0], [], [1.0], "equal shapes"),
     ],
 )

@@ -193,7 +193,7 @@ def test_a_model_file_that_judges_windows_has_no_pictures_to_keep(tmp_path: Path
         reading=ScoreRule(map="m"),
     )
 
-    with pytest.raises(ConfigError, match="got one of windows"):
+    with pytest.raises(ConfigError, match="got one for windows"):
         Pictures(tmp_path, windows, clock=FakeClock())
 
 

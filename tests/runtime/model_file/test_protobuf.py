@@ -40,11 +40,11 @@ def test_any_bytes_are_walked_without_gaps_or_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"\x0a\x05abc", "after"),
+        (b"\x0a\x05abc", "would end at byte"),
         (b"\x0a", "cut off"),
         (b"\x08\x80", "cut off"),
-        (b"\x0d\x00\x00", "after"),
-        (b"\x09\x00", "after"),
+        (b"\x0d\x00\x00", "would end at byte"),
+        (b"\x09\x00", "would end at byte"),
         (b"\x0b\x0c", "wire type 3"),
         (b"\x02\x00", "field number 0"),
         (b"\x08\x80\x00", "longer than necessary"),

@@ -128,10 +128,10 @@ def judge_events(
             f"expected alarms [a] with equal shapes of since_s and neither, got {list(until.shape)}, {list(since.shape)}, "
             f"{list(unjudged.shape)}."
         )
-    if (np.diff(until) < 0).any() or (since > until).any() or (events[:, 0] > events[:, 1]).any():
-        raise DataError(
-            "expected alarms in ascending order, got others, or an alarm or event that ends before it begins."
-        )
+    if (np.diff(until) < 0).any():
+        raise DataError("expected alarms in ascending order, got an alarm that is earlier than the one before it.")
+    if (since > until).any() or (events[:, 0] > events[:, 1]).any():
+        raise DataError("expected alarms and events that begin before they end, got one that ends first.")
     true = np.zeros(len(until), np.bool_)
     caught = np.zeros(len(events), np.bool_)
     delay = events[:, 1] - events[:, 0]

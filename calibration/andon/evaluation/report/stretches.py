@@ -108,10 +108,10 @@ class Stretch(Struct, frozen=True, kw_only=True):
 
 
 def choose(verdicts: LogVerdicts, spec: WindowSpec, each: int = EACH) -> list[Stretch]:
-    """Choose the worst false rejects, the missed faults, and the first fault of each kind, at most `each` of each.
+    """Choose three groups of stretches: the worst false rejects, the missed faults, and the first detected fault of each kind.
 
-    If there is no false reject (or no missed fault), choose the window (or fault) that was closest to it. Ties are resolved by
-    time order.
+    Each group has at most `each` stretches. Without false rejects, the good window with the highest score takes their place.
+    Without missed faults, the detected fault with the lowest score takes theirs. Equal scores are ordered by time.
     """
     runs = {run.name: run for run in verdicts.log.runs}
     return [*_worst(verdicts, runs, spec, each), *_of_faults(faults(verdicts), runs, spec, each)]

@@ -53,7 +53,10 @@ def walk(data: bytes, start: int, end: int) -> Iterator[Field]:
         else:
             raise ModelFileError(f"damaged model file: wire type {wire} at byte {at}.")
         if stop > end:
-            raise ModelFileError(f"damaged or truncated model file: a field at byte {at} ends at {stop}, after {end}.")
+            raise ModelFileError(
+                f"damaged or truncated model file: the field at byte {at} would end at byte {stop}, but its data end at "
+                f"byte {end}. Copy or export the file again."
+            )
         yield Field(number, wire, at, value, stop, varint)
         at = stop
 

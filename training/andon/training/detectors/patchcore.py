@@ -69,9 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["fast", "standard", "fine"],
         Meta(
             description=(
-                "fast: frames at up to 224 px, about 10 ms for a 1080p frame on one CPU core (.6 of a 1024-cube matrix "
-                "product). standard: up to 384 px, about 35 ms (2.1). fine: up to 512 px, about 60 ms (3.6), finds smaller "
-                "defects"
+                "fast: frames at up to 224 px, about 10 ms for a 1080p frame on one CPU core. standard: up to 384 px, about "
+                "35 ms. fine: up to 512 px, about 60 ms, finds smaller defects"
             )
         ),
     ] = "standard"
@@ -114,7 +113,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=0.0, le=1.0)] | None,
         Meta(
             description=(
-                "power of the local radius of the memory that divides distances (0: Euclidean distances)" + _PRESET
+                "distances to a stored patch are divided by r ** X, where r is the mean distance of this patch to its neighbours "
+                "in the memory; 0: plain Euclidean distances" + _PRESET
             )
         ),
     ] = None
@@ -142,7 +142,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     average: Annotated[
-        Literal[1, 3], Meta(description="side of the local mean over features; 1: no mean", extra={"unit": "cells"})
+        Literal[1, 3],
+        Meta(description="average the features over a square of this side; 1: no averaging", extra={"unit": "cells"}),
     ] = 1
     smooth: Annotated[
         float,

@@ -108,8 +108,8 @@ class WindowVAE(Scorer):
     def forward(self, prepared: Tensor) -> Evidence:
         """Return the map ``error``, the scores, the reconstruction and the table ``latent``.
 
-        ``error`` is the squared difference to the reconstruction from the posterior's mean, in squared standard
-        deviations. The table ``latent`` is that mean.
+        ``error`` is the squared difference between the window and its reconstruction, in squared standard deviations. The
+        reconstruction is decoded from the posterior's mean. The table ``latent`` is that mean.
         """
         error, rebuilt, latent, scores = self._judge(prepared)
         distances = {name: score for name, score in scores.items() if name != "error"}  # the pooled map gives "error"

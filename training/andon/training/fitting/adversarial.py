@@ -225,7 +225,8 @@ class BiganTrainer:
     def _batches(self) -> Iterator[Tensor]:
         """Yield full batches only.
 
-        The remainder changes with each epoch, and batch normalisation needs more than one picture.
+        The last, incomplete batch is skipped, because batch normalisation needs more than one picture. Each epoch shuffles, so
+        other pictures are skipped each time.
         """
         order = torch.randperm(len(self.good.train), generator=self.shuffle)
         size = min(self.settings.batch_size, len(order))

@@ -1,8 +1,8 @@
 """Combine several scores into one: convert each to its surprise among good parts and take the largest, all in the graph.
 
-The surprise of a score is ``-log p``, where p is the share of good parts with an equal or higher score. Up to the 95th
-percentile p is counted. Beyond it the excess is modelled as exponential with the mean observed there, so that scores
-that no good part reached stay comparable.
+The surprise of a score is ``-log p``, where p is the share of good parts with an equal or higher score. Below
+the 95th percentile of the good scores, p is the counted share. Above it, the excess is modelled as exponential with the mean
+observed there. Therefore scores that no good part reached stay comparable.
 
 The surprise is estimated on the validation part, never on the calibration part. The scores depend on each other, so the
 largest surprise is not a p-value. The threshold is calibrated on the combination as on any score.
