@@ -3,17 +3,15 @@
 import re
 from importlib import resources
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from tests.evaluation.pages import Read
+from tests.evaluation.report.small_page import page_of, picture
 
 from andon.evaluation.report import html
-from andon.evaluation.report.page import Exhibit, Page, ReportPicture, ReportTable, Section, Tile
 from andon.foundation.printable import without_controls
-from andon.sources.pictures.encode import png
 
 HOSTILE = [
     '"><script>alert(1)</script>',
@@ -26,36 +24,6 @@ HOSTILE = [
     "\u202egnp.exe",
     "Größe 漢字 🍪",
 ]
-
-
-def picture(name: str, level: int = 0, alt: str = "a square", caption: str = "") -> ReportPicture:
-    return ReportPicture(name=name, png=png(np.full((4, 6, 3), level, np.uint8)), alt=alt, caption=caption)
-
-
-def page_of(*pictures: ReportPicture, key: str = "good/0.png") -> Page:
-    exhibit = Exhibit(key=key, status=key, tone="bad", facts=((key, key),), pictures=pictures[1:])
-    return Page(
-        title=key,
-        subtitle=key,
-        tone="good",
-        headline=key,
-        tiles=(Tile(value=key, name=key, note=key),),
-        summary=(key,),
-        sections=(
-            Section(
-                title=key,
-                text=(key,),
-                tables=(
-                    ReportTable(head=(key, "n"), rows=((key, key),), stacked=True),
-                    ReportTable(head=("", ""), rows=((key, key),)),
-                ),
-                pictures=pictures[:1],
-                exhibits=(exhibit,),
-            ),
-            Section(title="more", folded=True, text=(key,)),
-        ),
-        footer=key,
-    )
 
 
 @pytest.mark.parametrize("key", HOSTILE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.evaluation.pages import Read
-from tests.evaluation.report.test_html import page_of, picture
+from tests.evaluation.report.small_page import page_of, picture
 
 from andon.evaluation.report import report_folder
 from andon.foundation.errors import ConfigError
