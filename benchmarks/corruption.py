@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from andon.damage.kinds import HELD_OUT, LEARNT, damaged
+from andon.damage.kinds import FOR_TRAINING, HELD_OUT, damaged
 from andon.runtime.items import Item
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.detectors.unet_autoencoder import RECIPE, Settings
@@ -66,7 +66,7 @@ def main() -> None:
     frames = SyntheticFrames(PICTURES, (args.size, args.size))
     items = [frames.read(ref) for ref in frames.refs]
     pictures = [np.asarray(item.data, np.uint8) for item in items if isinstance(item, Item)]
-    for kind in LEARNT + HELD_OUT:
+    for kind in FOR_TRAINING + HELD_OUT:
         each = []
         for seed in range(args.draws):
             start_s = time.process_time()

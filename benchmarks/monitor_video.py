@@ -64,7 +64,7 @@ def main() -> None:
                 "exit_code": done.returncode,
                 "seconds_with_start": round(seconds, 2),
                 "peak_resident_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000),
-                "told": messages[-1] if messages else "",
+                "last_message": messages[-1] if messages else "",
             }
         )
     )

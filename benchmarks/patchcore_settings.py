@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor, nn
 
-from andon.damage.kinds import HELD_OUT, LEARNT, damaged
+from andon.damage.kinds import FOR_TRAINING, HELD_OUT, damaged
 from andon.evaluation.figures.pixels import aupro
 from andon.export.pooling import Pool
 from andon.export.preprocessing import prepare
@@ -117,7 +117,7 @@ def split(name: str, pictures: Sequence[NDArray[np.uint8]]) -> Set:
     """Return a set of these pictures. A third is for testing, and two damaged copies are made of each of them."""
     kept = max(8, len(pictures) // 3)
     generator = np.random.default_rng(0)
-    kinds = islice(cycle(LEARNT + HELD_OUT), 2 * kept)
+    kinds = islice(cycle(FOR_TRAINING + HELD_OUT), 2 * kept)
     others = [pictures[int(generator.integers(len(pictures)))] for _ in range(2 * kept)]
     tried = (
         damaged(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon.damage.kinds import HELD_OUT, LARGEST, LEARNT, SHARES, VISIBLE, Picture, damaged
+from andon.damage.kinds import FOR_TRAINING, HELD_OUT, LARGEST, SHARES, VISIBLE, Picture, damaged
 from andon.training.contract.synthetic_data import synthetic_frame
 
 
@@ -21,7 +21,7 @@ def good(number: int = 0, size: tuple[int, int] = (96, 80), channels: int = 3) -
     return np.asarray(np.clip(smooth + stripes[:, :, np.newaxis], 0, 255), np.uint8)
 
 
-@pytest.mark.parametrize("kind", LEARNT + HELD_OUT)
+@pytest.mark.parametrize("kind", FOR_TRAINING + HELD_OUT)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_kind_changes_a_picture_where_its_mask_says_and_hardly_elsewhere(kind: str, channels: int) -> None:
     before = good(channels=channels)
@@ -38,7 +38,7 @@ def test_a_kind_changes_a_picture_where_its_mask_says_and_hardly_elsewhere(kind:
         assert (change[~after.mask] > 6 * VISIBLE).mean() < 0.002
 
 
-@pytest.mark.parametrize("kind", LEARNT + HELD_OUT)
+@pytest.mark.parametrize("kind", FOR_TRAINING + HELD_OUT)
 def test_the_same_seed_draws_the_same_damage(kind: str) -> None:
     one, two = (damaged(np.random.default_rng(4), kind, good(), good(1)) for _ in range(2))
 
@@ -50,7 +50,7 @@ def test_the_same_seed_draws_the_same_damage(kind: str) -> None:
 
 @settings(max_examples=40)
 @given(
-    st.sampled_from(LEARNT + HELD_OUT),
+    st.sampled_from(FOR_TRAINING + HELD_OUT),
     st.integers(0, 2**31),
     st.tuples(st.integers(16, 150), st.integers(16, 150)),
     st.sampled_from([1, 3]),
@@ -102,8 +102,8 @@ def test_a_scratch_ends_at_the_border_and_does_not_come_in_again_on_the_other_si
 
 
 def test_what_is_measured_by_is_never_learnt_from() -> None:
-    assert not set(LEARNT) & set(HELD_OUT)
-    assert set(SHARES) == set(LEARNT)
+    assert not set(FOR_TRAINING) & set(HELD_OUT)
+    assert set(SHARES) == set(FOR_TRAINING)
     assert sum(SHARES.values()) == pytest.approx(1.0)
     assert SHARES["cutpaste"] <= 0.25
 

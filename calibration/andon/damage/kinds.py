@@ -50,7 +50,7 @@ def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> D
 
     Args:
         generator: source of random place, size, shape and strength.
-        kind: one of `LEARNT` or `HELD_OUT`.
+        kind: one of `FOR_TRAINING` or `HELD_OUT`.
         good: uint8 ``[H, W, C]``, C = 1 or 3.
         other: another good picture of the same shape, as a source of pieces.
     """
@@ -289,7 +289,7 @@ def _over(below: NDArray[np.float32], above: NDArray[np.float32], cover: NDArray
     return np.asarray(below + cover[:, :, np.newaxis] * (above - below), np.float32)
 
 
-_LEARNT: dict[str, Callable[[Generator, Picture, Picture], NDArray[np.float32]]] = {
+_FOR_TRAINING: dict[str, Callable[[Generator, Picture, Picture], NDArray[np.float32]]] = {
     "shapes": _shapes,
     "perlin": _perlin,
     "cutpaste": _cutpaste,
@@ -304,9 +304,9 @@ _HELD_OUT: dict[str, Callable[[Generator, Picture, Picture], NDArray[np.float32]
     "missing": _missing,
     "spot": _spot,
 }
-_KINDS = _LEARNT | _HELD_OUT
+_KINDS = _FOR_TRAINING | _HELD_OUT
 
-LEARNT = tuple(_LEARNT)
+FOR_TRAINING = tuple(_FOR_TRAINING)
 """Kinds of damage for training with `--repair`."""
 HELD_OUT = tuple(_HELD_OUT)
 """Kinds that are never used for training: for validation and for `--synthetic`.

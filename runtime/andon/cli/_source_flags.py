@@ -11,7 +11,7 @@ from msgspec import Meta
 from andon.foundation.errors import ConfigError
 from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import members
-from andon.foundation.settings import Setting, add_flags, fields, from_flags, missing
+from andon.foundation.settings import Setting, add_flags, fields, flag_of, from_flags, missing
 from andon.sources.addresses import shown_address
 from andon.sources.source import Source
 
@@ -58,12 +58,12 @@ def source_settings(source: Source, text: str, args: argparse.Namespace) -> Any:
             owners = _offered()[name]
             has = f"has {', '.join(setting.flag for setting in own.values())}" if own else "has no flags"
             raise ConfigError(
-                f"{_flag(name)}: expected a flag of the source {source.name}, which {has}; got a flag of {_listed(owners)}. "
+                f"{flag_of(name)}: expected a flag of the source {source.name}, which {has}; got a flag of {_listed(owners)}. "
                 f"Leave it out, or give another SOURCE than {shown_address(text)}."
             )
     if absent := missing(source.settings, given):
         raise ConfigError(
-            f"{shown_address(text)}: expected {', '.join(map(_flag, absent))} for the source {source.name}, got nothing. "
+            f"{shown_address(text)}: expected {', '.join(map(flag_of, absent))} for the source {source.name}, got nothing. "
             "Give the flag."
         )
     # only the flags of sources: others, for example --limit, are not settings
@@ -96,10 +96,6 @@ def _field(name: str, owners: dict[str, _Flag]) -> tuple[Any, ...]:
     # sources of other packages may use one name for different settings: each source checks the text itself
     texts = [f"{owner}: {flag.setting.description} ({flag.setting.default_text})" for owner, flag in owners.items()]
     return name, Annotated[str, Meta(description="; ".join(texts))], "as in the source"
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -36,7 +36,7 @@ class Setting(NamedTuple):
     @property
     def flag(self) -> str:
         """The command-line flag, for example ``--learning-rate``."""
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
     @property
     def is_switch(self) -> bool:
@@ -46,7 +46,7 @@ class Setting(NamedTuple):
     @property
     def choices(self) -> tuple[object, ...]:
         """The allowed values of a choice. Empty for other settings."""
-        return tuple(self.kind.values) if isinstance(self.kind, inspect.LiteralType) else ()
+        return tuple(_choices(self.kind))
 
     @property
     def required(self) -> bool:
@@ -57,6 +57,11 @@ class Setting(NamedTuple):
     def default_text(self) -> str:
         """The default for a help text, for example ``default: 40``."""
         return "required" if self.required else f"default: {_shown(self.default)}"
+
+
+def flag_of(name: str) -> str:
+    """Return the command-line flag of a setting, for example ``--learning-rate``."""
+    return "--" + name.replace("_", "-")
 
 
 def fields(struct: type[msgspec.Struct]) -> list[Setting]:
@@ -130,7 +135,7 @@ def from_flags(struct: type[S], args: argparse.Namespace) -> S:
     try:
         return _from_texts(struct, raw)
     except _Refusal as refusal:
-        flag = "--" + refusal.name.replace("_", "-") if refusal.name else "settings"
+        flag = flag_of(refusal.name) if refusal.name else "settings"
         raise ConfigError(refusal.named(flag)) from refusal.__cause__
 
 

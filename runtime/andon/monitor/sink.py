@@ -13,7 +13,7 @@ from msgspec import Struct
 from andon.foundation.errors import AndonError, ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.registry import is_own, load
-from andon.foundation.settings import fields, from_mapping, from_texts, missing
+from andon.foundation.settings import fields, from_mapping, from_texts
 from andon.monitor.judging import Outcome
 from andon.runtime.schema import Card
 from andon.sources.clock import Clock
@@ -89,9 +89,7 @@ class SinkKind(Struct, frozen=True, kw_only=True):
     """Function that opens the sink with settings of that type. It raises an `AndonError` if this is not possible."""
 
     def __post_init__(self) -> None:
-        fields(
-            self.settings
-        )  # a struct that cannot be described is an error of the plug-in, reported where it is loaded
+        fields(self.settings)  # raises if the struct cannot be described: the plug-in is then reported as broken
 
 
 class ChosenSink(Struct, frozen=True):
@@ -150,10 +148,7 @@ def sink_from_table(table: Mapping[str, object]) -> ChosenSink:
     if not isinstance(name, str):
         raise ConfigError(f'a sink: expected a kind, for example kind = "json_lines", got {name!r}.')
     kind: SinkKind = load("andon.sinks", name)
-    where = f"the sink {name}"
-    if absent := missing(kind.settings, settings):
-        raise ConfigError(f"{where}: expected {', '.join(absent)}, got nothing.")
-    return ChosenSink(kind, from_mapping(kind.settings, settings, where=where))
+    return ChosenSink(kind, from_mapping(kind.settings, settings, where=f"the sink {name}"))
 
 
 def _known(kind: SinkKind) -> str:

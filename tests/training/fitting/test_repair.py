@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.training.in_memory import Parts
 from torch import Tensor, nn
 
-from andon.damage.kinds import HELD_OUT, LEARNT
+from andon.damage.kinds import FOR_TRAINING, HELD_OUT
 from andon.training.contract.synthetic_data import synthetic_frame
 from andon.training.fitting.gradient_descent import Batch
 from andon.training.fitting.repair import CLEAN, Damage, DamageFeed, Head, focal_loss
@@ -100,7 +100,7 @@ def test_every_held_out_kind_is_validated_by_and_no_other(monkeypatch: pytest.Mo
 
     asked.clear()
     list(feed().train(torch.arange(12).repeat(8), 8, 0))
-    assert set(asked) <= set(LEARNT)
+    assert set(asked) <= set(FOR_TRAINING)
 
 
 def test_of_many_good_parts_validation_sees_a_hundred_spread_evenly() -> None:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from andon.damage.kinds import HELD_OUT, LEARNT, SHARES, Picture, damaged
+from andon.damage.kinds import FOR_TRAINING, HELD_OUT, SHARES, Picture, damaged
 from andon.training.fitting.gradient_descent import Batch
 from andon.training.fitting.relighting import relit
 from andon.training.fitting.symmetry import DECLARED, Symmetry, moved, symmetries
@@ -202,7 +202,7 @@ class DamageFeed:
         after, mask = before, np.zeros(before.shape[:2], np.bool_)
         if generator.random() >= CLEAN:
             for _ in range(int(generator.integers(1, MOST_DAMAGES + 1))):
-                kind = str(generator.choice(LEARNT, p=[SHARES[name] for name in LEARNT]))
+                kind = str(generator.choice(FOR_TRAINING, p=[SHARES[name] for name in FOR_TRAINING]))
                 damage = damaged(generator, kind, after, pieces)
                 if damage is not None:
                     after, mask = damage.picture, mask | damage.mask
