@@ -21,8 +21,10 @@ class Describes(nn.Module):
     def __init__(self, *, silent: bool = False) -> None:
         super().__init__()
         self.silent = silent
+        self.judged = 0
 
     def forward(self, prepared: Tensor) -> Evidence:
+        self.judged += len(prepared)
         bright = prepared.mean(dim=(1, 2, 3))
         return Evidence({}, {}, {}, {} if self.silent else {"latent": torch.stack([bright, bright**2], dim=1)})
 
@@ -39,8 +41,11 @@ def test_good_and_watched_parts_are_drawn(tmp_path: Path) -> None:
 def test_a_scorer_without_latent_numbers_has_no_such_picture(tmp_path: Path) -> None:
     good = Parts(torch.rand(9, 1, 8, 8), torch.rand(7, 1, 8, 8))
 
-    assert not draw(Describes(silent=True), good, None, tmp_path / "latent.png", device=HERE)
+    scorer = Describes(silent=True)
 
+    assert not draw(scorer, good, None, tmp_path / "latent.png", device=HERE)
+
+    assert scorer.judged == 1
     assert list(tmp_path.iterdir()) == []
 
 

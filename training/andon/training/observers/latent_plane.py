@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LATENT = "latent"
 """Name of the evidence table that is drawn. Scorers without it get no such picture."""
 MOST_PARTS = 500
-_BATCH = 64
+_BATCH = 8
 _COLORS = (BLUE, GREEN, VERMILION, PURPLE, ORANGE, SKY, "#333333")
 _MARKERS = ("o", "s", "^", "v", "D", "P", "X", "<", ">", "*", "h", "p", "d", "8")
 
@@ -40,31 +40,31 @@ def draw(scorer: nn.Module, good: TrainingData, watched: Labelled | None, path: 
         device: device of the scorer.
     """
     part = good.validation if len(good.validation) else good.train
+    # one part shows it: many large frames through a scorer without latent values would take gigabytes
+    if not _has_latent(scorer, part.take([0]), device):
+        return False
     places = np.linspace(0, len(part) - 1, min(MOST_PARTS, len(part))).round().astype(int).tolist()
     points = _latent(scorer, part.take(places), device)
-    if points is None or len(points) < 2:
-        return False
-    if not np.isfinite(points).all():
+    if len(points) < 2 or not np.isfinite(points).all():
         return False
     clouds = {f"{GOOD} ({'validation' if part is good.validation else 'training'})": points}
     if watched is not None:
         of_watched = _latent(scorer, watched.prepared, device)
-        assert of_watched is not None
         kinds = np.array(watched.kinds)
         clouds |= {f"{kind} (watched)": of_watched[kinds == kind] for kind in watched.counts}
     save(latent_plane(clouds), path)
     return True
 
 
-def _latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> NDArray[np.float32] | None:
-    """Return the latent values ``[n, k]``; None if the scorer has none."""
-    pieces = []
+def _has_latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> bool:
     with preserve_state(scorer):
-        for batch in torch.split(prepared, _BATCH):
-            tables = scorer(batch.to(device)).tables
-            if LATENT not in tables:
-                return None
-            pieces.append(tables[LATENT].cpu())
+        return LATENT in scorer(prepared.to(device)).tables
+
+
+def _latent(scorer: nn.Module, prepared: Tensor, device: torch.device) -> NDArray[np.float32]:
+    """Return the latent values ``[n, k]``."""
+    with preserve_state(scorer):
+        pieces = [scorer(batch.to(device)).tables[LATENT].cpu() for batch in torch.split(prepared, _BATCH)]
     points: NDArray[np.float32] = torch.cat(pieces).numpy()
     return points
 
