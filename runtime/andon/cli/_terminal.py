@@ -118,7 +118,7 @@ def _reserve(number: int) -> None:
 def interrupts() -> Iterator[threading.Event]:
     """Raise KeyboardInterrupt on Ctrl-C as usual, and set an event that records it.
 
-    An interrupted import may turn KeyboardInterrupt into another error, as numpy does.
+    The event is needed because an import (of numpy, for example) may turn KeyboardInterrupt into another error.
     """
     seen = threading.Event()
 

@@ -107,5 +107,5 @@ def render(model: ModelFile) -> str:
 
 
 def _steady(alpha: float, confidence: float) -> int:
-    """Return the number of parts for a robust threshold: 2.1 times the minimum for the promise, so that two lie above it."""
+    """Return the number of parts for a robust threshold, 2.1 times the minimum: two scores may then be above the threshold."""
     return math.ceil(2.1 * math.log(1 - confidence) / math.log1p(-alpha))

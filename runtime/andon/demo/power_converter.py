@@ -177,7 +177,7 @@ def schedule_faults(
     kinds: Sequence[FaultKind] = KINDS,
     start: int | None = None,
 ) -> tuple[Fault, ...]:
-    """Schedule faults of all types in turn over the runs, so that each one has recovered before the next begins.
+    """Schedule faults of all types in turn over the runs, so that the converter has recovered before the next fault begins.
 
     Each run is divided evenly among its faults. A fault begins at row `start` of its share, or at a random row.
 

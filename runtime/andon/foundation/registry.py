@@ -29,7 +29,7 @@ class _Home(NamedTuple):
     record: str
     """Name of the record in each module."""
     type: tuple[str, str]
-    """Module and name of the record's class. It is imported only together with a member."""
+    """Module and name of the record's class. The class is imported only when a member is loaded."""
 
 
 _HOMES: dict[str, _Home] = {

@@ -5,7 +5,7 @@ Behaviour in each case:
 * Finite source: the reader waits while four items are waiting. Nothing is lost, and memory stays constant.
 * Live source: the newest item wins. Displaced items are counted as dropped ("busy"), and items that the source drops are
   counted by its reasons.
-* Silence of a live source: INVALID (stale) for every `stale_after_s` without an item from the reader, even if it hangs.
+* Silence of a live source: INVALID (stale) for every `stale_after_s` without an item from the reader, even if the reader hangs.
 * Silence of another source: the source itself detects it and gives `Lost` items for it. For sensors this is any silence, for a
   folder a file that never becomes readable. `Finished.stale` is then set if the run ends in a silence.
 * Failure of the source: INVALID (lost) with the error as detail, a traceback in the log, and `Finished.failure`.
@@ -41,9 +41,9 @@ TICK_S = 0.1
 FINISH_S = 0.4
 """Time after a stop for judging the waiting items."""
 LEAVE_S = 1.2
-"""Time after that for the reader to end. Live sources wait one second for their own reader."""
+"""Time after `FINISH_S` for the reader thread to end. Live sources wait one second for their own reader."""
 WATCHDOG_MARGIN_S = 0.5
-"""Additional delay of the watchdog. A live source reports its own silence first; the watchdog acts only if it does not."""
+"""Additional delay of the watchdog. A live source reports its silence itself. The watchdog acts only if the source does not."""
 
 
 class Finished(Struct, frozen=True, kw_only=True):
@@ -182,7 +182,7 @@ class _Line:
         self._on_counters(msgspec.structs.replace(self.counters, waiting=self._queue.waiting))
 
     def close(self) -> str:
-        """Observe for the last time. Return a description of wrong counts, which would be a bug in this module."""
+        """Count the last drops. Return a description of wrong counts (a bug in this module), or an empty text."""
         end = self._queue.finish()
         self._drop("busy", end.displaced)
         self._drop("stopped", end.left)

@@ -56,7 +56,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     tau_exceedances: Annotated[float, Meta(ge=1.0)] | None = None
     """Autocorrelation time of the indicator of high scores, in units. Reserved."""
     design_effect: Annotated[float, Meta(ge=1.0)] | None = None
-    """Number of units of a group that count as one. Reserved."""
+    """Number of dependent units that contain as much information as one independent unit. Reserved."""
     tau_rule: Literal["larger", "exceedances"] = "larger"
     """The autocorrelation time in use. ``exceedances`` makes the promise approximate. Reserved."""
     block_units: AtLeastOne | None = None
@@ -89,11 +89,11 @@ class ShiftPromise(Struct, frozen=True, kw_only=True):
     parts: AtLeastOne
     rejects: Count
     confidence: Fraction
-    """Probability that it holds, over the draw of the calibration parts (and of the shift, where `share` is null)."""
+    """Probability that the promise holds, over the draw of the calibration parts (and of the shift, where `share` is null)."""
     share: Fraction | None = None
-    """Share of all shifts for which it holds at least. None means the next shift only."""
+    """The promise holds for at least this share of all shifts. None means the next shift only."""
     approximate: bool = False
-    """True if it is based on effective numbers."""
+    """True if the promise is based on effective numbers of parts."""
 
 
 class ReviewBand(Struct, frozen=True, kw_only=True):
@@ -128,7 +128,7 @@ class Audit(Struct, frozen=True, kw_only=True):
 
     date: ShortText
     andon: ShortText = ""
-    """Version of andon that counted."""
+    """Version of andon that made the count."""
     parts: AtLeastOne
     """Number of good parts. None of them was a calibration part."""
     rejects: Count
@@ -190,7 +190,10 @@ class DriftReference(Struct, frozen=True, kw_only=True):
     tau: Annotated[float, Meta(ge=1.0)] = 1.0
     """Autocorrelation time of z, in units."""
     z: Annotated[tuple[float, ...], Meta(max_length=257)] = ()
-    """Table of z by score, ``z[number of knots <= score]`` as for `andon.tail_p`, from the mid form of the p-value."""
+    """Table of z by score.
+
+    The index is the number of knots <= score, as for `andon.tail_p`. z is computed from the mid p-value.
+    """
     cusum: Cusum | None = None
     budget: BudgetChart | None = None
     psi: Distance | None = None
@@ -250,11 +253,11 @@ class Calibration(Struct, frozen=True, kw_only=True):
     kind: StatementKind
     """``promise``, ``promise(n_eff)`` (from dependent windows), ``estimate``, or ``manual`` (set by a person)."""
     alpha: Fraction
-    """Upper bound for the share of good parts that are rejected, 0 to 1. Without a promise only an estimate."""
+    """Upper bound for the share of good parts that are rejected, 0 to 1. Without a promise, `alpha` is only an estimate."""
     confidence: Fraction
     """Probability, over the draw of the calibration parts, that the promise holds."""
     n: int
-    """Number of calibration parts (or windows). One that is INVALID by its content counts as rejected."""
+    """Number of calibration parts (or windows). A part that is INVALID by its content counts as rejected."""
     n_eff: float
     """Effective number of independent parts. Equals `n` where the parts are independent."""
     above: int
@@ -264,7 +267,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     sampling: Sampling | None = None
     """Method that was used to draw the parts. None in a file of schema 1.0."""
     dependence: str = ""
-    """The same in words in a file of schema 1.0. Empty in newer files."""
+    """The sampling in words, in a file of schema 1.0. Empty in newer files."""
     tau: float = 1.0
     """Integrated autocorrelation time, in units."""
     invalid: int = 0
@@ -276,7 +279,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     good_scale: float = 1.0
     """Median |score| of the good parts: the unit of the parity tolerance."""
     map_scale: float | None = None
-    """99.9 % quantile of the deciding maps of good parts. The colours of heat maps range from 0 to 1.5 times this."""
+    """99.9 % quantile of the deciding maps of good parts. The colours of heat maps range from 0 to 1.5 times this value."""
     date: str = ""
     """ISO date of the calibration, as the user gave it."""
     precision: Precision | None = None

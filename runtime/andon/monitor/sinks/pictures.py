@@ -1,4 +1,4 @@
-"""Keep pictures of rejected frames, with the anomaly map drawn over them, in a folder with the newest ones.
+"""Keep pictures of the newest rejected frames in a folder, with the anomaly map drawn over them.
 
 A separate thread draws and encodes the pictures. Therefore, the judge needs only microseconds to pass on a frame. One
 picture takes about 0.17 s of one core at 1280 x 720 (2-core AMD EPYC server). The thread then pauses for the same time, so that

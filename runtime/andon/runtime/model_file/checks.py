@@ -160,7 +160,7 @@ def _scene_lengths(scene: SceneCheck | None, graph: Graph) -> dict[str, int]:
 
 
 def _fixed_by_tiles(card: Card, fixed: dict[int, int]) -> dict[int, int]:
-    """Return the fixed dimensions of a graph that cuts tiles: it may accept frames of the calibrated size only."""
+    """Return the fixed dimensions of a graph. A graph that cuts tiles may accept frames of the calibrated size only."""
     spec = card.input
     if not isinstance(spec, FrameSpec) or spec.tiles is None or spec.frame_size is None:
         return fixed

@@ -102,7 +102,7 @@ class Tail(Struct, frozen=True, kw_only=True):
     x: NDArray[np.float32]
     """Scores of good parts, ``[256]``, ascending, padded with +inf."""
     p: NDArray[np.float32]
-    """p-values, ``[257]``, not ascending, ``p[0] = 1``."""
+    """p-values, ``[257]``. ``p[0]`` is 1, and each value is at most the one before."""
 
 
 BLANK = Tail(
@@ -141,5 +141,5 @@ class ModelFile(Struct, frozen=True, kw_only=True):
 
     @property
     def file_sha256(self) -> str:
-        """The sum that ``sha256sum`` prints for the file."""
+        """The checksum that ``sha256sum`` prints for the file."""
         return hashlib.sha256(self.data).hexdigest()

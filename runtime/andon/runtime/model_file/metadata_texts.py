@@ -99,7 +99,7 @@ def check_schema(text: str, *, damaged: bool = False) -> None:
 
     Args:
         text: text of the card.
-        damaged: the digest of the file is wrong. An unreadable card is then not the error to report.
+        damaged: True if the digest of the file is wrong. Then ignore an unreadable card, because the caller reports the damage.
 
     Raises:
         ModelFileError: another major version, or not a card.
@@ -128,7 +128,8 @@ def card_of(text: str) -> Card:
 
 
 LEAST_BETA_1_0 = 1e-3
-"""Lower limit of the setting ``beta`` in a card of schema 1.0. Below it a variational autoencoder is a plain one.
+"""Lower limit of the setting ``beta`` in a card of schema 1.0. With a smaller beta, a variational autoencoder works like a
+plain one.
 
 Newer cards have notes instead.
 """

@@ -122,7 +122,7 @@ def check_operators(
 
     Args:
         nodes: the nodes in file order. The output of a later node counts as unknown.
-        inputs: the graph's inputs with their element types. Each of their dimensions must be at least 1 in use.
+        inputs: the graph's inputs with their element types. When the graph runs, no dimension of an input may be 0.
         constants: types and intervals of the initialisers.
 
     Returns:

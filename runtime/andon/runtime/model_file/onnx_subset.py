@@ -137,8 +137,8 @@ def survey(data: bytes) -> Graph:
 def graph_digest(data: bytes, graph: Graph, rewritable: Container[str]) -> str:
     """Return the sha256 of the computation: IR version, operator set and graph, in file order.
 
-    It excludes the documentation of model and graph, the producer, and all metadata. Of the `rewritable` initialisers it
-    includes only the names, so that recalibration does not change this digest.
+    It excludes the documentation of model and graph, the producer, and all metadata. It includes the names of the `rewritable`
+    initialisers but not their numbers, so that recalibration does not change it.
     """
     sha = hashlib.sha256()
     view = memoryview(data)  # hash the weights without a copy

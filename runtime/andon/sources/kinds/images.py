@@ -87,7 +87,7 @@ def collect(text: str) -> Pictures:
 
 
 def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
-    """Open the parts to evaluate on: test/ of a tree, otherwise all pictures. Keys are the keys of `truth.tree_truth`.
+    """Open the parts to evaluate on: test/ of a tree, otherwise all pictures. The keys are the same as in `truth.tree_truth`.
 
     Raises:
         DataError: there is no picture, or the tree has no test part.

@@ -51,7 +51,7 @@ class Request(Struct, frozen=True, kw_only=True):
             "evaluation",
         ),
     ] = 0
-    """Not the same as `seed`: other defects must not turn training pictures into test pictures."""
+    """Separate from `seed`: a draw of other defects must not move pictures between the training part and the test part."""
     download: Annotated[
         bool,
         Meta(description="download missing files with torchvision into the root, or into the cache without a root"),

@@ -8,7 +8,7 @@ period after a point counts as on it, because senders round their stamps.
 
 ``linear``
     The sample on the point. Without one, the value is interpolated between its neighbours, if they are at most ``max_gap_s``
-    apart. It is marked if they are more than half of that apart.
+    apart. The point is marked if they are more than half of ``max_gap_s`` apart.
 
 ``hold``
     The newest sample at or before the point, if it is at most ``max_hold_s`` old.

@@ -20,7 +20,10 @@ class WindowTruth(Struct, frozen=True, kw_only=True):
     fault: str = ""
     """Name of the last fault in the window, if the log names faults."""
     events: tuple[str, ...] = ()
-    """Faults that the window touches; ``run:0`` is the first of the run. A fault is detected if one of its windows is REJECT."""
+    """Faults that the window touches; ``run:0`` is the first fault of the run.
+
+    A fault is detected if one of its windows is REJECT.
+    """
 
     @property
     def good(self) -> bool:
