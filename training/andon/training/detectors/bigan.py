@@ -1,8 +1,8 @@
-"""A bidirectional GAN, scored by the reconstruction error of its generator and the doubt of its discriminator.
+"""A bidirectional GAN, scored by the reconstruction error of its generator and the output of its discriminator.
 
 An encoder turns a good picture into a code, and a generator turns codes drawn from a normal distribution into pictures.
-A discriminator tries to separate pairs (picture, its code) from pairs (generated picture, drawn code). A cycle term
-ties encoder and generator. Without it, the reconstruction of a picture is some other good picture.
+A discriminator tries to separate pairs (picture, its code) from pairs (generated picture, drawn code). A cycle term connects
+encoder and generator. Without it, the reconstruction of a picture is some other good picture.
 
 Suitable if good parts are small pictures of one kind: digits, clothes, centred parts. It also generates new good parts
 (`andon sample`). Not suitable if defects are finer than what a GAN of this size can draw; use `patchcore` then.
@@ -26,7 +26,7 @@ divided by brightness:
 * digit 8: .819, .875, .935; without a discriminator .799, .852, .928.
 * shirts: without a discriminator .810, .848, .833.
 
-So the discriminator hardly changes the reconstruction, for better or worse. It is needed to generate samples. Its
+So the discriminator hardly changes how well the reconstruction detects defects. It is needed to generate samples. Its
 cross-entropy alone gives .86 and .87 on the digits, and a tenth of it in the score adds .005 and .001. Its features,
 with spectral normalisation, are below chance there.
 
@@ -302,7 +302,7 @@ class BiGAN(BiganNets):
         return total / seen
 
     def leave_out_discriminator(self) -> None:
-        """Remove a collapsed discriminator, which has no information, from ``anomaly``. It would dominate the score."""
+        """Remove the term of a collapsed discriminator from ``anomaly``. It has no information but would dominate the score."""
         self.get_buffer("usual")[1:] = math.inf
 
 

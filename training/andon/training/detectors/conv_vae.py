@@ -1,8 +1,8 @@
 """A convolutional variational autoencoder over frames, scored by how well a few numbers describe the frame.
 
 Suitable if good parts are small, centred and differ in ways that a few numbers describe: digits, stamped signs, parts
-cut out of a larger picture. Not suitable for fine texture, which a few numbers cannot describe. It is blurred on good
-and bad parts alike, and hides small defects.
+cut out of a larger picture. Not suitable for fine texture, which a few numbers cannot describe. The network blurs such texture
+on good and bad parts, and the blur hides small defects.
 
 There are three scores, all in the graph. ``mse`` and ``bce`` are squared error and cross-entropy of the reconstruction,
 means over pixels. ``sap`` also passes the reconstruction through the encoder. It compares the activations of the
@@ -262,7 +262,7 @@ def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, context: FitCon
     """Minimise the loss, with an annealed KL term."""
     if settings.beta < LEAST_BETA:
         logger.warning(
-            "--beta %g makes it a plain autoencoder with noise: the prior has no effect, and it cannot generate parts",
+            "--beta %g makes conv_vae a plain autoencoder with noise: the prior has no effect, and no parts can be generated",
             settings.beta,
         )
     scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -34,7 +34,7 @@ Below it the generator makes one picture only.
 UNFOOLED = 0.98
 """Discriminator accuracy above which the other nets no longer fool it."""
 COLLAPSED_STEPS = 100
-"""Number of steps before a training counts as collapsed. Every training is out of balance at first."""
+"""A training counts as collapsed only after this number of steps, because every training is out of balance at first."""
 STEPS = 700
 """Number of training steps if the number of epochs is not set."""
 MOST_LOOKED_AT, MOST_BYTES = 1024, 256_000_000

@@ -96,7 +96,7 @@ class MemoryAutoencoder(nn.Module):
         return self.to_code(latent), mean, log_variance
 
     def decode(self, codes: Tensor, weights: Tensor) -> Tensor:
-        """Return logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and the weights that they address ``[N, P, M]``."""
+        """Return logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and the item weights of their read-outs ``[N, P, M]``."""
         read = codes
         if self.memory is not None:
             read = self.memory.read(weights)

@@ -29,7 +29,10 @@ TAIL = 0.05
 LEAST_IN_TAIL = 10
 """Smallest number of scores in the tail, but not more than half of all. A mean of two excesses is not reliable."""
 STEEPEST = 1e3
-"""Limit of the slope: a score that rises by 1/1000 of the tail's start gains at most 1. Else float32 rounding would decide."""
+"""Limit of the slope: a score that rises by 1/1000 of the tail's start gains at most 1.
+
+Otherwise float32 rounding would decide.
+"""
 ROUNDING = 1e-5
 """Relative difference below which scores are ties. Whether float32 separates them depends on the machine."""
 LEAST_UNIT = 1e-12
@@ -55,7 +58,7 @@ class Combination(nn.Module):
         return self.surprise(scores).amax(dim=1)
 
     def surprise(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """Return ``[N, scores]`` in the order of `names`: 0 up to the lowest good score, and never falling."""
+        """Return ``[N, scores]`` in the order of `names`: 0 up to the lowest good score, and never lower for a higher score."""
         together = torch.stack([scores[name] for name in self.names], dim=1).unsqueeze(2)
         passed = torch.minimum((together - self.get_buffer("start")).clamp(min=0.0), self.get_buffer("width"))
         return (passed * self.get_buffer("slope")).sum(dim=2)
