@@ -1,6 +1,6 @@
 """Write the threshold, the tail, the promise and a log entry into a model file, from the scores of good parts.
 
-`andon export` calls this on a blank file. A program can call it to recalibrate a file that is already in use, on the same path.
+`andon export` calls this on a blank file. A program can also call it to recalibrate a file that is already in use.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 logger = logging.getLogger(__name__)
 
 _HIGHEST = np.nextafter(np.finfo(np.float32).max, np.float32(0))
-"""Stand-in for +inf in the tail. A knot of the tail is one float32 step above its score, so it needs one step of room."""
+"""Replaces +inf in the tail. A knot is one float32 step above its score, so one larger float32 number must exist."""
 
 
 def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed: int = 0) -> bytes:

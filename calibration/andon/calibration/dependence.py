@@ -4,9 +4,9 @@ Neighbouring windows of a log resemble each other, so n windows contain less inf
 this is broken in up to half of all calibrations. The measure is how long exceedances cluster: the integrated autocorrelation
 time tau, by Geyer's initial monotone positive sequence (Statistical Science 7, 1992). ``n_eff = floor(n / tau)``.
 
-Neither of the two estimates of tau is safe alone. The tau of ranks misses clusters of volatility. The tau of exceedances is too
-small if there are few exceedances. The rule takes the larger one. It measures dependence *within* runs. `design_effect` measures
-differences between whole runs.
+Neither of the two estimates of tau is safe alone. The tau of ranks does not detect periods in which scores vary more. The tau
+of exceedances is too small if there are few exceedances. The rule takes the larger one. Tau measures dependence *within* runs.
+`design_effect` measures differences between whole runs.
 """
 
 import math
@@ -51,7 +51,10 @@ def autocorrelation_time(series: ArrayLike) -> float:
 
 
 def tau_of_ranks(series: ArrayLike) -> float:
-    """Return the `autocorrelation_time` of the ranks of one run (mean ranks for ties). Heavy tails cannot hide it."""
+    """Return the `autocorrelation_time` of the ranks of one run (mean ranks for ties).
+
+    Ranks are not affected by a few extreme scores.
+    """
     return autocorrelation_time(rankdata(_checked(series)))
 
 

@@ -103,8 +103,8 @@ def judge_events(
     episode, and one false event, because a person has to check them once. An episode does not count if all its alarms are in
     rows that count as neither.
 
-    False alarms are excused one by one, not by episode. Otherwise an endless alarm would catch every event without any false
-    event.
+    Alarms near a true alarm are left out one by one, not by episode. Otherwise an endless alarm would catch every event without
+    any false event.
 
     Args:
         alarms_s: ``[a]``, times of the alarms in seconds, ascending.

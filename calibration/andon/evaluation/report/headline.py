@@ -14,7 +14,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     name: str
     """Name of the model file, or of the log of verdicts."""
     data: str
-    """The data on which it was evaluated."""
+    """The data on which the file was evaluated."""
     promise: str = ""
     alpha: float | None = None
     """The promised rate; None without a promise."""
