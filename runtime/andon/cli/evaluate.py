@@ -77,7 +77,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="logs: longest tolerance around a fault for VUS-PR (volume under the precision-recall surface), "
                         "in rows (default: rows of a window)")  # fmt: skip
     parser.add_argument("--refractory-s", type=float, metavar="S",
-                        help="logs: seconds within which alarms count as one (default: steps plus hop of a window)")  # fmt: skip
+                        help="logs: seconds within which alarms count as one "
+                             "(default: length of a window plus its hop)")  # fmt: skip
     parser.add_argument(
         "--model", metavar="DIGEST", help="JSON lines: use the verdicts of this model file, if there are several"
     )

@@ -94,7 +94,10 @@ def render(model: ModelFile) -> str:
     rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
     if card.checkpoint_epoch is not None:
         rows.append(
-            ("note", f"weights of the checkpoint of epoch {card.checkpoint_epoch}, not those that training kept")
+            (
+                "note",
+                f"weights of the checkpoint of epoch {card.checkpoint_epoch}, not the final weights of the training",
+            )
         )
     rows.extend(("note", note) for note in card.notes)
     rows.append(("evidence", ", ".join(card.outputs)))

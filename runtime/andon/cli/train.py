@@ -103,7 +103,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="WHICH",
         help="keep pictures of these epochs for 'andon animate': all, every=N, a list such as 1,10,50, or none. The "
-        "default is all up to 20, every second up to 50, every fifth up to 100, and so on",
+        "default is each epoch up to 20, each 2nd up to 50, each 5th up to 100, and so on",
     )
     parser.add_argument(
         "--checkpoint-epochs",

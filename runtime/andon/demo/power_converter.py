@@ -228,7 +228,7 @@ def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, s
     """
     if not isinstance(spec, WindowSpec):
         raise ConfigError(
-            f"{text}: this model file judges frames, and the power converter gives windows of sensor values."
+            f"{text}: this model file judges frames: expected pictures or a video, got sensor values of the power converter."
         )
     return replay_log(_log_of(text, streamed=True), spec, clock, settings.speed, stop)
 

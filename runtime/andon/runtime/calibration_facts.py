@@ -316,7 +316,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
         units = self.unit + "s"
         parts = f"{self.n} {units}"
         if self.kind == "manual":
-            return f"no promise: a person set the threshold; {parts} of good stock were scored"
+            return f"no promise: a person set the threshold; {parts} that are known to be good were scored"
         if self.kind == "estimate":
             return (
                 f"no promise, an estimate: about {100 * self.alpha:.2g} % of good {units} may be rejected, or more; "

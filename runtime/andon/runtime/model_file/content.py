@@ -56,7 +56,9 @@ class Array(Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ModelFileError(f"golden sample: {error}.") from error
         if len(raw) != math.prod(self.shape) * kind.itemsize:
-            raise ModelFileError(f"golden sample: {len(raw)} bytes of {self.dtype} do not fill {list(self.shape)}.")
+            raise ModelFileError(
+                f"golden sample: {len(raw)} bytes of {self.dtype} do not fill {list(self.shape)}. Copy or export the file again."
+            )
         return np.frombuffer(raw, kind).astype(self.dtype, copy=False).reshape(self.shape)
 
 

@@ -206,7 +206,7 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         all_grey = all_grey and channels == 1
     if not sizes:
         raise DataError(
-            f"expected at least one readable picture among {len(files)}, found none. The first: {first_error}"
+            f"expected at least one readable picture among {len(files)}, found none. The first error: {first_error}"
         )
     return FoundFrames(
         channels=1 if all_grey else 3,

@@ -287,8 +287,8 @@ def _drawn(defective: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
     wanted = round(good * request.outlier_share / (1 - request.outlier_share))
     if not 1 <= wanted <= available:
         raise ConfigError(
-            f"outlier_share={request.outlier_share:g} needs {wanted} defects for {good} good parts, expected 1 to {available}. "
-            f"Give a share from {1 / (1 + good):.2g} to {available / (available + good):.2g}."
+            f"outlier_share: {request.outlier_share:g} needs {wanted} defects for {good} good parts, but the set has "
+            f"{available}. Give a share from {1 / (1 + good):.2g} to {available / (available + good):.2g}."
         )
     drawn = np.zeros(len(defective), dtype=bool)
     drawn[np.random.default_rng(request.seed).choice(np.flatnonzero(defective), wanted, replace=False)] = True

@@ -175,7 +175,7 @@ class LiveStream:
                 arrived_s = self._clock.mono_s()
                 if frame is None:
                     if fresh and not self._over():
-                        logger.warning("%s: lost; reconnecting", self._name)
+                        logger.warning("%s: the connection is lost; reconnecting", self._name)
                     break
                 intake, why_not = received(intake, arrived_s - began_s, self._rule)
                 self._newest.offer(frame, why_not, arrived_s, self._clock.wall_s())
