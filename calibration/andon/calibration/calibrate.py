@@ -114,7 +114,7 @@ def _warn_of_ties(lifted: NDArray[np.float32], threshold: float, above: int) -> 
     at_threshold = int((lifted == np.float32(threshold)).sum())
     if (above > 0 and lifted[-1] == np.float32(threshold)) or at_threshold > max(1, 0.01 * len(lifted)):
         logger.warning(
-            "%d of %d good scores equal the threshold: the score saturates, so defects may not exceed it either",
+            "%d of %d good scores equal the threshold: the score saturates, so defects may not exceed the threshold",
             at_threshold,
             len(lifted),
         )
