@@ -101,8 +101,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["he", "normal"],
         Meta(
             description=(
-                "initial weights: he keeps the size of signals, normal has a standard deviation of .02, as in early "
-                "GANs"
+                "initial weights: 'he' (He et al.) keeps the size of signals, 'normal' has a standard deviation of .02, as "
+                "in early GANs"
             )
         ),
     ] = "he"

@@ -73,7 +73,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = 128
     latent: Annotated[int, Meta(ge=1, le=1024, description="number of latent variables that describe a frame")] = 10
     beta: Annotated[
-        float, Meta(ge=0.0, description="weight of the KL term; below 0.001 it is a plain autoencoder with noise")
+        float, Meta(ge=0.0, description="weight of the KL term; below 0.001: a plain autoencoder with noise")
     ] = 0.1
     reconstruction: Annotated[
         Literal["bce", "mse"],
@@ -107,7 +107,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         Meta(
             gt=0.0,
             le=1.0,
-            description="share of a convolution's positions, those that differ most, that ``sap`` averages",
+            description="share of a convolution's positions that ``sap`` averages: those that differ most",
         ),
     ] = 0.1
     pool: Annotated[
@@ -298,7 +298,9 @@ def balance(scorer: ConvVAE, part: Part, device: torch.device, *, most: int | No
             if most is not None and seen >= most:
                 break
     if not seen:
-        raise DataError("the validation part is empty, but is needed to balance the layers. Collect more good parts.")
+        raise DataError(
+            "the validation part is empty: expected good parts to balance the layers. Collect more good parts."
+        )
     scorer.get_buffer("usual").copy_((total / seen).clamp(min=1e-12))
 
 
@@ -311,8 +313,8 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
     assert isinstance(scorer, ConvVAE)
     if settings.beta < LEAST_BETA:
         raise ConfigError(
-            f"--beta {settings.beta:g}: below {LEAST_BETA:g} it is a plain autoencoder with noise, and draws from the prior do "
-            "not look like parts. Train with --beta 1 to generate."
+            f"--beta {settings.beta:g}: below {LEAST_BETA:g}, conv_vae is a plain autoencoder with noise. Pictures drawn from "
+            "its prior do not look like parts. Train with --beta 1 to generate parts."
         )
     with torch.no_grad():
         latent = torch.randn(count, settings.latent, generator=generator).to(scorer.mean.weight.device)

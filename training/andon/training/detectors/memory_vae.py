@@ -113,7 +113,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = None
     beta: Annotated[
         Annotated[float, Meta(ge=0.0)] | None,
-        Meta(description="weight of the KL term, with --vae; near 0 it is a plain autoencoder. none: 0.1"),
+        Meta(description="weight of the KL term, with --vae; near 0: a plain autoencoder. none: 0.1"),
     ] = None
     items: Annotated[
         Annotated[int, Meta(ge=2, le=10_000)] | None,
@@ -139,7 +139,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         Literal["replace", "concatenate"],
         Meta(
             description=(
-                "replace: the decoder gets the read-out instead of the code. concatenate: it gets both; then "
+                "replace: the decoder gets the read-out instead of the code. concatenate: the decoder gets both; then "
                 "anomalies can bypass the memory, so part of the code is dropped in training"
             )
         ),
@@ -377,7 +377,7 @@ def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
     assert isinstance(scorer, MemoryVAE)
     if scorer.memory is None:
         raise ConfigError(
-            "this memory_vae was trained without a memory (--no-memory). There are no prototypes to show."
+            "this memory_vae was trained without a memory (--no-memory). There are no prototypes to show. Train with --memory."
         )
     weights = lone_items(scorer.address(scorer.get_buffer("codes")))
     codes = scorer.memory.read(weights)  # used instead of the encoder's codes if the decoder gets both

@@ -63,7 +63,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         tuple[_Layers, ...],
         Meta(min_length=1, description="widths of the encoder's hidden layers; the decoder mirrors them"),
     ] = (128, 64)
-    beta: Annotated[float, Meta(ge=0.0, description="weight of the KL term; near 0 it is a plain autoencoder")] = 0.1
+    beta: Annotated[float, Meta(ge=0.0, description="weight of the KL term; near 0: a plain autoencoder")] = 0.1
     epochs: Annotated[
         int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
     ] = 60

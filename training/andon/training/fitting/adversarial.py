@@ -182,9 +182,9 @@ class BiganTrainer:
         if not self.settings.adversarial:
             return None
         if self.alike and self.step >= COLLAPSED_STEPS:
-            return f"collapsed in epoch {self.epoch}: the generator makes one picture only"
+            return f"training collapsed in epoch {self.epoch}: the generator makes one picture only"
         if self.unfooled >= COLLAPSED_STEPS:
-            return f"collapsed in epoch {self.epoch}: nothing has fooled the discriminator for {self.unfooled} steps"
+            return f"training collapsed in epoch {self.epoch}: nothing has fooled the discriminator for {self.unfooled} steps"
         return None
 
     def one_epoch(self) -> dict[str, float]:

@@ -84,7 +84,9 @@ def scores_over(score: Callable[[Tensor], Mapping[str, Tensor]], part: Part, dev
             for name, values in score(batch.to(device)).items():
                 kept.setdefault(name, []).append(values.cpu())
     if not kept:
-        raise DataError("the validation part is empty, but is needed to combine scores. Collect more good parts.")
+        raise DataError(
+            "the validation part is empty: expected good parts to combine the scores. Collect more good parts."
+        )
     return {name: torch.cat(values) for name, values in kept.items()}
 
 
@@ -95,7 +97,8 @@ def _pieces(good: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
         raise DataError(f"combining scores needs at least 2 good parts for validation, got {count}. Collect more.")
     if not bool(good.isfinite().all()):
         raise TrainingError(
-            f"the score {name} is not finite for {int((~good.isfinite()).sum())} of {count} good parts."
+            f"the score {name} is not finite for {int((~good.isfinite()).sum())} of {count} good parts. The "
+            "training may have diverged. Train again with other settings."
         )
     ascending = good.sort().values
     in_tail = max(1, round(TAIL * count), min(LEAST_IN_TAIL, count // 2))
