@@ -168,7 +168,7 @@ def _refuse_unknown_command(words: Sequence[str]) -> None:
 
 
 def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
-    """Refuse unknown flags before argparse, which would only report for ``--dta PATH`` that --data is missing."""
+    """Refuse unknown flags before argparse parses them. For ``--dta PATH`` it would only report that --data is missing."""
     for word in words:
         if word == "--":
             return

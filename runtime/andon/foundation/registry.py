@@ -68,7 +68,8 @@ def load(group: Group, name: str) -> Any:
 def members(group: Group) -> Iterator[tuple[str, Any]]:
     """Import all members one by one, sorted by name, and yield name and record.
 
-    Skip a broken member of another package with one warning per process. It must not stop the work with all others.
+    Skip a broken member of another package with one warning per process. A broken member must not stop the work with the
+    others.
     """
     for name in names(group):
         try:

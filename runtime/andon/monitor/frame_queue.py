@@ -1,4 +1,4 @@
-"""A bounded queue between reader and judge. When full, it either blocks the reader or drops the oldest. It counts all items."""
+"""A bounded queue between reader and judge. A full queue blocks the reader or drops the oldest item."""
 
 import collections
 import threading

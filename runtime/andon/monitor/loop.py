@@ -82,7 +82,7 @@ def monitor(
         judge: see `judge_of`.
         open_stream: opens the source. It is called in the reader thread because it may take long. Items that the stream itself
             dropped are counted from its attribute `drops` (increasing numbers by `DropReason`) or `dropped` (one number).
-        sinks: each sink gets every outcome, one sink after the other. They are not closed here.
+        sinks: each sink gets every outcome, one sink after the other. The caller closes them.
         clock: for ages, and for the wall time in records.
         stop: ends the run within two seconds, in every state.
         name: name of the source without secrets, for the keys of silences and failures.

@@ -169,7 +169,8 @@ class Distance(Struct, frozen=True, kw_only=True):
 class BudgetChart(Struct, frozen=True, kw_only=True):
     """Bernoulli CUSUM on rejects. Reserved.
 
-    The sum decreases by 1 for a pass and increases by `step` - 1 for a reject. It raises an alarm from `h` on.
+    The sum decreases by 1 for a pass and increases by `step` - 1 for a reject. The chart raises an alarm if the sum is at least
+    `h`.
     """
 
     expected: Fraction

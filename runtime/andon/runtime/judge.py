@@ -1,4 +1,4 @@
-"""Judge the items of a source. The only place that decides what happens to items that cannot be judged."""
+"""Judge the items of a source. No other module decides what happens to items that cannot be judged."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple

@@ -178,7 +178,7 @@ class SceneCheck(Struct, frozen=True, kw_only=True):
     quantile: Fraction
     """Share of good parts that pass the limits."""
     n: Count
-    """Number of good parts that centre and limits were fitted to. They do not set the threshold."""
+    """Number of good parts that centre and limits were fitted to. These parts do not set the threshold."""
     active: bool = True
     """False if the user switched the check off. The limits are then larger than every value."""
 

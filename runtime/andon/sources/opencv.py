@@ -71,8 +71,8 @@ def allowed_protocols(protocols: Protocols) -> Iterator[None]:
     """Allow FFmpeg only these protocols for the captures that are opened in this context, and not for later ones.
 
     OpenCV reads the list only from the environment, when a capture is opened. Captures with the same list can be opened at the
-    same time; one with another list waits for them. The last one restores the value of the variable, because the host program
-    may open its own captures.
+    same time; one with another list waits for them. The last capture restores the value of the variable, because the host
+    program may open its own captures.
     """
     with _openings.turn:
         _openings.turn.wait_for(lambda: _openings.count == 0 or _openings.protocols == protocols)

@@ -40,7 +40,7 @@ class Source(Struct, frozen=True, kw_only=True):
     stream: Callable[[str, InputSpec, Any, Clock, threading.Event], Stream] | None = None
     """A function that follows the text until its end or until the event is set.
 
-    The third argument has the type `settings`. It never raises for a lost camera or a damaged item.
+    The third argument has the type `settings`. The function never raises for a lost camera or a damaged item.
     """
     live: bool = False
     """True for a source that cannot wait.

@@ -142,7 +142,7 @@ class Pictures:
             self._changed.notify_all()
 
     def drain(self, timeout_s: float = DRAIN_S) -> None:
-        """Wait until all queued pictures are drawn. For a source that ended by itself."""
+        """Wait until all queued pictures are drawn. Called if the source ended by itself."""
         self._hurry.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._drawing, timeout_s)

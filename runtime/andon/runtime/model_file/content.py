@@ -63,7 +63,7 @@ class Array(Struct, frozen=True, kw_only=True):
 
 
 class Golden(Struct, frozen=True, kw_only=True):
-    """An input with the graph's outputs for it. Other machines judge it to check that they compute the same."""
+    """An input with the graph's outputs for it. Other machines judge the input to check that they compute the same outputs."""
 
     origin: str
     """``synthetic`` (seeded noise), or ``real`` if the user requested a real part."""

@@ -142,7 +142,7 @@ def graph_digest(data: bytes, graph: Graph, rewritable: Container[str]) -> str:
     """Return the sha256 of the computation: IR version, operator set and graph, in file order.
 
     It excludes the documentation of model and graph, the producer, and all metadata. It includes the names of the `rewritable`
-    initialisers but not their numbers, so that recalibration does not change it.
+    initialisers but not their numbers, so that recalibration does not change the digest.
     """
     sha = hashlib.sha256()
     view = memoryview(data)  # hash the weights without a copy

@@ -43,7 +43,7 @@ RESTART_AFTER_ROWS = 10
 """Number of consecutive rows far behind, from all channels, after which the sender counts as restarted."""
 FAR_BEHIND_PERIODS = DEFAULT_LATENESS_PERIODS + DEFAULT_GAP_PERIODS
 CLOCK_WRONG_AFTER_ROWS = 3
-"""This many consecutive rows with stamps in the future give a `Lost` (STALE), because one of the two clocks is wrong."""
+"""Number of consecutive rows with stamps in the future after which a `Lost` (STALE) reports a wrong clock."""
 PATIENCE_PERIODS = FAR_BEHIND_PERIODS + 1.0
 """Periods in which a correct sender may fill no point: a gap that can be bridged, the lateness, and the next row."""
 REFUSED_AT_END_ROWS = RESTART_AFTER_ROWS

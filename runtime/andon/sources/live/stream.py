@@ -127,7 +127,10 @@ class LiveStream:
         raise StopIteration
 
     def close(self) -> None:
-        """End the stream. Wait at most a second for the reader; one that blocks in the driver ends with its own timeout."""
+        """End the stream.
+
+        Wait at most a second for the reader. A reader that blocks in the driver ends with its own timeout.
+        """
         self._newest.end()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)

@@ -12,7 +12,7 @@ from andon.sources.series.log import Log, Run
 
 
 class WindowTruth(Struct, frozen=True, kw_only=True):
-    """The truth about one window. It is defective if any of its rows is faulty."""
+    """The truth about one window. A window is defective if any of its rows is faulty."""
 
     faulty: bool
     recovering: bool
