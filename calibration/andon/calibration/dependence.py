@@ -108,7 +108,7 @@ def effective_number(n: int, tau: float, *, strict: bool = False) -> int:
 
 
 def design_effect(runs: Sequence[ArrayLike], alpha: float) -> float:
-    """Return the factor that n is divided by, because scores of one run (lot, day) are alike: ``1 + (m - 1) rho``, at least 1.
+    """Return the divisor of n for scores that resemble each other within a run (lot, day): ``1 + (m - 1) rho``, at least 1.
 
     rho is the intra-class correlation by one-way analysis of variance: the larger one of scores and exceedances. m is the mean
     size of a run, weighted by its scores (Kish, Survey Sampling, 1965). A single run cannot show the effect and gives 1.

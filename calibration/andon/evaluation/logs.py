@@ -3,7 +3,7 @@
 `figures.window_counts` describes how windows are counted. In results for rows, the score of a row is the mean over all judged
 windows that contain it, also windows that end after it. Rows in no judged window and rows in recovery are ignored.
 
-An alarm is a REJECT verdict, at the time of the last row of its window. It covers the whole window.
+An alarm is a REJECT verdict, at the time of the last row of its window. The alarm covers the whole window.
 """
 
 import numpy as np
@@ -111,7 +111,7 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     On SKAB, a score that depends only on the position in the file can reach a high F1.
     """
     f1_always: float | None = None
-    """F1 of an alarm at every row, which uses no sensor."""
+    """F1 of an alarm at every row. It needs no sensor data."""
     false_alarm_rate: float | None = None
     """Share of good rows with an alarm."""
     missed_alarm_rate: float | None = None

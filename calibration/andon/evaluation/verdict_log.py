@@ -1,7 +1,7 @@
 """Compute results from a log of verdicts, as ``andon score --json`` or ``andon monitor`` writes it.
 
-This compares the decisions on the line with the truth that was found later. It needs neither the model file nor pictures, so
-there are no results for pixels. If an item was judged again, for example after a restart, its last verdict counts.
+The results compare the decisions on the line with the truth that was found later. They need neither the model file nor
+pictures, so there are no results for pixels. If an item was judged again, for example after a restart, its last verdict counts.
 """
 
 import codecs
@@ -76,8 +76,8 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
             one model
             judged.
 
-    Items that were judged more than once give a warning. This is normal after a restart, but wrong if folders hold files with
-    equal names.
+    Items that were judged more than once give a warning. Repeated items are normal after a restart, but a mistake if folders
+    hold files with equal names.
 
     Raises:
         DataError: the file is not readable, a line is not a verdict, or one model has two thresholds.
@@ -131,7 +131,7 @@ def evaluate_verdicts(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Return the results for verdicts with known labels. They have no promise, because it is in the model file.
+    """Return the results for verdicts with known labels. They contain no promise, because the promise is in the model file.
 
     Args:
         log: from `read_verdicts`.

@@ -22,8 +22,8 @@ def random_dummy(units_per_defect: ArrayLike, alpha: float) -> float:
 def within_promise(false_rejects: int, good: int, alpha: float) -> bool:
     """Return whether this number of false rejects among `good` new good units is consistent with a promised rate alpha.
 
-    It is consistent if it is at most the 99 % quantile for a true rate of exactly alpha. This is a plausibility check, not a
-    proof.
+    The number is consistent if it is at most the 99 % quantile for a true rate of exactly alpha. This is a plausibility check,
+    not a proof.
 
     >>> within_promise(9, 300, 0.01), within_promise(7, 300, 0.01)
     (False, True)

@@ -159,8 +159,8 @@ def pixel_intervals(
     """Return percentile intervals of pixel AUROC and AUPRO. Pictures are resampled with all their regions and background.
 
     Pictures with and without a marked pixel are drawn separately. The curves of each draw are computed at `THRESHOLDS` scores
-    from the sort over all pixels (`RankedPixels.some`), with straight lines in between. This changes a figure by less than
-    0.001. If there are at most `THRESHOLDS` distinct scores, it changes nothing.
+    from the sort over all pixels (`RankedPixels.some`), with straight lines in between. The lines change a figure by less than
+    0.001. If there are at most `THRESHOLDS` distinct scores, they change nothing.
 
     Args:
         maps: as for `pixels.aupro`.

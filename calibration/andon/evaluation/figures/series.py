@@ -6,8 +6,8 @@ A higher score means worse. Labels are True for faulty rows.
 `judge_events` evaluates the alarms of one threshold: faults detected, false events, delay. `point_counts` counts single rows, as
 the SKAB leaderboard does.
 
-Point-adjusted F1 is left out on purpose. It counts a whole fault as found if one of its rows is, and with it a random score
-beats most detectors (Kim et al., AAAI 2022).
+Point-adjusted F1 is left out on purpose. That measure counts a whole fault as found if one of its rows is rejected. A random
+score then beats most detectors (Kim et al., AAAI 2022).
 """
 
 from typing import NamedTuple
@@ -45,8 +45,8 @@ def vus_pr(
         labels: ``[n]`` bool, faulty.
         buffer: L >= 0 in rows, for example the period of the series or the steps of a window. Always report it with the
             figure.
-        ignored: ``[n]`` bool, rows that count as nothing: rows without a score, rows in recovery. They keep their place in
-            time. None: no row is ignored, as in the publication.
+        ignored: ``[n]`` bool, rows that count as nothing: rows without a score, rows in recovery. Ignored rows keep their place
+            in time. None: no row is ignored, as in the publication.
         thresholds: number of thresholds, >= 1.
 
     Raises:

@@ -51,7 +51,7 @@ def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
 def verdict_on(
     alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str, *, caught: int, n_defect: int
 ) -> tuple[Tone, str]:
-    """Return tone and headline, which states whether the promise was kept.
+    """Return the tone, and a headline that states whether the promise was kept.
 
     Without a promise, a file is bad only if it rejects good parts at least as often as defective ones.
     """
