@@ -1,4 +1,4 @@
-"""A symmetric convolutional autoencoder without skip connections, scored by what its bottleneck does not let through.
+"""A symmetric convolutional autoencoder without skip connections, scored by its reconstruction error.
 
 Without `--repair` it is a baseline. It blurs fine texture everywhere, good or bad, and finds defects that are large and
 unlike anything good. With `--repair` it is trained to restore damage, and a head on [input, reconstruction] gives the

@@ -32,8 +32,8 @@ with spectral normalisation, are below chance there.
 
 GANs are unstable, so several measures stabilise the training. The discriminator has spectrally normalised weights,
 smoothed labels and, at first, noisy pictures. The scorer uses a running mean of the weights. Training has collapsed if
-the generator makes one picture only, or if nothing fools the discriminator any more. It then logs a warning and
-restarts with the next seed.
+the generator makes one picture only, or if nothing fools the discriminator any more. `fit` then logs a warning and restarts
+with the next seed.
 
 Sources: Donahue et al., Adversarial feature learning (2017); Zenati et al., Efficient GAN-based anomaly detection
 (2018, arXiv 1802.06222). Spectral normalisation: Miyato et al. (2018). Results: docs/results.md.

@@ -46,7 +46,7 @@ from andon.training.recipe.wrong_data import expected_frames
 logger = logging.getLogger(__name__)
 
 LEAST_ENERGY = 1e-6
-"""Differences are divided by the mean square of a convolution's activations. This is the lower limit of that divisor."""
+"""Lower limit of the divisor of differences, which is the mean square of a convolution's activations."""
 SLOPE = 0.1
 """Slope of the activations below zero."""
 BATCH = 256
@@ -192,8 +192,8 @@ class ConvVAE(Scorer):
         """Return ``[N, 1 + looked_at]``: differences between frames and reconstructions, in pixels and in activations.
 
         The first column is the mean squared error. Then there is one column per compared convolution, outermost first.
-        It is the squared difference of the activations, a mean over channels and over the `share` of positions where it
-        is largest. It is divided by the mean square of the activations for the frame.
+        Such a column is the squared difference of the activations, divided by the mean square of the activations for the frame.
+        It is a mean over channels and over the `share` of positions with the largest differences.
         """
         seen = self.layers(prepared)
         rebuilt = torch.sigmoid(self.decode(self._posterior(seen)[0]))

@@ -1,10 +1,10 @@
 """A variational autoencoder over windows of sensor channels, scored by its reconstruction error or its latent variables.
 
-Suitable if channels move together in ways that a few numbers describe: machines in a steady state or a cycle. It does not use
-the order of windows. There are three scores. ``error`` is the reconstruction error. ``euclid`` and ``mahalanobis`` are squared
-distances of a window's latent variables from the latent variables of good windows. A slow drift that can still be reconstructed
-moves the latent variables. Far from the training data the encoder saturates, and only the error detects the deviation.
-``--decides combined`` takes the largest surprise of the three (`nets.surprise`).
+Suitable if channels move together in ways that a few numbers describe: machines in a steady state or a cycle. The detector does
+not use the order of windows. There are three scores. ``error`` is the reconstruction error. ``euclid`` and ``mahalanobis`` are
+squared distances of a window's latent variables from the latent variables of good windows. A slow drift that can still be
+reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error detects the
+deviation. ``--decides combined`` takes the largest surprise of the three (`nets.surprise`).
 
 Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014). The loss is squared error + beta * KL, both summed
 over dimensions and averaged over the batch. With a mean over values and a sum over latents, "beta = 1" would be

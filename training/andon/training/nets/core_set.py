@@ -27,8 +27,9 @@ def k_centre(rows: Tensor, count: int, *, seed: int, progress: Progress = silent
         progress: receives progress reports under the name `what`.
         what: name of the work.
 
-    An iteration is one product of a matrix with a vector: ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``. It keeps the smallest
-    ``|c|^2 - 2 x.c`` so far, without ``|x|^2``, which is the same for every c. It is fastest within `one_thread`.
+    An iteration is one product of a matrix with a vector: ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``. Each iteration keeps the
+    smallest ``|c|^2 - 2 x.c`` so far, without ``|x|^2``, which is the same for every c. The function is fastest within
+    `one_thread`.
     """
     generator = Generator().manual_seed(seed)
     points = _projected(rows, generator)
@@ -54,8 +55,8 @@ def k_centre(rows: Tensor, count: int, *, seed: int, progress: Progress = silent
 def one_thread() -> Iterator[None]:
     """Compute with one PyTorch thread within the block, for `k_centre`.
 
-    Its loop waits for memory, not for cores, and its steps are very short. On a busy machine two threads, which wait
-    for each other at each step, took twenty times as long.
+    The loop of `k_centre` waits for memory, not for cores, and its steps are very short. On a busy machine two threads, which
+    wait for each other at each step, took twenty times as long.
 
     The number of threads belongs to the whole process. Enter the block once, around all parallel calls. Otherwise a second call
     would read the temporary number 1 of the first and restore this 1 at its end.

@@ -2,7 +2,7 @@
 
 The distance from a patch x to a stored row b is ``|x - b| / r_b ** density``. The radius r_b is the mean distance of b to
 its 5 nearest other rows. Where good patches vary a lot, r_b is large, so that a rare good patch does not get a large distance.
-Where they are all alike, a small difference counts. With a density of 0 the distance is Euclidean.
+Where all good patches are nearly equal, a small difference counts. With a density of 0 the distance is Euclidean.
 
 The smallest scaled distance over all rows is one matrix product, with w_b = r_b ** (-2 density):
 ``|x - b|^2 w_b = [x, 1, |x|^2] . [-2 b w_b, |b|^2 w_b, w_b]``.
@@ -15,7 +15,7 @@ CHUNK = 256
 """Rows of a memory that are compared at a time.
 
 The intermediate results then stay in the cache, which is three times as fast as all rows at once (28 x 28 cells, 1 000
-rows). It also limits the memory use.
+rows). Comparing in pieces also limits the memory use.
 """
 HELD = 4096
 """Largest number of rows outside the memory whose distances to it define the scale of distances."""

@@ -59,7 +59,7 @@ class TrainingData(Protocol):
 
 
 class State(NamedTuple):
-    """Everything that a fit needs, apart from scorer, data and settings, to resume after an epoch without a difference."""
+    """Everything, apart from scorer, data and settings, that a fit needs to resume after an epoch without a difference."""
 
     tensors: Mapping[str, Tensor]
     """Best weights so far, moments of the optimiser, states of random generators."""
@@ -122,8 +122,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     finalize: Callable[[Any, TrainingData, Any, device], None] | None = None
     """``finalize(scorer, good, settings, device)``: computes statistics that need the final weights, in place.
 
-    Examples are the tails of the scores, and spreads. It draws nothing at random. It must also work with the weights of any
-    epoch. None: `fit` does all of it.
+    Examples are the tails of the scores, and spreads. The function draws no random numbers. It must also work with the weights
+    of any epoch. None: `fit` does all of it.
     """
     score_rule: Callable[[Any, InputSpec], ScoreRule]
     """``score_rule(settings, spec)``: the rule that turns evidence into the deciding score."""
