@@ -21,7 +21,7 @@ LONGEST_LINE = 4000
 class Output:
     """Standard output with clear errors: a full disk gives one line for the user instead of a traceback.
 
-    All other methods are the methods of the stream.
+    All other methods are those of the original stream.
     """
 
     def __init__(self, stream: TextIO | None) -> None:

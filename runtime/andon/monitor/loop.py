@@ -35,7 +35,7 @@ from andon.sources.live.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 CAPACITY = 4
-"""Items read ahead of the judge, to decode the next item while one is judged. Four 1080p frames are 25 MB."""
+"""Number of items to read ahead, so that items are decoded while another is judged. Four 1080p frames are 25 MB."""
 TICK_S = 0.1
 """Longest delay until a stop or a silence is detected while there are no items."""
 FINISH_S = 0.4

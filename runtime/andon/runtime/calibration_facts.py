@@ -104,7 +104,7 @@ class ReviewBand(Struct, frozen=True, kw_only=True):
     alpha: Fraction
     """Upper bound for the share of good parts that do not pass: REVIEW, REJECT, or INVALID by their content."""
     above: Count
-    """Number of the `n` scores above the order statistic that became the limit."""
+    """Number of scores, out of `n`, above the order statistic that became the limit."""
     confidence: Fraction
     """Joint confidence of this statement and of the promise about rejected parts."""
 
@@ -124,7 +124,7 @@ class MissBound(Struct, frozen=True, kw_only=True):
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """A later count of rejected good parts with the threshold of that time. Reserved."""
+    """A later count of rejected good parts, with the threshold that was in use then. Reserved."""
 
     date: ShortText
     andon: ShortText = ""
@@ -136,7 +136,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     """Promised share of rejects."""
     confidence: Fraction
     looks: Literal["once", "anytime"]
-    """Validity of the bounds: for one planned look, or at any time."""
+    """``once``: the bounds are valid for one planned evaluation. ``anytime``: they are always valid."""
     lower: Fraction
     upper: Fraction
     finding: Literal["confirmed", "violated", "undecided"]
@@ -180,7 +180,7 @@ class BudgetChart(Struct, frozen=True, kw_only=True):
     step: AtLeastOne
     h: AtLeastOne
     quiet_parts: AtLeastOne
-    """Number of parts of a clean shift without an alarm, with a probability of 95 %."""
+    """Number of parts that give no alarm with a probability of 95 %, if the share of rejects is as expected."""
 
 
 class DriftReference(Struct, frozen=True, kw_only=True):
@@ -262,7 +262,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     n_eff: float
     """Effective number of independent parts. Equals `n` where the parts are independent."""
     above: int
-    """Number of the `n` scores above the order statistic that became the threshold."""
+    """Number of scores, out of `n`, above the order statistic that became the threshold."""
     unit: Literal["part", "window", "block"] = "part"
     """Unit of `n`."""
     sampling: Sampling | None = None

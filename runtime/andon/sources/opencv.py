@@ -48,7 +48,7 @@ def opencv() -> ModuleType:
 
 
 class _Openings:
-    """The captures that are being opened: their number, their protocols, and the value of the variable before them."""
+    """The captures that are being opened: their number, their protocols, and the earlier value of the variable."""
 
     def __init__(self) -> None:
         self.turn = threading.Condition()

@@ -81,7 +81,7 @@ class LogEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     date: str
     andon: str
-    """Version of andon that calibrated."""
+    """Version of andon that calibrated the file."""
     kind: str
     alpha: float
     confidence: float
@@ -138,7 +138,7 @@ class ModelFile(Struct, frozen=True, kw_only=True):
 
     @property
     def graph_sha256(self) -> str:
-        """Digest of the computation, without calibration and metadata. Recalibration keeps it."""
+        """Digest of the computation, without calibration and metadata. Recalibration does not change it."""
         return graph_digest(self.data, survey(self.data), REWRITABLE)
 
     @property

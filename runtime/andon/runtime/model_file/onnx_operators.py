@@ -85,7 +85,7 @@ _FIXED = {
     INT64: "ArgMax ArgMin NonMaxSuppression NonZero Shape Size",
     BOOL: "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Xor",
 }
-"""Operators whose first output has a fixed element type, by this type."""
+"""Operators whose first output always has the same element type, by this type."""
 
 _BY_ATTRIBUTE = "BlackmanWindow Cast Constant ConstantOfShape EyeLike HammingWindow HannWindow MelWeightMatrix"
 

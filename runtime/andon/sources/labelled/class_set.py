@@ -82,7 +82,7 @@ class ArrayPictures:
     def __init__(
         self, pictures: dict[str, NDArray[np.uint8]], keys: Sequence[str], *, channels: Channels | None = None
     ) -> None:
-        """Take the pictures of each part, uint8 ``[n, H, W, C]``. A key is ``PART/NUMBER``."""
+        """Create the collection from the pictures of each part, uint8 ``[n, H, W, C]``. A key is ``PART/NUMBER``."""
         self._pictures = pictures
         height, width, own = next(iter(pictures.values())).shape[1:]
         self._repeat = 3 if channels == 3 and own == 1 else 1

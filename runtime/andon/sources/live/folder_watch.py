@@ -41,7 +41,7 @@ class FolderWatch:
         self._settle_s = settle_s
         self._seen: dict[str, _Seen] = {}
         self.gone: list[str] = []
-        """Files that disappeared before they were read: not in the latest listing, and never returned or reported as missed."""
+        """Files that left the listing before they were read: `step` never returned them, or `missed` was called afterwards."""
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -129,7 +129,7 @@ class _Seen(Struct, kw_only=True):
     stamp: Stamp
     since_s: float
     restless_s: float
-    """Time since which the file has been changing without being read. A report about this sets it to the time of the report."""
+    """Time at which the file began to change without being read, or time of the last report about it."""
     replaced: bool = False
     """True if, before it was read, the file was replaced by another one or written again from the beginning."""
     given: bool = False
