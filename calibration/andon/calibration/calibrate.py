@@ -82,7 +82,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
 
 
 def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> NDArray[np.float32]:
-    """Raise scores by the file's tolerance. The same parts score at most this much on another machine.
+    """Raise scores by the file's tolerance. On another machine, the same parts score at most as high as these raised scores.
 
     A higher threshold never breaks a promise, so model files may be moved between machines.
     """

@@ -109,7 +109,7 @@ def allowance(
     n_eff: int | None = None,
     unit: Literal["part", "window"] = "part",
 ) -> int:
-    """Return how many of n scores may be above the threshold, which is then ``sorted(scores)[n - 1 - allowance]``.
+    """Return how many of n scores may be above the threshold. It is then ``sorted(scores)[n - 1 - allowance]``.
 
     Args:
         n: number of good calibration parts (one score per part).

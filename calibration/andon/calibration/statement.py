@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """The statement that the threshold will make, and the rank of the threshold."""
+    """The statement about false rejects that the model file will contain, and the rank of the threshold."""
 
     kind: StatementKind
     alpha: float

@@ -117,7 +117,7 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     missed_alarm_rate: float | None = None
     """Share of faulty rows without an alarm."""
     intervals: LogIntervals | None = None
-    """None if not requested, and for a single file."""
+    """Confidence intervals; None if not requested, and for a single file."""
     by_score: dict[str, Areas] = {}
     """AUROC and AUPR of all scores over all windows, the deciding score first; empty if the file gives only one score."""
 
@@ -130,7 +130,7 @@ class LogVerdicts(Struct, frozen=True, kw_only=True):
     truth: dict[str, WindowTruth]
     status: dict[str, Status]
     scores: dict[str, float]
-    """NaN for INVALID windows."""
+    """Deciding score of each window; NaN for INVALID windows."""
     other_scores: dict[str, OtherScores] = {}
     """Other scores of windows that are not INVALID."""
 

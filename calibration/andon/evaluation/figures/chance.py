@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 
 def random_dummy(units_per_defect: ArrayLike, alpha: float) -> float:
-    """Return how many defects random rejects at rate alpha catch on average. A detector must catch more.
+    """Return the mean number of defects that random rejects at rate alpha catch. A detector must catch more.
 
     Args:
         units_per_defect: ``[d]``, the number of chances to catch each defect: the windows of a fault, the frames of a part,

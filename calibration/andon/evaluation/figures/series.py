@@ -230,7 +230,7 @@ def _rows(
 
 
 def _closer(times: NDArray[np.float64], others: NDArray[np.float64], than: float) -> NDArray[np.bool_]:
-    """Return for each time whether one of the other times, ascending, is closer than a distance."""
+    """Return for each time whether one of `others` (ascending) is closer than `than`."""
     padded = np.concatenate([[-np.inf], others, [np.inf]])
     after = np.searchsorted(padded[1:-1], times) + 1
     return np.asarray(np.minimum(padded[after] - times, times - padded[after - 1]) < than)
@@ -258,7 +258,7 @@ def _ramps(
 
 
 def _first_in(first: NDArray[np.intp], begins: NDArray[np.intp], stops: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the first threshold that rejects a row of each stretch. Stretches that share a row are one."""
+    """Return for each stretch of rows the first threshold that rejects a row of it. Stretches that share a row count as one."""
     new = np.concatenate([[True], begins[1:] >= stops[:-1]])
     low, high = np.maximum(begins[new], 0), np.minimum(stops[np.append(new[1:], True)], len(first))
     # take the minimum between each pair of edges, and drop those between stretches

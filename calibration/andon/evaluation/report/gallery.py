@@ -310,7 +310,7 @@ def _exhibit(
 
 
 def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
-    """Draw a white line with a black border around the mask, which is visible on every background."""
+    """Draw a white line with a black border around the mask, so that it is visible on every background."""
     if mask is None:
         return frame
     cv2 = opencv()
