@@ -63,7 +63,10 @@ class DataSet(Struct, frozen=True, kw_only=True):
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """Everything that identifies a cell: ``cell.json``. Threads and device are recorded elsewhere; they do not identify it."""
+    """Everything that identifies a cell: ``cell.json``.
+
+    Threads and device are recorded elsewhere; they do not identify a cell.
+    """
 
     name: str
     """Name of the detector with its settings."""

@@ -201,7 +201,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def smoothed(self) -> float:
-        """Labels of good pictures are at most this much below 1."""
+        """Largest amount by which labels of good pictures are below 1."""
         return (0.1 if self.loss == "non_saturating" else 0.0) if self.smoothing is None else self.smoothing
 
 

@@ -163,7 +163,7 @@ def fit(scorer: Components, good: TrainingData, settings: Settings, context: Fit
 
 
 def moments(part: Part, context: FitContext) -> tuple[Tensor, Tensor]:
-    """Return mean ``[D]`` and covariance ``[D, D]`` of flattened windows, float64 on the CPU, with memory for one batch."""
+    """Return mean ``[D]`` and covariance ``[D, D]`` of flattened windows, float64 on the CPU, one batch at a time."""
     count = len(part)
     total = sum(batch.flatten(1).double().sum(dim=0) for batch in part.batches(BATCH))
     center = torch.as_tensor(total) / count

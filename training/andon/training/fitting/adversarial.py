@@ -90,7 +90,7 @@ class BiganSettings(Protocol):
 
     @property
     def smoothed(self) -> float:
-        """Labels of good pictures are at most this much below 1."""
+        """Largest amount by which labels of good pictures are below 1."""
 
     @property
     def noise(self) -> float:

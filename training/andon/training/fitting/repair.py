@@ -30,7 +30,7 @@ CLEAN = 0.3
 RELIT = 0.5
 """Share of training pictures in other light."""
 MOST_DAMAGES = 3
-"""Largest number of damages per picture.
+"""Largest number of damaged areas per picture.
 
 Several damaged areas in one picture teach as much as several pictures, in the time of one.
 """
@@ -45,7 +45,7 @@ MOST_COMPARED = 64
 KEPT_BYTES = 500_000_000
 """Largest size of the pictures that are kept in memory as grey levels, in bytes."""
 _VALIDATION_SEED = 2**31
-"""Seed that no epoch has. Validation uses the same damage each time."""
+"""Seed of the damage for validation, which is the same each time. No epoch has this seed."""
 _AHEAD = 3
 """Number of batches that are prepared in advance while the network is trained."""
 

@@ -45,11 +45,11 @@ class Rebuilt(NamedTuple):
     """The results of one pass, before any score is computed."""
 
     logits: Tensor
-    """``[N, C, h, w]``; their sigmoid is the picture."""
+    """Logits ``[N, C, h, w]``; their sigmoid is the picture."""
     codes: Tensor
-    """``[N, P, code]``, before the memory."""
+    """Codes ``[N, P, code]`` before the memory."""
     weights: Tensor
-    """``[N, P, M]``; M is 0 without a memory."""
+    """Weights of the items ``[N, P, M]``; M is 0 without a memory."""
     mean: Tensor
     """Mean of the posterior, ``[N, P, latent]``; empty without a variational code."""
     log_variance: Tensor

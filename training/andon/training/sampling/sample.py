@@ -30,7 +30,7 @@ class Held(Struct, frozen=True, kw_only=True):
 
 
 def sample(run: LoadedRun | Path | str, count: int, *, seed: int = 0) -> NDArray[np.uint8]:
-    """Generate new good parts. This needs a run: a model file only judges.
+    """Generate new good parts. A run is needed, because a model file can only judge.
 
     Args:
         run: a finished run, or its folder.
