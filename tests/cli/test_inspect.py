@@ -80,4 +80,4 @@ def test_people_read_the_notes_of_the_detector_and_which_epoch_the_weights_are_o
     assert "note " not in render(model).replace("note        One window", "")
     text = render(replace(model, card=card))
     assert "note        beta 0: a plain autoencoder; the prior has no effect\n" in text
-    assert "note        weights of the checkpoint of epoch 20, not those that training kept\n" in text
+    assert "note        weights of the checkpoint of epoch 20, not the final weights of the training\n" in text

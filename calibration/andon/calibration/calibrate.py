@@ -1,6 +1,6 @@
 """Write the threshold, the tail, the promise and a log entry into a model file, from the scores of good parts.
 
-`andon export` calls this on a blank file. A program can call it to recalibrate a file that is already in use, on the same path.
+`andon export` calls this on a blank file. A program can also call it to recalibrate a file that is already in use.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 logger = logging.getLogger(__name__)
 
 _HIGHEST = np.nextafter(np.finfo(np.float32).max, np.float32(0))
-"""Stand-in for +inf in the tail. A knot of the tail is one float32 step above its score, so it needs one step of room."""
+"""Replaces +inf in the tail. A knot is one float32 step above its score, so one larger float32 number must exist."""
 
 
 def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed: int = 0) -> bytes:
@@ -82,7 +82,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
 
 
 def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> NDArray[np.float32]:
-    """Raise scores by the file's tolerance. The same parts score at most this much on another machine.
+    """Raise scores by the file's tolerance. On another machine, the same parts score at most as high as these raised scores.
 
     A higher threshold never breaks a promise, so model files may be moved between machines.
     """
@@ -114,7 +114,7 @@ def _warn_of_ties(lifted: NDArray[np.float32], threshold: float, above: int) -> 
     at_threshold = int((lifted == np.float32(threshold)).sum())
     if (above > 0 and lifted[-1] == np.float32(threshold)) or at_threshold > max(1, 0.01 * len(lifted)):
         logger.warning(
-            "%d of %d good scores equal the threshold: the score saturates, so defects may not exceed it either",
+            "%d of %d good scores equal the threshold: the score saturates, so defects may not exceed the threshold",
             at_threshold,
             len(lifted),
         )

@@ -4,9 +4,9 @@ Neighbouring windows of a log resemble each other, so n windows contain less inf
 this is broken in up to half of all calibrations. The measure is how long exceedances cluster: the integrated autocorrelation
 time tau, by Geyer's initial monotone positive sequence (Statistical Science 7, 1992). ``n_eff = floor(n / tau)``.
 
-Neither of the two estimates of tau is safe alone. The tau of ranks misses clusters of volatility. The tau of exceedances is too
-small if there are few exceedances. The rule takes the larger one. It measures dependence *within* runs. `design_effect` measures
-differences between whole runs.
+Neither of the two estimates of tau is safe alone. The tau of ranks does not detect periods in which scores vary more. The tau
+of exceedances is too small if there are few exceedances. The rule takes the larger one. Tau measures dependence *within* runs.
+`design_effect` measures differences between whole runs.
 """
 
 import math
@@ -51,7 +51,10 @@ def autocorrelation_time(series: ArrayLike) -> float:
 
 
 def tau_of_ranks(series: ArrayLike) -> float:
-    """Return the `autocorrelation_time` of the ranks of one run (mean ranks for ties). Heavy tails cannot hide it."""
+    """Return the `autocorrelation_time` of the ranks of one run (mean ranks for ties).
+
+    Ranks are not affected by a few extreme scores.
+    """
     return autocorrelation_time(rankdata(_checked(series)))
 
 
@@ -105,7 +108,7 @@ def effective_number(n: int, tau: float, *, strict: bool = False) -> int:
 
 
 def design_effect(runs: Sequence[ArrayLike], alpha: float) -> float:
-    """Return the factor that n is divided by, because scores of one run (lot, day) are alike: ``1 + (m - 1) rho``, at least 1.
+    """Return the divisor of n for scores that resemble each other within a run (lot, day): ``1 + (m - 1) rho``, at least 1.
 
     rho is the intra-class correlation by one-way analysis of variance: the larger one of scores and exceedances. m is the mean
     size of a run, weighted by its scores (Kish, Survey Sampling, 1965). A single run cannot show the effect and gives 1.

@@ -3,8 +3,8 @@
 The method is the distribution-free one-sided tolerance limit (Wilks, Annals of Mathematical Statistics 12, 1941). Sort the
 scores of n good parts in ascending order and leave `above` of them above the threshold: ``threshold = scores[n - 1 - above]``.
 Reject scores strictly above it. The rejected share of future good parts then exceeds alpha with probability
-``binom.cdf(above, n, alpha)``, for every distribution of scores; ties only make it smaller. This holds if the good parts are
-exchangeable. For dependent parts see `dependence.py`.
+``binom.cdf(above, n, alpha)``, for every distribution of scores; ties only make it smaller. The formula holds if the good parts
+are exchangeable. For dependent parts see `dependence.py`.
 
 All functions depend on numbers of parts only, never on scores, so nothing is selected after seeing the scores.
 """
@@ -109,7 +109,7 @@ def allowance(
     n_eff: int | None = None,
     unit: Literal["part", "window"] = "part",
 ) -> int:
-    """Return how many of n scores may be above the threshold, which is then ``sorted(scores)[n - 1 - allowance]``.
+    """Return how many of n scores may be above the threshold. It is then ``sorted(scores)[n - 1 - allowance]``.
 
     Args:
         n: number of good calibration parts (one score per part).

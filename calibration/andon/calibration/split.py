@@ -34,7 +34,7 @@ class Split(Struct, frozen=True, kw_only=True):
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
-    """Empty if the detector needs no validation. These parts are then used for training."""
+    """Empty if the detector needs no validation parts. They are then used for training."""
     calibration: tuple[str, ...]
 
 
@@ -102,7 +102,7 @@ def require_share(calibration_share: float) -> None:
 
 
 def calibration_count(total: int, share: float) -> int:
-    """Return how many of `total` good parts `split` keeps back, each part its own group; 0 if they cannot be split.
+    """Return how many of `total` good parts `split` keeps back if each part is its own group; 0 if it cannot split them.
 
     >>> calibration_count(60, 0.3), calibration_count(20, 0.3)
     (18, 14)
@@ -113,7 +113,7 @@ def calibration_count(total: int, share: float) -> int:
 
 
 def total_for(need: int, share: float) -> int:
-    """Return the smallest number of good parts, each its own group, from which `split` keeps back at least `need`.
+    """Return the smallest number of good parts from which `split` keeps back at least `need`, if each part is its own group.
 
     >>> total_for(149, 0.3), total_for(149, 0.8)
     (495, 186)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """The statement that the threshold will make, and the rank of the threshold."""
+    """The statement about false rejects that the model file will contain, and the rank of the threshold."""
 
     kind: StatementKind
     alpha: float
@@ -104,7 +104,9 @@ def _promised(sample: Sample, request: PromiseRequest) -> tuple[float, int, floa
             return alpha, n_eff, tau
     tau = _tau(sample, max(LADDER))
     allowance(n, max(LADDER), confidence, n_eff=effective_number(n, tau), unit=sample.unit)
-    raise NotEnoughParts(f"{n} good {sample.unit}s do not support even a promise of {percent(max(LADDER))}.")
+    raise NotEnoughParts(
+        f"{n} good {sample.unit}s do not support even a promise of {percent(max(LADDER))}. Collect more."
+    )
 
 
 def _tau(sample: Sample, alpha: float) -> float:

@@ -27,7 +27,7 @@ class Tail(NamedTuple):
     x: NDArray[np.float32]
     """``andon.tail_x``: float32 ``[256]`` ascending knots, padded with +inf."""
     p: NDArray[np.float32]
-    """``andon.tail_p``: float32 ``[257]``, never ascending, from 1 (below all knots) to 1 / (n + 1) (above all knots)."""
+    """``andon.tail_p``: float32 ``[257]``, descending or equal, from 1 (below all knots) to 1 / (n + 1) (above all knots)."""
 
 
 def tail(scores: ArrayLike) -> Tail:

@@ -164,7 +164,9 @@ def _worst_frames(scores: Scores) -> dict[str, tuple[Ref, float]]:
 
 def _check_invalid(scores: Scores, count: int, invalid: int, judged: int) -> None:
     if not judged:
-        raise CalibrationError(f"all {count} calibration parts are INVALID{first_invalid(scores)}.")
+        raise CalibrationError(
+            f"all {count} calibration parts are INVALID{first_invalid(scores)}. Fix or replace them."
+        )
     if invalid > MAX_INVALID * count:
         raise CalibrationError(
             f"{invalid} of {count} calibration parts are INVALID{first_invalid(scores)}; at most "

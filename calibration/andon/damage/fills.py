@@ -1,6 +1,6 @@
 """Create the pixels that fill a damaged area: colours, textures, pieces of other pictures.
 
-They are float32 ``[H, W, C]`` with values from 0 to 255.
+Fills are float32 ``[H, W, C]`` with values from 0 to 255.
 """
 
 from typing import Any

@@ -116,7 +116,7 @@ def _cutpaste(generator: Generator, good: Picture, other: Picture) -> NDArray[np
 
 
 def _blend(generator: Generator, good: Picture, other: Picture) -> NDArray[np.float32]:
-    """Blend in pieces of another good picture by Poisson's equation, so that a network cannot learn the seams instead."""
+    """Blend in pieces of another good picture by Poisson's equation, so that there are no edges to learn."""
     result = good
     for _ in range(int(generator.choice([1, 1, 2]))):
         result = _poisson(generator, result, other)

@@ -28,7 +28,7 @@ class SyntheticDefects:
     """A collection of good parts and damaged copies. The same seed and key always give the same picture."""
 
     def __init__(self, good: Collection, *, seed: int = 0, most: int = MOST) -> None:
-        """Take good frames that were not used for training.
+        """Create the collection from good frames that were not used for training.
 
         Raises:
             DataError: the data are logs, or there are no parts.

@@ -27,7 +27,7 @@ class FrameVerdicts(Struct, frozen=True, kw_only=True):
     """The verdicts on all frames with known labels."""
 
     judged: list[JudgedPart]
-    """Frame by frame, in the order of the collection."""
+    """The judged frames, in the order of the collection."""
     pixels: PixelEvidence
     unknown: int
     """Number of frames without a known label. They are left out."""

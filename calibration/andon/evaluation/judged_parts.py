@@ -31,8 +31,8 @@ def worst_frames(judged: Sequence[JudgedPart]) -> list[JudgedPart]:
     The score of a part is the highest score of its frames. An INVALID part has no score and is neither a catch nor a miss, even
     if another of its frames was judged, because the part was not inspected completely.
 
-    A part is defective if one of its frames is: a scratch in one view is a scratch of the part. Its type is the type of its
-    defective frame with the highest score.
+    A part is defective if one of its frames is: a scratch in one view is a scratch of the part. The type of a part is the type
+    of its defective frame with the highest score.
     """
     frames: dict[str, list[JudgedPart]] = {}
     for one in judged:

@@ -3,7 +3,7 @@
 `figures.window_counts` describes how windows are counted. In results for rows, the score of a row is the mean over all judged
 windows that contain it, also windows that end after it. Rows in no judged window and rows in recovery are ignored.
 
-An alarm is a REJECT verdict, at the time of the last row of its window. It covers the whole window.
+An alarm is a REJECT verdict, at the time of the last row of its window. The alarm covers the whole window.
 """
 
 import numpy as np
@@ -51,8 +51,10 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     """AUROC of defective windows against good ones; None if there is only one kind. Windows in recovery count as neither."""
     aupr: float | None
     vus_pr: float | None = None
-    """Figure over rows, see `series.vus_pr`. None if there is only one kind of rows, and for all files together, because they are
-    not one series."""
+    """Figure over rows, see `series.vus_pr`.
+
+    None if there is only one kind of rows, and for all files together, because they are not one series.
+    """
     event_recall: float | None = None
     """Share of faults that were detected; None without faults. Read it together with `false_events_a_day`."""
     false_events: int = 0
@@ -62,8 +64,10 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     good_s: float = 0.0
     """Judged good operation in seconds: the number of good windows times their hop."""
     median_delay_s: float | None = None
-    """Median time from the first row of a fault to the first alarm that touches it; None without faults. A missed fault counts
-    with its full length, so the median is a lower bound if many faults are missed."""
+    """Median time from the first row of a fault to the first alarm that touches it; None without faults.
+
+    A missed fault counts with its full length, so the median is a lower bound if many faults are missed.
+    """
     points: PointCounts = PointCounts()
     """Counts of single rows. A row counts as an alarm if its score is above the threshold."""
 
@@ -102,17 +106,20 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     refractory_s: float = 0.0
     """Alarms closer together than this, in seconds, are one event."""
     f1: float | None = None
-    """F1 over the rows of all files, as on the SKAB leaderboard. On SKAB, the position in the file alone can score high."""
+    """F1 over the rows of all files, as on the SKAB leaderboard.
+
+    On SKAB, a score that depends only on the position in the file can reach a high F1.
+    """
     f1_always: float | None = None
-    """F1 of an alarm at every row, which uses no sensor."""
+    """F1 of an alarm at every row. It needs no sensor data."""
     false_alarm_rate: float | None = None
     """Share of good rows with an alarm."""
     missed_alarm_rate: float | None = None
     """Share of faulty rows without an alarm."""
     intervals: LogIntervals | None = None
-    """None if not requested, and for a single file."""
+    """Confidence intervals; None if not requested, and for a single file."""
     by_score: dict[str, Areas] = {}
-    """Areas of all scores over all windows, the deciding score first; empty if the file gives only one score."""
+    """AUROC and AUPR of all scores over all windows, the deciding score first; empty if the file gives only one score."""
 
 
 class LogVerdicts(Struct, frozen=True, kw_only=True):
@@ -123,7 +130,7 @@ class LogVerdicts(Struct, frozen=True, kw_only=True):
     truth: dict[str, WindowTruth]
     status: dict[str, Status]
     scores: dict[str, float]
-    """NaN for INVALID windows."""
+    """Deciding score of each window; NaN for INVALID windows."""
     other_scores: dict[str, OtherScores] = {}
     """Other scores of windows that are not INVALID."""
 

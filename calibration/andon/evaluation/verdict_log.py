@@ -1,7 +1,7 @@
 """Compute results from a log of verdicts, as ``andon score --json`` or ``andon monitor`` writes it.
 
-This compares the decisions on the line with the truth that was found later. It needs neither the model file nor pictures, so
-there are no results for pixels. If an item was judged again, for example after a restart, its last verdict counts.
+The results compare the decisions on the line with the truth that was found later. They need neither the model file nor
+pictures, so there are no results for pixels. If an item was judged again, for example after a restart, its last verdict counts.
 """
 
 import codecs
@@ -68,7 +68,7 @@ def is_verdict_log(path: Path) -> bool:
 
 
 def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
-    """Read a log of verdicts (JSON lines). An incomplete last line is left out, because it may still be being written.
+    """Read a log of verdicts (JSON lines). An incomplete last line is left out: a process may still be writing it.
 
     Args:
         path: a file from ``andon score --json`` or ``andon monitor --out``.
@@ -76,8 +76,8 @@ def read_verdicts(path: Path, *, model: str | None = None) -> VerdictLog:
             one model
             judged.
 
-    Items that were judged more than once give a warning. This is normal after a restart, but wrong if folders hold files with
-    equal names.
+    Items that were judged more than once give a warning. Repeated items are normal after a restart, but a mistake if folders
+    hold files with equal names.
 
     Raises:
         DataError: the file is not readable, a line is not a verdict, or one model has two thresholds.
@@ -131,7 +131,7 @@ def evaluate_verdicts(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Evaluation, list[JudgedPart]]:
-    """Return the results for verdicts with known labels. They have no promise, because it is in the model file.
+    """Return the results for verdicts with known labels. They contain no promise, because the promise is in the model file.
 
     Args:
         log: from `read_verdicts`.
@@ -194,8 +194,8 @@ class Met(Struct, frozen=True, kw_only=True):
 def meet(items: Collection[str], known: Collection[str]) -> Met:
     """Match items to keys of the labels. If no key is equal, match them after removing one leading folder on either side.
 
-    If several folders are possible, one is used only if it matches more items than each other folder, and all items that any of
-    them matches. Otherwise nothing matches: ``good/0.png`` could be in train/ as well as in test/.
+    If several folders give matches, the folder with the most matches is used, but only if it matches all items that the others
+    match. Otherwise nothing matches: ``good/0.png`` could be in train/ or in test/.
 
     >>> meet(["good/0.png", "hole/0.png"], ["train/good/0.png", "test/good/0.png", "test/hole/0.png"]).keys["hole/0.png"]
     'test/hole/0.png'
@@ -276,7 +276,7 @@ def _warn_of_repeats(path: Path, mine: Sequence[Written]) -> None:
 
 
 def _differs(one: Written, last: Written) -> bool:
-    """Return whether two verdicts differ by more than another number of threads can cause."""
+    """Return whether two verdicts differ more than verdicts computed with different numbers of threads."""
     if one.score is None or last.score is None:
         return one.status != last.status
     return one.status != last.status or not math.isclose(one.score, last.score, rel_tol=1e-4)

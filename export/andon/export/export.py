@@ -45,7 +45,7 @@ class Exported(Struct, frozen=True, kw_only=True):
     model: ModelFile
     parity: Parity
     top_parts: Sequence[tuple[str, float]]
-    """The good parts with the highest scores. A defective part among them would have set the threshold."""
+    """The good parts with the highest scores. A defective part among them would have raised the threshold."""
 
 
 def export(

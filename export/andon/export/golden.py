@@ -1,4 +1,4 @@
-"""Make the golden sample of a file, which other machines judge to verify it.
+"""Make the golden sample of a file. Other machines judge the sample to verify the file.
 
 The sample is synthetic by default. A real part is used only on request, because it may be confidential.
 """

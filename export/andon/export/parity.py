@@ -55,7 +55,8 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
             if why != 0:
                 if verdict.status != Status.INVALID:
                     raise ParityError(
-                        f"status of the file: expected INVALID with reason {why} as in the module, got {verdict.status.name}."
+                        f"status of the file: expected INVALID with reason {why} as in the module, got {verdict.status.name}. "
+                        "Report this as a bug."
                     )
                 continue
             tolerance = allowed * max(abs(expected), unit)
@@ -72,7 +73,8 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
             elif (verdict.status == Status.REJECT) != (expected > model.threshold):
                 raise ParityError(
                     f"status of the file: got {verdict.status.name} for a score of {expected:.9g} with threshold "
-                    f"{model.threshold:.9g}, expected {'REJECT' if expected > model.threshold else 'OK or REVIEW'}."
+                    f"{model.threshold:.9g}, expected {'REJECT' if expected > model.threshold else 'OK or REVIEW'}. "
+                    "Report this as a bug."
                 )
     return Parity(compared=compared, worst_relative=worst, near_threshold=near)
 

@@ -1,6 +1,7 @@
-"""The command line: one thin module per command, found by its file name. A module imports andon only when it runs.
+"""The command line: one thin module per command, found by its file name.
 
-The runtime is also imported within `main`: this takes a third of a second, and Ctrl-C during it must end cleanly.
+The module of a command imports other parts of andon only when the command runs. `main` imports the runtime
+itself, because the import takes a third of a second and Ctrl-C must end it cleanly.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def _log_to_stderr() -> None:
 
 
 class _Parser(FlagParser):
-    """A parser whose errors refer to the help."""
+    """A parser whose error messages end with a hint to ``--help``."""
 
     def error(self, message: str) -> NoReturn:
         from andon.foundation.errors import ConfigError
@@ -167,7 +168,7 @@ def _refuse_unknown_command(words: Sequence[str]) -> None:
 
 
 def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
-    """Refuse unknown flags before argparse, which would only report for ``--dta PATH`` that --data is missing."""
+    """Refuse unknown flags before argparse parses them. For ``--dta PATH`` it would only report that --data is missing."""
     for word in words:
         if word == "--":
             return

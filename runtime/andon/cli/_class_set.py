@@ -24,7 +24,7 @@ def take_in(args: argparse.Namespace) -> None:
     """Append the given flags to ``args.data``, so that the run folder records them too.
 
     Raises:
-        ConfigError: the data are not a class set, or they already contain the value of a flag.
+        ConfigError: the data are not a class set, or ``--data`` already sets the option of a flag.
     """
     given = {name: value for name in _FLAGS if (value := getattr(args, name)) is not None}
     if not given:
@@ -38,5 +38,7 @@ def take_in(args: argparse.Namespace) -> None:
         )
     for name in given:
         if re.search(rf"[:,]\s*{name}\s*=", data):
-            raise ConfigError(f"--{name}: --data {shown_address(data)} already contains it. Leave one of the two out.")
+            raise ConfigError(
+                f"--{name}: expected {name} once, got it in --data {shown_address(data)} too. Leave one of the two out."
+            )
     args.data = f"{data}{',' if ':' in data else ':'}{','.join(f'{name}={value}' for name, value in given.items())}"

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 MAX_SEED = 2**31 - 1
-"""The largest seed. All random generators accept twice this number plus one."""
+"""The largest seed. The random generators accept seeds up to twice this number plus one (32 bits)."""
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -1,4 +1,4 @@
-"""Write frames with their heat maps as files: one file per key, never outside the folder, never two with one name."""
+"""Write frames with their heat maps as files: one file per key, all inside the folder, each with its own name."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,10 @@ class Overlays:
         return path
 
     def _free(self, name: str) -> str:
-        """Return the name, or a numbered form of it if this run has used it: two folders may have pictures of one name."""
+        """Return the name, or a numbered form of it if the run has already used it.
+
+        Pictures in two folders may have equal names.
+        """
         free, number = name, 1
         while free.casefold() in self._taken:
             number += 1

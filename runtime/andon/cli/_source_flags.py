@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_source_flags(parser: FlagParser) -> None:
-    """Add the flags of all installed sources, each once, in one group per set of sources that share them."""
+    """Add the flags of all installed sources. A flag that several sources share is added once, under all their names."""
     taken = {action.dest for action in parser.actions}
     groups: dict[tuple[str, ...], list[str]] = {}
     offered = _offered()
@@ -44,7 +44,7 @@ def source_settings(source: Source, text: str, args: argparse.Namespace) -> Any:
 
     Args:
         source: the source.
-        text: the text that selected it.
+        text: the SOURCE argument that selected the source.
         args: result of a parser with the flags of `add_source_flags`.
 
     Raises:

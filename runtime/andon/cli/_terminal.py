@@ -21,7 +21,7 @@ LONGEST_LINE = 4000
 class Output:
     """Standard output with clear errors: a full disk gives one line for the user instead of a traceback.
 
-    All other methods are the methods of the stream.
+    All other methods are those of the original stream.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -118,7 +118,7 @@ def _reserve(number: int) -> None:
 def interrupts() -> Iterator[threading.Event]:
     """Raise KeyboardInterrupt on Ctrl-C as usual, and set an event that records it.
 
-    An interrupted import may turn KeyboardInterrupt into another error, as numpy does.
+    The event is needed because an import (of numpy, for example) may turn KeyboardInterrupt into another error.
     """
     seen = threading.Event()
 

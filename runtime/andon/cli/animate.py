@@ -4,9 +4,9 @@ example:
   andon animate run/ -o training.gif
   andon animate run/ -o training.mp4 --fps 12 --size 640 --panels originals,reconstructions
 
-If the detector reconstructs parts, training keeps the pictures for the animation: every epoch up to 20, every second up to
-50, every fifth up to 100, and so on. To keep all epochs: andon train ... --animation-epochs all. A training in progress can
-also be animated, up to its current epoch.
+If the detector reconstructs parts, training keeps the pictures for the animation. By default it keeps each epoch up to
+epoch 20, each 2nd up to epoch 50, each 5th up to epoch 100, and so on. To keep all epochs: andon train ...
+--animation-epochs all. A training in progress can also be animated, up to its current epoch.
 """
 
 import argparse

@@ -232,7 +232,10 @@ def _print(table: Any, *, as_object: bool) -> None:
 
 
 class _Reporter:
-    """Reports each cell at its start and end on a terminal. Elsewhere only failures, and with -v finished cells."""
+    """Reports each cell at its start and end on a terminal.
+
+    Without a terminal, it reports failures, and with -v finished cells.
+    """
 
     def __init__(self) -> None:
         self._line = StatusLine(sys.stderr)

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Table:
-    """A table of faults and false rejects, with one line for each as soon as it is over."""
+    """Prints a table with one line for each fault and each false reject, as soon as it has ended."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line

@@ -18,9 +18,9 @@ Good parts are enough to check the promise. Defective parts are enough to count 
 With --group, all results are about parts instead of frames: the highest score of a part's frames counts. Use it for a model
 file that was trained with --group, because its promise is about parts.
 
-With --synthetic, each good part is used once unchanged and twice with damage of types that no detector trains on. This shows
-which settings detect more, not how many defects are found on the line. Use --run to draw damage onto the calibration parts of
-a run, so that the test parts stay unseen while you choose settings. The threshold was set on these parts. Therefore, false
+With --synthetic, each good part is used once unchanged and twice with damage of types that no detector trains on. The results
+show which settings detect more, not how many defects are found on the line. Use --run to draw damage onto the calibration parts
+of a run, so that the test parts stay unseen while you choose settings. The threshold was set on these parts. Therefore, false
 rejects on them have no meaning. The interval of misses treats the damaged copies as independent and is therefore too narrow.
 """
 
@@ -77,7 +77,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="logs: longest tolerance around a fault for VUS-PR (volume under the precision-recall surface), "
                         "in rows (default: rows of a window)")  # fmt: skip
     parser.add_argument("--refractory-s", type=float, metavar="S",
-                        help="logs: seconds within which alarms count as one (default: steps plus hop of a window)")  # fmt: skip
+                        help="logs: seconds within which alarms count as one "
+                             "(default: length of a window plus its hop)")  # fmt: skip
     parser.add_argument(
         "--model", metavar="DIGEST", help="JSON lines: use the verdicts of this model file, if there are several"
     )

@@ -94,7 +94,10 @@ def render(model: ModelFile) -> str:
     rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
     if card.checkpoint_epoch is not None:
         rows.append(
-            ("note", f"weights of the checkpoint of epoch {card.checkpoint_epoch}, not those that training kept")
+            (
+                "note",
+                f"weights of the checkpoint of epoch {card.checkpoint_epoch}, not the final weights of the training",
+            )
         )
     rows.extend(("note", note) for note in card.notes)
     rows.append(("evidence", ", ".join(card.outputs)))
@@ -107,5 +110,5 @@ def render(model: ModelFile) -> str:
 
 
 def _steady(alpha: float, confidence: float) -> int:
-    """Return the number of parts for a robust threshold: 2.1 times the minimum for the promise, so that two lie above it."""
+    """Return the number of parts for a robust threshold, 2.1 times the minimum: two scores may then be above the threshold."""
     return math.ceil(2.1 * math.log(1 - confidence) / math.log1p(-alpha))

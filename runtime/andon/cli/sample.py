@@ -53,9 +53,11 @@ def run(args: argparse.Namespace) -> int:
 
     one_picture = args.out.suffix.lower() == ".png"
     if one_picture and args.out.is_dir():
-        raise ConfigError(f"--out: expected a file or a folder without .png in its name, got the folder {args.out}.")
+        raise ConfigError(
+            f"--out: expected a file or a folder without .png in its name, got the folder {args.out}. Give another name."
+        )
     if not one_picture and (args.out.suffix or args.out.is_file()):
-        raise ConfigError(f"--out: expected a folder, or a FILE.png, got {args.out}.")
+        raise ConfigError(f"--out: expected a folder, or a FILE.png, got {args.out}. Example: --out sheet.png.")
     if one_picture and args.sheet:
         raise ConfigError(
             f"--sheet: expected a folder for --out, got {args.out}, which is a sheet already. Leave it out."

@@ -103,7 +103,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="WHICH",
         help="keep pictures of these epochs for 'andon animate': all, every=N, a list such as 1,10,50, or none. The "
-        "default is all up to 20, every second up to 50, every fifth up to 100, and so on",
+        "default is each epoch up to 20, each 2nd up to 50, each 5th up to 100, and so on",
     )
     parser.add_argument(
         "--checkpoint-epochs",
@@ -117,10 +117,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
-    """Add the flags of the named detector. This is the only help that loads torch.
+    """Add the flags of the detector named on the command line. Only this help has to load torch.
 
     Raises:
-        ConfigError: the detector is unknown. This is reported before its settings are refused as unknown flags.
+        ConfigError: the detector is unknown. This error comes before the parser reports the detector's settings as unknown
+            flags.
     """
     known = names("andon.detectors")
     given = _names_among(words, parser)
@@ -175,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _filled(options: type[_Options], args: argparse.Namespace) -> _Options:
-    """Return options from the flags with the names of their fields."""
+    """Return an options struct. Each field gets the value of the flag with the same name."""
     return options(**{name: getattr(args, name) for name in options.__struct_fields__})
 
 
@@ -187,7 +188,10 @@ def _epochs(text: str) -> Epochs:
 
 
 def _names_among(words: Sequence[str], parser: FlagParser) -> list[str]:
-    """Return the words that are neither flags nor values of known flags: a data folder may have the name patchcore."""
+    """Return the words that are neither flags nor values of known flags.
+
+    A value, such as a data folder, may be named patchcore.
+    """
     alone = {flag for flag, action in parser.flags.items() if action.nargs == 0}
     return [
         word

@@ -177,7 +177,7 @@ def schedule_faults(
     kinds: Sequence[FaultKind] = KINDS,
     start: int | None = None,
 ) -> tuple[Fault, ...]:
-    """Schedule faults of all types in turn over the runs, so that each one has recovered before the next begins.
+    """Schedule faults of all types in turn over the runs, so that the converter has recovered before the next fault begins.
 
     Each run is divided evenly among its faults. A fault begins at row `start` of its share, or at a random row.
 
@@ -228,7 +228,7 @@ def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, s
     """
     if not isinstance(spec, WindowSpec):
         raise ConfigError(
-            f"{text}: this model file judges frames, and the power converter gives windows of sensor values."
+            f"{text}: this model file judges frames: expected pictures or a video, got sensor values of the power converter."
         )
     return replay_log(_log_of(text, streamed=True), spec, clock, settings.speed, stop)
 

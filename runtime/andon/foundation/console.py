@@ -15,7 +15,7 @@ _ERASE = "\r\x1b[2K"
 class StatusLine:
     """A status line, and permanent lines above it.
 
-    If the stream is closed or its reader has gone, nothing is shown and nothing is raised.
+    If the stream is closed or its reader has ended, nothing is shown and nothing is raised.
 
     Args:
         stream: the output. None shows nothing: Python uses None for a stream that was closed before the start.

@@ -21,7 +21,10 @@ class ModelFileError(AndonError):
 
 
 class InputError(AndonError):
-    """The model file cannot judge this frame or window: another shape, type or size. Camera or calling code changed."""
+    """The model file cannot judge this frame or window: wrong shape, type or size.
+
+    The usual reason is that the camera or the calling code was changed.
+    """
 
 
 class JudgeError(AndonError):

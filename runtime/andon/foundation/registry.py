@@ -29,7 +29,7 @@ class _Home(NamedTuple):
     record: str
     """Name of the record in each module."""
     type: tuple[str, str]
-    """Module and name of the record's class. It is imported only together with a member."""
+    """Module and name of the record's class. The class is imported only when a member is loaded."""
 
 
 _HOMES: dict[str, _Home] = {
@@ -68,7 +68,8 @@ def load(group: Group, name: str) -> Any:
 def members(group: Group) -> Iterator[tuple[str, Any]]:
     """Import all members one by one, sorted by name, and yield name and record.
 
-    Skip a broken member of another package with one warning per process. It must not stop the work with all others.
+    Skip a broken member of another package with one warning per process. A broken member must not stop the work with the
+    others.
     """
     for name in names(group):
         try:

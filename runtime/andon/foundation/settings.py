@@ -337,7 +337,7 @@ def _wanted(kind: inspect.Type) -> str:
 
 
 def _several(kind: inspect.Type) -> str:
-    """Return the text for several numbers of a type. The text is empty for a type that is not a number."""
+    """Return text such as ``integers >= 1 separated by commas``. The text is empty for types other than numbers."""
     kind, _ = _bare(kind)
     word = {inspect.IntType: "integers", inspect.FloatType: "numbers"}.get(type(kind), "")
     return " ".join(filter(None, [word, _bounds(kind), "separated by commas"])) if word else ""

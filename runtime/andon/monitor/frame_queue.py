@@ -1,4 +1,4 @@
-"""A bounded queue between reader and judge. When full, it either blocks the reader or drops the oldest. It counts all items."""
+"""A bounded queue between reader and judge. A full queue blocks the reader or drops the oldest item."""
 
 import collections
 import threading
@@ -7,7 +7,10 @@ from typing import NamedTuple
 from andon.runtime.items import Item, Lost
 
 LOST_KEPT = 64
-"""Upper limit of waiting `Lost` items where the newest wins. They cost nothing to judge and must be reported."""
+"""Upper limit of waiting `Lost` items with `newest_wins`.
+
+They are kept because each must be reported, and judging one is fast.
+"""
 
 
 class Taken(NamedTuple):
@@ -20,8 +23,7 @@ class Taken(NamedTuple):
 class QueueEnd(NamedTuple):
     """The final counts.
 
-    `given` equals the taken items, plus `left`, plus all displaced items: those here and those that
-    `FrameQueue.displaced` returned before.
+    `given` is the sum of the taken items, `left`, `displaced`, and all numbers that `FrameQueue.displaced` returned before.
     """
 
     given: int

@@ -5,7 +5,7 @@ Behaviour in each case:
 * Finite source: the reader waits while four items are waiting. Nothing is lost, and memory stays constant.
 * Live source: the newest item wins. Displaced items are counted as dropped ("busy"), and items that the source drops are
   counted by its reasons.
-* Silence of a live source: INVALID (stale) for every `stale_after_s` without an item from the reader, even if it hangs.
+* Silence of a live source: INVALID (stale) for every `stale_after_s` without an item from the reader, even if the reader hangs.
 * Silence of another source: the source itself detects it and gives `Lost` items for it. For sensors this is any silence, for a
   folder a file that never becomes readable. `Finished.stale` is then set if the run ends in a silence.
 * Failure of the source: INVALID (lost) with the error as detail, a traceback in the log, and `Finished.failure`.
@@ -35,15 +35,15 @@ from andon.sources.live.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 CAPACITY = 4
-"""Items read ahead of the judge, to decode the next item while one is judged. Four 1080p frames are 25 MB."""
+"""Number of items to read ahead, so that items are decoded while another is judged. Four 1080p frames are 25 MB."""
 TICK_S = 0.1
 """Longest delay until a stop or a silence is detected while there are no items."""
 FINISH_S = 0.4
 """Time after a stop for judging the waiting items."""
 LEAVE_S = 1.2
-"""Time after that for the reader to end. Live sources wait one second for their own reader."""
+"""Time after `FINISH_S` for the reader thread to end. Live sources wait one second for their own reader."""
 WATCHDOG_MARGIN_S = 0.5
-"""Additional delay of the watchdog. A live source reports its own silence first; the watchdog acts only if it does not."""
+"""Additional delay of the watchdog. A live source reports its silence itself. The watchdog acts only if the source does not."""
 
 
 class Finished(Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ def monitor(
         judge: see `judge_of`.
         open_stream: opens the source. It is called in the reader thread because it may take long. Items that the stream itself
             dropped are counted from its attribute `drops` (increasing numbers by `DropReason`) or `dropped` (one number).
-        sinks: each sink gets every outcome, one sink after the other. They are not closed here.
+        sinks: each sink gets every outcome, one sink after the other. The caller closes them.
         clock: for ages, and for the wall time in records.
         stop: ends the run within two seconds, in every state.
         name: name of the source without secrets, for the keys of silences and failures.
@@ -182,7 +182,7 @@ class _Line:
         self._on_counters(msgspec.structs.replace(self.counters, waiting=self._queue.waiting))
 
     def close(self) -> str:
-        """Observe for the last time. Return a description of wrong counts, which would be a bug in this module."""
+        """Count the last drops. Return a description of wrong counts (a bug in this module), or an empty text."""
         end = self._queue.finish()
         self._drop("busy", end.displaced)
         self._drop("stopped", end.left)

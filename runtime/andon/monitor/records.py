@@ -16,13 +16,16 @@ class Record(Struct, frozen=True, kw_only=True):
     """One JSON line. Numbers are null where nothing was judged."""
 
     seq: int
-    """Number of the item, from 1 at each start, in the order of the source. A missing number: item dropped or line lost."""
+    """Number of the item, from 1 at each start, in the order of the source.
+
+    If a number is missing, the item was dropped or the line was lost.
+    """
     at: str
-    """Wall time of the verdict: ISO 8601, UTC, milliseconds. Only for readers; use `seq` for ordering."""
+    """Wall time of the verdict: ISO 8601, UTC, milliseconds. For display only. Use `seq` for ordering."""
     item: str
     """Key of the item, for example ``good/012.png`` or ``line.mp4#120``."""
     unit: str | UnsetType = UNSET
-    """Type of the item: frame or window. Its key does not show it."""
+    """Type of the item: frame or window. The key does not show the type."""
     part: str | UnsetType = UNSET
     """Name of the physical part, where it differs from the item."""
     time_s: float | None

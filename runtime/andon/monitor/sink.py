@@ -51,7 +51,7 @@ class Sink(Protocol):
 
 @runtime_checkable
 class QueuedSink(Sink, Protocol):
-    """A sink that works in its own thread. The monitor recognises it by these two members."""
+    """A sink that works in its own thread. The monitor recognises such a sink by the members `drain` and `hung`."""
 
     def drain(self) -> None:
         """Wait some seconds until all outcomes are processed. Called before `close` if the source ended by itself."""
@@ -70,7 +70,7 @@ class SinkContext(Struct, frozen=True, kw_only=True):
     """Card of the model file."""
     clock: Clock
     stop: threading.Event
-    """Event that is set when the monitor ends. A sink must not wait any longer then."""
+    """Event that is set when the monitor ends. After that, a sink must not wait for anything."""
     source: str
     """Path, URL or name of the source as the user gave it. It may contain a password."""
     can_wait: bool

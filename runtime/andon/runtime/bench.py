@@ -44,7 +44,7 @@ class Bench(Struct, frozen=True, kw_only=True):
     per_second_one_caller_two_threads: float
     per_second_two_callers: float
     gemm_ms: float
-    """Product of two float32 matrices of 1024 x 1024 on one thread, by ONNX Runtime, in the same loop."""
+    """Time of a product of two float32 matrices of 1024 x 1024 on one thread, by ONNX Runtime, in the same loop."""
     gemm_share: float
     """`latency_ms` divided by `gemm_ms`."""
     resident_mb: float | None

@@ -56,7 +56,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
     tau_exceedances: Annotated[float, Meta(ge=1.0)] | None = None
     """Autocorrelation time of the indicator of high scores, in units. Reserved."""
     design_effect: Annotated[float, Meta(ge=1.0)] | None = None
-    """Number of units of a group that count as one. Reserved."""
+    """Number of dependent units that contain as much information as one independent unit. Reserved."""
     tau_rule: Literal["larger", "exceedances"] = "larger"
     """The autocorrelation time in use. ``exceedances`` makes the promise approximate. Reserved."""
     block_units: AtLeastOne | None = None
@@ -89,11 +89,11 @@ class ShiftPromise(Struct, frozen=True, kw_only=True):
     parts: AtLeastOne
     rejects: Count
     confidence: Fraction
-    """Probability that it holds, over the draw of the calibration parts (and of the shift, where `share` is null)."""
+    """Probability that the promise holds, over the draw of the calibration parts (and of the shift, where `share` is null)."""
     share: Fraction | None = None
-    """Share of all shifts for which it holds at least. None means the next shift only."""
+    """The promise holds for at least this share of all shifts. None means the next shift only."""
     approximate: bool = False
-    """True if it is based on effective numbers."""
+    """True if the promise is based on effective numbers of parts."""
 
 
 class ReviewBand(Struct, frozen=True, kw_only=True):
@@ -104,7 +104,7 @@ class ReviewBand(Struct, frozen=True, kw_only=True):
     alpha: Fraction
     """Upper bound for the share of good parts that do not pass: REVIEW, REJECT, or INVALID by their content."""
     above: Count
-    """Number of the `n` scores above the order statistic that became the limit."""
+    """Number of scores, out of `n`, above the order statistic that became the limit."""
     confidence: Fraction
     """Joint confidence of this statement and of the promise about rejected parts."""
 
@@ -124,11 +124,11 @@ class MissBound(Struct, frozen=True, kw_only=True):
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """A later count of rejected good parts with the threshold of that time. Reserved."""
+    """A later count of rejected good parts, with the threshold that was in use then. Reserved."""
 
     date: ShortText
     andon: ShortText = ""
-    """Version of andon that counted."""
+    """Version of andon that made the count."""
     parts: AtLeastOne
     """Number of good parts. None of them was a calibration part."""
     rejects: Count
@@ -136,7 +136,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     """Promised share of rejects."""
     confidence: Fraction
     looks: Literal["once", "anytime"]
-    """Validity of the bounds: for one planned look, or at any time."""
+    """``once``: the bounds are valid for one planned evaluation. ``anytime``: they are always valid."""
     lower: Fraction
     upper: Fraction
     finding: Literal["confirmed", "violated", "undecided"]
@@ -169,7 +169,8 @@ class Distance(Struct, frozen=True, kw_only=True):
 class BudgetChart(Struct, frozen=True, kw_only=True):
     """Bernoulli CUSUM on rejects. Reserved.
 
-    The sum decreases by 1 for a pass and increases by `step` - 1 for a reject. It raises an alarm from `h` on.
+    The sum decreases by 1 for a pass and increases by `step` - 1 for a reject. The chart raises an alarm if the sum is at least
+    `h`.
     """
 
     expected: Fraction
@@ -179,7 +180,7 @@ class BudgetChart(Struct, frozen=True, kw_only=True):
     step: AtLeastOne
     h: AtLeastOne
     quiet_parts: AtLeastOne
-    """Number of parts of a clean shift without an alarm, with a probability of 95 %."""
+    """Number of parts that give no alarm with a probability of 95 %, if the share of rejects is as expected."""
 
 
 class DriftReference(Struct, frozen=True, kw_only=True):
@@ -190,7 +191,10 @@ class DriftReference(Struct, frozen=True, kw_only=True):
     tau: Annotated[float, Meta(ge=1.0)] = 1.0
     """Autocorrelation time of z, in units."""
     z: Annotated[tuple[float, ...], Meta(max_length=257)] = ()
-    """Table of z by score, ``z[number of knots <= score]`` as for `andon.tail_p`, from the mid form of the p-value."""
+    """Table of z by score.
+
+    The index is the number of knots <= score, as for `andon.tail_p`. z is computed from the mid p-value.
+    """
     cusum: Cusum | None = None
     budget: BudgetChart | None = None
     psi: Distance | None = None
@@ -250,21 +254,21 @@ class Calibration(Struct, frozen=True, kw_only=True):
     kind: StatementKind
     """``promise``, ``promise(n_eff)`` (from dependent windows), ``estimate``, or ``manual`` (set by a person)."""
     alpha: Fraction
-    """Upper bound for the share of good parts that are rejected, 0 to 1. Without a promise only an estimate."""
+    """Upper bound for the share of good parts that are rejected, 0 to 1. Without a promise, `alpha` is only an estimate."""
     confidence: Fraction
     """Probability, over the draw of the calibration parts, that the promise holds."""
     n: int
-    """Number of calibration parts (or windows). One that is INVALID by its content counts as rejected."""
+    """Number of calibration parts (or windows). A part that is INVALID by its content counts as rejected."""
     n_eff: float
     """Effective number of independent parts. Equals `n` where the parts are independent."""
     above: int
-    """Number of the `n` scores above the order statistic that became the threshold."""
+    """Number of scores, out of `n`, above the order statistic that became the threshold."""
     unit: Literal["part", "window", "block"] = "part"
     """Unit of `n`."""
     sampling: Sampling | None = None
     """Method that was used to draw the parts. None in a file of schema 1.0."""
     dependence: str = ""
-    """The same in words in a file of schema 1.0. Empty in newer files."""
+    """The sampling in words, in a file of schema 1.0. Empty in newer files."""
     tau: float = 1.0
     """Integrated autocorrelation time, in units."""
     invalid: int = 0
@@ -276,7 +280,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     good_scale: float = 1.0
     """Median |score| of the good parts: the unit of the parity tolerance."""
     map_scale: float | None = None
-    """99.9 % quantile of the deciding maps of good parts. The colours of heat maps range from 0 to 1.5 times this."""
+    """99.9 % quantile of the deciding maps of good parts. The colours of heat maps range from 0 to 1.5 times this value."""
     date: str = ""
     """ISO date of the calibration, as the user gave it."""
     precision: Precision | None = None
@@ -313,7 +317,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
         units = self.unit + "s"
         parts = f"{self.n} {units}"
         if self.kind == "manual":
-            return f"no promise: a person set the threshold; {parts} of good stock were scored"
+            return f"no promise: a person set the threshold; {parts} that are known to be good were scored"
         if self.kind == "estimate":
             return (
                 f"no promise, an estimate: about {100 * self.alpha:.2g} % of good {units} may be rejected, or more; "

@@ -126,7 +126,7 @@ class Detector:
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
-        """The device in use. With ``auto`` it shows the choice."""
+        """The device in use. With ``auto``, the device that was chosen."""
         return self._session.device
 
     @property

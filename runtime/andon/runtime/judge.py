@@ -1,4 +1,4 @@
-"""Judge the items of a source. The only place that decides what happens to items that cannot be judged."""
+"""Judge the items of a source. No other module decides what happens to items that cannot be judged."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -18,7 +18,7 @@ Unit = Literal["frame", "window"]
 OnFailure = Literal["raise", "invalid"]
 """Reaction to a failure of the runtime on a correct input (`JudgeError`).
 
-``raise`` ends the run, because results for the other items would be wrong. ``invalid`` makes the item INVALID with the
+``raise`` ends the run, because results without the failed item could mislead. ``invalid`` makes the item INVALID with the
 reason ``failed`` and continues.
 """
 

@@ -178,7 +178,7 @@ class SceneCheck(Struct, frozen=True, kw_only=True):
     quantile: Fraction
     """Share of good parts that pass the limits."""
     n: Count
-    """Number of good parts that centre and limits were fitted to. They do not set the threshold."""
+    """Number of good parts that centre and limits were fitted to. These parts do not set the threshold."""
     active: bool = True
     """False if the user switched the check off. The limits are then larger than every value."""
 
@@ -328,7 +328,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     settings: dict[str, Any] = {}
     """Settings of the detector. The runtime does not use them."""
     checkpoint_epoch: Annotated[int, Meta(ge=1, le=2**53)] | None = None
-    """Epoch of the weights. None means the weights that training kept."""
+    """Epoch of the weights. None means the final weights of the training."""
     notes: Annotated[tuple[ShortText, ...], Meta(max_length=20)] = ()
     """Readable remarks of the detector about its settings."""
     input: InputSpec

@@ -125,7 +125,8 @@ def part_status(statuses: Iterable[Status]) -> Status:
 def part_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the frame verdict that decides about a part.
 
-    This is a verdict with the worst status as in `part_status`. Among several, the one with the highest score.
+    This is a verdict with the worst status, as in `part_status`. If several verdicts have this status, the one with the highest
+    score decides.
 
     Raises:
         ValueError: there are no verdicts.

@@ -12,7 +12,10 @@ from andon.sources.collection import Collection, Found
 from andon.sources.series.tables import read_table
 
 Rule = Callable[[str], tuple[str, str] | None]
-"""A function from a key to its part and group; an empty text leaves one unchanged. None: the rule does not match the key."""
+"""A function from a key to the pair (part, group), or to None if the rule does not match the key.
+
+An empty text in the pair leaves the part or the group unchanged.
+"""
 
 
 def parse_rule(text: str) -> Rule:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import cv2
 
 Protocols = Literal["file", "http,https,tcp,tls,crypto,httpproxy", "rtsp,rtsps,rtp,tcp,udp,tls,http,https"]
-"""Protocols that FFmpeg may open. A playlist in a video must not reach the network, and one from a camera not our files."""
+"""Protocols that FFmpeg may open.
+
+A playlist in a video file must not open network addresses, a playlist of a camera must not open local files.
+"""
 
 
 @functools.cache
@@ -45,7 +48,7 @@ def opencv() -> ModuleType:
 
 
 class _Openings:
-    """The captures that are being opened: their number, their protocols, and the value of the variable before them."""
+    """The captures that are being opened: their number, their protocols, and the earlier value of the variable."""
 
     def __init__(self) -> None:
         self.turn = threading.Condition()
@@ -57,7 +60,10 @@ class _Openings:
 _openings = _Openings()
 _VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _AS_IF_UNSET = "rtsp_flags;prefer_tcp"
-"""OpenCV's behaviour without the variable. Removing the variable could move the environment while other threads read it."""
+"""Value that has the same effect as no variable.
+
+The variable is not removed, because this could move the environment in memory while other threads read it.
+"""
 
 
 @contextmanager
@@ -65,8 +71,8 @@ def allowed_protocols(protocols: Protocols) -> Iterator[None]:
     """Allow FFmpeg only these protocols for the captures that are opened in this context, and not for later ones.
 
     OpenCV reads the list only from the environment, when a capture is opened. Captures with the same list can be opened at the
-    same time; one with another list waits for them. The last one restores the value of the variable, because the host program
-    may open captures of its own.
+    same time; one with another list waits for them. The last capture restores the value of the variable, because the host
+    program may open its own captures.
     """
     with _openings.turn:
         _openings.turn.wait_for(lambda: _openings.count == 0 or _openings.protocols == protocols)
@@ -89,7 +95,8 @@ def allowed_protocols(protocols: Protocols) -> Iterator[None]:
 def undecoded_if_mjpeg(capture: "cv2.VideoCapture") -> None:
     """Make a newly opened capture return the undecoded packets of an MJPEG stream, for `decode.from_capture`.
 
-    FFmpeg scales later frames to the size of the first one, and decodes damaged frames to wrong pictures. Neither can be noticed.
+    FFmpeg scales later frames to the size of the first one, and decodes damaged frames to wrong pictures. Afterwards, neither
+    can be detected.
     """
     cv2 = opencv()
     if round(capture.get(cv2.CAP_PROP_FOURCC)) == _MJPEG:

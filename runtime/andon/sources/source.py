@@ -32,22 +32,29 @@ class Source(Struct, frozen=True, kw_only=True):
     summary: str
     """One line of text for ``--help``."""
     accepts: Callable[[str], bool]
-    """A test whether this source can open a path, URL or name. It must be cheap and must not open large files."""
+    """A function that tests whether this source can open a path, URL or name. It must be fast and not open large files."""
     collect: Callable[[str], Collection | Log] | None = None
     """A function that opens the text as a finite collection. Logs are cut into windows later (`windows.cut`)."""
     settings: type[Struct] = NoSettings
     """The settings of `stream`, and only those that it uses. They become flags of ``andon monitor``."""
     stream: Callable[[str, InputSpec, Any, Clock, threading.Event], Stream] | None = None
-    """A function that follows the text until its end or until the event is set. The third argument has the type `settings`.
-    It never raises for a lost camera or a damaged item."""
+    """A function that follows the text until its end or until the event is set.
+
+    The third argument has the type `settings`. The function never raises for a lost camera or a damaged item.
+    """
     live: bool = False
-    """True for a source that cannot wait. The newest item replaces a waiting item, which counts as dropped.
-    The settings of a live source have `stale_after_s`."""
+    """True for a source that cannot wait.
+
+    The newest item replaces a waiting item, which counts as dropped. The settings of a live source have `stale_after_s`.
+    """
     endless: Callable[[str, Any], bool] = _ends
-    """A test whether a stream of this text with these settings runs until it is stopped. A live one always does."""
+    """A function that tests whether a stream of this text with these settings runs until it is stopped, as live sources do."""
     labelled: Callable[[str, Channels | None], tuple[Collection, Truth]] | None = None
-    """A function for a source that knows the truth about its frames. It returns the frames to evaluate on, and the truth.
-    The frames have the given channels (None: as stored). The truth covers them and the items of `collect`."""
+    """A function for a source that knows the truth about its frames.
+
+    It returns the frames to evaluate on, and the truth. The frames have the given channels (None: as stored). The truth covers
+    them and the items of `collect`.
+    """
     shown: Callable[[str], str] | None = None
     """A function that returns the text without folders, for tables and pages that other people read."""
 

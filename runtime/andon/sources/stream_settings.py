@@ -2,7 +2,7 @@
 
 How long a source may be silent is a setting of the source, not of the monitor. Only the source can define silence: no fresh
 frame, no new point, or a folder that cannot be listed. Videos and logs are never silent. The monitor has its own watchdog outside
-the reader of a live source. It uses the same number, so that the two cannot disagree.
+the reader of a live source. The watchdog uses the setting of the source, so that the two cannot disagree.
 """
 
 from typing import Annotated, Literal

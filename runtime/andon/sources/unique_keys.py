@@ -36,7 +36,7 @@ def key_prefixes(paths: Sequence[str], spec: InputSpec) -> list[str]:
 def prefixes(folders: Sequence[Sequence[str]], keys: Sequence[Collection[str]]) -> list[str]:
     """Return the shortest endings of `folders`, all of the same length, that make all keys different.
 
-    If no length does, return the shortest endings that separate the keys as well as the whole folders do.
+    If no length makes all keys different, return the shortest endings that give as many different keys as the whole folders.
 
     >>> prefixes([["test", "good"], ["test", "chip"]], [["000.png"], ["000.png"]])
     ['good/', 'chip/']
@@ -60,7 +60,7 @@ def _place(path: str) -> str:
 
 
 def _folders(path: str) -> list[str]:
-    """Return the folders of a path: those above a file, or a folder with those above it. A source's name is one element."""
+    """Return the names of all folders on a path, without the name of a file. The name of a source is one element."""
     if not os.path.exists(path):  # noqa: PTH110 - see `_place`
         return [path]
     place = Path(_place(path))
@@ -70,7 +70,7 @@ def _folders(path: str) -> list[str]:
 
 
 def _keys(path: str, spec: InputSpec) -> set[str]:
-    """Return all keys without the numbers of frames and windows. All keys of one file begin with its name."""
+    """Return all keys without the numbers of frames and windows: the keys of one file then become equal."""
     if os.path.isfile(path):  # noqa: PTH113 - see `_place`
         return {Path(path).name}
     return {_WITHIN.sub("", ref.key) for ref in open_for(path, spec).refs}

@@ -366,7 +366,7 @@ _WITH_ONNX: dict[str, tuple[Change, str]] = {
     ),
     "a table that is not ascending": (
         lambda m: setattr(_named(m, "andon.tail_x"), "raw_data", np.linspace(2, 1, 256).astype("<f4").tobytes()),
-        "not ascending",
+        "expected ascending numbers",
     ),
     "p-values that ascend": (
         lambda m: setattr(_named(m, "andon.tail_p"), "raw_data", np.linspace(1, 2, 257).astype("<f4").tobytes()),

@@ -262,13 +262,13 @@ def test_an_integer_division_that_is_proven_harmless_is_allowed(case: str) -> No
     [
         (
             lambda node: node.attribute.append(node.attribute[0]),
-            "attribute of a node has no name, or a name that occurs twice",
+            "unique name for each attribute of a node, got no name, or a name that occurs twice",
         ),
         (lambda node: setattr(node.attribute[0], "f", 1.0), "has a value of another type than it states"),
         (lambda node: setattr(node.attribute[0], "type", 1), "has a value of another type than it states"),
         (
             lambda node: node.attribute.add(name="value_float", type=1, f=2.0),
-            "a Constant: expected one attribute, got 2",
+            "Constant: expected one attribute, got 2",
         ),
     ],
     ids=["twice", "two values", "another type", "two constants"],

@@ -72,7 +72,7 @@ def test_another_seed_draws_other_defects() -> None:
 
 def test_a_share_that_there_are_not_enough_defects_for_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(
-        ConfigError, match=r"needs 200 defects for 50 good parts, expected 1 to 50\. Give a share from .* to 0\.5"
+        ConfigError, match=r"needs 200 defects for 50 good parts, but the set has 50\. Give a share from .* to 0\.5"
     ):
         evaluated(a_set(), Request(normal="a", outlier_share=0.8))
 

@@ -241,4 +241,4 @@ def test_a_loss_is_logged_once_however_often_opening_fails(follow: Follow, caplo
         seen.set()
         wait_until(lambda: stream.openings >= 6)
 
-    assert [record.getMessage() for record in caplog.records] == ["cam: lost; reconnecting"]
+    assert [record.getMessage() for record in caplog.records] == ["cam: the connection is lost; reconnecting"]

@@ -184,7 +184,9 @@ def test_what_has_no_prior_is_called_a_plain_autoencoder_and_generates_nothing(
 
     assert ("a plain autoencoder with noise" in caplog.text) is is_plain
     if is_plain:
-        with pytest.raises(ConfigError, match=r"below 0.001 it is a plain autoencoder with noise.*Train with --beta 1"):
+        with pytest.raises(
+            ConfigError, match=r"below 0.001, conv_vae is a plain autoencoder with noise.*Train with --beta 1"
+        ):
             sample(vae, settings, 4, torch.Generator())
     else:
         assert sample(vae, settings, 4, torch.Generator()).shape == (4, 1, 12, 12)

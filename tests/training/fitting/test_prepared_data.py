@@ -204,7 +204,7 @@ def test_a_part_without_items_gives_no_batches() -> None:
 
     assert list(nothing.batches(4)) == []
     assert list(nothing.batches(4, shuffle=torch.Generator())) == []
-    with pytest.raises(DataError, match="the validation part is empty, but is needed to combine scores"):
+    with pytest.raises(DataError, match="the validation part is empty: expected good parts to combine the scores"):
         scores_over(lambda batch: {"error": batch}, nothing, torch.device("cpu"))
 
 

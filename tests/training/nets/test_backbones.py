@@ -151,7 +151,7 @@ def test_without_weights_and_network_the_ways_out_are_named(tmp_path: Path, monk
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="--weights: expected a file"):
+    with pytest.raises(TrainingError, match="--weights: expected an existing file"):
         load_pretrained(build_backbone("resnet18", (2,), 3), path=str(tmp_path / "none.pth"))
 
 

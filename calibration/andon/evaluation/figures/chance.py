@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 
 def random_dummy(units_per_defect: ArrayLike, alpha: float) -> float:
-    """Return how many defects random rejects at rate alpha catch on average. A detector must catch more.
+    """Return the mean number of defects that random rejects at rate alpha catch. A detector must catch more.
 
     Args:
         units_per_defect: ``[d]``, the number of chances to catch each defect: the windows of a fault, the frames of a part,
@@ -22,8 +22,8 @@ def random_dummy(units_per_defect: ArrayLike, alpha: float) -> float:
 def within_promise(false_rejects: int, good: int, alpha: float) -> bool:
     """Return whether this number of false rejects among `good` new good units is consistent with a promised rate alpha.
 
-    It is consistent if it is at most the 99 % quantile for a true rate of exactly alpha. This is a plausibility check, not a
-    proof.
+    The number is consistent if it is at most the 99 % quantile for a true rate of exactly alpha. This is a plausibility check,
+    not a proof.
 
     >>> within_promise(9, 300, 0.01), within_promise(7, 300, 0.01)
     (False, True)

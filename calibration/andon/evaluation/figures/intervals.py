@@ -2,11 +2,12 @@
 
 Neighbouring pixels and rows are nearly equal. Resampling them one by one would give intervals that are many times too narrow.
 Therefore a picture is drawn with all its pixels and regions, and a file with all its rows and faults. Good parts and defects
-are drawn separately, and each keeps its number. A draw is a number of copies for each picture, so one sort serves all draws.
+are drawn separately, and each keeps its number. A draw is a number of copies for each picture, so the scores are sorted only
+once for all draws.
 
-A percentile interval depends only on the given parts. If they separate perfectly, it is the single point 1, although other
-parts may not separate. Rates at a fixed threshold do not have this problem: `rate_interval` is exact (Clopper and Pearson,
-Biometrika 26, 1934). With no false reject among 20 parts, the true rate may still be 17 %.
+A percentile interval depends only on the given parts. If their scores separate perfectly, the interval is the single point 1,
+although scores of other parts may overlap. Rates at a fixed threshold do not have this problem: `rate_interval` is exact
+(Clopper and Pearson, Biometrika 26, 1934). With no false reject among 20 parts, the true rate may still be 17 %.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +50,7 @@ class PartIntervals(Struct, frozen=True, kw_only=True):
     tpr_at_5_percent_fpr: Interval
     fpr_at_recall: Interval
     false_reject_rate: Interval
-    """Exact interval, or a percentile interval if several pictures show one part. Also for `miss_rate`."""
+    """Exact interval, or a percentile interval if several pictures show one part. The same holds for `miss_rate`."""
     miss_rate: Interval
 
 
@@ -110,7 +111,10 @@ def part_intervals(
 
 
 def _part_figures(hits: NDArray[np.int64], false: NDArray[np.int64], recall: float) -> dict[str, Floats]:
-    """Return the results of each draw from ``[draws, t]`` defects and good parts at or above each of t falling scores."""
+    """Return the results of each draw.
+
+    Given are the counts ``[draws, t]`` of defects and good parts at or above t descending scores.
+    """
     row = np.arange(len(hits))
     defects, good = hits[:, -1], false[:, -1]
     hit_step, false_step = np.diff(hits, axis=1, prepend=0), np.diff(false, axis=1, prepend=0)
@@ -155,8 +159,8 @@ def pixel_intervals(
     """Return percentile intervals of pixel AUROC and AUPRO. Pictures are resampled with all their regions and background.
 
     Pictures with and without a marked pixel are drawn separately. The curves of each draw are computed at `THRESHOLDS` scores
-    from the sort over all pixels (`RankedPixels.some`), with straight lines in between. This changes a figure by less than
-    0.001. If there are at most `THRESHOLDS` distinct scores, it changes nothing.
+    from the sort over all pixels (`RankedPixels.some`), with straight lines in between. The lines change a figure by less than
+    0.001. If there are at most `THRESHOLDS` distinct scores, they change nothing.
 
     Args:
         maps: as for `pixels.aupro`.

@@ -28,7 +28,7 @@ from andon.sources.pictures.folder import natural
 
 
 class Confusion(Struct, frozen=True, kw_only=True):
-    """Valid parts at the embedded threshold; REVIEW passes."""
+    """Numbers of valid parts at the embedded threshold, by truth and verdict. REVIEW counts as passed."""
 
     true_rejects: int
     false_rejects: int
@@ -67,7 +67,7 @@ class Intervals(Struct, frozen=True, kw_only=True):
 
 
 class KindFigures(Struct, frozen=True, kw_only=True):
-    """One type of defect."""
+    """Results for one type of defect."""
 
     n: int
     auroc: float | None
@@ -89,9 +89,9 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Average precision. Random scores give `prevalence`."""
     prevalence: float
     false_reject_rate: float | None
-    """At the embedded threshold; None without good parts."""
+    """Share of good parts that are rejected at the embedded threshold; None without good parts."""
     miss_rate: float | None
-    """At the embedded threshold; None without defective parts."""
+    """Share of defective parts that pass at the embedded threshold; None without defective parts."""
     invalid: int
     threshold: float
     promise: str
@@ -126,7 +126,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     intervals: Intervals | None = None
     """None if not requested."""
     by_score: dict[str, Areas] = {}
-    """Areas of all scores, the deciding score first; empty if the file gives only one score."""
+    """AUROC and AUPR of all scores, the deciding score first; empty if the file gives only one score."""
 
 
 def summarise(

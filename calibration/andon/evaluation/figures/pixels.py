@@ -37,7 +37,7 @@ def aupro(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike], limit: float = 
 
 
 class RankedPixels(NamedTuple):
-    """Pixels counted by descending score, at the last pixel of each tie: arrays ``[t]`` for t distinct scores."""
+    """Cumulative counts of pixels by descending score: arrays ``[t]``, with one entry for each distinct score."""
 
     thresholds: NDArray[np.float32]
     """The scores, descending."""
@@ -176,7 +176,7 @@ def regions_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
 
 
 def tie_ends(ordered: NDArray[np.number]) -> NDArray[np.int64]:
-    """Return the index of the last of each run of equal values in ``[n]``, n >= 1."""
+    """Return the index of the last value in each run of equal values in ``[n]``, n >= 1."""
     return np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
 
 

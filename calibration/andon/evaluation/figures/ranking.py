@@ -59,7 +59,7 @@ class RocCurve(NamedTuple):
     fpr: NDArray[np.float64]
     tpr: NDArray[np.float64]
     thresholds: NDArray[np.float64]
-    """Descending. A part is rejected if its score is at or above. +inf at (0, 0)."""
+    """Descending. A part is rejected if its score is at or above the threshold. The threshold of (0, 0) is +inf."""
 
 
 def roc_curve(scores: ArrayLike, defective: ArrayLike) -> RocCurve:
@@ -77,7 +77,7 @@ class PrCurve(NamedTuple):
     recall: NDArray[np.float64]
     precision: NDArray[np.float64]
     thresholds: NDArray[np.float64]
-    """Descending. A part is rejected if its score is at or above."""
+    """Descending. A part is rejected if its score is at or above the threshold."""
 
 
 def pr_curve(scores: ArrayLike, defective: ArrayLike) -> PrCurve:
@@ -93,7 +93,8 @@ def pr_curve(scores: ArrayLike, defective: ArrayLike) -> PrCurve:
 def tpr_at_fpr(good: ArrayLike, defects: ArrayLike, fpr: float) -> float:
     """Return the share of defects rejected by the threshold that rejects at most a share `fpr` of these good parts.
 
-    The threshold is the (1 - fpr) quantile of the good scores, the higher order statistic; reject is strictly above.
+    The threshold is the (1 - fpr) quantile of the good scores (the higher order statistic). Scores strictly above it are
+    rejected.
 
     Args:
         good: ``[n]`` scores of good parts.
@@ -101,7 +102,7 @@ def tpr_at_fpr(good: ArrayLike, defects: ArrayLike, fpr: float) -> float:
         fpr: 0 <= fpr < 1.
 
     Raises:
-        DataError: an empty side, or scores that are not finite.
+        DataError: there are no good or no defective scores, or some are not finite.
     """
     threshold = np.quantile(finite_scores(good, "good parts"), 1 - fpr, method="higher")
     return float((finite_scores(defects, "defects") > threshold).mean())
@@ -118,7 +119,7 @@ def fpr_at_recall(good: ArrayLike, defects: ArrayLike, recall: float) -> float:
         recall: 0 < recall <= 1.
 
     Raises:
-        DataError: an empty side, or scores that are not finite.
+        DataError: there are no good or no defective scores, or some are not finite.
     """
     descending = np.sort(finite_scores(defects, "defects"))[::-1]
     threshold = descending[order_statistic(len(descending), recall) - 1]

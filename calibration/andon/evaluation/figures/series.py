@@ -6,8 +6,8 @@ A higher score means worse. Labels are True for faulty rows.
 `judge_events` evaluates the alarms of one threshold: faults detected, false events, delay. `point_counts` counts single rows, as
 the SKAB leaderboard does.
 
-Point-adjusted F1 is left out on purpose. It counts a whole fault as found if one of its rows is, and with it a random score
-beats most detectors (Kim et al., AAAI 2022).
+Point-adjusted F1 is left out on purpose. That measure counts a whole fault as found if one of its rows is rejected. A random
+score then beats most detectors (Kim et al., AAAI 2022).
 """
 
 from typing import NamedTuple
@@ -45,8 +45,8 @@ def vus_pr(
         labels: ``[n]`` bool, faulty.
         buffer: L >= 0 in rows, for example the period of the series or the steps of a window. Always report it with the
             figure.
-        ignored: ``[n]`` bool, rows that count as nothing: rows without a score, rows in recovery. They keep their place in
-            time. None: no row is ignored, as in the publication.
+        ignored: ``[n]`` bool, rows that count as nothing: rows without a score, rows in recovery. Ignored rows keep their place
+            in time. None: no row is ignored, as in the publication.
         thresholds: number of thresholds, >= 1.
 
     Raises:
@@ -103,8 +103,8 @@ def judge_events(
     episode, and one false event, because a person has to check them once. An episode does not count if all its alarms are in
     rows that count as neither.
 
-    False alarms are excused one by one, not by episode. Otherwise an endless alarm would catch every event without any false
-    event.
+    Alarms near a true alarm are left out one by one, not by episode. Otherwise an endless alarm would catch every event without
+    any false event.
 
     Args:
         alarms_s: ``[a]``, times of the alarms in seconds, ascending.
@@ -230,7 +230,7 @@ def _rows(
 
 
 def _closer(times: NDArray[np.float64], others: NDArray[np.float64], than: float) -> NDArray[np.bool_]:
-    """Return for each time whether one of the other times, ascending, is closer than a distance."""
+    """Return for each time whether one of `others` (ascending) is closer than `than`."""
     padded = np.concatenate([[-np.inf], others, [np.inf]])
     after = np.searchsorted(padded[1:-1], times) + 1
     return np.asarray(np.minimum(padded[after] - times, times - padded[after - 1]) < than)
@@ -258,7 +258,7 @@ def _ramps(
 
 
 def _first_in(first: NDArray[np.intp], begins: NDArray[np.intp], stops: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the first threshold that rejects a row of each stretch. Stretches that share a row are one."""
+    """Return for each stretch of rows the first threshold that rejects a row of it. Stretches that share a row count as one."""
     new = np.concatenate([[True], begins[1:] >= stops[:-1]])
     low, high = np.maximum(begins[new], 0), np.minimum(stops[np.append(new[1:], True)], len(first))
     # take the minimum between each pair of edges, and drop those between stretches

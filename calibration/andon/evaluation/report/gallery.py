@@ -1,7 +1,7 @@
 """Choose the parts that a report shows, and draw each with its defect outline, its reconstruction and its heat map.
 
-An evaluation keeps only scores. After it, the chosen parts are read and judged again. So memory does not grow with the number of
-parts.
+An evaluation keeps only scores. Afterwards, the chosen parts are read and judged again. So memory does not grow with the number
+of parts.
 """
 
 import heapq
@@ -47,10 +47,10 @@ class Gallery(Struct, frozen=True, kw_only=True):
 
 
 def choose(judged: Sequence[JudgedPart], each: int = EACH) -> list[Gallery]:
-    """Choose the worst false rejects, the worst misses, and the first part of each type, at most `each` of each.
+    """Choose the worst false rejects, the worst misses, and the first part of each type, at most `each` of each group.
 
-    If there is no false reject (or no miss), choose the good parts (or defects) that were closest to one. Ties are resolved by
-    key, so that the same verdicts give the same gallery. INVALID parts are not chosen.
+    If there is no false reject (or no miss), choose the good parts with the highest scores (or the defects with the lowest).
+    Ties are resolved by key, so that the same verdicts give the same gallery. INVALID parts are not chosen.
     """
     valid = [part for part in judged if part.status != Status.INVALID and math.isfinite(part.score)]
     good = [part for part in valid if not part.defective]
@@ -310,7 +310,7 @@ def _exhibit(
 
 
 def _outlined(frame: Pixels, mask: NDArray[np.bool_] | None) -> Pixels:
-    """Draw a white line with a black border around the mask, which is visible on every background."""
+    """Draw a white line with a black border around the mask, so that it is visible on every background."""
     if mask is None:
         return frame
     cv2 = opencv()

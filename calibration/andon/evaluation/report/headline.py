@@ -14,7 +14,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     name: str
     """Name of the model file, or of the log of verdicts."""
     data: str
-    """The data on which it was evaluated."""
+    """The data on which the file was evaluated."""
     promise: str = ""
     alpha: float | None = None
     """The promised rate; None without a promise."""
@@ -51,7 +51,7 @@ def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
 def verdict_on(
     alpha: float | None, false_rejects: int, n_good: int, within: bool | None, unit: str, *, caught: int, n_defect: int
 ) -> tuple[Tone, str]:
-    """Return tone and headline, which states whether the promise was kept.
+    """Return the tone, and a headline that states whether the promise was kept.
 
     Without a promise, a file is bad only if it rejects good parts at least as often as defective ones.
     """

@@ -52,7 +52,7 @@ class ReportTable(Struct, frozen=True, kw_only=True):
 
 
 class Exhibit(Struct, frozen=True, kw_only=True):
-    """One part, window or stretch, with its pictures side by side."""
+    """One part, window or stretch of a log, with its pictures side by side."""
 
     key: str
     status: str

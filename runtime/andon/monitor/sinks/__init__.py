@@ -1,1 +1,1 @@
-"""One file a sink, each ending in a `SINK` record."""
+"""The sinks, one per file. Each file ends with a record `SINK`."""

@@ -5,7 +5,7 @@ removed at once. A line that is cut off by a kill is removed when the file is op
 lost lines are counted, and each further line is tried again. A file that was renamed or removed (log rotation) is created again
 within a second.
 
-When `put` returns, the operating system has the line. It survives the end of the process, but not a power failure.
+When `put` returns, the operating system has the line. The line then survives the end of the process, but not a power failure.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 1 << 16
-"""Upper limit of a line, in bytes. This part of the end of a file is checked and repaired."""
+"""Upper limit of a line, in bytes. As many bytes at the end of a file are checked and repaired."""
 _PIECE = 4096
 """Bytes that a pipe accepts without blocking once it is ready (POSIX: PIPE_BUF is at least 512, on Linux 4096)."""
 _GRACE_S = 0.5

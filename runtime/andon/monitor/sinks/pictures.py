@@ -1,4 +1,4 @@
-"""Keep pictures of rejected frames, with the anomaly map drawn over them, in a folder with the newest ones.
+"""Keep pictures of the newest rejected frames in a folder, with the anomaly map drawn over them.
 
 A separate thread draws and encodes the pictures. Therefore, the judge needs only microseconds to pass on a frame. One
 picture takes about 0.17 s of one core at 1280 x 720 (2-core AMD EPYC server). The thread then pauses for the same time, so that
@@ -142,7 +142,7 @@ class Pictures:
             self._changed.notify_all()
 
     def drain(self, timeout_s: float = DRAIN_S) -> None:
-        """Wait until all queued pictures are drawn. For a source that ended by itself."""
+        """Wait until all queued pictures are drawn. Called if the source ended by itself."""
         self._hurry.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._drawing, timeout_s)

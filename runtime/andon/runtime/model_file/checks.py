@@ -22,9 +22,14 @@ def raw_data(graph: Graph, name: str, length: int) -> tuple[int, int]:
     """
     tensor = graph.tensors.get(name)
     if tensor is None:
-        raise ModelFileError(f"not an andon model file: the graph has no initialiser {name!r}.")
+        raise ModelFileError(
+            f"not an andon model file: the graph has no initialiser {name!r}. Use a model file from 'andon export'."
+        )
     if tensor.element != FLOAT or tensor.dims != (length,):
-        raise ModelFileError(f"{name}: expected {length} float32 numbers, got shape {list(tensor.dims)}.")
+        raise ModelFileError(
+            f"{name}: expected {length} float32 numbers, got ONNX element type {tensor.element} and shape {list(tensor.dims)}. "
+            "Export the file again."
+        )
     return tensor.raw
 
 
@@ -44,11 +49,14 @@ def check_initialisers(data: bytes, graph: Graph, card: Card, *, allow_blank: bo
     wanted = _scene_lengths(scene, graph)
     unknown = [name for name in graph.tensors if name.startswith("andon.") and name not in TENSORS | wanted]
     if unknown:
-        raise ModelFileError(f"unknown initialiser {unknown[0]!r}. Was the file made by another version of andon?")
+        raise ModelFileError(
+            f"unknown initialiser {unknown[0]!r}. Was the file made by another version of andon? Update andon, or export the "
+            "file again."
+        )
     for name, length in wanted.items():
         numbers = _numbers(data, graph, name, length)
         if not np.isfinite(numbers).all() and not allow_blank:
-            raise ModelFileError(f"{name}: expected finite numbers, got NaN or infinity.")
+            raise ModelFileError(f"{name}: expected finite numbers, got NaN or infinity. Export the file again.")
 
 
 def check_values(graph: Graph, card: Card) -> None:
@@ -76,13 +84,13 @@ def check_values(graph: Graph, card: Card) -> None:
     ):
         raise ModelFileError(
             f"graph: expected one input {name!r} of rank {rank} whose only fixed dimensions are {fixed}, got "
-            f"{[tuple(v) for v in graph.inputs]}."
+            f"{[tuple(v) for v in graph.inputs]}. Export the file again."
         )
     wanted = [(name, UINT8 if name in ("status", "reason") else FLOAT) for name in (*OUTPUTS, *card.outputs)]
     if [(output.name, output.element) for output in graph.outputs] != wanted:
         raise ModelFileError(
             f"graph: expected the outputs {', '.join(name for name, _ in wanted)}, got "
-            f"{', '.join(output.name for output in graph.outputs)}, or some have another type."
+            f"{', '.join(output.name for output in graph.outputs)}, or some have another type. Export the file again."
         )
 
 
@@ -112,10 +120,12 @@ def check_golden(golden: Golden, card: Card) -> None:
         else sample.dtype == np.float32 and sample.shape == (spec.steps, len(spec.channels))
     )
     if not fits:
-        raise ModelFileError(f"golden sample: {sample.dtype} {list(sample.shape)} does not fit the graph's input.")
+        raise ModelFileError(
+            f"golden sample: {sample.dtype} {list(sample.shape)} does not fit the graph's input. Export the file again."
+        )
     for name, array in golden.evidence.items():
         if name not in card.outputs:
-            raise ModelFileError(f"golden sample: the graph has no output {name!r}.")
+            raise ModelFileError(f"golden sample: the graph has no output {name!r}. Export the file again.")
         array.array()
 
 
@@ -132,17 +142,27 @@ def check_numbers(tail: Tail, card: Card, log: tuple[LogEntry, ...], *, allow_bl
         raise ModelFileError("the file is blank: it was exported but never calibrated. Run 'andon export' again.")
     if not (math.isfinite(tail.threshold) and math.isfinite(tail.review) and tail.review <= tail.threshold):
         raise ModelFileError(
-            f"threshold: expected finite numbers, review <= threshold, got {tail.threshold} and review {tail.review}."
+            f"threshold: expected finite numbers, review <= threshold, got {tail.threshold} and review {tail.review}. "
+            "Export the file again."
         )
     if np.isnan(tail.x).any() or not (tail.x[1:] >= tail.x[:-1]).all():
-        raise ModelFileError("the table of good scores (andon.tail_x) is not ascending.")
+        raise ModelFileError(
+            "the table of good scores (andon.tail_x): expected ascending numbers, got others. Export the file again."
+        )
     if tail.p[0] != 1.0 or not ((tail.p >= 0) & (tail.p <= 1)).all() or (tail.p[1:] > tail.p[:-1]).any():
-        raise ModelFileError("the table of p-values (andon.tail_p) does not descend from 1.")
+        raise ModelFileError(
+            "the table of p-values (andon.tail_p): expected descending numbers that begin with 1, got others. Export the file "
+            "again."
+        )
     if not log or log[-1].threshold != tail.threshold:
-        raise ModelFileError("the threshold differs from the threshold in the last entry of the calibration log.")
+        raise ModelFileError(
+            "the threshold differs from the threshold in the last entry of the calibration log. Export the file again."
+        )
     for name in ("date", "kind", "alpha", "confidence", "n", "above", "part_keys_sha256"):
         if getattr(log[-1], name) != getattr(calibration, name):
-            raise ModelFileError(f"{name!r} differs between the metadata and the last entry of the calibration log.")
+            raise ModelFileError(
+                f"{name!r} differs between the metadata and the last entry of the calibration log. Export the file again."
+            )
 
 
 def _numbers(data: bytes, graph: Graph, name: str, length: int) -> NDArray[np.float32]:
@@ -160,7 +180,7 @@ def _scene_lengths(scene: SceneCheck | None, graph: Graph) -> dict[str, int]:
 
 
 def _fixed_by_tiles(card: Card, fixed: dict[int, int]) -> dict[int, int]:
-    """Return the fixed dimensions of a graph that cuts tiles: it may accept frames of the calibrated size only."""
+    """Return the fixed dimensions of a graph. A graph that cuts tiles may accept frames of the calibrated size only."""
     spec = card.input
     if not isinstance(spec, FrameSpec) or spec.tiles is None or spec.frame_size is None:
         return fixed

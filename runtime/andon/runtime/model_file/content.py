@@ -56,12 +56,14 @@ class Array(Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise ModelFileError(f"golden sample: {error}.") from error
         if len(raw) != math.prod(self.shape) * kind.itemsize:
-            raise ModelFileError(f"golden sample: {len(raw)} bytes of {self.dtype} do not fill {list(self.shape)}.")
+            raise ModelFileError(
+                f"golden sample: {len(raw)} bytes of {self.dtype} do not fill {list(self.shape)}. Copy or export the file again."
+            )
         return np.frombuffer(raw, kind).astype(self.dtype, copy=False).reshape(self.shape)
 
 
 class Golden(Struct, frozen=True, kw_only=True):
-    """An input with the graph's outputs for it. Other machines judge it to check that they compute the same."""
+    """An input with the graph's outputs for it. Other machines judge the input to check that they compute the same outputs."""
 
     origin: str
     """``synthetic`` (seeded noise), or ``real`` if the user requested a real part."""
@@ -79,7 +81,7 @@ class LogEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     date: str
     andon: str
-    """Version of andon that calibrated."""
+    """Version of andon that calibrated the file."""
     kind: str
     alpha: float
     confidence: float
@@ -102,7 +104,7 @@ class Tail(Struct, frozen=True, kw_only=True):
     x: NDArray[np.float32]
     """Scores of good parts, ``[256]``, ascending, padded with +inf."""
     p: NDArray[np.float32]
-    """p-values, ``[257]``, not ascending, ``p[0] = 1``."""
+    """p-values, ``[257]``. ``p[0]`` is 1, and each value is at most the one before."""
 
 
 BLANK = Tail(
@@ -136,10 +138,10 @@ class ModelFile(Struct, frozen=True, kw_only=True):
 
     @property
     def graph_sha256(self) -> str:
-        """Digest of the computation, without calibration and metadata. Recalibration keeps it."""
+        """Digest of the computation, without calibration and metadata. Recalibration does not change it."""
         return graph_digest(self.data, survey(self.data), REWRITABLE)
 
     @property
     def file_sha256(self) -> str:
-        """The sum that ``sha256sum`` prints for the file."""
+        """The checksum that ``sha256sum`` prints for the file."""
         return hashlib.sha256(self.data).hexdigest()

@@ -136,7 +136,7 @@ def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry,
     """Return a model file: the graph with these numbers and metadata, and the digest of everything.
 
     Args:
-        data: a model file, or an ONNX graph with andon's initialisers. Its own metadata are dropped.
+        data: a model file, or an ONNX graph with andon's initialisers. The metadata in `data` are dropped.
         card: value of the key ``andon``.
         golden: value of the key ``andon.golden``.
         log: value of the key ``andon.calibration_log``.

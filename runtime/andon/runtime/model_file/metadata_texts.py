@@ -64,7 +64,7 @@ def texts_of(data: bytes) -> dict[str, str]:
         ModelFileError: another type of file, or missing, duplicate, unknown or too large metadata.
     """
     if not data:
-        raise ModelFileError("the file is empty.")
+        raise ModelFileError("expected a model file, got an empty file. Copy or export the file again.")
     text = _text_begin(data)
     if text or data.startswith(_OTHERS):
         got = f"text that begins with {text!r}" if text else f"a file that begins with {data[:12]!r}"
@@ -78,7 +78,7 @@ def texts_of(data: bytes) -> dict[str, str]:
     size = 0
     for field, key, value in metadata(data):
         if key in texts:
-            raise ModelFileError(f"metadata: the key {key!r} occurs twice. The file is damaged or forged.")
+            raise ModelFileError(f"metadata: the key {key!r} occurs twice. Use a model file from 'andon export'.")
         texts[key] = value
         size += field.end - field.start
         if size > MAX_METADATA + 1000:
@@ -90,7 +90,9 @@ def texts_of(data: bytes) -> dict[str, str]:
             "model file with 'andon export'."
         )
     if len(texts) > len(KEYS):
-        raise ModelFileError(f"metadata: unknown keys {', '.join(sorted(set(texts) - set(KEYS)))[:200]}.")
+        raise ModelFileError(
+            f"metadata: unknown keys {', '.join(sorted(set(texts) - set(KEYS)))[:200]}. Update andon, or export the file again."
+        )
     return texts
 
 
@@ -99,7 +101,7 @@ def check_schema(text: str, *, damaged: bool = False) -> None:
 
     Args:
         text: text of the card.
-        damaged: the digest of the file is wrong. An unreadable card is then not the error to report.
+        damaged: True if the digest of the file is wrong. Then ignore an unreadable card, because the caller reports the damage.
 
     Raises:
         ModelFileError: another major version, or not a card.
@@ -128,7 +130,8 @@ def card_of(text: str) -> Card:
 
 
 LEAST_BETA_1_0 = 1e-3
-"""Lower limit of the setting ``beta`` in a card of schema 1.0. Below it a variational autoencoder is a plain one.
+"""Lower limit of the setting ``beta`` in a card of schema 1.0. With a smaller beta, a variational autoencoder works like a
+plain one.
 
 Newer cards have notes instead.
 """
@@ -155,7 +158,9 @@ def log_of(text: str) -> tuple[LogEntry, ...]:
     for raw in decode(text, tuple[msgspec.Raw, ...], LOG):
         one: LogEntry = decode(bytes(raw).decode(), LogEntry, LOG)
         if one.previous != previous:
-            raise ModelFileError("the calibration log is broken: an entry was changed or removed.")
+            raise ModelFileError(
+                "the calibration log is broken: an entry was changed or removed. Copy or export the file again."
+            )
         previous = hashlib.sha256(bytes(raw)).hexdigest()
         entries.append(one)
     return tuple(entries)
@@ -171,7 +176,9 @@ def decode(text: str, kind: Any, key: str) -> Any:
         _check_plain(json.loads(text, object_pairs_hook=_unique))
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise ModelFileError(f"metadata: the key {key!r} has an invalid value: {error}.") from error
+        raise ModelFileError(
+            f"metadata: the key {key!r} has an invalid value: {error}. Copy or export the file again."
+        ) from error
 
 
 def _text_begin(data: bytes) -> str:

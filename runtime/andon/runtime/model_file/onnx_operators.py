@@ -3,7 +3,7 @@
 The list is closed. ONNX Runtime accepts more names in the standard domain (its own and older operators) whose behaviour is not
 specified. The list contains all operators of the operator set that map numbers to numbers, so that other networks can be
 exported. It excludes operators that draw random numbers, contain sub-graphs, or work on texts, sequences, optional values and
-encoded pictures. It also excludes `Unique`, because an empty input of it ends the process in ONNX Runtime 1.32.
+encoded pictures. It also excludes `Unique`, because `Unique` with an empty input ends the process in ONNX Runtime 1.32.
 
 Integer division needs an additional check. A processor traps on a division by 0 and on the smallest integer divided by -1, and
 the trap ends the whole process. Therefore the possible values of integers are propagated through the graph as intervals,
@@ -85,7 +85,7 @@ _FIXED = {
     INT64: "ArgMax ArgMin NonMaxSuppression NonZero Shape Size",
     BOOL: "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Xor",
 }
-"""Operators whose first output has a fixed element type, by this type."""
+"""Operators whose first output always has the same element type, by this type."""
 
 _BY_ATTRIBUTE = "BlackmanWindow Cast Constant ConstantOfShape EyeLike HammingWindow HannWindow MelWeightMatrix"
 
@@ -122,7 +122,7 @@ def check_operators(
 
     Args:
         nodes: the nodes in file order. The output of a later node counts as unknown.
-        inputs: the graph's inputs with their element types. Each of their dimensions must be at least 1 in use.
+        inputs: the graph's inputs with their element types. When the graph runs, no dimension of an input may be 0.
         constants: types and intervals of the initialisers.
 
     Returns:

@@ -28,6 +28,7 @@ FLOAT, UINT8 = 1, 2
 
 MAX_FIELDS = 500_000
 """Upper limit of fields over all messages. A file of tiny fields is refused early. Real files have about 10 000."""
+_TOO_MANY = f"not a model file: expected at most {MAX_FIELDS} fields, got more. Use a model file from 'andon export'."
 
 _BYTES_A_VALUE = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 """Bytes per value by element type.
@@ -82,7 +83,7 @@ def metadata(data: bytes) -> Iterator[tuple[Field, str, str]]:
     """
     for count, field in enumerate(walk(data, 0, len(data))):
         if count > MAX_FIELDS:
-            raise ModelFileError(f"not a model file: expected at most {MAX_FIELDS} fields, got more.")
+            raise ModelFileError(_TOO_MANY)
         if field.number == 14:
             parts = {part.number: part for part in _Walker(data).fields(field, "metadata entry")}
             key, value = (_text(data, parts.get(number)) for number in (1, 2))
@@ -100,11 +101,14 @@ def survey(data: bytes) -> Graph:
     top = tuple(field for field in walker.fields(whole, "model") if field.number != 14)
     versions = [field.varint for field in top if field.number == 1]
     if versions != [IR_VERSION]:
-        raise ModelFileError(f"expected ONNX IR version {IR_VERSION}, got {versions[0] if versions else 'none'}.")
+        raise ModelFileError(
+            f"expected ONNX IR version {IR_VERSION}, got {versions[0] if versions else 'none'}. Use a model file from "
+            "'andon export'."
+        )
     _check_operator_sets(walker, top)
     graphs = [field for field in top if field.number == 7]
     if not graphs:
-        raise ModelFileError("not an ONNX model: it has no graph.")
+        raise ModelFileError("expected an ONNX model with a graph, got no graph. Use a model file from 'andon export'.")
     parts = tuple(walker.fields(graphs[0], "graph"))
     tensors: dict[str, Tensor] = {}
     inputs: list[Value] = []
@@ -137,8 +141,8 @@ def survey(data: bytes) -> Graph:
 def graph_digest(data: bytes, graph: Graph, rewritable: Container[str]) -> str:
     """Return the sha256 of the computation: IR version, operator set and graph, in file order.
 
-    It excludes the documentation of model and graph, the producer, and all metadata. Of the `rewritable` initialisers it
-    includes only the names, so that recalibration does not change this digest.
+    It excludes the documentation of model and graph, the producer, and all metadata. It includes the names of the `rewritable`
+    initialisers but not their numbers, so that recalibration does not change the digest.
     """
     sha = hashlib.sha256()
     view = memoryview(data)  # hash the weights without a copy
@@ -225,18 +229,22 @@ class _Walker:
             rule = allowed.get(number)
             if rule is None:
                 why = _WHY.get((kind, number), f"field {number} of a {kind} is not allowed in a model file")
-                raise ModelFileError(f"{why} (at byte {field.start}).")
+                raise ModelFileError(f"{why} (at byte {field.start}). Use a model file from 'andon export'.")
             if field.wire != rule.wire:
                 raise ModelFileError(
-                    f"field {number} of a {kind}, at byte {field.start}, has another type than in ONNX."
+                    f"damaged model file: field {number} of a {kind}, at byte {field.start}, has another type than in ONNX. "
+                    "Copy or export the file again."
                 )
             if number in seen and not rule.many:
-                raise ModelFileError(f"forged: field {number} of a {kind} occurs twice, at byte {field.start}.")
+                raise ModelFileError(
+                    f"forged: field {number} of a {kind} occurs twice, at byte {field.start}. Use a model file from "
+                    "'andon export'."
+                )
             seen.add(number)
             found.append(field)
         self._left -= len(found)
         if self._left < 0:
-            raise ModelFileError(f"not a model file: expected at most {MAX_FIELDS} fields, got more.")
+            raise ModelFileError(_TOO_MANY)
         return found
 
 
@@ -247,10 +255,15 @@ def _check_operator_sets(walker: _Walker, top: tuple[Field, ...]) -> None:
             parts = {part.number: part for part in walker.fields(field, "operator set")}
             domain = _text(walker.data, parts.get(1))
             if domain not in _STANDARD:
-                raise ModelFileError(f"operators of the domain {domain!r}: expected the standard domain of ONNX only.")
+                raise ModelFileError(
+                    f"operators of the domain {domain!r}: expected the standard domain of ONNX only. Export the model "
+                    "without them."
+                )
             sets.append(parts[2].varint if 2 in parts else 0)
     if sets != [OPSET]:
-        raise ModelFileError(f"expected one operator set, version {OPSET}, got {sets or 'none'}.")
+        raise ModelFileError(
+            f"expected one operator set, version {OPSET}, got {sets or 'none'}. Use a model file from 'andon export'."
+        )
 
 
 def _node(walker: _Walker, message: Field) -> Node:
@@ -272,12 +285,15 @@ def _node(walker: _Walker, message: Field) -> Node:
             constant = known or constant
         elif field.number == 7 and _text(walker.data, field) not in _STANDARD:
             raise ModelFileError(
-                f"an operator of the domain {_text(walker.data, field)!r}: expected the standard domain of ONNX only."
+                f"an operator of the domain {_text(walker.data, field)!r}: expected the standard domain of ONNX only. Export "
+                "the model without it."
             )
     # for duplicates, readers differ in which one they use
     _need_unique("attribute of a node", attributes)
     if operator == "Constant" and len(attributes) != 1:
-        raise ModelFileError(f"a Constant: expected one attribute, got {len(attributes)}.")
+        raise ModelFileError(
+            f"the operator Constant: expected one attribute, got {len(attributes)}. Export the model again."
+        )
     return Node(operator, tuple(inputs), tuple(outputs), integers, constant)
 
 
@@ -302,7 +318,10 @@ def _attribute(walker: _Walker, message: Field) -> tuple[str, int, Known | None]
             integer = part.varint - (part.varint >> 63 << 64)
             values.append(integer)
     if held - {kind}:
-        raise ModelFileError(f"forged: the attribute {name!r} of a node has a value of another type than it states.")
+        raise ModelFileError(
+            f"forged: the attribute {name!r} of a node has a value of another type than it states. Use a model file from "
+            "'andon export'."
+        )
     return name, integer, Known(INT64, min(values), max(values)) if values else known
 
 
@@ -331,11 +350,15 @@ def _tensor(walker: _Walker, message: Field) -> tuple[str, Tensor]:
         elif field.number == 9:
             raw = (field.value, field.end)
     if element not in _BYTES_A_VALUE:
-        raise ModelFileError(f"the tensor {name!r} has the element type {element}, which is not allowed.")
+        raise ModelFileError(
+            f"the tensor {name!r}: expected a type of numbers, such as float32, got the ONNX element type {element}. Export "
+            "the model without it."
+        )
     # for a shape larger than its data, ONNX Runtime would allocate the memory of the shape
     if len(dims) > 16 or math.prod(dims) * _BYTES_A_VALUE[element] != raw[1] - raw[0]:
         raise ModelFileError(
-            f"the tensor {name!r} has {raw[1] - raw[0]} bytes, which do not fit its shape {dims[:16]}."
+            f"the tensor {name!r} has {raw[1] - raw[0]} bytes, which do not fit its shape {dims[:16]}. Copy or export the file "
+            "again."
         )
     return name, Tensor(message, element, tuple(dims), raw)
 
@@ -345,7 +368,9 @@ def _value(walker: _Walker, message: Field) -> Value:
     name = _text(walker.data, parts.get(1))
     kind = {part.number: part for part in walker.fields(parts[2], "type")} if 2 in parts else {}
     if 1 not in kind:
-        raise ModelFileError(f"the value {name!r} of the graph is not a tensor.")
+        raise ModelFileError(
+            f"the value {name!r} of the graph: expected a tensor, got another type. Export the model again."
+        )
     tensor = {part.number: part for part in walker.fields(kind[1], "tensor type")}
     dims: list[int | str] | None = None
     if 2 in tensor:
@@ -353,7 +378,9 @@ def _value(walker: _Walker, message: Field) -> Value:
         for dimension in walker.fields(tensor[2], "shape"):
             given = {part.number: part for part in walker.fields(dimension, "dimension")}
             if 1 in given and 2 in given:
-                raise ModelFileError(f"forged: a dimension of {name!r} is both a number and a name.")
+                raise ModelFileError(
+                    f"forged: a dimension of {name!r} is both a number and a name. Use a model file from 'andon export'."
+                )
             dims.append(given[1].varint if 1 in given else _text(walker.data, given.get(2)))
     return Value(name, tensor[1].varint if 1 in tensor else 0, None if dims is None else tuple(dims))
 
@@ -365,10 +392,15 @@ def _text(data: bytes, field: Field | None) -> str:
     try:
         return data[field.value : field.end].decode()
     except UnicodeDecodeError as error:
-        raise ModelFileError(f"damaged: the text at byte {field.start} is not UTF-8.") from error
+        raise ModelFileError(
+            f"damaged model file: the text at byte {field.start} is not UTF-8. Copy or export the file again."
+        ) from error
 
 
 def _need_unique(what: str, names: list[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or "" in names:
-        raise ModelFileError(f"a {what} has no name, or a name that occurs twice: {', '.join(twice[:5])}.")
+        raise ModelFileError(
+            f"expected a unique name for each {what}, got no name, or a name that occurs twice: {', '.join(twice[:5])}. "
+            "Export the model again."
+        )

@@ -39,7 +39,10 @@ def walk(data: bytes, start: int, end: int) -> Iterator[Field]:
         tag, value = _varint(data, at, end)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
-            raise ModelFileError(f"damaged model file: field number {number} at byte {at}.")
+            raise ModelFileError(
+                f"damaged model file: expected a field number from 1 to 2**29 - 1 at byte {at}, got field number {number}. "
+                "Copy or export the file again."
+            )
         varint = 0
         if wire == BYTES:
             length, value = _varint(data, value, end)
@@ -51,7 +54,10 @@ def walk(data: bytes, start: int, end: int) -> Iterator[Field]:
         elif wire == FIXED64:
             stop = value + 8
         else:
-            raise ModelFileError(f"damaged model file: wire type {wire} at byte {at}.")
+            raise ModelFileError(
+                f"damaged model file: expected wire type 0, 1, 2 or 5 at byte {at}, got wire type {wire}. Copy or export the "
+                "file again."
+            )
         if stop > end:
             raise ModelFileError(
                 f"damaged or truncated model file: the field at byte {at} would end at byte {stop}, but its data end at "
@@ -78,7 +84,9 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:
-            raise ModelFileError(f"damaged or truncated model file: a number is cut off at byte {at}.")
+            raise ModelFileError(
+                f"damaged or truncated model file: a number is cut off at byte {at}. Copy or export the file again."
+            )
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
@@ -86,7 +94,10 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
             if (byte == 0 and shift) or value >> 64:
                 break
             return value, at
-    raise ModelFileError(f"damaged model file: a number before byte {at} is longer than necessary.")
+    raise ModelFileError(
+        f"damaged model file: a number before byte {at} is longer than necessary or exceeds 64 bits. Copy or export the file "
+        "again."
+    )
 
 
 def _encode(value: int) -> bytes:

@@ -1,8 +1,9 @@
 """Cameras by index, and network streams by URL.
 
 An MJPEG stream is read packet by packet and decoded by andon's own decoder. Each frame then has the size that the camera sent,
-and a damaged frame is detected. For other codecs, OpenCV scales each frame to the size that the stream had when it was opened. No
-property shows this, so a change of resolution within the stream is noticed only after the next reconnection.
+and a damaged frame is detected. For other codecs, OpenCV scales each frame to the size that the stream had when it was opened.
+OpenCV does not report the scaling. Therefore a change of resolution within the stream is noticed only after the next
+reconnection.
 """
 
 import random

@@ -87,7 +87,7 @@ def collect(text: str) -> Pictures:
 
 
 def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
-    """Open the parts to evaluate on: test/ of a tree, otherwise all pictures. Keys are the keys of `truth.tree_truth`.
+    """Open the parts to evaluate on: test/ of a tree, otherwise all pictures. The keys are the same as in `truth.tree_truth`.
 
     Raises:
         DataError: there is no picture, or the tree has no test part.
@@ -206,7 +206,7 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         all_grey = all_grey and channels == 1
     if not sizes:
         raise DataError(
-            f"expected at least one readable picture among {len(files)}, found none. The first: {first_error}"
+            f"expected at least one readable picture among {len(files)}, found none. The first error: {first_error}"
         )
     return FoundFrames(
         channels=1 if all_grey else 3,

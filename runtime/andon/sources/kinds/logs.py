@@ -139,9 +139,9 @@ class _Table(Struct, frozen=True):
 def _usual_gap_s(runs: Sequence[Run], channel: int, period_s: float) -> float | None:
     """Return the longest gap that resampling may bridge for a channel, or None for the default of three periods.
 
-    The gap is twice the usual distance of the channel's samples. Without it, a logger that skips every twentieth second would
-    lose a third of its windows to marked points (SKAB: 1.05 s, stamped in whole seconds). A channel with a slower rate would lose
-    all windows. The usual distance is at most twice the median, so that dropouts do not count as usual.
+    The gap is twice the usual distance of the channel's samples. With the default, a logger that skips every twentieth second
+    would lose a third of its windows to marked points (SKAB: 1.05 s, stamped in whole seconds). A channel with a slower rate
+    would lose all windows. The usual distance is at most twice the median, so that dropouts do not count as usual.
     """
     stamps = [run.times_s[np.isfinite(run.values[:, channel])] for run in runs]
     steps = np.concatenate([np.diff(times) for times in stamps])

@@ -43,14 +43,11 @@ RESTART_AFTER_ROWS = 10
 """Number of consecutive rows far behind, from all channels, after which the sender counts as restarted."""
 FAR_BEHIND_PERIODS = DEFAULT_LATENESS_PERIODS + DEFAULT_GAP_PERIODS
 CLOCK_WRONG_AFTER_ROWS = 3
-"""Number of consecutive rows with stamps in the future that give a `Lost` (STALE). The sender's clock or ours is wrong."""
+"""Number of consecutive rows with stamps in the future after which a `Lost` (STALE) reports a wrong clock."""
 PATIENCE_PERIODS = FAR_BEHIND_PERIODS + 1.0
 """Periods in which a correct sender may fill no point: a gap that can be bridged, the lateness, and the next row."""
 REFUSED_AT_END_ROWS = RESTART_AFTER_ROWS
-"""If at least this number of rows just before the end had no effect, they are reported.
-
-This is also done if they arrived at the same moment.
-"""
+"""If at least this number of rows just before the end had no effect, the rows are reported, even if all arrived at once."""
 _MOST_COUNTED_NAMES = 100
 _MOST_HELD_ROWS = 200
 _DAY_S = 86_400.0
@@ -267,7 +264,7 @@ class _Receiver:
         *,
         progressed: bool,
     ) -> None:
-        """Count the rows that change no point: with a stamp in the future, a repeated newest stamp, or one in a sealed cell."""
+        """Count the rows that change no point: future stamps, repeated newest stamps, stamps in sealed cells."""
         channels = list(places)
         newest = np.maximum.accumulate(np.concatenate([[self._newest_by_channel[channels].min()], usable]))
         self._newest_by_channel[channels] = np.maximum(self._newest_by_channel[channels], newest[-1])
@@ -303,13 +300,13 @@ class _Receiver:
         return self._windows.push(points)
 
     def _progress(self, points: Points) -> None:
-        """Record progress if points were sealed: each of them leads to an item within a hop."""
+        """Record progress if points were sealed. A sealed point leads to an item after at most one hop."""
         if len(points):
             self._stall.progress(self._clock.mono_s())
             self._refused = Refused()
 
     def _give_up_behind(self) -> Iterator[Item | Lost]:
-        """Pass the rows far behind to the grid, which drops them and counts them as late."""
+        """Pass the rows that are far behind to the grid, so that the grid drops and counts them as late."""
         behind, self._behind = self._behind, []
         for block in behind:
             yield from self._to_grid(block)

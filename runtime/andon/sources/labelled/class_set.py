@@ -51,7 +51,7 @@ class Request(Struct, frozen=True, kw_only=True):
             "evaluation",
         ),
     ] = 0
-    """Not the same as `seed`: other defects must not turn training pictures into test pictures."""
+    """Separate from `seed`: a draw of other defects must not move pictures between the training part and the test part."""
     download: Annotated[
         bool,
         Meta(description="download missing files with torchvision into the root, or into the cache without a root"),
@@ -82,7 +82,7 @@ class ArrayPictures:
     def __init__(
         self, pictures: dict[str, NDArray[np.uint8]], keys: Sequence[str], *, channels: Channels | None = None
     ) -> None:
-        """Take the pictures of each part, uint8 ``[n, H, W, C]``. A key is ``PART/NUMBER``."""
+        """Create the collection from the pictures of each part, uint8 ``[n, H, W, C]``. A key is ``PART/NUMBER``."""
         self._pictures = pictures
         height, width, own = next(iter(pictures.values())).shape[1:]
         self._repeat = 3 if channels == 3 and own == 1 else 1
@@ -287,8 +287,8 @@ def _drawn(defective: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
     wanted = round(good * request.outlier_share / (1 - request.outlier_share))
     if not 1 <= wanted <= available:
         raise ConfigError(
-            f"outlier_share={request.outlier_share:g} needs {wanted} defects for {good} good parts, expected 1 to {available}. "
-            f"Give a share from {1 / (1 + good):.2g} to {available / (available + good):.2g}."
+            f"outlier_share: {request.outlier_share:g} needs {wanted} defects for {good} good parts, but the set has "
+            f"{available}. Give a share from {1 / (1 + good):.2g} to {available / (available + good):.2g}."
         )
     drawn = np.zeros(len(defective), dtype=bool)
     drawn[np.random.default_rng(request.seed).choice(np.flatnonzero(defective), wanted, replace=False)] = True

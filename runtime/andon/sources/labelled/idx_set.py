@@ -107,7 +107,7 @@ def _in_cache(known: IdxSet, packed: Path, name: str) -> Path:
     try:
         content = gzip.decompress(packed.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{packed}: cannot be unpacked: {error}") from error
+        raise DataError(f"{packed}: cannot be unpacked: {error}. Download the file again.") from error
     try:
         write_atomically(target, content)
     except ConfigError as error:

@@ -30,7 +30,7 @@ def torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except ImportError as error:
-        raise MissingExtra(f"this needs torchvision: {remedy('train')}") from error
+        raise MissingExtra(f"this data set or backbone needs torchvision: {remedy('train')}") from error
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

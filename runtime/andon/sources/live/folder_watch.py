@@ -41,7 +41,7 @@ class FolderWatch:
         self._settle_s = settle_s
         self._seen: dict[str, _Seen] = {}
         self.gone: list[str] = []
-        """Names that are no longer in the latest listing and that were never returned, or returned and then missed."""
+        """Files that left the listing before they were read: `step` never returned them, or `missed` was called afterwards."""
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -129,8 +129,8 @@ class _Seen(Struct, kw_only=True):
     stamp: Stamp
     since_s: float
     restless_s: float
-    """Time since which it has changed without being read, or of the last report about this."""
+    """Time at which the file began to change without being read, or time of the last report about it."""
     replaced: bool = False
-    """True if, while unread, another file took its name or it was written again from the beginning."""
+    """True if, before it was read, the file was replaced by another one or written again from the beginning."""
     given: bool = False
     retried: bool = False

@@ -38,7 +38,7 @@ class FreshFrame(Struct, frozen=True):
 class NewestFrame:
     """Holds the newest frame and passes it from the reader to the consumer.
 
-    A lock keeps the counts of the slot consistent.
+    A lock keeps the frame and its counts consistent.
     """
 
     def __init__(self) -> None:

@@ -70,7 +70,7 @@ class Refused:
     ahead_s: float = 0.0
     newest_s: float = 0.0
     names: tuple[str, ...] = ()
-    """Unknown channels of the last such line."""
+    """Channels of the last line without a known channel. At most `_MOST_NAMES`."""
     expected: tuple[str, ...] = ()
 
     @property

@@ -127,7 +127,10 @@ class LiveStream:
         raise StopIteration
 
     def close(self) -> None:
-        """End the stream. Wait at most a second for the reader; one that blocks in the driver ends with its own timeout."""
+        """End the stream.
+
+        Wait at most a second for the reader. A reader that blocks in the driver ends with its own timeout.
+        """
         self._newest.end()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
@@ -175,7 +178,7 @@ class LiveStream:
                 arrived_s = self._clock.mono_s()
                 if frame is None:
                     if fresh and not self._over():
-                        logger.warning("%s: lost; reconnecting", self._name)
+                        logger.warning("%s: the connection is lost; reconnecting", self._name)
                     break
                 intake, why_not = received(intake, arrived_s - began_s, self._rule)
                 self._newest.offer(frame, why_not, arrived_s, self._clock.wall_s())

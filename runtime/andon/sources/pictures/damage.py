@@ -25,7 +25,10 @@ _NONE, _DEFLATE = 1, (8, 32946)
 _HARMLESS = ("Invalid SOS parameters", "Warning: unknown JFIF revision number")
 _BEFORE_THE_END = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _MOST_PADDING = 64
-"""Largest padding, in bytes. Cameras pad their pictures to a multiple of at most this. More is a hole filled with zeros."""
+"""Largest padding, in bytes.
+
+Cameras pad their pictures to a multiple of at most this number. More padding is a hole in the data, filled with zeros.
+"""
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:

@@ -164,7 +164,7 @@ def decode_file(
 
     Raises:
         DataError: as `decode`. Also if the file is larger than `MAX_BYTES` or cannot be read.
-        FileNotFoundError: the file does not exist, or no longer.
+        FileNotFoundError: the file does not exist or was removed.
     """
     name = name or str(path)
     try:

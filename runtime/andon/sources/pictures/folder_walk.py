@@ -8,7 +8,10 @@ MASKS = "ground_truth"
 RUN = "run.json"
 """The file that marks a run folder. A run folder below its own data contains drawings, which must not be read as data."""
 MOST_LOOKED_AT = 200_000
-"""Largest number of entries that are looked at to recognise a folder. A share with millions of files must not delay a command."""
+"""Largest number of entries that are looked at to recognise a folder.
+
+A network folder with millions of files must not delay a command.
+"""
 
 
 def walk(

@@ -8,7 +8,7 @@ period after a point counts as on it, because senders round their stamps.
 
 ``linear``
     The sample on the point. Without one, the value is interpolated between its neighbours, if they are at most ``max_gap_s``
-    apart. It is marked if they are more than half of that apart.
+    apart. The point is marked if they are more than half of ``max_gap_s`` apart.
 
 ``hold``
     The newest sample at or before the point, if it is at most ``max_hold_s`` old.
@@ -68,7 +68,7 @@ class Points(Struct, frozen=True):
     """Sealed points in ascending order. Numbers are left out where the source paused."""
 
     numbers: NDArray[np.int64]
-    """``[n]``: j of ``g_j = j * period``."""
+    """``[n]``: the number j of each point ``g_j = j * period``."""
     values: Values
     """``[n, C]`` in sensor units; NaN where a hole could not be bridged."""
     marked: NDArray[np.bool_]
@@ -200,7 +200,7 @@ class Grid:
         return stamps, full
 
     def _advance(self, u: Floats, channels: Sequence[int] | None) -> NDArray[np.bool_]:
-        """Advance the watermark row by row, and return a mask of the rows that arrived after it had passed their cell."""
+        """Advance the watermark row by row, and return a mask of the rows whose cell it had already passed."""
         newest = np.maximum.accumulate(u)
         if not np.isfinite(self._seen).any():
             self._seen[:] = u[0]  # a channel without any sample yet delays the others until it is stale

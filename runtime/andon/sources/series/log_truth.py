@@ -12,7 +12,7 @@ from andon.sources.series.log import Log, Run
 
 
 class WindowTruth(Struct, frozen=True, kw_only=True):
-    """The truth about one window. It is defective if any of its rows is faulty."""
+    """The truth about one window. A window is defective if any of its rows is faulty."""
 
     faulty: bool
     recovering: bool
@@ -20,7 +20,10 @@ class WindowTruth(Struct, frozen=True, kw_only=True):
     fault: str = ""
     """Name of the last fault in the window, if the log names faults."""
     events: tuple[str, ...] = ()
-    """Faults that the window touches; ``run:0`` is the first of the run. A fault is detected if one of its windows is REJECT."""
+    """Faults that the window touches; ``run:0`` is the first fault of the run.
+
+    A fault is detected if one of its windows is REJECT.
+    """
 
     @property
     def good(self) -> bool:

@@ -150,7 +150,7 @@ def is_number(text: str) -> bool:
 
 
 def with_point(text: str) -> str:
-    """Return a number with a decimal comma rewritten with a point, or an empty text if the text is not such a number.
+    """Rewrite a number with a decimal comma to a decimal point. Return an empty text if the text is not such a number.
 
     >>> with_point("-0,0601"), with_point("1.234,5"), with_point("auto,1")
     ('-0.0601', '1234.5', '')

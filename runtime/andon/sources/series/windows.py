@@ -30,10 +30,10 @@ Indices = NDArray[np.intp]
 
 
 def window_spec(found: FoundLogs, steps: int, hop: int, *, period_s: float | None = None) -> WindowSpec:
-    """Return the specification of windows of `steps` points of `period_s` (None: the period of the rows) over such logs.
+    """Return the specification of windows of `steps` points over logs like these.
 
-    The channels are those found and are resampled ``linear``. If the period is at least 1.5 times the distance of the rows, they
-    are averaged instead (``mean``).
+    Points are `period_s` apart; None means the period of the rows. All channels of the logs are used and resampled ``linear``.
+    If the period is at least 1.5 times the distance of the rows, they are averaged instead (``mean``).
 
     Raises:
         ConfigError: steps or hop is below 1, or the period is not positive.
@@ -57,7 +57,7 @@ def window_spec(found: FoundLogs, steps: int, hop: int, *, period_s: float | Non
 
 
 def columns(found: FoundLogs, spec: WindowSpec) -> list[int]:
-    """Return the places in the log of the channels of a specification, in its order. Other channels are ignored.
+    """Return the column of the log for each channel of a specification. Other channels of the log are ignored.
 
     Raises:
         DataError: the log does not have a channel of the specification.
@@ -206,7 +206,7 @@ class _Piece(Struct, frozen=True):
 
 
 class _Count(Struct, frozen=True):
-    """The number of points since the last change between complete and broken points. One of the two numbers is 0."""
+    """The length of the current sequence of complete or broken points. The other of the two numbers is 0."""
 
     complete: int
     broken: int

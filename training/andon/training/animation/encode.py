@@ -22,10 +22,15 @@ FORMATS = (".gif", ".mp4")
 HOLD_S = 1.5
 """Seconds to show the last picture, so that the end is visible before the animation repeats."""
 LEAST_FPS, MOST_FPS = 0.1, 50.0
-"""Limits of the frame rate. A GIF counts in 1/100 s, and browsers slow down pictures shorter than 2/100 s."""
+"""Limits of the frame rate.
+
+A GIF stores times in steps of 1/100 s, and browsers show pictures shorter than 2/100 s more slowly.
+"""
 CODECS = ("vp09", "mp4v")
-"""Codecs to try in this order. Browsers play VP9. MPEG-4 part 2 is for an OpenCV without VP9; video players play it, but
-browsers do not."""
+"""Codecs to try in this order.
+
+Browsers play VP9. MPEG-4 part 2 is for an OpenCV without VP9; video players play it, but browsers do not.
+"""
 _PALETTE_FROM = 8
 """Number of pictures that define the palette. All pictures share one palette, so that no colour flickers."""
 

@@ -57,7 +57,7 @@ def stills(
 class _Page:
     """The layout that all pictures share, and the colour scale of the maps.
 
-    All maps have the scale of the last snapshot, so that the maps visibly cool down during training.
+    All maps have the scale of the last snapshot, so that the colours show how the errors decrease during training.
     """
 
     def __init__(

@@ -44,8 +44,11 @@ from andon.training.runs.run_folder import LoadedRun
 from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 Figure = Callable[[Detector, Collection, int], float | None]
-"""``figure(detector, calibration, seed)`` returns an additional number for a cell. Its arguments are the exported detector,
-the calibration parts and the seed. It returns None if the number is not defined for such data."""
+"""``figure(detector, calibration, seed)`` returns an additional number for a cell.
+
+Its arguments are the exported detector, the calibration parts and the seed. It returns None if the number is not defined for
+such data.
+"""
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -70,7 +73,10 @@ def warm_up() -> None:
 
 
 def free_memory() -> None:
-    """Free the memory of a cell for the next one. Scorer and optimiser refer to each other, so only gc frees them."""
+    """Free the memory of a cell for the next one.
+
+    Scorer and optimiser refer to each other, so only the garbage collector frees them.
+    """
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()

@@ -63,7 +63,10 @@ class DataSet(Struct, frozen=True, kw_only=True):
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """Everything that identifies a cell: ``cell.json``. Threads and device are recorded elsewhere; they do not identify it."""
+    """Everything that identifies a cell: ``cell.json``.
+
+    Threads and device are recorded elsewhere; they do not identify a cell.
+    """
 
     name: str
     """Name of the detector with its settings."""
@@ -74,8 +77,11 @@ class Key(Struct, frozen=True, kw_only=True):
     """All settings, as in a run folder."""
     set: str
     data: dict[str, str]
-    """Fields of `DataSet`. Paths keep only their last two pieces, so that data may move to another machine. The calibration
-    share is present only if it differs from the default."""
+    """Fields of `DataSet`.
+
+    Paths keep only their last two pieces, so that data may move to another machine. The calibration share is present only if it
+    differs from the default.
+    """
     seed: int
     wish: PromiseRequest
     """The promise to calibrate for. The name is fixed, because it is a key in ``cell.json``."""
@@ -156,9 +162,9 @@ def cells(plan: Plan, *, more: Sequence[str] = ()) -> list[Cell]:
 def share(listed: Sequence[Cell], which: int, of: int) -> list[Cell]:
     """Return the `which`-th of `of` shares, counted from 1, in the order of `listed`. Each cell is in exactly one share.
 
-    Cells are dealt like cards, detector by detector, and within a detector set by set. The cost of a cell depends on its
-    detector first, then on its set. So the numbers of cells per detector in two shares differ by at most one. The same holds
-    for the numbers per detector and set.
+    The cells are sorted by detector, and within a detector by set. They are then assigned to the shares in turn. The cost of a
+    cell depends on its detector first, then on its set. So the numbers of cells per detector in two shares differ by at most
+    one. The same holds for the numbers per detector and set.
     """
     places: dict[tuple[str, str], list[int]] = {}
     for place, cell in enumerate(listed):
@@ -346,7 +352,10 @@ def _unusual_share(data: DataSet) -> dict[str, str]:
 
 
 def _default_name(known: Recipe, settings: msgspec.Struct) -> str:
-    """Return the detector and its flags that differ from the defaults. `parse_detector` turns it into the same settings."""
+    """Return the detector and its flags that differ from the defaults.
+
+    `parse_detector` turns this name into the same settings.
+    """
     words = [known.name]
     for setting in fields(known.settings):
         value = getattr(settings, setting.name)

@@ -38,8 +38,7 @@ class Cost(Struct, frozen=True, kw_only=True):
     """Time that a training took, including reading of the data."""
 
     wall_s: float | None
-    """Wall time in seconds. For an interrupted training, the sum over its sessions, as far as its epochs record it. None if
-    unknown."""
+    """Wall time in seconds; None if unknown. For an interrupted training, the sum of the times recorded for its epochs."""
     cpu_s: float | None
     """Process time in seconds, summed over threads; None if the training was interrupted."""
 

@@ -18,7 +18,7 @@ FEW = 3
 
 
 class Spread(Struct, frozen=True, kw_only=True):
-    """One figure over seeds."""
+    """The values of one result over seeds."""
 
     mean: float
     low: float
@@ -40,8 +40,10 @@ class Row(Struct, frozen=True, kw_only=True):
     sets: int
     """1, or the number of sets in the mean."""
     figures: dict[str, Spread]
-    """Results by name. In a mean over sets, `mean` weighs each set equally. The other numbers are over the seeds that are
-    done on each set."""
+    """Results by name.
+
+    In a mean over sets, `mean` weighs each set equally. The other numbers are over the seeds that are done on each set.
+    """
 
 
 class Unfinished(Struct, frozen=True, kw_only=True):
@@ -111,8 +113,10 @@ NOT_SHOWN = frozenset(
     | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
     | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
 )
-"""Results that are only in ``table.json``, like names that end in _low or _high. Results in none of these lists get a column
-with their name."""
+"""Results that are only in ``table.json``, as are names that end in _low or _high.
+
+Other unlisted results get their own column.
+"""
 
 
 def table_of(cells: Sequence[CellStatus], *, where: str = "") -> Table:
@@ -264,7 +268,7 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
 
 
 def _prevalences(rows: Sequence[Row]) -> list[str]:
-    """Return a note with the share of defects by set. It is the AUPR of chance, and it differs between sets."""
+    """Return a note with the share of defects by set. This share is the AUPR of random scores, and it differs between sets."""
     notes = []
     for name in natural({row.set for row in rows}):
         shares = [

@@ -1,4 +1,4 @@
-"""A symmetric convolutional autoencoder without skip connections, scored by what its bottleneck does not let through.
+"""A symmetric convolutional autoencoder without skip connections, scored by its reconstruction error.
 
 Without `--repair` it is a baseline. It blurs fine texture everywhere, good or bad, and finds defects that are large and
 unlike anything good. With `--repair` it is trained to restore damage, and a head on [input, reconstruction] gives the
@@ -6,7 +6,7 @@ score. Without skips it cannot copy a defect past the bottleneck, so its reconst
 look like.
 
 Source: the symmetric baseline of a public course project on MVTec AD: blocks of two 3 x 3 convolutions with batch
-normalisation, widths 32 to 256, and transposed convolutions back. It has 1.73 million parameters for RGB.
+normalisation, widths 32 to 256, and transposed convolutions. It has 1.73 million parameters for RGB.
 """
 
 import torch

@@ -1,8 +1,8 @@
-"""A bidirectional GAN, scored by the reconstruction error of its generator and the doubt of its discriminator.
+"""A bidirectional GAN, scored by the reconstruction error of its generator and the output of its discriminator.
 
 An encoder turns a good picture into a code, and a generator turns codes drawn from a normal distribution into pictures.
-A discriminator tries to separate pairs (picture, its code) from pairs (generated picture, drawn code). A cycle term
-ties encoder and generator. Without it, the reconstruction of a picture is some other good picture.
+A discriminator tries to separate pairs (picture, its code) from pairs (generated picture, drawn code). A cycle term connects
+encoder and generator. Without it, the reconstruction of a picture is some other good picture.
 
 Suitable if good parts are small pictures of one kind: digits, clothes, centred parts. It also generates new good parts
 (`andon sample`). Not suitable if defects are finer than what a GAN of this size can draw; use `patchcore` then.
@@ -26,14 +26,14 @@ divided by brightness:
 * digit 8: .819, .875, .935; without a discriminator .799, .852, .928.
 * shirts: without a discriminator .810, .848, .833.
 
-So the discriminator hardly changes the reconstruction, for better or worse. It is needed to generate samples. Its
+So the discriminator hardly changes how well the reconstruction detects defects. It is needed to generate samples. Its
 cross-entropy alone gives .86 and .87 on the digits, and a tenth of it in the score adds .005 and .001. Its features,
 with spectral normalisation, are below chance there.
 
 GANs are unstable, so several measures stabilise the training. The discriminator has spectrally normalised weights,
 smoothed labels and, at first, noisy pictures. The scorer uses a running mean of the weights. Training has collapsed if
-the generator makes one picture only, or if nothing fools the discriminator any more. It then logs a warning and
-restarts with the next seed.
+the generator makes one picture only, or if nothing fools the discriminator any more. `fit` then logs a warning and restarts
+with the next seed.
 
 Sources: Donahue et al., Adversarial feature learning (2017); Zenati et al., Efficient GAN-based anomaly detection
 (2018, arXiv 1802.06222). Spectral normalisation: Miyato et al. (2018). Results: docs/results.md.
@@ -101,8 +101,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["he", "normal"],
         Meta(
             description=(
-                "initial weights: he keeps the size of signals, normal has a standard deviation of .02, as in early "
-                "GANs"
+                "initial weights: 'he' (He et al.) keeps the size of signals, 'normal' has a standard deviation of .02, as "
+                "in early GANs"
             )
         ),
     ] = "he"
@@ -201,7 +201,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def smoothed(self) -> float:
-        """Labels of good pictures are at most this much below 1."""
+        """Largest amount by which labels of good pictures are below 1."""
         return (0.1 if self.loss == "non_saturating" else 0.0) if self.smoothing is None else self.smoothing
 
 
@@ -302,7 +302,7 @@ class BiGAN(BiganNets):
         return total / seen
 
     def leave_out_discriminator(self) -> None:
-        """Remove a collapsed discriminator, which has no information, from ``anomaly``. It would dominate the score."""
+        """Remove the term of a collapsed discriminator from ``anomaly``. It has no information but would dominate the score."""
         self.get_buffer("usual")[1:] = math.inf
 
 

@@ -1,8 +1,8 @@
 """A convolutional variational autoencoder over frames, scored by how well a few numbers describe the frame.
 
 Suitable if good parts are small, centred and differ in ways that a few numbers describe: digits, stamped signs, parts
-cut out of a larger picture. Not suitable for fine texture, which a few numbers cannot describe. It is blurred on good
-and bad parts alike, and hides small defects.
+cut out of a larger picture. Not suitable for fine texture, which a few numbers cannot describe. The network blurs such texture
+on good and bad parts, and the blur hides small defects.
 
 There are three scores, all in the graph. ``mse`` and ``bce`` are squared error and cross-entropy of the reconstruction,
 means over pixels. ``sap`` also passes the reconstruction through the encoder. It compares the activations of the
@@ -46,7 +46,7 @@ from andon.training.recipe.wrong_data import expected_frames
 logger = logging.getLogger(__name__)
 
 LEAST_ENERGY = 1e-6
-"""Differences are divided by the mean square of a convolution's activations. This is the lower limit of that divisor."""
+"""Lower limit of the divisor of differences, which is the mean square of a convolution's activations."""
 SLOPE = 0.1
 """Slope of the activations below zero."""
 BATCH = 256
@@ -73,7 +73,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = 128
     latent: Annotated[int, Meta(ge=1, le=1024, description="number of latent variables that describe a frame")] = 10
     beta: Annotated[
-        float, Meta(ge=0.0, description="weight of the KL term; below 0.001 it is a plain autoencoder with noise")
+        float, Meta(ge=0.0, description="weight of the KL term; below 0.001: a plain autoencoder with noise")
     ] = 0.1
     reconstruction: Annotated[
         Literal["bce", "mse"],
@@ -107,7 +107,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         Meta(
             gt=0.0,
             le=1.0,
-            description="share of a convolution's positions, those that differ most, that ``sap`` averages",
+            description="share of a convolution's positions that ``sap`` averages: those that differ most",
         ),
     ] = 0.1
     pool: Annotated[
@@ -192,8 +192,8 @@ class ConvVAE(Scorer):
         """Return ``[N, 1 + looked_at]``: differences between frames and reconstructions, in pixels and in activations.
 
         The first column is the mean squared error. Then there is one column per compared convolution, outermost first.
-        It is the squared difference of the activations, a mean over channels and over the `share` of positions where it
-        is largest. It is divided by the mean square of the activations for the frame.
+        Such a column is the squared difference of the activations, divided by the mean square of the activations for the frame.
+        It is a mean over channels and over the `share` of positions with the largest differences.
         """
         seen = self.layers(prepared)
         rebuilt = torch.sigmoid(self.decode(self._posterior(seen)[0]))
@@ -262,7 +262,7 @@ def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, context: FitCon
     """Minimise the loss, with an annealed KL term."""
     if settings.beta < LEAST_BETA:
         logger.warning(
-            "--beta %g makes it a plain autoencoder with noise: the prior has no effect, and it cannot generate parts",
+            "--beta %g makes conv_vae a plain autoencoder with noise: the prior has no effect, and no parts can be generated",
             settings.beta,
         )
     scorer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -298,7 +298,9 @@ def balance(scorer: ConvVAE, part: Part, device: torch.device, *, most: int | No
             if most is not None and seen >= most:
                 break
     if not seen:
-        raise DataError("the validation part is empty, but is needed to balance the layers. Collect more good parts.")
+        raise DataError(
+            "the validation part is empty: expected good parts to balance the layers. Collect more good parts."
+        )
     scorer.get_buffer("usual").copy_((total / seen).clamp(min=1e-12))
 
 
@@ -311,8 +313,8 @@ def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generat
     assert isinstance(scorer, ConvVAE)
     if settings.beta < LEAST_BETA:
         raise ConfigError(
-            f"--beta {settings.beta:g}: below {LEAST_BETA:g} it is a plain autoencoder with noise, and draws from the prior do "
-            "not look like parts. Train with --beta 1 to generate."
+            f"--beta {settings.beta:g}: below {LEAST_BETA:g}, conv_vae is a plain autoencoder with noise. Pictures drawn from "
+            "its prior do not look like parts. Train with --beta 1 to generate parts."
         )
     with torch.no_grad():
         latent = torch.randn(count, settings.latent, generator=generator).to(scorer.mean.weight.device)

@@ -1,8 +1,8 @@
 """An autoencoder with a memory of prototypes, scored by what a mixture of them cannot reconstruct. It generates parts.
 
 The network is an encoder, a memory of prototypes (items) and a decoder. A code is compared with all items (softmax
-attention), small weights are shrunk to zero, and the decoder gets the mixture of the rest. By default the decoder also
-gets the code itself. In training, a quarter of the code is dropped.
+attention), small weights are shrunk to zero, and the decoder gets the mixture of the remaining items. By default the decoder
+also gets the code itself. In training, a quarter of the code is dropped.
 
 Suitable for small pictures whose good parts are variations of one theme: digits, centred parts. Not suitable for fine
 texture, which it blurs, or if good parts are very diverse (CIFAR-10: docs/results.md). A verdict shows which items the
@@ -74,11 +74,11 @@ logger = logging.getLogger(__name__)
 COLLAPSED = 0.05
 """Share of items in use below which the memory has collapsed. Fewer than two items in use are always a collapse."""
 LEAST_CONTRAST = 0.01
-"""Added to the standard deviation of a picture's pixels, which are in 0 to 1."""
+"""Number added to the standard deviation of a picture's pixels (0 to 1), because it is a divisor and may be 0."""
 KEPT_CODES = 512
 """Number of parts whose codes are kept, to generate new parts from them."""
 NEAR_ONE = 0.5
-"""Weight of the KL term from which codes follow the prior well enough to draw from it."""
+"""Smallest weight of the KL term with which codes follow the prior well enough to draw new codes from the prior."""
 
 _Width = Annotated[int, Meta(ge=1, le=1024)]
 
@@ -113,7 +113,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = None
     beta: Annotated[
         Annotated[float, Meta(ge=0.0)] | None,
-        Meta(description="weight of the KL term, with --vae; near 0 it is a plain autoencoder. none: 0.1"),
+        Meta(description="weight of the KL term, with --vae; near 0: a plain autoencoder. none: 0.1"),
     ] = None
     items: Annotated[
         Annotated[int, Meta(ge=2, le=10_000)] | None,
@@ -139,7 +139,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         Literal["replace", "concatenate"],
         Meta(
             description=(
-                "replace: the decoder gets the read-out instead of the code. concatenate: it gets both; then "
+                "replace: the decoder gets the read-out instead of the code. concatenate: the decoder gets both; then "
                 "anomalies can bypass the memory, so part of the code is dropped in training"
             )
         ),
@@ -331,8 +331,8 @@ def finalize(scorer: MemoryVAE, good: TrainingData, settings: Settings, device: 
 def sample(scorer: nn.Module, settings: Settings, count: int, generator: Generator) -> Tensor:
     """Return new parts: from the prior if a variational code follows it, else from mixtures of two training parts.
 
-    A training part and one of the parts most similar to it are drawn. A mixture of their codes and of what both read,
-    with a random share, is decoded. So prototypes are combined as they are in good parts.
+    A training part and one of the parts most similar to it are drawn. Their codes are mixed with a random share, and so are
+    their memory weights. The decoder turns the mixture into a new part. So prototypes are combined as in good parts.
 
     Raises:
         ConfigError: these settings cannot generate parts.
@@ -366,10 +366,10 @@ def _why_no_parts(settings: Settings) -> str:
 
 
 def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
-    """Return the decoded items ``[M, C, h, w]`` and each item's share of what training parts read ``[M]``.
+    """Return the decoded items ``[M, C, h, w]``, and the share of each item in the read-outs of training parts, ``[M]``.
 
-    With one code per position, an item is shown at the position where it is used most. The other positions read as good
-    parts do on average.
+    With one code per position, an item is shown at the position where it is used most. The other positions get the average
+    read-out of good parts.
 
     Raises:
         ConfigError: the run was trained without a memory.
@@ -377,7 +377,7 @@ def prototypes(scorer: nn.Module, _settings: Settings) -> tuple[Tensor, Tensor]:
     assert isinstance(scorer, MemoryVAE)
     if scorer.memory is None:
         raise ConfigError(
-            "this memory_vae was trained without a memory (--no-memory). There are no prototypes to show."
+            "this memory_vae was trained without a memory (--no-memory). There are no prototypes to show. Train with --memory."
         )
     weights = lone_items(scorer.address(scorer.get_buffer("codes")))
     codes = scorer.memory.read(weights)  # used instead of the encoder's codes if the decoder gets both

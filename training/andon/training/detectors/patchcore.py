@@ -164,7 +164,7 @@ class Plan(NamedTuple):
     """Settings with the preset filled in."""
 
     size: int
-    """Side of the square that the network sees. Smaller frames get a smaller one if the user did not ask for this size."""
+    """Side of the square that the network sees. For smaller frames the side is smaller, unless the user set it."""
     taps: tuple[int, ...]
     tap_weights: tuple[float, ...]
     density: float

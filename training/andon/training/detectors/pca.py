@@ -55,7 +55,8 @@ missed .422 of the faulty rows of the Tennessee Eastman process; without clippin
 faults 3, 9, 15 left out.)
 """
 LEAST_VARIANCE = 1e-5
-"""Smallest usable variance, as a share of the largest. Along directions with less, T2 would be float32 rounding.
+"""Smallest usable variance, as a share of the largest. Along directions with less variance, T2 would consist of float32
+rounding errors.
 
 Q is floored at the same level. If channels rarely change, the kept directions reconstruct good windows exactly. The
 residual is then rounding that differs by machine and batch size, and the tails of the scores must not be fitted to it.
@@ -162,7 +163,7 @@ def fit(scorer: Components, good: TrainingData, settings: Settings, context: Fit
 
 
 def moments(part: Part, context: FitContext) -> tuple[Tensor, Tensor]:
-    """Return mean ``[D]`` and covariance ``[D, D]`` of flattened windows, float64 on the CPU, with memory for one batch."""
+    """Return mean ``[D]`` and covariance ``[D, D]`` of flattened windows, float64 on the CPU, one batch at a time."""
     count = len(part)
     total = sum(batch.flatten(1).double().sum(dim=0) for batch in part.batches(BATCH))
     center = torch.as_tensor(total) / count

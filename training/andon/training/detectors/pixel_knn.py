@@ -38,7 +38,7 @@ BATCH = 256
 CANDIDATE_BYTES = 1_000_000_000
 """Largest size of the good pictures in memory during the fit. If they need more, a random subset is used."""
 MOST_MB = 500.0
-"""Largest size of the stored pictures in a file."""
+"""Largest size of the stored pictures in a file, in MB."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """A U-Net that reconstructs a frame through a bottleneck with skip connections, scored by the difference to the input.
 
 Without `--repair` it is a baseline, kept because it is a textbook method. Skips let the network copy a defect, so its
-error grows little on bad parts. It finds defects that are brighter or rougher than anything in good parts. Suitable if
-the texture is smooth and defects are not (.96 AUROC on MVTec AD's hazelnut). Near chance on bottle and cable. With
+error grows little on bad parts. The detector finds defects that are brighter or rougher than anything in good parts. Suitable
+if the texture is smooth and defects are not (.96 AUROC on MVTec AD's hazelnut). Near chance on bottle and cable. With
 `--repair` it is trained to restore damage, and a head on [input, reconstruction] gives the score.
 
 Source: Ronneberger et al., U-Net (2015), with batch normalisation.

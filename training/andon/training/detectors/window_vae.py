@@ -1,10 +1,10 @@
 """A variational autoencoder over windows of sensor channels, scored by its reconstruction error or its latent variables.
 
-Suitable if channels move together in ways that a few numbers describe: machines in a steady state or a cycle. It knows
-nothing about order beyond one window. There are three scores. ``error`` is the reconstruction error. ``euclid`` and
-``mahalanobis`` are squared distances of a window's latent variables from the latent variables of good windows. A slow drift
-that can still be reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error
-detects the deviation. ``--decides combined`` takes the largest surprise of the three (`nets.surprise`).
+Suitable if channels move together in ways that a few numbers describe: machines in a steady state or a cycle. The detector does
+not use the order of windows. There are three scores. ``error`` is the reconstruction error. ``euclid`` and ``mahalanobis`` are
+squared distances of a window's latent variables from the latent variables of good windows. A slow drift that can still be
+reconstructed moves the latent variables. Far from the training data the encoder saturates, and only the error detects the
+deviation. ``--decides combined`` takes the largest surprise of the three (`nets.surprise`).
 
 Source: Kingma and Welling, Auto-Encoding Variational Bayes (2014). The loss is squared error + beta * KL, both summed
 over dimensions and averaged over the batch. With a mean over values and a sum over latents, "beta = 1" would be
@@ -14,8 +14,8 @@ Defaults were measured on the simulated converter (1 000 windows of 64 rows, 9 C
 found .98, .91 and .88 of the windows with a spike, an oscillation and a drift. Results with 4 to 16 latent variables
 and a beta of .01 to .1 differ by less than .01; beta 1 loses .02.
 
-There the latent distances detect little but the drift (AUROC .87, and .93 for the error after 15 epochs). Good windows
-form a ring, by the phase of the load, and its centre is equally far from all of them. The combination is not better
+On the converter, the latent distances detect little except the drift (AUROC .87, and .93 for the error after 15 epochs). Good
+windows form a ring, by the phase of the load, and its centre is equally far from all of them. The combination is not better
 than the error (.92; oscillation of half severity .83 against .88), so the error decides by default.
 """
 
@@ -63,7 +63,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         tuple[_Layers, ...],
         Meta(min_length=1, description="widths of the encoder's hidden layers; the decoder mirrors them"),
     ] = (128, 64)
-    beta: Annotated[float, Meta(ge=0.0, description="weight of the KL term; near 0 it is a plain autoencoder")] = 0.1
+    beta: Annotated[float, Meta(ge=0.0, description="weight of the KL term; near 0: a plain autoencoder")] = 0.1
     epochs: Annotated[
         int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
     ] = 60
@@ -117,7 +117,7 @@ class WindowVAE(Scorer):
         return Evidence({"error": error}, distances | combined, {"reconstruction": rebuilt}, {"latent": latent})
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
-        """Return ``error``, the mean of its map, ``euclid`` and ``mahalanobis``, each ``[N]``."""
+        """Return ``error`` (the mean of its map), ``euclid`` and ``mahalanobis``, each ``[N]``."""
         return self._judge(prepared)[3]
 
     def _judge(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:

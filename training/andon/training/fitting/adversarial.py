@@ -34,7 +34,7 @@ Below it the generator makes one picture only.
 UNFOOLED = 0.98
 """Discriminator accuracy above which the other nets no longer fool it."""
 COLLAPSED_STEPS = 100
-"""Number of steps before a training counts as collapsed. Every training is out of balance at first."""
+"""A training counts as collapsed only after this number of steps, because every training is out of balance at first."""
 STEPS = 700
 """Number of training steps if the number of epochs is not set."""
 MOST_LOOKED_AT, MOST_BYTES = 1024, 256_000_000
@@ -90,7 +90,7 @@ class BiganSettings(Protocol):
 
     @property
     def smoothed(self) -> float:
-        """Labels of good pictures are at most this much below 1."""
+        """Largest amount by which labels of good pictures are below 1."""
 
     @property
     def noise(self) -> float:
@@ -182,9 +182,9 @@ class BiganTrainer:
         if not self.settings.adversarial:
             return None
         if self.alike and self.step >= COLLAPSED_STEPS:
-            return f"collapsed in epoch {self.epoch}: the generator makes one picture only"
+            return f"training collapsed in epoch {self.epoch}: the generator makes one picture only"
         if self.unfooled >= COLLAPSED_STEPS:
-            return f"collapsed in epoch {self.epoch}: nothing has fooled the discriminator for {self.unfooled} steps"
+            return f"training collapsed in epoch {self.epoch}: nothing has fooled the discriminator for {self.unfooled} steps"
         return None
 
     def one_epoch(self) -> dict[str, float]:

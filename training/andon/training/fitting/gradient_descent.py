@@ -160,8 +160,8 @@ def descend(
         plan: settings of the descent.
         context: seed, device, hooks and the state to resume from.
         feed: source of the batches, or None for unchanged parts.
-        heavy: whether most of the work is wide convolutions. CPUs with bfloat16 instructions compute these three times
-            as fast.
+        heavy: whether most of the work is wide convolutions. CPUs with bfloat16 instructions compute such convolutions three
+            times as fast in bfloat16.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
@@ -181,7 +181,7 @@ def descend(
 
 
 def kept_epoch(history: Sequence[Mapping[str, float]], settings: object) -> int | None:
-    """Return the epoch whose weights `descend` keeps; None if the settings are not a `Plan`, because such a fit may differ."""
+    """Return the epoch whose weights `descend` keeps; None if the settings are not a `Plan` (for another kind of fit)."""
     if not isinstance(settings, Plan) or not history:
         return None
     if settings.by_cosine:
@@ -256,7 +256,10 @@ class _Descent:
         return row
 
     def _order(self) -> Tensor:
-        """Return the places of an epoch's parts, ``[epoch_parts]``. Numbers of uses differ by at most one between parts."""
+        """Return the places of an epoch's parts in random order, ``[epoch_parts]``.
+
+        The numbers of uses of two parts differ by at most one.
+        """
         count = len(self.good.train)
         rounds = math.ceil(self.epoch_parts / count)
         orders = [torch.randperm(count, generator=self.shuffle) for _ in range(rounds)]

@@ -35,7 +35,7 @@ CACHE_BYTES = 1_000_000_000
 MAX_LOST = 0.05
 """Largest share of good parts that may be unreadable or without contrast. More means that something is wrong with the data."""
 CONSTANT = 0.01
-"""Scale of a channel that never changes, as a share of its value. Later changes then stand out, and noise does not."""
+"""Scale of a channel that never changes, as a share of its value. Larger changes then give high scores, and noise does not."""
 
 
 class PreparedPart:
@@ -364,7 +364,10 @@ def _warn_of_sizes(found: Found) -> None:
 
 
 def _is_gap(collection: Collection, ref: Ref, spec: InputSpec) -> bool:
-    """Return whether a window has gaps. It is INVALID on the line by design, and does not mean that the data are wrong."""
+    """Return whether a window has gaps.
+
+    Such a window is INVALID on the line by design. It does not mean that the data are wrong.
+    """
     if isinstance(spec, FrameSpec):
         return False
     item = collection.read(ref)

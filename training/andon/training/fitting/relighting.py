@@ -21,9 +21,8 @@ def relit(generator: Generator, picture: Picture, strength: float) -> Picture:
     Args:
         generator: random generator of the light.
         picture: uint8 ``[H, W, C]``.
-        strength: standard deviation of the logarithm of the light for the whole picture. It varies by half of that from
-            place
-        to place. A value of 0.1 means about a tenth more or less light.
+        strength: standard deviation of the logarithm of the light for the whole picture. From place to place, the light varies
+            by half of `strength`. A value of 0.1 means about a tenth more or less light.
     """
     cv2 = opencv()
     height, width, _ = picture.shape

@@ -30,7 +30,10 @@ CLEAN = 0.3
 RELIT = 0.5
 """Share of training pictures in other light."""
 MOST_DAMAGES = 3
-"""Largest number of damages per picture. Several damages teach as much as several pictures, at the cost of one."""
+"""Largest number of damaged areas per picture.
+
+Several damaged areas in one picture teach as much as several pictures, in the time of one.
+"""
 JUDGED_TIMES = 8
 """Number of times per training that the head is evaluated on held-out kinds of damage."""
 DAMAGED_EACH = 2
@@ -42,7 +45,7 @@ MOST_COMPARED = 64
 KEPT_BYTES = 500_000_000
 """Largest size of the pictures that are kept in memory as grey levels, in bytes."""
 _VALIDATION_SEED = 2**31
-"""Seed that no epoch has. Validation uses the same damage each time."""
+"""Seed of the damage for validation, which is the same each time. No epoch has this seed."""
 _AHEAD = 3
 """Number of batches that are prepared in advance while the network is trained."""
 
@@ -92,7 +95,7 @@ class Head(nn.Module):
 
 
 def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the focal loss with gamma 2 (Lin et al., ICCV 2017), a mean over all cells in which clear cells count little.
+    """Return the focal loss with gamma 2 (Lin et al., ICCV 2017), averaged over cells; clear cases have little weight.
 
     Args:
         logits: ``[N, 1, h/2, w/2]``.

@@ -324,7 +324,9 @@ def _file_of(name: BackboneName, path: str | None, *, download: bool) -> Path:
     if path is not None:
         file = Path(path)
         if not file.is_file():
-            raise TrainingError(f"--weights: expected a file, got {path}.")
+            raise TrainingError(
+                f"--weights: expected an existing file, got {path}. Give the path of torchvision's file."
+            )
         return file
     if name == "efficientnet_lite0":
         spec = importlib.util.find_spec(_LITE0_WHEEL)

@@ -31,7 +31,7 @@ def halving(widths: tuple[int, ...]) -> nn.Sequential:
 
 
 def doubling(widths: tuple[int, ...], sizes: list[tuple[int, int]]) -> nn.Sequential:
-    """Return the mirror image of `halving`, through these sizes from the smallest to the largest; the output are logits."""
+    """Return layers that mirror `halving`: they double a map to each of these ascending sizes. The output are logits."""
     layers: list[nn.Module] = []
     for place, (wide, narrow) in enumerate(pairwise(widths)):
         # 4 x 4: a kernel size that is a multiple of the stride causes no checkerboard pattern
@@ -42,7 +42,7 @@ def doubling(widths: tuple[int, ...], sizes: list[tuple[int, int]]) -> nn.Sequen
 
 
 class Crop(nn.Module):
-    """Crop a doubled map to the size, perhaps odd, that was halved."""
+    """Crop a doubled map to the size before the halving, which may be odd."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Select a few rows that are near to all others: the greedy k-centre core-set, in a random projection.
 
-Each selected row is the one farthest from those already selected. The largest distance of a row to the core-set is
-thereby at most twice the best possible one. Sources: Gonzalez, Theoretical Computer Science 38 (1985); Sener and
-Savarese, ICLR 2018. Roth et al., CVPR 2022, select in a projection. Here 64 dimensions gave as good a selection as 128,
-in a third of the time.
+Each selected row is the one farthest from those already selected. Therefore, the largest distance of a row to the core-set is
+at most twice the smallest possible one. Sources: Gonzalez, Theoretical Computer Science 38 (1985); Sener and Savarese, ICLR
+2018. Roth et al., CVPR 2022, select in a projection. Here, a selection in 64 dimensions was equally good as in 128 and took a
+third of the time.
 """
 
 import contextlib
@@ -27,8 +27,9 @@ def k_centre(rows: Tensor, count: int, *, seed: int, progress: Progress = silent
         progress: receives progress reports under the name `what`.
         what: name of the work.
 
-    An iteration is one product of a matrix with a vector: ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``. It keeps the smallest
-    ``|c|^2 - 2 x.c`` so far, without ``|x|^2``, which is the same for every c. It is fastest within `one_thread`.
+    An iteration is one product of a matrix with a vector: ``|x - c|^2 = |x|^2 - 2 x.c + |c|^2``. Each iteration keeps the
+    smallest ``|c|^2 - 2 x.c`` so far, without ``|x|^2``, which is the same for every c. The function is fastest within
+    `one_thread`.
     """
     generator = Generator().manual_seed(seed)
     points = _projected(rows, generator)
@@ -54,11 +55,11 @@ def k_centre(rows: Tensor, count: int, *, seed: int, progress: Progress = silent
 def one_thread() -> Iterator[None]:
     """Compute with one PyTorch thread within the block, for `k_centre`.
 
-    Its loop waits for memory, not for cores, and its steps are very short. On a busy machine two threads, which wait
-    for each other at each step, took twenty times as long.
+    The loop of `k_centre` waits for memory, not for cores, and its steps are very short. On a busy machine two threads, which
+    wait for each other at each step, took twenty times as long.
 
-    The number of threads belongs to the whole process. Enter the block once, around all parallel calls. Otherwise one
-    of them would save the 1 of another as the number to restore.
+    The number of threads belongs to the whole process. Enter the block once, around all parallel calls. Otherwise a second call
+    would read the temporary number 1 of the first and restore this 1 at its end.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -69,7 +70,10 @@ def one_thread() -> Iterator[None]:
 
 
 def _projected(rows: Tensor, generator: Generator) -> Tensor:
-    """Return centred rows, projected if they are wide. Without centring, large squares would swallow small distances."""
+    """Return centred rows, projected if they are wide.
+
+    Without centring, rounding of large squares would hide small distances.
+    """
     centred = rows - rows.mean(dim=0)
     if rows.shape[1] <= PROJECTED:
         return centred

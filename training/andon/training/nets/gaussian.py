@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from andon.foundation.extras import needs
 
 RIDGE = 1e-3
-"""Added to each variance, as a share of their mean. Directions that contain only noise must not dominate the distance."""
+"""Share of the mean variance that is added to each variance: directions with noise only must not dominate."""
 
 
 class Distances(NamedTuple):

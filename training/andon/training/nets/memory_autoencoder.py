@@ -45,11 +45,11 @@ class Rebuilt(NamedTuple):
     """The results of one pass, before any score is computed."""
 
     logits: Tensor
-    """``[N, C, h, w]``; their sigmoid is the picture."""
+    """Logits ``[N, C, h, w]``; their sigmoid is the picture."""
     codes: Tensor
-    """``[N, P, code]``, before the memory."""
+    """Codes ``[N, P, code]`` before the memory."""
     weights: Tensor
-    """``[N, P, M]``; M is 0 without a memory."""
+    """Weights of the items ``[N, P, M]``; M is 0 without a memory."""
     mean: Tensor
     """Mean of the posterior, ``[N, P, latent]``; empty without a variational code."""
     log_variance: Tensor
@@ -96,7 +96,7 @@ class MemoryAutoencoder(nn.Module):
         return self.to_code(latent), mean, log_variance
 
     def decode(self, codes: Tensor, weights: Tensor) -> Tensor:
-        """Return logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and the weights that they address ``[N, P, M]``."""
+        """Return logits ``[N, C, h, w]`` from codes ``[N, P, code]`` and the item weights of their read-outs ``[N, P, M]``."""
         read = codes
         if self.memory is not None:
             read = self.memory.read(weights)

@@ -1,8 +1,8 @@
 """A memory of good patches, and the distance of other patches to it, scaled by how densely the memory is filled there.
 
 The distance from a patch x to a stored row b is ``|x - b| / r_b ** density``. The radius r_b is the mean distance of b to
-its 5 nearest other rows. Where good patches vary a lot, r_b is large, so that a rare good patch is not called odd. Where
-they are all alike, a small difference counts. With a density of 0 the distance is Euclidean.
+its 5 nearest other rows. Where good patches vary a lot, r_b is large, so that a rare good patch does not get a large distance.
+Where all good patches are nearly equal, a small difference counts. With a density of 0 the distance is Euclidean.
 
 The smallest scaled distance over all rows is one matrix product, with w_b = r_b ** (-2 density):
 ``|x - b|^2 w_b = [x, 1, |x|^2] . [-2 b w_b, |b|^2 w_b, w_b]``.
@@ -15,19 +15,22 @@ CHUNK = 256
 """Rows of a memory that are compared at a time.
 
 The intermediate results then stay in the cache, which is three times as fast as all rows at once (28 x 28 cells, 1 000
-rows). It also limits the memory use.
+rows). Comparing in pieces also limits the memory use.
 """
 HELD = 4096
 """Largest number of rows outside the memory whose distances to it define the scale of distances."""
 NEIGHBOURS = 5
 """Number of other rows whose mean distance is a row's radius. On drawn defects 3 and 10 differed by less than .003."""
 LOWEST = 0.05
-"""Share of the radii that is raised to the smallest of the others. Rows with twins in the memory have a radius near 0."""
+"""Share of the radii, the smallest ones, that are raised to the smallest of the other radii.
+
+Rows with near copies in the memory would otherwise have a radius near 0.
+"""
 HIGHEST = 0.95
 """Share of the radii that keep their value; larger ones are lowered to the largest of these.
 
-A single odd patch among the good ones, a grain of dust, is far from all other rows. With its own radius, nothing within
-that distance would be a defect.
+A single unusual patch in the memory, such as a grain of dust, is far from all other rows. If it kept its large radius, defects
+near this row would get small distances.
 """
 FLOOR = 0.02
 """Smallest radius, in units of the root mean square distance of patches from their mean.
@@ -117,7 +120,7 @@ class PatchMemory(nn.Module):
 
 
 def radii(kept: Tensor) -> Tensor:
-    """Return the radius of each row, float32 ``[M]``: the mean distance to its nearest other rows, with the floors above."""
+    """Return the radius of each row, float32 ``[M]``: the mean distance to its nearest other rows, limited as above."""
     count = min(NEIGHBOURS, len(kept) - 1)
     if count < 1:
         return torch.ones_like(kept[:, 0])

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 FIRST_TEMPERATURE = 40.0
-"""Initial factor of the cosines. With 10, all items contribute to everything, and the read-out is a blur."""
+"""Initial factor of the cosines. With 10, all items contribute to every read-out, and the read-outs are blurred."""
 RAMP = 0.01
 """Width of the ramp of shrinkage, as a share of the threshold."""
 UNUSED = 0.1
@@ -77,12 +77,12 @@ def lay_out(memory: Memory, codes: Tensor, dead: Tensor, generator: Generator) -
 
 
 def in_use(usage: Tensor) -> Tensor:
-    """Return which items are in use, bool ``[M]``, from each item's share of what is read ``[M]``."""
+    """Return which items are in use, bool ``[M]``, from the share of each item in all read-outs, ``[M]``."""
     return usage >= UNUSED / len(usage)
 
 
 def usage(weights: Tensor) -> Tensor:
-    """Return each item's share of what is read ``[M]``, from weights ``[n, P, M]``; the sum is 1."""
+    """Return the share of each item in all read-outs, ``[M]`` with sum 1, from weights ``[n, P, M]``."""
     return weights.mean(dim=(0, 1))
 
 

@@ -84,7 +84,7 @@ class LossWeights(NamedTuple):
 
 
 _SMALLEST_MS_SSIM = 96
-"""(7 - 1) * 2^4: side of the smallest MS-SSIM window, halved four times."""
+"""Pictures for MS-SSIM must be larger than this, (7 - 1) * 2^4 pixels, because their sides are halved four times."""
 
 
 def rebuilding_loss(

@@ -29,7 +29,10 @@ TAIL = 0.05
 LEAST_IN_TAIL = 10
 """Smallest number of scores in the tail, but not more than half of all. A mean of two excesses is not reliable."""
 STEEPEST = 1e3
-"""Limit of the slope: a score that rises by 1/1000 of the tail's start gains at most 1. Else float32 rounding would decide."""
+"""Limit of the slope: a score that rises by 1/1000 of the tail's start gains at most 1.
+
+Otherwise float32 rounding would decide.
+"""
 ROUNDING = 1e-5
 """Relative difference below which scores are ties. Whether float32 separates them depends on the machine."""
 LEAST_UNIT = 1e-12
@@ -55,7 +58,7 @@ class Combination(nn.Module):
         return self.surprise(scores).amax(dim=1)
 
     def surprise(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """Return ``[N, scores]`` in the order of `names`: 0 up to the lowest good score, and never falling."""
+        """Return ``[N, scores]`` in the order of `names`: 0 up to the lowest good score, and never lower for a higher score."""
         together = torch.stack([scores[name] for name in self.names], dim=1).unsqueeze(2)
         passed = torch.minimum((together - self.get_buffer("start")).clamp(min=0.0), self.get_buffer("width"))
         return (passed * self.get_buffer("slope")).sum(dim=2)
@@ -81,7 +84,9 @@ def scores_over(score: Callable[[Tensor], Mapping[str, Tensor]], part: Part, dev
             for name, values in score(batch.to(device)).items():
                 kept.setdefault(name, []).append(values.cpu())
     if not kept:
-        raise DataError("the validation part is empty, but is needed to combine scores. Collect more good parts.")
+        raise DataError(
+            "the validation part is empty: expected good parts to combine the scores. Collect more good parts."
+        )
     return {name: torch.cat(values) for name, values in kept.items()}
 
 
@@ -92,7 +97,8 @@ def _pieces(good: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
         raise DataError(f"combining scores needs at least 2 good parts for validation, got {count}. Collect more.")
     if not bool(good.isfinite().all()):
         raise TrainingError(
-            f"the score {name} is not finite for {int((~good.isfinite()).sum())} of {count} good parts."
+            f"the score {name} is not finite for {int((~good.isfinite()).sum())} of {count} good parts. The "
+            "training may have diverged. Train again with other settings."
         )
     ascending = good.sort().values
     in_tail = max(1, round(TAIL * count), min(LEAST_IN_TAIL, count // 2))

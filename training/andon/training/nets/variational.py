@@ -13,7 +13,7 @@ def drawn(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 LEAST_BETA = 1e-3
-"""Weight of the KL term below which a variational autoencoder is a plain one."""
+"""Weight of the KL term below which a variational autoencoder works like a plain one."""
 
 
 def notes_on_beta(beta: float | None) -> tuple[str, ...]:

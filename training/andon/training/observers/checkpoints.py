@@ -1,7 +1,7 @@
 """Keep the weights of selected epochs. Each checkpoint can be exported as if the training had ended there.
 
-The files are ``RUN/checkpoints/epoch_0010.safetensors`` and so on. The user chooses the epoch to export, as any other setting.
-Parts that were used for this choice cannot be used to report results.
+The files are ``RUN/checkpoints/epoch_0010.safetensors`` and so on. The user chooses the epoch to export, like any other
+setting. Parts that were used for this choice cannot be used to report results.
 """
 
 from collections.abc import Callable

@@ -96,7 +96,7 @@ class EpochSnapshots:
             score_rule: determines which map is shown.
             device: device of the scorer.
             seed: seed of the latent points of generated parts.
-            epochs: epochs to keep. Epoch 1 is added if they are periodic. None means `USUAL`, and an empty set means none.
+            epochs: epochs to keep. Epoch 1 is added to periodic epochs. None means `USUAL`, and an empty set means none.
             watched: labelled parts, if some are watched.
             sampler: generates parts; None if the detector cannot.
         """

@@ -27,8 +27,11 @@ class Epochs(Struct, frozen=True, kw_only=True):
     every: int | None = None
     """This epoch and its multiples."""
     growing: Literal["decades", "tenths"] | None = None
-    """``decades``: 1, 3, 10, 30, 100 and so on. ``tenths``: each epoch up to 20, each second up to 50, each fifth up to 100,
-    each tenth up to 200, and so on. From 20 on, neighbours differ by at most a tenth."""
+    """``decades``: 1, 3, 10, 30, 100 and so on.
+
+    ``tenths``: each epoch up to 20, each 2nd up to 50, each 5th up to 100, each 10th up to 200, and so on. From 20 on, the step
+    is at most a tenth of the epoch.
+    """
 
     def __contains__(self, epoch: int) -> bool:
         return (

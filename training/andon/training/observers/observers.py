@@ -229,7 +229,7 @@ def open_observers(
 
 @contextlib.contextmanager
 def _only_a_warning() -> Iterator[None]:
-    """Log failures of observers after a run has finished as warnings."""
+    """Log failures of observers as warnings, because the run has already finished."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the run is already stored, so no failure here may stop it

@@ -16,14 +16,20 @@ class ObserveOptions(Struct, frozen=True, kw_only=True):
     watch_every: int | None = None
     """Watch the first epoch and each multiple of this. None: as often as a tenth of the training time allows."""
     picture_epochs: Epochs | None = None
-    """Epochs after which to draw reconstructions (`reconstructions`). None: 1, 3, 10, 30 and so on. Empty: draw only the
-    training curves. Detectors without reconstructions have no such pictures."""
+    """Epochs after which to draw reconstructions (`reconstructions`).
+
+    None: 1, 3, 10, 30 and so on. Empty: draw only the training curves. Detectors without reconstructions have no such pictures.
+    """
     animation_epochs: Epochs | None = None
-    """Epochs that `animate` can show (`epoch_snapshots`). Epoch 1 is added if they are periodic. None: each epoch up to 20,
-    each second up to 50, each fifth up to 100, and so on."""
+    """Epochs that `animate` can show (`epoch_snapshots`).
+
+    Epoch 1 is added to periodic epochs. None: each epoch up to 20, each 2nd up to 50, each 5th up to 100, and so on.
+    """
     checkpoint_epochs: Epochs | None = None
-    """Epochs whose weights are kept for export (`checkpoints`). None: no epochs. Detectors that do not train in epochs keep
-    none."""
+    """Epochs whose weights are kept for export (`checkpoints`).
+
+    None: no epochs. Detectors that do not train in epochs keep none.
+    """
 
 
 class Watched(Struct, frozen=True, kw_only=True):

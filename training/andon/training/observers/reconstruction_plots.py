@@ -53,9 +53,9 @@ def rebuilt_frames(
 
     The colour scale is relative to the maps of good parts with the same weights, as in a finished model file. 1 is the 99.9 %
     quantile of good maps, and 1.5 is the hottest colour. So a good part is cool in every epoch, and a defect gets hotter from
-    epoch to epoch if the training helps to detect it. Two other scales were rejected. Scaled by its own maximum, a page of good
-    parts would always have a hot spot. On a scale fixed at the first epoch, which has the largest errors, all later epochs
-    would be black. The text above the picture gives the quantile itself, which shows how far the errors fell.
+    epoch to epoch if the training helps to detect it. Two other scales were rejected. A scale up to the maximum of the page
+    would give a hot spot on every page of good parts. A scale fixed at the first epoch, which has the largest errors, would
+    make all later epochs black. The text above the picture gives the quantile itself, which shows how far the errors fell.
 
     Args:
         parts: at least one, all of the same size.

@@ -59,7 +59,7 @@ class TrainingData(Protocol):
 
 
 class State(NamedTuple):
-    """Everything that a fit needs, apart from scorer, data and settings, to resume after an epoch without a difference."""
+    """Everything, apart from scorer, data and settings, that a fit needs to resume after an epoch without a difference."""
 
     tensors: Mapping[str, Tensor]
     """Best weights so far, moments of the optimiser, states of random generators."""
@@ -112,18 +112,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     variants: Mapping[str, msgspec.Struct] = {}
     """Further quick settings by name, for other paths through the code. The contract tests run with each of them."""
     gives: Literal["frame", "window"]
-    """Kind of items that it judges."""
+    """Kind of items that the detector judges."""
     input: Callable[[Any, Found], InputSpec]
     """``input(settings, found)``: the input specification that suits the data found."""
     build: Callable[[Any, InputSpec], nn.Module]
-    """``build(settings, spec)``: the untrained scorer. Its buffers take stored shapes on load."""
+    """``build(settings, spec)``: the untrained scorer. When stored weights are loaded, the buffers take the stored shapes."""
     fit: Callable[[Any, TrainingData, Any, FitContext], None]
     """``fit(scorer, good, settings, context)``: trains the scorer in place."""
     finalize: Callable[[Any, TrainingData, Any, device], None] | None = None
     """``finalize(scorer, good, settings, device)``: computes statistics that need the final weights, in place.
 
-    Examples are the tails of the scores, and spreads. It draws nothing at random. It also completes the weights of any
-    epoch. None: `fit` does all of it.
+    Examples are the tails of the scores, and spreads. The function draws no random numbers. It must also work with the weights
+    of any epoch. None: `fit` does all of it.
     """
     score_rule: Callable[[Any, InputSpec], ScoreRule]
     """``score_rule(settings, spec)``: the rule that turns evidence into the deciding score."""
@@ -141,7 +141,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     prototypes: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] | None = None
     """``prototypes(scorer, settings)``: decoded memory items in the form of `sample`'s parts, and their use ``[M]``.
 
-    Use is the share of an item in what good parts read. None: the detector has no such memory.
+    Use is the share of an item in the read-outs of good parts. None: the detector has no such memory.
     """
 
     def fit_and_finalize(self, scorer: Any, good: TrainingData, settings: Any, context: FitContext) -> None:

@@ -48,7 +48,10 @@ class FolderContext:
         observers: EpochObserver | None = None,
         of: Mapping[str, str] | None = None,
     ) -> None:
-        """Create a context. If `of` (the `record.identity` of the training) is given, `resume` refuses other states."""
+        """Create a context.
+
+        If `of` (the `record.identity` of the training) is given, `resume` refuses the states of other trainings.
+        """
         self.seed = seed
         self.device = device
         self.progress = progress

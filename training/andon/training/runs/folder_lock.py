@@ -10,8 +10,8 @@ identifies its owner. A lock is stale in three cases:
   A thread of the owner touches it every `BEAT_S` seconds, even during long steps. Ages are differences of times of one file
   system, so the clocks of the machines need not agree.
 
-An owner may sleep so long that another process takes over (a suspended laptop). It notices this at its next step and stops
-without a result. All files that it had written until then were written atomically.
+An owner may sleep so long that another process takes over (a suspended laptop). The owner notices this at its next step and
+stops without a result. All files that it had written until then were written atomically.
 """
 
 import contextlib
@@ -39,7 +39,10 @@ logger = logging.getLogger(__name__)
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """The process that holds a lock, described so that other processes can recognise it. The lock file contains this."""
+    """The process that holds a lock, described so that other processes can recognise it.
+
+    The lock file contains this description.
+    """
 
     host: str
     space: str

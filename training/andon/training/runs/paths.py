@@ -1,6 +1,6 @@
 """Names and paths of the files in a run folder.
 
-The folder of epoch snapshots is still named ``reel``, because older runs have that name.
+The folder of epoch snapshots is still named ``reel``, because older runs use that name.
 
 ======================  ================================================================================================
 ``run.json``            recipe, settings, input, split by key, fingerprint, seed, versions, history (`record.RunRecord`).

@@ -112,7 +112,7 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
 
 
 def _observe_further(folder: Path, observe: ObserveOptions, previous: RunRecord) -> ObserveOptions:
-    """Return the given options. Take options that were not given from the record of the run."""
+    """Return the given options. Options that were not given are taken from the record of the run."""
     names = ("picture_epochs", "animation_epochs", "checkpoint_epochs")
     before = {name: from_record(getattr(previous, name)) for name in names if getattr(observe, name) is None}
     observe = msgspec.structs.replace(observe, **before)

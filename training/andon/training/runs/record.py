@@ -83,7 +83,9 @@ def read_record(folder: Path) -> RunRecord:
             f"{folder}: expected a run folder written by andon train, found no {RUN} ({error.strerror})."
         ) from error
     except msgspec.DecodeError as error:
-        raise TrainingError(f"{path}: expected the record of a run: {error}") from error
+        raise TrainingError(
+            f"{path}: expected the record of a run: {error}. Restore the file, or train again."
+        ) from error
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
@@ -151,4 +153,4 @@ def read_settings(record: RunRecord, known: Recipe) -> Any:
     try:
         return msgspec.convert(record.settings, known.settings)
     except msgspec.ValidationError as error:
-        raise TrainingError(f"settings of the run: expected settings of {known.name}: {error}") from error
+        raise TrainingError(f"settings of the run: expected settings of {known.name}: {error}. Train again.") from error

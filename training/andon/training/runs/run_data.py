@@ -29,7 +29,8 @@ def open_again(data: Data, record: RunRecord) -> Collection | Log:
     """Open the data of an existing run. From a folder of pictures, open only those that the run's record lists.
 
     Files that were added to the folder later do not matter, because the run knows its parts by key and content.
-    `good_part` selects pictures for new trainings only. It would refuse the folder because of a sibling folder added later.
+    `good_part` selects pictures for new trainings only. It could refuse the folder because of a sibling folder that was added
+    later.
 
     Raises:
         DataError: the path holds nothing readable.

@@ -40,7 +40,7 @@ def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) 
         if name in tensors and (tensors[name].dtype, tensors[name].dim()) != (own.dtype, own.dim()):
             raise TrainingError(
                 f"{where}: weights do not fit this detector: expected {name} as {own.dtype} with {own.dim()} axes, got "
-                f"{tensors[name].dtype} with {tensors[name].dim()}."
+                f"{tensors[name].dtype} with {tensors[name].dim()}. Restore the file, or train again."
             )
     for name, buffer in list(scorer.named_buffers()):
         if name in tensors and tensors[name].shape != buffer.shape:
@@ -50,7 +50,10 @@ def load_state(scorer: nn.Module, tensors: Mapping[str, Tensor], *, where: str) 
     try:
         scorer.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise TrainingError(f"{where}: weights do not fit this detector: {' '.join(str(error).split())}") from error
+        raise TrainingError(
+            f"{where}: weights do not fit this detector: {' '.join(str(error).split()).rstrip('.')}. Restore the file, or train "
+            "again."
+        ) from error
 
 
 def check_judges(scorer: nn.Module, spec: InputSpec, *, where: str) -> None:
@@ -64,7 +67,10 @@ def check_judges(scorer: nn.Module, spec: InputSpec, *, where: str) -> None:
         with preserve_state(scorer):
             scorer(torch.zeros(shape))
     except (RuntimeError, IndexError) as error:
-        raise TrainingError(f"{where}: weights do not fit this detector: {' '.join(str(error).split())}") from error
+        raise TrainingError(
+            f"{where}: weights do not fit this detector: {' '.join(str(error).split()).rstrip('.')}. Restore the file, or train "
+            "again."
+        ) from error
 
 
 def packed(tensors: Mapping[str, Tensor], header: dict[str, str]) -> bytes:
@@ -101,4 +107,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118 - not a mapping
             return tensors, stored.metadata() or {}
         except (SafetensorError, OSError) as error:
-            raise TrainingError(f"{path}: expected a safetensors file of a run: {error}") from error
+            raise TrainingError(
+                f"{path}: expected a safetensors file of a run: {error}. Restore the file, or train again."
+            ) from error

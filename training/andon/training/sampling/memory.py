@@ -8,7 +8,7 @@ NEIGHBOURS = 8
 
 
 def neighbours(kept: Tensor, count: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw codes of training parts, and one similar code for each (both ``[count, P, C]``), with a share of the second one.
+    """Draw codes of training parts, one similar code for each, and a random share to mix the two codes of a pair.
 
     Args:
         kept: codes ``[n, P, C]``.
@@ -16,7 +16,7 @@ def neighbours(kept: Tensor, count: int, generator: Generator) -> tuple[Tensor, 
         generator: a generator on the CPU, for codes on any device, so that a seed gives the same parts everywhere.
 
     Returns:
-        Both codes, and the share ``[count, 1, 1]``, 0 to 1.
+        Both codes, each ``[count, P, C]``, and the share of the second code ``[count, 1, 1]``, 0 to 1.
     """
     device = kept.device
     first = torch.randint(len(kept), (count,), generator=generator).to(device)
@@ -31,7 +31,7 @@ def neighbours(kept: Tensor, count: int, generator: Generator) -> tuple[Tensor, 
 def lone_items(read: Tensor) -> Tensor:
     """Return weights ``[M, P, M]`` that read each item alone at the position where it is used most.
 
-    At the other positions they are the average of what training parts read.
+    At the other positions, the weights are the average over training parts.
 
     Args:
         read: addressing weights of training parts, ``[n, P, M]``.

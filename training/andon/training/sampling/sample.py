@@ -26,11 +26,11 @@ class Held(Struct, frozen=True, kw_only=True):
     pictures: NDArray[np.uint8]
     """``[M, h, w, C]``: the picture that each item alone decodes to."""
     shares: NDArray[np.float32]
-    """``[M]``: share of each item in what training parts read; the sum is 1."""
+    """``[M]``: share of each item in the read-outs of training parts; the sum is 1."""
 
 
 def sample(run: LoadedRun | Path | str, count: int, *, seed: int = 0) -> NDArray[np.uint8]:
-    """Generate new good parts. This needs a run: a model file only judges.
+    """Generate new good parts. A run is needed, because a model file can only judge.
 
     Args:
         run: a finished run, or its folder.
@@ -42,8 +42,7 @@ def sample(run: LoadedRun | Path | str, count: int, *, seed: int = 0) -> NDArray
 
     Raises:
         TrainingError: the folder contains no finished run.
-        ConfigError: the detector does not generate parts, at least not with these settings, or the count is out of
-            bounds.
+        ConfigError: the detector cannot generate parts with these settings, or the count is out of bounds.
     """
     loaded = run if isinstance(run, LoadedRun) else load(run)
     if not 1 <= count <= MOST:
