@@ -89,7 +89,8 @@ def source(fault: Fault) -> Source:
         for ref in reversed(frames.refs) if fault == "stream order" else frames.refs:
             read = frames.read(ref)
             yield Item(ref, read.data // 2) if fault == "stream data" and isinstance(read, Item) else read
-        while fault == "deaf" or not stop.is_set():
+        until_s = clock.mono_s() + (1.0 if fault == "deaf" else 0.0)
+        while clock.mono_s() < until_s or not stop.is_set():
             pause(clock, 0.05, lambda: False)
 
     def labelled(_text: str, _channels: object) -> tuple[Collection, Truth]:
