@@ -326,6 +326,14 @@ def test_a_folder_whose_place_states_that_it_holds_defects_is_refused(
     assert not offered or learned(Path(offered[1]))
 
 
+def test_a_relative_folder_is_answered_with_a_relative_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "parts", *TREE)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(DataError, match=r"--data parts$"):
+        learned(Path("parts/test/crack"))
+
+
 @pytest.mark.parametrize(
     ("names", "given"),
     [

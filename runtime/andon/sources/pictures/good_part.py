@@ -102,14 +102,14 @@ def _check_given(text: str, places: list[tuple[str, ...]]) -> None:
             tree = one.parent if _named(one.parent / train, is_good) else one.parent / train
             raise DataError(
                 f"{text}: expected good parts, found test parts: the folder is in {printable(one.name)}, next to "
-                f"{printable(train)}. Give the good parts instead: --data {printable(str(tree))}"
+                f"{printable(train)}. Give the good parts instead: --data {_as_given(tree, text)}"
             )
     for one in near[:2]:
         any_name = one == folder and not _is_lot(one.name) and one.name.casefold() != "train"
         if (any_name or _is_defect(one.name)) and (good := _named(one.parent, is_good)):
             raise DataError(
                 f"{text}: expected good parts, found the folder {printable(one.name)} next to {printable(good)}. In this layout "
-                f"it holds defects. Give the good parts instead: --data {printable(str(one.parent / good))}"
+                f"it holds defects. Give the good parts instead: --data {_as_given(one.parent / good, text)}"
             )
     # not the folders above: a project may be called defect_detection
     odd = folder.name if _is_defect(folder.name) or folder.name.casefold() in _TEST_NAMES else ""
@@ -124,6 +124,11 @@ def _check_given(text: str, places: list[tuple[str, ...]]) -> None:
 
 
 _MOVE = "Give the folder of good parts. If these are good parts, copy them into a folder of their own."
+
+
+def _as_given(path: Path, text: str) -> str:
+    """Return a path for a message, relative to the working folder if the user gave a relative one."""
+    return printable(str(path) if Path(text).is_absolute() else os.path.relpath(path))
 
 
 def _named(folder: Path, wanted: Callable[[str], bool]) -> str:
