@@ -194,16 +194,15 @@ def _unknown(word: str, words: Sequence[str], flags: Sequence[str], parser: _Par
         from andon.cli.compare import quotes_hint
 
         hint = quotes_hint(words[: words.index(word)], words[words.index(word) :])
-    if command == "monitor":
+    if command == "monitor" and word.startswith("-"):
         from andon.cli._source_flags import flags_of_source, foreign_flags
 
         source = _given_source(word, words, parser)
         if source is not None:
             flags = [one for one in flags if one not in foreign_flags(source)]
             hint = flags_of_source(source, flag)
-    near = nearest(
-        flag, flags, likeness=0.8 if hint and command == "compare" else 0.5
-    )  # --seed means --seeds; --test does not mean --threads
+    # --seed means --seeds; --test, which may belong into quotes, does not mean --threads
+    near = nearest(flag, flags, likeness=0.8 if hint and command == "compare" else 0.5)
     see = f"See 'andon {command} --help'." if command else "See --help."
     if command == "score" and not near:  # users look for the settings of a source, which only the monitor has
         hint = f" It has {', '.join(sorted(one for one in flags if one.startswith('--') and one != '--help'))}."
