@@ -7,7 +7,9 @@ A frame is a uint8 array [height, width, 3] in RGB order, as the camera's softwa
 and the base install judges it. Reading pictures such as .png needs the extra andon[camera].
 """
 
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +19,36 @@ from andon.runtime.heat_map import overlay
 
 
 def main(model: str, picture: str) -> None:
-    """Judge one frame. If the verdict is REJECT, write the frame with its heat map to reject.ppm."""
+    """Judge one frame. If the verdict is REJECT, write the frame with its heat map to reject.png."""
     detector = Detector.load(model)
     frame = np.load(picture) if picture.endswith(".npy") else read_picture(picture, detector)
     verdict = detector(frame)
 
     print(verdict.status.name, f"level {verdict.level:.2f} (1 is the threshold)", verdict.reason.text)
     if verdict.status is Status.REJECT:
+        # a coarse grid of numbers, float32 [h, w]; overlay enlarges it to the frame and draws it with the file's own scale
+        heat_map = verdict.evidence["anomaly_map"]
         scale = detector.card.calibration.map_scale
-        height, width = frame.shape[:2]
-        pixels = overlay(frame, verdict.evidence["anomaly_map"], scale, crop=detector.card.input.crop)
-        # PPM needs no library: three numbers, then red, green and blue of each pixel
-        Path("reject.ppm").write_bytes(f"P6 {width} {height} 255\n".encode() + pixels.tobytes())
-        print("see reject.ppm")
+        Path("reject.png").write_bytes(png(overlay(frame, heat_map, scale, crop=detector.card.input.crop)))
+        print(f"map {heat_map.shape} for a frame {frame.shape[:2]}, drawn in reject.png")
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Encode uint8 [height, width, 3] as PNG with Python's own zlib: the base install has no library for pictures."""
+    height, width, _ = picture.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with 0: not filtered
+    rows[:, 1:] = picture.reshape(height, -1)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows.tobytes()))
+        + chunk(b"IEND", b"")
+    )
 
 
 def read_picture(path: str, detector: Detector) -> np.ndarray:

@@ -90,7 +90,7 @@ def test_a_command_in_a_document_is_one_that_andon_takes(page: str, command: str
 
     _refuse_unknown_command(words)
     parser, flags = _parser(words)
-    _refuse_unknown_flag(words, flags)
+    _refuse_unknown_flag(words, flags, parser)
     if "--help" in words:
         with contextlib.redirect_stdout(io.StringIO()), pytest.raises(SystemExit, match="0"):
             parser.parse_args(words)

@@ -9,6 +9,10 @@ import pytest
 from tests.cli.conftest import write_picture
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
+from andon.runtime import Detector
+from andon.runtime.heat_map import overlay
+from andon.sources.pictures.decode import decode_file
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "embed.py"
 _WITHOUT = """
 import runpy, sys
@@ -44,9 +48,15 @@ def test_the_example_runs_on_the_base_install(folder: Path) -> None:
 
     assert (good.returncode, good.stderr, good.stdout.split()[0]) == (0, "", "OK")
     assert (bad.returncode, bad.stderr, bad.stdout.split()[0]) == (0, "", "REJECT")
-    overlay = (folder / "reject.ppm").read_bytes()
-    assert overlay.startswith(b"P6 48 32 255\n")
-    assert len(overlay) == len(b"P6 48 32 255\n") + 32 * 48 * 3
+    assert "for a frame (32, 48), drawn in reject.png" in bad.stdout
+
+    detector = Detector.load(folder / "frames.onnx")
+    judged = frame(2, level=220)
+    calibration = detector.card.calibration
+    assert calibration is not None
+    assert calibration.map_scale is not None
+    drawn = overlay(judged, detector(judged).evidence["anomaly_map"], calibration.map_scale)
+    assert np.array_equal(decode_file(folder / "reject.png"), drawn)
 
 
 def test_a_picture_needs_the_camera_extra_and_the_example_says_so(folder: Path) -> None:

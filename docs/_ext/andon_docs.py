@@ -1,7 +1,8 @@
 """Fill pages of the documentation from the code when the site is built.
 
 A line ``<!-- generated: commands -->`` in a page is replaced by Markdown that one of the functions in `GENERATED` returns. A
-line ``<!-- included: CONTRIBUTING.md -->`` is replaced by that file of the repository. Nothing that is generated is committed.
+line ``<!-- included: CONTRIBUTING.md -->`` is replaced by that file of the repository. Nothing that is generated is committed. A
+paragraph after a line ``<!-- repository only -->`` is for readers of the repository, and left out here.
 
 Links between files of the repository work on a code host as they are. Here, those that leave `docs/` are rewritten: to the
 page of the site that shows the file, or to plain text if there is none.
@@ -38,6 +39,7 @@ SHOWN_AT = {
 
 _GENERATED = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.MULTILINE)
 _INCLUDED = re.compile(r"^<!-- included: (\S+) -->$", re.MULTILINE)
+_REPOSITORY_ONLY = re.compile(r"^<!-- repository only -->\n.*?\n(?:\n|\Z)", re.MULTILINE | re.DOTALL)
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _ROLE_QUOTES = re.compile(r"``([^`]+)``")
@@ -90,6 +92,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 def fill(text: str, docname: str) -> str:
     """Return the source of a page with generated text, included files and links that work on the site."""
+    text = _REPOSITORY_ONLY.sub("", text)
     text = _GENERATED.sub(lambda found: GENERATED[found[1]](), text)
     here = posixpath.dirname(f"docs/{docname}")
     text = _outside_code(text, lambda prose: _links(prose, here))

@@ -94,7 +94,7 @@ MISTAKES = [
     (
         ["compare", "--detectors", "pca", "patchcore", "--preset", "fast", "--data", "a", "--out", "b"],
         (
-            "unknown argument '--preset'. See --help. Put settings of a detector into its quotes: "
+            "unknown argument '--preset'. See 'andon compare --help'. Put settings of a detector into its quotes: "
             '--detectors "patchcore --preset fast".'
         ),
     ),
@@ -104,10 +104,27 @@ MISTAKES = [
     ),
     (
         ["compare", "--detectors", "pca", "--data", "good.csv", "--test", "labelled/", "--out", "b"],
-        "unknown argument '--test'. See --help. Put settings of a set into its quotes: --data \"good.csv --test labelled/\".",
+        (
+            "unknown argument '--test'. See 'andon compare --help'. Put settings of a set into its quotes: --data "
+            '"good.csv --test labelled/".'
+        ),
     ),
     (["compare", "--detectors", "pca", "--seed", "3"], "unknown argument '--seed' (did you mean '--seeds'?)"),
-    (["compare", "--out", "b", "--preset", "fast"], ". See --help.\n"),
+    (["compare", "--out", "b", "--preset", "fast"], ". See 'andon compare --help'.\n"),
+    (
+        ["monitor", "a.onnx", "camera:1", "--fps", "10"],
+        "unknown argument '--fps'. See 'andon monitor --help'. The source camera has --reopen-s, ",
+    ),
+    (["monitor", "--fps", "10", "a.onnx", "-"], "The source stdin has --stale-after-s."),
+    (["monitor", "a.onnx", "-", "--help", "--fps=10"], "The source stdin has --stale-after-s."),
+    (["monitor", "a.onnx", "mnist:normal=0", "--fps=10"], "The source mnist has no flags."),
+    (["monitor", "a.onnx", "camera:1", "--stale", "3"], "(did you mean '--stale-after-s'?)"),
+    (["monitor", "a.onnx", "no-such-folder", "--fps=10"], "unknown argument '--fps=10'. See 'andon monitor --help'.\n"),
+    (["monitor", "--fps=10"], "unknown argument '--fps=10'. See 'andon monitor --help'.\n"),
+    (
+        ["score", "a.onnx", "b", "--fps=10"],
+        "See 'andon score --help'. It has --device, --evidence, --frame-size, --json, --overlay, --threads, --verbose.\n",
+    ),
 ]
 
 

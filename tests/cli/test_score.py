@@ -112,6 +112,18 @@ def test_the_columns_stand_below_their_heads(
     assert {line.index(line.split()[-1]) for line in lines} == {head.index("item")}
 
 
+def test_the_share_of_good_parts_with_such_a_score_has_a_clear_name_and_is_the_p_value_of_the_json(
+    frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(frame_model), str(parts / "test"), "--json"]) == EXIT_DONE
+    expected = [f"{line['p_value']:.2%}" for line in _lines(capsys)]
+    assert main(["score", str(frame_model), str(parts / "test")]) == EXIT_DONE
+
+    head, *lines = capsys.readouterr().out.splitlines()
+    end = head.index("good as high") + len("good as high")
+    assert [line[:end].split()[-1] for line in lines] == expected
+
+
 def test_nothing_but_the_lines_is_told_when_piped(
     frame_model: Path, parts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,24 @@ def test_a_link_that_leaves_the_documentation_leads_to_a_page_or_becomes_text(mo
     )
 
 
+@needs_sphinx
+def test_a_generated_page_tells_readers_of_the_repository_how_to_see_it_and_the_site_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    from andon_docs import GENERATED, fill
+
+    pages = [path for path in sorted(DOCS.rglob("*.md")) if "<!-- generated: " in path.read_text(encoding="utf-8")]
+
+    assert len(pages) == len(GENERATED)
+    for page in [*pages, DOCS / "reference" / "python.md"]:
+        text = page.read_text(encoding="utf-8")
+        note = text.partition("<!-- repository only -->\n")[2].partition("\n\n")[0]
+        assert "python -m sphinx docs site" in note, page
+        assert "Without the site" in note, page
+        assert note not in fill(text, f"reference/{page.stem}")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built with warnings as errors. This also checks all internal links."""

@@ -26,6 +26,18 @@ print(len(CHECKS))
 """
 
 
+_SOURCE_CONTRACT = """
+import sys
+from andon.sources.contract import CHECKS, Specimen
+from andon_numpy_frames import SOURCE
+
+specimen = Specimen(SOURCE, sys.argv[1])
+for check in CHECKS:
+    check(specimen)
+print(len(CHECKS))
+"""
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that both packages were installed into, without a network."""
@@ -79,6 +91,13 @@ def test_help_lists_the_detector_of_another_package_and_its_settings(installed: 
 
 def test_the_detector_keeps_the_contract_of_all_detectors(installed: Path, tmp_path: Path) -> None:
     done = _python(installed, "-c", _CONTRACT, str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
+def test_the_source_keeps_the_contract_of_all_sources(installed: Path, frames: Path) -> None:
+    done = _python(installed, "-c", _SOURCE_CONTRACT, str(frames))
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10

@@ -98,6 +98,24 @@ class Counting(Edges):
         return super().forward(prepared)._replace(tables={"shares": prepared.mean(dim=(2, 3)).softmax(dim=1)})
 
 
+def test_warnings_about_the_internals_of_the_exporter_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[torch.Size] = []
+
+    class Talking(Edges):
+        def forward(self, prepared: Tensor) -> Evidence:
+            if torch.compiler.is_exporting():
+                heard.append(prepared.shape)
+                for name in ("torch.onnx", "onnxscript"):
+                    logging.getLogger(name).warning("skipping constant folding")
+            return super().forward(prepared)
+
+    with caplog.at_level(logging.WARNING):
+        trace(Pipeline(Talking(), FRAMES, ScoreRule(map="edges")))
+
+    assert heard
+    assert "skipping constant folding" not in caplog.text
+
+
 def test_tables_for_people_leave_the_file_after_all_that_is_scored() -> None:
     pipeline = Pipeline(Counting(), FRAMES, ScoreRule(map="edges")).eval()
 

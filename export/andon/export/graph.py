@@ -77,7 +77,7 @@ def trace(pipeline: Pipeline) -> onnx.ModelProto:
     if frames:
         sizes |= {1: Dim("H", min=16), 2: Dim("W", min=16)}
     names = [RAW_SCORE, INPUT_REASON, *pipeline.evidence_names()]
-    with torch.no_grad(), _quiet("torch.onnx"), warnings.catch_warnings():
+    with torch.no_grad(), _quiet("torch.onnx"), _quiet("onnxscript"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.13 logs warnings about its own internals during tracing
         program = torch.onnx.export(
             pipeline.eval(),

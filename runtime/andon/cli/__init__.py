@@ -19,6 +19,7 @@ from andon.foundation.flag_parser import FlagParser
 
 if TYPE_CHECKING:
     from andon.foundation.errors import ConfigError
+    from andon.sources.source import Source
 
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -81,10 +82,10 @@ def _answer(words: Sequence[str]) -> int:
     try:
         _refuse_unknown_command(words)
         parser, flags = _parser(words)
-        _refuse_unknown_flag(words, flags)
+        _refuse_unknown_flag(words, flags, parser)
         args, unknown = parser.parse_known_args(words)
         if unknown:
-            raise _unknown(unknown[0], words, flags)
+            raise _unknown(unknown[0], words, flags, parser)
         # only andon's own logger: the ONNX exporter logs ten thousand lines per file
         logging.getLogger("andon").setLevel(logging.DEBUG if args.verbose else logging.NOTSET)
         code: int = args.run(args)
@@ -167,20 +168,20 @@ def _refuse_unknown_command(words: Sequence[str]) -> None:
         raise ConfigError(f"unknown command {first!r}{nearest(first, commands())}. Commands: {', '.join(commands())}.")
 
 
-def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str]) -> None:
+def _refuse_unknown_flag(words: Sequence[str], flags: Sequence[str], parser: _Parser) -> None:
     """Refuse unknown flags before argparse parses them. For ``--dta PATH`` it would only report that --data is missing."""
     for word in words:
         if word == "--":
             return
         if word.startswith("--") and word.partition("=")[0] not in flags:
-            raise _unknown(word, words, flags)
+            raise _unknown(word, words, flags, parser)
 
 
 _ANSWERS = {"--threshold": "the threshold is part of the model file. 'andon export' sets it from --false-reject."}
 """Answers for flags that users look for and that no command has."""
 
 
-def _unknown(word: str, words: Sequence[str], flags: Sequence[str]) -> "ConfigError":
+def _unknown(word: str, words: Sequence[str], flags: Sequence[str], parser: _Parser) -> "ConfigError":
     from andon.foundation.errors import ConfigError
     from andon.foundation.settings import nearest
 
@@ -188,9 +189,37 @@ def _unknown(word: str, words: Sequence[str], flags: Sequence[str]) -> "ConfigEr
     if flag in _ANSWERS:
         return ConfigError(f"unknown argument {word!r}: {_ANSWERS[flag]}")
     hint = ""
-    if _first_name(words) == "compare":
+    command = _first_name(words)
+    if command == "compare":
         from andon.cli.compare import quotes_hint
 
         hint = quotes_hint(words[: words.index(word)], words[words.index(word) :])
-    near = nearest(flag, flags, likeness=0.8 if hint else 0.5)  # --seed means --seeds; --test does not mean --threads
-    return ConfigError(f"unknown argument {word!r}{near}. See --help.{hint}")
+    if command == "monitor" and word.startswith("-"):
+        from andon.cli._source_flags import flags_of_source, foreign_flags
+
+        source = _given_source(word, words, parser)
+        if source is not None:
+            flags = [one for one in flags if one not in foreign_flags(source)]
+            hint = flags_of_source(source, flag)
+    # --seed means --seeds; --test, which may belong into quotes, does not mean --threads
+    near = nearest(flag, flags, likeness=0.8 if hint and command == "compare" else 0.5)
+    see = f"See 'andon {command} --help'." if command else "See --help."
+    if command == "score" and not near:  # users look for the settings of a source, which only the monitor has
+        hint = f" It has {', '.join(sorted(one for one in flags if one.startswith('--') and one != '--help'))}."
+    return ConfigError(f"unknown argument {word!r}{near}. {see}{hint}")
+
+
+def _given_source(unknown: str, words: Sequence[str], parser: _Parser) -> "Source | None":
+    """Return the source that the other words select, or None if they select none. It is not opened."""
+    from andon.foundation.errors import AndonError
+    from andon.sources.source import find
+
+    kept = [word for word in words if word not in ("-h", "--help")]
+    at = kept.index(unknown)
+    for end in (at + 2, at + 1):  # with and without a value of the unknown flag
+        try:
+            args, _ = parser.parse_known_args([*kept[:at], *kept[end:]])
+            return find(args.source)
+        except AndonError:
+            continue
+    return None

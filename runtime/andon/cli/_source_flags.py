@@ -1,6 +1,7 @@
 """Flags of sources, derived from the settings of all installed sources: ``--settle-s`` of folders, ``--speed`` of logs."""
 
 import argparse
+import difflib
 import logging
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
@@ -68,6 +69,24 @@ def source_settings(source: Source, text: str, args: argparse.Namespace) -> Any:
         )
     # only the flags of sources: others, for example --limit, are not settings
     return from_flags(source.settings, argparse.Namespace(**{name: getattr(args, name) for name in given}))
+
+
+def flags_of_source(source: Source, near: str) -> str:
+    """Return a sentence that lists the flags of a source, with those nearest to a misspelt flag first.
+
+    >>> from andon.sources.kinds.video import SOURCE
+    >>> flags_of_source(SOURCE, "--fps")
+    ' The source video has --speed.'
+    """
+    own = [setting.flag for setting in fields(source.settings)] if source.stream is not None else []
+    own.sort(key=lambda flag: -difflib.SequenceMatcher(None, near.lstrip("-"), flag.lstrip("-")).ratio())
+    return f" The source {source.name} has {', '.join(own) or 'no flags'}."
+
+
+def foreign_flags(source: Source) -> frozenset[str]:
+    """Return the flags of all other sources that this one does not have."""
+    own = {setting.flag for setting in fields(source.settings)}
+    return frozenset(flag_of(name) for name in _offered()) - own
 
 
 class _Flag(NamedTuple):

@@ -101,6 +101,8 @@ def render(model: ModelFile) -> str:
         )
     rows.extend(("note", note) for note in card.notes)
     rows.append(("evidence", ", ".join(card.outputs)))
+    if any(name.startswith("score_") for name in card.outputs):
+        rows.append(("", "score_NAME: the score or the pooled map NAME of the detector. It does not decide"))
     rows.extend(("weights", f"{weight.name}, {weight.licence}, sha256 {weight.sha256[:12]}") for weight in card.weights)
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in sorted(card.versions.items()))))
     rows.append(("log", f"{len(model.log)} calibration{'s' if len(model.log) != 1 else ''}, unbroken"))

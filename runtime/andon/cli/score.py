@@ -6,10 +6,18 @@ example:
   andon score pump.onnx log.csv
   andon score digits.onnx part.png --json --evidence    # also the other scores, channel shares, memory items
 
-If items of several PATHs have the same name, the names of their folders are added: good/000.png, chip/000.png.
+If items of several PATHs have the same name, the names of their folders are added, for example good/000.png.
 
-Columns: level is the score on a scale where 0 is a typical good part and 1 the threshold. p is the share of good parts
-whose score is equal to or higher than the score of this item. With n calibration parts, p is at least 1/(n + 1).
+columns:
+
+  status        OK, REJECT, or INVALID if the item could not be judged.
+  level         The score on a scale where 0 is a typical good part and 1 is the threshold.
+  score         The score itself, without bounds. Higher is worse.
+  good as high  Share of good parts whose score is equal to or higher than this score (p_value in JSON).
+
+A typical good part has about 50 % in the column "good as high". A part that is unlike all good parts has nearly 0 %. With n
+calibration parts the smallest possible value is 1/(n + 1), for example 5.3 % with 18 parts. The column does not decide: the
+threshold does.
 
 exit code 0: all items were judged. 3: at least one item was not judged, because it is unreadable, its size differs from the
 calibrated size, or the runtime failed. Such an item gets a line with INVALID and the reason. The other items are judged.
@@ -77,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     before = key_prefixes(args.paths, detector.card.input)
     progress = ProgressLine() if not sys.stdout.isatty() else silent  # on a terminal the lines show the progress
     if not args.json:
-        print(f"{'status':<8} {'level':>7}  {'score':>12}  {'p':>7}  item")
+        print(f"{'status':<8} {'level':>7}  {'score':>12}  good as high  item")
     for path, prefix in zip(args.paths, before, strict=True):
         collection = open_for(path, detector.card.input)
         items = (collection.read(ref) for ref in track(collection.refs, progress, "scoring"))
@@ -121,11 +129,11 @@ def _evidence(verdict: "Verdict") -> dict[str, Any]:
 def _line(plain: dict[str, Any], detail: str) -> str:
     from andon.foundation.printable import printable
 
-    level, score, p_value = (
+    level, score, as_high = (
         f"{plain[name]:{width}}" if plain[name] is not None else " " * int(width.partition(".")[0])
-        for name, width in (("level", "7.2f"), ("score", "12.6g"), ("p_value", "7.4f"))
+        for name, width in (("level", "7.2f"), ("score", "12.6g"), ("p_value", "12.2%"))
     )
     # a file name may contain line breaks and terminal commands
     item = printable(plain["item"], limit=LONGEST_KEY)
     why = f": {printable(detail)}" if plain["score"] is None else ""
-    return f"{plain['status']:<8} {level}  {score}  {p_value}  {item}{why}"
+    return f"{plain['status']:<8} {level}  {score}  {as_high}  {item}{why}"

@@ -42,7 +42,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     * `anomaly_map` ``[h, w]``: anomaly by place, at the resolution of the network's map
     * `channel_scores` ``[C]`` and `step_scores` ``[T]``: anomaly by channel and by row of a window
-    * `score_*` ``[]``: other scores
+    * `score_NAME` ``[]``: a score that does not decide: a score `NAME` of the detector, or its map `NAME` pooled like the score
     * `reconstruction`: ``[h, w, C]`` in grey levels, or ``[T, C]`` in sensor units
     * `memory_items` ``[M]``: share of each prototype of a memory
     * `latent` ``[L]``: position in the latent space

@@ -285,3 +285,81 @@ def test_a_single_picture_is_learned_from_as_it_is(tmp_path: Path) -> None:
     put(tmp_path, "bad.png")
 
     assert learned(tmp_path / "bad.png") == ["bad.png"]
+
+
+TREE = [
+    "train/good/1.png",
+    "test/good/2.png",
+    "test/crack/3.png",
+    "test/crack/cam1/4.png",
+    "ground_truth/crack/3_mask.png",
+]
+SIDE_BY_SIDE = ["good/1.png", "crack/2.png", "crack/cam1/3.png", "photos/4.png", "ok too/5.png", "2026-11-01/6.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "found", "instead"),
+    [
+        pytest.param(TREE, "test/crack", "found test parts", "ROOT", id="a type of defect"),
+        pytest.param(TREE, "test/crack/cam1", "found test parts", "ROOT", id="a folder below a type of defect"),
+        pytest.param(TREE, "ground_truth/crack", "found masks", "", id="masks"),
+        pytest.param(["train/1.png", "test/2.png"], "test", "found test parts", "ROOT/train", id="the test part"),
+        pytest.param(["Train/OK/1.png", "Test/NG/2.png"], "Test/NG", "found test parts", "ROOT", id="Test/NG"),
+        pytest.param(SIDE_BY_SIDE, "crack", "found the folder crack next to good", "ROOT/good", id="next to good"),
+        pytest.param(SIDE_BY_SIDE, "crack/cam1", "the folder crack next to good", "ROOT/good", id="below crack"),
+        pytest.param(SIDE_BY_SIDE, "photos", "found the folder photos next to good", "ROOT/good", id="any name"),
+        pytest.param(
+            ["ok/1.png", "nok/2.png"], "nok", "found the folder nok next to ok", "ROOT/ok", id="nok next to ok"
+        ),
+    ],
+)
+def test_a_folder_whose_place_states_that_it_holds_defects_is_refused(
+    tmp_path: Path, names: list[str], given: str, found: str, instead: str
+) -> None:
+    root = put(tmp_path / "bottles", *names)
+
+    with pytest.raises(DataError, match=found) as refusal:
+        learned(root / given)
+
+    offered = re.search(r"Give .*: --data (.*)$", str(refusal.value))
+    assert (offered[1] if offered else "") == instead.replace("ROOT", str(root))
+    assert not offered or learned(Path(offered[1]))
+
+
+def test_a_relative_folder_is_answered_with_a_relative_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "parts", *TREE)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(DataError, match=r"--data parts$"):
+        learned(Path("parts/test/crack"))
+
+
+@pytest.mark.parametrize(
+    ("names", "given"),
+    [
+        pytest.param(TREE, "train", id="the training part"),
+        pytest.param(TREE, "train/good", id="train/good"),
+        pytest.param(TREE, "test/good", id="test/good, which a caller may choose"),
+        pytest.param(SIDE_BY_SIDE, "good", id="good"),
+        pytest.param(SIDE_BY_SIDE, "ok too", id="a name that means good"),
+        pytest.param(SIDE_BY_SIDE, "2026-11-01", id="a lot next to good"),
+        pytest.param(["photos/1.png", "other/2.png"], "photos", id="a plain folder"),
+    ],
+)
+def test_a_folder_whose_name_and_place_state_no_defects_is_taken_without_a_warning(
+    tmp_path: Path, names: list[str], given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = put(tmp_path / "defect detection" / "bottles", *names)
+
+    assert learned(root / given)
+    assert "means defects" not in caplog.text
+
+
+@pytest.mark.parametrize("given", ["scratches", "test", "test/wood", "NOK"])
+def test_a_folder_whose_name_alone_means_defects_or_tests_is_taken_with_a_warning(
+    tmp_path: Path, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = put(tmp_path / "bottles", f"{given}/1.png", "photos/1.png")
+
+    assert learned(root / given) == ["1.png"]
+    assert f"the name of the folder {given.partition('/')[0]} means defects or test parts" in caplog.text

@@ -19,14 +19,19 @@ Rule 5 refuses a tree with
 * any other folder name next to further pictures or folders, because these may be classes of defects.
 
 Below a chosen good folder all names are accepted, except names with a word for defects, names of masks, and test, testing, val
-and validation. The name of the folder that the user gives is not checked, because the user chose that folder.
+and validation.
+
+For rule 5, the place of the folder that the user gives counts, too. A folder of a test part next to ``train``, a folder of
+masks, and a folder next to ``good`` are refused, unless their names mean good or lots. If the place states nothing but the name
+means defects or test parts, the folder is used with a warning, because the user chose it.
 """
 
 import logging
+import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,13 +70,74 @@ def good_part(text: str, files: Mapping[str, File]) -> dict[str, File]:
         raise DataError(
             f"{text}: expected good parts only, found {printable(found)}. {_instead(text.rstrip('/'), places, good_folder)}"
         )
-    if place < 0 and any(places):
-        _name_folders(text, places)
+    if place < 0:
+        _check_given(text, places)
+        if any(places):
+            _name_folders(text, places)
     if len(good) < len(files):
         logger.info(
             "%s: training on %d pictures in %s, leaving out %d", text, len(good), good_folder, len(files) - len(good)
         )
     return good
+
+
+def _check_given(text: str, places: list[tuple[str, ...]]) -> None:
+    """Check the name and the place of the folder that the user gave.
+
+    Raises:
+        DataError: its place in a tree states that it holds test parts, masks or defects.
+    """
+    folder = Path(os.path.abspath(text))  # noqa: PTH100 - a link is taken by its own name and place
+    if not folder.is_dir() or all(any(is_good(name) for name in folders) for folders in places):
+        return
+    near = [folder, *folder.parents][:3]
+    if _means_good(folder.name) or any(is_good(one.name) for one in near):
+        return
+    for one in near:
+        if one.name.casefold() == MASKS:
+            raise DataError(
+                f"{text}: expected good parts, found masks: the folder is in {printable(one.name)}. {_MOVE}"
+            )
+        if one.name.casefold() in _TEST_NAMES and (train := _named(one.parent, "train".__eq__)):
+            tree = one.parent if _named(one.parent / train, is_good) else one.parent / train
+            raise DataError(
+                f"{text}: expected good parts, found test parts: the folder is in {printable(one.name)}, next to "
+                f"{printable(train)}. Give the good parts instead: --data {_as_given(tree, text)}"
+            )
+    for one in near[:2]:
+        any_name = one == folder and not _is_lot(one.name) and one.name.casefold() != "train"
+        if (any_name or _is_defect(one.name)) and (good := _named(one.parent, is_good)):
+            raise DataError(
+                f"{text}: expected good parts, found the folder {printable(one.name)} next to {printable(good)}. In this layout "
+                f"it holds defects. Give the good parts instead: --data {_as_given(one.parent / good, text)}"
+            )
+    # not the folders above: a project may be called defect_detection
+    odd = folder.name if _is_defect(folder.name) or folder.name.casefold() in _TEST_NAMES else ""
+    odd = odd or (folder.parent.name if folder.parent.name.casefold() in _TEST_NAMES else "")
+    if odd:
+        logger.warning(
+            "%s: the name of the folder %s means defects or test parts. All its pictures are used as good parts. If they are not "
+            "good, stop and give the folder of good parts",
+            text,
+            printable(odd),
+        )
+
+
+_MOVE = "Give the folder of good parts. If these are good parts, copy them into a folder of their own."
+
+
+def _as_given(path: Path, text: str) -> str:
+    """Return a path for a message, relative to the working folder if the user gave a relative one."""
+    return printable(str(path) if Path(text).is_absolute() else os.path.relpath(path))
+
+
+def _named(folder: Path, wanted: Callable[[str], bool]) -> str:
+    """Return the name of a folder in this folder whose name, in lower case, is wanted; an empty text if there is none."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        return next((entry.name for entry in entries if wanted(entry.name.casefold()) and entry.is_dir()), "")
+    except OSError:  # a folder above the given one may not be readable
+        return ""
 
 
 def _folders(key: str) -> tuple[str, ...]:

@@ -1,0 +1,172 @@
+"""Run the contract checks on all registered sources, each with small simulated data. A new source needs data here."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.sources.kinds.test_cifar10 import subset
+
+from andon.foundation.registry import load, names
+from andon.runtime.schema import Channel, FrameSpec, WindowSpec
+from andon.sources.contract import CHECKS, Specimen
+from andon.sources.kinds.camera import Settings as CameraSettings
+from andon.sources.kinds.stdin import Settings as StdinSettings
+from andon.sources.live.folder_watch import FollowSettings
+from andon.sources.pictures.encode import write_png
+from andon.sources.source import Source
+
+NEED_DATA = {
+    "mnist": "the digests of the published files are checked, so simulated files are refused",
+    "fashion_mnist": "the digests of the published files are checked, so simulated files are refused",
+}
+"""Sources without simulated data, with the reason. They are checked on the published data, if `ANDON_DATA` has them."""
+
+Make = Callable[[Source, Path], Specimen]
+
+
+def images(source: Source, folder: Path) -> Specimen:
+    for place in ("sound", "damaged"):
+        for number in range(5):
+            write_png(put(folder / place / f"{number}.png"), picture(number, (12, 16) if number else (20, 10)))
+    cut_short(folder / "damaged/3.png")
+    return Specimen(
+        source,
+        str(folder / "sound"),
+        damaged=str(folder / "damaged"),
+        settings=FollowSettings(settle_s=0.1, poll_s=0.05),
+    )
+
+
+def classes(source: Source, folder: Path) -> Specimen:
+    for place in ("sound", "damaged"):
+        for number in range(24):
+            write_png(put(folder / place / "ab"[number % 2] / f"{number}.png"), picture(number))
+            if place == "damaged" and number % 4 < 2:
+                cut_short(folder / place / "ab"[number % 2] / f"{number}.png")
+    return Specimen(source, f"classes:{folder / 'sound'},normal=a", damaged=f"classes:{folder / 'damaged'},normal=a")
+
+
+def cifar10(source: Source, folder: Path) -> Specimen:
+    # one picture of a subset cannot be damaged alone: all are in one file
+    return Specimen(source, f"cifar10:normal=airplane,root={subset(folder, train=12, test=9)}")
+
+
+def video(source: Source, folder: Path) -> Specimen:
+    path = folder / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (48, 32))
+    assert writer.isOpened()
+    for number in range(8):
+        writer.write(picture(number, (32, 48)))
+    writer.release()
+    damaged = folder / "damaged.avi"
+    data = path.read_bytes()
+    damaged.write_bytes(data[: len(data) // 2])
+    return Specimen(source, str(path), damaged=str(damaged))
+
+
+def logs(source: Source, folder: Path) -> Specimen:
+    rows = [f"{number},{np.sin(number):.4f},{number % 7}" for number in range(60)]
+    for name, kept in (("sound", rows), ("damaged", rows[:20] + rows[35:])):
+        put(folder / name / "pump.csv").write_text("\n".join(["time,flow,level", *kept]) + "\n", encoding="utf-8")
+    return Specimen(source, str(folder / "sound"), damaged=str(folder / "damaged"))
+
+
+def power_converter(source: Source, _folder: Path) -> Specimen:
+    return Specimen(source, "power_converter:runs=2,rows=64")  # simulated: there is nothing to damage
+
+
+def stdin(source: Source, _folder: Path) -> Specimen:
+    spec = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="flow"), Channel(name="level")))
+    return Specimen(
+        source, "-", damaged="-", spec=spec, items=5, settings=StdinSettings(stale_after_s=30.0), feed=write_to_stdin
+    )
+
+
+def camera(source: Source, _folder: Path) -> Specimen:
+    # frames need a camera; tests/sources/live and test_camera.py check them with a scripted one
+    return Specimen(
+        source,
+        "camera:97",
+        spec=FrameSpec(channels=3, size=(16, 16)),
+        settings=CameraSettings(stale_after_s=0.3),
+        items=0,
+    )
+
+
+SIMULATED: dict[str, Make] = {
+    make.__name__: make for make in (images, classes, cifar10, video, logs, power_converter, stdin, camera)
+}
+
+
+def published(source: Source, data: Path) -> Specimen:
+    return Specimen(source, f"{source.name}:normal=0,root={data / source.name},outlier_share=0.1")
+
+
+def picture(seed: int, size: tuple[int, int] = (12, 16)) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+def write_to_stdin(damaged: bool) -> None:
+    """Replace standard input by a pipe with samples, which stays open: nothing more arrives."""
+    out, into = os.pipe()
+    _pipes.append(into)
+    lines = [json.dumps({"t": float(at), "values": [at * 1.5, -float(at)]}) for at in range(24)]
+    if damaged:
+        lines.insert(5, '{"t": 4.5, "values": ')
+    os.write(into, ("\n".join(lines) + "\n").encode())
+    sys.stdin = io.TextIOWrapper(io.FileIO(out))
+
+
+_pipes: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def standard_input() -> Iterator[None]:
+    before = sys.stdin
+    yield
+    if sys.stdin is not before:
+        sys.stdin.close()
+        sys.stdin = before
+    while _pipes:
+        os.close(_pipes.pop())
+
+
+def sources() -> list[Any]:
+    needed = [pytest.mark.data, pytest.mark.slow]
+    return [pytest.param(name, id=name, marks=needed if name in NEED_DATA else []) for name in names("andon.sources")]
+
+
+@pytest.fixture(scope="session", params=sources())
+def specimen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Specimen:
+    name: str = request.param
+    source: Source = load("andon.sources", name)
+    if name in NEED_DATA:
+        return published(source, request.getfixturevalue("andon_data"))
+    assert name in SIMULATED, f"the source {name}: expected small data for the contract in {__file__}, found none"
+    return SIMULATED[name](source, tmp_path_factory.mktemp(name))
+
+
+@pytest.mark.parametrize("check", [pytest.param(check, id=check.__name__) for check in CHECKS])
+def test_a_source_keeps_the_contract(check, specimen):  # type: ignore[no-untyped-def]
+    check(specimen)
+
+
+def test_each_source_with_a_reason_against_simulated_data_exists() -> None:
+    assert set(NEED_DATA) <= set(names("andon.sources"))
+    assert not set(NEED_DATA) & set(SIMULATED)
