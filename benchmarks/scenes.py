@@ -1,7 +1,7 @@
 """Judge frames that no line should call good, and count the parts that the scene check makes INVALID.
 
 The wrong frames are drawn from good test parts (`benchmarks.wrong_frames`), with other strengths than those to which the check
-was fitted. Pictures of other sets are wrong too. Prints one JSON line: for each kind the number of frames by status, the wrong frames
+was fitted. Pictures of other sets are wrong too. Prints one JSON line: the number of frames by kind and status, the wrong frames
 that are OK, and the shares of good parts and of real defects that are INVALID because of another scene.
 
     python -m benchmarks.scenes bottle.onnx --data ../shared/data/mvtec_ad/bottle --others ../shared/data/cookies
