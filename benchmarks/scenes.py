@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from andon.runtime.detector import Detector
 from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec, Reason, Status
-from andon.sources.collection import Collection
-from andon.sources.source import collect
+from andon.sources.opening import open_for
 
 SPOILT = 8
 """Good test parts from which wrong frames are made."""
@@ -75,7 +74,7 @@ def main() -> None:
 
 def pictures(folder: str, channels: int) -> Iterator[Picture]:
     """Yield the readable pictures of a folder with this number of channels."""
-    collection: Collection = collect(folder)  # type: ignore[assignment]
+    collection = open_for(folder, FrameSpec(channels=3 if channels == 3 else 1, size=(32, 32)))
     for ref in collection.refs:
         item = collection.read(ref)
         if isinstance(item, Item):
