@@ -25,7 +25,7 @@ try {
       name: card.name,
       digest: model.digest,
       threshold: model.threshold,
-      golden: { expected: golden.score, score: sample[0].score },
+      golden: { expected: golden.score, score: sample[0].raw_score ?? sample[0].score },
       verdicts,
     }),
   );

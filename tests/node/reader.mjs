@@ -144,6 +144,7 @@ export async function loadJudge(model) {
       status: STATUS[outputs.status.data[row]],
       reason: outputs.reason.data[row],
       score: finite(outputs.score.data[row]),
+      raw_score: outputs.raw_score && finite(outputs.raw_score.data[row]), // also of frames that the scene check refuses
       p_value: finite(outputs.p_value.data[row]),
       threshold: outputs.threshold.data[row],
       model: model.digest.slice(0, 12),

@@ -8,12 +8,13 @@ import onnx
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from andon.calibration.scene import unfitted
 from andon.export import golden
 from andon.export.provenance import Provenance
 from andon.foundation.errors import DataError
 from andon.runtime.calibration_facts import Precision
 from andon.runtime.model_file.format import BLANK, OUTPUTS, Golden, seal
-from andon.runtime.schema import TOLERANCE, Card, FrameSpec, InputSpec, ScoreRule
+from andon.runtime.schema import SCENE_FEATURES, TOLERANCE, Card, FrameSpec, InputSpec, ScoreRule
 from andon.sources.collection import Collection, FoundFrames
 
 TOLERANCES: dict[Precision, float] = {"float32": TOLERANCE}
@@ -28,8 +29,13 @@ def card_of(
     *,
     precision: Precision = "float32",
 ) -> Card:
-    """Return the card of a graph that contains the decision."""
-    outputs = [output.name for output in graph.graph.output[len(OUTPUTS) :]]
+    """Return the card of a graph that contains the decision. A scene check in the graph is recorded as not fitted."""
+    evidence = graph.graph.output[len(OUTPUTS) :]
+    outputs = [output.name for output in evidence]
+    features = next((output for output in evidence if output.name == SCENE_FEATURES), None)
+    if features is not None and isinstance(spec, FrameSpec):
+        count = features.type.tensor_type.shape.dim[1].dim_value
+        spec = replace(spec, scene=unfitted(count))
     return replace(provenance.card(spec, rule, outputs), precision=precision, tolerance=TOLERANCES[precision])
 
 

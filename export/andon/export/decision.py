@@ -3,6 +3,7 @@
 The decision is appended instead of traced, because calibration changes its numbers without torch.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from andon.runtime.model_file.format import BLANK, OUTPUTS
-from andon.runtime.schema import Reason, Status
+from andon.calibration.scene import KINDS, NO_LIMIT
+from andon.runtime.model_file.format import BLANK, OUTPUTS, SCENE_TENSORS
+from andon.runtime.schema import RAW_SCORE as SCENE_RAW_SCORE
+from andon.runtime.schema import SCENE_FEATURES, Reason, Status
 
 RAW_SCORE, INPUT_REASON = "andon_raw_score", "andon_input_reason"
 """Outputs of the traced graph. `fold` replaces them with the five outputs of a model file."""
@@ -51,7 +54,11 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     # the reason of the input has priority: a covered lens is reported as such, and not the output of the network
     add("Equal", [INPUT_REASON, "decide.none"], "decide_input_fine")
     add("Where", ["decide_input_fine", "decide_reason", INPUT_REASON], "decide_why")
-    add("Equal", ["decide_why", "decide.none"], "decide_valid")
+    if any(output.name == SCENE_FEATURES for output in graph.output):
+        _fold_scene(graph, add)
+    else:
+        add("Identity", ["decide_why"], "decide_cause")
+    add("Equal", ["decide_cause", "decide.none"], "decide_valid")
     add("Where", ["decide_valid", RAW_SCORE, "decide.nan"], "score")
 
     add("LessOrEqual", [RAW_SCORE, "andon.threshold"], "decide_passes")
@@ -60,7 +67,7 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     add("Where", ["decide_passes", "decide_passed", "decide.reject"], "decide_judged")
     add("Where", ["decide_valid", "decide_judged", "decide.invalid"], "decide_status")
     add("Cast", ["decide_status"], "status", to=TensorProto.UINT8)
-    add("Cast", ["decide_why"], "reason", to=TensorProto.UINT8)
+    add("Cast", ["decide_cause"], "reason", to=TensorProto.UINT8)
 
     add("Shape", [RAW_SCORE], "decide_rows")
     add("Expand", ["andon.threshold", "decide_rows"], "threshold")
@@ -76,4 +83,46 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, kinds[name], ["N"]) for name in OUTPUTS)
     graph.output.extend(evidence)
+    if any(output.name == SCENE_FEATURES for output in evidence):
+        add("Identity", [RAW_SCORE], SCENE_RAW_SCORE)
+        graph.output.append(helper.make_tensor_value_info(SCENE_RAW_SCORE, TensorProto.FLOAT, ["N"]))
     return model
+
+
+def _fold_scene(graph: onnx.GraphProto, add: Callable[..., None]) -> None:
+    """Append the scene check: INVALID if the features of the frame exceed the limit for a kind of wrong frame.
+
+    The distance for a kind is ``sqrt(sum(((features - center) * scale) ** 2))``, with one block of centre and scale per kind.
+    A blank file has limits that nothing exceeds.
+    """
+    features = next(output for output in graph.output if output.name == SCENE_FEATURES)
+    count = features.type.tensor_type.shape.dim[1].dim_value
+    kinds = len(KINDS)
+    center, scale, limit = SCENE_TENSORS
+    numbers: dict[str, NDArray[Any]] = {
+        center: np.zeros(kinds * count, np.float32),
+        scale: np.zeros(kinds * count, np.float32),
+        limit: np.full(kinds, NO_LIMIT, np.float32),
+        "decide.blocks": np.array([1, kinds, count], np.int64),
+        "decide.features": np.array([2], np.int64),
+        "decide.other_scene": np.array([Reason.OTHER_SCENE], np.int32),
+        "decide.one": np.array([1], np.int32),
+    }
+    for name, array in numbers.items():
+        graph.initializer.append(numpy_helper.from_array(array, name))
+    add("Unsqueeze", [SCENE_FEATURES, "decide.column"], "decide_scene_row")
+    add("Reshape", [center, "decide.blocks"], "decide_scene_center")
+    add("Reshape", [scale, "decide.blocks"], "decide_scene_scale")
+    add("Sub", ["decide_scene_row", "decide_scene_center"], "decide_scene_apart")
+    add("Mul", ["decide_scene_apart", "decide_scene_scale"], "decide_scene_scaled")
+    add("Mul", ["decide_scene_scaled", "decide_scene_scaled"], "decide_scene_squares")
+    add("ReduceSum", ["decide_scene_squares", "decide.features"], "decide_scene_square", keepdims=0)
+    add("Sqrt", ["decide_scene_square"], "decide_scene_distance")
+    add("LessOrEqual", ["decide_scene_distance", limit], "decide_scene_within")
+    add("Cast", ["decide_scene_within"], "decide_scene_numbers", to=TensorProto.INT32)
+    add("ReduceMin", ["decide_scene_numbers", "decide.column"], "decide_scene_least", keepdims=0)
+    add("Equal", ["decide_scene_least", "decide.one"], "decide_scene_same")
+    add("Equal", ["decide_why", "decide.none"], "decide_scene_matters")
+    add("Where", ["decide_scene_same", "decide_why", "decide.other_scene"], "decide_scene_reason")
+    # other reasons have priority, because they are more specific
+    add("Where", ["decide_scene_matters", "decide_scene_reason", "decide_why"], "decide_cause")

@@ -23,6 +23,11 @@ class Evidence(NamedTuple):
     tables: Mapping[str, Tensor] = MappingProxyType({})
     """Readable numbers ``[N, k]``; no decision uses them. An example is the weight of each prototype of a memory. ``latent``
     holds the latent values of a part and is drawn after training."""
+    scene: Tensor | None = None
+    """Feature planes ``[N, C, h, w]`` whose coarse arrangement describes the frame as a whole, for the scene check.
+
+    None: the scene check sees only the grey picture. No other decision uses them.
+    """
 
 
 class Scorer(nn.Module):

@@ -4,6 +4,7 @@
 trace          Convert the pipeline to an ONNX graph (`graph.trace`).
 fold           Add the decision to the graph (`decision.fold`).
 blank          Make an uncalibrated file with card and golden sample (`blank`).
+scene          Fit the scene check, if the graph has one, to parts that do not set the threshold (`calibration.scene`).
 score          Score the calibration parts with this file, as in production (`calibration.scoring`).
 calibrate      Set threshold, tail and promise (`calibration.calibrate`).
 gate           Check that the file computes the same as the PyTorch module (`parity.gate`).
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from andon.calibration.calibrate import calibrate
 from andon.calibration.request import CalibrationRequest
+from andon.calibration.scene import fit_scene
 from andon.calibration.scoring import Scores, score
 from andon.calibration.statement import refuse_too_few
 from andon.calibration.units import reduce_to_units, top_parts
@@ -30,7 +32,7 @@ from andon.export.graph import Pipeline, trace
 from andon.export.parity import Parity, gate
 from andon.export.provenance import Provenance
 from andon.foundation.atomic import write_atomically
-from andon.foundation.errors import DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.items import Item
 from andon.runtime.model_file.format import ModelFile, parse
@@ -55,6 +57,7 @@ def export(
     *,
     request: CalibrationRequest,
     provenance: Provenance | None = None,
+    scene_parts: Collection | None = None,
     golden_real: bool = False,
     progress: Progress = silent,
 ) -> Exported:
@@ -66,6 +69,7 @@ def export(
         path: path of the file. An existing file is replaced only when the new one is complete.
         request: the promise, the date, and whether files were grouped.
         provenance: origin of the scorer. None: a custom scorer, named after the file.
+        scene_parts: good parts to which the scene check is fitted, other than `good`. Needed if the pipeline has a scene check.
         golden_real: keep a real part as the golden sample. Such a part may be confidential.
         progress: reports scoring.
 
@@ -74,8 +78,14 @@ def export(
         CalibrationError: the scores of good parts are too few or too dependent to support the promise.
         DataError: no part is readable, or none can be the real golden sample.
         ParityError: the graph does not compute the same as the module.
-        ConfigError: the score rule names evidence that the scorer does not give.
+        ConfigError: the score rule names evidence that the scorer does not give. Or the pipeline has a scene check and
+            `scene_parts` is None.
     """
+    if (pipeline.scene is not None) != (scene_parts is not None):
+        raise ConfigError(
+            "scene_parts: expected good parts if and only if the pipeline has a scene check, got "
+            f"{'none' if scene_parts is None else 'some'}. Give scene_parts=, and Pipeline(..., scene=True)."
+        )
     refuse_too_few(len(good.refs), request.promise, windows=isinstance(pipeline.spec, WindowSpec))
     target = Path(path)
     origin = provenance or Provenance()
@@ -85,6 +95,8 @@ def export(
     card = card_of(graph, spec, pipeline.rule, replace(origin, name=origin.name or target.stem))
     items = some_items(good)
     uncalibrated = with_golden(blank(graph, card), card, items, real=golden_real)
+    if scene_parts is not None:
+        uncalibrated = fit_scene(uncalibrated, scene_parts, progress=progress)
     scores = score(uncalibrated, good, progress=progress)
     data = calibrate(uncalibrated, scores, request)
     parity = gate(pipeline, data, items)

@@ -15,16 +15,27 @@ from andon.export.decision import INPUT_REASON, RAW_SCORE
 from andon.export.evidence import Evidence
 from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareWindows, Restore, prepare
-from andon.foundation.errors import ParityError
+from andon.export.scene import SceneFeatures
+from andon.foundation.errors import ConfigError, ParityError
 from andon.runtime.model_file.format import IR_VERSION, OPSET
-from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
+from andon.runtime.schema import SCENE_FEATURES, FrameSpec, InputSpec, ScoreRule
 
 
 class Pipeline(nn.Module):
     """A scorer with its input and score rule: everything that the file computes, except the decision."""
 
-    def __init__(self, scorer: nn.Module, spec: InputSpec, rule: ScoreRule) -> None:
-        """Create a pipeline. `scorer` maps prepared inputs of `spec` to `Evidence`. `rule` defines the deciding score."""
+    def __init__(self, scorer: nn.Module, spec: InputSpec, rule: ScoreRule, *, scene: bool = False) -> None:
+        """Create a pipeline.
+
+        Args:
+            scorer: a module from prepared inputs of `spec` to `Evidence`.
+            spec: the input.
+            rule: the definition of the deciding score.
+            scene: give the file a scene check, which makes frames INVALID that are wrong as a whole. For frames only.
+
+        Raises:
+            ConfigError: a scene check was asked for, but the input is not a frame.
+        """
         super().__init__()
         self.spec = spec
         self.rule = rule
@@ -32,6 +43,9 @@ class Pipeline(nn.Module):
         self.scorer = scorer
         self.pool = Pool(rule, spec)
         self.restore = Restore(spec)
+        if scene and not isinstance(spec, FrameSpec):
+            raise ConfigError("scene check: expected frames, got windows of sensor values. Leave out the scene check.")
+        self.scene = SceneFeatures(spec.mean, spec.scale) if scene and isinstance(spec, FrameSpec) else None
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Return score ``[N]``, input reason ``[N]``, and the evidence in the order of `evidence_names`."""
@@ -50,7 +64,8 @@ class Pipeline(nn.Module):
         evidence: Evidence = self.scorer(prepared)
         outputs: dict[str, Tensor] = self.pool(evidence, excess)
         pictures = {name: self.restore(image) for name, image in evidence.images.items()}
-        return outputs | pictures | dict(evidence.tables)
+        scene = {} if self.scene is None else {SCENE_FEATURES: self.scene(prepared, evidence.scene)}
+        return outputs | pictures | dict(evidence.tables) | scene
 
 
 def example_input(spec: InputSpec) -> Tensor:

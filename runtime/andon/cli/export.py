@@ -5,6 +5,7 @@ example:
   andon export run/ -o bottle.onnx --false-reject 0.05   # at most 5 % of good parts rejected, with 95 % confidence
   andon export run/ -o bottle.onnx --no-promise          # too few parts: an estimate, and the file says so
   andon export run/ -o other.onnx --pool max --smooth 2  # the same weights, another score rule; nothing is trained again
+  andon export run/ -o open.onnx --scene off             # without the scene check: an empty frame can be OK
   andon export run/ -o early.onnx --epoch 20             # a checkpoint (train --checkpoint-epochs), also of an interrupted run
 
 By default the settings of the training determine how the detector's evidence becomes the score. --map or --score, --pool,
@@ -73,6 +74,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--golden", choices=["synthetic", "real"], default="synthetic",
                         help="sample with which other machines check their results: seeded noise, or a real part, which is then "
                         "stored in the file (default: synthetic)")  # fmt: skip
+    parser.add_argument(
+        "--scene",
+        choices=["on", "off"],
+        help="scene check: frames that are dark, covered, out of focus or without a part are INVALID. The training parts define "
+        "what is normal. Without it, such a frame can be OK (default: on for patchcore, off for other detectors)",
+    )
     parser.add_argument("--name", default="", help="name of the model (default: name of the file without .onnx)")
     parser.add_argument(
         "--json",
@@ -111,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         data=args.data,
         golden_real=args.golden == "real",
+        scene=None if args.scene is None else args.scene == "on",
         progress=ProgressLine(),
     )
     if args.json:

@@ -14,7 +14,7 @@ import msgspec
 
 from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, FrameSpec, SceneCheck
 
 SUMMARY = "show what a model file judges, what it promises, and its origin"
 
@@ -62,6 +62,7 @@ def render(model: ModelFile) -> str:
                 f"{colour} frames, {size}, resized to {card.input.size[0]} x {card.input.size[1]} px (height x width)",
             )
         )
+        rows.append(("scene", _scene(card.input.scene)))
     else:
         names = ", ".join(
             f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in card.input.channels
@@ -100,7 +101,7 @@ def render(model: ModelFile) -> str:
             )
         )
     rows.extend(("note", note) for note in card.notes)
-    rows.append(("evidence", ", ".join(card.outputs)))
+    rows.append(("evidence", ", ".join(name for name in card.outputs if name not in (RAW_SCORE, SCENE_FEATURES))))
     if any(name.startswith("score_") for name in card.outputs):
         rows.append(("", "score_NAME: the score or the pooled map NAME of the detector. It does not decide"))
     rows.extend(("weights", f"{weight.name}, {weight.licence}, sha256 {weight.sha256[:12]}") for weight in card.weights)
@@ -109,6 +110,17 @@ def render(model: ModelFile) -> str:
     rows.append(("digest", f"{model.digest[:12]}   file {model.file_sha256[:12]}   graph {model.graph_sha256[:12]}"))
     rows.append(("size", f"{len(model.data) / 1e6:.2f} MB"))
     return "\n".join(f"{label:<11} {text}" for label, text in rows)
+
+
+def _scene(check: SceneCheck | None) -> str:
+    """Return which wrong frames the file makes INVALID, and which it cannot tell from good ones."""
+    if check is None:
+        return "no scene check: a frame without a part, or a dark or covered one, can be OK"
+    if not check.active:
+        return f"the scene check has no effect (fitted to {check.n} parts): a frame without a part can be OK"
+    others = [kind for kind in check.kinds if kind not in check.recognised]
+    similar = f". Good parts are too similar to check for: {', '.join(others)}" if others else ""
+    return f"INVALID if {', '.join(check.recognised)}{similar} (fitted to {check.n} parts)"
 
 
 def _steady(alpha: float, confidence: float) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from andon.foundation.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
 from andon.runtime.interpreter_exit import CALLS
 from andon.runtime.model_file.format import OUTPUTS, ModelFile, parse, read
-from andon.runtime.schema import Card, FrameSpec, Reason, Status, WindowSpec
+from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, first_line, open_session
 from andon.runtime.verdict import Verdict
 
@@ -44,7 +44,7 @@ class Detector:
         calibration = model.card.calibration
         self._good_scale = calibration.good_scale if calibration else 0.0
         self._any_size = frame_size == "any"
-        self._evidence = model.card.outputs
+        self._evidence = tuple(name for name in model.card.outputs if name not in (RAW_SCORE, SCENE_FEATURES))
         self._names = [*OUTPUTS, *self._evidence]
         self._input = "frame" if isinstance(self._spec, FrameSpec) else "window"
         self._median = calibration.good_median if calibration else float("nan")
@@ -196,7 +196,9 @@ class Detector:
                 f"the file has no golden sample, so this {self.device} cannot be verified. Use the device "
                 f"{self._model.card.provider!r}, on which the file was calibrated."
             )
-        score, *evidence = self._run(golden.input.array()[np.newaxis], ["score", *golden.evidence])
+        # the golden sample need not look like a good part, so the scene check may make its score NaN
+        deciding = RAW_SCORE if RAW_SCORE in self._model.card.outputs else "score"
+        score, *evidence = self._run(golden.input.array()[np.newaxis], [deciding, *golden.evidence])
         got, expected = float(score[0]), golden.score
         relative = self._model.card.tolerance
         tolerance = relative * max(abs(expected), self._good_scale)
@@ -214,6 +216,23 @@ class Detector:
                     f"golden sample: the output {name} differs on this {self.device} by more than the tolerance. Use another "
                     "device."
                 )
+
+    def measure(self, items: Sequence[NDArray[Any]], output: str) -> NDArray[Any]:
+        """Return one output of the graph for several frames of the same size, or several windows, without a verdict.
+
+        Calibration and checks use it for the outputs that are not evidence (`RAW_SCORE`, `SCENE_FEATURES`).
+
+        Args:
+            items: as for `batch`, at least one.
+            output: name of an output of the file: `OUTPUTS`, or one of `Card.outputs`.
+
+        Returns:
+            The output, ``[N, ...]``.
+
+        Raises:
+            InputError, JudgeError, DeviceError, ModelFileError: as for ``detector(item)``.
+        """
+        return self._run(np.stack([self._prepared(item) for item in items]), [output])[0]
 
     def _prepared(self, item: NDArray[Any]) -> NDArray[Any]:
         """Check an item and return it in the shape of the graph's input, without a copy."""

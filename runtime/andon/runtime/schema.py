@@ -31,6 +31,12 @@ TAIL_KNOTS = 256
 TOLERANCE = 1e-4
 """`Card.tolerance` of float32 graphs, and of files of schema 1.0, which have no such field."""
 
+SCENE_FEATURES, RAW_SCORE = "scene_features", "raw_score"
+"""Outputs of a file with a scene check that are not evidence: the features of the scene, and the score of every frame.
+
+The output `score` is NaN where the scene check makes a frame INVALID. `raw_score` is not, so that the golden sample can be
+compared. Calibration needs the features to fit the scene check again.
+"""
 Side = Annotated[int, Meta(ge=1, le=1_000_000)]
 """A length in pixels."""
 
@@ -55,7 +61,7 @@ class Status(IntEnum):
 class Reason(IntEnum):
     """Reason why a verdict is INVALID. Codes below 64 come from the graph, codes from 64 on from the source or the runtime.
 
-    The codes 3, 4 and 71 to 83 are reserved and not in use yet.
+    The codes 4 and 71 to 83 are reserved and not in use yet.
     """
 
     NONE = 0
@@ -110,7 +116,7 @@ _REASON_TEXTS = {
     Reason.NONE: "",
     Reason.NOT_FINITE: "not finite: some values are NaN or infinite",
     Reason.NO_CONTRAST: "no contrast: a covered lens, a lamp off, or an empty frame",
-    Reason.OTHER_SCENE: "another scene: the frame as a whole is unlike all good parts",
+    Reason.OTHER_SCENE: "another scene: the whole frame is unlike good parts (dark, covered, out of focus, turned or empty)",
     Reason.OUTSIDE_TRAINING: "outside training: a value, spread or rate is far outside the range of the training data",
     Reason.UNREADABLE: "unreadable: damaged or not a picture",
     Reason.GAP: "gap: samples are missing within the window",
@@ -164,23 +170,29 @@ class Tiles(Struct, frozen=True, kw_only=True):
 
 
 class SceneCheck(Struct, frozen=True, kw_only=True):
-    """A check in the graph that the whole scene looks like the scene of good parts. Other frames are INVALID. Reserved.
+    """A check in the graph that a frame as a whole is not like a known kind of wrong frame, such as a dark or covered one.
 
-    Its centre, scale and limits are initialisers that calibration rewrites (`model_file.format.SCENE_TENSORS`).
+    The graph computes `scene_features`. For each kind of wrong frame it compares a weighted distance between them and the
+    centre of good parts with a limit. A frame beyond a limit is INVALID (`Reason.OTHER_SCENE`). Centre, scale and limits are
+    initialisers that calibration rewrites (`model_file.format.SCENE_TENSORS`).
     """
 
     features: Annotated[int, Meta(ge=1, le=65536)]
-    """Length of `andon.scene_center`, and of `andon.scene_scale` where the graph has it."""
+    """Length of `andon.scene_center` and `andon.scene_scale`: one block of the frame's features per limit."""
     limits: Annotated[int, Meta(ge=1, le=16)]
-    """Length of `andon.scene_limit`: one limit per measure."""
+    """Length of `andon.scene_limit`: one limit per kind of wrong frame."""
     cells: tuple[Annotated[int, Meta(ge=1, le=256)], Annotated[int, Meta(ge=1, le=256)]] | None = None
-    """Rows and columns of the coarse picture."""
+    """Number of vertical and horizontal cosines that describe the coarse grey picture."""
     quantile: Fraction
-    """Share of good parts that pass the limits."""
+    """Share of good parts that are expected to pass all limits: n / (n + 1)."""
     n: Count
-    """Number of good parts that centre and limits were fitted to. These parts do not set the threshold."""
+    """Number of good parts that centre and limits were fitted to. They do not set the threshold."""
     active: bool = True
-    """False if the user switched the check off. The limits are then larger than every value."""
+    """False if no kind is recognised, or there were too few parts to fit. The limits are then larger than every value."""
+    kinds: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
+    """Names of the kinds of wrong frames, in the order of the limits."""
+    recognised: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
+    """The kinds that differ enough from the good parts. The other kinds have no effective limit."""
 
 
 class Range(Struct, frozen=True, kw_only=True):
@@ -224,7 +236,7 @@ class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True
     tiles: Tiles | None = None
     """Tiling of large frames. Reserved."""
     scene: SceneCheck | None = None
-    """Check of the scene as a whole. Reserved."""
+    """Check of the frame as a whole. None: no such check, so that a frame without a part can be OK."""
 
 
 class Channel(Struct, frozen=True, kw_only=True):

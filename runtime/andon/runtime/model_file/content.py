@@ -23,7 +23,7 @@ TENSORS: dict[str, int] = {
 """Initialisers that every file has and calibration rewrites, with their lengths; float32, stored as `raw_data`."""
 
 SCENE_TENSORS = ("andon.scene_center", "andon.scene_scale", "andon.scene_limit")
-"""Initialisers of the scene check. Reserved. The card gives their lengths (`SceneCheck`). The scale is optional."""
+"""Initialisers of the scene check. The card gives their lengths (`SceneCheck`). The scale is optional for readers."""
 
 REWRITABLE = frozenset(TENSORS) | frozenset(SCENE_TENSORS)
 """Initialisers whose numbers are not part of the graph digest."""
@@ -105,6 +105,17 @@ class Tail(Struct, frozen=True, kw_only=True):
     """Scores of good parts, ``[256]``, ascending, padded with +inf."""
     p: NDArray[np.float32]
     """p-values, ``[257]``. ``p[0]`` is 1, and each value is at most the one before."""
+
+
+class SceneNumbers(Struct, frozen=True, kw_only=True):
+    """The numbers of a scene check that calibration writes into the graph."""
+
+    center: NDArray[np.float32]
+    """Features of good parts, one block per kind of wrong frame, ``[kinds * F]``."""
+    scale: NDArray[np.float32]
+    """Square roots of the weights of the squared differences, ``[kinds * F]``."""
+    limit: NDArray[np.float32]
+    """Largest distance that passes, ``[kinds]``."""
 
 
 BLANK = Tail(

@@ -34,6 +34,7 @@ from andon.runtime.model_file.content import (
     Golden,
     LogEntry,
     ModelFile,
+    SceneNumbers,
     Tail,
 )
 from andon.runtime.model_file.metadata_texts import CARD, DIGEST, GOLDEN, LOG, MAX_METADATA, TRAILER, decode, trailer
@@ -52,6 +53,7 @@ __all__ = [
     "Golden",
     "LogEntry",
     "ModelFile",
+    "SceneNumbers",
     "Tail",
     "append_log",
     "parse",
@@ -132,7 +134,15 @@ def parse(data: bytes, *, allow_blank: bool = False) -> ModelFile:
     )
 
 
-def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry, ...], tail: Tail) -> bytes:
+def seal(
+    data: bytes,
+    *,
+    card: Card,
+    golden: Golden | None,
+    log: tuple[LogEntry, ...],
+    tail: Tail,
+    scene: SceneNumbers | None = None,
+) -> bytes:
     """Return a model file: the graph with these numbers and metadata, and the digest of everything.
 
     Args:
@@ -141,6 +151,7 @@ def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry,
         golden: value of the key ``andon.golden``.
         log: value of the key ``andon.calibration_log``.
         tail: numbers for the initialisers.
+        scene: numbers of the scene check. None: keep those in `data`.
 
     Raises:
         ModelFileError: `parse` would refuse the result, or the schema is newer than this version of andon can write.
@@ -174,6 +185,10 @@ def seal(data: bytes, *, card: Card, golden: Golden | None, log: tuple[LogEntry,
             raise ModelFileError(f"{name}: expected {length} numbers, got shape {list(array.shape)}.")
         start, end = raw_data(graph, name, length)
         patched[start:end] = array.astype("<f4").tobytes()
+    if scene is not None:
+        for name, array in zip(SCENE_TENSORS, (scene.center, scene.scale, scene.limit), strict=True):
+            start, end = raw_data(graph, name, len(array))
+            patched[start:end] = array.astype("<f4").tobytes()
     kept = b"".join(patched[field.start : field.end] for field in graph.top)
     body = kept + b"".join(metadata_texts.entry(key, value) for key, value in texts.items())
     sealed = body + trailer(hashlib.sha256(body).hexdigest())

@@ -178,6 +178,8 @@ _PRESETS = {
     "fine": Plan(512, (7, 10, 14), (1.0, 1.0, 1.0), density=1.0, memory_mb=4.68, candidates=50_000),
 }
 """Presets with memories of 1 000, 2 000 and 3 000 rows per tap."""
+SCENE_STRIDE = 16
+"""Largest stride of the tap whose features describe the frame as a whole, for the scene check."""
 SMALLEST = 96
 """Smallest side for small frames. The deepest tap then has 3 x 3 cells."""
 _RESNET_TAPS = (2, 3)
@@ -224,6 +226,8 @@ class PatchCore(Scorer):
         self.average = settings.average
         self.side = _side(settings, spec)
         self.backbone = build_backbone(settings.backbone, plan.taps, spec.channels)
+        # features of medium depth: deep enough for parts of an object, and not too coarse for small frames
+        self.scene = max((place for place, tap in enumerate(plan.taps) if known[tap].stride <= SCENE_STRIDE), default=0)
         soft = settings.length == "soft"
         self.memories = nn.ModuleList(PatchMemory(known[tap].channels, soft=soft) for tap in plan.taps)
 
@@ -239,13 +243,14 @@ class PatchCore(Scorer):
     def forward(self, prepared: Tensor) -> Evidence:
         """Return the map: the weighted mean of the distances to each tap's memory; coarser grids are resized to the finest."""
         total: Tensor | None = None
-        for planes, memory in zip(self.features(prepared), self.memories, strict=True):
+        features = self.features(prepared)
+        for planes, memory in zip(features, self.memories, strict=True):
             distance = memory(planes).unsqueeze(1)
             if distance.shape[2] != self.side:
                 distance = nn.functional.interpolate(distance, (self.side, self.side), mode="bilinear")
             total = distance if total is None else total + distance
         assert total is not None
-        return Evidence({"distance": total.squeeze(1)}, {})
+        return Evidence({"distance": total.squeeze(1)}, {}, scene=features[self.scene])
 
 
 def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitContext) -> None:
@@ -389,5 +394,6 @@ RECIPE = Recipe(
     fit=fit,
     score_rule=_score_rule,
     uses_validation=False,
+    scene_check=True,
     weights=_weights,
 )

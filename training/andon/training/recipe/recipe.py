@@ -129,6 +129,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``score_rule(settings, spec)``: the rule that turns evidence into the deciding score."""
     uses_validation: bool = True
     """True if the detector needs a validation part. If not, it also trains on the items of that part."""
+    scene_check: bool = False
+    """True if exported files have a scene check by default. For detectors of frames that compare patches, not whole frames."""
     weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()
     """``weights(settings)``: pretrained weights that the scorer contains, with licence and digest."""
     notes: Callable[[Any], Sequence[str]] = lambda _settings: ()

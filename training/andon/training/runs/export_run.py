@@ -23,6 +23,7 @@ from andon.foundation.settings import from_mapping
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.collection import Collection, Found
+from andon.sources.subset import Subset
 from andon.training.fitting.prepared_data import items_of
 from andon.training.runs.record import RunRecord
 from andon.training.runs.run_data import Data, open_again
@@ -40,6 +41,7 @@ def export_run(
     data: Data | None = None,
     name: str = "",
     golden_real: bool = False,
+    scene: bool | None = None,
     progress: Progress = silent,
 ) -> Exported:
     """Export a finished run. Calibrate it on the good parts that training held back.
@@ -52,6 +54,7 @@ def export_run(
         data: new location of the good parts; None for the location recorded in the run.
         name: name of the model; empty for the stem of `path`.
         golden_real: keep a real part as the golden sample.
+        scene: give the file a scene check, fitted to the training parts. None: if the detector has one by default.
         progress: reports scoring.
 
     Raises:
@@ -61,13 +64,20 @@ def export_run(
     """
     loaded = run if isinstance(run, LoadedRun) else load(run)
     kept_back = calibration_part(loaded, data)
+    check_scene = loaded.recipe.scene_check if scene is None else scene
     with _advised(loaded.record, kept_back, request.promise):
         return export(
-            Pipeline(loaded.scorer, loaded.spec, rule or loaded.recipe.score_rule(loaded.settings, loaded.spec)),
+            Pipeline(
+                loaded.scorer,
+                loaded.spec,
+                rule or loaded.recipe.score_rule(loaded.settings, loaded.spec),
+                scene=check_scene,
+            ),
             kept_back,
             path,
             request=structs.replace(request, grouped=loaded.record.group is not None),
             provenance=provenance_of(loaded, name=name),
+            scene_parts=training_part(loaded, data) if check_scene else None,
             golden_real=golden_real,
             progress=progress,
         )
@@ -153,17 +163,7 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
         DataError: the run was trained on data in memory and `data` is None, or some of the parts are missing.
     """
     record = run.record
-    if data is None and not record.data:
-        raise DataError("data: expected the data in memory that this run was trained on, got None. Pass them as data=.")
-    try:
-        opened = open_again(record.data if data is None else data, record)
-    except DataError as error:
-        if data is not None:
-            raise
-        raise DataError(
-            f"{error} The run was trained on it. If it was moved, give its new location with --data."
-        ) from error
-    collection = items_of(opened, run.spec, record.group)
+    collection = _all_parts(run, data)
     by_key = {ref.key: ref for ref in collection.refs}
     missing = [key for key in record.split.calibration if key not in by_key]
     if missing:
@@ -178,6 +178,33 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
             run.path,
         )
     return _KeptBack(collection, [by_key[key] for key in record.split.calibration], record.contents)
+
+
+def training_part(run: LoadedRun, data: Data | None = None) -> Collection:
+    """Return the good parts that the run was trained on, as far as they still exist. They fit the scene check.
+
+    Raises:
+        DataError: the data cannot be opened.
+    """
+    collection = _all_parts(run, data)
+    used = {*run.record.split.train, *run.record.split.validation}
+    return Subset(collection, [ref for ref in collection.refs if ref.key in used])
+
+
+def _all_parts(run: LoadedRun, data: Data | None) -> Collection:
+    """Open all data of the run again, from the new location if there is one."""
+    record = run.record
+    if data is None and not record.data:
+        raise DataError("data: expected the data in memory that this run was trained on, got None. Pass them as data=.")
+    try:
+        opened = open_again(record.data if data is None else data, record)
+    except DataError as error:
+        if data is not None:
+            raise
+        raise DataError(
+            f"{error} The run was trained on it. If it was moved, give its new location with --data."
+        ) from error
+    return items_of(opened, run.spec, record.group)
 
 
 class _KeptBack:
