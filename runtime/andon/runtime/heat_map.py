@@ -17,7 +17,7 @@ COOL, HOT = 0.5, 1.5
 """Ends of the colour scale, in units of the limit."""
 TRANSPARENT = 0.75
 """Map values up to this share of the limit leave the frame as it is."""
-_OPACITY = 0.6
+_OPACITY = 0.5
 """Opacity at the hot end. The surface must stay visible below the colours."""
 _LINE = 320
 """The two lines of the contour are each as wide as the short side of the frame divided by this, at least one pixel."""

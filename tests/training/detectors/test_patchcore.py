@@ -413,7 +413,9 @@ def test_the_nearest_patches_are_those_that_the_map_is_made_of() -> None:
 
     torch.testing.assert_close(found.distance, scorer(frame).maps["distance"][0], rtol=1e-4, atol=1e-5)
     planes = scorer.features(good)[0].flatten(2).transpose(1, 2)
-    again = scorer.memories[0].distance(scorer.features(frame)[0].flatten(2).transpose(1, 2)[0])
+    own = scorer.memories[0]
+    assert isinstance(own, PatchMemory)
+    again = own.distance(scorer.features(frame)[0].flatten(2).transpose(1, 2)[0])
     torch.testing.assert_close(found.distance.flatten(), again, rtol=1e-4, atol=1e-5)
     assert int(found.part.max()) < len(good)
     assert int(found.cell.max()) < planes.shape[1]
@@ -424,7 +426,7 @@ def test_the_model_file_does_not_contain_where_its_patches_come_from(tmp_path: P
     export_run(
         run, tmp_path / "file.onnx", request=CalibrationRequest(date="2026-01-02"), data=SyntheticFrames(30, (64, 64))
     )
-    origin = load(run.path).scorer.memories[0].origin
+    origin = load(run.path).scorer.state_dict()["memories.0.origin"]
 
     assert len(origin) > 1
     assert origin.numpy().tobytes() not in (tmp_path / "file.onnx").read_bytes()
