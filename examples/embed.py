@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from andon.runtime import AndonError, Detector, Status
-from andon.runtime.heat_map import overlay
+from andon.runtime.heat_map import map_limit, overlay
 
 
 def main(model: str, picture: str) -> None:
@@ -28,8 +28,8 @@ def main(model: str, picture: str) -> None:
     if verdict.status is Status.REJECT:
         # a coarse grid of numbers, float32 [h, w]; overlay enlarges it to the frame and draws it with the file's own scale
         heat_map = verdict.evidence["anomaly_map"]
-        scale = detector.card.calibration.map_scale
-        Path("reject.png").write_bytes(png(overlay(frame, heat_map, scale, crop=detector.card.input.crop)))
+        limit = map_limit(detector.card, detector.threshold)
+        Path("reject.png").write_bytes(png(overlay(frame, heat_map, limit, crop=detector.card.input.crop)))
         print(f"map {heat_map.shape} for a frame {frame.shape[:2]}, drawn in reject.png")
 
 

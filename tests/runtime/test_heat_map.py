@@ -1,13 +1,26 @@
-"""Maps as pictures: one colour scale a file, brighter is worse."""
+"""Maps as pictures: one colour scale a file, brighter is worse, and a contour around what is above the limit."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from tests.runtime.hand_made import FRAME, model_file
 
-from andon.runtime.heat_map import colours, enlarge, overlay
+from andon.runtime.heat_map import (
+    TRANSPARENT,
+    _grown,
+    colours,
+    enlarge,
+    limit_is_threshold,
+    map_limit,
+    overlay,
+)
+from andon.runtime.schema import ScoreRule
+
+CARD = model_file(FRAME, threshold=0.25).card
 
 
 def _brightness(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -15,25 +28,33 @@ def _brightness(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def test_brightness_rises_with_the_score_all_along_the_scale() -> None:
-    ramp = np.linspace(0, 1.5, 256, dtype=np.float32)[np.newaxis]
+    ramp = np.linspace(0.5, 1.5, 256, dtype=np.float32)[np.newaxis]
 
     assert (np.diff(_brightness(colours(ramp, 1.0))[0]) > -0.5).all()
     assert _brightness(colours(ramp, 1.0))[0, [0, -1]].tolist() == pytest.approx([12, 233], abs=5)
 
 
-def test_the_scale_ends_at_one_and_a_half_times_the_good_maps() -> None:
+def test_the_scale_ends_at_one_and_a_half_times_the_limit() -> None:
     picture = colours(np.array([[1.5, 3.0, np.inf, np.nan]], np.float32), 1.0)
 
     assert (picture == picture[0, 0]).all()
 
 
-def test_below_0_is_as_cool_as_0() -> None:
-    assert (colours(np.array([[-5.0]], np.float32), 1.0) == colours(np.array([[0.0]], np.float32), 1.0)).all()
+def test_below_half_the_limit_everything_is_equally_cool() -> None:
+    picture = colours(np.array([[-5.0, 0.0, 0.5]], np.float32), 1.0)
+
+    assert (picture == picture[0, 0]).all()
+
+
+def test_the_scale_can_begin_at_0() -> None:
+    zero, half = colours(np.array([[0.0, 0.5]], np.float32), 1.0, cool=0.0)[0]
+
+    assert _brightness(half) > _brightness(zero) + 20
 
 
 @given(hnp.arrays(np.float32, (3, 4)), st.floats(0, 1e30))
-def test_any_map_has_colours(anomaly_map: NDArray[np.float32], map_scale: float) -> None:
-    assert colours(anomaly_map, map_scale).shape == (3, 4, 3)
+def test_any_map_has_colours(anomaly_map: NDArray[np.float32], limit: float) -> None:
+    assert colours(anomaly_map, limit).shape == (3, 4, 3)
 
 
 @given(hnp.arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32)), st.integers(1, 20), st.integers(1, 20))
@@ -85,7 +106,9 @@ def test_the_overlay_lies_on_what_the_network_saw() -> None:
 
     changed = (laid != frame).any(axis=2)
     assert changed[10:, 10:30].all()
-    assert changed.sum() == 10 * 20
+    assert not changed[:10].any()
+    assert not changed[:, :10].any()
+    assert not changed[:, 30:].any()
 
 
 def test_the_frame_itself_is_not_changed() -> None:
@@ -96,7 +119,64 @@ def test_the_frame_itself_is_not_changed() -> None:
     assert (frame == 100).all()
 
 
-def test_the_cool_third_of_the_scale_shows_no_colour() -> None:
+@given(share=st.floats(0, TRANSPARENT, width=32), limit=st.floats(1e-3, 1e6))
+def test_up_to_three_quarters_of_the_limit_nothing_is_drawn(share: float, limit: float) -> None:
     frame = np.full((8, 8, 3), 100, np.uint8)
 
-    assert (overlay(frame, np.full((2, 2), 0.5, np.float32), 1.0) == frame).all()
+    assert (overlay(frame, np.full((2, 2), share * limit * 0.999, np.float32), limit) == frame).all()
+
+
+def test_a_place_near_the_limit_is_tinted_without_a_contour() -> None:
+    frame = np.full((40, 40, 3), 100, np.uint8)
+
+    laid = overlay(frame, np.full((2, 2), 0.95, np.float32), 1.0)
+
+    assert (laid != frame).any()
+    assert np.abs(laid.astype(int) - 100).max() < 40
+
+
+@pytest.mark.parametrize("grey", [0, 100, 255])
+def test_two_lines_white_and_black_surround_the_places_above_the_limit(grey: int) -> None:
+    anomaly_map = np.zeros((10, 10), np.float32)
+    anomaly_map[4:6, 4:6] = 5.0
+    frame = np.full((100, 100, 3), grey, np.uint8)
+
+    laid = overlay(frame, anomaly_map, 1.0)
+
+    above = enlarge(anomaly_map, (100, 100)) > 1.0
+    column = int(np.flatnonzero(above.any(axis=0)).mean())
+    first = int(np.flatnonzero(above[:, column])[0])
+    assert laid[first - 1, column].tolist() == [255] * 3
+    assert laid[first - 2, column].tolist() == [0] * 3
+    assert laid[first - 4, column].tolist() == pytest.approx([grey] * 3, abs=30)
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 3))
+def test_a_mask_grows_by_the_same_distance_in_all_directions(mask: NDArray[np.bool_], by: int) -> None:
+    slow = np.zeros_like(mask)
+    for row, column in np.argwhere(mask):
+        slow[max(0, row - by) : row + by + 1, max(0, column - by) : column + by + 1] = True
+
+    np.testing.assert_array_equal(_grown(mask, by), slow)
+
+
+def test_the_limit_is_the_threshold_if_the_highest_values_decide() -> None:
+    for pool in ("max", "top"):
+        card = msgspec.structs.replace(CARD, reading=ScoreRule(map="m", pool=pool))
+        assert (limit_is_threshold(card), map_limit(card, 0.7)) == (True, 0.7)
+
+
+@pytest.mark.parametrize("rule", [ScoreRule(map="m", pool="mean"), ScoreRule(score="s", pool="top")])
+def test_the_limit_comes_from_good_maps_if_the_score_has_other_units(rule: ScoreRule) -> None:
+    card = msgspec.structs.replace(CARD, reading=rule)
+    assert card.calibration is not None
+
+    assert (limit_is_threshold(card), map_limit(card, 0.7)) == (False, card.calibration.map_scale)
+
+
+@given(hnp.arrays(np.float32, (6, 6), elements=st.floats(0, 10, width=32)), st.sampled_from([0.01, 0.1, 0.5, 1.0]))
+def test_a_rejected_frame_has_a_cell_above_the_limit(anomaly_map: NDArray[np.float32], share: float) -> None:
+    highest = np.sort(anomaly_map, axis=None)[-max(1, round(share * 36)) :]
+    threshold = float(highest.mean()) - 1e-3
+
+    assert anomaly_map.max() > threshold

@@ -1,13 +1,13 @@
-"""Write frames with their heat maps as files: one file per key, all inside the folder, each with its own name."""
+"""Write pictures of judged frames as files: one file per key, all inside the folder, each with its own name."""
 
 import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from andon.runtime.items import Data
-from andon.runtime.schema import Card, FrameSpec
+from andon.runtime.schema import Card
+from andon.runtime.verdict import Verdict
 
 
 class Overlays:
@@ -15,25 +15,31 @@ class Overlays:
 
     def __init__(self, folder: Path, card: Card) -> None:
         self._folder = folder
-        calibration = card.calibration
-        self._scale = calibration.map_scale if calibration and calibration.map_scale else 1.0
-        self._crop = card.input.crop if isinstance(card.input, FrameSpec) else (0.0, 0.0, 1.0, 1.0)
-        self._taken: set[str] = set()
+        self._card = card
+        self._names = FreeNames()
 
-    def write(self, key: str, frame: Data, anomaly_map: NDArray[np.float32]) -> Path:
-        """Write one overlay and return its path.
+    def write(self, key: str, frame: Data, verdict: Verdict) -> Path:
+        """Write one frame with its heat map and its verdict, and return the path.
 
         Raises:
             ConfigError: the folder cannot be written.
+            MissingExtra: Pillow is not installed.
         """
-        from andon.runtime.heat_map import overlay
+        from andon.drawing.heat_picture import heat_picture
         from andon.sources.pictures.encode import write_png
 
-        path = self._folder / self._free(file_name(key))
-        write_png(path, overlay(frame.astype(np.uint8, copy=False), anomaly_map, self._scale, crop=self._crop))
+        path = self._folder / self._names.free(file_name(key))
+        write_png(path, heat_picture(frame.astype(np.uint8, copy=False), verdict, self._card))
         return path
 
-    def _free(self, name: str) -> str:
+
+class FreeNames:
+    """Names of files of one run of a command, each used once."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def free(self, name: str) -> str:
         """Return the name, or a numbered form of it if the run has already used it.
 
         Pictures in two folders may have equal names.

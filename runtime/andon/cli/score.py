@@ -4,6 +4,7 @@ example:
   andon score bottle.onnx part.png
   andon score bottle.onnx shift/ --overlay heat/ --json > verdicts.jsonl
   andon score pump.onnx log.csv
+  andon score bottle.onnx shift/ --explain why/ --run run/    # only patchcore: it compares with patches of good parts
   andon score digits.onnx part.png --json --evidence    # also the other scores, channel shares, memory items
 
 If items of several PATHs have the same name, the names of their folders are added, for example good/000.png.
@@ -44,7 +45,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.onnx", help="model file")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a picture, a folder, a video, a CSV or Parquet log")
     parser.add_argument(
-        "--overlay", metavar="DIR", type=Path, help="frames: write each frame with its heat map into this folder"
+        "--overlay",
+        metavar="DIR",
+        type=Path,
+        help="frames: write each frame with its heat map and its verdict into this folder",
+    )
+    parser.add_argument(
+        "--explain", metavar="DIR", type=Path,
+        help="frames: write each reject next to the most similar places of good parts into this folder; needs --run",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run", dest="run_folder", metavar="RUN", help="with --explain: the run folder that the file was exported from"
+    )
+    parser.add_argument(
+        "--data", metavar="PATH", help="with --explain: new location of the good parts (default: as in the run)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--evidence", action="store_true",
@@ -65,11 +79,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge all items of all paths. Return exit code 3 if some could not be judged."""
+    from andon.cli._explanations import Explanations
     from andon.cli._overlays import Overlays
     from andon.foundation.errors import ConfigError
     from andon.foundation.progress import ProgressLine, silent, track
     from andon.runtime.detector import Detector, FrameSize
     from andon.runtime.judge import judge_items
+    from andon.runtime.schema import Status
     from andon.sources.opening import open_for
     from andon.sources.unique_keys import key_prefixes
 
@@ -77,10 +93,16 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--evidence: expected --json too, because the evidence is part of the JSON objects. Give both."
         )
+    if (args.explain is None) != (args.run_folder is None) or (args.data is not None and args.explain is None):
+        raise ConfigError(
+            "--explain: expected --explain DIR and --run RUN together, and --data only with them. Give for example --explain "
+            "why/ --run run/."
+        )
     frame_size: FrameSize = args.frame_size or "calibrated"
     detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=frame_size)
     _refuse_flags_without_effect(args, detector.card)
     overlays = Overlays(args.overlay, detector.card) if args.overlay else None
+    explanations = Explanations(args.explain, args.run_folder, detector, data=args.data) if args.explain else None
     unjudged = 0
     before = key_prefixes(args.paths, detector.card.input)
     progress = ProgressLine() if not sys.stdout.isatty() else silent  # on a terminal the lines show the progress
@@ -92,7 +114,9 @@ def run(args: argparse.Namespace) -> int:
         for one in judge_items(detector, items, on_failure="invalid"):
             key, verdict = prefix + one.ref.key, one.verdict
             if overlays and one.data is not None and "anomaly_map" in verdict.evidence:
-                overlays.write(key, one.data, verdict.evidence["anomaly_map"])
+                overlays.write(key, one.data, verdict)
+            if explanations and one.data is not None and verdict.status == Status.REJECT:
+                explanations.write(key, one.data, verdict)
             unjudged += not one.judged
             plain = {"item": key} | verdict.to_dict() | (_evidence(verdict) if args.evidence else {})
             print(json.dumps(plain) if args.json else _line(plain, one.detail))
@@ -104,7 +128,7 @@ def _refuse_flags_without_effect(args: argparse.Namespace, card: "Card") -> None
     from andon.runtime.schema import WindowSpec
 
     if isinstance(card.input, WindowSpec):
-        for flag in ("overlay", "frame_size"):
+        for flag in ("overlay", "explain", "frame_size"):
             if getattr(args, flag) is not None:
                 raise ConfigError(
                     f"--{flag.replace('_', '-')}: expected a model file for frames, got {args.file}, which judges windows of "

@@ -280,7 +280,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     good_scale: float = 1.0
     """Median |score| of the good parts: the unit of the parity tolerance."""
     map_scale: float | None = None
-    """99.9 % quantile of the deciding maps of good parts. The colours of heat maps range from 0 to 1.5 times this value."""
+    """99.9 % quantile of the deciding maps of good parts. `heat_map.map_limit` uses it if the threshold has other units."""
     date: str = ""
     """ISO date of the calibration, as the user gave it."""
     precision: Precision | None = None

@@ -1,11 +1,26 @@
-"""Draw anomaly maps as pictures, with numpy only. Each model file has a fixed colour scale: good parts always look dark."""
+"""Draw anomaly maps as pictures, with numpy only. All maps of a model file have one colour scale, set by its threshold.
+
+The scale is in units of the map's limit (`map_limit`), which is the threshold wherever the score is pooled from the highest
+values of the map. The limit is in the middle of the scale: blue and violet are below it, red to yellow are above it. A contour
+surrounds the places above the limit. So most good parts show neither strong colours nor a contour.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from andon.runtime.crop import WHOLE, Crop, window
+from andon.runtime.schema import Card
 
 Picture = NDArray[np.uint8]
+
+COOL, HOT = 0.5, 1.5
+"""Ends of the colour scale, in units of the limit."""
+TRANSPARENT = 0.75
+"""Map values up to this share of the limit leave the frame as it is."""
+_OPACITY = 0.5
+"""Opacity at the hot end. The surface must stay visible below the colours."""
+_LINE = 320
+"""The two lines of the contour are each as wide as the short side of the frame divided by this, at least one pixel."""
 
 # From dark blue over purple and orange to yellow. Brightness always increases, so that the scale also works in grey and for
 # colour-blind people. Its hot end is distinguishable from bright metal.
@@ -19,47 +34,69 @@ _TABLE = np.stack(
 ).astype(np.uint8)
 
 
-def colours(anomaly_map: NDArray[np.float32], map_scale: float) -> Picture:
+def map_limit(card: Card, threshold: float) -> float:
+    """Return the map value that counts as exceeded, in units of the map, above 0.
+
+    The limit is the threshold if the score is the maximum of the map or the mean of its highest values. A rejected frame
+    then has at least one cell above it. Otherwise the map has other units than the score, or the score is the mean over all
+    cells. The limit is then `Calibration.map_scale`, which 99.9 % of the cells of good parts do not exceed.
+
+    Args:
+        card: card of the model file.
+        threshold: threshold of the model file, `Detector.threshold`.
+    """
+    if limit_is_threshold(card) and np.isfinite(threshold) and threshold > 0:
+        return threshold
+    return (card.calibration.map_scale if card.calibration else None) or 1.0
+
+
+def limit_is_threshold(card: Card) -> bool:
+    """Return whether the limit of the maps is the threshold, see `map_limit`."""
+    return card.reading.map is not None and card.reading.pool != "mean"
+
+
+def colours(anomaly_map: NDArray[np.float32], limit: float, *, cool: float = COOL) -> Picture:
     """Return the map ``[h, w]`` as an RGB picture, uint8 ``[h, w, 3]``.
 
     Args:
         anomaly_map: the map of one frame.
-        map_scale: 99.9 % quantile of good maps, `Calibration.map_scale`. The colours range from 0 to 1.5 times this value.
+        limit: see `map_limit`.
+        cool: low end of the colour scale, in units of the limit. The high end is 1.5.
     """
-    table: Picture = _TABLE[(_share(anomaly_map, map_scale) * 255).astype(np.uint8)]
+    position = (_in_limits(anomaly_map, limit) - cool) / (HOT - cool)
+    table: Picture = _TABLE[(position.clip(0.0, 1.0) * 255).astype(np.uint8)]
     return table
 
 
 def overlay(
     frame: Picture,
     anomaly_map: NDArray[np.float32],
-    map_scale: float,
+    limit: float,
     *,
     crop: Crop = WHOLE,
 ) -> Picture:
     """Return the frame as an RGB picture, uint8 ``[H, W, 3]``, with the anomaly map drawn over it.
 
-    The lowest third of the scale is transparent. The opacity increases with the anomaly, so that good parts show little
-    colour.
+    Places up to three quarters of the limit are left as they are. From there the opacity increases. A line, white inside
+    and black outside, surrounds the places above the limit. It is visible on bright and on dark surfaces.
 
     Args:
         frame: uint8 ``[H, W, 3]``, ``[H, W, 1]`` or ``[H, W]``.
         anomaly_map: the map of this frame.
-        map_scale: see `colours`.
+        limit: see `map_limit`.
         crop: part of the frame that the network uses, `FrameSpec.crop`.
     """
     height, width = frame.shape[:2]
     rgb = np.repeat(frame.reshape(height, width, 1), 3, axis=2) if frame.ndim == 2 or frame.shape[2] == 1 else frame
-    rows, columns = window((height, width), crop)
-    inside = rgb[rows, columns].astype(np.float32)
-    big = enlarge(anomaly_map, inside.shape[:2])
-    # most good cells are below two thirds of the scale (`map_scale`) and get little colour; the opacity rises from there
-    warmth = np.clip((_share(big, map_scale) - 0.35) / 0.65, 0.0, None)[:, :, np.newaxis]
-    weight = 0.7 * warmth**1.5
     mixed = rgb.copy()
-    mixed[rows, columns] = (inside * (1 - weight) + colours(big, map_scale).astype(np.float32) * weight).astype(
-        np.uint8
-    )
+    inside = mixed[window((height, width), crop)]  # a view: changes appear in the picture
+    big = enlarge(anomaly_map, inside.shape[:2])
+    relative = _in_limits(big, limit)
+    box = _box(relative > TRANSPARENT)
+    warmth = ((relative[box] - TRANSPARENT) / (HOT - TRANSPARENT)).clip(0.0, 1.0)[:, :, np.newaxis]
+    weight = (_OPACITY * warmth).astype(np.float32)
+    inside[box] = (inside[box] * (1 - weight) + colours(big[box], limit) * weight).astype(np.uint8)
+    _draw_contour(inside, relative > 1.0, max(1, round(min(height, width) / _LINE)))
     return mixed
 
 
@@ -71,11 +108,45 @@ def enlarge(anomaly_map: NDArray[np.float32], size: tuple[int, int]) -> NDArray[
     return enlarged
 
 
-def _share(anomaly_map: NDArray[np.float32], map_scale: float) -> NDArray[np.float64]:
-    """Return the position of each value on the colour scale, 0 to 1. NaN counts as 1, the hottest."""
-    wide = anomaly_map.astype(np.float64) / (1.5 * max(map_scale, 1e-30))  # in float64 no float32 value overflows
-    share: NDArray[np.float64] = np.nan_to_num(wide, nan=1.0).clip(0.0, 1.0)
-    return share
+def _in_limits(anomaly_map: NDArray[np.float32], limit: float) -> NDArray[np.float64]:
+    """Return the map in units of the limit. NaN becomes the hottest value."""
+    wide = anomaly_map.astype(np.float64) / max(limit, 1e-30)  # in float64 no float32 value overflows
+    return np.nan_to_num(wide, nan=HOT)
+
+
+def _box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice]:
+    """Return rows and columns of the smallest box around the mask, widened by a margin within the picture."""
+    found = []
+    for axis in (1, 0):
+        places = np.flatnonzero(mask.any(axis=axis))
+        low, high = (places[0], places[-1] + 1) if len(places) else (0, 0)
+        found.append(slice(max(0, int(low) - margin), int(high) + margin))
+    return found[0], found[1]
+
+
+def _draw_contour(picture: Picture, mask: NDArray[np.bool_], line: int) -> None:
+    """Draw two lines around the mask into the picture, white next to it and black around that, each `line` pixels wide."""
+    if not mask.any():
+        return
+    box = _box(mask, margin=2 * line)
+    white = _grown(mask[box], line)
+    black = _grown(white, line) & ~white
+    part = picture[box]
+    part[black] = 0
+    part[white & ~mask[box]] = 255
+
+
+def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """Return the mask grown by a number of pixels in all directions."""
+    grown = mask.copy()
+    for step in range(1, by + 1):
+        grown[step:] |= mask[:-step]
+        grown[:-step] |= mask[step:]
+    tall = grown.copy()
+    for step in range(1, by + 1):
+        grown[:, step:] |= tall[:, :-step]
+        grown[:, :-step] |= tall[:, step:]
+    return grown
 
 
 def _weights(source: int, target: int) -> NDArray[np.float32]:

@@ -161,7 +161,7 @@ def exhibits(detector: Detector, stained: tuple[Parts, Truth, list[JudgedPart]],
     collection, truth, judged = stained
     chosen = gallery.choose(judged)
     shown = gallery.look_at(detector, collection, truth, [one for some in chosen for one in some.parts])
-    made = gallery.exhibits(chosen, shown, map_scale=0.25, crop=WHOLE, **bounds)
+    made = gallery.exhibits(chosen, shown, limit=0.25, crop=WHOLE, **bounds)
     return {some.name: one for some, several in zip(chosen, made, strict=True) for one in several}
 
 
@@ -221,10 +221,13 @@ def test_pictures_shrink_until_all_of_them_fit() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (500, 400, 3), dtype=np.uint8)
     judged = [part(f"{n}", 0.1) for n in range(4)]
     chosen = gallery.choose(judged)
-    shown = {one.ref.key: gallery.PartViews(part=one, level=0.1, frame=gallery._shrunk(noise, 320)) for one in judged}
+    shown = {
+        one.ref.key: gallery.PartViews(part=one, level=0.1, threshold=1.0, frame=gallery._shrunk(noise, 320))
+        for one in judged
+    }
 
-    large = gallery.exhibits(chosen, shown, map_scale=1.0, crop=WHOLE)
-    small = gallery.exhibits(chosen, shown, map_scale=1.0, crop=WHOLE, max_bytes=500_000)
+    large = gallery.exhibits(chosen, shown, limit=1.0, crop=WHOLE)
+    small = gallery.exhibits(chosen, shown, limit=1.0, crop=WHOLE, max_bytes=500_000)
 
     assert pixels_of(large[0][0], "input").shape == (320, 256, 3)
     assert sum(len(picture.png) for one in small[0] for picture in one.pictures) <= 500_000
@@ -237,7 +240,7 @@ def test_a_part_that_cannot_be_read_again_is_named_without_a_picture() -> None:
     detector = Detector.from_bytes(model_bytes(FRAME, threshold=0.25))
 
     shown = gallery.look_at(detector, Parts({"torn": None}), Truth(defective={}, kind={}), judged)
-    (made,) = gallery.exhibits(chosen, shown, map_scale=1.0, crop=WHOLE)[0]
+    (made,) = gallery.exhibits(chosen, shown, limit=1.0, crop=WHOLE)[0]
 
     assert made.pictures == ()
     assert ("picture", "could not be read again") in made.facts
@@ -270,7 +273,7 @@ def test_of_a_large_frame_the_hottest_place_is_shown_at_full_size(
     detector = Pointing.from_bytes(model_bytes(spec, threshold=0.25))
     judged = [part("wide", 0.1)]
     shown = gallery.look_at(detector, Parts({"wide": pixels}), Truth(defective={}, kind={}), judged)
-    (made,) = gallery.exhibits(gallery.choose(judged), shown, map_scale=1.0, crop=crop)[0]
+    (made,) = gallery.exhibits(gallery.choose(judged), shown, limit=1.0, crop=crop)[0]
 
     assert pixels_of(made, "input").shape == (128, 320, 3)
     assert pixels_of(made, "close").shape == (gallery.CLOSE, gallery.CLOSE, 3)

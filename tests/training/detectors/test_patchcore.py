@@ -24,7 +24,17 @@ from andon.sources.collection import FoundFrames
 from andon.sources.opening import open_for
 from andon.sources.truth import tree_truth
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
-from andon.training.detectors.patchcore import RECIPE, PatchCore, Settings, choose, draw, fit, plan_of, size_seen
+from andon.training.detectors.patchcore import (
+    RECIPE,
+    PatchCore,
+    Settings,
+    choose,
+    draw,
+    fit,
+    nearest,
+    plan_of,
+    size_seen,
+)
 from andon.training.nets.core_set import k_centre
 from andon.training.nets.patch_memory import CHUNK, FLOOR, NEIGHBOURS, PatchMemory, radii
 from andon.training.runs.export_run import export_run
@@ -160,8 +170,9 @@ def test_so_many_candidates_are_drawn_whatever_the_number_of_pictures(
     run = Remembering()
     first, second = (draw(scorer, Rows(pictures(count)), candidates, run) for _ in range(2))
 
-    assert [rows.shape for rows in first] == [(expected, 40)]
-    assert torch.equal(first[0], second[0])
+    assert [rows.shape for rows in first[0]] == [(expected, 40)]
+    assert torch.equal(first[0][0], second[0][0])
+    assert torch.equal(first[1][0], second[1][0])
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
@@ -374,3 +385,49 @@ def test_core_sets_that_are_chosen_side_by_side_leave_the_threads_as_they_were()
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_each_stored_patch_knows_the_picture_and_the_cell_that_it_comes_from() -> None:
+    good = pictures(12)
+    scorer = PatchCore(TINY, SPEC)
+    fit(scorer, Parts(good, pictures(0)), TINY, Remembering())
+    memory = scorer.memories[0]
+    assert isinstance(memory, PatchMemory)
+    rows, _ = memory.stored()
+    part, cell = memory.get_buffer("origin").long().T
+    planes = scorer.features(good)[0].flatten(2).transpose(1, 2)
+
+    own = (planes[part, cell] - memory.get_buffer("center")) * memory.get_buffer("scale")
+
+    assert part.unique().numel() > 6
+    torch.testing.assert_close(rows, own, rtol=1e-3, atol=1e-4)
+
+
+def test_the_nearest_patches_are_those_that_the_map_is_made_of() -> None:
+    good = pictures(12)
+    scorer = PatchCore(TINY, SPEC)
+    fit(scorer, Parts(good, pictures(0)), TINY, Remembering())
+    frame = pictures(13)[12:]
+
+    (found,) = nearest(scorer, frame)
+
+    torch.testing.assert_close(found.distance, scorer(frame).maps["distance"][0], rtol=1e-4, atol=1e-5)
+    planes = scorer.features(good)[0].flatten(2).transpose(1, 2)
+    own = scorer.memories[0]
+    assert isinstance(own, PatchMemory)
+    again = own.distance(scorer.features(frame)[0].flatten(2).transpose(1, 2)[0])
+    torch.testing.assert_close(found.distance.flatten(), again, rtol=1e-4, atol=1e-5)
+    assert int(found.part.max()) < len(good)
+    assert int(found.cell.max()) < planes.shape[1]
+
+
+def test_the_model_file_does_not_contain_where_its_patches_come_from(tmp_path: Path) -> None:
+    run = train(RECIPE, SyntheticFrames(30, (64, 64)), tmp_path / "run", settings=TINY)
+    export_run(
+        run, tmp_path / "file.onnx", request=CalibrationRequest(date="2026-01-02"), data=SyntheticFrames(30, (64, 64))
+    )
+    origin = load(run.path).scorer.state_dict()["memories.0.origin"]
+
+    assert len(origin) > 1
+    assert origin.numpy().tobytes() not in (tmp_path / "file.onnx").read_bytes()
+    assert b".origin" not in (tmp_path / "file.onnx").read_bytes()

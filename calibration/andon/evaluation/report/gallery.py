@@ -18,8 +18,8 @@ from andon.evaluation.report.page import Exhibit, ReportPicture, status_tone
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
+from andon.runtime.heat_map import COOL, HOT, TRANSPARENT, colours, enlarge, overlay
 from andon.runtime.heat_map import Picture as Pixels
-from andon.runtime.heat_map import colours, enlarge, overlay
 from andon.runtime.judge import judge_items
 from andon.runtime.schema import FrameSpec, Status
 from andon.runtime.verdict import Verdict
@@ -96,6 +96,7 @@ class PartViews(Struct, frozen=True, kw_only=True):
 
     part: JudgedPart
     level: float
+    threshold: float
     frame: Pixels
     """``[h, w, 3]``; the longer side is at most the first of `SIDES`."""
     outline: NDArray[np.bool_] | None = None
@@ -141,18 +142,24 @@ def exhibits(
     galleries: Sequence[Gallery],
     shown: dict[str, PartViews],
     *,
-    map_scale: float,
+    limit: float,
     crop: Crop,
     max_bytes: int = MAX_BYTES,
 ) -> list[list[Exhibit]]:
-    """Return the parts of each gallery with their pictures, as large as `max_bytes` for all pictures allows."""
+    """Return the parts of each gallery with their pictures, as large as `max_bytes` for all pictures allows.
+
+    Args:
+        galleries: the chosen parts.
+        shown: pictures of the parts, by key.
+        limit: limit of the heat maps, `heat_map.map_limit`.
+        crop: part of the frame that the network uses.
+        max_bytes: upper limit for all pictures together.
+    """
     made: list[list[Exhibit]] = []
     for side in SIDES:
         made = [
             [
-                _exhibit(
-                    f"{some.name}-{number:02}", part, shown.get(part.ref.key), side=side, map_scale=map_scale, crop=crop
-                )
+                _exhibit(f"{some.name}-{number:02}", part, shown.get(part.ref.key), side=side, limit=limit, crop=crop)
                 for number, part in enumerate(some.parts, 1)
             ]
             for some in galleries
@@ -162,39 +169,42 @@ def exhibits(
     return made
 
 
-def colour_bar(map_scale: float) -> ReportPicture:
-    """Return the colour scale of all heat maps."""
+def colour_bar(limit: float, *, is_threshold: bool) -> ReportPicture:
+    """Return the colour scale of all heat maps, with the place of the contour.
+
+    Args:
+        limit: limit of the heat maps, `heat_map.map_limit`.
+        is_threshold: whether the limit is the threshold, `heat_map.limit_is_threshold`.
+    """
     figure = new_figure(6.4, 0.95)
     axes = figure.subplots()
-    scale = np.linspace(0, 1.5 * map_scale, 256, dtype=np.float32)[np.newaxis]
-    axes.imshow(colours(scale, map_scale), aspect="auto", extent=(0, 1.5, 0, 1))
+    scale = np.linspace(COOL, HOT, 256, dtype=np.float32)[np.newaxis]
+    axes.imshow(colours(scale, 1.0), aspect="auto", extent=(COOL, HOT, 0, 1))
+    axes.axvline(1.0, color="black", linewidth=5)
+    axes.axvline(1.0, color="white", linewidth=2)
     axes.set_yticks([])
-    axes.set_xticks(
-        [0, 0.5, 1, 1.5],
-        [
-            "0",
-            f"{0.5 * map_scale:.3g}",
-            f"{map_scale:.3g}\n99.9 % of good cells are below",
-            f"{1.5 * map_scale:.3g}\nor more",
-        ],
-    )
-    for place, label in zip(("left", "center", "center", "right"), axes.get_xticklabels(), strict=True):
+    name = "the threshold" if is_threshold else "99.9 % of good cells are below"
+    labels = [f"{COOL * limit:.3g}\nor less", f"{limit:.3g}\n{name}", f"{HOT * limit:.3g}\nor more"]
+    axes.set_xticks([COOL, 1.0, HOT], labels)
+    for place, label in zip(("left", "center", "right"), axes.get_xticklabels(), strict=True):
         label.set_horizontalalignment(place)
     return ReportPicture(
         name="colour-bar.png",
         png=png_of(figure),
-        alt=f"Colour scale of the heat maps, from dark blue at 0 to yellow at {1.5 * map_scale:.3g} and above.",
-        caption="The same scale for all heat maps here. Overlays do not colour the lowest third.",
+        alt=f"Colour scale of the heat maps, from dark blue at {COOL * limit:.3g} and below, over red at {limit:.3g}, "
+        f"to yellow at {HOT * limit:.3g} and above.",
+        caption=f"The same scale for all heat maps here. Overlays colour only places above {TRANSPARENT * limit:.3g}. "
+        f"A white line with a black border surrounds the places above {limit:.3g}.",
         shown="bar",
     )
 
 
-def facts(part: JudgedPart, level: float) -> tuple[tuple[str, str], ...]:
-    """Return the facts that appear above the pictures of a part."""
+def facts(part: JudgedPart, level: float, threshold: float) -> tuple[tuple[str, str], ...]:
+    """Return the facts that appear above the pictures of a part. Level and threshold are NaN if unknown."""
     rows = [
         ("truth", part.kind if part.defective else "good"),
         ("outcome", outcome(part)),
-        ("score", f"{part.score:.5g}"),
+        ("score", f"{part.score:.5g}" + (f" (threshold {threshold:.5g})" if math.isfinite(threshold) else "")),
     ]
     if math.isfinite(level):
         rows.append(("level", f"{level:.3f} (1 is the threshold)"))
@@ -245,6 +255,7 @@ def _shown(part: JudgedPart, frame: Pixels, verdict: Verdict, mask: NDArray[np.b
     return PartViews(
         part=part,
         level=verdict.level,
+        threshold=verdict.threshold,
         frame=small,
         outline=outline,
         map=np.array(anomaly_map, np.float32) if anomaly_map is not None else None,
@@ -267,9 +278,7 @@ def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixel
     return _rgb(frame[corner[0] : corner[0] + CLOSE, corner[1] : corner[1] + CLOSE]).copy()
 
 
-def _exhibit(
-    name: str, part: JudgedPart, shown: PartViews | None, *, side: int, map_scale: float, crop: Crop
-) -> Exhibit:
+def _exhibit(name: str, part: JudgedPart, shown: PartViews | None, *, side: int, limit: float, crop: Crop) -> Exhibit:
     pictures = []
     if shown is not None:
         frame = _shrunk(shown.frame, side)
@@ -284,9 +293,9 @@ def _exhibit(
         if shown.rebuilt is not None:
             views.append(("rebuilt", _placed(shown.rebuilt, size, crop), "reconstruction"))
         if shown.map is not None:
-            heat = colours(enlarge(shown.map, _inside(size, crop)), map_scale)
+            heat = colours(enlarge(shown.map, _inside(size, crop)), limit)
             views.append(("map", _placed(heat, size, crop), "heat map"))
-            views.append(("overlay", overlay(frame, shown.map, map_scale, crop=crop), "heat map over the input"))
+            views.append(("overlay", overlay(frame, shown.map, limit, crop=crop), "heat map over the input"))
         if shown.close is not None:
             views.append(("close", _shrunk(shown.close, side), "close-up of the hottest place"))
         pictures = [
@@ -303,7 +312,7 @@ def _exhibit(
         key=part.ref.key,
         status=part.status.name,
         tone=status_tone(part.status),
-        facts=facts(part, shown.level if shown else math.nan)
+        facts=facts(part, *((shown.level, shown.threshold) if shown else (math.nan, math.nan)))
         + (() if shown else (("picture", "could not be read again"),)),
         pictures=tuple(pictures),
     )

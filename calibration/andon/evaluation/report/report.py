@@ -28,6 +28,7 @@ from andon.evaluation.report.plots import latent_plane, log_stretches, score_cur
 from andon.evaluation.report.plots.verdicts import figures_table
 from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector
+from andon.runtime.heat_map import limit_is_threshold, map_limit
 from andon.runtime.schema import FrameSpec, Status, WindowSpec
 from andon.sources.collection import Collection
 from andon.sources.truth import Truth
@@ -148,20 +149,22 @@ def parts_sections(
     progress: Progress = silent,
 ) -> tuple[Section, ...]:
     """Return galleries of the worst false rejects, the worst misses and each type. Their parts are read and judged again."""
-    spec, calibration = detector.card.input, detector.card.calibration
+    spec = detector.card.input
     assert isinstance(spec, FrameSpec)
     galleries = gallery.choose(judged, each)
     shown = gallery.look_at(
         detector, collection, truth, [part for some in galleries for part in some.parts], progress=progress
     )
-    scale = calibration.map_scale if calibration and calibration.map_scale else 1.0
-    made = gallery.exhibits(galleries, shown, map_scale=scale, crop=spec.crop)
+    limit = map_limit(detector.card, detector.threshold)
+    made = gallery.exhibits(galleries, shown, limit=limit, crop=spec.crop)
     mapped = any(one.map is not None for one in shown.values())
     return tuple(
         Section(
             title=some.title,
             text=(some.text,),
-            pictures=(gallery.colour_bar(scale),) if mapped and number == 0 else (),
+            pictures=(gallery.colour_bar(limit, is_threshold=limit_is_threshold(detector.card)),)
+            if mapped and number == 0
+            else (),
             exhibits=tuple(exhibits),
         )
         for number, (some, exhibits) in enumerate(zip(galleries, made, strict=True))

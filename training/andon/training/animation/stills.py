@@ -139,7 +139,7 @@ class _Page:
 
     def _pictures(self, panel: str, snapshot: Snapshot) -> list[Picture]:
         if panel == "maps":
-            return [colours(values, self.hottest) for values in _present(snapshot.maps)]
+            return [colours(values, self.hottest, cool=0.0) for values in _present(snapshot.maps)]
         found = self.parts.originals if panel == "originals" and self.parts is not None else getattr(snapshot, panel)
         return [np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels for levels in found]
 

@@ -49,7 +49,7 @@ from andon.training.nets.backbones import (
 )
 from andon.training.nets.core_set import k_centre, one_thread
 from andon.training.nets.patch_memory import PatchMemory
-from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
+from andon.training.recipe.recipe import FitContext, Nearest, Part, Recipe, TrainingData
 from andon.training.recipe.top_share import check_share
 from andon.training.recipe.wrong_data import expected_frames
 
@@ -259,15 +259,16 @@ def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitC
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
     scorer.eval()
     with torch.no_grad():
-        drawn = draw(scorer, good.train, plan.candidates, context)
+        drawn, origins = draw(scorer, good.train, plan.candidates, context)
         numbers_a_row = sum(rows.shape[1] + 2 for rows in drawn)
         count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
-        for tap, rows, selected, weight, memory in zip(
-            plan.taps, drawn, choose(drawn, count, context), plan.tap_weights, scorer.memories, strict=True
+        selections = choose(drawn, count, context)
+        for tap, rows, origin, selected, weight, memory in zip(
+            plan.taps, drawn, origins, selections, plan.tap_weights, scorer.memories, strict=True
         ):
             assert isinstance(memory, PatchMemory)
             share = weight / sum(plan.tap_weights)
-            memory.fit(rows, selected, weight=share, density=plan.density, seed=context.seed)
+            memory.fit(rows, selected, weight=share, density=plan.density, seed=context.seed, origin=origin)
             logger.info("tap %d: stored %d of %d patches", tap, memory.get_buffer("bank").shape[1], len(rows))
 
 
@@ -287,10 +288,13 @@ def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Ten
         return [task.result() for task in tasks]
 
 
-def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> list[Tensor]:
-    """Return for each tap at most `candidates` patches ``[R, channels]`` at random places, equally many from each picture.
+def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> tuple[list[Tensor], list[Tensor]]:
+    """Draw for each tap at most `candidates` patches at random places, equally many from each picture.
 
     Memory contains these patches and one batch, for any number of pictures.
+
+    Returns:
+        The patches of each tap ``[R, channels]``, and their origins, int32 ``[R, 2]``: place of the picture, and cell.
 
     Raises:
         TrainingError: the features are not finite.
@@ -301,23 +305,36 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
     quotas = torch.full((len(part),), share)
     quotas[torch.randperm(len(part), generator=generator)[:left]] += 1
     drawn: list[list[Tensor]] = [[] for _ in scorer.memories]
+    origins: list[list[Tensor]] = [[] for _ in scorer.memories]
     steps = math.ceil(len(part) / BATCH)
     done = 0
     for batch in track(part.batches(BATCH), context.progress, "features", steps):
-        wanted = quotas[done : done + len(batch)].tolist()
-        done += len(batch)
+        first, done = done, done + len(batch)
+        wanted = quotas[first:done].tolist()
         if not any(wanted):
             continue
         # channels last takes half the time on a CPU
         features = scorer.features(batch.to(context.device, memory_format=torch.channels_last))
-        for kept, planes in zip(drawn, features, strict=True):
-            for count, rows in zip(wanted, planes.flatten(2).transpose(1, 2), strict=True):
+        for kept, origin, planes in zip(drawn, origins, features, strict=True):
+            for picture, (count, rows) in enumerate(zip(wanted, planes.flatten(2).transpose(1, 2), strict=True), first):
                 places = torch.randperm(len(rows), generator=generator)[:count]
                 kept.append(rows[places.to(rows.device)])
+                origin.append(torch.stack([torch.full_like(places, picture), places], dim=1).to(torch.int32))
     result = [torch.cat(rows) for rows in drawn]
     if not all(bool(rows.isfinite().all()) for rows in result):
         raise TrainingError("the backbone's features are not finite. Its weights are damaged: replace the file.")
-    return result
+    return result, [torch.cat(rows) for rows in origins]
+
+
+def nearest(scorer: PatchCore, prepared: Tensor) -> list[Nearest]:
+    """Return for each tap the nearest stored patch of each cell of one prepared frame ``[1, C, h, w]``."""
+    found = []
+    for planes, memory in zip(scorer.features(prepared), scorer.memories, strict=True):
+        assert isinstance(memory, PatchMemory)
+        distance, origin = memory.nearest(planes.flatten(2).transpose(1, 2)[0])
+        shape = planes.shape[2:]
+        found.append(Nearest(distance.view(shape), origin[:, 0].view(shape), origin[:, 1].view(shape)))
+    return found
 
 
 def size_seen(found: FoundFrames, limit: int) -> int:
@@ -396,4 +413,5 @@ RECIPE = Recipe(
     uses_validation=False,
     scene_check=True,
     weights=_weights,
+    nearest=nearest,
 )

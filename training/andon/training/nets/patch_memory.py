@@ -57,6 +57,8 @@ class PatchMemory(nn.Module):
             self.register_buffer("typical_length", torch.ones(()))
         # One column per row b: -2 b w, |b|^2 w and w. The buffer takes the shape of the stored tensor.
         self.register_buffer("bank", torch.zeros(channels + 2, 1))
+        # Part and cell of each row, for explanations. No score depends on them, so the model file does not contain them.
+        self.register_buffer("origin", torch.zeros(1, 2, dtype=torch.int32))
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the distances ``[N, h, w]`` of ``[N, channels, h, w]``."""
@@ -72,7 +74,17 @@ class PatchMemory(nn.Module):
         bank = self.get_buffer("bank")
         return (bank[:-2] / (-2 * bank[-1])).T, bank[-1].sqrt()
 
-    def fit(self, rows: Tensor, selected: Tensor, *, weight: float, density: float, seed: int) -> None:
+    def nearest(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distances ``[R]`` of ``[R, channels]``, and part and cell of the nearest stored rows, int32 ``[R, 2]``."""
+        asked = (self._softened(rows) - self.get_buffer("center")) * self.get_buffer("scale")
+        bank = self.get_buffer("bank")
+        found = [(_extended(some) @ bank).min(dim=1) for some in torch.split(asked, CHUNK)]
+        squares = torch.cat([some.values for some in found])
+        return squares.clamp(min=0.0).sqrt(), self.get_buffer("origin")[torch.cat([some.indices for some in found])]
+
+    def fit(
+        self, rows: Tensor, selected: Tensor, *, weight: float, density: float, seed: int, origin: Tensor | None = None
+    ) -> None:
         """Store the selected rows, scaled so that the mean distance of the other rows to them is `weight`.
 
         Args:
@@ -81,6 +93,7 @@ class PatchMemory(nn.Module):
             weight: weight of the distances.
             density: power of the radius that divides a distance, 0 to 1.
             seed: seed of the draw of other rows, whose distances define the scale.
+            origin: place of the part among the training parts and of the cell in its grid, int32 ``[R, 2]``.
         """
         if self.soft:
             self.typical_length = rows.norm(dim=1).median().clamp(min=1e-12)
@@ -90,6 +103,10 @@ class PatchMemory(nn.Module):
         self.scale = 1 / (rows - self.center).square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
         rows = (rows - self.center) * self.scale
         kept = rows[selected.to(rows.device)]
+        self.origin = (
+            torch.zeros(len(kept), 2, dtype=torch.int32) if origin is None else origin[selected.cpu()].contiguous()
+        )
+        self.origin = self.origin.to(rows.device)
         factors = radii(kept) ** (-2 * density)
         columns = torch.cat([-2 * kept, (kept * kept).sum(dim=1, keepdim=True), torch.ones_like(kept[:, :1])], dim=1)
         self.bank = (columns * factors[:, None]).T.contiguous()
@@ -109,14 +126,19 @@ class PatchMemory(nn.Module):
 
     def _nearest(self, rows: Tensor) -> Tensor:
         """Return the smallest scaled distances of centred and scaled rows."""
-        squares = (rows * rows).sum(dim=1, keepdim=True)
-        rows = torch.cat([rows, torch.ones_like(squares), squares], dim=1)
+        rows = _extended(rows)
         nearest: Tensor | None = None
         for chunk in torch.split(self.get_buffer("bank"), CHUNK, dim=1):
             lowest = (rows @ chunk).amin(dim=1)
             nearest = lowest if nearest is None else torch.minimum(nearest, lowest)
         assert nearest is not None
         return nearest.clamp(min=0.0).sqrt()  # rounding may give values below zero
+
+
+def _extended(rows: Tensor) -> Tensor:
+    """Return ``[x, 1, |x|^2]`` for each row x. Its product with a column of the bank is a scaled squared distance."""
+    squares = (rows * rows).sum(dim=1, keepdim=True)
+    return torch.cat([rows, torch.ones_like(squares), squares], dim=1)
 
 
 def radii(kept: Tensor) -> Tensor:

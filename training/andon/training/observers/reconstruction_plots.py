@@ -77,7 +77,7 @@ def rebuilt_frames(
 
     unit = max(good_maps.quantile, 1e-30) if good_maps else 1.0
     # the scale of all heat maps of andon: the colours of colours() end at 1.5 times its scale argument
-    hot = ListedColormap(colours(np.linspace(0, HOTTEST, 256, dtype=np.float32)[np.newaxis], 1.0)[0] / 255)
+    hot = ListedColormap(colours(np.linspace(0, HOTTEST, 256, dtype=np.float32)[np.newaxis], 1.0, cool=0.0)[0] / 255)
     last: Any = None
     for column, part in enumerate(parts):
         for row, picture in enumerate((part.original, part.rebuilt, part.map)[:rows]):

@@ -16,7 +16,7 @@ from andon.foundation.registry import load, names
 from andon.runtime.schema import InputSpec, ScoreRule, Weights
 from andon.sources.collection import Found, FoundFrames
 
-__all__ = ["FitContext", "Part", "Recipe", "Row", "State", "TrainingData", "detectors", "recipe"]
+__all__ = ["FitContext", "Nearest", "Part", "Recipe", "Row", "State", "TrainingData", "detectors", "recipe"]
 
 Row = dict[str, float]
 """One epoch of a history: ``epoch, train, validation, learning_rate, ...``, with names that the fit defines."""
@@ -98,6 +98,17 @@ class FitContext(Protocol):
         ...
 
 
+class Nearest(NamedTuple):
+    """The nearest patch of good parts for each cell of one item, in the features of one layer. Each tensor is ``[h, w]``."""
+
+    distance: Tensor
+    """Distance to that patch: what this layer adds to the map."""
+    part: Tensor
+    """Place of the good part among the items that were trained on, int32."""
+    cell: Tensor
+    """Cell of the patch in the same grid over that part, int32, row by row."""
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """A detector. The complete state of its scorer is in the scorer's parameters and buffers."""
 
@@ -144,6 +155,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """``prototypes(scorer, settings)``: decoded memory items in the form of `sample`'s parts, and their use ``[M]``.
 
     Use is the share of an item in the read-outs of good parts. None: the detector has no such memory.
+    """
+
+    nearest: Callable[[Any, Tensor], Sequence[Nearest]] | None = None
+    """``nearest(scorer, prepared)``: the nearest good patches of one prepared frame ``[1, C, h, w]``, by layer.
+
+    The finest grid is first. None: the detector does not compare with patches of good parts.
     """
 
     def fit_and_finalize(self, scorer: Any, good: TrainingData, settings: Any, context: FitContext) -> None:

@@ -1,0 +1,1 @@
+"""Explain a rejected frame by the good parts of the training."""
