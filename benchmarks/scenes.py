@@ -1,8 +1,8 @@
 """Judge frames that no line should call good, and count the parts that the scene check makes INVALID.
 
 The wrong frames are drawn from good test parts (`benchmarks.wrong_frames`), with other strengths than those to which the check
-was fitted. Pictures of other sets are wrong too. Prints one JSON line: the number of frames by kind and status, the wrong frames
-that are OK, and the shares of good parts and of real defects that are INVALID because of another scene.
+was fitted. Pictures of other sets are wrong too. Prints one JSON line with the number of
+frames by kind and status. It also gives the numbers of good parts and of real defects that are INVALID because of another scene.
 
     python -m benchmarks.scenes bottle.onnx --data ../shared/data/mvtec_ad/bottle --others ../shared/data/cookies
     python -m benchmarks.scenes pill.onnx --data ../shared/data/mvtec_ad/pill --turned --others ../shared/data/cookies

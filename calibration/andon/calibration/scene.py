@@ -1,10 +1,10 @@
 """Fit the scene check of a model file: from which distance a frame as a whole counts as one of the known kinds of wrong frames.
 
 A detector of defects compares patches. The patches of a black frame or of an empty ground can resemble patches of good parts, so
-such a frame may be OK. The scene check describes the frame as a whole by `scene_features`. For each kind of wrong frame, the
-features are weighted by how much this kind changes them, compared with their spread over good parts: a diagonal version of
-Fisher's linear discriminant (Fisher 1936). The distance of a frame from the centre of good parts then has a limit between good
-and wrong frames.
+such a frame may be OK. The scene check describes the frame as a whole by `scene_features`. Each kind of wrong frame has its own
+weights of the features: how much this kind changes a feature, compared with its spread over good parts. This is a diagonal
+version of Fisher's linear discriminant (Fisher 1936). The weighted distance of a frame from the centre of good parts has a limit
+between good and wrong frames.
 
 The check must be fitted again when lamp or camera change, before the threshold is calibrated. Parts that fit the check do not
 set the threshold, so the promise covers parts that the check makes INVALID.

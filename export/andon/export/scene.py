@@ -22,8 +22,12 @@ DARKEST, SMALLEST_CONTRAST, SMALLEST_STEP = 4.0, 1.0, 0.3
 class SceneFeatures(nn.Module):
     """A module from a prepared frame and deep feature planes to the features of its scene, ``[N, F]``.
 
-    The features are, in this order: log light, log contrast, log sharpness; 63 coefficients of the grey picture; the mean of
-    each deep plane ``[C]``; the other three coefficients of each deep plane ``[3 C]``.
+    The order of the features:
+
+    * the logarithms of light, contrast and sharpness
+    * 63 coefficients of the grey picture
+    * the mean of each of the C deep planes
+    * the other three coefficients of each deep plane
     """
 
     def __init__(self, mean: float, scale: float) -> None:

@@ -113,7 +113,7 @@ def render(model: ModelFile) -> str:
 
 
 def _scene(check: SceneCheck | None) -> str:
-    """Return which wrong frames the file makes INVALID, and which it cannot tell from good ones."""
+    """Return which wrong frames the file makes INVALID, and which look too similar to good ones."""
     if check is None:
         return "no scene check: a frame without a part, or a dark or covered one, can be OK"
     if not check.active:
