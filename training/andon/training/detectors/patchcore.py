@@ -49,6 +49,7 @@ from andon.training.nets.backbones import (
 )
 from andon.training.nets.core_set import k_centre, one_thread
 from andon.training.nets.patch_memory import PatchMemory
+from andon.training.nets.suspects import Drawn, suspects
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.top_share import check_share
 from andon.training.recipe.wrong_data import expected_frames
@@ -141,6 +142,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             extra={"unit": "patches"},
         ),
     ] = None
+    suspects: Annotated[
+        Literal["leave_out", "keep"],
+        Meta(
+            description=(
+                "good parts that look unlike all others and may be defective. leave_out: name them, and leave them out of the "
+                "memory. keep: only name them"
+            )
+        ),
+    ] = "leave_out"
     average: Annotated[
         Literal[1, 3],
         Meta(description="average the features over a square of this side; 1: no averaging", extra={"unit": "cells"}),
@@ -249,21 +259,44 @@ class PatchCore(Scorer):
 
 
 def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Draw patches in one pass over the good parts with bounded memory, then select a core-set for each tap."""
+    """Draw patches in one pass over the good parts with bounded memory, then select a core-set for each tap.
+
+    If parts look unlike all others, the core-sets are selected again without them.
+    """
     plan = plan_of(settings)
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
     scorer.eval()
     with torch.no_grad():
-        drawn = draw(scorer, good.train, plan.candidates, context)
-        numbers_a_row = sum(rows.shape[1] + 2 for rows in drawn)
-        count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
-        for tap, rows, selected, weight, memory in zip(
-            plan.taps, drawn, choose(drawn, count, context), plan.tap_weights, scorer.memories, strict=True
-        ):
-            assert isinstance(memory, PatchMemory)
-            share = weight / sum(plan.tap_weights)
-            memory.fit(rows, selected, weight=share, density=plan.density, seed=context.seed)
-            logger.info("tap %d: stored %d of %d patches", tap, memory.get_buffer("bank").shape[1], len(rows))
+        drawn, origins = draw(scorer, good.train, plan.candidates, context)
+        taps = remember(scorer, drawn, origins, plan, context)
+        found = suspects(taps, len(good.train))
+        leave_out = settings.suspects == "leave_out" and bool(found)
+        if leave_out:
+            unlike = torch.tensor([suspect.place for suspect in found])
+            kept = [~torch.isin(origin[:, 0], unlike) for origin in origins]
+            drawn = [rows[keep.to(rows.device)] for rows, keep in zip(drawn, kept, strict=True)]
+            origins = [origin[keep] for origin, keep in zip(origins, kept, strict=True)]
+            remember(scorer, drawn, origins, plan, context)
+        context.suspects(found, left_out=leave_out)
+
+
+def remember(
+    scorer: PatchCore, drawn: Sequence[Tensor], origins: Sequence[Tensor], plan: Plan, context: FitContext
+) -> list[Drawn]:
+    """Fill the memory of each tap with a core-set of the drawn patches."""
+    numbers_a_row = sum(rows.shape[1] + 2 for rows in drawn)
+    count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
+    selections = choose(drawn, count, context)
+    taps = []
+    for tap, rows, origin, selected, weight, memory in zip(
+        plan.taps, drawn, origins, selections, plan.tap_weights, scorer.memories, strict=True
+    ):
+        assert isinstance(memory, PatchMemory)
+        share = weight / sum(plan.tap_weights)
+        memory.fit(rows, selected, weight=share, density=plan.density, seed=context.seed)
+        taps.append(Drawn(rows, origin[:, 0], selected.cpu(), memory))
+        logger.info("tap %d: stored %d of %d patches", tap, memory.get_buffer("bank").shape[1], len(rows))
+    return taps
 
 
 def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Tensor]:
@@ -282,10 +315,13 @@ def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Ten
         return [task.result() for task in tasks]
 
 
-def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> list[Tensor]:
-    """Return for each tap at most `candidates` patches ``[R, channels]`` at random places, equally many from each picture.
+def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> tuple[list[Tensor], list[Tensor]]:
+    """Draw for each tap at most `candidates` patches at random places, equally many from each picture.
 
     Memory contains these patches and one batch, for any number of pictures.
+
+    Returns:
+        The patches of each tap ``[R, channels]``, and their origins, int32 ``[R, 2]``: place of the picture, and cell.
 
     Raises:
         TrainingError: the features are not finite.
@@ -296,23 +332,25 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
     quotas = torch.full((len(part),), share)
     quotas[torch.randperm(len(part), generator=generator)[:left]] += 1
     drawn: list[list[Tensor]] = [[] for _ in scorer.memories]
+    origins: list[list[Tensor]] = [[] for _ in scorer.memories]
     steps = math.ceil(len(part) / BATCH)
     done = 0
     for batch in track(part.batches(BATCH), context.progress, "features", steps):
-        wanted = quotas[done : done + len(batch)].tolist()
-        done += len(batch)
+        first, done = done, done + len(batch)
+        wanted = quotas[first:done].tolist()
         if not any(wanted):
             continue
         # channels last takes half the time on a CPU
         features = scorer.features(batch.to(context.device, memory_format=torch.channels_last))
-        for kept, planes in zip(drawn, features, strict=True):
-            for count, rows in zip(wanted, planes.flatten(2).transpose(1, 2), strict=True):
+        for kept, origin, planes in zip(drawn, origins, features, strict=True):
+            for picture, (count, rows) in enumerate(zip(wanted, planes.flatten(2).transpose(1, 2), strict=True), first):
                 places = torch.randperm(len(rows), generator=generator)[:count]
                 kept.append(rows[places.to(rows.device)])
+                origin.append(torch.stack([torch.full_like(places, picture), places], dim=1).to(torch.int32))
     result = [torch.cat(rows) for rows in drawn]
     if not all(bool(rows.isfinite().all()) for rows in result):
         raise TrainingError("the backbone's features are not finite. Its weights are damaged: replace the file.")
-    return result
+    return result, [torch.cat(rows) for rows in origins]
 
 
 def size_seen(found: FoundFrames, limit: int) -> int:
@@ -333,10 +371,15 @@ def size_seen(found: FoundFrames, limit: int) -> int:
     return max(min(SMALLEST, limit), min(limit, median // MULTIPLE * MULTIPLE))
 
 
+def _cell(settings: Settings) -> int:
+    """Return the side of a cell of the map, in pixels of the network's input."""
+    known = taps_of(settings.backbone)
+    return min(known[tap].stride for tap in plan_of(settings).taps)
+
+
 def _side(settings: Settings, spec: FrameSpec) -> int:
     """Return the side of the map in cells."""
-    known = taps_of(settings.backbone)
-    return spec.size[0] // min(known[tap].stride for tap in plan_of(settings).taps)
+    return spec.size[0] // _cell(settings)
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
@@ -388,6 +431,7 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     score_rule=_score_rule,
+    cell=_cell,
     uses_validation=False,
     weights=_weights,
 )
