@@ -83,6 +83,7 @@ class Places:
 
     def batches(self, size: int, *, shuffle: Generator | None = None) -> Iterator[Tensor]:
         """Yield items in order."""
+        assert shuffle is None
         yield from torch.split(self.places, size)
 
 
@@ -96,6 +97,7 @@ class Named:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.found: list[int] = []
+        self.left_out = False
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
         """Do nothing, because PatchCore has no epochs."""
@@ -103,6 +105,7 @@ class Named:
     def suspects(self, found: Sequence[tuple[int, float]], *, left_out: bool) -> None:
         """Keep the places."""
         self.found = [place for place, _ in found]
+        self.left_out = left_out
 
 
 def real(path: str) -> Parts:
@@ -238,12 +241,14 @@ def main() -> None:
     torch.set_num_threads(1)
     if args.quick or not args.data:
         settings = Settings(preset="fast", size=128, candidates=4000, memory_mb=0.2)
-        jobs = [(drawn(), settings, (0.1,))]
-    else:
-        jobs = [(real(path), Settings(), SHARES) for path in args.data]
-    for parts, settings, shares in jobs:
-        for figures in measure(parts, settings, args.seeds, shares):
-            print(json.dumps(figures), flush=True)
+        _print(measure(drawn(), settings, args.seeds, shares=(0.1,)))
+    for path in args.data:
+        _print(measure(real(path), Settings(), args.seeds, SHARES))
+
+
+def _print(lines: Iterator[dict[str, object]]) -> None:
+    for figures in lines:
+        print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":

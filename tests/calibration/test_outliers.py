@@ -15,7 +15,7 @@ def test_outliers_do_not_depend_on_the_unit_of_the_score(scores: list[float], un
     far, scaled = outlying(scores), outlying(np.array(scores) * unit)
 
     near_the_limit = far != scaled
-    assert near_the_limit.sum() <= 1  # rounding of a logarithm may decide a score that lies exactly on the limit
+    assert near_the_limit.sum() <= 1  # rounding may decide a score that is exactly at the limit
 
 
 @given(scores=usual, seed=st.integers(0, 99))

@@ -58,8 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame-size",
         metavar="HxW",
-        help="use only frames of this size, height x width in pixels, so that the model file can check the size; the others are "
-        "left out and named (default: frames of all sizes)",
+        help="use only frames of this size, height x width in pixels. The model file then checks the size. Other frames are left "
+        "out and named (default: frames of all sizes)",
     )
     parser.add_argument(
         "--seed",

@@ -14,6 +14,7 @@ from andon.calibration.promise import ladder_alpha
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.calibration.split import calibration_count
 from andon.foundation.errors import DataError
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import FrameSpec
 from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
@@ -120,9 +121,9 @@ class OneIsBad(SyntheticFrames):
 
     bad = "007.png"
 
-    def read(self, ref):  # type: ignore[no-untyped-def]
+    def read(self, ref: Ref) -> Item | Lost:
         item = super().read(ref)
-        if ref.key == self.bad:
+        if ref.key == self.bad and isinstance(item, Item):
             item.data[8:24, 8:24] = 0
         return item
 

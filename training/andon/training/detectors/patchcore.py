@@ -14,6 +14,7 @@ these points:
 * There is no average over 3 x 3 cells.
 * There is no re-weighting by neighbours, as in the authors' own code.
 * The score is the mean of the highest hundredth of the map, not its maximum.
+* Good parts that look unlike all others are left out of the memories (`andon.training.nets.suspects`).
 
 Version 1 had Euclidean distances and fixed sizes. The presets were chosen on seven sets of good parts with drawn defects.
 Mean AUROC at 384 px with taps 7, 10, 14: Euclidean .879, divided by the radius .907. `docs/lab-log.md` has the figures
