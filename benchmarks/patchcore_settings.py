@@ -88,6 +88,9 @@ class Bare:
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
         """Do nothing, because PatchCore has no epochs."""
 
+    def suspects(self, found: Sequence[tuple[int, float]], *, left_out: bool) -> None:
+        """Do nothing."""
+
 
 def candidates(size: int) -> dict[str, Settings]:
     """Return the settings to compare by name. They are those of the presets at this size, each changed in one setting."""

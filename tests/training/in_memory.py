@@ -40,9 +40,13 @@ class Here:
     device = torch.device("cpu")
     resumed: State | None = None
     progress = staticmethod(silent)
+    found_suspects: Sequence[int] = ()
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
         raise AssertionError("this fit does not go by epochs")
+
+    def suspects(self, found: Sequence[tuple[int, float]], *, left_out: bool) -> None:
+        self.found_suspects = [place for place, _ in found]
 
 
 class Remembering:
@@ -52,9 +56,13 @@ class Remembering:
     device = torch.device("cpu")
     progress: Progress = staticmethod(silent)
     resumed: State | None = None
+    found_suspects: Sequence[int] = ()
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
         self.rows.append(dict(losses))
+
+    def suspects(self, found: Sequence[tuple[int, float]], *, left_out: bool) -> None:
+        self.found_suspects = [place for place, _ in found]

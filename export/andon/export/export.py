@@ -12,6 +12,7 @@ write          Write the file under its name.
 =============  =====================================================================================
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from andon.calibration.calibrate import calibrate
+from andon.calibration.outliers import outlying
 from andon.calibration.request import CalibrationRequest
 from andon.calibration.scene import fit_scene
-from andon.calibration.scoring import Scores, score
+from andon.calibration.scoring import score
 from andon.calibration.statement import refuse_too_few
-from andon.calibration.units import reduce_to_units, top_parts
+from andon.calibration.units import Sample, reduce_to_units, top_parts
 from andon.export.blank import blank, calibrated_input, card_of, with_golden
 from andon.export.decision import fold
 from andon.export.graph import Pipeline, trace
@@ -33,11 +35,14 @@ from andon.export.parity import Parity, gate
 from andon.export.provenance import Provenance
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.printable import printable
 from andon.foundation.progress import Progress, silent
 from andon.runtime.items import Item
 from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import WindowSpec
 from andon.sources.collection import Collection
+
+logger = logging.getLogger(__name__)
 
 
 class Exported(Struct, frozen=True, kw_only=True):
@@ -48,6 +53,8 @@ class Exported(Struct, frozen=True, kw_only=True):
     parity: Parity
     top_parts: Sequence[tuple[str, float]]
     """The good parts with the highest scores. A defective part among them would have raised the threshold."""
+    outlying_parts: Sequence[str] = ()
+    """The calibration parts whose scores are far above the others (`andon.calibration.outliers`), the highest first."""
 
 
 def export(
@@ -102,7 +109,15 @@ def export(
     parity = gate(pipeline, data, items)
     write_atomically(target, data)
     model = parse(data)
-    return Exported(path=target, model=model, parity=parity, top_parts=_top(scores, model, request))
+    sample = reduce_to_units(scores, windows=isinstance(model.card.input, WindowSpec), grouped=request.grouped)
+    above = model.card.calibration.above if model.card.calibration else 0
+    return Exported(
+        path=target,
+        model=model,
+        parity=parity,
+        top_parts=top_parts(sample, above + 5),  # those above the threshold, and five below it
+        outlying_parts=_outlying(sample, windows=isinstance(model.card.input, WindowSpec)),
+    )
 
 
 def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
@@ -123,8 +138,16 @@ def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
     return found
 
 
-def _top(scores: Scores, model: ModelFile, request: CalibrationRequest) -> Sequence[tuple[str, float]]:
-    """Return the parts above the threshold and the next five below it, with their scores."""
-    sample = reduce_to_units(scores, windows=isinstance(model.card.input, WindowSpec), grouped=request.grouped)
-    above = model.card.calibration.above if model.card.calibration else 0
-    return top_parts(sample, above + 5)
+def _outlying(sample: Sample, *, windows: bool) -> Sequence[str]:
+    """Return the frames or parts whose scores are far above the others, and log a warning that names them."""
+    far = 0 if windows else int(outlying(sample.scores).sum())
+    if not far:
+        return ()
+    keys = [key for key, _ in top_parts(sample, far)]
+    logger.warning(
+        "%d of %d calibration parts score%s far above the others: %s%s. Look at them. A defective part among them raises the "
+        "threshold, so that defects are missed: remove it and train again",
+        far, len(sample.scores), "s" if far == 1 else "",
+        ", ".join(printable(key) for key in keys[:10]), f" and {far - 10} more" if far > 10 else "",
+    )  # fmt: skip
+    return keys

@@ -12,6 +12,7 @@ import argparse
 
 import msgspec
 
+from andon.cli._frame_sizes import frame_size
 from andon.foundation.errors import ConfigError
 
 SUMMARY = "measure latency, throughput and memory of a model file"
@@ -49,7 +50,11 @@ def run(args: argparse.Namespace) -> int:
     if not 0 < args.seconds <= 3600:
         raise ConfigError(f"--seconds: expected more than 0 and at most 3600, got {args.seconds:g}.")
     measured = bench(
-        args.file, device=args.device, frame_size=_size(args.frame), seconds=args.seconds, progress=ProgressLine()
+        args.file,
+        device=args.device,
+        frame_size=frame_size("--frame", args.frame),
+        seconds=args.seconds,
+        progress=ProgressLine(),
     )
     if args.json:
         print(msgspec.json.encode(measured).decode())
@@ -75,14 +80,3 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"memory      {resident}")
     return 0
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    pieces = text.lower().split("x")
-    if len(pieces) != 2 or not all(piece.isdigit() and int(piece) >= 16 for piece in pieces):
-        raise ConfigError(
-            f"--frame: expected HEIGHTxWIDTH of at least 16 pixels each, got {text!r}. Example: --frame 1080x1920."
-        )
-    return int(pieces[0]), int(pieces[1])

@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         from andon.calibration.request import CalibrationRequest, PromiseRequest
         from andon.training.runs.export_run import export_run, rule_of
         from andon.training.runs.run_folder import load
+        from andon.training.runs.summary import findings
 
     run_folder = load(args.run_folder, epoch=args.epoch)
     changes = {name: getattr(args, name) for name in _RULE if getattr(args, name) is not None}
@@ -127,7 +128,13 @@ def run(args: argparse.Namespace) -> int:
             "worst_relative": exported.parity.worst_relative,
             "near_threshold": exported.parity.near_threshold,
         }
-        print(json.dumps(facts(exported.model) | {"parity": parity, "file": str(exported.path)}))
+        print(
+            json.dumps(
+                facts(exported.model)
+                | {"parity": parity, "file": str(exported.path), "outlying_parts": list(exported.outlying_parts)}
+                | findings(run_folder)
+            )
+        )
         return 0
     print(render(exported.model))
     print(
@@ -136,5 +143,7 @@ def run(args: argparse.Namespace) -> int:
     )
     highest = ", ".join(f"{printable(key)} ({score:.4g})" for key, score in exported.top_parts)
     print(f"check       good parts with the highest scores; a bad one among them would raise the threshold: {highest}")
+    for warning in run_folder.record.warnings:
+        print(f"warning     {warning.text}")
     print(f"written     {exported.path}")
     return 0

@@ -18,6 +18,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from andon.cli import _class_set
+from andon.cli._frame_sizes import frame_size
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
 from andon.foundation.flag_parser import FlagParser
@@ -53,6 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="share of the good parts for calibration; a larger share supports a stricter promise and leaves fewer parts for "
         "training (default: 0.3, and at least 14 parts)",
+    )
+    parser.add_argument(
+        "--frame-size",
+        metavar="HxW",
+        help="use only frames of this size, height x width in pixels. The model file then checks the size. Other frames are left "
+        "out and named (default: frames of all sizes)",
     )
     parser.add_argument(
         "--seed",
@@ -145,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
     if args.detector not in names("andon.detectors"):
         raise _no_detector(args.detector)
     _class_set.take_in(args)
+    args.frame_size = frame_size("--frame-size", args.frame_size)
     recipe = _recipe(args.detector)
     given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
     # a resumed run has its settings: only flags that were given are compared with them
@@ -152,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     with needs("train", "training"):
         import safetensors  # noqa: F401 - needed at the end of training, so a missing package is reported now
 
-        from andon.training.runs.summary import summary
+        from andon.training.runs.summary import findings, summary
         from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
     start_s = time.perf_counter()
@@ -168,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
     )
     facts = summary(trained, seconds=time.perf_counter() - start_s)
     if args.json:
-        print(json.dumps(facts))
+        print(json.dumps(facts | findings(trained)))
         return 0
     print("\n".join(f"{name:<16} {value}" for name, value in facts.items()))
     print(f"next             andon export {trained.path} -o model.onnx")

@@ -432,3 +432,14 @@ def test_real_trees_have_the_counts_that_their_description_states(data: Path) ->
     bottle = images.collect(str(data / "mvtec_ad/bottle"))
     assert bottle.found == FoundFrames(channels=3, frame_size=(512, 512), largest=(512, 512))
     assert isinstance(bottle.read(Ref(key=bottle.refs[0].key)), Item)
+
+
+def test_pictures_of_one_size_are_chosen_by_their_headers_and_unreadable_ones_are_kept(tmp_path: Path) -> None:
+    for number, size in enumerate([(6, 8), (8, 6), (6, 8)]):
+        put(tmp_path / f"{number}.png", size=size)
+    (tmp_path / "3.png").write_bytes(b"damaged")
+    kept, others = images.collect(str(tmp_path)).of_size((6, 8))
+
+    assert keys(kept) == ["0.png", "2.png", "3.png"]
+    assert others == ("1.png",)
+    assert kept.found.frame_size == (6, 8)

@@ -168,11 +168,21 @@ def test_so_many_candidates_are_drawn_whatever_the_number_of_pictures(
 ) -> None:
     scorer = PatchCore(TINY, SPEC)
     run = Remembering()
-    first, second = (draw(scorer, Rows(pictures(count)), candidates, run) for _ in range(2))
+    (first, origins), (second, _) = (draw(scorer, Rows(pictures(count)), candidates, run) for _ in range(2))
 
-    assert [rows.shape for rows in first[0]] == [(expected, 40)]
-    assert torch.equal(first[0][0], second[0][0])
-    assert torch.equal(first[1][0], second[1][0])
+    assert [rows.shape for rows in first] == [(expected, 40)]
+    assert torch.equal(first[0], second[0])
+    assert origins[0].shape == (expected, 2)
+
+
+def test_a_drawn_patch_states_its_picture_and_cell() -> None:
+    scorer = PatchCore(TINY, SPEC).eval()
+    parts = pictures(5)
+    (rows,), (origins,) = draw(scorer, Rows(parts), 20, Remembering())
+    (planes,) = scorer.features(parts)
+    picture, cell = origins.long().T
+
+    assert torch.allclose(rows, planes.flatten(2).transpose(1, 2)[picture, cell], atol=1e-5)
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
@@ -431,3 +441,40 @@ def test_the_model_file_does_not_contain_where_its_patches_come_from(tmp_path: P
     assert len(origin) > 1
     assert origin.numpy().tobytes() not in (tmp_path / "file.onnx").read_bytes()
     assert b".origin" not in (tmp_path / "file.onnx").read_bytes()
+
+
+SUSPECTS = Settings(preset="fast", size=64, taps=(4,), memory_mb=0.05, candidates=1500)
+
+
+def with_a_bad_one() -> Tensor:
+    """Return similar pictures; the sixth has a bright square."""
+    generator = torch.Generator().manual_seed(2)
+    parts = torch.linspace(-1, 1, 64).expand(30, 3, 64, 64) + 0.1 * torch.randn((30, 3, 64, 64), generator=generator)
+    parts[5, :, 16:40, 16:40] = 2.5
+    return parts
+
+
+@pytest.mark.parametrize("choice", ["leave_out", "keep"])
+def test_a_bad_part_among_the_good_is_named_and_left_out_of_the_memory_by_default(choice: str) -> None:
+    parts = with_a_bad_one()
+    settings = msgspec.structs.replace(SUSPECTS, suspects=choice)
+    torch.manual_seed(0)
+    scorer, run = PatchCore(settings, SPEC), Remembering()
+    fit(scorer, Parts(parts, parts[:0]), settings, run)
+    worst = scorer(parts[[5, 6]]).maps["distance"].flatten(1).amax(dim=1)
+
+    assert list(run.found_suspects) == [5]
+    assert (worst[0] > 2 * worst[1]) == (choice == "leave_out")
+
+
+def test_good_parts_without_a_bad_one_are_all_used() -> None:
+    parts = with_a_bad_one()[6:]
+    torch.manual_seed(0)
+    one, other = PatchCore(SUSPECTS, SPEC), PatchCore(SUSPECTS, SPEC)
+    other.load_state_dict(one.state_dict())
+    run = Remembering()
+    for scorer, choice in ((one, "keep"), (other, "leave_out")):
+        fit(scorer, Parts(parts, parts[:0]), msgspec.structs.replace(SUSPECTS, suspects=choice), run)
+
+    assert list(run.found_suspects) == []
+    assert torch.equal(one(parts[:1]).maps["distance"], other(parts[:1]).maps["distance"])

@@ -264,25 +264,6 @@ def test_frames_for_a_detector_of_windows_are_refused() -> None:
         prepare_data(SyntheticFrames(40), looking("window"), NoSettings(), seed=0)
 
 
-def test_good_parts_of_several_sizes_are_reported_with_their_counts(caplog: pytest.LogCaptureFixture) -> None:
-    data = SyntheticFrames(60)
-    data.found = FoundFrames(
-        channels=3, frame_size=data.found.frame_size, largest=(80, 64), sizes=(((64, 64), 40), ((80, 64), 20))
-    )
-
-    opened(data)
-
-    (warning,) = [record.getMessage() for record in caplog.records if "sizes" in record.getMessage()]
-    assert "2 sizes (height x width: 40 of 64 x 64, 20 of 80 x 64)" in warning
-    assert "accept frames of any size" in warning
-
-
-def test_good_parts_of_one_size_are_not_remarked_on(caplog: pytest.LogCaptureFixture) -> None:
-    opened(SyntheticFrames(60))
-
-    assert "size" not in caplog.text
-
-
 def test_copies_of_a_picture_count_once_and_never_lie_on_two_sides_of_the_split(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

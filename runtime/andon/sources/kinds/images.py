@@ -70,6 +70,13 @@ class Pictures:
         """All pictures, in natural order of their keys."""
         return self._refs
 
+    def of_size(self, size: tuple[int, int]) -> "tuple[Pictures, tuple[str, ...]]":
+        """Return the pictures of this size (height, width), and the keys of the others. Unreadable pictures are kept."""
+        others = tuple(key for key, file in self._files.items() if _size_of(file) not in (size, None))
+        left_out = set(others)
+        kept = {key: file for key, file in self._files.items() if key not in left_out}
+        return Pictures(kept, channels=self._channels), others
+
     def read(self, ref: Ref) -> Item | Lost:
         """Return one picture, decoded, or `Lost` if it is damaged or no longer exists."""
         if self._channels is None:
@@ -214,6 +221,13 @@ def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
         largest=max(sizes, key=lambda size: size[0] * size[1]),
         sizes=tuple(sizes.most_common()) if len(sizes) > 1 else (),
     )
+
+
+def _size_of(file: PictureFile) -> tuple[int, int] | None:
+    try:
+        return _header_of(file)[:2]
+    except (DataError, OSError):
+        return None
 
 
 def _header_of(file: PictureFile) -> tuple[int, int, Channels]:

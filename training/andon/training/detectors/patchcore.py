@@ -14,6 +14,7 @@ these points:
 * There is no average over 3 x 3 cells.
 * There is no re-weighting by neighbours, as in the authors' own code.
 * The score is the mean of the highest hundredth of the map, not its maximum.
+* Good parts that look unlike all others are left out of the memories (`andon.training.nets.suspects`).
 
 Version 1 had Euclidean distances and fixed sizes. The presets were chosen on seven sets of good parts with drawn defects.
 Mean AUROC at 384 px with taps 7, 10, 14: Euclidean .879, divided by the radius .907. `docs/lab-log.md` has the figures
@@ -49,6 +50,7 @@ from andon.training.nets.backbones import (
 )
 from andon.training.nets.core_set import k_centre, one_thread
 from andon.training.nets.patch_memory import PatchMemory
+from andon.training.nets.suspects import Drawn, suspects
 from andon.training.recipe.recipe import FitContext, Nearest, Part, Recipe, TrainingData
 from andon.training.recipe.top_share import check_share
 from andon.training.recipe.wrong_data import expected_frames
@@ -141,6 +143,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             extra={"unit": "patches"},
         ),
     ] = None
+    suspects: Annotated[
+        Literal["leave_out", "keep"],
+        Meta(
+            description=(
+                "good parts that look unlike all others and may be defective. leave_out: name them, and leave them out of the "
+                "memory. keep: only name them"
+            )
+        ),
+    ] = "leave_out"
     average: Annotated[
         Literal[1, 3],
         Meta(description="average the features over a square of this side; 1: no averaging", extra={"unit": "cells"}),
@@ -254,22 +265,44 @@ class PatchCore(Scorer):
 
 
 def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Draw patches in one pass over the good parts with bounded memory, then select a core-set for each tap."""
+    """Draw patches in one pass over the good parts with bounded memory, then select a core-set for each tap.
+
+    If parts look unlike all others, the core-sets are selected again without them.
+    """
     plan = plan_of(settings)
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
     scorer.eval()
     with torch.no_grad():
         drawn, origins = draw(scorer, good.train, plan.candidates, context)
-        numbers_a_row = sum(rows.shape[1] + 2 for rows in drawn)
-        count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
-        selections = choose(drawn, count, context)
-        for tap, rows, origin, selected, weight, memory in zip(
-            plan.taps, drawn, origins, selections, plan.tap_weights, scorer.memories, strict=True
-        ):
-            assert isinstance(memory, PatchMemory)
-            share = weight / sum(plan.tap_weights)
-            memory.fit(rows, selected, weight=share, density=plan.density, seed=context.seed, origin=origin)
-            logger.info("tap %d: stored %d of %d patches", tap, memory.get_buffer("bank").shape[1], len(rows))
+        taps = remember(scorer, drawn, origins, plan, context)
+        found = suspects(taps, len(good.train))
+        leave_out = settings.suspects == "leave_out" and bool(found)
+        if leave_out:
+            unlike = torch.tensor([suspect.place for suspect in found])
+            kept = [~torch.isin(origin[:, 0], unlike) for origin in origins]
+            drawn = [rows[keep.to(rows.device)] for rows, keep in zip(drawn, kept, strict=True)]
+            origins = [origin[keep] for origin, keep in zip(origins, kept, strict=True)]
+            remember(scorer, drawn, origins, plan, context)
+        context.suspects(found, left_out=leave_out)
+
+
+def remember(
+    scorer: PatchCore, drawn: Sequence[Tensor], origins: Sequence[Tensor], plan: Plan, context: FitContext
+) -> list[Drawn]:
+    """Fill the memory of each tap with a core-set of the drawn patches."""
+    numbers_a_row = sum(rows.shape[1] + 2 for rows in drawn)
+    count = max(1, round(1e6 * plan.memory_mb / (4 * numbers_a_row)))
+    selections = choose(drawn, count, context)
+    taps = []
+    for tap, rows, origin, selected, weight, memory in zip(
+        plan.taps, drawn, origins, selections, plan.tap_weights, scorer.memories, strict=True
+    ):
+        assert isinstance(memory, PatchMemory)
+        share = weight / sum(plan.tap_weights)
+        memory.fit(rows, selected, weight=share, density=plan.density, seed=context.seed, origin=origin)
+        taps.append(Drawn(rows, origin[:, 0], selected.cpu(), memory))
+        logger.info("tap %d: stored %d of %d patches", tap, memory.get_buffer("bank").shape[1], len(rows))
+    return taps
 
 
 def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Tensor]:
@@ -355,10 +388,15 @@ def size_seen(found: FoundFrames, limit: int) -> int:
     return max(min(SMALLEST, limit), min(limit, median // MULTIPLE * MULTIPLE))
 
 
+def _cell(settings: Settings) -> int:
+    """Return the side of a cell of the map, in pixels of the network's input."""
+    known = taps_of(settings.backbone)
+    return min(known[tap].stride for tap in plan_of(settings).taps)
+
+
 def _side(settings: Settings, spec: FrameSpec) -> int:
     """Return the side of the map in cells."""
-    known = taps_of(settings.backbone)
-    return spec.size[0] // min(known[tap].stride for tap in plan_of(settings).taps)
+    return spec.size[0] // _cell(settings)
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
@@ -410,6 +448,7 @@ RECIPE = Recipe(
     build=_build,
     fit=fit,
     score_rule=_score_rule,
+    cell=_cell,
     uses_validation=False,
     scene_check=True,
     weights=_weights,

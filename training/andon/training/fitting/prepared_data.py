@@ -21,7 +21,7 @@ from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
-from andon.sources.collection import Collection, Found, FoundFrames
+from andon.sources.collection import Collection
 from andon.sources.grouping import Grouped
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
@@ -75,6 +75,11 @@ class PreparedPart:
         """
         order = torch.arange(len(self)) if shuffle is None else torch.randperm(len(self), generator=shuffle)
         yield from (self.take(places.tolist()) for places in torch.split(order, size) if len(places))
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of the items, in the order of their places."""
+        return [ref.key for ref in self._refs]
 
     def _read(self, ref: Ref) -> Tensor:
         item = self._collection.read(ref)
@@ -149,7 +154,6 @@ def prepare_data(
             unreadable.
         ConfigError: a share out of bounds.
     """
-    _warn_of_sizes(data.found)
     spec = recipe.wanted_input(settings, data.found)
     collection = items_of(data, spec, group)
     window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
@@ -347,20 +351,6 @@ def _prepared(item: Item, preparation: nn.Module) -> Tensor | Lost:
         return Lost(item.ref, why)
     tensor: Tensor = prepared[0]
     return tensor
-
-
-def _warn_of_sizes(found: Found) -> None:
-    if isinstance(found, FoundFrames) and found.sizes:
-        most = 4
-        listed = ", ".join(f"{count} of {height} x {width}" for (height, width), count in found.sizes[:most])
-        more = f" and {len(found.sizes) - most} more sizes" if len(found.sizes) > most else ""
-        logger.warning(
-            "the good parts have %d sizes (height x width: %s%s), so the model file will accept frames of any size. It will not "
-            "notice a camera that changes its resolution. Train on pictures of the same size to get this check",
-            len(found.sizes),
-            listed,
-            more,
-        )
 
 
 def _is_gap(collection: Collection, ref: Ref, spec: InputSpec) -> bool:

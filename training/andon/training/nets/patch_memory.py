@@ -69,6 +69,12 @@ class PatchMemory(nn.Module):
         """Return the distances ``[R]`` of ``[R, channels]``, in units of this memory."""
         return self._nearest((self._softened(rows) - self.get_buffer("center")) * self.get_buffer("scale"))
 
+    def squares(self, rows: Tensor) -> Tensor:
+        """Return the squared distances ``[R, M]`` of ``[R, channels]`` to each stored row; rounding may give values below 0."""
+        rows = (self._softened(rows) - self.get_buffer("center")) * self.get_buffer("scale")
+        lengths = (rows * rows).sum(dim=1, keepdim=True)
+        return torch.cat([rows, torch.ones_like(lengths), lengths], dim=1) @ self.get_buffer("bank")
+
     def stored(self) -> tuple[Tensor, Tensor]:
         """Return the stored rows ``[M, channels]``, centred and scaled, and the factors ``[M]`` of their distances."""
         bank = self.get_buffer("bank")

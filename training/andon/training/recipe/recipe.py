@@ -97,6 +97,15 @@ class FitContext(Protocol):
         """Record the end of an epoch. `losses` become a row of the history; a resumed fit gets this scorer and this state."""
         ...
 
+    def suspects(self, found: Sequence[tuple[int, float]], *, left_out: bool) -> None:
+        """Record training items that look unlike the others, the oddest first; an empty sequence if there are none.
+
+        Args:
+            found: place of each item in `TrainingData.train`, and its score in units of the median score.
+            left_out: whether the fit did not use them.
+        """
+        ...
+
 
 class Nearest(NamedTuple):
     """The nearest patch of good parts for each cell of one item, in the features of one layer. Each tensor is ``[h, w]``."""
@@ -138,6 +147,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """
     score_rule: Callable[[Any, InputSpec], ScoreRule]
     """``score_rule(settings, spec)``: the rule that turns evidence into the deciding score."""
+    cell: Callable[[Any], int] = lambda _settings: 1
+    """``cell(settings)``: side of one cell of the finest map, in pixels of the network's input."""
     uses_validation: bool = True
     """True if the detector needs a validation part. If not, it also trains on the items of that part."""
     scene_check: bool = False

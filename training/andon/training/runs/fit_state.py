@@ -58,6 +58,10 @@ class FolderContext:
         self.resumed: State | None = None
         """The stored state of the fit; None until `resume` has found one."""
         self.history: list[Row] = []
+        self.found_suspects: tuple[tuple[int, float], ...] = ()
+        """Place and score of suspicious training items."""
+        self.left_out = False
+        """True if the fit did not use them."""
         self._observers = observers
         self._of = dict(of or {})
         self._path = folder / STATE
@@ -85,6 +89,11 @@ class FolderContext:
             self._observers.continue_after(self.history, stored.get("watched", []))
         self.resumed = State(tensors=_under(_FIT, tensors), scalars=stored["scalars"])
         return True
+
+    def suspects(self, found: Sequence[tuple[int, float]], *, left_out: bool) -> None:
+        """Keep the suspicious training items for the record of the run."""
+        self.found_suspects = tuple(found)
+        self.left_out = left_out
 
     def epoch(self, scorer: nn.Module, losses: Mapping[str, float], state: State | None = None) -> None:
         """Add a row to the history and call the observers. If `state` is given, store it together with the scorer."""

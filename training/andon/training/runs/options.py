@@ -16,6 +16,8 @@ class TrainOptions(Struct, frozen=True, kw_only=True):
     calibration_share: float | None = None
     """Share of the good parts to hold back for calibration, above 0 and at most 0.8; None: 0.3. If the detector uses
     validation, a tenth is for validation. The rest is for training."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width of the frames to use. Frames of other sizes are left out and named. None: frames of all sizes."""
     device: Device = "auto"
     """Device to train on. ``auto`` uses CUDA if available. ``mps`` is untested (`device`)."""
     threads: int | None = None

@@ -104,6 +104,7 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
     recorded = TrainOptions(
         seed=previous.seed,
         group=previous.group,
+        frame_size=previous.frame_size,
         calibration_share=previous.calibration_share,
         device=as_device(previous.device),
         threads=previous.threads,

@@ -18,6 +18,7 @@ from andon.runtime.schema import InputSpec, Weights
 from andon.training.observers.epochs import Recorded
 from andon.training.observers.options import Watched
 from andon.training.recipe.recipe import Recipe, Row
+from andon.training.runs.data_warnings import DataWarning, Suspect
 from andon.training.runs.paths import MODEL, PICTURES, RUN, STATE, checkpoint, kept_epochs
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,14 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """Keys of parts that could not be used for training, because they are unreadable."""
     copies: tuple[str, ...] = ()
     """Keys of parts that are copies of another part. They are in no part of the split."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width of the frames that were chosen with ``--frame-size``; None if not given."""
+    other_sizes: tuple[str, ...] = ()
+    """Keys of frames of another size. They are in no part of the split."""
+    suspects: tuple[Suspect, ...] = ()
+    """Training parts that look unlike all others, the oddest first."""
+    warnings: tuple[DataWarning, ...] = ()
+    """Warnings about the good parts."""
     contents: dict[str, str] = {}
     """Digest of each calibration part by key; empty for an unreadable part. Export compares them."""
     weights_sha256: str = ""

@@ -1,16 +1,19 @@
 """Open the data of a new run, or open the same data again for an existing run."""
 
+import logging
 from pathlib import Path
 
-from andon.foundation.errors import TrainingError
+from andon.foundation.errors import DataError, TrainingError
 from andon.foundation.printable import printable
 from andon.sources.addresses import shown_address
-from andon.sources.collection import Collection
+from andon.sources.collection import Collection, FoundFrames
 from andon.sources.kinds import images
 from andon.sources.kinds.images import Pictures
 from andon.sources.series.log import Log
 from andon.sources.source import collect, find
 from andon.training.runs.record import RunRecord
+
+logger = logging.getLogger(__name__)
 
 Data = str | Path | Collection | Log
 """A path or name that a source can open, or data that are already open."""
@@ -23,6 +26,33 @@ def open_data(data: Data) -> Collection | Log:
         DataError: the path holds nothing readable.
     """
     return collect(str(data)) if isinstance(data, str | Path) else data
+
+
+def of_size(data: Collection | Log, size: tuple[int, int]) -> tuple[Collection, tuple[str, ...]]:
+    """Return the frames of one size (height, width), and the keys of the others. Log the names of the others.
+
+    Raises:
+        DataError: no frame has this size, or the data are logs.
+    """
+    wanted = f"--frame-size {size[0]}x{size[1]}"
+    found = data.found
+    if not isinstance(found, FoundFrames) or isinstance(data, Log):
+        raise DataError(f"{wanted}: expected frames, got sensor logs. Leave out --frame-size.")
+    if found.frame_size == size:
+        return data, ()
+    if not isinstance(data, Pictures) or size not in dict(found.sizes):
+        listed = ", ".join(f"{height}x{width}" for (height, width), _ in found.sizes[:4] or ((found.largest, 1),))
+        raise DataError(
+            f"{wanted}: expected frames of this size (height x width), got {listed}. Give one of these sizes."
+        )
+    kept, others = data.of_size(size)
+    shown = ", ".join(printable(key) for key in others[:10])
+    more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+    logger.warning(
+        "%s: %d of %d frames have another size and are left out: %s%s",
+        wanted, len(others), len(others) + len(kept.refs), shown, more,
+    )  # fmt: skip
+    return kept, others
 
 
 def open_again(data: Data, record: RunRecord) -> Collection | Log:

@@ -1,5 +1,7 @@
 """Summarize a finished training in a few numbers. The command ``andon train`` prints them."""
 
+import msgspec
+
 from andon.runtime.schema import InputSpec, WindowSpec
 from andon.training.runs.run_folder import LoadedRun
 
@@ -16,6 +18,7 @@ def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
         "calibration": len(record.split.calibration),
         "lost": len(record.lost),
         "copies": len(record.copies),
+        **({"other_sizes": len(record.other_sizes)} if record.other_sizes else {}),
         "epochs": len(record.history),
         "seconds": round(seconds, 2),
         "seed": record.seed,
@@ -28,6 +31,14 @@ def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
     if record.watched is not None:
         figures["watched_auroc"] = record.watched.kept
     return figures
+
+
+def findings(run: LoadedRun) -> dict[str, object]:
+    """Return the suspicious training parts and the warnings about the good parts, as plain data for JSON."""
+    return {
+        "suspects": msgspec.to_builtins(run.record.suspects),
+        "warnings": msgspec.to_builtins(run.record.warnings),
+    }
 
 
 def _shape(spec: InputSpec) -> str:

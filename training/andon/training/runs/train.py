@@ -21,19 +21,22 @@ from torch import nn
 
 from andon.foundation.errors import TrainingError
 from andon.foundation.progress import Progress, silent
+from andon.runtime.schema import FrameSpec
+from andon.sources.collection import Found, FoundFrames
 from andon.training.fitting.device import device_named, seeded
 from andon.training.fitting.prepared_data import PreparedData, prepare_data
 from andon.training.observers.epochs import to_record
 from andon.training.observers.observers import Observed, Observers, open_observers
 from andon.training.observers.options import ObserveOptions
 from andon.training.recipe.recipe import Recipe, recipe
+from andon.training.runs.data_warnings import DataWarning, Suspect, few_parts, large_frames, mixed_sizes, suspicious
 from andon.training.runs.fit_state import FolderContext
 from andon.training.runs.folder_lock import LOCK, SILENT_S, lock_folder, who_holds
 from andon.training.runs.options import TrainOptions
 from andon.training.runs.paths import MODEL, RUN
 from andon.training.runs.plan import Plan, make_plan
 from andon.training.runs.record import RunRecord, begin, identity, read_record, seal, write_record
-from andon.training.runs.run_data import Data, open_data, open_to_resume
+from andon.training.runs.run_data import Data, of_size, open_data, open_to_resume
 from andon.training.runs.run_folder import LoadedRun, load
 from andon.training.runs.weights import write_weights
 
@@ -103,8 +106,10 @@ class _Training(NamedTuple):
 def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: Progress) -> _Training:
     """Read the data, compare them with the data of an interrupted run, and write the record."""
     previous, options, observe = plan.previous, plan.options, plan.observe
+    opened = open_data(data) if previous is None else open_to_resume(data, previous, plan.folder)
+    opened, other_sizes = (opened, ()) if options.frame_size is None else of_size(opened, options.frame_size)
     good = prepare_data(
-        open_data(data) if previous is None else open_to_resume(data, previous, plan.folder),
+        opened,
         plan.recipe,
         plan.settings,
         seed=options.seed,
@@ -124,6 +129,9 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
         fingerprint=good.fingerprint,
         lost=good.lost,
         copies=good.copies,
+        frame_size=options.frame_size,
+        other_sizes=other_sizes if previous is None else previous.other_sizes,
+        warnings=_warnings_before_the_fit(plan, opened.found, good),
         contents=good.contents,
         data=str(data) if isinstance(data, str | Path) else "",
         group=options.group,
@@ -169,6 +177,27 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
     return _Training(plan, record, good, observed, observers, run)
 
 
+def _warnings_before_the_fit(plan: Plan, found: Found, good: PreparedData) -> tuple[DataWarning, ...]:
+    """Return the warnings about the parts, and log them."""
+    if not isinstance(found, FoundFrames) or not isinstance(good.spec, FrameSpec):
+        return ()
+    kept_back = good.calibration.refs
+    warnings = (
+        mixed_sizes(found),
+        large_frames(found, good.spec, plan.settings, cell=plan.recipe.cell(plan.settings)),
+        few_parts(
+            len(good.train),
+            len({ref.part for ref in kept_back}),
+            share=plan.share,
+            grouped=plan.options.group is not None,
+        ),
+    )
+    listed = tuple(warning for warning in warnings if warning is not None)
+    for warning in listed:
+        logger.warning("%s", warning.text)
+    return listed
+
+
 def _data_changed(previous: RunRecord, now: RunRecord) -> bool:
     """Return whether the data of a run have changed. Records of an older andon hold no contents to compare."""
     return (previous.fingerprint, previous.input) != (now.fingerprint, now.input) or (
@@ -196,8 +225,17 @@ def _fit(training: _Training) -> nn.Module:
 def _store(training: _Training, scorer: nn.Module) -> LoadedRun:
     """Store the weights and the record, then call the observers. So a failing observer cannot lose the training."""
     plan, run, observers = training.plan, training.run, training.observers
+    keys = training.good.train.keys
+    suspects = tuple(
+        Suspect(key=keys[place], times=times, left_out=run.left_out) for place, times in run.found_suspects
+    )
+    warning = suspicious(suspects, len(keys))
+    if warning is not None:
+        logger.warning("%s", warning.text)
     record = msgspec.structs.replace(
         training.record,
+        suspects=suspects,
+        warnings=(*training.record.warnings, *(() if warning is None else (warning,))),
         history=tuple(run.history),
         watched=observers.watched,
         weights_sha256=write_weights(plan.folder / MODEL, scorer, sealed=training.observed.sealed),

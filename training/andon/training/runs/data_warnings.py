@@ -1,0 +1,155 @@
+"""Warnings about the good parts of a training: what was found, what it means, and what to do.
+
+The functions decide from facts and return texts. `train` logs the texts and keeps them in the record of the run.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import Struct, structs
+
+from andon.calibration.promise import ladder_alpha, parts_needed
+from andon.calibration.split import total_for
+from andon.foundation.printable import printable
+from andon.runtime.calibration_facts import percent
+from andon.runtime.schema import FrameSpec
+from andon.sources.collection import FoundFrames
+
+FEW_TO_TRAIN = 30
+"""Number of training parts below which a warning is logged."""
+WEAK_PROMISE = 0.05
+"""A warning is logged if the calibration parts support no promise as strict as this one (at 95 % confidence)."""
+REDUCED = 3.0
+"""Factor of reduction from which frames count as far larger than the network's input.
+
+Spots of a few pixels then disappear (`docs/results.md`, "Small defects in large frames").
+"""
+_LISTED = 4
+
+
+class Suspect(Struct, frozen=True, kw_only=True):
+    """A training part that looks unlike all others."""
+
+    key: str
+    times: float
+    """Its score in units of the median score of the training parts, compared with other parts only."""
+    left_out: bool
+    """True if the detector was not trained on it."""
+
+
+class DataWarning(Struct, frozen=True, kw_only=True):
+    """A warning about the good parts of a training."""
+
+    kind: Literal["mixed_sizes", "large_frames", "few_parts", "suspects"]
+    text: str
+
+
+def mixed_sizes(found: FoundFrames) -> DataWarning | None:
+    """Return a warning if the frames have several sizes, because then the model file cannot check the frame size."""
+    if not found.sizes:
+        return None
+    listed = ", ".join(f"{count} of {height} x {width}" for (height, width), count in found.sizes[:_LISTED])
+    more = f" and {len(found.sizes) - _LISTED} more sizes" if len(found.sizes) > _LISTED else ""
+    (height, width), count = found.sizes[0]
+    return DataWarning(
+        kind="mixed_sizes",
+        text=f"the good parts have {len(found.sizes)} sizes (height x width: {listed}{more}), so the model file will accept "
+        "frames of any size. It will not notice a camera that changes its resolution. To get this check, train on one size: "
+        f"--frame-size {height}x{width} uses these {count} frames only.",
+    )
+
+
+def large_frames(found: FoundFrames, spec: FrameSpec, settings: Any, *, cell: int) -> DataWarning | None:
+    """Return a warning if the frames are far larger than the network's input, because small defects then disappear.
+
+    Args:
+        found: description of the frames.
+        spec: input of the network.
+        settings: settings of the detector. Its presets and sizes are offered as a remedy.
+        cell: side of one cell of the detector's finest map, in pixels of the network.
+    """
+    height, width = found.frame_size or found.largest
+    factor = max(height / spec.size[0], width / spec.size[1])
+    if factor < REDUCED:
+        return None
+    names = settings.__struct_fields__
+    ways = ["crop the frames to the part"]
+    if "preset" in names and structs.asdict(settings)["preset"] != "fine" and "size" in names:
+        ways.append("--preset fine")
+    if "size" in names:
+        ways.append(f"--size with more than {max(spec.size)}")
+    covered = f"one pixel of the network covers about {factor:.2g} x {factor:.2g} pixels of the frame"
+    if cell > 1:
+        covered += f", and one cell of its map {_rounded(cell * factor)} x {_rounded(cell * factor)}"
+    smallest = _rounded(max(2.0, cell / 2) * factor)
+    return DataWarning(
+        kind="large_frames",
+        text=f"the frames are {height} x {width} (height x width), but the network sees {spec.size[0]} x {spec.size[1]}: "
+        f"{covered}. Defects much smaller than about {smallest} pixels (a rough estimate) will probably be missed. "
+        f"If yours are smaller: {', or '.join(ways)}.",
+    )
+
+
+def few_parts(train: int, calibration: int, *, share: float, grouped: bool) -> DataWarning | None:
+    """Return a warning if there are few parts to train on, or if the calibration parts support only a weak promise.
+
+    Args:
+        train: number of readable training parts.
+        calibration: number of calibration parts.
+        share: calibration share of the run.
+        grouped: whether files were grouped to parts, so that numbers of files to collect are unknown.
+    """
+    alpha = ladder_alpha(calibration)
+    if train >= FEW_TO_TRAIN and alpha is not None and alpha <= WEAK_PROMISE:
+        return None
+    support = "no promise" if alpha is None else f"a promise of at most {percent(alpha)} false rejects"
+    needs = []
+    for wanted in (0.05, 0.01):
+        need = parts_needed(wanted)
+        if need > calibration:
+            total = "" if grouped else f" (about {_up(total_for(need, share))} good parts in total)"
+            needs.append(f"{percent(wanted)} needs {need}{total}")
+    return DataWarning(
+        kind="few_parts",
+        text=f"few good parts: {train} for training and {calibration} for calibration. "
+        f"The calibration parts support {support} at 95 % confidence"
+        + (f"; {', '.join(needs)}. Collect more good parts" if needs else "")
+        + (
+            f". Fewer than {FEW_TO_TRAIN} training parts rarely show all that good parts look like."
+            if train < FEW_TO_TRAIN
+            else "."
+        ),
+    )
+
+
+def suspicious(found: Sequence[Suspect], train: int) -> DataWarning | None:
+    """Return a warning that names the suspicious parts."""
+    if not found:
+        return None
+    listed = ", ".join(f"{printable(suspect.key)} ({suspect.times:.2g} times)" for suspect in found[:10])
+    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+    if found[0].left_out:
+        done = (
+            "They were left out of the memory. Look at them: remove the bad ones. If all are good, train with "
+            "--suspects keep."
+        )
+    else:
+        done = "They were used all the same. Look at them, remove the bad ones and train again."
+    return DataWarning(
+        kind="suspects",
+        text=f"{len(found)} of {train} training parts look{'s' if len(found) == 1 else ''} unlike all others, with "
+        f"their score in units of the median: {listed}{more}. {done}",
+    )
+
+
+def _rounded(pixels: float) -> int:
+    """Round to one significant digit below 20 and to two above, because the value is an estimate."""
+    step = 1 if pixels < 20 else 10 ** (math.floor(math.log10(pixels)) - 1)
+    return max(1, round(pixels / step) * step)
+
+
+def _up(total: int) -> int:
+    """Round up to two significant digits."""
+    step: int = 10 ** max(0, len(str(total)) - 2)
+    return -(-total // step) * step
