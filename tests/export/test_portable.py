@@ -43,7 +43,9 @@ def reference(file: Path) -> Judge:
 @pytest.fixture(scope="module")
 def openvino(file: Path) -> Judge:
     package = pytest.importorskip("openvino", exc_type=ImportError)
-    compiled = package.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+    compiled = package.Core().compile_model(
+        file, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    )
     return lambda frames: {name: compiled({"frame": frames})[name] for name in ("score", "status")}
 
 

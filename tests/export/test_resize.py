@@ -68,7 +68,9 @@ def test_each_output_lies_between_the_darkest_and_the_brightest_pixel(
 def test_a_smooth_frame_stays_near_the_exact_one(size: tuple[int, int]) -> None:
     frame = waves(*size)
 
-    assert (Resize((64, 64))(frame) - reference(frame, (64, 64))).abs().mean() < 1.2  # grey levels; measured: 0.0 to 1.1
+    assert (
+        Resize((64, 64))(frame) - reference(frame, (64, 64))
+    ).abs().mean() < 1.2  # grey levels; measured: 0.0 to 1.1
 
 
 def test_a_large_frame_is_not_moved() -> None:
@@ -77,7 +79,9 @@ def test_a_large_frame_is_not_moved() -> None:
     disc = ((rows - 500) ** 2 + (columns - 900) ** 2 < 200**2).astype(np.uint8) * 200
     frame = torch.from_numpy(disc[None, :, :, None])
 
-    found, expected = ((grey := resize(frame)[0, 0].double()) / grey.sum() for resize in (Resize((96, 96)), reference_96))
+    found, expected = (
+        (grey := resize(frame)[0, 0].double()) / grey.sum() for resize in (Resize((96, 96)), reference_96)
+    )
 
     places = torch.arange(96, dtype=torch.float64)
     for axis in (0, 1):

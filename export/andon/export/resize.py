@@ -68,7 +68,9 @@ class Resize(nn.Module):
             read = (32 * columns + 16 + shift * spread) * width // (32 * kept_columns)
             one = frame.index_select(1, middles[:, phase :: len(PHASES)].flatten().to(frame.device))
             one = one.index_select(2, read.flatten().to(frame.device))
-            pixels.append(one.reshape(-1, blocks, len(range(phase, taps, len(PHASES))), columns.numel() * frame.shape[3]))
+            pixels.append(
+                one.reshape(-1, blocks, len(range(phase, taps, len(PHASES))), columns.numel() * frame.shape[3])
+            )
         ordered = [for_rows[:, :, phase :: len(PHASES)] for phase in range(len(PHASES))]
         return torch.cat(pixels, dim=2), torch.cat(ordered, dim=2), for_columns
 
