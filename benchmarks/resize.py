@@ -11,8 +11,8 @@ The candidates:
 * ``exact``: the same without thinning, as with the setting ``exact`` of a `FrameSpec`.
 
 Prints one JSON line per size and candidate: CPU milliseconds of ONNX Runtime on one thread (least and median of all repeats), the
-same divided by a 1024-cube float32 matrix product of the same run, and by the time of ``operator``. Then one line per frame size with
-mean and largest error in grey levels.
+same divided by a 1024-cube float32 matrix product of the same run, and by the time of ``operator``. Then one line per frame size
+with mean and largest error in grey levels.
 """
 
 import argparse
@@ -29,8 +29,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from andon.export.graph import Pipeline, trace
 from andon.export.evidence import Evidence
+from andon.export.graph import Pipeline, trace
 from andon.export.preprocessing import PrepareFrames
 from andon.runtime.schema import FrameSpec, ScoreRule
 from andon.training.nets.backbones import MEAN, SCALE
@@ -86,7 +86,7 @@ def pipeline(candidate: str, side: int) -> Pipeline:
     made = Pipeline(Brightness(), spec, ScoreRule(score="brightness"))
     assert isinstance(made.prepare, PrepareFrames)
     if candidate in ("operator", "nearest"):
-        made.prepare.resize = (Operator if candidate == "operator" else Nearest)(side)
+        made.prepare.resize = (Operator if candidate == "operator" else Nearest)(side)  # type: ignore[assignment]
     return made.eval()
 
 
@@ -167,7 +167,10 @@ def main() -> None:
         for shape in [(round(ratio * side), round(ratio * side)) for ratio in RATIOS] + [(1080, 1920)]:
             frame = waves(*shape)
             if args.data:
-                frame = cv2.resize(cv2.imread(args.data), shape[::-1], interpolation=cv2.INTER_AREA)
+                picture = cv2.imread(args.data)
+                if picture is None:
+                    parser.error(f"--data: expected a picture, got {args.data}.")
+                frame = np.asarray(cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
             print(json.dumps(measure_errors(side, frame, names)), flush=True)
 
 

@@ -68,7 +68,7 @@ def check(file: Path, other: Judge, size: tuple[int, int]) -> None:
 
     assert got["status"].tolist() == [int(verdict.status) for verdict in verdicts]
     scores = [verdict.score for verdict in verdicts]
-    np.testing.assert_allclose(got["score"], scores, rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(got["score"], np.float64), np.asarray(scores), rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -112,5 +112,6 @@ def _weights(places: Tensor, kept: int, side: int, block: int) -> Tensor:
     outputs = ((2 * torch.arange(side) + 1) * kept).float().reshape(-1, block, 1)
     inside = (places >= 0) & (places < kept)
     pixels = torch.where(inside, (2 * places + 1) * side, far_away).float()[:, None]
-    weights = (half_width - (pixels - outputs).abs()).clamp(min=0.0)
-    return weights / weights.sum(dim=2, keepdim=True)
+    weights: Tensor = (half_width - (pixels - outputs).abs()).clamp(min=0.0)
+    total: Tensor = weights.sum(dim=2, keepdim=True)
+    return weights / total
