@@ -1,4 +1,4 @@
-"""How long does the preparation of a frame take, and how far are its pixels from those of an exact antialiased resize?
+"""Measure the time of preparing a frame, and the distance of its pixels from those of an exact antialiased resize.
 
     OMP_NUM_THREADS=1 python -m benchmarks.resize                   # all sizes of patchcore
     OMP_NUM_THREADS=1 python -m benchmarks.resize --data PICTURE    # errors on a picture instead of drawn waves
@@ -10,9 +10,9 @@ The candidates:
 * ``andon``: `andon.export.resize`.
 * ``exact``: the same without thinning, as with the setting ``exact`` of a `FrameSpec`.
 
-Prints one JSON line per size and candidate: CPU milliseconds of ONNX Runtime on one thread (least and median of all repeats), the
-same divided by a 1024-cube float32 matrix product of the same run, and by the time of ``operator``. Then one line per frame size
-with mean and largest error in grey levels.
+Prints one JSON line per size and candidate. It has the CPU milliseconds of ONNX Runtime on one thread: least and median of all
+repeats. The least is also divided by that of a 1024-cube float32 matrix product of the same run, and by that of ``operator``.
+Then prints one line per frame size with mean and largest error in grey levels.
 """
 
 import argparse

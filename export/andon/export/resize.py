@@ -83,13 +83,13 @@ def _taps(length: int, side: int) -> tuple[Tensor, int, Tensor]:
         side: pixels wanted.
 
     Returns:
-        Places of thinned pixels, ``[blocks, taps]``; their number; weights, ``[blocks, outputs per block, taps]``.
+        Places of thinned pixels, ``[blocks, taps]``, their number, and weights, ``[blocks, outputs per block, taps]``.
     """
     block = max(outputs for outputs in range(1, LARGEST_BLOCK + 1) if side % outputs == 0)
     kept: int = torch.sym_max(torch.sym_min(length, THINNED * side), 1)  # type: ignore[no-untyped-call]
     wide: int = torch.sym_max(kept, side)  # type: ignore[no-untyped-call]
     first = torch.arange(0, side, block)
-    # the first pixel that lies within the triangle of a block's first output; the added number keeps the dividend positive
+    # the first pixel inside the triangle of a block's first output; the added number keeps the dividend positive
     start = ((2 * first + 1) * kept - 2 * wide + side + 2 * side * THINNED) // (2 * side) - THINNED
     places = start[:, None] + torch.arange((block + 1) * THINNED)
     return places.clamp(0, kept - 1), kept, _weights(places, kept, side, block)
