@@ -6,7 +6,14 @@ The same module is used in training and traced into the file, so that training a
 import torch
 from torch import Tensor, nn
 
+from andon.export.resize import Resize
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
+
+PREPARATION = 2
+"""Version of `PrepareFrames`. Raise it with each change of the pixels that networks see: runs of other versions are refused.
+
+Version 1 resized with the operator ``Resize`` and its attribute ``antialias``.
+"""
 
 
 class PrepareFrames(nn.Module):
@@ -18,10 +25,11 @@ class PrepareFrames(nn.Module):
     def __init__(self, spec: FrameSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.resize = Resize(spec.size, thin=spec.resize == "fast")
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Crop, resize, measure the contrast and normalise."""
-        grey_levels = self._resize(self._crop(frame))
+        grey_levels = self.resize(self._crop(frame))
         contrast = grey_levels.mean(dim=1).flatten(1).std(dim=1, correction=0)
         reason = torch.where(contrast < self.spec.min_contrast, int(Reason.NO_CONTRAST), 0).to(torch.int32)
         return (grey_levels - self.spec.mean) / self.spec.scale, reason
@@ -33,19 +41,6 @@ class PrepareFrames(nn.Module):
         height, width = frame.shape[1], frame.shape[2]  # integers only: float shapes do not trace
         rows = slice(height * top // 10_000, height * bottom // 10_000)
         return frame[:, rows, width * left // 10_000 : width * right // 10_000]
-
-    def _resize(self, frame: Tensor) -> Tensor:
-        if self.spec.resize == "fast":
-            # Whole rows of a raw frame are copied by memcpy. Reducing them to twice the target height before the cast to
-            # float more than halves the cost of a 1080p frame. It changes values by .3 grey levels on average
-            # (notes/onnx.md 2). If there are fewer rows, each is kept once, because repeated rows would be blended with
-            # their neighbours.
-            height = frame.shape[1]
-            kept: int = torch.sym_min(height, 2 * self.spec.size[0])  # type: ignore[no-untyped-call]
-            middles = 2 * torch.arange(kept, device=frame.device) + 1
-            frame = frame.index_select(1, middles * height // (2 * kept))
-        planes = frame.permute(0, 3, 1, 2).float()
-        return nn.functional.interpolate(planes, self.spec.size, mode="bilinear", antialias=True)
 
 
 MOST_EXCESS = 1e15

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from andon.calibration.split import Split
+from andon.export.preprocessing import PREPARATION
 from andon.foundation.errors import TrainingError
 from andon.foundation.progress import silent
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.training.recipe.recipe import State, recipe
 from andon.training.runs.fit_state import FolderContext, kept_history
 from andon.training.runs.paths import MODEL, STATE, checkpoint
-from andon.training.runs.record import RunRecord, read_record, read_settings, seal, write_record
+from andon.training.runs.record import RunRecord, check_recipe, read_record, read_settings, seal, write_record
 from andon.training.runs.run_folder import load
 from andon.training.runs.weights import load_state, write_weights
 
@@ -41,6 +42,7 @@ def record(**changes: object) -> RunRecord:
         andon="0.1.0",
         settings=msgspec.to_builtins(known.tiny),
         input=FrameSpec(channels=3, size=(32, 32)),
+        preparation=PREPARATION,
         split=Split(train=("a",), validation=("b",), calibration=("c",)),
         fingerprint="f" * 64,
         seed=1,
@@ -106,6 +108,30 @@ def test_another_version_of_the_recipe_is_refused_naming_the_andon_that_wrote_it
     )
     with pytest.raises(TrainingError, match=message):
         load(tmp_path)
+
+
+def test_weights_trained_on_frames_of_an_older_preparation_are_refused(tmp_path: Path) -> None:
+    stored(tmp_path, preparation=1, andon="0.0.9")
+
+    message = r"preparation 2, got preparation 1, written by andon 0\.0\.9\..* Train it again, or export it with andon 0\.0\.9\.$"
+    with pytest.raises(TrainingError, match=message):
+        load(tmp_path)
+
+
+def test_a_record_without_a_version_of_the_preparation_has_the_first_one(tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+    fields = json.loads((tmp_path / "run.json").read_bytes())
+    del fields["preparation"]
+    (tmp_path / "run.json").write_text(json.dumps(fields), encoding="utf-8")
+
+    assert read_record(tmp_path).preparation == 1
+
+
+def test_the_preparation_of_frames_does_not_matter_to_weights_for_windows() -> None:
+    windows = record(recipe="pca", recipe_version=recipe("pca").version, input=WINDOW)
+
+    check_recipe(msgspec.structs.replace(windows, preparation=1), recipe("pca"), Path("run"))
+    assert seal(windows) == seal(msgspec.structs.replace(windows, preparation=1))
 
 
 def test_an_unfinished_run_is_refused_with_the_way_to_go_on(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from andon.calibration.split import CALIBRATION_SHARE, Split
+from andon.export.preprocessing import PREPARATION
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import TrainingError
-from andon.runtime.schema import InputSpec, Weights
+from andon.runtime.schema import FrameSpec, InputSpec, Weights
 from andon.training.observers.epochs import Recorded
 from andon.training.observers.options import Watched
 from andon.training.recipe.recipe import Recipe, Row
@@ -33,6 +34,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """Version of andon that wrote the record."""
     settings: dict[str, Any]
     input: InputSpec
+    preparation: int = 1
+    """Version of the preparation that the weights were trained with (`preprocessing.PREPARATION`). 1 in older records."""
     split: Split
     fingerprint: str
     """Digest of keys and raw contents of the training parts."""
@@ -133,23 +136,31 @@ def seal(record: RunRecord) -> str:
 
     Each weights file stores this digest. So `load` detects weights of another run, and a record that was changed.
     """
-    names = ("recipe", "recipe_version", "settings", "input", "split", "fingerprint", "contents", "seed")
+    names = ["recipe", "recipe_version", "settings", "input", "split", "fingerprint", "contents", "seed"]
+    if isinstance(record.input, FrameSpec):  # that of windows has only one version, and older runs of them still load
+        names.append("preparation")
     trained_with = {name: msgspec.to_builtins(getattr(record, name)) for name in names}
     return hashlib.sha256(json.dumps(trained_with, sort_keys=True).encode()).hexdigest()
 
 
 def check_recipe(record: RunRecord, known: Recipe, folder: Path) -> None:
-    """Check that the recipe and its version are the ones that wrote the folder, so that scores are the same.
+    """Check that the folder was written by this version of the recipe and of the preparation, so that scores are the same.
 
     Raises:
         TrainingError: they differ. The message names the version of andon that wrote the folder.
     """
+    # the same andon could not export it either: a plugin's recipe, or a checkout between two releases
+    or_other_version = "" if record.andon == version("andon") else f", or export it with andon {record.andon}"
     if (record.recipe, record.recipe_version) != (known.name, known.version):
-        # the same andon could not export it either: a plugin's recipe, or a checkout between two releases
-        or_other_version = "" if record.andon == version("andon") else f", or export it with andon {record.andon}"
         raise TrainingError(
             f"{folder}: expected a run of {known.name} version {known.version}, got {record.recipe} version "
             f"{record.recipe_version}, written by andon {record.andon}. Train it again{or_other_version}."
+        )
+    if isinstance(record.input, FrameSpec) and record.preparation != PREPARATION:
+        raise TrainingError(
+            f"{folder}: expected weights trained on frames of preparation {PREPARATION}, got preparation {record.preparation}, "
+            f"written by andon {record.andon}. This andon resizes frames in another way, so that scores would differ. Train it "
+            f"again{or_other_version}."
         )
 
 

@@ -19,6 +19,7 @@ import msgspec
 import torch
 from torch import nn
 
+from andon.export.preprocessing import PREPARATION
 from andon.foundation.errors import TrainingError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.schema import FrameSpec
@@ -125,6 +126,7 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
             msgspec.json.encode(plan.settings)
         ),  # plain data, equal to what `read_record` gives
         input=good.spec,
+        preparation=PREPARATION,
         split=good.split,
         fingerprint=good.fingerprint,
         lost=good.lost,
