@@ -177,7 +177,7 @@ def refusal_of_kept_back(
         f"{have}. The run kept back {percent(share)} of {total} good parts for calibration, at least {LEAST_CALIBRATION_PARTS}. "
         f"Train again with {', or '.join(ways)}"
     )
-    return f"{text}." if have < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(have, confidence))}."
+    return f"{text}." if have < 1 else f"{text}, or promise --false-reject {rounded_up(strongest(have, confidence))}."
 
 
 def expected_rate(n: int, above: int) -> float:
@@ -200,12 +200,19 @@ def _holds(n: int, above: int, alpha: float, confidence: float) -> bool:
     return _failure(n, above, alpha) <= 1 - confidence
 
 
+def check_fraction(name: str, value: float) -> None:
+    """Refuse a value that is not a fraction between 0 and 1, both excluded.
+
+    Raises:
+        ConfigError: the message starts with the name.
+    """
+    if not 0.0 < value < 1.0:
+        raise ConfigError(f"{name}: expected a fraction between 0 and 1, both excluded (1 % is 0.01), got {value!r}.")
+
+
 def _check(alpha: float, confidence: float) -> None:
-    for name, value in (("false-reject rate", alpha), ("confidence", confidence)):
-        if not 0.0 < value < 1.0:
-            raise ConfigError(
-                f"{name}: expected a fraction between 0 and 1, both excluded (1 % is 0.01), got {value!r}."
-            )
+    check_fraction("false-reject rate", alpha)
+    check_fraction("confidence", confidence)
 
 
 def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: str) -> str:
@@ -228,7 +235,7 @@ def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: st
         f" ({'' if independent == n else 'about '}{roomy} {unit}s in total make the threshold robust to two outliers)"
     )
     return (
-        f"{text}." if n < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(independent, confidence))}."
+        f"{text}." if n < 1 else f"{text}, or promise --false-reject {rounded_up(strongest(independent, confidence))}."
     )
 
 
@@ -238,7 +245,7 @@ def _rounded_total(total: int) -> int:
     return -(-total // step) * step
 
 
-def _rounded_up(alpha: float) -> str:
+def rounded_up(alpha: float) -> str:
     """Round up to three significant digits, or to more if needed to stay below 1. Rounding down would promise too much."""
     exact = Decimal(alpha)
     digits = 3

@@ -1,0 +1,180 @@
+"""Compute promises about a shift: "with confidence c, at most r of the next m good parts are rejected".
+
+The number of rejected parts in a shift has a beta-binomial distribution for every continuous distribution of scores (Wilks,
+Annals of Mathematical Statistics 13, 1942). Ties only make it smaller. The confidence covers the draw of the calibration
+parts *and* of one shift. It is therefore a statement about the next shift. About one calibration in eight has more than
+5 % of its later shifts above the limit.
+
+A promise about every shift has two levels: with confidence c, at least a share g of all shifts has at most r rejects. It is a
+promise on the false-reject rate (`promise.py`) with the rate of `every_shift_rate`.
+"""
+
+import numpy as np
+from scipy.special import betaln, gammaln
+from scipy.stats import beta
+
+from andon.calibration.promise import check_fraction, parts_needed
+from andon.foundation.errors import ConfigError, NotEnoughParts
+from andon.runtime.calibration_facts import percent
+
+MOST_PARTS = 10_000_000
+"""Upper limit for the good parts of a shift."""
+
+
+def shift_confidence(n: int, above: int, parts: int, rejects: int) -> float:
+    """Return the probability that at most `rejects` of the next `parts` good parts are rejected.
+
+    Args:
+        n: number of good calibration parts.
+        above: number of calibration parts above the threshold, 0 <= above < n.
+        parts: good parts of the shift.
+        rejects: good parts of the shift that may be rejected, >= 0.
+
+    >>> round(shift_confidence(1000, 0, 5000, 20), 6), round(shift_confidence(10_000, 24, 5000, 20), 6)
+    (0.978415, 0.956819)
+    """
+    if rejects >= parts:
+        return 1.0
+    counts = np.arange(rejects + 1)
+    choose = gammaln(parts + 1) - gammaln(counts + 1) - gammaln(parts - counts + 1)
+    log_mass = choose + betaln(counts + above + 1, parts - counts + n - above) - betaln(above + 1, n - above)
+    return min(1.0, float(np.exp(log_mass).sum()))
+
+
+def shift_parts_needed(parts: int, rejects: int, confidence: float = 0.95, above: int = 0) -> int:
+    """Return the smallest number of good calibration parts that supports a promise about the next shift.
+
+    Args:
+        parts: good parts of the shift, 1 .. `MOST_PARTS`.
+        rejects: good parts of the shift that may be rejected, 0 <= rejects < parts.
+        confidence: probability over draws of calibration parts and of the shift, 0 < confidence < 1.
+        above: number of calibration parts above the threshold, >= 0.
+
+    Raises:
+        ConfigError: a number is out of bounds.
+
+    >>> shift_parts_needed(5000, 20), shift_parts_needed(1000, 0), shift_parts_needed(200, 2, above=2)
+    (766, 19001, 854)
+    """
+    check_shift(parts, rejects)
+    check_fraction("confidence", confidence)
+    too_few, enough = above, above + 1
+    while shift_confidence(enough, above, parts, rejects) < confidence:
+        too_few, enough = enough, 2 * enough
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if shift_confidence(middle, above, parts, rejects) >= confidence:
+            enough = middle
+        else:
+            too_few = middle
+    return enough
+
+
+def shift_allowance(n: int, parts: int, rejects: int, confidence: float = 0.95) -> int:
+    """Return how many of n good calibration parts may be above the threshold, so that the next shift keeps the promise.
+
+    Raises:
+        NotEnoughParts: `need` and `have` are set. The message gives what these parts do support.
+        ConfigError: a number is out of bounds.
+
+    >>> shift_allowance(1000, 5000, 20), shift_allowance(1000, 1000, 20), shift_allowance(10_000, 5000, 20)
+    (0, 10, 24)
+    """
+    check_shift(parts, rejects)
+    check_fraction("confidence", confidence)
+    if n < 1 or shift_confidence(n, 0, parts, rejects) < confidence:
+        need = shift_parts_needed(parts, rejects, confidence)
+        raise NotEnoughParts(
+            f"at most {rejects} rejects in the next {parts} good parts, at {percent(confidence)} confidence, needs {need} "
+            f"independent good calibration parts, got {n}. {supported_shift(n, parts, confidence)}",
+            need=need,
+            have=n,
+        )
+    allowed, too_many = 0, n
+    while too_many - allowed > 1:
+        middle = (allowed + too_many) // 2
+        if shift_confidence(n, middle, parts, rejects) >= confidence:
+            allowed = middle
+        else:
+            too_many = middle
+    return allowed
+
+
+def fewest_rejects(n: int, parts: int, confidence: float = 0.95) -> int:
+    """Return the smallest number of rejects in the next `parts` good parts that n calibration parts can promise.
+
+    >>> fewest_rejects(766, 5000), fewest_rejects(62, 500)
+    (20, 25)
+    """
+    check_fraction("confidence", confidence)
+    if n < 1:
+        return parts
+    too_few, enough = -1, parts
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if shift_confidence(n, 0, parts, middle) >= confidence:
+            enough = middle
+        else:
+            too_few = middle
+    return enough
+
+
+def every_shift_rate(parts: int, rejects: int, share: float) -> float:
+    """Return the false-reject rate at which a shift of `parts` good parts has at most `rejects` rejects with probability `share`.
+
+    A promise of this rate is a promise about at least this share of all shifts.
+
+    Raises:
+        ConfigError: a number is out of bounds.
+
+    >>> round(every_shift_rate(5000, 20, 0.95), 8), every_shift_parts_needed(5000, 20, 0.95)
+    (0.00281608, 1063)
+    """
+    check_shift(parts, rejects)
+    check_fraction("share of shifts", share)
+    return float(beta.ppf(1 - share, rejects + 1, parts - rejects))
+
+
+def every_shift_parts_needed(parts: int, rejects: int, share: float, confidence: float = 0.95) -> int:
+    """Return the smallest number of good calibration parts that supports a promise about a share of all shifts."""
+    return parts_needed(every_shift_rate(parts, rejects, share), confidence)
+
+
+def every_shift_rejects(n: int, parts: int, share: float, confidence: float = 0.95) -> int:
+    """Return the smallest number of rejects that n calibration parts can promise for a share of all shifts of `parts`."""
+    if n < 1:
+        return parts
+    too_few, enough = -1, parts
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if every_shift_parts_needed(parts, middle, share, confidence) <= n:
+            enough = middle
+        else:
+            too_few = middle
+    return enough
+
+
+def supported_shift(n: int, parts: int, confidence: float, share: float | None = None) -> str:
+    """Return a sentence with the smallest number of rejects that n calibration parts support, for refusals.
+
+    >>> supported_shift(62, 500, 0.95)
+    'These support at most 25 of 500: --shift-rejects 25.'
+    """
+    least = fewest_rejects(n, parts, confidence) if share is None else every_shift_rejects(n, parts, share, confidence)
+    if least >= parts:
+        return f"These support no promise about {parts} parts."
+    return f"These support at most {least} of {parts}: --shift-rejects {least}."
+
+
+def check_shift(parts: int, rejects: int) -> None:
+    """Refuse numbers of a shift that make no statement.
+
+    Raises:
+        ConfigError: parts is not within 1 .. `MOST_PARTS`, or rejects is not within 0 .. parts - 1.
+    """
+    if not 1 <= parts <= MOST_PARTS:
+        raise ConfigError(f"parts of a shift: expected an integer from 1 to {MOST_PARTS}, got {parts}.")
+    if not 0 <= rejects < parts:
+        raise ConfigError(
+            f"rejects of a shift: expected an integer from 0 to {parts - 1}, fewer than its {parts} parts, got {rejects}."
+        )
