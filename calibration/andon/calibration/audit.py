@@ -19,6 +19,8 @@ from scipy.stats import beta
 
 from andon.calibration.promise import check_fraction
 from andon.foundation.errors import ConfigError
+from andon.runtime import __version__
+from andon.runtime.calibration_facts import Audit, Calibration
 
 Looks = Literal["once", "anytime"]
 Finding = Literal["confirmed", "violated", "undecided"]
@@ -152,6 +154,55 @@ def audit(
         return _finding(_bounds(more_rejects, more_parts, confidence, looks, tau), alpha) != "undecided"
 
     return AuditResult(finding, bounds, _parts_in_total(rejects, parts, alpha, decided))
+
+
+def audit_file(
+    calibration: Calibration,
+    *,
+    rejects: int,
+    parts: int,
+    date: str,
+    alpha: float | None = None,
+    confidence: float | None = None,
+    looks: Looks = "once",
+) -> tuple[Audit, int | None]:
+    """Return the audit of a calibrated file, and the number of parts that would decide it (`AuditResult.parts_in_total`).
+
+    Args:
+        calibration: the calibration of the file. Its tau divides the counts.
+        rejects: number of rejected good parts.
+        parts: number of good parts that were judged since the calibration.
+        date: ISO date of the audit.
+        alpha: share to check. Default: the share that the file promises.
+        confidence: of each bound. Default: the confidence of the promise.
+        looks: ``once`` for one planned look, ``anytime`` for counts that are looked at again and again.
+
+    Raises:
+        ConfigError: a number is out of bounds, or the file promises nothing and alpha is not given.
+    """
+    if alpha is None:
+        if not calibration.promised:
+            raise ConfigError(
+                "the file promises no false-reject rate, so expected --false-reject with the share to check, for example "
+                "--false-reject 0.01."
+            )
+        alpha = calibration.alpha
+    sure = calibration.confidence if confidence is None else confidence
+    result = audit(rejects, parts, alpha, sure, looks=looks, tau=calibration.tau)
+    record = Audit(
+        date=date,
+        andon=str(__version__),
+        parts=parts,
+        rejects=rejects,
+        alpha=alpha,
+        confidence=sure,
+        looks=looks,
+        lower=result.bounds.lower,
+        upper=result.bounds.upper,
+        finding=result.finding,
+        tau=calibration.tau,
+    )
+    return record, result.parts_in_total
 
 
 def parts_to_confirm(rejects: int, alpha: float, confidence: float = 0.95, *, looks: Looks = "once") -> int:

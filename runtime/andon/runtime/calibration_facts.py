@@ -4,6 +4,8 @@ These structs are part of the card (`andon.runtime.schema`). Readable sentences 
 Fields marked "reserved" have their final type and bounds, and nothing writes them yet (`docs/model-file.md`, section 11).
 """
 
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -95,6 +97,15 @@ class ShiftPromise(Struct, frozen=True, kw_only=True):
     approximate: bool = False
     """True if the promise is based on effective numbers of parts."""
 
+    @property
+    def sentence(self) -> str:
+        """The promise as a readable sentence."""
+        sure = f"with {percent(self.confidence)} confidence at most {self.rejects}"
+        about = " (approximate, because parts depend on each other)" if self.approximate else ""
+        if self.share is None:
+            return f"{sure} of the next {self.parts} good parts are rejected{about}"
+        return f"{sure} of {self.parts} good parts are rejected in at least {percent(self.share)} of all shifts{about}"
+
 
 class ReviewBand(Struct, frozen=True, kw_only=True):
     """Statement about the lower limit of the review band (`andon.review`). Reserved."""
@@ -107,6 +118,14 @@ class ReviewBand(Struct, frozen=True, kw_only=True):
     """Number of scores, out of `n`, above the order statistic that became the limit."""
     confidence: Fraction
     """Joint confidence of this statement and of the promise about rejected parts."""
+
+    @property
+    def sentence(self) -> str:
+        """The statement as a readable sentence."""
+        return (
+            f"with {percent_down(self.confidence)} confidence at most {percent(self.alpha)} of good parts do not pass (review or "
+            "reject), and the promise about rejected parts holds as well"
+        )
 
 
 class MissBound(Struct, frozen=True, kw_only=True):
@@ -121,6 +140,14 @@ class MissBound(Struct, frozen=True, kw_only=True):
     """The limit up to which a defect passes."""
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
     """Digest of the sorted keys of the defects, one key per line."""
+
+    @property
+    def sentence(self) -> str:
+        """The bound as a readable sentence."""
+        return (
+            f"with {percent(self.confidence)} confidence at most {percent_up(self.beta)} of defects like these {self.defects} "
+            f"pass ({self.missed} passed)"
+        )
 
 
 class Audit(Struct, frozen=True, kw_only=True):
@@ -144,6 +171,26 @@ class Audit(Struct, frozen=True, kw_only=True):
     """Autocorrelation time of the counted parts, in parts."""
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
     """Digest of the sorted keys of the parts, one key per line."""
+
+    @property
+    def sentence(self) -> str:
+        """The finding as a readable sentence."""
+        counted = f"{self.rejects} of {self.parts} were rejected"
+        if self.tau > 1:
+            counted += f", counted as {math.floor(self.parts / self.tau)} independent ones"
+        sure, share = f"with {percent(self.confidence)} confidence", percent(self.alpha)
+        match self.finding:
+            case "confirmed":
+                upper = percent_up(self.upper)
+                return f"confirmed: {sure} at most {share} of good parts are rejected ({counted}: at most {upper})"
+            case "violated":
+                lower = percent_down(self.lower)
+                return f"violated: {sure} more than {share} of good parts are rejected ({counted}: at least {lower})"
+            case "undecided":
+                return (
+                    f"not decided: {counted}, which allows a share from {percent_down(self.lower)} to {percent_up(self.upper)} "
+                    f"({percent(self.confidence)} confidence for each bound). The limit is {share}"
+                )
 
 
 class Cusum(Struct, frozen=True, kw_only=True):
@@ -333,3 +380,18 @@ class Calibration(Struct, frozen=True, kw_only=True):
 def percent(share: float) -> str:
     """Format a share as a percentage without trailing zeros, for example 0.001 as ``0.1 %``."""
     return f"{100 * share:.6g} %"
+
+
+def percent_up(share: float) -> str:
+    """Format an upper bound as a percentage, rounded up to three digits, for example 0.0099361 as ``0.994 %``."""
+    return percent(_rounded(share, ROUND_CEILING))
+
+
+def percent_down(share: float) -> str:
+    """Format a lower bound as a percentage, rounded down to three digits, for example 0.951505 as ``95.1 %``."""
+    return percent(_rounded(share, ROUND_FLOOR))
+
+
+def _rounded(share: float, towards: str) -> float:
+    exact = Decimal(share)
+    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - 2), rounding=towards)) if share else 0.0
