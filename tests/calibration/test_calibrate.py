@@ -440,7 +440,8 @@ def test_calibrating_a_file_of_schema_1_0_keeps_its_log_and_graph_and_raises_its
     assert new.graph_sha256 == old.graph_sha256
     calibration = new.card.calibration
     assert calibration is not None
-    assert calibration.sampling == Sampling(method="effective_number", units=300, groups=1)
+    assert calibration.sampling is not None
+    assert (calibration.sampling.method, calibration.sampling.units, calibration.sampling.groups) == ("effective_number", 300, 1)
     assert (calibration.dependence, calibration.precision, calibration.provider) == ("", "float32", "cpu")
 
 
@@ -523,3 +524,27 @@ def test_the_highest_parts_come_first() -> None:
     sample = reduce_to_units(scores_of([0.1, 0.9, 0.5]), windows=False, grouped=False)
 
     assert top_parts(sample, 2) == [("0001.png", 0.9), ("0002.png", 0.5)]
+
+
+def test_scores_that_drift_while_they_are_recorded_get_no_promise() -> None:
+    drifting = log_of([np.random.default_rng(0).normal(0, 1, 3000) + np.linspace(0, 0.6, 3000)])
+    request = PromiseRequest(false_reject=0.2, no_promise=True)
+
+    with pytest.raises(CalibrationError, match=r"the scores of the good windows drifted .* --no-promise"):
+        calibrate(WINDOWS, drifting, CalibrationRequest(promise=replace(request, no_promise=False), date=DATE))
+    estimate = calibration_of(calibrate(WINDOWS, drifting, CalibrationRequest(promise=request, date=DATE)))
+
+    assert estimate.kind == "estimate"
+    assert estimate.sampling is not None
+    assert estimate.sampling.steadiness is not None
+    assert estimate.sampling.steadiness.sentence.startswith("the scores drifted within the record (p = ")
+
+
+def test_the_check_against_drift_is_stored_next_to_the_promise() -> None:
+    steady = log_of([np.random.default_rng(0).normal(0, 1, 1000)])
+
+    calibration = calibration_of(calibrate(WINDOWS, steady, CalibrationRequest(date=DATE)))
+
+    assert calibration.sampling is not None
+    assert calibration.sampling.steadiness is not None
+    assert calibration.sampling.steadiness.p >= calibration.sampling.steadiness.limit

@@ -67,7 +67,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         n_eff=statement.n_eff,
         above=statement.above,
         unit=sample.unit,
-        sampling=sample.sampling,
+        sampling=structs.replace(sample.sampling, steadiness=statement.steadiness),
         tau=statement.tau,
         invalid=sample.invalid,
         part_keys_sha256=hashlib.sha256("\n".join(sorted(sample.keys)).encode()).hexdigest(),

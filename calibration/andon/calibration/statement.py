@@ -8,9 +8,10 @@ from msgspec import Struct
 from andon.calibration.dependence import dependence_time, design_effect, effective_number
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, parts_needed
 from andon.calibration.request import PromiseRequest
+from andon.calibration.steadiness import is_steady, steadiness
 from andon.calibration.units import Sample
-from andon.foundation.errors import NotEnoughParts
-from andon.runtime.calibration_facts import StatementKind, percent
+from andon.foundation.errors import CalibrationError, NotEnoughParts
+from andon.runtime.calibration_facts import StatementKind, Steadiness, percent
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ class Statement(Struct, frozen=True, kw_only=True):
     tau: float
     above: int
     """Number of scores above the threshold."""
+    steadiness: Steadiness | None = None
+    """Check against drift. None where the units have no order in time."""
 
 
 def refuse_too_few(count: int, request: PromiseRequest, *, windows: bool) -> None:
@@ -50,9 +53,11 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
     Raises:
         NotEnoughParts: the message gives the number needed and the strictest promise that these parts support. Also raised
             if there are too few windows to estimate how they depend on each other.
+        CalibrationError: the scores drifted while the windows were recorded.
         ConfigError: a fraction is out of bounds.
     """
     n = len(sample.scores)
+    steady = steadiness(sample.runs)
     alpha = max(LADDER) if request.false_reject is None else request.false_reject
     parts_needed(alpha, request.confidence)  # checks the fractions
     try:
@@ -60,10 +65,11 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
         above = allowance(n, alpha, request.confidence, n_eff=n_eff, unit=sample.unit)
     except NotEnoughParts:
         if request.no_promise:
-            return _estimate(sample, request)
+            return _estimate(sample, request, steady)
         raise
-    if request.no_promise and np.isinf(sample.scores).sum() > above:
-        return _estimate(sample, request)
+    if request.no_promise and (np.isinf(sample.scores).sum() > above or not is_steady(steady)):
+        return _estimate(sample, request, steady)
+    _refuse_drift(steady)
     if tau > 1.5:
         logger.warning(
             "neighbouring windows depend on each other over tau = %.3g windows: %d windows count as %d independent ones",
@@ -72,10 +78,19 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
             n_eff,
         )
     kind: StatementKind = "promise(n_eff)" if sample.runs else "promise"
-    return Statement(kind=kind, alpha=alpha, n_eff=float(n_eff), tau=tau, above=above)
+    return Statement(kind=kind, alpha=alpha, n_eff=float(n_eff), tau=tau, above=above, steadiness=steady)
 
 
-def _estimate(sample: Sample, request: PromiseRequest) -> Statement:
+def _refuse_drift(steady: Steadiness | None) -> None:
+    if steady is not None and not is_steady(steady):
+        raise CalibrationError(
+            f"the scores of the good windows drifted while they were recorded (p = {steady.p:.2g}, limit {steady.limit:g}), so "
+            "later windows would break a promise. Record while the machine is steady, or long enough to contain each of its "
+            "states many times, or write an estimate with --no-promise."
+        )
+
+
+def _estimate(sample: Sample, request: PromiseRequest, steady: Steadiness | None) -> Statement:
     """Return the rate to expect with the threshold at the highest finite score. Half of such estimates are too low."""
     n = len(sample.scores)
     tau = _tau(sample, max(LADDER))
@@ -84,7 +99,7 @@ def _estimate(sample: Sample, request: PromiseRequest) -> Statement:
     expected = min(1.0, expected_rate(n_eff, -(-above * n_eff // n)))
     # a stricter request changes nothing about the parts, so it must not be written as if it were a result
     alpha = max(request.false_reject or expected, expected)
-    return Statement(kind="estimate", alpha=alpha, n_eff=float(n_eff), tau=tau, above=above)
+    return Statement(kind="estimate", alpha=alpha, n_eff=float(n_eff), tau=tau, above=above, steadiness=steady)
 
 
 def _promised(sample: Sample, request: PromiseRequest) -> tuple[float, int, float]:

@@ -28,7 +28,7 @@ _SINGLE_FILES_1_0 = "each file was taken as an independent part"
 
 
 class Steadiness(Struct, frozen=True, kw_only=True):
-    """Result of the check that the scores did not drift while the calibration parts were recorded. Reserved."""
+    """Result of the check that the scores did not drift while the calibration windows were recorded."""
 
     p: Fraction
     """Smallest p-value over the comparisons."""
@@ -36,6 +36,12 @@ class Steadiness(Struct, frozen=True, kw_only=True):
     """Lowest p-value for which a promise is made."""
     pieces: tuple[Annotated[int, Meta(ge=2, le=1000)], ...] = ()
     """Numbers of pieces into which the sequence of scores was cut."""
+
+    @property
+    def sentence(self) -> str:
+        """The result as a readable sentence."""
+        found = "no drift found" if self.p >= self.limit else "the scores drifted"
+        return f"{found} within the record (p = {self.p:.2g}, limit {self.limit:g}); states that it does not hold are unknown"
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
