@@ -115,7 +115,7 @@ def test_ranks_of_dependent_parts_are_those_of_the_effective_number_scaled() -> 
 
 def test_a_refusal_offers_a_review_share_that_the_parts_support() -> None:
     with pytest.raises(
-        NotEnoughParts, match=r"expected at least 311 .* got 300\. Collect more, or use --review (0\.\d+)\."
+        NotEnoughParts, match=r"expected at least 311 .* got 300\. 300 calibration parts support --review 0\.\d+\."
     ) as refusal:
         review_ranks(300, 0.02, 0.01)
 

@@ -148,8 +148,8 @@ def test_a_refusal_names_the_parts_needed_and_the_rejects_that_are_supported() -
         shift_allowance(62, 500, 5)
 
     assert str(refusal.value) == (
-        "at most 5 rejects in the next 500 good parts, at 95 % confidence, needs 323 independent good calibration parts, got 62. "
-        "These support at most 25 of 500: --shift-rejects 25."
+        "at most 5 rejects in the next 500 good parts, at 95 % confidence: expected at least 323 independent good calibration "
+        "parts, got 62. 62 calibration parts support at most 25 rejects: --shift-rejects 25."
     )
 
 

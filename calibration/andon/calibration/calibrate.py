@@ -77,8 +77,11 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         date=request.date,
         precision=card.precision,
         provider=card.provider,
+        shift=statement.shift,
+        review=statement.review,
     )
-    return _sealed(model, card, calibration, Tail(threshold=threshold, review=threshold, x=knots.x, p=knots.p))
+    review = threshold if statement.review is None else float(lifted[len(lifted) - 1 - statement.review.above])
+    return _sealed(model, card, calibration, Tail(threshold=threshold, review=review, x=knots.x, p=knots.p))
 
 
 def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> NDArray[np.float32]:

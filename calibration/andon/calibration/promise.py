@@ -145,7 +145,15 @@ def allowance(
 
 
 def refusal_of_kept_back(
-    need: int, have: int, *, total: int, share: float, alpha: float, confidence: float = 0.95
+    need: int,
+    have: int,
+    *,
+    total: int,
+    share: float,
+    alpha: float,
+    confidence: float = 0.95,
+    asked: str = "",
+    offer: str = "",
 ) -> str:
     """Return the message for a run that has too few calibration parts for a promise.
 
@@ -158,6 +166,8 @@ def refusal_of_kept_back(
         share: calibration share of the run.
         alpha: requested false-reject rate.
         confidence: confidence of the promise.
+        asked: the statement that needs the parts (`NotEnoughParts.asked`). Empty for a false-reject rate.
+        offer: sentence with what the parts support (`NotEnoughParts.offer`). Empty for the strongest false-reject rate.
 
     >>> refusal_of_kept_back(149, 18, total=60, share=0.3, alpha=0.02)[:64]
     'a false-reject rate of 2 % needs 149 calibration parts (at 95 % '
@@ -172,11 +182,14 @@ def refusal_of_kept_back(
     elif share < MOST_CALIBRATION_SHARE:
         fewer = _rounded_total(total_for(wanted, MOST_CALIBRATION_SHARE))
         ways.append(f"with about {fewer} and --calibration-share {MOST_CALIBRATION_SHARE:g}")
+    wished = f"a promise of {asked}" if asked else f"a false-reject rate of {percent(alpha)}"
     text = (
-        f"a false-reject rate of {percent(alpha)} needs {need} calibration parts (at {percent(confidence)} confidence), got "
-        f"{have}. The run kept back {percent(share)} of {total} good parts for calibration, at least {LEAST_CALIBRATION_PARTS}. "
+        f"{wished} needs {need} calibration parts (at {percent(confidence)} confidence), got {have}. The run kept back "
+        f"{percent(share)} of {total} good parts for calibration, at least {LEAST_CALIBRATION_PARTS}. "
         f"Train again with {', or '.join(ways)}"
     )
+    if asked:
+        return f"{text}. {offer}".rstrip()
     return f"{text}." if have < 1 else f"{text}, or promise --false-reject {rounded_up(strongest(have, confidence))}."
 
 

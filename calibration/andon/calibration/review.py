@@ -181,13 +181,16 @@ def _refusal(n: int, independent: int, alpha_review: float, alpha_reject: float,
     need = review_parts_needed(alpha_review, alpha_reject, confidence)
     counted = f"{n}" if independent == n else f"{n} that count as {independent}"
     least = _least_review(independent, alpha_reject, confidence)
-    offer = f", or use --review {rounded_up(least)}" if least is not None else ""
+    asked = f"at most {percent(alpha_review)} of good parts in review or rejected, and at most {percent(alpha_reject)} rejected"
+    offer = "" if least is None else f"{independent} calibration parts support --review {rounded_up(least)}."
+    needed = f"expected at least {need} independent good calibration parts, got {counted}."
+    message = f"{asked}, at {percent(confidence)} confidence: {needed}"
     return NotEnoughParts(
-        f"at most {percent(alpha_review)} of good parts in review or rejected and at most {percent(alpha_reject)} rejected, both "
-        f"at {percent(confidence)} confidence: expected at least {need} independent good calibration parts, got {counted}. "
-        f"Collect more{offer}.",
+        f"{message} {offer}".rstrip(),
         need=need if independent == n else None,
         have=n if independent == n else None,
+        asked=asked,
+        offer=offer,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import betaln, gammaln
 from scipy.stats import beta
 
-from andon.calibration.promise import check_fraction, parts_needed
+from andon.calibration.promise import allowance, check_fraction, parts_needed
 from andon.foundation.errors import ConfigError, NotEnoughParts
 from andon.runtime.calibration_facts import percent
 
@@ -83,13 +83,7 @@ def shift_allowance(n: int, parts: int, rejects: int, confidence: float = 0.95) 
     check_shift(parts, rejects)
     check_fraction("confidence", confidence)
     if n < 1 or shift_confidence(n, 0, parts, rejects) < confidence:
-        need = shift_parts_needed(parts, rejects, confidence)
-        raise NotEnoughParts(
-            f"at most {rejects} rejects in the next {parts} good parts, at {percent(confidence)} confidence, needs {need} "
-            f"independent good calibration parts, got {n}. {supported_shift(n, parts, confidence)}",
-            need=need,
-            have=n,
-        )
+        raise _refusal(n, parts, rejects, confidence, None)
     allowed, too_many = 0, n
     while too_many - allowed > 1:
         middle = (allowed + too_many) // 2
@@ -140,6 +134,21 @@ def every_shift_parts_needed(parts: int, rejects: int, share: float, confidence:
     return parts_needed(every_shift_rate(parts, rejects, share), confidence)
 
 
+def every_shift_allowance(n: int, parts: int, rejects: int, share: float, confidence: float = 0.95) -> int:
+    """Return how many of n good calibration parts may be above the threshold, so that a share of all shifts keeps the promise.
+
+    Raises:
+        NotEnoughParts: `need` and `have` are set. The message gives what these parts do support.
+        ConfigError: a number is out of bounds.
+
+    >>> every_shift_allowance(1063, 5000, 20, 0.95)
+    0
+    """
+    if n < every_shift_parts_needed(parts, rejects, share, confidence):
+        raise _refusal(n, parts, rejects, confidence, share)
+    return allowance(n, every_shift_rate(parts, rejects, share), confidence)
+
+
 def every_shift_rejects(n: int, parts: int, share: float, confidence: float = 0.95) -> int:
     """Return the smallest number of rejects that n calibration parts can promise for a share of all shifts of `parts`."""
     if n < 1:
@@ -154,18 +163,6 @@ def every_shift_rejects(n: int, parts: int, share: float, confidence: float = 0.
     return enough
 
 
-def supported_shift(n: int, parts: int, confidence: float, share: float | None = None) -> str:
-    """Return a sentence with the smallest number of rejects that n calibration parts support, for refusals.
-
-    >>> supported_shift(62, 500, 0.95)
-    'These support at most 25 of 500: --shift-rejects 25.'
-    """
-    least = fewest_rejects(n, parts, confidence) if share is None else every_shift_rejects(n, parts, share, confidence)
-    if least >= parts:
-        return f"These support no promise about {parts} parts."
-    return f"These support at most {least} of {parts}: --shift-rejects {least}."
-
-
 def check_shift(parts: int, rejects: int) -> None:
     """Refuse numbers of a shift that make no statement.
 
@@ -178,3 +175,17 @@ def check_shift(parts: int, rejects: int) -> None:
         raise ConfigError(
             f"rejects of a shift: expected an integer from 0 to {parts - 1}, fewer than its {parts} parts, got {rejects}."
         )
+
+
+def _refusal(n: int, parts: int, rejects: int, confidence: float, share: float | None) -> NotEnoughParts:
+    if share is None:
+        need, least = shift_parts_needed(parts, rejects, confidence), fewest_rejects(n, parts, confidence)
+        asked = f"at most {rejects} rejects in the next {parts} good parts"
+    else:
+        need = every_shift_parts_needed(parts, rejects, share, confidence)
+        least = every_shift_rejects(n, parts, share, confidence)
+        asked = f"at most {rejects} rejects in {percent(share)} of all shifts of {parts} good parts"
+    offer = f"{n} calibration parts support at most {least} rejects: --shift-rejects {least}." if least < parts else ""
+    needed = f"expected at least {need} independent good calibration parts, got {n}."
+    message = f"{asked}, at {percent(confidence)} confidence: {needed}"
+    return NotEnoughParts(f"{message} {offer}".rstrip(), need=need, have=n, asked=asked, offer=offer)

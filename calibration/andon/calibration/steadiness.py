@@ -1,8 +1,8 @@
 """Check that scores did not drift while the calibration windows were recorded. Under drift no promise survives.
 
-The record is cut into 2 and into 4 pieces of equal length. The levels and the spreads of the pieces are compared by their ranks
-(Kruskal and Wallis, Journal of the American Statistical Association 47, 1952; for spreads, ranks of the distance from the
-median of the piece). Neighbouring windows depend on each other. The statistic is therefore divided by the autocorrelation
+The record is cut into 2 and into 4 pieces of equal length. The levels and the spreads of the pieces are compared by ranks
+(Kruskal and Wallis, Journal of the American Statistical Association 47, 1952). A spread is the distance from the median of the
+piece. Neighbouring windows depend on each other. The statistic is therefore divided by the autocorrelation
 time within pieces, the largest one over all pieces.
 
 The check cannot see states that the record does not hold. It finds a slow drift by half a standard deviation in half of the

@@ -92,7 +92,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
 
 
 class ShiftPromise(Struct, frozen=True, kw_only=True):
-    """At most `rejects` of the next `parts` good parts are rejected. Reserved."""
+    """At most `rejects` of the next `parts` good parts are rejected."""
 
     parts: AtLeastOne
     rejects: Count
@@ -114,7 +114,7 @@ class ShiftPromise(Struct, frozen=True, kw_only=True):
 
 
 class ReviewBand(Struct, frozen=True, kw_only=True):
-    """Statement about the lower limit of the review band (`andon.review`). Reserved."""
+    """Statement about the lower limit of the review band (`andon.review`)."""
 
     source: Literal["good_parts", "defects"]
     """The parts that determined the limit."""
@@ -363,6 +363,12 @@ class Calibration(Struct, frozen=True, kw_only=True):
     def drawn(self) -> str:
         """Sentence about how the parts were drawn. Empty where the file has no information about it."""
         return self.sampling.sentence if self.sampling else self.dependence
+
+    @property
+    def further_sentences(self) -> tuple[tuple[str, str], ...]:
+        """Further statements about the thresholds, each with its name."""
+        named = (("shift", self.shift), ("review", self.review))
+        return tuple((name, statement.sentence) for name, statement in named if statement is not None)
 
     @property
     def sentence(self) -> str:
