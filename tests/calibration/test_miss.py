@@ -53,13 +53,13 @@ def test_the_bounds_by_kind_hold_together() -> None:
 
     assert sorted(bounds) == ["crack", "dent"]  # 9 scratches are too few for a bound of their own
     assert bounds["crack"].confidence == pytest.approx(0.975)
-    assert bounds["crack"].upper == miss_upper(0, 30, bounds["crack"].confidence)
+    assert bounds["crack"].beta == miss_upper(0, 30, bounds["crack"].confidence)
 
     rng, rates, repetitions = np.random.default_rng(2), {"crack": 0.06, "dent": 0.12}, 500
     broken = 0
     for _ in range(repetitions):
         drawn = {kind: Counted(30, int(rng.binomial(30, rate))) for kind, rate in rates.items()}
-        broken += any(bound.upper < rates[kind] for kind, bound in miss_bounds_by_kind(drawn).items())
+        broken += any(bound.beta < rates[kind] for kind, bound in miss_bounds_by_kind(drawn).items())
     assert broken <= binom.ppf(0.999, repetitions, 0.05)
 
 

@@ -8,11 +8,10 @@ Synthetic defects never enter it, and several frames of one defect count once.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from msgspec import Struct
-
 from andon.calibration.audit import clopper_pearson
 from andon.calibration.promise import check_fraction
 from andon.foundation.errors import ConfigError
+from andon.runtime.calibration_facts import MissBound
 
 LEAST_OF_A_KIND = 10
 """Fewest defects of a kind that get a bound of their own."""
@@ -23,16 +22,6 @@ class Counted(NamedTuple):
 
     defects: int
     missed: int
-
-
-class MissUpper(Struct, frozen=True, kw_only=True):
-    """Upper bound of the share of such defects that pass."""
-
-    defects: int
-    missed: int
-    upper: float
-    confidence: float
-    """Confidence of this bound. For bounds by kind of defect it is high enough that all of them hold together."""
 
 
 def miss_upper(missed: int, defects: int, confidence: float = 0.95) -> float:
@@ -57,17 +46,17 @@ def miss_upper(missed: int, defects: int, confidence: float = 0.95) -> float:
     return clopper_pearson(missed, defects, confidence).upper
 
 
-def miss_bound(counted: Counted, confidence: float = 0.95) -> MissUpper:
+def miss_bound(counted: Counted, confidence: float = 0.95) -> MissBound:
     """Return the bound of all known defects."""
-    upper = miss_upper(counted.missed, counted.defects, confidence)
-    return MissUpper(defects=counted.defects, missed=counted.missed, upper=upper, confidence=confidence)
+    beta = miss_upper(counted.missed, counted.defects, confidence)
+    return MissBound(defects=counted.defects, missed=counted.missed, beta=beta, confidence=confidence)
 
 
-def miss_bounds_by_kind(kinds: Mapping[str, Counted], confidence: float = 0.95) -> dict[str, MissUpper]:
+def miss_bounds_by_kind(kinds: Mapping[str, Counted], confidence: float = 0.95) -> dict[str, MissBound]:
     """Return one bound for each kind with at least `LEAST_OF_A_KIND` defects. All of them hold together (Bonferroni).
 
     >>> bounds = miss_bounds_by_kind({"crack": Counted(10, 0), "dent": Counted(20, 1), "stain": Counted(9, 0)})
-    >>> {kind: round(bound.upper, 4) for kind, bound in bounds.items()}
+    >>> {kind: round(bound.beta, 4) for kind, bound in bounds.items()}
     {'crack': 0.3085, 'dent': 0.2487}
     """
     check_fraction("confidence", confidence)
