@@ -29,6 +29,7 @@ from andon.calibration.units import reduce_to_units, top_parts
 from andon.foundation.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime import Detector
 from andon.runtime.calibration_facts import Calibration
+from andon.runtime.drift import DriftState, step
 from andon.runtime.items import Item, Ref
 from andon.runtime.model_file.format import BLANK, parse, read, seal
 from andon.runtime.schema import TOLERANCE, FrameSpec, Status, canonical_json
@@ -686,3 +687,30 @@ def test_an_estimate_has_no_further_promises_and_a_warning_names_them(caplog: py
     assert calibration_of(data).further_sentences == ()
     assert parse(data).review == parse(data).threshold
     assert "no review band" in caplog.text
+
+
+def test_limits_of_drift_charts_are_stored_on_request(tmp_path: Path) -> None:
+    plain = calibration_of(calibrate(FRAMES, scores_of(good(300)), CalibrationRequest(date=DATE)))
+    path = tmp_path / "drift.onnx"
+    path.write_bytes(calibrate(FRAMES, scores_of(good(300)), CalibrationRequest(date=DATE, drift=True)))
+
+    model = read(path)
+    drift = calibration_of(path.read_bytes()).drift
+
+    assert plain.drift is None
+    assert drift is not None
+    assert len(drift.z) == np.isfinite(model.tail_x).sum() + 1
+    assert drift.cusum is not None
+    state = DriftState(digest=model.digest)
+    for value in good(500, seed=1).tolist():
+        state = step(state, value, rejected=value > model.threshold, reference=drift, knots=model.tail_x)
+    assert "cusum" not in state.alarms
+    for value in (good(500, seed=2) + 0.1).tolist():
+        state = step(state, value, rejected=value > model.threshold, reference=drift, knots=model.tail_x)
+    assert "cusum" in state.alarms
+
+
+def test_one_independent_score_gives_no_limits_of_drift_charts() -> None:
+    request = CalibrationRequest(date=DATE, drift=True, promise=PromiseRequest(no_promise=True))
+
+    assert calibration_of(calibrate(FRAMES, scores_of([0.5]), request)).drift is None

@@ -34,5 +34,7 @@ class CalibrationRequest(Struct, frozen=True, kw_only=True):
     promise: PromiseRequest = PromiseRequest()
     date: str
     """ISO date for the log in the file. The calibration does not read the clock."""
+    drift: bool = False
+    """Store limits of drift charts in the file. Their simulation takes about half a second."""
     grouped: bool = False
     """True if the user grouped the files into parts or lots."""

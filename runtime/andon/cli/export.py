@@ -155,6 +155,7 @@ def run(args: argparse.Namespace) -> int:
                 review=args.review,
             ),
             date=datetime.now(UTC).date().isoformat(),
+            drift=True,
         ),
         rule=rule_of(run_folder, changes) if changes else None,
         name=args.name,

@@ -79,6 +79,8 @@ def render(model: ModelFile) -> str:
         rows.append(("parts", f"{calibration.drawn}; {calibration.invalid} unusable ones were left out"))
         if calibration.sampling is not None and calibration.sampling.steadiness is not None:
             rows.append(("steady", calibration.sampling.steadiness.sentence))
+        if calibration.drift is not None:
+            rows.append(("drift", calibration.drift.sentence))
         if calibration.above < 2 and calibration.promised:
             steady = _steady(calibration.alpha, calibration.confidence)
             alone = (

@@ -200,7 +200,7 @@ class Audit(Struct, frozen=True, kw_only=True):
 
 
 class Cusum(Struct, frozen=True, kw_only=True):
-    """Two-sided CUSUM on z: ``S = max(0, S + z - k)`` with an alarm above `h`. Reserved."""
+    """Two-sided CUSUM on z: ``S = max(0, S + z - k)`` with an alarm above `h`."""
 
     k: Positive
     h: Positive
@@ -211,7 +211,7 @@ class Cusum(Struct, frozen=True, kw_only=True):
 
 
 class Distance(Struct, frozen=True, kw_only=True):
-    """Distance between the last `window` scores and the scores of the calibration parts. Reserved."""
+    """Distance between the last `window` scores and the scores of the calibration parts."""
 
     window: AtLeastOne
     limit: Positive
@@ -220,7 +220,7 @@ class Distance(Struct, frozen=True, kw_only=True):
 
 
 class BudgetChart(Struct, frozen=True, kw_only=True):
-    """Bernoulli CUSUM on rejects. Reserved.
+    """Bernoulli CUSUM on rejects.
 
     The sum decreases by 1 for a pass and increases by `step` - 1 for a reject. The chart raises an alarm if the sum is at least
     `h`.
@@ -237,7 +237,7 @@ class BudgetChart(Struct, frozen=True, kw_only=True):
 
 
 class DriftReference(Struct, frozen=True, kw_only=True):
-    """Reference for later scores, and the limits of the charts. Reserved."""
+    """Reference for later scores, and the limits of the charts."""
 
     n: AtLeastOne
     """Number of scores behind the reference."""
@@ -252,6 +252,14 @@ class DriftReference(Struct, frozen=True, kw_only=True):
     budget: BudgetChart | None = None
     psi: Distance | None = None
     ks: Distance | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The limits as a readable sentence."""
+        if self.cusum is None:
+            return f"limits of drift charts from {self.n} scores, without a CUSUM"
+        rate = f"at most one false alarm in {self.cusum.run_length} good units on average"
+        return f"limits of drift charts from {self.n} scores; CUSUM: {rate}, with {percent(self.cusum.confidence)} confidence"
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
