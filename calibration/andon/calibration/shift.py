@@ -2,8 +2,8 @@
 
 The number of rejected parts in a shift has a beta-binomial distribution for every continuous distribution of scores (Wilks,
 Annals of Mathematical Statistics 13, 1942). Ties only make it smaller. The confidence covers the draw of the calibration
-parts *and* of one shift. It is therefore a statement about the next shift. About one calibration in eight has more than
-5 % of its later shifts above the limit.
+parts *and* of one shift. It is therefore a statement about the next shift. Between one calibration in eight and one in
+four has more than 5 % of its later shifts above the limit (`benchmarks/coverage.py`).
 
 A promise about every shift has two levels: with confidence c, at least a share g of all shifts has at most r rejects. It is a
 promise on the false-reject rate (`promise.py`) with the rate of `every_shift_rate`.
