@@ -20,7 +20,13 @@ from scipy.stats import binom, lognorm, norm, poisson
 from scipy.stats import t as student
 
 from andon.calibration.audit import log_e_violated
-from andon.calibration.drift_limits import RUN_LENGTH, SLACK, conditional_run_length, simulated_cusum_limit
+from andon.calibration.drift_limits import (
+    MOST_RUN_LENGTH,
+    RUN_LENGTH,
+    SLACK,
+    conditional_run_length,
+    simulated_cusum_limit,
+)
 from andon.calibration.miss import miss_upper
 from andon.calibration.promise import allowance
 from andon.calibration.review import joint_confidence, review_ranks
@@ -140,8 +146,8 @@ def steady(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, An
 
 def cusum(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
     """Yield the share of calibrations whose CUSUM reaches the run length, at the simulated limit."""
-    for n in (100, 300, 600, 3000):
-        length = min(RUN_LENGTH, 100 * n)
+    for n in (30, 60, 300, 600, 3000):
+        length = min(RUN_LENGTH, MOST_RUN_LENGTH * n)
         limit = simulated_cusum_limit(n, SLACK, length)
         z = -norm.ppf((np.arange(n, -1, -1) + 0.5) / (n + 1))
         lengths = []

@@ -2,8 +2,11 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from andon.calibration.drift_limits import (
@@ -22,7 +25,7 @@ from andon.calibration.drift_limits import (
 )
 from andon.calibration.tail import tail
 from andon.foundation.errors import ConfigError
-from andon.runtime.calibration_facts import BudgetChart
+from andon.runtime.calibration_facts import BudgetChart, DriftReference
 from andon.runtime.drift import BudgetState, DriftState, step, step_budget
 
 
@@ -171,3 +174,29 @@ def test_dependent_scores_get_wider_limits() -> None:
     assert (dependent.ks.window, free.ks.window) == (800, 200)
     assert dependent.ks.limit > free.ks.limit
     assert math.isclose(dependent.tau, 4.0)
+
+
+def test_few_scores_get_no_cusum_but_the_other_charts() -> None:
+    scores = np.random.default_rng(10).normal(0, 1, 29)
+
+    reference = drift_reference(scores, tail(scores).x, n_eff=29, tau=1.0, above=0, alpha=0.1)
+
+    assert reference.cusum is None
+    assert reference.sentence == "limits of drift charts from 29 scores, without a CUSUM"
+    assert reference.budget is not None
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(2, 120), tau=st.floats(1, 8), above=st.integers(0, 60), alpha=st.floats(0.0001, 1), ties=st.booleans()
+)
+def test_every_calibration_gets_finite_limits(n: int, tau: float, above: int, alpha: float, ties: bool) -> None:
+    scores = np.ones(n) if ties else np.random.default_rng(n).normal(0, 1, n)
+    n_eff = max(2, int(n / tau))
+
+    reference = drift_reference(scores, tail(scores).x, n_eff=n_eff, tau=tau, above=min(above, n - 1), alpha=alpha)
+
+    assert msgspec.json.decode(msgspec.json.encode(reference), type=DriftReference) == reference
+    assert np.isfinite(reference.z).all()
+    if reference.cusum is not None:
+        assert 0 < reference.cusum.h < 1000

@@ -24,8 +24,11 @@ SLACK = 0.25
 """k of the CUSUM: half of the shift, in standard deviations of z, that it finds fastest."""
 RUN_LENGTH = 10_000
 """Clean parts between two false alarms of a chart, on average."""
-MOST_RUN_LENGTH = 100
-"""Longest run length as a multiple of n. Fewer calibration parts cannot show that a longer one is reached."""
+MOST_RUN_LENGTH = 20
+"""Longest run length as a multiple of n. With fewer calibration parts the limit for a longer one is so high that the chart sees
+nothing: from 60 parts it would be 43 for 100 n."""
+LEAST_FOR_CUSUM = 30
+"""Fewest independent scores for a CUSUM. With fewer, its limit is so high that it finds no shift."""
 CONFIDENCE = 0.9
 """Share of calibrations of this size that reach the run length."""
 WINDOW = 200
@@ -35,7 +38,13 @@ QUIET = 0.95
 """Probability that the reject budget raises no alarm in a clean shift."""
 
 _NODES = 80
-_STATES = 96
+_LONGEST = 1e12
+"""Run lengths above this are not computed exactly."""
+_STATES = (64, 128)
+"""Smallest and largest number of cells of the chain. Up to a limit of 25, a cell is about a fifth of a standard
+deviation wide."""
+_ROUNDS = 6
+"""Upper limit of the rounds in which the deciding calibration is looked for. Two to four are used."""
 
 
 def run_length(k: float, h: float, *, shift: float = 0.0) -> float:
@@ -79,7 +88,7 @@ def cusum_limit(k: float, length: float) -> float:
 
 @lru_cache(maxsize=64)
 def simulated_cusum_limit(
-    n: int, k: float, length: int, confidence: float = CONFIDENCE, *, draws: int = 200, seed: int = 0
+    n: int, k: float, length: int, confidence: float = CONFIDENCE, *, draws: int = 300, seed: int = 0
 ) -> float:
     """Return the limit at which a share `confidence` of calibrations of n parts reaches the run length.
 
@@ -96,15 +105,28 @@ def simulated_cusum_limit(
     gaps = generator.exponential(size=(draws, n + 1))
     gaps /= gaps.sum(axis=1, keepdims=True)
     z = -norm.ppf((np.arange(n, -1, -1) + 0.5) / (n + 1))
-    start = cusum_limit(k, length)
-    lengths = np.array([conditional_run_length(z, gap, k, start) for gap in gaps])
-    # the calibration at the wanted quantile is the same one for all limits near this one
-    place = int(np.argsort(lengths)[math.floor((1 - confidence) * draws)])
-    low, high = 0.8 * start, start
-    while conditional_run_length(z, gaps[place], k, high) < length:
-        low, high = high, 1.3 * high
+    limit = cusum_limit(k, length)
+    for _ in range(_ROUNDS):
+        # the calibration that decides is the one at the wanted quantile; which one it is depends on the limit
+        lengths = np.array([conditional_run_length(z, gap, k, limit) for gap in gaps])
+        place = int(np.argsort(lengths)[math.floor((1 - confidence) * draws)])
+        before, limit = limit, _limit_of(z, gaps[place], k, length, limit)
+        if abs(limit - before) < 0.01 * limit:
+            break
+    return limit
+
+
+def _limit_of(z: NDArray[np.float64], shares: NDArray[np.float64], k: float, length: int, near: float) -> float:
+    """Return the limit at which one calibration has this run length."""
+    low = high = near
+    while conditional_run_length(z, shares, k, high) < length:
+        high *= 1.3
+    while conditional_run_length(z, shares, k, low) > length:
+        low /= 1.3
+    if low == high:
+        return near
     return float(
-        brentq(lambda h: math.log(conditional_run_length(z, gaps[place], k, h) / length), low, high, xtol=1e-3 * start)
+        brentq(lambda h: math.log(conditional_run_length(z, shares, k, h) / length), low, high, xtol=1e-3 * near)
     )
 
 
@@ -248,7 +270,6 @@ def drift_reference(
         alpha: promised share of rejects.
     """
     n = len(scores)
-    length = min(RUN_LENGTH, MOST_RUN_LENGTH * n_eff)
     root = math.sqrt(tau)
     expected = (above + 1) / (n + 1)
     window = math.ceil(WINDOW * tau)
@@ -257,23 +278,29 @@ def drift_reference(
         n=n,
         tau=tau,
         z=deviates(scores, knots),
-        cusum=Cusum(
-            k=SLACK,
-            h=root * simulated_cusum_limit(n_eff, SLACK / root, length),
-            run_length=length,
-            confidence=CONFIDENCE,
-        ),
+        cusum=_cusum(n_eff, root) if n_eff >= LEAST_FOR_CUSUM else None,
         budget=budget_chart(expected, max(2 * expected, alpha)) if max(2 * expected, alpha) < 1 else None,
         psi=Distance(window=window, limit=psi_limit(n_eff, WINDOW, BINS, share), bins=BINS),
         ks=Distance(window=window, limit=ks_limit(n_eff, WINDOW, share)),
     )
 
 
+def _cusum(n_eff: int, root: float) -> Cusum:
+    length = min(RUN_LENGTH, MOST_RUN_LENGTH * n_eff)
+    limit = root * simulated_cusum_limit(n_eff, SLACK / root, length)
+    return Cusum(k=SLACK, h=limit, run_length=length, confidence=CONFIDENCE)
+
+
 def _one_sided(z: NDArray[np.float64], below: NDArray[np.float64], k: float, h: float) -> float:
     """Return the run length of an upper CUSUM by a Markov chain of equal cells of the sum, from a sum of 0."""
-    width = h / (_STATES - 0.5)
-    sums = width * np.arange(_STATES)  # the first cell is half as wide and holds the sum 0
+    cells = min(max(_STATES[0], math.ceil(5 * h)), _STATES[1])
+    width = h / (cells - 0.5)
+    sums = width * np.arange(cells)  # the first cell is half as wide and holds the sum 0
     edges = sums + width / 2
     reached = below[np.searchsorted(z, edges[None, :] - sums[:, None] + k, side="right")]
     matrix = np.diff(reached, axis=1, prepend=0.0)
-    return float(np.linalg.solve(np.eye(_STATES) - matrix, np.ones(_STATES))[0])
+    try:
+        length = float(np.linalg.solve(np.eye(cells) - matrix, np.ones(cells))[0])
+    except np.linalg.LinAlgError:  # the limit is practically never reached
+        return _LONGEST
+    return length if 0 < length < _LONGEST else _LONGEST
