@@ -2,8 +2,8 @@
 
 A limit is set by the run length: the number of clean parts between two false alarms. The calibration is itself a sample. The
 mean of the deviates z of future parts is off by about ``1 / sqrt(n)``, and a chart that ignores this raises too many false
-alarms. The limit of the CUSUM is therefore simulated over calibrations of this size, so that 90 % of them reach the run length
-(Gandy and Kvaloy, Scandinavian Journal of Statistics 40, 2013). The deviates come from ranks, so one limit is valid for every
+alarms. The limit of the CUSUM is therefore simulated over calibrations of this size. 90 % of them reach the run length (Gandy and
+Kvaloy, Scandinavian Journal of Statistics 40, 2013). The deviates come from ranks, so one limit is valid for every
 continuous distribution of scores.
 
 Dependent windows make the CUSUM slower: ``h = sqrt(tau) * h(k / sqrt(tau))``.
