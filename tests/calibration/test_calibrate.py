@@ -5,6 +5,7 @@ import logging
 import math
 import re
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -21,16 +22,17 @@ from tests.runtime.test_old_files import OLD
 from andon.calibration.calibrate import calibrate, lift
 from andon.calibration.dependence import dependence_time, effective_number
 from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, strongest
-from andon.calibration.request import CalibrationRequest, PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest, ShiftRequest
 from andon.calibration.scoring import score
 from andon.calibration.statement import refuse_too_few
 from andon.calibration.units import reduce_to_units, top_parts
 from andon.foundation.errors import CalibrationError, ConfigError, InputError, NotEnoughParts
 from andon.runtime import Detector
-from andon.runtime.calibration_facts import Calibration, Sampling
-from andon.runtime.items import Ref
+from andon.runtime.calibration_facts import Calibration
+from andon.runtime.drift import DriftState, step
+from andon.runtime.items import Item, Ref
 from andon.runtime.model_file.format import BLANK, parse, read, seal
-from andon.runtime.schema import TOLERANCE, FrameSpec, canonical_json
+from andon.runtime.schema import TOLERANCE, FrameSpec, Status, canonical_json
 
 DATE = "2026-11-22"
 FRAMES, WINDOWS = (blank_bytes(graph(spec), spec) for spec in (FRAME, WINDOW))
@@ -440,7 +442,12 @@ def test_calibrating_a_file_of_schema_1_0_keeps_its_log_and_graph_and_raises_its
     assert new.graph_sha256 == old.graph_sha256
     calibration = new.card.calibration
     assert calibration is not None
-    assert calibration.sampling == Sampling(method="effective_number", units=300, groups=1)
+    assert calibration.sampling is not None
+    assert (calibration.sampling.method, calibration.sampling.units, calibration.sampling.groups) == (
+        "effective_number",
+        300,
+        1,
+    )
     assert (calibration.dependence, calibration.precision, calibration.provider) == ("", "float32", "cpu")
 
 
@@ -523,3 +530,187 @@ def test_the_highest_parts_come_first() -> None:
     sample = reduce_to_units(scores_of([0.1, 0.9, 0.5]), windows=False, grouped=False)
 
     assert top_parts(sample, 2) == [("0001.png", 0.9), ("0002.png", 0.5)]
+
+
+def test_scores_that_drift_while_they_are_recorded_get_no_promise() -> None:
+    drifting = log_of([np.random.default_rng(0).normal(0, 1, 3000) + np.linspace(0, 0.6, 3000)])
+    request = PromiseRequest(false_reject=0.2, no_promise=True)
+
+    with pytest.raises(CalibrationError, match=r"the scores of the good windows drifted .* --no-promise"):
+        calibrate(WINDOWS, drifting, CalibrationRequest(promise=replace(request, no_promise=False), date=DATE))
+    estimate = calibration_of(calibrate(WINDOWS, drifting, CalibrationRequest(promise=request, date=DATE)))
+
+    assert estimate.kind == "estimate"
+    assert estimate.sampling is not None
+    assert estimate.sampling.steadiness is not None
+    assert estimate.sampling.steadiness.sentence.startswith("the scores drifted within the record (p = ")
+
+
+def test_the_check_against_drift_is_stored_next_to_the_promise() -> None:
+    steady = log_of([np.random.default_rng(0).normal(0, 1, 1000)])
+
+    calibration = calibration_of(calibrate(WINDOWS, steady, CalibrationRequest(date=DATE)))
+
+    assert calibration.sampling is not None
+    assert calibration.sampling.steadiness is not None
+    assert calibration.sampling.steadiness.p >= calibration.sampling.steadiness.limit
+
+
+def test_a_shift_promise_lowers_the_number_of_parts_above_the_threshold_if_it_must() -> None:
+    scores = scores_of(good(1000))
+    rate = calibration_of(
+        calibrate(FRAMES, scores, CalibrationRequest(promise=PromiseRequest(false_reject=0.05), date=DATE))
+    )
+    wished = PromiseRequest(false_reject=0.05, shift=ShiftRequest(parts=1000, rejects=20))
+
+    with_shift = calibration_of(calibrate(FRAMES, scores, CalibrationRequest(promise=wished, date=DATE)))
+
+    assert (rate.above, rate.shift) == (38, None)
+    assert with_shift.above == 10
+    assert with_shift.further_sentences == (
+        ("shift", "with 95 % confidence at most 20 of the next 1000 good parts are rejected"),
+    )
+
+
+def test_a_promise_about_every_shift_names_the_share_of_shifts() -> None:
+    wished = PromiseRequest(shift=ShiftRequest(parts=1000, rejects=20, share=0.9))
+
+    calibration = calibration_of(
+        calibrate(FRAMES, scores_of(good(1000)), CalibrationRequest(promise=wished, date=DATE))
+    )
+
+    assert calibration.further_sentences == (
+        ("shift", "with 95 % confidence at most 20 of 1000 good parts are rejected in at least 90 % of all shifts"),
+    )
+
+
+def test_a_shift_promise_about_windows_counts_independent_ones() -> None:
+    rng = np.random.default_rng(4)
+    slow = np.convolve(rng.normal(0, 1, 6004), np.ones(5), "valid")
+    wished = PromiseRequest(false_reject=0.05, shift=ShiftRequest(parts=2000, rejects=100))
+
+    calibration = calibration_of(calibrate(WINDOWS, log_of([slow]), CalibrationRequest(promise=wished, date=DATE)))
+
+    assert calibration.shift is not None
+    assert calibration.shift.approximate
+    assert calibration.shift.sentence.endswith("are rejected (approximate, because parts depend on each other)")
+    assert calibration.tau > 3
+    assert calibration.above <= allowance(6000, 0.05, n_eff=int(calibration.n_eff))
+
+
+def test_a_review_band_has_a_lower_limit_and_a_joint_confidence() -> None:
+    wished = PromiseRequest(false_reject=0.01, review=0.05)
+    data = calibrate(FRAMES, scores_of(good(1000)), CalibrationRequest(promise=wished, date=DATE))
+    model, calibration = parse(data), calibration_of(data)
+
+    lifted = lift(np.sort(good(1000)), calibration.good_scale, TOLERANCE)
+    assert calibration.review is not None
+    assert (calibration.above, calibration.review.above) == (4, 36)
+    assert (model.threshold, model.review) == (float(lifted[1000 - 5]), float(lifted[1000 - 37]))
+    assert calibration.further_sentences == (
+        (
+            "review",
+            (
+                "with 95.3 % confidence at most 5 % of good parts do not pass (review or reject), and the promise about rejected "
+                "parts holds as well"
+            ),
+        ),
+    )
+
+
+def test_a_file_with_a_review_band_gives_review_between_its_limits(tmp_path: Path) -> None:
+    parts = Parts({f"{number}.png": frame(number) for number in range(40)})
+    wished = PromiseRequest(false_reject=0.2, review=0.5)
+    path = tmp_path / "review.onnx"
+    path.write_bytes(calibrate(FRAMES, score(FRAMES, parts), CalibrationRequest(promise=wished, date=DATE)))
+    model = parse(path.read_bytes())
+    detector = Detector.load(path)
+
+    verdicts = [detector(item.data) for ref in parts.refs if isinstance(item := parts.read(ref), Item)]
+
+    seen = {verdict.status for verdict in verdicts}
+    assert Status.REVIEW in seen
+    for verdict in verdicts:
+        limits = (verdict.score > model.review) + (verdict.score > model.threshold)
+        assert verdict.status == (Status.OK, Status.REVIEW, Status.REJECT)[limits]
+
+
+@pytest.mark.parametrize(
+    ("promise", "message"),
+    [
+        (
+            PromiseRequest(shift=ShiftRequest(parts=500, rejects=5)),
+            r"at most 5 rejects in the next 500 good parts.*at least 323 .* 70 calibration parts support at most 22 rejects",
+        ),
+        (
+            PromiseRequest(shift=ShiftRequest(parts=500, rejects=5, share=0.9)),
+            r"in 90 % of all shifts of 500 good parts.*at least \d+ .* got 70",
+        ),
+        (
+            PromiseRequest(false_reject=0.05, review=0.06),
+            r"at most 6 % of good parts in review .* got 70\..* support --review 0\.",
+        ),
+    ],
+    ids=["shift", "every shift", "review"],
+)
+def test_too_few_parts_for_a_further_promise_are_refused_before_anything_is_computed(
+    promise: PromiseRequest, message: str
+) -> None:
+    with pytest.raises(NotEnoughParts, match=message):
+        refuse_too_few(70, promise, windows=False)
+    with pytest.raises(NotEnoughParts, match=message):
+        calibrate(FRAMES, scores_of(good(70)), CalibrationRequest(promise=promise, date=DATE))
+
+
+@pytest.mark.parametrize(
+    ("promise", "message"),
+    [
+        (PromiseRequest(shift=ShiftRequest(parts=5, rejects=5)), "rejects of a shift: expected an integer from 0 to 4"),
+        (PromiseRequest(shift=ShiftRequest(parts=500, rejects=5, share=95.0)), "--every-shift.*expected a fraction"),
+        (PromiseRequest(false_reject=0.05, review=0.05), "--review: expected more than the promised"),
+        (PromiseRequest(review=1.5), "share of good parts that may need a review: expected a fraction"),
+    ],
+    ids=["all rejected", "percent", "no band", "share"],
+)
+def test_further_promises_that_make_no_sense_are_refused_for_windows_as_well(
+    promise: PromiseRequest, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        refuse_too_few(10_000, promise, windows=True)
+
+
+def test_an_estimate_has_no_further_promises_and_a_warning_names_them(caplog: pytest.LogCaptureFixture) -> None:
+    wished = PromiseRequest(no_promise=True, false_reject=0.01, review=0.05)
+    with caplog.at_level(logging.WARNING):
+        data = calibrate(FRAMES, scores_of(good(20)), CalibrationRequest(promise=wished, date=DATE))
+
+    assert calibration_of(data).further_sentences == ()
+    assert parse(data).review == parse(data).threshold
+    assert "no review band" in caplog.text
+
+
+def test_limits_of_drift_charts_are_stored_on_request(tmp_path: Path) -> None:
+    plain = calibration_of(calibrate(FRAMES, scores_of(good(300)), CalibrationRequest(date=DATE)))
+    path = tmp_path / "drift.onnx"
+    path.write_bytes(calibrate(FRAMES, scores_of(good(300)), CalibrationRequest(date=DATE, drift=True)))
+
+    model = read(path)
+    drift = calibration_of(path.read_bytes()).drift
+
+    assert plain.drift is None
+    assert drift is not None
+    assert len(drift.z) == np.isfinite(model.tail_x).sum() + 1
+    assert drift.cusum is not None
+    state = DriftState(digest=model.digest)
+    for value in good(500, seed=1).tolist():
+        state = step(state, value, rejected=value > model.threshold, reference=drift, knots=model.tail_x)
+    assert "cusum" not in state.alarms
+    for value in (good(500, seed=2) + 0.1).tolist():
+        state = step(state, value, rejected=value > model.threshold, reference=drift, knots=model.tail_x)
+    assert "cusum" in state.alarms
+
+
+def test_one_independent_score_gives_no_limits_of_drift_charts() -> None:
+    request = CalibrationRequest(date=DATE, drift=True, promise=PromiseRequest(no_promise=True))
+
+    assert calibration_of(calibrate(FRAMES, scores_of([0.5]), request)).drift is None

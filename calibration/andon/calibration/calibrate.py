@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
+from andon.calibration.drift_limits import drift_reference
 from andon.calibration.promise import LADDER, allowance
 from andon.calibration.request import CalibrationRequest
 from andon.calibration.scoring import Scores
@@ -19,7 +20,7 @@ from andon.calibration.tail import tail
 from andon.calibration.units import first_invalid, reduce_to_units, warn_of_copies
 from andon.foundation.errors import CalibrationError
 from andon.runtime import __version__
-from andon.runtime.calibration_facts import Calibration, percent
+from andon.runtime.calibration_facts import Calibration, DriftReference, percent
 from andon.runtime.model_file.format import LogEntry, ModelFile, Tail, append_log, parse, seal
 from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 
@@ -67,7 +68,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         n_eff=statement.n_eff,
         above=statement.above,
         unit=sample.unit,
-        sampling=sample.sampling,
+        sampling=structs.replace(sample.sampling, steadiness=statement.steadiness),
         tau=statement.tau,
         invalid=sample.invalid,
         part_keys_sha256=hashlib.sha256("\n".join(sorted(sample.keys)).encode()).hexdigest(),
@@ -77,8 +78,12 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         date=request.date,
         precision=card.precision,
         provider=card.provider,
+        shift=statement.shift,
+        review=statement.review,
+        drift=_drift(np.minimum(lifted, _HIGHEST), knots.x, statement) if request.drift else None,
     )
-    return _sealed(model, card, calibration, Tail(threshold=threshold, review=threshold, x=knots.x, p=knots.p))
+    review = threshold if statement.review is None else float(lifted[len(lifted) - 1 - statement.review.above])
+    return _sealed(model, card, calibration, Tail(threshold=threshold, review=review, x=knots.x, p=knots.p))
 
 
 def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> NDArray[np.float32]:
@@ -89,6 +94,15 @@ def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> ND
     raised = scores + tolerance * np.maximum(np.abs(scores), good_scale)
     lifted: NDArray[np.float32] = np.nextafter(raised.astype(np.float32), np.float32(np.inf))
     return lifted
+
+
+def _drift(lifted: NDArray[np.float32], knots: NDArray[np.float32], statement: Statement) -> DriftReference | None:
+    """Return the limits of drift charts, or None if there are fewer than two independent scores."""
+    n_eff = int(statement.n_eff)
+    if n_eff < 2:
+        return None
+    scores = lifted.astype(np.float64)
+    return drift_reference(scores, knots, n_eff=n_eff, tau=statement.tau, above=statement.above, alpha=statement.alpha)
 
 
 def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Statement, confidence: float) -> None:

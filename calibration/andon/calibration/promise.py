@@ -145,7 +145,15 @@ def allowance(
 
 
 def refusal_of_kept_back(
-    need: int, have: int, *, total: int, share: float, alpha: float, confidence: float = 0.95
+    need: int,
+    have: int,
+    *,
+    total: int,
+    share: float,
+    alpha: float,
+    confidence: float = 0.95,
+    asked: str = "",
+    offer: str = "",
 ) -> str:
     """Return the message for a run that has too few calibration parts for a promise.
 
@@ -158,6 +166,8 @@ def refusal_of_kept_back(
         share: calibration share of the run.
         alpha: requested false-reject rate.
         confidence: confidence of the promise.
+        asked: the statement that needs the parts (`NotEnoughParts.asked`). Empty for a false-reject rate.
+        offer: sentence with what the parts support (`NotEnoughParts.offer`). Empty for the strongest false-reject rate.
 
     >>> refusal_of_kept_back(149, 18, total=60, share=0.3, alpha=0.02)[:64]
     'a false-reject rate of 2 % needs 149 calibration parts (at 95 % '
@@ -172,12 +182,15 @@ def refusal_of_kept_back(
     elif share < MOST_CALIBRATION_SHARE:
         fewer = _rounded_total(total_for(wanted, MOST_CALIBRATION_SHARE))
         ways.append(f"with about {fewer} and --calibration-share {MOST_CALIBRATION_SHARE:g}")
+    wished = f"a promise of {asked}" if asked else f"a false-reject rate of {percent(alpha)}"
     text = (
-        f"a false-reject rate of {percent(alpha)} needs {need} calibration parts (at {percent(confidence)} confidence), got "
-        f"{have}. The run kept back {percent(share)} of {total} good parts for calibration, at least {LEAST_CALIBRATION_PARTS}. "
+        f"{wished} needs {need} calibration parts (at {percent(confidence)} confidence), got {have}. The run kept back "
+        f"{percent(share)} of {total} good parts for calibration, at least {LEAST_CALIBRATION_PARTS}. "
         f"Train again with {', or '.join(ways)}"
     )
-    return f"{text}." if have < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(have, confidence))}."
+    if asked:
+        return f"{text}. {offer}".rstrip()
+    return f"{text}." if have < 1 else f"{text}, or promise --false-reject {rounded_up(strongest(have, confidence))}."
 
 
 def expected_rate(n: int, above: int) -> float:
@@ -200,12 +213,19 @@ def _holds(n: int, above: int, alpha: float, confidence: float) -> bool:
     return _failure(n, above, alpha) <= 1 - confidence
 
 
+def check_fraction(name: str, value: float) -> None:
+    """Refuse a value that is not a fraction between 0 and 1, both excluded.
+
+    Raises:
+        ConfigError: the message starts with the name.
+    """
+    if not 0.0 < value < 1.0:
+        raise ConfigError(f"{name}: expected a fraction between 0 and 1, both excluded (1 % is 0.01), got {value!r}.")
+
+
 def _check(alpha: float, confidence: float) -> None:
-    for name, value in (("false-reject rate", alpha), ("confidence", confidence)):
-        if not 0.0 < value < 1.0:
-            raise ConfigError(
-                f"{name}: expected a fraction between 0 and 1, both excluded (1 % is 0.01), got {value!r}."
-            )
+    check_fraction("false-reject rate", alpha)
+    check_fraction("confidence", confidence)
 
 
 def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: str) -> str:
@@ -228,7 +248,7 @@ def _refusal(n: int, independent: int, alpha: float, confidence: float, unit: st
         f" ({'' if independent == n else 'about '}{roomy} {unit}s in total make the threshold robust to two outliers)"
     )
     return (
-        f"{text}." if n < 1 else f"{text}, or promise --false-reject {_rounded_up(strongest(independent, confidence))}."
+        f"{text}." if n < 1 else f"{text}, or promise --false-reject {rounded_up(strongest(independent, confidence))}."
     )
 
 
@@ -238,7 +258,7 @@ def _rounded_total(total: int) -> int:
     return -(-total // step) * step
 
 
-def _rounded_up(alpha: float) -> str:
+def rounded_up(alpha: float) -> str:
     """Round up to three significant digits, or to more if needed to stay below 1. Rounding down would promise too much."""
     exact = Decimal(alpha)
     digits = 3

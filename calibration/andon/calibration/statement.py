@@ -1,16 +1,20 @@
 """Choose the statement that a sample supports: the requested promise, the strictest promise on the ladder, or an estimate."""
 
 import logging
+import math
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from andon.calibration.dependence import dependence_time, design_effect, effective_number
-from andon.calibration.promise import LADDER, allowance, expected_rate, ladder_alpha, parts_needed
-from andon.calibration.request import PromiseRequest
+from andon.calibration.promise import LADDER, allowance, check_fraction, expected_rate, ladder_alpha, parts_needed
+from andon.calibration.request import PromiseRequest, ShiftRequest
+from andon.calibration.review import check_review, review_ranks
+from andon.calibration.shift import check_shift, every_shift_allowance, shift_allowance
+from andon.calibration.steadiness import is_steady, steadiness
 from andon.calibration.units import Sample
-from andon.foundation.errors import NotEnoughParts
-from andon.runtime.calibration_facts import StatementKind, percent
+from andon.foundation.errors import CalibrationError, NotEnoughParts
+from andon.runtime.calibration_facts import ReviewBand, ShiftPromise, StatementKind, Steadiness, percent
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +28,10 @@ class Statement(Struct, frozen=True, kw_only=True):
     tau: float
     above: int
     """Number of scores above the threshold."""
+    steadiness: Steadiness | None = None
+    """Check against drift. None where the units have no order in time."""
+    shift: ShiftPromise | None = None
+    review: ReviewBand | None = None
 
 
 def refuse_too_few(count: int, request: PromiseRequest, *, windows: bool) -> None:
@@ -42,6 +50,15 @@ def refuse_too_few(count: int, request: PromiseRequest, *, windows: bool) -> Non
     parts_needed(alpha, request.confidence)  # checks the fractions, even if nothing is promised
     if not request.no_promise:
         allowance(count, alpha, request.confidence, unit="window" if windows else "part")
+    if request.shift is not None:
+        check_shift(request.shift.parts, request.shift.rejects)
+        check_fraction("share of shifts (--every-shift)", 0.5 if request.shift.share is None else request.shift.share)
+    if request.review is not None:
+        check_review(request.review, min(LADDER) if request.false_reject is None else request.false_reject)
+    if not windows and request.shift is not None:
+        _shift_allowance(count, request.shift, request.confidence)
+    if not windows and request.false_reject is not None and request.review is not None:
+        review_ranks(count, request.review, request.false_reject, request.confidence)
 
 
 def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
@@ -50,9 +67,11 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
     Raises:
         NotEnoughParts: the message gives the number needed and the strictest promise that these parts support. Also raised
             if there are too few windows to estimate how they depend on each other.
+        CalibrationError: the scores drifted while the windows were recorded.
         ConfigError: a fraction is out of bounds.
     """
     n = len(sample.scores)
+    steady = steadiness(sample.runs)
     alpha = max(LADDER) if request.false_reject is None else request.false_reject
     parts_needed(alpha, request.confidence)  # checks the fractions
     try:
@@ -60,10 +79,11 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
         above = allowance(n, alpha, request.confidence, n_eff=n_eff, unit=sample.unit)
     except NotEnoughParts:
         if request.no_promise:
-            return _estimate(sample, request)
+            return _estimate(sample, request, steady)
         raise
-    if request.no_promise and np.isinf(sample.scores).sum() > above:
-        return _estimate(sample, request)
+    if request.no_promise and (np.isinf(sample.scores).sum() > above or not is_steady(steady)):
+        return _estimate(sample, request, steady)
+    _refuse_drift(steady)
     if tau > 1.5:
         logger.warning(
             "neighbouring windows depend on each other over tau = %.3g windows: %d windows count as %d independent ones",
@@ -71,12 +91,69 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
             n,
             n_eff,
         )
-    kind: StatementKind = "promise(n_eff)" if sample.runs else "promise"
-    return Statement(kind=kind, alpha=alpha, n_eff=float(n_eff), tau=tau, above=above)
+    shift, allowed = _shift(n, n_eff, tau, request)
+    above = min(above, allowed)
+    review, allowed = _review(n, n_eff, alpha, request)
+    return Statement(
+        kind="promise(n_eff)" if sample.runs else "promise",
+        alpha=alpha,
+        n_eff=float(n_eff),
+        tau=tau,
+        above=min(above, allowed),
+        steadiness=steady,
+        shift=shift,
+        review=review,
+    )
 
 
-def _estimate(sample: Sample, request: PromiseRequest) -> Statement:
+def _shift(n: int, n_eff: int, tau: float, request: PromiseRequest) -> tuple[ShiftPromise | None, int]:
+    """Return the promise about a shift, and how many of n scores may be above the threshold for it."""
+    shift = request.shift
+    if shift is None:
+        return None, n
+    counted = shift
+    if n_eff < n:  # the parts of the shift depend on each other as those of the calibration do
+        parts = max(1, math.floor(shift.parts / tau))
+        counted = structs.replace(shift, parts=parts, rejects=min(parts - 1, math.floor(shift.rejects / tau)))
+    above = _shift_allowance(n_eff, counted, request.confidence) * n // n_eff
+    promise = ShiftPromise(
+        parts=shift.parts,
+        rejects=shift.rejects,
+        confidence=request.confidence,
+        share=shift.share,
+        approximate=n_eff < n,
+    )
+    return promise, above
+
+
+def _shift_allowance(n: int, shift: ShiftRequest, confidence: float) -> int:
+    if shift.share is None:
+        return shift_allowance(n, shift.parts, shift.rejects, confidence)
+    return every_shift_allowance(n, shift.parts, shift.rejects, shift.share, confidence)
+
+
+def _review(n: int, n_eff: int, alpha: float, request: PromiseRequest) -> tuple[ReviewBand | None, int]:
+    """Return the review band, and how many of n scores may be above the upper threshold for it."""
+    if request.review is None:
+        return None, n
+    ranks = review_ranks(n, request.review, alpha, request.confidence, n_eff=n_eff)
+    band = ReviewBand(source="good_parts", alpha=request.review, above=ranks.review, confidence=ranks.confidence)
+    return band, ranks.reject
+
+
+def _refuse_drift(steady: Steadiness | None) -> None:
+    if steady is not None and not is_steady(steady):
+        raise CalibrationError(
+            f"the scores of the good windows drifted while they were recorded (p = {steady.p:.2g}, limit {steady.limit:g}), so "
+            "later windows would break a promise. Record while the machine is steady, or long enough to contain each of its "
+            "states many times, or write an estimate with --no-promise."
+        )
+
+
+def _estimate(sample: Sample, request: PromiseRequest, steady: Steadiness | None) -> Statement:
     """Return the rate to expect with the threshold at the highest finite score. Half of such estimates are too low."""
+    if request.shift is not None or request.review is not None:
+        logger.warning("an estimate has no shift promise and no review band: the parts support no promise")
     n = len(sample.scores)
     tau = _tau(sample, max(LADDER))
     n_eff = max(1, effective_number(n, tau))
@@ -84,7 +161,7 @@ def _estimate(sample: Sample, request: PromiseRequest) -> Statement:
     expected = min(1.0, expected_rate(n_eff, -(-above * n_eff // n)))
     # a stricter request changes nothing about the parts, so it must not be written as if it were a result
     alpha = max(request.false_reject or expected, expected)
-    return Statement(kind="estimate", alpha=alpha, n_eff=float(n_eff), tau=tau, above=above)
+    return Statement(kind="estimate", alpha=alpha, n_eff=float(n_eff), tau=tau, above=above, steadiness=steady)
 
 
 def _promised(sample: Sample, request: PromiseRequest) -> tuple[float, int, float]:

@@ -7,6 +7,7 @@ resamples of parts or files) for all other results.
 from andon.evaluation.figures.part_figures import Evaluation, Intervals, ScoreSpread
 from andon.evaluation.logs import LogEvaluation, LogIntervals, RunFigures
 from andon.foundation.printable import printable
+from andon.runtime.calibration_facts import percent_up
 
 _JUDGE_THE_LOG = "andon evaluate FILE.onnx --data LOG"
 
@@ -45,6 +46,8 @@ def parts_text(figures: Evaluation) -> str:
     if figures.n_defect:
         counted = f"{count.misses} of {figures.n_defect} defective; threshold {figures.threshold:.6g}"
         rows.append(row("misses", "miss_rate", counted, form=".2%"))
+    if figures.miss_bound is not None:
+        rows.append(f"{'':<15}{figures.miss_bound.sentence}")
     if both:
         rows += [
             row("TPR at 1% FPR", "tpr_at_1_percent_fpr"),
@@ -64,11 +67,17 @@ def parts_text(figures: Evaluation) -> str:
     if figures.by_defect:
         by_name = {printable(kind): part for kind, part in figures.by_defect.items()}  # names of folders
         width = max(22, *map(len, by_name))
-        rows.append(f"{'type':<{width}} {'n':>5} {'AUROC':>7} {'missed':>7}")
+        bounded = any(part.miss_at_most is not None for part in by_name.values())
+        rows.append(f"{'type':<{width}} {'n':>5} {'AUROC':>7} {'missed':>7}{'  at most' if bounded else ''}")
         rows += [
             f"{kind:<{width}} {part.n:>5} {'-' if part.auroc is None else f'{part.auroc:.4f}':>7} {part.miss_rate:>7.1%}"
+            + (f"  {'-' if part.miss_at_most is None else percent_up(part.miss_at_most):>7}" if bounded else "")
             for kind, part in by_name.items()
         ]
+        if bounded:
+            rows.append(
+                "at most: bounds for such defects, all of them together with 95 % confidence; from 10 defects of a type"
+            )
     return "\n".join(rows)
 
 

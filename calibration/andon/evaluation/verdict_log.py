@@ -169,13 +169,18 @@ def evaluate_verdicts(
     ]
     judged = judged if group is None else worst_frames(judged)
     figures = summarise(
-        judged, threshold=log.threshold, recall=recall, intervals=intervals, seed=seed, progress=progress
+        judged,
+        threshold=log.threshold,
+        recall=recall,
+        unit="window" if all(_is_window(one) for one in known) else "part",
+        intervals=intervals,
+        seed=seed,
+        progress=progress,
     )
     return structs.replace(
         figures,
         unknown=len(log.verdicts) - len(known),
         unjudged=met.there - len(known),
-        unit="window" if all(_is_window(one) for one in known) else "part",
         frames=0 if group is None else len(known),
     ), judged
 

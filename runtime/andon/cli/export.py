@@ -3,6 +3,8 @@
 example:
   andon export run/ -o bottle.onnx                       # the strictest promise that the parts support
   andon export run/ -o bottle.onnx --false-reject 0.05   # at most 5 % of good parts rejected, with 95 % confidence
+  andon export run/ -o bottle.onnx --shift-parts 500 --shift-rejects 30   # and at most 30 rejects in the next 500 good parts
+  andon export run/ -o bottle.onnx --false-reject 0.05 --review 0.2   # REVIEW between "surely good" and REJECT
   andon export run/ -o bottle.onnx --no-promise          # too few parts: an estimate, and the file says so
   andon export run/ -o other.onnx --pool max --smooth 2  # the same weights, another score rule; nothing is trained again
   andon export run/ -o open.onnx --scene off             # without the scene check: an empty frame can be OK
@@ -45,6 +47,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0.95,
         metavar="C",
         help="confidence of the promise, above 0 and below 1 (default: 0.95)",
+    )
+    shift = parser.add_argument_group("shift and review", "further promises from the same calibration parts")
+    shift.add_argument(
+        "--shift-parts",
+        type=whole(1, 10_000_000),
+        metavar="M",
+        help="with --shift-rejects: number of good parts in a shift",
+    )
+    shift.add_argument(
+        "--shift-rejects",
+        type=whole(0, 10_000_000),
+        metavar="R",
+        help="with --shift-parts: promise that at most R good parts of the next shift are rejected",
+    )
+    shift.add_argument(
+        "--every-shift",
+        type=float,
+        metavar="G",
+        help="with --shift-parts: promise it for at least this share of all shifts, for example 0.95, instead of the next shift",
+    )
+    shift.add_argument(
+        "--review",
+        type=float,
+        metavar="A",
+        help="give REVIEW to high scores below the threshold, and promise that at most this share of good parts is REVIEW or "
+        "REJECT (default: no REVIEW)",
     )
     parser.add_argument("--no-promise", action="store_true", help="write an estimate if the parts support no promise")
     rule = parser.add_argument_group("score rule", "default: the rule of the run's settings")
@@ -94,16 +122,26 @@ def run(args: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from andon.cli.inspect import facts, render
+    from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs
     from andon.foundation.printable import printable
     from andon.foundation.progress import ProgressLine
 
     with needs("train", "exporting"):
-        from andon.calibration.request import CalibrationRequest, PromiseRequest
+        from andon.calibration.request import CalibrationRequest, PromiseRequest, ShiftRequest
         from andon.training.runs.export_run import export_run, rule_of
         from andon.training.runs.run_folder import load
         from andon.training.runs.summary import findings
 
+    if (args.shift_parts is None) != (args.shift_rejects is None):
+        raise ConfigError(
+            "expected --shift-parts and --shift-rejects together, got one. Example: --shift-parts 500 --shift-rejects 5."
+        )
+    if args.every_shift is not None and args.shift_parts is None:
+        raise ConfigError("--every-shift: expected --shift-parts and --shift-rejects with it, got neither.")
+    shift = None
+    if args.shift_parts is not None:
+        shift = ShiftRequest(parts=args.shift_parts, rejects=args.shift_rejects, share=args.every_shift)
     run_folder = load(args.run_folder, epoch=args.epoch)
     changes = {name: getattr(args, name) for name in _RULE if getattr(args, name) is not None}
     exported = export_run(
@@ -111,9 +149,14 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         request=CalibrationRequest(
             promise=PromiseRequest(
-                false_reject=args.false_reject, confidence=args.confidence, no_promise=args.no_promise
+                false_reject=args.false_reject,
+                confidence=args.confidence,
+                no_promise=args.no_promise,
+                shift=shift,
+                review=args.review,
             ),
             date=datetime.now(UTC).date().isoformat(),
+            drift=True,
         ),
         rule=rule_of(run_folder, changes) if changes else None,
         name=args.name,

@@ -39,8 +39,10 @@ def facts(model: ModelFile) -> dict[str, Any]:
     card: dict[str, Any] = msgspec.to_builtins(model.card)
     return card | {
         "promise": model.card.calibration.sentence if model.card.calibration else None,
+        "statements": dict(model.card.calibration.further_sentences) if model.card.calibration else {},
         "drawn": model.card.calibration.drawn if model.card.calibration else None,
         "threshold": model.threshold,
+        "pass_limit": model.review,
         "digest": model.digest,
         "file_sha256": model.file_sha256,
         "graph_sha256": model.graph_sha256,
@@ -73,7 +75,12 @@ def render(model: ModelFile) -> str:
         rows.append(("channels", names))
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
+        rows.extend(calibration.further_sentences)
         rows.append(("parts", f"{calibration.drawn}; {calibration.invalid} unusable ones were left out"))
+        if calibration.sampling is not None and calibration.sampling.steadiness is not None:
+            rows.append(("steady", calibration.sampling.steadiness.sentence))
+        if calibration.drift is not None:
+            rows.append(("drift", calibration.drift.sentence))
         if calibration.above < 2 and calibration.promised:
             steady = _steady(calibration.alpha, calibration.confidence)
             alone = (
@@ -85,6 +92,8 @@ def render(model: ModelFile) -> str:
                     f"{alone} this threshold. About {steady} calibration {calibration.unit}s would make it robust.",
                 )
             )
+        if calibration.review is not None:
+            rows.append(("pass limit", f"{model.review:.9g}   (a higher score is REVIEW, up to the threshold)"))
         rows.append(
             ("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})")
         )

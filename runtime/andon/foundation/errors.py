@@ -46,13 +46,18 @@ class CalibrationError(AndonError):
 class NotEnoughParts(CalibrationError):
     """There are fewer good parts than the requested promise needs. The message states what is needed and what is possible.
 
-    `need` and `have` are numbers of independent calibration parts. They are None if the parts are dependent.
+    `need` and `have` are numbers of independent calibration parts. They are None if the parts are dependent. `asked` names the
+    statement that needs them, and `offer` is a sentence with what these parts support. Both are empty for a false-reject rate.
     """
 
-    def __init__(self, message: str, *, need: int | None = None, have: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, need: int | None = None, have: int | None = None, asked: str = "", offer: str = ""
+    ) -> None:
         super().__init__(message)
         self.need = need
         self.have = have
+        self.asked = asked
+        self.offer = offer
 
 
 class ParityError(AndonError):

@@ -4,6 +4,8 @@ These structs are part of the card (`andon.runtime.schema`). Readable sentences 
 Fields marked "reserved" have their final type and bounds, and nothing writes them yet (`docs/model-file.md`, section 11).
 """
 
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -26,7 +28,7 @@ _SINGLE_FILES_1_0 = "each file was taken as an independent part"
 
 
 class Steadiness(Struct, frozen=True, kw_only=True):
-    """Result of the check that the scores did not drift while the calibration parts were recorded. Reserved."""
+    """Result of the check that the scores did not drift while the calibration windows were recorded."""
 
     p: Fraction
     """Smallest p-value over the comparisons."""
@@ -34,6 +36,12 @@ class Steadiness(Struct, frozen=True, kw_only=True):
     """Lowest p-value for which a promise is made."""
     pieces: tuple[Annotated[int, Meta(ge=2, le=1000)], ...] = ()
     """Numbers of pieces into which the sequence of scores was cut."""
+
+    @property
+    def sentence(self) -> str:
+        """The result as a readable sentence."""
+        found = "no drift found" if self.p >= self.limit else "the scores drifted"
+        return f"{found} within the record (p = {self.p:.2g}, limit {self.limit:g}); states that it does not hold are unknown"
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
@@ -84,7 +92,7 @@ class Sampling(Struct, frozen=True, kw_only=True):
 
 
 class ShiftPromise(Struct, frozen=True, kw_only=True):
-    """At most `rejects` of the next `parts` good parts are rejected. Reserved."""
+    """At most `rejects` of the next `parts` good parts are rejected."""
 
     parts: AtLeastOne
     rejects: Count
@@ -95,9 +103,18 @@ class ShiftPromise(Struct, frozen=True, kw_only=True):
     approximate: bool = False
     """True if the promise is based on effective numbers of parts."""
 
+    @property
+    def sentence(self) -> str:
+        """The promise as a readable sentence."""
+        sure = f"with {percent(self.confidence)} confidence at most {self.rejects}"
+        about = " (approximate, because parts depend on each other)" if self.approximate else ""
+        if self.share is None:
+            return f"{sure} of the next {self.parts} good parts are rejected{about}"
+        return f"{sure} of {self.parts} good parts are rejected in at least {percent(self.share)} of all shifts{about}"
+
 
 class ReviewBand(Struct, frozen=True, kw_only=True):
-    """Statement about the lower limit of the review band (`andon.review`). Reserved."""
+    """Statement about the lower limit of the review band (`andon.review`)."""
 
     source: Literal["good_parts", "defects"]
     """The parts that determined the limit."""
@@ -107,6 +124,14 @@ class ReviewBand(Struct, frozen=True, kw_only=True):
     """Number of scores, out of `n`, above the order statistic that became the limit."""
     confidence: Fraction
     """Joint confidence of this statement and of the promise about rejected parts."""
+
+    @property
+    def sentence(self) -> str:
+        """The statement as a readable sentence."""
+        return (
+            f"with {percent_down(self.confidence)} confidence at most {percent(self.alpha)} of good parts do not pass (review or "
+            "reject), and the promise about rejected parts holds as well"
+        )
 
 
 class MissBound(Struct, frozen=True, kw_only=True):
@@ -121,6 +146,14 @@ class MissBound(Struct, frozen=True, kw_only=True):
     """The limit up to which a defect passes."""
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
     """Digest of the sorted keys of the defects, one key per line."""
+
+    @property
+    def sentence(self) -> str:
+        """The bound as a readable sentence."""
+        return (
+            f"with {percent(self.confidence)} confidence at most {percent_up(self.beta)} of defects like these {self.defects} "
+            f"pass ({self.missed} passed)"
+        )
 
 
 class Audit(Struct, frozen=True, kw_only=True):
@@ -145,9 +178,29 @@ class Audit(Struct, frozen=True, kw_only=True):
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
     """Digest of the sorted keys of the parts, one key per line."""
 
+    @property
+    def sentence(self) -> str:
+        """The finding as a readable sentence."""
+        counted = f"{self.rejects} of {self.parts} were rejected"
+        if self.tau > 1:
+            counted += f", counted as {math.floor(self.parts / self.tau)} independent ones"
+        sure, share = f"with {percent(self.confidence)} confidence", percent(self.alpha)
+        match self.finding:
+            case "confirmed":
+                upper = percent_up(self.upper)
+                return f"confirmed: {sure} at most {share} of good parts are rejected ({counted}: at most {upper})"
+            case "violated":
+                lower = percent_down(self.lower)
+                return f"violated: {sure} more than {share} of good parts are rejected ({counted}: at least {lower})"
+            case "undecided":
+                return (
+                    f"not decided: {counted}, which allows a share from {percent_down(self.lower)} to {percent_up(self.upper)} "
+                    f"({percent(self.confidence)} confidence for each bound). The limit is {share}"
+                )
+
 
 class Cusum(Struct, frozen=True, kw_only=True):
-    """Two-sided CUSUM on z: ``S = max(0, S + z - k)`` with an alarm above `h`. Reserved."""
+    """Two-sided CUSUM on z: ``S = max(0, S + z - k)`` with an alarm above `h`."""
 
     k: Positive
     h: Positive
@@ -158,7 +211,7 @@ class Cusum(Struct, frozen=True, kw_only=True):
 
 
 class Distance(Struct, frozen=True, kw_only=True):
-    """Distance between the last `window` scores and the scores of the calibration parts. Reserved."""
+    """Distance between the last `window` scores and the scores of the calibration parts."""
 
     window: AtLeastOne
     limit: Positive
@@ -167,7 +220,7 @@ class Distance(Struct, frozen=True, kw_only=True):
 
 
 class BudgetChart(Struct, frozen=True, kw_only=True):
-    """Bernoulli CUSUM on rejects. Reserved.
+    """Bernoulli CUSUM on rejects.
 
     The sum decreases by 1 for a pass and increases by `step` - 1 for a reject. The chart raises an alarm if the sum is at least
     `h`.
@@ -184,7 +237,7 @@ class BudgetChart(Struct, frozen=True, kw_only=True):
 
 
 class DriftReference(Struct, frozen=True, kw_only=True):
-    """Reference for later scores, and the limits of the charts. Reserved."""
+    """Reference for later scores, and the limits of the charts."""
 
     n: AtLeastOne
     """Number of scores behind the reference."""
@@ -199,6 +252,14 @@ class DriftReference(Struct, frozen=True, kw_only=True):
     budget: BudgetChart | None = None
     psi: Distance | None = None
     ks: Distance | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The limits as a readable sentence."""
+        if self.cusum is None:
+            return f"limits of drift charts from {self.n} scores, without a CUSUM"
+        rate = f"at most one false alarm in {self.cusum.run_length} good units on average"
+        return f"limits of drift charts from {self.n} scores; CUSUM: {rate}, with {percent(self.cusum.confidence)} confidence"
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
@@ -312,6 +373,12 @@ class Calibration(Struct, frozen=True, kw_only=True):
         return self.sampling.sentence if self.sampling else self.dependence
 
     @property
+    def further_sentences(self) -> tuple[tuple[str, str], ...]:
+        """Further statements about the thresholds, each with its name."""
+        named = (("shift", self.shift), ("review", self.review))
+        return tuple((name, statement.sentence) for name, statement in named if statement is not None)
+
+    @property
     def sentence(self) -> str:
         """The statement as a readable sentence."""
         units = self.unit + "s"
@@ -333,3 +400,18 @@ class Calibration(Struct, frozen=True, kw_only=True):
 def percent(share: float) -> str:
     """Format a share as a percentage without trailing zeros, for example 0.001 as ``0.1 %``."""
     return f"{100 * share:.6g} %"
+
+
+def percent_up(share: float) -> str:
+    """Format an upper bound as a percentage, rounded up to three digits, for example 0.0099361 as ``0.994 %``."""
+    return percent(_rounded(share, ROUND_CEILING))
+
+
+def percent_down(share: float) -> str:
+    """Format a lower bound as a percentage, rounded down to three digits, for example 0.951505 as ``95.1 %``."""
+    return percent(_rounded(share, ROUND_FLOOR))
+
+
+def _rounded(share: float, towards: str) -> float:
+    exact = Decimal(share)
+    return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - 2), rounding=towards)) if share else 0.0

@@ -47,7 +47,7 @@ class Status(IntEnum):
     OK = 0
     """The score is at most the threshold, and not within a review band."""
     REVIEW = 1
-    """The score is within the review band, just below the threshold. Files of this version have no such band."""
+    """The score is within the review band, just below the threshold. Most files have no such band (`export --review`)."""
     INVALID = 2
     """The item could not be judged. `Verdict.reason` gives the reason."""
     REJECT = 3

@@ -53,6 +53,7 @@ def test_a_kept_promise_is_said_first_with_its_counts() -> None:
         in text
     )
     assert "The file promises: with 95 % confidence at most 5 % of good parts are rejected" in text
+    assert "With 95 % confidence at most 97.5 % of defects like these 2 pass (1 passed)." in text
     assert MARKUP in text
     assert [(tile.name, tile.value, tile.tone) for tile in made.tiles[:2]] == [
         ("false rejects", "0.00%", "good"),

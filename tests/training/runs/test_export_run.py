@@ -1,6 +1,7 @@
 """Export of a run with another score rule, from moved or changed data, and of older runs. Nothing is trained again."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from tests.training.flat import train
 
-from andon.calibration.request import CalibrationRequest, PromiseRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest, ShiftRequest
 from andon.cli import EXIT_DONE, EXIT_USER, main
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts, TrainingError
 from andon.runtime.detector import Detector
@@ -286,6 +287,22 @@ def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows
         )
 
     assert "Train again" not in str(refusal.value)
+    assert re.search(r"A window has \d+ rows\. The run kept back 30 % of the windows\.$", str(refusal.value))
+
+
+def test_a_shift_promise_that_needs_more_parts_says_how_many_to_train_with(frames: LoadedRun, tmp_path: Path) -> None:
+    promise = PromiseRequest(shift=ShiftRequest(parts=500, rejects=5))
+
+    with pytest.raises(NotEnoughParts) as refusal:
+        export_run(
+            frames, tmp_path / "a.onnx", request=CalibrationRequest(promise=promise, date="2026-01-02"), data=FRAMES
+        )
+
+    assert str(refusal.value) == (
+        "a promise of at most 5 rejects in the next 500 good parts needs 323 calibration parts (at 95 % confidence), got 14. The "
+        "run kept back 30 % of 40 good parts for calibration, at least 14. Train again with about 1100 good parts, or with about "
+        "410 and --calibration-share 0.8. 14 calibration parts support at most 97 rejects: --shift-rejects 97."
+    )
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
+from andon.calibration.miss import Counted, miss_bound, miss_bounds_by_kind
 from andon.evaluation.figures import ranking
 from andon.evaluation.figures.chance import within_promise
 from andon.evaluation.figures.intervals import (
@@ -23,6 +24,7 @@ from andon.evaluation.figures.pixels import RankedPixels, rank_pixels
 from andon.evaluation.judged_parts import JudgedPart
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent
+from andon.runtime.calibration_facts import MissBound
 from andon.runtime.schema import Status
 from andon.sources.pictures.folder import natural
 
@@ -73,6 +75,9 @@ class KindFigures(Struct, frozen=True, kw_only=True):
     auroc: float | None
     """AUROC against all good parts; None if there are none."""
     miss_rate: float
+    miss_at_most: float | None = None
+    """Upper bound of the share of such defects that pass. The bounds of all types hold together with 95 % confidence. None below
+    10 defects of the type."""
 
 
 class Evaluation(Struct, frozen=True, kw_only=True):
@@ -115,6 +120,9 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     confusion: Confusion
     scores_good: ScoreSpread | None
     scores_defect: ScoreSpread | None
+    miss_bound: MissBound | None = None
+    """Upper bound of the share of such defects that pass, with 95 % confidence. None without defects, and for windows, because
+    windows of one fault depend on each other."""
     unknown: int = 0
     """Number of parts without a known label. They are left out."""
     unit: Literal["part", "window"] = "part"
@@ -138,6 +146,7 @@ def summarise(
     pixels: PixelEvidence | None = None,
     recall: float = 0.99,
     decides: str = "score",
+    unit: Literal["part", "window"] = "part",
     intervals: bool = True,
     seed: int = 0,
     progress: Progress = silent,
@@ -152,6 +161,7 @@ def summarise(
         pixels: anomaly maps and masks, if there are any.
         recall: recall for `fpr_at_recall`, 0 < recall <= 1.
         decides: name of the score that decides.
+        unit: what was judged. Windows get no bound on misses.
         intervals: whether to compute confidence intervals by resampling the parts.
         seed: seed of the resampling.
         progress: called while parts are resampled.
@@ -190,7 +200,9 @@ def summarise(
         ),
         tpr_at_5_percent_fpr=ranking.tpr_at_fpr(good, bad, 0.05) if both else None,
         oracle_f1_max=ranking.oracle_f1_max(scores, defective) if both else None,
-        by_defect=_by_kind(valid, scores, defective, rejected),
+        by_defect=_by_kind(valid, scores, defective, rejected, bounded=unit == "part"),
+        miss_bound=miss_bound(Counted(len(bad), confusion.misses), LEVEL) if len(bad) and unit == "part" else None,
+        unit=unit,
         tpr_at_1_percent_fpr=ranking.tpr_at_fpr(good, bad, 0.01) if both else None,
         fpr_at_recall=ranking.fpr_at_recall(good, bad, recall) if both else None,
         recall=recall,
@@ -217,12 +229,22 @@ def _confusion(defective: NDArray[np.bool_], rejected: NDArray[np.bool_]) -> Con
 
 
 def _by_kind(
-    valid: Sequence[JudgedPart], scores: NDArray[np.float64], defective: NDArray[np.bool_], rejected: NDArray[np.bool_]
+    valid: Sequence[JudgedPart],
+    scores: NDArray[np.float64],
+    defective: NDArray[np.bool_],
+    rejected: NDArray[np.bool_],
+    *,
+    bounded: bool,
 ) -> dict[str, KindFigures]:
     good = scores[~defective]
+    members = {
+        kind: np.array([part.defective and part.kind == kind for part in valid], np.bool_)
+        for kind in natural({part.kind for part in valid if part.defective})
+    }
+    counted = {kind: Counted(int(one.sum()), int((~rejected[one]).sum())) for kind, one in members.items()}
+    bounds = miss_bounds_by_kind(counted, LEVEL) if bounded else {}
     by_kind: dict[str, KindFigures] = {}
-    for kind in natural({part.kind for part in valid if part.defective}):
-        of_kind = np.array([part.defective and part.kind == kind for part in valid], np.bool_)
+    for kind, of_kind in members.items():
         by_kind[kind] = KindFigures(
             n=int(of_kind.sum()),
             auroc=(
@@ -233,6 +255,7 @@ def _by_kind(
                 else None
             ),
             miss_rate=float((~rejected[of_kind]).mean()),
+            miss_at_most=bounds[kind].beta if kind in bounds else None,
         )
     return by_kind
 

@@ -36,6 +36,7 @@ def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
     if calibration is not None:
         rows += [
             ("promise", calibration.sentence),
+            *calibration.further_sentences,
             ("calibrated", ", ".join(filter(None, [calibration.date, calibration.drawn]))),
         ]
     rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]

@@ -108,6 +108,11 @@ def _parts_in_short(
     if n_defect:
         what = "defect" if figures.unit == "part" else "defective window"
         summary[0] += " " + found(missed, n_defect, what)
+        if figures.miss_bound is not None:
+            sentence = figures.miss_bound.sentence
+            summary.append(
+                f"{sentence[0].upper()}{sentence[1:]}. This holds if they chose neither threshold nor settings."
+            )
         passed = f"{missed} of {counted(n_defect, what)} passed"
         tiles.append(Tile(value=f"{missed / n_defect:.2%}", name="misses", note=passed, tone=found_tone(tone, missed)))
     if parts.both:

@@ -20,12 +20,12 @@ from andon.export.provenance import Provenance
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
+from andon.runtime.calibration_facts import percent
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.collection import Collection, Found
 from andon.sources.subset import Subset
 from andon.training.fitting.prepared_data import items_of
-from andon.training.runs.record import RunRecord
 from andon.training.runs.run_data import Data, open_again
 from andon.training.runs.run_folder import LoadedRun, load
 
@@ -65,7 +65,7 @@ def export_run(
     loaded = run if isinstance(run, LoadedRun) else load(run)
     kept_back = calibration_part(loaded, data)
     check_scene = loaded.recipe.scene_check if scene is None else scene
-    with _advised(loaded.record, kept_back, request.promise):
+    with _advised(loaded, kept_back, request.promise):
         return export(
             Pipeline(
                 loaded.scorer,
@@ -99,11 +99,15 @@ def provenance_of(run: LoadedRun, *, name: str = "") -> Provenance:
 
 
 @contextlib.contextmanager
-def _advised(record: RunRecord, kept_back: Collection, request: PromiseRequest) -> Iterator[None]:
-    """Rephrase `NotEnoughParts` in terms of all parts to collect, because only a share of them is used for calibration."""
+def _advised(run: LoadedRun, kept_back: Collection, request: PromiseRequest) -> Iterator[None]:
+    """Rephrase `NotEnoughParts` in terms of all photos or rows to collect. Only a share of them is used for calibration."""
+    record = run.record
     try:
         yield
     except NotEnoughParts as error:
+        if isinstance(run.spec, WindowSpec):
+            kept = f"{percent(record.calibration_share)} of the windows"
+            raise NotEnoughParts(f"{error} A window has {run.spec.steps} rows. The run kept back {kept}.") from error
         groups = len({ref.group for ref in kept_back.refs})
         if error.need is None or error.have is None or groups < len(kept_back.refs):
             raise  # dependent windows, or groups of several frames: the number of photos per group is unknown
@@ -116,9 +120,13 @@ def _advised(record: RunRecord, kept_back: Collection, request: PromiseRequest) 
                 share=record.calibration_share,
                 alpha=max(LADDER) if request.false_reject is None else request.false_reject,
                 confidence=request.confidence,
+                asked=error.asked,
+                offer=error.offer,
             ),
             need=error.need,
             have=error.have,
+            asked=error.asked,
+            offer=error.offer,
         ) from error
 
 

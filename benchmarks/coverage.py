@@ -1,0 +1,187 @@
+"""Measure how often promises are broken, and how often drift charts raise false alarms. One JSON line per question.
+
+    python -m benchmarks.coverage                      # all questions, 2000 calibrations each, one process
+    python -m benchmarks.coverage shift --calibrations 200
+
+Scores are simulated from distributions whose true false-reject rate is known, so that no test set adds noise. A promise with 95 %
+confidence may be broken by 5 % of the calibrations. `exact` is the share that the formula states for continuous scores.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+from scipy.stats import binom, lognorm, norm, poisson
+from scipy.stats import t as student
+
+from andon.calibration.audit import log_e_violated
+from andon.calibration.drift_limits import (
+    MOST_RUN_LENGTH,
+    RUN_LENGTH,
+    SLACK,
+    conditional_run_length,
+    simulated_cusum_limit,
+)
+from andon.calibration.miss import miss_upper
+from andon.calibration.promise import allowance
+from andon.calibration.review import joint_confidence, review_ranks
+from andon.calibration.shift import every_shift_rate, shift_allowance, shift_confidence
+from andon.calibration.steadiness import is_steady, steadiness
+
+Scores = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, tuple[int, int]], Scores]
+
+DISTRIBUTIONS: dict[str, tuple[Draw, Callable[[Scores], Scores]]] = {
+    "normal": (lambda rng, shape: rng.standard_normal(shape), norm.sf),
+    "log-normal": (lambda rng, shape: rng.lognormal(0, 1, shape), lambda x: lognorm.sf(x, 1)),
+    "t, 3 df": (lambda rng, shape: rng.standard_t(3, shape), lambda x: student.sf(x, 3)),
+    "Poisson(3)": (lambda rng, shape: rng.poisson(3, shape).astype(np.float64), lambda x: poisson.sf(x, 3)),
+}
+
+RECORDS = {
+    "independent": (0.0, 0.0),
+    "AR(1), .5": (0.5, 0.0),
+    "AR(1), .9": (0.9, 0.0),
+    "independent, drift by .5 sd": (0.0, 0.5),
+    "independent, drift by 1 sd": (0.0, 1.0),
+    "AR(1), .5, drift by 1 sd": (0.5, 1.0),
+}
+"""Records of windows: coefficient of the autoregression, and drift over the record in standard deviations."""
+
+
+def thresholds(rng: np.random.Generator, draw: Draw, calibrations: int, n: int, *aboves: int) -> list[Scores]:
+    """Return one threshold for each calibration and each number of parts above it."""
+    scores = np.sort(draw(rng, (calibrations, n)), axis=1)
+    return [scores[:, n - 1 - above] for above in aboves]
+
+
+def shift(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of calibrations whose next shift has more rejects than promised, and of those with bad shifts often."""
+    for n, parts, rejects in ((342, 200, 2), (323, 500, 5), (767, 5000, 20), (1000, 1000, 20)):
+        above = shift_allowance(n, parts, rejects)
+        for name, (draw, survival) in DISTRIBUTIONS.items():
+            rates = survival(thresholds(rng, draw, calibrations, n, above)[0])
+            broken = float((rng.binomial(parts, rates) > rejects).mean())
+            often = float((binom.sf(rejects, parts, rates) > 0.05).mean())
+            yield {
+                "n": n, "parts": parts, "rejects": rejects, "scores": name, "broken": broken,
+                "exact": 1 - shift_confidence(n, above, parts, rejects), "more_than_5_percent_of_shifts_broken": often,
+            }  # fmt: skip
+
+
+def every_shift(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of calibrations of which fewer shifts than promised keep the number of rejects."""
+    for n, parts, rejects, share in ((1063, 5000, 20, 0.95), (1265, 5000, 20, 0.99), (700, 500, 5, 0.9)):
+        rate = every_shift_rate(parts, rejects, share)
+        above = allowance(n, rate)
+        for name, (draw, survival) in DISTRIBUTIONS.items():
+            rates = survival(thresholds(rng, draw, calibrations, n, above)[0])
+            broken = float((binom.cdf(rejects, parts, rates) < share).mean())
+            yield {
+                "n": n, "parts": parts, "rejects": rejects, "share": share, "scores": name, "broken": broken,
+                "exact": float(binom.cdf(above, n, rate)),
+            }  # fmt: skip
+
+
+def review(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of calibrations that break one of the two promises of a review band."""
+    for n in (311, 600, 1000, 3000):
+        wide, narrow = (0.02, 0.01) if n == 311 else (0.05, 0.01)
+        ranks = review_ranks(n, wide, narrow)
+        single = joint_confidence(n, allowance(n, wide), allowance(n, narrow), wide, narrow) if n > 311 else None
+        for name, (draw, survival) in DISTRIBUTIONS.items():
+            low, high = thresholds(rng, draw, calibrations, n, ranks.review, ranks.reject)
+            kept = (survival(low) <= wide) & (survival(high) <= narrow)
+            yield {
+                "n": n, "review": wide, "reject": narrow, "scores": name, "broken": float((~kept).mean()),
+                "exact": 1 - ranks.confidence, "exact_of_two_single_promises": None if single is None else 1 - single,
+            }  # fmt: skip
+
+
+def miss(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of samples of defects whose bound is below the true miss rate."""
+    for defects in (20, 59, 200):
+        for rate in (0.02, 0.05, 0.2):
+            missed = rng.binomial(defects, rate, calibrations)
+            bounds = np.array([miss_upper(count, defects) for count in range(defects + 1)])
+            exact = float(binom.cdf(int((bounds < rate).sum()) - 1, defects, rate))
+            yield {
+                "defects": defects,
+                "miss_rate": rate,
+                "broken": float((bounds[missed] < rate).mean()),
+                "exact": exact,
+            }
+
+
+def audit(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of counts with a false alarm, if each part is looked at, at a true rate equal to the promise."""
+    parts, alpha = 5000, 0.01
+    limits, rejects = [], 0
+    for n in range(1, parts + 1):
+        while rejects <= n and log_e_violated(rejects, n, alpha) < np.log(20):
+            rejects += 1
+        limits.append(rejects)
+    looks = np.arange(1, parts + 1)
+    counts = [np.cumsum(rng.random(parts) < alpha) for _ in range(calibrations)]
+    e_value = np.mean([(one >= limits).any() for one in counts])
+    one_look = np.mean([(binom.sf(one - 1, looks, alpha) < 0.05).any() for one in counts])
+    yield {"parts": parts, "alpha": alpha, "false_alarms_of_e_values": e_value, "of_one_look_bounds": one_look}
+
+
+def steady(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of records that the check against drift refuses."""
+    for n in (600, 3000):
+        for name, (phi, drift) in RECORDS.items():
+            ramp = np.linspace(0, drift, n)
+            refused = float(
+                np.mean([not is_steady(steadiness([_autoregressive(rng, n, phi) + ramp])) for _ in range(calibrations)])
+            )
+            yield {"n": n, "scores": name, "refused": refused}
+
+
+def cusum(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of calibrations whose CUSUM reaches the run length, at the simulated limit."""
+    for n in (30, 60, 300, 600, 3000):
+        length = min(RUN_LENGTH, MOST_RUN_LENGTH * n)
+        limit = simulated_cusum_limit(n, SLACK, length)
+        z = -norm.ppf((np.arange(n, -1, -1) + 0.5) / (n + 1))
+        lengths = []
+        for _ in range(calibrations):
+            gaps = rng.exponential(size=n + 1)
+            lengths.append(conditional_run_length(z, gaps / gaps.sum(), SLACK, limit))
+        reached = float(np.mean(np.array(lengths) >= length))
+        yield {"n": n, "run_length": length, "h": limit, "reached": reached, "median": float(np.median(lengths))}
+
+
+def _autoregressive(rng: np.random.Generator, n: int, phi: float) -> Scores:
+    noise = rng.standard_normal(n + 200) * np.sqrt(1 - phi * phi)
+    values: Scores = lfilter([1.0], [1.0, -phi], noise)[200:]
+    return values
+
+
+QUESTIONS = {one.__name__: one for one in (shift, every_shift, review, miss, audit, steady, cusum)}
+
+
+def main() -> None:
+    """Answer the questions and print one JSON line for each row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("question", nargs="*", choices=[*QUESTIONS, []], help="default: all")
+    parser.add_argument("--calibrations", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    for name in args.question or QUESTIONS:
+        start = time.perf_counter()
+        for row in QUESTIONS[name](np.random.default_rng(args.seed), args.calibrations):
+            print(
+                json.dumps({"question": name, **row, "calibrations": args.calibrations, "seed": args.seed}), flush=True
+            )
+        print(json.dumps({"question": name, "seconds": round(time.perf_counter() - start, 1)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

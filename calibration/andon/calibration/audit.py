@@ -1,0 +1,278 @@
+"""Check a running threshold by counting: x of N good parts were rejected. Does the threshold keep its promise?
+
+There are two methods. For one planned look, the exact bounds of Clopper and Pearson (Biometrika 26, 1934) are the shortest. If
+they are looked at after each part, they raise false alarms: in 31 % of runs of 5000 parts instead of 5 %. For counting with
+many looks there are e-values (Ville 1939; Ramdas and others, Statistical Science 38, 2023). They are valid at all times, so one
+may stop at any time. They need about a third more parts.
+
+The threshold must be fixed before the count, and no counted part may be a calibration part. A person must have confirmed that
+each part is good: a random sample of all parts, or all of them, but never the rejected parts alone.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from scipy.optimize import brentq
+from scipy.special import betaln, xlog1py, xlogy
+from scipy.stats import beta
+
+from andon.calibration.promise import check_fraction
+from andon.foundation.errors import ConfigError
+from andon.runtime import __version__
+from andon.runtime.calibration_facts import Audit, Calibration
+
+Looks = Literal["once", "anytime"]
+Finding = Literal["confirmed", "violated", "undecided"]
+
+MOST_PARTS = 10_000_000
+"""Upper limit of the parts of one audit, and of the parts that are offered as enough."""
+
+_A = _B = 0.5
+"""Parameters of the mixing distribution of the e-values: Beta(1/2, 1/2), truncated to the alternative."""
+
+
+class Bounds(NamedTuple):
+    """One-sided bounds on a share. Each one holds with the confidence; both together with less."""
+
+    lower: float
+    upper: float
+
+
+class AuditResult(NamedTuple):
+    """Result of comparing counted rejects with a promised share."""
+
+    finding: Finding
+    bounds: Bounds
+    parts_in_total: int | None
+    """Parts that would decide it if the rejected share stayed as it is. None if it is decided, or if no number decides it."""
+
+
+def clopper_pearson(rejects: int, parts: int, confidence: float = 0.95) -> Bounds:
+    """Return the exact lower and upper bound of the rejected share, for one planned look.
+
+    Args:
+        rejects: number of rejected good parts, 0 .. parts.
+        parts: number of good parts, >= 1.
+        confidence: of each bound alone, 0 < confidence < 1.
+
+    >>> [round(bound, 8) for bound in clopper_pearson(12, 1000)]
+    [0.00693839, 0.0193702]
+    """
+    lower = 0.0 if rejects == 0 else float(beta.ppf(1 - confidence, rejects, parts - rejects + 1))
+    upper = 1.0 if rejects == parts else float(beta.ppf(confidence, rejects + 1, parts - rejects))
+    return Bounds(lower, upper)
+
+
+def log_e_violated(rejects: int, parts: int, alpha: float) -> float:
+    """Return the logarithm of the e-value against "at most a share alpha is rejected".
+
+    The promise is violated as soon as it reaches ``log(1 / (1 - confidence))``. This holds at any time.
+
+    >>> round(log_e_violated(25, 1000, 0.01), 6)
+    4.405888
+    """
+    a, b = _A + rejects, _B + parts - rejects
+    mixed = betaln(a, b) + beta.logsf(alpha, a, b) - betaln(_A, _B) - beta.logsf(alpha, _A, _B)
+    return float(mixed) - _log_likelihood(rejects, parts, alpha)
+
+
+def log_e_confirmed(rejects: int, parts: int, alpha: float) -> float:
+    """Return the logarithm of the e-value against "more than a share alpha is rejected".
+
+    The promise is confirmed as soon as it reaches ``log(1 / (1 - confidence))``. This holds at any time.
+
+    >>> round(log_e_confirmed(0, 400, 0.01), 6), round(log_e_confirmed(0, 377, 0.01), 6)
+    (3.199647, 2.996743)
+    """
+    a, b = _A + rejects, _B + parts - rejects
+    mixed = betaln(a, b) + beta.logcdf(alpha, a, b) - betaln(_A, _B) - beta.logcdf(alpha, _A, _B)
+    return float(mixed) - _log_likelihood(rejects, parts, alpha)
+
+
+def anytime_bounds(rejects: int, parts: int, confidence: float = 0.95) -> Bounds:
+    """Return bounds of the rejected share that hold at all times: the shares that the e-values do not exclude.
+
+    Arguments as in `clopper_pearson`.
+
+    >>> [round(bound, 8) for bound in anytime_bounds(5, 1000)]
+    [0.0005411, 0.01433792]
+    """
+    needed = -math.log(1 - confidence)
+    rate = rejects / parts
+    lower, upper = 0.0, 1.0
+    # at the observed share itself no e-value exceeds 1, so the bounds are on both sides of it
+    if rejects > 0:
+        least = _least_share(rejects, parts, needed)
+        lower = float(brentq(lambda share: log_e_violated(rejects, parts, share) - needed, least, min(rate, 1 - 1e-12)))
+    if rejects < parts:
+        upper = float(
+            brentq(lambda share: log_e_confirmed(rejects, parts, share) - needed, max(rate, 1e-12), 1 - 1e-12)
+        )
+    return Bounds(lower, upper)
+
+
+def audit(
+    rejects: int,
+    parts: int,
+    alpha: float,
+    confidence: float = 0.95,
+    *,
+    looks: Looks = "once",
+    tau: float = 1.0,
+) -> AuditResult:
+    """Compare counted rejects with the promised share alpha.
+
+    Args:
+        rejects: number of rejected good parts, 0 .. parts.
+        parts: number of good parts that were judged, 1 .. `MOST_PARTS`.
+        alpha: promised share of rejects, 0 < alpha < 1.
+        confidence: of each bound alone, 0 < confidence < 1.
+        looks: ``once`` for one planned look, ``anytime`` for counts that are looked at again and again.
+        tau: autocorrelation time of the parts, >= 1. The counts are divided by it, so the result is approximate.
+
+    Raises:
+        ConfigError: a number is out of bounds.
+
+    >>> audit(0, 299, 0.01).finding, audit(0, 299, 0.01, looks="anytime")[::2]
+    ('confirmed', ('undecided', 377))
+    """
+    check_fraction("promised share of rejects", alpha)
+    check_fraction("confidence", confidence)
+    if not 1 <= parts <= MOST_PARTS:
+        raise ConfigError(f"good parts: expected an integer from 1 to {MOST_PARTS}, got {parts}.")
+    if not 0 <= rejects <= parts:
+        raise ConfigError(
+            f"rejected parts: expected an integer from 0 to {parts}, the number of good parts, got {rejects}."
+        )
+    bounds = _bounds(rejects, parts, confidence, looks, tau)
+    finding = _finding(bounds, alpha)
+    if finding != "undecided":
+        return AuditResult(finding, bounds, None)
+
+    def decided(more_rejects: int, more_parts: int) -> bool:
+        return _finding(_bounds(more_rejects, more_parts, confidence, looks, tau), alpha) != "undecided"
+
+    return AuditResult(finding, bounds, _parts_in_total(rejects, parts, alpha, decided))
+
+
+def audit_file(
+    calibration: Calibration,
+    *,
+    rejects: int,
+    parts: int,
+    date: str,
+    alpha: float | None = None,
+    confidence: float | None = None,
+    looks: Looks = "once",
+) -> tuple[Audit, int | None]:
+    """Return the audit of a calibrated file, and the number of parts that would decide it (`AuditResult.parts_in_total`).
+
+    Args:
+        calibration: the calibration of the file. Its tau divides the counts.
+        rejects: number of rejected good parts.
+        parts: number of good parts that were judged since the calibration.
+        date: ISO date of the audit.
+        alpha: share to check. Default: the share that the file promises.
+        confidence: of each bound. Default: the confidence of the promise.
+        looks: ``once`` for one planned look, ``anytime`` for counts that are looked at again and again.
+
+    Raises:
+        ConfigError: a number is out of bounds, or the file promises nothing and alpha is not given.
+    """
+    if alpha is None:
+        if not calibration.promised:
+            raise ConfigError(
+                "the file promises no false-reject rate, so expected --false-reject with the share to check, for example "
+                "--false-reject 0.01."
+            )
+        alpha = calibration.alpha
+    sure = calibration.confidence if confidence is None else confidence
+    result = audit(rejects, parts, alpha, sure, looks=looks, tau=calibration.tau)
+    record = Audit(
+        date=date,
+        andon=str(__version__),
+        parts=parts,
+        rejects=rejects,
+        alpha=alpha,
+        confidence=sure,
+        looks=looks,
+        lower=result.bounds.lower,
+        upper=result.bounds.upper,
+        finding=result.finding,
+        tau=calibration.tau,
+    )
+    return record, result.parts_in_total
+
+
+def parts_to_confirm(rejects: int, alpha: float, confidence: float = 0.95, *, looks: Looks = "once") -> int:
+    """Return the smallest number of good parts that confirm the promise if this number of them is rejected.
+
+    >>> [parts_to_confirm(x, 0.01) for x in (0, 1, 2)], parts_to_confirm(0, 0.01, looks="anytime")
+    ([299, 473, 628], 377)
+    """
+    too_few, enough = rejects, rejects + 1
+    while _finding(_bounds(rejects, enough, confidence, looks, 1.0), alpha) != "confirmed":
+        too_few, enough = enough, 2 * enough
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if _finding(_bounds(rejects, middle, confidence, looks, 1.0), alpha) == "confirmed":
+            enough = middle
+        else:
+            too_few = middle
+    return enough
+
+
+def _log_likelihood(rejects: int, parts: int, alpha: float) -> float:
+    return float(xlogy(rejects, alpha) + xlog1py(parts - rejects, -alpha))
+
+
+def _least_share(rejects: int, parts: int, needed: float) -> float:
+    """Return a share below the lower bound."""
+    share = rejects / parts / 2
+    while log_e_violated(rejects, parts, share) < needed:
+        share /= 2
+    return share
+
+
+def _bounds(rejects: int, parts: int, confidence: float, looks: Looks, tau: float) -> Bounds:
+    if tau > 1:  # neighbouring units depend on each other: fewer count
+        rejects, parts = math.ceil(rejects / tau), math.floor(parts / tau)
+        rejects = min(rejects, parts)
+        if parts < 1:
+            return Bounds(0.0, 1.0)
+    return (
+        clopper_pearson(rejects, parts, confidence) if looks == "once" else anytime_bounds(rejects, parts, confidence)
+    )
+
+
+def _finding(bounds: Bounds, alpha: float) -> Finding:
+    if bounds.upper <= alpha:
+        return "confirmed"
+    return "violated" if bounds.lower > alpha else "undecided"
+
+
+def _parts_in_total(rejects: int, parts: int, alpha: float, decided: Callable[[int, int], bool]) -> int | None:
+    """Return a number of parts that decides if the rejected share stays as it is; None if none up to `MOST_PARTS` does.
+
+    Args:
+        rejects: number of rejected good parts.
+        parts: number of good parts.
+        alpha: promised share of rejects.
+        decided: whether this number of rejects among this number of parts decides.
+    """
+
+    def enough(total: int) -> bool:
+        # round the rejects against a decision: up if the share is below the promise, down if it is above
+        expected = rejects * total / parts
+        return decided(math.ceil(expected) if rejects / parts <= alpha else math.floor(expected), total)
+
+    low, high = parts, 2 * parts
+    while not enough(high):
+        low, high = high, 2 * high
+        if high > MOST_PARTS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
