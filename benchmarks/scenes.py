@@ -78,7 +78,7 @@ def pictures(folder: str, channels: int) -> Iterator[Picture]:
     for ref in collection.refs:
         item = collection.read(ref)
         if isinstance(item, Item):
-            yield with_channels(item.data, channels)
+            yield with_channels(np.asarray(item.data, np.uint8), channels)
 
 
 def with_channels(frame: NDArray[np.uint8], channels: int) -> Picture:
@@ -86,7 +86,7 @@ def with_channels(frame: NDArray[np.uint8], channels: int) -> Picture:
     if frame.shape[2] == channels:
         return frame
     if channels == 1:
-        return frame.mean(axis=2, keepdims=True).astype(np.uint8)
+        return np.asarray(frame.mean(axis=2, keepdims=True), np.uint8)
     return np.repeat(frame, 3, axis=2)
 
 

@@ -44,7 +44,8 @@ def _without_part(
 
     def frame(levels: NDArray[np.float64], tint: Sequence[float] = (1.0, 1.0, 1.0), noise: float = 1.0) -> Picture:
         planes = levels[:, :, np.newaxis] * np.array(tint[: shape[2]])
-        return np.clip(planes + noise * generator.standard_normal((height, width, shape[2])), 0, 255).astype(np.uint8)
+        noisy = planes + noise * generator.standard_normal((height, width, shape[2]))
+        return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
     for most in (8, 12, 20, 40, 80):
         yield "black, light from one side", frame(most * across, noise=0.5)
@@ -66,7 +67,7 @@ def _smooth_ground(shape: tuple[int, ...], ground: NDArray[np.float64], generato
     """Return the ground around the parts, as a plain area of its median level with a little shading and noise."""
     across = np.linspace(-1, 1, shape[1])[np.newaxis, :, np.newaxis]
     levels = ground[np.newaxis, np.newaxis] * (1 + 0.03 * across) + 2 * generator.standard_normal(shape)
-    return np.clip(levels, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(levels, 0, 255), np.uint8)
 
 
 def _border(frame: Picture) -> NDArray[np.float64]:

@@ -12,15 +12,16 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from andon.calibration.drift_limits import drift_reference
+from andon.calibration.move import threshold_move
 from andon.calibration.promise import LADDER, allowance
 from andon.calibration.request import CalibrationRequest
 from andon.calibration.scoring import Scores
 from andon.calibration.statement import Statement, statement_of
-from andon.calibration.tail import tail
+from andon.calibration.tail import scores_of, tail
 from andon.calibration.units import first_invalid, reduce_to_units, warn_of_copies
 from andon.foundation.errors import CalibrationError
 from andon.runtime import __version__
-from andon.runtime.calibration_facts import Calibration, DriftReference, percent
+from andon.runtime.calibration_facts import Calibration, DriftReference, Move, percent
 from andon.runtime.model_file.format import LogEntry, ModelFile, Tail, append_log, parse, seal
 from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 
@@ -39,13 +40,14 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
     Args:
         data: the model file.
         scores: scores of the calibration parts, computed with this file (`scoring.score`).
-        request: the promise, the date, and whether files were grouped.
+        request: the promise, the date, the reason, and whether files were grouped.
         seed: seed for drawing one part from each lot.
 
     Raises:
         NotEnoughParts: the parts do not support the promise. The message gives the number needed and the strictest promise
             that these parts support.
-        CalibrationError: too many parts are INVALID, or the scores support no statement.
+        CalibrationError: too many parts are INVALID, the scores support no statement, or the threshold of a file in use moves
+            implausibly far.
     """
     model = parse(data, allow_blank=True)
     windows = isinstance(model.card.input, WindowSpec)
@@ -74,7 +76,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         part_keys_sha256=hashlib.sha256("\n".join(sorted(sample.keys)).encode()).hexdigest(),
         good_median=float(np.median(finite)),
         good_scale=good_scale,
-        map_scale=float(np.quantile(scores.map_values, 0.999)) if len(scores.map_values) else None,
+        map_scale=_map_scale(model, scores),
         date=request.date,
         precision=card.precision,
         provider=card.provider,
@@ -82,8 +84,17 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         review=statement.review,
         drift=_drift(np.minimum(lifted, _HIGHEST), knots.x, statement) if request.drift else None,
     )
+    move = _move(model, lifted, statement.above, request)
     review = threshold if statement.review is None else float(lifted[len(lifted) - 1 - statement.review.above])
-    return _sealed(model, card, calibration, Tail(threshold=threshold, review=review, x=knots.x, p=knots.p))
+    numbers = Tail(threshold=threshold, review=review, x=knots.x, p=knots.p)
+    return _sealed(model, card, calibration, numbers, reason=request.reason, move=move)
+
+
+def _map_scale(model: ModelFile, scores: Scores) -> float | None:
+    """Return the colour scale of heat maps: of the new maps, or the old one if the maps were not stored with the scores."""
+    if len(scores.map_values):
+        return float(np.quantile(scores.map_values, 0.999))
+    return model.card.calibration.map_scale if model.card.calibration else None
 
 
 def lift(scores: NDArray[np.float64], good_scale: float, tolerance: float) -> NDArray[np.float32]:
@@ -103,6 +114,28 @@ def _drift(lifted: NDArray[np.float32], knots: NDArray[np.float32], statement: S
         return None
     scores = lifted.astype(np.float64)
     return drift_reference(scores, knots, n_eff=n_eff, tau=statement.tau, above=statement.above, alpha=statement.alpha)
+
+
+def _move(model: ModelFile, lifted: NDArray[np.float32], above: int, request: CalibrationRequest) -> Move | None:
+    """Return how far the threshold of a file in use moves, or None for a file that was not calibrated by scores before.
+
+    Raises:
+        CalibrationError: the move is implausible unless the line has changed, and the request does not force it.
+    """
+    old = model.card.calibration
+    if old is None or not model.log or old.kind == "manual":
+        return None
+    new = np.minimum(lifted, _HIGHEST).astype(np.float64)
+    before = scores_of(model.tail_x, model.tail_p, old.n)
+    move = threshold_move(before, new, above_old=old.above, above_new=above, forced=request.forced)
+    if move.implausible and not request.forced:
+        raise CalibrationError(
+            f"the threshold moved implausibly far: {move.above_before} of {len(new)} new good {old.unit}s are above the old "
+            f"threshold, and {move.above_after} of {len(before)} old ones above the new. Equal {old.unit}s would give this with "
+            f"a probability of {move.p:.1g}. Are all new {old.unit}s good? If the lamp, the camera or the product has changed, "
+            "accept the new threshold with --force and give the --reason."
+        )
+    return move
 
 
 def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Statement, confidence: float) -> None:
@@ -145,7 +178,9 @@ def _updated(card: Card, scores: Scores) -> Card:
     return structs.replace(card, schema=SCHEMA, versions=card.versions | here, provider=provider)
 
 
-def _sealed(model: ModelFile, card: Card, calibration: Calibration, numbers: Tail) -> bytes:
+def _sealed(
+    model: ModelFile, card: Card, calibration: Calibration, numbers: Tail, *, reason: str, move: Move | None
+) -> bytes:
     entry = LogEntry(
         date=calibration.date,
         andon=str(__version__),
@@ -157,6 +192,8 @@ def _sealed(model: ModelFile, card: Card, calibration: Calibration, numbers: Tai
         threshold=numbers.threshold,
         part_keys_sha256=calibration.part_keys_sha256,
         previous="",
+        reason=reason,
+        move=move,
     )
     card = structs.replace(card, calibration=calibration)
     return seal(model.data, card=card, golden=model.golden, log=append_log(model.log, entry), tail=numbers)

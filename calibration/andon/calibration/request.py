@@ -38,3 +38,7 @@ class CalibrationRequest(Struct, frozen=True, kw_only=True):
     """Store limits of drift charts in the file. Their simulation takes about half a second."""
     grouped: bool = False
     """True if the user grouped the files into parts or lots."""
+    reason: str = ""
+    """Reason for calibrating a file again. The log keeps it."""
+    forced: bool = False
+    """Accept a move of the threshold that is implausible without a change of the line."""

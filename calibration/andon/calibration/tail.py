@@ -57,6 +57,27 @@ def tail(scores: ArrayLike) -> Tail:
     return Tail(x, p)
 
 
+def scores_of(x: NDArray[np.float32], p: NDArray[np.float32], n: int) -> NDArray[np.float64]:
+    """Return the scores that a table was made from, ``[n]``, ascending.
+
+    With at most 256 distinct scores they are exact. With more, the skipped scores get the value of the next lower knot, and
+    those below the lowest knot get its value. Orders between kept ranks are then lost, and no score is too high.
+
+    Args:
+        x: ``andon.tail_x``.
+        p: ``andon.tail_p``.
+        n: number of scores.
+
+    >>> scores_of(*tail([0.5, 0.125, 0.25, 0.25]), 4)
+    array([0.125, 0.25 , 0.25 , 0.5  ])
+    """
+    knots = np.nextafter(x[np.isfinite(x)], np.float32(-np.inf)).astype(np.float64)
+    above = np.rint(p[1 : len(knots) + 1].astype(np.float64) * (n + 1) - 1).astype(np.int64)  # scores above each knot
+    reached = np.concatenate([[n], above])
+    counts = reached[:-1] - reached[1:]
+    return np.repeat(knots, np.maximum(counts, 0))
+
+
 def _ranks(n: int) -> NDArray[np.int64]:
     """Return the ranks, counted from the top, that get a knot: at most 256, dense where p is small."""
     if n <= TAIL_KNOTS:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _ORDER = (
-    "demo", "train", "animate", "export", "inspect", "score", "evaluate", "audit", "compare", "sample", "bench", "monitor",
+    "demo", "train", "animate", "export", "inspect", "score", "evaluate", "audit", "calibrate", "threshold",
+    "compare", "sample", "bench", "monitor",
 )  # fmt: skip
 """Order of the commands in --help: the order in which a new user needs them."""
 _VERBOSE = "print more details to stderr"
