@@ -144,8 +144,8 @@ def simulate(settings: ConverterSettings, *, seed: int, runs: int, rows: int, fa
         )
     if runs * (rows + warm_up) > _MOST_ROWS:
         raise ConfigError(
-            f"power_converter: expected at most {_MOST_ROWS} rows in all runs together, got {runs} runs of {rows} rows, each "
-            f"after {warm_up} rows of warm-up. Simulate fewer runs, fewer rows, or a smaller thermal_s."
+            f"power_converter: expected at most {_MOST_ROWS} rows in all runs with warm-up, got {runs} runs of {rows} rows, "
+            f"each after {warm_up} rows of warm-up. Simulate fewer runs, fewer rows, or a smaller thermal_s."
         )
     for fault in faults:
         if not (0 <= fault.run < runs and fault.start >= 0 and fault.rows >= 1 and fault.start + fault.rows <= rows):

@@ -104,8 +104,8 @@ class Settings(Plan, frozen=True, kw_only=True):
         Literal["mse", "bce", "sap"],
         Meta(
             description=(
-                "score that decides. mse: squared error. bce: cross-entropy. sap: squared error, and differences of the encoder's "
-                "activations"
+                "score that decides. mse: squared error. bce: cross-entropy. sap: squared error, and differences of the "
+                "encoder's activations"
             )
         ),
     ] = "sap"

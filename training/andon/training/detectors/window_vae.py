@@ -77,7 +77,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     decides: Annotated[
         Literal["error", "euclid", "mahalanobis", "combined"],
         Meta(
-            description="score that decides; combined: the rarest, by the share of validation windows that score as high"
+            description="score that decides; combined: the rarest score, by the share of validation windows that score as high"
         ),
     ] = "error"
 
