@@ -37,7 +37,7 @@ from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
 from andon.foundation.progress import Progress, silent
-from andon.runtime.items import Item, Lost
+from andon.runtime.items import Lost
 from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import WindowSpec
 from andon.sources.collection import Collection
@@ -132,7 +132,7 @@ def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
         item = good.read(ref)
         if isinstance(item, Lost):
             lost = lost or f"{ref.key}: {item.detail or item.reason.name}"
-        elif isinstance(item, Item) and (not found or item.data.shape == found[0].shape):
+        elif not found or item.data.shape == found[0].shape:
             found.append(item.data)
             if len(found) == count:
                 break
