@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 
 def main() -> None:
-    """Judge the test part of a data set, and print the shares."""
+    """Judge the test set of a data set, and print the shares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("data", type=Path)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def look(detector: Detector, data: Path) -> list[Seen]:
-    """Judge all good parts of the test part, and all defects with a mask."""
+    """Judge all good parts of the test set, and all defects with a mask."""
     truth = tree_truth(data)
     collection = open_for(str(data), detector.card.input, part="evaluation")
     limit = map_limit(detector.card, detector.threshold)

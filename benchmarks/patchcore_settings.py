@@ -135,7 +135,7 @@ def split(name: str, pictures: Sequence[NDArray[np.uint8]]) -> Set:
 
 
 def real(path: str) -> Set:
-    """Return a set of the good parts in a folder, as training would read them. Its test part is not used."""
+    """Return a set of the good parts in a folder, as training would read them. Its test set is not used."""
     collection = collect(path)
     items = (collection.read(ref) for ref in collection.refs)  # type: ignore[union-attr]
     return split(

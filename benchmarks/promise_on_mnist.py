@@ -1,7 +1,7 @@
 """Is the promise kept? 200 random calibrations on scores of normal MNIST pictures, each checked on the remaining pictures.
 
 The scores are those of a real model file. A small `unet_autoencoder` is trained on digits other than 5, exported, and run on the
-9 108 normal pictures of the official test part. One JSON line per promise contains three numbers. `broken` is the number of
+9 108 normal pictures of the official test set. One JSON line per promise contains three numbers. `broken` is the number of
 calibrations that reject more good parts than promised. `expected` is the number that theory predicts. `broken_by_quantile` is the
 number for the usual threshold `numpy.quantile(scores, 1 - alpha)`.
 

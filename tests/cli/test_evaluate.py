@@ -296,7 +296,7 @@ def test_without_labelled_defects_synthetic_ones_are_drawn_onto_good_parts(
     assert main(["evaluate", str(frame_model), "--data", str(parts), "--synthetic", "--json"]) == EXIT_DONE
 
     figures = json.loads(capsys.readouterr().out)
-    assert figures["n_good"] == 6  # those of the test part; training parts are not used
+    assert figures["n_good"] == 6  # those of the test set; training parts are not used
     assert figures["n_defect"] + figures["invalid"] == 12
     assert "stain" not in figures["by_defect"]
     assert figures["aupro"] is not None

@@ -163,6 +163,27 @@ def test_a_misspelt_setting_is_refused_with_the_nearest(text: str, message: str)
         source.collect(text)
 
 
+@pytest.mark.parametrize(
+    ("runs", "rows", "message"),
+    [
+        (
+            0,
+            20,
+            r"at least 2 rows per run, got 0 runs of 20 rows\. For example: power_converter:runs=1,rows=2000\.$",
+        ),
+        (1, 1, "got 1 runs of 1 rows"),
+        (
+            100_000,
+            1_000,
+            "at most 200000000 rows .* got 100000 runs of 1000 rows, each after 1200 rows of warm-up. Simulate fewer",
+        ),
+    ],
+)
+def test_too_few_and_too_many_rows_get_different_advice(runs: int, rows: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        simulate(SETTINGS, seed=0, runs=runs, rows=rows)
+
+
 def test_every_number_of_the_converter_and_of_its_faults_can_be_given() -> None:
     text = "power_converter:runs=3,rows=900,faults=3,kind=voltage_spike,fault_rows=40,spike_v=9,spike_rows=1,spike_every_rows=10"
     plain, struck = (source.collect(f"{text},voltage_v=24,severity={severity}") for severity in (0, 2))

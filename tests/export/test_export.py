@@ -15,6 +15,7 @@ from andon.export.evidence import Evidence
 from andon.export.export import Exported, export
 from andon.export.graph import Pipeline, trace
 from andon.export.provenance import Provenance
+from andon.foundation.errors import DataError
 from andon.runtime import CalibrationError, Detector, NotEnoughParts, ParityError, Reason, Status
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.model_file.format import read
@@ -283,6 +284,18 @@ def test_many_invalid_parts_are_refused_with_the_first_of_them(tmp_path: Path) -
         export(
             Pipeline(Edges(), FRAMES, EDGES),
             Frames(100, dark=range(10, 16)),
+            tmp_path / "e.onnx",
+            request=CalibrationRequest(date=""),
+        )
+
+
+def test_parts_of_which_none_can_be_read_are_refused_with_the_first_of_them(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"none of the 70 calibration parts can be read\. The first is 0000\.png: .+\. Restore"
+    ):
+        export(
+            Pipeline(Edges(), FRAMES, EDGES),
+            Frames(70, lost=range(70)),
             tmp_path / "e.onnx",
             request=CalibrationRequest(date=""),
         )

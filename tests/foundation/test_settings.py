@@ -14,7 +14,7 @@ from andon.runtime import ConfigError
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    epochs: Annotated[int, Meta(ge=1, le=1000, description="passes over the training part")] = 40
+    epochs: Annotated[int, Meta(ge=1, le=1000, description="passes over the training set")] = 40
     learning_rate: Annotated[float, Meta(gt=0, description="step size", extra={"unit": "1"})] = 1e-3
     noise: Annotated[float, Meta(description="added noise, in % of the range")] = 0.0
     loss: Annotated[Literal["mse", "ssim"], Meta(description="what is minimised")] = "mse"
@@ -100,7 +100,7 @@ def test_help_states_unit_default_and_bounds() -> None:
 
     text = " ".join(parser.format_help().split())
 
-    assert "passes over the training part (default: 40, from 1 to 1000)" in text
+    assert "passes over the training set (default: 40, from 1 to 1000)" in text
     assert "height and width [px] (default: 64,64)" in text
     assert "--loss {mse,ssim}" in text
     assert "--patience N epochs without gain (default: none, >= 1)" in text

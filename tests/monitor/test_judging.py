@@ -70,6 +70,9 @@ def test_a_bug_in_judging_one_item_makes_it_invalid_and_leaves_a_traceback_in_th
     assert outcome.verdict.status is Status.INVALID
     assert outcome.detail == "judging failed: ZeroDivisionError: by nought"
     assert caplog.records[0].exc_info is not None
+    assert (
+        caplog.records[0].getMessage().endswith("The item is INVALID, and the monitor continues. Report this as a bug.")
+    )
 
 
 @given(st.sampled_from(list(Reason)))

@@ -150,9 +150,9 @@ def evaluate_verdicts(
     known = [one for key, one in log.verdicts.items() if key in met.keys]
     if not known:
         raise DataError(
-            f"expected labels for the items of the log, such as {next(iter(log.verdicts))!r}, found none of the "
-            f"{len(log.verdicts)} items. The labels have keys such as {next(iter(truth.defective), 'none')!r}. Give --data the "
-            "folder whose items were judged."
+            f"none of the {len(log.verdicts)} items of the log has a label: the log has items such as "
+            f"{next(iter(log.verdicts))!r}, the labels have keys such as {next(iter(truth.defective), 'none')!r}. Give --data "
+            "the folder whose items were judged, or use the item names of the log as keys in the --truth table."
         )
     if met.way:
         logger.warning("%d of %d items were found in the truth %s", len(known), len(log.verdicts), met.way)

@@ -37,7 +37,7 @@ from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
 from andon.foundation.progress import Progress, silent
-from andon.runtime.items import Item
+from andon.runtime.items import Lost
 from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import WindowSpec
 from andon.sources.collection import Collection
@@ -127,14 +127,20 @@ def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
         DataError: no item is readable.
     """
     found: list[NDArray[Any]] = []
+    lost = ""
     for ref in good.refs:
         item = good.read(ref)
-        if isinstance(item, Item) and (not found or item.data.shape == found[0].shape):
+        if isinstance(item, Lost):
+            lost = lost or f"{ref.key}: {item.detail or item.reason.name}"
+        elif not found or item.data.shape == found[0].shape:
             found.append(item.data)
             if len(found) == count:
                 break
     if not found:
-        raise DataError("calibration parts: expected at least one readable part, got none.")
+        raise DataError(
+            f"none of the {len(good.refs)} calibration parts can be read. The first is {lost or 'missing'}. Restore the files, "
+            "or train again with readable parts."
+        )
     return found
 
 

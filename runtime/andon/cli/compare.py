@@ -1,7 +1,7 @@
 """Compare detectors and settings on several data sets and seeds, and write one table of quality and cost.
 
 A cell is one detector on one data set with one seed. For each cell the command trains, exports a model file, evaluates it on
-the labelled test part, and measures its speed. The files of a cell are in OUT/SET/DETECTOR/seed-N.
+the labelled test set, and measures its speed. The files of a cell are in OUT/SET/DETECTOR/seed-N.
 
 To continue after an interruption, run the same command again. It also resumes the training that was interrupted. A failed cell
 leaves error.json, and the other cells continue. The next run tries failed cells again. Flags, plan and data are checked before

@@ -40,6 +40,7 @@ FaultKind = Literal["voltage_spike", "current_oscillation", "temperature_drift"]
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 _WARM_UP_CONSTANTS = 6
+_MOST_ROWS = 200_000_000
 
 
 def _setting(description: str, unit: str) -> Meta:
@@ -136,10 +137,15 @@ def simulate(settings: ConverterSettings, *, seed: int, runs: int, rows: int, fa
         if not getattr(settings, name) > 0:
             raise ConfigError(f"{name}: expected a number > 0, got {getattr(settings, name)}.")
     warm_up = math.ceil(_WARM_UP_CONSTANTS * settings.thermal_s / settings.period_s)
-    if runs < 1 or rows < 2 or runs * (rows + warm_up) > 200_000_000:
+    if runs < 1 or rows < 2:
         raise ConfigError(
-            f"power_converter: expected runs >= 1, rows >= 2 and at most 2e8 rows including warm-up, got {runs} x {rows}. Ask "
-            "for fewer runs or rows."
+            f"power_converter: expected at least 1 run and at least 2 rows per run, got {runs} runs of {rows} rows. For example: "
+            "power_converter:runs=1,rows=2000."
+        )
+    if runs * (rows + warm_up) > _MOST_ROWS:
+        raise ConfigError(
+            f"power_converter: expected at most {_MOST_ROWS} rows in all runs with warm-up, got {runs} runs of {rows} rows, "
+            f"each after {warm_up} rows of warm-up. Simulate fewer runs, fewer rows, or a smaller thermal_s."
         )
     for fault in faults:
         if not (0 <= fault.run < runs and fault.start >= 0 and fault.rows >= 1 and fault.start + fault.rows <= rows):

@@ -3,7 +3,7 @@
 A settings struct is a frozen `msgspec.Struct` in which each field is annotated::
 
     class Settings(Struct, frozen=True, kw_only=True):
-        epochs: Annotated[int, Meta(ge=1, description="passes over the training part", extra={"unit": "epochs"})] = 40
+        epochs: Annotated[int, Meta(ge=1, description="passes over the training set", extra={"unit": "epochs"})] = 40
 """
 
 import argparse

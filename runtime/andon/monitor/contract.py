@@ -95,7 +95,7 @@ def its_settings_are_described(specimen: Specimen) -> None:
 
 
 def it_keeps_outcomes_of_all_kinds_and_loses_none(specimen: Specimen) -> None:
-    """Check that a working target takes each kind of outcome, from a source that can wait, and that nothing is lost."""
+    """Check that the sink loses no outcome of any kind if its target works and the source can wait."""
     sink = specimen.open()
     for outcome in outcomes():
         sink.put(outcome)
@@ -106,7 +106,7 @@ def it_keeps_outcomes_of_all_kinds_and_loses_none(specimen: Specimen) -> None:
 
 
 def it_never_delays_a_source_that_cannot_wait(specimen: Specimen) -> None:
-    """Check that many outcomes are put quickly if the source cannot wait. What cannot be kept is counted, not waited for."""
+    """Check that `put` is fast if the source cannot wait. The sink must count outcomes that it cannot keep, and not wait."""
     sink = specimen.open(can_wait=False)
     began_s = time.monotonic()
     for outcome in outcomes(60):

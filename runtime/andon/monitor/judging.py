@@ -34,7 +34,10 @@ def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outco
         one = judge_item(judge, item, on_failure="invalid")
     except Exception as bug:
         # one item must not end the monitoring of all others; the traceback goes to the log
-        logger.exception("%s: judging failed", item.ref.key)
+        logger.exception(
+            "%s: judging failed with an unexpected error. The item is INVALID, and the monitor continues. Report this as a bug.",
+            item.ref.key,
+        )
         one = unjudged(judge, item, Reason.FAILED, f"judging failed: {type(bug).__name__}: {bug}")
     else:
         if one.verdict.reason is Reason.FAILED:  # a failure of the runtime and not a bug, so no traceback

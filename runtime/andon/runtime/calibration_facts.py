@@ -97,7 +97,7 @@ class ShiftPromise(Struct, frozen=True, kw_only=True):
     parts: AtLeastOne
     rejects: Count
     confidence: Fraction
-    """Probability that the promise holds, over the draw of the calibration parts (and of the shift, where `share` is null)."""
+    """Probability that the promise holds, for randomly chosen calibration parts (and a random shift, where `share` is null)."""
     share: Fraction | None = None
     """The promise holds for at least this share of all shifts. None means the next shift only."""
     approximate: bool = False
@@ -271,18 +271,18 @@ class Quantiles(Struct, frozen=True, kw_only=True):
 
 
 class FrameHealth(Struct, frozen=True, kw_only=True):
-    """Distribution of frame statistics over the good parts, in raw levels of the input. Reserved."""
+    """Distribution of frame statistics over the good parts, in grey levels of the raw frames. Reserved."""
 
     n: AtLeastOne
     """Number of measured frames."""
     low: Quantiles | None = None
-    """1 % quantile of a frame's levels."""
+    """1 % quantile of the grey levels of a frame."""
     high: Quantiles | None = None
-    """99 % quantile of a frame's levels."""
+    """99 % quantile of the grey levels of a frame."""
     overexposed: Quantiles | None = None
-    """Share of the pixels within 2 % of the highest level."""
+    """Share of the pixels within 2 % of the highest possible grey level."""
     contrast: Quantiles | None = None
-    """Standard deviation of the levels."""
+    """Standard deviation of the grey levels of a frame."""
     sharpness: Quantiles | None = None
     """Variance of the Laplacian, median over crops at full resolution."""
     row_jump: Quantiles | None = None
@@ -317,7 +317,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     alpha: Fraction
     """Upper bound for the share of good parts that are rejected, 0 to 1. Without a promise, `alpha` is only an estimate."""
     confidence: Fraction
-    """Probability, over the draw of the calibration parts, that the promise holds."""
+    """Probability, for randomly chosen calibration parts, that their threshold keeps the promise."""
     n: int
     """Number of calibration parts (or windows). A part that is INVALID by its content counts as rejected."""
     n_eff: float

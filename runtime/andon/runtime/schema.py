@@ -196,7 +196,7 @@ class SceneCheck(Struct, frozen=True, kw_only=True):
 
 
 class Range(Struct, frozen=True, kw_only=True):
-    """Lowest and highest value in the training part. Reserved."""
+    """Lowest and highest value in the training set. Reserved."""
 
     low: float
     high: float
@@ -249,9 +249,9 @@ class Channel(Struct, frozen=True, kw_only=True):
     name: str
     unit: str = ""
     low: float | None = None
-    """Lowest value in the training part, in `unit`."""
+    """Lowest value in the training set, in `unit`."""
     high: float | None = None
-    """Highest value in the training part, in `unit`."""
+    """Highest value in the training set, in `unit`."""
     center: float = 0.0
     """Value that becomes 0, in `unit`."""
     scale: Positive = 1.0

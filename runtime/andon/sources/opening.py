@@ -36,7 +36,7 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     Args:
         text: a folder or file of pictures, a video, a log, or the name of a simulation.
         spec: the input specification of the model file that will judge the items.
-        part: ``evaluation`` opens only the test part of a folder tree that has one.
+        part: ``evaluation`` opens only the test set of a folder tree that has one.
 
     Raises:
         DataError: there is no such data at the path.

@@ -31,7 +31,7 @@ def test_five_left_out_is_892_defects_among_10000_and_54579_good_pictures_to_lea
     item = tested.read(tested.refs[0])
     assert isinstance(item, Item)
     assert item.data.shape == (28, 28, 1)
-    assert truth.defective["test/00008"]  # the first five of the test part
+    assert truth.defective["test/00008"]  # the first five of the test set
 
 
 @pytest.mark.slow

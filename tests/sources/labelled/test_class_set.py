@@ -1,4 +1,4 @@
-"""Labelled classes as good parts and defects: the training part, the test part and their sizes."""
+"""Labelled classes as good parts and defects: the training set, the test set and their sizes."""
 
 from collections.abc import Sequence
 

@@ -303,7 +303,7 @@ SIDE_BY_SIDE = ["good/1.png", "crack/2.png", "crack/cam1/3.png", "photos/4.png",
         pytest.param(TREE, "test/crack", "found test parts", "ROOT", id="a type of defect"),
         pytest.param(TREE, "test/crack/cam1", "found test parts", "ROOT", id="a folder below a type of defect"),
         pytest.param(TREE, "ground_truth/crack", "found masks", "", id="masks"),
-        pytest.param(["train/1.png", "test/2.png"], "test", "found test parts", "ROOT/train", id="the test part"),
+        pytest.param(["train/1.png", "test/2.png"], "test", "found test parts", "ROOT/train", id="the test set"),
         pytest.param(["Train/OK/1.png", "Test/NG/2.png"], "Test/NG", "found test parts", "ROOT", id="Test/NG"),
         pytest.param(SIDE_BY_SIDE, "crack", "found the folder crack next to good", "ROOT/good", id="next to good"),
         pytest.param(SIDE_BY_SIDE, "crack/cam1", "the folder crack next to good", "ROOT/good", id="below crack"),
@@ -337,7 +337,7 @@ def test_a_relative_folder_is_answered_with_a_relative_one(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("names", "given"),
     [
-        pytest.param(TREE, "train", id="the training part"),
+        pytest.param(TREE, "train", id="the training set"),
         pytest.param(TREE, "train/good", id="train/good"),
         pytest.param(TREE, "test/good", id="test/good, which a caller may choose"),
         pytest.param(SIDE_BY_SIDE, "good", id="good"),

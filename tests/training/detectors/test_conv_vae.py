@@ -169,7 +169,7 @@ def test_layers_are_balanced_by_the_validation_part_alone() -> None:
 
 
 def test_without_a_validation_part_the_layers_cannot_be_balanced() -> None:
-    with pytest.raises(DataError, match="the validation part is empty"):
+    with pytest.raises(DataError, match="the validation set is empty"):
         balance(built(), Parts(torch.rand(9, 1, 12, 12), torch.rand(0, 1, 12, 12)).validation, torch.device("cpu"))
 
 

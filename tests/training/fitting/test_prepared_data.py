@@ -1,4 +1,4 @@
-"""Prepared data of a fit: split first, standardised by the training part alone, prepared as in the model file."""
+"""Prepared data of a fit: split first, standardised by the training set alone, prepared as in the model file."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -204,7 +204,7 @@ def test_a_part_without_items_gives_no_batches() -> None:
 
     assert list(nothing.batches(4)) == []
     assert list(nothing.batches(4, shuffle=torch.Generator())) == []
-    with pytest.raises(DataError, match="the validation part is empty: expected good parts to combine the scores"):
+    with pytest.raises(DataError, match="the validation set is empty: expected good parts to combine the scores"):
         scores_over(lambda batch: {"error": batch}, nothing, torch.device("cpu"))
 
 

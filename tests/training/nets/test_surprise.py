@@ -116,7 +116,7 @@ def test_scores_over_a_part_come_in_its_order() -> None:
 
 
 def test_an_empty_part_is_refused() -> None:
-    with pytest.raises(DataError, match="validation part is empty"):
+    with pytest.raises(DataError, match="validation set is empty"):
         scores_over(lambda batch: {"sum": batch.sum()}, Rows(torch.zeros(0, 1, 1)), torch.device("cpu"))
 
 

@@ -244,7 +244,7 @@ def test_the_log_that_is_learnt_from_and_one_without_faults_are_refused() -> Non
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a tree of good training parts and labelled test parts."""
+    """Write a tree of good training parts and labelled test sets."""
     root = write_tree(tmp_path_factory.mktemp("watched"))
     for number in range(60):
         write_png(_made(root / "train" / "good" / f"{number:03}.png"), synthetic_frame(number))

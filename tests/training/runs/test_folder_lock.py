@@ -177,7 +177,9 @@ def test_a_machine_of_the_same_name_that_touched_its_lock_since_this_one_was_sta
 
     with lock_folder(tmp_path) as lock:
         assert lock is None
-    assert who_holds(tmp_path) == f"held by process {owner.pid} on {owner.host}, last touched 200 s ago"
+    assert who_holds(tmp_path) == (
+        f"in use by process {owner.pid} on {owner.host}, which last renewed its lock 200 s ago"
+    )
 
 
 @given(

@@ -305,7 +305,7 @@ def test_missing_calibration_parts_are_named(run: LoadedRun) -> None:
 
 def test_a_second_training_in_the_same_run_folder_is_refused_and_the_first_continues(log: Log, tmp_path: Path) -> None:
     refusals: list[pytest.ExceptionInfo[TrainingError]] = []
-    held = rf"run: held by process {os.getpid()} on .*, last touched \d+ s ago\. Wait until that process ends, or give"
+    held = rf"run: in use by process {os.getpid()} on .*, which last renewed its lock \d+ s ago\. Wait until that process ends"
 
     def begin_another(what: str, done: int, _total: int | None) -> None:
         if (what, done) == ("reading good parts", 1) and not refusals:
@@ -359,10 +359,11 @@ def test_who_holds_the_folder_is_said_where_it_cannot_be_seen_from_here(log: Log
     with pytest.raises(TrainingError) as refusal:
         train("window_vae", log, tmp_path, settings=TINY, resume=True)
 
-    message = re.sub(r"touched \d+ s", "touched S s", str(refusal.value))
+    message = re.sub(r"lock \d+ s", "lock S s", str(refusal.value))
     assert message == (
-        f"{tmp_path}: held by process 77 on line3, last touched S s ago. Wait until that process ends, or give another "
-        f"--out. If it has already ended, delete {tmp_path / LOCK}, or wait 600 s after the last touch."
+        f"{tmp_path}: in use by process 77 on line3, which last renewed its lock S s ago. Wait until that process ends, or "
+        f"give another --out. If it has already ended, delete {tmp_path / LOCK}, or wait: a lock expires 600 s "
+        "after it was last renewed."
     )
 
 

@@ -97,7 +97,7 @@ def evaluation_part(text: str, *, channels: Channels | None = None) -> Pictures:
     """Open the parts to evaluate on: test/ of a tree, otherwise all pictures. The keys are the same as in `truth.tree_truth`.
 
     Raises:
-        DataError: there is no picture, or the tree has no test part.
+        DataError: there is no picture, or the tree has no test set.
     """
     files = open_listing(Path(text))
     if layout(files) not in ("tree", "test alone"):

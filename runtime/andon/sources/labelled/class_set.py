@@ -2,7 +2,7 @@
 
 Both common protocols are supported: ``mnist:normal=0`` (one class is good) and ``mnist:anomaly=5`` (all classes except one are
 good). Several classes are joined by ``+``. Training uses only the training pictures of good classes; evaluation uses the whole
-test part, in which every picture has a label. `outlier_share` draws defects by the seed until they have the stated share. It
+test set, in which every picture has a label. `outlier_share` draws defects by the seed until they have the stated share. It
 never leaves out a good part. AUPR depends on that share, AUROC does not.
 """
 
@@ -38,7 +38,7 @@ class Request(Struct, frozen=True, kw_only=True):
     anomaly: Annotated[str, Meta(min_length=1, description="the defective classes; all others are good")] | None = None
     outlier_share: (
         Annotated[
-            float, Meta(gt=0.0, lt=1.0, description="share of defects in the test part; default: keep all defects")
+            float, Meta(gt=0.0, lt=1.0, description="share of defects in the test set; default: keep all defects")
         ]
         | None
     ) = None
@@ -51,7 +51,7 @@ class Request(Struct, frozen=True, kw_only=True):
             "evaluation",
         ),
     ] = 0
-    """Separate from `seed`: a draw of other defects must not move pictures between the training part and the test part."""
+    """Separate from `seed`: a draw of other defects must not move pictures between the training set and the test set."""
     download: Annotated[
         bool,
         Meta(description="download missing files with torchvision into the root, or into the cache without a root"),
@@ -101,7 +101,7 @@ def array_set(
     train: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     test: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> ClassSet:
-    """Build a set from the pictures, uint8 ``[n, H, W, C]``, and classes, ``[n]``, of a training and a test part.
+    """Build a set from the pictures, uint8 ``[n, H, W, C]``, and classes, ``[n]``, of a training and a test set.
 
     Raises:
         DataError: the numbers of pictures and classes differ, or a class has no name.

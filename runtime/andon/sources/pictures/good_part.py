@@ -330,7 +330,7 @@ def _instead(root: str, places: list[tuple[str, ...]], good_folder: str) -> str:
         tree = folders[: at - 1 if parent == "train" else at]
         return f"Give the folder above the good parts: --data {printable('/'.join((root, *tree)))}"
     if train := _train_alone(places):
-        return f"Give the training part, if all its parts are good: --data {root}/{train}"
+        return f"Give the training folder, if all its parts are good: --data {root}/{train}"
     # folders named by numbers are accepted next to anything; ROOT/good/good would be refused in the same way
     if is_good(Path(root).absolute().name):
         return f"Rename the folders if all their parts are good (1, 2, ...), or move the other pictures out of {root}."
@@ -342,7 +342,7 @@ def _instead(root: str, places: list[tuple[str, ...]], good_folder: str) -> str:
 
 def _instead_of_test(root: str, places: list[tuple[str, ...]]) -> str:
     if train := _train_alone(places):
-        return f"Give the training part, if all its parts are good: --data {root}/{train}"
+        return f"Give the training folder, if all its parts are good: --data {root}/{train}"
     return f"Put good parts into {root}/train/{GOOD}, or give --data {root}/test to train on its good parts."
 
 

@@ -43,7 +43,8 @@ def parse(data: bytes) -> PictureHeader:
         ) from error
     if header.height < 1 or header.width < 1:
         raise DataError(
-            f"{kind}: expected at least 1 x 1 pixels in the header, got {header.height} x {header.width} (height x width)"
+            f"{kind}: expected at least 1 x 1 pixels in the header, got {header.height} x {header.width} (height x width). "
+            "Copy or save the file again."
         )
     return header
 
@@ -59,13 +60,17 @@ def require_whole(data: bytes, kind: str) -> None:
     except (struct.error, IndexError):
         whole = False
     if not whole:
-        raise TruncatedError(f"{kind}: expected a complete picture, but the file ends early (after {len(data)} bytes)")
+        raise TruncatedError(
+            f"{kind}: expected a complete picture, but the file ends early (after {len(data)} bytes). Copy or save the "
+            "file again."
+        )
 
 
 def _kind(data: bytes) -> str:
     if len(data) < 12:
         raise TruncatedError(
-            f"expected a picture, got a file of only {len(data)} bytes, which is too small for a picture"
+            f"expected a picture, got a file of only {len(data)} bytes, which is too small for a picture. "
+            "Copy or save the file again."
         )
     if data[:2] == b"\xff\xd8":
         return "JPEG"
@@ -77,7 +82,10 @@ def _kind(data: bytes) -> str:
         return "TIFF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
-    raise DataError(f"expected JPEG, PNG, BMP, TIFF or WebP, got a file that begins with the bytes {data[:8].hex(' ')}")
+    raise DataError(
+        f"expected JPEG, PNG, BMP, TIFF or WebP, got a file that begins with the bytes {data[:8].hex(' ')}. Save it in one "
+        "of these formats."
+    )
 
 
 def _require_8_bits(kind: str, bits: int) -> None:
@@ -102,7 +110,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     at = 2
     while True:
         if data[at] != 0xFF:
-            raise DataError(f"JPEG: expected a marker at byte {at}, got {data[at]:#04x}")
+            raise DataError(f"JPEG: expected a marker at byte {at}, got {data[at]:#04x}. Copy or save the file again.")
         while data[at] == 0xFF:
             at += 1
         marker = data[at]
@@ -130,7 +138,7 @@ def _jpeg(data: bytes) -> PictureHeader:
             return PictureHeader("JPEG", height, width, 1 if channels == 1 else 3, alpha=False)
         if marker in (_SCAN, _END):
             break
-    raise DataError("JPEG: expected a frame header before the picture, found none")
+    raise DataError("JPEG: expected a frame header before the picture, found none. Copy or save the file again.")
 
 
 def _jpeg_ends(data: bytes) -> bool:
@@ -159,7 +167,9 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
 def _png(data: bytes) -> PictureHeader:
     length, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if name != b"IHDR" or length != 13:
-        raise DataError(f"PNG: expected a first chunk IHDR of 13 bytes, got {name!r} of {length} bytes")
+        raise DataError(
+            f"PNG: expected a first chunk IHDR of 13 bytes, got {name!r} of {length} bytes. Copy or save the file again."
+        )
     _require_8_bits("PNG", bits)
     return PictureHeader("PNG", height, width, 1 if colour in _PNG_GREY else 3, alpha=colour in _PNG_ALPHA)
 
@@ -175,7 +185,7 @@ def _png_ends(data: bytes) -> bool:
 def _bmp(data: bytes) -> PictureHeader:
     (size,) = struct.unpack_from("<I", data, 14)
     if size < 40:
-        raise DataError(f"BMP: expected a header of at least 40 bytes, got {size}")
+        raise DataError(f"BMP: expected a header of at least 40 bytes, got {size}. Copy or save the file again.")
     width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
     if packing in (1, 2):
         # runs may skip pixels: even a file without any pixel is valid, so a check for completeness is impossible
@@ -295,7 +305,7 @@ def _webp(data: bytes) -> PictureHeader:
         if len(data) < 30:
             raise IndexError
         return PictureHeader("WebP", height, width, 3, alpha=bool(flags & 0x10))
-    raise DataError(f"WebP: expected a first chunk VP8, VP8L or VP8X, got {chunk!r}")
+    raise DataError(f"WebP: expected a first chunk VP8, VP8L or VP8X, got {chunk!r}. Copy or save the file again.")
 
 
 def _webp_ends(data: bytes) -> bool:

@@ -57,7 +57,7 @@ def labelled(data: DataSet, spec: InputSpec) -> tuple[Collection, Truth]:
 def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
     opened = open_data(data.train)
     require_share(data.calibration_share)
-    for cell in cells:  # cheap, so it is checked before the test part is opened
+    for cell in cells:  # cheap, so it is checked before the test set is opened
         cell.choice.recipe.wanted_input(cell.choice.settings, opened.found)
     for cell in cells:
         parts_needed(

@@ -46,7 +46,7 @@ class DataSet(Struct, frozen=True, kw_only=True):
     train: str
     """A path or name that a source opens: a tree with train/good, a folder, a log, a simulation."""
     test: str | None = None
-    """Location of the labelled parts. None: the test part of the same tree."""
+    """Location of the labelled parts. None: the test set of the same tree."""
     truth: str | None = None
     """A CSV file key,label[,kind], for labels that are not in the folder names."""
     group: str | None = None

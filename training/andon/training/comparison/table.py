@@ -80,7 +80,7 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         Column(figure="aupr", heading="AUPR"),
         Column(figure="pixel_auroc", heading="pixel AUROC"),
         Column(figure="aupro", heading="AUPRO(.3)"),
-        Column(figure="synthetic_auroc", heading="AUROC, drawn defects"),
+        Column(figure="synthetic_auroc", heading="AUROC, synthetic defects"),
         Column(figure="tpr_at_5_percent_fpr", heading="TPR at 5% FPR"),
     ),
     "window": (

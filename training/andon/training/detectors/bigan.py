@@ -170,7 +170,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     epochs: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="passes over the training part; none: enough for 700 steps",
+            description="passes over the training set; none: enough for 700 steps",
             extra={"unit": "epochs"},
         ),
     ] = None
@@ -191,7 +191,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             ge=0.0,
             lt=1.0,
             description=(
-                "share of the running mean of the weights that is kept in each step; the running mean gives the scores"
+                "decay per step of the exponential moving average of the weights; scores use the averaged weights"
             ),
         ),
     ] = 0.999

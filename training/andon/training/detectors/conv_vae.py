@@ -8,7 +8,7 @@ There are three scores, all in the graph. ``mse`` and ``bce`` are squared error 
 means over pixels. ``sap`` also passes the reconstruction through the encoder. It compares the activations of the
 innermost convolution for the frame and for the reconstruction. It uses the positions that differ most, relative to the
 size of the activations. ``sap`` also contains the squared error and, with `--sap-layers`, more of the convolutions.
-Each term is divided by its mean over the validation part, because otherwise the largest would dominate.
+Each term is divided by its mean over the validation set, because otherwise the largest would dominate.
 
 The loss is cross-entropy or squared error, plus beta * KL. Both terms are summed over dimensions and averaged over the
 batch. With a mean over pixels and a sum over latents, "beta = 1" would be hundreds of times stronger. Only the encoder
@@ -51,7 +51,9 @@ SLOPE = 0.1
 """Slope of the activations below zero."""
 BATCH = 256
 GLANCE = 512
-"""Number of validation parts that balance the layers after each epoch, for observers. The final balance uses all of them."""
+"""Upper limit of the validation parts that `balance` uses after each epoch, for the scores that observers show. `finalize`
+uses all of them.
+"""
 
 _Width = Annotated[int, Meta(ge=1, le=1024)]
 
@@ -87,7 +89,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="frames that count as one epoch, independent of the number of good parts; 0: the whole training part",
+            description="frames that count as one epoch, independent of the number of good parts; 0: the whole training set",
             extra={"unit": "frames"},
         ),
     ] = 16384
@@ -98,7 +100,15 @@ class Settings(Plan, frozen=True, kw_only=True):
     warm_up: Annotated[
         float, Meta(ge=0.0, le=1.0, description="share of all steps over which the weight of the KL term rises from 0")
     ] = 0.2
-    decides: Annotated[Literal["mse", "bce", "sap"], Meta(description="score that decides")] = "sap"
+    decides: Annotated[
+        Literal["mse", "bce", "sap"],
+        Meta(
+            description=(
+                "score that decides. mse: squared error. bce: cross-entropy. sap: squared error, and differences of the "
+                "encoder's activations"
+            )
+        ),
+    ] = "sap"
     sap_layers: Annotated[
         int, Meta(ge=0, description="number of convolutions that ``sap`` compares, counted from the innermost; 0: all")
     ] = 1
@@ -107,14 +117,19 @@ class Settings(Plan, frozen=True, kw_only=True):
         Meta(
             gt=0.0,
             le=1.0,
-            description="share of a convolution's positions that ``sap`` averages: those that differ most",
+            description="share of all positions of a convolution that count in ``sap``: those that differ most",
         ),
     ] = 0.1
     pool: Annotated[
         Literal["mean", "top", "max"], Meta(description="how the map of squared errors becomes ``mse``")
     ] = "mean"
     share: Annotated[
-        float, Meta(gt=0.0, le=1.0, description="share of the map's highest values that ``top`` averages")
+        float,
+        Meta(
+            gt=0.0,
+            le=1.0,
+            description="with --pool top: ``mse`` = mean of the highest values; this is their share of all values",
+        ),
     ] = 0.01
 
     @property
@@ -246,7 +261,7 @@ def loss(vae: ConvVAE, batch: Tensor, warmth: float, settings: Settings) -> Tens
 
 
 class _Balancing(PlainFeed):
-    """A feed of unchanged good parts that balances the layers after each epoch, for observers."""
+    """A feed of unchanged good parts. It balances the layers after each epoch, because observers show the scores."""
 
     def __init__(self, good: TrainingData, device: torch.device) -> None:
         super().__init__(good)
@@ -276,10 +291,10 @@ def fit(scorer: ConvVAE, good: TrainingData, settings: Settings, context: FitCon
 
 
 def finalize(scorer: ConvVAE, good: TrainingData, settings: Settings, device: torch.device) -> None:  # noqa: ARG001 - a Recipe's
-    """Balance the layers by the validation part.
+    """Balance the layers by the validation set.
 
     Raises:
-        DataError: the validation part is empty.
+        DataError: the validation set is empty.
     """
     balance(scorer, good.validation, device)
 
@@ -299,7 +314,7 @@ def balance(scorer: ConvVAE, part: Part, device: torch.device, *, most: int | No
                 break
     if not seen:
         raise DataError(
-            "the validation part is empty: expected good parts to balance the layers. Collect more good parts."
+            "the validation set is empty: expected good parts to balance the layers. Collect more good parts."
         )
     scorer.get_buffer("usual").copy_((total / seen).clamp(min=1e-12))
 

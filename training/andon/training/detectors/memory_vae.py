@@ -30,7 +30,7 @@ use in spite of this placement.
 The defaults were chosen with 600 pictures to train on. No digits except these were used:
 
 * MNIST 2, 4 and 7 against held-out pictures of the same digit, rotated, mirrored or transposed;
-* Fashion-MNIST classes 0 and 7 against the other classes, training part.
+* Fashion-MNIST classes 0 and 7 against the other classes, training set.
 
 AUROC of the plain error on the digits 2 and 4:
 
@@ -97,8 +97,8 @@ class Settings(Plan, frozen=True, kw_only=True):
         Annotated[tuple[_Width, ...], Meta(min_length=1, max_length=5)] | None,
         Meta(
             description=(
-                "channels of the encoder's convolutions, which halve the sides and which the decoder mirrors; none: "
-                "16,32,64, in colour 32,64,64"
+                "channels of the encoder's convolutions; each convolution halves the sides, and the decoder mirrors them. "
+                "none: 16,32,64, in colour 32,64,64"
             )
         ),
     ] = None
@@ -106,7 +106,7 @@ class Settings(Plan, frozen=True, kw_only=True):
         Literal["image", "position"],
         Meta(description="one code per image, or one per position of the encoder's last map (4 x 4 for 28 x 28)"),
     ] = "image"
-    code: Annotated[int, Meta(ge=1, le=4096, description="length of a code and of an item")] = 16
+    code: Annotated[int, Meta(ge=1, le=4096, description="length of a code and of each prototype in the memory")] = 16
     latent: Annotated[
         Annotated[int, Meta(ge=1, le=4096)] | None,
         Meta(description="number of latent variables from which a code is computed, with --vae; none: 16"),
@@ -166,7 +166,7 @@ class Settings(Plan, frozen=True, kw_only=True):
             description=(
                 "score that decides. error: squared reconstruction error. relative: blurred before it is squared, and"
                 " divided by the picture's contrast. memory: distance of the code from its read-out. combined: the "
-                "largest surprise of all scores, by the validation part"
+                "rarest of all scores, by the share of validation parts that score as high"
             )
         ),
     ] = "relative"
@@ -184,12 +184,17 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = 1.0
     pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map of errors becomes a score")] = "mean"
     share: Annotated[
-        float, Meta(gt=0.0, le=1.0, description="share of the map's highest values that ``top`` averages")
+        float,
+        Meta(
+            gt=0.0,
+            le=1.0,
+            description="with --pool top: score = mean of the highest values; this is their share of all values",
+        ),
     ] = 0.05
     epochs: Annotated[int, Meta(ge=1, description="largest number of epochs", extra={"unit": "epochs"})] = 40
     epoch_parts: Annotated[
         int,
-        Meta(ge=0, description="frames that count as one epoch; 0: the whole training part", extra={"unit": "frames"}),
+        Meta(ge=0, description="frames that count as one epoch; 0: the whole training set", extra={"unit": "frames"}),
     ] = 2000
     batch_size: Annotated[int, Meta(ge=2, description="frames per step", extra={"unit": "frames"})] = 64
     learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 2e-3

@@ -16,7 +16,7 @@ these points:
 * The score is the mean of the highest hundredth of the map, not its maximum.
 * Good parts that look unlike all others are left out of the memories (`andon.training.nets.suspects`).
 
-Version 1 had Euclidean distances and fixed sizes. The presets were chosen on seven sets of good parts with drawn defects.
+Version 1 had Euclidean distances and fixed sizes. The presets were chosen on seven sets of good parts with synthetic defects.
 Mean AUROC at 384 px with taps 7, 10, 14: Euclidean .879, divided by the radius .907. `docs/lab-log.md` has the figures
 and the other reasons. `docs/results.md` has figures on real test folders, which were measured after the choice.
 """
@@ -167,7 +167,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 0.01
     pool: Annotated[Literal["mean", "top", "max"], Meta(description="how the map becomes a score")] = "top"
     share: Annotated[
-        float, Meta(gt=0.0, le=1.0, description="share of the map's highest values that ``top`` averages")
+        float,
+        Meta(
+            gt=0.0,
+            le=1.0,
+            description="with --pool top: score = mean of the highest values; this is their share of all values",
+        ),
     ] = 0.01
 
 

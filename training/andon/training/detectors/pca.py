@@ -81,7 +81,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 0.95
     decides: Annotated[
         Literal["t2", "q", "combined"],
-        Meta(description="score that decides; combined: the larger surprise of both, by the validation part"),
+        Meta(
+            description="score that decides; combined: the rarer of both, by the share of validation windows that score as high"
+        ),
     ] = "combined"
 
 
@@ -148,7 +150,7 @@ class Components(Scorer):
 
 
 def fit(scorer: Components, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Compute mean and covariance in two passes over the training part, decompose once, then fit the tails of the scores."""
+    """Compute mean and covariance in two passes over the training set, decompose once, then fit the tails of the scores."""
     center, covariance = moments(good.train, context)
     ascending, vectors = torch.linalg.eigh(covariance)
     variances, axes = ascending.flip(0).clamp(min=0.0), vectors.flip(1)

@@ -62,7 +62,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(description="how the map becomes a score; mean: the squared distance divided by the number of pixels"),
     ] = "mean"
     share: Annotated[
-        float, Meta(gt=0.0, le=1.0, description="share of the map's highest values that ``top`` averages")
+        float,
+        Meta(
+            gt=0.0,
+            le=1.0,
+            description="with --pool top: score = mean of the highest values; this is their share of all values",
+        ),
     ] = 0.01
 
 

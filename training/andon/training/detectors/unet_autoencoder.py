@@ -63,7 +63,7 @@ def _build(settings: Settings, spec: InputSpec) -> Rebuilder:
 RECIPE = Recipe(
     name="unet_autoencoder",
     version=2,
-    summary="frames: reconstruction error of a U-Net autoencoder (a baseline), or a head's map with --repair",
+    summary="frames: reconstruction error of a U-Net autoencoder (a baseline); --repair adds a head that marks damage",
     settings=Settings,
     tiny=Settings(size=32, narrow=8, epochs=3, batch_size=8),
     variants={

@@ -65,7 +65,7 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = (128, 64)
     beta: Annotated[float, Meta(ge=0.0, description="weight of the KL term; near 0: a plain autoencoder")] = 0.1
     epochs: Annotated[
-        int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
+        int, Meta(ge=1, description="largest number of passes over the training set", extra={"unit": "epochs"})
     ] = 60
     batch_size: Annotated[int, Meta(ge=1, description="windows per step", extra={"unit": "windows"})] = 32
     learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 2e-3
@@ -76,7 +76,9 @@ class Settings(Plan, frozen=True, kw_only=True):
     ] = 0.2
     decides: Annotated[
         Literal["error", "euclid", "mahalanobis", "combined"],
-        Meta(description="score that decides; combined: the largest surprise of the others, by the validation part"),
+        Meta(
+            description="score that decides; combined: the rarest score, by the share of validation windows that score as high"
+        ),
     ] = "error"
 
 
@@ -169,7 +171,7 @@ def finalize(scorer: WindowVAE, good: TrainingData, settings: Settings, device: 
 
 
 def spread(scorer: WindowVAE, good: TrainingData, device: torch.device) -> Tensor:
-    """Estimate the spread of latent variables over the training part, then the spread of scores over the validation part.
+    """Estimate the spread of latent variables over the training set, then the spread of scores over the validation set.
 
     Returns:
         Bool ``[latent]``: which variables contain information about their windows. The others are left out of the

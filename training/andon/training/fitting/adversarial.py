@@ -50,7 +50,7 @@ class BiganSettings(Protocol):
 
     @property
     def epochs(self) -> int | None:
-        """Passes over the training part; None: enough for `STEPS` steps."""
+        """Passes over the training set; None: enough for `STEPS` steps."""
 
     @property
     def spectral_norm(self) -> bool:
@@ -74,7 +74,7 @@ class BiganSettings(Protocol):
 
     @property
     def averaging(self) -> float:
-        """Share of the running mean of the weights that is kept in each step."""
+        """Decay per step of the exponential moving average of the weights."""
 
     @property
     def adversarial(self) -> float:

@@ -46,11 +46,11 @@ class Feed(Protocol):
     """
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
-        """Yield the parts at these places of the training part, `size` at a time; epochs count from 0."""
+        """Yield the parts at these places of the training set, `size` at a time; epochs count from 0."""
         ...
 
     def validation(self, size: int) -> Iterator[Batch]:
-        """Yield the whole validation part, identical in each call."""
+        """Yield the whole validation set, identical in each call."""
         ...
 
     def judge(self, scorer: Any, epoch: int) -> Mapping[str, float]:
@@ -90,14 +90,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Settings of gradient descent. Detectors derive their settings from it, so that these flags are the same everywhere."""
 
     epochs: Annotated[
-        int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
+        int, Meta(ge=1, description="largest number of passes over the training set", extra={"unit": "epochs"})
     ] = 40
     batch_size: Annotated[int, Meta(ge=1, description="parts per step", extra={"unit": "parts"})] = 16
     learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 1e-3
     weight_decay: Annotated[float, Meta(ge=0.0, description="weight decay of Adam")] = 1e-5
     epoch_parts: Annotated[
         int,
-        Meta(ge=0, description="parts that count as one epoch; 0: the whole training part", extra={"unit": "parts"}),
+        Meta(ge=0, description="parts that count as one epoch; 0: the whole training set", extra={"unit": "parts"}),
     ] = 0
     schedule: Annotated[
         Literal["auto", "plateau", "cosine"],
@@ -151,7 +151,7 @@ def descend(
     """Fit by gradient descent.
 
     A plateau schedule keeps the weights of the best epoch. The best epoch has the lowest validation loss, or the lowest
-    training loss if there is no validation part. A cosine schedule keeps the weights of the last epoch.
+    training loss if there is no validation set. A cosine schedule keeps the weights of the last epoch.
 
     Args:
         scorer: the scorer, changed in place.

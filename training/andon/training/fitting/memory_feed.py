@@ -44,7 +44,7 @@ class MemoryFeed(PlainFeed):
         yield from super().train(places, size, epoch)
 
     def judge(self, scorer: MemoryAutoencoder, epoch: int) -> Mapping[str, float]:  # noqa: ARG002 - a Feed
-        """Return the other terms of the loss and the use of the memory, measured on some of the training part.
+        """Return the other terms of the loss and the use of the memory, measured on some of the training set.
 
         ``divergence`` and ``entropy`` (of the addressing) are in nat. ``memory_in_use`` is the share of items in use.
         ``memory_breadth`` is the share of items that, if used evenly, would give the same entropy of use.

@@ -1,7 +1,7 @@
 """Good parts, split once and prepared by the model file's own preparation module: the data of a fit and of its calibration.
 
 The order is fixed here: group first, then split, and only then look at values. Channels are standardised by the
-training part alone. Windows of different splits share no row.
+training set alone. Windows of different splits share no row.
 """
 
 import hashlib
@@ -136,11 +136,11 @@ def prepare_data(
     cache_bytes: int = CACHE_BYTES,
     progress: Progress = silent,
 ) -> PreparedData:
-    """Group, split, standardise by the training part, and prepare.
+    """Group, split, standardise by the training set, and prepare.
 
     Args:
         data: good parts only; a log is cut into the windows that the recipe needs.
-        recipe: recipe of the detector. It defines the input, and whether there is a validation part.
+        recipe: recipe of the detector. It defines the input, and whether there is a validation set.
         settings: settings of the recipe.
         seed: seed of the split.
         group: a regular expression or a CSV file that defines which items belong together, or None for the source's
@@ -160,7 +160,7 @@ def prepare_data(
     refs = [ref for ref in collection.refs if not _is_gap(collection, ref, spec)]
     reader = _Reader(collection)
     if isinstance(spec, FrameSpec):
-        # before the split, so that the calibration part contains no copy of a training part
+        # before the split, so that the calibration set contains no copy of a training part
         reader.digest_all(refs, prepare(spec), progress, keep=_fits(len(refs), spec, cache_bytes))
     copies = _copies(collection, refs, reader.contents, windows=isinstance(spec, WindowSpec))
     refs = [ref for ref in refs if ref.key not in copies]
@@ -188,7 +188,7 @@ def prepare_data(
     )
     reader.refuse_if_many_were_lost()
     if not len(training_part):
-        raise DataError("training part: expected readable good parts, got none. Check the files.")
+        raise DataError("training set: expected readable good parts, got none. Check the files.")
     return PreparedData(
         spec=spec,
         used=used,
@@ -229,7 +229,7 @@ def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref])
             squares = squares + ((rows - shift) ** 2).sum(axis=0)
             low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
     if shift is None:
-        raise DataError("training part: expected windows with finite values, got none. Check the logs.")
+        raise DataError("training set: expected windows with finite values, got none. Check the logs.")
     mean = np.asarray(shift + total / count)
     deviation = np.sqrt(np.maximum(np.asarray(squares / count) - np.asarray(total / count) ** 2, 0.0))
     return msgspec.structs.replace(

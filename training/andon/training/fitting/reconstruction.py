@@ -39,7 +39,7 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
     repair: Annotated[
         bool,
         Meta(
-            description="train on synthetic damage: the network restores it, and a head that marks it gives the score"
+            description="train on synthetic damage: the network removes it, and a head that marks damage gives the score"
         ),
     ] = False
     size: Annotated[
@@ -100,7 +100,10 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
     share: Annotated[
         Annotated[float, Meta(gt=0.0, le=1.0)] | None,
         Meta(
-            description="share of the map's highest values that ``top`` averages; none: 0.01, or 0.003 for the head's map"
+            description=(
+                "with --pool top: score = mean of the highest values; this is their share of all values. "
+                "none: 0.01, or 0.003 for the head's map"
+            )
         ),
     ] = None
     smooth: Annotated[
@@ -111,18 +114,23 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
         ),
     ] = None
     epochs: Annotated[
-        int, Meta(ge=1, description="largest number of passes over the training part", extra={"unit": "epochs"})
+        int, Meta(ge=1, description="largest number of passes over the training set", extra={"unit": "epochs"})
     ] = 45
     epoch_parts: Annotated[
         int,
         Meta(
             ge=0,
-            description="frames that count as one epoch; 0: the whole training part, or 192 random frames with --repair",
+            description="frames that count as one epoch; 0: the whole training set, or 192 random frames with --repair",
             extra={"unit": "frames"},
         ),
     ] = 0
     batch_size: Annotated[
-        int, Meta(ge=0, description="frames per step, at least 2; 0: 8, or 4 with --repair", extra={"unit": "frames"})
+        int,
+        Meta(
+            ge=0,
+            description="frames per step, at least 2. The value 0 selects 8, or 4 with --repair",
+            extra={"unit": "frames"},
+        ),
     ] = 0
     learning_rate: Annotated[float, Meta(gt=0.0, description="initial learning rate of Adam")] = 2e-3
     plateau_patience: Annotated[

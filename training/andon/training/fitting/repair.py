@@ -109,8 +109,8 @@ def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
 class DamageFeed:
     """A feed that draws damage onto good parts during training, from (seed, epoch, place in the epoch) alone.
 
-    Validation and `judge` use kinds of damage that training never uses, on parts of the validation part. If there is no
-    validation part, they use the training part.
+    Validation and `judge` use kinds of damage that training never uses, on parts of the validation set. If there is no
+    validation set, they use the training set.
     """
 
     def __init__(

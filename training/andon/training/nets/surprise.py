@@ -4,7 +4,7 @@ The surprise of a score is ``-log p``, where p is the share of good parts with a
 the 95th percentile of the good scores, p is the counted share. Above it, the excess is modelled as exponential with the mean
 observed there. Therefore scores that no good part reached stay comparable.
 
-The surprise is estimated on the validation part, never on the calibration part. The scores depend on each other, so the
+The surprise is estimated on the validation set, never on the calibration set. The scores depend on each other, so the
 largest surprise is not a p-value. The threshold is calibrated on the combination as on any score.
 
 The maximum is used, not the sum: it rises if one score alone rises. The sum (Fisher) is better only for independent
@@ -85,7 +85,7 @@ def scores_over(score: Callable[[Tensor], Mapping[str, Tensor]], part: Part, dev
                 kept.setdefault(name, []).append(values.cpu())
     if not kept:
         raise DataError(
-            "the validation part is empty: expected good parts to combine the scores. Collect more good parts."
+            "the validation set is empty: expected good parts to combine the scores. Collect more good parts."
         )
     return {name: torch.cat(values) for name, values in kept.items()}
 

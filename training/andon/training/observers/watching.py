@@ -226,7 +226,7 @@ def _frames(path: str, spec: FrameSpec, used: Split, data: str) -> tuple[Collect
                 sets.setdefault(truth.kind.get(ref.key, GOOD), []).append(ref)
         return collection, sets
     root = Path(path)
-    root = root / "test" if (root / "test" / GOOD).is_dir() else root  # a tree may lack the training part
+    root = root / "test" if (root / "test" / GOOD).is_dir() else root  # a tree may lack the training set
     truth = tree_truth(root)
     pictures = images.evaluation_part(str(root), channels=1 if spec.channels == 1 else 3)
     taken = {(Path(data) / key).resolve() for key in _used(used)} if data else set()
@@ -256,8 +256,8 @@ def _windows(path: str, spec: WindowSpec, data: str) -> tuple[Collection, dict[s
 
 
 def _used(split: Split) -> set[str]:
-    """Return the keys of all parts that the run uses.
+    """Return the keys of all parts that the run uses. These parts must not be watched.
 
-    Validation parts are included. Their loss selects the epoch, so they would look better than new good parts.
+    Validation parts are among them: their loss selects the epoch, so their scores would look better than those of new parts.
     """
     return {*split.train, *split.validation, *split.calibration}

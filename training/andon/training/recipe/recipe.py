@@ -45,7 +45,7 @@ class Part(Protocol):
 
 
 class TrainingData(Protocol):
-    """The only data that a fit sees: no labels, no test part, no calibration part."""
+    """The only data that a fit sees: no labels, no test set, no calibration set."""
 
     @property
     def train(self) -> Part:
@@ -150,7 +150,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     cell: Callable[[Any], int] = lambda _settings: 1
     """``cell(settings)``: side of one cell of the finest map, in pixels of the network's input."""
     uses_validation: bool = True
-    """True if the detector needs a validation part. If not, it also trains on the items of that part."""
+    """True if the detector needs a validation set. If not, it also trains on the items of that set."""
     scene_check: bool = False
     """True if exported files have a scene check by default. For detectors of frames that compare patches, not whole frames."""
     weights: Callable[[Any], Sequence[Weights]] = lambda _settings: ()

@@ -5,10 +5,10 @@ identifies its owner. A lock is stale in three cases:
 
 * The owner ran on this machine, in the current boot and process namespace, and has ended. The lock is stale at once.
 * The owner ran on a machine with this host name, before that machine was restarted. The lock is stale at once, unless it was
-  touched after the start of this machine: then it belongs to another machine with the same host name.
-* In all other cases the owner's process cannot be checked. The lock is stale when it was not touched for `SILENT_S` seconds.
-  A thread of the owner touches it every `BEAT_S` seconds, even during long steps. Ages are differences of times of one file
-  system, so the clocks of the machines need not agree.
+  renewed after the start of this machine: then it belongs to another machine with the same host name.
+* In all other cases the owner's process cannot be checked. The lock is stale when it was not renewed for `SILENT_S` seconds.
+  A thread of the owner renews its time stamp every `BEAT_S` seconds, even during long steps. Ages are differences of times of
+  one file system, so the clocks of the machines need not agree.
 
 An owner may sleep so long that another process takes over (a suspended laptop). The owner notices this at its next step and
 stops without a result. All files that it had written until then were written atomically.
@@ -117,11 +117,11 @@ def is_locked(folder: Path) -> bool:
 
 
 def who_holds(folder: Path) -> str:
-    """Return a text that names the process that holds a folder and the age of its last touch."""
+    """Return a text that names the process that holds a folder, and when it last renewed its lock."""
     path = folder / LOCK
     owner = _read(path)
     who = f"process {owner.pid} on {printable(owner.host)}" if owner else "an unknown process"
-    return f"held by {who}, last touched {max(_silent_s(path), 0.0):.0f} s ago"
+    return f"in use by {who}, which last renewed its lock {max(_silent_s(path), 0.0):.0f} s ago"
 
 
 def stale(owner: Owner | None, here: Owner, *, silent_s: float, began: str | None, up_s: float | None) -> bool:
@@ -130,7 +130,7 @@ def stale(owner: Owner | None, here: Owner, *, silent_s: float, began: str | Non
     Args:
         owner: content of the lock; None if it is not readable (its owner died while writing it, or is writing it now).
         here: this process.
-        silent_s: seconds since the lock was last touched.
+        silent_s: seconds since the lock was last renewed.
         began: start time of the process on this machine that has the owner's pid; None if there is no such process.
         up_s: seconds since this machine was started; None if unknown.
     """
@@ -209,7 +209,7 @@ def _read(path: Path) -> Owner | None:
 
 
 def _silent_s(path: Path) -> float:
-    """Return the seconds since a file was last touched, by the clock of its own file system."""
+    """Return the seconds since a file was last modified, by the clock of its own file system."""
     probe = path.with_name(f".now.{secrets.token_hex(4)}")
     try:
         probe.touch()

@@ -275,7 +275,7 @@ def _locked(folder: Path, *, resume: bool) -> Iterator[None]:
             if lock is None:
                 raise TrainingError(
                     f"{folder}: {who_holds(folder)}. Wait until that process ends, or give another --out. If it has already "
-                    f"ended, delete {folder / LOCK}, or wait {SILENT_S:.0f} s after the last touch."
+                    f"ended, delete {folder / LOCK}, or wait: a lock expires {SILENT_S:.0f} s after it was last renewed."
                 )
             yield
     finally:
