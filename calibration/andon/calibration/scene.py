@@ -20,7 +20,7 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from andon.calibration.wrong_frames import KINDS, TURNED, wrong_frames
+from andon.calibration.wrong_frames import KINDS, OTHER_LIGHT, TURNED, wrong_frames
 from andon.foundation.errors import ConfigError, InputError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
@@ -56,6 +56,8 @@ APART_TURNED = 2.0
 TOWARDS_WRONG = 0.7
 """Place of the limit between good (0) and wrong frames (1), on a logarithmic scale. It is nearer to the wrong frames, because
 a real defect is REJECT and should not become INVALID."""
+TOWARDS_OTHER_LIGHT = 0.9
+"""The same for other light. A lamp that ages by 10 % is harmless, but one that lost 30 % needs a new calibration."""
 MARGIN, MARGIN_90 = 1.1, 1.5
 """Good frames end at this multiple of their largest distance, or of the distance that 90 % of them keep, if it is larger."""
 
@@ -133,7 +135,8 @@ def scene_numbers(good: NDArray[np.float64], wrong: Mapping[str, NDArray[np.floa
         ratio = nearest / farthest
         recognised = ratio > (APART_TURNED if kind in TURNED else APART)
         scales.append(np.sqrt(weights) if recognised else np.zeros_like(weights))
-        limits.append(farthest * ratio**TOWARDS_WRONG if recognised else NO_LIMIT)
+        towards = TOWARDS_OTHER_LIGHT if kind in OTHER_LIGHT else TOWARDS_WRONG
+        limits.append(farthest * ratio**towards if recognised else NO_LIMIT)
     return SceneNumbers(
         center=np.tile(center, len(KINDS)).astype(np.float32),
         scale=np.concatenate(scales).astype(np.float32),

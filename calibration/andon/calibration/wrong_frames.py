@@ -1,4 +1,4 @@
-"""Make frames that are wrong as a whole from a good one: dark, black, flat, out of focus, half covered, turned.
+"""Make frames that are wrong as a whole from a good one: with less or more light, black, flat, out of focus, half covered, turned.
 
 The scene check is fitted to good frames and to these. A real fault of a camera or a lamp looks a little different, so the
 limits of the check lie between the two (`andon.calibration.scene`).
@@ -28,6 +28,14 @@ def wrong_frames(good: Frame, generator: Generator) -> Iterator[tuple[str, Frame
 def _dark(good: Frame, _generator: Generator) -> Iterator[NDArray[Any]]:
     yield good * 0.25
     yield good * 0.08
+
+
+def _dimmed(good: Frame, _generator: Generator) -> Iterator[NDArray[Any]]:
+    yield good * 0.7
+
+
+def _brightened(good: Frame, _generator: Generator) -> Iterator[NDArray[Any]]:
+    yield good * 1.4
 
 
 def _black(good: Frame, generator: Generator) -> Iterator[NDArray[Any]]:
@@ -70,6 +78,8 @@ def _turned(good: Frame, _generator: Generator) -> Iterator[NDArray[Any]]:
 
 
 _KINDS: Mapping[str, Callable[[Frame, Generator], Iterator[NDArray[Any]]]] = {
+    "less light": _dimmed,
+    "more light": _brightened,
     "lamp too dark": _dark,
     "black": _black,
     "no part": _flat,
@@ -80,6 +90,8 @@ _KINDS: Mapping[str, Callable[[Frame, Generator], Iterator[NDArray[Any]]]] = {
 }
 KINDS = tuple(_KINDS)
 """Names of the kinds of wrong frames, in the order of the limits in a model file."""
+OTHER_LIGHT = ("less light", "more light")
+"""Kinds that show a good part with 30 % less or 40 % more light."""
 TURNED = ("upside down", "turned by 180 degrees")
 """Kinds that show a good part in another position. In many sets good parts look like this too."""
 

@@ -258,7 +258,7 @@ class DriftReference(Struct, frozen=True, kw_only=True):
         """The limits as a readable sentence."""
         if self.cusum is None:
             return f"limits of drift charts from {self.n} scores, without a CUSUM"
-        rate = f"at most one false alarm in {self.cusum.run_length} good units on average"
+        rate = f"at most one false alarm in {self.cusum.run_length} good scores on average"
         return f"limits of drift charts from {self.n} scores; CUSUM: {rate}, with {percent(self.cusum.confidence)} confidence"
 
 
