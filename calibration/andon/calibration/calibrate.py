@@ -129,10 +129,11 @@ def _move(model: ModelFile, lifted: NDArray[np.float32], above: int, request: Ca
     before = scores_of(model.tail_x, model.tail_p, old.n)
     move = threshold_move(before, new, above_old=old.above, above_new=above, forced=request.forced)
     if move.implausible and not request.forced:
+        chance = f"{move.p:.1g}" if move.p > 1e-12 else "less than 1e-12"
         raise CalibrationError(
             f"the threshold moved implausibly far: {move.above_before} of {len(new)} new good {old.unit}s are above the old "
             f"threshold, and {move.above_after} of {len(before)} old ones above the new. Equal {old.unit}s would give this with "
-            f"a probability of {f'{move.p:.1g}' if move.p > 1e-12 else 'less than 1e-12'}. Are all new {old.unit}s good? If the lamp, the camera or the product has changed, "
+            f"a probability of {chance}. Are all new {old.unit}s good? If the lamp, the camera or the product has changed, "
             "accept the new threshold with --force and give the --reason."
         )
     return move

@@ -22,7 +22,7 @@ def set_threshold(data: bytes, threshold: float, *, date: str, reason: str) -> b
     Raises:
         ConfigError: the threshold is not a finite float32 number, or there is no reason.
     """
-    if not math.isfinite(threshold) or not np.isfinite(np.float32(threshold)):
+    if not math.isfinite(threshold) or abs(threshold) > float(np.finfo(np.float32).max):
         raise ConfigError(f"--set: expected a finite number, got {threshold!r}.")
     if not reason.strip():
         raise ConfigError("--reason: expected the reason for a threshold by hand, got none. The file's log keeps it.")

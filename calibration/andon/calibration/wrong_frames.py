@@ -1,4 +1,4 @@
-"""Make frames that are wrong as a whole from a good one: with less or more light, black, flat, out of focus, half covered, turned.
+"""Make frames that are wrong as a whole from a good one: other light, black, flat, out of focus, half covered, turned.
 
 The scene check is fitted to good frames and to these. A real fault of a camera or a lamp looks a little different, so the
 limits of the check lie between the two (`andon.calibration.scene`).
