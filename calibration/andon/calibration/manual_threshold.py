@@ -1,4 +1,4 @@
-"""Set the threshold of a model file by hand. The file then promises nothing, and says so."""
+"""Set the threshold of a model file by hand. The file then states that it promises nothing."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Set the threshold of a model file by hand. The new file promises nothing, and says so.
+"""Set the threshold of a model file by hand. The new file states that it promises nothing.
 
 example:
   andon threshold bottle.onnx --set 2.4 -o stricter.onnx --reason "scratches of customer A"
