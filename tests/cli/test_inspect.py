@@ -58,7 +58,9 @@ def test_digests_size_and_promise_are_those_of_the_file(frame_model: Path, capsy
     assert told["file_sha256"] == hashlib.sha256(frame_model.read_bytes()).hexdigest()
     assert (told["graph_sha256"], told["digest"]) == (model.graph_sha256, model.digest)
     assert told["size_bytes"] == frame_model.stat().st_size
-    assert told["promise"] == "with 95 % confidence at most 5 % of good parts are rejected; from 60 parts"
+    assert told["promise"] == (
+        "with 95 % confidence at most 5 % of good parts are rejected or INVALID by their content; from 60 parts"
+    )
 
 
 def test_a_damaged_file_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

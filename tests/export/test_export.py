@@ -56,7 +56,9 @@ def test_seventy_parts_promise_five_percent_and_say_what_they_took_for_granted(e
     calibration = read(exported.path).card.calibration
 
     assert calibration is not None
-    assert calibration.sentence == "with 95 % confidence at most 5 % of good parts are rejected; from 70 parts"
+    assert calibration.sentence == (
+        "with 95 % confidence at most 5 % of good parts are rejected or INVALID by their content; from 70 parts"
+    )
     assert calibration.drawn == "each file was taken as an independent part"
 
 

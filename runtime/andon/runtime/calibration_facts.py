@@ -392,8 +392,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
             )
         approximate = f" (worth {self.n_eff:.0f} independent ones)" if self.kind == "promise(n_eff)" else ""
         return (
-            f"with {percent(self.confidence)} confidence at most {percent(self.alpha)} of good {units} are rejected; "
-            f"from {parts}{approximate}"
+            f"with {percent(self.confidence)} confidence at most {percent(self.alpha)} of good {units} are rejected "
+            f"or INVALID by their content; from {parts}{approximate}"
         )
 
 
