@@ -455,7 +455,7 @@ def with_a_bad_one() -> Tensor:
 
 
 @pytest.mark.parametrize("choice", ["leave_out", "keep"])
-def test_a_bad_part_among_the_good_is_named_and_left_out_of_the_memory_by_default(choice: str) -> None:
+def test_a_bad_part_among_the_good_is_named_and_left_out_of_the_memory_on_request(choice: str) -> None:
     parts = with_a_bad_one()
     settings = msgspec.structs.replace(SUSPECTS, suspects=choice)
     torch.manual_seed(0)

@@ -135,7 +135,7 @@ def test_a_run_names_its_suspects_in_record_summary_and_log(tmp_path: Path, capl
     record = read_record(tmp_path / "run")
 
     assert [suspect.key for suspect in record.suspects] == [data.bad]
-    assert record.suspects[0].left_out
+    assert not record.suspects[0].left_out
     assert [warning.kind for warning in record.warnings] == ["few_parts", "suspects"]
     assert all(warning.text in caplog.text for warning in record.warnings)
     assert findings(run)["suspects"][0]["key"] == data.bad  # type: ignore[index]

@@ -14,7 +14,7 @@ these points:
 * There is no average over 3 x 3 cells.
 * There is no re-weighting by neighbours, as in the authors' own code.
 * The score is the mean of the highest hundredth of the map, not its maximum.
-* Good parts that look unlike all others are left out of the memories (`andon.training.nets.suspects`).
+* Good parts that look unlike all others are named, and left out on request (`andon.training.nets.suspects`).
 
 Version 1 had Euclidean distances and fixed sizes. The presets were chosen on seven sets of good parts with synthetic defects.
 Mean AUROC at 384 px with taps 7, 10, 14: Euclidean .879, divided by the radius .907. `docs/lab-log.md` has the figures
@@ -144,14 +144,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     suspects: Annotated[
-        Literal["leave_out", "keep"],
+        Literal["keep", "leave_out"],
         Meta(
             description=(
-                "good parts that look unlike all others and may be defective. leave_out: name them, and leave them out of the "
-                "memory. keep: only name them"
+                "good parts that look unlike all others and may be defective. keep: only name them. leave_out: also leave them "
+                "out of the memory"
             )
         ),
-    ] = "leave_out"
+    ] = "keep"
     average: Annotated[
         Literal[1, 3],
         Meta(description="average the features over a square of this side; 1: no averaging", extra={"unit": "cells"}),

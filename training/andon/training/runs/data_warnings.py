@@ -135,7 +135,7 @@ def suspicious(found: Sequence[Suspect], train: int) -> DataWarning | None:
             "--suspects keep."
         )
     else:
-        done = "They were used all the same. Look at them, remove the bad ones and train again."
+        done = "They were used. Look at them, remove the bad ones and train again."
     return DataWarning(
         kind="suspects",
         text=f"{len(found)} of {train} training parts look{'s' if len(found) == 1 else ''} unlike all others, with "
