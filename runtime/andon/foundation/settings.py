@@ -9,6 +9,7 @@ A settings struct is a frozen `msgspec.Struct` in which each field is annotated:
 import argparse
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -145,8 +146,10 @@ def joined(at: str, key: str) -> str:
     >>> joined("line[0]", "model"), joined("line[0]", "my model")
     ('line[0].model', 'line[0]."my model"')
     """
-    bare = key.isascii() and key.replace("-", "_").isidentifier()
-    return f"{at}.{key}" if bare else f'{at}."{printable(key)}"'
+    return f"{at}.{key}" if _BARE_KEY.fullmatch(key) else f'{at}."{printable(key)}"'
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def from_texts(struct: type[S], texts: Mapping[str, str], *, where: str) -> S:

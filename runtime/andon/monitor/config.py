@@ -39,7 +39,7 @@ _SECRET_QUERY = re.compile(
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """How a line judges. The fields are flags of ``andon monitor`` and keys of a ``[[line]]`` table."""
+    """State how a line judges. The fields are flags of ``andon monitor`` and keys of a ``[[line]]`` table."""
 
     limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="end after this number of items")] = None
     device: Annotated[

@@ -3,6 +3,8 @@
 A check changes nothing: sinks are not opened, and standard input is not read, because an item that was read cannot be put back.
 """
 
+import contextlib
+import functools
 import os
 import shutil
 import tempfile
@@ -39,7 +41,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     ok: bool
     """False if the line could not run, or would only lose or refuse what it gets."""
     text: str
-    """What was found. It contains no secret."""
+    """Readable result. It contains no secret."""
 
 
 class LineCheck(Struct, frozen=True, kw_only=True):
@@ -89,8 +91,14 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
 
     note("model", model)
     note("source", source)
+    context: SinkContext | None = None
+    if loaded:
+        with contextlib.suppress(
+            AndonError
+        ):  # a secret of the source that cannot be read is a finding about the source
+            context = sink_context(line, loaded[0], clock, threading.Event())
     for number, sink in enumerate(line.sinks, 1):
-        note(f"sink {number} ({sink.kind.name})", lambda sink=sink: _sink_text(line, sink, loaded, clock))  # type: ignore[misc]
+        note(f"sink {number} ({sink.kind.name})", functools.partial(_sink_text, sink, context))
     return LineCheck(findings=tuple(findings), hung=any(hung))
 
 
@@ -101,7 +109,7 @@ def _model_text(line: Line, detector: Detector) -> str:
 
 
 class _FirstItem:
-    """A sink that keeps the first outcome, except silences, and then stops the run."""
+    """A sink that keeps the first outcome that is neither a silence nor a warm-up, and then stops the run."""
 
     lost = 0
     summary = ""
@@ -109,16 +117,18 @@ class _FirstItem:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self.outcome: Outcome | None = None
+        """An outcome of the warm-up, as long as there is no other one."""
         self.silence = ""
 
     def put(self, outcome: Outcome) -> None:
-        if self.outcome is not None:
+        if self._stop.is_set() and self.outcome is not None:
             return
         if outcome.verdict.reason is Reason.STALE:
             self.silence = outcome.detail
             return
         self.outcome = outcome
-        self._stop.set()
+        if outcome.verdict.reason is not Reason.WARMING:
+            self._stop.set()
 
     def close(self) -> None:
         pass
@@ -179,8 +189,8 @@ _OF_CONTENT = frozenset({Reason.NO_CONTRAST, Reason.OTHER_SCENE, Reason.OUTSIDE_
 """Reasons of INVALID for which the line works. The next part or window can be judged."""
 
 
-def _sink_text(line: Line, sink: ChosenSink, loaded: list[Detector], clock: Clock) -> str:
-    """Return what was found at the targets of a sink.
+def _sink_text(sink: ChosenSink, context: SinkContext | None) -> str:
+    """Return what was found at the targets of a sink. Without a context, only the targets are checked.
 
     Raises:
         AndonError: a target cannot be written, or the sink refuses its settings.
@@ -190,8 +200,7 @@ def _sink_text(line: Line, sink: ChosenSink, loaded: list[Detector], clock: Cloc
         value = getattr(sink.settings, setting.name)
         if setting.path and isinstance(value, str):
             texts.append("stdout" if value == "-" else _target_text(Path(value), setting.path))
-    if loaded:
-        context: SinkContext = sink_context(line, loaded[0], clock, threading.Event())
+    if context is not None:
         try:
             sink.kind.check(sink.settings, context)
         except AndonError:
