@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
+from tests.foundation.plug_ins import install
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.registry import load
@@ -289,3 +290,15 @@ def test_the_secret_file_of_a_sink_is_relative_to_the_file(monkeypatch: pytest.M
     settings = _in_folder(_LoginSettings(password=Secret(file="token")), Path("plant"))
 
     assert settings.password == Secret(file=str(Path("plant/token")))
+
+
+def test_a_source_that_has_no_stream_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    record = "Source(name='vault', summary='old data', accepts=lambda text: True)"
+    module = f"from andon.sources.source import Source\nSOURCE = {record}\n"
+    install(tmp_path, "their_vault", "andon.sources", "vault = their_vault:SOURCE", module)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(
+        ConfigError, match=r"line\[0\]\.source\.kind: a vault source cannot be monitored\. Use 'andon score'"
+    ):
+        parsed(FULL.replace('"images"', '"vault"'))

@@ -209,9 +209,10 @@ def _line(table: Mapping[str, object], folder: Path, at: str) -> Line:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{at}.name: expected 1 to 64 letters, digits, - or _, got {name!r}.")
     model = _required_text(table, "model", at, 'the path of a model file, for example model = "washers.onnx"')
-    source = table.get("source")
-    if not isinstance(source, dict):
-        raise ConfigError(f"{at}.source: expected a table [line.source], got {_kind(source)}.")
+    given = table.get("source")
+    if not isinstance(given, dict):
+        raise ConfigError(f"{at}.source: expected a table [line.source], got {_kind(given)}.")
+    source = _source(given, folder, f"{at}.source")
     sinks: tuple[ChosenSink, ...] = (sink_from_table({"kind": "json_lines"}),)
     if "sinks" in table:
         sinks = tuple(
@@ -221,7 +222,7 @@ def _line(table: Mapping[str, object], folder: Path, at: str) -> Line:
     return Line(
         name=name,
         model=_path(folder, model),
-        source=_source(source, folder, f"{at}.source"),
+        source=source,
         sinks=sinks,
         policy=from_table(Policy, {key: table[key] for key in policy if key in table}, at=at),
     )

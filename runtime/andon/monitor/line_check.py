@@ -11,16 +11,17 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from andon.foundation.errors import AndonError, ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.settings import fields
-from andon.monitor.config import Line
+from andon.monitor.config import ChosenSource, Line
 from andon.monitor.judging import Outcome
 from andon.monitor.line import open_model, sink_context, stale_after_s
-from andon.monitor.loop import Finished, monitor
+from andon.monitor.loop import monitor
 from andon.monitor.sink import ChosenSink, SinkContext
 from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_of
@@ -85,9 +86,11 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
         if not loaded:
             raise ConfigError("not checked, because the model file is not usable.")
         line.source.require_accepted()
-        text, still_runs = _probe(line, loaded[0], clock, limit_s)
-        hung.append(still_runs)
-        return text
+        if line.source.kind.name == "stdin":
+            return "standard input is not read by a check"
+        probe = _probe(line, loaded[0], clock, limit_s)
+        hung.append(probe.hung)
+        return _source_text(line.source, probe, limit_s)
 
     note("model", model)
     note("source", source)
@@ -134,19 +137,33 @@ class _FirstItem:
         pass
 
 
-def _probe(line: Line, detector: Detector, clock: Clock, limit_s: float) -> tuple[str, bool]:
-    """Read and judge one item, and return what was found and whether the reader still runs.
+class _Probe(NamedTuple):
+    outcome: Outcome | None
+    """The first outcome, see `_FirstItem`."""
+    silence: str
+    """Description of the last silence. Empty if there was none."""
+    took_s: float
+    timed_out: bool
+    hung: bool
+    """True if the reader did not return from the source."""
+
+
+def _probe(line: Line, detector: Detector, clock: Clock, limit_s: float) -> _Probe:
+    """Read and judge one item.
 
     Raises:
-        AndonError: the source cannot be opened, gives no item, or gives one that cannot be read or judged.
+        AndonError: the source cannot be opened.
     """
     source = line.source
-    if source.kind.name == "stdin":
-        return "standard input is not read by a check", False
-    stop = threading.Event()
+    stop, timed_out = threading.Event(), threading.Event()
     first = _FirstItem(stop)
+
+    def give_up() -> None:
+        timed_out.set()
+        stop.set()
+
     began_s = clock.mono_s()
-    timer = threading.Timer(limit_s, stop.set)
+    timer = threading.Timer(limit_s, give_up)
     timer.daemon = True
     timer.start()
     try:
@@ -162,21 +179,23 @@ def _probe(line: Line, detector: Detector, clock: Clock, limit_s: float) -> tupl
         )
     finally:
         timer.cancel()
-    took_s = clock.mono_s() - began_s
-    return _source_text(line, first, finished, took_s, limit_s), finished.hung
+    return _Probe(first.outcome, first.silence, clock.mono_s() - began_s, timed_out.is_set(), finished.hung)
 
 
-def _source_text(line: Line, first: _FirstItem, finished: Finished, took_s: float, limit_s: float) -> str:
-    source, outcome = line.source, first.outcome
+def _source_text(source: ChosenSource, probe: _Probe, limit_s: float) -> str:
+    """Return what was found.
+
+    Raises:
+        ConfigError: the source gave no item, or one that cannot be read or judged.
+    """
+    outcome = probe.outcome
     if outcome is None:
-        if finished.stopped and source.endless and not source.kind.live and not first.silence:
+        if probe.timed_out and not probe.hung and source.endless and not source.kind.live and not probe.silence:
             return f"{source.shown}: no item within {limit_s:g} s. The line would wait for the first one"
-        why = first.silence or (
-            f"no item within {limit_s:g} s" if finished.stopped else "the source ended without an item"
-        )
-        raise ConfigError(f"{source.shown}: expected an item, got none: {why}.")
+        nothing = f"no item within {limit_s:g} s" if probe.timed_out else "the source ended without an item"
+        raise ConfigError(f"{source.shown}: expected an item, got none: {probe.silence or nothing}.")
     size = "" if outcome.data is None else f", {' x '.join(map(str, outcome.data.shape))}"
-    found = f"{source.shown}: read {outcome.ref.key}{size} after {took_s:.1f} s"
+    found = f"{source.shown}: read {outcome.ref.key}{size} after {probe.took_s:.1f} s"
     verdict = outcome.verdict
     if verdict.status is not Status.INVALID:
         return f"{found}; verdict {verdict.status.name}, score {verdict.score:.4g}, threshold {verdict.threshold:.4g}"
