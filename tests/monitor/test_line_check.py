@@ -209,7 +209,7 @@ def test_targets_that_a_sink_can_use_pass_and_a_missing_folder_is_not_created(li
 def test_a_full_disk_fails(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - 99, 99))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - 99, 99))
 
     assert "the disk is full: 99 bytes are free" in found(line)["sink 1 (json_lines)"].text
 
