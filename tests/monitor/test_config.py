@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from tests.foundation.plug_ins import install
 
 from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.printable import printable
 from andon.foundation.registry import load
 from andon.foundation.secret import Secret
 from andon.foundation.settings import fields
@@ -170,6 +171,41 @@ def test_any_unknown_key_is_refused_on_one_line_without_its_value(place: str, ke
     assert str(refusal.value).startswith(f"f: line[0]{place}.")
     assert str(refusal.value).isprintable()
     assert CANARY not in str(refusal.value).replace(key, "")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.datetimes(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "path", "env", "x"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(place=st.sampled_from(["", *sorted(TABLES)]), data=st.data(), value=VALUES)
+def test_any_value_of_a_known_key_gives_a_line_or_an_error_on_one_line(
+    place: str, data: st.DataObject, value: object
+) -> None:
+    table = tomllib.loads(FULL)
+    line = table["line"][0]
+    key = data.draw(st.sampled_from(sorted({*TABLES[place], "kind"} if place else TABLES[place])))
+    {"": line, ".source": line["source"], ".sinks[1]": line["sinks"][1]}[place][key] = value
+    if data.draw(st.integers(0, 20)) == 0:
+        table["line"] = value
+    refused = ""
+    try:
+        (line,) = lines_from_table(table, folder=Path("plant"), at="f")
+    except ConfigError as error:
+        refused = str(error)
+    assert refused.startswith("f: line") or isinstance(line, Line)
+    assert printable(refused, limit=10_000) == refused
+
+
+def test_the_character_that_no_path_can_contain_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"line\.toml: line\[0\]\.sinks\[1\]\.folder: expected text without .* U\+0000"
+    ):
+        parsed(FULL.replace("/var/rejects", "/var/\\u0000"))
 
 
 @pytest.mark.parametrize(

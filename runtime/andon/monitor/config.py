@@ -165,6 +165,7 @@ def lines_from_table(table: Mapping[str, object], *, folder: Path, at: str) -> t
         ConfigError: see `read_lines`.
     """
     refuse_unknown_keys(table, ["line"], at=f"{at}: top level")
+    _refuse_nul(table.get("line"), f"{at}: line")
     lines = [
         _line(line, folder, f"{at}: line[{number}]")
         for number, line in enumerate(_tables(table, "line", at, "[[line]]"))
@@ -176,6 +177,18 @@ def lines_from_table(table: Mapping[str, object], *, folder: Path, at: str) -> t
                 f"{at}: line[{number}].name: expected a name of its own, got {name!r} again. Rename one line."
             )
     return tuple(lines)
+
+
+def _refuse_nul(value: object, at: str) -> None:
+    """Refuse the character that no path, URL or name can contain. The system would refuse it later, as a ValueError."""
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{at}: expected text without the character U+0000, got a text that contains it. Remove it.")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_nul(inner, joined(at, key))
+    if isinstance(value, list):
+        for number, inner in enumerate(value):
+            _refuse_nul(inner, f"{at}[{number}]")
 
 
 def _toml(file: Path, place: str) -> dict[str, Any]:
