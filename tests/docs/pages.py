@@ -40,8 +40,8 @@ class Block(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        """True if a test runs this block."""
-        return self.language in RUN and self.marker("not run") is None
+        """True if a test runs this block, or saves it for a later one."""
+        return (self.language in RUN or self.marker("saved as") is not None) and self.marker("not run") is None
 
     @property
     def code(self) -> str:

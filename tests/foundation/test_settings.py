@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, from_texts, missing, nearest
+from andon.foundation.secret import Secret
+from andon.foundation.settings import (
+    add_flags,
+    fields,
+    from_flags,
+    from_mapping,
+    from_table,
+    from_texts,
+    missing,
+    nearest,
+)
 from andon.runtime import ConfigError
 
 
@@ -217,3 +227,39 @@ def test_a_text_that_does_not_fit_is_refused_in_words(texts: dict[str, str], why
         from_texts(Broker, texts, where="the sink mqtt")
 
     assert str(refusal.value).startswith(why)
+
+
+class _Login(Struct, frozen=True, kw_only=True):
+    password: Annotated[Secret, Meta(description="of the server")]
+    port: Annotated[int, Meta(ge=1, description="of the server")] = 1883
+    ca: Annotated[str, Meta(description="certificate", extra={"path": "file"})] = ""
+
+
+@pytest.mark.parametrize("wrong", ["canary", 5, ["canary"], {"env": "A", "value": "canary"}, {"enw": "canary"}, {}])
+def test_a_secret_that_is_written_as_a_value_is_refused_without_showing_it(wrong: object) -> None:
+    with pytest.raises(ConfigError, match=r'^f: a.password: expected a secret as \{ env = "NAME" \}') as refusal:
+        from_table(_Login, {"password": wrong}, at="f: a")
+
+    assert "canary" not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+    with pytest.raises(ConfigError, match="expected a secret") as refusal:
+        from_texts(_Login, {"password": "canary"}, where="x")
+    assert "canary" not in str(refusal.value)
+
+
+def test_a_table_gives_settings_and_its_errors_begin_with_the_path_of_the_key() -> None:
+    given = {"password": {"env": "X"}, "port": 8883}
+
+    assert from_table(_Login, given, at="f: a") == _Login(password=Secret(env="X"), port=8883)
+    with pytest.raises(ConfigError, match=r"^f: a\.port: expected an integer >= 1, got 0\.$"):
+        from_table(_Login, {**given, "port": 0}, at="f: a")
+    with pytest.raises(
+        ConfigError, match=r"^f: a\.prt: unknown key \(did you mean 'port'\?\)\. Known: password, port, ca"
+    ):
+        from_table(_Login, {**given, "prt": 1}, at="f: a")
+    with pytest.raises(ConfigError, match=r"^f: a: expected password, got nothing\.$"):
+        from_table(_Login, {}, at="f: a")
+
+
+def test_a_path_is_marked_in_its_setting() -> None:
+    assert [setting.path for setting in fields(_Login)] == ["", "", "file"]

@@ -221,7 +221,7 @@ def test_a_full_disk_does_not_end_it_but_shows_in_the_exit_code(tiny_model: Path
         (["{folder}/nothing.onnx", "{folder}"], "nothing.onnx"),
         (["{model}", "{folder}", "--settle-s", "-1"], "--settle-s"),
         (["{model}", "power_converter", "--speed", "warp"], "--speed: expected one of max, recorded"),
-        (["{model}", "{folder}", "--limit", "0"], "--limit: expected at least 1 item"),
+        (["{model}", "{folder}", "--limit", "0"], "--limit: expected an integer >= 1"),
         (["{model}", "{folder}", "--out", "{model}"], "expected a new file, or a file of JSON lines"),
     ],
 )

@@ -25,7 +25,7 @@ EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2
 
 _ORDER = (
     "demo", "train", "animate", "export", "inspect", "score", "evaluate", "audit", "calibrate", "threshold",
-    "compare", "sample", "bench", "monitor",
+    "compare", "sample", "bench", "init", "check", "monitor",
 )  # fmt: skip
 """Order of the commands in --help: the order in which a new user needs them."""
 _VERBOSE = "print more details to stderr"
@@ -222,6 +222,8 @@ def _given_source(unknown: str, words: Sequence[str], parser: _Parser) -> "Sourc
     for end in (at + 2, at + 1):  # with and without a value of the unknown flag
         try:
             args, _ = parser.parse_known_args([*kept[:at], *kept[end:]])
+            if args.source is None:
+                continue
             return find(args.source)
         except AndonError:
             continue

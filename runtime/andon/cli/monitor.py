@@ -6,13 +6,15 @@ SOURCE is one of:
   - a CSV or Parquet log
   - '-' for JSON lines on stdin
 
-Each source has its own settings, listed below.
+Each source has its own settings, listed below. A LINE.toml file holds the model, the source, all settings and the sinks of a line
+instead: 'andon init' writes an example, and 'andon check' checks it.
 
 example:
   andon monitor bottle.onnx incoming/ --out verdicts.jsonl --pictures rejects/
   andon monitor bottle.onnx incoming/ --no-follow | jq -c 'select(.status == "REJECT")'
   andon monitor pump.onnx pump.csv --speed recorded
   andon monitor bottle.onnx rtsp://camera.local/line1 --out verdicts.jsonl
+  andon monitor line.toml
   andon monitor bottle.onnx incoming/ --sink json_lines:path=verdicts.jsonl --sink pictures:folder=rejects/,max_pictures=50
 
 Each line has the keys seq, at, item, unit (frame, window), time_s, status (OK, INVALID, REJECT), reason, score, level, p_value,
@@ -30,19 +32,17 @@ was lost.
 
 import argparse
 import logging
-import math
 import os
 import sys
 import threading
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.flag_parser import FlagParser
 
 if TYPE_CHECKING:
+    from andon.monitor.config import Line
     from andon.monitor.sink import ChosenSink
-    from andon.runtime.schema import Card
 
 SUMMARY = "monitor a line: judge a folder, video, camera or sensor data until it ends"
 
@@ -50,9 +50,16 @@ SUMMARY = "monitor a line: judge a folder, video, camera or sensor data until it
 def configure(parser: FlagParser) -> None:
     """Add the flags, including the flags of the installed sources."""
     from andon.cli._source_flags import add_source_flags
+    from andon.foundation.settings import add_flags
+    from andon.monitor.config import Policy
 
-    parser.add_argument("file", metavar="FILE.onnx", help="model file")
-    parser.add_argument("source", metavar="SOURCE", help="a folder, video, log, camera index, URL, or '-' for stdin")
+    parser.add_argument("file", metavar="FILE.onnx|LINE.toml", help="model file, or configuration of a line")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        help="with a model file: a folder, video, log, camera index, URL, or '-' for stdin",
+    )
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -69,21 +76,7 @@ def configure(parser: FlagParser) -> None:
         metavar="N",
         help="with --pictures: keep the newest N pictures (default: 1000, and at most 1 GiB)",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="end after N items (default: no limit)")
-    parser.add_argument(
-        "--device",
-        choices=["cpu", "cuda", "auto"],
-        default="cpu",
-        help="device to run on; auto uses CUDA if there is one (default: cpu)",
-    )
-    parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="threads for judging one item, 1 to 64 (default: 1)"
-    )
-    parser.add_argument(
-        "--frame-size",
-        choices=["calibrated", "any"],
-        help="any: also judge frames of other sizes, which the promise does not cover (default: calibrated)",
-    )
+    add_flags(parser, Policy, title="settings of the line")
     parser.add_argument_group("sinks", description=_sinks()).add_argument(
         "--sink",
         metavar="NAME[:key=value,...]",
@@ -96,75 +89,79 @@ def configure(parser: FlagParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Monitor the source and return the exit code."""
-    from andon.cli._source_flags import source_settings
+    from andon.monitor.config import one_line, read_lines
     from andon.monitor.counter_line import CounterLine
-    from andon.monitor.loop import monitor
+    from andon.monitor.line import run_line
     from andon.monitor.signals import stop_on_signals
-    from andon.monitor.sink import QueuedSink, Sink, SinkContext
-    from andon.runtime.detector import Detector
-    from andon.runtime.judge import judge_of
-    from andon.sources.addresses import shown_address
     from andon.sources.clock import SystemClock
-    from andon.sources.source import find
 
     _hold_closed_streams()
-    if args.limit is not None and args.limit < 1:
-        raise ConfigError(f"--limit: expected at least 1 item, got {args.limit}.")
     clock, stop = SystemClock(), threading.Event()
-    with stop_on_signals(stop), ExitStack() as open_sinks:
-        source = find(args.source)
-        if source.stream is None:
-            raise ConfigError(
-                f"{shown_address(args.source)}: a {source.name} source cannot be monitored. Use 'andon score'."
-            )
-        settings = source_settings(source, args.source, args)
-        chosen = _chosen_sinks(args)
-        detector = Detector.load(
-            args.file, device=args.device, threads=args.threads, frame_size=args.frame_size or "calibrated"
-        )
-        _refuse_frame_size_of_windows(args, detector.card)
-        stream, spec = source.stream, detector.card.input
-        context = SinkContext(
-            card=detector.card,
-            clock=clock,
-            stop=stop,
-            source=args.source,
-            can_wait=not (source.live or source.endless(args.source, settings)),
-        )
-        sinks: list[Sink] = []
-        for one in chosen:
-            sinks.append(one.open(context))
-            open_sinks.callback(sinks[-1].close)
-        queued = [sink for sink in sinks if isinstance(sink, QueuedSink)]
+    with stop_on_signals(stop):
+        if args.file.lower().endswith(".toml"):
+            _refuse_flags_with_a_line_file(args)
+            line = one_line(read_lines(args.file), args.file)
+        else:
+            line = _line_of_flags(args)
         counter_line = CounterLine(sys.stderr, clock)
-        finished = monitor(
-            judge_of(detector),
-            lambda: stream(args.source, spec, settings, clock, stop),
-            sinks,
-            clock,
-            stop,
-            name=source.name,
-            live=source.live,
-            stale_after_s=settings.stale_after_s if source.live else math.inf,
-            limit=args.limit,
-            on_counters=counter_line,
-        )
-        if not (finished.stopped or finished.consumer_gone):
-            for sink in queued:
-                sink.drain()
-        open_sinks.close()  # before the last line, which contains their summaries
-        notes = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
-        counter_line.finish(finished.counters, "; ".join(text for text in notes if text))
-    nothing_judged = finished.counters.judged == 0 and finished.counters.invalid > 0
-    partly = finished.failure or finished.stale or nothing_judged or any(sink.lost for sink in sinks)
-    code = 3 if partly else 0
-    if finished.hung or any(sink.hung for sink in queued):
+        end = run_line(line, clock, stop, on_counters=counter_line)
+        counter_line.finish(end.finished.counters, "; ".join(end.notes))
+    code = 0 if end.complete else 3
+    if end.hung:
         # a thread that returns from a driver while the interpreter ends may abort the process
         logging.shutdown()
         if sys.stderr is not None:
             sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _line_of_flags(args: argparse.Namespace) -> "Line":
+    """Return the line that the short form, FILE.onnx SOURCE, describes."""
+    from andon.cli._source_flags import source_settings
+    from andon.foundation.settings import from_flags
+    from andon.monitor.config import ChosenSource, Line, Policy
+    from andon.sources.addresses import shown_address
+    from andon.sources.source import find
+
+    if args.source is None:
+        raise ConfigError(
+            "expected FILE.onnx and SOURCE, or LINE.toml, got no SOURCE. Give, for example, a folder of pictures. See 'andon "
+            "monitor --help'."
+        )
+    policy = from_flags(Policy, args)
+    source = find(args.source)
+    if source.stream is None:
+        raise ConfigError(
+            f"{shown_address(args.source)}: a {source.name} source cannot be monitored. Use 'andon score'."
+        )
+    return Line(
+        model=args.file,
+        source=ChosenSource(source, args.source, source_settings(source, args.source, args)),
+        sinks=tuple(_chosen_sinks(args)),
+        policy=policy,
+    )
+
+
+def _refuse_flags_with_a_line_file(args: argparse.Namespace) -> None:
+    from andon.foundation.settings import fields, flag_of
+    from andon.monitor.config import Policy
+    from andon.sources.addresses import shown_address
+
+    if args.source is not None:
+        raise ConfigError(
+            f"{args.file}: expected no SOURCE, because the file names it, got {shown_address(args.source)}. Leave it out."
+        )
+    own = ["out", "pictures", "max_pictures", "sink"]
+    given = [name for name in own if getattr(args, name) not in (None, [])]
+    given += [
+        name for name in [*(setting.name for setting in fields(Policy)), *args.source_flags] if hasattr(args, name)
+    ]
+    if given:
+        raise ConfigError(
+            f"{', '.join(map(flag_of, given))}: expected no settings on the command line, because {args.file} holds the settings "
+            "of the line. Write them there."
+        )
 
 
 def _sinks() -> str:
@@ -200,16 +197,6 @@ def _chosen_sinks(args: argparse.Namespace) -> list["ChosenSink"]:
     if args.out is not None or not args.sink:
         chosen.append(sink_from_table({"kind": "json_lines", "path": "-" if args.out is None else args.out}))
     return chosen
-
-
-def _refuse_frame_size_of_windows(args: argparse.Namespace, card: "Card") -> None:
-    from andon.runtime.schema import WindowSpec
-
-    if args.frame_size is not None and isinstance(card.input, WindowSpec):
-        raise ConfigError(
-            f"--frame-size: expected a model file for frames, got {args.file}, which judges windows of sensor data. Leave the "
-            "flag out."
-        )
 
 
 def _hold_closed_streams() -> None:

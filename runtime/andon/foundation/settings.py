@@ -9,13 +9,17 @@ A settings struct is a frozen `msgspec.Struct` in which each field is annotated:
 import argparse
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import inspect
 
+from andon.foundation import secret
 from andon.foundation.errors import ConfigError
+from andon.foundation.printable import printable
+from andon.foundation.secret import Secret
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -32,6 +36,8 @@ class Setting(NamedTuple):
     unit: str
     bounds: str
     """Bounds as text, for example ``from 1 to 1000`` or ``>= 1``. Empty without bounds."""
+    path: str = ""
+    """``file`` or ``folder`` if the text is a path of one, from ``extra={"path": "file"}``. Empty for other settings."""
 
     @property
     def flag(self) -> str:
@@ -95,6 +101,55 @@ def from_mapping(struct: type[S], values: Mapping[str, object], *, where: str = 
         return _checked(struct, values, values, strict=True)
     except _Refusal as refusal:
         raise ConfigError(f"{where}: {refusal.named(refusal.name)}") from refusal.__cause__
+
+
+def from_table(struct: type[S], table: Mapping[str, object], *, at: str) -> S:
+    """Check a table of a TOML file as `from_mapping` does. Each error begins with the full path of the key.
+
+    Args:
+        struct: type of the settings.
+        table: the keys and values.
+        at: path of the table, for example ``line.toml: line[0].source``.
+
+    Raises:
+        ConfigError: see `from_mapping`. The error of a secret never contains the given value.
+    """
+    refuse_unknown_keys(table, [setting.name for setting in fields(struct)], at=at)
+    try:
+        return _checked(struct, table, table, strict=True)
+    except _Refusal as refusal:
+        place = f"{at}.{refusal.name}" if refusal.name else at
+        raise ConfigError(f"{place}: {refusal.why}") from refusal.__cause__
+
+
+def refuse_unknown_keys(table: Iterable[str], known: Iterable[str], *, at: str) -> None:
+    """Refuse a key that a table of a TOML file does not have.
+
+    Raises:
+        ConfigError: the message has the full path of the key, the most similar known key, and all known keys.
+
+    >>> refuse_unknown_keys(["fps_"], ["fps"], at="line[0].source")
+    Traceback (most recent call last):
+        ...
+    andon.foundation.errors.ConfigError: line[0].source.fps_: unknown key (did you mean 'fps'?). Known: fps.
+    """
+    known = list(known)
+    for name in table:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ConfigError(f"{joined(at, name)}: unknown key{nearest(name, known)}. Known: {listed}.")
+
+
+def joined(at: str, key: str) -> str:
+    """Return the path of a key in a table, on one line. A key that TOML needs in quotes is shown in quotes.
+
+    >>> joined("line[0]", "model"), joined("line[0]", "my model")
+    ('line[0].model', 'line[0]."my model"')
+    """
+    return f"{at}.{key}" if _BARE_KEY.fullmatch(key) else f'{at}."{printable(key)}"'
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def from_texts(struct: type[S], texts: Mapping[str, str], *, where: str) -> S:
@@ -168,6 +223,7 @@ def _setting(field: inspect.Field) -> Setting:
                     if note.extra_json_schema and "description" in note.extra_json_schema]  # fmt: skip
     if not descriptions:
         raise TypeError(f"setting {field.name!r} has no description: annotate it with msgspec.Meta(description=...)")
+    paths = [str(note.extra["path"]) for note in notes if note.extra and "path" in note.extra]
     units = [str(note.extra["unit"]) for note in notes if note.extra and "unit" in note.extra]
     return Setting(
         name=field.name,
@@ -176,6 +232,7 @@ def _setting(field: inspect.Field) -> Setting:
         description="; ".join(descriptions),
         unit=units[-1] if units else "",
         bounds=", ".join(filter(None, (_bounds(member) for member, _ in members))),
+        path=paths[-1] if paths else "",
     )
 
 
@@ -284,6 +341,17 @@ def _checked(struct: type[S], given: Mapping[str, object], raw: Mapping[str, obj
         try:
             fits = _is_finite(msgspec.convert(value, annotated[name], strict=strict))
         except msgspec.ValidationError as error:
+            if _is_secret(types[name].type):  # without the value, and without msgspec's error as a cause
+                got = (
+                    "text"
+                    if isinstance(value, str)
+                    else type(value).__name__
+                    if not isinstance(value, dict)
+                    else "a table with other keys or values"
+                )
+                raise _Refusal(
+                    name, f"expected {secret.EXPECTED}, got {got}. Do not write the secret itself here."
+                ) from None
             wanted = _wanted(types[name].type)
             why = _expected(wanted, raw[name], types[name].type) if wanted else str(error)
             raise _Refusal(name, why) from error
@@ -293,6 +361,10 @@ def _checked(struct: type[S], given: Mapping[str, object], raw: Mapping[str, obj
         return msgspec.convert(dict(given), struct, strict=strict)
     except msgspec.ValidationError as error:  # the struct's own __post_init__
         raise _Refusal("", str(error)) from error
+
+
+def _is_secret(kind: inspect.Type) -> bool:
+    return any(isinstance(member, inspect.StructType) and member.cls is Secret for member in _members(kind))
 
 
 def _is_finite(value: object) -> bool:

@@ -53,13 +53,14 @@ class Specimen:
 
     def open(self, *, can_wait: bool = True) -> Sink:
         """Open the sink as the monitor does, for a source whose text has a password."""
+        return self.kind.open(self.settings, self.context(can_wait=can_wait))
+
+    def context(self, *, can_wait: bool = True) -> SinkContext:
+        """Return the facts about the run for which the sink is opened."""
         card = Card(
             name="contract", detector="contract", input=FrameSpec(channels=3, size=(16, 16)), reading=ScoreRule(map="x")
         )
-        return self.kind.open(
-            self.settings,
-            SinkContext(card=card, clock=SystemClock(), stop=self.stop, source=_SOURCE, can_wait=can_wait),
-        )
+        return SinkContext(card=card, clock=SystemClock(), stop=self.stop, source=_SOURCE, can_wait=can_wait)
 
 
 def outcomes(count: int = 6) -> list[Outcome]:
@@ -155,8 +156,18 @@ def its_summary_is_one_line_without_secrets(specimen: Specimen) -> None:
     assert SECRET not in sink.summary, "summary: expected no password of the source. Use shown_address(context.source)."
 
 
+def its_check_accepts_a_working_target(specimen: Specimen) -> None:
+    """Check that ``andon check`` accepts a target that works, before the sink is opened and while it is open."""
+    specimen.kind.check(specimen.settings, specimen.context())
+    sink = specimen.open()
+    sink.put(outcomes()[1])
+    specimen.kind.check(specimen.settings, specimen.context())
+    _close(sink)
+
+
 CHECKS: tuple[Callable[[Specimen], None], ...] = (
     its_settings_are_described,
+    its_check_accepts_a_working_target,
     it_keeps_outcomes_of_all_kinds_and_loses_none,
     it_never_delays_a_source_that_cannot_wait,
     it_does_not_wait_after_a_stop,

@@ -13,7 +13,7 @@ from msgspec import Struct
 from andon.foundation.errors import AndonError, ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.registry import is_own, load
-from andon.foundation.settings import fields, from_mapping, from_texts
+from andon.foundation.settings import fields, from_mapping, from_table, from_texts
 from andon.monitor.judging import Outcome
 from andon.runtime.schema import Card
 from andon.sources.clock import Clock
@@ -77,6 +77,10 @@ class SinkContext(Struct, frozen=True, kw_only=True):
     """True if the source can wait. A sink may then delay judging instead of losing outcomes."""
 
 
+def _nothing_to_check(_settings: Any, _context: SinkContext) -> None:
+    pass
+
+
 class SinkKind(Struct, frozen=True, kw_only=True):
     """One type of sink, as a plug-in record."""
 
@@ -87,6 +91,11 @@ class SinkKind(Struct, frozen=True, kw_only=True):
     """Type of the settings. Its fields become keys of ``--sink NAME:key=value`` and of TOML tables."""
     open: Callable[[Any, SinkContext], Sink]
     """Function that opens the sink with settings of that type. It raises an `AndonError` if this is not possible."""
+    check: Callable[[Any, SinkContext], None] = _nothing_to_check
+    """Function for ``andon check`` that raises an `AndonError` if the sink cannot be opened.
+
+    It writes nothing. Paths are already checked: see ``extra={"path": "file"}`` and ``"folder"`` in the settings.
+    """
 
     def __post_init__(self) -> None:
         fields(self.settings)  # raises if the struct cannot be described: the plug-in is then reported as broken
@@ -134,8 +143,13 @@ def sink_from_text(text: str) -> ChosenSink:
     return ChosenSink(kind, from_texts(kind.settings, texts, where=f"the sink {name}"))
 
 
-def sink_from_table(table: Mapping[str, object]) -> ChosenSink:
+def sink_from_table(table: Mapping[str, object], *, at: str = "") -> ChosenSink:
     """Convert a TOML table to a sink: the key ``kind`` is its name, all other keys are settings.
+
+    Args:
+        table: the keys and values.
+        at: path of the table in its file, for example ``line.toml: line[0].sinks[1]``. Errors then begin with the full path
+            of the key.
 
     Raises:
         ConfigError: see `sink_from_text`, or the key ``kind`` is missing.
@@ -146,8 +160,16 @@ def sink_from_table(table: Mapping[str, object]) -> ChosenSink:
     settings = dict(table)
     name = settings.pop("kind", None)
     if not isinstance(name, str):
-        raise ConfigError(f'a sink: expected a kind, for example kind = "json_lines", got {name!r}.')
-    kind: SinkKind = load("andon.sinks", name)
+        place, got = (f"{at}.kind", "nothing" if name is None else repr(name)) if at else ("a sink", repr(name))
+        raise ConfigError(f'{place}: expected a kind, for example kind = "json_lines", got {got}.')
+    try:
+        kind: SinkKind = load("andon.sinks", name)
+    except ConfigError as error:
+        if not at:
+            raise
+        raise ConfigError(f"{at}.kind: {error}") from error
+    if at:
+        return ChosenSink(kind, from_table(kind.settings, settings, at=at))
     return ChosenSink(kind, from_mapping(kind.settings, settings, where=f"the sink {name}"))
 
 

@@ -88,7 +88,7 @@ def find(text: str) -> Source:
     if colon and name in known and not path:
         load("andon.sources", name)  # a broken package that the user names is an error; other broken ones are skipped
     for kind, source in members("andon.sources"):
-        if path and name == kind and kind not in _OF_PATHS:
+        if path and name == kind and kind not in PATH_SOURCES:
             continue
         if _accepts(source, text, named=name == kind and not path):
             found: Source = source
@@ -105,7 +105,7 @@ def find(text: str) -> Source:
     )
 
 
-_OF_PATHS = frozenset({"images", "logs", "video"})
+PATH_SOURCES = frozenset({"images", "logs", "video"})
 """The sources that accept only paths. Their names alone do not name any data."""
 
 
@@ -125,6 +125,15 @@ def _accepts(source: Source, text: str, *, named: bool) -> bool:
             raise ConfigError(message) from error
         warn_once(message)
         return False
+
+
+def accepts(source: Source, text: str) -> bool:
+    """Return whether this source can open a path, URL or name. Its own name alone is always accepted.
+
+    Raises:
+        ConfigError: the source belongs to another package and is broken.
+    """
+    return text == source.name or _accepts(source, text, named=True)
 
 
 def named(text: str) -> Source | None:

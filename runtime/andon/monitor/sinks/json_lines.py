@@ -45,7 +45,9 @@ _LOOK_EVERY_S = 1.0
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the sink."""
 
-    path: Annotated[str, Meta(min_length=1, description="append to this file; - is stdout")] = "-"
+    path: Annotated[str, Meta(min_length=1, description="append to this file; - is stdout", extra={"path": "file"})] = (
+        "-"
+    )
 
 
 class JsonLines:
@@ -257,9 +259,24 @@ def _open_sink(settings: Settings, context: SinkContext) -> JsonLines:
     return JsonLines(settings.path, clock=context.clock, stop=context.stop)
 
 
+def _check(settings: Settings, context: SinkContext) -> None:  # noqa: ARG001 - the signature of all checks
+    """Look at an existing file without a lock, so that a running monitor does not matter."""
+    path = Path(settings.path)
+    if settings.path == "-" or not path.is_file():
+        return
+    try:
+        with path.open("rb") as opened:
+            first = opened.readline(LONGEST_LINE)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+    if not _is_record(first) and not _may_begin_record(first):
+        raise ConfigError(f"{path}: expected a new file, or one of JSON lines from andon monitor, got other content.")
+
+
 SINK = SinkKind(
     name="json_lines",
     summary="write one JSON line for each verdict, to a file or to stdout",
     settings=Settings,
     open=_open_sink,
+    check=_check,
 )

@@ -53,7 +53,10 @@ _NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{8,}-[A-Za-z0-9_-]{1,64}\.jpg")
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the sink."""
 
-    folder: Annotated[str, Meta(min_length=1, description="write into this folder; created if it is missing")]
+    folder: Annotated[
+        str,
+        Meta(min_length=1, description="write into this folder; created if it is missing", extra={"path": "folder"}),
+    ]
     max_pictures: Annotated[int, Meta(ge=1, description="keep this number of the newest pictures")] = MAX_PICTURES
     max_bytes: Annotated[
         int, Meta(ge=1, description="keep the newest pictures up to this total size", extra={"unit": "bytes"})
@@ -88,14 +91,10 @@ class Pictures:
         max_pictures: int = MAX_PICTURES,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        if not isinstance(card.input, FrameSpec):
-            raise ConfigError(
-                "pictures: expected a model file for frames, got one for windows. Leave the pictures out."
-            )
+        _require_frames(card)
         if max_pictures < 1:
             raise ConfigError(f"max_pictures: expected at least 1, got {max_pictures}.")
-        opencv()  # report a missing package now and not at the first reject
-        font(12)
+        _require_packages()
         self._folder = folder
         self._card = card
         self._shelf = _Shelf(folder, max_pictures, max_bytes)
@@ -298,6 +297,23 @@ def _refuse_within(source: str, folder: str) -> None:
     )
 
 
+def _require_frames(card: Card) -> None:
+    if not isinstance(card.input, FrameSpec):
+        raise ConfigError("pictures: expected a model file for frames, got one for windows. Leave the pictures out.")
+
+
+def _require_packages() -> None:
+    """Report a missing package now and not at the first reject."""
+    opencv()
+    font(12)
+
+
+def _check(settings: Settings, context: SinkContext) -> None:
+    _refuse_within(context.source, settings.folder)
+    _require_frames(context.card)
+    _require_packages()
+
+
 def _open_sink(settings: Settings, context: SinkContext) -> Pictures:
     _refuse_within(context.source, settings.folder)
     return Pictures(
@@ -316,4 +332,5 @@ SINK = SinkKind(
     summary="write the newest rejected frames as pictures, with the heat map over them and the verdict below",
     settings=Settings,
     open=_open_sink,
+    check=_check,
 )

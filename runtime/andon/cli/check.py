@@ -1,0 +1,63 @@
+"""Check a line before it runs: its file, model, source and sinks. Print one line for each of them.
+
+The check loads the model file and runs its golden sample, reads and judges one item of the source, and tries whether the target
+of each sink can be written. It changes nothing. Standard input is not read.
+
+example:
+  andon check line.toml
+  andon check line.toml --json | jq -c 'select(.ok | not)'
+
+exit code 0: the line can run. 1: it could not run. 2: the file is wrong, and the first mistake is printed.
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+import sys
+
+from andon.foundation.errors import ConfigError
+
+SUMMARY = "check a line's file, model, source and sinks before it runs"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("file", metavar="LINE.toml", help="configuration of the line; 'andon init' writes an example")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=10.0,
+        metavar="X",
+        help="longest wait for the first item of the source, in seconds, up to 3600 (default: 10)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each finding")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the line and print what was found."""
+    import msgspec
+
+    from andon.cli import EXIT_CHECK_FAILED, EXIT_DONE
+    from andon.monitor.config import one_line, read_lines
+    from andon.monitor.line_check import check_line
+    from andon.sources.clock import SystemClock
+
+    if not 0 < args.timeout_s <= 3600 or not math.isfinite(args.timeout_s):
+        raise ConfigError(f"--timeout-s: expected a number of seconds > 0 and <= 3600, got {args.timeout_s:g}.")
+    line = one_line(read_lines(args.file), args.file)
+    checked = check_line(line, SystemClock(), limit_s=args.timeout_s)
+    for finding in checked.findings:
+        if args.json:
+            print(json.dumps(msgspec.to_builtins(finding)))
+        else:
+            print(f"{finding.line}: {finding.subject}: {'ok' if finding.ok else 'FAILED'}: {finding.text}")
+    code = EXIT_DONE if checked.ok else EXIT_CHECK_FAILED
+    if checked.hung:
+        # a thread that returns from a driver while the interpreter ends may abort the process
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

@@ -1,0 +1,338 @@
+"""Read the configuration of lines: one TOML file with one ``[[line]]`` table for each line.
+
+Reading a file checks keys, types and bounds. It opens no model, no source and no sink, and it reads no secret. Paths in the file
+are relative to the folder of the file.
+"""
+
+import re
+import threading
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from andon.foundation import secret
+from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.printable import printable
+from andon.foundation.registry import load
+from andon.foundation.secret import Secret
+from andon.foundation.settings import fields, from_table, joined, refuse_unknown_keys
+from andon.monitor.sink import ChosenSink, sink_from_table
+from andon.runtime.schema import InputSpec
+from andon.sources.addresses import redact, shown_address
+from andon.sources.clock import Clock
+from andon.sources.collection import Stream
+from andon.sources.source import PATH_SOURCES, Source, accepts
+
+MAX_BYTES = 1 << 20
+"""Largest configuration file, in bytes. A larger file is a wrong path."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_STDOUT = "-"
+_SECRET_QUERY = re.compile(
+    r"[?&](?:[^=&#]*[-_])?(?:auth|key|pass|passwd|password|pwd|secret|sig|signature|token)=", re.IGNORECASE
+)
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """State how a line judges. The fields are flags of ``andon monitor`` and keys of a ``[[line]]`` table."""
+
+    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="end after this number of items")] = None
+    device: Annotated[
+        Literal["cpu", "cuda", "auto"], Meta(description="device to run on; auto uses CUDA if there is one")
+    ] = "cpu"
+    threads: Annotated[int, Meta(ge=1, le=64, description="threads for judging one item")] = 1
+    frame_size: Annotated[
+        Literal["calibrated", "any"] | None,
+        Meta(
+            description="any: also judge frames of other sizes, which the promise does not cover; none is the same as "
+            "calibrated"
+        ),
+    ] = None
+
+
+class ChosenSource(Struct, frozen=True):
+    """A source with its checked settings, not yet opened."""
+
+    kind: Source
+    address: str | Secret
+    """Path, URL, camera index or name. It is a secret if it contains a password."""
+    settings: Any
+
+    def __repr__(self) -> str:
+        """Return the kind and the address without secrets."""
+        return f"ChosenSource({self.kind.name}, {self.shown!r}, {self.settings!r})"
+
+    @property
+    def shown(self) -> str:
+        """The address for messages: without secrets, or the place of a secret address."""
+        return self.address.place if isinstance(self.address, Secret) else shown_address(self.address)
+
+    def text(self) -> str:
+        """Return the address. It may contain a password.
+
+        Raises:
+            ConfigError: the address is a secret that cannot be read, or that is not a URL.
+        """
+        if isinstance(self.address, str):
+            return self.address
+        text = self.address.reveal()
+        if _URL.match(text) is None:  # messages hide the password of a URL only
+            raise ConfigError(
+                f"{self.shown}: expected a URL such as rtsp://user:password@camera/stream, found other content, which is not "
+                "shown. Write other addresses into the file."
+            )
+        return text
+
+    @property
+    def endless(self) -> bool:
+        """True if the source runs until it is stopped. A sink must then not delay it."""
+        return self.kind.live or self.kind.endless(self.text(), self.settings)
+
+    def open(self, spec: InputSpec, clock: Clock, stop: threading.Event) -> Stream:
+        """Open the stream.
+
+        Raises:
+            AndonError: the source cannot be opened.
+        """
+        assert self.kind.stream is not None
+        return self.kind.stream(self.text(), spec, self.settings, clock, stop)
+
+    def require_accepted(self) -> None:
+        """Refuse an address that this kind of source cannot open.
+
+        Raises:
+            ConfigError: the address is a secret that cannot be read.
+            DataError: there is no such data at the address.
+        """
+        if not accepts(self.kind, self.text()):
+            raise DataError(
+                f"{self.shown}: expected {self.kind.summary}, found none of these. Create it, or correct the source."
+            )
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One line: a model file that judges the items of a source and passes verdicts to sinks. Nothing is open yet."""
+
+    name: str = "line"
+    model: str
+    """Path of the model file."""
+    source: ChosenSource
+    sinks: tuple[ChosenSink, ...]
+    """At least one sink. Each gets every outcome, in this order."""
+    policy: Policy = Policy()
+
+
+def read_lines(file: Path | str) -> tuple[Line, ...]:
+    """Read all lines of a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, has no line, or a key is unknown, missing, of another type or out of
+            bounds. The message begins with the file and the full path of the key. It never contains a secret.
+    """
+    file = Path(file)
+    place = printable(str(file))
+    return lines_from_table(_toml(file, place), folder=file.parent, at=place)
+
+
+def one_line(lines: tuple[Line, ...], at: str) -> Line:
+    """Return the only line of a file.
+
+    Raises:
+        ConfigError: there are several lines.
+    """
+    if len(lines) > 1:
+        raise ConfigError(
+            f"{at}: expected one line, got {len(lines)} ({', '.join(line.name for line in lines)}): this version runs one line a "
+            "process. Write one file for each line, and start one process for each file."
+        )
+    return lines[0]
+
+
+def lines_from_table(table: Mapping[str, object], *, folder: Path, at: str) -> tuple[Line, ...]:
+    """Check the content of a TOML file and return its lines.
+
+    Args:
+        table: the content.
+        folder: paths in the file are relative to this folder.
+        at: name of the file, for error messages.
+
+    Raises:
+        ConfigError: see `read_lines`.
+    """
+    refuse_unknown_keys(table, ["line"], at=f"{at}: top level")
+    _refuse_nul(table.get("line"), f"{at}: line")
+    lines = [
+        _line(line, folder, f"{at}: line[{number}]")
+        for number, line in enumerate(_tables(table, "line", at, "[[line]]"))
+    ]
+    names = [line.name for line in lines]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ConfigError(
+                f"{at}: line[{number}].name: expected a name of its own, got {name!r} again. Rename one line."
+            )
+    return tuple(lines)
+
+
+def _refuse_nul(value: object, at: str) -> None:
+    """Refuse the character that no path, URL or name can contain. The system would refuse it later, as a ValueError."""
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{at}: expected text without the character U+0000, got a text that contains it. Remove it.")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_nul(inner, joined(at, key))
+    if isinstance(value, list):
+        for number, inner in enumerate(value):
+            _refuse_nul(inner, f"{at}[{number}]")
+
+
+def _toml(file: Path, place: str) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "the path is invalid"
+        raise ConfigError(f"{place}: cannot be read: {reason}. 'andon init' writes an example.") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{place}: expected a configuration of at most {MAX_BYTES} bytes, got a larger file.")
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))  # some editors write a byte order mark
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        # the error of the decoder holds the file, and so a secret that was written into it by mistake
+        why = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "the text is not UTF-8 or nested too deeply"
+    raise ConfigError(f"{place}: expected TOML: {_position_only(why)}.")
+
+
+def _position_only(message: str) -> str:
+    """Return a message of tomllib without keys, values or characters of the file."""
+    place = re.search(r"\(at (?:line \d+, column \d+|end of document)\)$", message)
+    return f"the file cannot be parsed {place[0]}" if place else message
+
+
+def _line(table: Mapping[str, object], folder: Path, at: str) -> Line:
+    own = ["name", "model", "source", "sinks"]
+    policy = [setting.name for setting in fields(Policy)]
+    refuse_unknown_keys(table, [*own, *policy], at=at)
+    name = _required_text(table, "name", at, 'a short name of the line, for example name = "press-3"')
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{at}.name: expected 1 to 64 letters, digits, - or _, got {name!r}.")
+    model = _required_text(table, "model", at, 'the path of a model file, for example model = "washers.onnx"')
+    given = table.get("source")
+    if not isinstance(given, dict):
+        raise ConfigError(f"{at}.source: expected a table [line.source], got {_kind(given)}.")
+    source = _source(given, folder, f"{at}.source")
+    sinks: tuple[ChosenSink, ...] = (sink_from_table({"kind": "json_lines"}),)
+    if "sinks" in table:
+        sinks = tuple(
+            _sink(sink, folder, f"{at}.sinks[{number}]")
+            for number, sink in enumerate(_tables(table, "sinks", at, "[[line.sinks]]"))
+        )
+    return Line(
+        name=name,
+        model=_path(folder, model),
+        source=source,
+        sinks=sinks,
+        policy=from_table(Policy, {key: table[key] for key in policy if key in table}, at=at),
+    )
+
+
+def _source(table: Mapping[str, object], folder: Path, at: str) -> ChosenSource:
+    name = _required_text(table, "kind", at, 'a kind of source, for example kind = "images"')
+    try:
+        kind: Source = load("andon.sources", name)
+    except ConfigError as error:
+        raise ConfigError(f"{at}.kind: {error}") from error
+    if kind.stream is None:
+        raise ConfigError(f"{at}.kind: a {name} source cannot be monitored. Use 'andon score'.")
+    place = "path" if name in PATH_SOURCES else "address"
+    refuse_unknown_keys(table, ["kind", place, *(setting.name for setting in fields(kind.settings))], at=at)
+    settings = from_table(
+        kind.settings, {key: value for key, value in table.items() if key not in ("kind", place)}, at=at
+    )
+    address: str | Secret
+    if place == "path":
+        address = _path(
+            folder, _required_text(table, "path", at, f'the path of {kind.summary}, for example path = "data"')
+        )
+    elif "address" in table:
+        address = _address(table["address"], folder, f"{at}.address")
+    else:
+        address = _STDOUT if name == "stdin" else name
+    return ChosenSource(kind, address, _in_folder(settings, folder))
+
+
+def _address(value: object, folder: Path, at: str) -> str | Secret:
+    """Return an address or the place of a secret one. The errors contain no part of the value."""
+    if isinstance(value, str) and value.strip():
+        if "***@" in redact(value) or redact(value).endswith("://***") or _SECRET_QUERY.search(value):
+            raise ConfigError(
+                f"{at}: expected an address without a password or token, got one with it. Store the whole address elsewhere, and "
+                f"write {secret.EXPECTED}."
+            )
+        return value
+    if isinstance(value, dict):
+        try:
+            return _placed(msgspec.convert(value, Secret), folder)
+        except msgspec.ValidationError:
+            pass  # not inside `except`: the error may hold the value
+    raise ConfigError(f"{at}: expected text, or {secret.EXPECTED}, got {_kind(value)}.")
+
+
+def _sink(table: Mapping[str, object], folder: Path, at: str) -> ChosenSink:
+    chosen = sink_from_table(table, at=at)
+    return ChosenSink(chosen.kind, _in_folder(chosen.settings, folder))
+
+
+def _in_folder(settings: Any, folder: Path) -> Any:
+    """Return settings in which relative paths begin in this folder: those of files and folders, and those of secrets."""
+    changed: dict[str, object] = {}
+    for setting in fields(type(settings)):
+        value = getattr(settings, setting.name)
+        if isinstance(value, Secret):
+            changed[setting.name] = _placed(value, folder)
+        elif setting.path and isinstance(value, str) and value != _STDOUT:
+            changed[setting.name] = _path(folder, value)
+    return msgspec.structs.replace(settings, **changed) if changed else settings
+
+
+def _placed(value: Secret, folder: Path) -> Secret:
+    return value if value.file is None else Secret(file=_path(folder, value.file))
+
+
+def _path(folder: Path, text: str) -> str:
+    return str(folder / text)
+
+
+def _required_text(table: Mapping[str, object], key: str, at: str, wanted: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{at}.{key}: expected {wanted}, got {_kind(value)}.")
+    return value
+
+
+def _tables(table: Mapping[str, object], key: str, at: str, wanted: str) -> list[dict[str, object]]:
+    """Return a list of at least one table."""
+    value = table.get(key)
+    place = joined(at, key) if ": line[" in at else f"{at}: {key}"
+    if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
+        raise ConfigError(f"{place}: expected at least one table {wanted}, got {_kind(value)}.")
+    return value
+
+
+def _kind(value: object) -> str:
+    """Return the type of a TOML value as text. The value itself may be a secret in the wrong place."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str) and not value.strip():
+        return "an empty text"
+    if isinstance(value, list) and not value:
+        return "an empty list"
+    return _KINDS.get(type(value), "another value")
+
+
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a table"}
