@@ -204,8 +204,10 @@ def records(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, A
     refused, because the windows count as too few independent ones. `drifting`: share that the check refuses, of the records
     with enough windows. `broken_before` and `broken_after`: broken without and with the check.
     """
-    for n, alpha in ((600, 0.05), (3000, 0.05), (20000, 0.05), (3000, 0.01)):
-        for name, process in PROCESSES.items():
+    long = ("AR(1), .95", "AR(1), .98")
+    sizes = [(n, alpha, PROCESSES) for n, alpha in ((600, 0.05), (3000, 0.05), (3000, 0.01))]
+    for n, alpha, processes in (*sizes, (20_000, 0.05, {name: PROCESSES[name] for name in long})):
+        for name, process in processes.items():
             naive = too_few = drifting = before = after = 0
             for _ in range(calibrations):
                 scores = process.record(rng, n)
@@ -258,6 +260,41 @@ def lots(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]
             }  # fmt: skip
 
 
+def traps(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
+    """Yield how often promises are broken by common mistakes: choosing after looking, several promises, frames as parts."""
+    n, alpha = 600, 0.01
+    above = allowance(n, alpha)
+    exact = float(binom.cdf(above, n, alpha))
+    for detectors in (1, 2, 5, 10):
+        lowest = np.min(
+            [thresholds(rng, DISTRIBUTIONS["normal"][0], calibrations, n, above)[0] for _ in range(detectors)], axis=0
+        )
+        yield {
+            "trap": "lowest threshold of several detectors", "detectors": detectors, "n": n, "alpha": alpha,
+            "broken": float((norm.sf(lowest) > alpha).mean()), "exact": 1 - (1 - exact) ** detectors,
+        }  # fmt: skip
+    alphas = (0.05, 0.02, 0.01, 0.005)
+    several = thresholds(rng, DISTRIBUTIONS["normal"][0], calibrations, 1000, *(allowance(1000, one) for one in alphas))
+    broken = [norm.sf(one) > rate for one, rate in zip(several, alphas, strict=True)]
+    yield {"trap": "one of four promises", "n": 1000, "alphas": alphas, "broken": float(np.any(broken, axis=0).mean())}
+    frames, rho = 5, 0.7
+    later = _frames(rng, 200_000, frames, rho).max(axis=1)
+    for kind in ("frames counted as parts", "highest score of each part"):
+        counted = 0
+        for _ in range(calibrations):
+            scores = _frames(rng, n, frames, rho)
+            one = np.sort(scores, axis=None) if kind.startswith("frames") else np.sort(scores.max(axis=1))
+            counted += (later > one[len(one) - 1 - allowance(len(one), alpha)]).mean() > alpha
+        yield {"trap": kind, "n": n, "frames": frames, "rho": rho, "alpha": alpha, "broken": counted / calibrations}
+
+
+def _frames(rng: np.random.Generator, parts: int, frames: int, rho: float) -> Scores:
+    """Return normal scores ``[parts, frames]`` with the correlation rho between the frames of a part."""
+    own = rng.standard_normal((parts, frames))
+    scores: Scores = np.sqrt(rho) * rng.standard_normal((parts, 1)) + np.sqrt(1 - rho) * own
+    return scores
+
+
 def cusum(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, Any]]:
     """Yield the share of calibrations whose CUSUM reaches the run length, at the simulated limit."""
     for n in (30, 60, 300, 600, 3000):
@@ -278,7 +315,9 @@ def _autoregressive(rng: np.random.Generator, n: int, phi: float) -> Scores:
     return values
 
 
-QUESTIONS = {one.__name__: one for one in (shift, every_shift, review, miss, audit, steady, records, lots, cusum)}
+QUESTIONS = {
+    one.__name__: one for one in (shift, every_shift, review, miss, audit, steady, records, lots, traps, cusum)
+}
 
 
 def main() -> None:
