@@ -204,7 +204,7 @@ def records(rng: np.random.Generator, calibrations: int) -> Iterator[dict[str, A
     refused, because the windows count as too few independent ones. `drifting`: share that the check refuses, of the records
     with enough windows. `broken_before` and `broken_after`: broken without and with the check.
     """
-    long = ("AR(1), .95", "AR(1), .98")
+    long = ("AR(1), .95", "AR(1), .98", "volatility clusters")
     sizes = [(n, alpha, PROCESSES) for n, alpha in ((600, 0.05), (3000, 0.05), (3000, 0.01))]
     for n, alpha, processes in (*sizes, (20_000, 0.05, {name: PROCESSES[name] for name in long})):
         for name, process in processes.items():

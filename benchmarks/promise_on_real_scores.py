@@ -1,9 +1,9 @@
-"""How often are promises broken on scores of real parts and real logs? 200 calibrations for each row, one JSON line per row.
+"""Count broken promises on scores of real parts and real logs: 200 calibrations for each row, one JSON line per row.
 
 Frames: the scores are those of exported model files, on good parts that training did not use. There are three ways to check:
 
 * `random`: calibrate on n random parts, and check on all other ones. For scores without ties, the chance of a broken promise is
-  then exact, whatever the scores are. So this checks the program, not the assumption that later parts are like earlier ones.
+  then exact for any scores. So this checks the program, not the assumption that later parts are like earlier ones.
 * `other folder`: calibrate on parts of the training folder, and check on `test/good`. All calibrations share these test parts.
 * `in order`: calibrate on n consecutive pictures, and check on all other ones. MNIST is sorted by writers.
 
@@ -12,7 +12,7 @@ next n windows, or on the other runs. `naive` counts each window as independent.
 `broken_before` and `broken` count promises without and with the check against drift. Calibrations overlap in time: the windows
 hold far fewer than 200 independent ones.
 
-    ANDON_DATA=../shared/data python -m benchmarks.promise_on_real_scores               # about five minutes, one process
+    ANDON_DATA=../shared/data python -m benchmarks.promise_on_real_scores               # about five minutes on a busy machine
     ANDON_DATA=../shared/data python -m benchmarks.promise_on_real_scores tile skab
 """
 
@@ -82,7 +82,7 @@ def part_scores(folder: Path, seed: int) -> tuple[Floats, Floats]:
 
 
 class Draws(NamedTuple):
-    """How calibrations are drawn."""
+    """The number and sizes of calibrations, and the generator that draws them."""
 
     calibrations: int
     rng: np.random.Generator

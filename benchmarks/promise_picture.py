@@ -62,7 +62,7 @@ def draw(shares: Sequence[tuple[Floats, Floats]], expected: Sequence[float]) -> 
     names = [f"at most {percent(alpha)},\nfrom {n} parts" for n, alpha in ROWS]
     panels[0].set_yticks(range(len(ROWS)), names)
     panels[0].set_ylim(len(ROWS) - 0.5, -0.5)
-    figure.supxlabel("good parts rejected afterwards, compared with the limit", color=SOFT, fontsize=10)
+    figure.supxlabel("share of good parts rejected afterwards, one point for each calibration", color=SOFT, fontsize=10)
     return figure
 
 
