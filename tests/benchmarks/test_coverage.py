@@ -56,7 +56,7 @@ def test_the_stated_tail_of_a_process_is_that_of_its_scores(name: str) -> None:
 
 
 def test_the_check_against_drift_refuses_long_records_that_drift(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = ("independent", "drift by .5 sd, then constant", "AR(1), .95", "AR(1), .98")
+    chosen = ("independent", "drift by .5 sd, then constant", "AR(1), .95", "AR(1), .98", "volatility clusters")
     monkeypatch.setattr(coverage, "PROCESSES", {name: coverage.PROCESSES[name] for name in chosen})
 
     rows = {(row["n"], row["alpha"], row["scores"]): row for row in coverage.records(np.random.default_rng(1), 8)}
