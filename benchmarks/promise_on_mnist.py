@@ -5,7 +5,7 @@ The scores are those of a real model file. A small `unet_autoencoder` is trained
 calibrations that reject more good parts than promised. `expected` is the number that theory predicts. `broken_by_quantile` is the
 number for the usual threshold `numpy.quantile(scores, 1 - alpha)`.
 
-    ANDON_DATA=../shared/data python benchmarks/promise_on_mnist.py
+    ANDON_DATA=../shared/data python -m benchmarks.promise_on_mnist
 """
 
 import argparse
@@ -15,6 +15,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,21 @@ from andon.training.runs.export_run import export_run
 from andon.training.runs.train import TrainOptions, train
 
 ANOMALY = 5
+
+Floats = NDArray[np.float64]
+
+
+class Resampled(NamedTuple):
+    """False-reject shares of random calibrations, each measured on the parts that the calibration did not use."""
+
+    promise: Floats
+    """``[calibrations]``, with the threshold of a promise."""
+    quantile: Floats
+    """The same, with ``numpy.quantile(scores, 1 - alpha)`` as the threshold."""
+    above: int
+    """Calibration parts above the threshold of the promise."""
+    audited: int
+    """Parts that each calibration is checked on."""
 
 
 class Digits:
@@ -62,6 +78,50 @@ def _normals(root: Path, part: str) -> NDArray[np.uint8]:
     return normals
 
 
+def digit_scores(root: Path, seed: int) -> Floats:
+    """Train the detector, export it, and return the scores ``[9108]`` of the normal test pictures in the order of the file."""
+    with tempfile.TemporaryDirectory() as temporary:
+        good = Digits(_normals(root, "train")[:3000])
+        run = train(
+            RECIPE,
+            good,
+            Path(temporary) / "run",
+            settings=Settings(size=32, narrow=4, epochs=4),
+            options=TrainOptions(seed=seed, threads=1),
+        )
+        exported = export_run(run, Path(temporary) / "mnist.onnx", request=CalibrationRequest(date=""), data=good)
+        return score(exported.model.data, Digits(_normals(root, "t10k"))).score
+
+
+def threshold_of(scores: Floats, above: int) -> float:
+    """Return the threshold that a model file gets from these calibration scores, with `above` of them above it."""
+    lifted = lift(np.sort(scores), float(np.median(np.abs(scores))), TOLERANCE)
+    return float(lifted[len(scores) - 1 - above])
+
+
+def resampled(scores: Floats, n: int, alpha: float, calibrations: int, generator: np.random.Generator) -> Resampled:
+    """Calibrate on n random scores, check on the other ones, and repeat this."""
+    above = allowance(n, alpha)
+    promise, quantile = [], []
+    for _ in range(calibrations):
+        order = generator.permutation(len(scores))
+        calibration, audit = scores[order[:n]], scores[order[n:]]
+        promise.append((audit > threshold_of(calibration, above)).mean())
+        quantile.append((audit > np.quantile(calibration, 1 - alpha)).mean())
+    return Resampled(np.array(promise), np.array(quantile), above, len(scores) - n)
+
+
+def chance_of_breaking(n: int, above: int, alpha: float, audited: int) -> float:
+    """Return the exact probability that more than a share alpha of the audited parts is rejected, for scores without ties."""
+    return float(betabinom.sf(math.floor(alpha * audited + 1e-9), audited, above + 1, n - above))
+
+
+def interval(calibrations: int, chance: float) -> list[int]:
+    """Return the 99 % interval of the number of broken promises."""
+    low, high = binom.interval(0.99, calibrations, chance)
+    return [int(low), int(high)]
+
+
 def main() -> None:
     """Train and score once. Then calibrate 200 times per promise, and check each calibration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,30 +131,11 @@ def main() -> None:
     parser.add_argument("--calibrations", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    root = Path(args.data)
-    with tempfile.TemporaryDirectory() as temporary:
-        good = Digits(_normals(root, "train")[:3000])
-        run = train(
-            RECIPE,
-            good,
-            Path(temporary) / "run",
-            settings=Settings(size=32, narrow=4, epochs=4),
-            options=TrainOptions(seed=args.seed, threads=1),
-        )
-        exported = export_run(run, Path(temporary) / "mnist.onnx", request=CalibrationRequest(date=""), data=good)
-        scores = score(exported.model.data, Digits(_normals(root, "t10k"))).score
+    scores = digit_scores(Path(args.data), args.seed)
     generator = np.random.default_rng(args.seed)
     for n, alpha in ((300, 0.01), (600, 0.01), (1000, 0.01), (100, 0.05), (1000, 0.05)):
-        above, rest = allowance(n, alpha), len(scores) - n
-        broken, usual = 0, 0
-        for _ in range(args.calibrations):
-            order = generator.permutation(len(scores))
-            calibration, audit = scores[order[:n]], scores[order[n:]]
-            threshold = lift(np.sort(calibration), float(np.median(np.abs(calibration))), TOLERANCE)[n - 1 - above]
-            broken += int((audit > threshold).mean() > alpha)
-            usual += int((audit > np.quantile(calibration, 1 - alpha)).mean() > alpha)
-        expected = float(betabinom.sf(math.floor(alpha * rest), rest, above + 1, n - above))
-        low, high = binom.interval(0.99, args.calibrations, expected)
+        shares = resampled(scores, n, alpha, args.calibrations, generator)
+        expected = chance_of_breaking(n, shares.above, alpha, shares.audited)
         print(
             json.dumps(
                 {
@@ -102,13 +143,13 @@ def main() -> None:
                     "n": n,
                     "alpha": alpha,
                     "confidence": 0.95,
-                    "above": above,
-                    "audited": rest,
+                    "above": shares.above,
+                    "audited": shares.audited,
                     "calibrations": args.calibrations,
-                    "broken": broken,
-                    "broken_by_quantile": usual,
+                    "broken": int((shares.promise > alpha).sum()),
+                    "broken_by_quantile": int((shares.quantile > alpha).sum()),
                     "expected": round(args.calibrations * expected, 2),
-                    "99_percent_interval": [int(low), int(high)],
+                    "99_percent_interval": interval(args.calibrations, expected),
                     "seed": args.seed,
                 }
             ),
