@@ -20,6 +20,7 @@ from andon.foundation.printable import printable
 from andon.foundation.registry import load
 from andon.foundation.secret import Secret
 from andon.foundation.settings import fields, from_table, joined, refuse_unknown_keys
+from andon.monitor.alarms import rule_from_text
 from andon.monitor.sink import ChosenSink, sink_from_table
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, shown_address
@@ -53,6 +54,22 @@ class Policy(Struct, frozen=True, kw_only=True):
             "calibrated"
         ),
     ] = None
+    health: Annotated[
+        bool,
+        Meta(
+            description="make frames that are black, over-exposed, smeared or (from a camera) frozen INVALID before judging"
+        ),
+    ] = False
+    alarm: Annotated[
+        str | None,
+        Meta(
+            description="K/N: raise an alarm if K of the last N items are REJECT, and clear it after N others in a row"
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.alarm is not None:
+            rule_from_text(self.alarm)  # a wrong rule is refused when the settings are read
 
 
 class ChosenSource(Struct, frozen=True):
