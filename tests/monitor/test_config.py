@@ -115,7 +115,7 @@ REFUSED = [
     (FULL.replace("settle_s = 1", "fps_ = 1"), "line[0].source.fps_: unknown key. Known: kind, path, follow,"),
     (FULL.replace("threads = 2", "threads = 65"), "line[0].threads: expected an integer from 1 to 64, got 65."),
     (FULL.replace("threads = 2", 'threads = "2"'), "line[0].threads: expected an integer from 1 to 64, got '2'."),
-    (FULL.replace('"3/5"', '"5/3"'), "alarm: expected 1 <= k <= n <= 10000, got k = 5, n = 3. Example: 3/5."),
+    (FULL.replace('"3/5"', '"5/3"'), "line[0].alarm: expected 1 <= k <= n <= 10000, got k = 5, n = 3. Example: 3/5."),
     (FULL.replace("health = true", "health = 1"), "line[0].health: expected"),
     (FULL.replace('"any"', '"all"'), "line[0].frame_size: expected one of any, calibrated, or none, got 'all'"),
     (FULL.replace("threads = 2", "thread = 2"), "line[0].thread: unknown key (did you mean 'threads'?)."),

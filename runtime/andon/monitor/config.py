@@ -254,8 +254,18 @@ def _line(table: Mapping[str, object], folder: Path, at: str) -> Line:
         model=_path(folder, model),
         source=source,
         sinks=sinks,
-        policy=from_table(Policy, {key: table[key] for key in policy if key in table}, at=at),
+        policy=_policy({key: table[key] for key in policy if key in table}, at),
     )
+
+
+def _policy(table: Mapping[str, object], at: str) -> Policy:
+    alarm = table.get("alarm")
+    if isinstance(alarm, str):
+        try:
+            rule_from_text(alarm)
+        except ConfigError as error:
+            raise ConfigError(f"{at}.{error}") from error  # the message begins with the key
+    return from_table(Policy, table, at=at)
 
 
 def _source(table: Mapping[str, object], folder: Path, at: str) -> ChosenSource:
