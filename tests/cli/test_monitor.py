@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import write_picture
 from tests.cli.running import andon
 from tests.foundation.plug_ins import install
+from tests.runtime.hand_made import frame
 
 from andon.cli import EXIT_DONE, EXIT_USER, main
 
@@ -135,6 +137,53 @@ def test_the_short_form_and_the_sink_keep_the_same_pictures(frame_model: Path, p
     assert len(names[0]) == 2
 
 
+def test_an_alarm_is_raised_and_cleared_on_the_lines_of_its_items_and_counted_at_the_end(
+    frame_model: Path, parts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["monitor", str(frame_model), str(parts / "test"), "--no-follow", "--alarm", "2/3"]
+
+    assert main([*words, "--out", str(tmp_path / "v.jsonl")]) == EXIT_DONE
+    lines = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["item"], line["alarm"]) for line in lines if "alarm" in line] == [
+        ("stain/1.png", {"event": "raised", "number": 1})
+    ]
+    assert "; alarms: 1, the last one is active\n" in capfd.readouterr().err
+    # a second run continues the file, so that a line with an alarm is known as a line of this sink
+    assert main([*words, "--out", str(tmp_path / "v.jsonl")]) == EXIT_DONE
+
+
+def test_with_health_a_black_frame_is_invalid_before_judging_and_without_it_the_model_file_decides(
+    frame_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "parts"
+    write_picture(folder / "dark.png", frame(1) // 16)
+    write_picture(folder / "good.png", frame(2))
+    words = ["monitor", str(frame_model), str(folder), "--no-follow"]
+
+    assert main([*words, "--health"]) == EXIT_DONE
+    checked = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert main(words) == EXIT_DONE
+    plain = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+    assert [(line["item"], line["status"], line["reason"]) for line in checked] == [
+        ("dark.png", "INVALID", "black"),
+        ("good.png", "OK", ""),
+    ]
+    assert checked[0]["detail"].startswith("black: nearly no light: 99 % of the pixels have a level of at most ")
+    assert plain[0]["reason"] != "black"
+    assert plain[1] == checked[1] | {"at": plain[1]["at"]}
+
+
+def test_health_of_windows_is_refused_before_anything_starts(
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "v.jsonl"
+
+    assert main(["monitor", str(window_model), str(log), "--health", "--out", str(out)]) == EXIT_USER
+    assert "--health: expected a model file for frames, got " in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.fixture
 def watching(frame_model: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the arguments that monitor a folder, from an empty working folder."""
@@ -164,6 +213,8 @@ REFUSED = [
         "--speed: expected a flag of the source images, which has --follow, --settle-s, --poll-s, --stale-after-s",
     ),
     (["--open-timeout-s", "3"], "got a flag of camera. Leave it out"),
+    (["--alarm", "3"], "alarm: expected K/N with 1 <= K <= N <= 10000, got '3'. Example: 3/5."),
+    (["--alarm", "4/3"], "alarm: expected 1 <= k <= n <= 10000, got k = 4, n = 3. Example: 3/5."),
 ]
 
 

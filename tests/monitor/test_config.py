@@ -27,6 +27,8 @@ name = "press-3"
 model = "washers.onnx"
 threads = 2
 frame_size = "any"
+health = true
+alarm = "3/5"
 
 [line.source]
 kind = "images"
@@ -71,7 +73,7 @@ def test_a_file_gives_typed_settings_and_paths_relative_to_its_folder(tmp_path: 
                     _sink("pictures"), settings=pictures.Settings(folder="/var/rejects", max_pictures=5)
                 ),
             ),
-            policy=Policy(threads=2, frame_size="any"),
+            policy=Policy(threads=2, frame_size="any", health=True, alarm="3/5"),
         ),
     )
 
@@ -113,6 +115,8 @@ REFUSED = [
     (FULL.replace("settle_s = 1", "fps_ = 1"), "line[0].source.fps_: unknown key. Known: kind, path, follow,"),
     (FULL.replace("threads = 2", "threads = 65"), "line[0].threads: expected an integer from 1 to 64, got 65."),
     (FULL.replace("threads = 2", 'threads = "2"'), "line[0].threads: expected an integer from 1 to 64, got '2'."),
+    (FULL.replace('"3/5"', '"5/3"'), "line[0].alarm: expected 1 <= k <= n <= 10000, got k = 5, n = 3. Example: 3/5."),
+    (FULL.replace("health = true", "health = 1"), "line[0].health: expected"),
     (FULL.replace('"any"', '"all"'), "line[0].frame_size: expected one of any, calibrated, or none, got 'all'"),
     (FULL.replace("threads = 2", "thread = 2"), "line[0].thread: unknown key (did you mean 'threads'?)."),
     (FULL.replace("threads = 2", '"my key" = 2'), 'line[0]."my key": unknown key'),

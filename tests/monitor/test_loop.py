@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import DataError, InputError
+from andon.monitor.alarms import AlarmRule
 from andon.monitor.counters import Counters
 from andon.monitor.judging import Outcome
 from andon.monitor.loop import FINISH_S, LEAVE_S, TICK_S, Finished, monitor
@@ -92,6 +93,33 @@ def test_each_item_of_a_finite_source_gets_one_outcome_in_its_order_and_the_acco
     assert (finished.failure, finished.hung, finished.consumer_gone) == ("", False, False)
     for counters in [*seen, finished.counters]:
         assert counters.grabbed == counters.judged + counters.invalid + counters.dropped
+
+
+# Complaint 21: alarms flap.
+def test_the_outcome_that_changes_the_alarm_says_so_and_lost_items_change_nothing() -> None:
+    kept, bad = Kept(), np.full((2, 2, 1), 255, np.uint8)
+
+    def call(frame: NDArray[Any]) -> Verdict:
+        return Verdict(status=Status.REJECT if frame.max() == 255 else Status.OK, score=1.0, threshold=1.0)
+
+    def stream() -> Iterator[Item | Lost]:
+        for number, kind in enumerate("BgBLLgBggLg" + "BB"):
+            yield (
+                Lost(Ref(key="lost"), Reason.UNREADABLE) if kind == "L" else item(number, bad if kind == "B" else FRAME)
+            )
+
+    finished = monitor(
+        Judge(call, 1.0, "fake", "frame"),
+        stream,
+        [kept],
+        SystemClock(),
+        threading.Event(),
+        alarm=AlarmRule(k=2, n=3, clear_n=3),
+    )
+
+    changes = [(outcome.seq, outcome.alarm.kind, outcome.alarm.alarm) for outcome in kept.outcomes if outcome.alarm]
+    assert changes == [(3, "raised", 1), (11, "cleared", 1), (13, "raised", 2)]
+    assert (finished.alarms, finished.alarm_active) == (2, True)
 
 
 def test_a_slow_judge_holds_a_finite_source_up_and_nothing_is_lost() -> None:

@@ -4,6 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from andon.monitor.alarms import AlarmEvent
 from andon.monitor.judging import Outcome
 from andon.monitor.records import Record, line, record
 from andon.runtime.items import Ref
@@ -45,6 +46,14 @@ def test_an_invalid_item_is_written_as_it_was_agreed() -> None:
     assert line(record(UNJUDGED)) == GOLDEN_UNJUDGED
 
 
+def test_an_item_that_changes_the_alarm_has_one_more_key() -> None:
+    raised = AlarmEvent(kind="raised", alarm=2, occurrence=1, at_s=5.0)
+
+    written = line(record(msgspec.structs.replace(JUDGED, alarm=raised)))
+
+    assert written == GOLDEN_JUDGED[:-2] + b',"alarm":{"event":"raised","number":2}}\n'
+
+
 def test_the_keys_hold_those_of_a_verdict_under_the_same_names_and_values() -> None:
     plain = JUDGED.verdict.to_dict()
 
@@ -76,6 +85,14 @@ outcomes = st.builds(
         model=st.just("abc"),
     ),
     detail=st.text(st.characters(exclude_categories=())),
+    alarm=st.none()
+    | st.builds(
+        AlarmEvent,
+        kind=st.sampled_from(["raised", "cleared"]),
+        alarm=st.integers(1, 9),
+        occurrence=st.just(1),
+        at_s=st.just(0.0),
+    ),
 )
 
 

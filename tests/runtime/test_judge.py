@@ -9,7 +9,7 @@ from tests.runtime.hand_made import FRAME, frame, model_bytes, model_file
 
 from andon.runtime import Detector, JudgeError, Reason, Status, Verdict
 from andon.runtime.items import Data, Item, Lost, Ref
-from andon.runtime.judge import JudgedItem, judge_items
+from andon.runtime.judge import Judge, JudgedItem, UnhealthyError, judge_item, judge_items
 from andon.runtime.session import open_session
 
 
@@ -60,6 +60,16 @@ def test_a_lost_item_keeps_its_reason_and_what_exactly_was_wrong() -> None:
     assert (silent.verdict.reason, silent.detail) == (Reason.LOST, Reason.LOST.text)
     assert unreadable.data is None
     assert not unreadable.judged
+
+
+def test_an_item_that_a_check_refuses_is_invalid_with_the_reason_of_the_check_and_was_not_judged() -> None:
+    def call(_data: Data) -> Verdict:
+        raise UnhealthyError(Reason.FROZEN, "12 equal frames")
+
+    one = judge_item(Judge(call, 2.5, "abc", "frame"), _item("a", frame(1)))
+
+    assert (one.verdict.status, one.verdict.reason, one.detail) == (Status.INVALID, Reason.FROZEN, "12 equal frames")
+    assert (one.verdict.threshold, one.verdict.model, one.judged) == (2.5, "abc", False)
 
 
 def test_a_frame_that_the_graph_calls_invalid_was_judged() -> None:

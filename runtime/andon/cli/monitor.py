@@ -18,8 +18,8 @@ example:
   andon monitor bottle.onnx incoming/ --sink json_lines:path=verdicts.jsonl --sink pictures:folder=rejects/,max_pictures=50
 
 Each line has the keys seq, at, item, unit (frame, window), time_s, status (OK, INVALID, REJECT), reason, score, level, p_value,
-threshold and model. Some lines also have part and detail. An item that cannot be read or judged is INVALID with its reason. A
-source without new items is also reported as INVALID (stale), repeatedly.
+threshold and model. Some lines also have part, detail and alarm. An item that cannot be read or judged is INVALID with its
+reason. A source without new items is also reported as INVALID (stale), repeatedly.
 
 Counters are printed to stderr: grabbed = judged + invalid + dropped. Items of files are never dropped. Items of a live source
 are dropped if judging is too slow.

@@ -20,6 +20,7 @@ from andon.foundation.printable import printable
 from andon.foundation.registry import load
 from andon.foundation.secret import Secret
 from andon.foundation.settings import fields, from_table, joined, refuse_unknown_keys
+from andon.monitor.alarms import rule_from_text
 from andon.monitor.sink import ChosenSink, sink_from_table
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, shown_address
@@ -53,6 +54,22 @@ class Policy(Struct, frozen=True, kw_only=True):
             "calibrated"
         ),
     ] = None
+    health: Annotated[
+        bool,
+        Meta(
+            description="make frames that are black, over-exposed, smeared or (from a camera) frozen INVALID before judging"
+        ),
+    ] = False
+    alarm: Annotated[
+        str | None,
+        Meta(
+            description="K/N: raise an alarm if K of the last N items are REJECT, and clear it after N others in a row"
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.alarm is not None:
+            rule_from_text(self.alarm)  # a wrong rule is refused when the settings are read
 
 
 class ChosenSource(Struct, frozen=True):
@@ -237,8 +254,18 @@ def _line(table: Mapping[str, object], folder: Path, at: str) -> Line:
         model=_path(folder, model),
         source=source,
         sinks=sinks,
-        policy=from_table(Policy, {key: table[key] for key in policy if key in table}, at=at),
+        policy=_policy({key: table[key] for key in policy if key in table}, at),
     )
+
+
+def _policy(table: Mapping[str, object], at: str) -> Policy:
+    alarm = table.get("alarm")
+    if isinstance(alarm, str):
+        try:
+            rule_from_text(alarm)
+        except ConfigError as error:
+            raise ConfigError(f"{at}.{error}") from error  # the message begins with the key
+    return from_table(Policy, table, at=at)
 
 
 def _source(table: Mapping[str, object], folder: Path, at: str) -> ChosenSource:

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from andon.foundation.settings import fields
+from andon.monitor.alarms import AlarmEvent
 from andon.monitor.judging import Outcome
 from andon.monitor.sink import QueuedSink, Sink, SinkContext, SinkKind
 from andon.runtime.items import Ref
@@ -64,7 +65,7 @@ class Specimen:
 
 
 def outcomes(count: int = 6) -> list[Outcome]:
-    """Return outcomes of all kinds: OK, REJECT, INVALID with a frame, and INVALID without one."""
+    """Return outcomes of all kinds: OK, REJECT with an alarm, INVALID with a frame, and INVALID without one."""
     frame = np.full((32, 48, 3), 120, np.uint8)
     grid = np.zeros((4, 6), np.float32)
     verdicts = [
@@ -82,6 +83,7 @@ def outcomes(count: int = 6) -> list[Outcome]:
             verdict=verdicts[number % 4],
             detail="cut short" if number % 4 > 1 else "",
             data=None if number % 4 == 3 else frame,
+            alarm=AlarmEvent(kind="raised", alarm=1, occurrence=1, at_s=float(number)) if number % 4 == 1 else None,
         )
         for number in range(count)
     ]

@@ -4,6 +4,7 @@ import logging
 
 from msgspec import Struct
 
+from andon.monitor.alarms import AlarmEvent
 from andon.runtime.items import Data, Item, Lost, Ref
 from andon.runtime.judge import Judge, Unit, judge_item, unjudged
 from andon.runtime.schema import Reason
@@ -26,6 +27,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Detailed, readable description of the problem of an INVALID item."""
     data: Data | None = None
     """The frame or window. None if the item could not be read."""
+    alarm: AlarmEvent | None = None
+    """Change of the line's alarm with this item, if there is one."""
 
 
 def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outcome:

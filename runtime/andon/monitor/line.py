@@ -8,8 +8,10 @@ from contextlib import ExitStack
 from msgspec import Struct
 
 from andon.foundation.errors import ConfigError
+from andon.monitor.alarms import rule_from_text
 from andon.monitor.config import Line
 from andon.monitor.counters import Counters
+from andon.monitor.healthy_judge import healthy_judge
 from andon.monitor.loop import Finished, monitor
 from andon.monitor.sink import QueuedSink, Sink, SinkContext
 from andon.runtime.detector import Detector
@@ -23,7 +25,7 @@ class LineEnd(Struct, frozen=True, kw_only=True):
 
     finished: Finished
     notes: tuple[str, ...]
-    """Summaries of the sinks, and the failure of the source."""
+    """The number of alarms, summaries of the sinks, and the failure of the source."""
     lost: bool
     """True if a sink could not keep all outcomes."""
     hung: bool
@@ -41,17 +43,21 @@ def open_model(line: Line) -> Detector:
     """Load the model file of a line.
 
     Raises:
-        AndonError: the file or the device is not usable, or the frame size is set for a model of windows.
+        AndonError: the file or the device is not usable, or a setting for frames is given for a model of windows.
     """
     policy = line.policy
     detector = Detector.load(
         line.model, device=policy.device, threads=policy.threads, frame_size=policy.frame_size or "calibrated"
     )
-    if policy.frame_size is not None and isinstance(detector.card.input, WindowSpec):
-        raise ConfigError(
-            f"--frame-size: expected a model file for frames, got {line.model}, which judges windows of sensor data. Leave out "
-            "the flag, or the key frame_size in the line's file."
-        )
+    for flag, key, given in (
+        ("--frame-size", "frame_size", policy.frame_size is not None),
+        ("--health", "health", policy.health),
+    ):
+        if given and isinstance(detector.card.input, WindowSpec):
+            raise ConfigError(
+                f"{flag}: expected a model file for frames, got {line.model}, which judges windows of sensor data. Leave out "
+                f"the flag, or the key {key} in the line's file."
+            )
     return detector
 
 
@@ -88,6 +94,10 @@ def run_line(
     source = line.source
     source.require_accepted()
     detector = open_model(line)
+    judge = judge_of(detector)
+    if line.policy.health:
+        judge = healthy_judge(judge, detector.card, clock, live=source.kind.live)
+    rule = rule_from_text(line.policy.alarm) if line.policy.alarm is not None else None
     context = sink_context(line, detector, clock, stop)
     with ExitStack() as open_sinks:
         sinks: list[Sink] = []
@@ -96,7 +106,7 @@ def run_line(
             open_sinks.callback(sinks[-1].close)
         queued = [sink for sink in sinks if isinstance(sink, QueuedSink)]
         finished = monitor(
-            judge_of(detector),
+            judge,
             lambda: source.open(detector.card.input, clock, stop),
             sinks,
             clock,
@@ -105,16 +115,22 @@ def run_line(
             live=source.kind.live,
             stale_after_s=stale_after_s(line),
             limit=line.policy.limit,
+            alarm=rule,
             on_counters=on_counters,
         )
         if not (finished.stopped or finished.consumer_gone):
             for sink in queued:
                 sink.drain()
     # the summaries are complete only after the sinks are closed
-    notes = [sink.summary for sink in sinks] + [finished.failure and f"source failed: {finished.failure}"]
+    notes = [_alarms(finished) if rule is not None else "", *(sink.summary for sink in sinks)]
+    notes.append(finished.failure and f"source failed: {finished.failure}")
     return LineEnd(
         finished=finished,
         notes=tuple(text for text in notes if text),
         lost=any(sink.lost for sink in sinks),
         hung=finished.hung or any(sink.hung for sink in queued),
     )
+
+
+def _alarms(finished: Finished) -> str:
+    return f"alarms: {finished.alarms}{', the last one is active' if finished.alarm_active else ''}"

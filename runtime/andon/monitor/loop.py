@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from andon.foundation.errors import AndonError
+from andon.monitor import alarms
 from andon.monitor.counters import Counters, Dropped, DropReason, count
 from andon.monitor.frame_queue import FrameQueue, Taken
 from andon.monitor.judging import decide
@@ -55,6 +56,10 @@ class Finished(Struct, frozen=True, kw_only=True):
     """Error of the source. Empty without an error."""
     stale: bool = False
     """True if the last outcome was INVALID (stale). The source was then silent at the end of the run."""
+    alarms: int = 0
+    """Number of alarms."""
+    alarm_active: bool = False
+    """True if the last alarm was not cleared."""
     stopped: bool = False
     """True if the run was stopped before the source ended."""
     hung: bool = False
@@ -74,6 +79,7 @@ def monitor(
     live: bool = False,
     stale_after_s: float = 2.0,
     limit: int | None = None,
+    alarm: alarms.AlarmRule | None = None,
     on_counters: Callable[[Counters], None] = lambda _counters: None,
 ) -> Finished:
     """Judge the items of a source in order until the source ends or the event is set. At the end, set the event.
@@ -89,6 +95,7 @@ def monitor(
         live: True if the source cannot wait.
         stale_after_s: longest normal time without an item of a live source.
         limit: end after this number of items.
+        alarm: rule of the line's alarm. Sinks get each change with the outcome that caused it.
         on_counters: called after each outcome, and ten times per second while there are no items. It must be fast.
 
     Returns:
@@ -99,7 +106,7 @@ def monitor(
     """
     queue = FrameQueue(capacity=CAPACITY, newest_wins=live)
     reader = _Reader(open_stream, queue, name=name, limit=limit)
-    line = _Line(judge, sinks=sinks, clock=clock, reader=reader, queue=queue, on_counters=on_counters)
+    line = _Line(judge, sinks=sinks, clock=clock, reader=reader, queue=queue, alarm=alarm, on_counters=on_counters)
     watchdog = Watchdog(stale_after_s + WATCHDOG_MARGIN_S, clock.mono_s())
     silences = 0
     stopped = consumer_gone = False
@@ -137,6 +144,8 @@ def monitor(
         counters=line.counters,
         failure=reader.failure or discrepancy,
         stale=line.stale,
+        alarms=line.alarm.alarm,
+        alarm_active=line.alarm.active,
         stopped=stopped,
         hung=hung,
         consumer_gone=consumer_gone,
@@ -154,6 +163,7 @@ class _Line:
         clock: Clock,
         reader: "_Reader",
         queue: FrameQueue,
+        alarm: alarms.AlarmRule | None,
         on_counters: Callable[[Counters], None],
     ) -> None:
         self._judge = judge
@@ -161,15 +171,21 @@ class _Line:
         self._clock = clock
         self._reader = reader
         self._queue = queue
+        self._alarm = alarm
         self._on_counters = on_counters
         self._source_drops: dict[DropReason, int] = {}
         self.counters = Counters()
         self.stale = False
+        self.alarm = alarms.AlarmState()
 
     def judge(self, taken: Taken) -> None:
         outcome = decide(taken.item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
         self.counters = count(self.counters, outcome.verdict)
         self.stale = outcome.verdict.reason is Reason.STALE
+        if self._alarm is not None:
+            self.alarm, changes = alarms.step(self.alarm, outcome.verdict, self._clock.mono_s(), self._alarm)
+            if changes:
+                outcome = msgspec.structs.replace(outcome, alarm=changes[0])
         for sink in self._sinks:
             sink.put(outcome)
 

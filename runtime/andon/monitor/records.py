@@ -12,6 +12,15 @@ _LONGEST_DETAIL = 500
 """Upper limit of characters. A long error message must not make a line too long for one write."""
 
 
+class AlarmChange(Struct, frozen=True, kw_only=True):
+    """Change of the line's alarm with an item."""
+
+    event: str
+    """raised or cleared."""
+    number: int
+    """Number of the alarm, from 1 at each start."""
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """One JSON line. Numbers are null where nothing was judged."""
 
@@ -42,6 +51,8 @@ class Record(Struct, frozen=True, kw_only=True):
     """Short digest of the model file that judged."""
     detail: str | UnsetType = UNSET
     """Description of the problem of an INVALID item."""
+    alarm: AlarmChange | UnsetType = UNSET
+    """Present if this item raised or cleared the alarm."""
 
 
 def record(outcome: Outcome) -> Record:
@@ -63,6 +74,7 @@ def record(outcome: Outcome) -> Record:
         threshold=json_number(verdict.threshold),
         model=verdict.model,
         detail=_text(detail)[:_LONGEST_DETAIL] if detail else UNSET,
+        alarm=AlarmChange(event=outcome.alarm.kind, number=outcome.alarm.alarm) if outcome.alarm else UNSET,
     )
 
 

@@ -288,7 +288,7 @@ class FrameHealth(Struct, frozen=True, kw_only=True):
     row_jump: Quantiles | None = None
     """Largest jump between two neighbouring rows, relative to the rows around them. Detects torn frames."""
     repeated_rows: Quantiles | None = None
-    """Share of the rows that equal the row above. Detects smeared frames."""
+    """Share of the rows that equal the row above. Rows of one level do not count. Detects smeared frames."""
     difference: Quantiles | None = None
     """Mean absolute difference from the frame before. Detects frozen frames."""
 

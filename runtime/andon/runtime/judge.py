@@ -23,13 +23,27 @@ reason ``failed`` and continues.
 """
 
 
+class UnhealthyError(InputError):
+    """A check found that an item does not show what it should. The item is INVALID with this reason.
+
+    Args:
+        reason: the reason of the verdict.
+        detail: readable description of the problem.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 class Judge(NamedTuple):
     """A function that judges, and the facts for the verdicts of items that never reach it."""
 
     call: Callable[[NDArray[Any]], Verdict]
     """Function from a frame or window to its verdict.
 
-    It raises `InputError` for another type or size than calibrated, and `JudgeError` if the runtime failed.
+    It raises `InputError` for another type or size than calibrated, `UnhealthyError` for an item that a check refused, and
+    `JudgeError` if the runtime failed.
     """
     threshold: float
     model: str
@@ -89,6 +103,8 @@ def judge_item(judge: Judge, item: Item | Lost, *, on_failure: OnFailure = "rais
         return unjudged(judge, item, reason, item.detail or reason.text)
     try:
         verdict = judge.call(item.data)
+    except UnhealthyError as error:
+        return unjudged(judge, item, error.reason, str(error))
     except InputError as error:
         return unjudged(judge, item, Reason.WRONG_INPUT, str(error))
     except JudgeError as error:

@@ -61,7 +61,7 @@ class Status(IntEnum):
 class Reason(IntEnum):
     """Reason why a verdict is INVALID. Codes below 64 come from the graph, codes from 64 on from the source or the runtime.
 
-    The codes 4 and 71 to 83 are reserved and not in use yet.
+    The codes 4 and 79 are reserved and not in use yet.
     """
 
     NONE = 0
