@@ -82,6 +82,21 @@ def test_the_file_itself_can_be_replaced(file: Path, folder: Path) -> None:
     assert len(read(file).log) == len(before.log) + 1
 
 
+def test_of_a_tree_only_its_good_parts_are_used(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree, new = tmp_path / "tree", tmp_path / "new.onnx"
+    (tree / "train").mkdir(parents=True)
+    (tree / "test").mkdir()
+    pictures(tree / "train" / "good", 80)
+    pictures(tree / "test" / "dent", 40, level=250)
+
+    assert main(["calibrate", str(file), "--good", str(tree), "-o", str(new)]) == 0
+    calibration = read(new).card.calibration
+    assert calibration is not None
+    assert calibration.n == 80
+    assert main(["calibrate", str(file), "--good", str(tree / "test"), "-o", str(new)]) == 2
+    assert "expected good parts" in capsys.readouterr().err
+
+
 def test_programs_read_old_and_new(
     file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

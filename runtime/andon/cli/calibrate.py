@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from andon.foundation.progress import ProgressLine
     from andon.runtime.model_file.format import read
     from andon.sources.grouping import Grouped
-    from andon.sources.opening import open_for
+    from andon.sources.opening import open_good
 
     with needs("calibrate", "calibrating"):
         from andon.calibration.recalibrate import recalibrate, recalibrate_from_scores, same_promise
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         stored = read_scores(Path(args.scores), model, group=args.group)
         result = recalibrate_from_scores(model.data, stored, request)
     else:
-        good = open_for(args.good, model.card.input)
+        good = open_good(args.good, model.card.input)
         if args.group is not None:
             good = Grouped(good, args.group)
         result = recalibrate(model.data, good, request, device=args.device, progress=ProgressLine())

@@ -71,6 +71,23 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     return cut(opened, spec)
 
 
+def open_good(text: str, spec: InputSpec) -> Collection:
+    """Open the good parts at a path in the form that `spec` requires, and refuse folders that may hold others.
+
+    Folders follow the rules of training: of a tree with train/good, only these parts are taken.
+
+    Raises:
+        DataError: there is no such data, or the folder may contain defects.
+        ConfigError: the data are windows and the model file judges frames, or the other way round.
+    """
+    if find(text).name != "images":
+        return open_for(text, spec)
+    good = collect(text)
+    everything = open_for(text, spec)  # it converts colours as the file expects
+    keys = {ref.key for ref in good.refs} if not isinstance(good, Log) else set()
+    return Subset(everything, [ref for ref in everything.refs if ref.key in keys])
+
+
 def labelled_for(
     text: str, spec: InputSpec, *, table: Path | None = None, group: str | None = None
 ) -> tuple[Collection, Truth]:
