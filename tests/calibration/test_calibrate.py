@@ -297,7 +297,7 @@ def test_a_file_that_is_calibrated_again_takes_the_frames_of_its_new_parts(
     old = model_bytes(FRAME, threshold=0.25)
     scores = msgspec.structs.replace(scores_of(good(100)), frame_sizes=sizes, provider="cuda")
 
-    card = parse(calibrate(old, scores, CalibrationRequest(date=DATE))).card
+    card = parse(calibrate(old, scores, CalibrationRequest(date=DATE, forced=True))).card
 
     assert isinstance(card.input, FrameSpec)
     assert card.input.frame_size == expected
@@ -311,7 +311,7 @@ def test_a_file_calibrated_on_the_frames_of_a_new_camera_judges_them() -> None:
     with pytest.raises(InputError, match="expected frames of 32 x 48"):
         Detector.from_bytes(old)(frame(99, size=(60, 80)))
 
-    new = calibrate(old, score(old, parts), CalibrationRequest(date=DATE))
+    new = calibrate(old, score(old, parts), CalibrationRequest(date=DATE, forced=True))
 
     assert np.isfinite(Detector.from_bytes(new)(frame(99, size=(60, 80))).score)
 
@@ -435,7 +435,7 @@ def test_the_same_scores_give_the_same_bytes() -> None:
 def test_calibrating_a_file_of_schema_1_0_keeps_its_log_and_graph_and_raises_its_schema() -> None:
     old = read(OLD / "squares.onnx")
 
-    new = parse(calibrate(old.data, log_of([good(300)]), CalibrationRequest(date=DATE)))
+    new = parse(calibrate(old.data, log_of([good(300)]), CalibrationRequest(date=DATE, forced=True)))
 
     assert (old.card.schema, new.card.schema) == ((1, 0), (1, 1))
     assert new.log[0] == old.log[0]
@@ -468,12 +468,12 @@ def test_the_threshold_is_raised_by_the_tolerance_of_the_file() -> None:
 def test_calibrating_again_adds_to_the_log_and_keeps_the_graph() -> None:
     old = parse(model_bytes(FRAME, threshold=0.25))
 
-    new = parse(calibrate(old.data, scores_of(good(100)), CalibrationRequest(date=DATE)))
+    new = parse(calibrate(old.data, scores_of(good(100)), CalibrationRequest(date=DATE, forced=True)))
     newest = parse(
         calibrate(
             new.data,
             scores_of(good(100, 1)),
-            CalibrationRequest(promise=PromiseRequest(false_reject=0.1), date="2027-01-01"),
+            CalibrationRequest(promise=PromiseRequest(false_reject=0.1), date="2027-01-01", forced=True),
         )
     )
 

@@ -32,7 +32,7 @@ def test_troubleshooting_has_every_error_class() -> None:
 
 
 RESERVED = {
-    "other_scene", "outside_training", "corrupt", "stuck", "missing_channel", "out_of_range", "wrong_rate",
+    "outside_training", "corrupt", "stuck", "missing_channel", "out_of_range", "wrong_rate",
 }  # fmt: skip
 """Reasons that nothing gives yet."""
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -145,8 +146,9 @@ def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
 
 
 def _outlying(sample: Sample, *, windows: bool) -> Sequence[str]:
-    """Return the frames or parts whose scores are far above the others, and log a warning that names them."""
-    far = 0 if windows else int(outlying(sample.scores).sum())
+    """Return the parts that are INVALID or score far above the others, and log a warning that names them."""
+    # a part that is INVALID by its content has an infinite score
+    far = 0 if windows else int((outlying(sample.scores) | np.isposinf(sample.scores)).sum())
     if not far:
         return ()
     keys = [key for key, _ in top_parts(sample, far)]

@@ -69,7 +69,7 @@ def test_a_bug_in_an_observer_does_not_stop_a_training_either(tmp_path: Path, ca
 
     assert load(run.path, of=RECIPE).record.finished
     assert len(run.record.history) == TINY.epochs
-    assert warnings(caplog) == [
+    assert warnings(caplog)[-2:] == [  # the first ones are about few and small frames
         "epoch 1: RuntimeError: a bug. Training continues without it.",
         "RuntimeError: a bug. The run itself has finished.",
     ]
