@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 NO_LIMIT = float(np.finfo(np.float32).max)
 """Limit of a kind that the check does not recognise. No distance exceeds it."""
-PARTS = 120
+PARTS = 80
 """Largest number of good parts to fit to. More parts changed the limits little."""
 LEAST_PARTS = 8
 """Smallest number of good parts to fit to. With fewer, the check has no effect."""
@@ -51,7 +51,7 @@ TONE_FLOOR = 0.02
 """Smallest standard deviation of the tones, in logarithms."""
 APART = 1.3
 """Smallest ratio between wrong and good frames for a kind to be recognised."""
-APART_TURNED = 2.0
+APART_TURNED = 2.5
 """The same for parts in another position. Where good parts are nearly symmetric, a real defect changes as much as turning."""
 TOWARDS_WRONG = 0.7
 """Place of the limit between good (0) and wrong frames (1), on a logarithmic scale. It is nearer to the wrong frames, because

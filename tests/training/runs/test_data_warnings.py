@@ -148,7 +148,7 @@ def test_export_names_calibration_parts_that_score_far_above_the_others(
     data.bad = train("patchcore", SyntheticFrames(60), tmp_path / "clean", settings=TINY).record.split.calibration[3]
     run = train("patchcore", data, tmp_path / "run", settings=TINY)
     request = CalibrationRequest(promise=PromiseRequest(no_promise=True), date="2026-01-02")
-    exported = export_run(run, tmp_path / "a.onnx", request=request, data=data)
+    exported = export_run(run, tmp_path / "a.onnx", request=request, data=data, scene=False)
 
     assert list(exported.outlying_parts) == [data.bad]
     assert f"calibration parts scores far above the others: {data.bad}" in caplog.text
