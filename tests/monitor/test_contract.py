@@ -4,7 +4,7 @@ import time
 from typing import Annotated, Any, Literal
 
 import pytest
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError
 
 from andon.monitor import contract
 from andon.monitor.contract import Specimen
@@ -95,5 +95,5 @@ def test_settings_that_do_not_survive_json_break_the_contract() -> None:
 
     odd = Specimen(SinkKind(name="odd", summary="", settings=Odd, open=lambda *_: Memory("none", _[1])), Odd())
 
-    with pytest.raises(ValueError, match="length >= 3"):
+    with pytest.raises(ValidationError, match="length >= 3"):
         contract.its_settings_are_described(odd)
