@@ -35,6 +35,14 @@ class _Parts:
         return Item(ref, frame(int(ref.key)))
 
 
+@pytest.fixture(autouse=True)
+def lowered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return by how much the priority was lowered. The priority of the test process itself stays."""
+    steps: list[int] = []
+    monkeypatch.setattr(os, "nice", steps.append, raising=False)
+    return steps
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Return a calibrated file of noise frames."""
@@ -72,6 +80,12 @@ def test_a_new_file_is_written_and_the_old_one_stays(
     assert "plausible: " in printed
     assert f"{read(new).threshold:.9g}" in printed
     assert Detector.load(new)(frame(5000)).threshold == read(new).threshold
+
+
+def test_a_calibration_gives_way_to_a_monitor(file: Path, folder: Path, tmp_path: Path, lowered: list[int]) -> None:
+    main(["calibrate", str(file), "--good", str(folder), "-o", str(tmp_path / "new.onnx")])
+
+    assert lowered == [10]
 
 
 def test_the_file_itself_can_be_replaced(file: Path, folder: Path) -> None:

@@ -11,7 +11,6 @@ set the threshold, so the promise covers parts that the check makes INVALID.
 """
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -70,7 +69,13 @@ def unfitted(count: int) -> SceneCheck:
 
 
 def fit_scene(
-    data: bytes, parts: Collection, *, refs: Sequence[Ref] | None = None, seed: int = 0, progress: Progress = silent
+    data: bytes,
+    parts: Collection,
+    *,
+    refs: Sequence[Ref] | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> bytes:
     """Return the model file with its scene check fitted to good parts. Threshold and promise do not change.
 
@@ -81,6 +86,7 @@ def fit_scene(
         data: a model file with a scene check, blank or calibrated.
         parts: good frames.
         refs: the frames to use. None: all. At most `PARTS` of them are used.
+        threads: threads of the runtime. More than one disturbs a monitor on the same machine.
         seed: seed of the choice of parts, and of the noise in wrong frames.
         progress: reports the frames that are read.
 
@@ -92,7 +98,9 @@ def fit_scene(
     spec = model.card.input
     if not isinstance(spec, FrameSpec) or spec.scene is None:
         raise ConfigError("scene check: expected a model file with a scene check, got one without it.")
-    good, wrong = _measure(model, parts, parts.refs if refs is None else refs, seed, progress)
+    detector = Detector(model, open_session(data, threads=threads), frame_size="any")
+    chosen = parts.refs if refs is None else refs
+    good, wrong = _measure(detector, spec, parts, chosen, seed=seed, progress=progress)
     count = spec.scene.features // spec.scene.limits
     if len(good) < LEAST_PARTS:
         logger.warning(
@@ -177,11 +185,9 @@ def _distance(
 
 
 def _measure(
-    model: ModelFile, parts: Collection, refs: Sequence[Ref], seed: int, progress: Progress
+    detector: Detector, spec: FrameSpec, parts: Collection, refs: Sequence[Ref], *, seed: int, progress: Progress
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     """Return the features of good frames, and of wrong frames made from some of them."""
-    detector = Detector(model, open_session(model.data, threads=max(1, min(4, os.cpu_count() or 1))), frame_size="any")
-    size = model.card.input.size if isinstance(model.card.input, FrameSpec) else (1, 1)
     generator = np.random.default_rng(seed)
     places = np.sort(generator.permutation(len(refs))[:PARTS])
     spoilt = (
@@ -198,7 +204,7 @@ def _measure(
         except InputError:
             continue  # a frame that the file does not accept is reported when it is scored
         if place in spoilt or not wrong[KINDS[0]]:
-            for kind, frame in wrong_frames(_reduced(item.data, max(size)), generator):
+            for kind, frame in wrong_frames(_reduced(item.data, max(spec.size)), generator):
                 wrong[kind].append(detector.measure([frame], SCENE_FEATURES)[0])
     return (
         np.array(good, np.float64),

@@ -54,11 +54,9 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     # the reason of the input has priority: a covered lens is reported as such, and not the output of the network
     add("Equal", [INPUT_REASON, "decide.none"], "decide_input_fine")
     add("Where", ["decide_input_fine", "decide_reason", INPUT_REASON], "decide_why")
-    if any(output.name == SCENE_FEATURES for output in graph.output):
-        _fold_scene(graph, add)
-    else:
-        add("Identity", ["decide_why"], "decide_cause")
-    add("Equal", ["decide_cause", "decide.none"], "decide_valid")
+    features = next((output for output in graph.output if output.name == SCENE_FEATURES), None)
+    cause = "decide_why" if features is None else _fold_scene(graph, features, add)
+    add("Equal", [cause, "decide.none"], "decide_valid")
     add("Where", ["decide_valid", RAW_SCORE, "decide.nan"], "score")
 
     add("LessOrEqual", [RAW_SCORE, "andon.threshold"], "decide_passes")
@@ -67,7 +65,7 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     add("Where", ["decide_passes", "decide_passed", "decide.reject"], "decide_judged")
     add("Where", ["decide_valid", "decide_judged", "decide.invalid"], "decide_status")
     add("Cast", ["decide_status"], "status", to=TensorProto.UINT8)
-    add("Cast", ["decide_cause"], "reason", to=TensorProto.UINT8)
+    add("Cast", [cause], "reason", to=TensorProto.UINT8)
 
     add("Shape", [RAW_SCORE], "decide_rows")
     add("Expand", ["andon.threshold", "decide_rows"], "threshold")
@@ -83,19 +81,18 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, kinds[name], ["N"]) for name in OUTPUTS)
     graph.output.extend(evidence)
-    if any(output.name == SCENE_FEATURES for output in evidence):
+    if features is not None:
         add("Identity", [RAW_SCORE], SCENE_RAW_SCORE)
         graph.output.append(helper.make_tensor_value_info(SCENE_RAW_SCORE, TensorProto.FLOAT, ["N"]))
     return model
 
 
-def _fold_scene(graph: onnx.GraphProto, add: Callable[..., None]) -> None:
+def _fold_scene(graph: onnx.GraphProto, features: onnx.ValueInfoProto, add: Callable[..., None]) -> str:
     """Append the scene check: INVALID if the features of the frame exceed the limit for a kind of wrong frame.
 
     The distance for a kind is ``sqrt(sum(((features - center) * scale) ** 2))``, with one block of centre and scale per kind.
-    A blank file has limits that nothing exceeds.
+    A blank file has limits that nothing exceeds. Return the name of the reason with the check in it.
     """
-    features = next(output for output in graph.output if output.name == SCENE_FEATURES)
     count = features.type.tensor_type.shape.dim[1].dim_value
     kinds = len(KINDS)
     center, scale, limit = SCENE_TENSORS
@@ -126,3 +123,4 @@ def _fold_scene(graph: onnx.GraphProto, add: Callable[..., None]) -> None:
     add("Where", ["decide_scene_same", "decide_why", "decide.other_scene"], "decide_scene_reason")
     # other reasons have priority, because they are more specific
     add("Where", ["decide_scene_matters", "decide_scene_reason", "decide_why"], "decide_cause")
+    return "decide_cause"

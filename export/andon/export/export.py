@@ -13,6 +13,7 @@ write          Write the file under its name.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def export(
     items = some_items(good)
     uncalibrated = with_golden(blank(graph, card), card, items, real=golden_real)
     if scene_parts is not None:
-        uncalibrated = fit_scene(uncalibrated, scene_parts, progress=progress)
+        uncalibrated = fit_scene(uncalibrated, scene_parts, threads=min(4, os.cpu_count() or 1), progress=progress)
     scores = score(uncalibrated, good, progress=progress)
     data = calibrate(uncalibrated, scores, request)
     parity = gate(pipeline, data, items)

@@ -24,9 +24,8 @@ from andon.runtime.heat_map import Picture, map_limit
 from andon.runtime.items import Item
 from andon.runtime.schema import Card, FrameSpec
 from andon.runtime.verdict import Verdict
-from andon.training.fitting.prepared_data import items_of
 from andon.training.recipe.recipe import Nearest, detectors, recipe
-from andon.training.runs.run_data import Data, open_again
+from andon.training.runs.run_data import Data, parts_of
 from andon.training.runs.run_folder import LoadedRun, load
 
 PLACES = 3
@@ -72,8 +71,6 @@ class GoodPatches:
             raise ConfigError("--explain: expected a model file whose score is pooled from a map. Leave the flag out.")
         if (card.detector, card.data_fingerprint) != (loaded.recipe.name, record.fingerprint):
             raise _other_run(loaded.path)
-        if data is None and not record.data:
-            raise DataError("data: expected the good parts in memory that this run was trained on. Pass them as data=.")
         self._folder = loaded.path
         self._card: Card = card
         self._spec = spec
@@ -84,7 +81,7 @@ class GoodPatches:
         self._pool = Pool(card.reading, spec)
         lost = set(record.lost)
         self._keys = [key for key in record.split.train if key not in lost]
-        self._collection = items_of(open_again(record.data if data is None else data, record), spec, record.group)
+        self._collection = parts_of(loaded, data)
         self._refs = {ref.key: ref for ref in self._collection.refs}
 
     def places(self, frame: Picture, verdict: Verdict) -> list[Place]:

@@ -25,8 +25,7 @@ from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.collection import Collection, Found
 from andon.sources.subset import Subset
-from andon.training.fitting.prepared_data import items_of
-from andon.training.runs.run_data import Data, open_again
+from andon.training.runs.run_data import Data, parts_of
 from andon.training.runs.run_folder import LoadedRun, load
 
 logger = logging.getLogger(__name__)
@@ -171,7 +170,7 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
         DataError: the run was trained on data in memory and `data` is None, or some of the parts are missing.
     """
     record = run.record
-    collection = _all_parts(run, data)
+    collection = parts_of(run, data)
     by_key = {ref.key: ref for ref in collection.refs}
     missing = [key for key in record.split.calibration if key not in by_key]
     if missing:
@@ -194,25 +193,9 @@ def training_part(run: LoadedRun, data: Data | None = None) -> Collection:
     Raises:
         DataError: the data cannot be opened.
     """
-    collection = _all_parts(run, data)
+    collection = parts_of(run, data)
     used = {*run.record.split.train, *run.record.split.validation}
     return Subset(collection, [ref for ref in collection.refs if ref.key in used])
-
-
-def _all_parts(run: LoadedRun, data: Data | None) -> Collection:
-    """Open all data of the run again, from the new location if there is one."""
-    record = run.record
-    if data is None and not record.data:
-        raise DataError("data: expected the data in memory that this run was trained on, got None. Pass them as data=.")
-    try:
-        opened = open_again(record.data if data is None else data, record)
-    except DataError as error:
-        if data is not None:
-            raise
-        raise DataError(
-            f"{error} The run was trained on it. If it was moved, give its new location with --data."
-        ) from error
-    return items_of(opened, run.spec, record.group)
 
 
 class _KeptBack:

@@ -11,7 +11,9 @@ from andon.sources.kinds import images
 from andon.sources.kinds.images import Pictures
 from andon.sources.series.log import Log
 from andon.sources.source import collect, find
+from andon.training.fitting.prepared_data import items_of
 from andon.training.runs.record import RunRecord
+from andon.training.runs.run_folder import LoadedRun
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,26 @@ def open_again(data: Data, record: RunRecord) -> Collection | Log:
     if not isinstance(data, str | Path) or find(str(data)).name != "images":
         return open_data(data)
     return images.chosen(str(data), _keys_of(record))
+
+
+def parts_of(run: LoadedRun, data: Data | None = None) -> Collection:
+    """Open all good parts of a run again, grouped as in training, from their new location if there is one.
+
+    Raises:
+        DataError: the data cannot be opened, or the run was trained on data in memory and `data` is None.
+    """
+    record = run.record
+    if data is None and not record.data:
+        raise DataError("data: expected the data in memory that this run was trained on, got None. Pass them as data=.")
+    try:
+        opened = open_again(record.data if data is None else data, record)
+    except DataError as error:
+        if data is not None:
+            raise
+        raise DataError(
+            f"{error} The run was trained on it. If it was moved, give its new location with --data."
+        ) from error
+    return items_of(opened, run.spec, record.group)
 
 
 def open_to_resume(data: Data, record: RunRecord, folder: Path) -> Collection | Log:
