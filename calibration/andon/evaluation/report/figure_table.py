@@ -69,7 +69,7 @@ def frame_rows(figures: Evaluation, parts: ScoreArrays) -> list[FigureRow]:
         rows.append(("unknown truth", f"{figures.unknown}", "", "left out of all results here"))
     if figures.unjudged:
         rows.append(("never judged", f"{figures.unjudged}", "", "known truth, but no verdict"))
-    why = "not judged: unreadable, wrong size or no contrast; left out of all rates above"
+    why = "not judged, for example unreadable, of wrong size or another scene; left out of all rates above"
     rows.append(("INVALID", f"{figures.invalid}", "", why))
     return rows
 
