@@ -83,7 +83,7 @@ class ModelChanged(Struct, frozen=True, kw_only=True, tag_field="kind", tag="mod
 
 
 class Drifted(Struct, frozen=True, kw_only=True, tag_field="kind", tag="drift"):
-    """A drift chart crossed its limit, or came back."""
+    """A drift chart crossed its limit, or is below it again."""
 
     chart: str
     value: float
