@@ -71,7 +71,7 @@ def test_the_file_and_the_short_form_give_the_same_verdicts(
 
     def verdicts(path: Path) -> list[dict[str, object]]:
         lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-        return [{key: value for key, value in line.items() if key != "at"} for line in lines]
+        return [{key: value for key, value in line.items() if key not in ("at", "line")} for line in lines]
 
     assert verdicts(plant.parent / "v.jsonl") == verdicts(out)
 
@@ -99,12 +99,31 @@ def test_a_wrong_file_is_exit_code_2_and_one_line(
 
 
 @pytest.mark.parametrize("command", ["check", "monitor"])
-def test_several_lines_are_refused(command: str, plant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_lines_that_write_to_one_file_are_refused(
+    command: str, plant: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = plant.read_text(encoding="utf-8")
     plant.write_text(text + text.replace("press-3", "press-4"), encoding="utf-8")
 
     assert main([command, str(plant)]) == EXIT_USER
-    assert "got 2 (press-3, press-4): this version runs one line a process." in capsys.readouterr().err
+    expected = "line[1].sinks[0].path: expected a file of its own, got that of line[0].sinks[0].path. Rename one."
+    assert expected in capsys.readouterr().err
+
+
+def test_several_lines_run_in_one_process_and_each_reports_its_own_counters(
+    plant: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = plant.read_text(encoding="utf-8")
+    plant.write_text(text + text.replace("press-3", "press-4").replace("v.jsonl", "w.jsonl"), encoding="utf-8")
+
+    assert main(["check", str(plant)]) == EXIT_DONE
+    assert main(["monitor", str(plant)]) == EXIT_DONE
+    last = capsys.readouterr().err.splitlines()[-2:]
+    assert [line.split(" = ")[0] for line in last] == ["andon: press-3: grabbed 12", "andon: press-4: grabbed 12"]
+    for name, file in (("press-3", "v.jsonl"), ("press-4", "w.jsonl")):
+        lines = [json.loads(one) for one in (plant.parent / file).read_text(encoding="utf-8").splitlines()]
+        assert {line["line"] for line in lines} == {name}
+        assert len(lines) == 12
 
 
 @pytest.mark.parametrize(

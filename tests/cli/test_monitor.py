@@ -144,10 +144,10 @@ def test_an_alarm_is_raised_and_cleared_on_the_lines_of_its_items_and_counted_at
 
     assert main([*words, "--out", str(tmp_path / "v.jsonl")]) == EXIT_DONE
     lines = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [(line["item"], line["alarm"]) for line in lines if "alarm" in line] == [
-        ("stain/1.png", {"event": "raised", "number": 1})
+    assert [(line["item"], line["alarms"]) for line in lines if "alarms" in line] == [
+        ("stain/1.png", [{"name": "rejects", "event": "raised", "number": 1}])
     ]
-    assert "; alarms: 1, the last one is active\n" in capfd.readouterr().err
+    assert "; alarms (rejects): 1, the last one is active\n" in capfd.readouterr().err
     # a second run continues the file, so that a line with an alarm is known as a line of this sink
     assert main([*words, "--out", str(tmp_path / "v.jsonl")]) == EXIT_DONE
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from andon.demo.example_line import CONFIGURATION, MODEL, example
 from andon.foundation.settings import fields
-from andon.monitor.config import Policy, lines_from_table
+from andon.monitor.config import Policy, configuration_from_table
 from andon.runtime.model_file.format import parse
 
 TEXT = example(CONFIGURATION).decode()
@@ -28,14 +28,14 @@ def test_each_commented_source_and_sink_is_a_valid_table() -> None:
     assert len(parts) == 3
     for part in parts:
         text = head + (part if "[line.source]" in part else stdin + part)
-        assert lines_from_table(tomllib.loads(text), folder=Path(), at="example")
+        assert configuration_from_table(tomllib.loads(text), folder=Path(), at="example").lines
 
 
 def test_each_setting_of_a_line_is_in_the_example_and_is_valid() -> None:
     for setting in fields(Policy):
         (value,) = re.findall(rf"^#{setting.name} = (\S+)", TEXT, flags=re.MULTILINE)
         line = f'[[line]]\nname = "a"\nmodel = "m"\n{setting.name} = {value}\nsource = {{ kind = "stdin" }}'
-        (read,) = lines_from_table(tomllib.loads(line), folder=Path(), at="example")
+        (read,) = configuration_from_table(tomllib.loads(line), folder=Path(), at="example").lines
         if setting.name not in ("limit", "frame_size", "alarm"):  # none is their default, and TOML has no such value
             assert read.policy == Policy()
 

@@ -30,6 +30,16 @@ class _NoiseParts:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scores how far grey levels are from the middle; 24 x 24 grey frames of noise between 90 and 160 are good."""
+    return _exported(tmp_path_factory, middle=0.5)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file for the same frames with another digest."""
+    return _exported(tmp_path_factory, middle=0.49)
+
+
+def _exported(tmp_path_factory: pytest.TempPathFactory, *, middle: float) -> Path:
     import torch
     from torch import Tensor, nn
 
@@ -41,7 +51,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     class Far(nn.Module):
         def forward(self, frames: Tensor) -> Evidence:
-            return Evidence({"far": (frames - 0.5).abs().mean(1)}, {})
+            return Evidence({"far": (frames - middle).abs().mean(1)}, {})
 
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"

@@ -16,7 +16,7 @@ from andon.foundation.printable import printable
 from andon.foundation.registry import load
 from andon.foundation.secret import Secret
 from andon.foundation.settings import fields
-from andon.monitor.config import ChosenSource, Line, Policy, lines_from_table, one_line, read_lines
+from andon.monitor.config import ChosenSource, Line, Policy, configuration_from_table, read_configuration
 from andon.monitor.sinks import json_lines, pictures
 from andon.sources.kinds import camera, images
 from andon.sources.live.folder_watch import FollowSettings
@@ -54,13 +54,13 @@ CANARY = "canary-7f3a"
 
 
 def parsed(text: str, folder: str = "plant") -> tuple[Line, ...]:
-    return lines_from_table(tomllib.loads(text), folder=Path(folder), at="line.toml")
+    return configuration_from_table(tomllib.loads(text), folder=Path(folder), at="line.toml").lines
 
 
 def test_a_file_gives_typed_settings_and_paths_relative_to_its_folder(tmp_path: Path) -> None:
     (tmp_path / "line.toml").write_text(FULL, encoding="utf-8")
 
-    assert read_lines(tmp_path / "line.toml") == (
+    assert read_configuration(tmp_path / "line.toml").lines == (
         Line(
             name="press-3",
             model=str(tmp_path / "washers.onnx"),
@@ -95,7 +95,7 @@ def test_without_sinks_the_verdicts_go_to_stdout_and_stdout_is_not_a_path() -> N
 def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "line.toml").write_bytes(b"\xef\xbb\xbf" + FULL.encode())
 
-    assert read_lines(tmp_path / "line.toml")[0].name == "press-3"
+    assert read_configuration(tmp_path / "line.toml").lines[0].name == "press-3"
 
 
 REFUSED = [
@@ -154,7 +154,7 @@ def test_a_misspelt_key_is_refused_with_its_path_and_the_nearest_key(place: str,
     {"": line, ".source": line["source"], ".sinks[1]": line["sinks"][1]}[place][wrong] = 1
 
     with pytest.raises(ConfigError) as refusal:
-        lines_from_table(table, folder=Path(), at="f")
+        configuration_from_table(table, folder=Path(), at="f")
     assert str(refusal.value).startswith(f"f: line[0]{place}.{wrong}: unknown key (did you mean {known!r}?). Known: ")
 
 
@@ -171,7 +171,7 @@ def test_any_unknown_key_is_refused_on_one_line_without_its_value(place: str, ke
     {"": line, ".source": line["source"], ".sinks[1]": line["sinks"][1]}[place][key] = value
 
     with pytest.raises(ConfigError, match="unknown key") as refusal:
-        lines_from_table(table, folder=Path(), at="f")
+        configuration_from_table(table, folder=Path(), at="f")
     assert str(refusal.value).startswith(f"f: line[0]{place}.")
     assert str(refusal.value).isprintable()
     assert CANARY not in str(refusal.value).replace(key, "")
@@ -198,7 +198,7 @@ def test_any_value_of_a_known_key_gives_a_line_or_an_error_on_one_line(
         table["line"] = value
     refused = ""
     try:
-        (line,) = lines_from_table(table, folder=Path("plant"), at="f")
+        (line,) = configuration_from_table(table, folder=Path("plant"), at="f").lines
     except ConfigError as error:
         refused = str(error)
     assert refused.startswith("f: line") or isinstance(line, Line)
@@ -222,7 +222,7 @@ def test_a_file_that_is_not_toml_is_refused_with_the_place_and_without_its_conte
     (tmp_path / "line.toml").write_text(content, encoding="utf-8")
 
     with pytest.raises(ConfigError, match=r"line.toml: expected TOML: .*\(at (line \d|end of document)") as refusal:
-        read_lines(tmp_path / "line.toml")
+        read_configuration(tmp_path / "line.toml")
     assert CANARY not in str(refusal.value)
     assert refusal.value.__cause__ is refusal.value.__context__ is None
 
@@ -235,22 +235,22 @@ def test_a_file_that_is_not_text_or_too_large_or_too_deep_is_refused(tmp_path: P
     (tmp_path / "line.toml").write_bytes(content)
 
     with pytest.raises(ConfigError, match=why):
-        read_lines(tmp_path / "line.toml")
+        read_configuration(tmp_path / "line.toml")
 
 
 def test_a_missing_file_is_refused_and_the_command_that_writes_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"no\.toml: cannot be read: No such file or directory. 'andon init' writes an example"
     ):
-        read_lines(tmp_path / "no.toml")
+        read_configuration(tmp_path / "no.toml")
 
 
-def test_several_lines_are_read_and_refused_as_one_process() -> None:
-    lines = parsed(FULL + FULL.replace("press-3", "press-4"))
+def test_several_lines_are_read_and_each_name_is_used_once() -> None:
+    lines = parsed(FULL + FULL.replace("press-3", "press-4").replace("verdicts", "more").replace("rejects", "other"))
 
     assert [line.name for line in lines] == ["press-3", "press-4"]
-    with pytest.raises(ConfigError, match=r"got 2 \(press-3, press-4\): this version runs one line a process\."):
-        one_line(lines, "line.toml")
+    with pytest.raises(ConfigError, match=r"line\[1\]\.name: expected a name of its own, got 'press-3' again"):
+        parsed(FULL + FULL)
 
 
 @pytest.mark.parametrize(

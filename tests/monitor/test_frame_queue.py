@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.monitor.frame_queue import LOST_KEPT, FrameQueue, Taken
+from andon.monitor.frame_queue import LOST_KEPT, FrameQueue, Taken, WhenFull
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
 
@@ -24,7 +24,7 @@ def lost(key: object = "l") -> Lost:
 
 @given(st.lists(st.sampled_from(["item", "lost", "take", "ask"]), max_size=200))
 def test_where_the_newest_wins_what_was_given_is_taken_displaced_or_left(steps: list[str]) -> None:
-    queue = FrameQueue(capacity=4, newest_wins=True)
+    queue = FrameQueue(capacity=4, when_full="displace")
     taken, displaced, given_count = 0, 0, 0
     for step in steps:
         if step == "take":
@@ -42,7 +42,7 @@ def test_where_the_newest_wins_what_was_given_is_taken_displaced_or_left(steps: 
 
 @given(st.lists(st.sampled_from(["item", "lost", "take"]), max_size=200))
 def test_numbers_only_rise_and_no_more_than_one_frame_ever_waits_for_a_live_source(steps: list[str]) -> None:
-    queue = FrameQueue(capacity=4, newest_wins=True)
+    queue = FrameQueue(capacity=4, when_full="displace")
     last = 0
     for step in steps:
         if step != "take":
@@ -55,7 +55,7 @@ def test_numbers_only_rise_and_no_more_than_one_frame_ever_waits_for_a_live_sour
 
 
 def test_a_newer_frame_displaces_the_older_one_but_never_a_message_that_something_was_lost() -> None:
-    queue = FrameQueue(capacity=4, newest_wins=True)
+    queue = FrameQueue(capacity=4, when_full="displace")
     for given_item in (lost("a"), item("b"), lost("c"), item("d")):
         queue.give(given_item)
 
@@ -66,7 +66,7 @@ def test_a_newer_frame_displaces_the_older_one_but_never_a_message_that_somethin
 
 
 def test_a_full_queue_holds_the_giver_up_until_something_is_taken() -> None:
-    queue = FrameQueue(capacity=2, newest_wins=False)
+    queue = FrameQueue(capacity=2, when_full="wait")
     done = threading.Event()
 
     def give_three() -> None:
@@ -83,7 +83,7 @@ def test_a_full_queue_holds_the_giver_up_until_something_is_taken() -> None:
 
 
 def test_closing_frees_a_giver_that_is_held_up_and_accounts_for_its_item() -> None:
-    queue = FrameQueue(capacity=1, newest_wins=False)
+    queue = FrameQueue(capacity=1, when_full="wait")
     queue.give(item())
     answers: list[bool] = []
     thread = threading.Thread(target=lambda: answers.append(queue.give(item())), daemon=True)
@@ -96,9 +96,9 @@ def test_closing_frees_a_giver_that_is_held_up_and_accounts_for_its_item() -> No
     assert queue.finish() == (2, 0, 2)
 
 
-@pytest.mark.parametrize("newest_wins", [False, True])
-def test_after_the_account_is_closed_nothing_that_comes_late_is_counted(newest_wins: bool) -> None:
-    queue = FrameQueue(capacity=1, newest_wins=newest_wins)
+@pytest.mark.parametrize("when_full", ["wait", "displace", "refuse"])
+def test_after_the_account_is_closed_nothing_that_comes_late_is_counted(when_full: WhenFull) -> None:
+    queue = FrameQueue(capacity=1, when_full=when_full)
     queue.give(item())
     queue.finish()
 
@@ -107,7 +107,7 @@ def test_after_the_account_is_closed_nothing_that_comes_late_is_counted(newest_w
 
 
 def test_two_threads_lose_nothing_and_keep_the_order() -> None:
-    queue = FrameQueue(capacity=4, newest_wins=False)
+    queue = FrameQueue(capacity=4, when_full="wait")
 
     def give_all() -> None:
         for number in range(2000):
@@ -123,3 +123,18 @@ def test_two_threads_lose_nothing_and_keep_the_order() -> None:
 
     assert [one.seq for one in taken] == list(range(1, 2001))
     assert [one.item.ref.key for one in taken] == [str(number) for number in range(2000)]
+
+
+def test_a_full_queue_that_refuses_makes_the_new_item_invalid_at_once_and_keeps_the_older_ones() -> None:
+    queue = FrameQueue(capacity=2, when_full="refuse")
+    for number in range(4):
+        queue.give(Item(Ref(key=str(number)), FRAME))
+
+    taken = [queue.take(0.0) for _ in range(4)]
+
+    assert [one.seq for one in taken if one is not None] == [1, 2, 3, 4]
+    assert [isinstance(one.item, Lost) for one in taken if one is not None] == [False, False, True, True]
+    assert taken[3] is not None
+    assert isinstance(taken[3].item, Lost)
+    assert "overrun: 2 items wait" in taken[3].item.detail
+    assert queue.displaced() == 0

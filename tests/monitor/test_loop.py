@@ -117,9 +117,9 @@ def test_the_outcome_that_changes_the_alarm_says_so_and_lost_items_change_nothin
         alarm=AlarmRule(k=2, n=3, clear_n=3),
     )
 
-    changes = [(outcome.seq, outcome.alarm.kind, outcome.alarm.alarm) for outcome in kept.outcomes if outcome.alarm]
+    changes = [(outcome.seq, one.kind, one.number) for outcome in kept.outcomes for one in outcome.alarms]
     assert changes == [(3, "raised", 1), (11, "cleared", 1), (13, "raised", 2)]
-    assert (finished.alarms, finished.alarm_active) == (2, True)
+    assert (finished.alarms["rejects"].alarm, finished.alarms["rejects"].active) == (2, True)
 
 
 def test_a_slow_judge_holds_a_finite_source_up_and_nothing_is_lost() -> None:

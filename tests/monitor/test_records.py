@@ -4,8 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.monitor.alarms import AlarmEvent
-from andon.monitor.judging import Outcome
+from andon.monitor.judging import LineAlarm, Outcome
 from andon.monitor.records import Record, line, record
 from andon.runtime.items import Ref
 from andon.runtime.schema import Reason, Status
@@ -47,11 +46,17 @@ def test_an_invalid_item_is_written_as_it_was_agreed() -> None:
 
 
 def test_an_item_that_changes_the_alarm_has_one_more_key() -> None:
-    raised = AlarmEvent(kind="raised", alarm=2, occurrence=1, at_s=5.0)
+    raised = LineAlarm(name="rejects", kind="raised", number=2)
 
-    written = line(record(msgspec.structs.replace(JUDGED, alarm=raised)))
+    written = line(record(msgspec.structs.replace(JUDGED, alarms=(raised,))))
 
-    assert written == GOLDEN_JUDGED[:-2] + b',"alarm":{"event":"raised","number":2}}\n'
+    assert written == GOLDEN_JUDGED[:-2] + b',"alarms":[{"name":"rejects","event":"raised","number":2}]}\n'
+
+
+def test_an_item_of_a_line_with_a_name_has_the_name() -> None:
+    written = line(record(msgspec.structs.replace(JUDGED, line="press-3")))
+
+    assert written == GOLDEN_JUDGED[:-2] + b',"line":"press-3"}\n'
 
 
 def test_the_keys_hold_those_of_a_verdict_under_the_same_names_and_values() -> None:
@@ -85,14 +90,16 @@ outcomes = st.builds(
         model=st.just("abc"),
     ),
     detail=st.text(st.characters(exclude_categories=())),
-    alarm=st.none()
-    | st.builds(
-        AlarmEvent,
-        kind=st.sampled_from(["raised", "cleared"]),
-        alarm=st.integers(1, 9),
-        occurrence=st.just(1),
-        at_s=st.just(0.0),
-    ),
+    alarms=st.lists(
+        st.builds(
+            LineAlarm,
+            name=st.sampled_from(["rejects", "health"]),
+            kind=st.sampled_from(["raised", "cleared"]),
+            number=st.integers(1, 9),
+        ),
+        max_size=2,
+    ).map(tuple),
+    line=st.sampled_from(["", "press-3"]),
 )
 
 

@@ -40,21 +40,23 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from andon.cli import EXIT_CHECK_FAILED, EXIT_DONE
-    from andon.monitor.config import one_line, read_lines
+    from andon.monitor.config import read_configuration
     from andon.monitor.line_check import check_line
     from andon.sources.clock import SystemClock
 
     if not 0 < args.timeout_s <= 3600 or not math.isfinite(args.timeout_s):
         raise ConfigError(f"--timeout-s: expected a number of seconds > 0 and <= 3600, got {args.timeout_s:g}.")
-    line = one_line(read_lines(args.file), args.file)
-    checked = check_line(line, SystemClock(), limit_s=args.timeout_s)
-    for finding in checked.findings:
-        if args.json:
-            print(json.dumps(msgspec.to_builtins(finding)))
-        else:
-            print(f"{finding.line}: {finding.subject}: {'ok' if finding.ok else 'FAILED'}: {finding.text}")
-    code = EXIT_DONE if checked.ok else EXIT_CHECK_FAILED
-    if checked.hung:
+    configuration = read_configuration(args.file)
+    checks = []
+    for line in configuration.lines:
+        checks.append(check_line(line, SystemClock(), limit_s=args.timeout_s))
+        for finding in checks[-1].findings:
+            if args.json:
+                print(json.dumps(msgspec.to_builtins(finding)))
+            else:
+                print(f"{finding.line}: {finding.subject}: {'ok' if finding.ok else 'FAILED'}: {finding.text}")
+    code = EXIT_DONE if all(checked.ok for checked in checks) else EXIT_CHECK_FAILED
+    if any(checked.hung for checked in checks):
         # a thread that returns from a driver while the interpreter ends may abort the process
         logging.shutdown()
         sys.stdout.flush()

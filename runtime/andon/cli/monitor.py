@@ -89,10 +89,11 @@ def configure(parser: FlagParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Monitor the source and return the exit code."""
-    from andon.monitor.config import one_line, read_lines
+    from andon.monitor.config import Configuration, read_configuration
     from andon.monitor.counter_line import CounterLine
-    from andon.monitor.line import run_line
-    from andon.monitor.signals import stop_on_signals
+    from andon.monitor.counters import total
+    from andon.monitor.signals import reload_on_signal, stop_on_signals
+    from andon.monitor.supervisor import Supervisor
     from andon.sources.clock import SystemClock
 
     _hold_closed_streams()
@@ -100,12 +101,23 @@ def run(args: argparse.Namespace) -> int:
     with stop_on_signals(stop):
         if args.file.lower().endswith(".toml"):
             _refuse_flags_with_a_line_file(args)
-            line = one_line(read_lines(args.file), args.file)
+            configuration = read_configuration(args.file)
         else:
-            line = _line_of_flags(args)
+            configuration = Configuration(lines=(_line_of_flags(args),))
         counter_line = CounterLine(sys.stderr, clock)
-        end = run_line(line, clock, stop, on_counters=counter_line)
-        counter_line.finish(end.finished.counters, "; ".join(end.notes))
+        supervisor = Supervisor(
+            configuration,
+            clock,
+            stop,
+            on_status=lambda status: counter_line(total(line.counters for line in status.lines)),
+        )
+        with reload_on_signal(supervisor.request_reload):
+            end = supervisor.run()
+        for line in end.lines:
+            name = line.name if len(configuration.lines) > 1 else ""
+            counter_line.finish(line.finished.counters, "; ".join(line.notes), line=name)
+        for name, failure in end.failures.items():
+            counter_line.failed(name, failure)
     code = 0 if end.complete else 3
     if end.hung:
         # a thread that returns from a driver while the interpreter ends may abort the process

@@ -4,6 +4,7 @@ Reading a file checks keys, types and bounds. It opens no model, no source and n
 are relative to the folder of the file.
 """
 
+import os
 import re
 import threading
 import tomllib
@@ -19,8 +20,9 @@ from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
 from andon.foundation.registry import load
 from andon.foundation.secret import Secret
-from andon.foundation.settings import fields, from_table, joined, refuse_unknown_keys
-from andon.monitor.alarms import rule_from_text
+from andon.foundation.settings import fields, from_table, joined, nearest, refuse_unknown_keys
+from andon.monitor.alarms import AlarmRule, rule_from_text
+from andon.monitor.frame_queue import LIVE_CAPACITY
 from andon.monitor.sink import ChosenSink, sink_from_table
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, shown_address
@@ -66,10 +68,31 @@ class Policy(Struct, frozen=True, kw_only=True):
             description="K/N: raise an alarm if K of the last N items are REJECT, and clear it after N others in a row"
         ),
     ] = None
+    health_alarm: Annotated[
+        str | None,
+        Meta(
+            description="K/N: raise an alarm if K of the last N items are INVALID, and clear it after N others in a row"
+        ),
+    ] = "3/5"
+    keep: Annotated[
+        Literal["newest", "every"],
+        Meta(
+            description="items of a live source to judge if judging is slower than the source. Every: up to "
+            f"{LIVE_CAPACITY} items wait, and an item that finds no place is INVALID"
+        ),
+    ] = "newest"
+    restart: Annotated[bool, Meta(description="open an endless source again after a failure")] = True
+    reload: Annotated[
+        bool,
+        Meta(
+            description="load the model file again when it was replaced; a wrong file is refused, and the old one stays"
+        ),
+    ] = True
 
     def __post_init__(self) -> None:
-        if self.alarm is not None:
-            rule_from_text(self.alarm)  # a wrong rule is refused when the settings are read
+        for rule in (self.alarm, self.health_alarm):
+            if rule is not None:
+                rule_from_text(rule)  # a wrong rule is refused when the settings are read
 
 
 class ChosenSource(Struct, frozen=True):
@@ -135,17 +158,40 @@ class ChosenSource(Struct, frozen=True):
 class Line(Struct, frozen=True, kw_only=True):
     """One line: a model file that judges the items of a source and passes verdicts to sinks. Nothing is open yet."""
 
-    name: str = "line"
+    name: str = ""
+    """Name of the line. Empty if the user gave none."""
     model: str
     """Path of the model file."""
     source: ChosenSource
+    shared: str = ""
+    """Name of the source in the file, if other lines may use the same one."""
     sinks: tuple[ChosenSink, ...]
-    """At least one sink. Each gets every outcome, in this order."""
+    """Sinks of the outcomes. Each gets every outcome, in this order."""
     policy: Policy = Policy()
+    alarm: AlarmRule | None = None
+    """The full rule of the alarm about rejects, in place of `Policy.alarm`."""
+
+    @property
+    def alarms(self) -> dict[str, AlarmRule]:
+        """The rules of the line's alarms by name: ``rejects`` and ``health``."""
+        rules = {}
+        if self.alarm is not None:
+            rules["rejects"] = self.alarm
+        elif self.policy.alarm is not None:
+            rules["rejects"] = rule_from_text(self.policy.alarm)
+        if self.policy.health_alarm is not None:
+            rules["health"] = msgspec.structs.replace(rule_from_text(self.policy.health_alarm), signal="invalid")
+        return rules
 
 
-def read_lines(file: Path | str) -> tuple[Line, ...]:
-    """Read all lines of a TOML file.
+class Configuration(Struct, frozen=True, kw_only=True):
+    """The content of one configuration file."""
+
+    lines: tuple[Line, ...]
+
+
+def read_configuration(file: Path | str) -> Configuration:
+    """Read a TOML file.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, has no line, or a key is unknown, missing, of another type or out of
@@ -153,25 +199,11 @@ def read_lines(file: Path | str) -> tuple[Line, ...]:
     """
     file = Path(file)
     place = printable(str(file))
-    return lines_from_table(_toml(file, place), folder=file.parent, at=place)
+    return configuration_from_table(_toml(file, place), folder=file.parent, at=place)
 
 
-def one_line(lines: tuple[Line, ...], at: str) -> Line:
-    """Return the only line of a file.
-
-    Raises:
-        ConfigError: there are several lines.
-    """
-    if len(lines) > 1:
-        raise ConfigError(
-            f"{at}: expected one line, got {len(lines)} ({', '.join(line.name for line in lines)}): this version runs one line a "
-            "process. Write one file for each line, and start one process for each file."
-        )
-    return lines[0]
-
-
-def lines_from_table(table: Mapping[str, object], *, folder: Path, at: str) -> tuple[Line, ...]:
-    """Check the content of a TOML file and return its lines.
+def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: str) -> Configuration:
+    """Check the content of a TOML file.
 
     Args:
         table: the content.
@@ -179,21 +211,57 @@ def lines_from_table(table: Mapping[str, object], *, folder: Path, at: str) -> t
         at: name of the file, for error messages.
 
     Raises:
-        ConfigError: see `read_lines`.
+        ConfigError: see `read_configuration`.
     """
-    refuse_unknown_keys(table, ["line"], at=f"{at}: top level")
-    _refuse_nul(table.get("line"), f"{at}: line")
+    refuse_unknown_keys(table, ["line", "source"], at=f"{at}: top level")
+    for key in table:
+        _refuse_nul(table[key], f"{at}: {key}")
+    shared = _shared_sources(table, folder, at)
     lines = [
-        _line(line, folder, f"{at}: line[{number}]")
+        _line(line, folder, f"{at}: line[{number}]", shared)
         for number, line in enumerate(_tables(table, "line", at, "[[line]]"))
     ]
-    names = [line.name for line in lines]
+    _refuse_twice([line.name for line in lines], at, "line")
+    _refuse_common_targets(lines, at)
+    return Configuration(lines=tuple(lines))
+
+
+def _shared_sources(table: Mapping[str, object], folder: Path, at: str) -> dict[str, ChosenSource]:
+    """Return the sources that several lines may use, by name."""
+    if "source" not in table:
+        return {}
+    sources, names = [], []
+    for number, source in enumerate(_tables(table, "source", at, "[[source]]")):
+        place = f"{at}: source[{number}]"
+        names.append(_name(source, place, 'a short name of the source, for example name = "camera-1"'))
+        sources.append(_source({key: source[key] for key in source if key != "name"}, folder, place))
+    _refuse_twice(names, at, "source")
+    return dict(zip(names, sources, strict=True))
+
+
+def _refuse_twice(names: list[str], at: str, key: str) -> None:
     for number, name in enumerate(names):
         if name in names[:number]:
             raise ConfigError(
-                f"{at}: line[{number}].name: expected a name of its own, got {name!r} again. Rename one line."
+                f"{at}: {key}[{number}].name: expected a name of its own, got {name!r} again. Rename one {key}."
             )
-    return tuple(lines)
+
+
+def _refuse_common_targets(lines: list[Line], at: str) -> None:
+    """Refuse two sinks that write to one file or folder. Standard output may be shared: each line is one write."""
+    seen: dict[str, str] = {}
+    for number, line in enumerate(lines):
+        for place, sink in enumerate(line.sinks):
+            for setting in fields(type(sink.settings)):
+                target = getattr(sink.settings, setting.name)
+                if not setting.path or not isinstance(target, str) or target == _STDOUT:
+                    continue
+                where = f"line[{number}].sinks[{place}].{setting.name}"
+                first = seen.setdefault(os.path.normpath(target), where)
+                if first != where:
+                    raise ConfigError(
+                        f"{at}: {where}: expected a {setting.path} of its own, got that of {first}. Rename one."
+                    )
 
 
 def _refuse_nul(value: object, at: str) -> None:
@@ -231,40 +299,73 @@ def _position_only(message: str) -> str:
     return f"the file cannot be parsed {place[0]}" if place else message
 
 
-def _line(table: Mapping[str, object], folder: Path, at: str) -> Line:
+def _line(table: Mapping[str, object], folder: Path, at: str, shared: Mapping[str, ChosenSource]) -> Line:
     own = ["name", "model", "source", "sinks"]
     policy = [setting.name for setting in fields(Policy)]
     refuse_unknown_keys(table, [*own, *policy], at=at)
-    name = _required_text(table, "name", at, 'a short name of the line, for example name = "press-3"')
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{at}.name: expected 1 to 64 letters, digits, - or _, got {name!r}.")
+    name = _name(table, at, 'a short name of the line, for example name = "press-3"')
     model = _required_text(table, "model", at, 'the path of a model file, for example model = "washers.onnx"')
     given = table.get("source")
-    if not isinstance(given, dict):
+    shared_name = ""
+    if isinstance(given, str):
+        if given not in shared:
+            raise ConfigError(
+                f"{at}.source: expected the name of a [[source]] table or a table [line.source], got {given!r}"
+                f"{nearest(given, shared)}. Names in this file: {', '.join(shared) or 'none'}."
+            )
+        source, shared_name = shared[given], given
+    elif isinstance(given, dict):
+        source = _source(given, folder, f"{at}.source")
+    else:
         raise ConfigError(f"{at}.source: expected a table [line.source], got {_kind(given)}.")
-    source = _source(given, folder, f"{at}.source")
     sinks: tuple[ChosenSink, ...] = (sink_from_table({"kind": "json_lines"}),)
     if "sinks" in table:
         sinks = tuple(
             _sink(sink, folder, f"{at}.sinks[{number}]")
             for number, sink in enumerate(_tables(table, "sinks", at, "[[line.sinks]]"))
         )
+    alarm = table.get("alarm")
     return Line(
         name=name,
         model=_path(folder, model),
         source=source,
+        shared=shared_name,
         sinks=sinks,
-        policy=_policy({key: table[key] for key in policy if key in table}, at),
+        policy=_policy(
+            {key: table[key] for key in policy if key in table and not (key == "alarm" and isinstance(alarm, dict))}, at
+        ),
+        alarm=_alarm(alarm, f"{at}.alarm") if isinstance(alarm, dict) else None,
     )
 
 
+def _name(table: Mapping[str, object], at: str, wanted: str) -> str:
+    name = _required_text(table, "name", at, wanted)
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{at}.name: expected 1 to 64 letters, digits, - or _, got {name!r}.")
+    return name
+
+
+def _alarm(table: Mapping[str, object], at: str) -> AlarmRule:
+    """Return the rule of a table ``[line.alarm]``."""
+    known = [name for name in AlarmRule.__struct_fields__ if name != "signal"]
+    refuse_unknown_keys(table, known, at=at)
+    signal = "score" if "on" in table else "reject"
+    try:
+        return msgspec.convert({**table, "signal": signal}, AlarmRule)
+    except msgspec.ValidationError as error:
+        text = str(error)
+    # an error of the rule itself begins with its subject, which the path already names
+    raise ConfigError(f"{at}: {text.removeprefix('alarm: ')}")
+
+
 def _policy(table: Mapping[str, object], at: str) -> Policy:
-    alarm = table.get("alarm")
-    if isinstance(alarm, str):
-        try:
-            rule_from_text(alarm)
-        except ConfigError as error:
-            raise ConfigError(f"{at}.{error}") from error  # the message begins with the key
+    for key in ("alarm", "health_alarm"):
+        text = table.get(key)
+        if isinstance(text, str):
+            try:
+                rule_from_text(text)
+            except ConfigError as error:
+                raise ConfigError(f"{at}.{key}: {str(error).removeprefix('alarm: ')}") from error
     return from_table(Policy, table, at=at)
 
 

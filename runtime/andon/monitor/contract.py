@@ -20,8 +20,7 @@ import msgspec
 import numpy as np
 
 from andon.foundation.settings import fields
-from andon.monitor.alarms import AlarmEvent
-from andon.monitor.judging import Outcome
+from andon.monitor.judging import LineAlarm, Outcome
 from andon.monitor.sink import QueuedSink, Sink, SinkContext, SinkKind
 from andon.runtime.items import Ref
 from andon.runtime.schema import Card, FrameSpec, Reason, ScoreRule, Status
@@ -83,7 +82,7 @@ def outcomes(count: int = 6) -> list[Outcome]:
             verdict=verdicts[number % 4],
             detail="cut short" if number % 4 > 1 else "",
             data=None if number % 4 == 3 else frame,
-            alarm=AlarmEvent(kind="raised", alarm=1, occurrence=1, at_s=float(number)) if number % 4 == 1 else None,
+            alarms=(LineAlarm(name="rejects", kind="raised", number=1),) if number % 4 == 1 else (),
         )
         for number in range(count)
     ]

@@ -3,6 +3,7 @@
 from typing import TextIO
 
 from andon.foundation.console import StatusLine
+from andon.foundation.printable import printable
 from andon.monitor.counters import Counters, counters_text
 from andon.sources.clock import Clock
 
@@ -26,11 +27,17 @@ class CounterLine:
         if self._line.due():
             self._line.update(f"{'' if self._line.terminal else 'andon: '}{counters_text(counters)}")
 
-    def finish(self, counters: Counters, more: str = "") -> None:
+    def finish(self, counters: Counters, more: str = "", *, line: str = "") -> None:
         """Write the last line.
 
         Args:
             counters: the final counters.
             more: additional text, for example the number of lost lines.
+            line: name of the line, if there are several.
         """
-        self._line.print(f"andon: {counters_text(counters)}{'; ' + more if more else ''}")
+        name = f"{line}: " if line else ""
+        self._line.print(f"andon: {name}{counters_text(counters)}{'; ' + more if more else ''}")
+
+    def failed(self, line: str, failure: str) -> None:
+        """Write that a line ended with an error."""
+        self._line.print(f"andon: {f'{line}: ' if line else ''}failed: {printable(failure)}")

@@ -1,6 +1,6 @@
 """Count the outcomes of all items. An item is counted when its outcome is known, so that the sums are always exact."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -70,6 +70,27 @@ def count(counters: Counters, outcome: Verdict | Dropped) -> Counters:
     )
 
 
+def total(several: Iterable[Counters]) -> Counters:
+    """Return the sum of the totals of several lines.
+
+    >>> total([count(Counters(), Dropped("busy", 3)), count(Counters(), Dropped("busy", 1))]).by_drop
+    {'busy': 4}
+    """
+    one = Counters()
+    for other in several:
+        one = Counters(
+            grabbed=one.grabbed + other.grabbed,
+            judged=one.judged + other.judged,
+            invalid=one.invalid + other.invalid,
+            dropped=one.dropped + other.dropped,
+            by_status=_sum(one.by_status, other.by_status),
+            by_reason=_sum(one.by_reason, other.by_reason),
+            by_drop=_sum(one.by_drop, other.by_drop),
+            waiting=one.waiting + other.waiting,
+        )
+    return one
+
+
 def counters_text(counters: Counters) -> str:
     """Return the totals as one readable line.
 
@@ -87,6 +108,10 @@ def counters_text(counters: Counters) -> str:
 def _more(numbers: Mapping[str, int], name: str, by: int) -> dict[str, int]:
     # a new mapping each time, so that earlier counters do not change
     return {**numbers, name: numbers.get(name, 0) + by}
+
+
+def _sum(numbers: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    return {name: numbers.get(name, 0) + others.get(name, 0) for name in {**numbers, **others}}
 
 
 def _listed(numbers: Mapping[str, int]) -> str:

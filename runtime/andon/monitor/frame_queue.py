@@ -1,15 +1,25 @@
-"""A bounded queue between reader and judge. A full queue blocks the reader or drops the oldest item."""
+"""A bounded queue between reader and judge. A full queue blocks the reader, drops its oldest item, or refuses the new one."""
 
 import collections
 import threading
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from andon.runtime.items import Item, Lost
+from andon.runtime.schema import Reason
 
+LIVE_CAPACITY = 16
+"""Number of items of a live source that may wait if each of them must be judged. Sixteen 1080p frames are 100 MB."""
 LOST_KEPT = 64
-"""Upper limit of waiting `Lost` items with `newest_wins`.
+"""Upper limit of waiting `Lost` items in a queue that does not block.
 
 They are kept because each must be reported, and judging one is fast.
+"""
+
+WhenFull = Literal["wait", "displace", "refuse"]
+"""Reaction of a full queue to a new item.
+
+``wait`` blocks the reader, for sources that can wait. ``displace`` drops the oldest item: the newest matters. ``refuse`` makes
+the new item INVALID at once, because each part of a live source needs a decision.
 """
 
 
@@ -18,6 +28,8 @@ class Taken(NamedTuple):
 
     seq: int
     item: Item | Lost
+    arrived_s: float = 0.0
+    """Monotonic time at which the reader gave the item."""
 
 
 class QueueEnd(NamedTuple):
@@ -37,14 +49,13 @@ class FrameQueue:
     """A queue between two threads: one gives items, one takes them.
 
     Args:
-        capacity: largest number of waiting items. Not used with `newest_wins`: then one item and some `Lost` may wait.
-        newest_wins: displace waiting items by newer ones, for live sources, which cannot wait. Otherwise `give` blocks while
-            the queue is full, and nothing is lost.
+        capacity: largest number of waiting items. With ``displace`` it is one, and some `Lost` may wait too.
+        when_full: see `WhenFull`.
     """
 
-    def __init__(self, *, capacity: int, newest_wins: bool) -> None:
-        self._capacity = capacity
-        self._newest_wins = newest_wins
+    def __init__(self, *, capacity: int, when_full: WhenFull) -> None:
+        self._capacity = 1 if when_full == "displace" else capacity
+        self._when_full = when_full
         self._changed = threading.Condition()
         self._waiting: collections.deque[Taken] = collections.deque()
         self._given = 0
@@ -54,10 +65,10 @@ class FrameQueue:
         self._closed = False
         self._finished = False
 
-    def give(self, item: Item | Lost) -> bool:
-        """Add one item and return whether the queue accepts more. Block while the queue is full, unless the newest wins."""
+    def give(self, item: Item | Lost, arrived_s: float = 0.0) -> bool:
+        """Add one item and return whether the queue accepts more. A full queue reacts as `when_full` states."""
         with self._changed:
-            while not self._newest_wins and len(self._waiting) >= self._capacity and not self._closed:
+            while self._when_full == "wait" and len(self._waiting) >= self._capacity and not self._closed:
                 self._changed.wait()
             if self._finished:
                 return False
@@ -65,9 +76,9 @@ class FrameQueue:
             if self._closed:
                 self._refused += 1
                 return False
-            if self._newest_wins:
-                self._displace(item)
-            self._waiting.append(Taken(self._given, item))
+            if self._when_full != "wait":
+                item = self._make_room(item)
+            self._waiting.append(Taken(self._given, item, arrived_s))
             self._changed.notify_all()
             return True
 
@@ -119,10 +130,23 @@ class FrameQueue:
             self._changed.notify_all()
             return end
 
-    def _displace(self, item: Item | Lost) -> None:
-        alike = [taken for taken in self._waiting if isinstance(taken.item, Item) == isinstance(item, Item)]
-        if len(alike) >= (1 if isinstance(item, Item) else LOST_KEPT):
+    def _make_room(self, item: Item | Lost) -> Item | Lost:
+        """Return what to store in place of a new item, after dropping what it displaces."""
+        if self._when_full == "refuse" and isinstance(item, Item) and self._alike(item) >= self._capacity:
+            item = Lost(
+                item.ref, Reason.LOST, f"overrun: {self._capacity} items wait, so this one cannot be judged in time"
+            )
+        limit = LOST_KEPT if isinstance(item, Lost) else self._capacity
+        if self._alike(item) >= limit:
             # find the oldest of the same type by identity, because items contain arrays, which cannot be compared
-            index = next(place for place, taken in enumerate(self._waiting) if taken is alike[0])
-            del self._waiting[index]
+            place = next(
+                place
+                for place, taken in enumerate(self._waiting)
+                if isinstance(taken.item, Item) == isinstance(item, Item)
+            )
+            del self._waiting[place]
             self._displaced += 1
+        return item
+
+    def _alike(self, item: Item | Lost) -> int:
+        return sum(isinstance(taken.item, Item) == isinstance(item, Item) for taken in self._waiting)

@@ -4,13 +4,22 @@ import logging
 
 from msgspec import Struct
 
-from andon.monitor.alarms import AlarmEvent
+from andon.monitor.alarms import EventKind
 from andon.runtime.items import Data, Item, Lost, Ref
 from andon.runtime.judge import Judge, Unit, judge_item, unjudged
-from andon.runtime.schema import Reason
+from andon.runtime.schema import Card, Reason
 from andon.runtime.verdict import Verdict
 
 logger = logging.getLogger(__name__)
+
+
+class LineAlarm(Struct, frozen=True, kw_only=True):
+    """Change of one alarm of the line with an item."""
+
+    name: str
+    kind: EventKind
+    number: int
+    """Number of the alarm of this name, from 1."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -27,8 +36,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Detailed, readable description of the problem of an INVALID item."""
     data: Data | None = None
     """The frame or window. None if the item could not be read."""
-    alarm: AlarmEvent | None = None
-    """Change of the line's alarm with this item, if there is one."""
+    alarms: tuple[LineAlarm, ...] = ()
+    """Changes of the line's alarms with this item."""
+    line: str = ""
+    """Name of the line. Empty if the user gave none."""
+    card: Card | None = None
+    """Card of the model file that judged. A line may load another file while it runs."""
 
 
 def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outcome:

@@ -1,28 +1,40 @@
-"""Run one configured line: open its model, source and sinks, and judge until the source ends or the run is stopped."""
+"""One configured line while it runs: its model file, its sinks, its queue, and what it reports."""
 
+import logging
 import math
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 
+import msgspec
+import numpy as np
 from msgspec import Struct
 
-from andon.foundation.errors import ConfigError
-from andon.monitor.alarms import rule_from_text
+from andon.foundation.errors import AndonError, ConfigError
+from andon.foundation.printable import printable
+from andon.monitor.alarms import AlarmRule, AlarmState
 from andon.monitor.config import Line
 from andon.monitor.counters import Counters
+from andon.monitor.drift_charts import drift_charts
+from andon.monitor.event import ModelChanged
+from andon.monitor.feed import Feed
 from andon.monitor.healthy_judge import healthy_judge
-from andon.monitor.loop import Finished, monitor
+from andon.monitor.line_judge import LineJudge, Record
+from andon.monitor.loop import Finished, follow, queue_for
 from andon.monitor.sink import QueuedSink, Sink, SinkContext
+from andon.monitor.status import LineState, LineStatus
 from andon.runtime.detector import Detector
-from andon.runtime.judge import judge_of
-from andon.runtime.schema import WindowSpec
+from andon.runtime.judge import Judge, judge_of
+from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.clock import Clock
+
+logger = logging.getLogger(__name__)
 
 
 class LineEnd(Struct, frozen=True, kw_only=True):
     """The result of a run of a line."""
 
+    name: str
     finished: Finished
     notes: tuple[str, ...]
     """The number of alarms, summaries of the sinks, and the failure of the source."""
@@ -73,64 +85,224 @@ def stale_after_s(line: Line) -> float:
     return float(line.source.settings.stale_after_s) if line.source.kind.live else math.inf
 
 
-def run_line(
-    line: Line,
-    clock: Clock,
-    stop: threading.Event,
-    *,
-    on_counters: Callable[[Counters], None] = lambda _counters: None,
-) -> LineEnd:
-    """Judge the items of the line's source until it ends or the event is set.
+class RunningLine:
+    """A line with its loaded model file and its open sinks. `follow` runs in a thread of its own; `close` comes last.
 
     Args:
         line: the configured line.
         clock: see `monitor`.
-        stop: ends the run within two seconds.
+        turns: see `Turns`.
+        record: takes the events of the line.
         on_counters: see `monitor`.
 
     Raises:
-        AndonError: the model, the source or a sink cannot be opened.
+        AndonError: the model, the source or a sink cannot be opened. Nothing stays open then.
     """
-    source = line.source
-    source.require_accepted()
-    detector = open_model(line)
-    judge = judge_of(detector)
-    if line.policy.health:
-        judge = healthy_judge(judge, detector.card, clock, live=source.kind.live)
-    rule = rule_from_text(line.policy.alarm) if line.policy.alarm is not None else None
-    context = sink_context(line, detector, clock, stop)
-    with ExitStack() as open_sinks:
-        sinks: list[Sink] = []
-        for one in line.sinks:
-            sinks.append(one.open(context))
-            open_sinks.callback(sinks[-1].close)
-        queued = [sink for sink in sinks if isinstance(sink, QueuedSink)]
-        finished = monitor(
-            judge,
-            lambda: source.open(detector.card.input, clock, stop),
-            sinks,
-            clock,
-            stop,
-            name=source.kind.name,
-            live=source.kind.live,
-            stale_after_s=stale_after_s(line),
-            limit=line.policy.limit,
-            alarm=rule,
-            on_counters=on_counters,
+
+    def __init__(
+        self,
+        line: Line,
+        clock: Clock,
+        *,
+        turns: AbstractContextManager[None] | None = None,
+        record: Record = lambda _body, _outcome: None,
+        on_counters: Callable[[Counters], None] = lambda _counters: None,
+    ) -> None:
+        self.line = line
+        self.stop = threading.Event()
+        self.queue = queue_for(live=line.source.kind.live, keep=line.policy.keep)
+        self._clock = clock
+        self._record = record
+        self._on_counters = on_counters
+        self._feed: Feed | None = None
+        self._state: LineState | None = None
+        self._failure = ""
+        self._reloads = 0
+        self._reload_error = ""
+        line.source.require_accepted()
+        self._detector = open_model(line)
+        _warm_up(self._detector)
+        self._open_sinks = ExitStack()
+        self._sinks: list[Sink] = []
+        context = sink_context(line, self._detector, clock, self.stop)
+        try:
+            for one in line.sinks:
+                self._sinks.append(one.open(context))
+                self._open_sinks.callback(self._sinks[-1].close)
+            charts = drift_charts(self._detector)
+            self._judge = LineJudge(
+                self._judge_of(self._detector),
+                card=self._detector.card,
+                sinks=self._sinks,
+                clock=clock,
+                line=line.name,
+                rules=line.alarms,
+                charts=charts,
+                turns=turns,
+                record=record,
+            )
+        except BaseException:
+            self._open_sinks.close()
+            raise
+
+    @property
+    def detector(self) -> Detector:
+        """The loaded model file."""
+        return self._detector
+
+    def follow(self, feed: Feed) -> LineEnd:
+        """Judge until the source ends or `stop` is set, and close the sinks.
+
+        Raises:
+            AndonError: the source cannot be opened because of a mistake of the user. The sinks are closed.
+        """
+        self._feed = feed
+        queued = [sink for sink in self._sinks if isinstance(sink, QueuedSink)]
+        source = self.line.source
+        with self._open_sinks:
+            try:
+                finished = follow(
+                    self._judge,
+                    feed,
+                    self.queue,
+                    self._clock,
+                    self.stop,
+                    name=source.kind.name,
+                    live=source.kind.live,
+                    stale_after_s=stale_after_s(self.line),
+                    on_counters=self._on_counters,
+                )
+            except Exception as error:
+                self._state, self._failure = "failed", f"{type(error).__name__}: {error}"
+                raise
+            if not (finished.stopped or finished.consumer_gone):
+                for sink in queued:
+                    sink.drain()
+        self._state, self._failure = ("failed" if finished.failure else "ended"), finished.failure
+        # the summaries are complete only after the sinks are closed
+        notes = [*_alarm_notes(finished.alarms, self.line.alarms), *(sink.summary for sink in self._sinks)]
+        notes.append(finished.failure and f"source failed: {finished.failure}")
+        return LineEnd(
+            name=self.line.name,
+            finished=finished,
+            notes=tuple(text for text in notes if text),
+            lost=self._judge.status().lost > 0 or any(sink.lost for sink in self._sinks),
+            hung=finished.hung or any(sink.hung for sink in queued),
         )
-        if not (finished.stopped or finished.consumer_gone):
-            for sink in queued:
-                sink.drain()
-    # the summaries are complete only after the sinks are closed
-    notes = [_alarms(finished) if rule is not None else "", *(sink.summary for sink in sinks)]
-    notes.append(finished.failure and f"source failed: {finished.failure}")
-    return LineEnd(
-        finished=finished,
-        notes=tuple(text for text in notes if text),
-        lost=any(sink.lost for sink in sinks),
-        hung=finished.hung or any(sink.hung for sink in queued),
-    )
+
+    def close(self) -> None:
+        """Close the sinks of a line that did not run."""
+        self.stop.set()
+        self._open_sinks.close()
+
+    def status(self) -> LineStatus:
+        """Return the state of the line. It may be called from any thread."""
+        judge, feed = self._judge.status(), self._feed
+        state: LineState = "starting"
+        if self._state is not None:
+            state = self._state
+        elif feed is not None and feed.state != "opening":
+            state = "retrying" if feed.state == "retrying" else "running"
+        live = self.line.source.kind.live
+        return LineStatus(
+            name=self.line.name,
+            state=state,
+            source=f"{self.line.source.kind.name} {self.line.source.shown}",
+            model=judge.model,
+            model_name=self._detector.card.name,
+            golden=True,  # the constructor and `reload` refuse a file whose golden sample is not reproduced
+            counters=msgspec.structs.replace(judge.counters, waiting=self.queue.waiting),
+            latency=judge.latency,
+            alarms=judge.alarms,
+            charts=judge.charts,
+            last_outcome_s=judge.last_judged_s,
+            judging_since_s=judge.judging_since_s,
+            # a silent camera is reported as INVALID (stale) by a monitor that works
+            quiet_ok=not live or state in ("retrying", "ended", "failed") or judge.stale,
+            stale_after_s=stale_after_s(self.line),
+            restarts=feed.restarts if feed is not None else 0,
+            reloads=self._reloads,
+            reload_error=self._reload_error,
+            failure=self._failure,
+            lost=judge.lost,
+        )
+
+    def reload(self) -> ModelChanged:
+        """Load the model file again, check it, and judge with it from the next item on. On an error the old one stays.
+
+        It takes as long as loading takes. The line goes on judging meanwhile. Call it from one thread at a time.
+        """
+        before = self._detector
+        try:
+            loaded = open_model(self.line)
+            if not same_items(before.card.input, loaded.card.input):
+                raise ConfigError(
+                    "model: expected a file for the same input as the running one, got one for another input. Stop the monitor, "
+                    "and start it with the new file."
+                )
+            _warm_up(loaded)
+        except AndonError as error:
+            self._reload_error = printable(str(error), limit=1000)
+            # no traceback: a wrong file is a mistake of the user
+            logger.error(  # noqa: TRY400
+                "%s: the new model file is refused, and the old one stays: %s", self.line.name, self._reload_error
+            )
+            changed = ModelChanged(
+                before=before.model.short_digest, after=before.model.short_digest, refused=self._reload_error
+            )
+            self._record(changed, None)
+            return changed
+        judge, charts = self._judge_of(loaded), drift_charts(loaded)
+        changed = ModelChanged(before=before.model.short_digest, after=loaded.model.short_digest)
+
+        def swap() -> None:
+            self._judge.swap(judge, loaded.card, charts)
+            self._record(changed, None)
+
+        self._detector = loaded
+        self._reloads += 1
+        self._reload_error = ""
+        self._judge.request(swap)
+        return changed
+
+    def acknowledge(self, alarm: str, number: int, by: str) -> None:
+        """Acknowledge an alarm before the next item. See `LineJudge.acknowledge`."""
+        self._judge.request(lambda: self._acknowledge(alarm, number, by))
+
+    def _acknowledge(self, alarm: str, number: int, by: str) -> None:
+        self._judge.acknowledge(alarm, number, by)
+
+    def _judge_of(self, detector: Detector) -> Judge:
+        judge = judge_of(detector)
+        if self.line.policy.health:
+            judge = healthy_judge(judge, detector.card, self._clock, live=self.line.source.kind.live)
+        return judge
 
 
-def _alarms(finished: Finished) -> str:
-    return f"alarms: {finished.alarms}{', the last one is active' if finished.alarm_active else ''}"
+def _warm_up(detector: Detector) -> None:
+    """Run the golden sample, which also makes ONNX Runtime allocate its memory before the first part.
+
+    Raises:
+        AndonError: the sample is not reproduced, or it cannot be judged.
+    """
+    if detector.model.golden is not None:
+        detector.verify()
+    spec = detector.card.input
+    if isinstance(spec, FrameSpec) and spec.frame_size is not None:
+        # one frame of the line's size, because the first call of a size is slow
+        detector.measure([np.zeros((*spec.frame_size, spec.channels), np.uint8)], "score")
+
+
+def same_items(one: InputSpec, other: InputSpec) -> bool:
+    """Return whether two model files judge the same items of a source: frames of the same channels, or the same windows."""
+    if isinstance(one, FrameSpec) and isinstance(other, FrameSpec):
+        return one.channels == other.channels
+    return one == other
+
+
+def _alarm_notes(states: Mapping[str, AlarmState], rules: Mapping[str, AlarmRule]) -> list[str]:
+    return [
+        f"alarms ({name}): {states[name].alarm}{', the last one is active' if states[name].active else ''}"
+        for name in rules
+        if name in states and (states[name].alarm or name == "rejects")
+    ]

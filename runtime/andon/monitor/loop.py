@@ -1,30 +1,32 @@
-"""The loop of the monitor: a reader thread, a bounded queue, one judge, sinks in order, a watchdog outside the reader.
+"""The loop of one line: a reader thread, a bounded queue, one judge, sinks in order, a watchdog outside the reader.
 
 Behaviour in each case:
 
 * Finite source: the reader waits while four items are waiting. Nothing is lost, and memory stays constant.
 * Live source: the newest item wins. Displaced items are counted as dropped ("busy"), and items that the source drops are
-  counted by its reasons.
+  counted by its reasons. With ``keep = "every"`` some items wait, and an item that finds no place is INVALID at once.
 * Silence of a live source: INVALID (stale) for every `stale_after_s` without an item from the reader, even if the reader hangs.
 * Silence of another source: the source itself detects it and gives `Lost` items for it. For sensors this is any silence, for a
   folder a file that never becomes readable. `Finished.stale` is then set if the run ends in a silence.
-* Failure of the source: INVALID (lost) with the error as detail, a traceback in the log, and `Finished.failure`.
+* Failure of the source: INVALID (lost) with the error as detail, a traceback in the log, and `Finished.failure`. A source that is
+  opened again is reported as silent until it gives items.
 * Stop: waiting items are judged for at most 0.4 s, and the rest is dropped ("stopped"). A reader that hangs is abandoned after
   1.2 s. A running call of the judge is completed.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from andon.foundation.errors import AndonError
-from andon.monitor import alarms
-from andon.monitor.counters import Counters, Dropped, DropReason, count
-from andon.monitor.frame_queue import FrameQueue, Taken
-from andon.monitor.judging import decide
+from andon.monitor.alarms import AlarmRule, AlarmState
+from andon.monitor.counters import Counters, DropReason
+from andon.monitor.feed import Feed
+from andon.monitor.frame_queue import LIVE_CAPACITY, FrameQueue
+from andon.monitor.line_judge import LineJudge
 from andon.monitor.sink import ConsumerGoneError, Sink
 from andon.runtime.items import Lost, Ref
 from andon.runtime.judge import Judge
@@ -34,6 +36,9 @@ from andon.sources.collection import Stream
 from andon.sources.live.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
+
+Keep = Literal["newest", "every"]
+"""Items of a live source that are judged if judging is slower than the source."""
 
 CAPACITY = 4
 """Number of items to read ahead, so that items are decoded while another is judged. Four 1080p frames are 25 MB."""
@@ -45,6 +50,8 @@ LEAVE_S = 1.2
 """Time after `FINISH_S` for the reader thread to end. Live sources wait one second for their own reader."""
 WATCHDOG_MARGIN_S = 0.5
 """Additional delay of the watchdog. A live source reports its silence itself. The watchdog acts only if the source does not."""
+RETRYING_STALE_S = 2.0
+"""Longest time without an item of a source that is opened again, if the source has no limit of its own."""
 
 
 class Finished(Struct, frozen=True, kw_only=True):
@@ -56,16 +63,21 @@ class Finished(Struct, frozen=True, kw_only=True):
     """Error of the source. Empty without an error."""
     stale: bool = False
     """True if the last outcome was INVALID (stale). The source was then silent at the end of the run."""
-    alarms: int = 0
-    """Number of alarms."""
-    alarm_active: bool = False
-    """True if the last alarm was not cleared."""
+    alarms: dict[str, AlarmState] = {}
+    """Final states of the alarms by name."""
     stopped: bool = False
     """True if the run was stopped before the source ended."""
     hung: bool = False
     """True if the reader did not return from the source. Its thread is then still running."""
     consumer_gone: bool = False
     """True if the reader of the verdicts has closed the pipe."""
+
+
+def queue_for(*, live: bool, keep: Keep = "newest") -> FrameQueue:
+    """Return the queue of a line for its kind of source."""
+    if not live:
+        return FrameQueue(capacity=CAPACITY, when_full="wait")
+    return FrameQueue(capacity=LIVE_CAPACITY, when_full="displace" if keep == "newest" else "refuse")
 
 
 def monitor(
@@ -79,7 +91,7 @@ def monitor(
     live: bool = False,
     stale_after_s: float = 2.0,
     limit: int | None = None,
-    alarm: alarms.AlarmRule | None = None,
+    alarm: AlarmRule | None = None,
     on_counters: Callable[[Counters], None] = lambda _counters: None,
 ) -> Finished:
     """Judge the items of a source in order until the source ends or the event is set. At the end, set the event.
@@ -104,23 +116,61 @@ def monitor(
     Raises:
         AndonError: the source cannot be opened because of a mistake of the user.
     """
-    queue = FrameQueue(capacity=CAPACITY, newest_wins=live)
-    reader = _Reader(open_stream, queue, name=name, limit=limit)
-    line = _Line(judge, sinks=sinks, clock=clock, reader=reader, queue=queue, alarm=alarm, on_counters=on_counters)
-    watchdog = Watchdog(stale_after_s + WATCHDOG_MARGIN_S, clock.mono_s())
+    queue = queue_for(live=live)
+    feed = Feed(open_stream, [queue], clock=clock, name=name, limit=limit, stop=stop)
+    line = LineJudge(judge, sinks=sinks, clock=clock, rules={} if alarm is None else {"rejects": alarm})
+    feed.start()
+    return follow(
+        line, feed, queue, clock, stop, name=name, live=live, stale_after_s=stale_after_s, on_counters=on_counters
+    )
+
+
+def follow(
+    line: LineJudge,
+    feed: Feed,
+    queue: FrameQueue,
+    clock: Clock,
+    stop: threading.Event,
+    *,
+    name: str,
+    live: bool,
+    stale_after_s: float,
+    on_counters: Callable[[Counters], None] = lambda _counters: None,
+) -> Finished:
+    """Judge the items of a queue until its feed ends or the event is set. At the end, set the event.
+
+    Args:
+        line: judges the items.
+        feed: the started reader of the source. Several lines may share it.
+        queue: the queue of this line at the feed.
+        clock: for ages.
+        stop: ends the line within two seconds, in every state.
+        name: see `monitor`.
+        live: see `monitor`.
+        stale_after_s: see `monitor`.
+        on_counters: see `monitor`.
+
+    Raises:
+        AndonError: see `monitor`.
+    """
+    period_s = stale_after_s if live else RETRYING_STALE_S
+    watchdog = Watchdog(period_s + WATCHDOG_MARGIN_S, clock.mono_s())
+    account = _Account(line, feed, queue, on_counters)
     silences = 0
     stopped = consumer_gone = False
-    reader.start()
     try:
         while not stop.is_set() and not queue.exhausted():
             taken = queue.take(TICK_S)
             if taken is not None:
                 watchdog.alive(clock.mono_s())
                 line.judge(taken)
-            elif live and not queue.exhausted() and watchdog.due(clock.mono_s()):
-                silences += 1
-                queue.give(_silence(name, silences, stale_after_s + WATCHDOG_MARGIN_S, clock.wall_s()))
-            line.observe()
+            else:
+                line.settle()
+                silent = live or feed.state == "retrying"
+                if silent and not queue.exhausted() and watchdog.due(clock.mono_s()):
+                    silences += 1
+                    queue.give(_silence(name, silences, period_s + WATCHDOG_MARGIN_S, clock.wall_s()), clock.mono_s())
+            account.observe()
         stopped = not queue.exhausted()
         queue.close()
         until_s = clock.mono_s() + FINISH_S
@@ -134,144 +184,57 @@ def monitor(
     finally:
         stop.set()
         queue.close()
-    hung = not reader.ended_within(LEAVE_S)
+    hung = feed.leave() and not feed.ended_within(LEAVE_S)
     if hung:
         logger.warning("%s: the reader does not return from the source; its thread is abandoned", name)
-    if reader.refusal is not None:
-        raise reader.refusal
-    discrepancy = line.close()
+    if feed.refusal is not None:
+        raise feed.refusal
+    discrepancy = account.close()
+    end = line.status()
     return Finished(
         counters=line.counters,
-        failure=reader.failure or discrepancy,
-        stale=line.stale,
-        alarms=line.alarm.alarm,
-        alarm_active=line.alarm.active,
+        failure=(feed.failure if feed.state == "failed" else "") or discrepancy,
+        stale=end.stale,
+        alarms=end.alarms,
         stopped=stopped,
         hung=hung,
         consumer_gone=consumer_gone,
     )
 
 
-class _Line:
-    """Judges the items and counts the outcomes. The counters change only here, in one thread, one outcome at a time."""
+class _Account:
+    """Counts what a source and a queue drop, so that every item has exactly one outcome."""
 
-    def __init__(
-        self,
-        judge: Judge,
-        *,
-        sinks: Sequence[Sink],
-        clock: Clock,
-        reader: "_Reader",
-        queue: FrameQueue,
-        alarm: alarms.AlarmRule | None,
-        on_counters: Callable[[Counters], None],
-    ) -> None:
-        self._judge = judge
-        self._sinks = sinks
-        self._clock = clock
-        self._reader = reader
+    def __init__(self, line: LineJudge, feed: Feed, queue: FrameQueue, on_counters: Callable[[Counters], None]) -> None:
+        self._line = line
+        self._feed = feed
         self._queue = queue
-        self._alarm = alarm
         self._on_counters = on_counters
         self._source_drops: dict[DropReason, int] = {}
-        self.counters = Counters()
-        self.stale = False
-        self.alarm = alarms.AlarmState()
-
-    def judge(self, taken: Taken) -> None:
-        outcome = decide(taken.item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
-        self.counters = count(self.counters, outcome.verdict)
-        self.stale = outcome.verdict.reason is Reason.STALE
-        if self._alarm is not None:
-            self.alarm, changes = alarms.step(self.alarm, outcome.verdict, self._clock.mono_s(), self._alarm)
-            if changes:
-                outcome = msgspec.structs.replace(outcome, alarm=changes[0])
-        for sink in self._sinks:
-            sink.put(outcome)
 
     def observe(self) -> None:
-        self._drop("busy", self._queue.displaced())
-        for reason, number in self._reader.source_drops().items():
+        self._line.drop("busy", self._queue.displaced())
+        for reason, number in self._feed.source_drops().items():
             known = self._source_drops.get(reason, 0)
-            self._drop(reason, max(0, number - known))
+            self._line.drop(reason, max(0, number - known))
             self._source_drops[reason] = max(number, known)
-        self._on_counters(msgspec.structs.replace(self.counters, waiting=self._queue.waiting))
+        self._on_counters(msgspec.structs.replace(self._line.counters, waiting=self._queue.waiting))
 
     def close(self) -> str:
         """Count the last drops. Return a description of wrong counts (a bug in this module), or an empty text."""
         end = self._queue.finish()
-        self._drop("busy", end.displaced)
-        self._drop("stopped", end.left)
+        self._line.drop("busy", end.displaced)
+        self._line.drop("stopped", end.left)
         self.observe()
         dropped = sum(self._source_drops.values())
-        if self.counters.grabbed != end.given + dropped:
+        counters = self._line.counters
+        if counters.grabbed != end.given + dropped:
             failure = (
-                f"{end.given} items were read and {dropped} dropped by the source, but the counters are {self.counters}"
+                f"{end.given} items were read and {dropped} dropped by the source, but the counters are {counters}"
             )
             logger.error("the counters are wrong: %s", failure)
             return failure
         return ""
-
-    def _drop(self, reason: DropReason, number: int) -> None:
-        if number:
-            self.counters = count(self.counters, Dropped(reason, number))
-
-
-class _Reader:
-    """A daemon thread that puts the items of a stream into the queue. It is a daemon because a driver may never return."""
-
-    def __init__(self, open_stream: Callable[[], Stream], queue: FrameQueue, *, name: str, limit: int | None) -> None:
-        self._open_stream = open_stream
-        self._queue = queue
-        self._name = name
-        self._limit = limit
-        self._stream: Stream | None = None
-        self._thread = threading.Thread(target=self._run, name=f"andon reader {name}", daemon=True)
-        self.refusal: Exception | None = None
-        """Error that prevented the source from being opened."""
-        self.failure = ""
-        """Error after the source was opened."""
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def ended_within(self, seconds: float) -> bool:
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def source_drops(self) -> Mapping[DropReason, int]:
-        drops: Mapping[DropReason, int] | None = getattr(self._stream, "drops", None)
-        return {"source": int(getattr(self._stream, "dropped", 0))} if drops is None else drops
-
-    def _run(self) -> None:
-        given = 0
-        try:
-            self._stream = self._open_stream()
-            if self._limit == 0:
-                return
-            for item in self._stream:
-                given += 1
-                if not self._queue.give(item) or given == self._limit:
-                    break
-        except Exception as error:
-            if given == 0 and (isinstance(error, AndonError) or self._stream is None):
-                self.refusal = error
-                return
-            logger.exception("%s: the source failed", self._name)
-            self.failure = f"{type(error).__name__}: {error}"
-            self._queue.give(Lost(Ref(key=f"{self._name}#failed"), Reason.LOST, f"the source failed: {self.failure}"))
-        finally:
-            self._close_stream()
-            self._queue.end()
-
-    def _close_stream(self) -> None:
-        close = getattr(self._stream, "close", None)
-        if close is None:
-            return
-        try:
-            close()
-        except Exception:
-            logger.exception("%s: closing the source failed", self._name)
 
 
 def _silence(name: str, number: int, seconds: float, wall_s: float) -> Lost:

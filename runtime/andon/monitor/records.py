@@ -13,12 +13,14 @@ _LONGEST_DETAIL = 500
 
 
 class AlarmChange(Struct, frozen=True, kw_only=True):
-    """Change of the line's alarm with an item."""
+    """Change of an alarm of the line with an item."""
 
+    name: str
+    """rejects, or health for INVALID items."""
     event: str
-    """raised or cleared."""
+    """raised, repeated or cleared."""
     number: int
-    """Number of the alarm, from 1 at each start."""
+    """Number of the alarm of this name, from 1."""
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -51,8 +53,10 @@ class Record(Struct, frozen=True, kw_only=True):
     """Short digest of the model file that judged."""
     detail: str | UnsetType = UNSET
     """Description of the problem of an INVALID item."""
-    alarm: AlarmChange | UnsetType = UNSET
-    """Present if this item raised or cleared the alarm."""
+    line: str | UnsetType = UNSET
+    """Name of the line, if it has one."""
+    alarms: list[AlarmChange] | UnsetType = UNSET
+    """Present if this item raised or cleared an alarm."""
 
 
 def record(outcome: Outcome) -> Record:
@@ -74,7 +78,8 @@ def record(outcome: Outcome) -> Record:
         threshold=json_number(verdict.threshold),
         model=verdict.model,
         detail=_text(detail)[:_LONGEST_DETAIL] if detail else UNSET,
-        alarm=AlarmChange(event=outcome.alarm.kind, number=outcome.alarm.alarm) if outcome.alarm else UNSET,
+        line=outcome.line or UNSET,
+        alarms=[AlarmChange(name=one.name, event=one.kind, number=one.number) for one in outcome.alarms] or UNSET,
     )
 
 

@@ -1,9 +1,9 @@
-"""End the monitor cleanly at the first SIGINT or SIGTERM, and immediately at the second."""
+"""End the monitor cleanly at the first SIGINT or SIGTERM, and immediately at the second. Load model files again at SIGHUP."""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -28,3 +28,19 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
         for number, handler in before.items():
             # None: the handler was not installed by Python and cannot be restored
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def reload_on_signal(reload: Callable[[], None]) -> Iterator[None]:
+    """Call the function at each SIGHUP, where the system has this signal. Restore the handler afterwards.
+
+    The function must only set an event: it runs between two instructions of the main thread.
+    """
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before if before is not None else signal.SIG_DFL)

@@ -201,7 +201,7 @@ class Pictures:
 
     def _draw(self, outcome: Outcome) -> bytes:
         frame = _reduced(np.asarray(outcome.data, np.uint8))
-        return encode(heat_picture(frame, outcome.verdict, self._card))
+        return encode(heat_picture(frame, outcome.verdict, outcome.card or self._card))
 
 
 class _Shelf:

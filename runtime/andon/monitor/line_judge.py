@@ -1,0 +1,259 @@
+"""Judge the items of one line: verdict, counters, alarms, drift charts, events, sinks, one item after the other in one thread.
+
+Other threads may ask for a change (another model file, an acknowledgement). It is made between two items. `status` may be read
+from any thread.
+"""
+
+import collections
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import msgspec
+from msgspec import Struct
+
+from andon.monitor import alarms
+from andon.monitor.alarms import AlarmRule, AlarmState
+from andon.monitor.counters import Counters, Dropped, DropReason, count
+from andon.monitor.drift_charts import DriftCharts
+from andon.monitor.event import AlarmChanged, Body
+from andon.monitor.frame_queue import Taken
+from andon.monitor.judging import LineAlarm, Outcome, decide
+from andon.monitor.line_events import Span, events_of
+from andon.monitor.sink import ConsumerGoneError, Sink
+from andon.monitor.status import LATENCY_BUCKETS_S, ChartStatus, Latency
+from andon.runtime.items import Lost
+from andon.runtime.judge import Judge
+from andon.runtime.schema import Card, Reason, Status
+from andon.sources.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+Record = Callable[[Body, Outcome | None], None]
+"""A function that takes an event of a line, with the outcome that caused it if there is one. It is fast and never raises."""
+
+
+class JudgeState(Struct, frozen=True, kw_only=True):
+    """The state of a line's judge at one moment."""
+
+    model: str
+    """Short digest of the model file."""
+    counters: Counters = Counters()
+    latency: Latency = Latency()
+    alarms: dict[str, AlarmState] = {}
+    charts: tuple[ChartStatus, ...] = ()
+    last_judged_s: float | None = None
+    """Monotonic time of the last verdict of the graph."""
+    judging_since_s: float | None = None
+    """Monotonic time at which the current call began. None if none is running."""
+    stale: bool = False
+    """True if the last outcome was INVALID (stale)."""
+    lost: int = 0
+    """Number of outcomes that sinks could not keep."""
+
+
+class LineJudge:
+    """See the module.
+
+    Args:
+        judge: judges one item.
+        card: card of the model file of the judge.
+        sinks: each gets every outcome, in this order. A sink that raises is not used any more.
+        clock: for ages, and for the wall time in records.
+        line: name of the line. Empty if the user gave none.
+        rules: rules of the alarms by name.
+        charts: drift charts of the model file, if it has limits for them.
+        turns: entered for each call of the judge, see `Turns`.
+        record: takes the events.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        sinks: Sequence[Sink],
+        clock: Clock,
+        card: Card | None = None,
+        line: str = "",
+        rules: Mapping[str, AlarmRule] | None = None,
+        charts: DriftCharts | None = None,
+        turns: AbstractContextManager[None] | None = None,
+        record: Record = lambda _body, _outcome: None,
+    ) -> None:
+        self._judge = judge
+        self._card = card
+        self._sinks = list(sinks)
+        self._broken: list[Sink] = []
+        self._missed = 0
+        self._clock = clock
+        self._line = line
+        self._rules = dict(rules or {})
+        self._alarms = dict.fromkeys(self._rules, AlarmState())
+        self._charts = charts
+        self._turns = turns if turns is not None else nullcontext()
+        self._record = record
+        self._requests: collections.deque[Callable[[], None]] = collections.deque()
+        self._counters = Counters()
+        self._buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
+        self._latency_s = 0.0
+        self._span = Span()
+        self._last_judged_s: float | None = None
+        self._judging_since_s: float | None = None
+        self._stale = False
+
+    @property
+    def counters(self) -> Counters:
+        """The totals so far."""
+        return self._counters
+
+    @property
+    def model(self) -> str:
+        """Short digest of the model file that judges now."""
+        return self._judge.model
+
+    def status(self) -> JudgeState:
+        """Return the state for status pages and metrics. It may be called from any thread."""
+        return JudgeState(
+            model=self._judge.model,
+            counters=self._counters,
+            latency=Latency(counts=tuple(self._buckets), sum_s=self._latency_s),
+            alarms=dict(self._alarms),
+            charts=self._charts.charts() if self._charts is not None else (),
+            last_judged_s=self._last_judged_s,
+            judging_since_s=self._judging_since_s,
+            stale=self._stale,
+            lost=sum(sink.lost for sink in (*self._sinks, *self._broken)) + self._missed,
+        )
+
+    def request(self, change: Callable[[], None]) -> None:
+        """Make a change in the judge's thread, between two items. At most a tenth of a second passes until then."""
+        self._requests.append(change)
+
+    def swap(self, judge: Judge, card: Card, charts: DriftCharts | None) -> None:
+        """Judge with another model file from the next item on. Call it in the judge's thread, see `request`.
+
+        Alarms stay as they are, and their windows are emptied, because scores of two files cannot be compared.
+        """
+        self._judge = judge
+        self._card = card
+        self._charts = charts
+        self._alarms = {name: alarms.reloaded(state) for name, state in self._alarms.items()}
+
+    def acknowledge(self, alarm: str, number: int, by: str) -> bool:
+        """Acknowledge an alarm. Call it in the judge's thread, see `request`.
+
+        Args:
+            alarm: name of the alarm. ``drift`` starts the charts with an alarm again.
+            number: number of the alarm that the person saw.
+            by: person or program.
+
+        Returns:
+            True if the alarm was acknowledged now.
+        """
+        if alarm == "drift" and self._charts is not None:
+            bodies = self._charts.acknowledge()
+            for body in bodies:
+                self._record(body, None)
+            return bool(bodies)
+        if alarm not in self._alarms:
+            return False
+        self._alarms[alarm], changes = alarms.acknowledge(self._alarms[alarm], number, self._clock.mono_s())
+        for change in changes:
+            self._record(
+                AlarmChanged(alarm=alarm, change=change.kind, number=change.alarm, occurrence=change.occurrence, by=by),
+                None,
+            )
+        return any(change.kind == "acked" for change in changes)
+
+    def judge(self, taken: Taken) -> None:
+        """Judge one item, count its outcome, and pass it to the sinks."""
+        self.settle()
+        outcome = msgspec.structs.replace(self._decide(taken), line=self._line, card=self._card)
+        now_s = self._clock.mono_s()
+        self._counters = count(self._counters, outcome.verdict)
+        self._stale = outcome.verdict.reason is Reason.STALE
+        if outcome.verdict.status is not Status.INVALID:
+            self._last_judged_s = now_s
+        self._span, bodies = events_of(self._span, outcome, now_s)
+        changed, more = self._alarms_after(outcome, now_s)
+        if changed:
+            outcome = msgspec.structs.replace(outcome, alarms=changed)
+        if self._charts is not None:
+            more += self._charts.step(outcome.verdict)
+        for body in (*bodies, *more):
+            self._record(body, outcome)
+        for sink in tuple(self._sinks):
+            self._put(sink, outcome)
+        self._missed += len(self._broken)
+
+    def settle(self) -> None:
+        """Make the changes that other threads have asked for."""
+        while self._requests:
+            try:
+                self._requests.popleft()()
+            except Exception:
+                logger.exception("a change of the line failed; the line continues as before. Report this as a bug.")
+
+    def drop(self, reason: DropReason, number: int) -> None:
+        """Count items that were dropped."""
+        if number:
+            self._counters = count(self._counters, Dropped(reason, number))
+
+    def _decide(self, taken: Taken) -> Outcome:
+        if isinstance(taken.item, Lost):  # nothing runs, so no turn is needed
+            return decide(taken.item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
+        with self._turns:
+            self._judging_since_s = self._clock.mono_s()
+            try:
+                outcome = decide(taken.item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
+            finally:
+                self._judging_since_s = None
+        took_s = max(0.0, self._clock.mono_s() - taken.arrived_s)
+        self._buckets[next((at for at, limit in enumerate(LATENCY_BUCKETS_S) if took_s <= limit), -1)] += 1
+        self._latency_s += took_s
+        return outcome
+
+    def _alarms_after(self, outcome: Outcome, now_s: float) -> tuple[tuple[LineAlarm, ...], tuple[Body, ...]]:
+        """Return the changes of the alarms with an outcome, for its record and as events."""
+        changed: list[LineAlarm] = []
+        bodies: list[Body] = []
+        for name, rule in self._rules.items():
+            self._alarms[name], changes = alarms.step(self._alarms[name], outcome.verdict, now_s, rule)
+            for change in changes:
+                changed.append(LineAlarm(name=name, kind=change.kind, number=change.alarm))
+                bodies.append(
+                    AlarmChanged(
+                        alarm=name,
+                        change=change.kind,
+                        number=change.alarm,
+                        occurrence=change.occurrence,
+                        text=alarm_text(rule) if change.kind in ("raised", "repeated") else "",
+                    )
+                )
+        return tuple(changed), tuple(bodies)
+
+    def _put(self, sink: Sink, outcome: Outcome) -> None:
+        try:
+            sink.put(outcome)
+        except ConsumerGoneError:
+            raise
+        except Exception:
+            # a broken sink must not end the line; the outcomes that it misses are counted
+            logger.exception("a sink failed and is not used any more: %s", type(sink).__name__)
+            self._sinks.remove(sink)
+            self._broken.append(sink)
+
+
+def alarm_text(rule: AlarmRule) -> str:
+    """Return what a raised alarm means and what to do, for people.
+
+    >>> alarm_text(AlarmRule(k=3, n=10))
+    'At least 3 of the last 10 items were REJECT. Look at the rejected parts and at the process.'
+    """
+    window = f"At least {rule.k} of the last {rule.n} items" if rule.n > 1 else "The last item"
+    verb = "were" if rule.n > 1 else "was"
+    if rule.signal == "invalid":
+        return f"{window} {verb} INVALID. Look at the camera or sensors, the light, and the detail of the last INVALID item."
+    if rule.signal == "score":
+        return f"{window} had a score above {rule.on:g}. Look at the parts and at the process."
+    return f"{window} {verb} REJECT. Look at the rejected parts and at the process."

@@ -1,0 +1,308 @@
+"""Run all lines of a configuration in one process: their threads, their common sources, their end, and new model files.
+
+Each line has a thread for judging and each source has a thread for reading. A line that fails ends alone; the other lines go on.
+The supervisor thread looks at all of them four times per second.
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from andon.foundation.errors import AndonError, ConfigError
+from andon.monitor.config import Configuration, Line
+from andon.monitor.event import Body, ClockStepped, ModelChanged, SourceChanged, Started, Stopped
+from andon.monitor.feed import Feed, FeedState
+from andon.monitor.judging import Outcome
+from andon.monitor.line import LineEnd, RunningLine, same_items
+from andon.monitor.status import ProcessStatus
+from andon.monitor.turns import Turns, cores
+from andon.monitor.wall_time import WallTime, look
+from andon.runtime import __version__
+from andon.sources.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.25
+"""Time between two looks at the lines."""
+MODEL_LOOK_S = 1.0
+"""Time between two looks at the model files."""
+
+Recorder = Callable[["Origin", Body, Outcome | None], None]
+"""A function that takes an event with its origin. It is fast, never raises, and may be called from any thread."""
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """The origin of an event."""
+
+    line: str = ""
+    """Name of the line. Empty for the process."""
+    source: str = ""
+    """Address without secrets."""
+    model: str = ""
+    """Short digest of the model file."""
+
+
+class RunEnd(Struct, frozen=True, kw_only=True):
+    """The result of a run of all lines."""
+
+    lines: tuple[LineEnd, ...]
+    """The lines that ran to their end."""
+    failures: dict[str, str] = {}
+    """Lines that ended with an error before their end, with the error."""
+
+    @property
+    def complete(self) -> bool:
+        """True if every line did all its work."""
+        return not self.failures and all(end.complete for end in self.lines)
+
+    @property
+    def hung(self) -> bool:
+        """True if some thread still runs."""
+        return any(end.hung for end in self.lines)
+
+
+class Supervisor:
+    """See the module.
+
+    Args:
+        configuration: the lines.
+        clock: see `monitor`.
+        stop: ends all lines within two seconds.
+        record: takes the events of all lines and of the process.
+        on_status: called at each look with the state of everything.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        clock: Clock,
+        stop: threading.Event,
+        *,
+        record: Recorder = lambda _origin, _body, _outcome: None,
+        on_status: Callable[[ProcessStatus], None] = lambda _status: None,
+    ) -> None:
+        self.run_id = secrets.token_hex(8)
+        self._configuration = configuration
+        self._clock = clock
+        self._stop = stop
+        self._record = record
+        self._on_status = on_status
+        self._started_wall_s = clock.wall_s()
+        self._time = WallTime(mono_s=clock.mono_s(), wall_s=self._started_wall_s)
+        self._lines: list[RunningLine] = []
+        self._ends: dict[str, LineEnd] = {}
+        self._errors: dict[str, Exception] = {}
+        self._reload = threading.Event()
+        self._reloading = threading.Lock()
+        self._models = ModelWatch()
+        self._looked_s = clock.mono_s()
+
+    def run(self) -> RunEnd:
+        """Open all lines, judge until all of them end or the stop event is set, and close them.
+
+        Raises:
+            AndonError: a model, source or sink cannot be opened. No line runs then, and nothing stays open.
+        """
+        feeds, threads = self._open()
+        self._record(Origin(), Started(version=__version__, lines=tuple(line.line.name for line in self._lines)), None)
+        for feed in feeds:
+            feed.start()
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and not self._stop.is_set():
+            self._look()
+            # a short run must not wait for the next look
+            threads[0].join(TICK_S) if len(threads) == 1 else self._stop.wait(TICK_S)
+        for line in self._lines:
+            line.stop.set()
+        for thread in threads:
+            thread.join()  # bounded: see `follow`
+        self._on_status(self.status())
+        self._record(Origin(), Stopped(), None)
+        refused = [error for error in self._errors.values() if isinstance(error, AndonError)]
+        if refused and len(refused) == len(self._lines):
+            raise refused[0]
+        return RunEnd(
+            lines=tuple(self._ends[line.line.name] for line in self._lines if line.line.name in self._ends),
+            failures={name: f"{type(error).__name__}: {error}" for name, error in self._errors.items()},
+        )
+
+    def status(self) -> ProcessStatus:
+        """Return the state of everything. It may be called from any thread."""
+        return ProcessStatus(
+            version=__version__,
+            run=self.run_id,
+            started_wall_s=self._started_wall_s,
+            now_s=self._clock.mono_s(),
+            now_wall_s=self._clock.wall_s(),
+            lines=tuple(line.status() for line in self._lines),
+            clock_epoch=self._time.epoch,
+            stopping=self._stop.is_set(),
+        )
+
+    def request_reload(self) -> None:
+        """Load all model files again at the next look. It may be called from a signal handler."""
+        self._reload.set()
+
+    def reload(self, names: Sequence[str] | None = None) -> dict[str, ModelChanged]:
+        """Load the model files of some lines again, and return the result for each. All lines go on judging meanwhile.
+
+        Args:
+            names: names of lines. None means all.
+        """
+        with self._reloading:
+            return {line.line.name: line.reload() for line in self._lines if names is None or line.line.name in names}
+
+    def acknowledge(self, line: str, alarm: str, number: int, *, by: str) -> bool:
+        """Acknowledge an alarm of a line before its next item. Return False if there is no such line."""
+        for one in self._lines:
+            if one.line.name == line:
+                one.acknowledge(alarm, number, by)
+                return True
+        return False
+
+    def _open(self) -> tuple[list[Feed], list[threading.Thread]]:
+        """Open all lines. Return the readers of their sources and their threads, not yet started.
+
+        Raises:
+            AndonError: see `run`.
+        """
+        turns = Turns(cores())
+        try:
+            for line in self._configuration.lines:
+                self._lines.append(RunningLine(line, self._clock, turns=turns, record=self._recorder(line)))
+            groups = _sharing(self._lines)
+        except BaseException:
+            for opened in self._lines:
+                opened.close()
+            raise
+        for running in self._lines:
+            self._models.changed(Path(running.line.model))
+        feeds, threads = [], []
+        for group in groups:
+            feed = self._feed(group)
+            feeds.append(feed)
+            threads += [
+                threading.Thread(target=self._follow, args=(line, feed), name=f"andon line {line.line.name}")
+                for line in group
+            ]
+        return feeds, threads
+
+    def _feed(self, lines: Sequence[RunningLine]) -> Feed:
+        first = lines[0]
+        source = first.line.source
+        stop = first.stop if len(lines) == 1 else threading.Event()
+        spec = first.detector.card.input
+
+        def state(state: FeedState, detail: str) -> None:
+            if state == "opening":
+                return
+            for line in lines:
+                self._recorder(line.line)(SourceChanged(state=state, detail=detail), None)
+
+        return Feed(
+            lambda: source.open(spec, self._clock, stop),
+            [line.queue for line in lines],
+            clock=self._clock,
+            name=source.kind.name,
+            limit=first.line.policy.limit,
+            reopen=source.endless and first.line.policy.restart,
+            stop=stop,
+            on_state=state,
+        )
+
+    def _follow(self, line: RunningLine, feed: Feed) -> None:
+        name = line.line.name
+        try:
+            self._ends[name] = line.follow(feed)
+        except Exception as error:
+            self._errors[name] = error
+            if not isinstance(error, AndonError):
+                logger.exception("%s: the line failed. The other lines continue. Report this as a bug.", name)
+            elif len(self._lines) > 1:
+                logger.error("%s: the line ends: %s", name, error)  # noqa: TRY400 - a mistake of the user, not a bug
+        finally:
+            line.stop.set()
+            counters = line.status().counters
+            self._recorder(line.line)(
+                Stopped(
+                    grabbed=counters.grabbed,
+                    judged=counters.judged,
+                    invalid=counters.invalid,
+                    dropped=counters.dropped,
+                ),
+                None,
+            )
+
+    def _recorder(self, line: Line) -> Callable[[Body, Outcome | None], None]:
+        source = f"{line.source.kind.name} {line.source.shown}"
+
+        def record(body: Body, outcome: Outcome | None) -> None:
+            model = outcome.verdict.model if outcome is not None else ""
+            self._record(Origin(line=line.name, source=source, model=model), body, outcome)
+
+        return record
+
+    def _look(self) -> None:
+        now_s = self._clock.mono_s()
+        self._time, step_s = look(self._time, now_s, self._clock.wall_s())
+        if step_s:
+            logger.warning("the wall clock of the machine stepped by %.1f s", step_s)
+            self._record(Origin(), ClockStepped(delta_s=step_s), None)
+        if self._reload.is_set():
+            self._reload.clear()
+            self.reload()
+        elif now_s - self._looked_s >= MODEL_LOOK_S:
+            self._looked_s = now_s
+            self._reload_changed()
+        self._on_status(self.status())
+
+    def _reload_changed(self) -> None:
+        for line in self._lines:
+            if line.line.policy.reload and self._models.changed(Path(line.line.model)):
+                self.reload([line.line.name])
+
+
+class ModelWatch:
+    """Detects that a model file was replaced: its inode, size or time changed and then stayed the same for one look."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, int, int]] = {}
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+
+    def changed(self, path: Path) -> bool:
+        """Return whether to load the file again. The first call for a path only remembers it."""
+        try:
+            facts = path.stat()
+        except OSError:
+            return False  # the running file stays until there is another one
+        stamp = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        known, seen = self._known.setdefault(path, stamp), self._seen.get(path, stamp)
+        self._seen[path] = stamp
+        if stamp == known or stamp != seen:  # a file that is still being written is not loaded
+            return False
+        self._known[path] = stamp
+        return True
+
+
+def _sharing(lines: Sequence[RunningLine]) -> list[list[RunningLine]]:
+    """Return the lines in groups that share a source.
+
+    Raises:
+        ConfigError: two lines share a source, but their model files need different items.
+    """
+    groups: dict[str, list[RunningLine]] = {}
+    for line in lines:
+        shared = line.line.shared
+        group = groups.setdefault(f"shared {shared}" if shared else f"line {line.line.name}", [])
+        group.append(line)
+        if not same_items(group[0].detector.card.input, line.detector.card.input):
+            raise ConfigError(
+                f"line {line.line.name}: expected a model file for the same items as line {group[0].line.name}, because both use "
+                f"the source {shared}; got another number of channels or other windows. Give the line a source of its own."
+            )
+    return list(groups.values())
