@@ -345,3 +345,13 @@ def test_a_restart_keeps_the_alarm_and_waits_on_the_new_clock_as_long_as_on_the_
 def test_a_rule_that_cannot_work_is_refused(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         AlarmRule(**settings)
+
+
+def test_windows_that_warm_up_do_not_count_for_a_health_alarm() -> None:
+    rule, state = AlarmRule(signal="invalid", k=2, n=3, clear_n=3), AlarmState()
+    raised = []
+    for number, reason in enumerate([Reason.WARMING] * 5 + [Reason.GAP, Reason.WARMING, Reason.GAP]):
+        state, events = step(state, invalid(reason), float(number), rule)
+        raised += [number for event in events if event.kind == "raised"]
+
+    assert raised == [7]

@@ -124,3 +124,9 @@ def test_a_file_name_that_is_not_utf_8_stays_recognisable() -> None:
     odd = b"teil_\xe4.png".decode("utf-8", "surrogateescape")
 
     assert record(msgspec.structs.replace(JUDGED, ref=Ref(key=odd))).item == "teil_\\udce4.png"
+
+
+def test_a_window_that_is_not_ok_names_the_channel_to_look_at() -> None:
+    written = line(record(msgspec.structs.replace(JUDGED, channel="current_a")))
+
+    assert written == GOLDEN_JUDGED[:-2] + b',"channel":"current_a"}\n'

@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, structs
 
 from andon.foundation.errors import ConfigError
-from andon.runtime.schema import Status
+from andon.runtime.schema import Reason, Status
 from andon.runtime.verdict import Verdict
 
 Seconds = Annotated[float, Meta(ge=0.0)]
@@ -32,7 +32,8 @@ Signal = Literal["reject", "score", "invalid"]
 
 ``reject``: hot is REJECT, cold is OK or REVIEW. These are the decisions of the model file.
 ``score``: hot is a score above `on`, cold is a score of at most `off`. A score between them is neither.
-``invalid``: hot is INVALID, cold is any other status. This is the rule of a health alarm. INVALID items count here.
+``invalid``: hot is INVALID, cold is any other status. This is the rule of a health alarm. INVALID items count here, except those
+with the reason ``warming``.
 """
 Condition = Literal["normal", "unack", "acked", "rtn_unack"]
 EventKind = Literal["raised", "repeated", "cleared", "acked", "ack_refused"]
@@ -226,6 +227,8 @@ def resumed(state: AlarmState, now_s: float) -> AlarmState:
 
 def _is_hot(verdict: Verdict, rule: AlarmRule) -> bool | None:
     """Return whether the item is hot. None if it does not count."""
+    if verdict.reason is Reason.WARMING:  # too few samples after a start is normal
+        return None
     if rule.signal == "invalid":
         return verdict.status is Status.INVALID
     if verdict.status is Status.INVALID:

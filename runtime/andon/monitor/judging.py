@@ -40,6 +40,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Changes of the line's alarms with this item."""
     line: str = ""
     """Name of the line. Empty if the user gave none."""
+    channel: str = ""
+    """Sensor channel to look at first, for a window that is not OK."""
     card: Card | None = None
     """Card of the model file that judged. A line may load another file while it runs."""
 

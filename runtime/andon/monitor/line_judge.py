@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from andon.monitor import alarms
 from andon.monitor.alarms import AlarmRule, AlarmState
+from andon.monitor.channel_shares import ChannelShares
 from andon.monitor.counters import Counters, Dropped, DropReason, count
 from andon.monitor.drift_charts import DriftCharts
 from andon.monitor.event import AlarmChanged, Body
@@ -90,6 +91,7 @@ class LineJudge:
         self._rules = dict(rules or {})
         self._alarms = dict.fromkeys(self._rules, AlarmState())
         self._charts = charts
+        self._channels = ChannelShares(card)
         self._turns = turns if turns is not None else nullcontext()
         self._record = record
         self._requests: collections.deque[Callable[[], None]] = collections.deque()
@@ -137,6 +139,7 @@ class LineJudge:
         self._judge = judge
         self._card = card
         self._charts = charts
+        self._channels = ChannelShares(card)
         self._alarms = {name: alarms.reloaded(state) for name, state in self._alarms.items()}
 
     def acknowledge(self, alarm: str, number: int, by: str) -> bool:
@@ -168,7 +171,10 @@ class LineJudge:
     def judge(self, taken: Taken) -> None:
         """Judge one item, count its outcome, and pass it to the sinks."""
         self.settle()
-        outcome = msgspec.structs.replace(self._decide(taken), line=self._line, card=self._card)
+        outcome = self._decide(taken)
+        outcome = msgspec.structs.replace(
+            outcome, line=self._line, card=self._card, channel=self._channels.channel(outcome.verdict)
+        )
         now_s = self._clock.mono_s()
         self._counters = count(self._counters, outcome.verdict)
         self._stale = outcome.verdict.reason is Reason.STALE

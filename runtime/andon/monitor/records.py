@@ -51,6 +51,8 @@ class Record(Struct, frozen=True, kw_only=True):
     threshold: float | None
     model: str
     """Short digest of the model file that judged."""
+    channel: str | UnsetType = UNSET
+    """Sensor channel to look at first, for a window that is REVIEW or REJECT."""
     detail: str | UnsetType = UNSET
     """Description of the problem of an INVALID item."""
     line: str | UnsetType = UNSET
@@ -77,6 +79,7 @@ def record(outcome: Outcome) -> Record:
         p_value=json_number(verdict.p_value),
         threshold=json_number(verdict.threshold),
         model=verdict.model,
+        channel=_text(outcome.channel) if outcome.channel else UNSET,
         detail=_text(detail)[:_LONGEST_DETAIL] if detail else UNSET,
         line=outcome.line or UNSET,
         alarms=[AlarmChange(name=one.name, event=one.kind, number=one.number) for one in outcome.alarms] or UNSET,
