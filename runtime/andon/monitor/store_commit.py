@@ -104,31 +104,31 @@ def write(connection: sqlite3.Connection, batch: Batch, next_seq: int) -> Writte
 
 
 def _write_item(connection: sqlite3.Connection, item: Item, written: Written, running_s: float) -> None:
-    if isinstance(item, Put):
-        _write_event(connection, item, written, running_s)
-    elif isinstance(item, Intent):
-        store_rows.insert_intent(connection, item.event)
-    elif isinstance(item, EvidenceRow):
-        store_rows.insert_evidence(connection, item.key, item.place, item.evidence, size=item.size, running_s=running_s)
-    else:
-        item.found = store_rows.revive(connection, item.output, item.seq, written.next_seq)
-        if item.found:
-            written.next_seq += 1
-            written.count(item.output, 1)
-
-
-def _write_event(connection: sqlite3.Connection, item: Put, written: Written, running_s: float) -> None:
     try:
-        event = store_rows.with_number(item.event, written.next_seq)
-        inserted = store_rows.insert_event(connection, event, item.outputs, running_s)
+        if isinstance(item, Put):
+            _write_event(connection, item, written, running_s)
+        elif isinstance(item, Intent):
+            store_rows.insert_intent(connection, item.event)
+        elif isinstance(item, EvidenceRow):
+            store_rows.insert_evidence(
+                connection, item.key, item.place, item.evidence, size=item.size, running_s=running_s
+            )
+        else:
+            item.found = store_rows.revive(connection, item.output, item.seq, written.next_seq)
+            if item.found:
+                written.next_seq += 1
+                written.count(item.output, 1)
     except sqlite3.Error:
         raise
     except Exception:
         # one event that cannot be encoded must not block all others
-        logger.exception("an event of kind %s cannot be stored and is lost. Report this as a bug.", item.event.kind)
-        written.unusable += 1
-        return
-    if inserted:
+        logger.exception("an event cannot be stored and is lost. Report this as a bug.")
+        written.unusable += isinstance(item, Put)
+
+
+def _write_event(connection: sqlite3.Connection, item: Put, written: Written, running_s: float) -> None:
+    event = store_rows.with_number(item.event, written.next_seq)
+    if store_rows.insert_event(connection, event, item.outputs, running_s):
         written.next_seq += 1
         written.stored += 1
         for output in item.outputs:

@@ -1,9 +1,11 @@
 """The undelivered events of one output: what senders have reported, and what is committed.
 
-Senders report deliveries and refusals from their own threads. The writer commits these reports together, a little later. Until then
-they are kept here, and `StoredOutbox.page` takes them into account.
+Senders report deliveries and refusals from their own threads. The writer commits these reports together, a little later.
+Until then they are kept here, and `StoredOutbox.page` takes them into account.
 """
 
+import logging
+import sqlite3
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,8 @@ from typing import NamedTuple
 from andon.foundation.printable import printable
 from andon.monitor.outbox import Waiting
 from andon.monitor.store import reading
+
+logger = logging.getLogger(__name__)
 
 
 class Changes(NamedTuple):
@@ -66,17 +70,19 @@ class StoredOutbox:
         self._database = database
 
     def page(self, after: int, limit: int) -> list[Waiting]:
-        """Return up to `limit` undelivered events with a number above `after`, oldest first. An empty list means none."""
+        """Return up to `limit` undelivered events with a number above `after`, oldest first. An empty list means none.
+
+        If the database cannot be read at the moment, the list is empty and the error is logged.
+        """
         with self._lock:  # before the database is read: what is committed in between is then missing in both
             after = max(after, self._state.done_up_to if self._state.done_dirty else 0)
             buried = set(self._state.buried)
             refusals = dict(self._state.refusals)
-        with reading(self._database) as connection:
-            rows = connection.execute(
-                "SELECT position, key, payload, refusals FROM outbox JOIN event USING(seq) "
-                "WHERE output = ? AND position > ? ORDER BY position LIMIT ?",
-                (self._output, after, limit + len(buried)),
-            ).fetchall()
+        try:
+            rows = self._rows(after, limit + len(buried))
+        except sqlite3.Error as error:
+            logger.warning("the outbox of %s cannot be read: %s", printable(self._output), error)
+            return []
         found = [
             Waiting(at, key, bytes(payload), refusals.get(at, kept))
             for at, key, payload, kept in rows
@@ -109,3 +115,11 @@ class StoredOutbox:
         """Return the number of undelivered events."""
         with self._lock:
             return max(0, self._state.backlog - len(self._state.buried))
+
+    def _rows(self, after: int, limit: int) -> list[tuple[int, str, bytes, int]]:
+        with reading(self._database) as connection:
+            return connection.execute(
+                "SELECT position, key, payload, refusals FROM outbox JOIN event USING(seq) "
+                "WHERE output = ? AND position > ? ORDER BY position LIMIT ?",
+                (self._output, after, limit),
+            ).fetchall()
