@@ -15,7 +15,7 @@ def why(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of the receiver is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or type(error).__name__}"
+        return f"TLS failed: {getattr(error, 'reason', None) or type(error).__name__}"
     if isinstance(error, TimeoutError):
         return "no connection or no answer in time"
     if isinstance(error, socket.gaierror):

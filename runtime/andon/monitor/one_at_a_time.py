@@ -1,29 +1,42 @@
-"""A connection that delivers one message after the other with a function that waits for the receiver."""
+"""A connection that delivers one message after the other, for a protocol in which each message waits for its answer."""
 
 import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from andon.monitor.output import Connected, Gone, Message, Reply
 
 _CLOSE_S = 0.4
 
 
+class Exchange(Protocol):
+    """A connection whose methods wait for the receiver."""
+
+    def deliver(self, message: Message) -> Reply:
+        """Deliver a message and return the reply. An exception counts as `Gone`, and its text is not shown."""
+        ...
+
+    def interrupt(self) -> None:
+        """End a running `deliver` soon. It is called from another thread, must not block, and no `deliver` follows."""
+        ...
+
+    def close(self) -> None:
+        """Release the connection. It is called once, from the thread that called `deliver`."""
+        ...
+
+
 class OneAtATime:
-    """Run a function that delivers one message in a thread of its own, so that the sender never waits for the receiver.
+    """Run an exchange in a thread of its own, so that the sender never waits for the receiver.
 
     Args:
-        deliver: delivers a message and returns the reply. An exception counts as `Gone`; its text is not shown.
-        interrupt: ends a running `deliver` soon, from another thread. It must not block.
+        exchange: the connection, which is not open yet.
         hear: gets the replies.
     """
 
-    def __init__(
-        self, deliver: Callable[[Message], Reply], interrupt: Callable[[], None], hear: Callable[[Reply], None]
-    ) -> None:
-        self._deliver = deliver
-        self._interrupt = interrupt
+    def __init__(self, exchange: Exchange, hear: Callable[[Reply], None]) -> None:
+        self._exchange = exchange
         self._hear = hear
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="output connection", daemon=True)
@@ -38,7 +51,7 @@ class OneAtATime:
         """End a running delivery and the thread."""
         self._messages.put(None)
         with contextlib.suppress(Exception):
-            self._interrupt()
+            self._exchange.interrupt()
         self._thread.join(_CLOSE_S)
 
     @property
@@ -47,11 +60,17 @@ class OneAtATime:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        while (message := self._messages.get()) is not None:
-            try:
+        try:
+            while (message := self._messages.get()) is not None:
                 reply = self._deliver(message)
-            except Exception as error:  # noqa: BLE001 - the text of a foreign error may contain a secret
-                reply = Gone(f"unexpected {type(error).__name__}")
-            self._hear(reply)
-            if isinstance(reply, Gone):
-                return
+                self._hear(reply)
+                if isinstance(reply, Gone):
+                    return
+        finally:
+            self._exchange.close()
+
+    def _deliver(self, message: Message) -> Reply:
+        try:
+            return self._exchange.deliver(message)
+        except Exception as error:  # noqa: BLE001 - the text of a foreign error may contain a secret
+            return Gone(f"unexpected {type(error).__name__}")

@@ -30,7 +30,7 @@ WINDOW = 20
 LAMP_S = 5.0
 """Age of an unanswered event after which the status reports a failure."""
 _LOOK_S = 5.0
-"""Time after which an idle sender looks for events without being woken, for example for those that a person sends again."""
+"""Time after which an idle sender looks for events without being woken."""
 _STEP_S = 0.05
 """Longest wait while something must be seen soon that gives no signal."""
 _CLOSING_S = 0.8
@@ -81,6 +81,8 @@ class Sender:
         self._failing = ""
         self._unanswered_since_s: float | None = None
         self._backlog = 0
+        self._done_to = 0
+        """Number up to which events are delivered or dead. The outbox may still have them for a moment."""
         self._last: Connection | None = None
         self._thread = threading.Thread(target=self._run, name=f"output {name}", daemon=True)
 
@@ -211,9 +213,10 @@ class _Session:
         self._window = 0  # 0 before the connection is open
         self._flight = InFlight()
         self._page: deque[Waiting] = deque()
-        self._read_to = 0
+        self._read_to = sender._done_to
         self._look_s = self._began_s
         """Time of the next look into the outbox."""
+        self._looked_last = False
         self._sent_s: dict[int, float] = {}
         """Times at which the open messages were sent."""
         self._again_s: dict[int, float] = {}
@@ -227,6 +230,7 @@ class _Session:
             prefix = self._flight.take_prefix()
             if prefix is not None:
                 self._sender._outbox.done(prefix)
+                self._sender._done_to = prefix
             now_s = self._sender._clock.mono_s()
             gone = gone or self._late(now_s)
             if gone is not None or self._ends(now_s):
@@ -317,6 +321,8 @@ class _Session:
             return False
         if not self._window or self._again_s or self._sender._failing or now_s >= stop_by_s:
             return True
+        if not self._looked_last:  # what was committed just before the stop
+            self._looked_last, self._look_s = True, now_s
         self._fill(now_s)
         return not self._page and not self._flight
 
@@ -360,8 +366,6 @@ class _Session:
             self._read_to = self._page[-1].seq
             return
         self._look_s = now_s + _LOOK_S
-        if not self._flight:
-            self._read_to = 0  # an older event that is sent again has an old number
 
     def _wait(self) -> None:
         """Wait for a reply, for new events, for a stop, or for the next deadline."""

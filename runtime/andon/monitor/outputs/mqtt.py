@@ -323,9 +323,22 @@ def _context(settings: Settings) -> ssl.SSLContext | None:
     if not settings.tls:
         return None
     try:
-        return ssl.create_default_context(cafile=settings.ca_file)
+        context = ssl.create_default_context(cafile=settings.ca_file)
     except OSError as error:
         raise ConfigError(f"ca_file: {settings.ca_file}: expected certificates in PEM form: {why(error)}.") from error
+    context.sslsocket_class = _ClosedOnFailure
+    return context
+
+
+class _ClosedOnFailure(ssl.SSLSocket):
+    """A socket that is closed when its handshake fails. The MQTT client leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _open(settings: Settings, context: OutputContext) -> Mqtt:  # noqa: ARG001 - the signature of all outputs

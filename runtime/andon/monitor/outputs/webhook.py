@@ -10,8 +10,10 @@ With ``sign``, the header ``X-Andon-Signature`` is ``sha256=`` and the HMAC-SHA2
 """
 
 import contextlib
+import errno
 import hashlib
 import hmac
+import os
 import re
 import socket
 import ssl
@@ -152,7 +154,7 @@ class Webhook:
         """Read the secrets, which may have been renewed, and begin a connection."""
         place, headers, key = self._access()
         requests = _Requests(place, headers, key, self._tls, self._settings.timeout_s)
-        return OneAtATime(requests.deliver, requests.interrupt, hear)
+        return OneAtATime(requests, hear)
 
     def _access(self) -> tuple[Place, dict[str, str], str | None]:
         settings = self._settings
@@ -204,7 +206,6 @@ class _Requests:
                 self._http.close()
                 return self._post(message)
         except (OSError, HTTPException) as error:
-            self._http.close()
             return Gone(why(error))
 
     def interrupt(self) -> None:
@@ -216,10 +217,18 @@ class _Requests:
                 # not SSLSocket.shutdown, which changes the object that the other thread is using
                 socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
     def _post(self, message: Message) -> Reply:
         headers = self._headers | {"Idempotency-Key": message.key}
         if self._key is not None:
             headers["X-Andon-Signature"] = signature(self._key, message.payload)
+        if self._http.sock is None:
+            self._http.connect()
+        if self._over:  # `interrupt` had nothing to end while the connection was not open
+            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
         self._http.request("POST", self._place.target, body=message.payload, headers=headers)
         response = self._http.getresponse()
         self._used = True
