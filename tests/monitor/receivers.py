@@ -136,7 +136,7 @@ class HttpReceiver(socketserver.ThreadingTCPServer):
     block_on_close = False
 
     def __init__(self, port: int = 0) -> None:
-        self.answer: Callable[[Request], tuple[int, dict[str, str]]] = lambda request: (200, {})
+        self.answer: Callable[[Request], tuple[int, dict[str, str]]] = lambda _: (200, {})
         self.requests: list[Request] = []
         self.connections = 0
         super().__init__(("127.0.0.1", port), _Handler)
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.connections += 1
         super().setup()
 
-    def do_POST(self) -> None:  # noqa: N802 - the name is given
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = Request(self.path, dict(self.headers.items()), body)
         status, headers = self.server.answer(request)

@@ -9,8 +9,8 @@ from tests.monitor.receivers import ShiftedClock, event
 from andon.foundation import registry
 from andon.foundation.errors import ConfigError
 from andon.monitor.event import Event
-from andon.monitor.output import KINDS, ChosenOutput, message_of, output_from_table, outputs_from_tables
 from andon.monitor.outbox import Waiting
+from andon.monitor.output import KINDS, ChosenOutput, message_of, output_from_table, outputs_from_tables
 from andon.monitor.outputs import mqtt, webhook
 
 HOOK: dict[str, object] = {"kind": "webhook", "name": "mes", "url": "https://mes.example/andon"}

@@ -3,6 +3,7 @@
 import logging
 import random
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as mqtt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
 from tests.monitor.outputs.test_webhook import certificate
 from tests.monitor.receivers import CANARY, Broker, free_port, full_server, needs_mosquitto, put, silent_server, until
 
@@ -66,13 +68,13 @@ class Subscriber:
     """A client of the broker that keeps all messages. It connects again by itself."""
 
     def __init__(self, port: int, topic: str = "#", **connect: Any) -> None:
-        self.got: list[mqtt.MQTTMessage] = []
+        self.got: list[MQTTMessage] = []
         self._ready = threading.Event()
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, client_id="subscriber")
+        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5, client_id="subscriber")
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_message = lambda client, data, message: self.got.append(message)
+        self._client.on_message = lambda _client, _data, message: self.got.append(message)
         self._client.connect("127.0.0.1", port, **connect)
         self._client.loop_start()
         assert self._ready.wait(10.0)
@@ -82,16 +84,20 @@ class Subscriber:
         self._client.loop_stop()
 
     @property
-    def events(self) -> list[mqtt.MQTTMessage]:
+    def events(self) -> list[MQTTMessage]:
         return [message for message in self.got if message.topic != "andon/status"]
 
     @property
     def keys(self) -> list[str]:
-        return [dict(message.properties.UserProperty)["key"] for message in self.events]
+        return [dict(properties(message).UserProperty)["key"] for message in self.events]
 
     @property
     def status(self) -> list[str]:
         return [message.payload.decode() for message in self.got if message.topic == "andon/status"]
+
+
+def properties(message: MQTTMessage) -> Any:
+    return message.properties
 
 
 @pytest.fixture
@@ -127,11 +133,11 @@ def test_events_arrive_in_order_with_topic_key_and_type_and_the_status_follows(b
     subscriber.end()
     late.end()
 
-    events = [decode(message.payload) for message in subscriber.events]
+    events = [decode(bytes(message.payload)) for message in subscriber.events]
     assert [event.seq for event in events] == list(range(1, 301))
     assert subscriber.keys == [event.key for event in events]
     assert {message.topic for message in subscriber.events} == {"andon/press-3/reject"}
-    assert {message.properties.ContentType for message in subscriber.events} == {"application/json"}
+    assert {properties(message).ContentType for message in subscriber.events} == {"application/json"}
     assert not any(message.retain for message in subscriber.events)
 
 
@@ -162,7 +168,8 @@ def test_a_broker_that_goes_away_and_comes_back_gets_everything_and_known_keys_a
         numbers = [int(key, 16) for key in dict.fromkeys(subscriber.keys)]
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
         assert all(
-            decode(message.payload).key == key for message, key in zip(subscriber.events, subscriber.keys, strict=True)
+            decode(bytes(message.payload)).key == key
+            for message, key in zip(subscriber.events, subscriber.keys, strict=True)
         )
     assert left.dead == 0
     assert not left.failing
@@ -383,9 +390,6 @@ class LossyProxy:
     """
 
     def __init__(self, target: int, *, cut_after: int, cuts: int = 3) -> None:
-        import socket
-
-        self._socket = socket
         self.cut = 0
         self._target, self._after, self._cuts = target, cut_after, cuts
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -394,7 +398,7 @@ class LossyProxy:
         self._thread.start()
 
     def end(self) -> None:
-        self._server.shutdown(self._socket.SHUT_RDWR)
+        self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self._thread.join(5.0)
 
@@ -407,7 +411,7 @@ class LossyProxy:
             self._pass(client)
 
     def _pass(self, client: Any) -> None:
-        upstream = self._socket.create_connection(("127.0.0.1", self._target))
+        upstream = socket.create_connection(("127.0.0.1", self._target))
         sending = threading.Thread(target=self._copy, args=(client, upstream), daemon=True)
         sending.start()
         answers = 0
@@ -419,7 +423,7 @@ class LossyProxy:
             client.sendall(data)
         for one in (client, upstream):
             try:
-                one.shutdown(self._socket.SHUT_RDWR)
+                one.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
             finally:

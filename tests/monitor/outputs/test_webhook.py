@@ -98,7 +98,7 @@ def test_the_body_is_signed_and_the_token_is_sent(server: HttpReceiver, monkeypa
 
 def test_a_server_that_is_away_and_comes_back_gets_all_in_order_and_known_keys_again(server: HttpReceiver) -> None:
     port = server.port
-    server.answer = lambda request: (200, {}) if len(server.requests) < 4 else (503, {})
+    server.answer = lambda _: (200, {}) if len(server.requests) < 4 else (503, {})
     with Running(Settings(url=server.url), *range(1, 21)) as running:
         until(lambda: len(server.requests) > 6)
         assert "HTTP 503 Service Unavailable" in running.sender.status().failing
@@ -150,7 +150,7 @@ def test_a_pause_that_the_server_asks_for_is_read(header: str | None, pause_s: f
 
 def test_a_redirect_is_not_followed(server: HttpReceiver) -> None:
     other = HttpReceiver()
-    server.answer = lambda request: (307, {"Location": other.url})
+    server.answer = lambda _: (307, {"Location": other.url})
     with Running(Settings(url=server.url), 1) as running:
         until(lambda: len(server.requests) > 2)
         assert "Redirects are not followed" in running.sender.status().failing
@@ -161,7 +161,7 @@ def test_a_redirect_is_not_followed(server: HttpReceiver) -> None:
 
 
 def test_a_long_answer_is_not_read_to_its_end(server: HttpReceiver) -> None:
-    server.answer = lambda request: (200, {"X-Size": str(50 * LONGEST_ANSWER)})
+    server.answer = lambda _: (200, {"X-Size": str(50 * LONGEST_ANSWER)})
     with Running(Settings(url=server.url), 1, 2, 3) as running:
         running.finish()
 
@@ -250,7 +250,7 @@ def test_no_secret_is_in_a_message_a_log_or_a_repr(
     url.write_text(f"http://127.0.0.1:{server.port}/{CANARY}?token={CANARY}", encoding="utf-8")
     settings = Settings(url=Secret(file=str(url)), token=Secret(file=str(secret)), sign=Secret(file=str(secret)))
     answers = iter([(401, {}), (307, {"Location": f"http://x/{CANARY}"}), (500, {}), (200, {})])
-    server.answer = lambda request: next(answers, (400, {}))
+    server.answer = lambda _: next(answers, (400, {}))
     seen = []
     with caplog.at_level(logging.DEBUG), Running(settings, 1, 2) as running:
         while running.outbox.backlog():
