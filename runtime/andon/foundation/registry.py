@@ -1,8 +1,8 @@
-"""Registry of plug-ins: detectors, sources and sinks, listed by name without importing them.
+"""Registry of plug-ins: detectors, sources, sinks and outputs, listed by name without importing them.
 
 andon's own plug-ins are found by their files: ``andon/training/detectors/patchcore.py`` is the detector ``patchcore``. Other
-packages register theirs as entry points in the groups ``andon.detectors``, ``andon.sources`` and ``andon.sinks``. Each module
-ends with one record: ``RECIPE``, ``SOURCE`` or ``SINK``.
+packages register theirs as entry points in the groups ``andon.detectors``, ``andon.sources``, ``andon.sinks`` and
+``andon.outputs``. Each module ends with one record: ``RECIPE``, ``SOURCE``, ``SINK`` or ``OUTPUT``.
 """
 
 import functools
@@ -18,7 +18,7 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.settings import nearest
 
-Group = Literal["andon.detectors", "andon.sources", "andon.sinks"]
+Group = Literal["andon.detectors", "andon.sources", "andon.sinks", "andon.outputs"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ _HOMES: dict[str, _Home] = {
     "andon.detectors": _Home("andon.training.detectors", "RECIPE", ("andon.training.recipe.recipe", "Recipe")),
     "andon.sources": _Home("andon.sources.kinds", "SOURCE", ("andon.sources.source", "Source")),
     "andon.sinks": _Home("andon.monitor.sinks", "SINK", ("andon.monitor.sink", "SinkKind")),
+    "andon.outputs": _Home("andon.monitor.outputs", "OUTPUT", ("andon.monitor.output", "OutputKind")),
 }
 
 

@@ -1,0 +1,1 @@
+"""The outputs, one per file. Each file ends with a record `OUTPUT`."""
