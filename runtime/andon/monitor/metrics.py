@@ -200,7 +200,9 @@ def _latency(lines: tuple[LineStatus, ...]) -> "Metric":
 def _of_alarms(lines: tuple[LineStatus, ...]) -> Iterator["Metric"]:
     alarms = [((line.name, name), state) for line in lines for name, state in sorted(line.alarms.items())]
     labels = ("line", "alarm")
-    yield _gauge("andon_alarm_active", "1 while the alarm is active.", labels, [(row, one.active) for row, one in alarms])
+    yield _gauge(
+        "andon_alarm_active", "1 while the alarm is active.", labels, [(row, one.active) for row, one in alarms]
+    )
     yield _gauge(
         "andon_alarm_unacknowledged",
         "1 until a person has acknowledged the alarm.",
@@ -231,7 +233,9 @@ def _of_store(store: StoreStatus, now_s: float) -> Iterator["Metric"]:
     yield _gauge("andon_events_waiting", "Events in memory that are not committed yet.", (), [((), store.waiting)])
     yield _counter("andon_events_lost", "Events lost.", (), [((), store.lost)])
     yield _gauge("andon_store_failing", "1 if the last commit failed.", (), [((), bool(store.failing))])
-    yield _counter("andon_evidence_dropped", "Pictures of events that were not kept.", (), [((), store.evidence_dropped)])
+    yield _counter(
+        "andon_evidence_dropped", "Pictures of events that were not kept.", (), [((), store.evidence_dropped)]
+    )
     answered_s = math.nan if store.ping_s is None else max(0.0, now_s - store.ping_s)
     yield _gauge(
         "andon_store_seconds_since_answer", "Time since the writer of the store answered.", (), [((), answered_s)]
