@@ -1,6 +1,6 @@
 """Write log lines as plain text or as JSON, without secrets, to one stream.
 
-A JSON line has the keys ``at`` (UTC, for display), ``level``, ``logger``, ``message``, ``thread``, and ``error`` with a traceback.
+A JSON line has the keys ``at`` (UTC, for display), ``level``, ``logger``, ``message`` and ``thread``. ``error`` is a traceback.
 It is ASCII only: other characters are escaped, so that no terminal or log viewer interprets them.
 """
 
@@ -80,7 +80,7 @@ def logging_to(stream: TextIO, form: LogForm = "plain", *, level: int = logging.
 class _Handler(logging.StreamHandler[TextIO]):
     """A handler that loses a line if the stream cannot be written. The one of logging would print the line to stderr."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the name is logging's
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
         """Do nothing."""
 
 

@@ -1,4 +1,4 @@
-"""Tell the service manager (systemd) the state of the monitor: ready, alive, reloading, stopping, and one line of text.
+"""Report the state of the monitor to the service manager (systemd): ready, live, reloading, stopping, and one line of text.
 
 The protocol is one datagram for each message, to the socket in ``NOTIFY_SOCKET`` (sd_notify(3)). Without this variable nothing
 is sent. Sending never waits and never raises an exception: judging must not depend on the service manager.
@@ -25,7 +25,7 @@ class ServiceNotifier:
 
     Args:
         address: path of the socket, or ``@NAME`` for an abstract one. None: nothing is sent.
-        interval_s: pause between two signs of life. None: the service manager expects none.
+        interval_s: pause between two watchdog messages. None: the service manager expects none.
     """
 
     def __init__(self, address: str | None, interval_s: float | None = None) -> None:
@@ -40,9 +40,13 @@ class ServiceNotifier:
         self._failing = ""
 
     def beat(self, status: ProcessStatus) -> None:
-        """Send what has changed: READY once, the text at most once a second, and a sign of life only while the process is live."""
+        """Send what has changed: READY once, and the text at most once a second.
+
+        The watchdog message is sent at each interval, but only while the process is live.
+        """
         health = liveness(status)
-        self._log_change(health)
+        if self._ready:  # before that, the text has the reason
+            self._log_change(health)
         messages = []
         if not self._ready and readiness(status).ok:
             messages.append("READY=1")
@@ -125,7 +129,7 @@ def notifier_from_environment(
 
 
 def watchdog_interval_s(environment: Mapping[str, str], *, pid: int) -> float | None:
-    """Return the pause between two signs of life: a third of the time after which systemd restarts. None without a watchdog.
+    """Return the pause between two watchdog messages: a third of the time after which systemd restarts. None without a watchdog.
 
     >>> watchdog_interval_s({"WATCHDOG_USEC": "30000000"}, pid=1)
     10.0
@@ -142,7 +146,7 @@ def status_text(status: ProcessStatus) -> str:
     """Return the state of the monitor on one line, for ``systemctl status``.
 
     >>> status_text(ProcessStatus(version="1", run="", started_wall_s=0, now_s=0, now_wall_s=0))
-    'no lines; judged 0, rejected 0, invalid 0'
+    'no lines; judged 0, rejected 0, invalid 0; not ready: no line is loaded yet'
     """
     states = Counter(line.state for line in status.lines)
     lines = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "no"
@@ -153,5 +157,7 @@ def status_text(status: ProcessStatus) -> str:
     )
     active = sum(state.active for line in status.lines for state in line.alarms.values())
     alarms = f"; {active} active alarm{'s' if active > 1 else ''}" if active else ""
-    text = f"{lines} line{'' if len(status.lines) == 1 else 's'}; {totals}{alarms}"
-    return printable(f"stopping: {text}" if status.stopping else text, limit=_LONGEST_TEXT)
+    reasons = readiness(status).reasons
+    why = f"; not ready: {reasons[0]}" if reasons else ""
+    text = f"{lines} line{'' if len(status.lines) == 1 else 's'}; {totals}{alarms}{why}"
+    return printable(text, limit=_LONGEST_TEXT)

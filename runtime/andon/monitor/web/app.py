@@ -149,7 +149,7 @@ class _Guard:
         self._clock = clock
         self._hosts = settings.known_hosts
         self._failures = FailureLimit()
-        self._token_error = ""
+        self._logged = ""
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Handle one request."""
@@ -196,40 +196,50 @@ class _Guard:
         return hosts[0] in self._hosts or bool(colon and port.isdecimal() and name in self._hosts)
 
     def _refusal_without_token(self, scope: "Scope", headers: "Headers") -> "Response | None":
+        """Store in the scope whether the client may see everything. Return a refusal if it may see nothing."""
         from starlette.responses import PlainTextResponse
 
+        scope["andon.may_view"] = False
+        wait_s = 0.0
+        refusal = None
         try:
-            token = view_token(self._settings)
+            scope["andon.may_view"], wait_s = self._may_view(scope, headers)
         except ConfigError as error:  # the file was removed or changed while the monitor runs
-            if str(error) != self._token_error:
-                logger.error("%s", error)
-            self._token_error = str(error)
-            scope["andon.may_view"] = False
-            if self._is_open(scope, headers):
-                return None
-            return PlainTextResponse("the token of the server cannot be read; see its log\n", 503)
-        self._token_error = ""
-        if token is None:
-            scope["andon.may_view"] = True
+            self._log_once(str(error))
+            refusal = PlainTextResponse("the token of the server cannot be read; see its log\n", 503)
+        if scope["andon.may_view"] or self._is_open(scope, headers):
             return None
-        address = self._client(scope, headers)
-        now_s = self._clock.mono_s()
-        wait_s = self._failures.wait_s(address, now_s)
-        given = _bearer(headers)
-        scope["andon.may_view"] = given is not None and wait_s == 0.0 and hmac.compare_digest(given, token)
-        if scope["andon.may_view"]:
-            return None
-        if given is not None and wait_s == 0.0:
-            self._failures.failed(address, now_s)
-        if self._is_open(scope, headers):
-            return None
-        if wait_s > 0.0:
-            return PlainTextResponse(
-                "too many wrong tokens; try again later\n", 429, {"retry-after": str(math.ceil(wait_s))}
-            )
-        return PlainTextResponse(
+        if refusal is None and wait_s > 0.0:
+            again = {"retry-after": str(math.ceil(wait_s))}
+            refusal = PlainTextResponse("too many wrong tokens; try again later\n", 429, again)
+        return refusal or PlainTextResponse(
             "expected the view token as Authorization: Bearer TOKEN\n", 401, {"www-authenticate": "Bearer"}
         )
+
+    def _may_view(self, scope: "Scope", headers: "Headers") -> tuple[bool, float]:
+        """Return whether the request has the token, and the seconds until its address may try again.
+
+        Raises:
+            ConfigError: see `view_token`.
+        """
+        token = view_token(self._settings)
+        self._logged = ""
+        if token is None:
+            return True, 0.0
+        address, now_s = self._client(scope, headers), self._clock.mono_s()
+        wait_s = self._failures.wait_s(address, now_s)
+        given = _bearer(headers)
+        if given is None or wait_s > 0.0:
+            return False, wait_s
+        if not hmac.compare_digest(given, token):
+            self._failures.failed(address, now_s)
+            return False, 0.0
+        return True, 0.0
+
+    def _log_once(self, text: str) -> None:
+        if text != self._logged:
+            logger.error("%s", text)
+        self._logged = text
 
     def _is_open(self, scope: "Scope", headers: "Headers") -> bool:
         """Return whether the request may be answered without a token: a health check from this machine itself."""

@@ -135,7 +135,7 @@ def _listen(settings: WebSettings) -> socket.socket:
 
 def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
     class Impatient(H11Protocol):
         """Close a connection that has no whole request within `REQUEST_S`. Uvicorn waits for the first one without a limit."""
@@ -149,7 +149,9 @@ def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
             """Compare the last request with the one at the last look."""
             if self.transport.is_closing():
                 return
-            last = vars(self)["cycle"]  # None before the first request, which the type hint of uvicorn hides
+            last: RequestResponseCycle | None = vars(self)[
+                "cycle"
+            ]  # None before the first request, which the type hint of uvicorn hides
             if last is before and (last is None or last.response_complete):
                 self.transport.abort()
             else:
