@@ -119,9 +119,9 @@ def counters(draw: st.DrawFn) -> Counters:
 
 latencies = st.builds(
     Latency,
-    counts=st.lists(
-        st.integers(0, 1000), min_size=len(LATENCY_BUCKETS_S) + 1, max_size=len(LATENCY_BUCKETS_S) + 1
-    ).map(tuple),
+    counts=st.lists(st.integers(0, 1000), min_size=len(LATENCY_BUCKETS_S) + 1, max_size=len(LATENCY_BUCKETS_S) + 1).map(
+        tuple
+    ),
     sum_s=st.floats(0, 1e6),
 )
 

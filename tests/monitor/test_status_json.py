@@ -25,7 +25,13 @@ def test_any_status_is_valid_json_of_the_schema(status: ProcessStatus) -> None:
 
 
 def test_a_new_field_of_the_status_is_shown_or_left_out_on_purpose() -> None:
-    internal = {"since_s", "stale_after_s", "last_outcome_s", "judging_since_s", "ping_s"}  # ages are shown in their place
+    internal = {
+        "since_s",
+        "stale_after_s",
+        "last_outcome_s",
+        "judging_since_s",
+        "ping_s",
+    }  # ages are shown in their place
     for status, part in ((LineStatus, LinePart), (StoreStatus, StorePart), (OutputStatus, OutputPart)):
         shown = {field.name for field in fields(part)}
         assert {field.name for field in fields(status)} - internal <= shown

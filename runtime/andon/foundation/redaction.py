@@ -24,6 +24,7 @@ HIDDEN = "***"
 _USER_INFO = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2})\S*@")
 _AUTHORIZATION = re.compile(r"(\bauthorization\W{1,6}(?:basic|bearer|digest)\s+)[^\s'\"]+", re.IGNORECASE)
 _SECRET_KEY = re.compile(r"(?:^|[-_])(?:auth|key|pass|passwd|password|pwd|secret|sig|signature|token)$", re.IGNORECASE)
+_NAMED_ESCAPES = {"\t": "t", "\n": "n", "\r": "r", "\b": "b", "\f": "f", "\v": "v", "\a": "a", "\0": "0"}
 _LONG_PATH = 12
 """Shortest path of a secret URL that is removed where it stands alone. Paths of webhooks contain the secret."""
 
@@ -35,6 +36,7 @@ class Redactor:
         self._lock = threading.Lock()
         self._values: dict[str, None] = {}
         self._pattern: re.Pattern[str] | None = None
+        self._changed = False
 
     def __repr__(self) -> str:
         """Return the number of values. The values are not shown."""
@@ -48,19 +50,28 @@ class Redactor:
             self._values[value] = None
             while len(self._values) > MOST:
                 del self._values[next(iter(self._values))]
-            pieces = {piece for one in self._values for piece in _pieces(one)}
-            # the longest first: a password may be part of another secret
-            spellings = [_spellings(piece) for piece in sorted(pieces, key=lambda piece: (-len(piece), piece))]
-            self._pattern = re.compile("|".join(spellings), re.IGNORECASE) if spellings else None
+            self._changed = True
 
     def redact(self, text: str) -> str:
         """Return the text with ``***`` in place of each secret, user info of a URL, and content of an Authorization header."""
-        pattern = self._pattern
+        pattern = self._compiled()
         if pattern is not None:
             text = pattern.sub(HIDDEN, text)
         if "@" in text:
             text = _USER_INFO.sub(rf"\g<1>{HIDDEN}@", text)
         return _AUTHORIZATION.sub(rf"\g<1>{HIDDEN}", text)
+
+    def _compiled(self) -> re.Pattern[str] | None:
+        """Return the pattern of all values. It is made when it is first needed, because that takes milliseconds."""
+        if not self._changed:
+            return self._pattern
+        with self._lock:
+            pieces = {piece for value in self._values for piece in _pieces(value)}
+            # the longest first: a password may be part of another secret
+            spellings = [_spellings(piece) for piece in sorted(pieces, key=lambda piece: (-len(piece), piece))]
+            self._pattern = re.compile("|".join(spellings), re.IGNORECASE) if spellings else None
+            self._changed = False
+            return self._pattern
 
 
 REVEALED = Redactor()
@@ -96,7 +107,7 @@ def _parts_of_url(text: str) -> Iterator[str]:
         yield user_info.partition(":")[2]
         for spelling in (user_info, urllib.parse.unquote(user_info)):  # as in a header of HTTP
             yield base64.b64encode(spelling.encode("utf-8", "surrogatepass")).decode("ascii")
-    path = "/" + place.partition("/")[2]
+    path = "/" + re.split(r"[?#]", place.partition("/")[2])[0]
     if len(path) >= _LONG_PATH:
         yield path
     query = place.partition("?")[2].partition("#")[0]
@@ -114,12 +125,15 @@ def _spellings(piece: str) -> str:
 
 def _spellings_of_character(character: str) -> str:
     code = ord(character)
-    encoded = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    # %40, and also %2540 if it was encoded twice
+    encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
     ways = [re.escape(character), encoded]
     if character == " ":
         ways.append(r"\+")
     if character in "\"'\\/":
         ways.insert(0, re.escape("\\" + character))
+    if character in _NAMED_ESCAPES:
+        ways.append(re.escape("\\" + _NAMED_ESCAPES[character]))
     if not (character.isascii() and character.isalnum()):
         units = character.encode("utf-16-be", "surrogatepass").hex()
         ways.append("".join(rf"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)))

@@ -92,6 +92,7 @@ class WebServer:
             self._thread.join(0.2)
             if self._thread.is_alive():
                 logger.warning("the web server is still busy with a request and is left behind")
+                return  # its thread closes the port as soon as the request ends
         self._socket.close()
 
     def __enter__(self) -> "WebServer":
@@ -143,6 +144,7 @@ def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Start to look at the connection."""
             super().connection_made(transport)
+            self.access_log = False  # uvicorn switches it on if the root logger has a handler
             self.loop.call_later(REQUEST_S, self._look, None)
 
         def _look(self, before: object) -> None:
@@ -156,6 +158,16 @@ def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
                 self.transport.abort()
             else:
                 self.loop.call_later(REQUEST_S, self._look, last)
+
+    class Ending(uvicorn.Server):
+        """Leave no open connection behind."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Wait for the requests in progress, then disconnect the rest."""
+            await super().shutdown(sockets)
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)  # the transports are closed in the next round of the loop
 
     config = uvicorn.Config(
         app,
@@ -176,4 +188,4 @@ def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
     )
     config.load()
     config.ssl = tls_context(settings)
-    return uvicorn.Server(config)
+    return Ending(config)
