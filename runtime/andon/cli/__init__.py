@@ -56,12 +56,13 @@ def _guarded(words: Sequence[str], interrupted: threading.Event) -> int:
 
         from andon.foundation.errors import AndonError
         from andon.foundation.printable import printable
+        from andon.foundation.redaction import redact
 
         try:
             code = _answer(words)
             sys.stdout.flush()  # flush here, where the exception for a closed pipe can still be caught
         except AndonError as error:
-            line = printable(" ".join(str(error).splitlines()), limit=LONGEST_LINE)
+            line = printable(redact(" ".join(str(error).splitlines())), limit=LONGEST_LINE)
             print(f"andon: {line}", file=sys.stderr)
             return EXIT_USER
     except BrokenPipeError:

@@ -142,11 +142,19 @@ def interrupts() -> Iterator[threading.Event]:
 class PrintableFormatter(logging.Formatter):
     """A formatter that puts each message on one line. File names in it may contain line breaks and terminal commands.
 
-    Tracebacks are not changed.
+    Tracebacks keep their lines. Secrets that were read are removed from both.
     """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message and its traceback without secrets."""
+        from andon.foundation.redaction import redact
+
+        return redact(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """Return the message on one line."""
         from andon.foundation.printable import printable
+        from andon.foundation.redaction import redact
 
-        return printable(super().formatMessage(record), limit=LONGEST_LINE)
+        # before the text is cut, because the beginning of a secret is not recognised
+        return printable(redact(super().formatMessage(record)), limit=LONGEST_LINE)

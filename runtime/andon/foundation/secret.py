@@ -1,4 +1,7 @@
-"""Refer to a secret by the place where it is stored. The value is read when it is used, and no object keeps it."""
+"""Refer to a secret by the place where it is stored. The value is read when it is used.
+
+No object keeps the value, except `andon.foundation.redaction`, which removes it from logs and messages.
+"""
 
 import os
 from pathlib import Path
@@ -8,6 +11,7 @@ from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
+from andon.foundation.redaction import REVEALED
 
 MAX_BYTES = 65_536
 """Largest secret file, in bytes. A larger file is a wrong path."""
@@ -41,7 +45,7 @@ class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         return f"the secret file {printable(str(self.file))}"
 
     def reveal(self) -> str:
-        """Read the value. Never log or print it.
+        """Read the value. Never log or print it. From now on `redaction.redact` removes it from texts.
 
         Raises:
             ConfigError: the variable or file is missing or empty, or the file is not UTF-8 text of at most 64 KiB. The message
@@ -50,6 +54,7 @@ class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         value = self._variable() if self.env is not None else self._content()
         if not value:
             raise ConfigError(f"{self.place}: expected a secret, found an empty text. Put the secret there.")
+        REVEALED.register(value)
         return value
 
     def _variable(self) -> str:

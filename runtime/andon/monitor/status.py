@@ -43,6 +43,8 @@ class LineStatus(Struct, frozen=True, kw_only=True):
 
     name: str
     state: LineState
+    since_s: float | None = None
+    """Monotonic time at which the line reached this state. None if it is not known."""
     source: str
     """Kind and address of the source, without secrets."""
     model: str

@@ -1,0 +1,1 @@
+"""Serve metrics, health checks and the status of a monitor over HTTP."""
