@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from tests.monitor.some_event import number_of, numbered, some_event
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import from_table
@@ -14,7 +15,6 @@ from andon.monitor.store_folder import DATABASE
 from andon.monitor.store_rows import database_bytes
 from andon.monitor.store_writer import StoreWriter
 from andon.sources.clock import SystemClock
-from tests.monitor.some_event import number_of, numbered, some_event
 
 
 def _written(folder: Path, *events: Event) -> StoreReader:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.monitor.some_event import some_event
+from tests.monitor.test_store_writer import _eventually
 
 from andon.monitor.event import decode
 from andon.monitor.store import Settings
 from andon.monitor.store_writer import StoreWriter
 from andon.sources.clock import SystemClock
-from tests.monitor.some_event import some_event
-from tests.monitor.test_store_writer import _eventually
 
 
 @pytest.fixture

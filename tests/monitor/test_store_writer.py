@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.monitor.some_event import number_of, numbered, some_event
+from tests.sources.fake_clock import FakeClock
 
 from andon.monitor.event import AlarmChanged, EventsLost, Evidence, RejectSignal, Stopped
 from andon.monitor.store import Position, Settings, reading
 from andon.monitor.store_folder import DATABASE
 from andon.monitor.store_writer import COMMIT_ITEMS, RING, StoreWriter
 from andon.sources.clock import SystemClock
-from tests.monitor.some_event import number_of, numbered, some_event
-from tests.sources.fake_clock import FakeClock
 
 Open = Callable[..., StoreWriter]
 

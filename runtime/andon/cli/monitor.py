@@ -92,8 +92,9 @@ def run(args: argparse.Namespace) -> int:
     from andon.monitor.config import Configuration, read_configuration
     from andon.monitor.counter_line import CounterLine
     from andon.monitor.counters import total
+    from andon.monitor.service import Service
+    from andon.monitor.service_notify import notifier_from_environment
     from andon.monitor.signals import reload_on_signal, stop_on_signals
-    from andon.monitor.supervisor import Supervisor
     from andon.sources.clock import SystemClock
 
     _hold_closed_streams()
@@ -105,14 +106,15 @@ def run(args: argparse.Namespace) -> int:
         else:
             configuration = Configuration(lines=(_line_of_flags(args),))
         counter_line = CounterLine(sys.stderr, clock)
-        supervisor = Supervisor(
+        service = Service(
             configuration,
             clock,
             stop,
+            notifier=notifier_from_environment(),
             on_status=lambda status: counter_line(total(line.counters for line in status.lines)),
         )
-        with reload_on_signal(supervisor.request_reload):
-            end = supervisor.run()
+        with reload_on_signal(service.supervisor.request_reload):
+            end = service.run()
         for line in end.lines:
             name = line.name if len(configuration.lines) > 1 else ""
             counter_line.finish(line.finished.counters, "; ".join(line.notes), line=name)

@@ -10,7 +10,7 @@ import threading
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,8 +22,12 @@ from andon.foundation.registry import load
 from andon.foundation.secret import Secret
 from andon.foundation.settings import fields, from_table, joined, nearest, refuse_unknown_keys
 from andon.monitor.alarms import AlarmRule, rule_from_text
+from andon.monitor.evidence import EvidenceSettings
 from andon.monitor.frame_queue import LIVE_CAPACITY
+from andon.monitor.output import ChosenOutput, outputs_from_tables
 from andon.monitor.sink import ChosenSink, sink_from_table
+from andon.monitor.store import Settings as StoreSettings
+from andon.monitor.web.settings import WebSettings
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, shown_address
 from andon.sources.clock import Clock
@@ -32,6 +36,8 @@ from andon.sources.source import PATH_SOURCES, Source, accepts
 
 MAX_BYTES = 1 << 20
 """Largest configuration file, in bytes. A larger file is a wrong path."""
+
+S = TypeVar("S", bound=Struct)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -188,6 +194,14 @@ class Configuration(Struct, frozen=True, kw_only=True):
     """The content of one configuration file."""
 
     lines: tuple[Line, ...]
+    store: StoreSettings | None = None
+    """The event store. None: events are not kept."""
+    evidence: EvidenceSettings = EvidenceSettings()
+    """Pictures of events, in the folder of the store."""
+    outputs: tuple[ChosenOutput, ...] = ()
+    """Outputs that deliver the events of the store."""
+    web: WebSettings | None = None
+    """The web server. None: no port is opened."""
 
 
 def read_configuration(file: Path | str) -> Configuration:
@@ -213,7 +227,7 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
     Raises:
         ConfigError: see `read_configuration`.
     """
-    refuse_unknown_keys(table, ["line", "source"], at=f"{at}: top level")
+    refuse_unknown_keys(table, ["line", "source", "store", "evidence", "output", "web"], at=f"{at}: top level")
     for key in table:
         _refuse_nul(table[key], f"{at}: {key}")
     shared = _shared_sources(table, folder, at)
@@ -223,7 +237,34 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
     ]
     _refuse_twice([line.name for line in lines], at, "line")
     _refuse_common_targets(lines, at)
-    return Configuration(lines=tuple(lines))
+    store = _optional(table, "store", StoreSettings, at)
+    web = _optional(table, "web", WebSettings, at)
+    for key in ("output", "evidence"):
+        if key in table and store is None:
+            raise ConfigError(
+                f'{at}: {key}: expected a table [store] too, because it needs the event store. Add [store] with path = "state".'
+            )
+    outputs = _tables(table, "output", at, "[[output]]") if "output" in table else []
+    return Configuration(
+        lines=tuple(lines),
+        store=_in_folder(store, folder) if store is not None else None,
+        evidence=_optional(table, "evidence", EvidenceSettings, at) or EvidenceSettings(),
+        outputs=tuple(
+            msgspec.structs.replace(output, settings=_in_folder(output.settings, folder))
+            for output in outputs_from_tables(outputs, at=at, lines=[line.name for line in lines])
+        ),
+        web=_in_folder(web, folder) if web is not None else None,
+    )
+
+
+def _optional(table: Mapping[str, object], key: str, struct: type[S], at: str) -> S | None:
+    """Return the settings of an optional table at the top level."""
+    if key not in table:
+        return None
+    value = table[key]
+    if not isinstance(value, dict):
+        raise ConfigError(f"{at}: {key}: expected a table [{key}], got {_kind(value)}.")
+    return from_table(struct, value, at=f"{at}: {key}")
 
 
 def _shared_sources(table: Mapping[str, object], folder: Path, at: str) -> dict[str, ChosenSource]:

@@ -3,7 +3,7 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 import msgspec
@@ -94,6 +94,7 @@ class RunningLine:
         turns: see `Turns`.
         record: takes the events of the line.
         on_counters: see `monitor`.
+        extra_sinks: further open sinks. They are closed with the line.
 
     Raises:
         AndonError: the model, the source or a sink cannot be opened. Nothing stays open then.
@@ -107,6 +108,7 @@ class RunningLine:
         turns: AbstractContextManager[None] | None = None,
         record: Record = lambda _body, _outcome: None,
         on_counters: Callable[[Counters], None] = lambda _counters: None,
+        extra_sinks: Sequence[Sink] = (),
     ) -> None:
         self.line = line
         self.stop = threading.Event()
@@ -129,6 +131,9 @@ class RunningLine:
             for one in line.sinks:
                 self._sinks.append(one.open(context))
                 self._open_sinks.callback(self._sinks[-1].close)
+            for sink in extra_sinks:
+                self._sinks.append(sink)
+                self._open_sinks.callback(sink.close)
             charts = drift_charts(self._detector)
             self._judge = LineJudge(
                 self._judge_of(self._detector),

@@ -18,10 +18,12 @@ from andon.monitor.event import Body, ClockStepped, ModelChanged, SourceChanged,
 from andon.monitor.feed import Feed, FeedState
 from andon.monitor.judging import Outcome
 from andon.monitor.line import LineEnd, RunningLine, same_items
+from andon.monitor.sink import Sink
 from andon.monitor.status import ProcessStatus
 from andon.monitor.turns import Turns, cores
 from andon.monitor.wall_time import WallTime, look
 from andon.runtime import __version__
+from andon.runtime.schema import Card
 from andon.sources.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class Supervisor:
         stop: ends all lines within two seconds.
         record: takes the events of all lines and of the process.
         on_status: called at each look with the state of everything.
+        on_reload: called before model files are loaded again because of a request.
+        extra_sinks: returns further sinks of a line. They are closed with the line.
     """
 
     def __init__(
@@ -84,6 +88,8 @@ class Supervisor:
         *,
         record: Recorder = lambda _origin, _body, _outcome: None,
         on_status: Callable[[ProcessStatus], None] = lambda _status: None,
+        on_reload: Callable[[], None] = lambda: None,
+        extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
     ) -> None:
         self.run_id = secrets.token_hex(8)
         self._configuration = configuration
@@ -91,9 +97,13 @@ class Supervisor:
         self._stop = stop
         self._record = record
         self._on_status = on_status
+        self._on_reload = on_reload
+        self._extra_sinks = extra_sinks
         self._started_wall_s = clock.wall_s()
         self._time = WallTime(mono_s=clock.mono_s(), wall_s=self._started_wall_s)
         self._lines: list[RunningLine] = []
+        self._feeds: list[Feed] = []
+        self._threads: list[threading.Thread] = []
         self._ends: dict[str, LineEnd] = {}
         self._errors: dict[str, Exception] = {}
         self._reload = threading.Event()
@@ -101,13 +111,29 @@ class Supervisor:
         self._models = ModelWatch()
         self._looked_s = clock.mono_s()
 
+    @property
+    def clock_epoch(self) -> int:
+        """Number of steps of the wall clock so far."""
+        return self._time.epoch
+
+    def cards(self) -> list[Card]:
+        """Return the cards of the loaded model files."""
+        return [line.detector.card for line in self._lines]
+
+    def close(self) -> None:
+        """Close what `open` has opened and `run` has not closed yet."""
+        for line in self._lines:
+            line.close()
+
     def run(self) -> RunEnd:
-        """Open all lines, judge until all of them end or the stop event is set, and close them.
+        """Judge until all lines end or the stop event is set, and close them. Open them first, if `open` was not called.
 
         Raises:
             AndonError: a model, source or sink cannot be opened. No line runs then, and nothing stays open.
         """
-        feeds, threads = self._open()
+        if not self._threads:
+            self.open()
+        feeds, threads = self._feeds, self._threads
         self._record(Origin(), Started(version=__version__, lines=tuple(line.line.name for line in self._lines)), None)
         for feed in feeds:
             feed.start()
@@ -165,32 +191,36 @@ class Supervisor:
                 return True
         return False
 
-    def _open(self) -> tuple[list[Feed], list[threading.Thread]]:
-        """Open all lines. Return the readers of their sources and their threads, not yet started.
+    def open(self) -> None:
+        """Open all lines: load and check their model files, and open their sinks.
 
         Raises:
-            AndonError: see `run`.
+            AndonError: a model or sink cannot be opened, or a source does not exist. Nothing stays open then.
         """
         turns = Turns(cores())
         try:
             for line in self._configuration.lines:
-                self._lines.append(RunningLine(line, self._clock, turns=turns, record=self._recorder(line)))
+                self._lines.append(self._opened(line, turns))
             groups = _sharing(self._lines)
         except BaseException:
             for opened in self._lines:
                 opened.close()
+            self._lines.clear()
             raise
         for running in self._lines:
             self._models.changed(Path(running.line.model))
-        feeds, threads = [], []
         for group in groups:
             feed = self._feed(group)
-            feeds.append(feed)
-            threads += [
+            self._feeds.append(feed)
+            self._threads += [
                 threading.Thread(target=self._follow, args=(line, feed), name=f"andon line {line.line.name}")
                 for line in group
             ]
-        return feeds, threads
+
+    def _opened(self, line: Line, turns: Turns) -> RunningLine:
+        return RunningLine(
+            line, self._clock, turns=turns, record=self._recorder(line), extra_sinks=self._extra_sinks(line)
+        )
 
     def _feed(self, lines: Sequence[RunningLine]) -> Feed:
         first = lines[0]
@@ -255,6 +285,7 @@ class Supervisor:
             self._record(Origin(), ClockStepped(delta_s=step_s), None)
         if self._reload.is_set():
             self._reload.clear()
+            self._on_reload()
             self.reload()
         elif now_s - self._looked_s >= MODEL_LOOK_S:
             self._looked_s = now_s

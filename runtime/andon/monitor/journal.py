@@ -1,0 +1,123 @@
+"""Turn what happens on the lines into events with an envelope, and pass them to the store, the evidence and callbacks."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from andon.monitor.event import AlarmChanged, Body, Event, InvalidBegan, Rejected, ToReview, new_key
+from andon.monitor.evidence import EvidenceWriter
+from andon.monitor.judging import Outcome
+from andon.monitor.output import ChosenOutput
+from andon.monitor.store_writer import StoreWriter
+from andon.monitor.supervisor import Origin
+from andon.runtime.schema import WindowSpec
+from andon.sources.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Journal:
+    """The one place where events get their key, run and time. All methods may be called from any thread.
+
+    Args:
+        run: random name of this start of the process.
+        clock: for the times of events.
+        store: keeps the events. None: they go to `on_event` only.
+        outputs: the outputs, each with its filter.
+        on_event: gets each event, in the thread that caused it. An error in it is logged and has no other effect.
+        clock_epoch: returns the number of clock steps so far.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        clock: Clock,
+        *,
+        store: StoreWriter | None = None,
+        outputs: Sequence[ChosenOutput] = (),
+        on_event: Callable[[Event], None] | None = None,
+        clock_epoch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._run = run
+        self._boot = boot_id()
+        self._clock = clock
+        self._store = store
+        self._outputs = outputs
+        self._on_event = on_event
+        self._clock_epoch = clock_epoch
+        self._order = threading.Lock()
+        self.evidence: EvidenceWriter | None = None
+        """Writer of the evidence, once the kinds of models are known."""
+
+    def record(self, origin: Origin, body: Body, outcome: Outcome | None) -> None:
+        """Pass on one event. It never raises."""
+        try:
+            self._record(origin, body, outcome)
+        except Exception:
+            logger.exception("an event could not be recorded: %s. Report this as a bug.", type(body).__name__)
+
+    def _record(self, origin: Origin, body: Body, outcome: Outcome | None) -> None:
+        with self._order:  # so that the order of the store is the order of the times
+            now_s = self._clock.mono_s()
+            event = Event(
+                key=new_key(),
+                run=self._run,
+                boot=self._boot,
+                line=origin.line,
+                source=origin.source,
+                model=origin.model,
+                mono_ns=int(now_s * 1e9),
+                wall_us=int(self._clock.wall_s() * 1e6),
+                clock_epoch=self._clock_epoch(),
+                body=body,
+            )
+            if self._store is not None:
+                self._store.put(event, [output.name for output in self._outputs if output.wanted(event)])
+        if self.evidence is not None and outcome is not None and _has_evidence(body):
+            self.evidence.event(event, outcome.data, now_s, channels=_channels(outcome))
+        if self._on_event is not None:
+            self._on_event(event)
+
+
+class JournalSink:
+    """The sink of a line that feeds the ring of pictures, and marks each item as done in the store."""
+
+    lost = 0
+    summary = ""
+
+    def __init__(self, journal: Journal, store: StoreWriter | None, clock: Clock) -> None:
+        self._journal = journal
+        self._store = store
+        self._clock = clock
+
+    def put(self, outcome: Outcome) -> None:
+        """Offer the frame as evidence. The events of the outcome were put into the store before."""
+        if self._journal.evidence is not None and outcome.data is not None:
+            self._journal.evidence.offer(outcome.line, outcome.data, self._clock.mono_s())
+        if self._store is not None:
+            self._store.position(outcome.line, outcome.ref.key, outcome.ref.time_s)
+
+    def close(self) -> None:
+        """Do nothing: the store is closed at the end of the process."""
+
+
+def boot_id() -> str:
+    """Return the random name of this start of the machine. Empty on systems that have none."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _has_evidence(body: Body) -> bool:
+    return isinstance(body, Rejected | ToReview | InvalidBegan) or (
+        isinstance(body, AlarmChanged) and body.change in ("raised", "repeated")
+    )
+
+
+def _channels(outcome: Outcome) -> tuple[str, ...]:
+    spec = outcome.card.input if outcome.card is not None else None
+    return tuple(channel.name for channel in spec.channels) if isinstance(spec, WindowSpec) else ()

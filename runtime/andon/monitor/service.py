@@ -1,0 +1,193 @@
+"""Run a whole configuration: lines, event store, evidence, outputs, web server, and messages to systemd.
+
+This is what `andon monitor` and `Monitor` have in common. Order of the start: the store opens, lines open (models are loaded and
+checked), the web server listens, outputs connect, and judging begins. The end is in the reverse order, so that the last events
+are stored.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import msgspec
+
+from andon.monitor.config import Configuration, Line
+from andon.monitor.event import Body, Event, EventsLost
+from andon.monitor.evidence import EvidenceWriter
+from andon.monitor.journal import Journal, JournalSink, boot_id
+from andon.monitor.judging import Outcome
+from andon.monitor.sender import Sender
+from andon.monitor.service_notify import ServiceNotifier
+from andon.monitor.sink import Sink
+from andon.monitor.status import ProcessStatus
+from andon.monitor.store_writer import StoreWriter
+from andon.monitor.supervisor import Origin, RunEnd, Supervisor
+from andon.monitor.web.server import WebServer
+from andon.runtime.schema import FrameSpec
+from andon.sources.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_S = 2.0
+"""Longest wait at the end until the last events are durable."""
+
+
+class Service:
+    """See the module.
+
+    Args:
+        configuration: lines, store, outputs and web server.
+        clock: for everything.
+        stop: ends the run.
+        notifier: sends messages to the service manager.
+        on_status: called four times a second with the state of everything.
+        on_event: gets each event. See `Journal`.
+        extra_sinks: returns further sinks of a line, for callbacks.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        clock: Clock,
+        stop: threading.Event,
+        *,
+        notifier: ServiceNotifier | None = None,
+        on_status: Callable[[ProcessStatus], None] = lambda _status: None,
+        on_event: Callable[[Event], None] | None = None,
+        extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
+    ) -> None:
+        self._configuration = configuration
+        self._clock = clock
+        self._stop = stop
+        self._notifier = notifier
+        self._on_status = on_status
+        self._on_event = on_event
+        self._extra_sinks = extra_sinks
+        self._store: StoreWriter | None = None
+        self._senders: list[Sender] = []
+        self._stored = 0
+        self.web: WebServer | None = None
+        """The running web server, if the configuration has one."""
+        self.supervisor = Supervisor(
+            configuration,
+            clock,
+            stop,
+            record=self._record,
+            on_status=self._look,
+            on_reload=self._reloading,
+            extra_sinks=self._sinks,
+        )
+        self._journal = Journal(self.supervisor.run_id, clock)
+
+    def run(self, opened: Callable[[], None] = lambda: None) -> RunEnd:
+        """Run until all lines end or the stop event is set.
+
+        Args:
+            opened: called when everything is open and judging begins.
+
+        Raises:
+            AndonError: something cannot be opened. Then nothing stays open.
+        """
+        configuration = self._configuration
+        with ExitStack() as open_parts:
+            if self._notifier is not None:
+                open_parts.callback(self._notifier.close)
+            if configuration.store is not None:
+                self._store = StoreWriter(
+                    configuration.store,
+                    self._clock,
+                    outputs=[output.name for output in configuration.outputs],
+                    run=self.supervisor.run_id,
+                    boot=boot_id(),
+                )
+                open_parts.callback(self._store.close)
+            self._journal = Journal(
+                self.supervisor.run_id,
+                self._clock,
+                store=self._store,
+                outputs=configuration.outputs,
+                on_event=self._on_event,
+                clock_epoch=lambda: self.supervisor.clock_epoch,
+            )
+            outputs = [(output, output.open(self._clock)) for output in configuration.outputs]
+            self.supervisor.open()
+            open_parts.callback(self.supervisor.close)
+            if self._store is not None:
+                self._journal.evidence = self._evidence(self._store)
+                open_parts.callback(self._journal.evidence.close)
+                for chosen, output in outputs:
+                    sender = Sender(
+                        chosen.name,
+                        chosen.kind.name,
+                        output,
+                        self._store.outbox(chosen.name),
+                        clock=self._clock,
+                        lost=self._lost,
+                    )
+                    self._senders.append(sender)
+                    open_parts.callback(sender.close)
+                    sender.start()
+            if configuration.web is not None:
+                self.web = WebServer(self.status, configuration.web, clock=self._clock)
+                open_parts.callback(self.web.close)
+                logger.info("status and metrics at %s", self.web.url)
+            opened()
+            try:
+                return self.supervisor.run()
+            finally:
+                if self._notifier is not None:
+                    self._notifier.stopping()
+                if self._store is not None:
+                    self._store.flush(_FLUSH_S)
+                for sender in self._senders:
+                    sender.wake()
+
+    def status(self) -> ProcessStatus:
+        """Return the state of everything. It may be called from any thread."""
+        return self._with_parts(self.supervisor.status())
+
+    def _record(self, origin: Origin, body: Body, outcome: Outcome | None) -> None:
+        self._journal.record(origin, body, outcome)
+
+    def _lost(self, body: EventsLost) -> None:
+        self._journal.record(Origin(), body, None)
+
+    def _sinks(self, line: Line) -> Sequence[Sink]:
+        own = [JournalSink(self._journal, self._store, self._clock)] if self._store is not None else []
+        return [*own, *self._extra_sinks(line)]
+
+    def _evidence(self, store: StoreWriter) -> EvidenceWriter:
+        return EvidenceWriter(
+            store.evidence_folder,
+            store,
+            self._configuration.evidence,
+            self._clock,
+            known=store.reader().known,
+            pictures=any(isinstance(card.input, FrameSpec) for card in self.supervisor.cards()),
+        )
+
+    def _reloading(self) -> None:
+        if self._notifier is not None:
+            self._notifier.reloading(self._clock.mono_s())
+
+    def _look(self, status: ProcessStatus) -> None:
+        status = self._with_parts(status)
+        if self._store is not None and status.store is not None:
+            if status.store.stored != self._stored:
+                self._stored = status.store.stored
+                for sender in self._senders:
+                    sender.wake()
+            self._store.ping()
+        if self._notifier is not None:
+            self._notifier.beat(status)
+        self._on_status(status)
+
+    def _with_parts(self, status: ProcessStatus) -> ProcessStatus:
+        if self._store is None:
+            return status
+        return msgspec.structs.replace(
+            status,
+            store=self._store.status(),
+            outputs=tuple(sender.status() for sender in self._senders),
+        )

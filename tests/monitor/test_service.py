@@ -1,0 +1,196 @@
+"""A whole configuration: events are stored with evidence, delivered in order, and shown by the web server."""
+
+import http.server
+import json
+import threading
+import time
+import tomllib
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from andon.demo.example_line import MODEL, example
+from andon.foundation.errors import AndonError, ConfigError
+from andon.monitor.config import Configuration, configuration_from_table
+from andon.monitor.event import Event, Rejected, Started, Stopped
+from andon.monitor.service import Service
+from andon.monitor.status import ProcessStatus
+from andon.monitor.store import StoreReader
+from andon.sources.clock import SystemClock
+
+LINE = """
+[store]
+path = "state"
+ballast_bytes = 65536
+[[line]]
+name = "example"
+model = "power_converter.onnx"
+alarm = "3/10"
+[line.source]
+kind = "power_converter"
+address = "power_converter:seed=3,rows=3000,faults=1"
+[[line.sinks]]
+kind = "json_lines"
+path = "v.jsonl"
+"""
+WEB = "[web]\nport = 0\n"
+
+
+def output(port: int) -> str:
+    return f'[[output]]\nname = "hook"\nkind = "webhook"\nurl = "http://127.0.0.1:{port}/events"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / MODEL).write_bytes(example(MODEL))
+    return tmp_path
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    got: list[dict[str, Any]] = []
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            got.append(event | {"header": self.headers["Idempotency-Key"]})
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1], got
+        server.shutdown()
+        thread.join()
+
+
+def configured(text: str, folder: Path) -> Configuration:
+    return configuration_from_table(tomllib.loads(text), folder=folder, at="line.toml")
+
+
+def run(text: str, folder: Path, **how: Any) -> list[Event]:
+    """Run a configuration to its end and return its stored events."""
+    end = Service(configured(text, folder), SystemClock(), threading.Event(), **how).run()
+
+    assert end.complete
+    return sorted(StoreReader(folder / "state").recent(limit=10_000), key=lambda event: event.seq)
+
+
+def test_events_are_stored_in_order_with_evidence_and_the_counters_of_the_line(folder: Path) -> None:
+    events = run(LINE, folder)
+
+    assert isinstance(events[0].body, Started)
+    assert isinstance(events[-1].body, Stopped)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert len({event.run for event in events}) == 1
+    rejects = [event for event in events if isinstance(event.body, Rejected)]
+    assert rejects
+    for event in rejects:
+        assert event.line == "example"
+        (one,) = event.evidence
+        header = (folder / "state" / "evidence" / one.name).read_text(encoding="utf-8").splitlines()[0]
+        assert "voltage" in header
+    stopped = [event.body for event in events if isinstance(event.body, Stopped) and event.line]
+    lines = (folder / "v.jsonl").read_text(encoding="utf-8").splitlines()
+    invalid = sum(json.loads(one)["status"] == "INVALID" for one in lines)
+    assert stopped == [Stopped(grabbed=len(lines), judged=len(lines) - invalid, invalid=invalid)]
+    assert [event.body.verdict.seq for event in rejects if isinstance(event.body, Rejected)] == [
+        one["seq"] for one in map(json.loads, lines) if one["status"] == "REJECT"
+    ]
+
+
+# Complaint 20: events are lost or come in another order.
+def test_an_output_gets_every_event_once_in_the_order_of_the_store(
+    folder: Path, receiver: tuple[int, list[dict[str, Any]]]
+) -> None:
+    port, got = receiver
+
+    events = run(LINE + output(port), folder)
+
+    assert [event["seq"] for event in got] == [event.seq for event in events]
+    assert [event["key"] for event in got] == [event["header"] for event in got] == [event.key for event in events]
+
+
+def test_what_was_not_delivered_is_delivered_after_the_next_start_with_the_same_keys(
+    folder: Path, receiver: tuple[int, list[dict[str, Any]]]
+) -> None:
+    port, got = receiver
+    closed = LINE + output(9)  # nothing listens there
+    before = run(closed, folder)
+
+    events = run(LINE + output(port), folder)
+
+    assert [event["seq"] for event in got] == [event.seq for event in events]
+    assert {event.key for event in before} < {event["key"] for event in got}
+    assert len({event.run for event in events}) == 2
+
+
+def test_the_web_server_shows_the_status_while_the_lines_run(folder: Path) -> None:
+    seen: dict[str, Any] = {}
+    stop = threading.Event()
+
+    def look(status: ProcessStatus) -> None:
+        if status.lines and status.lines[0].counters.judged and service.web is not None and not seen:
+            for path in ("status", "metrics", "livez", "readyz"):
+                with urllib.request.urlopen(f"{service.web.url}/{path}", timeout=5) as answer:
+                    seen[path] = (answer.status, answer.read())
+            stop.set()
+
+    slow = LINE.replace("rows=3000", "rows=20000") + WEB
+    service = Service(configured(slow, folder), SystemClock(), stop, on_status=look)
+    service.run()
+
+    assert {path: code for path, (code, _) in seen.items()} == dict.fromkeys(seen, 200)
+    status = json.loads(seen["status"][1])
+    assert status["lines"][0]["name"] == "example"
+    assert status["store"]["lost"] == 0
+    assert b"andon_" in seen["metrics"][1]
+
+
+def test_a_callback_gets_the_events_and_an_error_in_it_changes_nothing(folder: Path) -> None:
+    got: list[Event] = []
+
+    def careless(event: Event) -> None:
+        got.append(event)
+        raise RuntimeError("a bug of the user")
+
+    events = run(LINE, folder, on_event=careless)
+
+    assert [event.key for event in got] == [event.key for event in events]
+
+
+# Complaint 6: a failed start leaves nothing behind.
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda text: text.replace("power_converter.onnx", "missing.onnx"), "missing.onnx"),
+        (lambda text: text + WEB.replace("port = 0", "port = 1\nhost = '192.0.2.1'"), "token"),
+        (lambda text: text.replace('"v.jsonl"', '"missing/v.jsonl"'), "v.jsonl"),
+    ],
+)
+def test_a_start_that_fails_leaves_no_thread_and_no_lock(folder: Path, change: Callable[[str], str], why: str) -> None:
+    before = threading.active_count()
+
+    with pytest.raises(AndonError, match=why):
+        run(change(LINE), folder)
+
+    until_s = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    assert run(LINE, folder)
+
+
+def test_outputs_and_evidence_need_a_store(folder: Path) -> None:
+    text = LINE.replace('[store]\npath = "state"\nballast_bytes = 65536\n', "")
+    with pytest.raises(ConfigError, match=r"output: expected a table \[store\] too"):
+        configured(text + output(9), folder)
+    with pytest.raises(ConfigError, match=r"evidence: expected a table \[store\] too"):
+        configured("[evidence]\nbefore_s = 1.0\n" + text, folder)
