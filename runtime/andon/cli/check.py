@@ -1,4 +1,4 @@
-"""Check a line before it runs: its file, model, source and sinks. Print one line for each of them.
+"""Check a monitor before it runs: its file, and the model, source and sinks of each line. Print one line for each of them.
 
 The check loads the model file and runs its golden sample, reads and judges one item of the source, and tries whether the target
 of each sink can be written. It changes nothing. Standard input is not read.
@@ -16,8 +16,13 @@ import logging
 import math
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from andon.foundation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from andon.monitor.line_check import Finding
 
 SUMMARY = "check a line's file, model, source and sinks before it runs"
 
@@ -37,25 +42,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the line and print what was found."""
-    import msgspec
-
     from andon.cli import EXIT_CHECK_FAILED, EXIT_DONE
     from andon.monitor.config import read_configuration
     from andon.monitor.line_check import check_line
+    from andon.monitor.process_check import check_process
     from andon.sources.clock import SystemClock
 
     if not 0 < args.timeout_s <= 3600 or not math.isfinite(args.timeout_s):
         raise ConfigError(f"--timeout-s: expected a number of seconds > 0 and <= 3600, got {args.timeout_s:g}.")
     configuration = read_configuration(args.file)
+    clock = SystemClock()
     checks = []
+    ok = True
     for line in configuration.lines:
-        checks.append(check_line(line, SystemClock(), limit_s=args.timeout_s))
-        for finding in checks[-1].findings:
-            if args.json:
-                print(json.dumps(msgspec.to_builtins(finding)))
-            else:
-                print(f"{finding.line}: {finding.subject}: {'ok' if finding.ok else 'FAILED'}: {finding.text}")
-    code = EXIT_DONE if all(checked.ok for checked in checks) else EXIT_CHECK_FAILED
+        checks.append(check_line(line, clock, limit_s=args.timeout_s))
+        ok = _print(checks[-1].findings, as_json=args.json) and ok
+    ok = _print(check_process(configuration, clock), as_json=args.json) and ok
+    code = EXIT_DONE if ok else EXIT_CHECK_FAILED
     if any(checked.hung for checked in checks):
         # a thread that returns from a driver while the interpreter ends may abort the process
         logging.shutdown()
@@ -63,3 +66,16 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _print(findings: Sequence["Finding"], *, as_json: bool) -> bool:
+    """Print the findings, and return whether all of them are good."""
+    import msgspec
+
+    for finding in findings:
+        if as_json:
+            print(json.dumps(msgspec.to_builtins(finding)), flush=True)
+        else:
+            place = f"{finding.line}: " if finding.line else ""
+            print(f"{place}{finding.subject}: {'ok' if finding.ok else 'FAILED'}: {finding.text}", flush=True)
+    return all(finding.ok for finding in findings)

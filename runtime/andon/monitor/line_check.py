@@ -36,9 +36,9 @@ class Finding(Struct, frozen=True, kw_only=True):
     """The result of one check."""
 
     line: str
-    """Name of the line."""
+    """Name of the line. Empty for the parts of the whole process."""
     subject: str
-    """``model``, ``source``, or a sink with its number, for example ``sink 1 (json_lines)``."""
+    """``model``, ``source``, ``store``, ``web``, or a sink or output with its kind, for example ``sink 1 (json_lines)``."""
     ok: bool
     """False if the line could not run, or would only lose or refuse what it gets."""
     text: str
@@ -218,7 +218,7 @@ def _sink_text(sink: ChosenSink, context: SinkContext | None) -> str:
     for setting in fields(type(sink.settings)):
         value = getattr(sink.settings, setting.name)
         if setting.path and isinstance(value, str):
-            texts.append("stdout" if value == "-" else _target_text(Path(value), setting.path))
+            texts.append("stdout" if value == "-" else target_text(Path(value), setting.path))
     if context is not None:
         try:
             sink.kind.check(sink.settings, context)
@@ -229,7 +229,7 @@ def _sink_text(sink: ChosenSink, context: SinkContext | None) -> str:
     return "; ".join(texts) or "its settings are valid; its target was not tried"
 
 
-def _target_text(target: Path, kind: str) -> str:
+def target_text(target: Path, kind: str) -> str:
     """Return the free space at a file or folder that a sink writes, and whether it exists.
 
     Raises:

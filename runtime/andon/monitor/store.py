@@ -264,6 +264,10 @@ class StoreReader:
         if not self._database.is_file():
             raise ConfigError(f"{folder}: expected a folder with {DATABASE}, found none. Give the path of [store].")
         _require_ours(self._database)
+        with reading(self._database) as connection:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables:
+            raise ConfigError(f"{folder}: the event store is being created. Try again in a moment.")
 
     def event(self, seq: int) -> Event | None:
         """Return an event with its evidence. None if it was deleted or never existed."""

@@ -182,6 +182,30 @@ def _locked(path: Path) -> int:
     return handle
 
 
+def holder(folder: Path) -> int | None:
+    """Return the number of the process that uses a state folder. None if there is no such process.
+
+    Raises:
+        ConfigError: the lock cannot be read.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be read: {error.strerror}. Run the command as the user of the monitor."
+        ) from error
+    try:
+        _lock_now(handle)
+    except OSError:
+        owner = os.read(handle, 20).decode("ascii", errors="replace").strip()
+        return int(owner) if owner.isdigit() else None
+    finally:
+        os.close(handle)  # this also ends the lock, if it was free
+    return None
+
+
 def _flock() -> Callable[[int], None]:
     try:
         import fcntl

@@ -1,0 +1,82 @@
+"""An event as one readable line, for lists of events."""
+
+from andon.foundation.printable import printable
+from andon.monitor.event import (
+    AlarmChanged,
+    ClockStepped,
+    Confirmed,
+    Drifted,
+    Event,
+    EventsLost,
+    InvalidBegan,
+    InvalidEnded,
+    LateScore,
+    ModelChanged,
+    Rejected,
+    RejectSignal,
+    SourceChanged,
+    Started,
+    Stopped,
+    ToReview,
+)
+from andon.monitor.records import Record, iso
+
+
+def event_text(event: Event) -> str:
+    """Return number, time, line, kind and content of an event, printable and on one line."""
+    place = event.line or "(monitor)"
+    return printable(
+        f"{event.seq:>7}  {iso(event.wall_us / 1e6)}  {place}  {event.kind}: {_content(event)}", limit=1000
+    )
+
+
+def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for each kind
+    match event.body:
+        case Rejected(verdict=verdict) | ToReview(verdict=verdict):
+            return f"{verdict.item}{_numbers(verdict)}{_pictures(event)}"
+        case InvalidBegan(verdict=verdict):
+            detail = verdict.detail if isinstance(verdict.detail, str) else ""
+            return f"{verdict.item}: {verdict.reason}{f': {detail}' if detail else ''}"
+        case InvalidEnded(items=items, seconds=seconds):
+            return f"after {items} INVALID items in {seconds:.1f} s"
+        case AlarmChanged() as alarm:
+            by = f" by {alarm.by}" if alarm.by else ""
+            return f"{alarm.alarm} {alarm.number} {alarm.change}{by}{f'. {alarm.text}' if alarm.text else ''}"
+        case SourceChanged(state=state, detail=detail):
+            return f"{event.source} is {state}{f': {detail}' if detail else ''}"
+        case ModelChanged() as model:
+            refused = f"refused, {model.before} stays: {model.refused}"
+            return refused if model.refused else f"{model.before} -> {model.after}"
+        case Drifted() as drift:
+            change = "crossed its limit" if drift.crossed else "starts again"
+            return f"{drift.chart} {change} ({drift.value:.4g}, limit {drift.limit:.4g})"
+        case ClockStepped(delta_s=delta_s):
+            return f"the wall clock stepped by {delta_s:+.1f} s"
+        case RejectSignal() as signal:
+            detail = f": {signal.detail}" if signal.detail else ""
+            return f"{signal.part} {signal.result}, {signal.late_s * 1e3:+.1f} ms{detail}"
+        case LateScore(verdict=verdict):
+            return f"{verdict.item}{_numbers(verdict)}"
+        case EventsLost() as lost:
+            return f"{lost.number} events at {lost.where}{f': {lost.detail}' if lost.detail else ''}"
+        case Started(version=version, lines=lines):
+            return f"andon {version}, lines {', '.join(lines)}"
+        case Stopped() as stopped:
+            if not event.line:
+                return "the monitor stopped"
+            return f"grabbed {stopped.grabbed} = judged {stopped.judged} + invalid {stopped.invalid} + dropped {stopped.dropped}"
+        case Confirmed(item=item, truth=truth, by=by):
+            return f"{item} is {truth}{f' (by {by})' if by else ''}"
+
+
+def _numbers(verdict: Record) -> str:
+    if verdict.score is None:
+        return ""
+    level = f", level {verdict.level:.2f}" if verdict.level is not None else ""
+    channel = f", channel {verdict.channel}" if isinstance(verdict.channel, str) else ""
+    return f": score {verdict.score:.4g}{level}{channel}"
+
+
+def _pictures(event: Event) -> str:
+    kept = [one.name for one in event.evidence if one.name]
+    return f" [{len(kept)} files, first {kept[0]}]" if kept else ""
