@@ -11,6 +11,7 @@ from andon.foundation.errors import MissingExtra
 _PACKAGES = {
     "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
+    "monitor": {"av", "cv2", "simplejpeg", "PIL", "paho"},
     "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
     "parquet": {"pyarrow"},
     "train": {

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andon.sources.live.reconnect import Intake, LiveRule, jitter, lost, opened, received
+from andon.sources.live.reconnect import Condition, Intake, LiveRule, jitter, lost, opened, received
 
 RULE = LiveRule(read_timeout_s=1.0, stale_after_s=1.0, warm_frames=2, first_retry_s=0.01, longest_retry_s=0.02)
 
@@ -41,7 +41,7 @@ def test_no_frame_is_fresh_that_was_slow_or_is_among_the_first_after_it_or_after
             intake, quick_ones = opened(lost(intake, RULE)[0], RULE), 0
         else:
             slow = event > RULE.read_timeout_s / 2
-            intake, why_not = received(intake, event, RULE)
+            intake, why_not = received(intake, Condition(took_s=event), RULE)
             expected = "stale" if slow else "warming" if quick_ones < RULE.warm_frames else None
             assert why_not == expected
             quick_ones = 0 if slow else quick_ones + 1
@@ -50,8 +50,8 @@ def test_no_frame_is_fresh_that_was_slow_or_is_among_the_first_after_it_or_after
 def test_only_a_fresh_frame_makes_the_next_retry_quick_again() -> None:
     intake = opened(Intake(attempts=7), RULE)
     for _ in range(RULE.warm_frames):
-        intake, _ = received(intake, 0.0, RULE)
+        intake, _ = received(intake, Condition(took_s=0.0), RULE)
         assert intake.attempts == 7
-    intake, _ = received(intake, 0.0, RULE)
+    intake, _ = received(intake, Condition(took_s=0.0), RULE)
 
     assert intake.attempts == 0

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.sources.fake_clock import FakeClock
-from tests.sources.live.scripted_capture import ScriptedCapture
+from tests.sources.live.scripted_capture import ScriptedCapture, Step
 
 from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, SystemClock
+from andon.sources.live.capture import Capture, Grabbed, Opener
 from andon.sources.live.reconnect import LiveRule
-from andon.sources.live.stream import Capture, LiveStream, Opener
-from andon.sources.pictures.decode import Frame
+from andon.sources.live.stream import LiveStream
 
 RULE = LiveRule(read_timeout_s=1.0, stale_after_s=1.0, warm_frames=2, first_retry_s=0.01, longest_retry_s=0.02)
 FRAME = np.zeros((2, 2, 3), np.uint8)
 
 
-def numbered(*numbers: int) -> list[Frame | float | threading.Event | None]:
+def numbered(*numbers: int) -> list[Step]:
     return [np.full((2, 2, 3), number, np.uint8) for number in numbers]
 
 
@@ -181,7 +181,7 @@ def test_what_was_grabbed_is_what_was_given_and_what_was_dropped(follow: Follow)
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(5.0, marks=pytest.mark.timing)])
 @pytest.mark.parametrize("script", [[], [threading.Event()], [FRAME] * 100_000], ids=["absent", "hanging", "fast"])
 def test_stopping_ends_the_stream_within_two_seconds_from_every_state(
-    script: list[Frame | float | threading.Event | None], follow: Follow, limit_s: float
+    script: list[Step], follow: Follow, limit_s: float
 ) -> None:
     stop = threading.Event()
     stream = follow(ScriptedCapture(script, SystemClock()), stop=stop)
