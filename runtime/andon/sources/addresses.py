@@ -1,9 +1,9 @@
 """Show paths, names and addresses that the user gave, without the secrets in them."""
 
 import re
-from urllib.parse import quote, unquote
 
 from andon.foundation.printable import printable
+from andon.foundation.redaction import REVEALED
 
 # one slash is enough: pathlib reduces the two slashes of an address to one
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
@@ -46,45 +46,10 @@ def scheme_of(text: str) -> str:
     return scheme.lower() if separator else ""
 
 
-class Redactor:
-    """Removes the secrets of known addresses from the texts of other libraries.
-
-    A library may print a password as it was given, decoded, or encoded anew. Every address in a text is redacted as well, known or
-    not. It may be used by several threads.
-    """
-
-    def __init__(self) -> None:
-        self._secrets: tuple[str, ...] = ()
-
-    def add(self, address: str) -> None:
-        """Remember the secrets of an address."""
-        secrets = set(self._secrets) | _secrets_of(address)
-        self._secrets = tuple(sorted(secrets, key=len, reverse=True))  # replaced as a whole: readers need no lock
-
-    def without_secrets(self, text: str) -> str:
-        """Return the text with ``***`` for each secret, and with all addresses redacted."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return _ADDRESS.sub(lambda found: redact(found[0]), text)
-
-
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_LEAST_SECRET = 3
-"""Shortest part of an address that counts as a secret by itself. A shorter one would also remove parts of words."""
-
-
-def _secrets_of(address: str) -> set[str]:
-    """Return the user, the password and the values of the query, each as given, decoded and encoded."""
+def register_secrets(address: str) -> None:
+    """Remove the secret parts of an address from all later log lines, in every spelling that a library may use."""
     scheme = _SCHEME.match(address)
-    if scheme is None:
-        return set()
-    rest = address[len(scheme[0]) :]
-    user, _, place = rest.rpartition("@")
-    parts = {user, *user.split(":", 1)}
-    query = place.partition("?")[2]
-    parts |= {query} | {value for pair in re.split(r"[&;#]", query) for value in (pair, pair.partition("=")[2])}
-    forms = set()
-    for part in parts:
-        decoded = unquote(part)
-        forms |= {part, decoded, quote(decoded, safe=""), quote(decoded)}
-    return {form for form in forms if len(form) >= _LEAST_SECRET}
+    user, _, place = address[len(scheme[0]) if scheme else 0 :].rpartition("@")
+    for secret in (user, user.partition(":")[2], place.partition("?")[2]):
+        if secret:
+            REVEALED.register(secret)

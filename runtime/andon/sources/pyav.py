@@ -1,12 +1,13 @@
 """Load PyAV and pass on FFmpeg's log lines without secrets. The other modules call `pyav` instead of importing av.
 
 PyAV decodes videos and network streams if it is installed. Unlike OpenCV, it gives time stamps, key frames and damage, and each
-frame has the size that the camera sent. For 8-bit videos its pixels are equal to those of OpenCV, bit by bit, so a verdict does not
-depend on the decoder. Videos of 10 or 12 bits per channel differ.
+frame has the size that the camera sent. For 8-bit videos its pixels are equal to those of OpenCV, bit by bit, so a verdict does
+not depend on the decoder. Videos of 10 or 12 bits per channel differ.
 """
 
 import functools
 import logging
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,9 @@ import numpy as np
 from andon.foundation.errors import DataError
 from andon.foundation.extras import needs, remedy
 from andon.foundation.printable import printable
-from andon.sources.addresses import Redactor
+from andon.foundation.redaction import REVEALED
+from andon.sources.addresses import register_secrets
+from andon.sources.live.capture import Grabbed
 from andon.sources.pictures.decode import Channels, Frame, from_capture, grey
 from andon.sources.pictures.limits import MAX_PIXELS
 
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 Decoder = Literal["pyav", "opencv"]
 
 logger = logging.getLogger(__name__)
-
-redactor = Redactor()
-"""The addresses that were opened. FFmpeg's log lines are written without their secrets."""
 
 
 @functools.cache
@@ -85,7 +85,7 @@ def open_container(
         DataError: it cannot be opened, has no picture, or exceeds the pixel limit. The message has no secret.
     """
     av = pyav()
-    redactor.add(address)
+    register_secrets(address)
     container: InputContainer
     try:
         container = av.open(
@@ -97,17 +97,7 @@ def open_container(
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(reason(error)) from None  # the cause names the address with its password
     try:
-        if not container.streams.video:
-            raise DataError("it contains no picture")
-        stream = container.streams.video[0]
-        context = stream.codec_context
-        if context.width * context.height > MAX_PIXELS:
-            raise DataError(
-                f"expected at most {MAX_PIXELS / 1e6:.0f} million pixels, got {context.height} x {context.width} (height x width)"
-            )
-        stream.thread_type = "NONE"  # with several decoding threads, each would delay a frame
-        context.thread_count = 1
-        context.options = {"max_pixels": str(MAX_PIXELS)}
+        _prepare(container)
     except BaseException:
         container.close()
         raise
@@ -117,17 +107,68 @@ def open_container(
 def reason(error: BaseException) -> str:
     """Return the text of an error of PyAV, without the address that it contains."""
     text = getattr(error, "strerror", None) or type(error).__name__
-    return printable(redactor.without_secrets(str(text)))
+    return printable(REVEALED.redact(str(text)))
 
 
-def is_mjpeg(stream: "VideoStream") -> bool:
-    """Return whether the packets are JPEG files. andon decodes them itself: it detects damage that FFmpeg would fill."""
-    return bool(stream.codec_context.name == "mjpeg")
+def _prepare(container: "InputContainer") -> None:
+    if not container.streams.video:
+        raise DataError("it contains no picture")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if context.width * context.height > MAX_PIXELS:
+        raise DataError(_too_large(context.height, context.width))
+    stream.thread_type = "NONE"  # with several decoding threads, each would delay a frame
+    context.thread_count = 1
+    context.options = {"max_pixels": str(MAX_PIXELS)}
 
 
-def jpeg_bytes(packet: "Packet") -> Frame:
-    """Return a packet of an MJPEG stream as bytes ``[1, n]``, for `to_frame`."""
-    return np.frombuffer(bytes(packet), np.uint8)[None]
+def _too_large(height: int, width: int) -> str:
+    return f"expected at most {MAX_PIXELS / 1e6:.0f} million pixels, got {height} x {width} (height x width)"
+
+
+def frames(container: "InputContainer") -> "Iterator[Grabbed]":
+    """Yield the frames of a container in order, for `to_frame`, until it ends or its connection is lost.
+
+    The packets of an MJPEG stream are not decoded here: andon's own decoder detects damage that FFmpeg would fill.
+    """
+    av = pyav()
+    stream = container.streams.video[0]
+    mjpeg = stream.codec_context.name == "mjpeg"
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, OSError):
+            return
+        if packet is None:
+            return
+        if not mjpeg:
+            yield from _decoded(packet)
+        elif packet.size:  # the empty packet at the end only flushes a decoder
+            yield Grabbed(np.frombuffer(bytes(packet), np.uint8)[None], source_s=_seconds(packet))
+
+
+def _decoded(packet: "Packet[VideoStream]") -> "Iterator[Grabbed]":
+    try:
+        decoded = packet.decode()
+    except (pyav().FFmpegError, ValueError):
+        yield Grabbed(
+            None, source_s=_seconds(packet), key=bool(packet.is_keyframe), damage="the decoder refused damaged data"
+        )
+        return
+    for frame in decoded:
+        damaged = packet.is_corrupt or frame.is_corrupt
+        yield Grabbed(
+            frame,
+            source_s=_seconds(frame),
+            key=bool(frame.key_frame),
+            damage="the decoder reports damage" if damaged else "",
+        )
+
+
+def _seconds(stamped: "VideoFrame | Packet[VideoStream]") -> float | None:
+    stamp = stamped.dts if stamped.pts is None else stamped.pts
+    return None if stamp is None or stamped.time_base is None else float(stamp * stamped.time_base)
 
 
 def to_frame(data: "VideoFrame | Frame", channels: Channels, name: str) -> Frame:
@@ -139,9 +180,7 @@ def to_frame(data: "VideoFrame | Frame", channels: Channels, name: str) -> Frame
     if isinstance(data, np.ndarray):
         return from_capture(data, channels, name)
     if data.width * data.height > MAX_PIXELS:
-        raise DataError(
-            f"{name}: expected at most {MAX_PIXELS / 1e6:.0f} million pixels, got {data.height} x {data.width} (height x width)"
-        )
+        raise DataError(f"{name}: {_too_large(data.height, data.width)}")
     # PyAV and OpenCV use the same scaler of FFmpeg; grey levels go through BGR, as they do with OpenCV
     pixels: Any = data.to_ndarray(format="bgr24" if channels == 1 else "rgb24")
     return grey(pixels) if channels == 1 else pixels
@@ -151,4 +190,4 @@ class _Forward(logging.Handler):
     """Writes FFmpeg's lines to this module's logger, without secrets."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger.debug("FFmpeg: %s", printable(redactor.without_secrets(record.getMessage())))
+        logger.debug("FFmpeg: %s", printable(REVEALED.redact(record.getMessage())))

@@ -14,8 +14,8 @@ class ScriptedCapture:
     """A capture that follows a script of frames, waits and losses.
 
     Args:
-        script: a frame is returned, as pixels or as `Grabbed`. A number is a sleep in seconds, and an event is waited for (at most ten seconds), both
-            within the call that returns the next frame. None is a loss, and so is the end of the script.
+        script: a frame is returned, as pixels or as `Grabbed`. A number is a sleep in seconds, and an event is waited for (at
+            most ten seconds), both within the call that returns the next frame. None is a loss, and so is the end of the script.
         clock: clock for sleeping.
     """
 

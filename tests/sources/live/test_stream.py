@@ -16,7 +16,7 @@ from tests.sources.live.scripted_capture import ScriptedCapture, Step
 from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, SystemClock
-from andon.sources.live.capture import Capture, Grabbed, Opener
+from andon.sources.live.capture import Capture, Opener
 from andon.sources.live.reconnect import LiveRule
 from andon.sources.live.stream import LiveStream
 

@@ -5,8 +5,8 @@ that the decoder reports as damaged are INVALID (corrupt), and so are the frames
 the stream show the age of a frame. OpenCV scales each frame to the size that the stream had when it was opened, reports neither
 damage nor time stamps, and also reads the cameras by index.
 
-An MJPEG stream is read packet by packet and decoded by andon's own decoder, with either package. Each frame then has the size that
-the camera sent, and a damaged frame is detected.
+An MJPEG stream is read packet by packet and decoded by andon's own decoder, with either package. Each frame then has the size
+that the camera sent, and a damaged frame is detected.
 """
 
 import logging

@@ -50,7 +50,7 @@ class Intake(Struct, frozen=True, kw_only=True):
     warm_left: int = 0
     """Number of frames still to drop."""
     keyless: bool = False
-    """True after (re)connecting until a key frame was decoded without damage. Until then, decoders give grey or smeared frames."""
+    """True after (re)connecting until a key frame was decoded without damage. Frames before it can be grey or smeared."""
     damaged: bool = False
     """True from a damaged frame to the next key frame, because the frames between them are predicted from the damaged one."""
 
@@ -75,16 +75,13 @@ def received(intake: Intake, frame: Condition, rule: LiveRule) -> tuple[Intake, 
     )
     if intake.damaged and warming:
         return msgspec.structs.replace(intake, keyless=True, damaged=False, warm_left=rule.warm_frames), "warming"
-    if frame.lag_s is not None:
-        if frame.lag_s > rule.max_age_s:
-            return intake, "stale"
-    elif frame.took_s > rule.read_timeout_s / 2:
+    if frame.lag_s is None and frame.took_s > rule.read_timeout_s / 2:
         # measured: after a stall, decoders deliver the frames in their buffers, which are as old as the stall
         return msgspec.structs.replace(intake, warm_left=rule.warm_frames), "stale"
-    if intake.keyless:
-        return intake, "warming"
-    if intake.warm_left > 0:
-        return msgspec.structs.replace(intake, warm_left=intake.warm_left - 1), "warming"
+    if frame.lag_s is not None and frame.lag_s > rule.max_age_s:
+        return intake, "stale"
+    if warming and (intake.keyless or intake.warm_left > 0):
+        return msgspec.structs.replace(intake, warm_left=intake.warm_left - (not intake.keyless)), "warming"
     if intake.damaged:
         return intake, "corrupt"
     return msgspec.structs.replace(intake, attempts=0), None

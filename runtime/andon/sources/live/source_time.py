@@ -79,7 +79,7 @@ class SourceTime:
         return Mapped(difference_s - self._least[0][1], by_arrival=False)
 
     def _rate(self, arrived_s: float, source_s: float) -> float | None:
-        """Count the time since the previous frame. Return the rate of the stamps if a minute is complete and the rate is wrong."""
+        """Count the time since the previous frame. Return the rate of the stamps if it was wrong over a complete minute."""
         if self._before is None:
             return None
         arrival_s, source_step_s = arrived_s - self._before[0], source_s - self._before[1]

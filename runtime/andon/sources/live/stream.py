@@ -186,7 +186,7 @@ class LiveStream:
                     current_s = arrived_s
                 elif arrived_s - current_s > max(LAGGING_S, self._rule.stale_after_s):
                     logger.warning(
-                        "%s: all frames of the last %.1f s were too old, because the link or the decoder is too slow; reconnecting",
+                        "%s: all frames of the last %.1f s were too old: the link or the decoder is too slow; reconnecting",
                         self._name,
                         arrived_s - current_s,
                     )
