@@ -9,7 +9,6 @@ An MJPEG stream is read packet by packet and decoded by andon's own decoder, wit
 that the camera sent, and a damaged frame is detected.
 """
 
-import logging
 import random
 import re
 import sys
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from msgspec import Meta, Struct
 
-from andon.foundation.errors import DataError
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, scheme_of
 from andon.sources.clock import Clock
@@ -37,8 +35,6 @@ from andon.sources.stream_settings import StaleAfter
 
 if TYPE_CHECKING:
     import cv2
-
-logger = logging.getLogger(__name__)
 
 _INDEX = re.compile(r"(?:camera:|/dev/video)?(\d+)")
 _PROTOCOLS: dict[str, Protocols] = {
@@ -147,7 +143,11 @@ def _camera(
     if scheme and (package or decoder()) == "pyav":
         name = redact(text)
         pyav()  # report a missing package now, not in the reader's thread
-        return name, _PyAVOpener(name, text, _PROTOCOLS[scheme], settings), lambda data: to_frame(data, channels, name)
+        return (
+            name,
+            lambda: _open_with_pyav(text, _PROTOCOLS[scheme], settings),
+            lambda data: to_frame(data, channels, name),
+        )
     opencv()
     if scheme:
         name = redact(text)
@@ -162,31 +162,10 @@ def _camera(
     return name, lambda: _open_index(number), lambda data: from_capture(data, channels, name)
 
 
-class _PyAVOpener:
-    """Opens a network stream, and logs each new reason why it cannot be opened."""
-
-    def __init__(self, name: str, url: str, protocols: Protocols, settings: Settings) -> None:
-        self._name = name
-        self._url = url
-        self._protocols = protocols
-        self._settings = settings
-        self._failure = ""
-
-    def __call__(self) -> Capture | None:
-        try:
-            capture = PyAVCapture(
-                self._url,
-                protocols=self._protocols,
-                open_timeout_s=self._settings.open_timeout_s,
-                read_timeout_s=self._settings.read_timeout_s,
-            )
-        except DataError as error:
-            if str(error) != self._failure:  # once per reason, not once per attempt: attempts go on for months
-                logger.warning("%s: %s", self._name, error)
-            self._failure = str(error)
-            return None
-        self._failure = ""
-        return capture
+def _open_with_pyav(url: str, protocols: Protocols, settings: Settings) -> Capture:
+    return PyAVCapture(
+        url, protocols=protocols, open_timeout_s=settings.open_timeout_s, read_timeout_s=settings.read_timeout_s
+    )
 
 
 class _OpenCVCapture:

@@ -36,4 +36,7 @@ class Capture(Protocol):
 
 
 Opener = Callable[[], Capture | None]
-"""A function that opens the camera at each call, within a bounded time. It returns None if the camera cannot be opened now."""
+"""A function that opens the camera at each call, within a bounded time.
+
+It returns None, or raises `DataError` with the reason, if the camera cannot be opened now.
+"""

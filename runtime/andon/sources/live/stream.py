@@ -72,6 +72,7 @@ class LiveStream:
         self._rng = rng
         self._newest = NewestFrame()
         self._source_time = SourceTime()  # used by the reader thread only
+        self._why = ""  # why it could not be opened
         self._silences = 0
         self._watchdog: Watchdog | None = None
         self._thread: threading.Thread | None = None
@@ -104,7 +105,8 @@ class LiveStream:
             now_s = self._clock.mono_s()
             if fresh is not None:
                 if now_s - fresh.captured_s <= self._rule.stale_after_s:
-                    self._alive().alive(now_s)
+                    # not since its arrival: during a stall, a decoder delivers frames that are nearly as old as the stall
+                    self._alive().alive(fresh.captured_s)
                     return self._item(fresh)
                 # both the consumer and the camera were slow, otherwise a newer frame would wait here
                 self._newest.drop("stale")
@@ -156,16 +158,22 @@ class LiveStream:
     def _one_connection(self, intake: Intake) -> Intake:
         """Open the camera, read until it is lost, and close it."""
         first = intake.attempts == 0
-        capture = self._opener()
+        why = ""
+        try:
+            capture = self._opener()
+        except DataError as error:
+            capture, why = None, f" ({error})"
         if capture is None:
-            # once per loss, not once per attempt: attempts go on for months
-            if first:
-                logger.warning("%s: cannot be opened; trying again", self._name)
+            # once per loss and reason, not once per attempt: attempts go on for months
+            if first or why != self._why:
+                logger.warning("%s: cannot be opened%s; trying again", self._name, why)
+            self._why = why
             return intake
+        self._why = ""
         intake = opened(intake, self._rule)
         self._source_time.connected()
         fresh = False
-        current_s = self._clock.mono_s()  # arrival of the last frame that was not too old
+        old_since_s: float | None = None
         try:
             while not self._over():
                 began_s = self._clock.mono_s()
@@ -183,12 +191,14 @@ class LiveStream:
                     self._log_stale(lag_s, arrived_s - began_s)
                     fresh = False
                 if why_not != "stale" or lag_s is None:
-                    current_s = arrived_s
-                elif arrived_s - current_s > max(LAGGING_S, self._rule.stale_after_s):
+                    old_since_s = None
+                    continue
+                old_since_s = arrived_s if old_since_s is None else old_since_s
+                if arrived_s - old_since_s > max(LAGGING_S, self._rule.stale_after_s):
                     logger.warning(
                         "%s: all frames of the last %.1f s were too old: the link or the decoder is too slow; reconnecting",
                         self._name,
-                        arrived_s - current_s,
+                        arrived_s - old_since_s,
                     )
                     break
         finally:
