@@ -20,10 +20,13 @@ SPEC = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="x"), Cha
 HEADER = b"time,y,x\n"
 
 
+Step = bytes | Callable[[], object]
+
+
 class Writer(FakeClock):
     """A program that appends to a file whenever the reader waits, and then stops the reader."""
 
-    def __init__(self, path: Path, steps: list[bytes | Callable[[], None]]) -> None:
+    def __init__(self, path: Path, steps: list[Step]) -> None:
         super().__init__(1e6)
         self.path = path
         self.steps = list(steps)
@@ -42,9 +45,7 @@ class Writer(FakeClock):
             step()
 
 
-def follow(
-    path: Path, *steps: bytes | Callable[[], None], spec: WindowSpec = SPEC, stale_after_s: float = 1e9
-) -> list[Item | Lost]:
+def follow(path: Path, *steps: Step, spec: WindowSpec = SPEC, stale_after_s: float = 1e9) -> list[Item | Lost]:
     path.touch()
     writer = Writer(path, list(steps))
     chosen = LogSettings(follow=True, poll_s=0.1, stale_after_s=stale_after_s)
@@ -132,7 +133,7 @@ def test_a_renamed_file_is_read_to_its_end_and_the_new_one_is_a_new_run(tmp_path
         with (tmp_path / "log.csv.1").open("ab") as file:
             file.write(b"3,6,1.5")  # a last line without its end
 
-    steps = [HEADER, row(0), row(1), row(2), rename, b"", b"", HEADER, *(row(at) for at in range(100, 110))]
+    steps: list[Step] = [HEADER, row(0), row(1), row(2), rename, b"", b"", HEADER, *(row(at) for at in range(100, 110))]
     items = follow(path, *steps)
 
     assert [item.ref.key for item in items if isinstance(item, Item)][:2] == ["log.csv#3", "log.csv-2#3"]
@@ -141,7 +142,7 @@ def test_a_renamed_file_is_read_to_its_end_and_the_new_one_is_a_new_run(tmp_path
 
 def test_a_file_that_was_cut_is_a_new_run(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    steps = [HEADER, *(row(at) for at in range(6)), lambda: path.write_bytes(b""), b"", HEADER]
+    steps: list[Step] = [HEADER, *(row(at) for at in range(6)), lambda: path.write_bytes(b""), b"", HEADER]
     items = follow(path, *steps, *(row(at) for at in range(8)))
 
     runs = [item.ref.group for item in items if isinstance(item, Item)]
@@ -196,7 +197,7 @@ def test_a_later_header_without_a_channel_is_invalid_and_the_next_file_is_judged
 
         return step
 
-    steps = [HEADER, rotate(b"time,q\n"), b"1,2\n", b"", rotate(HEADER), b"", *(row(at) for at in range(8))]
+    steps: list[Step] = [HEADER, rotate(b"time,q\n"), b"1,2\n", b"", rotate(HEADER), b"", *(row(at) for at in range(8))]
     items = follow(path, *steps, b"", b"")
 
     given = [item for item in items if isinstance(item, Item) or item.reason is not Reason.WARMING]
