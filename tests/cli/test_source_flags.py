@@ -16,7 +16,10 @@ from andon.sources.source import Source
 from andon.sources.stream_settings import NoSettings, StaleAfter
 
 SOURCES: dict[str, Source] = dict(registry.members("andon.sources"))
-OWN = {name: {setting.name: setting for setting in fields(source.settings)} for name, source in SOURCES.items()}
+OWN = {
+    name: {setting.name: setting for setting in fields(source.settings) if not setting.is_secret}
+    for name, source in SOURCES.items()
+}
 FLAGS: dict[str, Setting] = {name: setting for own in OWN.values() for name, setting in own.items()}
 
 
@@ -28,7 +31,10 @@ def parser_of_all() -> FlagParser:
 
 
 def words(setting: Setting) -> list[str]:
-    return [setting.flag] if setting.is_switch else [setting.flag, str(setting.default)]
+    """Return the words that give a setting its default. A default of None has no words."""
+    if setting.is_switch:
+        return [setting.flag if setting.default else setting.flag.replace("--", "--no-", 1)]
+    return [] if setting.default is None else [setting.flag, str(setting.default)]
 
 
 def test_the_flags_of_this_test_are_those_of_folders_recordings_and_cameras() -> None:
@@ -45,7 +51,7 @@ def test_a_source_refuses_every_flag_of_another_and_says_which_flags_it_has(name
         with pytest.raises(
             ConfigError, match=f"^{setting.flag}: expected a flag of the source {name}, which "
         ) as refusal:
-            source_settings(SOURCES[name], "the/text", parser.parse_args(words(setting)))
+            source_settings(SOURCES[name], "the/text", parser.parse_args(words(setting) or [setting.flag, "x"]))
         for own in OWN[name].values():
             assert own.flag in str(refusal.value)
 
@@ -57,6 +63,23 @@ def test_a_source_takes_its_own_flags_and_has_its_defaults_without_them(name: st
     for line in ([], given, ["--limit", "3", *given]):
         settings = source_settings(SOURCES[name], "the/text", parser_of_all().parse_args(line))
         assert settings == SOURCES[name].settings()
+
+
+def test_a_secret_has_no_flag_because_a_flag_is_seen_in_the_list_of_processes() -> None:
+    # complaint 25: passwords in logs
+    secrets = [setting.flag for setting in fields(SOURCES["mqtt"].settings) if setting.is_secret]
+
+    assert secrets == ["--password"]
+    assert "--password" not in parser_of_all().format_help()
+
+
+def test_a_switch_of_two_sources_with_two_defaults_stays_a_switch() -> None:
+    parser = parser_of_all()
+
+    assert source_settings(SOURCES["images"], "folder", parser.parse_args(["--no-follow"])).follow is False
+    assert source_settings(SOURCES["logs"], "a.csv", parser.parse_args(["--follow"])).follow is True
+    assert source_settings(SOURCES["images"], "folder", parser.parse_args([])).follow is True
+    assert source_settings(SOURCES["logs"], "a.csv", parser.parse_args([])).follow is False
 
 
 def test_a_value_out_of_bounds_names_the_flag() -> None:

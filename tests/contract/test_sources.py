@@ -17,6 +17,7 @@ from andon.foundation.registry import load, names
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.contract import CHECKS, Specimen
 from andon.sources.kinds.camera import Settings as CameraSettings
+from andon.sources.kinds.mqtt import Settings as MqttSettings
 from andon.sources.kinds.stdin import Settings as StdinSettings
 from andon.sources.live.folder_watch import FollowSettings
 from andon.sources.pictures.encode import write_png
@@ -89,6 +90,12 @@ def stdin(source: Source, _folder: Path) -> Specimen:
     )
 
 
+def mqtt(source: Source, _folder: Path) -> Specimen:
+    # samples need a broker; tests/sources/kinds/test_mqtt.py starts one
+    spec = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="flow"),))
+    return Specimen(source, "mqtt://127.0.0.1:9/none", spec=spec, items=0, settings=MqttSettings(stale_after_s=0.3))
+
+
 def camera(source: Source, _folder: Path) -> Specimen:
     # frames need a camera; tests/sources/live and test_camera.py check them with a scripted one
     return Specimen(
@@ -101,7 +108,7 @@ def camera(source: Source, _folder: Path) -> Specimen:
 
 
 SIMULATED: dict[str, Make] = {
-    make.__name__: make for make in (images, classes, cifar10, video, logs, power_converter, stdin, camera)
+    make.__name__: make for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, camera)
 }
 
 

@@ -57,7 +57,7 @@ def source_settings(source: Source, text: str, args: argparse.Namespace) -> Any:
     for name in given:
         if name not in own:
             owners = _offered()[name]
-            has = f"has {', '.join(setting.flag for setting in own.values())}" if own else "has no flags"
+            has = f"has {', '.join(one.flag for one in own.values() if not one.is_secret)}" if own else "has no flags"
             raise ConfigError(
                 f"{flag_of(name)}: expected a flag of the source {source.name}, which {has}; got a flag of {_listed(owners)}. "
                 f"Leave it out, or give another SOURCE than {shown_address(text)}."
@@ -78,7 +78,8 @@ def flags_of_source(source: Source, near: str) -> str:
     >>> flags_of_source(SOURCE, "--fps")
     ' The source video has --speed.'
     """
-    own = [setting.flag for setting in fields(source.settings)] if source.stream is not None else []
+    known = fields(source.settings) if source.stream is not None else []
+    own = [setting.flag for setting in known if not setting.is_secret]
     own.sort(key=lambda flag: -difflib.SequenceMatcher(None, near.lstrip("-"), flag.lstrip("-")).ratio())
     return f" The source {source.name} has {', '.join(own) or 'no flags'}."
 
@@ -103,6 +104,8 @@ def _offered() -> dict[str, dict[str, _Flag]]:
             continue
         types = {field.name: field.type for field in msgspec.structs.fields(source.settings)}
         for setting in fields(source.settings):
+            if setting.is_secret:
+                continue
             offered.setdefault(setting.name, {})[name] = _Flag(setting, types[setting.name])
     return offered
 
@@ -114,7 +117,8 @@ def _field(name: str, owners: dict[str, _Flag]) -> tuple[Any, ...]:
         return (name, first.annotated) if first.setting.required else (name, first.annotated, first.setting.default)
     # sources of other packages may use one name for different settings: each source checks the text itself
     texts = [f"{owner}: {flag.setting.description} ({flag.setting.default_text})" for owner, flag in owners.items()]
-    return name, Annotated[str, Meta(description="; ".join(texts))], "as in the source"
+    kind = bool if all(owner.setting.is_switch for owner in owners.values()) else str
+    return name, Annotated[kind, Meta(description="; ".join(texts))], "as in the source"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -50,6 +50,11 @@ class Setting(NamedTuple):
         return isinstance(self.kind, inspect.BoolType)
 
     @property
+    def is_secret(self) -> bool:
+        """True for a secret. It has no flag, because a flag shows its value in the list of processes."""
+        return _is_secret(self.kind)
+
+    @property
     def choices(self) -> tuple[object, ...]:
         """The allowed values of a choice. Empty for other settings."""
         return tuple(_choices(self.kind))

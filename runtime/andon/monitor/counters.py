@@ -9,11 +9,12 @@ from msgspec import Struct
 from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict
 
-DropReason = Literal["busy", "stale", "warming", "source", "stopped"]
+DropReason = Literal["busy", "stale", "warming", "skipped", "source", "stopped"]
 """Reason why an item was detected but not judged.
 
 ``busy``: displaced by a newer item. ``stale``: already old on arrival. ``warming``: one of the first after a camera was
-(re)connected. ``source``: dropped by a source that gives no reason. ``stopped``: read but not judged before the end.
+(re)connected. ``skipped``: left out, because only every n-th item is judged. ``source``: dropped by a source without a reason.
+``stopped``: read but not judged before the end.
 """
 
 

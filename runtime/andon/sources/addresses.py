@@ -3,6 +3,7 @@
 import re
 
 from andon.foundation.printable import printable
+from andon.foundation.redaction import REVEALED
 
 # one slash is enough: pathlib reduces the two slashes of an address to one
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
@@ -43,3 +44,12 @@ def scheme_of(text: str) -> str:
     """Return the scheme of a URL in lower case, or an empty text."""
     scheme, separator, _ = text.partition("://")
     return scheme.lower() if separator else ""
+
+
+def register_secrets(address: str) -> None:
+    """Remove the secret parts of an address from all later log lines, in every spelling that a library may use."""
+    scheme = _SCHEME.match(address)
+    user, _, place = address[len(scheme[0]) if scheme else 0 :].rpartition("@")
+    for secret in (user, user.partition(":")[2], place.partition("?")[2]):
+        if secret:
+            REVEALED.register(secret)

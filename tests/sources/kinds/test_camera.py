@@ -83,9 +83,11 @@ def server() -> Iterator[MjpegServer]:
         thread.join()
 
 
-@pytest.fixture
-def stream(server: MjpegServer) -> Iterator[LiveStream]:
-    live = camera.stream(server.url, RGB, SETTINGS, SystemClock(), threading.Event())
+@pytest.fixture(params=["pyav", "opencv"])
+def stream(server: MjpegServer, request: pytest.FixtureRequest) -> Iterator[LiveStream]:
+    if request.param == "pyav":
+        pytest.importorskip("av", reason="PyAV is not installed")
+    live = camera.stream(server.url, RGB, SETTINGS, SystemClock(), threading.Event(), package=request.param)
     yield live
     live.close()
 
@@ -181,10 +183,12 @@ def test_a_model_file_of_grey_frames_gets_grey_frames_of_a_colour_camera(server:
 
 
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(2.0, marks=pytest.mark.timing)])
-def test_a_server_that_accepts_and_never_answers_is_stale_and_can_be_stopped(limit_s: float) -> None:
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_a_server_that_accepts_and_never_answers_is_stale_and_can_be_stopped(scheme: str, limit_s: float) -> None:
+    # complaint 2: a timeout is not believed unread
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stop = threading.Event()
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/"
         stream = camera.stream(url, RGB, SETTINGS, SystemClock(), stop)
         assert next_loss(stream, 10.0).reason is Reason.STALE
         stop.set()

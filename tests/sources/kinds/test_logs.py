@@ -17,8 +17,8 @@ from andon.runtime.items import Item
 from andon.runtime.schema import FrameSpec
 from andon.sources import source
 from andon.sources.kinds import logs
+from andon.sources.series.follow_log import LogSettings
 from andon.sources.series.windows import cut, window_spec
-from andon.sources.stream_settings import ReplaySettings
 
 PLAIN = "time,x,y\n0,1,2\n1,3,4\n2,5,6\n"
 
@@ -333,7 +333,7 @@ def test_a_folder_of_pictures_with_a_table_beside_is_no_log(put, tmp_path: Path)
 def test_its_stream_gives_the_windows_of_the_log(put) -> None:  # type: ignore[no-untyped-def]
     text = put("time,x\n" + "\n".join(f"{at},{at * at}" for at in range(100)))
     spec = window_spec(logs.collect(text).found, 8, 3)
-    items = logs.stream(text, spec, ReplaySettings(), FakeClock(), threading.Event())
+    items = logs.stream(text, spec, LogSettings(), FakeClock(), threading.Event())
 
     given = [item.data.tobytes() for item in items if isinstance(item, Item)]
     assert given == [item.data.tobytes() for item in cut(logs.collect(text), spec) if isinstance(item, Item)]
@@ -341,7 +341,7 @@ def test_its_stream_gives_the_windows_of_the_log(put) -> None:  # type: ignore[n
 
 def test_a_model_of_frames_cannot_judge_a_log(put) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match="judges frames"):
-        logs.stream(put(PLAIN), FrameSpec(channels=1, size=(8, 8)), ReplaySettings(), FakeClock(), threading.Event())
+        logs.stream(put(PLAIN), FrameSpec(channels=1, size=(8, 8)), LogSettings(), FakeClock(), threading.Event())
 
 
 @pytest.mark.timing

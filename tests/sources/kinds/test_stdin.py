@@ -17,7 +17,8 @@ from andon.foundation.errors import ConfigError, InputError
 from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Channel, FrameSpec, Reason, WindowSpec
 from andon.sources.kinds import stdin
-from andon.sources.kinds.stdin import Counters, follow, receive
+from andon.sources.kinds.stdin import follow, receive
+from andon.sources.live.sample_stream import Counters
 from andon.sources.series.line_reader import MOST_BYTES, Read
 from andon.sources.source import find
 

@@ -4,32 +4,37 @@ import threading
 from collections.abc import Sequence
 
 from andon.sources.clock import Clock
+from andon.sources.live.capture import Grabbed
 from andon.sources.pictures.decode import Frame
+
+Step = Frame | Grabbed | float | threading.Event | None
 
 
 class ScriptedCapture:
     """A capture that follows a script of frames, waits and losses.
 
     Args:
-        script: a frame is returned. A number is a sleep in seconds, and an event is waited for (at most ten seconds), both
-            within the call that returns the next frame. None is a loss, and so is the end of the script.
+        script: a frame is returned, as pixels or as `Grabbed`. A number is a sleep in seconds, and an event is waited for (at
+            most ten seconds), both within the call that returns the next frame. None is a loss, and so is the end of the script.
         clock: clock for sleeping.
     """
 
-    def __init__(self, script: Sequence[Frame | float | threading.Event | None], clock: Clock) -> None:
+    def __init__(self, script: Sequence[Step], clock: Clock) -> None:
         self._script = list(script)
         self._clock = clock
         self.closed = False
 
-    def read(self) -> Frame | None:
+    def read(self) -> Grabbed | None:
         while self._script:
             step = self._script.pop(0)
             if isinstance(step, threading.Event):
                 step.wait(10.0)
             elif isinstance(step, float):
                 self._clock.sleep(step)
-            else:
+            elif step is None or isinstance(step, Grabbed):
                 return step
+            else:
+                return Grabbed(step)
         return None
 
     def close(self) -> None:

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.sources.fake_clock import FakeClock
-from tests.sources.live.scripted_capture import ScriptedCapture
+from tests.sources.live.scripted_capture import ScriptedCapture, Step
 
 from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, SystemClock
+from andon.sources.live.capture import Capture, Grabbed, Opener
 from andon.sources.live.reconnect import LiveRule
-from andon.sources.live.stream import Capture, LiveStream, Opener
-from andon.sources.pictures.decode import Frame
+from andon.sources.live.stream import LiveStream
 
 RULE = LiveRule(read_timeout_s=1.0, stale_after_s=1.0, warm_frames=2, first_retry_s=0.01, longest_retry_s=0.02)
 FRAME = np.zeros((2, 2, 3), np.uint8)
 
 
-def numbered(*numbers: int) -> list[Frame | float | threading.Event | None]:
+def numbered(*numbers: int) -> list[Step]:
     return [np.full((2, 2, 3), number, np.uint8) for number in numbers]
 
 
@@ -181,7 +181,7 @@ def test_what_was_grabbed_is_what_was_given_and_what_was_dropped(follow: Follow)
 @pytest.mark.parametrize("limit_s", [math.inf, pytest.param(5.0, marks=pytest.mark.timing)])
 @pytest.mark.parametrize("script", [[], [threading.Event()], [FRAME] * 100_000], ids=["absent", "hanging", "fast"])
 def test_stopping_ends_the_stream_within_two_seconds_from_every_state(
-    script: list[Frame | float | threading.Event | None], follow: Follow, limit_s: float
+    script: list[Step], follow: Follow, limit_s: float
 ) -> None:
     stop = threading.Event()
     stream = follow(ScriptedCapture(script, SystemClock()), stop=stop)
@@ -242,3 +242,78 @@ def test_a_loss_is_logged_once_however_often_opening_fails(follow: Follow, caplo
         wait_until(lambda: stream.openings >= 6)
 
     assert [record.getMessage() for record in caplog.records] == ["cam: the connection is lost; reconnecting"]
+
+
+def test_a_damaged_frame_is_invalid_and_so_are_the_frames_predicted_from_it(follow: Follow) -> None:
+    # complaint 10: corrupt-flagged frames are INVALID
+    rule = replace(RULE, warm_frames=0)
+    seen = [threading.Event() for _ in range(4)]
+    script: list[Step] = [
+        Grabbed(numbered(1)[0]), seen[0],
+        Grabbed(None, damage="the decoder refused damaged data", key=False), seen[1],
+        Grabbed(numbered(3)[0], key=False), seen[2],
+        Grabbed(numbered(4)[0]), seen[3],
+    ]  # fmt: skip
+    stream = follow(ScriptedCapture(script, SystemClock()), rule=rule)
+    items = []
+    for event in seen:
+        items.append(next(stream))
+        event.set()
+
+    assert [pixel(item) for item in items] == [1, None, None, 4]
+    assert [(item.reason, item.detail) for item in items if isinstance(item, Lost)] == [
+        (Reason.CORRUPT, "cam: the decoder refused damaged data"),
+        (Reason.CORRUPT, "cam: the frame is predicted from a damaged one"),
+    ]
+    assert [item.ref.key for item in items] == ["cam#1", "cam#2", "cam#3", "cam#4"]
+
+
+def test_a_frame_whose_stamp_shows_that_it_is_old_is_dropped_and_counted(follow: Follow) -> None:
+    # finding 1: a frame arrives during a stall that is as old as the stall. Complaint 8: it is counted
+    rule = replace(RULE, warm_frames=0, read_timeout_s=60.0, stale_after_s=60.0, max_age_s=1.0)
+    clock, seen = FakeClock(), threading.Event()
+    pixels = numbered(1, 2, 3)
+    script: list[Step] = [
+        Grabbed(pixels[0], source_s=10.0), 1.5, Grabbed(pixels[1], source_s=10.04), 0.04, Grabbed(pixels[2], source_s=11.54),
+        seen,
+    ]  # fmt: skip
+    stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
+
+    assert pixel(next(stream)) in (1, 3)
+    wait_until(lambda: stream.counts.grabbed == 3)
+    assert stream.drops["stale"] == 1
+    seen.set()
+
+
+def test_a_connection_that_gives_only_old_frames_is_opened_anew(
+    follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    # complaint 9: latency grows, because the link or the decoder is too slow
+    rule = replace(RULE, warm_frames=0, read_timeout_s=60.0, stale_after_s=1.0, max_age_s=1.0)
+    clock, frame, over = FakeClock(), numbered(1)[0], threading.Event()
+    lagging: list[Step] = [Grabbed(frame, source_s=0.0), 5.0]
+    for number in range(1, 100):
+        lagging += [Grabbed(frame, source_s=number * 0.1), 0.1]
+    first = ScriptedCapture(lagging, clock)
+    stream = follow(
+        first, ScriptedCapture([Grabbed(numbered(7)[0], source_s=0.0), over], clock), rule=rule, clock=clock
+    )
+    while pixel(next(stream)) != 7:
+        pass
+
+    assert first.closed
+    assert "all frames of the last 2.1 s were too old" in caplog.text
+    over.set()
+
+
+def test_the_time_of_a_frame_is_the_time_of_its_capture(follow: Follow) -> None:
+    rule = replace(RULE, warm_frames=0, read_timeout_s=60.0, stale_after_s=60.0)
+    clock, first, last = FakeClock(), threading.Event(), threading.Event()
+    pixels = numbered(1, 2)
+    script: list[Step] = [Grabbed(pixels[0], source_s=0.0), first, 0.9, Grabbed(pixels[1], source_s=0.4), last]
+    stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
+
+    assert next(stream).ref.time_s == 0.0
+    first.set()
+    assert next(stream).ref.time_s == pytest.approx(0.4)
+    last.set()

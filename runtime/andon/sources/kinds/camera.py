@@ -1,17 +1,21 @@
 """Cameras by index, and network streams by URL.
 
-An MJPEG stream is read packet by packet and decoded by andon's own decoder. Each frame then has the size that the camera sent,
-and a damaged frame is detected. For other codecs, OpenCV scales each frame to the size that the stream had when it was opened.
-OpenCV does not report the scaling. Therefore a change of resolution within the stream is noticed only after the next
-reconnection.
+PyAV reads network streams if it is installed, otherwise OpenCV. With PyAV, each frame has the size that the camera sent. Frames
+that the decoder reports as damaged are INVALID (corrupt), and so are the frames that are predicted from them. The time stamps of
+the stream show the age of a frame. OpenCV scales each frame to the size that the stream had when it was opened, reports neither
+damage nor time stamps, and also reads the cameras by index.
+
+An MJPEG stream is read packet by packet and decoded by andon's own decoder, with either package. Each frame then has the size
+that the camera sent, and a damaged frame is detected.
 """
 
 import random
 import re
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -19,10 +23,13 @@ from msgspec import Meta, Struct
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, scheme_of
 from andon.sources.clock import Clock
+from andon.sources.live.capture import Capture, Grabbed, Opener
+from andon.sources.live.pyav_capture import PyAVCapture
 from andon.sources.live.reconnect import LiveRule
-from andon.sources.live.stream import Capture, LiveStream, Opener
+from andon.sources.live.stream import LiveStream
 from andon.sources.opencv import Protocols, allowed_protocols, opencv, undecoded_if_mjpeg
-from andon.sources.pictures.decode import Frame, frame_channels, from_capture
+from andon.sources.pictures.decode import Channels, Frame, frame_channels, from_capture
+from andon.sources.pyav import Decoder, decoder, pyav, to_frame
 from andon.sources.source import Source
 from andon.sources.stream_settings import StaleAfter
 
@@ -48,12 +55,20 @@ class Settings(Struct, frozen=True, kw_only=True):
         2.0
     )
     stale_after_s: StaleAfter = 2.0
+    max_age_s: Annotated[
+        float,
+        Meta(
+            gt=0.0,
+            description="drop frames that are older than this when they arrive, for streams with time stamps",
+            extra={"unit": "s"},
+        ),
+    ] = 1.0
     warm_frames: Annotated[
         int,
         Meta(
             ge=0,
-            description="number of frames to drop after (re)connecting or a stall. The first frames of a decoder can be "
-            "grey or smeared, and the first frames of a camera can have a wrong exposure",
+            description="number of frames to drop after (re)connecting or a stall, from the first sound key frame on. The first "
+            "frames of a decoder can be grey or smeared, and the first frames of a camera can have a wrong exposure",
             extra={"unit": "frames"},
         ),
     ] = 5
@@ -70,27 +85,43 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 2.0
 
 
-def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: threading.Event) -> LiveStream:
+def stream(
+    text: str,
+    spec: InputSpec,
+    settings: Settings,
+    clock: Clock,
+    stop: threading.Event,
+    *,
+    package: Decoder | None = None,
+) -> LiveStream:
     """Return a stream of the newest frames, see `LiveStream`. If the camera does not exist yet, the stream waits for it.
+
+    Args:
+        text: a camera index or a URL.
+        spec: see `Source`.
+        settings: see `Settings`.
+        clock: see `LiveStream`.
+        stop: see `LiveStream`.
+        package: package that reads a URL. Default: PyAV if it is installed, else OpenCV. Cameras by index need OpenCV.
 
     Raises:
         ConfigError: the model file judges windows.
-        MissingExtra: opencv is not installed.
+        MissingExtra: the package that reads the camera is not installed.
     """
     channels = frame_channels(spec, "a camera")
-    opencv()  # report a missing package now, not in the reader's thread
     rule = LiveRule(
         read_timeout_s=settings.read_timeout_s,
         stale_after_s=settings.stale_after_s,
+        max_age_s=settings.max_age_s,
         warm_frames=settings.warm_frames,
         first_retry_s=settings.reopen_s,
         longest_retry_s=settings.reopen_max_s,
     )
-    name, opener = _opener(text, settings)
+    name, opener, convert = _camera(text, settings, channels, package)
     return LiveStream(
         name,
         opener,
-        convert=lambda data: from_capture(data, channels, name),
+        convert=convert,
         rule=rule,
         clock=clock,
         stop=stop,
@@ -104,13 +135,37 @@ def _accepts(text: str) -> bool:
     return text == "camera" or _INDEX.fullmatch(text) is not None or scheme_of(text) in _PROTOCOLS
 
 
-def _opener(text: str, settings: Settings) -> tuple[str, Opener]:
+def _camera(
+    text: str, settings: Settings, channels: Channels, package: Decoder | None
+) -> tuple[str, Opener, Callable[[Any], Frame]]:
+    """Return the name of a camera without secrets, its opener, and the conversion of its frames."""
     scheme = scheme_of(text)
+    if scheme and (package or decoder()) == "pyav":
+        name = redact(text)
+        pyav()  # report a missing package now, not in the reader's thread
+        return (
+            name,
+            lambda: _open_with_pyav(text, _PROTOCOLS[scheme], settings),
+            lambda data: to_frame(data, channels, name),
+        )
+    opencv()
     if scheme:
-        return redact(text), lambda: _open_url(text, _PROTOCOLS[scheme], settings)
+        name = redact(text)
+        return (
+            name,
+            lambda: _open_url(text, _PROTOCOLS[scheme], settings),
+            lambda data: from_capture(data, channels, name),
+        )
     index = _INDEX.fullmatch(text)
     number = int(index[1]) if index else 0
-    return f"camera:{number}", lambda: _open_index(number)
+    name = f"camera:{number}"
+    return name, lambda: _open_index(number), lambda data: from_capture(data, channels, name)
+
+
+def _open_with_pyav(url: str, protocols: Protocols, settings: Settings) -> Capture:
+    return PyAVCapture(
+        url, protocols=protocols, open_timeout_s=settings.open_timeout_s, read_timeout_s=settings.read_timeout_s
+    )
 
 
 class _OpenCVCapture:
@@ -122,7 +177,7 @@ class _OpenCVCapture:
     def __init__(self, capture: "cv2.VideoCapture") -> None:
         self._capture = capture
 
-    def read(self) -> Frame | None:
+    def read(self) -> Grabbed | None:
         cv2 = opencv()
         try:
             read, frame = self._capture.read()
@@ -130,7 +185,7 @@ class _OpenCVCapture:
             return None
         if not read:
             return None
-        return np.asarray(frame, np.uint8)
+        return Grabbed(np.asarray(frame, np.uint8))
 
     def close(self) -> None:
         self._capture.release()

@@ -11,13 +11,10 @@ A column ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` contains the truth
 ``changepoint`` is ignored. Every other column is a channel and must contain numbers.
 """
 
-import contextlib
 import logging
 import os
 import threading
-import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -31,23 +28,21 @@ from andon.sources.clock import Clock
 from andon.sources.collection import FoundLogs, Stream
 from andon.sources.pictures.folder import is_picture
 from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
+from andon.sources.series.follow_log import LogSettings, follow_log
 from andon.sources.series.grid import DEFAULT_GAP_PERIODS
 from andon.sources.series.log import Log, Run
+from andon.sources.series.log_columns import numbers_of, place_of, times_of
 from andon.sources.series.replay import replay_log
-from andon.sources.series.tables import Columns, is_number, read_csv, read_parquet, with_point
+from andon.sources.series.tables import Columns, read_csv, read_parquet
 from andon.sources.source import Source
-from andon.sources.stream_settings import ReplaySettings
 
 MOST_BYTES = 2 << 30
-TIME_NAMES = frozenset({"time", "timestamp", "datetime", "t"})
 LABEL_NAMES = frozenset({"anomaly", "label", "faulty", "is_anomaly"})
 IGNORED_NAMES = frozenset({"changepoint"})
 
 _CSV = frozenset({".csv", ".tsv"})
 _PARQUET = frozenset({".parquet", ".pq"})
 _TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
-
-_ENCODE = "Remove the column, or encode it as numbers"
 
 _log = logging.getLogger(__name__)
 
@@ -96,18 +91,23 @@ def collect(text: str) -> Log:
     return Log(found=found, runs=runs)
 
 
-def stream(text: str, spec: InputSpec, settings: ReplaySettings, clock: Clock, stop: threading.Event) -> Stream:
-    """Replay a log through the grid. The stream ends with the last row.
+def stream(text: str, spec: InputSpec, settings: LogSettings, clock: Clock, stop: threading.Event) -> Stream:
+    """Replay a log through the grid. The stream ends with the last row, or follows the growing file (`follow_log`).
 
     Raises:
-        ConfigError: the model file judges frames.
+        ConfigError: the model file judges frames, or another log than a CSV file shall be followed.
         DataError: as `collect`. Also if the log lacks a channel of the model file.
     """
     if not isinstance(spec, WindowSpec):
         raise ConfigError(
             f"{text}: this model file judges frames: expected pictures or a video, got a log of sensor values."
         )
-    return replay_log(collect(text), spec, clock, settings.speed, stop)
+    if not settings.follow:
+        return replay_log(collect(text), spec, clock, settings.speed, stop)
+    path = Path(text)
+    if path.suffix.lower() not in _CSV:
+        raise ConfigError(f"{text}: expected a CSV file to follow, got a folder or a Parquet file. Leave out --follow.")
+    return follow_log(path, spec, settings, clock, stop)
 
 
 def period_of(times: Sequence[Floats], where: str) -> float:
@@ -193,7 +193,7 @@ def _read(path: Path, name: str) -> _Table:
     if not raw.cells or len(raw.cells[0]) == 0:
         raise DataError(f"{path}: expected rows of values after the header, found none.")
     lowered = [column.strip().lower() for column in raw.names]
-    time_at, times_s = _times(raw, lowered, path)
+    time_at, times_s = times_of(raw, lowered, path)
     faulty = None
     channels: list[str] = []
     values: list[Floats] = []
@@ -207,7 +207,7 @@ def _read(path: Path, name: str) -> _Table:
             _log.warning("%s: the first column has no name; it is used as a row number, not as a channel", path)
         else:
             channels.append(column_name.strip())
-            values.append(_numbers(raw, at, path))
+            values.append(numbers_of(raw, at, path))
     if not channels:
         raise DataError(
             f"{path}: expected at least one numeric channel in addition to time and labels, got only the columns "
@@ -216,90 +216,6 @@ def _read(path: Path, name: str) -> _Table:
     with np.errstate(over="ignore"):
         block = np.stack(values, axis=1).astype(np.float32)
     return _Table(channels, Run(name=name, times_s=times_s, values=block, faulty=faulty))
-
-
-def _times(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, Floats]:
-    """Return the place of the time column, or None if there is none, and the source times in seconds."""
-    for at, (name, column) in enumerate(zip(lowered, raw.cells, strict=True)):
-        if column.dtype.kind == "f":
-            if name not in TIME_NAMES:
-                continue
-            times_s = column.astype(np.float64)
-            if name == "t" and not (np.diff(times_s) >= 0).all():
-                continue  # this t may be a temperature
-        elif column.dtype.kind == "M" or _is_date(str(column[0])):
-            times_s = _seconds(raw, at, path)
-        else:
-            continue
-        far = np.flatnonzero(np.isfinite(times_s) & (np.abs(times_s) > _LATEST_S))
-        if len(far) and column.dtype.kind == "f":
-            raise DataError(
-                f"{_place(raw, at, int(far[0]), path)}: expected seconds, got {times_s[far[0]]:g}, which "
-                f"{_unit_of(times_s[far[0]])}"
-            )
-        wrong = np.flatnonzero(~np.isfinite(times_s))
-        if len(wrong):
-            raise DataError(f"{_place(raw, at, int(wrong[0]), path)}: expected a time in every row, got an empty cell.")
-        back = np.flatnonzero(np.diff(times_s) < 0)
-        if len(back):
-            raise DataError(
-                f"{_place(raw, at, int(back[0]) + 1, path)}: expected ascending times, but this one is "
-                f"{times_s[back[0]] - times_s[back[0] + 1]:g} s before the row above. Sort the rows, write each run into its own "
-                "file, and use UTC, because local time repeats an hour in autumn."
-            )
-        return at, times_s
-    _log.warning(
-        "%s: no time column found (ISO dates, or ascending numbers named time or timestamp); rows are assumed to be 1 s apart",
-        path,
-    )
-    return None, np.arange(len(raw.cells[0]), dtype=np.float64)
-
-
-_LATEST_S = 1e11
-"""Latest time in seconds, after the year 5000. A larger number has a unit shorter than seconds."""
-
-
-def _unit_of(stamp: float) -> str:
-    units = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
-    for unit, parts in units.items():
-        if stamp / parts <= 1e10:
-            return f"looks like {unit} since 1970. Divide the column by {parts:g}."
-    return "is after the year 5000. Write seconds or ISO dates."
-
-
-def _seconds(raw: Columns, at: int, path: Path) -> Floats:
-    """Return seconds since 1970 UTC, with NaN for a missing date."""
-    column = raw.cells[at]
-    if column.dtype.kind == "U":
-        text = np.char.strip(column.astype(np.str_))
-        offset = (np.char.count(text, "+") > 0) | (np.char.count(text, "-") > 2)
-        zoned = offset | np.char.endswith(text, "Z") | np.char.endswith(text, "z")
-        mixed = np.flatnonzero((zoned != zoned[0]) & (text != ""))
-        if len(mixed) and text[0]:
-            wanted = "with a time zone" if zoned[0] else "without a time zone"
-            raise DataError(
-                f"{_place(raw, at, int(mixed[0]), path)}: expected a time {wanted} as in the first row, got "
-                f"{str(text[mixed[0]])!r}. Write a time zone in every row, or in none; times without a zone are UTC."
-            )
-        if not offset.any():
-            with contextlib.suppress(ValueError, UserWarning), warnings.catch_warnings():
-                # dates for which numpy gives only a warning are parsed one by one below, so that an error names the line
-                warnings.simplefilter("error", UserWarning)
-                column = np.char.rstrip(text, "Zz ").astype("datetime64[us]")
-        if column.dtype.kind == "U":
-            return np.array([_stamp(str(text), raw, at, row, path) for row, text in enumerate(column)])
-    dates = column.astype("datetime64[us]")
-    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)
-
-
-def _stamp(text: str, raw: Columns, at: int, row: int, path: Path) -> float:
-    try:
-        date = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise DataError(
-            f"{_place(raw, at, row, path)}: expected an ISO date, for example 2020-03-09 10:14:33, got {text!r}."
-        ) from error
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
@@ -315,33 +231,10 @@ def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
         cell = str(column[wrong[0]])
         got = "an empty cell" if cell in ("", "nan") else repr(cell)
         raise DataError(
-            f"{_place(raw, at, int(wrong[0]), path)}: a column with this name contains the labels: expected 0 or 1 in every row, "
-            f"got {got}. Write 0 for good rows, or rename the column if it is a channel."
+            f"{place_of(raw, at, int(wrong[0]), path)}: a column with this name contains the labels: expected 0 or 1 in every "
+            f"row, got {got}. Write 0 for good rows, or rename the column if it is a channel."
         )
     return np.asarray(label, dtype=bool)
-
-
-def _numbers(raw: Columns, at: int, path: Path) -> Floats:
-    column = raw.cells[at]
-    if column.dtype.kind == "f":
-        return column.astype(np.float64)
-    row = next(row for row, cell in enumerate(column.tolist()) if not is_number(str(cell)))
-    cell = str(column[row])
-    # a guess would be dangerous: 1,234 can also mean a thousand, and training on values off by a factor of 1000 shows no error
-    instead = f"Decimal commas are not supported. Write points ({point})" if (point := with_point(cell)) else _ENCODE
-    raise DataError(f"{_place(raw, at, row, path)}: expected a number, got {cell!r}. {instead}.")
-
-
-def _place(raw: Columns, at: int, row: int, path: Path) -> str:
-    return f"{path}, {raw.place(row, path)}, column {raw.names[at]!r}"
-
-
-def _is_date(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text.strip())
-    except ValueError:
-        return False
-    return True
 
 
 SOURCE = Source(
@@ -349,6 +242,7 @@ SOURCE = Source(
     summary="a CSV or Parquet log, or a folder of them",
     accepts=_accepts,
     collect=collect,
-    settings=ReplaySettings,
+    settings=LogSettings,
     stream=stream,
+    endless=lambda _text, settings: bool(settings.follow),
 )

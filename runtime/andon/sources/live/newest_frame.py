@@ -5,8 +5,8 @@ import threading
 
 from msgspec import Struct
 
+from andon.sources.live.capture import Grabbed
 from andon.sources.live.reconnect import DropReason
-from andon.sources.pictures.decode import Frame
 
 
 class LiveCounts(Struct, frozen=True, kw_only=True):
@@ -28,11 +28,14 @@ class LiveCounts(Struct, frozen=True, kw_only=True):
 class FreshFrame(Struct, frozen=True):
     """A frame that no rule dropped."""
 
-    frame: Frame
+    grabbed: Grabbed
     number: int
-    arrived_s: float
-    """Monotonic seconds."""
+    captured_s: float
+    """Monotonic seconds, as far as the source's stamps show it, otherwise the time of arrival."""
     wall_s: float
+    """Wall time of the capture."""
+    damage: str = ""
+    """Why the frame is INVALID, if it is damaged."""
 
 
 class NewestFrame:
@@ -49,7 +52,9 @@ class NewestFrame:
         self.ended = False
         self.bug: Exception | None = None
 
-    def offer(self, frame: Frame, why_not: DropReason | None, arrived_s: float, wall_s: float) -> None:
+    def offer(
+        self, grabbed: Grabbed, why_not: DropReason | None, captured_s: float, wall_s: float, *, damage: str = ""
+    ) -> None:
         """Count a frame, and let it wait unless there is a reason to drop it."""
         with self.changed:
             self.grabbed += 1
@@ -61,7 +66,7 @@ class NewestFrame:
                 return
             if self.waiting is not None:
                 self.drops["busy"] += 1
-            self.waiting = FreshFrame(frame, self.grabbed, arrived_s, wall_s)
+            self.waiting = FreshFrame(grabbed, self.grabbed, captured_s, wall_s, damage)
             self.changed.notify_all()
 
     def take(self, timeout_s: float) -> FreshFrame | None:

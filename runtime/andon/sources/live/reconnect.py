@@ -12,6 +12,9 @@ DropReason = Literal["busy", "stale", "warming"]
 the first frames after (re)connecting.
 """
 
+Fate = DropReason | Literal["corrupt"]
+"""What happens to a frame that is not fresh: it is dropped, or it is ``corrupt`` and becomes INVALID."""
+
 
 class LiveRule(Struct, frozen=True, kw_only=True):
     """Limits for handling a live source."""
@@ -22,6 +25,21 @@ class LiveRule(Struct, frozen=True, kw_only=True):
     """Number of frames to drop after (re)connecting or a stall."""
     first_retry_s: float
     longest_retry_s: float
+    max_age_s: float = 1.0
+    """Age on arrival above which a frame is dropped, for a source with time stamps."""
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """The facts about a frame that decide about its use."""
+
+    took_s: float
+    """The time for which the read call blocked."""
+    lag_s: float | None = None
+    """The age of the frame on arrival, or None if its stamp is not usable."""
+    key: bool = True
+    """True if the frame needs no earlier frame."""
+    corrupt: bool = False
+    """True if the decoder reports damage."""
 
 
 class Intake(Struct, frozen=True, kw_only=True):
@@ -31,26 +49,41 @@ class Intake(Struct, frozen=True, kw_only=True):
     """Attempts since the last fresh frame. A camera that opens and fails at once still gets longer and longer waits."""
     warm_left: int = 0
     """Number of frames still to drop."""
+    keyless: bool = False
+    """True after (re)connecting until a key frame was decoded without damage. Frames before it can be grey or smeared."""
+    damaged: bool = False
+    """True from a damaged frame to the next key frame, because the frames between them are predicted from the damaged one."""
 
 
 def opened(intake: Intake, rule: LiveRule) -> Intake:
     """Return the state after the camera was opened."""
-    return msgspec.structs.replace(intake, warm_left=rule.warm_frames)
+    return msgspec.structs.replace(intake, warm_left=rule.warm_frames, keyless=True, damaged=False)
 
 
-def received(intake: Intake, took_s: float, rule: LiveRule) -> tuple[Intake, DropReason | None]:
-    """Return the state after a frame, and the reason to drop the frame (None: it is fresh).
+def received(intake: Intake, frame: Condition, rule: LiveRule) -> tuple[Intake, Fate | None]:
+    """Return the state after a frame, and why it is not fresh (None: it is fresh).
 
-    Args:
-        intake: the state before the frame.
-        took_s: the time for which the read call blocked.
-        rule: the limits.
+    The first frames after (re)connecting are dropped: all before the first sound key frame, then `warm_frames`, of which the key
+    frame is the first. Damage among these frames starts the rule again. Damage after them is not dropped, but INVALID.
     """
-    if took_s > rule.read_timeout_s / 2:
+    sound_key = frame.key and not frame.corrupt
+    warming = intake.keyless or intake.warm_left > 0
+    intake = msgspec.structs.replace(
+        intake,
+        keyless=intake.keyless and not sound_key,
+        damaged=frame.corrupt or (intake.damaged and not frame.key),
+    )
+    if intake.damaged and warming:
+        return msgspec.structs.replace(intake, keyless=True, damaged=False, warm_left=rule.warm_frames), "warming"
+    if frame.lag_s is None and frame.took_s > rule.read_timeout_s / 2:
         # measured: after a stall, decoders deliver the frames in their buffers, which are as old as the stall
         return msgspec.structs.replace(intake, warm_left=rule.warm_frames), "stale"
-    if intake.warm_left > 0:
-        return msgspec.structs.replace(intake, warm_left=intake.warm_left - 1), "warming"
+    if frame.lag_s is not None and frame.lag_s > rule.max_age_s:
+        return intake, "stale"
+    if warming and (intake.keyless or intake.warm_left > 0):
+        return msgspec.structs.replace(intake, warm_left=intake.warm_left - (not intake.keyless)), "warming"
+    if intake.damaged:
+        return intake, "corrupt"
     return msgspec.structs.replace(intake, attempts=0), None
 
 

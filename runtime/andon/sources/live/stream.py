@@ -8,37 +8,27 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 from andon.foundation.errors import DataError
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
+from andon.sources.live.capture import Grabbed, Opener
 from andon.sources.live.newest_frame import FreshFrame, LiveCounts, NewestFrame
-from andon.sources.live.reconnect import DropReason, Intake, LiveRule, jitter, lost, opened, received
+from andon.sources.live.reconnect import Condition, DropReason, Intake, LiveRule, jitter, lost, opened, received
+from andon.sources.live.source_time import SourceTime
 from andon.sources.live.watchdog import Watchdog
 from andon.sources.pictures.decode import Frame
 
 logger = logging.getLogger(__name__)
 
 
-class Capture(Protocol):
-    """An opened camera or stream, used by one thread."""
+LAGGING_S = 2.0
+"""A connection that delivers only old frames for this long, or for `stale_after_s` if longer, is given up and opened again.
 
-    def read(self) -> Frame | None:
-        """Return the next frame, BGR ``[H, W, 3]`` or as the bytes of a JPEG ``[1, n]``; None if the camera is lost.
-
-        The array is not shared with later calls. Blocks for a bounded time.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the device. Never raises."""
-        ...
-
-
-Opener = Callable[[], Capture | None]
-"""A function that opens the camera at each call, within a bounded time. It returns None if the camera cannot be opened now."""
+The frames wait in a buffer of the network because the link or the decoder is too slow. A new connection empties it.
+"""
 
 
 class LiveStream:
@@ -54,7 +44,7 @@ class LiveStream:
     Args:
         name: name of the camera, without secrets, for keys, messages and logs.
         opener: opens the camera; called in the reader thread.
-        convert: converts the result of the capture to a frame for the model file; called in the consumer's thread. It raises
+        convert: converts the data of a capture to a frame for the model file; called in the consumer's thread. It raises
             `DataError` for a damaged frame, which then becomes `Lost` (UNREADABLE).
         rule: the limits.
         clock: clock for ages and waits.
@@ -67,7 +57,7 @@ class LiveStream:
         name: str,
         opener: Opener,
         *,
-        convert: Callable[[Frame], Frame],
+        convert: Callable[[Any], Frame],
         rule: LiveRule,
         clock: Clock,
         stop: threading.Event,
@@ -81,6 +71,8 @@ class LiveStream:
         self._stop = stop
         self._rng = rng
         self._newest = NewestFrame()
+        self._source_time = SourceTime()  # used by the reader thread only
+        self._why = ""  # why it could not be opened
         self._silences = 0
         self._watchdog: Watchdog | None = None
         self._thread: threading.Thread | None = None
@@ -112,8 +104,9 @@ class LiveStream:
             fresh = self._newest.take(timeout_s=min(0.1, self._rule.stale_after_s / 4))
             now_s = self._clock.mono_s()
             if fresh is not None:
-                if now_s - fresh.arrived_s <= self._rule.stale_after_s:
-                    self._alive().alive(now_s)
+                if now_s - fresh.captured_s <= self._rule.stale_after_s:
+                    # not since its arrival: during a stall, a decoder delivers frames that are nearly as old as the stall
+                    self._alive().alive(fresh.captured_s)
                     return self._item(fresh)
                 # both the consumer and the camera were slow, otherwise a newer frame would wait here
                 self._newest.drop("stale")
@@ -144,8 +137,10 @@ class LiveStream:
 
     def _item(self, fresh: FreshFrame) -> Item | Lost:
         ref = Ref(key=f"{self._name}#{fresh.number}", group=self._name, time_s=fresh.wall_s)
+        if fresh.damage:
+            return Lost(ref, Reason.CORRUPT, f"{self._name}: {fresh.damage}")
         try:
-            return Item(ref, self._convert(fresh.frame))
+            return Item(ref, self._convert(fresh.grabbed.data))
         except DataError as error:
             return Lost(ref, Reason.UNREADABLE, str(error))
 
@@ -163,37 +158,94 @@ class LiveStream:
     def _one_connection(self, intake: Intake) -> Intake:
         """Open the camera, read until it is lost, and close it."""
         first = intake.attempts == 0
-        capture = self._opener()
+        why = ""
+        try:
+            capture = self._opener()
+        except DataError as error:
+            capture, why = None, f" ({error})"
         if capture is None:
-            # once per loss, not once per attempt: attempts go on for months
-            if first:
-                logger.warning("%s: cannot be opened; trying again", self._name)
+            # once per loss and reason, not once per attempt: attempts go on for months
+            if first or why != self._why:
+                logger.warning("%s: cannot be opened%s; trying again", self._name, why)
+            self._why = why
             return intake
+        self._why = ""
         intake = opened(intake, self._rule)
+        self._source_time.connected()
         fresh = False
+        old_since_s: float | None = None
         try:
             while not self._over():
                 began_s = self._clock.mono_s()
-                frame = capture.read()
+                grabbed = capture.read()
                 arrived_s = self._clock.mono_s()
-                if frame is None:
+                if grabbed is None:
                     if fresh and not self._over():
                         logger.warning("%s: the connection is lost; reconnecting", self._name)
                     break
-                intake, why_not = received(intake, arrived_s - began_s, self._rule)
-                self._newest.offer(frame, why_not, arrived_s, self._clock.wall_s())
+                intake, why_not, lag_s = self._received(intake, grabbed, arrived_s, arrived_s - began_s)
                 if why_not is None and not fresh:
                     logger.info("%s: fresh frames arrive", self._name)
                     fresh = True
                 elif why_not == "stale" and fresh:
-                    logger.warning(
-                        "%s: a frame took %.2f s; it and the next %d frames are dropped as too old. If the camera is this slow, "
-                        "set --read-timeout-s to more than twice the time between frames",
-                        self._name,
-                        arrived_s - began_s,
-                        self._rule.warm_frames,
-                    )
+                    self._log_stale(lag_s, arrived_s - began_s)
                     fresh = False
+                if why_not != "stale" or lag_s is None:
+                    old_since_s = None
+                    continue
+                old_since_s = arrived_s if old_since_s is None else old_since_s
+                if arrived_s - old_since_s > max(LAGGING_S, self._rule.stale_after_s):
+                    logger.warning(
+                        "%s: all frames of the last %.1f s were too old: the link or the decoder is too slow; reconnecting",
+                        self._name,
+                        arrived_s - old_since_s,
+                    )
+                    break
         finally:
             capture.close()
         return intake
+
+    def _received(
+        self, intake: Intake, grabbed: Grabbed, arrived_s: float, took_s: float
+    ) -> tuple[Intake, str | None, float | None]:
+        """Pass a frame on or drop it. Return the state, why the frame is not fresh, and its lag if its stamp is usable."""
+        mapped = self._source_time.map(arrived_s, grabbed.source_s)
+        if mapped.wrong_rate is not None:
+            logger.warning(
+                "%s: its time stamps advance by %.2f s per second, so they are not used; the age of a frame now counts from its "
+                "arrival",
+                self._name,
+                mapped.wrong_rate,
+            )
+        lag_s = None if mapped.by_arrival else mapped.lag_s
+        condition = Condition(took_s=took_s, lag_s=lag_s, key=grabbed.key, corrupt=bool(grabbed.damage))
+        intake, fate = received(intake, condition, self._rule)
+        damage = (grabbed.damage or _PREDICTED) if fate == "corrupt" else ""
+        self._newest.offer(
+            grabbed,
+            None if fate == "corrupt" else fate,
+            arrived_s - mapped.lag_s,
+            self._clock.wall_s() - mapped.lag_s,
+            damage=damage,
+        )
+        return intake, fate, lag_s
+
+    def _log_stale(self, lag_s: float | None, took_s: float) -> None:
+        if lag_s is not None:
+            logger.warning(
+                "%s: a frame was %.2f s old on arrival; frames older than %g s are dropped",
+                self._name,
+                lag_s,
+                self._rule.max_age_s,
+            )
+            return
+        logger.warning(
+            "%s: a frame took %.2f s; it and the next %d frames are dropped as too old. If the camera is this slow, "
+            "set --read-timeout-s to more than twice the time between frames",
+            self._name,
+            took_s,
+            self._rule.warm_frames,
+        )
+
+
+_PREDICTED = "the frame is predicted from a damaged one"

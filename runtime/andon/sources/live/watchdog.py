@@ -8,9 +8,9 @@ class Watchdog:
         self._period_s = period_s
         self._since_s = now_s
 
-    def alive(self, now_s: float) -> None:
-        """Record that something new arrived."""
-        self._since_s = now_s
+    def alive(self, at_s: float) -> None:
+        """Record that something new arrived, or was captured, at this time."""
+        self._since_s = max(self._since_s, at_s)
 
     def due(self, now_s: float) -> bool:
         """Return whether to report now; the next report is due a period later."""

@@ -54,13 +54,7 @@ def read_csv(path: Path) -> Columns:
     try:
         with path.open(encoding="utf-8-sig") as file:
             names, separator, header = _header(file, path)
-            if not names or any(is_number(name) for name in names):
-                raise DataError(f"{path}: expected a header of column names in line 1, got {header[:80]!r}.")
-            repeated = sorted({name for name in names if names.count(name) > 1})
-            if repeated:
-                raise DataError(
-                    f"{path}: expected each column name once in the header, got {repeated[0]!r} more than once."
-                )
+            _require_header(names, header, path)
             first = next((line.rstrip("\n") for line in file if line.strip()), "")
             if not first:
                 return Columns(names, [np.empty(0) for _ in names], separator)
@@ -84,6 +78,44 @@ def read_csv(path: Path) -> Columns:
             f"{path}: expected text in UTF-8, got byte {error.object[error.start]:#04x}, as in {looks}. Save it as UTF-8 (in a "
             "spreadsheet: CSV UTF-8), or convert it with iconv -f ENCODING -t UTF-8."
         ) from error
+
+
+def parse_rows(lines: list[str], names: list[str], separator: str, path: Path) -> Columns:
+    """Read the columns of some rows of a table whose header is known.
+
+    A place in the result is a row among these rows, not a line of the file.
+
+    Raises:
+        DataError: a row has another number of cells, or a quotation mark is not closed.
+    """
+    rows = [line for line in lines if line.strip()]
+    if not rows:
+        return Columns(names, [np.empty(0) for _ in names])
+    fields = rows[0].split(separator)
+    text = "\n".join(rows)
+    cells = None
+    if len(fields) == len(names) and '"' not in rows[0]:
+        cells = _fast(io.StringIO(_filled(text, separator)), fields, separator)
+    return Columns(names, _slow(io.StringIO(text), names, separator, path) if cells is None else cells)
+
+
+def parse_header(line: str, path: Path) -> tuple[list[str], str]:
+    """Return the names of the columns and the separator.
+
+    Raises:
+        DataError: the line is not a header.
+    """
+    names, separator, header = _header(io.StringIO(line), path)
+    _require_header(names, header, path)
+    return names, separator
+
+
+def _require_header(names: list[str], header: str, path: Path) -> None:
+    if not names or any(is_number(name) for name in names):
+        raise DataError(f"{path}: expected a header of column names in line 1, got {header[:80]!r}.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path}: expected each column name once in the header, got {repeated[0]!r} more than once.")
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:

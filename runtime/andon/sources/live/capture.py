@@ -1,0 +1,42 @@
+"""The interface between a live stream and the decoder of a camera."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+
+class Grabbed(Struct, frozen=True):
+    """One frame of a camera, as its decoder delivered it."""
+
+    data: Any
+    """What the function `convert` of the stream accepts: BGR ``[H, W, 3]``, a JPEG as bytes ``[1, n]``, or a decoder's own frame.
+    None if the frame is so damaged that nothing was decoded."""
+    source_s: float | None = None
+    """The time stamp of the frame in seconds, on a clock of the source. None if the frame has none."""
+    key: bool = True
+    """True if the frame needs no earlier frame. A decoder that does not know says True."""
+    damage: str = ""
+    """What the decoder reports as damaged. Empty for a sound frame, and for a decoder that does not know."""
+
+
+class Capture(Protocol):
+    """An opened camera or stream, used by one thread."""
+
+    def read(self) -> Grabbed | None:
+        """Return the next frame; None if the camera is lost.
+
+        The data are not shared with later calls. Blocks for a bounded time.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the device. Never raises."""
+        ...
+
+
+Opener = Callable[[], Capture | None]
+"""A function that opens the camera at each call, within a bounded time.
+
+It returns None, or raises `DataError` with the reason, if the camera cannot be opened now.
+"""
