@@ -25,9 +25,14 @@ def test_each_commented_source_and_sink_is_a_valid_table() -> None:
     stdin = '[line.source]\nkind = "stdin"\n'
     parts = _parts()
 
-    assert len(parts) == 3
+    assert len(parts) == 5
     for part in parts:
-        text = head + (part if "[line.source]" in part else stdin + part)
+        if "[line.source]" in part:
+            text = head + part
+        elif "[[line.sinks]]" in part:
+            text = head + stdin + part
+        else:
+            text = '[store]\npath = "state"\n' + part + head + stdin
         assert configuration_from_table(tomllib.loads(text), folder=Path(), at="example").lines
 
 
@@ -36,7 +41,12 @@ def test_each_setting_of_a_line_is_in_the_example_and_is_valid() -> None:
         (value,) = re.findall(rf"^#{setting.name} = (\S+)", TEXT, flags=re.MULTILINE)
         line = f'[[line]]\nname = "a"\nmodel = "m"\n{setting.name} = {value}\nsource = {{ kind = "stdin" }}'
         (read,) = configuration_from_table(tomllib.loads(line), folder=Path(), at="example").lines
-        if setting.name not in ("limit", "frame_size", "alarm"):  # none is their default, and TOML has no such value
+        if setting.name not in (
+            "limit",
+            "frame_size",
+            "alarm",
+            "region",
+        ):  # none is their default, and TOML has no such value
             assert read.policy == Policy()
 
 

@@ -30,16 +30,17 @@ class _NoiseParts:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scores how far grey levels are from the middle; 24 x 24 grey frames of noise between 90 and 160 are good."""
-    return _exported(tmp_path_factory, middle=0.5)
+    return exported(tmp_path_factory, middle=0.5)
 
 
 @pytest.fixture(scope="session")
 def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file for the same frames with another digest."""
-    return _exported(tmp_path_factory, middle=0.49)
+    return exported(tmp_path_factory, middle=0.49)
 
 
-def _exported(tmp_path_factory: pytest.TempPathFactory, *, middle: float) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory, *, middle: float) -> Path:
+    """Export a model file whose score is the distance of grey levels from a middle."""
     import torch
     from torch import Tensor, nn
 

@@ -93,7 +93,7 @@ def test_closing_frees_a_giver_that_is_held_up_and_accounts_for_its_item() -> No
     thread.join(5.0)
 
     assert answers == [False]
-    assert queue.finish() == (2, 0, 2)
+    assert queue.finish() == (2, 0, 0, 2)
 
 
 @pytest.mark.parametrize("when_full", ["wait", "displace", "refuse"])
@@ -138,3 +138,20 @@ def test_a_full_queue_that_refuses_makes_the_new_item_invalid_at_once_and_keeps_
     assert isinstance(taken[3].item, Lost)
     assert "overrun: 2 items wait" in taken[3].item.detail
     assert queue.displaced() == 0
+
+
+@given(st.integers(1, 5), st.lists(st.sampled_from(["item", "lost"]), max_size=40))
+def test_of_every_n_items_the_first_is_accepted_and_the_others_are_counted(n: int, kinds: list[str]) -> None:
+    queue = FrameQueue(capacity=100, when_full="wait", every_nth=n)
+    for number, kind in enumerate(kinds):
+        queue.give(item(number) if kind == "item" else lost(number))
+
+    taken = []
+    while (one := queue.take(0.0)) is not None:
+        taken.append(one)
+
+    items = [str(number) for number, kind in enumerate(kinds) if kind == "item"]
+    assert [one.item.ref.key for one in taken if isinstance(one.item, Item)] == items[::n]
+    assert sum(isinstance(one.item, Lost) for one in taken) == kinds.count("lost")
+    assert [one.seq for one in taken] == [int(one.item.ref.key) + 1 for one in taken]
+    assert queue.skipped() == len(items) - len(items[::n])

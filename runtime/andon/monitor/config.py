@@ -32,6 +32,7 @@ from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, shown_address
 from andon.sources.clock import Clock
 from andon.sources.collection import Stream
+from andon.sources.region import Region
 from andon.sources.source import PATH_SOURCES, Source, accepts
 
 MAX_BYTES = 1 << 20
@@ -45,6 +46,9 @@ _STDOUT = "-"
 _SECRET_QUERY = re.compile(
     r"[?&](?:[^=&#]*[-_])?(?:auth|key|pass|passwd|password|pwd|secret|sig|signature|token)=", re.IGNORECASE
 )
+
+
+Pixel = Annotated[int, Meta(ge=0)]
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -80,6 +84,11 @@ class Policy(Struct, frozen=True, kw_only=True):
             description="K/N: raise an alarm if K of the last N items are INVALID, and clear it after N others in a row"
         ),
     ] = "3/5"
+    region: Annotated[
+        tuple[Pixel, Pixel, Pixel, Pixel] | None,
+        Meta(description="part of each frame to judge: x, y, width, height", extra={"unit": "pixels"}),
+    ] = None
+    every_nth: Annotated[int, Meta(ge=1, description="judge the first of every n items only")] = 1
     keep: Annotated[
         Literal["newest", "every"],
         Meta(
@@ -99,6 +108,18 @@ class Policy(Struct, frozen=True, kw_only=True):
         for rule in (self.alarm, self.health_alarm):
             if rule is not None:
                 rule_from_text(rule)  # a wrong rule is refused when the settings are read
+        if self.region is not None and 0 in self.region[2:]:
+            raise ConfigError(
+                f"region: expected a width and a height above 0, got {self.region}. Example: 100,50,640,480."
+            )
+
+
+def region_of(policy: Policy) -> Region | None:
+    """Return the region of a policy."""
+    if policy.region is None:
+        return None
+    x, y, width, height = policy.region
+    return Region(x=x, y=y, width=width, height=height)
 
 
 class ChosenSource(Struct, frozen=True):

@@ -41,6 +41,8 @@ class QueueEnd(NamedTuple):
     given: int
     displaced: int
     """Number of displaced items since the last call of `FrameQueue.displaced`."""
+    skipped: int
+    """Number of skipped items since the last call of `FrameQueue.skipped`."""
     left: int
     """Number of given items that were neither taken nor displaced."""
 
@@ -51,15 +53,19 @@ class FrameQueue:
     Args:
         capacity: largest number of waiting items. With ``displace`` it is one, and some `Lost` may wait too.
         when_full: see `WhenFull`.
+        every_nth: accept the first of every n items. The others are counted as skipped. Each `Lost` item is accepted.
     """
 
-    def __init__(self, *, capacity: int, when_full: WhenFull) -> None:
+    def __init__(self, *, capacity: int, when_full: WhenFull, every_nth: int = 1) -> None:
         self._capacity = 1 if when_full == "displace" else capacity
         self._when_full = when_full
         self._changed = threading.Condition()
         self._waiting: collections.deque[Taken] = collections.deque()
         self._given = 0
         self._displaced = 0
+        self._every_nth = every_nth
+        self._to_skip = 0
+        self._skipped = 0
         self._refused = 0
         self._ended = False
         self._closed = False
@@ -68,6 +74,8 @@ class FrameQueue:
     def give(self, item: Item | Lost, arrived_s: float = 0.0) -> bool:
         """Add one item and return whether the queue accepts more. A full queue reacts as `when_full` states."""
         with self._changed:
+            if self._skips(item):
+                return True
             while self._when_full == "wait" and len(self._waiting) >= self._capacity and not self._closed:
                 self._changed.wait()
             if self._finished:
@@ -105,6 +113,12 @@ class FrameQueue:
             number, self._displaced = self._displaced, 0
             return number
 
+    def skipped(self) -> int:
+        """Return the number of items skipped because of `every_nth` since the last call."""
+        with self._changed:
+            number, self._skipped = self._skipped, 0
+            return number
+
     @property
     def waiting(self) -> int:
         """Number of items that were given and not yet taken."""
@@ -125,10 +139,21 @@ class FrameQueue:
         """Return the final counts. Items that a blocked reader gives later are not counted."""
         with self._changed:
             self._closed = self._finished = True
-            end = QueueEnd(self._given, self._displaced, len(self._waiting) + self._refused)
+            end = QueueEnd(self._given, self._displaced, self._skipped, len(self._waiting) + self._refused)
             self._waiting.clear()
             self._changed.notify_all()
             return end
+
+    def _skips(self, item: Item | Lost) -> bool:
+        if self._every_nth == 1 or isinstance(item, Lost) or self._closed:
+            return False
+        if self._to_skip == 0:
+            self._to_skip = self._every_nth - 1
+            return False
+        self._to_skip -= 1
+        self._given += 1
+        self._skipped += 1
+        return True
 
     def _make_room(self, item: Item | Lost) -> Item | Lost:
         """Return what to store in place of a new item, after dropping what it displaces."""

@@ -13,7 +13,7 @@ from msgspec import Struct
 from andon.foundation.errors import AndonError, ConfigError
 from andon.foundation.printable import printable
 from andon.monitor.alarms import AlarmRule, AlarmState
-from andon.monitor.config import Line
+from andon.monitor.config import Line, region_of
 from andon.monitor.counters import Counters
 from andon.monitor.drift_charts import drift_charts
 from andon.monitor.event import ModelChanged
@@ -64,6 +64,7 @@ def open_model(line: Line) -> Detector:
     for flag, key, given in (
         ("--frame-size", "frame_size", policy.frame_size is not None),
         ("--health", "health", policy.health),
+        ("--region", "region", policy.region is not None),
     ):
         if given and isinstance(detector.card.input, WindowSpec):
             raise ConfigError(
@@ -112,7 +113,7 @@ class RunningLine:
     ) -> None:
         self.line = line
         self.stop = threading.Event()
-        self.queue = queue_for(live=line.source.kind.live, keep=line.policy.keep)
+        self.queue = queue_for(live=line.source.kind.live, keep=line.policy.keep, every_nth=line.policy.every_nth)
         self._clock = clock
         self._record = record
         self._on_counters = on_counters
@@ -143,6 +144,7 @@ class RunningLine:
                 line=line.name,
                 rules=line.alarms,
                 charts=charts,
+                region=region_of(line.policy),
                 turns=turns,
                 record=record,
             )

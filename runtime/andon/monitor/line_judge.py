@@ -27,6 +27,7 @@ from andon.runtime.items import Lost
 from andon.runtime.judge import Judge
 from andon.runtime.schema import Card, Reason, Status
 from andon.sources.clock import Clock
+from andon.sources.region import Region, cropped
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class LineJudge:
         line: name of the line. Empty if the user gave none.
         rules: rules of the alarms by name.
         charts: drift charts of the model file, if it has limits for them.
+        region: part of each frame to judge. None: the whole frame.
         turns: entered for each call of the judge, see `Turns`.
         record: takes the events.
     """
@@ -78,6 +80,7 @@ class LineJudge:
         line: str = "",
         rules: Mapping[str, AlarmRule] | None = None,
         charts: DriftCharts | None = None,
+        region: Region | None = None,
         turns: AbstractContextManager[None] | None = None,
         record: Record = lambda _body, _outcome: None,
     ) -> None:
@@ -91,6 +94,7 @@ class LineJudge:
         self._rules = dict(rules or {})
         self._alarms = dict.fromkeys(self._rules, AlarmState())
         self._charts = charts
+        self._region = region
         self._channels = ChannelShares(card)
         self._turns = turns if turns is not None else nullcontext()
         self._record = record
@@ -206,12 +210,13 @@ class LineJudge:
             self._counters = count(self._counters, Dropped(reason, number))
 
     def _decide(self, taken: Taken) -> Outcome:
-        if isinstance(taken.item, Lost):  # nothing runs, so no turn is needed
-            return decide(taken.item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
+        item = cropped(taken.item, self._region) if self._region is not None else taken.item
+        if isinstance(item, Lost):  # nothing runs, so no turn is needed
+            return decide(item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
         with self._turns:
             self._judging_since_s = self._clock.mono_s()
             try:
-                outcome = decide(taken.item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
+                outcome = decide(item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
             finally:
                 self._judging_since_s = None
         took_s = max(0.0, self._clock.mono_s() - taken.arrived_s)

@@ -25,7 +25,7 @@ from msgspec import Struct
 from andon.monitor.alarms import AlarmRule, AlarmState
 from andon.monitor.counters import Counters, DropReason
 from andon.monitor.feed import Feed
-from andon.monitor.frame_queue import LIVE_CAPACITY, FrameQueue
+from andon.monitor.frame_queue import LIVE_CAPACITY, FrameQueue, WhenFull
 from andon.monitor.line_judge import LineJudge
 from andon.monitor.sink import ConsumerGoneError, Sink
 from andon.runtime.items import Lost, Ref
@@ -73,11 +73,12 @@ class Finished(Struct, frozen=True, kw_only=True):
     """True if the reader of the verdicts has closed the pipe."""
 
 
-def queue_for(*, live: bool, keep: Keep = "newest") -> FrameQueue:
+def queue_for(*, live: bool, keep: Keep = "newest", every_nth: int = 1) -> FrameQueue:
     """Return the queue of a line for its kind of source."""
     if not live:
-        return FrameQueue(capacity=CAPACITY, when_full="wait")
-    return FrameQueue(capacity=LIVE_CAPACITY, when_full="displace" if keep == "newest" else "refuse")
+        return FrameQueue(capacity=CAPACITY, when_full="wait", every_nth=every_nth)
+    when_full: WhenFull = "displace" if keep == "newest" else "refuse"
+    return FrameQueue(capacity=LIVE_CAPACITY, when_full=when_full, every_nth=every_nth)
 
 
 def monitor(
@@ -214,6 +215,7 @@ class _Account:
 
     def observe(self) -> None:
         self._line.drop("busy", self._queue.displaced())
+        self._line.drop("skipped", self._queue.skipped())
         for reason, number in self._feed.source_drops().items():
             known = self._source_drops.get(reason, 0)
             self._line.drop(reason, max(0, number - known))
@@ -224,6 +226,7 @@ class _Account:
         """Count the last drops. Return a description of wrong counts (a bug in this module), or an empty text."""
         end = self._queue.finish()
         self._line.drop("busy", end.displaced)
+        self._line.drop("skipped", end.skipped)
         self._line.drop("stopped", end.left)
         self.observe()
         dropped = sum(self._source_drops.values())
