@@ -110,7 +110,7 @@ class Feed:
                 intake = Intake() if self._given > given else intake  # after some items the waits are short again
                 intake, wait_s = lost(intake, _REOPEN)
                 if self.state != "retrying":
-                    logger.warning("%s: the source is opened again, again and again", self._name)
+                    logger.warning("%s: the source is opened again until it works", self._name)
                 self._set("retrying", self.failure)
                 pause(self._clock, jitter(wait_s, self._rng.random()), self._stop.is_set)
                 if self._stop.is_set():
