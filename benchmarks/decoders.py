@@ -1,4 +1,6 @@
-"""Measure PyAV and OpenCV as decoders of 1080p video, and the CPU time that the monitor adds to decoding and inference.
+"""Measure PyAV and OpenCV as decoders of 1080p video, and the CPU time that the monitor adds.
+
+Commands::
 
     OMP_NUM_THREADS=1 python -m benchmarks.decoders                    # decoding, and opening of a file
     OMP_NUM_THREADS=1 python -m benchmarks.decoders --rtsp             # also opening of an RTSP stream (needs GStreamer)
@@ -9,8 +11,8 @@ program ffmpeg makes it. Prints one JSON line per result:
 
 * ``decode``: CPU milliseconds per frame of the process, median of the repeats, and whether the pixels of both are equal.
 * ``open``: wall milliseconds until the first frame, median of the repeats.
-* ``monitor``: CPU time of the whole process while the monitor judges the clip at its recorded speed, minus the CPU time of a
-  loop that only decodes and judges the same frames, as a share of one core. The two alternate.
+* ``monitor``: CPU time of the process while the monitor judges the clip at its recorded speed. The CPU time of a loop that only
+  decodes and judges the same frames is subtracted. The result is a share of one core. The two alternate.
 """
 
 import argparse
