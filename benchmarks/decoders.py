@@ -1,10 +1,8 @@
 """Measure PyAV and OpenCV as decoders of 1080p video, and the CPU time that the monitor adds.
 
-Commands::
+    OMP_NUM_THREADS=1 python -m benchmarks.decoders [--rtsp] [--model FILE.onnx]
 
-    OMP_NUM_THREADS=1 python -m benchmarks.decoders                    # decoding, and opening of a file
-    OMP_NUM_THREADS=1 python -m benchmarks.decoders --rtsp             # also opening of an RTSP stream (needs GStreamer)
-    OMP_NUM_THREADS=1 python -m benchmarks.decoders --model FILE.onnx  # also what the monitor adds at 25 frames per second
+With ``--rtsp``, the opening of an RTSP stream is measured, too (needs GStreamer). With ``--model``, the monitor is.
 
 The clip is a moving test pattern with noise: H.264, 6 Mbit/s, 25 frames per second, a key frame each second, no B-frames. The
 program ffmpeg makes it. Prints one JSON line per result:

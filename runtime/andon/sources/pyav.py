@@ -187,7 +187,7 @@ def to_frame(data: "VideoFrame | Frame", channels: Channels, name: str) -> Frame
 
 
 @functools.cache
-def _one_thread() -> dict[str, int]:
+def _one_thread() -> dict[str, Any]:
     """Return the option for scaling in the calling thread. Older versions of PyAV do so without an option."""
     frame = pyav().VideoFrame(16, 16, "yuv420p")
     try:
