@@ -2,8 +2,10 @@
 
 A stamp is the time at which a frame was taken, on the camera's own clock. The difference between arrival and stamp is the
 difference of the two clocks plus the delay of the frame. The smallest difference of the last minute belongs to the frames with
-the least delay. A frame with a larger difference is older by the excess, its `lag_s`. After a stall, decoders and networks deliver
-frames that are as old as the stall. Their arrival does not show it, but their lag does.
+the least delay. A frame with a larger difference is older by the excess, its `lag_s`.
+
+After a stall, decoders and networks deliver frames that are as old as the stall. Their arrival does not show it, but their lag
+does.
 """
 
 from collections import deque
