@@ -230,14 +230,15 @@ def test_a_mistake_is_one_line_before_anything_starts(
     assert list(Path.cwd().iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["--follow"], ["--settle-s", "1"], ["--stale-after-s", "1"]], ids=" ".join)
-def test_a_log_has_no_flags_of_a_folder(
+@pytest.mark.parametrize("words", [["--settle-s", "1"], ["--warm-frames", "1"]], ids=" ".join)
+def test_a_log_has_no_flags_of_a_folder_or_a_camera(
     words: list[str], window_model: Path, log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["monitor", str(window_model), str(log), *words]) == EXIT_USER
 
     assert (
-        f"{words[0]}: expected a flag of the source logs, which has --speed; got a flag of" in capsys.readouterr().err
+        f"{words[0]}: expected a flag of the source logs, which has --speed, --follow, --poll-s, --stale-after-s; got a flag"
+        in capsys.readouterr().err
     )
 
 

@@ -1,6 +1,8 @@
 """PyAV decodes to the same pixels as OpenCV, opens only what it may, and its log lines have no secrets."""
 
 import logging
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -154,3 +156,19 @@ def test_which_package_decodes_is_logged_once(caplog: pytest.LogCaptureFixture) 
     assert [record.getMessage() for record in caplog.records] == [
         f"videos and network streams are decoded with PyAV {av.__version__}"
     ]
+
+
+def test_without_pyav_opencv_decodes_and_the_log_names_the_remedy(tmp_path: Path) -> None:
+    path = clip(tmp_path / "line.mp4")
+    script = (
+        "import logging, sys; sys.modules['av'] = None; logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
+        "from andon.sources.kinds.video import collect\n"
+        "from andon.runtime.items import Item\n"
+        f"video = collect({str(path)!r})\n"
+        "print(sum(isinstance(video.read(ref), Item) for ref in video.refs))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout.count("decoded with OpenCV") == 1
+    assert "[monitor]" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(N)

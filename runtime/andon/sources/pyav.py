@@ -182,8 +182,19 @@ def to_frame(data: "VideoFrame | Frame", channels: Channels, name: str) -> Frame
     if data.width * data.height > MAX_PIXELS:
         raise DataError(f"{name}: {_too_large(data.height, data.width)}")
     # PyAV and OpenCV use the same scaler of FFmpeg; grey levels go through BGR, as they do with OpenCV
-    pixels: Any = data.to_ndarray(format="bgr24" if channels == 1 else "rgb24")
+    pixels: Any = data.to_ndarray(format="bgr24" if channels == 1 else "rgb24", **_one_thread())
     return grey(pixels) if channels == 1 else pixels
+
+
+@functools.cache
+def _one_thread() -> dict[str, Any]:
+    """Return the option for scaling in the calling thread. Older versions of PyAV do so without an option."""
+    frame = pyav().VideoFrame(16, 16, "yuv420p")
+    try:
+        frame.reformat(format="rgb24", threads=1)
+    except TypeError:
+        return {}
+    return {"threads": 1}  # by default, PyAV 18 starts threads for each frame and takes the cores from inference
 
 
 class _Forward(logging.Handler):

@@ -27,7 +27,7 @@ class Region(Struct, frozen=True, kw_only=True):
 def cropped(item: Item | Lost, region: Region) -> Item | Lost:
     """Return an item with the region of its frame only. The pixels are not copied.
 
-    If the region is not inside the frame, or the item is no frame, the result is `Lost` (WRONG_INPUT).
+    If the region is not inside the frame, or the item is not a frame, the result is `Lost` (WRONG_INPUT).
 
     >>> import numpy as np
     >>> from andon.runtime.items import Ref

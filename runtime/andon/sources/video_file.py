@@ -23,7 +23,7 @@ class VideoReader(Protocol):
     grabbed: int
     """Number of frames grabbed so far."""
     damage: str
-    """What the decoder reports as damaged in the current frame, or in a frame from which it is predicted."""
+    """The damage that the decoder reports in the current frame, or in a frame from which it is predicted."""
 
     def grab(self) -> bool:
         """Go to the next frame; return False at the end."""

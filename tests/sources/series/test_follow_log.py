@@ -1,4 +1,4 @@
-"""A CSV log that grows gives the windows of the complete log, and says when it does not grow."""
+"""A CSV log that grows gives the windows of the complete log, and reports when it does not grow."""
 
 import threading
 from collections.abc import Callable

@@ -94,7 +94,7 @@ def parse_address(text: str) -> Broker:
     """Return the parts of ``mqtt://HOST[:PORT]/TOPIC`` or ``mqtts://HOST[:PORT]/TOPIC``. The topic may have wildcards.
 
     Raises:
-        ConfigError: the text is no such address, or contains a user name.
+        ConfigError: the text is not such an address, or contains a user name.
 
     >>> parse_address("mqtts://broker.plant/press-3/samples")
     Broker(host='broker.plant', port=8883, topic='press-3/samples', tls=True)
@@ -125,8 +125,8 @@ def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: t
     broker = parse_address(text)
     if not broker.tls and not settings.insecure and not is_loopback(broker.host):
         raise ConfigError(
-            f"{broker.shown}: expected mqtts:// for a broker on another machine. Use it, or set insecure = true if nobody "
-            "else can reach this network."
+            f"{broker.shown}: expected mqtts:// for a broker on another machine. Use it, or set insecure = true if "
+            "no one else can reach this network."
         )
     return MqttStream(_client(broker, settings), broker, spec, settings, clock=clock, stop=stop)
 

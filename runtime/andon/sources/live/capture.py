@@ -10,14 +10,16 @@ class Grabbed(Struct, frozen=True):
     """One frame of a camera, as its decoder delivered it."""
 
     data: Any
-    """What the function `convert` of the stream accepts: BGR ``[H, W, 3]``, a JPEG as bytes ``[1, n]``, or a decoder's own frame.
-    None if the frame is so damaged that nothing was decoded."""
+    """The input of the stream's function `convert`: BGR ``[H, W, 3]``, a JPEG as bytes ``[1, n]``, or a decoder's own frame.
+
+    None if the frame is so damaged that nothing was decoded.
+    """
     source_s: float | None = None
     """The time stamp of the frame in seconds, on a clock of the source. None if the frame has none."""
     key: bool = True
-    """True if the frame needs no earlier frame. A decoder that does not know says True."""
+    """True if the frame needs no earlier frame, or if the decoder does not know."""
     damage: str = ""
-    """What the decoder reports as damaged. Empty for a sound frame, and for a decoder that does not know."""
+    """The damage that the decoder reports. Empty for a sound frame, and for a decoder that does not know."""
 
 
 class Capture(Protocol):

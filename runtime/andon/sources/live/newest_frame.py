@@ -35,7 +35,7 @@ class FreshFrame(Struct, frozen=True):
     wall_s: float
     """Wall time of the capture."""
     damage: str = ""
-    """Why the frame is INVALID, if it is damaged."""
+    """The reason why the frame is INVALID, if it is damaged."""
 
 
 class NewestFrame:

@@ -13,7 +13,7 @@ the first frames after (re)connecting.
 """
 
 Fate = DropReason | Literal["corrupt"]
-"""What happens to a frame that is not fresh: it is dropped, or it is ``corrupt`` and becomes INVALID."""
+"""Fate of a frame that is not fresh: it is dropped, or it is ``corrupt`` and becomes INVALID."""
 
 
 class LiveRule(Struct, frozen=True, kw_only=True):

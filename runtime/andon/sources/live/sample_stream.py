@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sender(Struct, frozen=True):
-    """How the origin of the lines is named."""
+    """The names of the origin of the lines."""
 
     key: str
     """Name of the runs, and begin of the keys: ``stdin``."""

@@ -1,9 +1,11 @@
 """Map the time stamps of a camera to this machine's clock, and check their rate. The code needs no clock and no threads.
 
-A stamp says when a frame was taken, on the camera's own clock. The difference between arrival and stamp is the difference of the
-two clocks plus the delay of the frame. The smallest difference of the last minute belongs to the frames with the least delay.
-A frame with a larger difference is older by the excess, its `lag_s`. After a stall, decoders and networks deliver frames that are
-as old as the stall. Their arrival does not show it, but their lag does.
+A stamp is the time at which a frame was taken, on the camera's own clock. The difference between arrival and stamp is the
+difference of the two clocks plus the delay of the frame. The smallest difference of the last minute belongs to the frames with
+the least delay. A frame with a larger difference is older by the excess, its `lag_s`.
+
+After a stall, decoders and networks deliver frames that are as old as the stall. Their arrival does not show it, but their lag
+does.
 """
 
 from collections import deque
@@ -32,8 +34,8 @@ class Mapped(Struct, frozen=True):
 class SourceTime:
     """Maps the stamps of one camera over all its connections.
 
-    The minimum starts again when a stamp is missing or lies before its predecessor, and with each connection. A stamp that leaps
-    ahead of the present needs no rule, because it is a new minimum. A leap that stays in the past is no new start either: frames
+    The minimum starts again when a stamp is missing or earlier than its predecessor, and with each connection. A stamp that leaps
+    ahead of the present needs no rule, because it is a new minimum. A leap that stays in the past does not start it again: frames
     were lost in a stall, and the next frame may still be old.
 
     A camera can state a rate and send another one. If the two rates differ by more than `RATE_TOLERANCE` over a minute, all later

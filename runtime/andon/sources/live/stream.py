@@ -196,7 +196,7 @@ class LiveStream:
                 old_since_s = arrived_s if old_since_s is None else old_since_s
                 if arrived_s - old_since_s > max(LAGGING_S, self._rule.stale_after_s):
                     logger.warning(
-                        "%s: all frames of the last %.1f s were too old: the link or the decoder is too slow; reconnecting",
+                        "%s: all frames of the last %.1f s were too old, because the link or the decoder is slow; reconnecting",
                         self._name,
                         arrived_s - old_since_s,
                     )

@@ -3,7 +3,7 @@
 The rows go through the grid as in a recorded log, so the windows are the same, whether the file grew or was complete. The last
 windows of a file appear only when later rows or the next file show that they are complete.
 
-The rules of `kinds.logs` hold, with these differences. A row that cannot be read, or whose time lies before the row above it, is
+The rules of `kinds.logs` hold, with these differences. A row that cannot be read, or that is earlier than the row above it, is
 `Lost` (UNREADABLE), and the following rows are judged. Only the columns of the model file and the time need to be readable. A
 column named t is always the time.
 

@@ -70,7 +70,7 @@ class GrowingFile:
         return Grown((), 0)
 
     def close(self) -> None:
-        """Close the file. A later read begins anew."""
+        """Close the file. A later read begins with the first line."""
         if self._fd is not None:
             os.close(self._fd)
         self._fd, self._held, self._skipping, self._replaced = None, b"", False, False

@@ -30,7 +30,7 @@ def times_of(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, 
         path: the file, for messages.
 
     Raises:
-        DataError: a time is missing, cannot be read, or lies before the one above it.
+        DataError: a time is missing, cannot be read, or is earlier than the one above it.
     """
     for at, (name, column) in enumerate(zip(lowered, raw.cells, strict=True)):
         if column.dtype.kind == "f":
