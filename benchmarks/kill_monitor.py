@@ -2,7 +2,8 @@
 
     python -m benchmarks.kill_monitor --kills 100 --seed 1
 
-``andon monitor`` judges a simulated converter at full speed, stores the events and delivers them to a webhook of this process.
+``andon monitor`` judges samples on standard input as fast as it can, stores the events and delivers them to a webhook of this
+process. Every second block of samples is defective, so that there are many rejects.
 It is killed with SIGKILL at a random moment 0.2 to 1.5 s after it became ready, and started again. At the end, one run stops in
 order and delivers the rest. Checked:
 
@@ -13,6 +14,7 @@ order and delivers the rest. Checked:
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -29,6 +31,8 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from andon.demo.example_line import MODEL, example
 from andon.monitor.store import StoreReader
@@ -47,8 +51,7 @@ name = "example"
 model = "power_converter.onnx"
 alarm = "3/10"
 [line.source]
-kind = "power_converter"
-address = "power_converter:seed=3,rows=200000,faults=600"
+kind = "stdin"
 [[line.sinks]]
 kind = "json_lines"
 path = "v.jsonl"
@@ -75,7 +78,11 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                """Do nothing: a killed sender ends its connection in the middle."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.port = int(self.server.server_address[1])
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -95,6 +102,51 @@ def ready_after(process: "subprocess.Popen[bytes]", web: int, limit_s: float = 6
     raise SystemExit("the monitor did not become ready")
 
 
+class Samples:
+    """A thread that writes blocks of samples into a process until it ends."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        rng = np.random.default_rng(0)
+        assert self._process.stdin is not None
+        number = 0
+        with contextlib.suppress(OSError, ValueError):  # the process was killed
+            while True:
+                good = number // 256 % 2 == 0
+                values = rng.normal([48.0, 10.0, 55.0], [0.2, 0.3, 0.5] if good else [20.0, 20.0, 20.0], (64, 3))
+                times = (1.7e9 + 0.1 * np.arange(number, number + 64)).round(1).tolist()
+                block = {"t": times, "values": values.round(3).tolist()}
+                self._process.stdin.write(json.dumps(block).encode() + b"\n")
+                self._process.stdin.flush()
+                number += 64
+
+    def end(self) -> None:
+        """Wait for the thread."""
+        self._thread.join(10)
+        with contextlib.suppress(OSError, ValueError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        self._process.stdin = None
+
+
+def started(command: list[str]) -> tuple["subprocess.Popen[bytes]", Samples]:
+    """Start a monitor under load."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return process, Samples(process)
+
+
+def ended(process: "subprocess.Popen[bytes]", samples: Samples, number: signal.Signals) -> None:
+    """Send a signal, and wait for the end."""
+    process.send_signal(number)
+    process.wait(timeout=30)
+    samples.end()
+    process.communicate()
+
+
 def run(kills: int, seed: int, root: Path) -> dict[str, Any]:
     """Run the experiment."""
     receiver = Receiver()
@@ -106,16 +158,14 @@ def run(kills: int, seed: int, root: Path) -> dict[str, Any]:
     rng, ready = random.Random(seed), []
     command = [sys.executable, "-m", "andon", "monitor", str(root / "line.toml")]
     for _ in range(kills):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        process, samples = started(command)
         ready.append(ready_after(process, web))
         time.sleep(rng.uniform(0.2, 1.5))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        ended(process, samples, signal.SIGKILL)
+    process, samples = started(command)
     ready.append(ready_after(process, web))
     time.sleep(1.0)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    ended(process, samples, signal.SIGTERM)
     waiting_s = time.monotonic() + 60
     reader = StoreReader(root / "state")
     stored: dict[str, int] = {}
@@ -126,11 +176,10 @@ def run(kills: int, seed: int, root: Path) -> dict[str, Any]:
             break
         stored |= {event.key: event.seq for event in page}
         before = page[-1].seq
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process, samples = started(command)
     while time.monotonic() < waiting_s and not set(stored) <= {key for _, key, _ in receiver.got}:
         time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    ended(process, samples, signal.SIGTERM)
     last = max(stored.values())
     got = [(seq, key, body) for seq, key, body in receiver.got if seq <= last]
     bodies: dict[str, str] = {}

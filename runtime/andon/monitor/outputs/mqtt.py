@@ -22,8 +22,8 @@ from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
+from andon.foundation.loopback import is_loopback
 from andon.foundation.secret import Secret
-from andon.monitor.loopback import is_loopback
 from andon.monitor.network_errors import why
 from andon.monitor.output import Connected, Delivered, Gone, Message, OutputContext, OutputKind, Refused, Reply
 

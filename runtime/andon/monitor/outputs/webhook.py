@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
+from andon.foundation.loopback import is_loopback
 from andon.foundation.secret import Secret
-from andon.monitor.loopback import is_loopback
 from andon.monitor.network_errors import why
 from andon.monitor.one_at_a_time import OneAtATime
 from andon.monitor.output import Delivered, Gone, Message, OutputContext, OutputKind, Refused, Reply
