@@ -1,13 +1,8 @@
 """The web application of a monitor: ``/metrics``, ``/livez``, ``/readyz`` and ``/status``, all read-only.
 
-========== ================================ ===============================================================
-path       answer                           needs the view token
-========== ================================ ===============================================================
-/livez     200 or 503, see `health`         unless the request is from this machine and not from a proxy
-/readyz    200 or 503, see `health`         the same
-/metrics   text for Prometheus              if there is one
-/status    JSON                             if there is one
-========== ================================ ===============================================================
+* ``/livez`` and ``/readyz`` answer 200 or 503, see `health`. They need the view token unless the request is from this machine
+  and was not forwarded by a proxy.
+* ``/metrics`` (text for Prometheus) and ``/status`` (JSON) need the view token if there is one.
 
 Health checks of systemd, a container or a script on the same machine therefore need no token. The reasons are shown only to a
 client that may see ``/status``. No endpoint changes anything.

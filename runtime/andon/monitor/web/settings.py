@@ -137,8 +137,8 @@ def tls_context(settings: WebSettings, *, at: str = "[web]") -> ssl.SSLContext |
     except (OSError, ValueError) as error:
         reason = error.strerror or getattr(error, "reason", None) or error if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{at}: tls_cert and tls_key: expected a PEM certificate and its key without a password, got files that cannot be "
-            f"used: {printable(str(reason))}. Certificate: {printable(settings.tls_cert)}. Key: {printable(settings.tls_key)}."
+            f"{at}.tls_cert: expected a PEM certificate and its key without a password, got files that cannot be used "
+            f"({printable(str(reason))}). Check {printable(settings.tls_cert)} and {printable(settings.tls_key)}."
         ) from error
     return context
 
