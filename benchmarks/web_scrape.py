@@ -3,8 +3,8 @@
 Prints one JSON line for each question:
 
 * `cost`: time to write the metrics and the status of 1, 4 and 16 lines, without the network and without the cache.
-* `clients`: 5 clients ask for all paths for some minutes, each over a connection that it keeps. Resident memory, threads and
-  handles after the first 10 seconds and at the end. Time of an answer. Share of one core that the process uses, clients included.
+* `clients`: 5 clients ask for all paths for some minutes, each over a connection that it keeps. Resident memory (also at six
+  moments between), threads and handles after the first 10 seconds and at the end. Time of an answer. Share of one core that the process uses, clients included.
 * `close`: time to close the server with 5 connections that are open, one of them in the middle of a request.
 
     python -m benchmarks.web_scrape --minutes 3
@@ -127,8 +127,10 @@ def clients(server: WebServer, minutes: float, count: Callable[[], int]) -> dict
         thread.start()
     time.sleep(min(10.0, 30 * minutes))
     first, cpu = state(), resource.getrusage(resource.RUSAGE_SELF)
-    began = count()
-    time.sleep(60 * minutes)
+    began, memory = count(), []
+    for _ in range(6):
+        time.sleep(10 * minutes)
+        memory.append(memory_kb())
     last, cpu_after = state(), resource.getrusage(resource.RUSAGE_SELF)
     ended = count()
     over.set()
@@ -143,6 +145,7 @@ def clients(server: WebServer, minutes: float, count: Callable[[], int]) -> dict
         "cpu_share": round(used_s / (60 * minutes), 4),
         "median_ms": round(1000 * statistics.median(answered), 2),
         "p99_ms": round(1000 * answered[int(0.99 * len(answered))], 2),
+        "memory_kb": memory,
         "after_10_s": first,
         "at_the_end": last,
     }

@@ -19,7 +19,7 @@ from tests.runtime.hand_made import FRAME, model_bytes
 from andon.foundation.errors import ConfigError
 from andon.foundation.redaction import REVEALED
 from andon.foundation.secret import Secret
-from andon.monitor.config import read_lines
+from andon.monitor.config import read_configuration
 from andon.monitor.logs import LogForm, logging_to
 from andon.monitor.status import ProcessStatus
 from andon.monitor.web.server import WebServer
@@ -49,6 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '[[line]]\nname = "bottles"\nmodel = "model.onnx"\n'
         '[line.source]\nkind = "camera"\naddress = { env = "ANDON_TEST_CAMERA" }\n'
         '[[line.sinks]]\nkind = "json_lines"\npath = "verdicts.jsonl"\n'
+        '[web]\nport = 0\nview_token = { file = "view" }\n'
     )
     return tmp_path
 
@@ -133,7 +134,7 @@ def test_no_answer_and_no_log_line_of_the_server_has_it(form: LogForm, leaky: Pr
 def test_no_repr_of_an_object_has_it(leaky: ProcessStatus, folder: Path) -> None:
     settings = WebSettings(port=0, view_token=Secret(file=str(folder / "view")))
     with WebServer(lambda: leaky, settings) as server:
-        assert leaks(repr(server), repr(settings), repr(REVEALED), repr(read_lines(folder / "line.toml"))) == []
+        assert leaks(repr(server), repr(settings), repr(REVEALED), repr(read_configuration(folder / "line.toml"))) == []
 
 
 def test_no_error_about_a_setting_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
 from andon.monitor.health import Health, liveness, readiness
+from andon.monitor.loopback import is_loopback
 from andon.monitor.metrics import exposition
 from andon.monitor.status import ProcessStatus
 from andon.monitor.status_json import status_json
 from andon.monitor.web.failure_limit import FailureLimit
-from andon.monitor.web.settings import WebSettings, is_loopback, view_token
+from andon.monitor.web.settings import WebSettings, view_token
 from andon.sources.clock import Clock
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.secret import Secret
+from andon.monitor.loopback import is_loopback
 
 SHORTEST_TOKEN = 22
 """Characters of a token. 22 characters of base64 hold 128 random bits."""
@@ -141,20 +142,6 @@ def tls_context(settings: WebSettings, *, at: str = "[web]") -> ssl.SSLContext |
             f"({printable(str(reason))}). Check {printable(settings.tls_cert)} and {printable(settings.tls_key)}."
         ) from error
     return context
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address or name reaches this machine only.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("line1")
-    (True, True, True, False, False)
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host.lower() == "localhost"
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
 
 
 def _is_wildcard(host: str) -> bool:
