@@ -3,8 +3,9 @@
 Prints one JSON line for each question:
 
 * `cost`: time to write the metrics and the status of 1, 4 and 16 lines, without the network and without the cache.
-* `clients`: 5 clients ask for all paths for some minutes, each over a connection that it keeps. Resident memory (also at six
-  moments between), threads and handles after the first 10 seconds and at the end. Time of an answer. Share of one core that the process uses, clients included.
+* `clients`: 5 clients in another process ask for all paths for some minutes, each over a connection that it keeps. Resident
+  memory of the server's process (also at six moments between), threads and handles after the first 10 seconds and at the end.
+  Time of an answer. Share of one core that the server's process uses.
 * `close`: time to close the server with 5 connections that are open, one of them in the middle of a request.
 
     python -m benchmarks.web_scrape --minutes 3
@@ -14,6 +15,7 @@ Prints one JSON line for each question:
 import argparse
 import http.client
 import json
+import multiprocessing
 import os
 import resource
 import socket
@@ -22,6 +24,8 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from multiprocessing import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -93,20 +97,32 @@ def memory_kb() -> int:
     return int(text.partition("VmRSS:")[2].split()[0])
 
 
-def ask(port: int, over: threading.Event, times: "array[float]") -> None:
+def ask(port: int, over: Event, times: "array[float]") -> None:
     """Ask for all paths in turn until the end. A new connection after `REQUESTS` requests."""
     while not over.is_set():
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         for number in range(REQUESTS):
-            if over.wait(PAUSE_S):
+            if over.is_set():
                 break
+            time.sleep(PAUSE_S)
             began_s = time.perf_counter()
             connection.request("GET", PATHS[number % len(PATHS)])
             answer = connection.getresponse()
             answer.read()
             assert answer.status == 200
-            times[number] = time.perf_counter() - began_s  # the memory of the benchmark itself must stay flat
+            times[number] = time.perf_counter() - began_s
         connection.close()
+
+
+def ask_from_threads(port: int, over: Event, results: "Queue[list[float]]") -> None:
+    """Run all clients, in a process of their own, and return the times of their last answers in seconds."""
+    times = [array("d", bytes(8 * REQUESTS)) for _ in range(CLIENTS)]
+    threads = [threading.Thread(target=ask, args=(port, over, mine)) for mine in times]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    results.put(sorted(one for mine in times for one in mine if one))
 
 
 def state() -> dict[str, int]:
@@ -119,12 +135,11 @@ def state() -> dict[str, int]:
 
 
 def clients(server: WebServer, minutes: float, count: Callable[[], int]) -> dict[str, object]:
-    """Return how the process changes while clients ask."""
-    over = threading.Event()
-    times = [array("d", bytes(8 * REQUESTS)) for _ in range(CLIENTS)]
-    threads = [threading.Thread(target=ask, args=(server.port, over, mine)) for mine in times]
-    for thread in threads:
-        thread.start()
+    """Return how the process of the server changes while clients ask."""
+    spawn = multiprocessing.get_context("spawn")
+    over, results = spawn.Event(), spawn.Queue()
+    process = spawn.Process(target=ask_from_threads, args=(server.port, over, results))
+    process.start()
     time.sleep(min(10.0, 30 * minutes))
     first, cpu = state(), resource.getrusage(resource.RUSAGE_SELF)
     began, memory = count(), []
@@ -134,10 +149,9 @@ def clients(server: WebServer, minutes: float, count: Callable[[], int]) -> dict
     last, cpu_after = state(), resource.getrusage(resource.RUSAGE_SELF)
     ended = count()
     over.set()
-    for thread in threads:
-        thread.join()
+    answered = results.get(timeout=60)
+    process.join()
     used_s = cpu_after.ru_utime + cpu_after.ru_stime - cpu.ru_utime - cpu.ru_stime
-    answered = sorted(one for mine in times for one in mine if one)
     return {
         "clients": CLIENTS,
         "minutes": minutes,
