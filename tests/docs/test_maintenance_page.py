@@ -10,6 +10,7 @@ from tests.docs.pages import blocks
 from tests.monitor.statuses import FULL, with_line
 
 from andon.foundation.settings import from_table
+from andon.monitor.counters import DropReason
 from andon.monitor.health import readiness
 from andon.monitor.metrics import exposition
 from andon.monitor.status import LineState, ProcessStatus, StoreStatus
@@ -34,8 +35,9 @@ def _families() -> list[tuple[str, str]]:
     return [(family.name, family.type) for family in text_string_to_metric_families(exposition(FULL)[0].decode())]
 
 
-def test_each_reason_of_invalid_and_each_state_of_a_line_has_advice() -> None:
+def test_each_reason_of_an_item_and_each_state_of_a_line_has_advice() -> None:
     assert {reason.code for reason in Reason if reason} <= INLINE
+    assert set(get_args(DropReason)) <= INLINE
     assert set(get_args(LineState)) <= INLINE
 
 
