@@ -1,4 +1,4 @@
-"""What a command prints about errors and warnings has no secret in it. Complaint 25."""
+"""Check that commands print no secret in errors and warnings. Complaint 25."""
 
 import logging
 from pathlib import Path
