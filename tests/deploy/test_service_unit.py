@@ -77,8 +77,3 @@ def test_the_health_check_of_the_container_asks_the_default_port() -> None:
 
     assert f"http://127.0.0.1:{WebSettings().port}/readyz" in text
     assert "NOT BUILT YET" in text
-
-
-def test_no_secret_and_no_path_of_a_home_folder_is_in_the_files() -> None:
-    for path in DEPLOY.iterdir():
-        assert not re.search(r"/home/|/root/|password|BEGIN", path.read_text(encoding="utf-8"))

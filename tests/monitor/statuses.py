@@ -55,7 +55,9 @@ FULL = ProcessStatus(
             reload_error="bottle.onnx: expected a model file, got a truncated one.",
             lost=5,
         ),
-        LineStatus(name="caps", state="retrying", since_s=990.0, source="camera 0", model="ffee00112233", quiet_ok=True, golden=True),
+        LineStatus(
+            name="caps", state="retrying", since_s=990.0, source="camera 0", model="ffee00112233", quiet_ok=True, golden=True
+        ),
     ),
     store=StoreStatus(stored=12, waiting=1, lost=2, failing="database or disk is full", evidence_dropped=3, ping_s=999.5),
     outputs=(

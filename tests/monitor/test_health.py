@@ -23,7 +23,7 @@ def test_a_line_that_runs_but_has_not_judged_within_its_limit_is_not_live() -> N
     )
 
 
-@pytest.mark.parametrize("known", [{"state": "retrying"}, {"state": "ended"}, {"quiet_ok": True}])
+@pytest.mark.parametrize("known", [{"state": "retrying"}, {"state": "ended"}, {"state": "failed"}, {"quiet_ok": True}])
 def test_a_line_whose_silence_has_a_known_reason_is_live(known: dict[str, object]) -> None:
     assert liveness(with_line(last_outcome_s=1.0, since_s=1.0, **known)).ok
 
@@ -51,10 +51,11 @@ def test_a_line_that_never_leaves_its_start_is_not_live() -> None:
     assert not liveness(with_line(state="starting", last_outcome_s=None, since_s=879.0)).ok
 
 
-def test_a_line_that_ended_with_an_error_is_not_live() -> None:
-    assert liveness(with_line(state="failed", failure="rtsp://a:b@c")).reasons == (
-        "line bottles: it ended with an error",
-    )
+def test_a_line_that_ended_with_an_error_is_not_ready_but_does_not_restart_the_others() -> None:
+    failed = with_line(state="failed", failure="rtsp://a:b@c")
+
+    assert liveness(failed).ok
+    assert readiness(failed).reasons == ("line bottles: it ended with an error",)
 
 
 @pytest.mark.parametrize(("ping_s", "live"), [(990.0, True), (989.9, False), (None, False)])
@@ -86,7 +87,7 @@ def test_a_ready_monitor_is_live_and_does_not_stop(status: ProcessStatus) -> Non
     if readiness(status).ok:
         assert liveness(status).ok
         assert not status.stopping
-        assert all(line.golden for line in status.lines)
+        assert all(line.golden and line.state != "failed" for line in status.lines)
 
 
 @given(statuses, st.floats(0, 1000))

@@ -20,6 +20,10 @@ FORMS: list[LogForm] = ["plain", "json"]
 logger = logging.getLogger("andon.test")
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 @pytest.fixture
 def revealed(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("ANDON_TEST_CANARY", CANARY)
@@ -72,7 +76,7 @@ def test_an_exception_keeps_its_traceback(form: LogForm) -> None:
     stream = io.StringIO()
     with logging_to(stream, form):
         try:
-            raise ValueError("wrong size")
+            fail(ValueError("wrong size"))
         except ValueError:
             logger.exception("the item is INVALID")
 
@@ -91,12 +95,11 @@ def _log_url() -> None:
 
 def _log_exception() -> None:
     try:
-        raise OSError(f"refused: {CANARY}")
+        fail(OSError(f"refused: {CANARY}"))
     except OSError as error:
-        try:
-            raise RuntimeError("outer") from error
-        except RuntimeError:
-            logger.exception("failed")
+        outer = RuntimeError("outer")
+        outer.__cause__ = error
+        logger.warning("failed", exc_info=outer)
 
 
 def _log_dictionary() -> None:
@@ -133,10 +136,8 @@ def _die_in_destructor() -> None:
 
 
 def _die() -> None:
-    try:
-        raise ValueError(CANARY)
-    except ValueError:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # there is an exception
+    error = ValueError(CANARY)
+    sys.excepthook(ValueError, error, None)
 
 
 WAYS = [

@@ -37,8 +37,9 @@ class Health(Struct, frozen=True, kw_only=True):
 def liveness(status: ProcessStatus) -> Health:
     """Return whether the process works. If not, it should be restarted.
 
-    A source that is away and is opened again (``retrying``), a source that is known to be quiet, and a line that ended by itself
-    are normal. While the monitor stops, lines need not judge any more.
+    A source that is away and is opened again (``retrying``), a source that is known to be quiet, and a line that has ended are
+    known states. A line that failed is known too: a restart would interrupt the other lines. While the monitor stops, lines need
+    not judge any more.
     """
     reasons = [reason for line in status.lines for reason in _reasons_of_line(line, status)]
     reasons += _reasons_of_store(status.store, status.now_s)
@@ -46,12 +47,13 @@ def liveness(status: ProcessStatus) -> Health:
 
 
 def readiness(status: ProcessStatus) -> Health:
-    """Return whether the process can judge: it is live, it does not stop, and each line passed its golden sample."""
+    """Return whether the process can judge: it is live, it does not stop, and each line works and passed its golden sample."""
     reasons = list(liveness(status).reasons)
     if status.stopping:
         reasons.append("the monitor is stopping")
     if not status.lines:
         reasons.append("no line is loaded yet")
+    reasons += [f"line {line.name}: it ended with an error" for line in status.lines if line.state == "failed"]
     reasons += [
         f"line {line.name}: the golden sample of its model file has not passed yet"
         for line in status.lines
@@ -67,8 +69,6 @@ def _reasons_of_line(line: LineStatus, status: ProcessStatus) -> Iterator[str]:
             yield f"line {line.name}: the judge has been busy with one item for {_seconds(judging_s, LONGEST_JUDGE_CALL_S)}"
     if status.stopping or line.quiet_ok:
         return
-    if line.state == "failed":
-        yield f"line {line.name}: it ended with an error"
     if line.state == "starting" and line.since_s is not None:
         starting_s = status.now_s - line.since_s
         if starting_s > LONGEST_START_S:

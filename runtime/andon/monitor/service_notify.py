@@ -145,8 +145,7 @@ def watchdog_interval_s(environment: Mapping[str, str], *, pid: int) -> float | 
 def status_text(status: ProcessStatus) -> str:
     """Return the state of the monitor on one line, for ``systemctl status``.
 
-    >>> status_text(ProcessStatus(version="1", run="", started_wall_s=0, now_s=0, now_wall_s=0))
-    'no lines; judged 0, rejected 0, invalid 0; not ready: no line is loaded yet'
+    For example ``1 running line; judged 10, rejected 1, invalid 0; 1 active alarm``.
     """
     states = Counter(line.state for line in status.lines)
     lines = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "no"

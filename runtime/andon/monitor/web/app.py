@@ -1,13 +1,8 @@
 """The web application of a monitor: ``/metrics``, ``/livez``, ``/readyz`` and ``/status``, all read-only.
 
-========== ================================ ===============================================================
-path       answer                           needs the view token
-========== ================================ ===============================================================
-/livez     200 or 503, see `health`         unless the request is from this machine and not from a proxy
-/readyz    200 or 503, see `health`         the same
-/metrics   text for Prometheus              if there is one
-/status    JSON                             if there is one
-========== ================================ ===============================================================
+* ``/livez`` and ``/readyz`` answer 200 or 503, see `health`. They need the view token unless the request is from this machine
+  and was not forwarded by a proxy.
+* ``/metrics`` (text for Prometheus) and ``/status`` (JSON) need the view token if there is one.
 
 Health checks of systemd, a container or a script on the same machine therefore need no token. The reasons are shown only to a
 client that may see ``/status``. No endpoint changes anything.
@@ -25,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
 from andon.monitor.health import Health, liveness, readiness
+from andon.foundation.loopback import is_loopback
 from andon.monitor.metrics import exposition
 from andon.monitor.status import ProcessStatus
 from andon.monitor.status_json import status_json
 from andon.monitor.web.failure_limit import FailureLimit
-from andon.monitor.web.settings import WebSettings, is_loopback, view_token
+from andon.monitor.web.settings import WebSettings, view_token
 from andon.sources.clock import Clock
 
 if TYPE_CHECKING:

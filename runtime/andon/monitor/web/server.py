@@ -6,6 +6,7 @@ time is closed, because open connections count against the limit.
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -123,15 +124,24 @@ class WebServer:
 def _listen(settings: WebSettings) -> socket.socket:
     """Open the port here and not in uvicorn, which would end the process if the port is in use."""
     host, port = settings.host, settings.port
+    opened = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=MOST_CONNECTIONS)
+        # with the protocol named, asyncio switches off Nagle's algorithm; without, each answer took 40 ms longer
+        opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        if os.name == "posix":  # on Windows this would allow a second server on the port
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(MOST_CONNECTIONS)
     except OSError as error:
+        if opened is not None:
+            opened.close()
         reason = error.strerror or str(error)
         raise ConfigError(
             f"[web]: cannot listen on {printable(host)} port {port}: {reason}. Choose another port, or end the program that "
             "uses it."
         ) from error
+    return opened
 
 
 def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":

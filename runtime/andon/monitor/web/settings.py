@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.secret import Secret
+from andon.foundation.loopback import is_loopback
 
 SHORTEST_TOKEN = 22
 """Characters of a token. 22 characters of base64 hold 128 random bits."""
@@ -137,24 +138,10 @@ def tls_context(settings: WebSettings, *, at: str = "[web]") -> ssl.SSLContext |
     except (OSError, ValueError) as error:
         reason = error.strerror or getattr(error, "reason", None) or error if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{at}: tls_cert and tls_key: expected a PEM certificate and its key without a password, got files that cannot be "
-            f"used: {printable(str(reason))}. Certificate: {printable(settings.tls_cert)}. Key: {printable(settings.tls_key)}."
+            f"{at}.tls_cert: expected a PEM certificate and its key without a password, got files that cannot be used "
+            f"({printable(str(reason))}). Check {printable(settings.tls_cert)} and {printable(settings.tls_key)}."
         ) from error
     return context
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address or name reaches this machine only.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("line1")
-    (True, True, True, False, False)
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host.lower() == "localhost"
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
 
 
 def _is_wildcard(host: str) -> bool:
