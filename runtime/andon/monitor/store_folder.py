@@ -35,6 +35,8 @@ class StoreFolder:
 
     def __init__(self, path: Path, *, any_file_system: bool = False) -> None:
         self.path = path
+        self.has_ballast = False
+        """True if space is reserved."""
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not any_file_system:
@@ -70,6 +72,7 @@ class StoreFolder:
         ballast = self.path / BALLAST
         try:
             if ballast.is_file() and ballast.stat().st_size == size:
+                self.has_ballast = True
                 return True
             ballast.unlink(missing_ok=True)
             if self.free_bytes < size + size // 4:
@@ -82,10 +85,12 @@ class StoreFolder:
         except OSError:
             self.drop_ballast()
             return False
+        self.has_ballast = True
         return True
 
     def drop_ballast(self) -> None:
         """Free the reserved space."""
+        self.has_ballast = False
         with contextlib.suppress(OSError):
             (self.path / BALLAST).unlink(missing_ok=True)
 
