@@ -19,7 +19,6 @@ def event_schema() -> str:
     (reference,), definitions = msgspec.json.schema_components([Event], ref_template="#/$defs/{name}")
     descriptions = _descriptions()
     for name, definition in definitions.items():
-        definition.setdefault("description", "")
         for key, value in definition.get("properties", {}).items():
             if text := descriptions.get((name, key)):
                 _describe(value, text)
