@@ -54,7 +54,7 @@ class Kills(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What the children have reported."""
+    """Reports of the children."""
 
     acknowledged: dict[str, int]
     intents: set[str]
@@ -118,8 +118,8 @@ def child(folder: str, received: str) -> None:
     send()
 
 
-def run_kills(folder: Path, *, kills: int, seed: int, longest_s: float = 0.5) -> Kills:
-    """Kill the child so many times and check the store each time.
+def run_kills(folder: Path, *, kills: int, seed: int, longest_s: float = 0.3) -> Kills:
+    """Kill the child this number of times, and check the store.
 
     Raises:
         AssertionError: an event was lost, is out of order, or was stored twice.

@@ -1,4 +1,4 @@
-"""What is deleted, and in which order."""
+"""Retention deletes enough, in the right order, and nothing else."""
 
 from pathlib import Path
 

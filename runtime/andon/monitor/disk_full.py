@@ -22,7 +22,7 @@ _EVIDENCE_BATCH = 200
 
 
 class Room(Struct, kw_only=True):
-    """What was deleted to make room."""
+    """Numbers of deleted files and rows."""
 
     files: int = 0
     events: int = 0
@@ -65,13 +65,16 @@ def make_room(
         if folder.free_bytes < spare:
             folder.drop_ballast()
             spare += ballast_bytes
-        _write_log_back(connection)
-        while folder.free_bytes < spare or store_rows.free_pages(connection) < SPARE_PAGES:
+        while _write_log_back(connection) and (
+            folder.free_bytes < spare or store_rows.free_pages(connection) < SPARE_PAGES
+        ):
             if not _delete_some(connection, folder, room, delivered, undelivered=undelivered):
                 break
             connection.executescript(f"PRAGMA incremental_vacuum({BATCHES[0]});")
-            _write_log_back(connection)
-    folder.make_ballast(ballast_bytes)  # only if enough space is left next to it
+    if not folder.has_ballast:
+        # even if nothing else fits: events then wait in memory, but without the ballast the disk would stay full
+        _write_log_back(connection)
+        folder.make_ballast(ballast_bytes, spare_bytes=0)
     return room
 
 
@@ -145,7 +148,13 @@ def _drop_waiting(connection: sqlite3.Connection, outputs: Iterable[str], batch:
     return {output: number for output, number in dropped.items() if number}
 
 
-def _write_log_back(connection: sqlite3.Connection) -> None:
-    # a reader or a full disk can prevent it; the next batch tries again
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+def _write_log_back(connection: sqlite3.Connection) -> bool:
+    """Write SQLite's log into the database and empty it. Return False if a reader or a full disk prevents this.
+
+    While the log is not empty, deleting rows would make it longer, until the ballast is used up.
+    """
+    try:
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error:
+        return False
+    return not busy

@@ -41,8 +41,8 @@ COMMIT_S = 0.01
 """Longest wait for more events before a commit."""
 RETENTION_S = 60.0
 """Time between two looks at age and size."""
-_LAZY_S = 0.1
-"""Longest wait before deliveries and positions are stored. If they are lost, events are sent again and items judged again."""
+_LAZY_S = 1.0
+"""Time between two commits of deliveries and positions alone. If they are lost, events are sent again and items judged again."""
 _IDLE_S = 1.0
 _RETRY_S = 0.5
 _BLOCKED_S = 10.0
@@ -113,6 +113,7 @@ class StoreWriter:
         self._next_retention_s = self._blocked_until_s = clock.mono_s()
         self._unlinked: list[int] = []
         self._most = COMMIT_ITEMS
+        self._next_lazy_s = clock.mono_s()
         self._room_blocked_until_s = self._next_room_log_s = clock.mono_s()
         if not self._folder.make_ballast(settings.ballast_bytes):
             logger.warning("%s: not enough free space to reserve %d bytes", self._folder.path, settings.ballast_bytes)
@@ -321,7 +322,7 @@ class StoreWriter:
     def _step(self) -> bool:
         """Wait for work and do it. Return False at the end."""
         ending = self._collect()
-        if self._taken or self._lazy_work():
+        if self._taken or (self._lazy_work() and (ending or self._clock.mono_s() >= self._next_lazy_s)):
             error = self._commit()
             if error is not None:
                 self._recover(error, ending)
@@ -340,9 +341,7 @@ class StoreWriter:
         """Wait, and take the events of the next commit. Return True if the store is closing."""
         with self._changed:
             if not (self._items or self._taken or self._closed or self._woken):
-                self._changed.wait_for(
-                    lambda: self._items or self._closed or self._woken, _LAZY_S if self._lazy_work() else _IDLE_S
-                )
+                self._changed.wait_for(lambda: self._items or self._closed or self._woken, _IDLE_S)
             self._woken = False
             self._answered_s = self._clock.mono_s()
             if self._items and not self._taken:
@@ -380,6 +379,8 @@ class StoreWriter:
         except sqlite3.Error as error:
             return error
         self._next_seq = written.next_seq
+        # the next batch of deliveries follows at once, and other ones later: each commit wears out the disk
+        self._next_lazy_s = self._clock.mono_s() + (0.0 if written.partly else _LAZY_S)
         with self._changed:
             for item in items:
                 if isinstance(item, Intent):
