@@ -14,8 +14,8 @@ from tests.monitor.test_store_writer import _eventually
 from andon.monitor.event import AlarmChanged, Event, EventsLost, Evidence, decode, new_key
 from andon.monitor.evidence import write_file
 from andon.monitor.outbox import Waiting
-from andon.monitor.store import Settings
-from andon.monitor.store_folder import BALLAST, EVIDENCE
+from andon.monitor.store import Settings, reading
+from andon.monitor.store_folder import BALLAST, DATABASE, EVIDENCE
 from andon.monitor.store_writer import RING, StoreWriter
 from andon.sources.clock import SystemClock
 
@@ -206,6 +206,26 @@ def test_c23_the_limit_of_the_store_is_met_before_the_disk_is_full(tmp_path: Pat
     assert writer.status().lost == 0
     kept = [number_of(event) for event in reversed(_all(writer))]
     assert kept == list(range(kept[0], 2500))
+    writer.close()
+
+
+@pytest.mark.slow
+def test_c23_a_reader_during_a_full_disk_does_not_prevent_the_recovery(disk: Path) -> None:
+    writer = _opened(disk)
+    for number in range(1000):
+        writer.put(numbered(number))
+    assert writer.flush(5)
+    with reading(disk / "state" / DATABASE) as connection:  # SQLite's log cannot be emptied now
+        connection.execute("SELECT count(*) FROM event").fetchone()
+        fill(disk / "filler")
+        for number in range(1000, 4000):
+            writer.put(numbered(number))
+        assert _eventually(lambda: bool(writer.status().failing))
+
+    assert writer.flush(30)
+    assert writer.status().lost == 0
+    kept = [number_of(event) for event in reversed(_all(writer))]
+    assert kept == list(range(kept[0], 4000))
     writer.close()
 
 
