@@ -16,7 +16,7 @@ from andon.demo.example_line import MODEL, example
 LINE = """
 [store]
 path = "state"
-ballast_bytes = 65536
+ballast_bytes = 262144
 [[line]]
 name = "example"
 model = "power_converter.onnx"

@@ -24,7 +24,7 @@ from andon.sources.clock import SystemClock
 LINE = """
 [store]
 path = "state"
-ballast_bytes = 65536
+ballast_bytes = 262144
 [[line]]
 name = "example"
 model = "power_converter.onnx"
@@ -189,7 +189,7 @@ def test_a_start_that_fails_leaves_no_thread_and_no_lock(folder: Path, change: C
 
 
 def test_outputs_and_evidence_need_a_store(folder: Path) -> None:
-    text = LINE.replace('[store]\npath = "state"\nballast_bytes = 65536\n', "")
+    text = LINE.replace('[store]\npath = "state"\nballast_bytes = 262144\n', "")
     with pytest.raises(ConfigError, match=r"output: expected a table \[store\] too"):
         configured(text + output(9), folder)
     with pytest.raises(ConfigError, match=r"evidence: expected a table \[store\] too"):

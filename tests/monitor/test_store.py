@@ -43,7 +43,7 @@ def test_the_database_has_the_settings_that_durability_needs(tmp_path: Path) -> 
     assert pragma("auto_vacuum") == 2
     assert pragma("foreign_keys") == 1
     assert pragma("busy_timeout") == 5000
-    assert pragma("journal_size_limit") == 4 << 20
+    assert pragma("journal_size_limit") == 2 << 20  # half of the ballast
     assert pragma("user_version") == VERSION
     assert database_bytes(connection) < 1 << 20
     connection.close()

@@ -441,8 +441,9 @@ def test_outboxes_agree_with_a_list(steps: list[str], tmp_path_factory: pytest.T
                 writer.close(20)
                 writer = open_store()
             elif step == "revive" and dead:
-                assert _eventually(lambda: {d.event.key for d in writer.reader().dead()} == set(dead))
-                chosen = writer.reader().dead()[0]
+                reader = writer.reader()
+                assert _eventually(lambda reader=reader: {d.event.key for d in reader.dead()} == set(dead))  # type: ignore[misc]
+                chosen = reader.dead()[0]
                 assert writer.revive("plant", chosen.seq)
                 dead.remove(chosen.event.key)
                 waiting.append(chosen.event.key)

@@ -232,7 +232,7 @@ class EvidenceWriter:
     def drain(self, timeout_s: float) -> bool:
         """Wait until all files are written. Return False if they are not within the time limit."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._jobs and not self._busy, timeout_s)
+            return self._changed.wait_for(lambda: not (self._jobs or self._frames() or self._busy), timeout_s)
 
     def close(self, timeout_s: float = _CLOSE_S) -> None:
         """Write what waits, for at most this long. Never raise."""

@@ -121,7 +121,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ballast_bytes: Annotated[
         int,
         Meta(
-            ge=1 << 16,
+            ge=1 << 18,
             le=64 << 20,
             description="size of a file that is deleted when the disk is full, so that old events can be deleted",
             extra={"unit": "bytes"},
@@ -191,8 +191,10 @@ def _configure(connection: sqlite3.Connection, path: Path, settings: Settings) -
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     pages = settings.max_bytes // PAGE_BYTES
-    connection.execute(f"PRAGMA wal_autocheckpoint = {max(16, min(_WAL_PAGES, pages // 32))}")
-    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+    # when the disk is full, the ballast must be large enough to write the log back into the database
+    log_pages = settings.ballast_bytes // PAGE_BYTES // 4
+    connection.execute(f"PRAGMA wal_autocheckpoint = {max(16, min(_WAL_PAGES, log_pages, pages // 32))}")
+    connection.execute(f"PRAGMA journal_size_limit = {min(_WAL_BYTES, settings.ballast_bytes // 2)}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         # a script commits an open transaction first, so the transaction is a part of the script

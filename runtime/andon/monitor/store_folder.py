@@ -35,6 +35,8 @@ class StoreFolder:
 
     def __init__(self, path: Path, *, any_file_system: bool = False) -> None:
         self.path = path
+        self.has_ballast = False
+        """True if space is reserved."""
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not any_file_system:
@@ -61,18 +63,22 @@ class StoreFolder:
         """Free space of the disk for this user."""
         return free_bytes(self.path)
 
-    def make_ballast(self, size: int) -> bool:
+    def make_ballast(self, size: int, *, spare_bytes: int | None = None) -> bool:
         """Reserve disk space that is freed when the disk is full. Return False if there is not enough space.
 
-        SQLite needs space to delete rows. Without a reserve, a full disk would stay full. A quarter of the size must stay free:
-        otherwise the reserve itself would fill the disk.
+        SQLite needs space to delete rows. Without a reserve, a full disk would stay full.
+
+        Args:
+            size: size in bytes.
+            spare_bytes: space that must stay free next to it. Default: a quarter of the size.
         """
         ballast = self.path / BALLAST
         try:
             if ballast.is_file() and ballast.stat().st_size == size:
+                self.has_ballast = True
                 return True
             ballast.unlink(missing_ok=True)
-            if self.free_bytes < size + size // 4:
+            if self.free_bytes < size + (size // 4 if spare_bytes is None else spare_bytes):
                 return False
             handle = os.open(ballast, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             try:
@@ -82,10 +88,12 @@ class StoreFolder:
         except OSError:
             self.drop_ballast()
             return False
+        self.has_ballast = True
         return True
 
     def drop_ballast(self) -> None:
         """Free the reserved space."""
+        self.has_ballast = False
         with contextlib.suppress(OSError):
             (self.path / BALLAST).unlink(missing_ok=True)
 

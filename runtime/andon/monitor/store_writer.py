@@ -41,8 +41,8 @@ COMMIT_S = 0.01
 """Longest wait for more events before a commit."""
 RETENTION_S = 60.0
 """Time between two looks at age and size."""
-_LAZY_S = 0.1
-"""Longest wait before deliveries and positions are stored. If they are lost, events are sent again and items judged again."""
+_LAZY_S = 1.0
+"""Time between two commits of deliveries and positions alone. If they are lost, events are sent again and items judged again."""
 _IDLE_S = 1.0
 _RETRY_S = 0.5
 _BLOCKED_S = 10.0
@@ -112,6 +112,9 @@ class StoreWriter:
         self._answered_s = clock.mono_s()
         self._next_retention_s = self._blocked_until_s = clock.mono_s()
         self._unlinked: list[int] = []
+        self._most = COMMIT_ITEMS
+        self._next_lazy_s = clock.mono_s()
+        self._room_blocked_until_s = self._next_room_log_s = clock.mono_s()
         if not self._folder.make_ballast(settings.ballast_bytes):
             logger.warning("%s: not enough free space to reserve %d bytes", self._folder.path, settings.ballast_bytes)
         self.unknown = tuple(store_rows.intents(self._connection))
@@ -290,7 +293,7 @@ class StoreWriter:
 
     def _run(self) -> None:
         try:
-            while self._step():
+            while self._next_step():
                 pass
         finally:
             with self._changed:
@@ -305,16 +308,32 @@ class StoreWriter:
                 self._connection.close()
             self._folder.close()
 
+    def _next_step(self) -> bool:
+        try:
+            return self._step()
+        except Exception:
+            # this thread must survive everything: without it, no event is ever stored again
+            logger.exception("%s: the store failed with an unexpected error. Report this as a bug.", self._folder.path)
+            with self._changed:
+                self._failing = "unexpected error, see the log"
+                self._changed.wait_for(lambda: self._closed, _RETRY_S)
+                return not self._closed
+
     def _step(self) -> bool:
         """Wait for work and do it. Return False at the end."""
         ending = self._collect()
-        if self._taken or self._lazy_work():
+        if self._taken or (self._lazy_work() and (ending or self._clock.mono_s() >= self._next_lazy_s)):
             error = self._commit()
             if error is not None:
                 self._recover(error, ending)
                 return not ending
         if ending:
-            return bool(self._items) or self._lazy_work()
+            return bool(self._items or self._taken) or self._lazy_work()
+        if not self._folder.has_ballast:
+            # as soon as there is space again, and before the store itself uses it up
+            self._folder.make_ballast(self._settings.ballast_bytes)
+        if self._low():
+            self._make_room()
         self._retain()
         return True
 
@@ -322,9 +341,7 @@ class StoreWriter:
         """Wait, and take the events of the next commit. Return True if the store is closing."""
         with self._changed:
             if not (self._items or self._taken or self._closed or self._woken):
-                self._changed.wait_for(
-                    lambda: self._items or self._closed or self._woken, _LAZY_S if self._lazy_work() else _IDLE_S
-                )
+                self._changed.wait_for(lambda: self._items or self._closed or self._woken, _IDLE_S)
             self._woken = False
             self._answered_s = self._clock.mono_s()
             if self._items and not self._taken:
@@ -346,11 +363,12 @@ class StoreWriter:
     def _commit(self) -> sqlite3.Error | None:
         """Commit the taken items and the changes of outboxes. Return the error, if there is one: then nothing is stored."""
         with self._changed:
-            last = self._taken[-1].number if self._taken else self._done_number
+            items = self._taken[: self._most]
+            last = items[-1].number if items else self._done_number
             positions = {line: kept for line, kept in self._positions.items() if kept[0] <= last}
             changes = {name: state.changes() for name, state in self._states.items() if state.dirty}
         batch = Batch(
-            items=self._taken,
+            items=items,
             positions=[position for _, position in positions.values()],
             changes=changes,
             unlinked=self._unlinked,
@@ -361,13 +379,16 @@ class StoreWriter:
         except sqlite3.Error as error:
             return error
         self._next_seq = written.next_seq
+        # the next batch of deliveries follows at once, and other ones later: each commit wears out the disk
+        self._next_lazy_s = self._clock.mono_s() + (0.0 if written.partly else _LAZY_S)
         with self._changed:
-            for item in self._taken:
+            for item in items:
                 if isinstance(item, Intent):
                     item.stored.set()
                 elif isinstance(item, Revival):
                     item.answered.set()
-            self._taken.clear()
+            del self._taken[: len(items)]
+            self._most = min(2 * self._most, COMMIT_ITEMS)
             self._unlinked.clear()
             self._stored += written.stored
             self._lost += written.unusable
@@ -413,17 +434,27 @@ class StoreWriter:
             body=EventsLost(where=where, number=number, detail=why),
         )
 
+    def _low(self) -> bool:
+        """Return whether the disk is nearly full. At the very end, SQLite's log cannot be written back and grows."""
+        return (
+            self._clock.mono_s() >= self._room_blocked_until_s
+            and self._folder.free_bytes < self._settings.ballast_bytes // 4
+        )
+
     def _recover(self, error: sqlite3.Error, ending: bool) -> None:
         """Make room after a full disk, and wait before the next try."""
+        if is_full(error):
+            self._make_room()  # it also reserves the ballast again if there is space
+            self._most = max(1, self._most // 4)  # a smaller commit needs less space
+            again = self._commit()
+            if again is None:
+                return
+            error = again
         with self._changed:
             first = not self._failing
             self._failing = printable(str(error))
         if first:
             logger.error("%s: events cannot be stored: %s. They wait in memory.", self._folder.path, error)
-        if is_full(error):
-            self._make_room()
-            if self._commit() is None:
-                return
         if ending:
             return
         with self._changed:
@@ -433,12 +464,26 @@ class StoreWriter:
         room = make_room(
             self._connection,
             self._folder,
-            outputs=self._outputs,
+            delivered={name: state.done_up_to for name, state in self._states.items()},
             ballast_bytes=self._settings.ballast_bytes,
             unlinked=self._unlinked,
+            undelivered=self._waiting() > RING // 2,
         )
         self._unlinked = room.unlinked
+        if not (room.files or room.events or room.undelivered):
+            self._room_blocked_until_s = self._clock.mono_s() + _IDLE_S
+        elif self._clock.mono_s() >= self._next_room_log_s:
+            self._next_room_log_s = self._clock.mono_s() + RETENTION_S
+            logger.warning(
+                "%s: no space left. Deleted %d files of evidence, %d delivered events and %d undelivered entries. Free space.",
+                self._folder.path,
+                room.files,
+                room.events,
+                sum(room.undelivered.values()),
+            )
         with self._changed:
+            for name, number in room.delivered.items():
+                self._states[name].backlog -= number
             for name, number in room.undelivered.items():
                 self._states[name].backlog -= number
                 self._states[name].lost += number
@@ -455,9 +500,8 @@ class StoreWriter:
         )
         try:
             self._limit_outboxes()
-            if now_s < self._next_retention_s and self._folder.free_bytes >= rule.reserve_bytes:
-                return
-            if now_s < self._blocked_until_s:
+            free_bytes = self._folder.free_bytes
+            if now_s < self._next_retention_s and (free_bytes >= rule.reserve_bytes or now_s < self._blocked_until_s):
                 return
             more = retain(self._connection, self._folder, rule, running_s=self._running_s(), outputs=self._outputs)
         except (sqlite3.Error, OSError) as error:
@@ -468,7 +512,6 @@ class StoreWriter:
         else:
             self._next_retention_s = now_s + RETENTION_S
             self._blocked_until_s = now_s + _BLOCKED_S
-            self._folder.make_ballast(self._settings.ballast_bytes)
 
     def _limit_outboxes(self) -> None:
         for name, state in self._states.items():
