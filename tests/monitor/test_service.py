@@ -194,3 +194,54 @@ def test_outputs_and_evidence_need_a_store(folder: Path) -> None:
         configured(text + output(9), folder)
     with pytest.raises(ConfigError, match=r"evidence: expected a table \[store\] too"):
         configured("[evidence]\nbefore_s = 1.0\n" + text, folder)
+
+
+# Note N1: after a restart, nothing is judged or reported twice.
+def test_after_a_restart_no_picture_is_judged_twice_and_a_new_version_of_a_file_is_judged(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    import os
+    import shutil
+
+    import cv2
+    import numpy as np
+
+    shutil.copy(tiny_model, tmp_path / "m.onnx")
+    (tmp_path / "parts").mkdir()
+    rng = np.random.default_rng(0)
+
+    def picture(name: str) -> None:
+        cv2.imwrite(str(tmp_path / "parts" / name), rng.integers(0, 255, (24, 24), dtype=np.uint8))
+
+    for number in range(5):
+        picture(f"{number}.png")
+    text = (
+        '[store]\npath = "state"\n[[line]]\nname = "a"\nmodel = "m.onnx"\n[line.source]\nkind = "images"\npath = "parts"\n'
+        'follow = false\n[[line.sinks]]\nkind = "json_lines"\npath = "v.jsonl"\n'
+    )
+    run(text, tmp_path)
+    picture("5.png")
+    picture("2.png")
+    os.utime(tmp_path / "parts" / "2.png", (1, 1))
+
+    events = run(text, tmp_path)
+
+    lines = [json.loads(line)["item"] for line in (tmp_path / "v.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines == [*(f"{number}.png" for number in range(5)), "2.png", "5.png"]
+    rejects = [event.body.verdict.item for event in events if isinstance(event.body, Rejected)]
+    assert rejects == lines
+
+
+def test_a_log_continues_after_the_last_judged_window(folder: Path) -> None:
+    rows = "".join(f"{number / 10},{48 + number % 3},{10 + number % 2},55\n" for number in range(2000))
+    (folder / "log.csv").write_text("time,voltage,current,temperature\n" + rows, encoding="utf-8")
+    text = LINE[: LINE.index("[line.source]")] + (
+        '[line.source]\nkind = "logs"\npath = "log.csv"\n[[line.sinks]]\nkind = "json_lines"\npath = "v.jsonl"\n'
+    )
+    half = text.replace('alarm = "3/10"', "limit = 40")
+    run(half, folder)
+
+    run(text, folder)
+
+    keys = [json.loads(line)["item"] for line in (folder / "v.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(keys) == len(set(keys)) > 100

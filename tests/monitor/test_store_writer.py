@@ -13,7 +13,7 @@ from tests.monitor.some_event import number_of, numbered, some_event
 from tests.sources.fake_clock import FakeClock
 
 from andon.monitor.event import AlarmChanged, EventsLost, Evidence, RejectSignal, Stopped
-from andon.monitor.store import Position, Settings, reading
+from andon.monitor.store import Settings, reading
 from andon.monitor.store_folder import DATABASE
 from andon.monitor.store_writer import COMMIT_ITEMS, RING, StoreWriter
 from andon.sources.clock import SystemClock
@@ -124,13 +124,13 @@ def test_closing_commits_what_waits(opened: Open) -> None:
     writer = opened("plant")
     for number in range(COMMIT_ITEMS * 3 + 1):
         writer.put(numbered(number))
-    writer.position("press-3", "last.png", 12.5)
+    writer.judged("press-3", "last.png", 12.5)
 
     writer.close()
 
     reader = writer.reader()
     assert len(reader.recent(limit=1000)) == COMMIT_ITEMS * 3 + 1
-    assert reader.position("press-3") == Position(line="press-3", key="last.png", time_s=12.5, run=writer.run)
+    assert reader.judged("press-3") == {"last.png": 12.5}
     assert not writer.hung
 
 
@@ -150,25 +150,23 @@ def test_closing_twice_changes_nothing(opened: Open) -> None:
     writer.close()
 
 
-def test_a_position_is_stored_after_the_events_before_it(opened: Open) -> None:
+def test_judged_items_are_stored_after_the_events_before_them(opened: Open) -> None:
     writer = opened()
-    writer.position("press-3", "first.png")
+    writer.judged("press-3", "first.png")
     writer.put(numbered(1))
-    writer.position("press-3", "second.png", 2.0)
+    writer.judged("press-3", "second.png", 2.0)
 
     assert writer.flush(10)
 
-    position = writer.reader().position("press-3")
-    assert position is not None
-    assert position.key == "second.png"
-    assert writer.reader().position("press-4") is None
+    assert writer.reader().judged("press-3") == {"first.png": None, "second.png": 2.0}
+    assert writer.reader().judged("press-4") == {}
 
 
-def test_a_position_without_events_becomes_durable_by_itself(opened: Open) -> None:
+def test_a_judged_item_without_events_becomes_durable_by_itself(opened: Open) -> None:
     writer = opened()
-    writer.position("press-3", "first.png")
+    writer.judged("press-3", "first.png")
 
-    assert _eventually(lambda: writer.reader().position("press-3") is not None)
+    assert _eventually(lambda: writer.reader().judged("press-3"))
 
 
 def test_the_writer_answers_a_ping(opened: Open) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -28,6 +28,7 @@ from andon.monitor.output import ChosenOutput, outputs_from_tables
 from andon.monitor.sink import ChosenSink, sink_from_table
 from andon.monitor.store import Settings as StoreSettings
 from andon.monitor.web.settings import WebSettings
+from andon.runtime.items import Ref
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import redact, shown_address
 from andon.sources.clock import Clock
@@ -160,13 +161,24 @@ class ChosenSource(Struct, frozen=True):
         """True if the source runs until it is stopped. A sink must then not delay it."""
         return self.kind.live or self.kind.endless(self.text(), self.settings)
 
-    def open(self, spec: InputSpec, clock: Clock, stop: threading.Event) -> Stream:
+    def open(
+        self, spec: InputSpec, clock: Clock, stop: threading.Event, *, skip: Callable[[Ref], bool] | None = None
+    ) -> Stream:
         """Open the stream.
+
+        Args:
+            spec: the items that the model file needs.
+            clock: for ages and waits.
+            stop: ends the stream.
+            skip: tells whether an item is left out, because an earlier run has judged it. Only for sources that resume.
 
         Raises:
             AndonError: the source cannot be opened.
         """
         assert self.kind.stream is not None
+        if skip is not None:
+            assert self.kind.resumed is not None
+            return self.kind.resumed(self.text(), spec, self.settings, clock, stop, skip)
         return self.kind.stream(self.text(), spec, self.settings, clock, stop)
 
     def require_accepted(self) -> None:

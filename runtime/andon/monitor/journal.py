@@ -83,14 +83,14 @@ class Journal:
 
 
 class JournalSink:
-    """The sink of a line that feeds the ring of pictures, and marks each item as done in the store."""
+    """The sink of a line that feeds the ring of pictures, and marks each item as judged in the store."""
 
     lost = 0
     summary = ""
 
     def __init__(self, journal: Journal, store: StoreWriter | None, clock: Clock) -> None:
         self._journal = journal
-        self._store = store
+        self._store = store  # None if the items of the source have no lasting names
         self._clock = clock
 
     def put(self, outcome: Outcome) -> None:
@@ -98,7 +98,7 @@ class JournalSink:
         if self._journal.evidence is not None and outcome.data is not None:
             self._journal.evidence.offer(outcome.line, outcome.data, self._clock.mono_s())
         if self._store is not None:
-            self._store.position(outcome.line, outcome.ref.key, outcome.ref.time_s)
+            self._store.judged(outcome.line, outcome.ref.key, outcome.ref.time_s)
 
     def close(self) -> None:
         """Do nothing: the store is closed at the end of the process."""

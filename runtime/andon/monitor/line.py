@@ -122,6 +122,7 @@ class RunningLine:
         self._failure = ""
         self._reloads = 0
         self._reload_error = ""
+        self._shown: tuple[LineState, float] = ("starting", clock.mono_s())
         line.source.require_accepted()
         self._detector = open_model(line)
         _warm_up(self._detector)
@@ -210,10 +211,13 @@ class RunningLine:
             state = self._state
         elif feed is not None and feed.state != "opening":
             state = "retrying" if feed.state == "retrying" else "running"
+        if state != self._shown[0]:
+            self._shown = (state, self._clock.mono_s())
         live = self.line.source.kind.live
         return LineStatus(
             name=self.line.name,
             state=state,
+            since_s=self._shown[1],
             source=f"{self.line.source.kind.name} {self.line.source.shown}",
             model=judge.model,
             model_name=self._detector.card.name,

@@ -86,6 +86,8 @@ def retain(
     Raises:
         sqlite3.Error: the database cannot be changed.
     """
+    if store_rows.delete_judged(connection, running_s - rule.max_age_s, BATCH) == BATCH:
+        return True
     usage = measured(connection, folder, running_s)
     if missing_bytes(rule, usage) == 0 and store_rows.oldest_running_s(connection) >= running_s - rule.max_age_s:
         return False

@@ -7,7 +7,7 @@ are stored.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -77,6 +77,7 @@ class Service:
             on_status=self._look,
             on_reload=self._reloading,
             extra_sinks=self._sinks,
+            judged=self._judged,
         )
         self._journal = Journal(self.supervisor.run_id, clock)
 
@@ -154,8 +155,16 @@ class Service:
         self._journal.record(Origin(), body, None)
 
     def _sinks(self, line: Line) -> Sequence[Sink]:
-        own = [JournalSink(self._journal, self._store, self._clock)] if self._store is not None else []
-        return [*own, *self._extra_sinks(line)]
+        if self._store is None:
+            return self._extra_sinks(line)
+        resumes = line.source.kind.resumes
+        return [
+            JournalSink(self._journal, self._store if resumes else None, self._clock),
+            *self._extra_sinks(line),
+        ]
+
+    def _judged(self, line: Line) -> Mapping[str, float | None]:
+        return self._store.reader().judged(line.name) if self._store is not None else {}
 
     def _evidence(self, store: StoreWriter) -> EvidenceWriter:
         return EvidenceWriter(

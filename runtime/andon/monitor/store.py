@@ -1,4 +1,4 @@
-"""The event store: one SQLite file with the events of a monitor, what outputs have not delivered, and where lines resume.
+"""The event store: one SQLite file with the events of a monitor, what outputs have not delivered, and which items were judged.
 
 `StoreWriter` is the only writer. `StoreReader` reads with short transactions on read-only connections, from any thread or
 process.
@@ -78,11 +78,13 @@ CREATE TABLE intent(
     boot TEXT NOT NULL,
     due_ns INTEGER NOT NULL,            -- monotonic time of that boot
     payload BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE resume(
-    line TEXT PRIMARY KEY,
+CREATE TABLE judged(
+    line TEXT NOT NULL,
     key TEXT NOT NULL,
     time_s REAL,
-    run TEXT NOT NULL) WITHOUT ROWID;
+    running_s REAL NOT NULL,
+    PRIMARY KEY(line, key)) WITHOUT ROWID;
+CREATE INDEX judged_by_age ON judged(running_s);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
@@ -136,16 +138,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = False
 
 
-class Position(Struct, frozen=True, kw_only=True):
-    """The last item of a line whose outcome is durable."""
+class Judged(Struct, frozen=True, kw_only=True):
+    """An item whose outcome is durable. The line does not judge it again after a restart."""
 
     line: str
     key: str
     """Key of the item."""
     time_s: float | None = None
-    """Time of the item in its source."""
-    run: str = ""
-    """Random name of the start of the process that judged the item."""
+    """Time of the item in its source. An item with the same key and another time is a new one."""
 
 
 class DeadEvent(NamedTuple):
@@ -303,11 +303,10 @@ class StoreReader:
             ).fetchall()
         return [DeadEvent(name, seq, reason, decode(payload)) for name, seq, reason, payload in rows]
 
-    def position(self, line: str) -> Position | None:
-        """Return the last item of a line whose outcome is durable. None if there is none."""
+    def judged(self, line: str) -> dict[str, float | None]:
+        """Return the items of a line whose outcomes are durable: the time of each by its key."""
         with reading(self._database) as connection:
-            row = connection.execute("SELECT line, key, time_s, run FROM resume WHERE line = ?", (line,)).fetchone()
-        return None if row is None else Position(line=row[0], key=row[1], time_s=row[2], run=row[3])
+            return dict(connection.execute("SELECT key, time_s FROM judged WHERE line = ?", (line,)).fetchall())
 
     def evidence_file(self, seq: int, number: int) -> bytes | None:
         """Return the content of a file of evidence. None if there is none.

@@ -10,7 +10,7 @@ from msgspec import Struct
 from andon.monitor import store_rows
 from andon.monitor.event import Event, Evidence
 from andon.monitor.retention import BATCH
-from andon.monitor.store import Position
+from andon.monitor.store import Judged
 from andon.monitor.store_outbox import Changes
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Batch(Struct, kw_only=True):
     """What one commit writes."""
 
     items: Sequence[Item]
-    positions: Sequence[Position]
+    judged: Sequence[Judged]
     changes: Mapping[str, Changes]
     """Reports of senders by output."""
     unlinked: Sequence[int]
@@ -97,8 +97,7 @@ def write(connection: sqlite3.Connection, batch: Batch, next_seq: int) -> Writte
             _write_item(connection, item, written, batch.running_s)
         for output, changes in batch.changes.items():
             _write_changes(connection, output, changes, written)
-        for position in batch.positions:
-            store_rows.set_position(connection, position)
+        store_rows.insert_judged(connection, batch.judged, batch.running_s)
         store_rows.set_running(connection, batch.running_s)
     return written
 

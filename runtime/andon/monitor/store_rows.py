@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from andon.monitor.event import AlarmChanged, Event, Evidence, RejectSignal, decode, encode
-from andon.monitor.store import PAGE_BYTES, Position
+from andon.monitor.store import PAGE_BYTES, Judged
 
 ROW_BYTES = 160
 """Approximate size of an event in the tables and indexes, without its payload."""
@@ -121,13 +121,21 @@ def insert_evidence(
     return inserted.rowcount == 1
 
 
-def set_position(connection: sqlite3.Connection, position: Position) -> None:
-    """Store where a line resumes."""
-    connection.execute(
-        "INSERT INTO resume(line, key, time_s, run) VALUES(?, ?, ?, ?) "
-        "ON CONFLICT(line) DO UPDATE SET key = excluded.key, time_s = excluded.time_s, run = excluded.run",
-        (position.line, position.key, position.time_s, position.run),
+def insert_judged(connection: sqlite3.Connection, items: Sequence[Judged], running_s: float) -> None:
+    """Store items whose outcomes are durable with this transaction."""
+    connection.executemany(
+        "INSERT INTO judged(line, key, time_s, running_s) VALUES(?, ?, ?, ?) "
+        "ON CONFLICT(line, key) DO UPDATE SET time_s = excluded.time_s, running_s = excluded.running_s",
+        [(item.line, item.key, item.time_s, running_s) for item in items],
     )
+
+
+def delete_judged(connection: sqlite3.Connection, before_s: float, limit: int) -> int:
+    """Delete up to `limit` judged items that were stored before a running time. Return their number."""
+    return connection.execute(
+        "DELETE FROM judged WHERE (line, key) IN (SELECT line, key FROM judged WHERE running_s < ? LIMIT ?)",
+        (before_s, limit),
+    ).rowcount
 
 
 def set_running(connection: sqlite3.Connection, running_s: float) -> None:

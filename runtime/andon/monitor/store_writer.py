@@ -25,7 +25,7 @@ from andon.monitor.event import Event, EventsLost, Evidence, RejectSignal, new_k
 from andon.monitor.outbox import Outbox
 from andon.monitor.retention import BATCH, RetentionRule, retain
 from andon.monitor.status import StoreStatus
-from andon.monitor.store import Position, Settings, StoreReader, open_database
+from andon.monitor.store import Judged, Settings, StoreReader, open_database
 from andon.monitor.store_commit import Batch, EvidenceRow, Intent, Item, Put, Revival, write
 from andon.monitor.store_folder import StoreFolder, disk_bytes
 from andon.monitor.store_outbox import OutputState, StoredOutbox
@@ -42,7 +42,7 @@ COMMIT_S = 0.01
 RETENTION_S = 60.0
 """Time between two looks at age and size."""
 _LAZY_S = 1.0
-"""Time between two commits of deliveries and positions alone. If they are lost, events are sent again and items judged again."""
+"""Time between two commits of deliveries and judged items alone. If they are lost, both are repeated after a restart."""
 _IDLE_S = 1.0
 _RETRY_S = 0.5
 _BLOCKED_S = 10.0
@@ -100,7 +100,7 @@ class StoreWriter:
         self._taken: list[Item] = []
         self._put_number = 0
         self._done_number = 0
-        self._positions: dict[str, tuple[int, Position]] = {}
+        self._judged: dict[tuple[str, str], tuple[int, Judged]] = {}
         self._hurry = False
         self._woken = False
         self._closed = False
@@ -137,10 +137,11 @@ class StoreWriter:
         with self._changed:
             self._append(Put(0, event, wanted))
 
-    def position(self, line: str, key: str, time_s: float | None = None) -> None:
-        """State that all outcomes of a line up to this item were put. It becomes durable with or after their events."""
+    def judged(self, line: str, key: str, time_s: float | None = None) -> None:
+        """State that all events of an item were put. It becomes durable with or after them: then it is not judged again."""
         with self._changed:
-            self._positions[line] = (self._put_number, Position(line=line, key=key, time_s=time_s, run=self.run))
+            if len(self._judged) < RING:  # while the disk is full, later ones are judged again after a restart
+                self._judged[line, key] = (self._put_number, Judged(line=line, key=key, time_s=time_s))
 
     def intent(self, event: Event, timeout_s: float) -> bool:
         """Store a reject signal before it fires. Return True if it is durable.
@@ -355,7 +356,7 @@ class StoreWriter:
             return self._closed
 
     def _lazy_work(self) -> bool:
-        return bool(self._positions) or any(state.dirty for state in self._states.values())
+        return bool(self._judged) or any(state.dirty for state in self._states.values())
 
     def _running_s(self) -> float:
         return self._running_before_s + self._clock.mono_s()
@@ -365,11 +366,11 @@ class StoreWriter:
         with self._changed:
             items = self._taken[: self._most]
             last = items[-1].number if items else self._done_number
-            positions = {line: kept for line, kept in self._positions.items() if kept[0] <= last}
+            judged = {item: kept for item, kept in self._judged.items() if kept[0] <= last}
             changes = {name: state.changes() for name, state in self._states.items() if state.dirty}
         batch = Batch(
             items=items,
-            positions=[position for _, position in positions.values()],
+            judged=[item for _, item in judged.values()],
             changes=changes,
             unlinked=self._unlinked,
             running_s=self._running_s(),
@@ -393,9 +394,9 @@ class StoreWriter:
             self._stored += written.stored
             self._lost += written.unusable
             self._failing = ""
-            for line, kept in positions.items():
-                if self._positions.get(line) is kept:
-                    del self._positions[line]
+            for item_name, kept in judged.items():
+                if self._judged.get(item_name) is kept:
+                    del self._judged[item_name]
             for name, number in written.backlog.items():
                 self._states[name].backlog += number
             for name, made in changes.items():

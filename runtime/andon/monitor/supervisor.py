@@ -7,7 +7,7 @@ The supervisor thread looks at all of them four times per second.
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -23,6 +23,7 @@ from andon.monitor.status import ProcessStatus
 from andon.monitor.turns import Turns, cores
 from andon.monitor.wall_time import WallTime, look
 from andon.runtime import __version__
+from andon.runtime.items import Ref
 from andon.runtime.schema import Card
 from andon.sources.clock import Clock
 
@@ -78,6 +79,7 @@ class Supervisor:
         on_status: called at each look with the state of everything.
         on_reload: called before model files are loaded again because of a request.
         extra_sinks: returns further sinks of a line. They are closed with the line.
+        judged: returns the items of a line that an earlier run has judged: the time of each by its key. They are skipped.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Supervisor:
         on_status: Callable[[ProcessStatus], None] = lambda _status: None,
         on_reload: Callable[[], None] = lambda: None,
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
+        judged: Callable[[Line], Mapping[str, float | None]] = lambda _line: {},
     ) -> None:
         self.run_id = secrets.token_hex(8)
         self._configuration = configuration
@@ -99,6 +102,7 @@ class Supervisor:
         self._on_status = on_status
         self._on_reload = on_reload
         self._extra_sinks = extra_sinks
+        self._judged = judged
         self._started_wall_s = clock.wall_s()
         self._time = WallTime(mono_s=clock.mono_s(), wall_s=self._started_wall_s)
         self._lines: list[RunningLine] = []
@@ -228,6 +232,8 @@ class Supervisor:
         stop = first.stop if len(lines) == 1 else threading.Event()
         spec = first.detector.card.input
 
+        skip = self._skip(lines)
+
         def state(state: FeedState, detail: str) -> None:
             if state == "opening":
                 return
@@ -235,7 +241,7 @@ class Supervisor:
                 self._recorder(line.line)(SourceChanged(state=state, detail=detail), None)
 
         return Feed(
-            lambda: source.open(spec, self._clock, stop),
+            lambda: source.open(spec, self._clock, stop, skip=skip),
             [line.queue for line in lines],
             clock=self._clock,
             name=source.kind.name,
@@ -244,6 +250,20 @@ class Supervisor:
             stop=stop,
             on_state=state,
         )
+
+    def _skip(self, lines: Sequence[RunningLine]) -> Callable[[Ref], bool] | None:
+        """Return a function that tells whether all lines of a source have judged an item in an earlier run."""
+        if not lines[0].line.source.kind.resumes:
+            return None
+        judged = [self._judged(line.line) for line in lines]
+        if not all(judged):
+            return None
+        logger.warning(
+            "%s: up to %d items that an earlier run has judged are skipped. To judge them again, use another folder in [store]",
+            lines[0].line.source.shown,
+            min(len(one) for one in judged),
+        )
+        return lambda ref: all(ref.key in one and one[ref.key] == ref.time_s for one in judged)
 
     def _follow(self, line: RunningLine, feed: Feed) -> None:
         name = line.line.name

@@ -11,6 +11,7 @@ from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
 from andon.foundation.registry import is_own, load, members, names, warn_once
 from andon.foundation.settings import fields, nearest
+from andon.runtime.items import Ref
 from andon.runtime.schema import InputSpec
 from andon.sources.addresses import scheme_of, shown_address
 from andon.sources.clock import Clock
@@ -23,6 +24,10 @@ from andon.sources.truth import Truth
 
 def _ends(_text: str, _settings: Any) -> bool:
     return False
+
+
+Skip = Callable[[Ref], bool]
+"""A function that tells whether an item is left out."""
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -42,6 +47,12 @@ class Source(Struct, frozen=True, kw_only=True):
 
     The third argument has the type `settings`. The function never raises for a lost camera or a damaged item.
     """
+    resumed: Callable[[str, InputSpec, Any, Clock, threading.Event, Skip], Stream] | None = None
+    """A function as `stream` that also leaves out items which an earlier run has judged.
+
+    Give it only if the key and time of an item are the same at each start. The function need not read the items that it leaves
+    out.
+    """
     live: bool = False
     """True for a source that cannot wait.
 
@@ -57,6 +68,11 @@ class Source(Struct, frozen=True, kw_only=True):
     """
     shown: Callable[[str], str] | None = None
     """A function that returns the text without folders, for tables and pages that other people read."""
+
+    @property
+    def resumes(self) -> bool:
+        """True if a monitor can continue after a restart without judging items again."""
+        return self.resumed is not None
 
     def __post_init__(self) -> None:
         known = [setting.name for setting in fields(self.settings)]

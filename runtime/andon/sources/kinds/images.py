@@ -30,7 +30,7 @@ from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.pictures.good_part import good_part
 from andon.sources.pictures.header import TruncatedError
 from andon.sources.pictures.limits import MAX_BYTES
-from andon.sources.source import Source
+from andon.sources.source import Skip, Source
 
 _HEADER_BYTES = 65_536
 
@@ -128,8 +128,17 @@ def chosen(text: str, keys: AbstractSet[str]) -> Pictures:
     return Pictures({key: file for key, file in open_listing(Path(text)).items() if key in keys})
 
 
-def stream(text: str, spec: InputSpec, settings: FollowSettings, clock: Clock, stop: threading.Event) -> Stream:
+def stream(  # noqa: PLR0917 - the signature of `Source.resumed`
+    text: str,
+    spec: InputSpec,
+    settings: FollowSettings,
+    clock: Clock,
+    stop: threading.Event,
+    skip: Skip = lambda _ref: False,
+) -> Stream:
     """Yield the existing pictures in natural order, then new ones if `settings.follow` is set. Each is yielded once.
+
+    Pictures for which `skip` returns True are not read.
 
     Raises:
         DataError: the path does not exist, or (without following) there is no picture.
@@ -139,18 +148,24 @@ def stream(text: str, spec: InputSpec, settings: FollowSettings, clock: Clock, s
     opencv()  # report a missing package now, not when the first picture arrives
     root = Path(text)
     if not root.is_dir():
-        return _each(open_listing(root), (), channels, stop)
+        return _each(open_listing(root), (), channels, stop, skip)
     if settings.follow:
         warned = WarnedKinds()
-        return follow(root, lambda key, file: _read(file, _ref(key, file), channels, warned), settings, clock, stop)
+
+        def read(key: str, file: PictureFile) -> Item | Lost:
+            return _read(file, _ref(key, file), channels, warned)
+
+        return follow(
+            root, read, settings, clock, stop, skip=lambda key, file: not file.fault and skip(_ref(key, file))
+        )
     try:
         listing = survey(root)
     except OSError:
         listing = Listing({}, {})
     if not listing.files:
-        return _each(open_listing(root), (), channels, stop)  # raises an error with the reason
+        return _each(open_listing(root), (), channels, stop, skip)  # raises an error with the reason
     unlisted = [unlisted_folder(key, error) for key, error in listing.unlisted.items()]
-    return _each(listing.files, unlisted, channels, stop)
+    return _each(listing.files, unlisted, channels, stop, skip)
 
 
 def _accepts(text: str) -> bool:
@@ -173,14 +188,15 @@ def _endless(text: str, settings: FollowSettings) -> bool:
 
 
 def _each(
-    files: dict[str, PictureFile], unlisted: Sequence[Lost], channels: Channels, stop: threading.Event
+    files: dict[str, PictureFile], unlisted: Sequence[Lost], channels: Channels, stop: threading.Event, skip: Skip
 ) -> Iterator[Item | Lost]:
     yield from unlisted
     warned = WarnedKinds()
     for key, file in files.items():
         if stop.is_set():
             return
-        yield _read(file, _ref(key, file), channels, warned)
+        if not skip(_ref(key, file)):
+            yield _read(file, _ref(key, file), channels, warned)
 
 
 def _ref(key: str, file: PictureFile) -> Ref:
@@ -249,5 +265,6 @@ SOURCE = Source(
     collect=collect,
     settings=FollowSettings,
     stream=stream,
+    resumed=stream,
     endless=_endless,
 )

@@ -34,7 +34,7 @@ from andon.sources.series.log import Log, Run
 from andon.sources.series.log_columns import numbers_of, place_of, times_of
 from andon.sources.series.replay import replay_log
 from andon.sources.series.tables import Columns, read_csv, read_parquet
-from andon.sources.source import Source
+from andon.sources.source import Skip, Source
 
 MOST_BYTES = 2 << 30
 LABEL_NAMES = frozenset({"anomaly", "label", "faulty", "is_anomaly"})
@@ -108,6 +108,18 @@ def stream(text: str, spec: InputSpec, settings: LogSettings, clock: Clock, stop
     if path.suffix.lower() not in _CSV:
         raise ConfigError(f"{text}: expected a CSV file to follow, got a folder or a Parquet file. Leave out --follow.")
     return follow_log(path, spec, settings, clock, stop)
+
+
+def resumed(  # noqa: PLR0917 - the signature of `Source.resumed`
+    text: str, spec: InputSpec, settings: LogSettings, clock: Clock, stop: threading.Event, skip: Skip
+) -> Stream:
+    """Return the stream without the items that `skip` names.
+
+    Raises:
+        AndonError: see `stream`.
+    """
+    windows = stream(text, spec, settings, clock, stop)
+    return (item for item in windows if not skip(item.ref))
 
 
 def period_of(times: Sequence[Floats], where: str) -> float:
@@ -244,5 +256,6 @@ SOURCE = Source(
     collect=collect,
     settings=LogSettings,
     stream=stream,
+    resumed=resumed,
     endless=lambda _text, settings: bool(settings.follow),
 )

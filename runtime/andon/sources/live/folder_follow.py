@@ -21,9 +21,15 @@ Read = Callable[[str, PictureFile], Item | Lost]
 
 
 def follow(
-    root: Path, read: Read, settings: FollowSettings, clock: Clock, stop: threading.Event
+    root: Path,
+    read: Read,
+    settings: FollowSettings,
+    clock: Clock,
+    stop: threading.Event,
+    *,
+    skip: Callable[[str, PictureFile], bool] = lambda _key, _file: False,
 ) -> Iterator[Item | Lost]:
-    """Yield each picture once, as soon as it has settled, until the stop event is set.
+    """Yield each picture once, as soon as it has settled, until the stop event is set. Leave out files that `skip` names.
 
     `Lost` items stand for files that could not be read. The reason is LOST for a file that was removed before it settled. It is
     UNREADABLE for a pipe, a device, a broken link, or a sub-folder that cannot be listed. STALE is repeated while a file is
@@ -49,13 +55,20 @@ def follow(
             reachable.alive(began_s)
             yield from (unlisted_folder(key, why) for key, why in listing.unlisted.items() if key not in unlisted)
             unlisted = frozenset(listing.unlisted)
-            yield from _settled(listing, watch, read, settings, clock=clock, stop=stop)
+            yield from _settled(listing, watch, read, settings, clock=clock, stop=stop, skip=skip)
         # listing a folder of a million files takes seconds: spend at most a fifth of the time on it
         pause(clock, max(settings.poll_s, 4 * (clock.mono_s() - began_s)), stop.is_set)
 
 
 def _settled(
-    listing: Listing, watch: FolderWatch, read: Read, settings: FollowSettings, *, clock: Clock, stop: threading.Event
+    listing: Listing,
+    watch: FolderWatch,
+    read: Read,
+    settings: FollowSettings,
+    *,
+    clock: Clock,
+    stop: threading.Event,
+    skip: Callable[[str, PictureFile], bool],
 ) -> Iterator[Item | Lost]:
     """Yield the items that result from one listing of the folder."""
     now_s = clock.mono_s()
@@ -66,6 +79,8 @@ def _settled(
     for key in ready:
         if stop.is_set():
             return
+        if skip(key, listing.files[key]):
+            continue
         item = _read_settled(key, listing.files[key], read)
         if item is None:
             watch.missed(key)
