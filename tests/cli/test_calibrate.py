@@ -156,6 +156,20 @@ def test_stored_verdicts_calibrate_without_pictures(
     assert "expected verdicts of the model file" in capsys.readouterr().err
 
 
+def test_stored_scores_stay_on_their_device(
+    file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = tmp_path / "verdicts.jsonl"
+    assert main(["score", str(file), str(folder), "--json"]) == 0
+    stored.write_text(capsys.readouterr().out, encoding="utf-8")
+
+    words = ["calibrate", str(file), "--from", str(stored), "-o", str(tmp_path / "new.onnx")]
+    assert main([*words, "--device", "cuda"]) == 2
+
+    assert "--device: expected cpu, on which the stored scores were computed" in capsys.readouterr().err
+    assert main([*words, "--device", "cpu"]) == 0
+
+
 def test_a_threshold_by_hand_is_labelled(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new = tmp_path / "by-hand.onnx"
 

@@ -71,8 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         choices=["cpu", "cuda"],
-        default="cpu",
-        help="device that will judge; the promise is valid for this device only (default: cpu)",
+        help="device that will judge; the promise is valid on this type of device only (default: as in the file)",
     )
     parser.add_argument("--json", action="store_true", help="print the old and the new statement as one JSON object")
 
@@ -115,13 +114,20 @@ def run(args: argparse.Namespace) -> int:
     if hasattr(os, "nice"):
         os.nice(10)  # a monitor on the same machine has priority
     if args.scores is not None:
+        if args.device not in (None, model.card.provider):
+            raise ConfigError(
+                f"--device: expected {model.card.provider}, on which the stored scores were computed, got {args.device}. Give "
+                "--good with pictures or logs, so that they are scored on this device."
+            )
         stored = read_scores(Path(args.scores), model, group=args.group)
         result = recalibrate_from_scores(model.data, stored, request)
     else:
         good = open_good(args.good, model.card.input)
         if args.group is not None:
             good = Grouped(good, args.group)
-        result = recalibrate(model.data, good, request, device=args.device, progress=ProgressLine())
+        result = recalibrate(
+            model.data, good, request, device=args.device or model.card.provider, progress=ProgressLine()
+        )
     write_atomically(args.out, result.data)
     if args.json:
         print(json.dumps(_facts(result) | {"file": str(args.out)}))

@@ -97,7 +97,12 @@ def render(model: ModelFile) -> str:
         rows.append(
             ("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})")
         )
-        rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}"))
+        only = (
+            ": the promise is valid on this type of device only"
+            if calibration.promised and calibration.provider
+            else ""
+        )
+        rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}{only}"))
     pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {percent(card.reading.share)}"}[
         card.reading.pool
     ]
