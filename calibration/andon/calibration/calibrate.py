@@ -46,7 +46,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
     Raises:
         NotEnoughParts: the parts do not support the promise. The message gives the number needed and the strictest promise
             that these parts support.
-        CalibrationError: too many parts are INVALID, the scores support no statement, or the threshold of a file in use moves
+        CalibrationError: too many parts were lost, the scores support no statement, or the threshold of a file in use moves
             implausibly far.
     """
     model = parse(data, allow_blank=True)
@@ -73,6 +73,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         sampling=structs.replace(sample.sampling, steadiness=statement.steadiness),
         tau=statement.tau,
         invalid=sample.invalid,
+        invalid_content=sample.invalid_content,
         part_keys_sha256=hashlib.sha256("\n".join(sorted(sample.keys)).encode()).hexdigest(),
         good_median=float(np.median(finite)),
         good_scale=good_scale,
@@ -144,6 +145,7 @@ def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Sta
     infinite = int(np.isinf(lifted).sum())
     if infinite <= statement.above:
         return
+    first = first_invalid(scores, lost=False)
     weaker = [
         alpha
         for alpha in sorted(LADDER)
@@ -152,7 +154,7 @@ def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Sta
     ]
     offer = f", or promise --false-reject {weaker[0]:g}" if weaker else ""
     raise CalibrationError(
-        f"{infinite} of {len(lifted)} calibration parts are INVALID because of their content{first_invalid(scores)}, so they do "
+        f"{infinite} of {len(lifted)} calibration parts are INVALID because of their content{first}, so they do "
         f"not pass. A promise of {percent(statement.alpha)} from {len(lifted)} parts allows {statement.above} of them. Look at "
         f"these parts, replace those that are not good and train again{offer}."
     )

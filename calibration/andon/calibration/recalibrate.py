@@ -68,7 +68,7 @@ def recalibrate(
 
     Raises:
         NotEnoughParts: the parts do not support the promise. The message gives the number of photos or windows to collect.
-        CalibrationError: too many parts are INVALID, the scores support no statement, or the threshold moved implausibly far.
+        CalibrationError: too many parts were lost, the scores support no statement, or the threshold moved implausibly far.
         DeviceError: this machine does not reproduce the golden sample, or has no such device.
         ConfigError: the parts are grouped in another way than those of the file, and the move is not forced.
     """

@@ -76,7 +76,8 @@ def render(model: ModelFile) -> str:
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
         rows.extend(calibration.further_sentences)
-        rows.append(("parts", f"{calibration.drawn}; {calibration.invalid} unusable ones were left out"))
+        rows.extend(("audit", sentence) for sentence in calibration.audit_sentences)
+        rows.append(("parts", f"{calibration.drawn}; {calibration.invalid_sentence}"))
         if calibration.sampling is not None and calibration.sampling.steadiness is not None:
             rows.append(("steady", calibration.sampling.steadiness.sentence))
         if calibration.drift is not None:

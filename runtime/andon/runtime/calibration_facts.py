@@ -23,6 +23,9 @@ Provider = Literal["cpu", "cuda"]
 StatementKind = Literal["promise", "promise(n_eff)", "estimate", "manual"]
 SamplingMethod = Literal["single_files", "grouped_files", "one_per_lot", "one_per_run", "effective_number", "blocks"]
 
+MOST_AUDITS = 1000
+"""Upper limit of the audits in a file."""
+
 _SINGLE_FILES_1_0 = "each file was taken as an independent part"
 """Text in a file of schema 1.0 where no files were grouped."""
 
@@ -157,7 +160,7 @@ class MissBound(Struct, frozen=True, kw_only=True):
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """A later count of rejected good parts, with the threshold that was in use then. Reserved."""
+    """A later count of rejected good parts, with the threshold that was in use then."""
 
     date: ShortText
     andon: ShortText = ""
@@ -176,7 +179,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     tau: Annotated[float, Meta(ge=1.0)] = 1.0
     """Autocorrelation time of the counted parts, in parts."""
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
-    """Digest of the sorted keys of the parts, one key per line."""
+    """Digest of the sorted keys of the parts, one key per line. Empty if only their number is known."""
 
     @property
     def sentence(self) -> str:
@@ -334,6 +337,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """Integrated autocorrelation time, in units."""
     invalid: int = 0
     """Number of calibration parts that were left out because of their input (unreadable, a gap, another type)."""
+    invalid_content: Count = 0
+    """Number of the `n` calibration parts that are INVALID by their content. They count as rejected."""
     part_keys_sha256: str = ""
     """Digest of the sorted keys of the calibration parts, one key per line."""
     good_median: float = 0.0
@@ -351,7 +356,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
     shift: ShiftPromise | None = None
     review: ReviewBand | None = None
     misses: MissBound | None = None
-    audits: Annotated[tuple[Audit, ...], Meta(max_length=1000)] = ()
+    audits: Annotated[tuple[Audit, ...], Meta(max_length=MOST_AUDITS)] = ()
+    """Counts against this threshold, the oldest first. A new calibration begins without them."""
     drift: DriftReference | None = None
     health: FrameHealth | None = None
 
@@ -373,10 +379,26 @@ class Calibration(Struct, frozen=True, kw_only=True):
         return self.sampling.sentence if self.sampling else self.dependence
 
     @property
+    def invalid_sentence(self) -> str:
+        """Sentence about the calibration parts that could not be judged."""
+        left_out = f"{self.invalid} unusable ones were left out"
+        if not self.invalid_content:
+            return left_out
+        return f"{left_out}; {self.invalid_content} of the parts are INVALID by their content and count as rejected"
+
+    @property
     def further_sentences(self) -> tuple[tuple[str, str], ...]:
         """Further statements about the thresholds, each with its name."""
         named = (("shift", self.shift), ("review", self.review))
         return tuple((name, statement.sentence) for name, statement in named if statement is not None)
+
+    @property
+    def audit_sentences(self) -> tuple[str, ...]:
+        """The last three audits, the newest first, each with its date. The first one states how many there are."""
+        sentences = [f"{audit.date}: {audit.sentence}" for audit in reversed(self.audits[-3:])]
+        if len(self.audits) > 1:
+            sentences[0] += f" (the last of {len(self.audits)} audits)"
+        return tuple(sentences)
 
     @property
     def sentence(self) -> str:

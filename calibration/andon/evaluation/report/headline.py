@@ -37,7 +37,11 @@ def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
         rows += [
             ("promise", detector.promise),
             *(calibration.further_sentences if detector.promised else ()),
-            ("calibrated", ", ".join(filter(None, [calibration.date, calibration.drawn]))),
+            *(("audit", sentence) for sentence in calibration.audit_sentences if detector.promised),
+            (
+                "calibrated",
+                ", ".join(filter(None, [calibration.date, calibration.drawn, calibration.invalid_sentence])),
+            ),
         ]
     rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]
     return ModelFacts(
