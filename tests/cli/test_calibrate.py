@@ -13,7 +13,7 @@ import pytest
 from tests.runtime.hand_made import FRAME, blank_bytes, frame, graph
 
 from andon.calibration.calibrate import calibrate
-from andon.calibration.request import CalibrationRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest, ShiftRequest
 from andon.calibration.scoring import score
 from andon.cli import main
 from andon.runtime.detector import Detector
@@ -168,6 +168,63 @@ def test_stored_scores_stay_on_their_device(
 
     assert "--device: expected cpu, on which the stored scores were computed" in capsys.readouterr().err
     assert main([*words, "--device", "cpu"]) == 0
+
+
+def test_known_defects_make_a_review_band(
+    file: Path,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad, new = pictures(tmp_path / "dents", 14, first=3000), tmp_path / "new.onnx"
+    words = ["calibrate", str(file), "--good", str(folder), "-o", str(new), "--review-defects", str(bad)]
+
+    assert main([*words, "--missed", "0.05"]) == 2
+    assert "expected at least 59 different defects, got 14" in capsys.readouterr().err
+    assert main([*words, "--missed", "0.2"]) == 0
+
+    assert "new misses   with 95 % confidence at most 20 % of defects like these 14 pass" in capsys.readouterr().out
+    assert read(new).review < read(new).threshold
+    # again without the defects: the band is lost, and a warning says so
+    assert main(["calibrate", str(new), "--good", str(folder), "-o", str(new)]) == 0
+    assert "To keep this, give --review-defects" in caplog.text
+    assert read(new).review == read(new).threshold
+
+
+def test_good_parts_among_the_defects_are_refused(
+    file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    pictures(tree / "dent", 60, first=3000)
+    pictures(tree / "good", 2, first=4000)
+
+    words = ["calibrate", str(file), "--good", str(folder), "-o", str(tmp_path / "new.onnx")]
+    assert main([*words, "--review-defects", str(tree)]) == 2
+    assert "expected defects only, got 2 items in a folder named good" in capsys.readouterr().err
+
+
+def test_a_shift_promise_and_a_review_band_are_kept_unless_only_the_rate_is_asked_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    blank, path, new = blank_bytes(graph(FRAME), FRAME), tmp_path / "shift.onnx", tmp_path / "new.onnx"
+    wish = PromiseRequest(false_reject=0.1, review=0.3, shift=ShiftRequest(parts=100, rejects=20))
+    path.write_bytes(calibrate(blank, score(blank, _Parts(80, 0)), CalibrationRequest(date="2026-01-01", promise=wish)))
+    words = ["calibrate", str(path), "--good", str(folder), "-o", str(new)]
+
+    assert main(words) == 0
+    assert [name for name, _ in further(new)] == ["shift", "review"]
+    assert main([*words, "--review", "0.4"]) == 0
+    assert "40 % of good parts do not pass" in dict(further(new))["review"]
+    assert main([*words, "--rate-only"]) == 0
+    assert further(new) == ()
+
+
+def further(path: Path) -> tuple[tuple[str, str], ...]:
+    calibration = read(path).card.calibration
+    assert calibration is not None
+    return calibration.further_sentences
 
 
 def test_a_threshold_by_hand_is_labelled(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

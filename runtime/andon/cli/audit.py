@@ -8,8 +8,8 @@ example:
 
 Count parts that a person has confirmed as good: all parts of some shifts, or a random sample. Do not count only the parts that
 the model rejected, and count no part that the calibration used. Without --any-time, choose the number of parts before you
-count, and run the command once. With -o, the model file keeps the finding: andon inspect and the report then show it. The verdicts
-stay the same, and the digest of the file is new. Exit code 0: the promise is confirmed. 1: it is violated. 3: not decided yet.
+count, and run the command once. With -o, the file keeps the finding: andon inspect and the report then show it. The verdicts stay
+the same, and the digest of the file is new. Exit code 0: the promise is confirmed. 1: it is violated. 3: not decided yet.
 """
 
 import argparse

@@ -131,14 +131,17 @@ class ReviewBand(Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """The statement as a readable sentence."""
-        return (
-            f"with {percent_down(self.confidence)} confidence at most {percent(self.alpha)} of good parts do not pass (review or "
-            "reject), and the promise about rejected parts holds as well"
-        )
+        also = "the promise about rejected parts holds as well"
+        share = percent(self.alpha)
+        if self.source == "defects":
+            also = "the promise about rejected parts and the bound on missed defects hold as well"
+            share = percent_up(self.alpha)
+        sure = f"with {percent_down(self.confidence)} confidence"
+        return f"{sure} at most {share} of good parts do not pass (review or reject), and {also}"
 
 
 class MissBound(Struct, frozen=True, kw_only=True):
-    """Upper bound for the share of defects that pass, from known defects. Reserved."""
+    """Upper bound for the share of defects that pass, from known defects."""
 
     defects: AtLeastOne
     missed: Count
@@ -389,7 +392,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     @property
     def further_sentences(self) -> tuple[tuple[str, str], ...]:
         """Further statements about the thresholds, each with its name."""
-        named = (("shift", self.shift), ("review", self.review))
+        named = (("shift", self.shift), ("review", self.review), ("misses", self.misses))
         return tuple((name, statement.sentence) for name, statement in named if statement is not None)
 
     @property
@@ -435,5 +438,5 @@ def percent_down(share: float) -> str:
 
 
 def _rounded(share: float, towards: str) -> float:
-    exact = Decimal(share)
+    exact = Decimal(repr(share))  # 0.05 is meant as 5 %, although the nearest binary number is slightly above
     return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - 2), rounding=towards)) if share else 0.0
