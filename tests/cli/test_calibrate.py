@@ -259,6 +259,11 @@ def _bad(tmp_path: Path, file: Path, folder: Path) -> dict[str, list[str]]:
         (broken / f"{number}.png").write_bytes(b"\x89PNG no picture")
     stored = tmp_path / "stored.jsonl"
     stored.write_text('{"item": "a", "score": 1, "model": "0123456789ab"}\n', encoding="utf-8")
+    many = pictures(tmp_path / "many", 60, first=5000)
+    nothing, table, log = (tmp_path / one for one in ("nothing.jsonl", "table.csv", "log.csv"))
+    nothing.write_text("", encoding="utf-8")
+    table.write_text("part,value\na,1\n", encoding="utf-8")
+    log.write_text("time,flow\n" + "".join(f"{place},1.5\n" for place in range(100)), encoding="utf-8")
     name = str(file)
     return {
         "damaged file": [str(damaged), "--good", good, "-o", out],
@@ -290,6 +295,26 @@ def _bad(tmp_path: Path, file: Path, folder: Path) -> dict[str, list[str]]:
         "a folder as output": [name, "--good", good, "-o", str(tmp_path)],
         "force without a reason": [name, "--good", good, "-o", out, "--force"],
         "an unknown flag": [name, "--good", good, "-o", out, "--yes"],
+        "review of 0": [name, "--good", good, "-o", out, "--review", "0"],
+        "review that is no number": [name, "--good", good, "-o", out, "--review", "much"],
+        "review below the promised rate": [name, "--good", good, "-o", out, "--review", "0.001"],
+        "review from both sides": [name, "--good", good, "-o", out, "--review", "0.5", "--review-defects", str(many)],
+        "too few defects": [name, "--good", good, "-o", out, "--review-defects", str(few)],
+        "missing defects": [name, "--good", good, "-o", out, "--review-defects", str(tmp_path / "none")],
+        "good parts as defects": [name, "--good", good, "-o", out, "--review-defects", good],
+        "unreadable defects": [name, "--good", good, "-o", out, "--review-defects", str(broken)],
+        "missed without defects": [name, "--good", good, "-o", out, "--missed", "0.1"],
+        "missed of 0": [name, "--good", good, "-o", out, "--review-defects", str(many), "--missed", "0"],
+        "missed that is no number": [name, "--good", good, "-o", out, "--review-defects", str(many), "--missed", "x"],
+        "defects with stored scores": [name, "--from", str(stored), "-o", out, "--review-defects", str(many)],
+        "another device for stored scores": [name, "--from", str(stored), "-o", out, "--device", "cuda"],
+        "confidence that is no number": [name, "--good", good, "-o", out, "--confidence", "sure"],
+        "empty scores": [name, "--from", str(nothing), "-o", out],
+        "a table without its columns": [name, "--from", str(table), "-o", out],
+        "confidence above 1": [name, "--good", good, "-o", out, "--confidence", "1.5"],
+        "negative false-reject": [name, "--good", good, "-o", out, "--false-reject", "-0.1"],
+        "a log for a file of frames": [name, "--good", str(log), "-o", out],
+        "a missing table of groups": [name, "--good", good, "-o", out, "--group", str(tmp_path / "none.csv")],
         "an unknown device": [name, "--good", good, "-o", out, "--device", "tpu"],
     }
 
@@ -300,11 +325,14 @@ def _truncated(tmp_path: Path, file: Path) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_bad_input_is_refused_with_one_line_and_nothing_is_written(
-    file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    count: int, file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = file.read_bytes()
-    for what, words in _bad(tmp_path, file, folder).items():
+    bad = list(_bad(tmp_path, file, folder).items())
+    assert len(bad) == 50
+    for what, words in bad[:count]:
         assert main(["calibrate", *words]) == 2, what
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith("andon: "), what
