@@ -6,6 +6,7 @@
 import hashlib
 import logging
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import structs
@@ -22,7 +23,7 @@ from andon.calibration.tail import scores_of, tail
 from andon.calibration.units import first_invalid, reduce_to_units, warn_of_copies
 from andon.foundation.errors import CalibrationError, ConfigError
 from andon.runtime import __version__
-from andon.runtime.calibration_facts import Calibration, DriftReference, Move, percent
+from andon.runtime.calibration_facts import Calibration, ChannelHealth, DriftReference, FrameHealth, Move, percent
 from andon.runtime.model_file.format import LogEntry, ModelFile, Tail, append_log, parse, seal
 from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 
@@ -110,6 +111,8 @@ def calibrate(
         shift=statement.shift,
         review=passing.review if passing else statement.review,
         misses=passing.misses if passing else None,
+        health=scores.health or _before(model).health,
+        channel_health=scores.channel_health or _before(model).channel_health,
         drift=_drift(np.minimum(lifted, _HIGHEST), knots.x, statement) if request.drift else None,
     )
     move = _move(model, lifted, statement.above, request)
@@ -132,6 +135,17 @@ def _refuse_defects(defects: KnownDefects | None, request: CalibrationRequest, *
             "expected --review or --review-defects, got both. The lower limit of the review band comes from good parts or from "
             "known defects. Leave one out."
         )
+
+
+class _Health(NamedTuple):
+    health: FrameHealth | None
+    channel_health: tuple[ChannelHealth, ...]
+
+
+def _before(model: ModelFile) -> _Health:
+    """Return the statistics in the old file. They stay if the scores came without frames or windows."""
+    old = model.card.calibration
+    return _Health(None, ()) if old is None else _Health(old.health, old.channel_health)
 
 
 def _map_scale(model: ModelFile, scores: Scores) -> float | None:

@@ -269,7 +269,7 @@ class DriftReference(Struct, frozen=True, kw_only=True):
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
-    """Quantiles of a statistic over the good frames. Reserved."""
+    """Quantiles of a statistic over the good frames."""
 
     q01: float
     q50: float
@@ -277,7 +277,7 @@ class Quantiles(Struct, frozen=True, kw_only=True):
 
 
 class FrameHealth(Struct, frozen=True, kw_only=True):
-    """Distribution of frame statistics over the good parts, in grey levels of the raw frames. Reserved."""
+    """Distribution of frame statistics over the good parts, in grey levels of the raw frames."""
 
     n: AtLeastOne
     """Number of measured frames."""
@@ -296,7 +296,21 @@ class FrameHealth(Struct, frozen=True, kw_only=True):
     repeated_rows: Quantiles | None = None
     """Share of the rows that equal the row above. Rows of one level do not count. Detects smeared frames."""
     difference: Quantiles | None = None
-    """Mean absolute difference from the frame before. Detects frozen frames."""
+    """Mean absolute difference from the frame before. Detects frozen frames. Reserved."""
+
+
+class ChannelHealth(Struct, frozen=True, kw_only=True):
+    """Behaviour of a sensor channel in the good windows."""
+
+    name: ShortText
+    low: float
+    """Lowest value."""
+    high: float
+    """Highest value."""
+    constant_s: Positive | None = None
+    """Longest time with one value, in seconds. None if the channel never changed."""
+    period_s: Positive | None = None
+    """Time between two rows of the logs, before they were put onto the grid of the windows. None if it is unknown."""
 
 
 class Move(Struct, frozen=True, kw_only=True):
@@ -363,6 +377,9 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """Counts against this threshold, the oldest first. A new calibration begins without them."""
     drift: DriftReference | None = None
     health: FrameHealth | None = None
+    """Statistics of good frames. None for windows, for too few frames, and in a file of an older version."""
+    channel_health: Annotated[tuple[ChannelHealth, ...], Meta(max_length=65536)] = ()
+    """The same for the channels of windows, in their order."""
 
     @property
     def promised(self) -> bool:
