@@ -82,6 +82,10 @@ def render(model: ModelFile) -> str:
             rows.append(("steady", calibration.sampling.steadiness.sentence))
         if calibration.drift is not None:
             rows.append(("drift", calibration.drift.sentence))
+        if calibration.health is not None:
+            rows.append(("health", f"statistics of {calibration.health.n} good frames, for the limits of --health"))
+        if calibration.channel_health:
+            rows.append(("health", f"statistics of {len(calibration.channel_health)} channels over the good windows"))
         if calibration.above < 2 and calibration.promised:
             steady = _steady(calibration.alpha, calibration.confidence)
             alone = (
