@@ -2,9 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.killed_calibration FILE.onnx --good FOLDER
 
-The calibration replaces FILE.onnx in a copy, under its own name. Half of the kills come at a uniform moment of the run. The other
-half come within 5 ms after the temporary file appears, because the replacement is short. Prints one JSON line: how many kills
-came in time, which file was left, how many temporary files were left, and which files were neither old nor new (must be 0).
+The calibration replaces a copy of FILE.onnx under its own name. Half of the kills are at a uniform moment of the run. The other
+half are within 5 ms after the temporary file appears, because the replacement is short. Prints one JSON line:
+
+* ``killed``: kills before the end of the command.
+* ``old``, ``new``, ``neither``: which file was there afterwards. ``neither`` must be 0.
+* ``temporary_files_left``: temporary files that a killed command did not remove.
 """
 
 import argparse
@@ -24,7 +27,7 @@ from andon.runtime.model_file.format import parse
 
 
 def killed(words: list[str], folder: Path, after_s: float | None, dice: random.Random) -> bool:
-    """Start the command and kill it. Return whether it was still running.
+    """Start the command and kill it. Return whether it still ran.
 
     Args:
         words: the command.

@@ -186,7 +186,7 @@ def test_known_defects_make_a_review_band(
 
     assert "new misses   with 95 % confidence at most 20 % of defects like these 14 pass" in capsys.readouterr().out
     assert read(new).review < read(new).threshold
-    # again without the defects: the band is lost, and a warning says so
+    # again without the defects: the band is lost, with a warning
     assert main(["calibrate", str(new), "--good", str(folder), "-o", str(new)]) == 0
     assert "To keep this, give --review-defects" in caplog.text
     assert read(new).review == read(new).threshold

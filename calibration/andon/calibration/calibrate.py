@@ -143,7 +143,7 @@ class _Health(NamedTuple):
 
 
 def _before(model: ModelFile) -> _Health:
-    """Return the statistics in the old file. They stay if the scores came without frames or windows."""
+    """Return the statistics in the old file. They stay if the scores are stored ones, without frames or windows."""
     old = model.card.calibration
     return _Health(None, ()) if old is None else _Health(old.health, old.channel_health)
 
