@@ -7,7 +7,7 @@ The limits come from the first half of a log, as a calibration computes them, an
 line per log:
 
 * ``false_alarms``: number of channels with each finding on the good second half, of ``channels``.
-* ``found``: the share of channels in which each synthetic fault is found. The faults begin in the middle of the second half. A stuck
+* ``found``: the share of channels in which each synthetic fault is found. Faults begin in the middle of the second half. A stuck
   channel keeps its value. One out of range is raised by ten times its range. With a wrong rate, only every second row arrives.
 * ``stuck_after_s``: median of the limits. ``never_stuck``: channels without this limit, because they did not change.
 """
