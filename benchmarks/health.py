@@ -9,6 +9,7 @@ Then prints one JSON line per folder of good pictures:
 
 * ``default``: false alarms of the limits without statistics of good parts, on all pictures.
 * ``calibrated``: the same with limits from every second picture, on the others.
+* ``small``: the mean share of false alarms with limits from 30 and 60 random pictures, on the others, over 20 draws.
 * ``found``: of those others, the share in which each synthetic fault is found with the calibrated limits. The faults of levels
   divide them by 32 or raise them by 200. A torn frame has its lower part shifted sideways by 8 or 40 pixels. Others are grey
   below a row, repeat a row to the end (smeared), or have a Gaussian blur of 2 pixels. The row is drawn with a fixed seed. A fault
@@ -27,22 +28,17 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from andon.monitor.frame_health import (
-    FrameStatistics,
-    HealthLimits,
-    HealthState,
-    limits_of,
-    live_limits,
-    measure,
-    step,
-)
-from andon.runtime.calibration_facts import FrameHealth, Quantiles
+from andon.calibration.good_health import frame_health
+from andon.monitor.frame_health import HealthLimits, HealthState, limits_of, live_limits, step
+from andon.runtime.frame_statistics import FrameStatistics, measure
 from andon.runtime.items import Item
 from andon.sources.series.log import Log
 from andon.sources.source import collect
 
 Frame = NDArray[np.uint8]
-MEASURED = ("low", "high", "overexposed", "contrast", "sharpness", "row_jump", "repeated_rows")
+SMALL = (30, 60)
+"""Numbers of calibration pictures for the limits of a small calibration."""
+DRAWS = 20
 
 
 def drawn(height: int = 1080, width: int = 1920) -> Frame:
@@ -101,13 +97,21 @@ def reasons(statistics: FrameStatistics, limits: HealthLimits) -> list[str]:
     return [finding.reason.name for finding in findings]
 
 
-def quantiles(measured: list[FrameStatistics]) -> FrameHealth:
-    """Return the statistics of good parts, as a model file would hold them."""
-    found = {}
-    for name in MEASURED:
-        low, middle, high = np.quantile([getattr(one, name) for one in measured], (0.01, 0.5, 0.99)).tolist()
-        found[name] = Quantiles(q01=low, q50=middle, q99=high)
-    return FrameHealth(n=len(measured), **found)
+def limits_from(measured: list[FrameStatistics]) -> HealthLimits:
+    """Return the limits that a file calibrated on these good frames gives. Blur is decided by single frames here."""
+    return structs.replace(limits_of(frame_health(measured)), blurred_of=1, blurred_frames=1)
+
+
+def small(measured: list[FrameStatistics], count: int) -> float:
+    """Return the mean share of false alarms on the other pictures, with limits from `count` random ones."""
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(DRAWS):
+        order = rng.permutation(len(measured)).tolist()
+        limits = limits_from([measured[place] for place in order[:count]])
+        others = [measured[place] for place in order[count:]]
+        shares.append(sum(bool(reasons(one, limits)) for one in others) / len(others))
+    return round(float(np.mean(shares)), 4)
 
 
 def folder(path: str) -> dict[str, object]:
@@ -117,7 +121,7 @@ def folder(path: str) -> dict[str, object]:
     items = [part for part in map(parts.read, parts.refs) if isinstance(part, Item)]
     frames = [np.asarray(item.data, np.uint8) for item in items]
     measured = [measure(frame)[0] for frame in frames]
-    calibrated = structs.replace(limits_of(quantiles(measured[::2])), blurred_of=1, blurred_frames=1)
+    calibrated = limits_from(measured[::2])
     rng = np.random.default_rng(0)
     found: Counter[str] = Counter()
     for frame in frames[1::2]:
@@ -130,6 +134,7 @@ def folder(path: str) -> dict[str, object]:
         "pictures": len(frames),
         "default": counted(measured, limits_of(None)),
         "calibrated": counted(others, calibrated) | {"of": len(others)},
+        "small": {str(count): small(measured, count) for count in SMALL if count < len(measured)},
         "found": {name: round(number / len(others), 3) for name, number in found.items()},
     }
 

@@ -348,12 +348,36 @@ def test_up_to_five_percent_that_were_lost_are_left_out_and_counted() -> None:
     assert (calibration.n, calibration.invalid, calibration.alpha) == (95, 5, 0.05)
 
 
-def test_more_invalid_ones_are_refused_with_the_first_of_them() -> None:
+def test_more_lost_ones_are_refused_with_the_first_of_them() -> None:
+    values = good(100)
+    values[2] = np.nan
+
+    with pytest.raises(CalibrationError, match=r"input of 6 of 100 .* lost \(the first: 0007\.png, unreadable"):
+        calibrate(FRAMES, scores_of(values, lost=range(7, 13)), CalibrationRequest(date=DATE))
+
+
+def test_parts_that_are_invalid_by_their_content_count_as_the_worst_scores_however_many_they_are() -> None:
+    values = good(200)
+    values[7:27] = np.nan
+    wish = CalibrationRequest(promise=PromiseRequest(false_reject=0.2), date=DATE)
+
+    model = parse(calibrate(FRAMES, scores_of(values), wish))
+
+    calibration = calibration_of(model.data)
+    assert (calibration.n, calibration.invalid, calibration.invalid_content) == (200, 0, 20)
+    assert "20 of the parts are INVALID by their content" in calibration.invalid_sentence
+    plain = scores_of(np.where(np.isnan(values), 1e6, values))
+    assert model.threshold == pytest.approx(parse(calibrate(FRAMES, plain, wish)).threshold, rel=1e-6)
+
+
+def test_a_promise_that_does_not_allow_the_parts_invalid_by_their_content_names_the_first() -> None:
     values = good(100)
     values[7:13] = np.nan
 
-    with pytest.raises(CalibrationError, match=r"6 of 100 .* INVALID \(the first: 0007\.png, no contrast"):
-        calibrate(FRAMES, scores_of(values), CalibrationRequest(date=DATE))
+    with pytest.raises(
+        CalibrationError, match=r"6 of 99 .*content \(the first: 0007\.png, no contrast.*--false-reject 0\.2"
+    ):
+        calibrate(FRAMES, scores_of(values, lost=[3]), CalibrationRequest(date=DATE))
 
 
 def test_nothing_but_invalid_parts_is_refused() -> None:

@@ -95,3 +95,10 @@ def test_a_wrong_table_is_refused(text: str, message: str, tmp_path: Path) -> No
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.jsonl: cannot be read"):
         read_scores(tmp_path / "none.jsonl", MODEL)
+
+
+def test_scores_of_another_device_are_refused(tmp_path: Path) -> None:
+    row = {"item": "a.png", "status": "OK", "score": 0.25, "model": ME, "outside_promise": ["provider"]}
+
+    with pytest.raises(DataError, match=r"line 1: expected scores of the device type .*--device DEVICE"):
+        read_scores(lines(tmp_path / "v.jsonl", row), MODEL)

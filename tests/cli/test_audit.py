@@ -10,9 +10,12 @@ from tests.calibration.scores import scores_of
 from tests.cli.running import andon
 from tests.runtime.hand_made import FRAME, blank_bytes, graph
 
+from andon.calibration.audit import audit_file, with_audit
 from andon.calibration.calibrate import calibrate
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.cli import main
+from andon.foundation.errors import ConfigError
+from andon.runtime.calibration_facts import MOST_AUDITS, Calibration
 from andon.runtime.model_file.format import Tail, parse, seal
 
 
@@ -118,6 +121,59 @@ def test_a_blank_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["audit", str(path), "--good", "10", "--rejected", "0"]) == 2
 
     assert "calibrat" in capsys.readouterr().err
+
+
+def test_the_file_keeps_the_finding_and_shows_it(
+    promised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, new = parse(promised.read_bytes()), tmp_path / "audited.onnx"
+
+    assert main(["audit", str(promised), "--good", "299", "--rejected", "0", "-o", str(new)]) == 0
+    assert main(["audit", str(new), "--good", "1000", "--rejected", "25", "--any-time", "-o", str(new), "--json"]) == 1
+
+    after = parse(new.read_bytes())
+    assert after.card.calibration is not None
+    assert [audit.finding for audit in after.card.calibration.audits] == ["confirmed", "violated"]
+    assert (after.graph_sha256, after.threshold, after.log) == (before.graph_sha256, before.threshold, before.log)
+    assert parse(promised.read_bytes()).digest == before.digest
+    printed = capsys.readouterr().out
+    assert f"written      {new}" in printed
+    assert json.loads(printed.splitlines()[-1])["digest_after"] == after.digest
+    assert main(["inspect", str(new)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("audit ")]
+    assert [row.split(":")[1].strip() for row in rows] == ["violated", "confirmed"]
+    assert "(the last of 2 audits)" in rows[0]
+
+
+def test_a_new_calibration_begins_without_audits(promised: Path) -> None:
+    audit, _ = audit_file(calibration_in(promised.read_bytes()), rejects=0, parts=299, date="2026-11-30")
+    audited = with_audit(promised.read_bytes(), audit)
+
+    again = calibrate(
+        audited,
+        scores_of(np.random.default_rng(1).gamma(4.0, 0.05, 300)),
+        CalibrationRequest(promise=PromiseRequest(false_reject=0.01), date="2026-12-01"),
+    )
+
+    assert len(calibration_in(audited).audits) == 1
+    assert calibration_in(again).audits == ()
+
+
+def test_a_file_full_of_audits_takes_no_more(promised: Path) -> None:
+    audit, _ = audit_file(calibration_in(promised.read_bytes()), rejects=0, parts=299, date="2026-11-30")
+    model = parse(promised.read_bytes())
+    full = replace(calibration_in(model.data), audits=(audit,) * MOST_AUDITS)
+    tail = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
+    data = seal(model.data, card=replace(model.card, calibration=full), golden=model.golden, log=model.log, tail=tail)
+
+    with pytest.raises(ConfigError, match=r"audits: expected at most 1000 in a file.*Calibrate the file again"):
+        with_audit(data, audit)
+
+
+def calibration_in(data: bytes) -> Calibration:
+    calibration = parse(data).card.calibration
+    assert calibration is not None
+    return calibration
 
 
 def test_without_scipy_the_error_names_the_extra(promised: Path) -> None:

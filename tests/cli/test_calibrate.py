@@ -13,7 +13,7 @@ import pytest
 from tests.runtime.hand_made import FRAME, blank_bytes, frame, graph
 
 from andon.calibration.calibrate import calibrate
-from andon.calibration.request import CalibrationRequest
+from andon.calibration.request import CalibrationRequest, PromiseRequest, ShiftRequest
 from andon.calibration.scoring import score
 from andon.cli import main
 from andon.runtime.detector import Detector
@@ -156,6 +156,77 @@ def test_stored_verdicts_calibrate_without_pictures(
     assert "expected verdicts of the model file" in capsys.readouterr().err
 
 
+def test_stored_scores_stay_on_their_device(
+    file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = tmp_path / "verdicts.jsonl"
+    assert main(["score", str(file), str(folder), "--json"]) == 0
+    stored.write_text(capsys.readouterr().out, encoding="utf-8")
+
+    words = ["calibrate", str(file), "--from", str(stored), "-o", str(tmp_path / "new.onnx")]
+    assert main([*words, "--device", "cuda"]) == 2
+
+    assert "--device: expected cpu, on which the stored scores were computed" in capsys.readouterr().err
+    assert main([*words, "--device", "cpu"]) == 0
+
+
+def test_known_defects_make_a_review_band(
+    file: Path,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad, new = pictures(tmp_path / "dents", 14, first=3000), tmp_path / "new.onnx"
+    words = ["calibrate", str(file), "--good", str(folder), "-o", str(new), "--review-defects", str(bad)]
+
+    assert main([*words, "--missed", "0.05"]) == 2
+    assert "expected at least 59 different defects, got 14" in capsys.readouterr().err
+    assert main([*words, "--missed", "0.2"]) == 0
+
+    assert "new misses   with 95 % confidence at most 20 % of defects like these 14 pass" in capsys.readouterr().out
+    assert read(new).review < read(new).threshold
+    # again without the defects: the band is lost, with a warning
+    assert main(["calibrate", str(new), "--good", str(folder), "-o", str(new)]) == 0
+    assert "To keep this, give --review-defects" in caplog.text
+    assert read(new).review == read(new).threshold
+
+
+def test_good_parts_among_the_defects_are_refused(
+    file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    pictures(tree / "dent", 60, first=3000)
+    pictures(tree / "good", 2, first=4000)
+
+    words = ["calibrate", str(file), "--good", str(folder), "-o", str(tmp_path / "new.onnx")]
+    assert main([*words, "--review-defects", str(tree)]) == 2
+    assert "expected defects only, got 2 items in a folder named good" in capsys.readouterr().err
+
+
+def test_a_shift_promise_and_a_review_band_are_kept_unless_only_the_rate_is_asked_for(
+    folder: Path, tmp_path: Path
+) -> None:
+    blank, path, new = blank_bytes(graph(FRAME), FRAME), tmp_path / "shift.onnx", tmp_path / "new.onnx"
+    wish = PromiseRequest(false_reject=0.1, review=0.3, shift=ShiftRequest(parts=100, rejects=20))
+    path.write_bytes(calibrate(blank, score(blank, _Parts(80, 0)), CalibrationRequest(date="2026-01-01", promise=wish)))
+    words = ["calibrate", str(path), "--good", str(folder), "-o", str(new)]
+
+    assert main(words) == 0
+    assert [name for name, _ in further(new)] == ["shift", "review"]
+    assert main([*words, "--review", "0.4"]) == 0
+    assert "40 % of good parts do not pass" in dict(further(new))["review"]
+    assert main([*words, "--rate-only"]) == 0
+    assert further(new) == ()
+
+
+def further(path: Path) -> tuple[tuple[str, str], ...]:
+    calibration = read(path).card.calibration
+    assert calibration is not None
+    return calibration.further_sentences
+
+
 def test_a_threshold_by_hand_is_labelled(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new = tmp_path / "by-hand.onnx"
 
@@ -188,6 +259,11 @@ def _bad(tmp_path: Path, file: Path, folder: Path) -> dict[str, list[str]]:
         (broken / f"{number}.png").write_bytes(b"\x89PNG no picture")
     stored = tmp_path / "stored.jsonl"
     stored.write_text('{"item": "a", "score": 1, "model": "0123456789ab"}\n', encoding="utf-8")
+    many = pictures(tmp_path / "many", 60, first=5000)
+    nothing, table, log = (tmp_path / one for one in ("nothing.jsonl", "table.csv", "log.csv"))
+    nothing.write_text("", encoding="utf-8")
+    table.write_text("part,value\na,1\n", encoding="utf-8")
+    log.write_text("time,flow\n" + "".join(f"{place},1.5\n" for place in range(100)), encoding="utf-8")
     name = str(file)
     return {
         "damaged file": [str(damaged), "--good", good, "-o", out],
@@ -219,6 +295,26 @@ def _bad(tmp_path: Path, file: Path, folder: Path) -> dict[str, list[str]]:
         "a folder as output": [name, "--good", good, "-o", str(tmp_path)],
         "force without a reason": [name, "--good", good, "-o", out, "--force"],
         "an unknown flag": [name, "--good", good, "-o", out, "--yes"],
+        "review of 0": [name, "--good", good, "-o", out, "--review", "0"],
+        "review that is no number": [name, "--good", good, "-o", out, "--review", "much"],
+        "review below the promised rate": [name, "--good", good, "-o", out, "--review", "0.001"],
+        "review from both sides": [name, "--good", good, "-o", out, "--review", "0.5", "--review-defects", str(many)],
+        "too few defects": [name, "--good", good, "-o", out, "--review-defects", str(few)],
+        "missing defects": [name, "--good", good, "-o", out, "--review-defects", str(tmp_path / "none")],
+        "good parts as defects": [name, "--good", good, "-o", out, "--review-defects", good],
+        "unreadable defects": [name, "--good", good, "-o", out, "--review-defects", str(broken)],
+        "missed without defects": [name, "--good", good, "-o", out, "--missed", "0.1"],
+        "missed of 0": [name, "--good", good, "-o", out, "--review-defects", str(many), "--missed", "0"],
+        "missed that is no number": [name, "--good", good, "-o", out, "--review-defects", str(many), "--missed", "x"],
+        "defects with stored scores": [name, "--from", str(stored), "-o", out, "--review-defects", str(many)],
+        "another device for stored scores": [name, "--from", str(stored), "-o", out, "--device", "cuda"],
+        "confidence that is no number": [name, "--good", good, "-o", out, "--confidence", "sure"],
+        "empty scores": [name, "--from", str(nothing), "-o", out],
+        "a table without its columns": [name, "--from", str(table), "-o", out],
+        "confidence above 1": [name, "--good", good, "-o", out, "--confidence", "1.5"],
+        "negative false-reject": [name, "--good", good, "-o", out, "--false-reject", "-0.1"],
+        "a log for a file of frames": [name, "--good", str(log), "-o", out],
+        "a missing table of groups": [name, "--good", good, "-o", out, "--group", str(tmp_path / "none.csv")],
         "an unknown device": [name, "--good", good, "-o", out, "--device", "tpu"],
     }
 
@@ -229,11 +325,14 @@ def _truncated(tmp_path: Path, file: Path) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_bad_input_is_refused_with_one_line_and_nothing_is_written(
-    file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    count: int, file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = file.read_bytes()
-    for what, words in _bad(tmp_path, file, folder).items():
+    bad = list(_bad(tmp_path, file, folder).items())
+    assert len(bad) == 50
+    for what, words in bad[:count]:
         assert main(["calibrate", *words]) == 2, what
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith("andon: "), what

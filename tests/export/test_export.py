@@ -129,7 +129,7 @@ _WRITTEN = {
     "FrameSpec": {"channels", "size", "frame_size"},
     "Calibration": {
         "kind", "alpha", "confidence", "n", "n_eff", "above", "sampling", "part_keys_sha256", "good_median", "good_scale",
-        "map_scale", "date", "precision", "provider",
+        "map_scale", "date", "precision", "provider", "health",
     },
     "Sampling": {"method", "units"},
     "Card": {"name", "detector", "input", "reading", "outputs", "calibration", "versions"},

@@ -6,8 +6,13 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.calibration.parts import Parts
+from tests.runtime.hand_made import FRAME, blank_bytes, graph
 from tests.sources.fake_clock import FakeClock
 
+from andon.calibration.calibrate import calibrate
+from andon.calibration.request import CalibrationRequest
+from andon.calibration.scoring import score
 from andon.foundation.errors import ConfigError
 from andon.monitor.healthy_judge import healthy_judge
 from andon.monitor.judging import Outcome, decide
@@ -15,6 +20,7 @@ from andon.runtime.calibration_facts import FrameHealth, Quantiles
 from andon.runtime.detector import Detector
 from andon.runtime.items import Item, Ref
 from andon.runtime.judge import Judge
+from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Card, Channel, FrameSpec, Reason, ScoreRule, Status, WindowSpec
 from andon.runtime.verdict import Verdict
 
@@ -58,6 +64,23 @@ def test_a_healthy_frame_reaches_the_judge_unchanged() -> None:
 
     assert recorder(frame).verdict.status is Status.OK
     assert recorder.given[0] is frame
+
+
+def test_a_calibrated_file_finds_torn_frames_without_more_settings() -> None:
+    blank = blank_bytes(graph(FRAME), FRAME)
+    rows, columns = np.mgrid[0:96, 0:144]
+    wave = 128 + 60 * np.sin(rows / 9 + columns / 14)
+    frames = [
+        np.repeat((wave + np.random.default_rng(seed).normal(0, 2, wave.shape))[:, :, None], 3, axis=2).astype(np.uint8)
+        for seed in range(61)
+    ]
+    scores = score(blank, Parts({f"{place:02}.png": frame for place, frame in enumerate(frames[:60])}))
+    recorder = Recorder(parse(calibrate(blank, scores, CalibrationRequest(date="2026-11-30"))).card)
+
+    torn = np.concatenate([frames[60][:50], np.roll(frames[60][50:], 40, axis=1)])
+
+    assert recorder(frames[60]).verdict.status is Status.OK
+    assert recorder(torn).verdict.reason is Reason.TORN
 
 
 def test_arrays_that_are_not_frames_are_left_to_the_judge() -> None:

@@ -28,7 +28,7 @@ from tests.runtime.hand_made import (
 )
 
 from andon.runtime import ConfigError, Detector, DeviceError, InputError, JudgeError, ModelFileError, Reason, Status
-from andon.runtime.model_file.format import parse
+from andon.runtime.model_file.format import Tail, parse, seal
 from andon.runtime.session import Session, open_session
 from andon.runtime.verdict import invalid
 
@@ -487,3 +487,64 @@ def test_nothing_is_logged_where_all_is_well(caplog: pytest.LogCaptureFixture) -
         Detector.from_bytes(model_bytes())(window(1.0))
 
     assert caplog.records == []
+
+
+def _bound_to(provider: str) -> bytes:
+    """Return a file whose promise is about this provider, as `calibrate` writes it."""
+    model = parse(model_bytes(provider=provider))
+    assert model.card.calibration is not None
+    calibration = replace(model.card.calibration, provider=provider, precision="float32")
+    tail = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
+    card = replace(model.card, calibration=calibration)
+    return seal(model.data, card=card, golden=model.golden, log=model.log, tail=tail)
+
+
+def test_another_provider_than_the_calibrated_one_is_refused_with_what_to_do() -> None:
+    with pytest.raises(DeviceError, match=r"expected cuda.*got cpu.*andon calibrate .*--device cpu.*provider='any'"):
+        Detector.from_bytes(_bound_to("cuda"), device="cpu")
+    with pytest.raises(ConfigError, match="provider: expected 'calibrated' or 'any', got 'cpu'"):
+        Detector.from_bytes(_bound_to("cpu"), provider="cpu")  # type: ignore[arg-type]
+
+
+def test_on_another_provider_nothing_is_promised_and_each_verdict_says_so() -> None:
+    elsewhere = Detector.from_bytes(_bound_to("cuda"), device="cpu", provider="any")
+    here = Detector.from_bytes(_bound_to("cpu"))
+
+    verdict = elsewhere(window(1.0))
+
+    assert (elsewhere.promised, here.promised) == (False, True)
+    assert elsewhere.promise == "no promise: the file was calibrated on cuda, and this device is cpu"
+    assert here.promise.startswith("with 95 % confidence")
+    assert verdict.outside_promise == ("provider",)
+    assert verdict.to_dict()["outside_promise"] == ["provider"]
+    assert "outside_promise" not in here(window(1.0)).to_dict()
+
+
+def test_on_another_provider_the_golden_sample_is_still_checked() -> None:
+    model = parse(_bound_to("cuda"))
+    tail = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
+    without = seal(model.data, card=model.card, golden=None, log=model.log, tail=tail)
+
+    with pytest.raises(DeviceError, match="no golden sample"):
+        Detector.from_bytes(without, device="cpu", provider="any")
+
+
+def test_auto_is_the_provider_of_the_calibration() -> None:
+    assert Detector.from_bytes(_bound_to("cpu"), device="auto").device == "cpu"
+
+
+def test_a_promise_about_another_provider_or_precision_than_the_cards_is_refused() -> None:
+    model = parse(_bound_to("cpu"))
+    assert model.card.calibration is not None
+    tail = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
+    for name, other in (("provider", "cuda"), ("precision", "int8")):
+        forged = replace(model.card, calibration=replace(model.card.calibration, **{name: other}))
+        with pytest.raises(ModelFileError, match=rf"calibration\.{name}: expected .*Calibrate this one"):
+            seal(model.data, card=forged, golden=model.golden, log=model.log, tail=tail)
+
+
+def test_a_frame_of_another_size_is_outside_the_promise() -> None:
+    detector = Detector.from_bytes(model_bytes(FRAME, threshold=0.5), frame_size="any")
+
+    assert detector(frame(size=(48, 32))).outside_promise == ("frame_size",)
+    assert detector(frame(size=(32, 48))).outside_promise == ()

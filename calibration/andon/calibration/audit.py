@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from msgspec import structs
 from scipy.optimize import brentq
 from scipy.special import betaln, xlog1py, xlogy
 from scipy.stats import beta
@@ -20,7 +21,9 @@ from scipy.stats import beta
 from andon.calibration.promise import check_fraction
 from andon.foundation.errors import ConfigError
 from andon.runtime import __version__
-from andon.runtime.calibration_facts import Audit, Calibration
+from andon.runtime.calibration_facts import MOST_AUDITS, Audit, Calibration
+from andon.runtime.model_file.format import Tail, parse, seal
+from andon.runtime.schema import SCHEMA
 
 Looks = Literal["once", "anytime"]
 Finding = Literal["confirmed", "violated", "undecided"]
@@ -203,6 +206,30 @@ def audit_file(
         tau=calibration.tau,
     )
     return record, result.parts_in_total
+
+
+def with_audit(data: bytes, audit: Audit) -> bytes:
+    """Return the file with one more audit. Its graph, threshold, promise and log stay the same; its digest is new.
+
+    Raises:
+        ConfigError: the file holds `MOST_AUDITS` audits already.
+    """
+    model = parse(data)
+    calibration = model.card.calibration
+    assert calibration is not None  # `parse` refuses blank files
+    if len(calibration.audits) >= MOST_AUDITS:
+        raise ConfigError(
+            f"audits: expected at most {MOST_AUDITS} in a file, and all of them are there. Calibrate the file again (andon "
+            "calibrate): the new file begins without audits."
+        )
+    calibration = structs.replace(calibration, audits=(*calibration.audits, audit))
+    return seal(
+        data,
+        card=structs.replace(model.card, schema=SCHEMA, calibration=calibration),
+        golden=model.golden,
+        log=model.log,
+        tail=Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p),
+    )
 
 
 def parts_to_confirm(rejects: int, alpha: float, confidence: float = 0.95, *, looks: Looks = "once") -> int:

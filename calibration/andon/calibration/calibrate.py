@@ -6,12 +6,14 @@
 import hashlib
 import logging
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
 from andon.calibration.drift_limits import drift_reference
+from andon.calibration.known_defects import KnownDefects, limit_from_defects
 from andon.calibration.move import threshold_move
 from andon.calibration.promise import LADDER, allowance
 from andon.calibration.request import CalibrationRequest
@@ -19,9 +21,9 @@ from andon.calibration.scoring import Scores
 from andon.calibration.statement import Statement, statement_of
 from andon.calibration.tail import scores_of, tail
 from andon.calibration.units import first_invalid, reduce_to_units, warn_of_copies
-from andon.foundation.errors import CalibrationError
+from andon.foundation.errors import CalibrationError, ConfigError
 from andon.runtime import __version__
-from andon.runtime.calibration_facts import Calibration, DriftReference, Move, percent
+from andon.runtime.calibration_facts import Calibration, ChannelHealth, DriftReference, FrameHealth, Move, percent
 from andon.runtime.model_file.format import LogEntry, ModelFile, Tail, append_log, parse, seal
 from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 
@@ -31,7 +33,14 @@ _HIGHEST = np.nextafter(np.finfo(np.float32).max, np.float32(0))
 """Replaces +inf in the tail. A knot is one float32 step above its score, so one larger float32 number must exist."""
 
 
-def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed: int = 0) -> bytes:
+def calibrate(
+    data: bytes,
+    scores: Scores,
+    request: CalibrationRequest,
+    *,
+    seed: int = 0,
+    defects: KnownDefects | None = None,
+) -> bytes:
     """Write threshold, tail and promise into a model file, which may be blank or already calibrated.
 
     Parts with equal content count as one part. The card fields that depend on the parts are updated: frame size, provider and
@@ -42,15 +51,18 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         scores: scores of the calibration parts, computed with this file (`scoring.score`).
         request: the promise, the date, the reason, and whether files were grouped.
         seed: seed for drawing one part from each lot.
+        defects: known defects that set the lower limit of the review band (`known_defects`). For frames only.
 
     Raises:
-        NotEnoughParts: the parts do not support the promise. The message gives the number needed and the strictest promise
+        ConfigError: defects are given for a file of windows, or together with a review band from good parts.
+        NotEnoughParts: parts or defects do not support the promise. The message gives the number needed and the strictest promise
             that these parts support.
-        CalibrationError: too many parts are INVALID, the scores support no statement, or the threshold of a file in use moves
+        CalibrationError: too many parts were lost, the scores support no statement, or the threshold of a file in use moves
             implausibly far.
     """
     model = parse(data, allow_blank=True)
     windows = isinstance(model.card.input, WindowSpec)
+    _refuse_defects(defects, request, windows=windows)
     warn_of_copies(scores, windows=windows)
     sample = reduce_to_units(scores, windows=windows, grouped=request.grouped, seed=seed)
     finite = sample.scores[np.isfinite(sample.scores)]
@@ -62,6 +74,21 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
     _warn_of_ties(lifted, threshold, statement.above)
     knots = tail(np.minimum(lifted, _HIGHEST))
     card = _updated(model.card, scores)
+    passing = None
+    if defects is not None and statement.kind == "promise":
+        passing = limit_from_defects(
+            defects,
+            scores,
+            lifted,
+            threshold=threshold,
+            above=statement.above,
+            alpha=statement.alpha,
+            confidence=request.promise.confidence,
+            good_scale=good_scale,
+            tolerance=model.card.tolerance,
+        )
+    elif defects is not None:
+        logger.warning("an estimate has no review band from defects: the good parts support no promise")
     calibration = Calibration(
         kind=statement.kind,
         alpha=statement.alpha,
@@ -73,6 +100,7 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         sampling=structs.replace(sample.sampling, steadiness=statement.steadiness),
         tau=statement.tau,
         invalid=sample.invalid,
+        invalid_content=sample.invalid_content,
         part_keys_sha256=hashlib.sha256("\n".join(sorted(sample.keys)).encode()).hexdigest(),
         good_median=float(np.median(finite)),
         good_scale=good_scale,
@@ -81,13 +109,43 @@ def calibrate(data: bytes, scores: Scores, request: CalibrationRequest, *, seed:
         precision=card.precision,
         provider=card.provider,
         shift=statement.shift,
-        review=statement.review,
+        review=passing.review if passing else statement.review,
+        misses=passing.misses if passing else None,
+        health=scores.health or _before(model).health,
+        channel_health=scores.channel_health or _before(model).channel_health,
         drift=_drift(np.minimum(lifted, _HIGHEST), knots.x, statement) if request.drift else None,
     )
     move = _move(model, lifted, statement.above, request)
     review = threshold if statement.review is None else float(lifted[len(lifted) - 1 - statement.review.above])
+    if passing is not None:
+        review = passing.limit
     numbers = Tail(threshold=threshold, review=review, x=knots.x, p=knots.p)
     return _sealed(model, card, calibration, numbers, reason=request.reason, move=move)
+
+
+def _refuse_defects(defects: KnownDefects | None, request: CalibrationRequest, *, windows: bool) -> None:
+    if defects is None:
+        return
+    if windows:
+        raise ConfigError(
+            "--review-defects: expected a model file for frames, got one for windows of sensor data. Leave it out."
+        )
+    if request.promise.review is not None:
+        raise ConfigError(
+            "expected --review or --review-defects, got both. The lower limit of the review band comes from good parts or from "
+            "known defects. Leave one out."
+        )
+
+
+class _Health(NamedTuple):
+    health: FrameHealth | None
+    channel_health: tuple[ChannelHealth, ...]
+
+
+def _before(model: ModelFile) -> _Health:
+    """Return the statistics in the old file. They stay if the scores are stored ones, without frames or windows."""
+    old = model.card.calibration
+    return _Health(None, ()) if old is None else _Health(old.health, old.channel_health)
 
 
 def _map_scale(model: ModelFile, scores: Scores) -> float | None:
@@ -144,6 +202,7 @@ def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Sta
     infinite = int(np.isinf(lifted).sum())
     if infinite <= statement.above:
         return
+    first = first_invalid(scores, lost=False)
     weaker = [
         alpha
         for alpha in sorted(LADDER)
@@ -152,7 +211,7 @@ def _refuse_infinite(scores: Scores, lifted: NDArray[np.float32], statement: Sta
     ]
     offer = f", or promise --false-reject {weaker[0]:g}" if weaker else ""
     raise CalibrationError(
-        f"{infinite} of {len(lifted)} calibration parts are INVALID because of their content{first_invalid(scores)}, so they do "
+        f"{infinite} of {len(lifted)} calibration parts are INVALID because of their content{first}, so they do "
         f"not pass. A promise of {percent(statement.alpha)} from {len(lifted)} parts allows {statement.above} of them. Look at "
         f"these parts, replace those that are not good and train again{offer}."
     )

@@ -11,13 +11,16 @@ compare        A move of the threshold that is implausible without a change of t
 Nothing is written here. The caller gets the bytes of the new file, and writes them atomically.
 """
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
 
 from andon.calibration.calibrate import calibrate
-from andon.calibration.request import CalibrationRequest, PromiseRequest
+from andon.calibration.known_defects import MISSED, KnownDefects
+from andon.calibration.request import CalibrationRequest, PromiseRequest, ShiftRequest
+from andon.calibration.review import defects_below
 from andon.calibration.scene import LEAST_PARTS, PARTS, fit_scene
 from andon.calibration.scoring import Scores, score
 from andon.calibration.units import reduce_to_units, top_parts
@@ -29,6 +32,8 @@ from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.runtime.session import Device, open_session
 from andon.sources.collection import Collection
+
+logger = logging.getLogger(__name__)
 
 SCENE_SHARE = 0.2
 """Share of the new good parts to which the scene check is fitted. The others set the threshold."""
@@ -55,6 +60,8 @@ def recalibrate(
     device: Device = "cpu",
     seed: int = 0,
     progress: Progress = silent,
+    defects: Collection | None = None,
+    missed: float = MISSED,
 ) -> Recalibrated:
     """Calibrate a file from new good parts.
 
@@ -65,15 +72,19 @@ def recalibrate(
         device: device that will judge. The promise is valid for this device only.
         seed: seed of the choice of parts for the scene check, and of the part drawn from each lot.
         progress: reports the reading of parts.
+        defects: known defects that set the lower limit of the review band. None: no band, or one from good parts (`request`).
+        missed: largest share of such defects that may pass.
 
     Raises:
         NotEnoughParts: the parts do not support the promise. The message gives the number of photos or windows to collect.
-        CalibrationError: too many parts are INVALID, the scores support no statement, or the threshold moved implausibly far.
+        CalibrationError: too many parts were lost, the scores support no statement, or the threshold moved implausibly far.
         DeviceError: this machine does not reproduce the golden sample, or has no such device.
         ConfigError: the parts are grouped in another way than those of the file, and the move is not forced.
     """
     before = parse(data)
     _refuse_other_groups(before, request)
+    if defects is not None:
+        defects_below(len(defects.refs), missed, request.promise.confidence)  # before anything is scored
     if before.golden is not None:
         Detector(before, open_session(data, device=device), frame_size="any").verify()
     fitted, scene_refs, refs = data, list[Ref](), list(good.refs)
@@ -82,7 +93,10 @@ def recalibrate(
         fitted = fit_scene(data, good, refs=scene_refs, seed=seed, progress=progress)
     scores = score(fitted, good, device=device, seed=seed, progress=progress, refs=refs)
     try:
-        return _calibrated(before, fitted, scores, request, scene_parts=len(scene_refs), seed=seed)
+        known = None
+        if defects is not None:
+            known = KnownDefects(score(fitted, defects, device=device, seed=seed, progress=progress), missed)
+        return _calibrated(before, fitted, scores, request, scene_parts=len(scene_refs), seed=seed, defects=known)
     except NotEnoughParts as error:
         raise _in_photos(error, len(scene_refs), len(refs), request.promise) from error
 
@@ -105,11 +119,21 @@ def recalibrate_from_scores(data: bytes, scores: Scores, request: CalibrationReq
 
 
 def same_promise(model: ModelFile) -> PromiseRequest:
-    """Return the request for the promise that a file has. Without a promise, ask for the strictest that the parts support."""
+    """Return the request for the promises that a file has: rate, shift, and a review band from good parts.
+
+    A review band from defects needs these defects again, so it is not part of the request. Without a promise, ask for the
+    strictest one that the parts support.
+    """
     calibration = model.card.calibration
     if calibration is None or not calibration.promised:
         return PromiseRequest()
-    return PromiseRequest(false_reject=calibration.alpha, confidence=calibration.confidence)
+    shift, review = calibration.shift, calibration.review
+    return PromiseRequest(
+        false_reject=calibration.alpha,
+        confidence=calibration.confidence,
+        shift=ShiftRequest(parts=shift.parts, rejects=shift.rejects, share=shift.share) if shift else None,
+        review=review.alpha if review and review.source == "good_parts" else None,
+    )
 
 
 def scene_split(refs: Sequence[Ref], *, seed: int) -> tuple[list[Ref], list[Ref]]:
@@ -139,9 +163,21 @@ def scene_split(refs: Sequence[Ref], *, seed: int) -> tuple[list[Ref], list[Ref]
 
 
 def _calibrated(
-    before: ModelFile, fitted: bytes, scores: Scores, request: CalibrationRequest, *, scene_parts: int, seed: int
+    before: ModelFile,
+    fitted: bytes,
+    scores: Scores,
+    request: CalibrationRequest,
+    *,
+    scene_parts: int,
+    seed: int,
+    defects: KnownDefects | None = None,
 ) -> Recalibrated:
-    data = calibrate(fitted, scores, request, seed=seed)
+    band = before.card.calibration.review if before.card.calibration else None
+    if band is not None and band.source == "defects" and defects is None:
+        logger.warning(
+            "the old file gives REVIEW by known defects, and the new one does not. To keep this, give --review-defects"
+        )
+    data = calibrate(fitted, scores, request, seed=seed, defects=defects)
     after = parse(data)
     windows = isinstance(after.card.input, WindowSpec)
     sample = reduce_to_units(scores, windows=windows, grouped=request.grouped, seed=seed)

@@ -25,7 +25,7 @@ class PromiseRequest(Struct, frozen=True, kw_only=True):
     shift: ShiftRequest | None = None
     """A promise about the good parts of a shift, in addition to the one about the rate."""
     review: float | None = None
-    """Largest share of good parts that may need a review or be rejected. None: the file gives no REVIEW."""
+    """Largest share of good parts that may need a review or be rejected. None: good parts set no review band."""
 
 
 class CalibrationRequest(Struct, frozen=True, kw_only=True):

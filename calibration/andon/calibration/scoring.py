@@ -9,14 +9,17 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.calibration.contents import content_of
+from andon.calibration.good_health import GoodWindow, channel_health, frame_health, measured_places
 from andon.foundation.progress import Progress, silent, track
+from andon.runtime.calibration_facts import ChannelHealth, FrameHealth
 from andon.runtime.detector import Detector
+from andon.runtime.frame_statistics import FrameStatistics, measure
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import judge_items
-from andon.runtime.model_file.format import parse
-from andon.runtime.schema import Reason, Status
+from andon.runtime.model_file.format import ModelFile, parse
+from andon.runtime.schema import Reason, Status, WindowSpec
 from andon.runtime.session import Device, open_session
-from andon.sources.collection import Collection
+from andon.sources.collection import Collection, FoundLogs
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,10 @@ class Scores(Struct, frozen=True, kw_only=True):
     """Distinct heights and widths of the frames that were judged, sorted; empty for windows."""
     provider: Literal["cpu", "cuda"] | None = None
     """The device on which the items were scored; None if unknown."""
+    health: FrameHealth | None = None
+    """Statistics of the frames that are not INVALID; None for windows and for too few frames."""
+    channel_health: tuple[ChannelHealth, ...] = ()
+    """The same for the channels of windows."""
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -91,6 +98,9 @@ def score(
     reason = np.full(len(selected), Reason.UNREADABLE, np.uint8)
     contents: list[str] = []
     sizes: set[tuple[int, int]] = set()
+    measured_at = set(measured_places(len(selected)).tolist())
+    measured: list[FrameStatistics] = []
+    windows: list[GoodWindow] = []
     maps: list[NDArray[np.float32]] = []
 
     def items() -> Iterator[Item | Lost]:
@@ -106,6 +116,11 @@ def score(
         scores[place], status[place], reason[place] = verdict.score, verdict.status, verdict.reason
         if one.judged and one.data is not None and one.data.dtype == np.uint8:
             sizes.add((one.data.shape[0], one.data.shape[1]))
+        if verdict.status != Status.INVALID and one.data is not None:
+            if isinstance(model.card.input, WindowSpec):
+                windows.append(GoodWindow(one.ref, np.asarray(one.data, np.float32)))
+            elif place in measured_at:
+                measured.append(measure(np.asarray(one.data, np.uint8))[0])
         if verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence:
             values = verdict.evidence["anomaly_map"].ravel()
             maps.append(values if len(values) <= kept else generator.choice(values, kept, replace=False))
@@ -118,4 +133,13 @@ def score(
         contents=tuple(contents),
         frame_sizes=tuple(sorted(sizes)),
         provider=detector.device,
+        health=frame_health(measured),
+        channel_health=_channels(windows, model, collection),
     )
+
+
+def _channels(windows: list[GoodWindow], model: ModelFile, collection: Collection) -> tuple[ChannelHealth, ...]:
+    spec, found = model.card.input, collection.found
+    if not isinstance(spec, WindowSpec):
+        return ()
+    return channel_health(windows, spec, found.period_s if isinstance(found, FoundLogs) else None)

@@ -28,6 +28,7 @@ class _Line(Struct, frozen=True, kw_only=True):
     status: str = ""
     reason: str = ""
     part: str = ""
+    outside_promise: tuple[str, ...] = ()
 
 
 def read_scores(path: Path, model: ModelFile, *, group: str | None = None) -> Scores:
@@ -51,6 +52,11 @@ def read_scores(path: Path, model: ModelFile, *, group: str | None = None) -> Sc
                 f"{path}, line {number}: expected verdicts of the model file {model.short_digest}, got one of "
                 f"{line.model or 'an unknown file'}. Scores of another file cannot be compared. Judge the parts with this file: "
                 "andon score FILE.onnx FOLDER --json."
+            )
+        if "provider" in line.outside_promise:
+            raise DataError(
+                f"{path}, line {number}: expected scores of the device type that the file was calibrated on, got scores of "
+                "another. Score the parts there: andon calibrate FILE.onnx --good PATH --device DEVICE."
             )
     twice = _first_twice([line.item for _, line in lines])
     if twice:

@@ -21,8 +21,11 @@ from andon.runtime.schema import Reason
 
 logger = logging.getLogger(__name__)
 
-MAX_INVALID = 0.05
-"""Largest share of calibration parts that may be INVALID. A larger share means that the pictures are wrong, not the parts."""
+MAX_LOST = 0.05
+"""Largest share of calibration parts whose input may be lost. A larger share means that the pictures are wrong, not the parts.
+
+Parts that are INVALID by their content do not count here: they are part of the sample, as the worst scores.
+"""
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -36,6 +39,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
     invalid: int
     """Units that were left out because their input was lost (unreadable, a gap, a wrong size)."""
+    invalid_content: int = 0
+    """Units that are INVALID because of their content. They have a score of +inf."""
     unit: Literal["part", "window"]
     sampling: Sampling
 
@@ -51,16 +56,16 @@ def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int =
     content, only the first by key counts.
 
     Raises:
-        CalibrationError: no part is valid, or more than 5 % are INVALID.
+        CalibrationError: no part is valid, or the input of more than 5 % was lost.
     """
     scores = without_copies(scores, windows=windows)
     if windows:
-        _check_invalid(scores, len(scores), int((~scores.valid).sum()), int(scores.valid.sum()))
+        _refuse_lost(scores, len(scores), int(scores.lost.sum()), int(scores.valid.sum()))
         return _windows(scores)
     parts = _worst_frames(scores)
     valid = {part: entry for part, entry in parts.items() if not np.isnan(entry[1])}
     judged = sum(np.isfinite(value) for _, value in valid.values())
-    _check_invalid(scores, len(parts), len(parts) - judged, judged)
+    _refuse_lost(scores, len(parts), len(parts) - len(valid), judged)
     lots: dict[str, list[str]] = {}
     for part, (ref, _) in valid.items():
         lots.setdefault(ref.group, []).append(part)
@@ -71,11 +76,13 @@ def reduce_to_units(scores: Scores, *, windows: bool, grouped: bool, seed: int =
     else:
         selected = sorted(valid)
         sampling = Sampling(method="grouped_files" if grouped else "single_files", units=len(valid))
+    worst = np.array([valid[part][1] for part in selected])
     return Sample(
-        scores=np.array([valid[part][1] for part in selected]),
+        scores=worst,
         runs=(),
         keys=tuple(selected),
         invalid=len(parts) - len(valid),
+        invalid_content=int(np.isposinf(worst).sum()),
         unit="part",
         sampling=sampling,
     )
@@ -110,10 +117,15 @@ def warn_of_copies(scores: Scores, *, windows: bool) -> None:
         )  # fmt: skip
 
 
-def first_invalid(scores: Scores) -> str:
-    """Return the first INVALID item and its reason in brackets, or an empty text if all are valid."""
-    for ref, valid, reason in zip(scores.refs, scores.valid, scores.reason, strict=True):
-        if not valid:
+def first_invalid(scores: Scores, *, lost: bool | None = None) -> str:
+    """Return the first INVALID item and its reason in brackets, or an empty text if there is none.
+
+    Args:
+        scores: the items.
+        lost: True for items whose input was lost only, False for those INVALID by their content, None for both.
+    """
+    for ref, valid, missing, reason in zip(scores.refs, scores.valid, scores.lost, scores.reason, strict=True):
+        if not valid and lost in (None, bool(missing)):
             return f" (the first: {ref.key}, {Reason(reason).text or 'a score that is not a finite number'})"
     return ""
 
@@ -139,6 +151,7 @@ def _windows(scores: Scores) -> Sample:
         runs=() if alone else runs,
         keys=tuple(scores.refs[place].key for place in order),
         invalid=int(scores.lost.sum()),
+        invalid_content=int(np.isposinf(values[order]).sum()),
         unit="window",
         sampling=Sampling(method="one_per_run" if alone else "effective_number", units=len(order), groups=len(runs)),
     )
@@ -162,13 +175,13 @@ def _worst_frames(scores: Scores) -> dict[str, tuple[Ref, float]]:
     return worst
 
 
-def _check_invalid(scores: Scores, count: int, invalid: int, judged: int) -> None:
+def _refuse_lost(scores: Scores, count: int, lost: int, judged: int) -> None:
     if not judged:
         raise CalibrationError(
             f"all {count} calibration parts are INVALID{first_invalid(scores)}. Fix or replace them."
         )
-    if invalid > MAX_INVALID * count:
+    if lost > MAX_LOST * count:
         raise CalibrationError(
-            f"{invalid} of {count} calibration parts are INVALID{first_invalid(scores)}; at most "
-            f"{percent(MAX_INVALID)} may be. Look at these pictures and fix or remove them before you calibrate."
+            f"the input of {lost} of {count} calibration parts was lost{first_invalid(scores, lost=True)}; expected at most "
+            f"{percent(MAX_LOST)}. Fix these items or remove them before you calibrate."
         )

@@ -170,12 +170,11 @@ def frame_figures(
             calibration.drawn,
         )
     judged = worst_frames(verdicts.judged) if by_part else verdicts.judged
-    promised = calibration is not None and calibration.promised
     figures = summarise(
         judged,
         threshold=detector.threshold,
-        promise=calibration.sentence if calibration else "",
-        alpha=calibration.alpha if promised and calibration else None,
+        promise=detector.promise,
+        alpha=calibration.alpha if calibration and detector.promised else None,
         pixels=verdicts.pixels,
         recall=recall,
         decides=deciding(detector.card.reading),

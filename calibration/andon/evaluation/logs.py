@@ -241,15 +241,14 @@ def log_figures(
     )
     areas = [run.auroc for run in runs if run.auroc is not None]
     volumes = [run.vus_pr for run in runs if run.vus_pr is not None]
-    promised = calibration is not None and calibration.promised
     points = total.points
     return LogEvaluation(
         runs=runs,
         total=total,
         mean_auroc=float(np.mean(areas)) if areas else None,
         threshold=detector.threshold,
-        promise=calibration.sentence if calibration else "",
-        within_promise=total.counts.within_promise(alpha) if promised and total.counts.good else None,
+        promise=detector.promise,
+        within_promise=total.counts.within_promise(alpha) if detector.promised and total.counts.good else None,
         mean_vus_pr=float(np.mean(volumes)) if volumes else None,
         vus_buffer=rules.vus_buffer,
         refractory_s=rules.refractory_s,

@@ -24,8 +24,10 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from andon.calibration.calibrate import calibrate
+from andon.calibration.known_defects import MISSED, KnownDefects
 from andon.calibration.outliers import outlying
 from andon.calibration.request import CalibrationRequest
+from andon.calibration.review import defects_below
 from andon.calibration.scene import fit_scene
 from andon.calibration.scoring import score
 from andon.calibration.statement import refuse_too_few
@@ -69,6 +71,8 @@ def export(
     scene_parts: Collection | None = None,
     golden_real: bool = False,
     progress: Progress = silent,
+    defects: Collection | None = None,
+    missed: float = MISSED,
 ) -> Exported:
     """Export any scorer, trained by andon or elsewhere, as one calibrated model file.
 
@@ -81,6 +85,8 @@ def export(
         scene_parts: good parts to which the scene check is fitted, other than `good`. Needed if the pipeline has a scene check.
         golden_real: keep a real part as the golden sample. Such a part may be confidential.
         progress: reports scoring.
+        defects: known defects that set the lower limit of the review band. None: no band, or one from good parts (`request`).
+        missed: largest share of such defects that may pass.
 
     Raises:
         NotEnoughParts: the promise needs more parts.
@@ -96,6 +102,8 @@ def export(
             f"{'none' if scene_parts is None else 'some'}. Give scene_parts=, and Pipeline(..., scene=True)."
         )
     refuse_too_few(len(good.refs), request.promise, windows=isinstance(pipeline.spec, WindowSpec))
+    if defects is not None:
+        defects_below(len(defects.refs), missed, request.promise.confidence)  # before anything is scored
     target = Path(path)
     origin = provenance or Provenance()
     graph = fold(trace(pipeline.eval()))
@@ -107,7 +115,8 @@ def export(
     if scene_parts is not None:
         uncalibrated = fit_scene(uncalibrated, scene_parts, threads=min(4, os.cpu_count() or 1), progress=progress)
     scores = score(uncalibrated, good, progress=progress)
-    data = calibrate(uncalibrated, scores, request)
+    known = None if defects is None else KnownDefects(score(uncalibrated, defects, progress=progress), missed)
+    data = calibrate(uncalibrated, scores, request, defects=known)
     parity = gate(pipeline, data, items)
     write_atomically(target, data)
     model = parse(data)

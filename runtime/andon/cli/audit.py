@@ -4,10 +4,12 @@ example:
   andon audit bottle.onnx --good 600 --rejected 1              # one planned look, after 600 confirmed good parts
   andon audit bottle.onnx --good 412 --rejected 0 --any-time   # look as often as you like while you count
   andon audit bottle.onnx --good 600 --rejected 1 --json | jq .finding
+  andon audit bottle.onnx --good 600 --rejected 1 -o bottle.onnx   # keep the finding in the file
 
 Count parts that a person has confirmed as good: all parts of some shifts, or a random sample. Do not count only the parts that
 the model rejected, and count no part that the calibration used. Without --any-time, choose the number of parts before you
-count, and run the command once. Exit code 0: the promise is confirmed. 1: it is violated. 3: not decided yet.
+count, and run the command once. With -o, the file keeps the finding: andon inspect and the report then show it. The verdicts stay
+the same, and the digest of the file is new. Exit code 0: the promise is confirmed. 1: it is violated. 3: not decided yet.
 """
 
 import argparse
@@ -53,6 +55,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="confidence of each bound, above 0 and below 1 (default: the confidence of the file)",
     )
+    parser.add_argument(
+        "-o", "--out", metavar="NEW.onnx", help="write the file with this audit in it; NEW.onnx may be FILE.onnx"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
@@ -63,11 +68,12 @@ def run(args: argparse.Namespace) -> int:
 
     import msgspec
 
+    from andon.foundation.atomic import write_atomically
     from andon.foundation.extras import needs
     from andon.runtime.model_file.format import read
 
     with needs("calibrate", "auditing"):
-        from andon.calibration.audit import audit_file
+        from andon.calibration.audit import audit_file, with_audit
 
     model = read(args.file)
     calibration = model.card.calibration
@@ -81,16 +87,22 @@ def run(args: argparse.Namespace) -> int:
         confidence=args.confidence,
         looks="anytime" if args.any_time else "once",
     )
+    if args.out is not None:
+        write_atomically(args.out, with_audit(model.data, audit))
     if args.json:
         facts = msgspec.to_builtins(audit) | {
             "sentence": audit.sentence,
             "parts_in_total": total,
             "digest": model.digest,
         }
+        if args.out is not None:
+            facts |= {"file": str(args.out), "digest_after": read(args.out).digest}
         print(json.dumps(facts))
     else:
         advice = _advice(args.good, total, any_time=args.any_time) if audit.finding == "undecided" else ""
         print(f"{audit.sentence}.{advice}")
+        if args.out is not None:
+            print(f"written      {args.out}")
     return _CODES[audit.finding]
 
 

@@ -3,6 +3,7 @@
 example:
   andon calibrate bottle.onnx --good shift/ -o new.onnx --reason "monthly check"
   andon calibrate bottle.onnx --good shift/ -o new.onnx --force --reason "new lamp"   # the scores have moved
+  andon calibrate bottle.onnx --good shift/ --review-defects defects/ -o new.onnx   # REVIEW where too many defects would pass
   andon calibrate bottle.onnx --from verdicts.jsonl -o new.onnx --reason "shift 12"   # from stored scores of this file
 
 The network stays the same. The scene check, the threshold and the promise are made new from the good parts. By default the new
@@ -22,6 +23,7 @@ from andon.runtime.schema import json_number
 
 if TYPE_CHECKING:
     from andon.calibration.recalibrate import Recalibrated
+    from andon.calibration.request import PromiseRequest
     from andon.runtime.model_file.format import ModelFile
 
 SUMMARY = "calibrate a model file again on site, from new good parts"
@@ -62,6 +64,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="confidence of the promise, above 0 and below 1 (default: as in the file)",
     )
+    parser.add_argument(
+        "--rate-only",
+        action="store_true",
+        help="leave out the shift promise and the review band of the old file (default: keep them)",
+    )
+    parser.add_argument(
+        "--review",
+        type=float,
+        metavar="A",
+        help="give REVIEW to high scores below the threshold, and promise that at most this share of good parts is REVIEW or "
+        "REJECT (default: as in the file)",
+    )
+    parser.add_argument(
+        "--review-defects",
+        metavar="PATH",
+        help="known defects: give REVIEW to scores below the threshold that too many such defects have. Needs about 3 / B "
+        "different defects, which no other choice has used",
+    )
+    parser.add_argument(
+        "--missed",
+        type=float,
+        metavar="B",
+        help="with --review-defects: promise that at most this share of such defects passes (default: 0.05)",
+    )
     parser.add_argument("--no-promise", action="store_true", help="write an estimate if the parts support no promise")
     parser.add_argument(
         "--group",
@@ -71,8 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         choices=["cpu", "cuda"],
-        default="cpu",
-        help="device that will judge; the promise is valid for this device only (default: cpu)",
+        help="device that will judge; the promise is valid on this type of device only (default: as in the file)",
     )
     parser.add_argument("--json", action="store_true", help="print the old and the new statement as one JSON object")
 
@@ -84,28 +109,24 @@ def run(args: argparse.Namespace) -> int:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from msgspec.structs import replace
-
     from andon.foundation.atomic import write_atomically
-    from andon.foundation.errors import ConfigError
     from andon.foundation.extras import needs
     from andon.foundation.progress import ProgressLine
     from andon.runtime.model_file.format import read
+    from andon.sources.collection import Collection
     from andon.sources.grouping import Grouped
-    from andon.sources.opening import open_good
+    from andon.sources.opening import open_defects, open_good
 
     with needs("calibrate", "calibrating"):
+        from andon.calibration.known_defects import MISSED
         from andon.calibration.recalibrate import recalibrate, recalibrate_from_scores, same_promise
         from andon.calibration.request import CalibrationRequest
         from andon.calibration.stored_scores import read_scores
 
-    if args.force and not args.reason.strip():
-        raise ConfigError("--force: expected a --reason too, got none. The log in the file keeps it.")
     model = read(args.file)
-    promise = same_promise(model)
-    changes = {"false_reject": args.false_reject, "confidence": args.confidence, "no_promise": args.no_promise or None}
+    _refuse_contradictions(args, model)
     request = CalibrationRequest(
-        promise=replace(promise, **{name: value for name, value in changes.items() if value is not None}),
+        promise=_wished(args, same_promise(model)),
         date=datetime.now(UTC).date().isoformat(),
         grouped=args.group is not None,
         drift=True,
@@ -118,10 +139,20 @@ def run(args: argparse.Namespace) -> int:
         stored = read_scores(Path(args.scores), model, group=args.group)
         result = recalibrate_from_scores(model.data, stored, request)
     else:
-        good = open_good(args.good, model.card.input)
+        good: Collection = open_good(args.good, model.card.input)
+        defects = open_defects(args.review_defects, model.card.input) if args.review_defects is not None else None
         if args.group is not None:
             good = Grouped(good, args.group)
-        result = recalibrate(model.data, good, request, device=args.device, progress=ProgressLine())
+            defects = None if defects is None else Grouped(defects, args.group)
+        result = recalibrate(
+            model.data,
+            good,
+            request,
+            device=args.device or model.card.provider,
+            progress=ProgressLine(),
+            defects=defects,
+            missed=MISSED if args.missed is None else args.missed,
+        )
     write_atomically(args.out, result.data)
     if args.json:
         print(json.dumps(_facts(result) | {"file": str(args.out)}))
@@ -129,6 +160,44 @@ def run(args: argparse.Namespace) -> int:
         print(_render(result))
         print(f"{'written':<12} {args.out}")
     return 0
+
+
+def _refuse_contradictions(args: argparse.Namespace, model: "ModelFile") -> None:
+    """Refuse flags that contradict each other or the file."""
+    from andon.foundation.errors import ConfigError
+
+    if args.force and not args.reason.strip():
+        raise ConfigError("--force: expected a --reason too, got none. The log in the file keeps it.")
+    if args.missed is not None and args.review_defects is None:
+        raise ConfigError("--missed: expected --review-defects with it, got none.")
+    if args.scores is None:
+        return
+    if args.device not in (None, model.card.provider):
+        raise ConfigError(
+            f"--device: expected {model.card.provider}, on which the stored scores were computed, got {args.device}. Give "
+            "--good with pictures or logs, so that they are scored on this device."
+        )
+    if args.review_defects is not None:
+        raise ConfigError(
+            "--review-defects: expected --good with it, because both are scored together, got --from. Leave one out."
+        )
+
+
+def _wished(args: argparse.Namespace, old: "PromiseRequest") -> "PromiseRequest":
+    """Return the promise that the flags ask for. What no flag names is as in the old file."""
+    from msgspec.structs import replace
+
+    if args.rate_only:
+        old = replace(old, shift=None, review=None)
+    elif args.review_defects is not None:
+        old = replace(old, review=None)
+    changes = {
+        "false_reject": args.false_reject,
+        "confidence": args.confidence,
+        "no_promise": args.no_promise or None,
+        "review": args.review,
+    }
+    return replace(old, **{name: value for name, value in changes.items() if value is not None})
 
 
 def _facts(result: "Recalibrated") -> dict[str, Any]:
@@ -148,6 +217,7 @@ def _statement(model: "ModelFile") -> dict[str, Any]:
     assert calibration is not None  # `read` refuses blank files
     return {
         "promise": calibration.sentence,
+        "statements": dict(calibration.further_sentences),
         "threshold": model.threshold,
         "n": calibration.n,
         "date": calibration.date,
@@ -165,6 +235,7 @@ def _render(result: "Recalibrated") -> str:
         lines.append(f"{name if name != 'n' else 'parts':<12} {old:<24} {new}")
     lines.append(f"{'old promise':<12} {before['promise']}")
     lines.append(f"{'new promise':<12} {after['promise']}")
+    lines.extend(f"{'new ' + name:<12} {sentence}" for name, sentence in after["statements"].items())
     if result.scene_parts:
         lines.append(f"{'scene':<12} fitted again to {result.scene_parts} other good parts")
     move = result.after.log[-1].move

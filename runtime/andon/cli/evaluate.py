@@ -65,7 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         choices=["cpu", "cuda", "auto"],
-        help="device to run on; auto uses CUDA if there is one (default: cpu)",
+        help="device to run on; auto uses the device of the calibration (default: cpu)",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=["calibrated", "any"],
+        help="any: also judge on another type of device than the calibrated one, without a promise (default: calibrated)",
     )
     parser.add_argument("--recall", type=float, metavar="SHARE",
                         help="print the false-reject rate at the threshold that finds this share of the defects "
@@ -113,12 +118,17 @@ def run(args: argparse.Namespace) -> int:
     drawn: dict[str, Any] = {"intervals": not args.no_intervals, "seed": args.seed, "progress": ProgressLine()}
     if is_verdict_log(Path(args.file)):
         _refuse(args, "logs with a model file", "vus_buffer", "refractory_s")
-        _refuse(args, "model files", "synthetic", "device", "frame_size")
+        _refuse(args, "model files", "synthetic", "device", "frame_size", "provider")
         return _of_verdicts(args, drawn | {"recall": recall})
     _refuse(args, "logs of verdicts", "model")
     if args.data is None and args.run_folder is None:
         raise ConfigError("expected parts to judge, got none. Give --data PATH, or --synthetic --run RUN.")
-    detector = Detector.load(args.file, device=args.device or "cpu", frame_size=args.frame_size or "calibrated")
+    detector = Detector.load(
+        args.file,
+        device=args.device or "cpu",
+        frame_size=args.frame_size or "calibrated",
+        provider=args.provider or "calibrated",
+    )
     if isinstance(detector.card.input, WindowSpec):
         _refuse(args, "pictures; logs have their labels in a column named anomaly, label or faulty", "truth")
         _refuse(args, "pictures", "synthetic", "group", "frame_size", "recall")

@@ -5,6 +5,7 @@ example:
   andon export run/ -o bottle.onnx --false-reject 0.05   # at most 5 % of good parts rejected, with 95 % confidence
   andon export run/ -o bottle.onnx --shift-parts 500 --shift-rejects 30   # and at most 30 rejects in the next 500 good parts
   andon export run/ -o bottle.onnx --false-reject 0.05 --review 0.2   # REVIEW between "surely good" and REJECT
+  andon export run/ -o bottle.onnx --review-defects defects/      # REVIEW where too many known defects would pass
   andon export run/ -o bottle.onnx --no-promise          # too few parts: an estimate, and the file says so
   andon export run/ -o other.onnx --pool max --smooth 2  # the same weights, another score rule; nothing is trained again
   andon export run/ -o open.onnx --scene off             # without the scene check: an empty frame can be OK
@@ -74,6 +75,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="give REVIEW to high scores below the threshold, and promise that at most this share of good parts is REVIEW or "
         "REJECT (default: no REVIEW)",
     )
+    shift.add_argument(
+        "--review-defects",
+        metavar="PATH",
+        help="known defects: give REVIEW to scores below the threshold that too many such defects have. Needs about 3 / B "
+        "different defects, which no other choice has used",
+    )
+    shift.add_argument(
+        "--missed",
+        type=float,
+        metavar="B",
+        help="with --review-defects: promise that at most this share of such defects passes (default: 0.05)",
+    )
     parser.add_argument("--no-promise", action="store_true", help="write an estimate if the parts support no promise")
     rule = parser.add_argument_group("score rule", "default: the rule of the run's settings")
     decides = rule.add_mutually_exclusive_group()
@@ -126,8 +139,10 @@ def run(args: argparse.Namespace) -> int:
     from andon.foundation.extras import needs
     from andon.foundation.printable import printable
     from andon.foundation.progress import ProgressLine
+    from andon.sources.opening import open_defects
 
     with needs("train", "exporting"):
+        from andon.calibration.known_defects import MISSED
         from andon.calibration.request import CalibrationRequest, PromiseRequest, ShiftRequest
         from andon.training.runs.export_run import export_run, rule_of
         from andon.training.runs.run_folder import load
@@ -143,6 +158,11 @@ def run(args: argparse.Namespace) -> int:
     if args.shift_parts is not None:
         shift = ShiftRequest(parts=args.shift_parts, rejects=args.shift_rejects, share=args.every_shift)
     run_folder = load(args.run_folder, epoch=args.epoch)
+    defects = None
+    if args.missed is not None and args.review_defects is None:
+        raise ConfigError("--missed: expected --review-defects with it, got none.")
+    if args.review_defects is not None:
+        defects = open_defects(args.review_defects, run_folder.spec)
     changes = {name: getattr(args, name) for name in _RULE if getattr(args, name) is not None}
     exported = export_run(
         run_folder,
@@ -164,6 +184,8 @@ def run(args: argparse.Namespace) -> int:
         golden_real=args.golden == "real",
         scene=None if args.scene is None else args.scene == "on",
         progress=ProgressLine(),
+        defects=defects,
+        missed=MISSED if args.missed is None else args.missed,
     )
     if args.json:
         parity = {

@@ -76,11 +76,16 @@ def render(model: ModelFile) -> str:
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
         rows.extend(calibration.further_sentences)
-        rows.append(("parts", f"{calibration.drawn}; {calibration.invalid} unusable ones were left out"))
+        rows.extend(("audit", sentence) for sentence in calibration.audit_sentences)
+        rows.append(("parts", f"{calibration.drawn}; {calibration.invalid_sentence}"))
         if calibration.sampling is not None and calibration.sampling.steadiness is not None:
             rows.append(("steady", calibration.sampling.steadiness.sentence))
         if calibration.drift is not None:
             rows.append(("drift", calibration.drift.sentence))
+        if calibration.health is not None:
+            rows.append(("health", f"statistics of {calibration.health.n} good frames, for the limits of --health"))
+        if calibration.channel_health:
+            rows.append(("health", f"statistics of {len(calibration.channel_health)} channels over the good windows"))
         if calibration.above < 2 and calibration.promised:
             steady = _steady(calibration.alpha, calibration.confidence)
             alone = (
@@ -97,7 +102,12 @@ def render(model: ModelFile) -> str:
         rows.append(
             ("threshold", f"{model.threshold:.9g}   (a typical good part scores {calibration.good_median:.4g})")
         )
-        rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}"))
+        only = (
+            ": the promise is valid on this type of device only"
+            if calibration.promised and calibration.provider
+            else ""
+        )
+        rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}{only}"))
     pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {percent(card.reading.share)}"}[
         card.reading.pool
     ]

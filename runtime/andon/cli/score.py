@@ -70,7 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=["cpu", "cuda", "auto"],
         default="cpu",
-        help="device to run on; auto uses CUDA if there is one (default: cpu)",
+        help="device to run on; auto uses the device of the calibration (default: cpu)",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=["calibrated", "any"],
+        help="any: also judge on another type of device than the calibrated one, without a promise (default: calibrated)",
     )
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="threads for judging one item, 1 to 64 (default: 1)"
@@ -99,7 +104,13 @@ def run(args: argparse.Namespace) -> int:
             "why/ --run run/."
         )
     frame_size: FrameSize = args.frame_size or "calibrated"
-    detector = Detector.load(args.file, device=args.device, threads=args.threads, frame_size=frame_size)
+    detector = Detector.load(
+        args.file,
+        device=args.device,
+        threads=args.threads,
+        frame_size=frame_size,
+        provider=args.provider or "calibrated",
+    )
     _refuse_flags_without_effect(args, detector.card)
     overlays = Overlays(args.overlay, detector.card) if args.overlay else None
     explanations = Explanations(args.explain, args.run_folder, detector, data=args.data) if args.explain else None

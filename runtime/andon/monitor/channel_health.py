@@ -10,7 +10,11 @@ from typing import Annotated
 from msgspec import Meta, Struct, structs
 
 from andon.foundation.errors import ConfigError
+from andon.runtime.calibration_facts import ChannelHealth
 from andon.runtime.schema import Channel, Reason
+
+STUCK_FACTOR = 20.0
+"""A channel is stuck after this multiple of its longest constant time in good data."""
 
 Positive = Annotated[float, Meta(gt=0.0)]
 
@@ -29,7 +33,7 @@ class ChannelLimits(Struct, frozen=True, kw_only=True):
     high: float | None = None
     """Highest plausible value."""
     stuck_after_s: Positive | None = None
-    """Longest time with one value. A good start is 20 times the longest such time in good data."""
+    """Longest time with one value. `limits_of_channel` takes 20 times the longest such time in good data."""
     period_s: Positive | None = None
     """Expected time between two samples."""
     rate_tolerance: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.1
@@ -71,17 +75,30 @@ class ChannelState(Struct, frozen=True, kw_only=True):
 
 
 def limits_of_channel(
-    channel: Channel, *, stale_after_s: float = 2.0, stuck_after_s: float | None = None, period_s: float | None = None
+    channel: Channel,
+    health: ChannelHealth | None = None,
+    *,
+    stale_after_s: float = 2.0,
+    stuck_after_s: float | None = None,
+    period_s: float | None = None,
 ) -> ChannelLimits:
     """Return the limits for a channel of a model file.
 
-    The range is that of the training part, widened by its own width on either side. A channel that did not change in training has
-    no range. A channel of states (`Channel.resample` is ``hold``) may keep one value and has no rate.
+    The range is that of the training and calibration parts, widened by its own width on each side. A channel that did not change
+    has no range. By default, a channel is stuck after 20 times its longest constant time in the calibration part, and its period
+    is that of the rows there. A channel that never changed there is never stuck. A channel of states (`Channel.resample` is
+    ``hold``) may keep one value and has no rate.
 
     >>> limits_of_channel(Channel(name="t", low=10.0, high=30.0)).high
     50.0
     """
     low, high = channel.low, channel.high
+    if health is not None:
+        low = health.low if low is None else min(low, health.low)
+        high = health.high if high is None else max(high, health.high)
+        if stuck_after_s is None and health.constant_s is not None:
+            stuck_after_s = STUCK_FACTOR * health.constant_s
+        period_s = health.period_s if period_s is None else period_s
     if low is not None and high is not None:
         width = high - low
         low, high = (low - width, high + width) if width > 0.0 else (None, None)

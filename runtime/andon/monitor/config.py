@@ -57,7 +57,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="end after this number of items")] = None
     device: Annotated[
-        Literal["cpu", "cuda", "auto"], Meta(description="device to run on; auto uses CUDA if there is one")
+        Literal["cpu", "cuda", "auto"], Meta(description="device to run on; auto uses the device of the calibration")
     ] = "cpu"
     threads: Annotated[int, Meta(ge=1, le=64, description="threads for judging one item")] = 1
     frame_size: Annotated[

@@ -5,7 +5,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError
-from andon.monitor.frame_health import HealthLimits, HealthState, Sample, limits_of, live_limits, measure, step
+from andon.monitor.frame_health import HealthLimits, HealthState, limits_of, live_limits, step
+from andon.runtime.frame_statistics import Sample, measure
 from andon.runtime.judge import Judge, UnhealthyError
 from andon.runtime.schema import Card, FrameSpec
 from andon.runtime.verdict import Verdict

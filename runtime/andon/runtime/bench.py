@@ -80,7 +80,7 @@ def bench(
             f"--frame: expected a model file for frames, got {path}, which judges windows of sensor data. Leave the flag out."
         )
     item = _item(model.card.input, frame_size)
-    one = Detector.load(path, device=device, threads=1, frame_size="any")
+    one = Detector.load(path, device=device, threads=1, frame_size="any", provider="any")
     for _ in range(5):
         one(item)
     resident = resident_mb()  # before the bare session and the matrices, which a line does not need
@@ -100,7 +100,7 @@ def bench(
         if len(judged) % 4 == 0:
             multiplied.append(_timed(lambda: gemm(product)))
         progress("latency", len(judged), None)
-    two_threads = Detector.load(path, device=device, threads=2, frame_size="any")
+    two_threads = Detector.load(path, device=device, threads=2, frame_size="any", provider="any")
     rates = []
     for detector, callers in ((one, 1), (two_threads, 1), (one, 2)):
         rates.append(_rate(detector, item, callers, seconds))

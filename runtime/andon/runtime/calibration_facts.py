@@ -23,6 +23,9 @@ Provider = Literal["cpu", "cuda"]
 StatementKind = Literal["promise", "promise(n_eff)", "estimate", "manual"]
 SamplingMethod = Literal["single_files", "grouped_files", "one_per_lot", "one_per_run", "effective_number", "blocks"]
 
+MOST_AUDITS = 1000
+"""Upper limit of the audits in a file."""
+
 _SINGLE_FILES_1_0 = "each file was taken as an independent part"
 """Text in a file of schema 1.0 where no files were grouped."""
 
@@ -128,14 +131,17 @@ class ReviewBand(Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """The statement as a readable sentence."""
-        return (
-            f"with {percent_down(self.confidence)} confidence at most {percent(self.alpha)} of good parts do not pass (review or "
-            "reject), and the promise about rejected parts holds as well"
-        )
+        also = "the promise about rejected parts holds as well"
+        share = percent(self.alpha)
+        if self.source == "defects":
+            also = "the promise about rejected parts and the bound on missed defects hold as well"
+            share = percent_up(self.alpha)
+        sure = f"with {percent_down(self.confidence)} confidence"
+        return f"{sure} at most {share} of good parts do not pass (review or reject), and {also}"
 
 
 class MissBound(Struct, frozen=True, kw_only=True):
-    """Upper bound for the share of defects that pass, from known defects. Reserved."""
+    """Upper bound for the share of defects that pass, from known defects."""
 
     defects: AtLeastOne
     missed: Count
@@ -157,7 +163,7 @@ class MissBound(Struct, frozen=True, kw_only=True):
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """A later count of rejected good parts, with the threshold that was in use then. Reserved."""
+    """A later count of rejected good parts, with the threshold that was in use then."""
 
     date: ShortText
     andon: ShortText = ""
@@ -176,7 +182,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     tau: Annotated[float, Meta(ge=1.0)] = 1.0
     """Autocorrelation time of the counted parts, in parts."""
     part_keys_sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
-    """Digest of the sorted keys of the parts, one key per line."""
+    """Digest of the sorted keys of the parts, one key per line. Empty if only their number is known."""
 
     @property
     def sentence(self) -> str:
@@ -263,7 +269,7 @@ class DriftReference(Struct, frozen=True, kw_only=True):
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
-    """Quantiles of a statistic over the good frames. Reserved."""
+    """Quantiles of a statistic over the good frames."""
 
     q01: float
     q50: float
@@ -271,7 +277,7 @@ class Quantiles(Struct, frozen=True, kw_only=True):
 
 
 class FrameHealth(Struct, frozen=True, kw_only=True):
-    """Distribution of frame statistics over the good parts, in grey levels of the raw frames. Reserved."""
+    """Distribution of frame statistics over the good parts, in grey levels of the raw frames."""
 
     n: AtLeastOne
     """Number of measured frames."""
@@ -290,7 +296,21 @@ class FrameHealth(Struct, frozen=True, kw_only=True):
     repeated_rows: Quantiles | None = None
     """Share of the rows that equal the row above. Rows of one level do not count. Detects smeared frames."""
     difference: Quantiles | None = None
-    """Mean absolute difference from the frame before. Detects frozen frames."""
+    """Mean absolute difference from the frame before. Detects frozen frames. Reserved."""
+
+
+class ChannelHealth(Struct, frozen=True, kw_only=True):
+    """Behaviour of a sensor channel in the good windows."""
+
+    name: ShortText
+    low: float
+    """Lowest value."""
+    high: float
+    """Highest value."""
+    constant_s: Positive | None = None
+    """Longest time with one value, in seconds. None if the channel never changed."""
+    period_s: Positive | None = None
+    """Time between two rows of the logs, before they were put onto the grid of the windows. None if it is unknown."""
 
 
 class Move(Struct, frozen=True, kw_only=True):
@@ -334,6 +354,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """Integrated autocorrelation time, in units."""
     invalid: int = 0
     """Number of calibration parts that were left out because of their input (unreadable, a gap, another type)."""
+    invalid_content: Count = 0
+    """Number of the `n` calibration parts that are INVALID by their content. They count as rejected."""
     part_keys_sha256: str = ""
     """Digest of the sorted keys of the calibration parts, one key per line."""
     good_median: float = 0.0
@@ -351,9 +373,13 @@ class Calibration(Struct, frozen=True, kw_only=True):
     shift: ShiftPromise | None = None
     review: ReviewBand | None = None
     misses: MissBound | None = None
-    audits: Annotated[tuple[Audit, ...], Meta(max_length=1000)] = ()
+    audits: Annotated[tuple[Audit, ...], Meta(max_length=MOST_AUDITS)] = ()
+    """Counts against this threshold, the oldest first. A new calibration begins without them."""
     drift: DriftReference | None = None
     health: FrameHealth | None = None
+    """Statistics of good frames. None for windows, for too few frames, and in a file of an older version."""
+    channel_health: Annotated[tuple[ChannelHealth, ...], Meta(max_length=65536)] = ()
+    """The same for the channels of windows, in their order."""
 
     @property
     def promised(self) -> bool:
@@ -373,10 +399,26 @@ class Calibration(Struct, frozen=True, kw_only=True):
         return self.sampling.sentence if self.sampling else self.dependence
 
     @property
+    def invalid_sentence(self) -> str:
+        """Sentence about the calibration parts that could not be judged."""
+        left_out = f"{self.invalid} unusable ones were left out"
+        if not self.invalid_content:
+            return left_out
+        return f"{left_out}; {self.invalid_content} of the parts are INVALID by their content and count as rejected"
+
+    @property
     def further_sentences(self) -> tuple[tuple[str, str], ...]:
         """Further statements about the thresholds, each with its name."""
-        named = (("shift", self.shift), ("review", self.review))
+        named = (("shift", self.shift), ("review", self.review), ("misses", self.misses))
         return tuple((name, statement.sentence) for name, statement in named if statement is not None)
+
+    @property
+    def audit_sentences(self) -> tuple[str, ...]:
+        """The last three audits, the newest first, each with its date. The first one states how many there are."""
+        sentences = [f"{audit.date}: {audit.sentence}" for audit in reversed(self.audits[-3:])]
+        if len(self.audits) > 1:
+            sentences[0] += f" (the last of {len(self.audits)} audits)"
+        return tuple(sentences)
 
     @property
     def sentence(self) -> str:
@@ -413,5 +455,5 @@ def percent_down(share: float) -> str:
 
 
 def _rounded(share: float, towards: str) -> float:
-    exact = Decimal(share)
+    exact = Decimal(repr(share))  # 0.05 is meant as 5 %, although the nearest binary number is slightly above
     return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - 2), rounding=towards)) if share else 0.0

@@ -21,6 +21,8 @@ from andon.runtime.verdict import Verdict
 logger = logging.getLogger(__name__)
 
 FrameSize = Literal["calibrated", "any"]
+ProviderRule = Literal["calibrated", "any"]
+"""Device types that may judge: the one of the calibration, or any that reproduces the golden sample."""
 
 
 class Detector:
@@ -35,8 +37,7 @@ class Detector:
 
     def __init__(self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated") -> None:
         # for `load` and `from_bytes` only: the model file is checked already
-        if frame_size not in get_args(FrameSize):
-            raise ConfigError(f"frame_size: expected 'calibrated' or 'any', got {frame_size!r}.")
+        _refuse_unknown("frame_size", frame_size, get_args(FrameSize))
         self._model = model
         self._session = session
         self._spec = model.card.input
@@ -52,6 +53,8 @@ class Detector:
         self._per_span = 1.0 / span if span > 0 else float("nan")
         self._threshold = model.threshold
         self._digest = model.short_digest
+        bound = calibration.provider if calibration else None
+        self._other_provider = bound is not None and bound != session.device
 
     @classmethod
     def load(
@@ -61,20 +64,25 @@ class Detector:
         device: Device = "cpu",
         threads: int = 1,
         frame_size: FrameSize = "calibrated",
+        provider: ProviderRule = "calibrated",
     ) -> "Detector":
         """Read, check and load a model file.
 
         Args:
             path: the ``.onnx`` file.
-            device: ``cpu``, ``cuda`` (raises an error without CUDA), or ``auto`` (CUDA if there is one, else the CPU).
+            device: ``cpu``, ``cuda`` (raises an error without CUDA), or ``auto``: the device type of the calibration. With
+                `provider` ``any``, and for files that do not record it, ``auto`` is CUDA if there is one, else the CPU.
             threads: number of CPU threads per call, 1 to 64.
             frame_size: ``any`` also judges frames of another size than the calibrated one. The promise does not cover them.
+            provider: ``any`` also judges on another device type than the calibrated one, if it reproduces the golden sample.
+                No promise holds there (`promised`, `Verdict.outside_promise`).
 
         Raises:
             ModelFileError: the file is missing, damaged, forged, blank or of another schema.
-            DeviceError: the device is missing, does not reproduce the file's golden sample, or `threads` is out of range.
+            DeviceError: the device is missing, is of another type than that of the calibration, or does not reproduce the
+                file's golden sample. Or `threads` is out of range.
             InputError: `path` is neither a str nor a path.
-            ConfigError: `frame_size` is neither ``calibrated`` nor ``any``.
+            ConfigError: `frame_size` or `provider` is neither ``calibrated`` nor ``any``.
         """
         if not isinstance(path, str | os.PathLike):
             raise InputError(
@@ -83,13 +91,19 @@ class Detector:
             )
         model = read(path)
         try:
-            return cls._open(model, device=device, threads=threads, frame_size=frame_size)
+            return cls._open(model, device=device, threads=threads, frame_size=frame_size, provider=provider)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from error
 
     @classmethod
     def from_bytes(
-        cls, data: bytes, *, device: Device = "cpu", threads: int = 1, frame_size: FrameSize = "calibrated"
+        cls,
+        data: bytes,
+        *,
+        device: Device = "cpu",
+        threads: int = 1,
+        frame_size: FrameSize = "calibrated",
+        provider: ProviderRule = "calibrated",
     ) -> "Detector":
         """Check and load the bytes of a model file, for programs that fetch it from a database or a network.
 
@@ -99,10 +113,23 @@ class Detector:
             raise InputError(
                 f"expected the bytes of a model file, got {type(data).__name__}. Give bytes; for a path, use Detector.load."
             )
-        return cls._open(parse(data), device=device, threads=threads, frame_size=frame_size)
+        return cls._open(parse(data), device=device, threads=threads, frame_size=frame_size, provider=provider)
 
     @classmethod
-    def _open(cls, model: ModelFile, *, device: Device, threads: int, frame_size: FrameSize) -> "Detector":
+    def _open(
+        cls, model: ModelFile, *, device: Device, threads: int, frame_size: FrameSize, provider: ProviderRule
+    ) -> "Detector":
+        _refuse_unknown("provider", provider, get_args(ProviderRule))
+        bound = model.card.calibration.provider if model.card.calibration else None
+        if provider == "calibrated" and bound is not None:
+            if device == "auto":
+                device = bound
+            elif device != bound:
+                raise DeviceError(
+                    f"device: expected {bound}, on which the file was calibrated, got {device}. The promise is not valid on "
+                    f"another type of device. Calibrate for this one: andon calibrate FILE.onnx --good PATH --device {device} "
+                    "-o NEW.onnx. Or judge without a promise: provider='any' (--provider any)."
+                )
         detector = cls(model, open_session(model.data, device=device, threads=threads), frame_size=frame_size)
         if detector.device != model.card.provider:
             try:
@@ -111,7 +138,7 @@ class Detector:
                 if device != "auto" or detector.device == "cpu":
                     raise
                 logger.warning("%s: running on the CPU instead", error)
-                return cls._open(model, device="cpu", threads=threads, frame_size=frame_size)
+                return cls._open(model, device="cpu", threads=threads, frame_size=frame_size, provider=provider)
         return detector
 
     @property
@@ -128,6 +155,22 @@ class Detector:
     def device(self) -> Literal["cpu", "cuda"]:
         """The device in use. With ``auto``, the device that was chosen."""
         return self._session.device
+
+    @property
+    def promised(self) -> bool:
+        """True if the file promises a share of false rejects, and this device is of the type that it was calibrated on."""
+        calibration = self._model.card.calibration
+        return calibration is not None and calibration.promised and not self._other_provider
+
+    @property
+    def promise(self) -> str:
+        """The statement about false rejects that holds on this device, as a readable sentence."""
+        calibration = self._model.card.calibration
+        if calibration is None:
+            return ""
+        if self._other_provider:
+            return f"no promise: the file was calibrated on {calibration.provider}, and this device is {self.device}"
+        return calibration.sentence
 
     @property
     def threshold(self) -> float:
@@ -183,7 +226,7 @@ class Detector:
     def verify(self) -> None:
         """Judge the file's golden sample on this machine and compare the result with the stored one.
 
-        `load` calls this where the file was calibrated on another type of device.
+        `load` calls this where the file was calibrated on another type of device, which needs ``provider="any"``.
 
         Raises:
             DeviceError: the file has no golden sample, or score or evidence differ by more than the file's tolerance. Do not
@@ -279,6 +322,7 @@ class Detector:
         for array in evidence:
             array.setflags(write=False)  # this also protects the rows of each verdict, which are views
         scores, thresholds = score.tolist(), threshold.tolist()
+        outside = self._outside_promise(batch)
         return [
             Verdict(
                 status=self._status(int(status[row]), scores[row], thresholds[row]),
@@ -291,9 +335,17 @@ class Detector:
                     {name: array[row] for name, array in zip(self._evidence, evidence, strict=True)}
                 ),
                 model=self._digest,
+                outside_promise=outside,
             )
             for row in range(len(batch))
         ]
+
+    def _outside_promise(self, batch: NDArray[Any]) -> tuple[str, ...]:
+        """Return what differs from the calibration, in words of the card."""
+        outside = ["provider"] if self._other_provider else []
+        if isinstance(self._spec, FrameSpec) and self._spec.frame_size not in (None, batch.shape[1:3]):
+            outside.append("frame_size")
+        return tuple(outside)
 
     def _status(self, status: int, score: float, threshold: float) -> Status:
         """Return the graph's status, or raise `ModelFileError` if status, score and threshold are inconsistent."""
@@ -325,3 +377,8 @@ class Detector:
                     f"the graph returned {name} of shape {list(output.shape)} for {len(batch)} items. The file is forged."
                 )
         return outputs
+
+
+def _refuse_unknown(name: str, word: object, known: tuple[str, ...]) -> None:
+    if word not in known:
+        raise ConfigError(f"{name}: expected {' or '.join(map(repr, known))}, got {word!r}.")

@@ -49,6 +49,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
     model: str = ""
     """First 12 hexadecimal digits of the digest of the model file that judged."""
+    outside_promise: tuple[str, ...] = ()
+    """Fields of the card in which this item or device differs from the calibration: ``frame_size``, ``provider``.
+
+    The file's promise does not cover such a verdict. `Detector.load` refuses both unless the caller asks for them.
+    """
 
     def __repr__(self) -> str:
         """Return one short line: names of arrays instead of their values, and only numbers that are not NaN."""
@@ -59,6 +64,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             *(f"{name}={value:.6g}" for name, value in numbers.items() if not math.isnan(value)),
             *([f"evidence={list(self.evidence)}"] if self.evidence else []),
             *([f"model={self.model!r}"] if self.model else []),
+            *([f"outside_promise={list(self.outside_promise)}"] if self.outside_promise else []),
         ]
         return f"Verdict({', '.join(shown)})"
 
@@ -78,6 +84,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
         """Return the verdict as plain values, with names for status and reason. NaN becomes None.
 
+        The key ``outside_promise`` is there only if the promise does not cover the verdict.
+
         Args:
             arrays: include the evidence, as nested lists.
         """
@@ -90,6 +98,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             "threshold": json_number(self.threshold),
             "model": self.model,
         }
+        if self.outside_promise:
+            plain["outside_promise"] = list(self.outside_promise)
         if arrays:
             plain["evidence"] = {name: array.tolist() for name, array in self.evidence.items()}
         return plain

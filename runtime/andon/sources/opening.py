@@ -6,12 +6,12 @@ stored: folder names, a table, or the source itself.
 
 import logging
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import msgspec
 
-from andon.foundation.errors import ConfigError
+from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.sources.addresses import redact, shown_address
 from andon.sources.collection import Collection
@@ -86,6 +86,23 @@ def open_good(text: str, spec: InputSpec) -> Collection:
     everything = open_for(text, spec)  # it converts colours as the file expects
     keys = {ref.key for ref in good.refs} if not isinstance(good, Log) else set()
     return Subset(everything, [ref for ref in everything.refs if ref.key in keys])
+
+
+def open_defects(text: str, spec: InputSpec) -> Collection:
+    """Open known defects at a path in the form that `spec` requires, and refuse a folder that may hold good parts.
+
+    Raises:
+        DataError: there is no such data, or a folder in it is named good.
+        ConfigError: the data are windows and the model file judges frames, or the other way round.
+    """
+    found = open_for(text, spec)
+    good = [ref.key for ref in found.refs if "good" in (part.lower() for part in PurePosixPath(ref.key).parts[:-1])]
+    if good:
+        raise DataError(
+            f"{text}: expected defects only, got {len(good)} items in a folder named good (the first: {good[0]}). Give the "
+            "folders of the defects."
+        )
+    return found
 
 
 def labelled_for(

@@ -35,16 +35,20 @@ def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
     rows = [("detector", f"{card.detector}, version {card.detector_version}"), ("judges", judges)]
     if calibration is not None:
         rows += [
-            ("promise", calibration.sentence),
-            *calibration.further_sentences,
-            ("calibrated", ", ".join(filter(None, [calibration.date, calibration.drawn]))),
+            ("promise", detector.promise),
+            *(calibration.further_sentences if detector.promised else ()),
+            *(("audit", sentence) for sentence in calibration.audit_sentences if detector.promised),
+            (
+                "calibrated",
+                ", ".join(filter(None, [calibration.date, calibration.drawn, calibration.invalid_sentence])),
+            ),
         ]
     rows += [("threshold", f"{detector.threshold:.6g}"), ("digest", detector.model.short_digest)]
     return ModelFacts(
         name=name,
         data=data,
-        promise=calibration.sentence if calibration else "",
-        alpha=calibration.alpha if calibration and calibration.promised else None,
+        promise=detector.promise,
+        alpha=calibration.alpha if calibration and detector.promised else None,
         rows=tuple(rows),
     )
 

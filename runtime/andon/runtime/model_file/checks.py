@@ -95,7 +95,7 @@ def check_values(graph: Graph, card: Card) -> None:
 
 
 def check_card(card: Card) -> None:
-    """Refuse a card whose input specification contradicts itself.
+    """Refuse a card whose input specification contradicts itself, or whose promise is about another precision or provider.
 
     Raises:
         ModelFileError: the message names the field.
@@ -104,6 +104,16 @@ def check_card(card: Card) -> None:
         _check_frames(card.input)
     else:
         _check_windows(card.input)
+    calibration = card.calibration
+    if calibration is None:
+        return
+    for name in ("precision", "provider"):
+        stated, calibrated = getattr(card, name), getattr(calibration, name)
+        if calibrated not in (None, stated):
+            raise ModelFileError(
+                f"calibration.{name}: expected {stated} as in the card, got {calibrated}. The promise belongs to another file. "
+                "Calibrate this one."
+            )
 
 
 def check_golden(golden: Golden, card: Card) -> None:

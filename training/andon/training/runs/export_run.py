@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import structs
 
 from andon.calibration.contents import content_of
+from andon.calibration.known_defects import MISSED
 from andon.calibration.promise import LADDER, refusal_of_kept_back
 from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.export.export import Exported, export
@@ -24,6 +25,7 @@ from andon.runtime.calibration_facts import percent
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.collection import Collection, Found
+from andon.sources.grouping import Grouped
 from andon.sources.subset import Subset
 from andon.training.runs.run_data import Data, parts_of
 from andon.training.runs.run_folder import LoadedRun, load
@@ -42,6 +44,8 @@ def export_run(
     golden_real: bool = False,
     scene: bool | None = None,
     progress: Progress = silent,
+    defects: Collection | None = None,
+    missed: float = MISSED,
 ) -> Exported:
     """Export a finished run. Calibrate it on the good parts that training held back.
 
@@ -55,6 +59,8 @@ def export_run(
         golden_real: keep a real part as the golden sample.
         scene: give the file a scene check, fitted to the training parts. None: if the detector has one by default.
         progress: reports scoring.
+        defects: known defects that set the lower limit of the review band, as in `export`.
+        missed: largest share of such defects that may pass.
 
     Raises:
         TrainingError: `run` is not a finished run.
@@ -79,6 +85,10 @@ def export_run(
             scene_parts=training_part(loaded, data) if check_scene else None,
             golden_real=golden_real,
             progress=progress,
+            defects=defects
+            if defects is None or loaded.record.group is None
+            else Grouped(defects, loaded.record.group),
+            missed=missed,
         )
 
 
