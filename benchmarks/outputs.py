@@ -4,9 +4,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.outputs webhook
 
 The receiver is on this machine, in a process of its own. It is away for ``--away-s`` after the start of the sender, then it
-comes, and in the middle of the backlog it hangs for ``--hang-s`` (SIGSTOP). The outbox makes each event when it is read, so
-that the memory is that of the sender and not that of a store. A subscriber with a durable session (or the HTTP server) drops
-known keys and checks that the numbers that are left are 1, 2, 3 and so on without a gap.
+comes. In the middle of the backlog it hangs for ``--hang-s`` (SIGSTOP). The outbox makes each event when it is read, so that
+only the memory of the sender is measured. A subscriber with a durable session (or the HTTP server) drops known keys. It checks
+that the numbers that are left are 1, 2, 3 and so on, without a gap.
 
 Prints one JSON line. ``rss_*_mb`` is the resident memory of the process with the sender: before its start, after the time
 without a receiver, and the highest during the drain. ``rate`` is events per second without the time of the hang.

@@ -1,4 +1,4 @@
-"""A webhook sends each event as one request, tells poison from an outage, and shows no secret."""
+"""A webhook sends each event as one request, distinguishes poison from an outage, and shows no secret."""
 
 import hashlib
 import hmac
@@ -179,7 +179,7 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_no_failure(cap
                 while (head := stream.readline().strip()) != b"":
                     size = int(head.split()[1]) if head.lower().startswith(b"content-length") else size
                 bodies.append(stream.read(size))
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")  # and closes without saying so
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")  # and closes without a notice
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=answer_once_each, args=(server,))

@@ -91,8 +91,8 @@ class Settings(Struct, frozen=True, kw_only=True):
                 )
         if not self.tls and not self.insecure and not is_loopback(self.host):
             raise ValueError(
-                "tls: expected true for a broker on another machine. Set tls = true, or insecure = true if nobody else can "
-                "reach this network."
+                "tls: expected true for a broker on another machine. Set tls = true, or insecure = true if you trust this "
+                "network."
             )
         if self.ca_file is not None and not self.tls:
             raise ValueError("ca_file: expected tls = true with it. Set tls = true, or remove ca_file.")

@@ -100,8 +100,8 @@ def place_of(url: str, *, insecure: bool) -> Place:
     tls = parts.scheme == "https"
     if not tls and not insecure and not is_loopback(parts.hostname):
         raise ValueError(
-            "url: expected https:// for another machine, got http://. Use https, or set insecure = true if nobody else "
-            "can reach this network."
+            "url: expected https:// for another machine, got http://. Use https, or set insecure = true if you trust this "
+            "network."
         )
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Place(tls, parts.hostname, port or (443 if tls else 80), target)
