@@ -64,7 +64,7 @@ class ShiftedClock(SystemClock):
 
 
 class Receiver:
-    """An output and its receiver in memory. `answer` chooses the reply to each message; None means that the receiver is silent."""
+    """An output and its receiver. `answer` chooses the reply to each message. None means that the receiver is silent."""
 
     def __init__(self, *, window: int = 20, answer_s: float = 10.0, connects: bool = True) -> None:
         self.answer: Callable[[Message], Reply | None] = lambda message: Delivered(message.seq)

@@ -296,6 +296,13 @@ def test_plain_http_is_for_this_machine_unless_the_user_allows_it() -> None:
     assert place_of("http://mes.example/a?b=c", insecure=True) == (False, "mes.example", 80, "/a?b=c")
 
 
+def test_an_output_without_encryption_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    for url in ("http://127.0.0.1/", "http://mes.example/"):
+        OUTPUT.open(Settings(url=url, insecure=True), OutputContext(name="mes", clock=SystemClock()))
+
+    assert caplog.messages == ["the output mes: events leave this machine without encryption (insecure = true)"]
+
+
 def test_a_token_that_does_not_fit_into_a_header_is_refused_without_being_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,7 +1,8 @@
 """Send each event as one HTTP POST request to a web address.
 
 The body is the event as JSON. The header ``Idempotency-Key`` has its key: an event can arrive more than once, and the receiver
-drops an event whose key it knows. An answer 2xx means delivered. Redirects are not followed.
+drops an event whose key it knows. An answer 2xx means delivered. Redirects are not followed,
+and proxies are not used.
 
 An answer 4xx means that the event is refused because of its content, and after three of them the event is dead. The exceptions
 are 401, 403, 408, 425 and 429: these, 5xx and a receiver that does not answer mean that all events wait.
@@ -13,6 +14,7 @@ import contextlib
 import errno
 import hashlib
 import hmac
+import logging
 import os
 import re
 import socket
@@ -32,6 +34,8 @@ from andon.foundation.secret import Secret
 from andon.monitor.network_errors import why
 from andon.monitor.one_at_a_time import OneAtATime
 from andon.monitor.output import Delivered, Gone, Message, OutputContext, OutputKind, Refused, Reply
+
+logger = logging.getLogger(__name__)
 
 LONGEST_ANSWER = 1 << 16
 """Bytes of an answer that are read. The connection is closed after a longer one."""
@@ -143,7 +147,9 @@ class Webhook:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tls = _context(settings.ca_file)
-        self._access()  # a missing secret is an error at the start
+        place, _, _ = self._access()  # a missing secret is an error at the start
+        self.encrypted = place.tls or is_loopback(place.host)
+        """False if events leave this machine without encryption."""
 
     @property
     def answer_s(self) -> float:
@@ -245,8 +251,11 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
         raise ConfigError(f"ca_file: {ca_file}: expected certificates in PEM form: {why(error)}.") from error
 
 
-def _open(settings: Settings, context: OutputContext) -> Webhook:  # noqa: ARG001 - the signature of all outputs
-    return Webhook(settings)
+def _open(settings: Settings, context: OutputContext) -> Webhook:
+    opened = Webhook(settings)
+    if not opened.encrypted:
+        logger.warning("the output %s: events leave this machine without encryption (insecure = true)", context.name)
+    return opened
 
 
 OUTPUT = OutputKind(
