@@ -2,11 +2,15 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.outputs mqtt        # needs the broker mosquitto
     OMP_NUM_THREADS=1 python -m benchmarks.outputs webhook
+    OMP_NUM_THREADS=1 python -m benchmarks.outputs mqtt --store FOLDER
 
 The receiver is on this machine, in a process of its own. It is away for ``--away-s`` after the start of the sender, then it
-comes. In the middle of the backlog it hangs for ``--hang-s`` (SIGSTOP). The outbox makes each event when it is read, so that
-only the memory of the sender is measured. A subscriber with a durable session (or the HTTP server) drops known keys. It checks
-that the numbers that are left are 1, 2, 3 and so on, without a gap.
+comes. In the middle of the backlog it hangs for ``--hang-s`` (SIGSTOP). A subscriber with a durable session (or the HTTP server)
+drops known keys. It checks that the numbers that are left are 1, 2, 3 and so on, without a gap.
+
+The outbox makes each event when it is read, so that only the memory of the sender is measured. With ``--store`` it is the event
+store in a new folder below FOLDER (SQLite). The store gets all events before the start of the sender, and ``stored_per_s`` is the
+rate at which it took them.
 
 Prints one JSON line. ``rss_*_mb`` is the resident memory of the process with the sender: before its start, after the time
 without a receiver, and the highest during the drain. ``rate`` is events per second without the time of the hang.
@@ -30,11 +34,13 @@ from pathlib import Path
 from typing import Any
 
 from andon.monitor.event import Event, EventsLost, Rejected, encode
-from andon.monitor.outbox import Waiting
+from andon.monitor.outbox import Outbox, Waiting
 from andon.monitor.output import Output, OutputContext
 from andon.monitor.outputs import mqtt, webhook
 from andon.monitor.records import Record
 from andon.monitor.sender import Sender
+from andon.monitor.store import Settings
+from andon.monitor.store_writer import StoreWriter
 from andon.sources.clock import SystemClock
 
 Figures = dict[str, object]
@@ -44,18 +50,13 @@ class GeneratedOutbox:
     """An outbox of `count` events that holds only numbers."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._count = count
         self.done_to = 0
-        self.largest_page = 0
 
     def page(self, after: int, limit: int) -> list[Waiting]:
         begin = max(after, self.done_to)
-        found = [
-            Waiting(seq, key_of(seq), encode(event(seq)), 0)
-            for seq in range(begin + 1, min(begin + limit, self.count) + 1)
-        ]
-        self.largest_page = max(self.largest_page, len(found))
-        return found
+        numbers = range(begin + 1, min(begin + limit, self._count) + 1)
+        return [Waiting(seq, key_of(seq), encode(event(seq)), 0) for seq in numbers]
 
     def done(self, up_to: int) -> None:
         self.done_to = max(self.done_to, up_to)
@@ -67,7 +68,18 @@ class GeneratedOutbox:
         raise AssertionError(f"event {seq} is dead: {reason}")
 
     def backlog(self) -> int:
-        return self.count - self.done_to
+        return self._count - self.done_to
+
+
+def filled(writer: StoreWriter, count: int) -> float:
+    """Put events into the store, and return their number per second."""
+    start_s = time.monotonic()
+    for begin in range(1, count + 1, 5000):
+        for seq in range(begin, min(begin + 5000, count + 1)):
+            writer.put(event(seq))
+        if not writer.flush(60.0):
+            raise TimeoutError("the store took too long")
+    return count / (time.monotonic() - start_s)
 
 
 def key_of(seq: int) -> str:
@@ -297,43 +309,61 @@ class Watch:
         self.highest_mb = max(self.highest_mb, rss_mb())
 
 
-def drain(
-    receiver: Broker | HttpServer, outbox: GeneratedOutbox, *, away_s: float, hang_s: float, seed: int
-) -> Figures:
+def drain(receiver: Broker | HttpServer, outbox: Outbox, *, away_s: float, hang_s: float, seed: int) -> Figures:
     """Return the figures of one run."""
-    lost, watch, clock, half = list[EventsLost](), Watch(), SystemClock(), outbox.count // 2
+    lost, watch, clock, count = list[EventsLost](), Watch(), SystemClock(), outbox.backlog()
+
     output = receiver.open(OutputContext(name="plant", clock=clock))
     before_mb = rss_mb()
     sender = Sender("plant", "", output, outbox, clock=clock, lost=lost.append, rng=random.Random(seed))
+
+    def done() -> int:
+        return sender.status().delivered
+
     start_cpu_s = time.process_time()
     sender.start()
     time.sleep(away_s)
-    assert sender.status().delivered == 0
+    assert done() == 0
     waiting_mb = rss_mb()
     receiver.come()
-    watch.until(lambda: outbox.done_to > 0)
-    first = outbox.done_to
-    first_s = watch.until(lambda: outbox.done_to > half)
+    watch.until(lambda: done() > 0)
+    first = done()
+    first_s = watch.until(lambda: done() > count // 2)
     receiver.send(signal.SIGSTOP)
-    first = outbox.done_to - first
+    first = done() - first
     start_s = time.monotonic()
     watch.until(lambda: time.monotonic() - start_s > hang_s)
     failing = sender.status().failing
     receiver.send(signal.SIGCONT)
-    watch.until(lambda: outbox.done_to > half + half // 10)
-    second = outbox.count - outbox.done_to
-    second_s = watch.until(lambda: outbox.backlog() == 0)
+    watch.until(lambda: done() > count // 2 + count // 20)
+    second = count - done()
+    second_s = watch.until(lambda: done() == count)
     cpu_s = time.process_time() - start_cpu_s
+    watch.until(lambda: outbox.backlog() == 0)
     report = receiver.report()
     start_s = time.monotonic()
     ended = sender.close(2.0)
     return {
         **report, "lost": len(lost), "rate": round((first + second) / (first_s + second_s)),
-        "cpu_us_per_event": round(cpu_s / outbox.count * 1e6), "rss_before_mb": round(before_mb, 1),
+        "cpu_us_per_event": round(cpu_s / count * 1e6), "rss_before_mb": round(before_mb, 1),
         "rss_waiting_mb": round(waiting_mb, 1), "rss_highest_mb": round(watch.highest_mb, 1),
-        "largest_page": outbox.largest_page, "failing_while_hung": failing,
+        "failing_while_hung": failing,
         "close_s": round(time.monotonic() - start_s, 2), "ended": ended,
     }  # fmt: skip
+
+
+def run(receiver: Broker | HttpServer, args: argparse.Namespace) -> Figures:
+    """Return the figures of one run with the outbox that the user chose."""
+    options = {"away_s": args.away_s, "hang_s": args.hang_s, "seed": args.seed}
+    if args.store is None:
+        return drain(receiver, GeneratedOutbox(args.events), **options)
+    with tempfile.TemporaryDirectory(dir=args.store) as folder:
+        writer = StoreWriter(Settings(path=folder), SystemClock(), outputs=["plant"])
+        try:
+            rate = filled(writer, args.events)
+            return {"stored_per_s": round(rate), **drain(receiver, writer.outbox("plant"), **options)}
+        finally:
+            writer.close()
 
 
 def main() -> None:
@@ -342,6 +372,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--away-s", type=float, default=10.0)
     parser.add_argument("--hang-s", type=float, default=12.0)
+    parser.add_argument("--store", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=0)
     args = parser.parse_args()
@@ -355,8 +386,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             receiver = (Broker if args.role == "mqtt" else HttpServer)(Path(folder), args.events)
             try:
-                outbox = GeneratedOutbox(args.events)
-                figures = drain(receiver, outbox, away_s=args.away_s, hang_s=args.hang_s, seed=args.seed)
+                figures = run(receiver, args)
             finally:
                 receiver.end()
         conditions = {"away_s": args.away_s, "hang_s": args.hang_s, "seed": args.seed, "cores": os.cpu_count(),

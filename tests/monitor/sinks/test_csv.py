@@ -50,7 +50,7 @@ def test_the_columns_are_the_keys_of_json_lines(tmp_path: Path) -> None:
 
     assert [row["status"] for row in found] == ["OK", "REJECT", "INVALID", "INVALID", "OK", "REJECT"]
     assert (found[1]["score"], found[1]["threshold"], found[1]["p_value"]) == ("2.0", "1.0", "0.1")
-    assert (found[1]["alarm_event"], found[1]["alarm_number"]) == ("raised", "1")
+    assert (found[0]["alarms"], found[1]["alarms"]) == ("", "rejects raised 1")
     assert (found[2]["score"], found[2]["reason"], found[2]["detail"]) == ("", "no_contrast", "cut short")
     assert found[0]["item"] == "lot/0\\n\\x1b[2J.png"
 

@@ -21,9 +21,12 @@ from andon.runtime.schema import Status
 
 COLUMNS = (
     "seq", "at", "item", "unit", "part", "time_s", "status", "reason", "score", "level", "p_value", "threshold", "model",
-    "detail", "alarm_event", "alarm_number",
+    "channel", "detail", "line", "alarms",
 )  # fmt: skip
-"""The keys of a JSON line, in a fixed order. Cells without a value are empty."""
+"""The keys of a JSON line, in a fixed order. Cells without a value are empty.
+
+An alarm is its name, its change and its number, for example ``rejects raised 3``. Several are separated by semicolons.
+"""
 _LONGEST_TEXT = 4096
 _FORMULA = re.compile(r"[\s'\"]*[=+\-@|%]|[\t\r]")
 _BEGIN = re.compile(rb"[0-9]*|[0-9]+,[0-9T:.Z-]{0,24}|[0-9]+,[0-9T:.Z-]{20,24},.*", re.DOTALL)
@@ -47,11 +50,14 @@ def safe_text(text: str) -> str:
 
 def _line(outcome: Outcome) -> bytes:
     one = record(outcome)
-    alarm = one.alarm
+    alarms = (
+        []
+        if isinstance(one.alarms, UnsetType)
+        else [f"{alarm.name} {alarm.event} {alarm.number}" for alarm in one.alarms]
+    )
     cells = [
         one.seq, one.at, one.item, one.unit, one.part, one.time_s, one.status, one.reason, one.score, one.level, one.p_value,
-        one.threshold, one.model, one.detail,
-        *((alarm.event, alarm.number) if not isinstance(alarm, UnsetType) else (UNSET, UNSET)),
+        one.threshold, one.model, one.channel, one.detail, one.line, "; ".join(alarms),
     ]  # fmt: skip
     return _row(
         ["" if cell is None or cell is UNSET else safe_text(cell) if isinstance(cell, str) else cell for cell in cells]
