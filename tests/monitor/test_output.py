@@ -12,12 +12,9 @@ from tests.monitor.receivers import ShiftedClock, event
 from andon.foundation import registry
 from andon.foundation.errors import ConfigError
 from andon.monitor.event import Event
-from andon.monitor.memory_outbox import MemoryOutbox
 from andon.monitor.outbox import Waiting
 from andon.monitor.output import KINDS, ChosenOutput, message_of, output_from_table, outputs_from_tables
 from andon.monitor.outputs import mqtt, webhook
-from andon.monitor.sender import open_sender
-from andon.monitor.status import OutputStatus
 
 HOOK: dict[str, object] = {"kind": "webhook", "name": "mes", "url": "https://mes.example/andon"}
 
@@ -122,12 +119,6 @@ RECORD = OutputKind(name="theirs", summary="theirs", settings=NoSettings, open=o
 
     with pytest.raises(ConfigError, match="the output x: cannot be opened: RuntimeError: no licence"):
         one.open(ShiftedClock())
-
-
-def test_a_sender_is_made_from_a_table() -> None:
-    sender = open_sender(chosen(), MemoryOutbox(), clock=ShiftedClock(), lost=lambda _: None)
-
-    assert sender.status() == OutputStatus(name="mes", kind="webhook", backlog=0)
 
 
 def test_the_error_of_opening_names_the_output() -> None:

@@ -17,7 +17,6 @@ from andon.monitor.event import EventsLost
 from andon.monitor.in_flight import InFlight
 from andon.monitor.outbox import Outbox, Waiting
 from andon.monitor.output import (
-    ChosenOutput,
     Connected,
     Connection,
     Delivered,
@@ -46,21 +45,6 @@ _STEP_S = 0.05
 """Longest wait while something must be seen soon that gives no signal."""
 _CLOSING_S = 0.8
 """Part of the time for `close` that is kept for closing the connection."""
-
-
-def open_sender(chosen: ChosenOutput, outbox: Outbox, *, clock: Clock, lost: Callable[[EventsLost], None]) -> "Sender":
-    """Open an output of the configuration and return its sender, which is not started yet.
-
-    Args:
-        chosen: the output.
-        outbox: its undelivered events.
-        clock: see `Sender`.
-        lost: see `Sender`.
-
-    Raises:
-        AndonError: a secret, file or package is missing.
-    """
-    return Sender(chosen.name, chosen.kind.name, chosen.open(clock), outbox, clock=clock, lost=lost)
 
 
 class Sender:
