@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.monitor.outputs.test_webhook import certificate
 from tests.monitor.receivers import CANARY, Broker, free_port, full_server, needs_mosquitto, put, silent_server, until
 
-from andon.foundation.errors import ConfigError
+from andon.foundation.errors import ConfigError, MissingExtra
 from andon.foundation.secret import Secret
 from andon.foundation.settings import from_table
 from andon.monitor.event import EventsLost, decode
@@ -387,6 +388,13 @@ def test_a_topic_has_the_same_levels_for_any_line_and_kind(line: str, kind: str)
     assert topic.count("/") == 2
     assert not {"+", "#", "\0"} & set(topic)
     assert all(topic.split("/"))
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+
+    with pytest.raises(MissingExtra, match=r"sending events to an MQTT broker needs paho: pip install .*\[monitor\]"):
+        OUTPUT.open(Settings(host="::1"), OutputContext(name="plant", clock=SystemClock()))
 
 
 def test_the_certificates_of_the_system_are_checked_by_default() -> None:

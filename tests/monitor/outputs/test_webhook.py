@@ -202,11 +202,12 @@ def test_a_hung_server_is_noticed_and_does_not_delay_the_end() -> None:
     with silent_server() as port:
         with Running(Settings(url=f"http://127.0.0.1:{port}/", timeout_s=0.3), 1) as running:
             until(lambda: "answer" in running.sender.status().failing)
-        with Running(Settings(url=f"http://127.0.0.1:{port}/", timeout_s=30.0), 1) as running:
-            time.sleep(0.1)
-            start_s = time.monotonic()
-            assert running.sender.close(2.0)
-            assert time.monotonic() - start_s < 2.5  # the limit is 2 s; the rest is for a busy machine
+        for scheme in ("http", "https"):  # with https it hangs in the handshake
+            with Running(Settings(url=f"{scheme}://127.0.0.1:{port}/", timeout_s=30.0), 1) as running:
+                time.sleep(0.1)
+                start_s = time.monotonic()
+                assert running.sender.close(1.0)
+                assert time.monotonic() - start_s < 1.5  # the limit is 1 s; the rest is for a busy machine
 
 
 def test_an_attempt_to_connect_does_not_delay_the_end() -> None:

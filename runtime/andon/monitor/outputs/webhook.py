@@ -195,7 +195,7 @@ class _Requests:
         self._over = False
         self._used = False
         self._http: HTTPConnection = (
-            HTTPSConnection(place.host, place.port, timeout=timeout_s, context=tls)
+            _Https(place.host, place.port, timeout=timeout_s, context=tls)
             if place.tls
             else HTTPConnection(place.host, place.port, timeout=timeout_s)
         )
@@ -242,6 +242,21 @@ class _Requests:
         if len(response.read(LONGEST_ANSWER + 1)) > LONGEST_ANSWER:
             self._http.close()
         return reply
+
+
+class _Https(HTTPSConnection):
+    """A connection whose socket is known during the TLS handshake, so that `interrupt` can end it."""
+
+    def __init__(self, host: str, port: int, *, timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        HTTPConnection.connect(self)
+        plain: socket.socket = self.sock
+        opened = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock = opened
+        opened.do_handshake()
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:
