@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
-from andon.monitor.health import Health, liveness, readiness
 from andon.foundation.loopback import is_loopback
+from andon.monitor.health import Health, liveness, readiness
 from andon.monitor.metrics import exposition
 from andon.monitor.status import ProcessStatus
 from andon.monitor.status_json import status_json

@@ -15,9 +15,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
+from andon.foundation.loopback import is_loopback
 from andon.foundation.printable import printable
 from andon.foundation.secret import Secret
-from andon.foundation.loopback import is_loopback
 
 SHORTEST_TOKEN = 22
 """Characters of a token. 22 characters of base64 hold 128 random bits."""
