@@ -82,9 +82,21 @@ def sinks() -> str:
     return "\n\n".join(sections)
 
 
+def outputs() -> str:
+    """Return one section for each output, from its record and its module, with its settings."""
+    sections = []
+    for name, output in members("andon.outputs"):
+        module = inspect.getmodule(output.open)
+        assert module is not None
+        lines = [f"## {name}", "", f"*{_escaped(output.summary)}*", "", _docstring(module.__doc__ or ""), ""]
+        sections.append("\n".join([*lines, *_settings(output.settings, lambda setting: setting.name)]))
+    return "\n\n".join(sections)
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands,
     "detectors": detectors,
+    "outputs": outputs,
     "sinks": sinks,
     "sources": sources,
 }

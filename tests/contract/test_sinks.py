@@ -10,17 +10,26 @@ import pytest
 from andon.foundation.registry import load, names
 from andon.monitor.contract import CHECKS, Specimen
 from andon.monitor.sink import SinkKind
+from andon.monitor.sinks import csv as csv_module
 from andon.monitor.sinks import json_lines as lines_module
 from andon.monitor.sinks import pictures as pictures_module
 
 
 def json_lines(kind: SinkKind, folder: Path) -> Specimen:
-    def fail() -> None:
-        replace_by_a_file(folder / "lines")
-        time.sleep(1.1)  # the sink looks once a second whether its file still has its name
-
     (folder / "lines").mkdir()
-    return Specimen(kind, lines_module.Settings(path=str(folder / "lines" / "verdicts.jsonl")), fail=fail)
+    settings = lines_module.Settings(path=str(folder / "lines" / "verdicts.jsonl"))
+    return Specimen(kind, settings, fail=lambda: fail_lines(folder / "lines"))
+
+
+def csv(kind: SinkKind, folder: Path) -> Specimen:
+    (folder / "lines").mkdir()
+    settings = csv_module.Settings(path=str(folder / "lines" / "verdicts.csv"))
+    return Specimen(kind, settings, fail=lambda: fail_lines(folder / "lines"))
+
+
+def fail_lines(folder: Path) -> None:
+    replace_by_a_file(folder)
+    time.sleep(1.1)  # the sink looks once a second whether its file still has its name
 
 
 def pictures(kind: SinkKind, folder: Path) -> Specimen:
@@ -33,7 +42,11 @@ def replace_by_a_file(folder: Path) -> None:
     folder.write_text("no folder", encoding="utf-8")
 
 
-TARGETS: dict[str, Callable[[SinkKind, Path], Specimen]] = {"json_lines": json_lines, "pictures": pictures}
+TARGETS: dict[str, Callable[[SinkKind, Path], Specimen]] = {
+    "csv": csv,
+    "json_lines": json_lines,
+    "pictures": pictures,
+}
 
 
 @pytest.fixture(params=names("andon.sinks"))

@@ -77,7 +77,9 @@ def test_the_glossary_is_sorted() -> None:
 
 
 @needs_sphinx
-def test_the_reference_has_every_command_detector_setting_source_and_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_has_every_command_detector_setting_source_sink_and_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.syspath_prepend(str(DOCS / "_ext"))
     import andon_docs  # type: ignore[import-not-found]
 
@@ -88,6 +90,7 @@ def test_the_reference_has_every_command_detector_setting_source_and_sink(monkey
     assert re.findall(r"^## (\w+)$", generated["detectors"], re.MULTILINE) == names("andon.detectors")
     assert re.findall(r"^## (\w+)$", generated["sources"], re.MULTILINE) == names("andon.sources")
     assert re.findall(r"^## (\w+)$", generated["sinks"], re.MULTILINE) == names("andon.sinks")
+    assert re.findall(r"^## (\w+)$", generated["outputs"], re.MULTILINE) == names("andon.outputs")
     settings = [setting.flag for _, recipe in members("andon.detectors") for setting in fields(recipe.settings)]
     assert re.findall(r"^`(--[\w-]+)`(?: `.*`)?$", generated["detectors"], re.MULTILINE) == settings
 

@@ -16,10 +16,11 @@ _LIST = """
 import sys
 from andon.foundation import registry
 from andon.monitor.sink import sink_from_table, sink_from_text
-found = {group: registry.names(group) for group in ("andon.detectors", "andon.sources", "andon.sinks")}
-homes = ("andon.training.detectors.", "andon.sources.kinds.", "andon.monitor.sinks.")
+found = {group: registry.names(group) for group in ("andon.detectors", "andon.sources", "andon.sinks", "andon.outputs")}
+homes = ("andon.training.detectors.", "andon.sources.kinds.", "andon.monitor.sinks.", "andon.monitor.outputs.")
 own = [name for name in sys.modules if name.startswith(homes)]
-print(found["andon.sources"] + found["andon.sinks"], own, [name for name in ("torch", "cv2", "onnx") if name in sys.modules])
+listed = found["andon.sources"] + found["andon.sinks"] + found["andon.outputs"]
+print(listed, own, [name for name in ("torch", "cv2", "onnx", "paho") if name in sys.modules])
 """
 
 
@@ -29,6 +30,7 @@ def test_names_are_listed_without_importing_a_member() -> None:
     assert listed.stdout.startswith("[")
     assert "'images'" in listed.stdout
     assert "'json_lines'" in listed.stdout
+    assert "'mqtt'" in listed.stdout
     assert listed.stdout.rstrip().endswith("] [] []")
 
 
@@ -59,8 +61,13 @@ from andon.monitor.sink import SinkKind
 from andon.sources.stream_settings import NoSettings
 RECORD = SinkKind(name="elsewhere", summary="theirs", settings=NoSettings, open=lambda settings, context: None)
 """,
+    "andon.outputs": """
+from andon.monitor.output import OutputKind
+from andon.sources.stream_settings import NoSettings
+RECORD = OutputKind(name="elsewhere", summary="theirs", settings=NoSettings, open=lambda settings, context: None)
+""",
 }
-GROUPS: tuple[registry.Group, ...] = ("andon.sources", "andon.sinks")
+GROUPS: tuple[registry.Group, ...] = ("andon.sources", "andon.sinks", "andon.outputs")
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -92,7 +99,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 def test_a_broken_package_is_reported_once_and_skipped(
     broken: registry.Group, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = {"andon.sources": "images", "andon.sinks": "json_lines"}[broken]
+    expected = {"andon.sources": "images", "andon.sinks": "json_lines", "andon.outputs": "mqtt"}[broken]
 
     assert all(expected in dict(registry.members(broken)) for _ in range(2))
     (message,) = caplog.messages

@@ -1,5 +1,8 @@
 """Outputs from tables of a file, and the events that they want."""
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +52,17 @@ def test_a_table_becomes_an_output() -> None:
 def test_a_table_that_does_not_fit_is_refused_with_the_path_of_the_key(changes: dict[str, object], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         chosen(**changes)
+
+
+def test_the_tables_of_the_documentation_are_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "outputs.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    chosen = outputs_from_tables(tomllib.loads(text)["output"], at="outputs.md", lines=["press-3"])
+
+    assert [(one.kind.name, one.name, one.lines, one.kinds) for one in chosen] == [
+        ("mqtt", "plant", None, None),
+        ("webhook", "mes", ("press-3",), ("reject", "alarm")),
+    ]
 
 
 def test_two_outputs_need_two_names() -> None:

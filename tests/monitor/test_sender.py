@@ -19,7 +19,7 @@ from andon.monitor.memory_outbox import MemoryOutbox
 from andon.monitor.outbox import Outbox, Waiting
 from andon.monitor.output import Connected, Connection, Delivered, Gone, Message, Output, Refused, Reply
 from andon.monitor.retry import Backoff
-from andon.monitor.sender import PAGE, Sender
+from andon.monitor.sender import PAGE, Sender, close_all
 
 QUICK = Backoff(first_s=0.001, cap_s=0.01)
 Begin = Callable[..., Sender]
@@ -345,6 +345,20 @@ def test_the_last_events_are_delivered_when_the_sender_is_closed(begin: Begin) -
 
     assert sender.close(2.0)  # without a call of `wake`
     assert receiver.numbers == list(range(1, 50))
+
+
+def test_several_senders_with_hung_receivers_end_within_two_seconds_together(begin: Begin) -> None:
+    senders = []
+    for _ in range(4):
+        receiver, outbox = Receiver(), MemoryOutbox()
+        receiver.answer = lambda _: None
+        put(outbox, 1)
+        senders.append(begin(receiver, outbox))
+        until(lambda receiver=receiver: bool(receiver.got))  # type: ignore[misc]
+    start_s = time.monotonic()
+
+    assert close_all(senders, clock=ShiftedClock())
+    assert time.monotonic() - start_s < 2.5  # the limit is 2 s; the rest is for a busy machine
 
 
 def test_a_sender_that_was_never_started_can_be_closed() -> None:

@@ -10,7 +10,7 @@ from tests.sources.fake_clock import FakeClock
 from andon.foundation import registry
 from andon.foundation.errors import ConfigError
 from andon.monitor.sink import QueuedSink, SinkContext, sink_from_table, sink_from_text
-from andon.monitor.sinks import json_lines, pictures
+from andon.monitor.sinks import csv, json_lines, pictures
 from andon.runtime.schema import InputSpec
 
 
@@ -20,7 +20,11 @@ def context(spec: InputSpec = FRAME, *, source: str = "line.mp4", can_wait: bool
 
 
 def test_the_sinks_of_andon_are_found_by_their_files() -> None:
-    assert dict(registry.members("andon.sinks")) == {"json_lines": json_lines.SINK, "pictures": pictures.SINK}
+    assert dict(registry.members("andon.sinks")) == {
+        "csv": csv.SINK,
+        "json_lines": json_lines.SINK,
+        "pictures": pictures.SINK,
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,24 @@ import random
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from andon.foundation.errors import AndonError
 from andon.foundation.printable import printable
 from andon.monitor.event import EventsLost
 from andon.monitor.in_flight import InFlight
 from andon.monitor.outbox import Outbox, Waiting
-from andon.monitor.output import Connected, Connection, Delivered, Gone, Message, Output, Refused, Reply, message_of
+from andon.monitor.output import (
+    Connected,
+    Connection,
+    Delivered,
+    Gone,
+    Message,
+    Output,
+    Refused,
+    Reply,
+    message_of,
+)
 from andon.monitor.retry import Backoff, Breaker, is_poison
 from andon.monitor.status import OutputStatus
 from andon.sources.clock import Clock
@@ -96,6 +106,13 @@ class Sender:
             self._woken = True
             self._changed.notify_all()
 
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Begin to end within `timeout_s`, and return at once. See `close`."""
+        with self._changed:
+            if self._stop_by_s is None:
+                self._stop_by_s = self._clock.mono_s() + max(0.0, timeout_s - _CLOSING_S)
+            self._changed.notify_all()
+
     def close(self, timeout_s: float = 2.0) -> bool:
         """Deliver waiting events if the receiver answers, then end within `timeout_s`.
 
@@ -104,10 +121,7 @@ class Sender:
         Returns:
             False if the thread, or a name lookup that it began, still runs. It ends by itself and delivers nothing more.
         """
-        with self._changed:
-            if self._stop_by_s is None:
-                self._stop_by_s = self._clock.mono_s() + max(0.0, timeout_s - _CLOSING_S)
-            self._changed.notify_all()
+        self.stop(timeout_s)
         if self._thread.ident is None:
             return True
         self._thread.join(timeout_s)
@@ -200,6 +214,15 @@ class Sender:
         if self._failing:
             logger.warning("the output %s: delivers again", self._name)
         self._failing = ""
+
+
+def close_all(senders: Collection[Sender], *, clock: Clock, timeout_s: float = 2.0) -> bool:
+    """Close all senders at the same time, within `timeout_s` together. Return False if one still runs, see `Sender.close`."""
+    until_s = clock.mono_s() + timeout_s
+    for sender in senders:
+        sender.stop(timeout_s)
+    ended = [sender.close(max(0.0, until_s - clock.mono_s())) for sender in senders]
+    return all(ended)
 
 
 class _Session:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +21,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.monitor.outputs.test_webhook import certificate
 from tests.monitor.receivers import CANARY, Broker, free_port, full_server, needs_mosquitto, put, silent_server, until
 
-from andon.foundation.errors import ConfigError
+from andon.foundation.errors import ConfigError, MissingExtra
 from andon.foundation.secret import Secret
 from andon.foundation.settings import from_table
 from andon.monitor.event import EventsLost, decode
 from andon.monitor.memory_outbox import MemoryOutbox
-from andon.monitor.output import Message, OutputContext
-from andon.monitor.outputs.mqtt import OUTPUT, Settings, topic_of
+from andon.monitor.output import Delivered, Gone, Message, OutputContext, Refused
+from andon.monitor.outputs.mqtt import OUTPUT, Settings, reply_of, topic_of
 from andon.monitor.retry import Backoff
 from andon.monitor.sender import Sender
 from andon.sources.clock import SystemClock
@@ -324,9 +325,9 @@ def test_the_certificate_of_the_broker_and_its_name_are_checked(broker: Callable
 
 
 # complaint 6
-@pytest.mark.parametrize("server", [silent_server, full_server])
-def test_a_server_that_does_not_answer_does_not_delay_the_end(server: Callable[[], Any]) -> None:
-    with server() as port, Running(Settings(host="127.0.0.1", port=port), 1) as running:
+@pytest.mark.parametrize(("server", "tls"), [(silent_server, False), (silent_server, True), (full_server, False)])
+def test_a_server_that_does_not_answer_does_not_delay_the_end(server: Callable[[], Any], tls: bool) -> None:
+    with server() as port, Running(Settings(host="127.0.0.1", port=port, tls=tls), 1) as running:
         time.sleep(0.1)
         start_s = time.monotonic()
         running.sender.close(2.0)
@@ -362,8 +363,22 @@ def test_settings_that_do_not_fit_are_refused_in_words(table: dict[str, object],
     assert CANARY not in str(refusal.value) + repr(refusal.value.__cause__)
 
 
-def test_plain_text_to_another_machine_needs_the_users_word() -> None:
-    assert from_table(Settings, {"host": "broker.example", "insecure": True}, at="x").insecure
+def test_plain_text_to_another_machine_needs_the_users_word_and_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    settings = from_table(Settings, {"host": "broker.example", "insecure": True}, at="x")
+    OUTPUT.open(settings, OutputContext(name="plant", clock=SystemClock()))
+
+    assert caplog.messages == [
+        "the output plant: events and the password leave this machine without encryption (insecure = true)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [(0x00, Delivered), (0x10, Delivered), (0x80, Gone), (0x83, Gone), (0x87, Gone), (0x90, Refused), (0x91, Gone),
+     (0x95, Refused), (0x97, Gone), (0x99, Refused)],
+)  # fmt: skip
+def test_only_a_reason_code_that_is_about_the_content_is_a_refusal(code: int, meaning: type) -> None:
+    assert isinstance(reply_of(1, code), meaning)
 
 
 @given(line=st.text(max_size=30), kind=st.text(max_size=30))
@@ -373,6 +388,13 @@ def test_a_topic_has_the_same_levels_for_any_line_and_kind(line: str, kind: str)
     assert topic.count("/") == 2
     assert not {"+", "#", "\0"} & set(topic)
     assert all(topic.split("/"))
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+
+    with pytest.raises(MissingExtra, match=r"sending events to an MQTT broker needs paho: pip install .*\[monitor\]"):
+        OUTPUT.open(Settings(host="::1"), OutputContext(name="plant", clock=SystemClock()))
 
 
 def test_the_certificates_of_the_system_are_checked_by_default() -> None:

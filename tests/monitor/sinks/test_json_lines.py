@@ -19,9 +19,10 @@ from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
+from andon.monitor.line_sink import LONGEST_LINE
 from andon.monitor.records import Record, line, record
 from andon.monitor.sink import ConsumerGoneError
-from andon.monitor.sinks.json_lines import LONGEST_LINE, JsonLines
+from andon.monitor.sinks.json_lines import JsonLines
 from andon.runtime.items import Ref
 from andon.runtime.schema import Status
 from andon.runtime.verdict import Verdict

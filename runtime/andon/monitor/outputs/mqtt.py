@@ -10,6 +10,7 @@ events wait.
 """
 
 import contextlib
+import logging
 import re
 import secrets
 import socket
@@ -30,7 +31,10 @@ from andon.monitor.output import Connected, Delivered, Gone, Message, OutputCont
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
+logger = logging.getLogger(__name__)
+
 WINDOW = 20
+"""Most events in flight. Brokers accept 20 by default."""
 KEEPALIVE_S = 5
 """Interval of the pings. A hung broker is noticed after about twice this time (complaint 20)."""
 CONNECT_S = 5.0
@@ -91,8 +95,8 @@ class Settings(Struct, frozen=True, kw_only=True):
                 )
         if not self.tls and not self.insecure and not is_loopback(self.host):
             raise ValueError(
-                "tls: expected true for a broker on another machine. Set tls = true, or insecure = true if nobody else can "
-                "reach this network."
+                "tls: expected true for a broker on another machine. Set tls = true, or insecure = true if you trust this "
+                "network."
             )
         if self.ca_file is not None and not self.tls:
             raise ValueError("ca_file: expected tls = true with it. Set tls = true, or remove ca_file.")
@@ -184,7 +188,7 @@ class _Connection:
             if code is None:
                 self._numbers[sent.mid] = message.seq
         if code is not None:
-            self._hear(_reply(message.seq, code))
+            self._hear(reply_of(message.seq, code))
 
     def close(self) -> None:
         """Let the broker publish the status offline, then cut the connection."""
@@ -286,7 +290,7 @@ class _Connection:
             if seq is None:
                 self._early[mid] = value
         if seq is not None:
-            self._hear(_reply(seq, value))
+            self._hear(reply_of(seq, value))
 
     def _on_disconnect(self, _client: object, _data: object, _flags: object, code: Any, _properties: object) -> None:
         value = int(getattr(code, "value", 0))
@@ -294,7 +298,7 @@ class _Connection:
         self._hear(Gone(f"the connection to the broker ended: {_meaning(code)}", oversize=value == _OVERSIZE))
 
 
-def _reply(seq: int, code: int) -> Reply:
+def reply_of(seq: int, code: int) -> Reply:
     """Return the meaning of the reason code of an acknowledgement."""
     if code < 0x80:
         return Delivered(seq)
@@ -341,7 +345,12 @@ class _ClosedOnFailure(ssl.SSLSocket):
             raise
 
 
-def _open(settings: Settings, context: OutputContext) -> Mqtt:  # noqa: ARG001 - the signature of all outputs
+def _open(settings: Settings, context: OutputContext) -> Mqtt:
+    if not settings.tls and not is_loopback(settings.host):
+        logger.warning(
+            "the output %s: events and the password leave this machine without encryption (insecure = true)",
+            context.name,
+        )
     return Mqtt(settings)
 
 

@@ -1,7 +1,8 @@
 """Send each event as one HTTP POST request to a web address.
 
 The body is the event as JSON. The header ``Idempotency-Key`` has its key: an event can arrive more than once, and the receiver
-drops an event whose key it knows. An answer 2xx means delivered. Redirects are not followed.
+drops an event whose key it knows. An answer 2xx means delivered. Redirects are not followed,
+and proxies are not used.
 
 An answer 4xx means that the event is refused because of its content, and after three of them the event is dead. The exceptions
 are 401, 403, 408, 425 and 429: these, 5xx and a receiver that does not answer mean that all events wait.
@@ -13,6 +14,7 @@ import contextlib
 import errno
 import hashlib
 import hmac
+import logging
 import os
 import re
 import socket
@@ -32,6 +34,8 @@ from andon.foundation.secret import Secret
 from andon.monitor.network_errors import why
 from andon.monitor.one_at_a_time import OneAtATime
 from andon.monitor.output import Delivered, Gone, Message, OutputContext, OutputKind, Refused, Reply
+
+logger = logging.getLogger(__name__)
 
 LONGEST_ANSWER = 1 << 16
 """Bytes of an answer that are read. The connection is closed after a longer one."""
@@ -100,8 +104,8 @@ def place_of(url: str, *, insecure: bool) -> Place:
     tls = parts.scheme == "https"
     if not tls and not insecure and not is_loopback(parts.hostname):
         raise ValueError(
-            "url: expected https:// for another machine, got http://. Use https, or set insecure = true if nobody else "
-            "can reach this network."
+            "url: expected https:// for another machine, got http://. Use https, or set insecure = true if you trust this "
+            "network."
         )
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Place(tls, parts.hostname, port or (443 if tls else 80), target)
@@ -143,7 +147,9 @@ class Webhook:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tls = _context(settings.ca_file)
-        self._access()  # a missing secret is an error at the start
+        place, _, _ = self._access()  # a missing secret is an error at the start
+        self.encrypted = place.tls or is_loopback(place.host)
+        """False if events leave this machine without encryption."""
 
     @property
     def answer_s(self) -> float:
@@ -189,7 +195,7 @@ class _Requests:
         self._over = False
         self._used = False
         self._http: HTTPConnection = (
-            HTTPSConnection(place.host, place.port, timeout=timeout_s, context=tls)
+            _Https(place.host, place.port, timeout=timeout_s, context=tls)
             if place.tls
             else HTTPConnection(place.host, place.port, timeout=timeout_s)
         )
@@ -238,6 +244,21 @@ class _Requests:
         return reply
 
 
+class _Https(HTTPSConnection):
+    """A connection whose socket is known during the TLS handshake, so that `interrupt` can end it."""
+
+    def __init__(self, host: str, port: int, *, timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        HTTPConnection.connect(self)
+        plain: socket.socket = self.sock
+        opened = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock = opened
+        opened.do_handshake()
+
+
 def _context(ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
@@ -245,8 +266,11 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
         raise ConfigError(f"ca_file: {ca_file}: expected certificates in PEM form: {why(error)}.") from error
 
 
-def _open(settings: Settings, context: OutputContext) -> Webhook:  # noqa: ARG001 - the signature of all outputs
-    return Webhook(settings)
+def _open(settings: Settings, context: OutputContext) -> Webhook:
+    opened = Webhook(settings)
+    if not opened.encrypted:
+        logger.warning("the output %s: events leave this machine without encryption (insecure = true)", context.name)
+    return opened
 
 
 OUTPUT = OutputKind(

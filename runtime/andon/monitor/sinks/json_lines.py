@@ -1,45 +1,17 @@
-"""Write verdicts as JSON lines to a file or to stdout.
+"""Write verdicts as JSON lines to a file or to stdout. `andon.monitor.line_sink` has the rules for files and full disks."""
 
-Each line is one write. Therefore, all lines are complete if the process is killed. A line that is cut off by a full disk is
-removed at once. A line that is cut off by a kill is removed when the file is opened again. With a full disk judging continues,
-lost lines are counted, and each further line is tried again. A file that was renamed or removed (log rotation) is created again
-within a second.
-
-When `put` returns, the operating system has the line. The line then survives the end of the process, but not a power failure.
-"""
-
-import contextlib
-import errno
-import logging
-import os
-import select
-import stat
-import sys
 import threading
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
-from andon.foundation.errors import ConfigError
+from andon.monitor import line_sink
 from andon.monitor.judging import Outcome
+from andon.monitor.line_sink import LineFormat, LineSink
 from andon.monitor.records import Record, line, record
-from andon.monitor.sink import ConsumerGoneError, SinkContext, SinkKind
+from andon.monitor.sink import SinkContext, SinkKind
 from andon.sources.clock import Clock
-
-if sys.platform != "win32":
-    import fcntl
-
-logger = logging.getLogger(__name__)
-
-LONGEST_LINE = 1 << 16
-"""Upper limit of a line, in bytes. As many bytes at the end of a file are checked and repaired."""
-_PIECE = 4096
-"""Bytes that a pipe accepts without blocking once it is ready (POSIX: PIPE_BUF is at least 512, on Linux 4096)."""
-_GRACE_S = 0.5
-"""Time after a stop for a slow consumer to read the rest of a line."""
-_LOOK_EVERY_S = 1.0
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -50,189 +22,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     )
 
 
-class JsonLines:
-    """A sink that appends one line for each outcome.
-
-    Args:
-        target: a path, or ``-`` for stdout.
-        clock: for checking once per second whether the open file still has this name.
-        stop: event after which the sink no longer waits for a slow consumer.
-
-    Raises:
-        ConfigError: the file cannot be opened, another process appends to it, or stdout is closed. Or the file has other
-            content than lines of this sink; it is then left unchanged.
-    """
+class JsonLines(LineSink):
+    """A sink that appends one JSON object for each outcome. See `LineSink`."""
 
     def __init__(self, target: str, *, clock: Clock, stop: threading.Event) -> None:
-        self._name = "stdout" if target == "-" else target
-        self._path = None if target == "-" else Path(target)
-        self._clock = clock
-        self._stop = stop
-        self._fd = _open(self._path)
-        self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-        self._looked_s = clock.mono_s()
-        self._failing = 0
-        self.lost = 0
-
-    @property
-    def summary(self) -> str:
-        """Number of lost lines as text. Empty without losses."""
-        return f"{self.lost} lines lost at {self._name}" if self.lost else ""
-
-    def put(self, outcome: Outcome) -> None:
-        """Append one line.
-
-        Raises:
-            ConsumerGoneError: the reader of the pipe has gone.
-        """
-        text = line(record(outcome))
-        try:
-            self._follow_name()
-            if self._regular:
-                self._append(text)
-            else:
-                self._send(text)
-        except BrokenPipeError as error:
-            raise ConsumerGoneError(f"{self._name}: the reader has closed the pipe") from error
-        except (OSError, ConfigError) as error:
-            self._failed(error)
-        else:
-            self._succeeded()
-
-    def close(self) -> None:
-        """Close the file."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
-
-    def _append(self, text: bytes) -> None:
-        written = os.write(self._fd, text)
-        if written == len(text):
-            return
-        # a disk that is nearly full stores the beginning of a line: remove it, because only complete lines may stay
-        end = os.lseek(self._fd, 0, os.SEEK_CUR) - written
-        os.ftruncate(self._fd, end)
-        os.lseek(self._fd, end, os.SEEK_SET)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _send(self, text: bytes) -> None:
-        """Write to a pipe. Wait for a slow reader, but not after a stop."""
-        left = memoryview(text)
-        while left:
-            if not self._ready():
-                raise TimeoutError(errno.ETIMEDOUT, "the program that reads it is blocked")
-            with contextlib.suppress(BlockingIOError):
-                left = left[os.write(self._fd, left[:_PIECE]) :]
-
-    def _ready(self) -> bool:
-        if sys.platform == "win32":  # select supports only sockets there
-            return True
-        given_up_s: float | None = None
-        while not select.select([], [self._fd], [], 0.1)[1]:
-            if self._stop.is_set():
-                given_up_s = given_up_s if given_up_s is not None else self._clock.mono_s() + _GRACE_S
-                if self._clock.mono_s() >= given_up_s:
-                    return False
-        return True
-
-    def _follow_name(self) -> None:
-        """Open the file again if its name now refers to another file or to none."""
-        now_s = self._clock.mono_s()
-        if self._path is None or not self._regular or now_s - self._looked_s < _LOOK_EVERY_S:
-            return
-        self._looked_s = now_s
-        held = os.fstat(self._fd)
-        try:
-            named = self._path.stat()
-        except FileNotFoundError:
-            named = None
-        if named is not None and (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
-            return
-        renewed = _open(self._path)
-        os.close(self._fd)
-        self._fd = renewed
-
-    def _failed(self, error: Exception) -> None:
-        # one warning per failure, not per line: a disk stays full for hours
-        if not self._failing:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            logger.warning("%s: cannot be written (%s); judging continues, lines are lost", self._name, reason)
-        self._failing += 1
-        self.lost += 1
-
-    def _succeeded(self) -> None:
-        if self._failing:
-            logger.warning("%s: writing works again; %d lines were lost", self._name, self._failing)
-            self._failing = 0
+        super().__init__(target, FORMAT, clock=clock, stop=stop)
 
 
-def _open(path: Path | None) -> int:
-    if path is None:
-        if sys.stdout is None:
-            raise ConfigError(
-                "stdout: expected an open stream, got a closed one. Give a file, for example --out out.jsonl."
-            )
-        sys.stdout.flush()
-        return os.dup(sys.stdout.fileno())
-    try:
-        regular = not path.exists() or path.is_file()
-        # non-blocking, so that a named pipe without a reader is refused instead of waiting for one
-        flags = os.O_RDWR | os.O_CREAT if regular else os.O_WRONLY | getattr(os, "O_NONBLOCK", 0)
-        # O_BINARY: otherwise Windows translates line breaks, and byte counts are wrong
-        flags |= os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        fd = os.open(path, flags, 0o644)
-    except OSError as error:
-        why = "it is a pipe without a reader" if error.errno == errno.ENXIO else error.strerror
-        raise ConfigError(f"{path}: cannot be written: {why}.") from error
-    try:
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            _lock(fd, path)
-            _repair(fd, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _lock(fd: int, path: Path) -> None:
-    """Lock the file for this process, because a repair would cut off a line that another process is writing."""
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(f"{path}: another monitor writes to this file. Give each monitor its own file.") from error
-    except OSError as error:  # a network share without locks
-        logger.info("%s: cannot be locked: %s", path, error.strerror)
-
-
-def _repair(fd: int, path: Path) -> None:
-    """Cut off an incomplete last line if the file is a verdict log. Refuse every other file and leave it unchanged.
-
-    In a verdict log the first line and the complete lines at the end are records, and an incomplete last line begins like a
-    record. The check protects other files from a wrong tab completion.
-    """
-    size = os.lseek(fd, 0, os.SEEK_END)
-    if size == 0:
-        return
-    os.lseek(fd, 0, os.SEEK_SET)
-    first, ended, _ = os.read(fd, LONGEST_LINE).partition(b"\n")
-    place = os.lseek(fd, max(0, size - LONGEST_LINE), os.SEEK_SET)
-    tail = os.read(fd, LONGEST_LINE)
-    whole = tail.rfind(b"\n") + 1
-    lines, torn = tail[:whole].split(b"\n")[:-1], tail[whole:]
-    if place > 0:
-        lines = lines[1:]  # the first one may be incomplete because of the start position
-    ours = all(map(_is_record, lines)) and (_is_record(first) if ended else whole == 0 and place == 0)
-    # a power failure can leave zeros in place of a line
-    if not ours or not (_may_begin_record(torn) or (lines and not torn.strip(b"\0"))):
-        raise ConfigError(
-            f"{path}: expected a new file, or a file of JSON lines from andon monitor, got other content. The file is "
-            "unchanged. Give another file."
-        )
-    if torn:
-        os.ftruncate(fd, place + whole)
-        logger.warning("%s: the last line was incomplete and was removed", path)
-    os.lseek(fd, 0, os.SEEK_END)
+def _line(outcome: Outcome) -> bytes:
+    return line(record(outcome))
 
 
 def _is_record(text: bytes) -> bool:
@@ -253,6 +51,7 @@ def _may_begin_record(text: bytes) -> bool:
 
 _SEQ, _AT = b'{"seq":', b',"at":"'
 _decoder = msgspec.json.Decoder(Record)
+FORMAT = LineFormat(what="JSON lines", line=_line, is_line=_is_record, may_begin=_may_begin_record)
 
 
 def _open_sink(settings: Settings, context: SinkContext) -> JsonLines:
@@ -260,17 +59,7 @@ def _open_sink(settings: Settings, context: SinkContext) -> JsonLines:
 
 
 def _check(settings: Settings, context: SinkContext) -> None:  # noqa: ARG001 - the signature of all checks
-    """Look at an existing file without a lock, so that a running monitor does not matter."""
-    path = Path(settings.path)
-    if settings.path == "-" or not path.is_file():
-        return
-    try:
-        with path.open("rb") as opened:
-            first = opened.readline(LONGEST_LINE)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
-    if not _is_record(first) and not _may_begin_record(first):
-        raise ConfigError(f"{path}: expected a new file, or one of JSON lines from andon monitor, got other content.")
+    line_sink.check(settings.path, FORMAT)
 
 
 SINK = SinkKind(
