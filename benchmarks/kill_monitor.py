@@ -8,8 +8,8 @@ It is killed with SIGKILL at a random moment 0.2 to 1.5 s after it became ready,
 order and delivers the rest. Checked:
 
 * ``lost``: events that the receiver had acknowledged, or that the last store has, and that are missing in the other one.
-* ``out_of_order``: events that came after a later one, if repeated keys are dropped.
-* ``repeated`` events carry the same key and the same content (``changed`` counts others).
+* ``out_of_order``: events that arrived after a later one, if repeated keys are dropped.
+* ``repeated`` events have the same key and the same content (``changed`` counts others).
 * ``ready_s``: time from the start of the process until ``/readyz`` answers 200.
 """
 

@@ -170,7 +170,7 @@ class ChosenSource(Struct, frozen=True):
             spec: the items that the model file needs.
             clock: for ages and waits.
             stop: ends the stream.
-            skip: tells whether an item is left out, because an earlier run has judged it. Only for sources that resume.
+            skip: returns whether an item is left out because an earlier run has judged it. Only for sources that resume.
 
         Raises:
             AndonError: the source cannot be opened.

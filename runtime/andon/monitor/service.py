@@ -17,7 +17,7 @@ from andon.monitor.event import Body, Event, EventsLost
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.journal import Journal, JournalSink, boot_id
 from andon.monitor.judging import Outcome
-from andon.monitor.sender import Sender
+from andon.monitor.sender import Sender, close_all
 from andon.monitor.service_notify import ServiceNotifier
 from andon.monitor.sink import Sink
 from andon.monitor.status import ProcessStatus
@@ -127,7 +127,8 @@ class Service:
                         lost=self._lost,
                     )
                     self._senders.append(sender)
-                    open_parts.callback(sender.close)
+                open_parts.callback(close_all, self._senders, clock=self._clock)
+                for sender in self._senders:
                     sender.start()
             if configuration.web is not None:
                 self.web = WebServer(self.status, configuration.web, clock=self._clock)

@@ -56,7 +56,7 @@ Item = Put | Intent | EvidenceRow | Revival
 
 
 class Batch(Struct, kw_only=True):
-    """What one commit writes."""
+    """The content of one commit."""
 
     items: Sequence[Item]
     judged: Sequence[Judged]

@@ -83,7 +83,7 @@ def _alarm(event: Event) -> tuple[str, int, bool]:
 
 
 def _close_alarms(connection: sqlite3.Connection, event: Event) -> None:
-    """Mark alarms that nobody can acknowledge any more: an acknowledgement or a newer alarm of the name closes older ones."""
+    """Mark alarms that cannot be acknowledged any more: an acknowledgement or a newer alarm of the name closes older ones."""
     body = event.body
     assert isinstance(body, AlarmChanged)
     last = {"raised": body.number - 1, "repeated": body.number - 1, "acked": body.number}.get(body.change)

@@ -252,7 +252,7 @@ class Supervisor:
         )
 
     def _skip(self, lines: Sequence[RunningLine]) -> Callable[[Ref], bool] | None:
-        """Return a function that tells whether all lines of a source have judged an item in an earlier run."""
+        """Return a function that tests whether all lines of a source have judged an item in an earlier run."""
         if not lines[0].line.source.kind.resumes:
             return None
         judged = [self._judged(line.line) for line in lines]

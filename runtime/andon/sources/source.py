@@ -27,7 +27,7 @@ def _ends(_text: str, _settings: Any) -> bool:
 
 
 Skip = Callable[[Ref], bool]
-"""A function that tells whether an item is left out."""
+"""A function that tests whether an item is left out."""
 
 
 class Source(Struct, frozen=True, kw_only=True):
