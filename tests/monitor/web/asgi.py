@@ -41,7 +41,12 @@ def request(
     }
     sent: list[dict[str, Any]] = []
 
+    unread = [body]
+
     async def receive() -> dict[str, Any]:
+        if not unread:
+            await asyncio.Event().wait()  # the client stays connected
+        unread.clear()
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
