@@ -36,7 +36,7 @@ def test_a_proxy_can_replace_the_host_but_only_its_own_names_are_accepted() -> N
     schemes, proxied = {"http", "https"}, ("line1.example", "line2.example:9000")
     for origin, own in (
         ("https://line1.example", True),
-        ("https://line1.example:8443", True),
+        ("https://line1.example:8443", False),
         ("https://line2.example:9000", True),
         ("https://line2.example", False),
         ("https://evil.example", False),

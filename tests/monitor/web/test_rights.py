@@ -58,9 +58,9 @@ def test_viewing_cannot_be_declared_for_a_change_and_no_right_twice() -> None:
     async def endpoint(_request: object) -> None: ...
 
     with pytest.raises(ValueError, match="expected the methods GET and HEAD only, got"):
-        views(Route("/", endpoint, methods=["POST"]))  # type: ignore[arg-type]
+        views(Route("/", endpoint, methods=["POST"]))
     with pytest.raises(ValueError, match="expected a route without a declared right"):
-        acts(views(Route("/", endpoint)))  # type: ignore[arg-type]
+        acts(views(Route("/", endpoint)))
 
 
 def test_the_act_token_opens_everything_and_the_view_token_only_reading() -> None:

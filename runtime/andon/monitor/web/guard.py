@@ -5,7 +5,7 @@ request. `rights` checks after routing what a client may do.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from andon.monitor.web.access import AccessControl
@@ -32,6 +32,8 @@ SECURITY_HEADERS = {
 }
 """Headers of every answer, also of errors. An endpoint can replace some of them, see `REPLACEABLE`."""
 REPLACEABLE = frozenset({"referrer-policy", "cache-control"})
+LONGEST_PATH = 1024
+"""Characters of a path. Python refuses to read a number of more than 4300 digits, which would be an internal error."""
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~@:+,=() -]*)+")
 """Paths that are routed: printable ASCII without back slashes and without the names ``.`` and ``..``."""
 
@@ -66,13 +68,17 @@ class Guard:
         if scope["type"] != "http":  # the server is set up without websockets and lifespan
             return
 
-        async def send_safely(message: "Message") -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": _safe(message, scope["method"])}
-            await send(message)
-
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
+        # an unread body must not be taken for the next request of the connection
+        closes = refusal is not None or (scope["method"] in READING and headers.get("content-length", "0") != "0")
+
+        async def send_safely(message: "Message") -> None:
+            if message["type"] == "http.response.start":
+                unread = scope["method"] not in READING and message["status"] >= 400
+                message = {**message, "headers": _safe(message.get("headers", ()), closes=closes or unread)}
+            await send(message)
+
         if refusal is None:
             admit(scope, headers, self._control)
         await (self._app if refusal is None else refusal)(scope, receive, send_safely)
@@ -93,7 +99,8 @@ class Guard:
             )
         if not self._is_own_page(headers):
             return PlainTextResponse("expected a request from a page of this server, got one of another site\n", 403)
-        if not _PATH.fullmatch(scope["path"]):
+        path = scope["path"]
+        if len(path) > LONGEST_PATH or not _PATH.fullmatch(path):
             return PlainTextResponse("expected a path of this server, got another one\n", 404)
         return None
 
@@ -114,16 +121,13 @@ class Guard:
         return may_read(*(headers.get(name) for name in names))
 
 
-def _safe(message: "Message", method: str) -> list[tuple[bytes, bytes]]:
-    given = list(message.get("headers", []))
+def _safe(given: Iterable[tuple[bytes, bytes]], *, closes: bool) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with the security headers."""
     fixed = SECURITY_HEADERS.keys() - REPLACEABLE
     kept = [(name, value) for name, value in given if name.decode("latin-1").lower() not in fixed]
     own = {name.decode("latin-1").lower() for name, _ in kept}
     added = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items() if name not in own]
-    if method not in READING and message["status"] >= 400:
-        # the body may be unread: what follows on this connection must not be taken for a request
-        added.append((b"connection", b"close"))
-    return [*kept, *added]
+    return [*kept, *added, *([(b"connection", b"close")] if closes else [])]
 
 
 def _length(headers: "Headers") -> int:

@@ -15,7 +15,8 @@ def is_own_origin(origin: str, host: str, schemes: Collection[str], proxied_host
         origin: the header ``Origin``. ``null`` is another site, for example a page in a sandbox.
         host: the header ``Host`` of the same request, which was compared with the names of the server before.
         schemes: possible schemes of the server.
-        proxied_hosts: names with or without a port by which a proxy is reached, if the proxy can replace ``Host``.
+        proxied_hosts: names by which a proxy is reached, if the proxy can replace ``Host``. A name without a port stands for
+            the default port.
 
     >>> is_own_origin("https://Line1.example", "line1.example:443", {"https"})
     True
@@ -29,8 +30,8 @@ def is_own_origin(origin: str, host: str, schemes: Collection[str], proxied_host
     place = place.removesuffix(default)
     if place == host.lower().removesuffix(default):
         return True
-    names = {name.lower().removesuffix(default) for name in proxied_hosts}
-    return place in names or place.rpartition(":")[0] in names
+    # another port is another site, so that a name without a port does not stand for all ports here
+    return place in {name.lower().removesuffix(default) for name in proxied_hosts}
 
 
 def may_read(site: str | None, mode: str | None, destination: str | None) -> bool:

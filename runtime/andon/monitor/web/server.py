@@ -155,12 +155,17 @@ def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+    # uvicorn warns about each malformed request: a stranger could fill the journal
+    quiet = logging.getLogger("uvicorn.error.andon")
+    quiet.setLevel(logging.ERROR)
+
     class Impatient(H11Protocol):
         """Close a connection that has no whole request within `REQUEST_S`. Uvicorn waits for the first one without a limit."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Start to look at the connection."""
             super().connection_made(transport)
+            self.logger = quiet
             self.access_log = False  # uvicorn switches it on if the root logger has a handler
             self.loop.call_later(REQUEST_S, self._look, None)
 
