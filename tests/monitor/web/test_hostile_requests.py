@@ -114,7 +114,8 @@ def assert_refused(site: Site, hostile: Hostile, answer: bytes) -> list[int]:
 def attack(site: Site, requests: list[Hostile]) -> Counter[int]:
     global _OPENED  # noqa: PLW0603 - an audit hook cannot be removed, only switched off
     counts: Counter[int] = Counter()
-    _OPENED = opened = []
+    opened: list[str] = []
+    _OPENED = opened
     try:
         for number, hostile in enumerate(requests):
             answer = send(site.server.port, hostile.raw, f"10.{number >> 8}.{number & 255}.9")

@@ -115,6 +115,14 @@ def test_the_page_shows_who_is_logged_in_and_logs_out() -> None:
     assert site.get("/", person.cookie).status == 401
 
 
+def test_a_person_who_can_only_view_is_offered_the_login_for_acting() -> None:
+    site = Site()
+    offered = '<label for="token">'
+
+    assert offered in site.get("/login", site.person(VIEW).cookie).text
+    assert offered not in site.get("/login", site.person(ACT).cookie).text
+
+
 def test_a_session_lasts_twelve_hours() -> None:
     site = Site()
     person = site.person(VIEW)

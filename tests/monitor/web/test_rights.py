@@ -34,6 +34,7 @@ def test_each_route_of_the_server_has_a_declared_right() -> None:
         ("/login", "anyone"),
         ("/logout", "anyone"),
         ("/login.css", "anyone"),
+        ("/login.svg", "anyone"),
     }
     assert all(right_of(route) is not None for route in routes)
 
@@ -389,9 +390,9 @@ def test_the_time_of_a_comparison_does_not_show_how_much_of_a_token_is_right() -
 
 def test_the_page_for_logging_in_is_a_file_of_the_package() -> None:
     folder = Path(inspect.getfile(access_module)).parent
-    for name in ("login.html", "login.css"):
+    for name in ("login.html", "login.css", "login.svg"):
         text = (folder / name).read_text(encoding="utf-8")
         assert "<script" not in text
         assert "style=" not in text
         assert "<style" not in text
-        assert "http" not in text
+        assert "http" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")

@@ -24,13 +24,14 @@ LOGIN_PATH = "/login"
 LOGOUT_PATH = "/logout"
 _MOST_FIELDS = 8
 _FORM = f"""<form method="post" action="{LOGIN_PATH}">
+<label for="name">Your name, for the record of what you do (optional)</label>
+<input id="name" name="name" autocomplete="username" maxlength="{LONGEST_NAME}">
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<label for="name">Your name, for the record of what you do</label>
-<input id="name" name="name" autocomplete="username" maxlength="{LONGEST_NAME}">
 <button>Log in</button>
 </form>
 <p class="hint">The view token shows the line. The act token also allows acting. A login ends after 12 hours.</p>"""
+_TO_ACT = "<h2>To act, log in with the act token</h2>"
 _OFF = """<p>This server has no tokens. Everyone on this machine can view it, and acting is switched off.</p>
 <p class="hint">To act, make tokens with <code>andon token</code>.</p>
 <p><a href="/">To the line</a></p>"""
@@ -42,7 +43,7 @@ def login_routes(control: AccessControl) -> "list[Route]":
     from starlette.routing import Route
 
     page = Template(_resource("login.html"))
-    css = _resource("login.css")
+    css, svg = _resource("login.css"), _resource("login.svg")
 
     def answer(content: str, message: str = "", status: int = 200, headers: dict[str, str] | None = None) -> "Response":
         shown = f'<p class="message" role="alert">{html.escape(message)}</p>' if message else ""
@@ -54,7 +55,9 @@ def login_routes(control: AccessControl) -> "list[Route]":
     async def show(request: "Request") -> "Response":
         session = access_of(request).session
         if session is not None:
-            return answer(_logout_form(session.csrf, session.name, may_act=access_of(request).may_act))
+            may_act = access_of(request).may_act
+            form = _logout_form(session.csrf, session.name, may_act=may_act)
+            return answer(form if may_act or control.settings.act_token is None else f"{form}\n{_TO_ACT}\n{_FORM}")
         return answer(_FORM if control.can_log_in else _OFF)
 
     async def log_in(request: "Request") -> "Response":
@@ -87,11 +90,15 @@ def login_routes(control: AccessControl) -> "list[Route]":
     async def style(_request: "Request") -> "Response":
         return Response(css, media_type="text/css")
 
+    async def icon(_request: "Request") -> "Response":
+        return Response(svg, media_type="image/svg+xml")
+
     return [
         answers_anyone(Route(LOGIN_PATH, show, methods=["GET"])),
         answers_anyone(Route(LOGIN_PATH, log_in, methods=["POST"])),
         answers_anyone(Route(LOGOUT_PATH, log_out, methods=["POST"])),
         answers_anyone(Route("/login.css", style, methods=["GET"])),
+        answers_anyone(Route("/login.svg", icon, methods=["GET"])),
     ]
 
 
