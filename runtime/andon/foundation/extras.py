@@ -12,7 +12,7 @@ _PACKAGES = {
     "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
     "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
-    "monitor": {"av", "cv2", "simplejpeg", "PIL", "paho", "prometheus_client", "starlette", "uvicorn", "h11"},
+    "monitor": {"av", "cv2", "simplejpeg", "PIL", "paho", "prometheus_client", "starlette", "uvicorn", "h11", "urllib3"},
     "parquet": {"pyarrow"},
     "train": {
         "torch",
