@@ -281,8 +281,8 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
     for number, line in enumerate(lines):
         if line.reject is not None and line.reject.rule.intent == "durable" and store is None:
             raise ConfigError(
-                f"{at}: line[{number}].reject: expected a table [store] too, because the intent to give a signal is stored first, "
-                'got none. Add [store] with path = "state", or set intent = "memory".'
+                f"{at}: line[{number}].reject: expected a table [store] too, because the intent is stored before the signal, got "
+                'none. Add [store] with path = "state", or set intent = "memory".'
             )
     for key in ("output", "evidence"):
         if key in table and store is None:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from andon.monitor.event import AlarmChanged, Body, Event, InvalidBegan, Rejected, RejectSignal, ToReview, new_key
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.judging import Outcome
@@ -125,6 +127,7 @@ class JournalIntents:
 
     def result(self, intent: Event, event: Event) -> None:
         """Store a result for all outputs that want it, see `StoreWriter.result`."""
+        event = replace(event, key=intent.key)
         self._store.result(intent, event, self._journal.wanted(event))
         self._journal.passed_on(event)
 

@@ -177,8 +177,9 @@ def _require_time(rule: RejectRule, parts: PartSettings | None) -> None:
         return
     need_s = INTENT_S if rule.intent == "durable" else 0.0
     if parts.deadline_s + need_s > rule.budget_s:
+        memory = ' or set intent = "memory"' if need_s else ""
         why = f", and {need_s:g} s for storing the intent" if need_s else ""
         raise ConfigError(
             f"expected travel_s - actuator_s of at least {parts.deadline_s + need_s:g} s (the deadline of a part{why}), got "
-            f"{rule.budget_s:g} s. Lower deadline_s{' or set intent = "memory"' if need_s else ''}."
+            f"{rule.budget_s:g} s. Lower deadline_s{memory}."
         )
