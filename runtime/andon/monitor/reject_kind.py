@@ -107,9 +107,8 @@ def reject_from_table(table: Mapping[str, object], *, at: str, parts: PartSettin
     """
     name = table.get("kind")
     if not isinstance(name, str):
-        raise ConfigError(
-            f'{at}.kind: expected a kind, for example kind = "http", got {"nothing" if name is None else name!r}.'
-        )
+        got = "nothing" if name is None else repr(name)
+        raise ConfigError(f'{at}.kind: expected a kind, for example kind = "http", got {got}.')
     try:
         kind: RejectKind = load("andon.rejects", name)
     except ConfigError as error:

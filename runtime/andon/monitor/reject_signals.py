@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 from msgspec import Struct, structs
 
@@ -83,10 +84,9 @@ class RejectSignals:
         self._off_at_s: float | None = None
         self._off_failing = False
         self._ended = False
-        self._stored = False
         self._status = RejectStatus()
-        self._tasks: queue.SimpleQueue[_Signal | _Result | None] = queue.SimpleQueue()
-        """Intents and results in their order. None: look around."""
+        self._tasks: queue.SimpleQueue[_Signal | _Result | Literal["look", "end"]] = queue.SimpleQueue()
+        """Intents and results in their order."""
         self._firing = threading.Thread(target=self._fire, name=f"andon reject {name}", daemon=True)
         self._storing = threading.Thread(target=self._store, name=f"andon reject store {name}", daemon=True)
 
@@ -142,8 +142,7 @@ class RejectSignals:
             self._device.close()
             return
         self._firing.join(LEAVE_S)
-        self._stored = True
-        self._tasks.put(None)
+        self._tasks.put("end")
         self._storing.join(LEAVE_S)
 
     @property
@@ -176,6 +175,8 @@ class RejectSignals:
                 signal, off = due
             if off:
                 self._switch_off()
+                with self._changed:
+                    self._changed.notify_all()  # `close` may wait for the end of the pulse
             elif signal is not None:
                 self._give(signal)
         if self._off_at_s is not None:
@@ -200,7 +201,7 @@ class RejectSignals:
                     case "due":
                         heapq.heappop(self._waiting)
                         self._busy = signal
-                        self._tasks.put(None)  # the other thread now looks for overdue signals
+                        self._tasks.put("look")  # the other thread now looks for overdue signals
                         return signal, False
                     case "early":
                         wait_s = due_s - now_s
@@ -290,12 +291,12 @@ class RejectSignals:
             except queue.Empty:
                 self._sweep()
                 continue
-            if task is None and self._stored:
+            if task == "end":
                 return
             self._sweep()
             if isinstance(task, _Result):
                 self._keep_result(task)
-            elif task is not None:
+            elif isinstance(task, _Signal):
                 self._keep_intent(task)
 
     def _keep_intent(self, signal: _Signal) -> None:

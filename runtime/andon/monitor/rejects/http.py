@@ -116,16 +116,20 @@ class HttpRelay:
             )
             response.read(LONGEST_ANSWER)
             response.release_conn() if response.length_remaining in (0, None) else response.close()
-        except self._errors.TimeoutError:
-            # without the URL and without what the relay sent; not a cause either, because its text has the URL
-            raise RejectFailed(f"no answer of the relay within {settings.timeout_s:g} s") from None
-        except self._errors.HTTPError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error.args[-1] if error.args else error
-            raise RejectFailed(f"the relay: {why(cause if isinstance(cause, BaseException) else error)}") from None
-        except OSError as error:
-            raise RejectFailed(f"the relay: {why(error)}") from None
+        except (self._errors.HTTPError, OSError) as error:
+            # not the error's own text and not the error as a cause: both contain the address
+            raise RejectFailed(self._failure(error)) from None
         if not 200 <= response.status < 300:
             raise RejectFailed(f"expected an answer 2xx of the relay, got HTTP {response.status}")
+
+    def _failure(self, error: Exception) -> str:
+        cause = error.__cause__
+        timed_out = isinstance(error, self._errors.TimeoutError) and not isinstance(
+            error, self._errors.NewConnectionError
+        )
+        if timed_out or isinstance(cause, TimeoutError):
+            return f"no answer of the relay within {self._settings.timeout_s:g} s"
+        return f"the relay: {why(cause if cause is not None else error)}"
 
 
 def _checked(name: str, url: str, *, insecure: bool) -> str:
