@@ -72,7 +72,9 @@ class FrameQueue:
         arrivals: assigns items to parts.
     """
 
-    def __init__(self, *, capacity: int, when_full: WhenFull, every_nth: int = 1, arrivals: Arrivals | None = None) -> None:
+    def __init__(
+        self, *, capacity: int, when_full: WhenFull, every_nth: int = 1, arrivals: Arrivals | None = None
+    ) -> None:
         self._arrivals = arrivals
         self._capacity = 1 if when_full == "displace" else capacity
         self._when_full = when_full

@@ -73,7 +73,8 @@ def relay() -> Iterator[Relay]:
 
 
 def opened(relay: Relay, path: str = "/relay/0?turn=on&timer=1", **given: Any) -> HttpRelay:
-    return HttpRelay(Settings(**{"url": f"{relay.address}{path}", "timeout_s": 5.0} | given))
+    settings: dict[str, Any] = {"url": f"{relay.address}{path}", "timeout_s": 5.0}
+    return HttpRelay(Settings(**settings | given))
 
 
 def test_each_signal_is_one_request_on_one_connection(relay: Relay) -> None:
