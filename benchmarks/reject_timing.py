@@ -2,7 +2,10 @@
 
     python -m benchmarks.reject_timing                      # on this machine as it is
     python -m benchmarks.reject_timing --busy 1             # with a thread that runs Python all the time
-    python -m benchmarks.reject_timing --folder FOLDER      # the store on the disk of this folder (default: a temporary one)
+    python -m benchmarks.reject_timing --switch-interval .001
+    python -m benchmarks.reject_timing --folder FOLDER      # the store on the disk of this folder
+
+The default folder is a temporary one.
 
 Signals come in random order of two kinds, so that both see the same load: with intents in memory, and with intents in the event
 store (SQLite, WAL, synchronous=FULL). The device does nothing. Prints one JSON line for each kind:
@@ -156,8 +159,10 @@ def main() -> None:
     parser.add_argument("--signals", type=int, default=1000, help="signals of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--busy", type=int, default=0, help="threads that run Python all the time")
+    parser.add_argument("--switch-interval", type=float, default=sys.getswitchinterval(), help="of Python, in seconds")
     parser.add_argument("--folder", help="folder of the store")
     args = parser.parse_args()
+    sys.setswitchinterval(args.switch_interval)
     stop = threading.Event()
     threads = [threading.Thread(target=hog, args=(stop,)) for _ in range(args.busy)]
     conditions = {

@@ -154,7 +154,7 @@ def test_parts_that_wait_behind_a_hung_judge_get_their_decisions_in_order_and_ar
     until(lambda: hung.line.counters.grabbed == 4)
     hung.end()
 
-    # d came while three parts were open
+    # d arrived while three parts were open
     assert [one.part for one, _ in hung.decided] == ["d", "a", "b", "c"]
     assert [one.problem for one, _ in hung.decided] == ["overrun", "deadline", "deadline", "deadline"]
     assert hung.called == 1
@@ -301,6 +301,7 @@ def test_a_source_that_can_wait_waits_for_room_and_no_part_is_an_overrun() -> No
     reader.start()
     while watched.line.counters.grabbed < 40:
         watched.judge_all()
+        time.sleep(0.001)
     reader.join()
     decisions = watched.end()
 

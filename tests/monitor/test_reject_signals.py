@@ -1,4 +1,4 @@
-"""Reject signals of a running line: each at its moment, at most once, whatever the device and the disk do."""
+"""Reject signals of a running line: each at its moment and at most once, also if the device or the disk fails."""
 
 import threading
 import time

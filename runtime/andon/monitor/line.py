@@ -368,7 +368,7 @@ class RunningLine:
             self._reject.schedule(outcome.ref.part, taken.arrived_s)
 
     def _stop_for(self, reason: str) -> None:
-        """End the line as failed, because its settings say stop."""
+        """End the line as failed, as its settings demand."""
         if not self._stop_reason:
             self._stop_reason = printable(reason, limit=500)
             logger.error("%s: the line stops: %s", self.line.name, self._stop_reason)

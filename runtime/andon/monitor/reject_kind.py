@@ -102,8 +102,8 @@ def reject_from_table(table: Mapping[str, object], *, at: str, parts: PartSettin
         parts: settings of the parts of the line.
 
     Raises:
-        ConfigError: a key is unknown, missing, of another type or out of bounds, the kind is unknown or broken, or there is no
-            time between the deadline of a part and its signal.
+        ConfigError: a key is unknown, missing, of another type or out of bounds. Or the kind is unknown or broken. Or there is
+            no time between the deadline of a part and its signal.
     """
     name = table.get("kind")
     if not isinstance(name, str):

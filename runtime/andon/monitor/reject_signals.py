@@ -57,7 +57,7 @@ class RejectSignals:
         clock: for all times.
         name: name of the line, for the threads.
         record: takes the changes of the alarm ``reject_signal``.
-        on_stop: called with a reason if a signal was not given and the settings say stop.
+        on_stop: called with a reason if a signal was not given, if the settings demand a stop.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class PartsStatus(Struct, frozen=True, kw_only=True):
     surplus: int = 0
     """Number of frames beyond those that a part should have."""
     repeated: int = 0
-    """Number of triggers that came twice."""
+    """Number of triggers that arrived twice."""
     skipped: int = 0
     """Number of triggers that are missing in the numbers of the triggers."""
 
