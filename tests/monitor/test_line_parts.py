@@ -45,6 +45,7 @@ class Run:
 
     def __init__(self, model: Path, stream: Callable[[threading.Event], Stream], *, live: bool = False, **line: Any):
         self.given: list[float] = []
+        rule = line.pop("rule", RULE)
         self.events: list[Body] = []
         self.statuses: list[ProcessStatus] = []
         self.stop = threading.Event()
@@ -70,7 +71,7 @@ class Run:
                         source=ChosenSource(kind, "made", MadeSettings()),
                         sinks=(),
                         policy=Policy(restart=False),
-                        reject=callback_reject(lambda: self.given.append(time.monotonic()), RULE),
+                        reject=callback_reject(lambda: self.given.append(time.monotonic()), rule),
                         **line,
                     ),
                 )
@@ -118,6 +119,25 @@ def test_each_rejected_part_gets_one_signal_and_all_counters_are_exact(tiny_mode
     assert [one.verdict.part for one in run.of(Rejected)] == ["part 1", "part 2"]
     assert [one.part for one in run.of(RejectSignal)] == ["part 1", "part 2", "part 4"]
     assert end.complete
+    assert end.lines[0].notes[-2:] == (
+        "parts: INVALID 1, OK 2, REJECT 2",
+        "reject signals: 3 given, 0 missed, 0 failed",
+    )
+
+
+# Complaint 6: a stop works from every state within 2 s.
+def test_a_stop_does_not_wait_for_signals_that_are_due_much_later(tiny_model: Path) -> None:
+    run = Run(tiny_model, frames(False), rule=RejectRule(travel_s=600.0))
+    thread = threading.Thread(target=run.to_the_end)
+    thread.start()
+    while not (run.statuses and run.statuses[-1].lines[0].reject and run.statuses[-1].lines[0].reject.waiting):
+        time.sleep(0.01)
+    run.stop.set()
+    began_s = time.monotonic()
+    thread.join()
+
+    assert time.monotonic() - began_s < 5.0  # the bound is for a busy machine
+    assert [(one.part, one.result) for one in run.of(RejectSignal)] == [("0.png", "missed")]
 
 
 def test_without_parts_each_rejected_item_gets_a_signal(tiny_model: Path) -> None:

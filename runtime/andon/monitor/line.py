@@ -37,10 +37,6 @@ from andon.sources.clock import Clock
 logger = logging.getLogger(__name__)
 
 
-_LAST_SIGNALS_S = 1.0
-"""After a stop: longest wait for reject signals that are due soon."""
-
-
 class LineEnd(Struct, frozen=True, kw_only=True):
     """The result of a run of a line."""
 
@@ -125,6 +121,7 @@ class RunningLine:
     ) -> None:
         self.line = line
         self.stop = threading.Event()
+        self._ending = threading.Event()
         self._stop_reason = ""
         self._parts: PartDecisions | None = None
         if line.parts is not None:
@@ -228,7 +225,9 @@ class RunningLine:
                 self._state, self._failure = "failed", f"{type(error).__name__}: {error}"
                 raise
             finally:
-                self._end_parts(stopped=finished is None or finished.stopped)
+                if finished is None or finished.stopped:
+                    self._ending.set()
+                self._end_parts()
             if self._stop_reason and not finished.failure:
                 finished = msgspec.structs.replace(finished, failure=self._stop_reason)
             if not (finished.stopped or finished.consumer_gone):
@@ -237,7 +236,18 @@ class RunningLine:
         self._state, self._failure = ("failed" if finished.failure else "ended"), finished.failure
         # the summaries are complete only after the sinks are closed
         notes = [*_alarm_notes(finished.alarms, self.line.alarms), *(sink.summary for sink in self._sinks)]
-        notes.append(finished.failure and f"source failed: {finished.failure}")
+        if finished.failure and finished.failure == self._stop_reason:
+            notes.append(f"stopped: {finished.failure}")
+        else:
+            notes.append(finished.failure and f"source failed: {finished.failure}")
+        if self._parts is not None:
+            by_status = self._parts.status().by_status
+            notes.append(
+                f"parts: {', '.join(f'{name} {number}' for name, number in sorted(by_status.items())) or 'none'}"
+            )
+        if self._reject is not None:
+            status = self._reject.status()
+            notes.append(f"reject signals: {status.fired} given, {status.missed} missed, {status.failed} failed")
         return LineEnd(
             name=self.line.name,
             finished=finished,
@@ -245,6 +255,11 @@ class RunningLine:
             lost=self._judge.status().lost > 0 or any(sink.lost for sink in self._sinks),
             hung=finished.hung or any(sink.hung for sink in queued) or (self._reject is not None and self._reject.hung),
         )
+
+    def end(self) -> None:
+        """End the line within two seconds, also if its source has ended and reject signals are still due."""
+        self._ending.set()
+        self.stop.set()
 
     def close(self) -> None:
         """Close the sinks of a line that did not run."""
@@ -369,18 +384,20 @@ class RunningLine:
 
     def _stop_for(self, reason: str) -> None:
         """End the line as failed, as its settings demand."""
+        if self.stop.is_set():  # the line ends anyway
+            return
         if not self._stop_reason:
             self._stop_reason = printable(reason, limit=500)
             logger.error("%s: the line stops: %s", self.line.name, self._stop_reason)
         self.stop.set()
 
-    def _end_parts(self, *, stopped: bool) -> None:
-        """Decide about all open parts, and give the reject signals that are still due."""
+    def _end_parts(self) -> None:
+        """Decide about all open parts, and give the reject signals that are still due. After a stop, only those due soon."""
         if self._parts is not None:
             self._parts.close()
         if self._reject is not None and self.line.reject is not None:
             rule = self.line.reject.rule
-            self._reject.close(_LAST_SIGNALS_S if stopped else rule.budget_s + rule.tolerance_s)
+            self._reject.close(rule.budget_s + rule.tolerance_s, stop=self._ending)
 
     def _judge_of(self, detector: Detector) -> Judge:
         judge = judge_of(detector)

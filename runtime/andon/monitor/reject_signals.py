@@ -29,8 +29,12 @@ SWEEP_S = 0.05
 """Time between two looks for overdue signals while the device is in a call."""
 OFF_RETRY_S = 0.25
 """Pause before a device that was not switched off is switched off again."""
-LEAVE_S = 1.0
-"""Longest wait at the end for a thread."""
+LEAVE_S = 1.2
+"""Longest wait at the end for a thread. A wait for an intent may be running."""
+HURRY_S = 1.0
+"""Longest wait at the end for signals that are still due, after a stop."""
+LOOK_S = 0.1
+"""Time between two looks at the stop event while signals are due."""
 
 
 class _Signal(Struct, kw_only=True):
@@ -119,18 +123,25 @@ class RejectSignals:
             self._tasks.put(signal)
             self._changed.notify_all()
 
-    def close(self, wait_s: float) -> None:
-        """Give the signals that are due within `wait_s`, report all others as missed, and end the threads."""
-        until_s = self._clock.mono_s() + wait_s
+    def close(self, wait_s: float, *, stop: threading.Event | None = None) -> None:
+        """Give the signals that are due within `wait_s`, report all others as missed, and end the threads.
+
+        Args:
+            wait_s: longest wait for signals.
+            stop: when it is set, only signals that are due within the next `HURRY_S` are given.
+        """
+        until_s, hurry = self._clock.mono_s() + wait_s, False
         with self._changed:
             if self._ended:
                 return
             while self._firing.is_alive() and (left_s := until_s - self._clock.mono_s()) > 0:
+                if stop is not None and stop.is_set() and not hurry:
+                    until_s, hurry = min(until_s, self._clock.mono_s() + HURRY_S), True
                 soon = self._waiting[0][0] <= until_s if self._waiting else False
                 ends = self._off_at_s is not None and self._off_at_s <= until_s  # a shorter pulse may not move the part
                 if self._busy is None and not soon and not ends:
                     break
-                self._changed.wait(left_s)
+                self._changed.wait(min(left_s, LOOK_S))
             for _, _, signal in self._waiting:
                 self._finish(signal, "missed", detail="the line ended before it was due")
             self._waiting.clear()

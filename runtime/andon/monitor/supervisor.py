@@ -152,7 +152,7 @@ class Supervisor:
             # a short run must not wait for the next look
             threads[0].join(TICK_S) if len(threads) == 1 else self._stop.wait(TICK_S)
         for line in self._lines:
-            line.stop.set()
+            line.end()
         for thread in threads:
             thread.join()  # bounded: see `follow`
         self._on_status(self.status())
