@@ -1,11 +1,8 @@
-"""Measure how late reject signals are, and what the store of their intents adds.
+"""Measure how late reject signals are, and the delay that the store of their intents adds.
 
-    python -m benchmarks.reject_timing                      # on this machine as it is
-    python -m benchmarks.reject_timing --busy 1             # with a thread that runs Python all the time
-    python -m benchmarks.reject_timing --switch-interval .001
-    python -m benchmarks.reject_timing --folder FOLDER      # the store on the disk of this folder
+    OMP_NUM_THREADS=1 python -m benchmarks.reject_timing
 
-The default folder is a temporary one.
+With ``--busy 1``, a thread of the process runs Python all the time. ``--switch-interval`` sets how soon it gives way.
 
 Signals come in random order of two kinds, so that both see the same load: with intents in memory, and with intents in the event
 store (SQLite, WAL, synchronous=FULL). The device does nothing. Prints one JSON line for each kind:

@@ -347,8 +347,10 @@ def test_a_frame_that_would_be_late_is_not_judged_and_the_line_tries_again_after
 
 def test_a_trigger_without_a_frame_and_a_frame_without_a_trigger_are_counted() -> None:
     watched = Watched(trigger="external", frames=1)
+    assert watched.parts.waits_for_trigger
     watched.give("early")
     assert watched.parts.trigger(number=7)
+    assert not watched.parts.waits_for_trigger
     watched.give("seven", 3)
     assert watched.parts.trigger(number=8)
     watched.judge_all()

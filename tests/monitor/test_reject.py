@@ -1,16 +1,20 @@
 """The moment of a reject signal, and intents in memory."""
 
 import math
+from typing import Annotated
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
+from andon.foundation.registry import names
 from andon.monitor.event import RejectSignal
 from andon.monitor.part_settings import PartSettings
 from andon.monitor.reject import MemoryIntents, RejectRule, fire_at_s, timing
-from andon.monitor.reject_kind import reject_from_table
+from andon.monitor.reject_kind import RejectDevice, RejectKind, callback_reject, reject_from_table
 from andon.sources.clock import SystemClock
 
 times = st.integers(-400, 400).map(lambda quarters: quarters / 4)
@@ -46,6 +50,29 @@ def test_an_intent_in_memory_is_open_until_its_result_which_is_recorded_once() -
     assert [event.body for event in intents.open] == [RejectSignal(part="y", result="unknown")]
     assert [event.mono_ns for event in intents.open] == [1_500_000_000]
     assert recorded == [RejectSignal(part="x", result="fired")]
+
+
+def test_the_kinds_of_this_package_are_found_by_their_files() -> None:
+    assert names("andon.rejects") == ["http"]
+
+
+class _Clash(Struct, frozen=True):
+    travel_s: Annotated[float, Meta(description="a key of every device")] = 1.0
+
+
+def test_a_device_whose_setting_hides_one_of_every_device_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected names that no reject rule has, got travel_s"):
+        RejectKind(name="clash", summary="", settings=_Clash, open=lambda _settings: None)  # type: ignore[arg-type, return-value]
+
+
+def test_a_device_of_another_package_that_cannot_be_opened_is_reported_with_its_name() -> None:
+    def broken(_settings: object) -> RejectDevice:
+        raise OSError("no such port")
+
+    chosen = callback_reject(lambda: None, RejectRule(travel_s=1.0))
+    kind = msgspec.structs.replace(chosen.kind, name="port", open=broken)
+    with pytest.raises(ConfigError, match="the reject signal port: cannot be opened: OSError: no such port"):
+        msgspec.structs.replace(chosen, kind=kind).open()
 
 
 HTTP = {"kind": "http", "url": "http://127.0.0.1/on", "travel_s": 1.0, "timeout_s": 0.1}

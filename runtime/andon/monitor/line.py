@@ -296,7 +296,10 @@ class RunningLine:
             last_outcome_s=judge.last_judged_s,
             judging_since_s=judge.judging_since_s,
             # a silent camera is reported as INVALID (stale) by a monitor that works
-            quiet_ok=not live or state in ("retrying", "ended", "failed") or judge.stale,
+            quiet_ok=not live
+            or state in ("retrying", "ended", "failed")
+            or judge.stale
+            or (self._parts is not None and self._parts.waits_for_trigger),
             stale_after_s=stale_after_s(self.line),
             restarts=feed.restarts if feed is not None else 0,
             reloads=self._reloads,

@@ -256,6 +256,11 @@ class PartDecisions:
         """Acknowledge an alarm of `alarms`. Return True if it was acknowledged now."""
         return (self._alarm if alarm == self._alarm.name else self._gap).acknowledge(number, by)
 
+    @property
+    def waits_for_trigger(self) -> bool:
+        """True if the next part begins with a trigger from outside and no part is open. No frame is then expected."""
+        return self._settings.trigger == "external" and not self._state.open
+
     def status(self) -> PartsStatus:
         """Return the counters."""
         with self._changed:
