@@ -217,7 +217,7 @@ def test_a_program_triggers_the_parts_of_a_line_and_acknowledges_their_alarm(tin
 TOML = """
 [store]
 path = "state"
-ballast_bytes = 65536
+ballast_bytes = 262144
 [[line]]
 name = "example"
 model = "power_converter.onnx"
@@ -272,7 +272,7 @@ def test_a_check_of_a_line_opens_its_relay_and_gives_no_signal(folder: Path) -> 
     ("text", "problem"),
     [
         (
-            TOML.replace("[store]", "[web]").replace('path = "state"\nballast_bytes = 65536', ""),
+            TOML.replace("[store]", "[web]").replace('path = "state"\nballast_bytes = 262144', ""),
             "line[0].reject: expected",
         ),
         (TOML.replace("[line.parts]", 'keep = "newest"\n[line.parts]'), "line[0].sinks[0].keep: unknown key"),
