@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from andon.monitor.service import Service
     from andon.monitor.service_notify import notifier_from_environment
     from andon.monitor.signals import reload_on_signal, stop_on_signals
+    from andon.monitor.thread_switches import frequent_switches
     from andon.sources.clock import SystemClock
 
     _hold_closed_streams()
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
             notifier=notifier_from_environment(),
             on_status=lambda status: counter_line(total(line.counters for line in status.lines)),
         )
-        with reload_on_signal(service.supervisor.request_reload):
+        with reload_on_signal(service.supervisor.request_reload), frequent_switches():
             end = service.run()
         for line in end.lines:
             name = line.name if len(configuration.lines) > 1 else ""
