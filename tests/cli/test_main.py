@@ -123,7 +123,7 @@ MISTAKES = [
     (["monitor", "--fps=10"], "unknown argument '--fps=10'. See 'andon monitor --help'.\n"),
     (
         ["score", "a.onnx", "b", "--fps=10"],
-        "See 'andon score --help'. It has --data, --device, --evidence, --explain, --frame-size, --json, --overlay, --run, ",
+        "--frame-size, --json, --overlay, --provider, --run, ",
     ),
 ]
 

@@ -256,3 +256,13 @@ def test_the_frame_size_of_a_model_of_windows_is_refused(
     assert main(["monitor", str(window_model), str(log), "--frame-size", "any"]) == EXIT_USER
 
     assert "--frame-size: expected a model file for frames" in capsys.readouterr().err
+
+
+def test_log_messages_as_json_are_one_object_a_line_without_counters_between_them(
+    frame_model: Path, parts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["monitor", str(frame_model), str(parts / "test"), "--no-follow", "--log-json"]) == EXIT_DONE
+
+    records = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert all({"at", "level", "logger", "message"} <= set(record) for record in records)
+    assert "ended: grabbed 12 = judged 12" in records[-1]["message"]

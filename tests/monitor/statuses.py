@@ -11,7 +11,9 @@ from andon.monitor.status import (
     Latency,
     LineStatus,
     OutputStatus,
+    PartsStatus,
     ProcessStatus,
+    RejectStatus,
     StoreStatus,
 )
 from andon.runtime.schema import Reason
@@ -54,6 +56,8 @@ FULL = ProcessStatus(
             reloads=1,
             reload_error="bottle.onnx: expected a model file, got a truncated one.",
             lost=5,
+            parts=PartsStatus(open=1, decided=9, by_status={"OK": 6, "REJECT": 2, "INVALID": 1}, late=1, skipped=2),
+            reject=RejectStatus(waiting=1, fired=2, missed=1, latest_s=0.004),
         ),
         LineStatus(
             name="caps", state="retrying", since_s=990.0, source="camera 0", model="ffee00112233", quiet_ok=True, golden=True

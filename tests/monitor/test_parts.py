@@ -14,7 +14,9 @@ from andon.monitor.parts import (
     Decisions,
     PartRule,
     PartsState,
+    arrival,
     due_s,
+    end,
     frame,
     parts_in_flight,
     tick,
@@ -249,3 +251,29 @@ def test_as_many_parts_may_be_open_as_come_within_a_deadline() -> None:
 def test_a_rule_that_cannot_work_is_refused(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         PartRule(**{"deadline_s": 1.0, **settings})
+
+
+def test_a_frame_that_arrived_and_was_not_judged_makes_the_problem_the_deadline() -> None:
+    state, _ = trigger(PartsState(), "a", 0.0, RULE)
+    state, _ = trigger(state, "b", 0.0, RULE)
+    state = arrival(state, "a")
+    _, decisions = tick(state, 1.0, RULE)
+
+    assert [(one.part, one.problem, one.triggered_s) for one in decisions] == [
+        ("a", "deadline", 0.0),
+        ("b", "no_frame", 0.0),
+    ]
+
+
+def test_at_the_end_all_open_parts_are_decided_in_order_and_none_is_passed() -> None:
+    state, _ = trigger(PartsState(), "a", 0.0, RULE)
+    state, _ = trigger(state, "b", 0.1, RULE)
+    state, _ = frame(state, "b", OK, 0.1, RULE)
+    state, _ = frame(state, "b", OK, 0.1, RULE)
+    state, decisions = end(state, 0.2, RULE)
+
+    assert [(one.part, one.status, one.at_s) for one in decisions] == [
+        ("a", Status.INVALID, 0.2),
+        ("b", Status.OK, 0.2),
+    ]
+    assert (state.open, state.decided) == ((), 2)

@@ -35,6 +35,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from andon.foundation.errors import ConfigError
@@ -43,6 +44,8 @@ from andon.foundation.flag_parser import FlagParser
 if TYPE_CHECKING:
     from andon.monitor.config import Line
     from andon.monitor.sink import ChosenSink
+
+logger = logging.getLogger(__name__)
 
 SUMMARY = "monitor a line: judge a folder, video, camera or sensor data until it ends"
 
@@ -84,6 +87,9 @@ def configure(parser: FlagParser) -> None:
         default=[],
         help="send verdicts to this sink; may be given several times (default: json_lines)",
     )
+    parser.add_argument(
+        "--log-json", action="store_true", help="write each log message as one JSON object on stderr, without counters"
+    )
     add_source_flags(parser)
 
 
@@ -91,21 +97,26 @@ def run(args: argparse.Namespace) -> int:
     """Monitor the source and return the exit code."""
     from andon.monitor.config import Configuration, read_configuration
     from andon.monitor.counter_line import CounterLine
-    from andon.monitor.counters import total
+    from andon.monitor.counters import counters_text, total
+    from andon.monitor.logs import logging_to
     from andon.monitor.service import Service
     from andon.monitor.service_notify import notifier_from_environment
     from andon.monitor.signals import reload_on_signal, stop_on_signals
+    from andon.monitor.thread_switches import frequent_switches
     from andon.sources.clock import SystemClock
 
     _hold_closed_streams()
     clock, stop = SystemClock(), threading.Event()
-    with stop_on_signals(stop):
+    with ExitStack() as restored:
+        restored.enter_context(stop_on_signals(stop))
+        if args.log_json and sys.stderr is not None:
+            restored.enter_context(logging_to(sys.stderr, "json", level=logging.INFO))
         if args.file.lower().endswith(".toml"):
             _refuse_flags_with_a_line_file(args)
             configuration = read_configuration(args.file)
         else:
             configuration = Configuration(lines=(_line_of_flags(args),))
-        counter_line = CounterLine(sys.stderr, clock)
+        counter_line = CounterLine(None if args.log_json else sys.stderr, clock)
         service = Service(
             configuration,
             clock,
@@ -113,11 +124,14 @@ def run(args: argparse.Namespace) -> int:
             notifier=notifier_from_environment(),
             on_status=lambda status: counter_line(total(line.counters for line in status.lines)),
         )
-        with reload_on_signal(service.supervisor.request_reload):
+        with reload_on_signal(service.supervisor.request_reload), frequent_switches():
             end = service.run()
         for line in end.lines:
             name = line.name if len(configuration.lines) > 1 else ""
             counter_line.finish(line.finished.counters, "; ".join(line.notes), line=name)
+            logger.info(
+                "%s ended: %s", line.name or "the line", "; ".join([counters_text(line.finished.counters), *line.notes])
+            )
         for name, failure in end.failures.items():
             counter_line.failed(name, failure)
     code = 0 if end.complete else 3

@@ -1,8 +1,9 @@
-"""Registry of plug-ins: detectors, sources, sinks and outputs, listed by name without importing them.
+"""Registry of plug-ins: detectors, sources, sinks, outputs and reject devices, listed by name without importing them.
 
 andon's own plug-ins are found by their files: ``andon/training/detectors/patchcore.py`` is the detector ``patchcore``. Other
-packages register theirs as entry points in the groups ``andon.detectors``, ``andon.sources``, ``andon.sinks`` and
-``andon.outputs``. Each module ends with one record: ``RECIPE``, ``SOURCE``, ``SINK`` or ``OUTPUT``.
+packages register theirs as entry points in the groups ``andon.detectors``, ``andon.sources``, ``andon.sinks``,
+``andon.outputs`` and ``andon.rejects``. Each module ends with one record: ``RECIPE``, ``SOURCE``, ``SINK``, ``OUTPUT`` or
+``REJECT``.
 """
 
 import functools
@@ -18,7 +19,7 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.settings import nearest
 
-Group = Literal["andon.detectors", "andon.sources", "andon.sinks", "andon.outputs"]
+Group = Literal["andon.detectors", "andon.sources", "andon.sinks", "andon.outputs", "andon.rejects"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ _HOMES: dict[str, _Home] = {
     "andon.sources": _Home("andon.sources.kinds", "SOURCE", ("andon.sources.source", "Source")),
     "andon.sinks": _Home("andon.monitor.sinks", "SINK", ("andon.monitor.sink", "SinkKind")),
     "andon.outputs": _Home("andon.monitor.outputs", "OUTPUT", ("andon.monitor.output", "OutputKind")),
+    "andon.rejects": _Home("andon.monitor.rejects", "REJECT", ("andon.monitor.reject_kind", "RejectKind")),
 }
 
 

@@ -25,6 +25,8 @@ from andon.monitor.alarms import AlarmRule, rule_from_text
 from andon.monitor.evidence import EvidenceSettings
 from andon.monitor.frame_queue import LIVE_CAPACITY
 from andon.monitor.output import ChosenOutput, outputs_from_tables
+from andon.monitor.part_settings import PartSettings, parts_from_table
+from andon.monitor.reject_kind import ChosenReject, reject_from_table
 from andon.monitor.sink import ChosenSink, sink_from_table
 from andon.monitor.store import Settings as StoreSettings
 from andon.monitor.web.settings import WebSettings
@@ -209,6 +211,10 @@ class Line(Struct, frozen=True, kw_only=True):
     policy: Policy = Policy()
     alarm: AlarmRule | None = None
     """The full rule of the alarm about rejects, in place of `Policy.alarm`."""
+    parts: PartSettings | None = None
+    """None: each item is a part of its own, without a deadline."""
+    reject: ChosenReject | None = None
+    """The reject signal. None: the line gives none."""
 
     @property
     def alarms(self) -> dict[str, AlarmRule]:
@@ -272,6 +278,12 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
     _refuse_common_targets(lines, at)
     store = _optional(table, "store", StoreSettings, at)
     web = _optional(table, "web", WebSettings, at)
+    for number, line in enumerate(lines):
+        if line.reject is not None and line.reject.rule.intent == "durable" and store is None:
+            raise ConfigError(
+                f"{at}: line[{number}].reject: expected a table [store] too, because the intent is stored before the signal, got "
+                'none. Add [store] with path = "state", or set intent = "memory".'
+            )
     for key in ("output", "evidence"):
         if key in table and store is None:
             raise ConfigError(
@@ -374,7 +386,7 @@ def _position_only(message: str) -> str:
 
 
 def _line(table: Mapping[str, object], folder: Path, at: str, shared: Mapping[str, ChosenSource]) -> Line:
-    own = ["name", "model", "source", "sinks"]
+    own = ["name", "model", "source", "sinks", "parts", "reject"]
     policy = [setting.name for setting in fields(Policy)]
     refuse_unknown_keys(table, [*own, *policy], at=at)
     name = _name(table, at, 'a short name of the line, for example name = "press-3"')
@@ -399,6 +411,14 @@ def _line(table: Mapping[str, object], folder: Path, at: str, shared: Mapping[st
             for number, sink in enumerate(_tables(table, "sinks", at, "[[line.sinks]]"))
         )
     alarm = table.get("alarm")
+    parts = _table(table, "parts", at)
+    part_settings = None if parts is None else parts_from_table(parts, at=f"{at}.parts")
+    if part_settings is not None and table.get("keep") == "newest":
+        raise ConfigError(
+            f'{at}.keep: expected "every" with [line.parts], because each part needs a decision, got "newest". Leave out keep.'
+        )
+    reject = _table(table, "reject", at)
+    chosen_reject = None if reject is None else reject_from_table(reject, at=f"{at}.reject", parts=part_settings)
     return Line(
         name=name,
         model=_path(folder, model),
@@ -409,7 +429,19 @@ def _line(table: Mapping[str, object], folder: Path, at: str, shared: Mapping[st
             {key: table[key] for key in policy if key in table and not (key == "alarm" and isinstance(alarm, dict))}, at
         ),
         alarm=_alarm(alarm, f"{at}.alarm") if isinstance(alarm, dict) else None,
+        parts=part_settings,
+        reject=None
+        if chosen_reject is None
+        else msgspec.structs.replace(chosen_reject, settings=_in_folder(chosen_reject.settings, folder)),
     )
+
+
+def _table(table: Mapping[str, object], key: str, at: str) -> dict[str, object] | None:
+    """Return an optional table of a line."""
+    value = table.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{at}.{key}: expected a table [line.{key}], got {_kind(value)}.")
+    return value
 
 
 def _name(table: Mapping[str, object], at: str, wanted: str) -> str:

@@ -157,7 +157,7 @@ class Feed:
             return
         report = Lost(Ref(key=f"{self._name}#failed"), Reason.LOST, f"the source failed: {failure}")
         for queue in self._queues:
-            queue.give(report, self._clock.mono_s())
+            queue.give(report, self._clock.mono_s(), report=True)
 
     def _set(self, state: FeedState, detail: str) -> None:
         if state != self.state:

@@ -2,7 +2,8 @@
 
 import collections
 import threading
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
 
 from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Reason
@@ -30,6 +31,20 @@ class Taken(NamedTuple):
     item: Item | Lost
     arrived_s: float = 0.0
     """Monotonic time at which the reader gave the item."""
+    part: str | None = None
+    """Name of the part that the item shows. Empty if it arrived without a trigger. None if it shows no part, see `Arrivals`."""
+
+
+class Arrivals(Protocol):
+    """Assigns the items of a queue to parts, when they arrive. Its methods are called in the reader thread."""
+
+    def wait(self, item: Item | Lost, over: Callable[[], bool]) -> None:
+        """Wait until there is room for the part of an item, or until `over` returns true. Called for sources that can wait."""
+        ...
+
+    def arrived(self, seq: int, item: Item | Lost, arrived_s: float) -> tuple[Item | Lost, str | None]:
+        """Return what to judge in place of the item, and its part (see `Taken.part`). It must be fast."""
+        ...
 
 
 class QueueEnd(NamedTuple):
@@ -54,9 +69,13 @@ class FrameQueue:
         capacity: largest number of waiting items. With ``displace`` it is one, and some `Lost` may wait too.
         when_full: see `WhenFull`.
         every_nth: accept the first of every n items. The others are counted as skipped. Each `Lost` item is accepted.
+        arrivals: assigns items to parts.
     """
 
-    def __init__(self, *, capacity: int, when_full: WhenFull, every_nth: int = 1) -> None:
+    def __init__(
+        self, *, capacity: int, when_full: WhenFull, every_nth: int = 1, arrivals: Arrivals | None = None
+    ) -> None:
+        self._arrivals = arrivals
         self._capacity = 1 if when_full == "displace" else capacity
         self._when_full = when_full
         self._changed = threading.Condition()
@@ -71,8 +90,17 @@ class FrameQueue:
         self._closed = False
         self._finished = False
 
-    def give(self, item: Item | Lost, arrived_s: float = 0.0) -> bool:
-        """Add one item and return whether the queue accepts more. A full queue reacts as `when_full` states."""
+    def give(self, item: Item | Lost, arrived_s: float = 0.0, *, report: bool = False) -> bool:
+        """Add one item and return whether the queue accepts more. A full queue reacts as `when_full` states.
+
+        Args:
+            item: the item.
+            arrived_s: see `Taken`.
+            report: True if the item is a message about the source, which shows no part.
+        """
+        arrivals = None if report else self._arrivals
+        if arrivals is not None and self._when_full == "wait":
+            arrivals.wait(item, lambda: self._closed)
         with self._changed:
             if self._skips(item):
                 return True
@@ -84,9 +112,12 @@ class FrameQueue:
             if self._closed:
                 self._refused += 1
                 return False
+            part = None
+            if arrivals is not None:
+                item, part = arrivals.arrived(self._given, item, arrived_s)
             if self._when_full != "wait":
                 item = self._make_room(item)
-            self._waiting.append(Taken(self._given, item, arrived_s))
+            self._waiting.append(Taken(self._given, item, arrived_s, part))
             self._changed.notify_all()
             return True
 

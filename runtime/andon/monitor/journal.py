@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from andon.monitor.event import AlarmChanged, Body, Event, InvalidBegan, Rejected, ToReview, new_key
+from msgspec.structs import replace
+
+from andon.monitor.event import AlarmChanged, Body, Event, InvalidBegan, Rejected, RejectSignal, ToReview, new_key
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.judging import Outcome
 from andon.monitor.output import ChosenOutput
@@ -59,27 +61,75 @@ class Journal:
         except Exception:
             logger.exception("an event could not be recorded: %s. Report this as a bug.", type(body).__name__)
 
+    def event(self, origin: Origin, body: Body, at_s: float) -> Event:
+        """Return an event with a new key at a monotonic time. It is not recorded."""
+        return Event(
+            key=new_key(),
+            run=self._run,
+            boot=self._boot,
+            line=origin.line,
+            source=origin.source,
+            model=origin.model,
+            mono_ns=int(at_s * 1e9),
+            wall_us=int(self._clock.wall_s() * 1e6),
+            clock_epoch=self._clock_epoch(),
+            body=body,
+        )
+
+    def wanted(self, event: Event) -> list[str]:
+        """Return the names of the outputs that get an event."""
+        return [output.name for output in self._outputs if output.wanted(event)]
+
+    def passed_on(self, event: Event) -> None:
+        """Give an event to the callback. It never raises."""
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("a callback for events failed")
+
     def _record(self, origin: Origin, body: Body, outcome: Outcome | None) -> None:
         with self._order:  # so that the order of the store is the order of the times
             now_s = self._clock.mono_s()
-            event = Event(
-                key=new_key(),
-                run=self._run,
-                boot=self._boot,
-                line=origin.line,
-                source=origin.source,
-                model=origin.model,
-                mono_ns=int(now_s * 1e9),
-                wall_us=int(self._clock.wall_s() * 1e6),
-                clock_epoch=self._clock_epoch(),
-                body=body,
-            )
+            event = self.event(origin, body, now_s)
             if self._store is not None:
-                self._store.put(event, [output.name for output in self._outputs if output.wanted(event)])
+                self._store.put(event, self.wanted(event))
         if self.evidence is not None and outcome is not None and _has_evidence(body):
             self.evidence.event(event, outcome.data, now_s, channels=_channels(outcome))
         if self._on_event is not None:
             self._on_event(event)
+
+
+class JournalIntents:
+    """The durable intents of the reject signals of one line, see `andon.monitor.reject.Intents`."""
+
+    def __init__(self, journal: Journal, store: StoreWriter, origin: Origin) -> None:
+        self._journal = journal
+        self._store = store
+        self._origin = origin
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Parts of this line whose signal had no result when the process ended."""
+        return tuple(
+            event.body.part
+            for event in self._store.unknown
+            if event.line == self._origin.line and isinstance(event.body, RejectSignal)
+        )
+
+    def event(self, body: RejectSignal, at_s: float) -> Event:
+        """Return an event of the line."""
+        return self._journal.event(self._origin, body, at_s)
+
+    def intent(self, event: Event, timeout_s: float) -> bool:
+        """Store an intent, see `StoreWriter.intent`."""
+        return self._store.intent(event, timeout_s)
+
+    def result(self, intent: Event, event: Event) -> None:
+        """Store a result for all outputs that want it, see `StoreWriter.result`."""
+        event = replace(event, key=intent.key)
+        self._store.result(intent, event, self._journal.wanted(event))
+        self._journal.passed_on(event)
 
 
 class JournalSink:

@@ -18,14 +18,20 @@ from andon.monitor.counters import Counters
 from andon.monitor.drift_charts import drift_charts
 from andon.monitor.event import ModelChanged
 from andon.monitor.feed import Feed
+from andon.monitor.frame_queue import Taken
 from andon.monitor.healthy_judge import healthy_judge
+from andon.monitor.judging import Outcome
 from andon.monitor.line_judge import LineJudge, Record
 from andon.monitor.loop import Finished, follow, queue_for
+from andon.monitor.part_decisions import PartDecisions
+from andon.monitor.parts import PartDecision
+from andon.monitor.reject import Intents, MemoryIntents
+from andon.monitor.reject_signals import RejectSignals
 from andon.monitor.sink import QueuedSink, Sink, SinkContext
 from andon.monitor.status import LineState, LineStatus
 from andon.runtime.detector import Detector
 from andon.runtime.judge import Judge, judge_of
-from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
+from andon.runtime.schema import FrameSpec, InputSpec, Status, WindowSpec
 from andon.sources.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -96,6 +102,7 @@ class RunningLine:
         record: takes the events of the line.
         on_counters: see `monitor`.
         extra_sinks: further open sinks. They are closed with the line.
+        intents: stores the intents of reject signals. Default: in memory.
 
     Raises:
         AndonError: the model, the source or a sink cannot be opened. Nothing stays open then.
@@ -110,10 +117,26 @@ class RunningLine:
         record: Record = lambda _body, _outcome: None,
         on_counters: Callable[[Counters], None] = lambda _counters: None,
         extra_sinks: Sequence[Sink] = (),
+        intents: Intents | None = None,
     ) -> None:
         self.line = line
         self.stop = threading.Event()
-        self.queue = queue_for(live=line.source.kind.live, keep=line.policy.keep, every_nth=line.policy.every_nth)
+        self._ending = threading.Event()
+        self._stop_reason = ""
+        self._parts: PartDecisions | None = None
+        if line.parts is not None:
+            self._parts = PartDecisions(
+                line.parts,
+                clock,
+                name=line.name,
+                can_wait=not line.source.kind.live,
+                record=record,
+                on_decision=self._act,
+            )
+        self._reject: RejectSignals | None = None
+        self.queue = queue_for(
+            live=line.source.kind.live, keep=line.policy.keep, every_nth=line.policy.every_nth, parts=self._parts
+        )
         self._clock = clock
         self._record = record
         self._on_counters = on_counters
@@ -136,6 +159,17 @@ class RunningLine:
             for sink in extra_sinks:
                 self._sinks.append(sink)
                 self._open_sinks.callback(sink.close)
+            if line.reject is not None:
+                self._reject = RejectSignals(
+                    line.reject.rule,
+                    line.reject.open(),
+                    intents or MemoryIntents(clock, lambda body: record(body, None), line=line.name),
+                    clock,
+                    name=line.name,
+                    record=lambda change: record(change, None),
+                    on_stop=self._stop_for,
+                )
+                self._open_sinks.callback(self._reject.close, 0.0)
             charts = drift_charts(self._detector)
             self._judge = LineJudge(
                 self._judge_of(self._detector),
@@ -148,6 +182,8 @@ class RunningLine:
                 region=region_of(line.policy),
                 turns=turns,
                 record=record,
+                parts=self._parts,
+                on_outcome=self._on_outcome,
             )
         except BaseException:
             self._open_sinks.close()
@@ -167,6 +203,11 @@ class RunningLine:
         self._feed = feed
         queued = [sink for sink in self._sinks if isinstance(sink, QueuedSink)]
         source = self.line.source
+        finished: Finished | None = None
+        if self._parts is not None:
+            self._parts.start()
+        if self._reject is not None:
+            self._reject.start()
         with self._open_sinks:
             try:
                 finished = follow(
@@ -183,24 +224,48 @@ class RunningLine:
             except Exception as error:
                 self._state, self._failure = "failed", f"{type(error).__name__}: {error}"
                 raise
+            finally:
+                if finished is None or finished.stopped:
+                    self._ending.set()
+                self._end_parts()
+            if self._stop_reason and not finished.failure:
+                finished = msgspec.structs.replace(finished, failure=self._stop_reason)
             if not (finished.stopped or finished.consumer_gone):
                 for sink in queued:
                     sink.drain()
         self._state, self._failure = ("failed" if finished.failure else "ended"), finished.failure
         # the summaries are complete only after the sinks are closed
         notes = [*_alarm_notes(finished.alarms, self.line.alarms), *(sink.summary for sink in self._sinks)]
-        notes.append(finished.failure and f"source failed: {finished.failure}")
+        if finished.failure and finished.failure == self._stop_reason:
+            notes.append(f"stopped: {finished.failure}")
+        else:
+            notes.append(finished.failure and f"source failed: {finished.failure}")
+        if self._parts is not None:
+            by_status = self._parts.status().by_status
+            notes.append(
+                f"parts: {', '.join(f'{name} {number}' for name, number in sorted(by_status.items())) or 'none'}"
+            )
+        if self._reject is not None:
+            status = self._reject.status()
+            notes.append(f"reject signals: {status.fired} given, {status.missed} missed, {status.failed} failed")
         return LineEnd(
             name=self.line.name,
             finished=finished,
             notes=tuple(text for text in notes if text),
             lost=self._judge.status().lost > 0 or any(sink.lost for sink in self._sinks),
-            hung=finished.hung or any(sink.hung for sink in queued),
+            hung=finished.hung or any(sink.hung for sink in queued) or (self._reject is not None and self._reject.hung),
         )
+
+    def end(self) -> None:
+        """End the line within two seconds, also if its source has ended and reject signals are still due."""
+        self._ending.set()
+        self.stop.set()
 
     def close(self) -> None:
         """Close the sinks of a line that did not run."""
         self.stop.set()
+        if self._parts is not None:
+            self._parts.close()
         self._open_sinks.close()
 
     def status(self) -> LineStatus:
@@ -224,19 +289,38 @@ class RunningLine:
             golden=True,  # the constructor and `reload` refuse a file whose golden sample is not reproduced
             counters=msgspec.structs.replace(judge.counters, waiting=self.queue.waiting),
             latency=judge.latency,
-            alarms=judge.alarms,
+            alarms=judge.alarms
+            | (self._parts.alarms if self._parts is not None else {})
+            | (self._reject.alarms if self._reject is not None else {}),
             charts=judge.charts,
             last_outcome_s=judge.last_judged_s,
             judging_since_s=judge.judging_since_s,
             # a silent camera is reported as INVALID (stale) by a monitor that works
-            quiet_ok=not live or state in ("retrying", "ended", "failed") or judge.stale,
+            quiet_ok=not live
+            or state in ("retrying", "ended", "failed")
+            or judge.stale
+            or (self._parts is not None and self._parts.waits_for_trigger),
             stale_after_s=stale_after_s(self.line),
             restarts=feed.restarts if feed is not None else 0,
             reloads=self._reloads,
             reload_error=self._reload_error,
             failure=self._failure,
             lost=judge.lost,
+            parts=self._parts.status() if self._parts is not None else None,
+            reject=self._reject.status() if self._reject is not None else None,
         )
+
+    def trigger(self, *, part: str = "", number: int | None = None) -> bool:
+        """Begin a part, on a line whose parts begin with a trigger from outside. See `PartDecisions.trigger`.
+
+        Raises:
+            ConfigError: the line has no parts, or they begin with their first frame.
+        """
+        if self._parts is None:
+            raise ConfigError(
+                f"line {self.line.name}: expected a table [line.parts] for a trigger, got none. Add the table."
+            )
+        return self._parts.trigger(part=part, number=number)
 
     def reload(self) -> ModelChanged:
         """Load the model file again, check it, and judge with it from the next item on. On an error the old one stays.
@@ -281,7 +365,42 @@ class RunningLine:
         self._judge.request(lambda: self._acknowledge(alarm, number, by))
 
     def _acknowledge(self, alarm: str, number: int, by: str) -> None:
-        self._judge.acknowledge(alarm, number, by)
+        if self._parts is not None and alarm in self._parts.alarms:
+            self._parts.acknowledge(alarm, number, by)
+        elif self._reject is not None and alarm in self._reject.alarms:
+            self._reject.acknowledge(number, by)
+        else:
+            self._judge.acknowledge(alarm, number, by)
+
+    def _act(self, decision: PartDecision, outcome: Outcome) -> None:
+        """Act on the decision about a part."""
+        if decision.action == "reject" and self._reject is not None:
+            self._reject.schedule(decision.part, decision.triggered_s)
+        elif decision.action == "stop":
+            why = decision.problem or outcome.verdict.reason.code
+            self._stop_for(f"the part {decision.part} is {decision.status.name}{f' ({why})' if why else ''}")
+
+    def _on_outcome(self, taken: Taken, outcome: Outcome) -> None:
+        """Give the reject signal of an item, if the line has no parts."""
+        if self._parts is None and self._reject is not None and outcome.verdict.status is Status.REJECT:
+            self._reject.schedule(outcome.ref.part, taken.arrived_s)
+
+    def _stop_for(self, reason: str) -> None:
+        """End the line as failed, as its settings demand."""
+        if self.stop.is_set():  # the line ends anyway
+            return
+        if not self._stop_reason:
+            self._stop_reason = printable(reason, limit=500)
+            logger.error("%s: the line stops: %s", self.line.name, self._stop_reason)
+        self.stop.set()
+
+    def _end_parts(self) -> None:
+        """Decide about all open parts, and give the reject signals that are still due. After a stop, only those due soon."""
+        if self._parts is not None:
+            self._parts.close()
+        if self._reject is not None and self.line.reject is not None:
+            rule = self.line.reject.rule
+            self._reject.close(rule.budget_s + rule.tolerance_s, stop=self._ending)
 
     def _judge_of(self, detector: Detector) -> Judge:
         judge = judge_of(detector)

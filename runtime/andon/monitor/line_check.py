@@ -22,6 +22,7 @@ from andon.monitor.config import ChosenSource, Line
 from andon.monitor.judging import Outcome
 from andon.monitor.line import open_model, sink_context, stale_after_s
 from andon.monitor.loop import monitor
+from andon.monitor.reject_kind import ChosenReject
 from andon.monitor.sink import ChosenSink, SinkContext
 from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_of
@@ -38,7 +39,9 @@ class Finding(Struct, frozen=True, kw_only=True):
     line: str
     """Name of the line. Empty for the parts of the whole process."""
     subject: str
-    """``model``, ``source``, ``store``, ``web``, or a sink or output with its kind, for example ``sink 1 (json_lines)``."""
+    """``model``, ``source``, ``store``, ``web``, or a sink, output or reject signal with its kind, for example
+    ``sink 1 (json_lines)``.
+    """
     ok: bool
     """False if the line could not run, or would only lose or refuse what it gets."""
     text: str
@@ -104,6 +107,8 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
             context = sink_context(line, loaded[0], clock, threading.Event())
     for number, sink in enumerate(line.sinks, 1):
         note(f"sink {number} ({sink.kind.name})", functools.partial(_sink_text, sink, context))
+    if line.reject is not None:
+        note(f"reject ({line.reject.kind.name})", functools.partial(_reject_text, line.reject))
     return LineCheck(findings=tuple(findings), hung=any(hung))
 
 
@@ -111,6 +116,16 @@ def _model_text(line: Line, detector: Detector) -> str:
     card = detector.card
     promise = card.calibration.sentence if card.calibration else "no promise"
     return f"{line.model}: {card.name}, {card.detector} v{card.detector_version}, digest {detector.model.digest[:12]}; {promise}"
+
+
+def _reject_text(reject: ChosenReject) -> str:
+    """Open the device, which reads its secrets, and close it.
+
+    Raises:
+        AndonError: the device cannot be opened.
+    """
+    reject.open().close()
+    return "its settings are valid; no signal was given"
 
 
 class _FirstItem:

@@ -17,10 +17,12 @@ from andon.monitor.alarms import AlarmRule, AlarmState
 from andon.monitor.channel_shares import ChannelShares
 from andon.monitor.counters import Counters, Dropped, DropReason, count
 from andon.monitor.drift_charts import DriftCharts
-from andon.monitor.event import AlarmChanged, Body
+from andon.monitor.event import AlarmChanged, Body, InvalidEnded
 from andon.monitor.frame_queue import Taken
+from andon.monitor.judge_cost import JudgeCost
 from andon.monitor.judging import LineAlarm, Outcome, decide
 from andon.monitor.line_events import Span, events_of
+from andon.monitor.part_decisions import PartDecisions
 from andon.monitor.sink import ConsumerGoneError, Sink
 from andon.monitor.status import LATENCY_BUCKETS_S, ChartStatus, Latency
 from andon.runtime.items import Lost
@@ -68,6 +70,8 @@ class LineJudge:
         region: part of each frame to judge. None: the whole frame.
         turns: entered for each call of the judge, see `Turns`.
         record: takes the events.
+        parts: decides about the parts that the items show. It records rejects, reviews and INVALID spans of parts itself.
+        on_outcome: called with each item and its outcome, before sinks. It is fast and never raises.
     """
 
     def __init__(
@@ -83,8 +87,15 @@ class LineJudge:
         region: Region | None = None,
         turns: AbstractContextManager[None] | None = None,
         record: Record = lambda _body, _outcome: None,
+        parts: PartDecisions | None = None,
+        on_outcome: Callable[[Taken, Outcome], None] = lambda _taken, _outcome: None,
     ) -> None:
         self._judge = judge
+        self._parts = parts
+        self._on_outcome = on_outcome
+        self._cost = JudgeCost()
+        if parts is not None:
+            parts.attach(self._unjudged)
         self._card = card
         self._sinks = list(sinks)
         self._broken: list[Sink] = []
@@ -144,6 +155,7 @@ class LineJudge:
         self._card = card
         self._charts = charts
         self._channels = ChannelShares(card)
+        self._cost.clear()
         self._alarms = {name: alarms.reloaded(state) for name, state in self._alarms.items()}
 
     def acknowledge(self, alarm: str, number: int, by: str) -> bool:
@@ -175,16 +187,23 @@ class LineJudge:
     def judge(self, taken: Taken) -> None:
         """Judge one item, count its outcome, and pass it to the sinks."""
         self.settle()
+        part, too_late = taken.part, self._too_late(taken)
+        if too_late:
+            self._cost.forget()
+            taken = taken._replace(item=Lost(taken.item.ref, Reason.LOST, too_late))
         outcome = self._decide(taken)
         outcome = msgspec.structs.replace(
             outcome, line=self._line, card=self._card, channel=self._channels.channel(outcome.verdict)
         )
+        if self._parts is not None and part is not None:
+            self._parts.judged(part, outcome, left_out=bool(too_late))
+        self._on_outcome(taken, outcome)
         now_s = self._clock.mono_s()
         self._counters = count(self._counters, outcome.verdict)
         self._stale = outcome.verdict.reason is Reason.STALE
         if outcome.verdict.status is not Status.INVALID:
             self._last_judged_s = now_s
-        self._span, bodies = events_of(self._span, outcome, now_s)
+        bodies = self._events(outcome, part, now_s)
         changed, more = self._alarms_after(outcome, now_s)
         if changed:
             outcome = msgspec.structs.replace(outcome, alarms=changed)
@@ -209,17 +228,42 @@ class LineJudge:
         if number:
             self._counters = count(self._counters, Dropped(reason, number))
 
+    def _too_late(self, taken: Taken) -> str:
+        """Return why an item is not worth judging. Empty if it is."""
+        if self._parts is None or taken.part is None or isinstance(taken.item, Lost):
+            return ""
+        return self._parts.too_late(taken.part, self._cost.median_s)
+
+    def _unjudged(self, lost: Lost, seq: int) -> Outcome:
+        """Return the INVALID outcome of a part without a judged frame. It may be called from any thread."""
+        outcome = decide(lost, self._judge, seq=seq, wall_s=self._clock.wall_s())
+        return msgspec.structs.replace(outcome, line=self._line, card=self._card)
+
+    def _events(self, outcome: Outcome, part: str | None, now_s: float) -> tuple[Body, ...]:
+        """Return the events of an item. With parts, those about a part are left to `PartDecisions`."""
+        if self._parts is None or part is None:
+            self._span, bodies = events_of(self._span, outcome, now_s)
+            return bodies
+        if outcome.verdict.status is Status.INVALID:
+            return ()
+        # a frame ends the silence of its source
+        self._span, bodies = events_of(self._span, outcome, now_s)
+        return tuple(body for body in bodies if isinstance(body, InvalidEnded))
+
     def _decide(self, taken: Taken) -> Outcome:
         item = cropped(taken.item, self._region) if self._region is not None else taken.item
         if isinstance(item, Lost):  # nothing runs, so no turn is needed
             return decide(item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
+        began_s = self._clock.mono_s()
         with self._turns:
             self._judging_since_s = self._clock.mono_s()
             try:
                 outcome = decide(item, self._judge, seq=taken.seq, wall_s=self._clock.wall_s())
             finally:
                 self._judging_since_s = None
-        took_s = max(0.0, self._clock.mono_s() - taken.arrived_s)
+        now_s = self._clock.mono_s()
+        self._cost.add(now_s - began_s)  # with the wait for a turn
+        took_s = max(0.0, now_s - taken.arrived_s)
         self._buckets[next((at for at, limit in enumerate(LATENCY_BUCKETS_S) if took_s <= limit), -1)] += 1
         self._latency_s += took_s
         return outcome

@@ -27,6 +27,7 @@ from andon.monitor.counters import Counters, DropReason
 from andon.monitor.feed import Feed
 from andon.monitor.frame_queue import LIVE_CAPACITY, FrameQueue, WhenFull
 from andon.monitor.line_judge import LineJudge
+from andon.monitor.part_decisions import PartDecisions
 from andon.monitor.sink import ConsumerGoneError, Sink
 from andon.runtime.items import Lost, Ref
 from andon.runtime.judge import Judge
@@ -73,10 +74,14 @@ class Finished(Struct, frozen=True, kw_only=True):
     """True if the reader of the verdicts has closed the pipe."""
 
 
-def queue_for(*, live: bool, keep: Keep = "newest", every_nth: int = 1) -> FrameQueue:
-    """Return the queue of a line for its kind of source."""
+def queue_for(
+    *, live: bool, keep: Keep = "newest", every_nth: int = 1, parts: PartDecisions | None = None
+) -> FrameQueue:
+    """Return the queue of a line for its kind of source. With parts, every accepted item of a live source is kept."""
     if not live:
-        return FrameQueue(capacity=CAPACITY, when_full="wait", every_nth=every_nth)
+        return FrameQueue(capacity=CAPACITY, when_full="wait", every_nth=every_nth, arrivals=parts)
+    if parts is not None:
+        return FrameQueue(capacity=parts.capacity, when_full="refuse", every_nth=every_nth, arrivals=parts)
     when_full: WhenFull = "displace" if keep == "newest" else "refuse"
     return FrameQueue(capacity=LIVE_CAPACITY, when_full=when_full, every_nth=every_nth)
 
@@ -170,7 +175,8 @@ def follow(
                 silent = live or feed.state == "retrying"
                 if silent and not queue.exhausted() and watchdog.due(clock.mono_s()):
                     silences += 1
-                    queue.give(_silence(name, silences, period_s + WATCHDOG_MARGIN_S, clock.wall_s()), clock.mono_s())
+                    silence = _silence(name, silences, period_s + WATCHDOG_MARGIN_S, clock.wall_s())
+                    queue.give(silence, clock.mono_s(), report=True)
             account.observe()
         stopped = not queue.exhausted()
         queue.close()

@@ -170,6 +170,8 @@ def _of_lines(status: ProcessStatus) -> Iterator["Metric"]:
     )
     yield from _of_alarms(lines)
     yield from _of_charts(lines)
+    yield from _of_parts(lines)
+    yield from _of_rejects(lines)
 
 
 def _split(
@@ -225,6 +227,80 @@ def _of_charts(lines: tuple[LineStatus, ...]) -> Iterator["Metric"]:
     yield _gauge("andon_drift_limit", "Limit of the drift chart.", labels, [(row, one.limit) for row, one in charts])
     yield _gauge(
         "andon_drift_crossed", "1 if the value is above the limit.", labels, [(row, one.crossed) for row, one in charts]
+    )
+
+
+def _of_parts(lines: tuple[LineStatus, ...]) -> Iterator["Metric"]:
+    parts = [((line.name,), line.parts) for line in lines if line.parts is not None]
+    yield _counter(
+        "andon_parts_decided",
+        "Decisions about parts.",
+        ("line", "status"),
+        [((*row, status.name.lower()), one.by_status.get(status.name, 0)) for row, one in parts for status in Status],
+    )
+    yield _gauge("andon_parts_open", "Parts without a decision.", ("line",), [(row, one.open) for row, one in parts])
+    yield _counter(
+        "andon_part_frames",
+        "Frames that were late, surplus, or without a trigger.",
+        ("line", "reason"),
+        [
+            ((*row, reason), number)
+            for row, one in parts
+            for reason, number in (
+                ("late", one.late),
+                ("surplus", one.surplus),
+                ("untriggered", one.untriggered),
+            )
+        ],
+    )
+    yield _counter(
+        "andon_triggers_skipped",
+        "Triggers that are missing in the numbers of the triggers.",
+        ("line",),
+        [(row, one.skipped) for row, one in parts],
+    )
+    yield _counter(
+        "andon_triggers_repeated",
+        "Triggers that arrived twice.",
+        ("line",),
+        [(row, one.repeated) for row, one in parts],
+    )
+
+
+def _of_rejects(lines: tuple[LineStatus, ...]) -> Iterator["Metric"]:
+    rejects = [((line.name,), line.reject) for line in lines if line.reject is not None]
+    yield _counter(
+        "andon_reject_signals",
+        "Reject signals by their result.",
+        ("line", "result"),
+        [
+            ((*row, result), number)
+            for row, one in rejects
+            for result, number in (
+                ("fired", one.fired),
+                ("missed", one.missed),
+                ("failed", one.failed),
+                ("unknown", one.unknown),
+            )
+        ],
+    )
+    yield _gauge(
+        "andon_reject_signals_waiting",
+        "Reject signals that are not due yet.",
+        ("line",),
+        [(row, one.waiting) for row, one in rejects],
+    )
+    yield _counter(
+        "andon_reject_signals_not_durable",
+        "Reject signals that were given before their intent was stored.",
+        ("line",),
+        [(row, one.not_durable) for row, one in rejects],
+    )
+    yield _gauge(
+        "andon_reject_signal_latest_seconds",
+        "Largest delay of a reject signal after the moment at which it was due.",
+        ("line",),
+        [(row, one.latest_s) for row, one in rejects],
     )
 
 

@@ -24,8 +24,8 @@ Action = Literal["pass", "reject", "stop"]
 Problem = Literal["", "deadline", "no_frame", "overrun"]
 """Reason why frames are missing.
 
-``deadline``: some frames of the part were not judged in time. ``no_frame``: none was. ``overrun``: the trigger arrived while
-`PartRule.max_open` parts were open.
+``deadline``: some frames of the part were not judged in time. ``no_frame``: none arrived. ``overrun``: the trigger arrived
+while `PartRule.max_open` parts were open.
 """
 
 
@@ -74,6 +74,8 @@ class OpenPart(Struct, frozen=True, kw_only=True):
 
     part: str
     triggered_s: float
+    arrived: int = 0
+    """Number of frames that arrived. Some of them may not be judged yet."""
     frames: tuple[JudgedFrame, ...] = ()
 
 
@@ -98,6 +100,8 @@ class PartDecision(Struct, frozen=True, kw_only=True):
     score: float | None = None
     """Highest score of the frames. None if no frame was judged."""
     action: Action
+    triggered_s: float
+    """Monotonic time of the trigger, in seconds."""
     at_s: float
     """Monotonic time of the decision, in seconds."""
 
@@ -155,6 +159,16 @@ def trigger(
     return structs.replace(state, open=(*state.open, opened)), due
 
 
+def arrival(state: PartsState, part: str) -> PartsState:
+    """Return the state after the arrival of a frame that is not judged yet. A part with such a frame does not lack a frame."""
+    return structs.replace(
+        state,
+        open=tuple(
+            structs.replace(known, arrived=known.arrived + 1) if known.part == part else known for known in state.open
+        ),
+    )
+
+
 def frame(state: PartsState, part: str, verdict: Verdict, now_s: float, rule: PartRule) -> tuple[PartsState, Decisions]:
     """Return the state after the verdict of one frame, and the decisions that became due.
 
@@ -205,7 +219,22 @@ def tick(state: PartsState, now_s: float, rule: PartRule) -> tuple[PartsState, D
         if not complete and state.now_s < due_s(first, rule):
             break
         state = structs.replace(state, open=state.open[1:])
-        state, decision = _decide(state, first, rule, "deadline" if first.frames else "no_frame")
+        state, decision = _decide(state, first, rule, _problem(first))
+        decisions.append(decision)
+    return state, tuple(decisions)
+
+
+def end(state: PartsState, now_s: float, rule: PartRule) -> tuple[PartsState, Decisions]:
+    """Return the state after the end of the line, and the decisions about all parts that are still open.
+
+    Raises:
+        ValueError: see `tick`.
+    """
+    state, due = tick(state, now_s, rule)
+    decisions = list(due)
+    while state.open:
+        first, state = state.open[0], structs.replace(state, open=state.open[1:])
+        state, decision = _decide(state, first, rule, _problem(first))
         decisions.append(decision)
     return state, tuple(decisions)
 
@@ -229,6 +258,10 @@ def parts_in_flight(max_rate_hz: float, deadline_s: float) -> int:
     return math.ceil(max_rate_hz * deadline_s) + 1
 
 
+def _problem(part: OpenPart) -> Problem:
+    return "deadline" if part.frames or part.arrived else "no_frame"
+
+
 def _decide(state: PartsState, part: OpenPart, rule: PartRule, problem: Problem) -> tuple[PartsState, PartDecision]:
     missing = max(0, rule.frames - len(part.frames))
     statuses = [judged.status for judged in part.frames] + [Status.INVALID] * (missing > 0)
@@ -242,6 +275,7 @@ def _decide(state: PartsState, part: OpenPart, rule: PartRule, problem: Problem)
         missing=missing,
         score=max((judged.score for judged in part.frames if judged.score is not None), default=None),
         action=_action(status, rule),
+        triggered_s=part.triggered_s,
         at_s=state.now_s,
     )
     state = structs.replace(

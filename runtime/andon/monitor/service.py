@@ -15,7 +15,7 @@ import msgspec
 from andon.monitor.config import Configuration, Line
 from andon.monitor.event import Body, Event, EventsLost
 from andon.monitor.evidence import EvidenceWriter
-from andon.monitor.journal import Journal, JournalSink, boot_id
+from andon.monitor.journal import Journal, JournalIntents, JournalSink, boot_id
 from andon.monitor.judging import Outcome
 from andon.monitor.sender import Sender, close_all
 from andon.monitor.service_notify import ServiceNotifier
@@ -78,6 +78,7 @@ class Service:
             on_reload=self._reloading,
             extra_sinks=self._sinks,
             judged=self._judged,
+            intents=self._intents,
         )
         self._journal = Journal(self.supervisor.run_id, clock)
 
@@ -166,6 +167,12 @@ class Service:
 
     def _judged(self, line: Line) -> Mapping[str, float | None]:
         return self._store.reader().judged(line.name) if self._store is not None else {}
+
+    def _intents(self, line: Line) -> JournalIntents | None:
+        if self._store is None or line.reject is None or line.reject.rule.intent == "memory":
+            return None
+        source = f"{line.source.kind.name} {line.source.shown}"
+        return JournalIntents(self._journal, self._store, Origin(line=line.name, source=source))
 
     def _evidence(self, store: StoreWriter) -> EvidenceWriter:
         return EvidenceWriter(

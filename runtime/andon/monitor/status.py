@@ -38,6 +38,44 @@ class ChartStatus(Struct, frozen=True, kw_only=True):
         return self.value > self.limit
 
 
+class PartsStatus(Struct, frozen=True, kw_only=True):
+    """The counters of the parts of a line, since the start."""
+
+    open: int = 0
+    """Number of parts without a decision now."""
+    decided: int = 0
+    by_status: dict[str, int] = {}
+    """Decided parts by status (OK, REVIEW, INVALID, REJECT). The sum is `decided`."""
+    late: int = 0
+    """Number of frames that arrived, or were judged, after the decision about their part."""
+    untriggered: int = 0
+    """Number of frames without a trigger."""
+    surplus: int = 0
+    """Number of frames beyond those that a part should have."""
+    repeated: int = 0
+    """Number of triggers that arrived twice."""
+    skipped: int = 0
+    """Number of triggers that are missing in the numbers of the triggers."""
+
+
+class RejectStatus(Struct, frozen=True, kw_only=True):
+    """The counters of the reject signal of a line, since the start."""
+
+    waiting: int = 0
+    """Number of signals that are not due yet."""
+    fired: int = 0
+    missed: int = 0
+    """Number of signals that could not be given in time. They were not given."""
+    failed: int = 0
+    """Number of signals that the device did not confirm."""
+    unknown: int = 0
+    """Number of signals whose result is not known. They are not given again."""
+    not_durable: int = 0
+    """Number of signals that were given before their intent was stored."""
+    latest_s: float = 0.0
+    """Largest delay of a given signal after the moment at which it was due."""
+
+
 class LineStatus(Struct, frozen=True, kw_only=True):
     """The state of one line."""
 
@@ -74,6 +112,10 @@ class LineStatus(Struct, frozen=True, kw_only=True):
     """Error of the line. Empty without an error."""
     lost: int = 0
     """Number of outcomes that the sinks of the line could not keep."""
+    parts: PartsStatus | None = None
+    """None if the line does not decide about parts."""
+    reject: RejectStatus | None = None
+    """None if the line has no reject signal."""
 
 
 class StoreStatus(Struct, frozen=True, kw_only=True):

@@ -19,7 +19,9 @@ from andon.monitor.status import (
     LineState,
     LineStatus,
     OutputStatus,
+    PartsStatus,
     ProcessStatus,
+    RejectStatus,
     StoreStatus,
 )
 
@@ -88,6 +90,8 @@ class LinePart(Struct, frozen=True, kw_only=True):
     reload_error: str
     failure: str
     lost: int
+    parts: PartsStatus | None
+    reject: RejectStatus | None
 
 
 class StorePart(Struct, frozen=True, kw_only=True):
@@ -170,6 +174,8 @@ def _line(line: LineStatus, now_s: float) -> LinePart:
         reload_error=redact(line.reload_error),
         failure=redact(line.failure),
         lost=line.lost,
+        parts=line.parts,
+        reject=line.reject,
     )
 
 

@@ -18,6 +18,7 @@ from andon.monitor.event import Body, ClockStepped, ModelChanged, SourceChanged,
 from andon.monitor.feed import Feed, FeedState
 from andon.monitor.judging import Outcome
 from andon.monitor.line import LineEnd, RunningLine, same_items
+from andon.monitor.reject import Intents
 from andon.monitor.sink import Sink
 from andon.monitor.status import ProcessStatus
 from andon.monitor.turns import Turns, cores
@@ -80,6 +81,7 @@ class Supervisor:
         on_reload: called before model files are loaded again because of a request.
         extra_sinks: returns further sinks of a line. They are closed with the line.
         judged: returns the items of a line that an earlier run has judged: the time of each by its key. They are skipped.
+        intents: returns the place of the intents of a line's reject signals. None: in memory.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Supervisor:
         on_reload: Callable[[], None] = lambda: None,
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
         judged: Callable[[Line], Mapping[str, float | None]] = lambda _line: {},
+        intents: Callable[[Line], Intents | None] = lambda _line: None,
     ) -> None:
         self.run_id = secrets.token_hex(8)
         self._configuration = configuration
@@ -103,6 +106,7 @@ class Supervisor:
         self._on_reload = on_reload
         self._extra_sinks = extra_sinks
         self._judged = judged
+        self._intents = intents
         self._started_wall_s = clock.wall_s()
         self._time = WallTime(mono_s=clock.mono_s(), wall_s=self._started_wall_s)
         self._lines: list[RunningLine] = []
@@ -148,7 +152,7 @@ class Supervisor:
             # a short run must not wait for the next look
             threads[0].join(TICK_S) if len(threads) == 1 else self._stop.wait(TICK_S)
         for line in self._lines:
-            line.stop.set()
+            line.end()
         for thread in threads:
             thread.join()  # bounded: see `follow`
         self._on_status(self.status())
@@ -195,6 +199,14 @@ class Supervisor:
                 return True
         return False
 
+    def trigger(self, line: str, *, part: str = "", number: int | None = None) -> bool:
+        """Begin a part on a line with ``trigger = "external"``. Return False if there is no such line, or it has ended.
+
+        Raises:
+            ConfigError: see `RunningLine.trigger`.
+        """
+        return any(one.trigger(part=part, number=number) for one in self._lines if one.line.name == line)
+
     def open(self) -> None:
         """Open all lines: load and check their model files, and open their sinks.
 
@@ -223,7 +235,12 @@ class Supervisor:
 
     def _opened(self, line: Line, turns: Turns) -> RunningLine:
         return RunningLine(
-            line, self._clock, turns=turns, record=self._recorder(line), extra_sinks=self._extra_sinks(line)
+            line,
+            self._clock,
+            turns=turns,
+            record=self._recorder(line),
+            extra_sinks=self._extra_sinks(line),
+            intents=self._intents(line),
         )
 
     def _feed(self, lines: Sequence[RunningLine]) -> Feed:

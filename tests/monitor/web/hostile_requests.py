@@ -145,7 +145,7 @@ def _hosts(keys: Keys) -> Iterator[Hostile]:
 
 
 def _forgeries(keys: Keys) -> Iterator[Hostile]:
-    """A page of another site sends requests with the cookie of the victim, as if SameSite did not exist."""
+    """Send requests as a page of another site would, with the cookie of the victim, as if SameSite did not exist."""
     cookie, csrf = f"Cookie: {keys.cookie}", f"X-Andon-CSRF: {keys.csrf}"
     for kind in (
         "application/json",

@@ -131,7 +131,7 @@ def attack(site: Site, requests: list[Hostile]) -> Counter[int]:
 
 
 def assert_alive(site: Site) -> None:
-    """The person who was logged in before can still act."""
+    """Act as the person who was logged in before."""
     headers = {
         "Host": HOST,
         "Cookie": site.keys.cookie,

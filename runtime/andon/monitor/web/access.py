@@ -33,7 +33,7 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 class Access(Struct, frozen=True, kw_only=True):
-    """What one request may do."""
+    """The rights of one request."""
 
     may_view: bool
     may_act: bool

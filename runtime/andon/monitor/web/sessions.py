@@ -1,7 +1,7 @@
 """Keep the sessions of people who have logged in. A session ends after twelve hours, at logout, or when its token is replaced.
 
 The identifier of a session is random and is made by the server. An identifier that a client has chosen is never accepted, so
-that nobody can prepare a session for another person (session fixation). Only a digest of it is kept in memory. A lookup compares
+that an attacker cannot prepare a session for another person (session fixation). Only a digest of it is kept in memory. A lookup compares
 digests, so that its duration shows nothing about stored identifiers.
 """
 
