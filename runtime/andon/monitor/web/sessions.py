@@ -1,8 +1,8 @@
 """Keep the sessions of people who have logged in. A session ends after twelve hours, at logout, or when its token is replaced.
 
 The identifier of a session is random and is made by the server. An identifier that a client has chosen is never accepted, so
-that an attacker cannot prepare a session for another person (session fixation). Only a digest of it is kept in memory. A lookup compares
-digests, so that its duration shows nothing about stored identifiers.
+that an attacker cannot prepare a session for another person (session fixation). Only a digest of it is kept in memory. A lookup
+compares digests, so that its duration shows nothing about stored identifiers.
 """
 
 import hashlib
