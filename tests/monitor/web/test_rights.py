@@ -4,10 +4,12 @@ import ast
 import inspect
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from tests.monitor.statuses import FULL
+from tests.monitor.web.asgi import request
 from tests.monitor.web.pages import ACT, FORM, JSON, ORIGIN, VIEW, Line, Site, bearer, protected
 from tests.sources.fake_clock import FakeClock
 
@@ -15,6 +17,7 @@ from andon.foundation.secret import Secret
 from andon.monitor.web import access as access_module
 from andon.monitor.web.access import digest, same
 from andon.monitor.web.app import routes_of, web_app
+from andon.monitor.web.guard import LONGEST_PATH
 from andon.monitor.web.rate_limit import MOST_AT_ONCE
 from andon.monitor.web.rights import LONGEST_BODY, acts, right_of, views
 from andon.monitor.web.sessions import SESSION_S
@@ -396,3 +399,30 @@ def test_the_page_for_logging_in_is_a_file_of_the_package() -> None:
         assert "style=" not in text
         assert "<style" not in text
         assert "http" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
+
+
+def test_an_endpoint_that_accepts_all_methods_and_paths_gets_only_safe_ones() -> None:
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount
+
+    seen = []
+
+    async def everything(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["method"], scope["path"]))
+        await PlainTextResponse("x")(scope, receive, send)
+
+    site = Site()
+    site.app = web_app(lambda: FULL, site.settings, site.clock, routes=[acts(Mount("/all", everything))])
+    for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "post", "BREW"):
+        answer = request(site.app, "/all/x", method=method, headers=(bearer(ACT), JSON))
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+    for path in ("../x", "a/..", "./x", "..", "a\\b", "a\0b", "a\nb", "ä", "%2e%2e", "a" * LONGEST_PATH, "a;b", "<a>"):
+        assert site.get(f"/all/{path}", bearer(ACT)).status == 404
+    assert seen == []
+    for path in ("press-3", "a.b", "..a", "a..", "a b"):
+        assert site.get(f"/all/{path}", bearer(ACT)).status == 200
+    assert len(seen) == 5
+
+
+def test_a_number_of_five_thousand_digits_is_not_an_internal_error() -> None:
+    assert Site().get("/evidence/" + "9" * 5000, bearer(VIEW)).status == 404
