@@ -1,8 +1,11 @@
 """An event as one readable line, for lists of events."""
 
+from msgspec.structs import replace
+
 from andon.foundation.printable import printable
 from andon.monitor.event import (
     AlarmChanged,
+    AlarmShelved,
     ClockStepped,
     Confirmed,
     Drifted,
@@ -20,6 +23,11 @@ from andon.monitor.event import (
     ToReview,
 )
 from andon.monitor.records import Record, iso
+
+
+def event_content(event: Event) -> str:
+    """Return the content of an event in words, without its number, time, line, kind and pictures."""
+    return printable(_content(replace(event, evidence=())), limit=1000)
 
 
 def event_text(event: Event) -> str:
@@ -65,6 +73,10 @@ def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for 
             if not event.line:
                 return "the monitor stopped"
             return f"grabbed {stopped.grabbed} = judged {stopped.judged} + invalid {stopped.invalid} + dropped {stopped.dropped}"
+        case AlarmShelved() as shelf:
+            duration = f" for {shelf.seconds / 60:.0f} min" if shelf.seconds else ""
+            by = f" by {shelf.by}" if shelf.by else ""
+            return f"{shelf.alarm} {shelf.change}{duration}{by}{f': {shelf.reason}' if shelf.reason else ''}"
         case Confirmed(item=item, truth=truth, by=by):
             return f"{item} is {truth}{f' (by {by})' if by else ''}"
 
