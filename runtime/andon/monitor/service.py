@@ -26,6 +26,7 @@ from andon.monitor.status import ProcessStatus
 from andon.monitor.store import StoreReader
 from andon.monitor.store_writer import StoreWriter
 from andon.monitor.supervisor import Origin, RunEnd, Supervisor
+from andon.monitor.web.page_monitor import Bound
 from andon.monitor.web.server import WebServer
 from andon.runtime.schema import Card, FrameSpec
 from andon.sources.clock import Clock
@@ -47,6 +48,7 @@ class Service:
         on_status: called four times a second with the state of everything.
         on_event: gets each event. See `Journal`.
         extra_sinks: returns further sinks of a line, for callbacks.
+        bound: lower bound of the share of rejects, for the promise on the page. See `Bound`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Service:
         on_status: Callable[[ProcessStatus], None] = lambda _status: None,
         on_event: Callable[[Event], None] | None = None,
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
+        bound: Bound | None = None,
     ) -> None:
         self._configuration = configuration
         self._clock = clock
@@ -67,6 +70,7 @@ class Service:
         self._on_status = on_status
         self._on_event = on_event
         self._extra_sinks = extra_sinks
+        self._bound = bound
         self._store: StoreWriter | None = None
         self._senders: list[Sender] = []
         self._stored = 0
@@ -148,7 +152,7 @@ class Service:
                 for sender in self._senders:
                     sender.start()
             if configuration.web is not None:
-                self.web = WebServer(self.status, configuration.web, clock=self._clock, page=self)
+                self.web = WebServer(self.status, configuration.web, clock=self._clock, page=self, bound=self._bound)
                 open_parts.callback(self.web.close)
                 logger.info("page, status and metrics at %s", self.web.url)
             opened()

@@ -21,14 +21,15 @@ from andon.monitor.status import LineState, LineStatus, ProcessStatus
 from andon.monitor.web.page_monitor import Bound, PageMonitor
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, json_number
 
-Signal = Literal["alarm", "acked", "returned", "fault", "invalid", "notice", "quiet"]
+Signal = Literal["alarm", "acked", "returned", "fault", "invalid", "notice", "idle", "quiet"]
 """How a line calls for attention, the most urgent first.
 
 ``alarm``: an alarm that no person has acknowledged. ``acked``: it is acknowledged and still active. ``returned``: it is over, but
 no person has acknowledged it. ``fault``: the line has failed, or its source is away. ``invalid``: the newest item is INVALID.
-``notice``: a drift chart, the store, an output or a refused model file needs a look. ``quiet``: all is well.
+``notice``: a drift chart, the store, an output or a refused model file needs a look. ``idle``: no new item has come for a long time,
+so that nothing is known about the parts. ``quiet``: all is well.
 """
-SIGNALS: tuple[Signal, ...] = ("alarm", "acked", "returned", "fault", "invalid", "notice", "quiet")
+SIGNALS: tuple[Signal, ...] = ("alarm", "acked", "returned", "fault", "invalid", "notice", "idle", "quiet")
 STALE_S = 60.0
 """Age from which the newest item of a source that is not live is shown as old. A live source has its own limit."""
 NEWEST_SECONDS = 15
@@ -70,6 +71,8 @@ class ItemRow(Struct, frozen=True, kw_only=True):
     status: str
     reason: str
     """Readable reason of an INVALID item."""
+    warming: bool
+    """True if the item is INVALID only because there are too few samples after a start."""
     score: float | None
     level: float | None
     threshold: float | None
@@ -168,8 +171,11 @@ def page_data(
     )
 
 
-def signal_of(line: LineStatus, newest: Status | None, reason: Reason, lamps: tuple[LampRow, ...]) -> Signal:
-    """Return how urgently a line calls for attention. Shelved alarms do not count."""
+def signal_of(line: LineStatus, last: ItemRow | None, lamps: tuple[LampRow, ...]) -> Signal:
+    """Return how urgently a line calls for attention. Shelved alarms do not count.
+
+    Without a fresh item a line is never quiet: an old OK says nothing about the present parts.
+    """
     conditions = {state.condition for name, state in line.alarms.items() if name not in line.shelved}
     if "unack" in conditions:
         return "alarm"
@@ -179,9 +185,12 @@ def signal_of(line: LineStatus, newest: Status | None, reason: Reason, lamps: tu
         return "returned"
     if line.state in ("failed", "retrying"):
         return "fault"
-    if newest is Status.INVALID and reason is not Reason.WARMING:  # too few samples after a start is normal
+    # too few samples after a start is normal
+    if last is not None and last.status == Status.INVALID.name and not last.warming:
         return "invalid"
-    return "quiet" if all(lamp.ok for lamp in lamps) else "notice"
+    if not all(lamp.ok for lamp in lamps):
+        return "notice"
+    return "idle" if last is None or last.stale else "quiet"
 
 
 def _line(line: LineStatus, status: ProcessStatus, view: LineView, card: Card | None, bound: Bound | None) -> LineData:
@@ -191,15 +200,11 @@ def _line(line: LineStatus, status: ProcessStatus, view: LineView, card: Card | 
     away = line.state in ("failed", "retrying", "ended")
     shift = view.shift(status.now_wall_s)
     lamps = _lamps(line, status)
+    item = _item(last, now_s, limit_s, away=away) if last is not None else None
     picture_age_s = max(0.0, now_s - seen.at_s) if seen is not None else None
     return LineData(
         name=line.name,
-        signal=signal_of(
-            line,
-            last.outcome.verdict.status if last is not None else None,
-            last.outcome.verdict.reason if last is not None else Reason.NONE,
-            lamps,
-        ),
+        signal=signal_of(line, item, lamps),
         state=line.state,
         state_age_s=None if line.since_s is None else max(0.0, now_s - line.since_s),
         failure=redact(line.failure),
@@ -207,7 +212,7 @@ def _line(line: LineStatus, status: ProcessStatus, view: LineView, card: Card | 
         model=line.model,
         model_name=redact(line.model_name),
         kind="frame" if card is None or isinstance(card.input, FrameSpec) else "window",
-        last=_item(last, now_s, limit_s, away=away) if last is not None else None,
+        last=item,
         picture_age_s=picture_age_s,
         picture_limit_s=limit_s,
         away=away,
@@ -234,6 +239,7 @@ def _item(seen: Seen, now_s: float, limit_s: float, *, away: bool) -> ItemRow:
         part=redact(outcome.ref.part),
         status=verdict.status.name,
         reason=redact(_reason(outcome)),
+        warming=verdict.reason is Reason.WARMING,
         score=json_number(verdict.score),
         level=json_number(verdict.level),
         threshold=json_number(verdict.threshold),
@@ -268,7 +274,7 @@ def _lamps(line: LineStatus, status: ProcessStatus) -> tuple[LampRow, ...]:
         LampRow(name="model", of="", ok=line.golden and not line.reload_error, detail=redact(line.reload_error)),
     ]
     lamps += [
-        LampRow(name="drift", of=chart.name, ok=not chart.crossed, detail=f"{chart.value:.3g} / {chart.limit:.3g}")
+        LampRow(name="drift", of=chart.name, ok=not chart.crossed, detail=f"{chart.value:.4g} / {chart.limit:.4g}")
         for chart in line.charts
     ]
     if status.store is not None:

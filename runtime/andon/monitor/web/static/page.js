@@ -142,6 +142,7 @@ function why(line) {
   const condition = { alarm: "unack", acked: "acked", returned: "rtn_unack" }[line.signal];
   if (condition) return line.alarms.filter((one) => one.condition === condition && one.shelved_s === null).map((one) => text(`alarm.${one.name}`)).join(", ");
   if (line.signal === "fault") return text(`state.${line.state}`);
+  if (line.signal === "idle" && line.state !== "running") return text(`state.${line.state}`);
   if (line.signal === "notice") return line.lamps.filter((lamp) => !lamp.ok).map((lamp) => text(`lamp.${lamp.name}`, { of: lamp.of })).join(", ");
   return "";
 }
@@ -155,7 +156,9 @@ function showCommon(root, line) {
   const status = last ? last.status : "none";
   put(root, "status", text(`status.${status}`));
   putShape(root, "status-shape", last ? last.status : "OK");
-  root.querySelector(".verdict").dataset.status = last ? last.status : "OK";
+  const verdict = root.querySelector(".verdict");
+  verdict.dataset.status = last ? last.status : "OK";
+  verdict.dataset.stale = last && last.stale ? "yes" : "no";
   const age = root.querySelector('[data-field="age"]');
   put(root, "age", last ? text(last.stale ? "item.stale" : "item.age", { age: duration(last.age_s) }) : "");
   age.classList.toggle("old", Boolean(last && last.stale));
@@ -336,6 +339,18 @@ function eventRow(line, event, withPicture) {
   return made("li", {}, head, body);
 }
 
+// A row is made once, so that its pictures are not loaded again each time that the list changes.
+const rowsBySeq = new Map();
+
+function keptRow(line, event, withPicture) {
+  const kept = rowsBySeq.get(event.seq);
+  if (kept && kept.pictures === event.pictures.length > 0) return kept.row;
+  const row = eventRow(line, event, withPicture);
+  rowsBySeq.set(event.seq, { row, pictures: event.pictures.length > 0 });
+  if (rowsBySeq.size > 500) rowsBySeq.delete(rowsBySeq.keys().next().value);
+  return row;
+}
+
 async function loadEvents(line, older) {
   if (listing) return;
   listing = true;
@@ -344,7 +359,7 @@ async function loadEvents(line, older) {
     const answer = await fetch(`/lines/${encodeURIComponent(line)}/events${before}`);
     if (!answer.ok) return;
     const found = await answer.json();
-    const rows = found.map((event, place) => eventRow(line, event, older || place < 6));
+    const rows = found.map((event, place) => keptRow(line, event, older || place < 6));
     if (older) byId("events").append(...rows);
     else if (rows.length) byId("events").replaceChildren(...rows);
     else byId("events").replaceChildren(made("li", {}, text(storedSeen === null ? "event.no_store" : "event.none")));
