@@ -44,7 +44,7 @@ from andon.foundation.flag_parser import FlagParser
 if TYPE_CHECKING:
     from andon.monitor.config import Line
     from andon.monitor.sink import ChosenSink
-    from andon.monitor.web.page_monitor import Bound
+    from andon.monitor.web.page_monitor import Exceeds
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
             stop,
             notifier=notifier_from_environment(),
             on_status=lambda status: counter_line(total(line.counters for line in status.lines)),
-            bound=_promise_bound() if configuration.web is not None else None,
+            exceeds=_exceeds_promise() if configuration.web is not None else None,
         )
         with reload_on_signal(service.supervisor.request_reload), frequent_switches():
             end = service.run()
@@ -146,13 +146,13 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _promise_bound() -> "Bound | None":
+def _exceeds_promise() -> "Exceeds | None":
     """Return the function that compares rejects with the promise. None without the extra [calibrate]."""
     try:
-        from andon.calibration.audit import anytime_bounds
+        from andon.calibration.audit import exceeds_promise
     except ImportError:
         return None
-    return lambda rejects, parts, confidence: anytime_bounds(rejects, parts, confidence).lower
+    return exceeds_promise
 
 
 def _line_of_flags(args: argparse.Namespace) -> "Line":

@@ -26,7 +26,9 @@ from andon.monitor.status import ProcessStatus
 from andon.monitor.store import StoreReader
 from andon.monitor.store_writer import StoreWriter
 from andon.monitor.supervisor import Origin, RunEnd, Supervisor
-from andon.monitor.web.page_monitor import Bound
+from andon.monitor.web.live import Live
+from andon.monitor.web.page_monitor import Exceeds
+from andon.monitor.web.pages import page_routes
 from andon.monitor.web.server import WebServer
 from andon.runtime.schema import Card, FrameSpec
 from andon.sources.clock import Clock
@@ -48,7 +50,7 @@ class Service:
         on_status: called four times a second with the state of everything.
         on_event: gets each event. See `Journal`.
         extra_sinks: returns further sinks of a line, for callbacks.
-        bound: lower bound of the share of rejects, for the promise on the page. See `Bound`.
+        exceeds: compares rejects with the promise, for the page. See `Exceeds`.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Service:
         on_status: Callable[[ProcessStatus], None] = lambda _status: None,
         on_event: Callable[[Event], None] | None = None,
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
-        bound: Bound | None = None,
+        exceeds: Exceeds | None = None,
     ) -> None:
         self._configuration = configuration
         self._clock = clock
@@ -70,7 +72,7 @@ class Service:
         self._on_status = on_status
         self._on_event = on_event
         self._extra_sinks = extra_sinks
-        self._bound = bound
+        self._exceeds = exceeds
         self._store: StoreWriter | None = None
         self._senders: list[Sender] = []
         self._stored = 0
@@ -152,7 +154,14 @@ class Service:
                 for sender in self._senders:
                     sender.start()
             if configuration.web is not None:
-                self.web = WebServer(self.status, configuration.web, clock=self._clock, page=self, bound=self._bound)
+                live = Live(self.status, self, self._clock, exceeds=self._exceeds)
+                self.web = WebServer(
+                    self.status,
+                    configuration.web,
+                    clock=self._clock,
+                    routes=page_routes(self, live),
+                    before_close=live.close,
+                )
                 open_parts.callback(self.web.close)
                 logger.info("page, status and metrics at %s", self.web.url)
             opened()

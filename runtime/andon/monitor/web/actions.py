@@ -1,19 +1,18 @@
-"""The endpoints that change something: POST with a small JSON body, for a client that may act.
-
-The guard of the application decides whether a client may act (`andon.may_act` in the scope). Without its decision every action is
-refused.
-"""
+"""The endpoints of the page that change something: POST with a small JSON body, for a client that may act (see `rights`)."""
 
 import functools
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 from andon.monitor.operator_actions import OperatorActions, Truth
+from andon.monitor.web.json_body import json_body
+from andon.monitor.web.rights import access_of, acts
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 PREFIX = "/act/"
 """Beginning of the paths of all actions."""
-LONGEST_BODY = 4096
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(min_length=1, max_length=1000)]
@@ -111,34 +109,24 @@ def action_routes(actions: OperatorActions) -> "list[BaseRoute]":
     """Return the routes of all actions."""
     from starlette.routing import Route
 
-    return [Route(PREFIX + name, _endpoint(actions, body), methods=["POST"]) for name, body in ACTS.items()]
+    return [acts(Route(PREFIX + name, _endpoint(actions, body), methods=["POST"])) for name, body in ACTS.items()]
 
 
-def _endpoint(actions: OperatorActions, kind: type[Act]) -> Callable[["Request"], object]:
+def _endpoint(actions: OperatorActions, kind: type[Act]) -> "Callable[[Request], Awaitable[Response]]":
     from starlette.concurrency import run_in_threadpool
-    from starlette.responses import JSONResponse
-
-    def refused(status: int, text: str) -> "Response":
-        return JSONResponse({"error": text}, status)
+    from starlette.responses import JSONResponse, PlainTextResponse
 
     async def endpoint(request: "Request") -> "Response":
-        if request.scope.get("andon.may_act") is not True:
-            return refused(403, "expected a client that may act. Log in with the act token.")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return refused(415, "expected a body of the type application/json")
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > LONGEST_BODY:
-                return refused(413, f"expected a body of at most {LONGEST_BODY} bytes")
-        try:
-            act = msgspec.json.decode(body, type=kind)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            return refused(400, printable(str(error), limit=300))
+        act = await json_body(request, kind)
+        session = access_of(request).session
+        if session is not None and session.name:  # the name of the login is recorded, not another one
+            act = replace(act, by=session.name)
         try:
             await run_in_threadpool(functools.partial(perform, actions, act))
         except ConfigError as error:
-            return refused(409, printable(str(error), limit=500))
+            return PlainTextResponse(f"{printable(str(error), limit=500)}\n", 409)
+        except sqlite3.Error:
+            return PlainTextResponse("the event store cannot be read now; see the log\n", 503)
         return JSONResponse({"done": True})
 
     return endpoint

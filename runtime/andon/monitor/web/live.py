@@ -21,7 +21,7 @@ from msgspec import Struct
 from andon.monitor.line_view import Seen
 from andon.monitor.status import ProcessStatus
 from andon.monitor.web.page_data import page_data
-from andon.monitor.web.page_monitor import Bound, PageMonitor
+from andon.monitor.web.page_monitor import Exceeds, PageMonitor
 from andon.monitor.web.pictures import Curve, live_curves, live_picture
 from andon.sources.clock import Clock
 
@@ -76,7 +76,7 @@ class Live:
         status: returns the present status.
         monitor: see `PageMonitor`.
         clock: for ages.
-        bound: see `Bound`.
+        exceeds: see `Exceeds`.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class Live:
         monitor: PageMonitor,
         clock: Clock,
         *,
-        bound: Bound | None = None,
+        exceeds: Exceeds | None = None,
     ) -> None:
         self._status = status
         self._monitor = monitor
         self._clock = clock
-        self._bound = bound
+        self._exceeds = exceeds
         self._clients: set[_Client] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -115,8 +115,17 @@ class Live:
             if not self._empty.wait(_END_S):
                 logger.warning("%d pages were still open when the web server ended", len(self._clients))
 
-    async def stream(self, receive: "Receive", send: "Send", *, line: str | None) -> None:
-        """Answer a request with the stream of one line, or of all lines without pictures."""
+    async def stream(
+        self, receive: "Receive", send: "Send", *, line: str | None, may_view: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Answer a request with the stream of one line, or of all lines without pictures.
+
+        Args:
+            receive: of the request.
+            send: of the request.
+            line: name of the line. None: all lines.
+            may_view: asked every `PING_S`. The stream ends when it returns False, because sessions and tokens end.
+        """
         if self._closed or len(self._clients) >= MOST_CLIENTS:
             await _refuse(send)
             return
@@ -135,7 +144,7 @@ class Live:
             self._put_state([client])
             if line in self._drawn:
                 client.put("picture", self._drawn[line][1])
-            await self._follow(client, gone, send)
+            await self._follow(client, gone, send, may_view)
         except TimeoutError:
             logger.info("a page did not read for %g s and was disconnected", SEND_S)
         except OSError:
@@ -146,8 +155,15 @@ class Live:
             if not self._clients:
                 self._rest()
 
-    async def _follow(self, client: _Client, gone: "asyncio.Task[None]", send: "Send") -> None:
+    async def _follow(
+        self, client: _Client, gone: "asyncio.Task[None]", send: "Send", may_view: Callable[[], bool]
+    ) -> None:
+        asked_s = self._clock.mono_s()
         while not (gone.done() or self._closed):
+            if self._clock.mono_s() - asked_s >= PING_S:
+                asked_s = self._clock.mono_s()
+                if not may_view():
+                    break
             try:
                 async with asyncio.timeout(PING_S):
                     await client.changed.wait()
@@ -195,7 +211,7 @@ class Live:
     def _put_state(self, clients: list[_Client]) -> None:
         status = self._status()
         for line in {client.line for client in clients}:
-            data = page_data(status, self._monitor, only=line, bound=self._bound)
+            data = page_data(status, self._monitor, only=line, exceeds=self._exceeds)
             message = _event("state", msgspec.json.encode(data))
             for client in clients:
                 if client.line == line:

@@ -18,7 +18,7 @@ from andon.monitor.line_view import LineView, Second, Seen, ShiftCounts
 from andon.monitor.records import iso
 from andon.monitor.shelving import Shelf
 from andon.monitor.status import LineState, LineStatus, ProcessStatus
-from andon.monitor.web.page_monitor import Bound, PageMonitor
+from andon.monitor.web.page_monitor import Exceeds, PageMonitor
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, json_number
 
 Signal = Literal["alarm", "acked", "returned", "fault", "invalid", "notice", "idle", "quiet"]
@@ -26,8 +26,8 @@ Signal = Literal["alarm", "acked", "returned", "fault", "invalid", "notice", "id
 
 ``alarm``: an alarm that no person has acknowledged. ``acked``: it is acknowledged and still active. ``returned``: it is over, but
 no person has acknowledged it. ``fault``: the line has failed, or its source is away. ``invalid``: the newest item is INVALID.
-``notice``: a drift chart, the store, an output or a refused model file needs a look. ``idle``: no new item has come for a long time,
-so that nothing is known about the parts. ``quiet``: all is well.
+``notice``: a drift chart, the store, an output or a refused model file needs a look. ``idle``: no new item has come for a long
+time, so that nothing is known about the parts. ``quiet``: all is well.
 """
 SIGNALS: tuple[Signal, ...] = ("alarm", "acked", "returned", "fault", "invalid", "notice", "idle", "quiet")
 STALE_S = 60.0
@@ -93,10 +93,8 @@ class PromiseRow(Struct, frozen=True, kw_only=True):
     rejects: int
     allowed: float
     """Number of rejects that the promised share would mean for the judged items."""
-    lower_share: float | None
-    """Lower bound of the share of rejects. None without the package that computes it."""
     exceeded: bool
-    """True if the bound is above the promised share."""
+    """True if these are more rejects than the promise explains. Never without the package that computes it."""
 
 
 class LineData(Struct, frozen=True, kw_only=True):
@@ -146,7 +144,7 @@ class PageData(Struct, frozen=True, kw_only=True):
 
 
 def page_data(
-    status: ProcessStatus, monitor: PageMonitor, *, only: str | None = None, bound: Bound | None = None
+    status: ProcessStatus, monitor: PageMonitor, *, only: str | None = None, exceeds: Exceeds | None = None
 ) -> PageData:
     """Return what the page shows.
 
@@ -154,7 +152,7 @@ def page_data(
         status: the present status.
         monitor: see `PageMonitor`.
         only: name of the only line to include. None: all lines.
-        bound: computes the bound of the promise, see `Bound`.
+        exceeds: compares rejects with the promise, see `Exceeds`.
     """
     return PageData(
         at=iso(status.now_wall_s),
@@ -164,7 +162,7 @@ def page_data(
         ready=readiness(status).ok,
         stored=status.store.stored if status.store is not None else None,
         lines=tuple(
-            _line(line, status, monitor.views[line.name], monitor.card(line.name), bound)
+            _line(line, status, monitor.views[line.name], monitor.card(line.name), exceeds)
             for line in status.lines
             if line.name in monitor.views and only in (None, line.name)
         ),
@@ -177,12 +175,10 @@ def signal_of(line: LineStatus, last: ItemRow | None, lamps: tuple[LampRow, ...]
     Without a fresh item a line is never quiet: an old OK says nothing about the present parts.
     """
     conditions = {state.condition for name, state in line.alarms.items() if name not in line.shelved}
-    if "unack" in conditions:
-        return "alarm"
-    if "acked" in conditions:
-        return "acked"
-    if "rtn_unack" in conditions:
-        return "returned"
+    by_condition: dict[Condition, Signal] = {"unack": "alarm", "acked": "acked", "rtn_unack": "returned"}
+    for condition, signal in by_condition.items():
+        if condition in conditions:
+            return signal
     if line.state in ("failed", "retrying"):
         return "fault"
     # too few samples after a start is normal
@@ -193,7 +189,9 @@ def signal_of(line: LineStatus, last: ItemRow | None, lamps: tuple[LampRow, ...]
     return "idle" if last is None or last.stale else "quiet"
 
 
-def _line(line: LineStatus, status: ProcessStatus, view: LineView, card: Card | None, bound: Bound | None) -> LineData:
+def _line(
+    line: LineStatus, status: ProcessStatus, view: LineView, card: Card | None, exceeds: Exceeds | None
+) -> LineData:
     now_s = status.now_s
     last, seen = view.last, view.seen
     limit_s = line.stale_after_s if math.isfinite(line.stale_after_s) else STALE_S
@@ -222,7 +220,7 @@ def _line(line: LineStatus, status: ProcessStatus, view: LineView, card: Card | 
         total=_totals(line.counters),
         total_since=iso(status.started_wall_s),
         dropped=line.counters.dropped,
-        promise=_promise(card, shift, bound),
+        promise=_promise(card, shift, exceeds),
         alarms=tuple(_alarm(name, state, line.shelved.get(name), now_s) for name, state in sorted(line.alarms.items())),
         lamps=lamps,
         newest=tuple(view.seconds(NEWEST_SECONDS)),
@@ -295,13 +293,15 @@ def _totals(counters: Counters) -> dict[str, int]:
     return _by_status({**counters.by_status, "INVALID": counters.invalid})
 
 
-def _promise(card: Card | None, shift: ShiftCounts, bound: Bound | None) -> PromiseRow | None:
+def _promise(card: Card | None, shift: ShiftCounts, exceeds: Exceeds | None) -> PromiseRow | None:
     calibration = card.calibration if card is not None else None
     if calibration is None:
         return None
     rejects = shift.by_status.get("REJECT", 0)
     judged = sum(number for name, number in shift.by_status.items() if name != "INVALID")
-    lower = bound(rejects, judged, calibration.confidence) if bound is not None and judged else None
+    exceeded = False
+    if exceeds is not None and calibration.promised and judged > 0:
+        exceeded = exceeds(rejects, judged, calibration)
     return PromiseRow(
         sentence=calibration.sentence,
         promised=calibration.promised,
@@ -310,6 +310,5 @@ def _promise(card: Card | None, shift: ShiftCounts, bound: Bound | None) -> Prom
         judged=judged,
         rejects=rejects,
         allowed=calibration.alpha * judged,
-        lower_share=lower,
-        exceeded=calibration.promised and lower is not None and lower > calibration.alpha,
+        exceeded=exceeded,
     )

@@ -6,10 +6,14 @@ from typing import Protocol
 from andon.monitor.line_view import LineView
 from andon.monitor.operator_actions import OperatorActions
 from andon.monitor.store import StoreReader
+from andon.runtime.calibration_facts import Calibration
 from andon.runtime.schema import Card
 
-Bound = Callable[[int, int, float], float]
-"""A function from rejects, parts and confidence to a lower bound of the share of rejects, valid at all times."""
+Exceeds = Callable[[int, int, Calibration], bool]
+"""A function from rejects, judged parts and a calibration to whether these are more rejects than its promise explains.
+
+The answer holds with the confidence of the promise at all times, because the page is looked at again and again.
+"""
 
 
 class PageMonitor(Protocol):

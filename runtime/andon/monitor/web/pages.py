@@ -23,6 +23,7 @@ from andon.monitor.store import EVIDENCE_NAME
 from andon.monitor.web.actions import action_routes
 from andon.monitor.web.live import Live
 from andon.monitor.web.page_monitor import PageMonitor
+from andon.monitor.web.rights import access_of, csrf_token, may_still_view, views
 from andon.monitor.web.texts import LANGUAGE, texts
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
     """
     with needs("monitor", "the page of the monitor"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
+        from starlette.requests import Request
         from starlette.responses import PlainTextResponse, Response
         from starlette.routing import Route
 
@@ -91,8 +93,9 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
             language=LANGUAGE,
             texts=texts(),
             texts_json=msgspec.json.encode(texts()).decode(),
-            csrf=str(request.scope.get("andon.csrf", "")),
-            may_act=request.scope.get("andon.may_act") is True,
+            csrf=csrf_token(request),
+            may_act=access_of(request).may_act,
+            person=access_of(request).name,
             **values,
         )
         return Response(rendered, media_type=_HTML)
@@ -183,19 +186,22 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
             if line is not None and line not in monitor.views:
                 await missing("expected the name of a line, got another one")(scope, receive, send)
                 return
-            await live.stream(receive, send, line=line)
+            request = Request(scope)
+            await live.stream(receive, send, line=line, may_view=lambda: may_still_view(request))
 
-    get = ["GET"]
+    paths: dict[str, Any] = {
+        "/": overview,
+        "/live": Stream(of_line=False),
+        "/lines/{line}": line_page,
+        "/lines/{line}/live": Stream(of_line=True),
+        "/lines/{line}/history": history,
+        "/lines/{line}/events": events,
+        "/events/{seq}": event_page,
+        "/events/{seq}/evidence/{number}": evidence,
+        "/static/{name}": static,
+    }
     return [
-        Route("/", overview, methods=get),
-        Route("/live", Stream(of_line=False), methods=get),
-        Route("/lines/{line}", line_page, methods=get),
-        Route("/lines/{line}/live", Stream(of_line=True), methods=get),
-        Route("/lines/{line}/history", history, methods=get),
-        Route("/lines/{line}/events", events, methods=get),
-        Route("/events/{seq}", event_page, methods=get),
-        Route("/events/{seq}/evidence/{number}", evidence, methods=get),
-        Route("/static/{name}", static, methods=get),
+        *(views(Route(path, endpoint, methods=["GET"])) for path, endpoint in paths.items()),
         *action_routes(monitor.actions),
     ]
 

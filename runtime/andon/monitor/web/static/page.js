@@ -68,8 +68,9 @@ function say(message) { byId("message").textContent = message; }
 
 function person() {
   const field = byId("person");
-  const name = field ? field.value.trim() : "";
-  if (!name && field) { say(text("page.person_needed")); field.focus(); }
+  if (!field) return meta("person");  // the name of the login
+  const name = field.value.trim();
+  if (!name) { say(text("page.person_needed")); field.focus(); }
   return name;
 }
 
@@ -89,7 +90,7 @@ async function act(name, body) {
   }
   if (answer.ok) { say(text("page.done")); return true; }
   let error = String(answer.status);
-  try { error = (await answer.json()).error ?? error; } catch { /* an answer of a proxy is not JSON */ }
+  error = (await answer.text()).trim().slice(0, 300) || error;
   say(text("page.refused", { error }));
   return false;
 }
@@ -104,9 +105,10 @@ function openShelf(line, alarm) {
 
 function setUpActions() {
   const field = byId("person");
-  if (!field) return;
-  try { field.value = localStorage.getItem("andon-person") ?? ""; } catch { /* storage may be blocked */ }
-  field.addEventListener("change", () => { try { localStorage.setItem("andon-person", field.value.trim()); } catch { /* see above */ } });
+  if (field) {
+    try { field.value = localStorage.getItem("andon-person") ?? ""; } catch { /* storage may be blocked */ }
+    field.addEventListener("change", () => { try { localStorage.setItem("andon-person", field.value.trim()); } catch { /* see above */ } });
+  }
   const form = byId("shelf-form");
   if (form) {
     form.addEventListener("submit", async (event) => {
@@ -216,7 +218,7 @@ function showPromise(root, promise) {
   bar.querySelector(".used").setAttribute("width", 100 * Math.min(2, promise.allowed > 0 ? promise.rejects / promise.allowed : 2));
   bar.classList.toggle("bad", promise.exceeded);
   let finding = "";
-  if (promise.exceeded) finding = text("promise.exceeded", { share: number(100 * promise.lower_share) });
+  if (promise.exceeded) finding = text("promise.exceeded");
   else if (promise.promised && promise.judged && promise.rejects <= promise.allowed) finding = text("promise.within");
   put(root, "promise-finding", finding);
   root.querySelector('[data-field="promise-finding"]').classList.toggle("bad", promise.exceeded);
