@@ -44,6 +44,8 @@ def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for 
             return f"{verdict.item}{_numbers(verdict)}{_pictures(event)}"
         case InvalidBegan(verdict=verdict):
             detail = verdict.detail if isinstance(verdict.detail, str) else ""
+            if detail.startswith(f"{verdict.reason.replace('_', ' ')}:"):  # the detail begins with the reason in words
+                return f"{verdict.item}: {detail}"
             return f"{verdict.item}: {verdict.reason}{f': {detail}' if detail else ''}"
         case InvalidEnded(items=items, seconds=seconds):
             return f"after {items} INVALID items in {seconds:.1f} s"

@@ -31,17 +31,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_CLIENTS = 20
-PING_S = 15.0
-SEND_S = 5.0
-"""Longest time for sending one message. A client that does not read for so long is disconnected."""
-STATE_S = 1.0
-"""Time between two messages about the state."""
-PICTURE_S = 0.2
-"""Shortest time between two pictures of a line."""
 _RETRY_MS = 2000
 _END_S = 1.0
 
 Kind = Literal["state", "picture"]
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """Times of the streams, in seconds."""
+
+    ping_s: float = 15.0
+    """Longest silence of a stream. The right to view is checked as often."""
+    send_s: float = 5.0
+    """Longest time for sending one message. A client that does not read for so long is disconnected."""
+    state_s: float = 1.0
+    """Time between two messages about the state."""
+    picture_s: float = 0.2
+    """Shortest time between two pictures of a line."""
 
 
 class PictureMessage(Struct, frozen=True, kw_only=True):
@@ -77,6 +83,7 @@ class Live:
         monitor: see `PageMonitor`.
         clock: for ages.
         exceeds: see `Exceeds`.
+        timing: other times than the usual ones, for tests.
     """
 
     def __init__(
@@ -86,11 +93,13 @@ class Live:
         clock: Clock,
         *,
         exceeds: Exceeds | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._status = status
         self._monitor = monitor
         self._clock = clock
         self._exceeds = exceeds
+        self._timing = timing or Timing()
         self._clients: set[_Client] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -124,7 +133,7 @@ class Live:
             receive: of the request.
             send: of the request.
             line: name of the line. None: all lines.
-            may_view: asked every `PING_S`. The stream ends when it returns False, because sessions and tokens end.
+            may_view: asked every 15 s. The stream ends when it returns False, because sessions and tokens end.
         """
         if self._closed or len(self._clients) >= MOST_CLIENTS:
             await _refuse(send)
@@ -138,7 +147,7 @@ class Live:
         gone = self._loop.create_task(_gone(receive))
         gone.add_done_callback(lambda _task: client.changed.set())
         try:
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(self._timing.send_s):
                 await send(_start())
                 await send(_piece(f"retry: {_RETRY_MS}\n\n".encode()))
             self._put_state([client])
@@ -146,7 +155,7 @@ class Live:
                 client.put("picture", self._drawn[line][1])
             await self._follow(client, gone, send, may_view)
         except TimeoutError:
-            logger.info("a page did not read for %g s and was disconnected", SEND_S)
+            logger.info("a page did not read for %g s and was disconnected", self._timing.send_s)
         except OSError:
             pass  # the client has gone
         finally:
@@ -160,22 +169,22 @@ class Live:
     ) -> None:
         asked_s = self._clock.mono_s()
         while not (gone.done() or self._closed):
-            if self._clock.mono_s() - asked_s >= PING_S:
+            if self._clock.mono_s() - asked_s >= self._timing.ping_s:
                 asked_s = self._clock.mono_s()
                 if not may_view():
                     break
             try:
-                async with asyncio.timeout(PING_S):
+                async with asyncio.timeout(self._timing.ping_s):
                     await client.changed.wait()
             except TimeoutError:
                 client.waiting["state"] = b": ping\n\n"
             client.changed.clear()
             waiting, client.waiting = client.waiting, {}
             for message in waiting.values():
-                async with asyncio.timeout(SEND_S):
+                async with asyncio.timeout(self._timing.send_s):
                     await send(_piece(message))
         if not gone.done():
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(self._timing.send_s):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _rest(self) -> None:
@@ -195,13 +204,13 @@ class Live:
             client.changed.set()
 
     async def _tick(self) -> None:
-        next_state_s = self._clock.mono_s() + STATE_S
+        next_state_s = self._clock.mono_s() + self._timing.state_s
         while True:
-            await asyncio.sleep(PICTURE_S)
+            await asyncio.sleep(self._timing.picture_s)
             try:
                 self._put_pictures()
                 if self._clock.mono_s() >= next_state_s:
-                    next_state_s = self._clock.mono_s() + STATE_S
+                    next_state_s = self._clock.mono_s() + self._timing.state_s
                     self._put_state(list(self._clients))
             except Exception:
                 if not self._failed:  # once, and not each second

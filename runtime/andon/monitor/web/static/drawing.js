@@ -107,5 +107,6 @@ export function drawCurves(place, curves, shareText) {
     row.append(label, svg);
     return row;
   });
+  place.classList.toggle("few", rows.length <= 5);
   place.replaceChildren(...rows);
 }

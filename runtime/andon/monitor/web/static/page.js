@@ -64,7 +64,13 @@ function shape(name) {
 
 // ---------------------------------------------------------------- what a person does
 
-function say(message) { byId("message").textContent = message; }
+let saying = 0;
+
+function say(message) {
+  byId("message").textContent = message;
+  clearTimeout(saying);
+  saying = setTimeout(() => { byId("message").textContent = ""; }, 8000);
+}
 
 function person() {
   const field = byId("person");
@@ -89,8 +95,7 @@ async function act(name, body) {
     return false;
   }
   if (answer.ok) { say(text("page.done")); return true; }
-  let error = String(answer.status);
-  error = (await answer.text()).trim().slice(0, 300) || error;
+  const error = (await answer.text()).trim().slice(0, 300) || String(answer.status);
   say(text("page.refused", { error }));
   return false;
 }
@@ -154,6 +159,8 @@ function showCommon(root, line) {
   putShape(root, "signal-shape", line.signal);
   put(root, "signal", text(`signal.${line.signal}`));
   put(root, "why", why(line));
+  const shelved = line.alarms.filter((one) => one.shelved_s !== null).length;
+  put(root, "shelved", shelved ? text("alarm.number_shelved", { number: shelved }) : "");
   const last = line.last;
   const status = last ? last.status : "none";
   put(root, "status", text(`status.${status}`));
@@ -391,9 +398,10 @@ function receive(message) {
   const data = JSON.parse(message.data);
   byId("clock").textContent = clockTime(data.at, true);
   byId("clock").dateTime = data.at;
+  byId("version").textContent = text("page.version", { version: data.version });
   if (document.body.dataset.connection !== "ok") document.body.dataset.connection = "ok";
   const notice = byId("connection");
-  const problem = data.stopping ? text("page.stopping") : "";
+  const problem = data.stopping ? text("page.stopping") : data.ready ? "" : text("page.not_ready");
   if (notice.textContent !== problem) notice.textContent = problem;
   notice.hidden = !problem;
   for (const line of data.lines) {
