@@ -2,8 +2,8 @@
 
     python benchmarks/page_clients.py --minutes 3 --clients 5
 
-A monitor in a child process judges nothing expensive: its line is a folder of frames at `--hz`, with a model file of frames if one is
-given, else the example of windows. Clients are sockets on loopback that read the stream of a line, as a browser does. The two
+A monitor in a child process judges the example of windows, and 1080p frames at `--hz` if a model file of frames is
+given. Clients are sockets on loopback that read the stream of a line, as a browser does. The two
 halves (no client, then clients) are one run of one process, so the difference is the cost of the pages. One JSON line is printed.
 """
 
