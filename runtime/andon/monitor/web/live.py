@@ -1,9 +1,9 @@
 """Send what happens on the lines to open pages, as server-sent events.
 
 Work is done only while a page is open. Once a second the state is read and encoded once for all pages of a line. At most five
-times a second the newest frame of a watched line is encoded, in one thread that uses at most a small share of a core. Each client has one waiting message of each kind. A
-newer one replaces it, so that a slow client gets the newest state and costs no memory. A client that does not read for some
-seconds is disconnected.
+times a second the newest frame of a watched line is encoded, in one thread that uses at most a small share of a core. Each client
+has one waiting message of each kind. A newer one replaces it, so that a slow client gets the newest state and costs no memory. A
+client that does not read for some seconds is disconnected.
 """
 
 import asyncio
