@@ -30,9 +30,20 @@ class Hostile(NamedTuple):
     """True if the page for logging in, or its style, is a correct answer."""
 
 
-def hostile_requests(keys: Keys) -> list[Hostile]:
+class Target(NamedTuple):
+    """What is attacked."""
+
+    change: str = "/shelve"
+    """Path of a change."""
+    body: bytes = GOOD_BODY
+    """Body with which the change would be done."""
+    folder: str = "/evidence/"
+    """Beginning of paths that end in a number or a name."""
+
+
+def hostile_requests(keys: Keys, target: Target = Target()) -> list[Hostile]:  # noqa: B008 - it is immutable
     """Return all requests, always in the same order."""
-    return [
+    requests = [
         *_paths(keys),
         *_methods(keys),
         *_tokens(),
@@ -44,6 +55,17 @@ def hostile_requests(keys: Keys) -> list[Hostile]:
         *_heads(keys),
         *_smuggling(keys),
     ]
+    return [hostile._replace(raw=_aimed(hostile.raw, target)) for hostile in requests]
+
+
+def _aimed(raw: bytes, target: Target) -> bytes:
+    """Replace the paths and the body of the example by those of the target."""
+    if GOOD_BODY in raw:
+        length = b"Content-Length: %d\r\n"
+        raw = raw.replace(length % len(GOOD_BODY), length % len(target.body)).replace(GOOD_BODY, target.body)
+    return raw.replace(b" /shelve", b" " + target.change.encode()).replace(
+        b" /evidence/", b" " + target.folder.encode()
+    )
 
 
 def _raw(
