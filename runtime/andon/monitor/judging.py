@@ -40,6 +40,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Changes of the line's alarms with this item."""
     line: str = ""
     """Name of the line. Empty if the user gave none."""
+    arrived_s: float | None = None
+    """Monotonic time at which the reader of the source had the item."""
     channel: str = ""
     """Sensor channel to look at first, for a window that is not OK."""
     card: Card | None = None

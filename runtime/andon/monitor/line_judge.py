@@ -193,7 +193,11 @@ class LineJudge:
             taken = taken._replace(item=Lost(taken.item.ref, Reason.LOST, too_late))
         outcome = self._decide(taken)
         outcome = msgspec.structs.replace(
-            outcome, line=self._line, card=self._card, channel=self._channels.channel(outcome.verdict)
+            outcome,
+            line=self._line,
+            card=self._card,
+            channel=self._channels.channel(outcome.verdict),
+            arrived_s=taken.arrived_s,
         )
         if self._parts is not None and part is not None:
             self._parts.judged(part, outcome, left_out=bool(too_late))
