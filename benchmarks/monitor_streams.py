@@ -6,9 +6,9 @@
 
 * ``cameras``: four live streams of frames of the calibrated size at 10 frames a second, two for each model file, with
   ``keep = "every"``. ``judged`` is by stream, ``spread`` is (most - least) / mean.
-* ``rtsp``: one camera of 1080p at 25 frames a second, with ``keep = "every"``. The RTSP server is another process of this machine,
+* ``rtsp``: one camera of 1080p at 25 frames a second, with ``keep = "every"``. The RTSP server is a process of this machine,
   and its encoder also needs a core.
-* ``sensors``: a log of eight channels at 1 kHz on standard input, in blocks of 50 rows, with windows of 200 rows and a hop of 100.
+* ``sensors``: eight channels at 1 kHz on standard input, in blocks of 50 rows, with windows of 200 rows and a hop of 100.
   The model file is trained on the same simulation. ``cpu_share`` is measured after the start of the process.
 
 Latency is from the arrival of a frame in the reader to its verdict. ``cpu_share`` is processor time divided by duration.
