@@ -89,20 +89,15 @@ def outputs() -> str:
 
 
 def rejects() -> str:
-    """Return one section for each reject device, from its record and its module, with its settings."""
-    return _described_by_modules("andon.rejects")
-
-
-def reject_rule() -> str:
-    """Return the settings that every reject device has."""
-    return "\n".join(_settings(RejectRule, lambda setting: setting.name, title=""))
+    """Return the settings that every reject device has, and one section for each device as in `outputs`."""
+    rule = ["## Keys of every device", "", *_settings(RejectRule, lambda setting: setting.name)]
+    return "\n".join([*rule, "", _described_by_modules("andon.rejects")])
 
 
 GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands,
     "detectors": detectors,
     "outputs": outputs,
-    "reject-rule": reject_rule,
     "rejects": rejects,
     "sinks": sinks,
     "sources": sources,
@@ -181,11 +176,9 @@ def _help(action: argparse.Action) -> str:
     return (action.help or "").replace("%%", "%") if action.help is not argparse.SUPPRESS else ""
 
 
-def _settings(
-    struct: type[Struct], shown: Callable[[Setting], str], *, title: str = "**Settings**"
-) -> list[str]:
+def _settings(struct: type[Struct], shown: Callable[[Setting], str]) -> list[str]:
     """Return the lines of a list of settings, each named as `shown` gives it; none for a struct without fields."""
-    lines = [title, ""] if fields(struct) and title else []
+    lines = ["**Settings**", ""] if fields(struct) else []
     for setting in fields(struct):
         unit = f" {setting.unit}" if setting.unit else ""
         bounds = f", {setting.bounds}" if setting.bounds else ""
@@ -198,6 +191,8 @@ def _settings(
 def _default(value: Any) -> str:
     if isinstance(value, tuple):
         return "x".join(map(str, value))
+    if value == "":
+        return '""'
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 

@@ -53,7 +53,7 @@ def webhook(kind: OutputKind, _folder: Path) -> Iterator[OutputSpecimen]:
             settings,
             got=lambda: got,
             hang=hang,
-            away=lambda: receivers[-1].end(),
+            away=receivers[0].end,
             back=lambda: receivers.append(start(receivers[-1].port)),
             refused=poison,
             missing_secret=msgspec.structs.replace(settings, token=MISSING),
@@ -77,6 +77,9 @@ def mqtt(kind: OutputKind, folder: Path) -> Iterator[OutputSpecimen]:
     def got() -> list[Got]:
         return [Got(dict(properties(one).UserProperty)["key"], bytes(one.payload)) for one in subscriber.events]
 
+    def back() -> None:
+        broker.start()
+
     settings = Settings(host="127.0.0.1", port=broker.port, user="andon", password=SECRET)
     try:
         yield OutputSpecimen(
@@ -85,7 +88,7 @@ def mqtt(kind: OutputKind, folder: Path) -> Iterator[OutputSpecimen]:
             got=got,
             hang=broker.pause,
             away=broker.end,
-            back=broker.start,
+            back=back,
             refused=msgspec.structs.replace(POISON, payload=b"x" * 30_000),
             missing_secret=msgspec.structs.replace(settings, password=MISSING),
             secrets=(CANARY,),

@@ -27,9 +27,7 @@ def http(kind: RejectKind) -> Iterator[RejectSpecimen]:
     with Relay() as relay:
         thread = threading.Thread(target=relay.serve_forever, args=(0.02,))
         thread.start()
-        settings = Settings(
-            url=f"{relay.address}/on", off_url=f"{relay.address}/off", token=SECRET, timeout_s=0.2
-        )
+        settings = Settings(url=f"{relay.address}/on", off_url=f"{relay.address}/off", token=SECRET, timeout_s=0.2)
 
         def fail() -> None:
             relay.status, relay.headers = 503, {"X-Reason": CANARY, "Retry-After": "0"}

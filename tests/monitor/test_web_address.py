@@ -20,7 +20,7 @@ def test_plain_http_is_for_this_machine_unless_the_user_allows_it() -> None:
      "https://mes.example/a b", "https://mes.example/\u00e9", "https://[::1/", "https://user:canary@mes.example/"],
 )  # fmt: skip
 def test_an_address_that_does_not_fit_is_refused_without_its_text(url: str) -> None:
-    with pytest.raises(ValueError, match="^url: expected an address") as refusal:
+    with pytest.raises(ValueError, match=r"^url: expected an address") as refusal:
         web_address(url, insecure=True)
 
     assert "canary" not in str(refusal.value)

@@ -295,8 +295,9 @@ class _Use:
 
     def reply_to(self, message: Message) -> Reply:
         return self._wait(
-            lambda reply: isinstance(reply, Gone)
-            or (isinstance(reply, Delivered | Refused) and reply.seq == message.seq)
+            lambda reply: (
+                isinstance(reply, Gone) or (isinstance(reply, Delivered | Refused) and reply.seq == message.seq)
+            )
         )
 
     def _wait(self, wanted: Callable[[Reply], bool]) -> Reply:
