@@ -41,7 +41,7 @@ def limits_from(log: Log) -> list[ChannelLimits]:
     windows = [
         GoodWindow(item.ref, np.asarray(item.data, np.float32)) for item in cut(log, spec) if isinstance(item, Item)
     ]
-    health = channel_health(windows, spec, log.found.period_s)
+    health = channel_health(windows, spec, {channel.name: log.found.period_s for channel in spec.channels})
     return [limits_of_channel(Channel(name=one.name), one, stale_after_s=10 * log.found.period_s) for one in health]
 
 
