@@ -127,6 +127,15 @@ def test_a_calibrated_file_holds_range_constant_time_and_period_of_its_channels(
     assert pressure.period_s == 0.1
 
 
+def test_each_channel_has_the_period_of_its_own_samples() -> None:
+    log = Log(rows(400))
+    log.found = replace(log.found, channel_periods_s=(0.1, 2.0))
+
+    pressure, flow = score(blank_bytes(graph(WINDOW), WINDOW), log).channel_health
+
+    assert (pressure.period_s, flow.period_s) == (0.1, 2.0)
+
+
 def test_a_channel_that_never_changes_has_no_constant_time() -> None:
     values = rows(400)
     values[:, 1] = 3.0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from andon.monitor import channel_health
@@ -44,7 +45,8 @@ class _ChannelCheck:
         self._spec = spec
         known = {one.name: one for one in card.calibration.channel_health} if card.calibration is not None else {}
         self._limits = [
-            limits_of_channel(channel, known.get(channel.name), stale_after_s=stale_after_s) for channel in spec.channels
+            limits_of_channel(channel, known.get(channel.name), stale_after_s=stale_after_s)
+            for channel in spec.channels
         ]
 
     def __call__(self, item: Item | Lost) -> None:
@@ -53,7 +55,7 @@ class _ChannelCheck:
             if item.reason is not Reason.GAP:  # a stream that warms up or is silent as a whole has its own reason
                 return
         elif samples is None and item.data.ndim == 2 and item.data.shape[1] == len(self._spec.channels):
-            samples = samples_of(item.data, self._spec.period_s)
+            samples = samples_of(np.asarray(item.data, np.float32), self._spec.period_s)
         if samples is None:
             return
         found = channel_health.findings(samples, self._spec.channels, self._limits)

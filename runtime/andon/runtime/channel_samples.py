@@ -1,4 +1,4 @@
-"""Facts about the samples that arrived on each sensor channel. A source measures them, and a monitor compares them with limits."""
+"""Facts about the samples of each sensor channel. A source measures them, and a monitor compares them with limits."""
 
 import numpy as np
 from msgspec import Struct
@@ -10,8 +10,8 @@ Floats = NDArray[np.float64]
 class ChannelSamples(Struct, frozen=True, kw_only=True, eq=False):
     """Facts about the samples up to the end of one window, before they were put onto the grid.
 
-    Arrays are ``[C]``, in the order of `WindowSpec.channels`. Times are in source seconds, so that the facts depend on the samples
-    only, and not on the time of their arrival. NaN means unknown.
+    Arrays are ``[C]``, in the order of `WindowSpec.channels`. Times are in source seconds, so that the facts depend on the
+    samples only, and not on the time of their arrival. NaN means unknown.
     """
 
     begin_s: float

@@ -354,6 +354,7 @@ class Rule:
 
     @classmethod
     def of(cls, channel: Channel, period_s: float) -> "Rule":
+        """Return the rule of a channel of a model file."""
         gap = DEFAULT_GAP_PERIODS if channel.max_gap_s is None else channel.max_gap_s / period_s
         hold = DEFAULT_GAP_PERIODS if channel.max_hold_s is None else channel.max_hold_s / period_s
         return cls(channel.resample, gap, hold)

@@ -5,6 +5,7 @@ on (channel, stamp, value) and the lateness only, as the windows do.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from andon.runtime.channel_samples import ChannelSamples, Floats
 from andon.runtime.schema import WindowSpec
@@ -69,34 +70,31 @@ class SampleFacts:
             not_finite=np.asarray(np.isinf(window).any(axis=0)),
         )
 
-    def _count(self, stamps: Floats, samples: np.ndarray) -> None:
+    def _count(self, stamps: Floats, samples: NDArray[np.float32]) -> None:
         """Count samples in the order of their times."""
-        size, finite = len(stamps), np.isfinite(samples)
-        values = np.concatenate([self._value[None], samples])
-        times = np.concatenate([self._seen[None], np.repeat(stamps[:, None], samples.shape[1], axis=1)])
-        rows = np.arange(1, size + 1)[:, None]
-        # the row of the newest sample up to each row; row 0 is the newest sample of before
-        newest = np.concatenate(
-            [np.zeros((1, samples.shape[1]), np.intp), np.maximum.accumulate(np.where(finite, rows, 0), axis=0)]
-        )
-        before_v = np.take_along_axis(values, newest[:-1], axis=0)
-        before_t = np.take_along_axis(times, newest[:-1], axis=0)
-        changed = finite & ((samples != before_v) | (times[1:] - before_t > self._reach))
-        last_change = np.where(changed, rows, 0).max(axis=0)
-        last = newest[-1]
-        at = np.arange(samples.shape[1])
-        self._since = np.where(last_change > 0, times[last_change, at], self._since)
-        self._seen, self._value = times[last, at], values[last, at]
+        finite = np.isfinite(samples)
         if finite.all():
-            self._recent = np.concatenate([self._recent, times[1:]])[-PERIODS - 1 :]
-        else:
-            for channel in np.flatnonzero(finite.any(axis=0)).tolist():
-                both = np.concatenate([self._recent[:, channel], stamps[finite[:, channel]]])
-                self._recent[:, channel] = both[-PERIODS - 1 :]
+            self._count_rows(stamps, samples)
+            return
+        for channel in np.flatnonzero(finite.any(axis=0)).tolist():
+            given = finite[:, channel]
+            self._count_rows(stamps[given], samples[given, channel, None], slice(channel, channel + 1))
+
+    def _count_rows(self, stamps: Floats, samples: NDArray[np.float32], place: slice = slice(None)) -> None:
+        """Count samples ``[m, k]`` of the k channels at a place. All are finite."""
+        values = np.concatenate([self._value[None, place], samples])
+        times = np.concatenate([self._seen[None, place], np.repeat(stamps[:, None], samples.shape[1], axis=1)])
+        changed = (values[1:] != values[:-1]) | (times[1:] - times[:-1] > self._reach[place])
+        last = len(stamps) - 1 - changed[::-1].argmax(axis=0)
+        self._since[place] = np.where(changed.any(axis=0), stamps[last], self._since[place])
+        self._seen[place], self._value[place] = stamps[-1], values[-1]
+        recent = self._recent[:, place]
+        recent[:] = np.concatenate([recent, times[1:]])[-PERIODS - 1 :]
 
     def _distances(self) -> tuple[Floats, Floats]:
         """Return the mean and the median of the last distances by channel, in periods. NaN until there are enough."""
         distances = np.sort(np.diff(self._recent, axis=0), axis=0)
+        distances[:, np.isnan(self._recent[0])] = np.nan  # too few samples
         median = (distances[(PERIODS - 1) // 2] + distances[PERIODS // 2]) / 2
         usual = distances <= _PAUSE * median
         with np.errstate(invalid="ignore"):
