@@ -1,18 +1,18 @@
 """Measure false alarms and found faults of the channel checks, through a running line with `health` on.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.channel_health --skab FOLDER               # the folder with anomaly-free/
-    OMP_NUM_THREADS=1 python -m benchmarks.channel_health --tennessee-eastman FOLDER  # the folder with d00.dat.gz
-    OMP_NUM_THREADS=1 python -m benchmarks.channel_health --time                      # cost of one window
+    OMP_NUM_THREADS=1 python -m benchmarks.channel_health --skab FOLDER
+    OMP_NUM_THREADS=1 python -m benchmarks.channel_health --tennessee-eastman FOLDER
 
-A model file (`pca`, windows of 8 rows, hop 4) is trained and exported from good rows: the first half of SKAB's clean file, or
+With ``--time`` it prints the cost of one window. The folders are those with ``anomaly-free/`` and with ``d00.dat.gz``. A model file (`pca`, windows of 8 rows, hop 4) is trained and exported from good rows: the first half of SKAB's clean file, or
 Tennessee Eastman's d00. Its calibration rows set the limits. A supervisor then judges logs that it has not seen, as fast as
 possible. Prints one JSON line per log:
 
 * ``false_alarms``: windows of the good log that the checks made INVALID, by reason, of ``windows``.
 * ``found``: for each synthetic fault, the share of the channels in which it is found: some window has the reason of the fault
   and names the channel. ``delay_rows`` is the median number of rows from the first faulty one to the end of that window. Faults
-  begin in the middle of the log, in one channel at a time. It keeps its value (stuck), rises by ten times its range, has only
-  every second sample (wrong rate), has none any more (stale), one infinite sample (not finite), or none at all (missing).
+  begin in the middle of the log, in one channel at a time. A stuck channel keeps its value. One out of range rises by ten times
+  its range. With a wrong rate, only every second sample is left. A stale one has no more samples, a missing one none at all.
+  One sample of a channel that is not finite is infinite.
 * ``real_faults``: windows of logs with real faults that became INVALID, by reason, of ``windows``. These would be judged
   without the checks.
 """

@@ -23,7 +23,7 @@ def healthy_judge(judge: Judge, card: Card, clock: Clock, *, live: bool, stale_a
     """Return a judge that refuses unhealthy items. For frames, it remembers earlier ones: use it for one source, in one thread.
 
     Args:
-        judge: the judge for healthy items. It also gets arrays that are no frames or windows, and refuses them itself.
+        judge: the judge for healthy items. It also gets arrays that are neither frames nor windows, and refuses them itself.
         card: the card of the model file. Its calibration may hold statistics of good parts.
         clock: for the duration of repeated frames.
         live: check also what needs a live source: frozen, partly frozen and resized frames.

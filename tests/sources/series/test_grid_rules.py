@@ -62,7 +62,7 @@ def test_each_channel_follows_its_own_rule_of_the_file() -> None:
 
     points = sealed(grid.push([0.0, 0.5, 0.75, 1.25, 4.25], rows), grid.flush())
 
-    # the cell of point 1 holds the samples at 0.5 and 0.75; linear lies between those at 0.75 and 1.25
+    # the cell of point 1 holds two samples, and the line goes from the one at 0.75 to the one at 1.25
     assert points[1] == [3.0, 6.0, 1.0]
 
 
