@@ -3,7 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.channel_health --skab FOLDER
     OMP_NUM_THREADS=1 python -m benchmarks.channel_health --tennessee-eastman FOLDER
 
-With ``--time`` it prints the cost of one window. The folders are those with ``anomaly-free/`` and with ``d00.dat.gz``. A model file (`pca`, windows of 8 rows, hop 4) is trained and exported from good rows: the first half of SKAB's clean file, or
+With ``--time`` it prints the cost of one window. The folders are those with ``anomaly-free/`` and with ``d00.dat.gz``.
+
+A model file (`pca`, windows of 8 rows, hop 4) is trained and exported from good rows: the first half of SKAB's clean file, or
 Tennessee Eastman's d00. Its calibration rows set the limits. A supervisor then judges logs that it has not seen, as fast as
 possible. Prints one JSON line per log:
 
