@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams cameras FAST.onnx OTHER.onnx --seconds 60
     OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams rtsp FAST.onnx --seconds 60
-    OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams sensors --seconds 30
+    OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams sensors --seconds 30 [--health]
 
 * ``cameras``: four live streams of frames of the calibrated size at 10 frames a second, two for each model file, with
   ``keep = "every"``. ``judged`` is by stream, ``spread`` is (most - least) / mean.
@@ -169,7 +169,7 @@ def rows(count: int, seed: int) -> np.ndarray:
     return waves + 0.2 * noise @ np.random.default_rng(0).normal(0, 1, (CHANNELS, CHANNELS))
 
 
-def sensors(seconds: float) -> dict[str, Any]:
+def sensors(seconds: float, *, health: bool = False) -> dict[str, Any]:
     """Train a small model file, and stream samples through a pipe at their rate."""
     names = [f"c{number}" for number in range(CHANNELS)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -195,7 +195,7 @@ def sensors(seconds: float) -> dict[str, Any]:
         subprocess.run([*run, "export", str(root / "run"), "-o", str(root / "m.onnx")], check=True, capture_output=True)
         out = root / "v.jsonl"
         monitor = subprocess.Popen(
-            [*run, "monitor", str(root / "m.onnx"), "-", "--out", str(out)],
+            [*run, "monitor", str(root / "m.onnx"), "-", "--out", str(out), *(["--health"] if health else [])],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -220,6 +220,7 @@ def sensors(seconds: float) -> dict[str, Any]:
         windows = len(out.read_text(encoding="utf-8").splitlines())
     return {
         "what": "sensors",
+        "health": health,
         "channels": CHANNELS,
         "rate_hz": SENSOR_HZ,
         "rows": len(values),
@@ -244,9 +245,10 @@ def main() -> None:
     parser.add_argument("what", choices=["cameras", "rtsp", "sensors"])
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--health", action="store_true", help="sensors: check the channels, too")
     args = parser.parse_args()
     if args.what == "sensors":
-        print(json.dumps(sensors(args.seconds)))
+        print(json.dumps(sensors(args.seconds, health=args.health)))
     elif not args.models:
         parser.error("expected a model file for frames")
     else:

@@ -32,9 +32,7 @@ def test_troubleshooting_has_every_error_class() -> None:
     assert [name for name in classes if f"\n## {name}\n" not in page] == []
 
 
-RESERVED = {
-    "outside_training", "corrupt", "stuck", "missing_channel", "out_of_range", "wrong_rate",
-}  # fmt: skip
+RESERVED = {"outside_training", "corrupt"}
 """Reasons that nothing gives yet."""
 
 

@@ -72,7 +72,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     health: Annotated[
         bool,
         Meta(
-            description="make frames that are black, over-exposed, smeared or (from a camera) frozen INVALID before judging"
+            description="make frames that are black, over-exposed, smeared or (from a camera) frozen INVALID before judging, and "
+            "windows with a missing, stuck, implausible or wrongly timed channel"
         ),
     ] = False
     alarm: Annotated[

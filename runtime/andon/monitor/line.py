@@ -69,7 +69,6 @@ def open_model(line: Line) -> Detector:
     )
     for flag, key, given in (
         ("--frame-size", "frame_size", policy.frame_size is not None),
-        ("--health", "health", policy.health),
         ("--region", "region", policy.region is not None),
     ):
         if given and isinstance(detector.card.input, WindowSpec):
@@ -405,7 +404,14 @@ class RunningLine:
     def _judge_of(self, detector: Detector) -> Judge:
         judge = judge_of(detector)
         if self.line.policy.health:
-            judge = healthy_judge(judge, detector.card, self._clock, live=self.line.source.kind.live)
+            source = self.line.source
+            judge = healthy_judge(
+                judge,
+                detector.card,
+                self._clock,
+                live=source.kind.live,
+                stale_after_s=getattr(source.settings, "stale_after_s", 2.0),
+            )
         return judge
 
 

@@ -196,7 +196,7 @@ class LineJudge:
             outcome,
             line=self._line,
             card=self._card,
-            channel=self._channels.channel(outcome.verdict),
+            channel=outcome.channel or self._channels.channel(outcome.verdict),
             arrived_s=taken.arrived_s,
         )
         if self._parts is not None and part is not None:
