@@ -82,7 +82,7 @@ def test_a_line_that_could_not_run_is_exit_code_1(plant: Path, capsys: pytest.Ca
     assert main(["check", str(plant), "--json"]) == EXIT_CHECK_FAILED
     findings = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [finding["ok"] for finding in findings] == [True, True, False]
-    assert set(findings[0]) == {"line", "subject", "ok", "text"}
+    assert set(findings[0]) == {"line", "subject", "ok", "text", "warning"}
 
 
 @pytest.mark.parametrize("command", ["check", "monitor"])

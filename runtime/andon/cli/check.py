@@ -7,6 +7,8 @@ example:
   andon check line.toml
   andon check line.toml --json | jq -c 'select(.ok | not)'
 
+A WARNING is a setting that works but has a risk. It does not change the exit code.
+
 exit code 0: the line can run. 1: it could not run. 2: the file is wrong, and the first mistake is printed.
 """
 
@@ -77,5 +79,6 @@ def _print(findings: Sequence["Finding"], *, as_json: bool) -> bool:
             print(json.dumps(msgspec.to_builtins(finding)), flush=True)
         else:
             place = f"{finding.line}: " if finding.line else ""
-            print(f"{place}{finding.subject}: {'ok' if finding.ok else 'FAILED'}: {finding.text}", flush=True)
+            result = "FAILED" if not finding.ok else "WARNING" if finding.warning else "ok"
+            print(f"{place}{finding.subject}: {result}: {finding.text}", flush=True)
     return all(finding.ok for finding in findings)

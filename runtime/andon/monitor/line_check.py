@@ -47,6 +47,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """False if the line could not run, or would only lose or refuse what it gets."""
     text: str
     """Readable result. It contains no secret."""
+    warning: bool = False
+    """True if the line can run, but the text names a risk."""
 
 
 class LineCheck(Struct, frozen=True, kw_only=True):

@@ -16,12 +16,16 @@ from andon.monitor.output import ChosenOutput
 from andon.monitor.store import Settings as StoreSettings
 from andon.monitor.store import StoreReader
 from andon.monitor.store_folder import holder, require_local
+from andon.monitor.web.risks import access_text, web_risks
 from andon.monitor.web.settings import WebSettings, check_web
 from andon.sources.clock import Clock
 
 
 def check_process(configuration: Configuration, clock: Clock) -> tuple[Finding, ...]:
-    """Return one finding for the store, for each output, and for the web server, where the configuration has them."""
+    """Return one finding for the store, for each output, and for the web server, where the configuration has them.
+
+    Each risk of the web server is one more finding, see `web_risks`.
+    """
     findings = []
 
     def note(subject: str, look: Callable[[], str]) -> None:
@@ -37,6 +41,11 @@ def check_process(configuration: Configuration, clock: Clock) -> tuple[Finding, 
         note(f"output {output.name} ({output.kind.name})", functools.partial(_output_text, output, clock))
     if configuration.web is not None:
         note("web", functools.partial(_web_text, configuration.web))
+        if findings[-1].ok:
+            findings.extend(
+                Finding(line="", subject="web", ok=True, text=printable(risk, limit=1000), warning=True)
+                for risk in web_risks(configuration.web)
+            )
     return tuple(findings)
 
 
@@ -63,8 +72,9 @@ def _output_text(output: ChosenOutput, clock: Clock) -> str:
 
 def _web_text(settings: WebSettings) -> str:
     check_web(settings)
+    access = access_text(settings)
     if settings.port == 0:
-        return f"{settings.host}: a free port is chosen at the start"
+        return f"{settings.host}: a free port is chosen at the start; {access}"
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,4 +85,4 @@ def _web_text(settings: WebSettings) -> str:
                 f"{settings.host}:{settings.port}: cannot listen: {error.strerror}. Is the monitor running already? Else choose "
                 "another port."
             ) from error
-    return f"{settings.host}:{settings.port} is free"
+    return f"{settings.host}:{settings.port} is free; {access}"

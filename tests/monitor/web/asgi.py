@@ -18,8 +18,10 @@ def request(
     host: str | None = "127.0.0.1:8420",
     client: str = "127.0.0.1",
     headers: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
 ) -> Answer:
-    """Send one request and return the answer."""
+    """Send one request and return the answer. Of several headers with one name, the last is returned."""
+    path, _, query = path.partition("?")
     given = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if host is not None:
         given.append((b"host", host.encode("latin-1")))
@@ -31,7 +33,7 @@ def request(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": given,
         "client": (client, 50_000),
@@ -39,8 +41,13 @@ def request(
     }
     sent: list[dict[str, Any]] = []
 
+    unread = [body]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if not unread:
+            await asyncio.Event().wait()  # the client stays connected
+        unread.clear()
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

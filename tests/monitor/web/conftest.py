@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.monitor.web.pages import ACT, VIEW
 
 
 class Certificate(NamedTuple):
@@ -41,3 +42,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     )
     made.key.chmod(0o600)
     return made
+
+
+@pytest.fixture
+def tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables that `protected` names."""
+    monkeypatch.setenv("ANDON_TEST_VIEW", VIEW)
+    monkeypatch.setenv("ANDON_TEST_ACT", ACT)

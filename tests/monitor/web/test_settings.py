@@ -169,6 +169,32 @@ def test_a_replaced_token_is_used_at_once(tmp_path: Path) -> None:
     assert view_token(settings) == TOKEN.upper().encode()
 
 
+def test_a_proxy_on_this_machine_makes_the_server_reachable_and_needs_a_token(token: Secret) -> None:
+    with pytest.raises(
+        ConfigError, match=r"\[web\].behind_proxy: other machines can reach the server through the proxy"
+    ):
+        check_web(WebSettings(behind_proxy=True))
+    check_web(WebSettings(behind_proxy=True, view_token=token))
+
+
+def test_both_tokens_are_checked_and_must_differ(token: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANDON_TEST_ACT", "short")
+    settings = WebSettings(view_token=token, act_token=Secret(env="ANDON_TEST_ACT"))
+    with pytest.raises(ConfigError, match=r"\[web\].act_token: .*expected at least 22 printable ASCII characters"):
+        check_web(settings)
+    monkeypatch.setenv("ANDON_TEST_ACT", TOKEN)
+    with pytest.raises(ConfigError, match=r"\[web\].act_token: expected another token than view_token") as refusal:
+        check_web(settings)
+    assert TOKEN not in str(refusal.value)
+    monkeypatch.setenv("ANDON_TEST_ACT", TOKEN[::-1])
+    check_web(settings)
+
+
+def test_an_act_token_does_not_replace_the_view_token_for_other_machines(token: Secret) -> None:
+    with pytest.raises(ConfigError, match="expected a token, got none"):
+        check_web(WebSettings(host="10.0.0.5", behind_proxy=True, act_token=token))
+
+
 def test_each_setting_can_be_described_and_read_from_a_table() -> None:
     assert [setting.name for setting in fields(WebSettings)] == list(WebSettings.__struct_fields__)
     table = {"port": 0, "allowed_hosts": ["a:1"], "view_token": {"env": "X"}}

@@ -21,22 +21,22 @@ class FailureLimit:
 
     def wait_s(self, address: str, now_s: float) -> float:
         """Return the seconds until the address may try again. 0 if it may try now."""
-        failures = self._failures.get(_network(address))
+        failures = self._failures.get(network(address))
         if failures is None or len(failures) < MOST_FAILURES:
             return 0.0
         return max(0.0, failures[0] + WINDOW_S - now_s)
 
     def failed(self, address: str, now_s: float) -> None:
         """Count a wrong token."""
-        network = _network(address)
-        self._failures.setdefault(network, deque(maxlen=MOST_FAILURES)).append(now_s)
-        self._failures.move_to_end(network)
+        key = network(address)
+        self._failures.setdefault(key, deque(maxlen=MOST_FAILURES)).append(now_s)
+        self._failures.move_to_end(key)
         while len(self._failures) > MOST_ADDRESSES:
             self._failures.popitem(last=False)
 
 
-def _network(address: str) -> str:
-    """Return the key of an address. One machine has a whole /64 of IPv6 addresses, so that they count as one."""
+def network(address: str) -> str:
+    """Return the key by which an address is counted. One machine has a whole /64 of IPv6 addresses, so that they count as one."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

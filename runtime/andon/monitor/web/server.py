@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from andon.foundation.errors import ConfigError
@@ -22,6 +22,7 @@ from andon.sources.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     import uvicorn
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ class WebServer:
     Args:
         status: function that returns the present status. It is called in the thread of the server and must not wait.
         settings: the settings. They are checked here.
-        clock: for the cache and for the limit of wrong tokens.
+        clock: for the cache, for sessions and for limits.
+        routes: further routes, see `web_app`.
 
     Raises:
         ConfigError: the settings are not safe, the port is in use, or the address does not exist on this machine. Nothing
@@ -51,10 +53,15 @@ class WebServer:
     """
 
     def __init__(
-        self, status: Callable[[], ProcessStatus], settings: WebSettings, *, clock: Clock | None = None
+        self,
+        status: Callable[[], ProcessStatus],
+        settings: WebSettings,
+        *,
+        clock: Clock | None = None,
+        routes: "Sequence[BaseRoute]" = (),
     ) -> None:
         check_web(settings)
-        app = web_app(status, settings, clock if clock is not None else SystemClock())
+        app = web_app(status, settings, clock if clock is not None else SystemClock(), routes=routes)
         with needs("monitor", "the web server of the monitor"):
             server = _server(app, settings)
         self._server = server
@@ -148,12 +155,17 @@ def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+    # uvicorn warns about each malformed request: a stranger could fill the journal
+    quiet = logging.getLogger("uvicorn.error.andon")
+    quiet.setLevel(logging.ERROR)
+
     class Impatient(H11Protocol):
         """Close a connection that has no whole request within `REQUEST_S`. Uvicorn waits for the first one without a limit."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Start to look at the connection."""
             super().connection_made(transport)
+            self.logger = quiet
             self.access_log = False  # uvicorn switches it on if the root logger has a handler
             self.loop.call_later(REQUEST_S, self._look, None)
 

@@ -1,9 +1,10 @@
 """Settings of the web server of a monitor: the table ``[web]``, and the rules that keep an open port safe.
 
-By default only programs on the same machine can connect. For any other address a token is required, and either TLS or a proxy
-that adds it.
+By default only programs on the same machine can connect, and they need no token for viewing. For any other address a token is
+required, and either TLS or a proxy that adds it. Acting always needs a token of its own, also on the same machine.
 """
 
+import hmac
 import ipaddress
 import os
 import re
@@ -59,7 +60,12 @@ class WebSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = False
     view_token: Annotated[
-        Secret | None, Meta(description="token that a client must send as 'Authorization: Bearer TOKEN'")
+        Secret | None,
+        Meta(description="token for viewing: people log in with it, programs send 'Authorization: Bearer TOKEN'"),
+    ] = None
+    act_token: Annotated[
+        Secret | None,
+        Meta(description="token for viewing and acting; without it the server is read-only for everyone"),
     ] = None
 
     def __post_init__(self) -> None:
@@ -75,14 +81,19 @@ class WebSettings(Struct, frozen=True, kw_only=True):
         return is_loopback(self.host)
 
     @property
+    def is_encrypted(self) -> bool:
+        """True if browsers reach the server by https, so that cookies are for https only."""
+        return self.tls_cert is not None or self.behind_proxy
+
+    @property
     def known_hosts(self) -> frozenset[str]:
         """Accepted values of the header ``Host``, in lower case. A name without a port stands for all ports."""
-        own = () if _is_wildcard(self.host) else (f"[{self.host}]" if ":" in self.host else self.host,)
+        own = () if is_wildcard(self.host) else (f"[{self.host}]" if ":" in self.host else self.host,)
         return frozenset(name.lower() for name in (*_LOOPBACK_NAMES, *own, *self.allowed_hosts))
 
 
 def check_web(settings: WebSettings, *, at: str = "[web]") -> None:
-    """Refuse settings with which the server must not start. Read the token and the certificate, but open no port.
+    """Refuse settings with which the server must not start. Read the tokens and the certificate, but open no port.
 
     Args:
         settings: the settings.
@@ -97,7 +108,16 @@ def check_web(settings: WebSettings, *, at: str = "[web]") -> None:
         raise ConfigError(f"{at}: expected {given} and {absent}, got {given} only. Add {absent}.")
     if not settings.is_loopback:
         _check_exposed(settings, at)
-    view_token(settings, at=at)
+    elif settings.behind_proxy and settings.view_token is None:
+        raise ConfigError(
+            f"{at}.behind_proxy: other machines can reach the server through the proxy: expected a token, got none. "
+            'Add view_token = { file = "PATH" }; andon token makes one.'
+        )
+    view, act = view_token(settings, at=at), act_token(settings, at=at)
+    if view is not None and act is not None and hmac.compare_digest(view, act):
+        raise ConfigError(
+            f"{at}.act_token: expected another token than view_token, got the same one. Make two with: andon token FOLDER"
+        )
     tls_context(settings, at=at)
 
 
@@ -107,18 +127,16 @@ def view_token(settings: WebSettings, *, at: str = "[web]") -> bytes | None:
     Raises:
         ConfigError: the token is missing, too short, not ASCII, or in a file that other users can read.
     """
-    secret = settings.view_token
-    if secret is None:
-        return None
-    if secret.file is not None:
-        _check_mode(Path(secret.file), f"{at}.view_token: {secret.place}")
-    token = secret.reveal()
-    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(
-            f"{at}.view_token: {secret.place}: expected at least {SHORTEST_TOKEN} printable ASCII characters without spaces, "
-            "found another text. Make one with: openssl rand -hex 16"
-        )
-    return token.encode("ascii")
+    return _token(settings.view_token, f"{at}.view_token")
+
+
+def act_token(settings: WebSettings, *, at: str = "[web]") -> bytes | None:
+    """Return the token for acting, or None if acting is switched off. The file is read each time, as for `view_token`.
+
+    Raises:
+        ConfigError: the token is missing, too short, not ASCII, or in a file that other users can read.
+    """
+    return _token(settings.act_token, f"{at}.act_token")
 
 
 def tls_context(settings: WebSettings, *, at: str = "[web]") -> ssl.SSLContext | None:
@@ -144,7 +162,26 @@ def tls_context(settings: WebSettings, *, at: str = "[web]") -> ssl.SSLContext |
     return context
 
 
-def _is_wildcard(host: str) -> bool:
+def _token(secret: Secret | None, at: str) -> bytes | None:
+    if secret is None:
+        return None
+    if secret.file is not None:
+        _check_mode(Path(secret.file), f"{at}: {secret.place}")
+    token = secret.reveal()
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError(
+            f"{at}: {secret.place}: expected at least {SHORTEST_TOKEN} printable ASCII characters without spaces, "
+            "found another text. Make one with: openssl rand -hex 16"
+        )
+    return token.encode("ascii")
+
+
+def is_wildcard(host: str) -> bool:
+    """Return whether an address stands for all networks of the machine.
+
+    >>> is_wildcard("0.0.0.0"), is_wildcard("10.0.0.5")
+    (True, False)
+    """
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -162,7 +199,7 @@ def _check_exposed(settings: WebSettings, at: str) -> None:
             f"{place}: expected TLS, got none. Add tls_cert and tls_key. If a proxy in front of it adds TLS, set "
             "behind_proxy = true."
         )
-    if _is_wildcard(settings.host) and not settings.allowed_hosts:
+    if is_wildcard(settings.host) and not settings.allowed_hosts:
         raise ConfigError(
             f"{at}.allowed_hosts: expected the names by which other machines reach this one, got none. "
             'Example: allowed_hosts = ["line1.example"].'
