@@ -9,6 +9,7 @@ import pytest
 
 from andon.monitor.event import (
     AlarmChanged,
+    AlarmShelved,
     Body,
     ClockStepped,
     Confirmed,
@@ -66,6 +67,7 @@ _BODIES: tuple[Body, ...] = (
     Started(version="0.1.0", lines=("press-3", "press-4")),
     Stopped(grabbed=100, judged=98, invalid=1, dropped=1),
     Confirmed(item="line.mp4#120", truth="good", by="shift A"),
+    AlarmShelved(alarm="rejects", change="shelved", seconds=1800.0, reason="trial batch", by="shift A"),
 )
 _KEY = "0123456789abcdef0123456789abcdef"
 

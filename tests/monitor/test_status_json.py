@@ -5,9 +5,10 @@ from collections.abc import Callable
 import msgspec
 from hypothesis import given
 from msgspec.structs import fields, replace
-from tests.monitor.statuses import FULL, LINE, statuses
+from tests.monitor.statuses import FULL, LINE, statuses, with_line
 
 from andon.monitor.alarms import AlarmState
+from andon.monitor.shelving import Shelf
 from andon.monitor.status import LineStatus, OutputStatus, ProcessStatus, StoreStatus
 from andon.monitor.status_json import LinePart, OutputPart, StatusPage, StorePart, status_json
 
@@ -41,3 +42,11 @@ def test_the_window_of_an_alarm_is_not_shown_because_it_can_be_long() -> None:
     long = replace(FULL, lines=(replace(LINE, alarms={"rejects": AlarmState(window=(True,) * 10_000)}),))
 
     assert len(status_json(long)) < 4000
+
+
+def test_a_shelved_alarm_is_shown_with_the_time_that_is_left() -> None:
+    shelf = Shelf(until_s=FULL.now_s + 90.0, reason="trial", by="Ana")
+
+    page = msgspec.json.decode(status_json(with_line(shelved={"rejects": shelf})))
+
+    assert page["lines"][0]["shelved"] == [{"name": "rejects", "left_s": 90.0, "reason": "trial", "by": "Ana"}]

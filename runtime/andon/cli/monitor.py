@@ -44,6 +44,7 @@ from andon.foundation.flag_parser import FlagParser
 if TYPE_CHECKING:
     from andon.monitor.config import Line
     from andon.monitor.sink import ChosenSink
+    from andon.monitor.web.page_monitor import Exceeds
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
             stop,
             notifier=notifier_from_environment(),
             on_status=lambda status: counter_line(total(line.counters for line in status.lines)),
+            exceeds=_exceeds_promise() if configuration.web is not None else None,
         )
         with reload_on_signal(service.supervisor.request_reload), frequent_switches():
             end = service.run()
@@ -142,6 +144,15 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _exceeds_promise() -> "Exceeds | None":
+    """Return the function that compares rejects with the promise. None without the extra [calibrate]."""
+    try:
+        from andon.calibration.audit import exceeds_promise
+    except ImportError:
+        return None
+    return exceeds_promise
 
 
 def _line_of_flags(args: argparse.Namespace) -> "Line":

@@ -8,7 +8,7 @@ import secrets
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from andon.foundation.printable import printable
 from andon.monitor.records import Record
@@ -146,6 +146,21 @@ class Confirmed(Struct, frozen=True, kw_only=True, tag_field="kind", tag="confir
     item: str
     truth: Literal["good", "defective"]
     by: str = ""
+    verdict: Record | UnsetType = UNSET
+    """The verdict about the item, so that an audit can compare both. Absent if it is not known."""
+    event: int | UnsetType = UNSET
+    """Number of the event that showed the item to the person. Absent if the person chose the item on the line."""
+
+
+class AlarmShelved(Struct, frozen=True, kw_only=True, tag_field="kind", tag="shelve"):
+    """A person shelved an alarm for a limited time, or the shelf ended. The alarm itself goes on."""
+
+    alarm: str
+    change: Literal["shelved", "unshelved", "expired"]
+    seconds: float = 0.0
+    """Time until the shelf ends. 0 for an end."""
+    reason: str = ""
+    by: str = ""
 
 
 Body = (
@@ -164,6 +179,7 @@ Body = (
     | Started
     | Stopped
     | Confirmed
+    | AlarmShelved
 )
 
 
@@ -214,7 +230,7 @@ class Event(Struct, frozen=True, kw_only=True):
     @property
     def is_alarm(self) -> bool:
         """True if the event must outlive others when space is short."""
-        return isinstance(self.body, AlarmChanged | EventsLost | RejectSignal)
+        return isinstance(self.body, AlarmChanged | AlarmShelved | EventsLost | RejectSignal)
 
 
 def new_key() -> str:

@@ -1,8 +1,11 @@
 """An event as one readable line, for lists of events."""
 
+from msgspec.structs import replace
+
 from andon.foundation.printable import printable
 from andon.monitor.event import (
     AlarmChanged,
+    AlarmShelved,
     ClockStepped,
     Confirmed,
     Drifted,
@@ -22,6 +25,11 @@ from andon.monitor.event import (
 from andon.monitor.records import Record, iso
 
 
+def event_content(event: Event) -> str:
+    """Return the content of an event in words, without its number, time, line, kind and pictures."""
+    return printable(_content(replace(event, evidence=())), limit=1000)
+
+
 def event_text(event: Event) -> str:
     """Return number, time, line, kind and content of an event, printable and on one line."""
     place = event.line or "(monitor)"
@@ -36,6 +44,8 @@ def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for 
             return f"{verdict.item}{_numbers(verdict)}{_pictures(event)}"
         case InvalidBegan(verdict=verdict):
             detail = verdict.detail if isinstance(verdict.detail, str) else ""
+            if detail.startswith(f"{verdict.reason.replace('_', ' ')}:"):  # the detail begins with the reason in words
+                return f"{verdict.item}: {detail}"
             return f"{verdict.item}: {verdict.reason}{f': {detail}' if detail else ''}"
         case InvalidEnded(items=items, seconds=seconds):
             return f"after {items} INVALID items in {seconds:.1f} s"
@@ -65,6 +75,10 @@ def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for 
             if not event.line:
                 return "the monitor stopped"
             return f"grabbed {stopped.grabbed} = judged {stopped.judged} + invalid {stopped.invalid} + dropped {stopped.dropped}"
+        case AlarmShelved() as shelf:
+            duration = f" for {shelf.seconds / 60:.0f} min" if shelf.seconds else ""
+            by = f" by {shelf.by}" if shelf.by else ""
+            return f"{shelf.alarm} {shelf.change}{duration}{by}{f': {shelf.reason}' if shelf.reason else ''}"
         case Confirmed(item=item, truth=truth, by=by):
             return f"{item} is {truth}{f' (by {by})' if by else ''}"
 

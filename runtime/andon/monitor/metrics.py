@@ -211,6 +211,12 @@ def _of_alarms(lines: tuple[LineStatus, ...]) -> Iterator["Metric"]:
         labels,
         [(row, one.condition in ("unack", "rtn_unack")) for row, one in alarms],
     )
+    yield _gauge(
+        "andon_alarm_shelved",
+        "1 while the alarm is shelved by a person.",
+        labels,
+        [((line.name, name), name in line.shelved) for line in lines for name in sorted({*line.alarms, *line.shelved})],
+    )
     yield _counter("andon_alarms", "Alarms raised.", labels, [(row, one.alarm) for row, one in alarms])
     yield _counter(
         "andon_alarms_suppressed",

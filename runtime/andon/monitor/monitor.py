@@ -178,6 +178,16 @@ class Monitor:
         """
         return self._running().status()
 
+    @property
+    def page_url(self) -> str | None:
+        """Address of the page for people. None without a table ``[web]`` in the configuration.
+
+        Raises:
+            ConfigError: the monitor has not started.
+        """
+        web = self._running().web
+        return web.url if web is not None else None
+
     def reload(self, *lines: str) -> dict[str, ModelChanged]:
         """Load the model files of some or all lines again, while the lines go on judging. Return the result by line."""
         return self._running().supervisor.reload(lines or None)

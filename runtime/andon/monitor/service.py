@@ -17,14 +17,20 @@ from andon.monitor.event import Body, Event, EventsLost
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.journal import Journal, JournalIntents, JournalSink, boot_id
 from andon.monitor.judging import Outcome
+from andon.monitor.line_view import LineView
+from andon.monitor.operator_actions import OperatorActions, with_shelves
 from andon.monitor.sender import Sender, close_all
 from andon.monitor.service_notify import ServiceNotifier
 from andon.monitor.sink import Sink
 from andon.monitor.status import ProcessStatus
+from andon.monitor.store import StoreReader
 from andon.monitor.store_writer import StoreWriter
 from andon.monitor.supervisor import Origin, RunEnd, Supervisor
+from andon.monitor.web.live import Live
+from andon.monitor.web.page_monitor import Exceeds
+from andon.monitor.web.pages import page_routes
 from andon.monitor.web.server import WebServer
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import Card, FrameSpec
 from andon.sources.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -44,6 +50,7 @@ class Service:
         on_status: called four times a second with the state of everything.
         on_event: gets each event. See `Journal`.
         extra_sinks: returns further sinks of a line, for callbacks.
+        exceeds: compares rejects with the promise, for the page. See `Exceeds`.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Service:
         on_status: Callable[[ProcessStatus], None] = lambda _status: None,
         on_event: Callable[[Event], None] | None = None,
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
+        exceeds: Exceeds | None = None,
     ) -> None:
         self._configuration = configuration
         self._clock = clock
@@ -64,9 +72,23 @@ class Service:
         self._on_status = on_status
         self._on_event = on_event
         self._extra_sinks = extra_sinks
+        self._exceeds = exceeds
         self._store: StoreWriter | None = None
         self._senders: list[Sender] = []
         self._stored = 0
+        web = configuration.web
+        began = web.shift_began if web is not None else lambda wall_s: wall_s
+        self.views = {line.name: LineView(clock, began) for line in configuration.lines} if web is not None else {}
+        """What the page shows, by line. Empty without a web server."""
+        self.actions = OperatorActions(
+            clock,
+            record=lambda line, body: self._record(Origin(line=line), body, None),
+            status=self.status_of_lines,
+            acknowledge=lambda line, alarm, number, by: self.supervisor.acknowledge(line, alarm, number, by=by),
+            views=self.views,
+            reader=self.reader,
+        )
+        """What people can do on the page."""
         self.web: WebServer | None = None
         """The running web server, if the configuration has one."""
         self.supervisor = Supervisor(
@@ -132,9 +154,16 @@ class Service:
                 for sender in self._senders:
                     sender.start()
             if configuration.web is not None:
-                self.web = WebServer(self.status, configuration.web, clock=self._clock)
+                live = Live(self.status, self, self._clock, exceeds=self._exceeds)
+                self.web = WebServer(
+                    self.status,
+                    configuration.web,
+                    clock=self._clock,
+                    routes=page_routes(self, live),
+                    before_close=live.close,
+                )
                 open_parts.callback(self.web.close)
-                logger.info("status and metrics at %s", self.web.url)
+                logger.info("page, status and metrics at %s", self.web.url)
             opened()
             try:
                 return self.supervisor.run()
@@ -150,6 +179,18 @@ class Service:
         """Return the state of everything. It may be called from any thread."""
         return self._with_parts(self.supervisor.status())
 
+    def status_of_lines(self) -> ProcessStatus:
+        """Return the state without store, outputs and shelves."""
+        return self.supervisor.status()
+
+    def reader(self) -> StoreReader | None:
+        """Return a reader of the event store. None if events are not kept."""
+        return self._store.reader() if self._store is not None else None
+
+    def card(self, line: str) -> Card | None:
+        """Return the card of the model file of a line. None if there is no such line."""
+        return self.supervisor.card(line)
+
     def _record(self, origin: Origin, body: Body, outcome: Outcome | None) -> None:
         self._journal.record(origin, body, outcome)
 
@@ -157,13 +198,11 @@ class Service:
         self._journal.record(Origin(), body, None)
 
     def _sinks(self, line: Line) -> Sequence[Sink]:
-        if self._store is None:
-            return self._extra_sinks(line)
-        resumes = line.source.kind.resumes
-        return [
-            JournalSink(self._journal, self._store if resumes else None, self._clock),
-            *self._extra_sinks(line),
-        ]
+        sinks: list[Sink] = [self.views[line.name]] if line.name in self.views else []
+        if self._store is not None:
+            resumes = line.source.kind.resumes
+            sinks.append(JournalSink(self._journal, self._store if resumes else None, self._clock))
+        return [*sinks, *self._extra_sinks(line)]
 
     def _judged(self, line: Line) -> Mapping[str, float | None]:
         return self._store.reader().judged(line.name) if self._store is not None else {}
@@ -190,6 +229,7 @@ class Service:
 
     def _look(self, status: ProcessStatus) -> None:
         status = self._with_parts(status)
+        self.actions.end_shelves()
         if self._store is not None and status.store is not None:
             if status.store.stored != self._stored:
                 self._stored = status.store.stored
@@ -201,6 +241,7 @@ class Service:
         self._on_status(status)
 
     def _with_parts(self, status: ProcessStatus) -> ProcessStatus:
+        status = with_shelves(status, self.actions.shelves)
         if self._store is None:
             return status
         return msgspec.structs.replace(

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from andon.monitor.alarms import AlarmState
 from andon.monitor.counters import Counters
+from andon.monitor.shelving import Shelf
 
 LineState = Literal["starting", "running", "retrying", "ended", "failed"]
 """``retrying``: the source is known to be away and is opened again. ``failed``: the line has ended with an error."""
@@ -94,6 +95,8 @@ class LineStatus(Struct, frozen=True, kw_only=True):
     latency: Latency = Latency()
     alarms: dict[str, AlarmState] = {}
     """States of the alarms by name."""
+    shelved: dict[str, Shelf] = {}
+    """Shelved alarms by name."""
     charts: tuple[ChartStatus, ...] = ()
     last_outcome_s: float | None = None
     """Monotonic time of the last outcome with a judged item."""

@@ -51,6 +51,16 @@ class AlarmPart(Struct, frozen=True, kw_only=True):
     raised_age_s: float | None
 
 
+class ShelfPart(Struct, frozen=True, kw_only=True):
+    """One shelved alarm."""
+
+    name: str
+    left_s: float
+    """Time until the shelf ends."""
+    reason: str
+    by: str
+
+
 class ChartPart(Struct, frozen=True, kw_only=True):
     """One drift chart."""
 
@@ -81,6 +91,7 @@ class LinePart(Struct, frozen=True, kw_only=True):
     counters: Counters
     latency: LatencyPart
     alarms: tuple[AlarmPart, ...]
+    shelved: tuple[ShelfPart, ...]
     charts: tuple[ChartPart, ...]
     judged_age_s: float | None
     judging_s: float | None
@@ -162,6 +173,15 @@ def _line(line: LineStatus, now_s: float) -> LinePart:
         counters=line.counters,
         latency=_latency(line.latency),
         alarms=tuple(_alarm(name, state, now_s) for name, state in sorted(line.alarms.items())),
+        shelved=tuple(
+            ShelfPart(
+                name=name,
+                left_s=round(max(0.0, shelf.until_s - now_s), 3),
+                reason=redact(shelf.reason),
+                by=redact(shelf.by),
+            )
+            for name, shelf in sorted(line.shelved.items())
+        ),
         charts=tuple(
             ChartPart(name=chart.name, value=chart.value, limit=chart.limit, crossed=chart.crossed)
             for chart in line.charts

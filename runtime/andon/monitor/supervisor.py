@@ -128,6 +128,10 @@ class Supervisor:
         """Return the cards of the loaded model files."""
         return [line.detector.card for line in self._lines]
 
+    def card(self, name: str) -> Card | None:
+        """Return the card of the model file of a line. None if there is no such line."""
+        return next((line.detector.card for line in self._lines if line.line.name == name), None)
+
     def close(self) -> None:
         """Close what `open` has opened and `run` has not closed yet."""
         for line in self._lines:

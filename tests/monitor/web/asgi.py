@@ -55,4 +55,6 @@ def request(
     asyncio.run(app(scope, receive, send))
     begin, *rest = sent
     found = {name.decode("latin-1"): value.decode("latin-1") for name, value in begin["headers"]}
-    return Answer(begin["status"], found, b"".join(one.get("body", b"") for one in rest).decode())
+    content = b"".join(one.get("body", b"") for one in rest)
+    is_text = not found.get("content-type", "").startswith("image/jpeg")
+    return Answer(begin["status"], found, content.decode("utf-8" if is_text else "latin-1"))

@@ -45,6 +45,7 @@ class WebServer:
         settings: the settings. They are checked here.
         clock: for the cache, for sessions and for limits.
         routes: further routes, see `web_app`.
+        before_close: called at the beginning of `close`. It ends the open streams, for which uvicorn would wait.
 
     Raises:
         ConfigError: the settings are not safe, the port is in use, or the address does not exist on this machine. Nothing
@@ -59,8 +60,10 @@ class WebServer:
         *,
         clock: Clock | None = None,
         routes: "Sequence[BaseRoute]" = (),
+        before_close: Callable[[], None] = lambda: None,
     ) -> None:
         check_web(settings)
+        self._before_close = before_close
         app = web_app(status, settings, clock if clock is not None else SystemClock(), routes=routes)
         with needs("monitor", "the web server of the monitor"):
             server = _server(app, settings)
@@ -93,6 +96,7 @@ class WebServer:
 
     def close(self) -> None:
         """End the server within two seconds. Requests in progress get one of them. A second call has no effect."""
+        self._before_close()
         self._server.should_exit = True
         self._thread.join(_END_S - 0.2)
         if self._thread.is_alive():  # for example a status function that waits
@@ -172,6 +176,7 @@ def _server(app: "ASGIApp", settings: WebSettings) -> "uvicorn.Server":
         def _look(self, before: object) -> None:
             """Compare the last request with the one at the last look."""
             if self.transport.is_closing():
+                self.transport.abort()  # the client did not read the rest in time
                 return
             last: RequestResponseCycle | None = vars(self)[
                 "cycle"

@@ -10,8 +10,10 @@ import os
 import re
 import ssl
 import stat
+from datetime import time
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct
 
@@ -19,6 +21,7 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.loopback import is_loopback
 from andon.foundation.printable import printable
 from andon.foundation.secret import Secret
+from andon.monitor.shifts import shift_began
 
 SHORTEST_TOKEN = 22
 """Characters of a token. 22 characters of base64 hold 128 random bits."""
@@ -67,8 +70,21 @@ class WebSettings(Struct, frozen=True, kw_only=True):
         Secret | None,
         Meta(description="token for viewing and acting; without it the server is read-only for everyone"),
     ] = None
+    shift_starts: Annotated[
+        tuple[Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")], ...],
+        Meta(min_length=1, max_length=24, description="times of day at which a shift begins"),
+    ] = ("06:00", "14:00", "22:00")
+    zone: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            description="time zone of the shifts, for example Europe/Berlin; none is the zone of the machine",
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
+        if self.zone:
+            _zone(self.zone)
         for name in self.allowed_hosts:
             if not _HOST.fullmatch(name):
                 raise ValueError(
@@ -79,6 +95,11 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     def is_loopback(self) -> bool:
         """True if only this machine can connect."""
         return is_loopback(self.host)
+
+    def shift_began(self, wall_s: float) -> float:
+        """Return the start of the shift at this moment, both in seconds since 1970."""
+        starts = [time.fromisoformat(start) for start in self.shift_starts]
+        return shift_began(wall_s, starts, _zone(self.zone) if self.zone else None)
 
     @property
     def is_encrypted(self) -> bool:
@@ -160,6 +181,16 @@ def tls_context(settings: WebSettings, *, at: str = "[web]") -> ssl.SSLContext |
             f"({printable(str(reason))}). Check {printable(settings.tls_cert)} and {printable(settings.tls_key)}."
         ) from error
     return context
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f'zone: expected a time zone of this machine such as "Europe/Berlin", got {printable(name)!r}. Leave the key out '
+            "to use the zone of the machine."
+        ) from error
 
 
 def _token(secret: Secret | None, at: str) -> bytes | None:
