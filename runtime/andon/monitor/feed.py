@@ -71,7 +71,7 @@ class Feed:
         self.state: FeedState = "opening"
         self.restarts = 0
         """Number of times that the source was opened again."""
-        self.refusal: Exception | None = None
+        self.refusal: BaseException | None = None
         """Error that prevented the source from being opened the first time."""
         self.failure = ""
         """Error after the source was opened. It stays after the source was opened again."""
@@ -120,7 +120,7 @@ class Feed:
             for queue in self._queues:
                 queue.end()
 
-    def _one_stream(self) -> Exception | None:
+    def _one_stream(self) -> BaseException | None:
         """Open the source and pass its items on until its end. Return the error of a failure."""
         first = self.restarts == 0 and self._given == 0
         opened = False
@@ -137,7 +137,7 @@ class Feed:
                 accepted = [queue.give(item, arrived_s) for queue in self._queues]
                 if not any(accepted) or self._given == self._limit:
                     break
-        except Exception as error:  # noqa: BLE001 - a source may raise anything; it is reported and logged
+        except BaseException as error:  # noqa: BLE001 - a source may raise anything, also SystemExit; it is reported and logged
             mistake = isinstance(error, AndonError) or not opened
             if first and self._given == 0 and mistake and not (self._reopen and not isinstance(error, AndonError)):
                 self.refusal = error
@@ -148,7 +148,7 @@ class Feed:
             self._close_stream()
         return None
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         failure = f"{type(error).__name__}: {error}"
         if failure != self.failure:  # the same error may come each two seconds for months
             logger.error("%s: the source failed", self._name, exc_info=error)
