@@ -27,7 +27,7 @@ from andon.monitor.part_decisions import PartDecisions
 from andon.monitor.parts import PartDecision
 from andon.monitor.reject import Intents, MemoryIntents
 from andon.monitor.reject_signals import RejectSignals
-from andon.monitor.sink import QueuedSink, Sink, SinkContext
+from andon.monitor.sink import Sink, SinkContext, queued
 from andon.monitor.status import LineState, LineStatus
 from andon.runtime.detector import Detector
 from andon.runtime.judge import Judge, judge_of
@@ -200,7 +200,7 @@ class RunningLine:
             AndonError: the source cannot be opened because of a mistake of the user. The sinks are closed.
         """
         self._feed = feed
-        queued = [sink for sink in self._sinks if isinstance(sink, QueuedSink)]
+        with_thread = queued(self._sinks)
         source = self.line.source
         finished: Finished | None = None
         if self._parts is not None:
@@ -230,7 +230,7 @@ class RunningLine:
             if self._stop_reason and not finished.failure:
                 finished = msgspec.structs.replace(finished, failure=self._stop_reason)
             if not (finished.stopped or finished.consumer_gone):
-                for sink in queued:
+                for sink in with_thread:
                     sink.drain()
         self._state, self._failure = ("failed" if finished.failure else "ended"), finished.failure
         # the summaries are complete only after the sinks are closed
@@ -252,7 +252,9 @@ class RunningLine:
             finished=finished,
             notes=tuple(text for text in notes if text),
             lost=self._judge.status().lost > 0 or any(map(lost_by, self._sinks)),
-            hung=finished.hung or any(sink.hung for sink in queued) or (self._reject is not None and self._reject.hung),
+            hung=finished.hung
+            or any(sink.hung for sink in with_thread)
+            or (self._reject is not None and self._reject.hung),
         )
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ The supervisor thread looks at all of them four times per second.
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -24,9 +24,9 @@ from andon.monitor.status import ProcessStatus
 from andon.monitor.turns import Turns, cores
 from andon.monitor.wall_time import WallTime, look
 from andon.runtime import __version__
-from andon.runtime.items import Ref
 from andon.runtime.schema import Card
 from andon.sources.clock import Clock
+from andon.sources.source import Skip
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Supervisor:
         on_status: called at each look with the state of everything.
         on_reload: called before model files are loaded again because of a request.
         extra_sinks: returns further sinks of a line. They are closed with the line.
-        judged: returns the items of a line that an earlier run has judged: the time of each by its key. They are skipped.
+        judged: returns a function that tests whether an earlier run of a line has judged an item. The line then skips it.
         intents: returns the place of the intents of a line's reject signals. None: in memory.
     """
 
@@ -98,7 +98,7 @@ class Supervisor:
         on_status: Callable[[ProcessStatus], None] = lambda _status: None,
         on_reload: Callable[[], None] = lambda: None,
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
-        judged: Callable[[Line], Mapping[str, float | None]] = lambda _line: {},
+        judged: Callable[[Line], Skip | None] = lambda _line: None,
         intents: Callable[[Line], Intents | None] = lambda _line: None,
     ) -> None:
         self.run_id = secrets.token_hex(8)
@@ -277,7 +277,10 @@ class Supervisor:
         stop = first.stop if len(lines) == 1 else threading.Event()
         spec = first.detector.card.input
 
-        skip = self._skip(lines)
+        skips = [self._judged(line.line) if source.kind.resumes else None for line in lines]
+        known = [one for one in skips if one is not None]
+        # what all lines have judged is not even read
+        skip = (lambda ref: all(one(ref) for one in known)) if len(known) == len(lines) else None
 
         def state(state: FeedState, detail: str) -> None:
             if state == "opening":
@@ -288,6 +291,7 @@ class Supervisor:
         return Feed(
             lambda: source.open(spec, self._clock, stop, skip=skip),
             [line.queue for line in lines],
+            skips=skips if len(lines) > 1 else (),
             clock=self._clock,
             name=source.kind.name,
             limit=first.line.policy.limit,
@@ -295,20 +299,6 @@ class Supervisor:
             stop=stop,
             on_state=state,
         )
-
-    def _skip(self, lines: Sequence[RunningLine]) -> Callable[[Ref], bool] | None:
-        """Return a function that tests whether all lines of a source have judged an item in an earlier run."""
-        if not lines[0].line.source.kind.resumes:
-            return None
-        judged = [self._judged(line.line) for line in lines]
-        if not all(judged):
-            return None
-        logger.warning(
-            "%s: up to %d items that an earlier run has judged are skipped. To judge them again, use another folder in [store]",
-            lines[0].line.source.shown,
-            min(len(one) for one in judged),
-        )
-        return lambda ref: all(ref.key in one and one[ref.key] == ref.time_s for one in judged)
 
     def _follow(self, line: RunningLine, feed: Feed) -> None:
         name = line.line.name
