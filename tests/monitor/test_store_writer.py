@@ -505,3 +505,17 @@ def test_a_damaged_store_is_refused_with_one_error_and_stays_unlocked(
             ConfigError, match=r"events\.sqlite: cannot be opened as an event store: .* If the file is damaged"
         ):
             opened("plant")
+
+
+# Complaint 23: nothing that an item contains may end the storing of all others.
+@pytest.mark.parametrize("key", ["\udcff.png", "a\0b.png", "\x1b[31m", "x" * 100_000, ""])
+def test_a_hostile_name_of_an_item_blocks_no_event_and_is_found_again(opened: Open, key: str) -> None:
+    writer = opened()
+    writer.judged("press-3", key, 1.0)
+    writer.put(some_event())
+
+    assert writer.flush(20)
+
+    assert (writer.status().stored, writer.status().failing) == (1, "")
+    with contextlib.closing(writer.reader().judged("press-3")) as judged:
+        assert judged.has(key, 1.0)

@@ -343,6 +343,15 @@ class StoreReader:
             return [_with_evidence(connection, seq, decode(payload)) for seq, payload in rows]
 
 
+def stored_key(key: str) -> str:
+    """Return the key of an item as the table ``judged`` holds it. SQLite refuses the half characters of wrong file names.
+
+    >>> stored_key("a\\udcff.png")
+    'a\\\\udcff.png'
+    """
+    return key.encode(errors="backslashreplace").decode()
+
+
 class JudgedItems:
     """The items of a line whose outcomes were durable at one moment. Each is looked up on the disk: there may be millions.
 
@@ -379,7 +388,8 @@ class JudgedItems:
     def has(self, key: str, time_s: float | None) -> bool:
         """Return whether this item, with this time in its source, was judged. Call it from one thread at a time."""
         found = self._connection.execute(
-            "SELECT time_s FROM judged WHERE line = ? AND key = ? AND running_s <= ?", (self._line, key, self._last_s)
+            "SELECT time_s FROM judged WHERE line = ? AND key = ? AND running_s <= ?",
+            (self._line, stored_key(key), self._last_s),
         ).fetchall()  # all, so that the query ends
         return bool(found) and found[0][0] == time_s
 
