@@ -30,7 +30,8 @@ folder, model, hz = sys.argv[1], sys.argv[2], float(sys.argv[3])
 monitor = Monitor(folder + "/line.toml")
 def frames(shape):
     rng = np.random.default_rng(0)
-    kept = [rng.integers(0, 255, shape, np.uint8) for _ in range(8)]
+    slope = np.linspace(60, 180, shape[1])[None, :, None]
+    kept = [(slope + rng.normal(0, 2, shape)).clip(0, 255).astype(np.uint8) for _ in range(8)]
     at = 0
     while True:
         yield kept[at % len(kept)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from scipy.integrate import quad
 from scipy.stats import binom
 
@@ -14,11 +15,13 @@ from andon.calibration.audit import (
     anytime_bounds,
     audit,
     clopper_pearson,
+    exceeds_promise,
     log_e_confirmed,
     log_e_violated,
     parts_to_confirm,
 )
 from andon.foundation.errors import ConfigError
+from andon.runtime.calibration_facts import Calibration
 
 
 def test_the_bounds_of_12_in_1000_agree_with_the_worked_example() -> None:
@@ -161,3 +164,20 @@ def test_dependent_parts_count_less() -> None:
 def test_counts_that_cannot_be_are_refused(rejects: int, parts: int, alpha: float) -> None:
     with pytest.raises(ConfigError, match="expected"):
         audit(rejects, parts, alpha)
+
+
+@given(parts=st.integers(1, 5000), share=st.floats(0, 0.2))
+def test_the_quick_test_of_a_promise_agrees_with_the_audit_at_any_number_of_looks(parts: int, share: float) -> None:
+    rejects = min(parts, round(parts * share))
+    calibration = Calibration(kind="promise", alpha=0.05, confidence=0.95, n=59, n_eff=59.0, above=0)
+
+    quick = exceeds_promise(rejects, parts, calibration)
+
+    assert quick == (audit(rejects, parts, 0.05, 0.95, looks="anytime").finding == "violated")
+
+
+def test_dependent_windows_are_worth_less_in_the_quick_test_of_a_promise() -> None:
+    calibration = Calibration(kind="promise(n_eff)", alpha=0.05, confidence=0.95, n=590, n_eff=59.0, above=0, tau=10.0)
+
+    assert exceeds_promise(30, 300, replace(calibration, tau=1.0))
+    assert not exceeds_promise(30, 300, calibration)

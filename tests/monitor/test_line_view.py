@@ -1,4 +1,4 @@
-"""What a page remembers about a line: the newest item, the history of scores, and the counts of the shift."""
+"""The memory of a page about a line: the newest item, the history of scores, and the counts of the shift."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a page shows about one line: the newest item, the scores of the last ten minutes, recent items, and counts of the shift.
+"""Keep what a page shows about one line: the newest item, the scores of ten minutes, recent items, and counts of the shift.
 
 The judging thread only stores references and numbers. Nothing is drawn or encoded here. A reader copies what it needs.
 """

@@ -1,4 +1,4 @@
-"""What a person can do on a page: acknowledge and shelve alarms, and state whether a part was good or defective.
+"""Let people act: acknowledge and shelve alarms, and state whether a part was good or defective.
 
 Each action becomes an event. No action changes the configuration, and no action runs a program.
 """

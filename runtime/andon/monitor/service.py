@@ -81,7 +81,7 @@ class Service:
         web = configuration.web
         began = web.shift_began if web is not None else lambda wall_s: wall_s
         self.views = {line.name: LineView(clock, began) for line in configuration.lines} if web is not None else {}
-        """What the page shows, by line. Empty without a web server."""
+        """Content of the page, by line. Empty without a web server."""
         self.actions = OperatorActions(
             clock,
             record=lambda line, body: self._record(Origin(line=line), body, None),
@@ -90,7 +90,7 @@ class Service:
             views=self.views,
             reader=self.reader,
         )
-        """What people can do on the page."""
+        """The actions of people on the page."""
         self.web: WebServer | None = None
         """The running web server, if the configuration has one."""
         self.supervisor = Supervisor(

@@ -1,6 +1,6 @@
 """Shelve an alarm: hide its signal for a limited time, with a reason (ISA 18.2). Pure rules without a clock.
 
-A shelved alarm is still raised, cleared and recorded. Only its signal on the page is quiet, and the page says that it is shelved.
+A shelved alarm is still raised, cleared and recorded. Only its signal on the page is quiet. The page shows that it is shelved.
 A shelf ends by its time limit or by a person. It does not survive a restart of the monitor: the alarm then signals again.
 """
 

@@ -73,7 +73,7 @@ def watched_line(**timing: float) -> tuple[Watched, Live]:
     """Return a monitor and its streams, five times as fast as usual."""
     clock = SystemClock()
     watched = Watched(clock)
-    times = Timing(**({"state_s": 0.2, "picture_s": 0.04} | timing))
+    times = Timing(**({"state_s": 0.2, "picture_s": 0.04, "share": 1.0} | timing))
     return watched, Live(watched.status, watched, clock, timing=times)
 
 
@@ -128,6 +128,32 @@ def test_a_picture_is_made_once_for_all_pages_and_an_unchanged_one_is_not_made_a
             assert first[0]["jpeg"] == second[0]["jpeg"]
             await one.has("state", 2)
             assert len(one.of("picture")) == 1
+
+    asyncio.run(run())
+
+
+def test_drawing_uses_at_most_its_share_of_a_core() -> None:
+    async def run() -> None:
+        watched, live = watched_line(share=1e-9)  # the first picture uses the share of years
+        watched.views["bottles"].put(some_outcome(1))
+        async with opened(live) as (page, _):
+            await page.has("picture")
+            watched.views["bottles"].put(some_outcome(2))
+            await page.has("state", 4)
+            assert [one["seq"] for one in page.of("picture")] == [1]
+
+    asyncio.run(run())
+
+
+def test_two_watched_lines_take_turns() -> None:
+    async def run() -> None:
+        watched, live = watched_line()
+        async with opened(live, "bottles") as (bottles, _), opened(live, "caps") as (caps, _):
+            for seq in range(1, 30):
+                watched.views["bottles"].put(some_outcome(seq))
+                watched.views["caps"].put(some_outcome(seq))
+                await asyncio.sleep(0.02)
+            assert len(await bottles.has("picture", 2)) - len(await caps.has("picture", 2)) in range(-2, 3)
 
     asyncio.run(run())
 

@@ -148,7 +148,7 @@ def test_a_person_acknowledges_and_shelves_an_alarm_and_confirms_a_part(
         watch.problems.clear()
         page.click(".tile a")
         page.click("#alarms button:has-text('Acknowledge')")
-        is_shown(page, "Alarm, acknowledged", exact=True)
+        sync_api.expect(page.locator(".banner .signal")).to_contain_text("Acknowledged", timeout=20_000)
         page.click("#alarms button:has-text('Shelve')")
         page.keyboard.type("trial batch")
         page.keyboard.press("Enter")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.monitor.outcomes import some_outcome
 
 from andon.demo.example_line import MODEL, example
-from andon.monitor.web.pictures import HEIGHT, MOST_CURVES, MOST_POINTS, WIDTH, live_curves, live_picture
+from andon.monitor.web.pictures import HEATED, MOST_CURVES, MOST_POINTS, PLAIN, live_curves, live_picture
 from andon.runtime.detector import Detector
 from andon.runtime.schema import Card, Channel, WindowSpec
 
@@ -31,14 +31,14 @@ def test_a_picture_fits_into_its_largest_size_and_keeps_its_shape(shape: tuple[i
 
     assert jpeg is not None
     height, width = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape[:2]
-    assert height <= HEIGHT
-    assert width <= WIDTH
+    assert height <= PLAIN[0]
+    assert width <= PLAIN[1]
     if min(height, width) > 20:
         assert height / width == pytest.approx(shape[0] / shape[1], rel=0.05)
 
 
 def test_a_hot_place_is_drawn_over_the_frame(card: Card) -> None:
-    frame = np.full((400, 400, 1), 90, np.uint8)
+    frame = np.full((320, 320, 1), 90, np.uint8)
     anomaly_map = np.zeros((8, 8), np.float32)
     anomaly_map[2, 2] = 1e6
     outcome = some_outcome(data=frame, card=card)
@@ -49,8 +49,22 @@ def test_a_hot_place_is_drawn_over_the_frame(card: Card) -> None:
     assert plain is not None
     assert heated is not None
     difference = np.abs(pixels(plain).astype(int) - pixels(heated).astype(int)).max(axis=2)
-    assert difference[125, 125] > 30
-    assert difference[350, 350] < 10
+    assert difference[100, 100] > 30
+    assert difference[280, 280] < 10
+
+
+def test_a_map_that_would_draw_nothing_costs_nothing_and_a_drawn_one_makes_the_picture_smaller(card: Card) -> None:
+    outcome = some_outcome(data=np.full((1080, 1920, 3), 90, np.uint8), card=card)
+
+    def size(value: float) -> tuple[int, ...]:
+        evidence = {"anomaly_map": np.full((8, 8), value, np.float32)}
+        jpeg = live_picture(replace(outcome, verdict=replace(outcome.verdict, evidence=evidence)))
+        assert jpeg is not None
+        return pixels(jpeg).shape[:2]
+
+    assert size(0.0) == PLAIN
+    assert size(1e6) == HEATED
+    assert size(float("nan")) == HEATED
 
 
 def test_an_outcome_without_a_frame_has_no_picture() -> None:

@@ -1,9 +1,9 @@
 """Send what happens on the lines to open pages, as server-sent events.
 
 Work is done only while a page is open. Once a second the state is read and encoded once for all pages of a line. At most five
-times a second the newest frame of a watched line is encoded, in one thread. Each client has one waiting message of each kind. A
-newer one replaces it, so that a slow client gets the newest state and costs no memory. A client that does not read for some
-seconds is disconnected.
+times a second the newest frame of a watched line is encoded, in one thread that uses at most a small share of a core. Each client
+has one waiting message of each kind. A newer one replaces it, so that a slow client gets the newest state and costs no memory. A
+client that does not read for some seconds is disconnected.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import base64
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
@@ -48,6 +49,8 @@ class Timing(Struct, frozen=True, kw_only=True):
     """Time between two messages about the state."""
     picture_s: float = 0.2
     """Shortest time between two pictures of a line."""
+    share: float = 0.015
+    """Largest share of a core for drawing pictures. A picture that takes longer to draw comes less often."""
 
 
 class PictureMessage(Struct, frozen=True, kw_only=True):
@@ -106,6 +109,7 @@ class Live:
         self._pool: ThreadPoolExecutor | None = None
         self._drawn: dict[str, tuple[Seen, bytes]] = {}
         self._drawing: set[str] = set()
+        self._next_drawing_s = 0.0
         self._failed = False
         self._closed = False
         self._empty = threading.Event()
@@ -227,16 +231,21 @@ class Live:
                     client.put("state", message)
 
     def _put_pictures(self) -> None:
-        """Begin to draw the newest item of each watched line, unless it is drawn already or the thread is busy with the line."""
-        for line in {client.line for client in self._clients if client.line is not None}:
+        """Begin to draw the newest item of each watched line, unless it is drawn already. One at a time."""
+        if self._drawing or self._clock.mono_s() < self._next_drawing_s:
+            return
+        watched = {client.line for client in self._clients if client.line is not None}
+        # the line with the oldest picture first, so that several watched lines take turns
+        for line in sorted(watched, key=lambda name: self._drawn[name][0].at_s if name in self._drawn else 0.0):
             seen = self._monitor.views[line].seen
-            if seen is None or line in self._drawing or (line in self._drawn and self._drawn[line][0] is seen):
+            if seen is None or (line in self._drawn and self._drawn[line][0] is seen):
                 continue
             self._drawing.add(line)
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="andon pictures")
             drawing = asyncio.get_running_loop().run_in_executor(self._pool, self._draw, seen)
             drawing.add_done_callback(functools.partial(self._put_picture, line, seen))
+            return
 
     def _put_picture(self, line: str, seen: Seen, done: "asyncio.Future[bytes]") -> None:
         self._drawing.discard(line)
@@ -254,6 +263,12 @@ class Live:
             client.put("picture", done.result())
 
     def _draw(self, seen: Seen) -> bytes:
+        began_s = time.thread_time()
+        message = self._message(seen)
+        self._next_drawing_s = self._clock.mono_s() + (time.thread_time() - began_s) / self._timing.share
+        return message
+
+    def _message(self, seen: Seen) -> bytes:
         jpeg = live_picture(seen.outcome)
         message = PictureMessage(
             seq=seen.outcome.seq,

@@ -22,7 +22,7 @@ from andon.monitor.web.page_monitor import Exceeds, PageMonitor
 from andon.runtime.schema import Card, FrameSpec, Reason, Status, json_number
 
 Signal = Literal["alarm", "acked", "returned", "fault", "invalid", "notice", "idle", "quiet"]
-"""How a line calls for attention, the most urgent first.
+"""The way in which a line calls for attention, the most urgent first.
 
 ``alarm``: an alarm that no person has acknowledged. ``acked``: it is acknowledged and still active. ``returned``: it is over, but
 no person has acknowledged it. ``fault``: the line has failed, or its source is away. ``invalid``: the newest item is INVALID.
@@ -172,7 +172,7 @@ def page_data(
 def signal_of(line: LineStatus, last: ItemRow | None, lamps: tuple[LampRow, ...]) -> Signal:
     """Return how urgently a line calls for attention. Shelved alarms do not count.
 
-    Without a fresh item a line is never quiet: an old OK says nothing about the present parts.
+    Without a fresh item a line is never quiet: an old OK does not describe the present parts.
     """
     conditions = {state.condition for name, state in line.alarms.items() if name not in line.shelved}
     by_condition: dict[Condition, Signal] = {"unack": "alarm", "acked": "acked", "rtn_unack": "returned"}

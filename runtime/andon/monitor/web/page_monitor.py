@@ -21,12 +21,12 @@ class PageMonitor(Protocol):
 
     @property
     def views(self) -> Mapping[str, LineView]:
-        """What the page shows, by line, in the order of the configuration."""
+        """Content of the page, by line, in the order of the configuration."""
         ...
 
     @property
     def actions(self) -> OperatorActions:
-        """What people can do."""
+        """Actions of people."""
         ...
 
     def reader(self) -> StoreReader | None:

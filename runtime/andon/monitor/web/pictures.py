@@ -1,6 +1,7 @@
 """Make the live picture of a line: a small JPEG with the heat map, or the curves of a window. Pure functions.
 
-Frames are reduced before the heat map is drawn, because drawing at full size takes several times as long.
+Frames are reduced before the heat map is drawn, because drawing at full size takes several times as long. A picture with a heat
+map is smaller than one without: drawing takes most of the time, and it grows with the number of pixels.
 """
 
 from typing import Any
@@ -11,13 +12,15 @@ from msgspec import Struct
 from andon.monitor.evidence import encode_picture
 from andon.monitor.judging import Outcome
 from andon.runtime.crop import WHOLE
-from andon.runtime.heat_map import Picture, map_limit, overlay
+from andon.runtime.heat_map import TRANSPARENT, Picture, map_limit, overlay
 from andon.runtime.items import Data
 from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.sources.opencv import opencv
 
-HEIGHT, WIDTH = 540, 960
-"""Largest height and width of a live picture, in pixels."""
+PLAIN = 540, 960
+"""Largest height and width of a live picture without a heat map, in pixels."""
+HEATED = 360, 640
+"""Largest height and width of a live picture with a heat map, in pixels."""
 QUALITY = 75
 MOST_POINTS = 160
 """Largest number of points of a curve."""
@@ -47,12 +50,13 @@ def live_picture(outcome: Outcome) -> bytes | None:
     frame = outcome.data
     if frame is None or frame.ndim != 3:
         return None
-    small = _small(frame)
     card, anomaly_map = outcome.card, outcome.verdict.evidence.get("anomaly_map")
     if card is not None and anomaly_map is not None and anomaly_map.ndim == 2:
-        crop = card.input.crop if isinstance(card.input, FrameSpec) else WHOLE
-        small = overlay(small, anomaly_map, map_limit(card, outcome.verdict.threshold), crop=crop)
-    return encode_picture(small, QUALITY)
+        limit = map_limit(card, outcome.verdict.threshold)
+        if not (anomaly_map <= TRANSPARENT * limit).all():  # otherwise nothing would be drawn; NaN is drawn
+            crop = card.input.crop if isinstance(card.input, FrameSpec) else WHOLE
+            return encode_picture(overlay(_small(frame, HEATED), anomaly_map, limit, crop=crop), QUALITY)
+    return encode_picture(_small(frame, PLAIN), QUALITY)
 
 
 def live_curves(outcome: Outcome) -> tuple[Curve, ...]:
@@ -78,9 +82,9 @@ def live_curves(outcome: Outcome) -> tuple[Curve, ...]:
     )
 
 
-def _small(frame: Data) -> Picture:
+def _small(frame: Data, largest: tuple[int, int]) -> Picture:
     height, width = frame.shape[:2]
-    factor = min(1.0, HEIGHT / height, WIDTH / width)
+    factor = min(1.0, largest[0] / height, largest[1] / width)
     if factor == 1.0:
         return np.asarray(frame, np.uint8)
     cv2 = opencv()

@@ -147,7 +147,8 @@ function setUpActions() {
 // The subject of the signal: the alarms, the state of the source, or the lamps.
 function why(line) {
   const condition = { alarm: "unack", acked: "acked", returned: "rtn_unack" }[line.signal];
-  if (condition) return line.alarms.filter((one) => one.condition === condition && one.shelved_s === null).map((one) => text(`alarm.${one.name}`)).join(", ");
+  const named = () => line.alarms.filter((one) => one.condition === condition && one.shelved_s === null).map((one) => text(`alarm.${one.name}`)).join(", ");
+  if (condition) return line.signal === "returned" ? text("alarm.not_acknowledged", { alarms: named() }) : named();
   if (line.signal === "fault") return text(`state.${line.state}`);
   if (line.signal === "idle" && line.state !== "running") return text(`state.${line.state}`);
   if (line.signal === "notice") return line.lamps.filter((lamp) => !lamp.ok).map((lamp) => text(`lamp.${lamp.name}`, { of: lamp.of })).join(", ");
@@ -307,6 +308,10 @@ function showPicture(message) {
   } else {
     drawCurves(curves, message.curves, text("picture.share"));
   }
+  // the newest item of the panel may be another one: it is sent less often than pictures
+  const place = document.querySelector(".picture");
+  putShape(place, "picture-shape", message.status);
+  put(place, "picture-item", text("picture.item", { status: text(`status.${message.status}`), seq: message.seq }));
   showPictureAge();
 }
 
