@@ -51,7 +51,7 @@ _BLOCKED_S = 10.0
 
 
 class _Found(NamedTuple):
-    """What an earlier start has left in the store."""
+    """Content of the store at the start."""
 
     running_s: float
     next_seq: int
