@@ -1,121 +1,263 @@
-"""Measure false alarms of the channel checks on good logs, and the faults that they find.
+"""Measure false alarms and found faults of the channel checks, through a running line with `health` on.
 
-    python -m benchmarks.channel_health --data FOLDER_OR_LOG ...       # logs that are good as a whole
-    python -m benchmarks.channel_health --tennessee-eastman FOLDER     # d00.dat.gz sets the limits, d00_te.dat.gz is checked
+    OMP_NUM_THREADS=1 python -m benchmarks.channel_health --skab FOLDER
+    OMP_NUM_THREADS=1 python -m benchmarks.channel_health --tennessee-eastman FOLDER
 
-The limits come from the first half of a log, as a calibration computes them, and are checked on the second half. Prints one JSON
-line per log:
+With ``--time`` it prints the cost of one window. The folders are those with ``anomaly-free/`` and with ``d00.dat.gz``.
 
-* ``false_alarms``: number of channels with each finding on the good second half, of ``channels``.
-* ``found``: the share of channels in which each synthetic fault is found. Faults begin in the middle of the second half. A stuck
-  channel keeps its value. One out of range is raised by ten times its range. With a wrong rate, only every second row arrives.
-* ``stuck_after_s``: median of the limits. ``never_stuck``: channels without this limit, because they did not change.
+A model file (`pca`, windows of 8 rows, hop 4) is trained and exported from good rows: the first half of SKAB's clean file, or
+Tennessee Eastman's d00. Its calibration rows set the limits. A supervisor then judges logs that it has not seen, as fast as
+possible. Prints one JSON line per log:
+
+* ``false_alarms``: windows of the good log that the checks made INVALID, by reason, of ``windows``.
+* ``found``: for each synthetic fault, the share of the channels in which it is found: some window has the reason of the fault
+  and names the channel. ``delay_rows`` is the median number of rows from the first faulty one to the end of that window. Faults
+  begin in the middle of the log, in one channel at a time. A stuck channel keeps its value. One out of range rises by ten times
+  its range. With a wrong rate, only every second sample is left. A stale one has no more samples, a missing one none at all.
+  One sample of a channel that is not finite is infinite.
+* ``real_faults``: windows of logs with real faults that became INVALID, by reason, of ``windows``. These would be judged
+  without the checks.
 """
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.monitor.test_supervisor import Kept, sink
 
-from andon.calibration.good_health import GoodWindow, channel_health
-from andon.monitor.channel_health import ChannelLimits, ChannelState, limits_of_channel, step
-from andon.runtime.items import Item
-from andon.runtime.schema import Channel
-from andon.sources.collection import FoundLogs
+from andon.monitor.channel_health import findings, limits_of_channel
+from andon.monitor.config import ChosenSource, Configuration, Line, Policy
+from andon.monitor.judging import Outcome
+from andon.monitor.supervisor import Supervisor
+from andon.runtime.schema import Channel, InputSpec, Reason, Status, WindowSpec
+from andon.sources.clock import Clock, SystemClock
+from andon.sources.collection import FoundLogs, Stream
+from andon.sources.series.grid import Grid
 from andon.sources.series.log import Log, Run
-from andon.sources.series.windows import cut, window_spec
-from andon.sources.source import collect
+from andon.sources.series.replay import replay_log
+from andon.sources.series.sample_facts import SampleFacts
+from andon.sources.series.windows import Windows
+from andon.sources.source import Source, collect
+from andon.sources.stream_settings import NoSettings
 from benchmarks import tennessee_eastman
 
-STEPS = 16
-"""Rows of a window."""
-Numbers = NDArray[np.float64]
+STEPS, HOP = 8, 4
+Values = NDArray[np.float32]
+FAULTS: dict[str, Reason] = {
+    "stuck": Reason.STUCK,
+    "out of range": Reason.OUT_OF_RANGE,
+    "wrong rate": Reason.WRONG_RATE,
+    "stale": Reason.STALE,
+    "not finite": Reason.NOT_FINITE,
+    "missing": Reason.MISSING_CHANNEL,
+}
 
 
-def limits_from(log: Log) -> list[ChannelLimits]:
-    """Return the limits of each channel that a calibration on this good log gives."""
-    spec = window_spec(log.found, STEPS, STEPS)
-    windows = [
-        GoodWindow(item.ref, np.asarray(item.data, np.float32)) for item in cut(log, spec) if isinstance(item, Item)
-    ]
-    health = channel_health(windows, spec, log.found.period_s)
-    return [limits_of_channel(Channel(name=one.name), one, stale_after_s=10 * log.found.period_s) for one in health]
+def faulty(values: Values, place: int, fault: str) -> Values:
+    """Return the values with a fault in one channel."""
+    bad, middle = values.copy(), len(values) // 2
+    match fault:
+        case "stuck":
+            bad[middle:, place] = bad[middle, place]
+        case "out of range":
+            bad[middle:, place] += 10 * max(float(np.nanmax(values[:, place]) - np.nanmin(values[:, place])), 1e-3)
+        case "wrong rate":
+            bad[middle::2, place] = np.nan
+        case "stale":
+            bad[middle:, place] = np.nan
+        case "not finite":
+            bad[middle, place] = np.inf
+        case _:
+            bad[:, place] = np.nan
+    return bad
 
 
-def findings(times_s: Numbers, values: NDArray[np.float32], limits: ChannelLimits) -> set[str]:
-    """Return the names of all problems of one channel."""
-    state = ChannelState(started_s=float(times_s[0]))
-    found: set[str] = set()
-    for time_s, value in zip(times_s.tolist(), values.tolist(), strict=True):
-        state, reasons = step(state, value, time_s, limits)
-        found.update(reason.name for reason in reasons)
-    return found
+def log_of(names: Sequence[str], times_s: NDArray[np.float64], values: Values, period_s: float) -> Log:
+    """Return rows as a log of one run."""
+    found = FoundLogs(
+        channels=tuple(Channel(name=name) for name in names), period_s=period_s, runs=1, rows=len(times_s)
+    )
+    return Log(found=found, runs=(Run(name="log", times_s=times_s, values=values),))
 
 
-def measured(name: str, first: Log, run: Run) -> dict[str, object]:
-    """Return the figures of one log: limits from `first`, checked on `run`."""
-    limits = limits_from(first)
-    alarms: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    middle = len(run.times_s) // 2
-    times_s = run.times_s
-    for place, limit in enumerate(limits):
-        good = run.values[:, place]
-        alarms.update(findings(times_s, good, limit))
-        stuck, high = good.copy(), good.copy()
-        stuck[middle:] = good[middle]
-        spread = float(np.ptp(np.concatenate([one.values[:, place] for one in first.runs])))
-        high[middle:] += 10 * max(spread, 1e-3)
-        slow = np.concatenate([np.arange(middle), np.arange(middle, len(good), 2)])
-        found["stuck"] += "STUCK" in findings(times_s, stuck, limit)
-        found["out of range"] += "OUT_OF_RANGE" in findings(times_s, high, limit)
-        found["wrong rate"] += "WRONG_RATE" in findings(times_s[slow], good[slow], limit)
-    known = [limit.stuck_after_s for limit in limits if limit.stuck_after_s is not None]
+def judged(model: Path, log: Log) -> list[Outcome]:
+    """Return the outcomes of a log, judged by a line with health on."""
+
+    def stream(_text: str, spec: InputSpec, _settings: Any, clock: Clock, stop: threading.Event) -> Stream:
+        assert isinstance(spec, WindowSpec)
+        return replay_log(log, spec, clock, "max", stop)
+
+    kind = Source(name="memory", summary="a log in memory", accepts=lambda _text: True, stream=stream)
+    kept = Kept()
+    line = Line(
+        name="line",
+        model=str(model),
+        source=ChosenSource(kind, "memory", NoSettings()),
+        sinks=(sink(kept),),
+        policy=Policy(health=True),
+    )
+    Supervisor(Configuration(lines=(line,)), SystemClock(), threading.Event()).run()
+    return kept.outcomes
+
+
+def trained(log: Log, folder: Path) -> Path:
+    """Train and export a model file from a good log."""
+    run, names = log.runs[0], [channel.name for channel in log.found.channels]
+    with (folder / "good.csv").open("w", encoding="utf-8") as written:
+        written.write("time," + ",".join(f'"{name}"' for name in names) + "\n")
+        for time_s, row in zip(run.times_s.tolist(), run.values.tolist(), strict=True):
+            written.write(f"{time_s}," + ",".join(map(repr, row)) + "\n")
+    andon = [sys.executable, "-m", "andon"]
+    train = ["train", "pca", "--data", str(folder / "good.csv"), "--out", str(folder / "run")]
+    train += ["--steps", str(STEPS), "--hop", str(HOP)]
+    export = ["export", str(folder / "run"), "-o", str(folder / "m.onnx"), "--no-promise"]
+    for command in (train, export):
+        subprocess.run([*andon, *command], check=True, capture_output=True)
+    return folder / "m.onnx"
+
+
+def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return the number of windows by the reason of a channel check, or of a gap."""
+    reasons = {*FAULTS.values(), Reason.GAP}
+    return dict(Counter(one.verdict.reason.name for one in outcomes if one.verdict.reason in reasons))
+
+
+def measured(name: str, good: Log, fresh: Log, real: Sequence[Log]) -> dict[str, Any]:
+    """Return the figures of one data set: limits from `good`, checked on `fresh`, and on logs with real faults."""
+    names = [channel.name for channel in fresh.found.channels]
+    run, period_s = fresh.runs[0], fresh.found.period_s
+    begin_s = float(run.times_s[len(run.times_s) // 2])
+    with tempfile.TemporaryDirectory() as folder:
+        model = trained(good, Path(folder))
+        plain = judged(model, fresh)
+        found: dict[str, float] = {}
+        delays: dict[str, float] = {}
+        for fault, reason in FAULTS.items():
+            rows = []
+            for place, channel in enumerate(names):
+                bad = log_of(names, run.times_s, faulty(run.values, place, fault), period_s)
+                hits = [
+                    one.ref.time_s
+                    for one in judged(model, bad)
+                    if one.verdict.reason is reason and one.channel == channel and one.ref.time_s is not None
+                ]
+                after = [time_s for time_s in hits if fault == "missing" or time_s >= begin_s]
+                if after:
+                    rows.append((after[0] - (run.times_s[0] if fault == "missing" else begin_s)) / period_s)
+            found[fault] = round(len(rows) / len(names), 3)
+            delays[fault] = round(float(np.median(rows)), 1) if rows else float("nan")
+        others = [one for log in real for one in judged(model, log)]
     return {
         "log": name,
-        "rows": [sum(len(one.times_s) for one in first.runs), len(run.times_s)],
-        "channels": len(limits),
-        "false_alarms": dict(alarms),
-        "found": {fault: round(number / len(limits), 3) for fault, number in found.items()},
-        "stuck_after_s": round(float(np.median(known)), 1) if known else None,
-        "never_stuck": len(limits) - len(known),
+        "rows": [len(good.runs[0].times_s), len(run.times_s)],
+        "channels": len(names),
+        "windows": len(plain),
+        "false_alarms": counted(plain),
+        "found": found,
+        "delay_rows": delays,
+        "real_faults": {"windows": len(others), **counted(others)},
+        "rejected": sum(one.verdict.status is Status.REJECT for one in others),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
-def halves(log: Log) -> tuple[Log, Run]:
-    """Return the first half of the longest run as a log, and its second half."""
-    run = max(log.runs, key=lambda one: len(one.times_s))
+def skab(folder: Path) -> dict[str, Any]:
+    """Return the figures of SKAB: 8 channels, a row each second."""
+    log = collect(str(next(folder.rglob("anomaly-free.csv"))))
+    assert isinstance(log, Log)
+    names, run = [channel.name for channel in log.found.channels], log.runs[0]
     middle = len(run.times_s) // 2
-    begin = Run(name=run.name, times_s=run.times_s[:middle], values=run.values[:middle])
-    end = Run(name=run.name, times_s=run.times_s[middle:], values=run.values[middle:])
-    found = FoundLogs(channels=log.found.channels, period_s=log.found.period_s, runs=1, rows=middle)
-    return Log(found=found, runs=(begin,)), end
+    good, fresh = [
+        log_of(names, run.times_s[rows], run.values[rows], log.found.period_s)
+        for rows in (slice(0, middle), slice(middle, None))
+    ]
+    real = []
+    for file in sorted(file for part in ("valve1", "valve2", "other") for file in (folder / part).glob("*.csv")):
+        one = collect(str(file))
+        assert isinstance(one, Log)
+        places = [[channel.name for channel in one.found.channels].index(name) for name in names]
+        real.append(log_of(names, one.runs[0].times_s, one.runs[0].values[:, places], log.found.period_s))
+    return measured("SKAB", good, fresh, real)
+
+
+def tennessee(folder: Path) -> dict[str, Any]:
+    """Return the figures of Tennessee Eastman: 52 channels, a row each three minutes."""
+
+    def read(name: str) -> Log:
+        values = tennessee_eastman.read(folder / name)
+        times_s = 180.0 * np.arange(len(values), dtype=np.float64)
+        return log_of(tennessee_eastman.CHANNELS, times_s, values, 180.0)
+
+    real = [read(f"d{fault:02}_te.dat.gz") for fault in tennessee_eastman.FAULTS]
+    return measured("Tennessee Eastman", read("d00.dat.gz"), read("d00_te.dat.gz"), real)
+
+
+def microseconds(work: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Return the CPU time of one call: the least and the median."""
+    taken = []
+    for _ in range(repeats):
+        start = time.thread_time_ns()
+        work()
+        taken.append((time.thread_time_ns() - start) / 1e3)
+    return {"us_least": round(min(taken)), "us_median": round(float(np.median(taken)))}
+
+
+def times(repeats: int) -> None:
+    """Print the cost of one window: 8 channels at 1 kHz, 200 points, a hop of 100."""
+    channels = tuple(Channel(name=f"c{number}", low=-9.0, high=9.0) for number in range(8))
+    spec = WindowSpec(steps=200, hop=100, period_s=0.001, channels=channels)
+    grid, windows, facts = Grid(spec), Windows(spec, "a"), SampleFacts(spec)
+    values = np.random.default_rng(0).normal(size=(100 * (repeats + 3), 8)).astype(np.float32)
+    limits = [limits_of_channel(channel, stuck_after_s=1.0, period_s=0.001) for channel in channels]
+    blocks = iter([(np.arange(at, at + 100) / 1000, values[at : at + 100]) for at in range(0, len(values), 100)])
+    points = [grid.push(*block) for block in blocks]
+    each = iter([one for one in points if len(one)])
+
+    def fold() -> None:
+        one = next(each)
+        facts.push(one)
+        facts.until(int(one.numbers[-1]))
+
+    last = windows.push(points[0]) + windows.push(points[1]) + windows.push(points[2])
+    samples = last[-1].samples
+    assert samples is not None
+    steps: dict[str, Callable[[], object]] = {
+        "measure the samples of a window": fold,
+        "compare with the limits": lambda: findings(samples, channels, limits),
+    }
+    for name, work in steps.items():
+        figures = {"what": name, **microseconds(work, repeats), "n": repeats, "load": round(os.getloadavg()[0], 1)}
+        print(json.dumps(figures), flush=True)
 
 
 def main() -> None:
     """Measure, and print the JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", metavar="LOG", nargs="+", default=[], help="good logs")
     parser.add_argument(
-        "--tennessee-eastman", metavar="FOLDER", type=Path, help="folder with d00.dat.gz and d00_te.dat.gz"
+        "--skab", metavar="FOLDER", type=Path, help="folder with anomaly-free/, valve1/, valve2/, other/"
     )
+    parser.add_argument(
+        "--tennessee-eastman", metavar="FOLDER", type=Path, help="folder with d00.dat.gz to d21_te.dat.gz"
+    )
+    parser.add_argument("--time", action="store_true", help="measure the cost of one window")
     args = parser.parse_args()
-    for path in args.data:
-        log = collect(path)
-        assert isinstance(log, Log)
-        print(json.dumps(measured(Path(path).name, *halves(log))), flush=True)
+    if args.time:
+        times(200)
+    if args.skab is not None:
+        print(json.dumps(skab(args.skab)), flush=True)
     if args.tennessee_eastman is not None:
-        names = tuple(Channel(name=name) for name in tennessee_eastman.CHANNELS)
-        runs = []
-        for name in ("d00.dat.gz", "d00_te.dat.gz"):
-            values = tennessee_eastman.read(args.tennessee_eastman / name)
-            runs.append(Run(name=name, times_s=180.0 * np.arange(len(values), dtype=np.float64), values=values))
-        rows = len(runs[0].times_s)
-        first = Log(found=FoundLogs(channels=names, period_s=180.0, runs=1, rows=rows), runs=(runs[0],))
-        print(json.dumps(measured("Tennessee Eastman, d00", first, runs[1])), flush=True)
+        print(json.dumps(tennessee(args.tennessee_eastman)), flush=True)
 
 
 if __name__ == "__main__":

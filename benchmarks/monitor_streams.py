@@ -1,13 +1,17 @@
 """Measure live streams in one process: fairness, lost frames, latency, and the share of the processor. Prints one JSON line each.
 
     OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams cameras FAST.onnx OTHER.onnx --seconds 60
-    OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams sensors --seconds 30
+    OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams rtsp FAST.onnx --seconds 60
+    OMP_NUM_THREADS=1 python -m benchmarks.monitor_streams sensors --seconds 30 [--health]
 
-``cameras``: four live streams of frames of the calibrated size at 10 frames a second, two for each model file, with
-``keep = "every"``. ``judged`` is by stream, ``spread`` is (most - least) / mean, latency is from the arrival of a frame to its
-verdict. ``sensors``: a log of eight channels at 1 kHz on standard input, in blocks of 50 rows, with windows of 200 rows and a hop
-of 100. The model file is trained on the same simulation. ``cpu_share`` is the processor time of the process after its start,
-divided by the duration of the stream.
+* ``cameras``: four live streams of frames of the calibrated size at 10 frames a second, two for each model file, with
+  ``keep = "every"``. ``judged`` is by stream, ``spread`` is (most - least) / mean.
+* ``rtsp``: one camera of 1080p at 25 frames a second, with ``keep = "every"``. The RTSP server is a process of this machine,
+  and its encoder also needs a core.
+* ``sensors``: eight channels at 1 kHz on standard input, in blocks of 50 rows, with windows of 200 rows and a hop of 100.
+  The model file is trained on the same simulation. ``cpu_share`` is measured after the start of the process.
+
+Latency is from the arrival of a frame in the reader to its verdict. ``cpu_share`` is processor time divided by duration.
 """
 
 import argparse
@@ -32,10 +36,10 @@ from andon.monitor.judging import Outcome
 from andon.monitor.supervisor import Supervisor
 from andon.runtime.detector import Detector
 from andon.runtime.items import Item, Lost, Ref
-from andon.runtime.schema import FrameSpec, InputSpec
+from andon.runtime.schema import FrameSpec, InputSpec, Reason
 from andon.sources.clock import Clock, SystemClock
 from andon.sources.collection import Stream
-from andon.sources.source import Source
+from andon.sources.source import Source, find
 
 STREAMS, RATE_HZ = 4, 10.0
 CHANNELS, SENSOR_HZ, BLOCK = 8, 1000, 50
@@ -53,8 +57,8 @@ class Timed(Kept):
         self.latencies_s: list[float] = []
 
     def put(self, outcome: Outcome) -> None:
-        if outcome.ref.time_s is not None:
-            self.latencies_s.append(time.monotonic() - outcome.ref.time_s)
+        if outcome.arrived_s is not None and outcome.verdict.reason is not Reason.STALE:
+            self.latencies_s.append(time.monotonic() - outcome.arrived_s)
 
 
 def camera(name: str, size: tuple[int, int], channels: int, seconds: float) -> ChosenSource:
@@ -71,7 +75,7 @@ def camera(name: str, size: tuple[int, int], channels: int, seconds: float) -> C
             wait_s = began_s + number / RATE_HZ - time.monotonic()
             if stop.wait(max(0.0, wait_s)):
                 return
-            yield Item(Ref(key=f"{name}#{number}", time_s=time.monotonic()), pictures[number % 4])
+            yield Item(Ref(key=f"{name}#{number}"), pictures[number % 4])
 
     kind = Source(name=name, summary=name, accepts=lambda _: True, stream=stream, settings=_Live, live=True)
     return ChosenSource(kind, name, _Live())
@@ -118,6 +122,45 @@ def cameras(models: list[Path], seconds: float) -> dict[str, Any]:
     }
 
 
+def rtsp(model: Path, seconds: float) -> dict[str, Any]:
+    """Run one line on a real RTSP stream of 1080p."""
+    from tests.sources.rtsp_server import RtspServer, absent
+
+    if absent():
+        raise SystemExit(absent())
+    server, stop, kept = RtspServer(1920, 1080), threading.Event(), Timed()
+    try:
+        source = find(server.url)
+        line = Line(
+            name="camera",
+            model=str(model),
+            source=ChosenSource(source, server.url, source.settings()),
+            sinks=(sink(kept),),
+            policy=Policy(keep="every", frame_size="any"),
+        )
+        threading.Timer(seconds, stop.set).start()
+        began, began_s = time.process_time(), time.monotonic()
+        end = Supervisor(Configuration(lines=(line,)), SystemClock(), stop).run()
+        used, took_s = time.process_time() - began, time.monotonic() - began_s
+    finally:
+        server.close()
+    counters = end.lines[0].finished.counters
+    latencies = np.array(kept.latencies_s)
+    return {
+        "what": "rtsp",
+        "grabbed": counters.grabbed,
+        "frames_per_s": round(counters.grabbed / took_s, 1),
+        "judged": len(latencies),
+        "dropped": dict(counters.by_drop),
+        "invalid": dict(counters.by_reason),
+        "latency_ms": {f"p{at}": round(1e3 * float(np.percentile(latencies, at)), 1) for at in (50, 90, 99, 100)},
+        "p99_over_median": round(float(np.percentile(latencies, 99) / np.median(latencies)), 2),
+        "cpu_share": round(used / took_s, 3),
+        "seconds": round(took_s, 1),
+        "load": os.getloadavg()[0],
+    }
+
+
 def rows(count: int, seed: int) -> np.ndarray:
     """Return correlated noise ``[count, CHANNELS]``."""
     rng = np.random.default_rng(seed)
@@ -126,7 +169,7 @@ def rows(count: int, seed: int) -> np.ndarray:
     return waves + 0.2 * noise @ np.random.default_rng(0).normal(0, 1, (CHANNELS, CHANNELS))
 
 
-def sensors(seconds: float) -> dict[str, Any]:
+def sensors(seconds: float, *, health: bool = False) -> dict[str, Any]:
     """Train a small model file, and stream samples through a pipe at their rate."""
     names = [f"c{number}" for number in range(CHANNELS)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -152,7 +195,7 @@ def sensors(seconds: float) -> dict[str, Any]:
         subprocess.run([*run, "export", str(root / "run"), "-o", str(root / "m.onnx")], check=True, capture_output=True)
         out = root / "v.jsonl"
         monitor = subprocess.Popen(
-            [*run, "monitor", str(root / "m.onnx"), "-", "--out", str(out)],
+            [*run, "monitor", str(root / "m.onnx"), "-", "--out", str(out), *(["--health"] if health else [])],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -177,6 +220,7 @@ def sensors(seconds: float) -> dict[str, Any]:
         windows = len(out.read_text(encoding="utf-8").splitlines())
     return {
         "what": "sensors",
+        "health": health,
         "channels": CHANNELS,
         "rate_hz": SENSOR_HZ,
         "rows": len(values),
@@ -198,11 +242,21 @@ def cpu_of(pid: int) -> float:
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cameras", "sensors"])
+    parser.add_argument("what", choices=["cameras", "rtsp", "sensors"])
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--health", action="store_true", help="sensors: check the channels, too")
     args = parser.parse_args()
-    print(json.dumps(cameras(args.models, args.seconds) if args.what == "cameras" else sensors(args.seconds)))
+    if args.what == "sensors":
+        print(json.dumps(sensors(args.seconds, health=args.health)))
+    elif not args.models:
+        parser.error("expected a model file for frames")
+    else:
+        print(
+            json.dumps(
+                cameras(args.models, args.seconds) if args.what == "cameras" else rtsp(args.models[0], args.seconds)
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.no_collection import no_collection
 
 _DATA = "ANDON_DATA"
 
@@ -77,7 +78,8 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
+    with no_collection():  # pytest parses the source of a failed assertion
+        report = yield
     error = call.excinfo.value if call.excinfo and item.config.getoption("--skip-missing") else None
     if package := _missing_package(error):
         path, line, _ = item.location

@@ -26,8 +26,9 @@ from sphinx.application import Sphinx
 
 from andon.cli import commands as command_names
 from andon.foundation.flag_parser import FlagParser
-from andon.foundation.registry import members
+from andon.foundation.registry import Group, members
 from andon.foundation.settings import Setting, fields
+from andon.monitor.reject import RejectRule
 
 ROOT = Path(__file__).parents[2]
 SHOWN_AT = {
@@ -84,19 +85,20 @@ def sinks() -> str:
 
 def outputs() -> str:
     """Return one section for each output, from its record and its module, with its settings."""
-    sections = []
-    for name, output in members("andon.outputs"):
-        module = inspect.getmodule(output.open)
-        assert module is not None
-        lines = [f"## {name}", "", f"*{_escaped(output.summary)}*", "", _docstring(module.__doc__ or ""), ""]
-        sections.append("\n".join([*lines, *_settings(output.settings, lambda setting: setting.name)]))
-    return "\n\n".join(sections)
+    return _described_by_modules("andon.outputs")
+
+
+def rejects() -> str:
+    """Return the settings that every reject device has, and one section for each device as in `outputs`."""
+    rule = ["## Keys of every device", "", *_settings(RejectRule, lambda setting: setting.name)]
+    return "\n".join([*rule, "", _described_by_modules("andon.rejects")])
 
 
 GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands,
     "detectors": detectors,
     "outputs": outputs,
+    "rejects": rejects,
     "sinks": sinks,
     "sources": sources,
 }
@@ -114,6 +116,16 @@ def fill(text: str, docname: str) -> str:
         ),
         text,
     )
+
+
+def _described_by_modules(group: Group) -> str:
+    sections = []
+    for name, kind in members(group):
+        module = inspect.getmodule(kind.settings)
+        assert module is not None
+        lines = [f"## {name}", "", f"*{_escaped(kind.summary)}*", "", _docstring(module.__doc__ or ""), ""]
+        sections.append("\n".join([*lines, *_settings(kind.settings, lambda setting: setting.name)]))
+    return "\n\n".join(sections)
 
 
 def _module_of_source(name: str, source: Any) -> ModuleType:
@@ -179,6 +191,8 @@ def _settings(struct: type[Struct], shown: Callable[[Setting], str]) -> list[str
 def _default(value: Any) -> str:
     if isinstance(value, tuple):
         return "x".join(map(str, value))
+    if value == "":
+        return '""'
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 

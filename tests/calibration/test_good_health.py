@@ -127,11 +127,20 @@ def test_a_calibrated_file_holds_range_constant_time_and_period_of_its_channels(
     assert pressure.period_s == 0.1
 
 
+def test_each_channel_has_the_period_of_its_own_samples() -> None:
+    log = Log(rows(400))
+    log.found = replace(log.found, channel_periods_s=(0.1, 2.0))
+
+    pressure, flow = score(blank_bytes(graph(WINDOW), WINDOW), log).channel_health
+
+    assert (pressure.period_s, flow.period_s) == (0.1, 2.0)
+
+
 def test_a_channel_that_never_changes_has_no_constant_time() -> None:
     values = rows(400)
     values[:, 1] = 3.0
 
-    _, flow = channel_health(windows_of(values), WINDOW, None)
+    _, flow = channel_health(windows_of(values), WINDOW, {})
 
     assert (flow.constant_s, flow.period_s) == (None, None)
     assert limits_of_channel(WINDOW.channels[1], flow).stuck_after_s is None
@@ -141,7 +150,7 @@ def test_windows_apart_are_not_joined() -> None:
     first, second = windows_of(np.ones((4, 2), np.float32)), windows_of(np.ones((4, 2), np.float32), start=100)
     changing = windows_of(rows(4), start=200)
 
-    pressure, _ = channel_health([*first, *second, *changing], WINDOW, None)
+    pressure, _ = channel_health([*first, *second, *changing], WINDOW, {})
 
     assert pressure.constant_s == 4 * WINDOW.period_s
 
@@ -155,13 +164,13 @@ def test_the_longest_constant_time_agrees_with_a_slow_count(levels: list[int]) -
         current = current + 1 if before == now else 1
         longest = max(longest, current)
 
-    pressure, _ = channel_health(windows_of(values), WINDOW, None)
+    pressure, _ = channel_health(windows_of(values), WINDOW, {})
 
     assert pressure.constant_s == (longest * WINDOW.period_s if len(set(levels)) > 1 else None)
 
 
 def test_the_limits_of_a_channel_follow_from_the_file() -> None:
-    pressure, _ = channel_health(windows_of(rows(400)), WINDOW, 0.1)
+    pressure, _ = channel_health(windows_of(rows(400)), WINDOW, {"pressure": 0.1})
 
     limits = limits_of_channel(WINDOW.channels[0], pressure)
 

@@ -174,14 +174,22 @@ def test_with_health_a_black_frame_is_invalid_before_judging_and_without_it_the_
     assert plain[1] == checked[1] | {"at": plain[1]["at"]}
 
 
-def test_health_of_windows_is_refused_before_anything_starts(
-    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_with_health_a_channel_out_of_its_range_is_invalid_and_the_line_names_it(
+    window_model: Path, log: Path, tmp_path: Path
 ) -> None:
+    rows = [row.split(",") for row in log.read_text(encoding="utf-8").splitlines()]
+    for row in rows[len(rows) // 2 :]:
+        row[rows[0].index("pressure")] = "1e6"
+    (tmp_path / "bad.csv").write_text("\n".join(",".join(row) for row in rows) + "\n", encoding="utf-8")
     out = tmp_path / "v.jsonl"
 
-    assert main(["monitor", str(window_model), str(log), "--health", "--out", str(out)]) == EXIT_USER
-    assert "--health: expected a model file for frames, got " in capsys.readouterr().err
-    assert not out.exists()
+    assert main(["monitor", str(window_model), str(tmp_path / "bad.csv"), "--health", "--out", str(out)]) == EXIT_DONE
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    last = lines[-1]
+    assert (last["status"], last["reason"], last["channel"]) == ("INVALID", "out_of_range", "pressure")
+    assert last["detail"].startswith("pressure: out of range: 1e+06 bar (limits -6 and 6 bar)")
+    # the alarm about health counts these windows
+    assert [alarm["name"] for line in lines for alarm in line.get("alarms", [])] == ["health"]
 
 
 @pytest.fixture

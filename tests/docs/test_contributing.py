@@ -33,7 +33,7 @@ def test_the_detector_of_the_guide_keeps_the_contract(tmp_path: Path) -> None:
         check(specimen)
 
 
-@pytest.mark.parametrize("example", ["third_party_detector", "third_party_source"])
+@pytest.mark.parametrize("example", ["third_party_detector", "third_party_source", "third_party_sink"])
 def test_the_guide_shows_what_the_example_packages_have(example: str) -> None:
     real = tomllib.loads((ROOT / "examples" / example / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shown = tomllib.loads(_block("toml", real["name"]).text)["project"]

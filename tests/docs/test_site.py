@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from andon.foundation import errors
-from andon.foundation.registry import members, names
+from andon.foundation.registry import load, members, names
 from andon.foundation.settings import fields
+from andon.monitor.reject import RejectRule
 from andon.runtime import Reason
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +32,7 @@ def test_troubleshooting_has_every_error_class() -> None:
     assert [name for name in classes if f"\n## {name}\n" not in page] == []
 
 
-RESERVED = {
-    "outside_training", "corrupt", "stuck", "missing_channel", "out_of_range", "wrong_rate",
-}  # fmt: skip
+RESERVED = {"outside_training", "corrupt"}
 """Reasons that nothing gives yet."""
 
 
@@ -77,7 +76,7 @@ def test_the_glossary_is_sorted() -> None:
 
 
 @needs_sphinx
-def test_the_reference_has_every_command_detector_setting_source_sink_and_output(
+def test_the_reference_has_every_command_detector_setting_source_sink_output_and_reject_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(DOCS / "_ext"))
@@ -91,6 +90,9 @@ def test_the_reference_has_every_command_detector_setting_source_sink_and_output
     assert re.findall(r"^## (\w+)$", generated["sources"], re.MULTILINE) == names("andon.sources")
     assert re.findall(r"^## (\w+)$", generated["sinks"], re.MULTILINE) == names("andon.sinks")
     assert re.findall(r"^## (\w+)$", generated["outputs"], re.MULTILINE) == names("andon.outputs")
+    assert re.findall(r"^## (\w+)$", generated["rejects"], re.MULTILINE) == names("andon.rejects")
+    keys = [setting.name for kind in (RejectRule, load("andon.rejects", "http").settings) for setting in fields(kind)]
+    assert re.findall(r"^`(\w+)`(?: `.*`)?$", generated["rejects"], re.MULTILINE) == keys
     settings = [setting.flag for _, recipe in members("andon.detectors") for setting in fields(recipe.settings)]
     assert re.findall(r"^`(--[\w-]+)`(?: `.*`)?$", generated["detectors"], re.MULTILINE) == settings
 

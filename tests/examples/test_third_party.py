@@ -1,7 +1,8 @@
-"""The two example packages install like any other package, and andon finds and uses what they add."""
+"""The three example packages install like any other package, and andon finds and uses what they add."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,14 +38,41 @@ for check in CHECKS:
 print(len(CHECKS))
 """
 
+_SINK_CONTRACT = """
+import socket
+import sys
+from pathlib import Path
+from andon.monitor.contract import CHECKS, Specimen
+from andon_syslog import SINK, Settings
+
+for number, check in enumerate(CHECKS):
+    path = Path(sys.argv[1], f"{number}.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        check(Specimen(SINK, Settings(address=str(path)), fail=lambda: (server.close(), path.unlink())))
+print(len(CHECKS))
+"""
+
+
+_WRONG_ADDRESSES = """
+import andon_syslog
+from andon.foundation.errors import ConfigError
+
+for address in ("log.example:514", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "log"):
+    try:
+        andon_syslog.target(address)
+    except ConfigError as error:
+        print(error)
+"""
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that both packages were installed into, without a network."""
+    """A folder that all packages were installed into, without a network."""
     pytest.importorskip("hatchling", reason="the build backend of the example packages")
     pytest.importorskip("pip")
     target = tmp_path_factory.mktemp("installed")
-    for name in ("third_party_detector", "third_party_source"):
+    for name in ("third_party_detector", "third_party_source", "third_party_sink"):
         pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
         done = subprocess.run(
             [sys.executable, *pip, "--target", str(target), str(EXAMPLES / name)],
@@ -103,7 +131,15 @@ def test_the_source_keeps_the_contract_of_all_sources(installed: Path, frames: P
     assert int(done.stdout) > 10
 
 
-def test_a_file_is_trained_exported_and_used_with_both_packages(installed: Path, frames: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no local sockets on this system")
+def test_the_sink_keeps_the_contract_of_all_sinks(installed: Path, tmp_path: Path) -> None:
+    done = _python(installed, "-c", _SINK_CONTRACT, str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5
+
+
+def test_a_file_is_trained_exported_and_used_with_all_packages(installed: Path, frames: Path, tmp_path: Path) -> None:
     run, model = str(tmp_path / "run"), str(tmp_path / "model.onnx")
 
     trained = json.loads(_andon(installed, "train", "pixel_spread", "--data", str(frames), "--out", run, "--json"))
@@ -117,6 +153,20 @@ def test_a_file_is_trained_exported_and_used_with_both_packages(installed: Path,
     watched = _andon(installed, "monitor", model, str(frames), "--rate-hz", "400", "--limit", "5").splitlines()
 
     assert [json.loads(line)["status"] for line in watched] == [json.loads(line)["status"] for line in lines[:5]]
+
+    np.save(tmp_path / "line.npy", np.zeros((3, 40, 40, 3), np.uint8))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(20.0)
+        to = f"syslog:address=127.0.0.1:{server.getsockname()[1]},tag=press-3"
+        done = _python(installed, "-m", "andon", "monitor", model, str(tmp_path / "line.npy"), "--sink", to)
+        assert (done.returncode, "3 syslog messages" in done.stderr) == (3, True)  # 3: some items could not be judged
+        messages = [server.recv(2048).decode() for _ in range(3)]
+
+    assert [message.partition(" press-3 - - - ")[2] for message in messages] == [
+        f"INVALID line.npy#{number} no_contrast" for number in range(3)
+    ]
+    assert all(message.startswith("<133>1 20") for message in messages)  # facility 16, severity 5, version 1, the year
 
 
 def test_a_broken_array_is_refused_in_one_line(installed: Path, tmp_path: Path) -> None:
@@ -135,3 +185,13 @@ def test_a_broken_array_is_refused_in_one_line(installed: Path, tmp_path: Path) 
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "expected an array that numpy.save wrote" in done.stderr
+
+
+def test_an_address_that_the_sink_cannot_use_is_refused(installed: Path) -> None:
+    done = _python(installed, "-c", _WRONG_ADDRESSES)
+
+    assert done.returncode == 0, done.stderr
+    refusals = done.stdout.splitlines()
+    assert len(refusals) == 5
+    expected = "address: expected a path or an IPv4 address and a port, for example 127.0.0.1:514, got '"
+    assert all(refusal.startswith(expected) for refusal in refusals)

@@ -3,111 +3,195 @@
 import math
 from typing import Any
 
-import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.foundation.errors import ConfigError
-from andon.monitor.channel_health import ChannelLimits, ChannelState, limits_of_channel, silence, step
-from andon.runtime.schema import Channel, Reason
+from andon.monitor.channel_health import ChannelLimits, findings, limits_of_channel, samples_of
+from andon.runtime.calibration_facts import ChannelHealth
+from andon.runtime.channel_samples import ChannelSamples
+from andon.runtime.schema import Channel, Reason, WindowSpec
+from andon.sources.series.grid import Grid
+from andon.sources.series.windows import Windows
 
-LIMITS = ChannelLimits(stale_after_s=2.0, low=-1.0, high=1.0, stuck_after_s=5.0, period_s=0.5, rate_samples=4)
+CHANNEL = Channel(name="voltage", unit="V")
+LIMITS = ChannelLimits(stale_after_s=2.0, low=-1.0, high=1.0, stuck_after_s=5.0, period_s=0.5)
+SPEC = WindowSpec(steps=4, hop=1, period_s=0.5, channels=(CHANNEL, Channel(name="clock")))
 
 
-def run(samples: list[tuple[float, float]], limits: ChannelLimits = LIMITS) -> list[tuple[Reason, ...]]:
-    """Return the problems of each sample (time, value). The state goes through JSON after each."""
-    state, seen = ChannelState(started_s=0.0), []
-    for time_s, value in samples:
-        state, problems = step(state, value, time_s, limits)
-        state = msgspec.json.decode(msgspec.json.encode(state), type=ChannelState)
-        seen.append(problems)
-    return seen
+def problems(samples: list[tuple[float, float]], limits: ChannelLimits = LIMITS) -> list[tuple[Reason, ...]]:
+    """Return the problems of each window of a channel with samples (time, value). A second channel keeps the time."""
+    grid, windows = Grid(SPEC), Windows(SPEC, "a")
+    end_s = samples[-1][0] if samples else 20.0
+    times_s = sorted({time_s for time_s, _ in samples} | set(np.arange(0.0, end_s + 0.1, 0.5).tolist()))
+    values = dict(samples)
+    rows = np.array([[values.get(time_s, math.nan), time_s] for time_s in times_s])
+    items = [*windows.push(grid.push(times_s, rows)), *windows.push(grid.flush())]
+    free = ChannelLimits()
+    return [
+        tuple(one.reason for one in findings(item.samples, SPEC.channels, [limits, free]))
+        for item in items
+        if item.samples is not None
+    ]
+
+
+def regular(count: int, period_s: float = 0.5) -> list[tuple[float, float]]:
+    return [(number * period_s, math.sin(number)) for number in range(count)]
 
 
 def test_a_channel_that_moves_within_its_range_at_its_rate_has_no_problems() -> None:
-    assert set(run([(number / 2, math.sin(number)) for number in range(100)])) == {()}
+    assert set(problems(regular(100))) == {()}
 
 
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (math.nan, Reason.NOT_FINITE),
+        (math.inf, Reason.NOT_FINITE),
         (-math.inf, Reason.NOT_FINITE),
         (1.01, Reason.OUT_OF_RANGE),
         (-1.01, Reason.OUT_OF_RANGE),
     ],
 )
-def test_a_value_that_the_sensor_cannot_measure_is_a_problem_of_that_sample_only(value: float, reason: Reason) -> None:
-    assert run([(0.0, 0.5), (0.5, value), (1.0, 0.6)]) == [(), (reason,), ()]
+def test_a_value_that_the_sensor_cannot_measure_is_a_problem_of_the_windows_that_contain_it(
+    value: float, reason: Reason
+) -> None:
+    samples = regular(40)
+    samples[20] = (10.0, value)
+    seen = problems(samples)
+
+    assert [number for number, one in enumerate(seen) if one] == [20, 21, 22, 23]
+    assert set(seen) == {(), (reason,)}
 
 
 def test_a_channel_that_repeats_one_value_for_too_long_is_stuck_until_it_moves() -> None:
-    seen = run([(number / 2, 0.5 if number < 14 else number / 100) for number in range(16)])
+    seen = problems([(number / 2, 0.5 if number < 14 else number / 100) for number in range(16)])
 
     assert seen == [()] * 11 + [(Reason.STUCK,)] * 3 + [()] * 2
 
 
-def test_a_value_that_is_not_finite_does_not_make_a_stuck_channel_look_alive() -> None:
-    assert run([(0.0, 0.5), (3.0, math.nan), (5.5, 0.5)])[-1] == (Reason.STUCK,)
+def test_a_missing_value_does_not_make_a_stuck_channel_look_alive() -> None:
+    seen = problems([(number / 2, 0.5) for number in range(13) if number != 6])
+
+    assert seen[-1] == (Reason.STUCK,)
+
+
+def test_a_channel_that_returns_with_its_old_value_is_not_stuck_at_once() -> None:
+    late = [(20.0 + number / 2, 0.5) for number in range(4)]
+    seen = problems([(0.0, 0.4), (0.5, 0.5), *late])
+
+    assert seen[-1] == ()
 
 
 # Complaint 16: a camera declares 25 frames a second and delivers 21. The same holds for sensors.
 @pytest.mark.parametrize(("period_s", "wrong"), [(0.5, False), (0.46, False), (0.54, False), (0.6, True), (0.42, True)])
 def test_a_rate_that_differs_by_more_than_a_tenth_is_wrong_after_one_measurement(period_s: float, wrong: bool) -> None:
-    seen = run([(number * period_s, math.sin(number)) for number in range(12)])
+    seen = problems(regular(60, period_s))
 
-    assert seen[:4] == [()] * 4
-    assert set(seen[4:]) == {(Reason.WRONG_RATE,) if wrong else ()}
-
-
-def test_samples_that_all_have_one_time_have_a_wrong_rate() -> None:
-    assert run([(1.0, number / 10) for number in range(6)])[-1] == (Reason.WRONG_RATE,)
+    assert seen[0] == ()
+    assert set(seen[-20:]) == {(Reason.WRONG_RATE,) if wrong else ()}
 
 
-def test_a_silence_is_no_wrong_rate() -> None:
-    times_s = [*(number / 2 for number in range(6)), *(100 + number / 2 for number in range(10))]
+def test_a_channel_that_loses_every_second_sample_has_a_wrong_rate() -> None:
+    assert problems(regular(100)[::2])[-1] == (Reason.WRONG_RATE,)
 
-    assert set(run([(time_s, math.sin(time_s)) for time_s in times_s])) == {()}
+
+@pytest.mark.parametrize(
+    "times_s",
+    [
+        [*(number / 2 for number in range(30)), *(100 + number / 2 for number in range(6))],  # a silence
+        [number / 2 + (number // 20) / 2 for number in range(80)],  # each twentieth sample is missing, as in SKAB
+        [round(number / 2 + 0.05 * (number % 3), 2) for number in range(80)],  # jitter
+    ],
+)
+def test_silences_single_losses_and_jitter_are_no_wrong_rate(times_s: list[float]) -> None:
+    assert Reason.WRONG_RATE not in {reason for one in problems([(t, math.sin(t)) for t in times_s]) for reason in one}
 
 
 # Complaint 17: subscriptions go silent. Each channel has its own age.
-def test_a_channel_is_missing_before_its_first_sample_and_stale_after_its_last() -> None:
-    state = ChannelState(started_s=10.0)
-    before = [silence(state, now_s, LIMITS) for now_s in (10.0, 12.0, 12.5)]
-    state, _ = step(state, 0.5, 13.0, LIMITS)
-    after = [silence(state, now_s, LIMITS) for now_s in (13.0, 15.0, 15.5)]
+def test_a_channel_is_stale_after_its_last_sample_while_others_go_on() -> None:
+    silent = [(number / 2, math.sin(number)) for number in range(5)]
+    rows = problems([*silent, (20.0, 0.0)])
 
-    assert before == [Reason.NONE, Reason.NONE, Reason.MISSING_CHANNEL]
-    assert after == [Reason.NONE, Reason.NONE, Reason.STALE]
-
-
-samples = st.lists(st.tuples(st.integers(0, 4), st.integers(-12, 12)), max_size=40)
+    assert [one for one in rows[:-1] if one] == [(Reason.STALE,)] * (len(rows) - 1 - 9)
+    assert rows[:9] == [()] * 9  # up to 4.0 s, two seconds after the last sample
+    assert rows[-1] == ()
 
 
-@given(samples, st.integers(0, 1000))
-def test_only_differences_of_times_count(given_samples: list[tuple[int, int]], start_s: int) -> None:
+def test_a_channel_without_any_sample_is_missing_after_the_same_time() -> None:
+    seen = problems([])
+
+    assert seen[:5] == [()] * 5
+    assert set(seen[5:]) == {(Reason.MISSING_CHANNEL,)}
+
+
+def facts(**changes: list[float] | float | list[bool]) -> ChannelSamples:
+    healthy: dict[str, Any] = {
+        "seen_s": [100.0] * 3, "constant_s": [0.0] * 3, "mean_period_s": [0.5] * 3, "median_period_s": [0.5] * 3,
+        "low": [-0.5] * 3, "high": [0.5] * 3, "not_finite": [False] * 3,
+    }  # fmt: skip
+    arrays = {name: np.asarray(value) for name, value in (healthy | changes).items()}
+    return ChannelSamples(begin_s=0.0, end_s=100.0, **arrays)
+
+
+def test_the_most_important_problem_comes_first_and_each_states_channel_value_and_limit() -> None:
+    channels = (CHANNEL, Channel(name="current"), Channel(name="flow"))
+    samples = facts(
+        constant_s=[7.0, 0.0, 0.0],
+        high=[1.5, 0.5, 0.5],
+        seen_s=[100.0, 97.0, -math.inf],
+        mean_period_s=[0.6, math.nan, math.nan],
+        median_period_s=[0.6, math.nan, math.nan],
+    )
+
+    found = findings(samples, channels, [LIMITS] * 3)
+
+    assert [(one.channel, one.reason) for one in found] == [
+        ("flow", Reason.MISSING_CHANNEL),
+        ("current", Reason.STALE),
+        ("voltage", Reason.OUT_OF_RANGE),
+        ("voltage", Reason.STUCK),
+        ("voltage", Reason.WRONG_RATE),
+    ]
+    assert [one.detail for one in found] == [
+        "flow: missing channel: no sample for 100 s (limit 2 s)",
+        "current: stale: no sample for 3 s (limit 2 s)",
+        "voltage: out of range: 1.5 V (limits -1 and 1 V)",
+        "voltage: stuck: one value for 7 s (limit 5 s)",
+        "voltage: wrong rate: one sample each 0.6 s (expected 0.5 s)",
+    ]
+
+
+def test_a_window_without_samples_is_checked_for_its_values() -> None:
+    data = np.array([[0.0, 0.0, 0.0], [0.5, math.nan, 3.0]], np.float32)
+
+    found = findings(samples_of(data, 0.5), (CHANNEL, Channel(name="current"), Channel(name="flow")), [LIMITS] * 3)
+
+    assert [(one.channel, one.reason) for one in found] == [
+        ("current", Reason.NOT_FINITE),
+        ("flow", Reason.OUT_OF_RANGE),
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(-12, 12)), min_size=1, max_size=40), st.integers(0, 1000))
+def test_only_differences_of_times_count(given_samples: list[tuple[int, int]], start: int) -> None:
     time_s, early, late = 0.0, [], []
-    for pause, tenths in given_samples:
+    for pause, eighths in given_samples:
         time_s += pause / 4
-        early.append((time_s, tenths / 8))
-        late.append((start_s + time_s, tenths / 8))
+        early.append((time_s, eighths / 8))
+        late.append((start * 0.5 + time_s, eighths / 8))
 
-    assert run(early) == run(late)
+    channels = (CHANNEL,)
+    spec = WindowSpec(steps=4, hop=1, period_s=0.5, channels=channels)
+    seen = []
+    for samples in (early, late):
+        grid, windows = Grid(spec), Windows(spec, "a")
+        items = windows.push(grid.push([t for t, _ in samples], [[v] for _, v in samples]))
+        items += windows.push(grid.flush())
+        seen.append([findings(item.samples, channels, [LIMITS]) for item in items if item.samples is not None])
 
-
-@given(samples, st.integers(1, 8))
-def test_a_sample_out_of_order_changes_nothing_for_the_next_ones(
-    given_samples: list[tuple[int, int]], back: int
-) -> None:
-    plain, disturbed, time_s = ChannelState(started_s=0.0), ChannelState(started_s=0.0), 10.0
-    for pause, tenths in given_samples:
-        time_s += pause / 4
-        plain, expected = step(plain, tenths / 8, time_s, LIMITS)
-        disturbed, got = step(disturbed, tenths / 8, time_s, LIMITS)
-        assert got == expected
-        disturbed, _ = step(disturbed, 0.123, time_s - back, LIMITS)
-    assert disturbed == plain
+    assert seen[0] == seen[1]
 
 
 def test_the_range_of_a_model_file_is_widened_by_its_width_and_states_may_keep_a_value() -> None:
@@ -120,6 +204,15 @@ def test_the_range_of_a_model_file_is_widened_by_its_width_and_states_may_keep_a
     assert (states.stuck_after_s, states.period_s) == (None, None)
 
 
+def test_a_slow_channel_is_not_stale_before_five_periods_or_the_pause_that_its_file_allows() -> None:
+    each_minute = ChannelHealth(name="t", low=0.0, high=1.0, period_s=60.0)
+
+    assert limits_of_channel(Channel(name="t"), each_minute).stale_after_s == 300.0
+    assert limits_of_channel(Channel(name="t", max_gap_s=600.0), each_minute).stale_after_s == 600.0
+    assert limits_of_channel(Channel(name="t", resample="hold", max_hold_s=900.0)).stale_after_s == 900.0
+    assert limits_of_channel(Channel(name="t"), stale_after_s=7.0).stale_after_s == 7.0
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
@@ -127,8 +220,7 @@ def test_the_range_of_a_model_file_is_widened_by_its_width_and_states_may_keep_a
         ({"stuck_after_s": math.inf}, "stuck_after_s above 0 seconds, got inf"),
         ({"period_s": -1.0}, "period_s above 0 seconds, got -1"),
         ({"low": 2.0, "high": 1.0}, "expected low <= high, got low = 2, high = 1"),
-        ({"rate_tolerance": 1.0}, "0 < rate_tolerance < 1"),
-        ({"rate_samples": 1}, "rate_samples of at least 2, got 0.1 and 1"),
+        ({"rate_tolerance": 1.0}, "expected 0 < rate_tolerance < 1, got 1"),
     ],
 )
 def test_limits_that_cannot_work_are_refused(settings: dict[str, Any], problem: str) -> None:

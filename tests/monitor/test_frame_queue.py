@@ -155,3 +155,15 @@ def test_of_every_n_items_the_first_is_accepted_and_the_others_are_counted(n: in
     assert sum(isinstance(one.item, Lost) for one in taken) == kinds.count("lost")
     assert [one.seq for one in taken] == [int(one.item.ref.key) + 1 for one in taken]
     assert queue.skipped() == len(items) - len(items[::n])
+
+
+# Complaint 8: items that vanish or are counted twice.
+def test_drops_in_the_final_counts_are_not_returned_again() -> None:
+    queue = FrameQueue(capacity=1, when_full="displace", every_nth=2)
+    for number in range(6):  # three are skipped, and two of the others displaced
+        queue.give(item(number))
+
+    end = queue.finish()
+
+    assert (end.given, end.displaced, end.skipped, end.left) == (6, 2, 3, 1)
+    assert (queue.displaced(), queue.skipped()) == (0, 0)

@@ -4,25 +4,26 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 from tests.calibration.parts import Parts
-from tests.runtime.hand_made import FRAME, blank_bytes, graph
+from tests.runtime.hand_made import FRAME, blank_bytes, graph, model_bytes
 from tests.sources.fake_clock import FakeClock
 
 from andon.calibration.calibrate import calibrate
 from andon.calibration.request import CalibrationRequest
 from andon.calibration.scoring import score
-from andon.foundation.errors import ConfigError
 from andon.monitor.healthy_judge import healthy_judge
 from andon.monitor.judging import Outcome, decide
-from andon.runtime.calibration_facts import FrameHealth, Quantiles
+from andon.monitor.records import record
+from andon.runtime.calibration_facts import ChannelHealth, FrameHealth, Quantiles
 from andon.runtime.detector import Detector
-from andon.runtime.items import Item, Ref
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import Judge
 from andon.runtime.model_file.format import parse
 from andon.runtime.schema import Card, Channel, FrameSpec, Reason, ScoreRule, Status, WindowSpec
 from andon.runtime.verdict import Verdict
+from andon.sources.series.grid import Grid
+from andon.sources.series.windows import Windows
 
 CARD = Card(name="a", detector="a", input=FrameSpec(channels=1, size=(24, 24)), reading=ScoreRule(map="x"))
 
@@ -109,8 +110,96 @@ def test_the_limits_come_from_the_good_parts_of_the_model_file_where_it_has_them
     assert Recorder(detector.card)(dark).verdict.reason is Reason.BLACK
 
 
-def test_a_model_file_for_windows_is_refused() -> None:
-    spec = WindowSpec(steps=4, hop=1, period_s=1.0, channels=(Channel(name="a"),))
+# windows
 
-    with pytest.raises(ConfigError, match="expected a model file for frames, got one for windows"):
-        Recorder(msgspec.structs.replace(CARD, input=spec))
+SPEC = WindowSpec(
+    steps=4,
+    hop=2,
+    period_s=0.5,
+    channels=(Channel(name="voltage", unit="V", low=-2.0, high=2.0), Channel(name="current")),
+)
+HEALTH = (
+    ChannelHealth(name="voltage", low=-2.0, high=2.0, constant_s=0.25, period_s=0.5),
+    ChannelHealth(name="current", low=-2.0, high=2.0, constant_s=0.25, period_s=0.5),
+)
+
+
+def windows_of(values: NDArray[np.float64]) -> list[Item | Lost]:
+    """Return the items of rows that are half a second apart."""
+    grid, windows = Grid(SPEC), Windows(SPEC, "a")
+    return [*windows.push(grid.push(np.arange(len(values)) / 2, values)), *windows.push(grid.flush())]
+
+
+def judged(items: list[Item | Lost], health: tuple[ChannelHealth, ...] = HEALTH) -> list[Outcome]:
+    """Return the outcomes of items. The judge below the check calls every window OK."""
+    detector = Detector.from_bytes(model_bytes(SPEC))
+    assert detector.card.calibration is not None
+    calibration = msgspec.structs.replace(detector.card.calibration, channel_health=health)
+    card = msgspec.structs.replace(detector.card, calibration=calibration)
+    judge = Judge(lambda _data: Verdict(status=Status.OK, score=1.0, threshold=2.0), 2.0, "abc", "window")
+    checked = healthy_judge(judge, card, FakeClock(), live=False)
+    return [decide(item, checked, seq=number, wall_s=0.0) for number, item in enumerate(items, 1)]
+
+
+def moving(rows: int) -> NDArray[np.float64]:
+    return np.stack([np.sin(np.arange(rows)), np.cos(np.arange(rows))], axis=1)
+
+
+def test_healthy_windows_reach_the_judge_and_a_stream_still_warms_up() -> None:
+    reasons = [outcome.verdict.reason for outcome in judged(windows_of(moving(60)))]
+
+    assert reasons == [Reason.WARMING] + [Reason.NONE] * 29
+
+
+def test_a_stuck_channel_is_named_and_the_state_of_a_channel_outlasts_a_window() -> None:
+    values = moving(60)
+    values[20:, 1] = 0.5  # 5 s is the limit; a window lasts 2 s
+    outcomes = judged(windows_of(values))
+
+    stuck = [outcome for outcome in outcomes if outcome.verdict.status is Status.INVALID][1:]
+    assert [outcome.ref.time_s for outcome in stuck] == [number / 2 for number in range(31, 60, 2)]
+    assert {(one.verdict.reason, one.channel) for one in stuck} == {(Reason.STUCK, "current")}
+    assert stuck[0].detail == "current: stuck: one value for 5.5 s (limit 5 s)"
+    assert (record(stuck[0]).channel, record(stuck[0]).reason) == ("current", "stuck")
+    assert stuck[0].data is not None
+
+
+def test_a_gap_because_of_a_silent_channel_becomes_stale_or_missing_and_a_short_one_stays_a_gap() -> None:
+    silent, absent = moving(60), moving(60)
+    silent[20:, 1] = np.nan
+    absent[:, 0] = np.nan
+
+    for values, channel, reason in ((silent, "current", Reason.STALE), (absent, "voltage", Reason.MISSING_CHANNEL)):
+        lost = [one for one in judged(windows_of(values)) if one.verdict.reason is not Reason.WARMING]
+        invalid = [one for one in lost if one.verdict.status is Status.INVALID]
+        assert {one.channel for one in invalid} == {channel}
+        assert invalid[0].verdict.reason is Reason.GAP
+        assert invalid[-1].verdict.reason is reason
+
+
+def test_without_statistics_of_good_parts_the_range_of_the_training_set_is_left() -> None:
+    values = moving(60)
+    values[20:, 1] = 0.5
+    values[40, 0] = 7.0
+    invalid = [one for one in judged(windows_of(values), ()) if one.verdict.reason is not Reason.WARMING]
+
+    assert [one.verdict.reason for one in invalid if one.verdict.reason] == [Reason.OUT_OF_RANGE] * 2
+    assert invalid[19].detail == "voltage: out of range: 7 V (limits -6 and 6 V)"
+
+
+def test_a_window_from_a_program_is_checked_for_its_values_and_other_arrays_are_left_to_the_judge() -> None:
+    high = np.array([[0.0, 0.0], [0.0, 9.0], [0.0, 0.0], [0.0, 0.0]], np.float32)
+    outcomes = judged([Item(Ref(key="a"), high), Item(Ref(key="b"), high[:, :1]), Item(Ref(key="c"), high[0])])
+
+    assert [outcome.verdict.reason for outcome in outcomes] == [Reason.OUT_OF_RANGE, Reason.NONE, Reason.NONE]
+
+
+def test_a_cut_cable_with_many_channels_gives_a_short_detail() -> None:
+    spec = WindowSpec(steps=2, hop=2, period_s=1.0, channels=tuple(Channel(name=f"c{n}") for n in range(40)))
+    card = msgspec.structs.replace(CARD, input=spec)
+    judge = healthy_judge(
+        Judge(lambda _data: Verdict(status=Status.OK), 2.0, "abc", "window"), card, FakeClock(), live=False
+    )
+    outcome = decide(Item(Ref(key="a"), np.full((2, 40), np.inf, np.float32)), judge, seq=1, wall_s=0.0)
+
+    assert outcome.detail.endswith("c4: not finite: a sample is infinite or not a number; and 35 more problems")

@@ -126,6 +126,17 @@ def test_the_first_item_of_the_source_decides(line: Line, given: ChosenSource, o
     assert (finding.ok, text in finding.text) == (ok, True), finding.text
 
 
+@pytest.mark.parametrize(("period_s", "warned"), [(0.001, True), (0.5, False)])
+def test_messages_at_a_high_rate_are_warned_about(line: Line, tmp_path: Path, period_s: float, warned: bool) -> None:
+    spec = replace(WINDOW, period_s=period_s)
+    (tmp_path / "windows.onnx").write_bytes(model_bytes(spec))
+    given = source(Item(Ref(key="w"), np.zeros((4, 2), np.float32)))
+    broker = ChosenSource(replace(given.kind, name="mqtt"), given.address, given.settings)
+    text = found(replace(line, model=str(tmp_path / "windows.onnx"), source=broker))["source"].text
+
+    assert ("Warning: the model file needs 1000 samples of each channel per second: send blocks" in text) == warned
+
+
 def test_a_source_that_hangs_ends_after_the_limit_and_is_reported(line: Line) -> None:
     began_s = time.monotonic()
     check = checked(replace(line, source=source(6.0)))

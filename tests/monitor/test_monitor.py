@@ -144,3 +144,55 @@ def test_mistakes_are_errors_before_anything_runs(tiny_model: Path, tmp_path: Pa
     other.add_line("a", model=tmp_path / "missing.onnx", source=[GOOD])
     with pytest.raises(AndonError, match=r"missing\.onnx"):
         other.start()
+
+
+def _slowly() -> Iterator[Any]:
+    while True:
+        time.sleep(0.005)
+        yield GOOD
+
+
+def test_a_callback_may_stop_the_monitor(tiny_model: Path) -> None:
+    with Monitor() as monitor:
+        monitor.add_line("a", model=tiny_model, source=_slowly(), on_outcome=lambda _outcome: monitor.stop())
+        monitor.add_line("b", model=tiny_model, source=_slowly())
+        monitor.start()
+        end = monitor.wait(20)
+
+    assert end is not None
+    assert [line.name for line in end.lines] == ["a", "b"]
+    assert end.complete
+
+
+def test_a_callback_of_events_may_stop_the_monitor_too(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Monitor(on_event=lambda _event: monitor.stop()) as monitor:
+        monitor.add_line("a", model=tiny_model, source=_slowly())
+        monitor.start()
+        end = monitor.wait(20)
+
+    assert end is not None
+    assert end.complete
+    assert "Report this as a bug" not in caplog.text
+
+
+def test_a_callback_that_waits_for_the_end_of_the_monitor_is_refused(tiny_model: Path) -> None:
+    errors: list[Exception] = []
+
+    def waits(_outcome: Outcome) -> None:
+        try:
+            monitor.wait()
+        except ConfigError as error:
+            errors.append(error)
+
+    with Monitor() as monitor:
+        monitor.add_line("a", model=tiny_model, source=[GOOD], on_outcome=waits)
+        monitor.start()
+        assert monitor.wait(20) is not None
+
+    assert "expected a time limit in a callback" in str(errors[0])
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../a", "a\nb", "a" * 65, 3, None])
+def test_names_of_lines_follow_the_rule_of_the_file(tiny_model: Path, name: Any) -> None:
+    with pytest.raises(ConfigError, match="add_line: name: expected 1 to 64 letters"):
+        Monitor().add_line(name, model=tiny_model, source=[GOOD])

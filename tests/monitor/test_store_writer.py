@@ -1,5 +1,6 @@
 """Events are durable, in order and counted, and reject signals are at most once."""
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.monitor.some_event import number_of, numbered, some_event
 from tests.sources.fake_clock import FakeClock
 
+from andon.foundation.errors import ConfigError
 from andon.monitor.event import AlarmChanged, EventsLost, Evidence, RejectSignal, Stopped
 from andon.monitor.store import Settings, reading
 from andon.monitor.store_folder import DATABASE
@@ -130,7 +132,9 @@ def test_closing_commits_what_waits(opened: Open) -> None:
 
     reader = writer.reader()
     assert len(reader.recent(limit=1000)) == COMMIT_ITEMS * 3 + 1
-    assert reader.judged("press-3") == {"last.png": 12.5}
+    with contextlib.closing(reader.judged("press-3")) as judged:
+        assert len(judged) == 1
+        assert judged.has("last.png", 12.5)
     assert not writer.hung
 
 
@@ -158,15 +162,26 @@ def test_judged_items_are_stored_after_the_events_before_them(opened: Open) -> N
 
     assert writer.flush(10)
 
-    assert writer.reader().judged("press-3") == {"first.png": None, "second.png": 2.0}
-    assert writer.reader().judged("press-4") == {}
+    with contextlib.closing(writer.reader().judged("press-3")) as judged:
+        assert len(judged) == 2
+        assert judged.has("first.png", None)
+        assert judged.has("second.png", 2.0)
+        assert not judged.has("second.png", 3.0)  # another version of the file
+        assert not judged.has("third.png", 2.0)
+    with contextlib.closing(writer.reader().judged("press-4")) as judged:
+        assert len(judged) == 0
+        assert not judged.has("first.png", None)
 
 
 def test_a_judged_item_without_events_becomes_durable_by_itself(opened: Open) -> None:
     writer = opened()
     writer.judged("press-3", "first.png")
 
-    assert _eventually(lambda: bool(writer.reader().judged("press-3")))
+    def stored() -> bool:
+        with contextlib.closing(writer.reader().judged("press-3")) as judged:
+            return len(judged) > 0
+
+    assert _eventually(stored)
 
 
 def test_the_writer_answers_a_ping(opened: Open) -> None:
@@ -448,3 +463,59 @@ def test_outboxes_agree_with_a_list(steps: list[str], tmp_path_factory: pytest.T
         assert [one.key for one in writer.outbox("plant").page(0, 100)] == waiting
     finally:
         writer.close(20)
+
+
+def test_items_that_become_judged_later_do_not_change_what_was_judged_before(opened: Open) -> None:
+    clock = FakeClock()
+    writer = opened(clock=clock)
+    writer.judged("press-3", "first.png", 1.0)
+    writer.put(some_event())
+    assert writer.flush(20)
+    before = writer.reader().judged("press-3")
+    clock.now_s += 10.0
+    writer.judged("press-3", "second.png", 2.0)
+    writer.put(some_event())
+    assert writer.flush(20)
+
+    with contextlib.closing(before) as judged:
+        assert [judged.has("first.png", 1.0), judged.has("second.png", 2.0)] == [True, False]
+
+
+# Complaint 6: a start-up failure leaves nothing behind.
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP TABLE outbox",
+        "UPDATE meta SET value = 'no number'",
+        "INSERT INTO intent VALUES('k', 'p', 'b', 1, x'00ff')",
+    ],
+)
+def test_a_damaged_store_is_refused_with_one_error_and_stays_unlocked(
+    opened: Open, tmp_path: Path, damage: str
+) -> None:
+    writer = opened("plant")
+    writer.put(some_event())
+    assert writer.flush(20)
+    writer.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / DATABASE, isolation_level=None)) as connection:
+        connection.execute(damage)
+
+    for _ in range(2):  # the second one also shows that the first left no lock
+        with pytest.raises(
+            ConfigError, match=r"events\.sqlite: cannot be opened as an event store: .* If the file is damaged"
+        ):
+            opened("plant")
+
+
+# Complaint 23: nothing that an item contains may end the storing of all others.
+@pytest.mark.parametrize("key", ["\udcff.png", "a\0b.png", "\x1b[31m", "x" * 100_000, ""])
+def test_a_hostile_name_of_an_item_blocks_no_event_and_is_found_again(opened: Open, key: str) -> None:
+    writer = opened()
+    writer.judged("press-3", key, 1.0)
+    writer.put(some_event())
+
+    assert writer.flush(20)
+
+    assert (writer.status().stored, writer.status().failing) == (1, "")
+    with contextlib.closing(writer.reader().judged("press-3")) as judged:
+        assert judged.has(key, 1.0)

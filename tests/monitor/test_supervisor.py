@@ -19,12 +19,12 @@ from andon.monitor.event import AlarmChanged, Body, ModelChanged, Rejected, Sour
 from andon.monitor.judging import Outcome
 from andon.monitor.sink import ChosenSink, Sink, SinkContext, SinkKind
 from andon.monitor.status import ProcessStatus
-from andon.monitor.supervisor import ModelWatch, Origin, Supervisor
+from andon.monitor.supervisor import END_S, ModelWatch, Origin, Supervisor
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec
 from andon.sources.clock import Clock, SystemClock
 from andon.sources.collection import Stream
-from andon.sources.source import Source
+from andon.sources.source import Skip, Source
 from andon.sources.stream_settings import NoSettings
 
 GOOD = np.random.default_rng(0).integers(90, 160, (24, 24, 1), dtype=np.uint8)
@@ -378,3 +378,195 @@ def test_a_model_file_counts_as_changed_once_when_it_stays_the_same_for_one_look
     assert not watch.changed(path)
     path.unlink()
     assert not watch.changed(path)
+
+
+def test_two_lines_with_one_model_file_both_load_its_replacement_and_once(
+    tiny_model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    model, one, two = tmp_path / "line.onnx", Kept(), Kept()
+    shutil.copy(tiny_model, model)
+    watched = Watched(line(model, "a", endless, one, endless=True), line(model, "b", endless, two, endless=True))
+    thread = in_thread(watched)
+    until(lambda: one.outcomes and two.outcomes)
+    shutil.copy(other_model, tmp_path / "new.onnx")
+    (tmp_path / "new.onnx").replace(model)
+    until(lambda: len(watched.bodies(ModelChanged)) == 2)
+    until(lambda: all(len({each.verdict.model for each in kept.outcomes}) == 2 for kept in (one, two)))
+    watched.stop.set()
+    thread.join()
+
+    assert len(watched.bodies(ModelChanged, "a")) == len(watched.bodies(ModelChanged, "b")) == 1
+
+
+def test_a_request_for_a_replaced_file_loads_it_once(tiny_model: Path, other_model: Path, tmp_path: Path) -> None:
+    model = tmp_path / "line.onnx"
+    shutil.copy(tiny_model, model)
+    watched = Watched(line(model, "a", endless, Kept(), endless=True))
+    thread = in_thread(watched)
+    until(lambda: watched.statuses)
+    shutil.copy(other_model, tmp_path / "new.onnx")
+    (tmp_path / "new.onnx").replace(model)
+    watched.supervisor.request_reload()
+    until(lambda: watched.bodies(ModelChanged))
+    looks = len(watched.statuses)
+    until(lambda: len(watched.statuses) >= looks + 10)  # the watch of the file looks in the meantime
+    watched.stop.set()
+    thread.join()
+
+    assert len(watched.bodies(ModelChanged)) == 1
+
+
+def test_a_file_that_is_replaced_while_it_is_loaded_counts_as_changed(tmp_path: Path) -> None:
+    watch, path = ModelWatch(), tmp_path / "a.onnx"
+    path.write_bytes(b"1")
+    watch.remember(path)
+
+    path.write_bytes(b"22")  # after it was read and before the first look
+
+    assert [watch.changed(path) for _ in range(3)] == [False, True, False]
+
+
+# Complaint 6: `stop` works from every state.
+@pytest.mark.slow
+def test_a_sink_that_never_returns_is_abandoned_and_the_other_line_ends_in_order(tiny_model: Path) -> None:
+    release = threading.Event()
+
+    class Hung(Kept):
+        def put(self, outcome: Outcome) -> None:
+            super().put(outcome)
+            release.wait()
+
+    hung, kept = Hung(), Kept()
+    watched = Watched(
+        line(tiny_model, "a", endless, hung, endless=True), line(tiny_model, "b", endless, kept, endless=True)
+    )
+    ends = []
+    thread = threading.Thread(target=lambda: ends.append(watched.supervisor.run()))
+    thread.start()
+    until(lambda: hung.outcomes and kept.outcomes)
+    began_s = time.monotonic()
+    watched.stop.set()
+    thread.join()
+    took_s = time.monotonic() - began_s
+    watched.supervisor.close()  # does not wait for the sink either
+    release.set()
+
+    (end,) = ends
+    assert took_s < END_S + 2
+    assert (end.hung, end.complete) == (True, False)
+    assert "did not return" in end.failures["a"]
+    assert [(each.name, each.complete) for each in end.lines] == [("b", True)]
+    assert kept.closed == 1
+
+
+# Complaint 7: one failing source or sink disturbs the rest.
+def test_a_sink_of_a_careless_author_ends_its_own_line_only(tiny_model: Path) -> None:
+    class Careless(Kept):
+        def close(self) -> None:
+            raise RuntimeError("closed twice")
+
+        @property
+        def lost(self) -> int:  # type: ignore[override]
+            raise RuntimeError("no counter")
+
+        @property
+        def summary(self) -> str:  # type: ignore[override]
+            raise RuntimeError("no text")
+
+    one, two = Careless(), Kept()
+    watched = Watched(line(tiny_model, "a", frames(5), one), line(tiny_model, "b", frames(100, pause_s=0.005), two))
+
+    end = watched.supervisor.run()
+
+    assert [(each.name, each.finished.counters.judged) for each in end.lines] == [("a", 5), ("b", 100)]
+    assert two.closed == 1
+
+
+def test_a_callback_that_exits_the_program_fails_its_line_only(tiny_model: Path) -> None:
+    class Exits(Kept):
+        def put(self, outcome: Outcome) -> None:
+            raise SystemExit(3)
+
+    kept = Kept()
+    watched = Watched(line(tiny_model, "a", frames(5), Exits()), line(tiny_model, "b", frames(5), kept))
+
+    end = watched.supervisor.run()
+
+    assert end.failures == {"a": "SystemExit: 3"}
+    assert len(kept.outcomes) == 5
+
+
+def test_a_source_that_exits_the_program_is_a_failure_of_the_source(tiny_model: Path) -> None:
+    def exits(_stop: threading.Event) -> Iterator[Item | Lost]:
+        yield Item(Ref(key="0"), GOOD)
+        raise SystemExit(3)
+
+    end = Watched(line(tiny_model, "a", exits, Kept())).supervisor.run()
+
+    assert not end.complete
+    assert end.lines[0].finished.failure == "SystemExit: 3"
+
+
+def test_a_display_that_fails_does_not_end_the_lines(tiny_model: Path) -> None:
+    def closed(_status: ProcessStatus) -> None:
+        raise OSError("the terminal is gone")
+
+    kept = Kept()
+    supervisor = Supervisor(
+        Configuration(lines=(line(tiny_model, "a", frames(20, pause_s=0.02), kept),)),
+        SystemClock(),
+        threading.Event(),
+        on_status=closed,
+    )
+
+    assert supervisor.run().complete
+    assert len(kept.outcomes) == 20
+
+
+def test_lines_that_share_a_source_skip_what_each_of_them_has_judged_before(tiny_model: Path) -> None:
+    judged = {"a": {"0.png", "1.png"}, "b": {"1.png", "2.png"}, "c": set[str]()}
+    kept = {name: Kept() for name in judged}
+    read: list[str] = []
+
+    def resumed(
+        _text: str, _spec: InputSpec, _settings: Any, _clock: Clock, _stop: threading.Event, skip: Skip
+    ) -> Stream:
+        for number in range(4):
+            ref = Ref(key=f"{number}.png", time_s=1.0)
+            if not skip(ref):
+                read.append(ref.key)
+                yield Item(ref, GOOD)
+
+    def stream(text: str, spec: InputSpec, settings: Any, clock: Clock, stop: threading.Event) -> Stream:
+        return resumed(text, spec, settings, clock, stop, lambda _ref: False)
+
+    kind = Source(
+        name="made", summary="made", accepts=lambda _text: True, stream=stream, resumed=resumed, settings=NoSettings
+    )
+
+    def run(*names: str) -> dict[str, list[str]]:
+        read.clear()
+        for one in kept.values():
+            one.outcomes.clear()
+        lines = tuple(
+            Line(
+                name=name,
+                model=str(tiny_model),
+                source=ChosenSource(kind, "made", NoSettings()),
+                shared="camera",
+                sinks=(sink(kept[name]),),
+            )
+            for name in names
+        )
+        supervisor = Supervisor(
+            Configuration(lines=lines),
+            SystemClock(),
+            threading.Event(),
+            judged=lambda line: (lambda ref: ref.key in judged[line.name]) if judged[line.name] else None,
+        )
+        assert supervisor.run().complete
+        return {name: [outcome.ref.key for outcome in kept[name].outcomes] for name in names}
+
+    assert run("a", "b") == {"a": ["2.png", "3.png"], "b": ["0.png", "3.png"]}
+    assert read == ["0.png", "2.png", "3.png"]  # what both have judged is not read
+    assert run("b", "c") == {"b": ["0.png", "3.png"], "c": ["0.png", "1.png", "2.png", "3.png"]}

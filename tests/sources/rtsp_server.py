@@ -25,8 +25,9 @@ auth.add_basic(GstRtspServer.RTSPAuth.make_basic("admin", "CANARY pass"), token)
 server.set_auth(auth)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=180,framerate=25/1 "
+    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=%s,height=%s,framerate=25/1 "
     "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+    % (sys.argv[2], sys.argv[3])
 )
 factory.set_shared(True)
 factory.add_role_from_structure(
@@ -58,12 +59,15 @@ def absent() -> str:
 
 
 class RtspServer:
-    """A live camera on loopback: 320x180, 25 frames per second, H.264 with a key frame each second."""
+    """A live camera on loopback: 25 frames per second, H.264 with a key frame each second."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 320, height: int = 180) -> None:
         python = str(Path("/usr/bin/python3"))
         self.process = subprocess.Popen(
-            [python, "-c", _SCRIPT, "serve"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [python, "-c", _SCRIPT, "serve", str(width), str(height)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())

@@ -3,7 +3,7 @@
 A monitor takes its limits from these numbers (`andon.monitor.frame_health`, `andon.monitor.channel_health`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -55,14 +55,14 @@ class GoodWindow(Struct, frozen=True):
 
 
 def channel_health(
-    windows: Iterable[GoodWindow], spec: WindowSpec, row_period_s: float | None
+    windows: Iterable[GoodWindow], spec: WindowSpec, periods_s: Mapping[str, float | None]
 ) -> tuple[ChannelHealth, ...]:
     """Return the range and the longest constant time of each channel over good windows.
 
     Args:
         windows: disjoint windows, by run and in time order. Windows without a gap between them form one stretch.
         spec: the specification of the windows.
-        row_period_s: time between two rows of the logs, or None if it is unknown.
+        periods_s: time between two samples in the logs, by name of the channel. Unknown ones are None or left out.
     """
     stretches = _stretches(windows, spec)
     if not stretches:
@@ -81,7 +81,7 @@ def channel_health(
                 low=float(min(column.min() for column in columns)),
                 high=float(max(column.max() for column in columns)),
                 constant_s=longest * spec.period_s if changes else None,
-                period_s=row_period_s,
+                period_s=periods_s.get(channel.name),
             )
         )
     return tuple(found)

@@ -142,4 +142,8 @@ def _channels(windows: list[GoodWindow], model: ModelFile, collection: Collectio
     spec, found = model.card.input, collection.found
     if not isinstance(spec, WindowSpec):
         return ()
-    return channel_health(windows, spec, found.period_s if isinstance(found, FoundLogs) else None)
+    periods_s: dict[str, float | None] = {}
+    if isinstance(found, FoundLogs):
+        each = found.channel_periods_s or (found.period_s,) * len(found.channels)
+        periods_s = {channel.name: period_s for channel, period_s in zip(found.channels, each, strict=True)}
+    return channel_health(windows, spec, periods_s)

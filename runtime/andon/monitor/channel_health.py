@@ -1,22 +1,40 @@
-"""Check whether a sensor channel delivers what it should: present, fresh, changing, within its range, and at its rate.
+"""Check whether each sensor channel delivers what it should: present, fresh, changing, within its range, and at its rate.
 
-The functions have no clock and no timers. `step` takes each sample, and `silence` is asked from time to time, because an absent
-sample cannot call anything. Times are seconds on one monotonic axis. The state is plain data for JSON.
+`findings` compares the facts about the samples of a window (`andon.runtime.channel_samples`) with limits. It has no clock and no
+state, because the source measures the samples of one run without a gap between windows. Times are source times. A step of a
+clock of this machine therefore changes nothing, and a recording gives the same findings at every speed.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
-from msgspec import Meta, Struct, structs
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError
 from andon.runtime.calibration_facts import ChannelHealth
+from andon.runtime.channel_samples import ChannelSamples
 from andon.runtime.schema import Channel, Reason
 
 STUCK_FACTOR = 20.0
 """A channel is stuck after this multiple of its longest constant time in good data."""
+STALE_PERIODS = 5.0
+"""A channel is stale not before this number of its periods."""
 
 Positive = Annotated[float, Meta(gt=0.0)]
+Note = Callable[[Reason, str], None]
+
+_ORDER = (
+    Reason.MISSING_CHANNEL,
+    Reason.STALE,
+    Reason.NOT_FINITE,
+    Reason.OUT_OF_RANGE,
+    Reason.STUCK,
+    Reason.WRONG_RATE,
+)
+_SMALLEST = 1e-300
 
 
 class ChannelLimits(Struct, frozen=True, kw_only=True):
@@ -38,8 +56,6 @@ class ChannelLimits(Struct, frozen=True, kw_only=True):
     """Expected time between two samples."""
     rate_tolerance: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.1
     """Largest relative difference of the rate from the expected one."""
-    rate_samples: Annotated[int, Meta(ge=2)] = 20
-    """Number of periods over which the rate is measured."""
 
     def __post_init__(self) -> None:
         for name in ("stale_after_s", "stuck_after_s", "period_s"):
@@ -48,30 +64,17 @@ class ChannelLimits(Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"channel: expected {name} above 0 seconds, got {seconds:g}.")
         if self.low is not None and self.high is not None and not self.low <= self.high:
             raise ConfigError(f"channel: expected low <= high, got low = {self.low:g}, high = {self.high:g}.")
-        if not 0.0 < self.rate_tolerance < 1.0 or self.rate_samples < 2:
-            raise ConfigError(
-                "channel: expected 0 < rate_tolerance < 1 and rate_samples of at least 2, got "
-                f"{self.rate_tolerance:g} and {self.rate_samples}."
-            )
+        if not 0.0 < self.rate_tolerance < 1.0:
+            raise ConfigError(f"channel: expected 0 < rate_tolerance < 1, got {self.rate_tolerance:g}.")
 
 
-class ChannelState(Struct, frozen=True, kw_only=True):
-    """State of the checks of a channel."""
+class ChannelFinding(Struct, frozen=True, kw_only=True):
+    """One problem of a channel."""
 
-    started_s: float
-    """Time from which samples are expected."""
-    seen_s: float | None = None
-    """Time of the latest sample."""
-    value: float | None = None
-    """The last finite value."""
-    value_since_s: float = 0.0
-    """Time since which the channel has this value."""
-    measured_from_s: float = 0.0
-    """Time of the first sample of the current measurement of the rate."""
-    periods: int = 0
-    """Number of periods since then."""
-    rate: float | None = None
-    """Last measured rate, relative to the expected one. Infinite rates are stored as the largest float."""
+    channel: str
+    reason: Reason
+    detail: str
+    """The channel, the problem, the measured value and the limit, as readable text."""
 
 
 def limits_of_channel(
@@ -86,8 +89,9 @@ def limits_of_channel(
 
     The range is that of the training and calibration parts, widened by its own width on each side. A channel that did not change
     has no range. By default, a channel is stuck after 20 times its longest constant time in the calibration part, and its period
-    is that of the rows there. A channel that never changed there is never stuck. A channel of states (`Channel.resample` is
-    ``hold``) may keep one value and has no rate.
+    is that of its samples there. A channel that never changed there is never stuck. A channel of states (`Channel.resample` is
+    ``hold``) may keep one value and has no rate. No channel is stale before five of its periods, or before the longest pause that
+    the file lets it have.
 
     >>> limits_of_channel(Channel(name="t", low=10.0, high=30.0)).high
     50.0
@@ -103,8 +107,9 @@ def limits_of_channel(
         width = high - low
         low, high = (low - width, high + width) if width > 0.0 else (None, None)
     states = channel.resample == "hold"
+    bridged_s = channel.max_hold_s if states else channel.max_gap_s
     return ChannelLimits(
-        stale_after_s=stale_after_s,
+        stale_after_s=max(stale_after_s, STALE_PERIODS * (period_s or 0.0), bridged_s or 0.0),
         low=low,
         high=high,
         stuck_after_s=None if states else stuck_after_s,
@@ -112,66 +117,96 @@ def limits_of_channel(
     )
 
 
-def step(
-    state: ChannelState, value: float, time_s: float, limits: ChannelLimits
-) -> tuple[ChannelState, tuple[Reason, ...]]:
-    """Return the state after one sample, and its problems in the order of their importance.
+def findings(
+    samples: ChannelSamples, channels: Sequence[Channel], limits: Sequence[ChannelLimits]
+) -> tuple[ChannelFinding, ...]:
+    """Return the problems of the channels of one window.
 
     Args:
-        state: the state before.
-        value: the sample.
-        time_s: time of the sample. A sample out of order is checked for its value only.
-        limits: see `ChannelLimits`.
+        samples: the facts about the samples.
+        channels: the channels of the model file, in their order.
+        limits: the limits of each.
 
     Returns:
-        State and reasons: not finite, out of range, stuck, wrong rate. The rate stays wrong until the next measurement.
+        The problems, the most important first: missing, stale, not finite, out of range, stuck, wrong rate.
     """
-    problems = []
-    finite = math.isfinite(value)
-    if not finite:
-        problems.append(Reason.NOT_FINITE)
-    elif (limits.low is not None and value < limits.low) or (limits.high is not None and value > limits.high):
-        problems.append(Reason.OUT_OF_RANGE)
-    if state.seen_s is None or time_s >= state.seen_s:
-        state = _rated(state, time_s, limits)
-        if finite and value != state.value:
-            state = structs.replace(state, value=float(value), value_since_s=time_s)
-        state = structs.replace(state, seen_s=time_s)
-    if finite and value == state.value and _exceeds(time_s - state.value_since_s, limits.stuck_after_s):
-        problems.append(Reason.STUCK)
-    if limits.period_s is not None and state.rate is not None and abs(state.rate - 1.0) > limits.rate_tolerance:
-        problems.append(Reason.WRONG_RATE)
-    return state, tuple(problems)
+    facts = zip(
+        samples.seen_s.tolist(),
+        samples.not_finite.tolist(),
+        samples.low.tolist(),
+        samples.high.tolist(),
+        samples.constant_s.tolist(),
+        samples.mean_period_s.tolist(),
+        samples.median_period_s.tolist(),
+        strict=True,
+    )
+    found: list[ChannelFinding] = []
+    for channel, limit, (seen_s, not_finite, low, high, constant_s, mean_s, median_s) in zip(
+        channels, limits, facts, strict=True
+    ):
+
+        def note(reason: Reason, text: str, channel: Channel = channel) -> None:
+            what = reason.text.partition(":")[0]
+            found.append(ChannelFinding(channel=channel.name, reason=reason, detail=f"{channel.name}: {what}: {text}"))
+
+        unit = f" {channel.unit}" if channel.unit else ""
+        if _silent(note, seen_s, samples, limit):
+            continue  # its other facts are old
+        if not_finite:
+            note(Reason.NOT_FINITE, "a sample is infinite or not a number")
+        for value, wrong in ((low, _below(low, limit.low)), (high, _below(limit.high, high))):
+            if wrong:
+                note(
+                    Reason.OUT_OF_RANGE,
+                    f"{value:.6g}{unit} (limits {_shown(limit.low)} and {_shown(limit.high)}{unit})",
+                )
+                break
+        if limit.stuck_after_s is not None and constant_s > limit.stuck_after_s:
+            note(Reason.STUCK, f"one value for {constant_s:.3g} s (limit {limit.stuck_after_s:.3g} s)")
+        if limit.period_s is not None and _off(mean_s, limit) and _off(median_s, limit):
+            note(Reason.WRONG_RATE, f"one sample each {mean_s:.4g} s (expected {limit.period_s:.4g} s)")
+    return tuple(sorted(found, key=lambda one: _ORDER.index(one.reason)))
 
 
-def silence(state: ChannelState, now_s: float, limits: ChannelLimits) -> Reason:
-    """Return the problem of a channel without samples.
-
-    Returns:
-        `Reason.MISSING_CHANNEL` if there was no sample since the start, `Reason.STALE` if there was none lately, else
-        `Reason.NONE`.
-    """
-    if state.seen_s is None:
-        return Reason.MISSING_CHANNEL if now_s - state.started_s > limits.stale_after_s else Reason.NONE
-    return Reason.STALE if now_s - state.seen_s > limits.stale_after_s else Reason.NONE
-
-
-def _rated(state: ChannelState, time_s: float, limits: ChannelLimits) -> ChannelState:
-    """Return the state after the time of one more sample. A silence starts the measurement again."""
-    if limits.period_s is None:
-        return state
-    if state.seen_s is None or time_s - state.seen_s > limits.stale_after_s:
-        return structs.replace(state, measured_from_s=time_s, periods=0)
-    periods = state.periods + 1
-    if periods < limits.rate_samples:
-        return structs.replace(state, periods=periods)
-    duration_s = time_s - state.measured_from_s
-    rate = min(limits.period_s * periods / duration_s, _LARGEST) if duration_s > 0.0 else _LARGEST
-    return structs.replace(state, measured_from_s=time_s, periods=0, rate=rate)
+def samples_of(data: NDArray[np.float32], period_s: float) -> ChannelSamples:
+    """Return the facts about a window ``[T, C]`` that did not come from samples. Only its values are known."""
+    count = data.shape[1]
+    finite = np.where(np.isfinite(data), data, np.float32(np.nan))
+    unknown = np.full(count, np.nan)
+    return ChannelSamples(
+        begin_s=0.0,
+        end_s=(len(data) - 1) * period_s,
+        seen_s=np.full(count, (len(data) - 1) * period_s),
+        constant_s=unknown,
+        mean_period_s=unknown,
+        median_period_s=unknown,
+        low=np.fmin.reduce(finite, axis=0, initial=np.nan).astype(np.float64),
+        high=np.fmax.reduce(finite, axis=0, initial=np.nan).astype(np.float64),
+        not_finite=np.asarray(~np.isfinite(data).all(axis=0)),
+    )
 
 
-def _exceeds(duration_s: float, limit_s: float | None) -> bool:
-    return limit_s is not None and duration_s > limit_s
+def _silent(note: Note, seen_s: float, samples: ChannelSamples, limit: ChannelLimits) -> bool:
+    missing = math.isinf(seen_s)
+    silent_s = samples.end_s - (samples.begin_s if missing else seen_s)
+    if silent_s <= limit.stale_after_s:
+        return missing
+    note(
+        Reason.MISSING_CHANNEL if missing else Reason.STALE,
+        f"no sample for {silent_s:.3g} s (limit {limit.stale_after_s:.3g} s)",
+    )
+    return True
 
 
-_LARGEST = 1.7e308
+def _below(value: float | None, limit: float | None) -> bool:
+    return value is not None and limit is not None and value < limit
+
+
+def _off(period_s: float, limit: ChannelLimits) -> bool:
+    """Return whether a measured period gives a wrong rate. An unknown one, NaN, does not."""
+    assert limit.period_s is not None
+    return math.isfinite(period_s) and abs(limit.period_s / max(period_s, _SMALLEST) - 1.0) > limit.rate_tolerance
+
+
+def _shown(limit: float | None) -> str:
+    return "none" if limit is None else f"{limit:.6g}"

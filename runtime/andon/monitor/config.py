@@ -72,7 +72,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     health: Annotated[
         bool,
         Meta(
-            description="make frames that are black, over-exposed, smeared or (from a camera) frozen INVALID before judging"
+            description="make frames that are black, over-exposed, smeared or (from a camera) frozen INVALID before judging, and "
+            "windows with a missing, stuck, implausible or wrongly timed channel"
         ),
     ] = False
     alarm: Annotated[
@@ -115,6 +116,17 @@ class Policy(Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"region: expected a width and a height above 0, got {self.region}. Example: 100,50,640,480."
             )
+
+
+def checked_name(name: object, at: str) -> str:
+    """Return a name of a line, source or output. It becomes a part of file names, topics, events and metrics.
+
+    Raises:
+        ConfigError: it has other characters than letters, digits, - and _.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"{at}: expected 1 to 64 letters, digits, - or _, got {name!r}.")
+    return name
 
 
 def region_of(policy: Policy) -> Region | None:
@@ -445,10 +457,7 @@ def _table(table: Mapping[str, object], key: str, at: str) -> dict[str, object] 
 
 
 def _name(table: Mapping[str, object], at: str, wanted: str) -> str:
-    name = _required_text(table, "name", at, wanted)
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{at}.name: expected 1 to 64 letters, digits, - or _, got {name!r}.")
-    return name
+    return checked_name(_required_text(table, "name", at, wanted), f"{at}.name")
 
 
 def _alarm(table: Mapping[str, object], at: str) -> AlarmRule:

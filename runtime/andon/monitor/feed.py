@@ -13,11 +13,12 @@ from typing import Literal
 from andon.foundation.errors import AndonError
 from andon.monitor.counters import DropReason
 from andon.monitor.frame_queue import FrameQueue
-from andon.runtime.items import Lost, Ref
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
 from andon.sources.collection import Stream
 from andon.sources.live.reconnect import Intake, LiveRule, jitter, lost
+from andon.sources.source import Skip
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class Feed:
         name: name of the source without secrets.
         limit: end after this number of items.
         reopen: open the source again after a failure.
+        skips: for each queue, a function that tests whether to leave out an item because an earlier run of its line has judged
+            it. None: no item is left out.
         stop: ends the source. It is set when the last of the lines leaves.
         on_state: called in the reader thread with each new state and its detail.
     """
@@ -50,6 +53,7 @@ class Feed:
         name: str,
         limit: int | None = None,
         reopen: bool = False,
+        skips: Sequence[Skip | None] = (),
         stop: threading.Event,
         on_state: Callable[[FeedState, str], None] = lambda _state, _detail: None,
     ) -> None:
@@ -59,6 +63,7 @@ class Feed:
         self._name = name
         self._limit = limit
         self._reopen = reopen
+        self._skips = skips or [None] * len(queues)
         self._stop = stop
         self._lock = threading.Lock()
         self._lines = len(queues)
@@ -71,7 +76,7 @@ class Feed:
         self.state: FeedState = "opening"
         self.restarts = 0
         """Number of times that the source was opened again."""
-        self.refusal: Exception | None = None
+        self.refusal: BaseException | None = None
         """Error that prevented the source from being opened the first time."""
         self.failure = ""
         """Error after the source was opened. It stays after the source was opened again."""
@@ -120,7 +125,7 @@ class Feed:
             for queue in self._queues:
                 queue.end()
 
-    def _one_stream(self) -> Exception | None:
+    def _one_stream(self) -> BaseException | None:
         """Open the source and pass its items on until its end. Return the error of a failure."""
         first = self.restarts == 0 and self._given == 0
         opened = False
@@ -134,10 +139,13 @@ class Feed:
                 arrived_s = self._clock.mono_s()
                 if self.state != "open":
                     self._set("open", "")
-                accepted = [queue.give(item, arrived_s) for queue in self._queues]
+                accepted = [
+                    _skipped(item, skip) or queue.give(item, arrived_s)
+                    for queue, skip in zip(self._queues, self._skips, strict=True)
+                ]
                 if not any(accepted) or self._given == self._limit:
                     break
-        except Exception as error:  # noqa: BLE001 - a source may raise anything; it is reported and logged
+        except BaseException as error:  # noqa: BLE001 - a source may raise anything, also SystemExit; it is reported and logged
             mistake = isinstance(error, AndonError) or not opened
             if first and self._given == 0 and mistake and not (self._reopen and not isinstance(error, AndonError)):
                 self.refusal = error
@@ -148,7 +156,7 @@ class Feed:
             self._close_stream()
         return None
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         failure = f"{type(error).__name__}: {error}"
         if failure != self.failure:  # the same error may come each two seconds for months
             logger.error("%s: the source failed", self._name, exc_info=error)
@@ -173,6 +181,11 @@ class Feed:
             except Exception:
                 logger.exception("%s: closing the source failed", self._name)
         self._ended_drops = dict(_sum(self._ended_drops, _drops_of(stream)))
+
+
+def _skipped(item: Item | Lost, skip: Skip | None) -> bool:
+    """Return whether to leave out an item of a line. A report without a time, such as a silence, is never left out."""
+    return skip is not None and item.ref.time_s is not None and skip(item.ref)
 
 
 def _drops_of(stream: Stream | None) -> Mapping[DropReason, int]:

@@ -171,6 +171,7 @@ class FrameQueue:
         with self._changed:
             self._closed = self._finished = True
             end = QueueEnd(self._given, self._displaced, self._skipped, len(self._waiting) + self._refused)
+            self._displaced = self._skipped = 0  # they are counted once
             self._waiting.clear()
             self._changed.notify_all()
             return end

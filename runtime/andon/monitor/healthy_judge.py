@@ -1,37 +1,69 @@
-"""Check the health of each frame before a judge sees it."""
+"""Check the health of each frame, or of each channel of a window, before a judge sees it."""
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from andon.foundation.errors import ConfigError
+from andon.monitor import channel_health
+from andon.monitor.channel_health import limits_of_channel, samples_of
 from andon.monitor.frame_health import HealthLimits, HealthState, limits_of, live_limits, step
 from andon.runtime.frame_statistics import Sample, measure
+from andon.runtime.items import Item, Lost
 from andon.runtime.judge import Judge, UnhealthyError
-from andon.runtime.schema import Card, FrameSpec
+from andon.runtime.schema import Card, Reason, WindowSpec
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import Clock
 
+_MOST_LISTED = 5
+"""Number of problems in a detail. A cut cable can silence hundreds of channels."""
 
-def healthy_judge(judge: Judge, card: Card, clock: Clock, *, live: bool) -> Judge:
-    """Return a judge that refuses unhealthy frames. It remembers earlier frames: use it for one source, in one thread.
+
+def healthy_judge(judge: Judge, card: Card, clock: Clock, *, live: bool, stale_after_s: float = 2.0) -> Judge:
+    """Return a judge that refuses unhealthy items. For frames, it remembers earlier ones: use it for one source, in one thread.
 
     Args:
-        judge: the judge for healthy frames. It also gets arrays that are not frames, and refuses them itself.
+        judge: the judge for healthy items. It also gets arrays that are neither frames nor windows, and refuses them itself.
         card: the card of the model file. Its calibration may hold statistics of good parts.
         clock: for the duration of repeated frames.
         live: check also what needs a live source: frozen, partly frozen and resized frames.
-
-    Raises:
-        ConfigError: the model file judges windows.
+        stale_after_s: longest time without a sample of a channel, at least.
     """
-    if not isinstance(card.input, FrameSpec):
-        raise ConfigError("health: expected a model file for frames, got one for windows of sensor data. Leave it out.")
+    if isinstance(card.input, WindowSpec):
+        return judge._replace(check=_ChannelCheck(card.input, card, stale_after_s))
     health = card.calibration.health if card.calibration is not None else None
     limits = limits_of(health)
     if live:
         limits = live_limits(limits, health)
     return judge._replace(call=_HealthyCall(judge, limits, clock))
+
+
+class _ChannelCheck:
+    """The check of windows. A window that is lost because of a gap gets the reason of the channel that caused it."""
+
+    def __init__(self, spec: WindowSpec, card: Card, stale_after_s: float) -> None:
+        self._spec = spec
+        known = {one.name: one for one in card.calibration.channel_health} if card.calibration is not None else {}
+        self._limits = [
+            limits_of_channel(channel, known.get(channel.name), stale_after_s=stale_after_s)
+            for channel in spec.channels
+        ]
+
+    def __call__(self, item: Item | Lost) -> None:
+        samples = item.samples
+        if isinstance(item, Lost):
+            if item.reason is not Reason.GAP:  # a stream that warms up or is silent as a whole has its own reason
+                return
+        elif samples is None and item.data.ndim == 2 and item.data.shape[1] == len(self._spec.channels):
+            samples = samples_of(np.asarray(item.data, np.float32), self._spec.period_s)
+        if samples is None:
+            return
+        found = channel_health.findings(samples, self._spec.channels, self._limits)
+        if found:
+            details = [one.detail for one in found[:_MOST_LISTED]]
+            if len(found) > _MOST_LISTED:
+                details.append(f"and {len(found) - _MOST_LISTED} more problems")
+            raise UnhealthyError(found[0].reason, "; ".join(details), found[0].channel)
 
 
 class _HealthyCall:

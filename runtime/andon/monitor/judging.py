@@ -40,8 +40,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Changes of the line's alarms with this item."""
     line: str = ""
     """Name of the line. Empty if the user gave none."""
+    arrived_s: float | None = None
+    """Monotonic time at which the reader of the source had the item."""
     channel: str = ""
-    """Sensor channel to look at first, for a window that is not OK."""
+    """Sensor channel to look at first, for a window that is not OK. Empty if no single channel is the cause."""
     card: Card | None = None
     """Card of the model file that judged. A line may load another file while it runs."""
 
@@ -68,4 +70,5 @@ def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outco
         verdict=one.verdict,
         detail="" if one.judged else one.detail,
         data=one.data,
+        channel=one.channel,
     )

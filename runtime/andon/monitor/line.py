@@ -21,13 +21,13 @@ from andon.monitor.feed import Feed
 from andon.monitor.frame_queue import Taken
 from andon.monitor.healthy_judge import healthy_judge
 from andon.monitor.judging import Outcome
-from andon.monitor.line_judge import LineJudge, Record
+from andon.monitor.line_judge import LineJudge, Record, lost_by
 from andon.monitor.loop import Finished, follow, queue_for
 from andon.monitor.part_decisions import PartDecisions
 from andon.monitor.parts import PartDecision
 from andon.monitor.reject import Intents, MemoryIntents
 from andon.monitor.reject_signals import RejectSignals
-from andon.monitor.sink import QueuedSink, Sink, SinkContext
+from andon.monitor.sink import Sink, SinkContext, queued
 from andon.monitor.status import LineState, LineStatus
 from andon.runtime.detector import Detector
 from andon.runtime.judge import Judge, judge_of
@@ -69,7 +69,6 @@ def open_model(line: Line) -> Detector:
     )
     for flag, key, given in (
         ("--frame-size", "frame_size", policy.frame_size is not None),
-        ("--health", "health", policy.health),
         ("--region", "region", policy.region is not None),
     ):
         if given and isinstance(detector.card.input, WindowSpec):
@@ -155,10 +154,10 @@ class RunningLine:
         try:
             for one in line.sinks:
                 self._sinks.append(one.open(context))
-                self._open_sinks.callback(self._sinks[-1].close)
+                self._open_sinks.callback(_close, self._sinks[-1])
             for sink in extra_sinks:
                 self._sinks.append(sink)
-                self._open_sinks.callback(sink.close)
+                self._open_sinks.callback(_close, sink)
             if line.reject is not None:
                 self._reject = RejectSignals(
                     line.reject.rule,
@@ -201,7 +200,7 @@ class RunningLine:
             AndonError: the source cannot be opened because of a mistake of the user. The sinks are closed.
         """
         self._feed = feed
-        queued = [sink for sink in self._sinks if isinstance(sink, QueuedSink)]
+        with_thread = queued(self._sinks)
         source = self.line.source
         finished: Finished | None = None
         if self._parts is not None:
@@ -231,11 +230,11 @@ class RunningLine:
             if self._stop_reason and not finished.failure:
                 finished = msgspec.structs.replace(finished, failure=self._stop_reason)
             if not (finished.stopped or finished.consumer_gone):
-                for sink in queued:
+                for sink in with_thread:
                     sink.drain()
         self._state, self._failure = ("failed" if finished.failure else "ended"), finished.failure
         # the summaries are complete only after the sinks are closed
-        notes = [*_alarm_notes(finished.alarms, self.line.alarms), *(sink.summary for sink in self._sinks)]
+        notes = [*_alarm_notes(finished.alarms, self.line.alarms), *map(_summary_of, self._sinks)]
         if finished.failure and finished.failure == self._stop_reason:
             notes.append(f"stopped: {finished.failure}")
         else:
@@ -252,8 +251,10 @@ class RunningLine:
             name=self.line.name,
             finished=finished,
             notes=tuple(text for text in notes if text),
-            lost=self._judge.status().lost > 0 or any(sink.lost for sink in self._sinks),
-            hung=finished.hung or any(sink.hung for sink in queued) or (self._reject is not None and self._reject.hung),
+            lost=self._judge.status().lost > 0 or any(map(lost_by, self._sinks)),
+            hung=finished.hung
+            or any(sink.hung for sink in with_thread)
+            or (self._reject is not None and self._reject.hung),
         )
 
     def end(self) -> None:
@@ -330,24 +331,24 @@ class RunningLine:
         before = self._detector
         try:
             loaded = open_model(self.line)
-            if not same_items(before.card.input, loaded.card.input):
-                raise ConfigError(
-                    "model: expected a file for the same input as the running one, got one for another input. Stop the monitor, "
-                    "and start it with the new file."
-                )
+            _require_same_items(before, loaded)
             _warm_up(loaded)
-        except AndonError as error:
-            self._reload_error = printable(str(error), limit=1000)
-            # no traceback: a wrong file is a mistake of the user
+            judge, charts = self._judge_of(loaded), drift_charts(loaded)
+        except Exception as error:  # any error of a new file must leave the line with the old one
+            mistake = isinstance(error, AndonError)
+            self._reload_error = printable(str(error) if mistake else f"{type(error).__name__}: {error}", limit=1000)
+            # no traceback for a wrong file, which is a mistake of the user
             logger.error(  # noqa: TRY400
-                "%s: the new model file is refused, and the old one stays: %s", self.line.name, self._reload_error
+                "%s: the new model file is refused, and the old one stays: %s",
+                self.line.name,
+                self._reload_error,
+                exc_info=None if mistake else error,
             )
             changed = ModelChanged(
                 before=before.model.short_digest, after=before.model.short_digest, refused=self._reload_error
             )
             self._record(changed, None)
             return changed
-        judge, charts = self._judge_of(loaded), drift_charts(loaded)
         changed = ModelChanged(before=before.model.short_digest, after=loaded.model.short_digest)
 
         def swap() -> None:
@@ -405,8 +406,31 @@ class RunningLine:
     def _judge_of(self, detector: Detector) -> Judge:
         judge = judge_of(detector)
         if self.line.policy.health:
-            judge = healthy_judge(judge, detector.card, self._clock, live=self.line.source.kind.live)
+            source = self.line.source
+            judge = healthy_judge(
+                judge,
+                detector.card,
+                self._clock,
+                live=source.kind.live,
+                stale_after_s=getattr(source.settings, "stale_after_s", 2.0),
+            )
         return judge
+
+
+def _close(sink: Sink) -> None:
+    """Close a sink. An error in it must not hide the result of the line."""
+    try:
+        sink.close()
+    except Exception:
+        logger.exception("closing a sink failed: %s", type(sink).__name__)
+
+
+def _summary_of(sink: Sink) -> str:
+    try:
+        return str(sink.summary)
+    except Exception:
+        logger.debug("the summary of %s cannot be read", type(sink).__name__, exc_info=True)
+        return ""
 
 
 def _warm_up(detector: Detector) -> None:
@@ -428,6 +452,14 @@ def same_items(one: InputSpec, other: InputSpec) -> bool:
     if isinstance(one, FrameSpec) and isinstance(other, FrameSpec):
         return one.channels == other.channels
     return one == other
+
+
+def _require_same_items(running: Detector, loaded: Detector) -> None:
+    if not same_items(running.card.input, loaded.card.input):
+        raise ConfigError(
+            "model: expected a file for the same input as the running one, got one for another input. Stop the monitor, and "
+            "start it with the new file."
+        )
 
 
 def _alarm_notes(states: Mapping[str, AlarmState], rules: Mapping[str, AlarmRule]) -> list[str]:

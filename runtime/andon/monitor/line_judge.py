@@ -139,7 +139,7 @@ class LineJudge:
             last_judged_s=self._last_judged_s,
             judging_since_s=self._judging_since_s,
             stale=self._stale,
-            lost=sum(sink.lost for sink in (*self._sinks, *self._broken)) + self._missed,
+            lost=sum(lost_by(sink) for sink in (*self._sinks, *self._broken)) + self._missed,
         )
 
     def request(self, change: Callable[[], None]) -> None:
@@ -193,7 +193,11 @@ class LineJudge:
             taken = taken._replace(item=Lost(taken.item.ref, Reason.LOST, too_late))
         outcome = self._decide(taken)
         outcome = msgspec.structs.replace(
-            outcome, line=self._line, card=self._card, channel=self._channels.channel(outcome.verdict)
+            outcome,
+            line=self._line,
+            card=self._card,
+            channel=outcome.channel or self._channels.channel(outcome.verdict),
+            arrived_s=taken.arrived_s,
         )
         if self._parts is not None and part is not None:
             self._parts.judged(part, outcome, left_out=bool(too_late))
@@ -297,6 +301,15 @@ class LineJudge:
             logger.exception("a sink failed and is not used any more: %s", type(sink).__name__)
             self._sinks.remove(sink)
             self._broken.append(sink)
+
+
+def lost_by(sink: Sink) -> int:
+    """Return the number of outcomes that a sink has lost. A sink of a careless author counts as 0."""
+    try:
+        return int(sink.lost)
+    except Exception:
+        logger.debug("the number of lost outcomes of %s cannot be read", type(sink).__name__, exc_info=True)
+        return 0
 
 
 def alarm_text(rule: AlarmRule) -> str:

@@ -191,7 +191,8 @@ def follow(
     finally:
         stop.set()
         queue.close()
-    hung = feed.leave() and not feed.ended_within(LEAVE_S)
+        last = feed.leave()  # also after an error, so that the source ends with its last line
+    hung = last and not feed.ended_within(LEAVE_S)
     if hung:
         logger.warning("%s: the reader does not return from the source; its thread is abandoned", name)
     if feed.refusal is not None:

@@ -13,7 +13,7 @@ Example::
         ...
 
 Callbacks run in the thread of their line: they delay the next item while they run. An error in a callback is logged, and the
-line goes on without this callback.
+line goes on without this callback. A callback may call `Monitor.stop`, which then returns at once.
 """
 
 import logging
@@ -21,12 +21,12 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import from_mapping
 from andon.monitor.alarms import AlarmRule
-from andon.monitor.config import ChosenSource, Configuration, Line, Policy, read_configuration
+from andon.monitor.config import ChosenSource, Configuration, Line, Policy, checked_name, read_configuration
 from andon.monitor.event import Event, ModelChanged
 from andon.monitor.judging import Outcome
 from andon.monitor.service import Service
@@ -42,8 +42,16 @@ from andon.sources.stream_settings import NoSettings
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 OnOutcome = Callable[[Outcome], None]
 """A function that gets each outcome of a line, in order."""
+
+
+class _Calls(threading.local):
+    """True if this thread runs a callback. Then it cannot wait for the end of the monitor, which waits for the callback."""
+
+    running = False
 
 
 class Monitor:
@@ -70,7 +78,8 @@ class Monitor:
             read_configuration(configuration) if configuration is not None else Configuration(lines=())
         )
         self._clock = clock or SystemClock()
-        self._on_event = on_event
+        self._user_on_event = on_event
+        self._calls = _Calls()
         self._callbacks: dict[str, list[OnOutcome]] = {}
         self._stop = threading.Event()
         self._opened = threading.Event()
@@ -106,11 +115,12 @@ class Monitor:
             policy: fields of `andon.monitor.config.Policy`, for example ``health=True``.
 
         Raises:
-            ConfigError: the monitor has started, the name is used, or a setting is unknown or out of range.
+            ConfigError: the monitor has started, the name is used or not allowed, or a setting is unknown or out of range.
             DataError: no source accepts the text.
         """
         if self._thread is not None:
             raise ConfigError("add_line: expected a monitor that has not started, got a running one. Add lines first.")
+        checked_name(name, "add_line: name")
         if name in {line.name for line in self._configuration.lines}:
             raise ConfigError(f"add_line: expected a name of its own, got {name!r} again. Choose another name.")
         line = Line(
@@ -143,7 +153,11 @@ class Monitor:
             found = "no line" if self._thread is None else "a monitor that has started before"
             raise ConfigError(f"start: expected at least one line and a new monitor, got {found}.")
         self._service = Service(
-            self._configuration, self._clock, self._stop, on_event=self._on_event, extra_sinks=self._sinks
+            self._configuration,
+            self._clock,
+            self._stop,
+            on_event=None if self._user_on_event is None else self._on_event,
+            extra_sinks=self._sinks,
         )
         self._thread = threading.Thread(target=self._run, name="andon monitor")
         self._thread.start()
@@ -157,17 +171,26 @@ class Monitor:
 
         Raises:
             AndonError: the source of every line was refused.
+            ConfigError: a callback called this without a time limit.
         """
-        if self._thread is not None:
+        if self._calls.running and timeout_s is None:
+            raise ConfigError(
+                "wait: expected a time limit in a callback, got none. The monitor ends after its callbacks. Wait elsewhere."
+            )
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
         if self._error is not None:
             raise self._error
         return self._end
 
     def stop(self) -> None:
-        """End all lines within two seconds, store the last events, and close everything. A second call has no effect."""
+        """End all lines within two seconds, store the last events, and close everything. A second call has no effect.
+
+        A line whose source, judge, sink or callback does not return is abandoned after some seconds. In a callback this method
+        returns at once, and the monitor ends after the callback.
+        """
         self._stop.set()
-        if self._thread is not None:
+        if self._thread is not None and not self._calls.running:
             self._thread.join()
 
     def status(self) -> ProcessStatus:
@@ -228,7 +251,11 @@ class Monitor:
             self._opened.set()
 
     def _sinks(self, line: Line) -> Sequence[Sink]:
-        return [_Callback(callback) for callback in self._callbacks.get(line.name, [])]
+        return [_Callback(callback, self._calls) for callback in self._callbacks.get(line.name, [])]
+
+    def _on_event(self, event: Event) -> None:
+        assert self._user_on_event is not None
+        _call(self._calls, self._user_on_event, event)
 
 
 class _Callback:
@@ -237,14 +264,23 @@ class _Callback:
     lost = 0
     summary = ""
 
-    def __init__(self, function: OnOutcome) -> None:
+    def __init__(self, function: OnOutcome, calls: _Calls) -> None:
         self._function = function
+        self._calls = calls
 
     def put(self, outcome: Outcome) -> None:
-        self._function(outcome)
+        _call(self._calls, self._function, outcome)
 
     def close(self) -> None:
         pass
+
+
+def _call(calls: _Calls, function: Callable[[T], None], value: T) -> None:
+    before, calls.running = calls.running, True
+    try:
+        function(value)
+    finally:
+        calls.running = before
 
 
 def _source(source: str | Iterable[Any], settings: dict[str, object]) -> ChosenSource:

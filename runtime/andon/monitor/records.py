@@ -52,7 +52,7 @@ class Record(Struct, frozen=True, kw_only=True):
     model: str
     """Short digest of the model file that judged."""
     channel: str | UnsetType = UNSET
-    """Sensor channel to look at first, for a window that is REVIEW or REJECT."""
+    """Sensor channel to look at first, for a window that is not OK."""
     detail: str | UnsetType = UNSET
     """Description of the problem of an INVALID item."""
     line: str | UnsetType = UNSET

@@ -7,7 +7,7 @@ are stored.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -32,6 +32,7 @@ from andon.monitor.web.pages import page_routes
 from andon.monitor.web.server import WebServer
 from andon.runtime.schema import Card, FrameSpec
 from andon.sources.clock import Clock
+from andon.sources.source import Skip
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Service:
         self._exceeds = exceeds
         self._store: StoreWriter | None = None
         self._senders: list[Sender] = []
+        self._open_judged = ExitStack()
         self._stored = 0
         web = configuration.web
         began = web.shift_began if web is not None else lambda wall_s: wall_s
@@ -126,6 +128,7 @@ class Service:
                     boot=boot_id(),
                 )
                 open_parts.callback(self._store.close)
+                open_parts.callback(self._open_judged.close)
             self._journal = Journal(
                 self.supervisor.run_id,
                 self._clock,
@@ -204,8 +207,22 @@ class Service:
             sinks.append(JournalSink(self._journal, self._store if resumes else None, self._clock))
         return [*sinks, *self._extra_sinks(line)]
 
-    def _judged(self, line: Line) -> Mapping[str, float | None]:
-        return self._store.reader().judged(line.name) if self._store is not None else {}
+    def _judged(self, line: Line) -> Skip | None:
+        """Return a function that tests whether an earlier start has judged an item of a line. None if it has judged none."""
+        if self._store is None or not line.source.kind.resumes:
+            return None
+        judged = self._store.reader().judged(line.name)
+        self._open_judged.callback(judged.close)
+        if not len(judged):
+            return None
+        logger.warning(
+            "%s: up to %d items of %s that an earlier run has judged are skipped. To judge them again, use another folder in "
+            "[store]",
+            line.name,
+            len(judged),
+            line.source.shown,
+        )
+        return lambda ref: judged.has(ref.key, ref.time_s)
 
     def _intents(self, line: Line) -> JournalIntents | None:
         if self._store is None or line.reject is None or line.reject.rule.intent == "memory":

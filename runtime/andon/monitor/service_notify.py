@@ -48,7 +48,7 @@ class ServiceNotifier:
         if self._ready:  # before that, the text has the reason
             self._log_change(health)
         messages = []
-        if not self._ready and readiness(status).ok:
+        if not self._ready and not status.reloading and readiness(status).ok:
             messages.append("READY=1")
         text = status_text(status)
         if text != self._text and (self._text_s is None or status.now_s - self._text_s >= 1.0):

@@ -5,8 +5,8 @@ A sink gets outcomes in order, never delays judging for long, and counts the out
 
 import re
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, cast, runtime_checkable
 
 from msgspec import Struct
 
@@ -61,6 +61,11 @@ class QueuedSink(Sink, Protocol):
     def hung(self) -> bool:
         """True if the thread still runs after `close`. If the interpreter ends now, the process may abort."""
         ...
+
+
+def queued(sinks: Iterable[Sink]) -> list[QueuedSink]:
+    """Return the sinks that work in their own thread. `isinstance` would also read `lost` and `summary`, in any order."""
+    return [cast("QueuedSink", sink) for sink in sinks if hasattr(sink, "drain") and hasattr(sink, "hung")]
 
 
 class SinkContext(Struct, frozen=True, kw_only=True):

@@ -168,3 +168,5 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     clock_epoch: int = 0
     """Number of clock steps since the start."""
     stopping: bool = False
+    reloading: bool = False
+    """True while model files are loaded again."""

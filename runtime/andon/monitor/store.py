@@ -167,12 +167,12 @@ def open_database(path: Path, settings: Settings) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000)
     except sqlite3.Error as error:
-        raise ConfigError(_cannot_open(path, error)) from error
+        raise ConfigError(cannot_open(path, error)) from error
     try:
         _configure(connection, path, settings)
     except sqlite3.Error as error:
         connection.close()
-        raise ConfigError(_cannot_open(path, error)) from error
+        raise ConfigError(cannot_open(path, error)) from error
     except ConfigError:
         connection.close()
         raise
@@ -215,7 +215,7 @@ def _require_ours(path: Path) -> None:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
-        raise ConfigError(_cannot_open(path, error)) from error
+        raise ConfigError(cannot_open(path, error)) from error
     if application != APPLICATION and tables:
         raise ConfigError(f"{path}: expected an event store of andon, got another SQLite file. Choose another folder.")
     if version > VERSION:
@@ -225,7 +225,8 @@ def _require_ours(path: Path) -> None:
         )
 
 
-def _cannot_open(path: Path, error: sqlite3.Error) -> str:
+def cannot_open(path: Path, error: Exception) -> str:
+    """Return the error message for a store that is damaged or cannot be read."""
     return (
         f"{path}: cannot be opened as an event store: {error}. Check the disk. If the file is damaged, move the folder away "
         "and start again."
@@ -303,10 +304,13 @@ class StoreReader:
             ).fetchall()
         return [DeadEvent(name, seq, reason, decode(payload)) for name, seq, reason, payload in rows]
 
-    def judged(self, line: str) -> dict[str, float | None]:
-        """Return the items of a line whose outcomes are durable: the time of each by its key."""
-        with reading(self._database) as connection:
-            return dict(connection.execute("SELECT key, time_s FROM judged WHERE line = ?", (line,)).fetchall())
+    def judged(self, line: str) -> "JudgedItems":
+        """Return the items of a line whose outcomes are durable now. Close it at the end.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        return JudgedItems(self._database, line)
 
     def evidence_file(self, seq: int, number: int) -> bytes | None:
         """Return the content of a file of evidence. None if there is none.
@@ -337,6 +341,61 @@ class StoreReader:
         with reading(self._database) as connection:
             rows = connection.execute(f"SELECT seq, payload FROM event {rest}", values).fetchall()  # noqa: S608 - fixed texts
             return [_with_evidence(connection, seq, decode(payload)) for seq, payload in rows]
+
+
+def stored_key(key: str) -> str:
+    """Return the key of an item as the table ``judged`` holds it. SQLite refuses the half characters of wrong file names.
+
+    >>> stored_key("a\\udcff.png")
+    'a\\\\udcff.png'
+    """
+    return key.encode(errors="backslashreplace").decode()
+
+
+class JudgedItems:
+    """The items of a line whose outcomes were durable at one moment. Each is looked up on the disk: there may be millions.
+
+    Args:
+        database: the SQLite file.
+        line: name of the line.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+
+    def __init__(self, database: Path, line: str) -> None:
+        self._line = line
+        # each query is a transaction of its own, so that the write-ahead log does not grow
+        self._connection = sqlite3.connect(
+            f"{database.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=_BUSY_MS / 1000,
+        )
+        try:
+            self._number, self._last_s = self._connection.execute(
+                "SELECT count(*), coalesce(max(running_s), 0) FROM judged WHERE line = ?", (line,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            self.close()
+            raise ConfigError(cannot_open(database, error)) from error
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return int(self._number)
+
+    def has(self, key: str, time_s: float | None) -> bool:
+        """Return whether this item, with this time in its source, was judged. Call it from one thread at a time."""
+        found = self._connection.execute(
+            "SELECT time_s FROM judged WHERE line = ? AND key = ? AND running_s <= ?",
+            (self._line, stored_key(key), self._last_s),
+        ).fetchall()  # all, so that the query ends
+        return bool(found) and found[0][0] == time_s
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
 
 
 def _with_evidence(connection: sqlite3.Connection, seq: int, event: Event) -> Event:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from andon.monitor.event import AlarmChanged, Event, Evidence, RejectSignal, decode, encode
-from andon.monitor.store import PAGE_BYTES, Judged
+from andon.monitor.store import PAGE_BYTES, Judged, stored_key
 
 ROW_BYTES = 160
 """Approximate size of an event in the tables and indexes, without its payload."""
@@ -126,7 +126,7 @@ def insert_judged(connection: sqlite3.Connection, items: Sequence[Judged], runni
     connection.executemany(
         "INSERT INTO judged(line, key, time_s, running_s) VALUES(?, ?, ?, ?) "
         "ON CONFLICT(line, key) DO UPDATE SET time_s = excluded.time_s, running_s = excluded.running_s",
-        [(item.line, item.key, item.time_s, running_s) for item in items],
+        [(item.line, stored_key(item.key), item.time_s, running_s) for item in items],
     )
 
 

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -25,7 +26,7 @@ from andon.monitor.event import Event, EventsLost, Evidence, RejectSignal, new_k
 from andon.monitor.outbox import Outbox
 from andon.monitor.retention import BATCH, RetentionRule, retain
 from andon.monitor.status import StoreStatus
-from andon.monitor.store import Judged, Settings, StoreReader, open_database
+from andon.monitor.store import Judged, Settings, StoreReader, cannot_open, open_database
 from andon.monitor.store_commit import Batch, EvidenceRow, Intent, Item, Put, Revival, write
 from andon.monitor.store_folder import StoreFolder, disk_bytes
 from andon.monitor.store_outbox import OutputState, StoredOutbox
@@ -47,6 +48,17 @@ _IDLE_S = 1.0
 _RETRY_S = 0.5
 _BLOCKED_S = 10.0
 """Wait after a look that could delete nothing although space is short."""
+
+
+class _Found(NamedTuple):
+    """Content of the store at the start."""
+
+    running_s: float
+    next_seq: int
+    backlogs: dict[str, int]
+    refusals: dict[str, dict[int, int]]
+    """Number of refusals by output and position."""
+    unknown: tuple[Event, ...]
 
 
 class StoreWriter:
@@ -74,6 +86,7 @@ class StoreWriter:
         self._folder = StoreFolder(Path(settings.path), any_file_system=settings.any_file_system)
         try:
             self._connection = self._opened()
+            found = self._found()
         except BaseException:
             self._folder.close()
             raise
@@ -81,14 +94,10 @@ class StoreWriter:
         self._reserve_bytes = settings.reserve_bytes
         if self._reserve_bytes is None:
             self._reserve_bytes = min(disk_bytes(self._folder.path) // 20, 1 << 30)
-        self._running_before_s = store_rows.running_time(self._connection) - clock.mono_s()
-        self._next_seq = store_rows.next_number(self._connection)
-        backlogs = store_rows.backlogs(self._connection)
-        self._states = {
-            name: OutputState(backlogs.pop(name, 0), store_rows.refusals(self._connection, name))
-            for name in self._outputs
-        }
-        for name, number in backlogs.items():
+        self._running_before_s = found.running_s - clock.mono_s()
+        self._next_seq = found.next_seq
+        self._states = {name: OutputState(found.backlogs.pop(name, 0), found.refusals[name]) for name in self._outputs}
+        for name, number in found.backlogs.items():
             logger.warning(
                 "%s: %d events wait for the output %s, which is not configured. They are deleted when they are too old.",
                 self._folder.path,
@@ -117,7 +126,7 @@ class StoreWriter:
         self._room_blocked_until_s = self._next_room_log_s = clock.mono_s()
         if not self._folder.make_ballast(settings.ballast_bytes):
             logger.warning("%s: not enough free space to reserve %d bytes", self._folder.path, settings.ballast_bytes)
-        self.unknown = tuple(store_rows.intents(self._connection))
+        self.unknown = found.unknown
         """Reject signals of an earlier start whose result is unknown. They are stored as events and must never fire."""
         for event in self.unknown:
             self.put(event)
@@ -291,6 +300,24 @@ class StoreWriter:
             # even reading needs a little space for SQLite's shared memory
             self._folder.drop_ballast()
             return open_database(self._folder.database, self._settings)
+
+    def _found(self) -> "_Found":
+        """Return what an earlier start has left.
+
+        Raises:
+            ConfigError: the file is damaged. The connection is closed.
+        """
+        try:
+            return _Found(
+                running_s=store_rows.running_time(self._connection),
+                next_seq=store_rows.next_number(self._connection),
+                backlogs=store_rows.backlogs(self._connection),
+                refusals={name: store_rows.refusals(self._connection, name) for name in self._outputs},
+                unknown=tuple(store_rows.intents(self._connection)),
+            )
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            self._connection.close()
+            raise ConfigError(cannot_open(self._folder.database, error)) from error
 
     def _run(self) -> None:
         try:

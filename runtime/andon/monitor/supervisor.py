@@ -7,7 +7,7 @@ The supervisor thread looks at all of them four times per second.
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -24,9 +24,9 @@ from andon.monitor.status import ProcessStatus
 from andon.monitor.turns import Turns, cores
 from andon.monitor.wall_time import WallTime, look
 from andon.runtime import __version__
-from andon.runtime.items import Ref
 from andon.runtime.schema import Card
 from andon.sources.clock import Clock
+from andon.sources.source import Skip
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ TICK_S = 0.25
 """Time between two looks at the lines."""
 MODEL_LOOK_S = 1.0
 """Time between two looks at the model files."""
+END_S = 5.0
+"""Longest wait at the end for the threads of the lines. A judge, sink or callback that has not returned by then is abandoned."""
 
 Recorder = Callable[["Origin", Body, Outcome | None], None]
 """A function that takes an event with its origin. It is fast, never raises, and may be called from any thread."""
@@ -57,6 +59,8 @@ class RunEnd(Struct, frozen=True, kw_only=True):
     """The lines that ran to their end."""
     failures: dict[str, str] = {}
     """Lines that ended with an error before their end, with the error."""
+    stuck: bool = False
+    """True if a line or a reload did not end in time. Its thread still runs."""
 
     @property
     def complete(self) -> bool:
@@ -66,7 +70,7 @@ class RunEnd(Struct, frozen=True, kw_only=True):
     @property
     def hung(self) -> bool:
         """True if some thread still runs."""
-        return any(end.hung for end in self.lines)
+        return self.stuck or any(end.hung for end in self.lines)
 
 
 class Supervisor:
@@ -75,12 +79,12 @@ class Supervisor:
     Args:
         configuration: the lines.
         clock: see `monitor`.
-        stop: ends all lines within two seconds.
+        stop: ends all lines within two seconds, or within `END_S` if a judge or a sink does not return.
         record: takes the events of all lines and of the process.
         on_status: called at each look with the state of everything.
         on_reload: called before model files are loaded again because of a request.
         extra_sinks: returns further sinks of a line. They are closed with the line.
-        judged: returns the items of a line that an earlier run has judged: the time of each by its key. They are skipped.
+        judged: returns a function that tests whether an earlier run of a line has judged an item. The line then skips it.
         intents: returns the place of the intents of a line's reject signals. None: in memory.
     """
 
@@ -94,7 +98,7 @@ class Supervisor:
         on_status: Callable[[ProcessStatus], None] = lambda _status: None,
         on_reload: Callable[[], None] = lambda: None,
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
-        judged: Callable[[Line], Mapping[str, float | None]] = lambda _line: {},
+        judged: Callable[[Line], Skip | None] = lambda _line: None,
         intents: Callable[[Line], Intents | None] = lambda _line: None,
     ) -> None:
         self.run_id = secrets.token_hex(8)
@@ -111,11 +115,15 @@ class Supervisor:
         self._time = WallTime(mono_s=clock.mono_s(), wall_s=self._started_wall_s)
         self._lines: list[RunningLine] = []
         self._feeds: list[Feed] = []
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[threading.Thread, str] = {}
+        """The threads of the lines, with the name of the line."""
         self._ends: dict[str, LineEnd] = {}
-        self._errors: dict[str, Exception] = {}
+        self._errors: dict[str, BaseException] = {}
+        self._stuck: set[str] = set()
+        self._look_failed = False
         self._reload = threading.Event()
         self._reloading = threading.Lock()
+        self._reloader: threading.Thread | None = None
         self._models = ModelWatch()
         self._looked_s = clock.mono_s()
 
@@ -135,7 +143,8 @@ class Supervisor:
     def close(self) -> None:
         """Close what `open` has opened and `run` has not closed yet."""
         for line in self._lines:
-            line.close()
+            if line.line.name not in self._stuck:  # its sinks are in use, and closing them could wait for ever
+                line.close()
 
     def run(self) -> RunEnd:
         """Judge until all lines end or the stop event is set, and close them. Open them first, if `open` was not called.
@@ -145,29 +154,41 @@ class Supervisor:
         """
         if not self._threads:
             self.open()
-        feeds, threads = self._feeds, self._threads
+        feeds, threads = self._feeds, list(self._threads)
         self._record(Origin(), Started(version=__version__, lines=tuple(line.line.name for line in self._lines)), None)
         for feed in feeds:
             feed.start()
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads) and not self._stop.is_set():
-            self._look()
+            self._look_safely(self._look)
             # a short run must not wait for the next look
             threads[0].join(TICK_S) if len(threads) == 1 else self._stop.wait(TICK_S)
         for line in self._lines:
             line.end()
-        for thread in threads:
-            thread.join()  # bounded: see `follow`
-        self._on_status(self.status())
+        self._join()
+        self._look_safely(lambda: self._on_status(self.status()))
         self._record(Origin(), Stopped(), None)
         refused = [error for error in self._errors.values() if isinstance(error, AndonError)]
         if refused and len(refused) == len(self._lines):
             raise refused[0]
         return RunEnd(
             lines=tuple(self._ends[line.line.name] for line in self._lines if line.line.name in self._ends),
-            failures={name: f"{type(error).__name__}: {error}" for name, error in self._errors.items()},
+            failures={name: f"{type(error).__name__}: {error}" for name, error in self._errors.items()}
+            | dict.fromkeys(sorted(self._stuck), f"a judge, sink or callback did not return within {END_S:g} s"),
+            stuck=bool(self._stuck) or (self._reloader is not None and self._reloader.is_alive()),
         )
+
+    def _join(self) -> None:
+        """Wait for the threads of the lines, and abandon those that do not end."""
+        until_s = self._clock.mono_s() + END_S
+        for thread, name in self._threads.items():
+            thread.join(max(0.0, until_s - self._clock.mono_s()))
+            if thread.is_alive():
+                self._stuck.add(name)
+                logger.error(
+                    "%s: a judge, sink or callback did not return within %g s. The line is abandoned", name, END_S
+                )
 
     def status(self) -> ProcessStatus:
         """Return the state of everything. It may be called from any thread."""
@@ -180,6 +201,7 @@ class Supervisor:
             lines=tuple(line.status() for line in self._lines),
             clock_epoch=self._time.epoch,
             stopping=self._stop.is_set(),
+            reloading=self._reload.is_set() or (self._reloader is not None and self._reloader.is_alive()),
         )
 
     def request_reload(self) -> None:
@@ -220,6 +242,8 @@ class Supervisor:
         turns = Turns(cores())
         try:
             for line in self._configuration.lines:
+                # before it is loaded, so that a file that is replaced in the meantime counts as changed
+                self._models.remember(Path(line.model))
                 self._lines.append(self._opened(line, turns))
             groups = _sharing(self._lines)
         except BaseException:
@@ -227,15 +251,15 @@ class Supervisor:
                 opened.close()
             self._lines.clear()
             raise
-        for running in self._lines:
-            self._models.changed(Path(running.line.model))
         for group in groups:
             feed = self._feed(group)
             self._feeds.append(feed)
-            self._threads += [
-                threading.Thread(target=self._follow, args=(line, feed), name=f"andon line {line.line.name}")
-                for line in group
-            ]
+            for running in group:
+                # a daemon, because a judge or a sink may never return
+                thread = threading.Thread(
+                    target=self._follow, args=(running, feed), name=f"andon line {running.line.name}", daemon=True
+                )
+                self._threads[thread] = running.line.name
 
     def _opened(self, line: Line, turns: Turns) -> RunningLine:
         return RunningLine(
@@ -253,7 +277,10 @@ class Supervisor:
         stop = first.stop if len(lines) == 1 else threading.Event()
         spec = first.detector.card.input
 
-        skip = self._skip(lines)
+        skips = [self._judged(line.line) if source.kind.resumes else None for line in lines]
+        known = [one for one in skips if one is not None]
+        # what all lines have judged is not even read
+        skip = (lambda ref: all(one(ref) for one in known)) if len(known) == len(lines) else None
 
         def state(state: FeedState, detail: str) -> None:
             if state == "opening":
@@ -264,6 +291,7 @@ class Supervisor:
         return Feed(
             lambda: source.open(spec, self._clock, stop, skip=skip),
             [line.queue for line in lines],
+            skips=skips if len(lines) > 1 else (),
             clock=self._clock,
             name=source.kind.name,
             limit=first.line.policy.limit,
@@ -272,25 +300,11 @@ class Supervisor:
             on_state=state,
         )
 
-    def _skip(self, lines: Sequence[RunningLine]) -> Callable[[Ref], bool] | None:
-        """Return a function that tests whether all lines of a source have judged an item in an earlier run."""
-        if not lines[0].line.source.kind.resumes:
-            return None
-        judged = [self._judged(line.line) for line in lines]
-        if not all(judged):
-            return None
-        logger.warning(
-            "%s: up to %d items that an earlier run has judged are skipped. To judge them again, use another folder in [store]",
-            lines[0].line.source.shown,
-            min(len(one) for one in judged),
-        )
-        return lambda ref: all(ref.key in one and one[ref.key] == ref.time_s for one in judged)
-
     def _follow(self, line: RunningLine, feed: Feed) -> None:
         name = line.line.name
         try:
             self._ends[name] = line.follow(feed)
-        except Exception as error:
+        except BaseException as error:  # also SystemExit in a callback, which would end the thread without a word
             self._errors[name] = error
             if not isinstance(error, AndonError):
                 logger.exception("%s: the line failed. The other lines continue. Report this as a bug.", name)
@@ -298,6 +312,7 @@ class Supervisor:
                 logger.error("%s: the line ends: %s", name, error)  # noqa: TRY400 - a mistake of the user, not a bug
         finally:
             line.stop.set()
+            line.queue.close()  # a line that failed early must not hold up the others of its source
             counters = line.status().counters
             self._recorder(line.line)(
                 Stopped(
@@ -324,19 +339,44 @@ class Supervisor:
         if step_s:
             logger.warning("the wall clock of the machine stepped by %.1f s", step_s)
             self._record(Origin(), ClockStepped(delta_s=step_s), None)
-        if self._reload.is_set():
-            self._reload.clear()
-            self._on_reload()
-            self.reload()
-        elif now_s - self._looked_s >= MODEL_LOOK_S:
-            self._looked_s = now_s
-            self._reload_changed()
+        if self._reloader is None or not self._reloader.is_alive():
+            self._begin_reload(now_s)
         self._on_status(self.status())
 
-    def _reload_changed(self) -> None:
-        for line in self._lines:
-            if line.line.policy.reload and self._models.changed(Path(line.line.model)):
-                self.reload([line.line.name])
+    def _look_safely(self, look: Callable[[], None]) -> None:
+        """Call a function that must not end the monitor: an error in the display or in a sink's counter is logged once."""
+        try:
+            look()
+        except Exception:
+            if not self._look_failed:
+                logger.exception(
+                    "the state of the monitor cannot be read or shown. Judging goes on. Report this as a bug."
+                )
+            self._look_failed = True
+
+    def _begin_reload(self, now_s: float) -> None:
+        """Load model files in a thread of its own, if it is time to. A slow disk then delays neither the end nor the status."""
+        names = None
+        if self._reload.is_set():
+            self._reload.clear()
+            for running in self._lines:
+                self._models.remember(Path(running.line.model))  # else the watch would load the same file once more
+            self._on_reload()
+        elif now_s - self._looked_s >= MODEL_LOOK_S:
+            self._looked_s = now_s
+            names = self._changed_lines()
+            if not names:
+                return
+        else:
+            return
+        self._reloader = threading.Thread(target=self.reload, args=(names,), name="andon reload", daemon=True)
+        self._reloader.start()
+
+    def _changed_lines(self) -> list[str]:
+        """Return the names of the lines whose model file was replaced. Several lines may use one file."""
+        watched = [line.line for line in self._lines if line.line.policy.reload]
+        changed = {path for path in {line.model for line in watched} if self._models.changed(Path(path))}
+        return [line.name for line in watched if line.model in changed]
 
 
 class ModelWatch:
@@ -346,8 +386,14 @@ class ModelWatch:
         self._known: dict[Path, tuple[int, int, int]] = {}
         self._seen: dict[Path, tuple[int, int, int]] = {}
 
+    def remember(self, path: Path) -> None:
+        """Record that the file is loaded as it is now. Call it before the file is read."""
+        self._known.pop(path, None)
+        self._seen.pop(path, None)
+        self.changed(path)
+
     def changed(self, path: Path) -> bool:
-        """Return whether to load the file again. The first call for a path only remembers it."""
+        """Return whether to load the file again. Call it once for each look. The first call for a path only remembers it."""
         try:
             facts = path.stat()
         except OSError:

@@ -310,7 +310,7 @@ class ChannelHealth(Struct, frozen=True, kw_only=True):
     constant_s: Positive | None = None
     """Longest time with one value, in seconds. None if the channel never changed."""
     period_s: Positive | None = None
-    """Time between two rows of the logs, before they were put onto the grid of the windows. None if it is unknown."""
+    """Usual time between two samples in the logs, before they were put onto the grid of the windows. None if it is unknown."""
 
 
 class Move(Struct, frozen=True, kw_only=True):

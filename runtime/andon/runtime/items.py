@@ -5,6 +5,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.runtime.channel_samples import ChannelSamples
 from andon.runtime.schema import Reason
 
 Data = NDArray[np.uint8] | NDArray[np.float32]
@@ -34,6 +35,8 @@ class Item(Struct, frozen=True):
 
     ref: Ref
     data: Data
+    samples: ChannelSamples | None = None
+    """Facts about the samples behind a window. None for a frame, and for a window that did not come from samples."""
 
 
 class Lost(Struct, frozen=True):
@@ -43,3 +46,7 @@ class Lost(Struct, frozen=True):
     reason: Reason
     detail: str = ""
     """Detailed description of the failure, for readers and log files."""
+    channel: str = ""
+    """Sensor channel to look at first, if one channel is the cause."""
+    samples: ChannelSamples | None = None
+    """As for `Item`."""

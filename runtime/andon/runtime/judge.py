@@ -29,11 +29,13 @@ class UnhealthyError(InputError):
     Args:
         reason: the reason of the verdict.
         detail: readable description of the problem.
+        channel: sensor channel to look at first. Empty for frames.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, channel: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
+        self.channel = channel
 
 
 class Judge(NamedTuple):
@@ -50,6 +52,8 @@ class Judge(NamedTuple):
     """Short digest of the model file."""
     unit: Unit
     """Type of the items that the model file judges."""
+    check: Callable[[Item | Lost], None] | None = None
+    """Function that is called with each item first, also with lost ones. It raises `UnhealthyError` for an item to refuse."""
 
 
 class JudgedItem(Struct, frozen=True, kw_only=True):
@@ -63,6 +67,8 @@ class JudgedItem(Struct, frozen=True, kw_only=True):
     """Readable description of the problem. Empty unless the status is INVALID."""
     data: Data | None = None
     """The frame or window. None if the item was lost."""
+    channel: str = ""
+    """Sensor channel to look at first, for an INVALID window of which the cause is known."""
 
 
 def judge_of(detector: Detector) -> Judge:
@@ -97,14 +103,16 @@ def judge_item(judge: Judge, item: Item | Lost, *, on_failure: OnFailure = "rais
     Raises:
         JudgeError: see `judge_items`.
     """
-    if isinstance(item, Lost):
-        # an INVALID verdict needs a reason other than NONE
-        reason = item.reason if item.reason is not Reason.NONE else Reason.LOST
-        return unjudged(judge, item, reason, item.detail or reason.text)
     try:
+        if judge.check is not None:
+            judge.check(item)
+        if isinstance(item, Lost):
+            # an INVALID verdict needs a reason other than NONE
+            reason = item.reason if item.reason is not Reason.NONE else Reason.LOST
+            return unjudged(judge, item, reason, item.detail or reason.text, item.channel)
         verdict = judge.call(item.data)
     except UnhealthyError as error:
-        return unjudged(judge, item, error.reason, str(error))
+        return unjudged(judge, item, error.reason, str(error), error.channel)
     except InputError as error:
         return unjudged(judge, item, Reason.WRONG_INPUT, str(error))
     except JudgeError as error:
@@ -115,8 +123,8 @@ def judge_item(judge: Judge, item: Item | Lost, *, on_failure: OnFailure = "rais
     return JudgedItem(ref=item.ref, verdict=verdict, judged=True, detail=detail, data=item.data)
 
 
-def unjudged(judge: Judge, item: Item | Lost, reason: Reason, detail: str) -> JudgedItem:
+def unjudged(judge: Judge, item: Item | Lost, reason: Reason, detail: str, channel: str = "") -> JudgedItem:
     """Return the INVALID verdict of an item that the graph did not decide."""
     verdict = invalid(reason, threshold=judge.threshold, model=judge.model)
     data = item.data if isinstance(item, Item) else None
-    return JudgedItem(ref=item.ref, verdict=verdict, judged=False, detail=detail, data=data)
+    return JudgedItem(ref=item.ref, verdict=verdict, judged=False, detail=detail, data=data, channel=channel)

@@ -30,6 +30,8 @@ class FoundLogs(Struct, frozen=True, kw_only=True, tag="logs"):
     runs: int
     """Number of separate recordings."""
     rows: int
+    channel_periods_s: tuple[float | None, ...] = ()
+    """Median distance between the samples of each channel, in seconds. Empty if every row has a sample of every channel."""
 
 
 Found = FoundFrames | FoundLogs

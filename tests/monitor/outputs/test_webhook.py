@@ -30,7 +30,7 @@ from andon.foundation.settings import from_table
 from andon.monitor.event import EventsLost, decode
 from andon.monitor.memory_outbox import MemoryOutbox
 from andon.monitor.output import Delivered, Gone, OutputContext, Refused
-from andon.monitor.outputs.webhook import LONGEST_ANSWER, OUTPUT, Settings, Webhook, place_of, reply_of
+from andon.monitor.outputs.webhook import LONGEST_ANSWER, OUTPUT, Settings, Webhook, reply_of
 from andon.monitor.retry import Backoff
 from andon.monitor.sender import Sender
 from andon.sources.clock import SystemClock
@@ -286,15 +286,6 @@ def test_an_address_that_does_not_fit_is_refused_without_being_shown(url: str, m
         with pytest.raises(ConfigError, match=r"^url: expected ") as refusal:
             Webhook(Settings(url=Secret(env="ANDON_TEST_URL")))
         assert CANARY not in str(refusal.value) + repr(refusal.value.__context__)
-
-
-def test_plain_http_is_for_this_machine_unless_the_user_allows_it() -> None:
-    for url in ("http://127.0.0.1:8080/", "http://[::1]/", "http://localhost/x", "https://mes.example/"):
-        place_of(url, insecure=False)
-    with pytest.raises(ValueError, match="expected https:// for another machine"):
-        place_of("http://localhost.example/", insecure=False)
-
-    assert place_of("http://mes.example/a?b=c", insecure=True) == (False, "mes.example", 80, "/a?b=c")
 
 
 def test_an_output_without_encryption_is_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -31,7 +31,7 @@ class Hostile(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What is attacked."""
+    """The target of an attack."""
 
     change: str = "/shelve"
     """Path of a change."""

@@ -296,6 +296,14 @@ def test_a_logger_that_often_skips_a_second_loses_no_windows_by_it(put) -> None:
     assert all(isinstance(item, Item) for item in cut(log, window_spec(log.found, 64, 16)))
 
 
+def test_a_slow_channel_has_a_period_of_its_own(put) -> None:  # type: ignore[no-untyped-def]
+    rows = "\n".join(f"{at / 2},{at},{at if at % 10 == 0 else ''},{'' if at else 1}" for at in range(60))
+    log = logs.collect(str(put(f"time,fast,slow,once\n{rows}\n")))
+
+    assert log.found.period_s == 0.5
+    assert log.found.channel_periods_s == (0.5, 5.0, None)
+
+
 def test_a_parquet_file_reads_as_its_csv_does(put, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

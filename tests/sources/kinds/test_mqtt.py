@@ -305,6 +305,12 @@ def test_one_message_per_sample_at_a_high_rate_is_warned_about_once(rate_hz: int
     assert all(f"{rate_hz} messages per second" in text for text in texts if text)
 
 
+@pytest.mark.parametrize(("period_s", "text"), [(0.001, "1000 samples of each channel per second"), (0.0051, "")])
+def test_a_model_file_for_a_high_rate_gives_advice_on_blocks(period_s: float, text: str) -> None:
+    assert text in mqtt.advice(period_s)
+    assert bool(mqtt.advice(period_s)) == bool(text)
+
+
 def test_messages_that_wait_are_bounded_and_the_dropped_ones_are_counted() -> None:
     # complaint 9: queues bounded by count and size; complaint 8: nothing is lost silently
     inbox = mqtt._Inbox()

@@ -23,8 +23,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib.metadata import version
-from typing import Annotated, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -34,6 +33,7 @@ from andon.foundation.secret import Secret
 from andon.monitor.network_errors import why
 from andon.monitor.one_at_a_time import OneAtATime
 from andon.monitor.output import Delivered, Gone, Message, OutputContext, OutputKind, Refused, Reply
+from andon.monitor.web_address import WebAddress, web_address
 
 logger = logging.getLogger(__name__)
 
@@ -73,42 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True):
                     "url: expected an address without a user, a password and a ?, got another one. Store the whole "
                     'address as a secret and write url = { env = "NAME" }.'
                 )
-            place_of(self.url, insecure=self.insecure)
-
-
-class Place(NamedTuple):
-    """The parts of a web address."""
-
-    tls: bool
-    host: str
-    port: int
-    target: str
-    """Path and query."""
-
-
-def place_of(url: str, *, insecure: bool) -> Place:
-    """Return the parts of a web address.
-
-    Raises:
-        ValueError: it is not an address of http or https, or it is http beyond this machine. The message does not contain it.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # its text has the address
-        parts, port = urlsplit(""), None
-    if not _VISIBLE.fullmatch(url) or parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
-        raise ValueError("url: expected an address like https://mes.example/andon, got another text. Correct it.")
-    if parts.username is not None:
-        raise ValueError("url: expected an address without a user and a password. Use the key token.")
-    tls = parts.scheme == "https"
-    if not tls and not insecure and not is_loopback(parts.hostname):
-        raise ValueError(
-            "url: expected https:// for another machine, got http://. Use https, or set insecure = true if you trust this "
-            "network."
-        )
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Place(tls, parts.hostname, port or (443 if tls else 80), target)
+            web_address(self.url, insecure=self.insecure)
 
 
 def reply_of(seq: int, status: int, retry_after: str | None) -> Reply:
@@ -147,8 +112,8 @@ class Webhook:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tls = _context(settings.ca_file)
-        place, _, _ = self._access()  # a missing secret is an error at the start
-        self.encrypted = place.tls or is_loopback(place.host)
+        address, _, _ = self._access()  # a missing secret is an error at the start
+        self.encrypted = address.tls or is_loopback(address.host)
         """False if events leave this machine without encryption."""
 
     @property
@@ -158,15 +123,15 @@ class Webhook:
 
     def connect(self, hear: Callable[[Reply], None]) -> OneAtATime:
         """Read the secrets, which may have been renewed, and begin a connection."""
-        place, headers, key = self._access()
-        requests = _Requests(place, headers, key, self._tls, self._settings.timeout_s)
+        address, headers, key = self._access()
+        requests = _Requests(address, headers, key, self._tls, self._settings.timeout_s)
         return OneAtATime(requests, hear)
 
-    def _access(self) -> tuple[Place, dict[str, str], str | None]:
+    def _access(self) -> tuple[WebAddress, dict[str, str], str | None]:
         settings = self._settings
         given = settings.url.reveal() if isinstance(settings.url, Secret) else settings.url
         try:
-            place = place_of(given, insecure=settings.insecure)
+            address = web_address(given, insecure=settings.insecure)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         headers = {
@@ -180,24 +145,24 @@ class Webhook:
                     f"token: {settings.token.place}: expected visible ASCII characters, found others. Correct it."
                 )
             headers["Authorization"] = f"Bearer {token}"
-        return place, headers, settings.sign.reveal() if settings.sign is not None else None
+        return address, headers, settings.sign.reveal() if settings.sign is not None else None
 
 
 class _Requests:
     """The requests of one connection. The standard library's client is enough: no pool, no retry and no redirect is wanted."""
 
     def __init__(
-        self, place: Place, headers: dict[str, str], key: str | None, tls: ssl.SSLContext, timeout_s: float
+        self, address: WebAddress, headers: dict[str, str], key: str | None, tls: ssl.SSLContext, timeout_s: float
     ) -> None:
-        self._place = place
+        self._address = address
         self._headers = headers
         self._key = key
         self._over = False
         self._used = False
         self._http: HTTPConnection = (
-            _Https(place.host, place.port, timeout=timeout_s, context=tls)
-            if place.tls
-            else HTTPConnection(place.host, place.port, timeout=timeout_s)
+            _Https(address.host, address.port, timeout=timeout_s, context=tls)
+            if address.tls
+            else HTTPConnection(address.host, address.port, timeout=timeout_s)
         )
 
     def deliver(self, message: Message) -> Reply:
@@ -235,7 +200,7 @@ class _Requests:
             self._http.connect()
         if self._over:  # `interrupt` had nothing to end while the connection was not open
             raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
-        self._http.request("POST", self._place.target, body=message.payload, headers=headers)
+        self._http.request("POST", self._address.target, body=message.payload, headers=headers)
         response = self._http.getresponse()
         self._used = True
         reply = reply_of(message.seq, response.status, response.headers.get("Retry-After"))

@@ -13,9 +13,9 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
 from andon.foundation.secret import Secret
 from andon.monitor.network_errors import why
-from andon.monitor.outputs.webhook import place_of
 from andon.monitor.reject import RejectRule
 from andon.monitor.reject_kind import RejectFailed, RejectKind
+from andon.monitor.web_address import web_address
 
 LONGEST_ANSWER = 4096
 """Bytes of an answer that are read. The connection is closed after a longer one."""
@@ -139,7 +139,7 @@ def _checked(name: str, url: str, *, insecure: bool) -> str:
         ValueError: it is not. The message does not contain it.
     """
     try:
-        place_of(url, insecure=insecure)
+        web_address(url, insecure=insecure)
     except ValueError as error:
         raise ValueError(f"{name}{str(error).removeprefix('url')}") from None
     return url

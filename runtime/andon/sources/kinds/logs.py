@@ -87,6 +87,7 @@ def collect(text: str) -> Log:
         period_s=period_s,
         runs=len(runs),
         rows=sum(len(run.times_s) for run in runs),
+        channel_periods_s=tuple(_channel_period_s(runs, at) for at in range(len(channels))),
     )
     return Log(found=found, runs=runs)
 
@@ -161,6 +162,13 @@ def _usual_gap_s(runs: Sequence[Run], channel: int, period_s: float) -> float | 
         return None
     usual_s = float(min(np.quantile(steps, 0.99), 2 * np.median(steps)))
     return 2 * usual_s if 2 * usual_s > DEFAULT_GAP_PERIODS * period_s else None
+
+
+def _channel_period_s(runs: Sequence[Run], channel: int) -> float | None:
+    """Return the median distance of a channel's samples. Some channels have a sample in each tenth row only."""
+    steps = np.concatenate([np.diff(run.times_s[np.isfinite(run.values[:, channel])]) for run in runs])
+    period_s = float(np.median(steps)) if len(steps) else 0.0
+    return period_s if period_s > 0 else None
 
 
 def _accepts(text: str) -> bool:

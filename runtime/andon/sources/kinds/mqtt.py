@@ -278,6 +278,20 @@ class _Inbox:
             return lost
 
 
+def advice(period_s: float) -> str:
+    """Return advice on the messages for a model file that needs a sample each `period_s`. Empty for a low rate.
+
+    >>> advice(1.0)
+    ''
+    """
+    if period_s * EXPENSIVE_HZ > 1.0:
+        return ""
+    return (
+        f"the model file needs {1 / period_s:.0f} samples of each channel per second: send blocks of samples, because one "
+        "message per sample costs far more CPU time"
+    )
+
+
 class MessageRate:
     """Notices that a sender uses one message per sample at a high rate. Time is an argument."""
 

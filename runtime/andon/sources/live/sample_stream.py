@@ -117,6 +117,7 @@ class _Receiver:
         )
         self._refused = Refused()
         self._by_wall: bool | None = None
+        self._wall_ahead_s = clock.wall_s() - clock.mono_s()
         self._stalls = 0
         self._newest_s = -np.inf
         self._newest_by_channel = np.full(len(spec.channels), -np.inf)
@@ -202,7 +203,7 @@ class _Receiver:
 
     def _push(self, block: Block) -> Iterator[Item | Lost]:
         times_s, values = np.concatenate(block.times_s), np.concatenate(block.values)
-        wall_s = self._clock.wall_s()
+        wall_s = self._present_s()
         if self._by_wall is None:
             # stamps near the wall clock are wall time, so a stamp ahead of it is wrong; a recording has its own time
             self._by_wall = abs(float(times_s[0]) - wall_s) < _DAY_S
@@ -227,6 +228,14 @@ class _Receiver:
                 yield from self._judge_behind()
             begin += in_time
         self._count_without_effect(block.places, times_s, usable, wall_s, progressed=self._refused is not before)
+
+    def _present_s(self) -> float:
+        """Return the time after which a stamp is in the future: the wall clock, but never behind the time since the start.
+
+        If a person or a time server sets this machine's clock back, the samples stay valid. If the clock was behind at the start
+        and is then set right, they become valid.
+        """
+        return max(self._clock.wall_s(), self._clock.mono_s() + self._wall_ahead_s)
 
     def _count_without_effect(
         self,
@@ -267,7 +276,7 @@ class _Receiver:
             block.times_s[0],
             block.values[0],
             channels=None if block.places == tuple(range(len(self._places))) else block.places,
-            now_s=self._clock.wall_s() if self._by_wall else None,
+            now_s=self._present_s() if self._by_wall else None,
         )
         self._progress(points)
         return self._windows.push(points)

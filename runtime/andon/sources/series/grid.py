@@ -58,7 +58,7 @@ FUTURE_S = 1.0
 """Largest time in seconds that a stamp may be ahead of the present."""
 FARTHEST_STEP = 2.0**53
 """Largest number of periods between a stamp and zero. Beyond it, float64 cannot distinguish two neighbouring points."""
-_ON_GRID = 1e-3
+ON_GRID = 1e-3
 """Largest distance in periods between a stamp and a point at which the stamp still counts as on the point."""
 _MOST_PENDING_BLOCKS = 64
 """Number of blocks that may wait unsorted. Stamps that do not advance seal nothing, and their rows must not fill the memory."""
@@ -73,6 +73,10 @@ class Points(Struct, frozen=True):
     """``[n, C]`` in sensor units; NaN where a hole could not be bridged."""
     marked: NDArray[np.bool_]
     """``[n]``: True where a channel was missing and was filled by its rule."""
+    stamps: Floats | None = None
+    """``[m]``: ascending times, in periods, of the samples that are now behind the sealed points. None: no samples."""
+    samples: Values | None = None
+    """``[m, C]``: these samples, in sensor units. NaN where a channel has none at that time."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -113,7 +117,7 @@ class Grid:
         stale = None if stale_after_s is None else stale_after_s / spec.period_s
         self._stale = self._lateness + DEFAULT_GAP_PERIODS if stale is None else max(stale, self._lateness)
         self._future_s = future_s
-        self._rules = [_Rule.of(channel, spec.period_s) for channel in spec.channels]
+        self._rules = [Rule.of(channel, spec.period_s) for channel in spec.channels]
         self._reach = 1 + max(rule.reach for rule in self._rules)
         self.counters = Counters(late=[0] * len(self._rules))
         self.reset()
@@ -134,7 +138,7 @@ class Grid:
     @property
     def sealed_s(self) -> float:
         """Source time up to which points can no longer change; minus infinity before the first sealed point."""
-        return -math.inf if self._sealed is None else (self._sealed + _ON_GRID) * self._period_s
+        return -math.inf if self._sealed is None else (self._sealed + ON_GRID) * self._period_s
 
     def push(
         self,
@@ -218,7 +222,7 @@ class Grid:
         after = np.maximum(np.maximum.accumulate(marks - self._lateness), self._watermark)
         before = np.concatenate([[self._watermark], after[:-1]])
         self._watermark = float(after[-1])
-        passed = np.floor(before - _ON_GRID)
+        passed = np.floor(before - ON_GRID)
         if self._sealed is not None:
             passed = np.maximum(passed, self._sealed)
         return np.asarray(_cell(u) <= passed)
@@ -228,7 +232,7 @@ class Grid:
             return self._nothing()
         # a stamp just after a point belongs to it, so the watermark must have passed the tolerance, too; not at the end, where
         # no more samples arrive
-        top = math.floor(watermark + (_ON_GRID if final else -_ON_GRID))
+        top = math.floor(watermark + (ON_GRID if final else -ON_GRID))
         if self._sealed is not None and top <= self._sealed:
             if len(self._pending) > _MOST_PENDING_BLOCKS:
                 self._consolidate()
@@ -248,7 +252,7 @@ class Grid:
         values, marked = self._resample(u, block, finite, numbers)
 
         self._sealed = last
-        done = int(np.searchsorted(u, last + _ON_GRID, side="right"))
+        done = int(np.searchsorted(u, last + ON_GRID, side="right"))
         if done:
             self._row = max(self._row, float(u[done - 1]))
             newest = np.where(finite[:done], np.arange(done)[:, None], -1).max(axis=0)
@@ -256,7 +260,7 @@ class Grid:
             self._carry_u = np.where(fresh, u[newest], self._carry_u)
             self._carry_v = np.where(fresh, block[newest, np.arange(block.shape[1])], self._carry_v)
         self._pending = [(u[done:], block[done:])] if done < len(u) else []
-        return Points(numbers, values, marked)
+        return Points(numbers, values, marked, u[:done], block[:done])
 
     def _consolidate(self) -> tuple[Floats, Values]:
         """Return all pending rows in ascending order, with one row per stamp."""
@@ -286,9 +290,9 @@ class Grid:
         newest = np.maximum(newest, self._carry_u)
         lowest = top
         for rule, stamp in zip(self._rules, newest.tolist(), strict=True):
-            if rule.kind == "hold" or watermark >= stamp + rule.gap + _ON_GRID:
+            if rule.kind == "hold" or watermark >= stamp + rule.gap + ON_GRID:
                 continue  # a right neighbour that still arrives would be too far away
-            reached = math.ceil(stamp - _ON_GRID) if rule.kind == "mean" else math.floor(stamp + _ON_GRID)
+            reached = math.ceil(stamp - ON_GRID) if rule.kind == "mean" else math.floor(stamp + ON_GRID)
             lowest = min(lowest, reached)
         return lowest
 
@@ -303,7 +307,7 @@ class Grid:
         for pause in pauses.tolist():
             stop = math.floor(rows[pause] + self._reach)
             pieces.append(np.arange(first, min(stop, last) + 1, dtype=np.int64))
-            onward = math.ceil(ends[pause] - _ON_GRID) if pause + 1 < len(rows) else last + 1
+            onward = math.ceil(ends[pause] - ON_GRID) if pause + 1 < len(rows) else last + 1
             first = max(first, stop + 1, onward)
         pieces.append(np.arange(first, last + 1, dtype=np.int64))
         return np.concatenate(pieces)
@@ -341,7 +345,7 @@ def on_scale(times_s: Floats, period_s: float) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """The resampling rule of one channel. Lengths are in periods."""
 
     kind: str
@@ -349,13 +353,15 @@ class _Rule:
     hold: float
 
     @classmethod
-    def of(cls, channel: Channel, period_s: float) -> "_Rule":
+    def of(cls, channel: Channel, period_s: float) -> "Rule":
+        """Return the rule of a channel of a model file."""
         gap = DEFAULT_GAP_PERIODS if channel.max_gap_s is None else channel.max_gap_s / period_s
         hold = DEFAULT_GAP_PERIODS if channel.max_hold_s is None else channel.max_hold_s / period_s
         return cls(channel.resample, gap, hold)
 
     @property
     def reach(self) -> float:
+        """The longest pause that the rule bridges."""
         return self.hold if self.kind == "hold" else self.gap
 
     def at(self, numbers: NDArray[np.int64], stamps: Floats, samples: Values) -> tuple[Values, NDArray[np.bool_]]:
@@ -364,9 +370,9 @@ class _Rule:
             return np.full((len(numbers), samples.shape[1]), np.nan, dtype=np.float32), np.zeros(
                 len(numbers), dtype=bool
             )
-        left = np.searchsorted(stamps, numbers + _ON_GRID, side="right") - 1
+        left = np.searchsorted(stamps, numbers + ON_GRID, side="right") - 1
         if self.kind == "hold":
-            held = (left >= 0) & (numbers - stamps[left] <= self.hold + _ON_GRID)
+            held = (left >= 0) & (numbers - stamps[left] <= self.hold + ON_GRID)
             return np.where(held[:, None], samples[left], np.float32(np.nan)), np.zeros(len(numbers), dtype=bool)
         values, marked = self._linear(numbers, stamps, samples, left)
         if self.kind == "mean":
@@ -384,19 +390,19 @@ class _Rule:
     def _linear(
         self, numbers: NDArray[np.int64], stamps: Floats, samples: Values, left: NDArray[np.intp]
     ) -> tuple[Values, NDArray[np.bool_]]:
-        on_point = (left >= 0) & (stamps[left] >= numbers - _ON_GRID)
+        on_point = (left >= 0) & (stamps[left] >= numbers - ON_GRID)
         if on_point.all():
             return samples[left], np.zeros(len(numbers), dtype=bool)
         right = np.minimum(left + 1, len(stamps) - 1)
         hole = stamps[right] - stamps[left]
-        between = (left >= 0) & (left + 1 < len(stamps)) & (hole <= self.gap + _ON_GRID) & ~on_point
+        between = (left >= 0) & (left + 1 < len(stamps)) & (hole <= self.gap + ON_GRID) & ~on_point
         share = np.where(between, (numbers - stamps[left]) / np.where(between, hole, 1.0), 0.0)[:, None]
         low, high = samples[left].astype(np.float64), samples[right].astype(np.float64)
         values = np.where(between[:, None], low + (high - low) * share, np.nan).astype(np.float32)
         values[on_point] = samples[left[on_point]]
-        return values, between & (hole > self.gap / 2 + _ON_GRID)
+        return values, between & (hole > self.gap / 2 + ON_GRID)
 
 
 def _cell(u: Floats) -> Floats:
     """Return the number of the cell that contains a stamp, given in periods."""
-    return np.ceil(u - _ON_GRID)
+    return np.ceil(u - ON_GRID)

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.settings import nearest
+from andon.runtime.channel_samples import ChannelSamples
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason, WindowSpec
 from andon.sources.collection import FoundLogs
 from andon.sources.series.grid import DEFAULT_GAP_PERIODS, Grid, Points, Values
 from andon.sources.series.log import Log
+from andon.sources.series.sample_facts import SampleFacts
 
 MOST_MARKED = 0.05
 """Largest share of marked points in a window that can be judged."""
@@ -88,6 +90,7 @@ class Windows:
         self._marked = np.empty(0, dtype=bool)
         self._count = _Count(0, 0)
         self._first: int | None = None
+        self._facts = SampleFacts(spec)
 
     def push(self, points: Points) -> list[Item | Lost]:
         """Return the items that end at these points, in order. The data of a window are float32 ``[steps, C]``."""
@@ -95,6 +98,7 @@ class Windows:
             return []
         if self._first is None:
             self._first = int(points.numbers[0])
+        self._facts.push(points)
         steps, kept = self._spec.steps, len(self._values)
         values = np.concatenate([self._values, points.values])
         marked = np.concatenate([self._marked, points.marked])
@@ -107,11 +111,12 @@ class Windows:
         for at, reason in zip(plan.at.tolist(), plan.reasons.tolist(), strict=True):
             number = int(points.numbers[at])
             ref = window_ref(self._run, number - self._first, number * self._spec.period_s)
+            facts = self._facts.until(number)
             if reason == Reason.NONE:
                 end = kept + at + 1
-                out.append(Item(ref, values[end - steps : end]))
+                out.append(Item(ref, values[end - steps : end], facts))
             else:
-                out.append(Lost(ref, Reason(reason), _detail(Reason(reason), points.values[at], self._spec)))
+                out.append(_lost(ref, Reason(reason), points.values[at], self._spec, facts))
         return out
 
 
@@ -136,7 +141,7 @@ def cut(log: Log, spec: WindowSpec, *, hop: int | None = None) -> "WindowCollect
     for run in log.runs:
         grid = Grid(spec, lateness_s=float("inf"))  # seals nothing before the end, so one vectorised pass is enough
         grid.push(run.times_s, run.values[:, places])
-        points = grid.flush()
+        points = structs.replace(grid.flush(), stamps=None, samples=None)  # a collection does not need them
         plan = _plan(points.values, points.marked, spec.steps, spec.hop if hop is None else hop, _Count(0, 0))
         wanted = plan.reasons != Reason.WARMING
         pieces.append(_Piece(run.name, points, plan.at[wanted], plan.reasons[wanted]))
@@ -178,7 +183,7 @@ class WindowCollection:
         piece, at, reason = self._places[ref.key]
         if reason == Reason.NONE:
             return Item(ref, piece.points.values[at + 1 - self.spec.steps : at + 1])
-        return Lost(ref, reason, _detail(reason, piece.points.values[at], self.spec))
+        return _lost(ref, reason, piece.points.values[at], self.spec)
 
     def __iter__(self) -> Iterator[Item | Lost]:
         """Return an iterator over all windows, in the order of `refs`."""
@@ -254,10 +259,12 @@ def _plan(values: Values, marked: NDArray[np.bool_], steps: int, hop: int, count
     return _Plan(at, reasons[at], now)
 
 
-def _detail(reason: Reason, row: Values, spec: WindowSpec) -> str:
+def _lost(ref: Ref, reason: Reason, row: Values, spec: WindowSpec, facts: ChannelSamples | None = None) -> Lost:
     missing = [channel.name for channel, value in zip(spec.channels, row.tolist(), strict=True) if math.isnan(value)]
+    detail, channel = "", ""
     if missing:
-        return f"the gap between samples is too long, in the channels {', '.join(missing)}"
-    if reason is Reason.GAP:
-        return f"more than {MOST_MARKED:.0%} of the points in the window were missing and had to be filled"
-    return ""
+        detail = f"the gap between samples is too long, in the channels {', '.join(missing)}"
+        channel = missing[0] if len(missing) < len(spec.channels) else ""  # a gap in all of them has another cause
+    elif reason is Reason.GAP:
+        detail = f"more than {MOST_MARKED:.0%} of the points in the window were missing and had to be filled"
+    return Lost(ref, reason, detail, channel, facts)
