@@ -245,3 +245,37 @@ def test_a_log_continues_after_the_last_judged_window(folder: Path) -> None:
 
     keys = [json.loads(line)["item"] for line in (folder / "v.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(keys) == len(set(keys)) > 100
+
+
+def test_c27_a_monitor_with_five_open_pages_ends_within_five_seconds(folder: Path) -> None:
+    """Complaint 27: the server does not stop while a page is open."""
+    text = LINE.replace("rows=3000,faults=1", "rows=100000,faults=1").replace(
+        "\n[[line.sinks]]", '\nspeed = "recorded"\n[[line.sinks]]'
+    )
+    stop, opened = threading.Event(), threading.Event()
+    service = Service(configured(text + WEB, folder), SystemClock(), stop)
+    thread = threading.Thread(target=service.run, args=(opened.set,))
+    thread.start()
+    assert opened.wait(30.0)
+    assert service.web is not None
+    pages = [
+        urllib.request.urlopen(f"{service.web.url}{path}", timeout=10)
+        for path in (*["/live"] * 2, *["/lines/example/live"] * 3)
+    ]
+    try:
+        for page in pages:
+            assert page.readline() == b"retry: 2000\n"
+            assert page.readline() == b"\n"
+            assert page.readline() == b"event: state\n"
+        began_s = time.monotonic()
+        stop.set()
+        thread.join(10.0)
+        assert time.monotonic() - began_s < 5.0
+        assert not thread.is_alive()
+        for page in pages:
+            page.read()  # the stream has an end
+    finally:
+        stop.set()
+        thread.join(10.0)
+        for page in pages:
+            page.close()

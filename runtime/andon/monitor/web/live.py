@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
+from andon.foundation.redaction import redact
 from andon.monitor.line_view import Seen
 from andon.monitor.status import ProcessStatus
 from andon.monitor.web.page_data import page_data
@@ -57,6 +58,7 @@ class PictureMessage(Struct, frozen=True, kw_only=True):
     """The newest frame or window of a line."""
 
     seq: int
+    item: str
     status: str
     age_s: float
     jpeg: str = ""
@@ -272,6 +274,7 @@ class Live:
         jpeg = live_picture(seen.outcome)
         message = PictureMessage(
             seq=seen.outcome.seq,
+            item=redact(seen.outcome.ref.key),
             status=seen.outcome.verdict.status.name,
             age_s=max(0.0, self._clock.mono_s() - seen.at_s),
             jpeg=base64.b64encode(jpeg).decode() if jpeg is not None else "",

@@ -311,7 +311,7 @@ function showPicture(message) {
   // the newest item of the panel may be another one: it is sent less often than pictures
   const place = document.querySelector(".picture");
   putShape(place, "picture-shape", message.status);
-  put(place, "picture-item", text("picture.item", { status: text(`status.${message.status}`), seq: message.seq }));
+  put(place, "picture-item", text("picture.item", { status: text(`status.${message.status}`), item: message.item }));
   showPictureAge();
 }
 
