@@ -50,7 +50,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     """Time between two messages about the state."""
     picture_s: float = 0.2
     """Shortest time between two pictures of a line."""
-    share: float = 0.015
+    share: float = 0.012
     """Largest share of a core for drawing pictures. A picture that takes longer to draw comes less often."""
 
 
