@@ -68,7 +68,7 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - fast
 
 
-def soak(frames: int, losses: int, reloads: int, root: Path) -> dict[str, Any]:
+def soak(frames: int, losses: int, reloads: int, root: Path, look_every: int = LOOK_EVERY) -> dict[str, Any]:
     """Run the monitor and return the figures."""
     models = [exported(Folder(root), middle=middle) for middle in (0.5, 0.49)]  # type: ignore[arg-type]
     running = [root / "a.onnx", root / "b.onnx"]
@@ -110,7 +110,7 @@ def soak(frames: int, losses: int, reloads: int, root: Path) -> dict[str, Any]:
     swaps = [0]
 
     def look(_status: ProcessStatus) -> None:
-        if given[0] >= LOOK_EVERY * (len(samples) + 1) and not stop.is_set():
+        if given[0] >= look_every * (len(samples) + 1) and not stop.is_set():
             samples.append((given[0], resident_mb(), threading.active_count(), open_files()))
         if swaps[0] < reloads and given[0] > (swaps[0] + 1) * frames // (reloads + 1):
             swaps[0] += 1

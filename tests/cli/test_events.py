@@ -114,3 +114,19 @@ def test_a_running_monitor_reloads_on_request_and_refuses_a_wrong_file(
         os.kill(process.pid, signal.SIGTERM)
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == 0, stderr
+
+
+def test_a_damaged_store_is_one_error_for_events_and_a_finding_for_check(
+    plant: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["monitor", str(plant)]) == EXIT_DONE
+    database = plant.parent / "state" / "events.sqlite"
+    content = database.read_bytes()
+    # the page that describes the tables stays, so that the file still opens
+    database.write_bytes(content[:8192] + b"\x55" * (len(content) - 8192))
+    capsys.readouterr()
+
+    assert main(["events", str(plant)]) == EXIT_USER
+    assert "If the file is damaged, move the folder away" in capsys.readouterr().err
+    assert main(["check", str(plant)]) == EXIT_CHECK_FAILED
+    assert "store: FAILED:" in capsys.readouterr().out

@@ -262,6 +262,7 @@ def test_a_file_with_parts_and_a_relay_that_is_away_stores_each_signal_once(fold
 
 
 def test_a_check_of_a_line_opens_its_relay_and_gives_no_signal(folder: Path) -> None:
+    pytest.importorskip("urllib3")
     check = check_line(configured(TOML, folder).lines[0], SystemClock(), limit_s=10.0)
 
     (finding,) = [one for one in check.findings if one.subject == "reject (http)"]

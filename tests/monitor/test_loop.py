@@ -237,6 +237,7 @@ def test_a_consumer_that_goes_away_ends_the_work_without_a_failure() -> None:
     assert finished.counters.grabbed == 6 + finished.counters.dropped
 
 
+# Complaint 1: a read call that never returns.
 def test_a_live_reader_that_hangs_is_reported_stale_again_and_again_and_left_behind() -> None:
     released, stop, kept = threading.Event(), threading.Event(), Kept()
 

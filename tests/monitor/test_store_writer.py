@@ -1,6 +1,7 @@
 """Events are durable, in order and counted, and reject signals are at most once."""
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 import time
@@ -519,3 +520,18 @@ def test_a_hostile_name_of_an_item_blocks_no_event_and_is_found_again(opened: Op
     assert (writer.status().stored, writer.status().failing) == (1, "")
     with contextlib.closing(writer.reader().judged("press-3")) as judged:
         assert judged.has(key, 1.0)
+
+
+def test_a_state_folder_that_is_deleted_is_logged_once_a_minute_and_reported(
+    opened: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    writer = opened(clock=clock)
+    shutil.rmtree(tmp_path / "state")
+    writer.ping()
+    assert _eventually(lambda: bool(writer.status().failing))
+    for _ in range(3):
+        writer.put(some_event())
+        writer.flush(5)
+
+    assert caplog.text.count("unexpected error") == 1

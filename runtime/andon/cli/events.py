@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from andon.monitor.event import encode
     from andon.monitor.event_text import event_text
     from andon.monitor.output import KINDS
-    from andon.monitor.store import StoreReader
+    from andon.monitor.store import StoreReader, damage_as_error
 
     configuration = read_configuration(args.file)
     if configuration.store is None:
@@ -59,15 +59,19 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.again is not None:
         return _send_again(args.file, args.again)
-    reader = StoreReader(Path(configuration.store.path))
+    folder = Path(configuration.store.path)
+    reader = StoreReader(folder)
+    with damage_as_error(folder):
+        gone = reader.dead(limit=args.limit) if args.dead else []
+        events = [] if args.dead else reader.recent(kind=args.kind, line=args.line, limit=args.limit)
     if args.dead:
-        for dead in reader.dead(limit=args.limit):
+        for dead in gone:
             if args.json:
                 print(encode(dead.event).decode())
             else:
                 print(f"{dead.output}:{dead.seq}  {dead.reason}\n  {event_text(dead.event)}")
         return 0
-    for event in reversed(reader.recent(kind=args.kind, line=args.line, limit=args.limit)):
+    for event in reversed(events):
         print(encode(event).decode() if args.json else event_text(event))
     return 0
 

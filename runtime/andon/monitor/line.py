@@ -334,7 +334,7 @@ class RunningLine:
             _require_same_items(before, loaded)
             _warm_up(loaded)
             judge, charts = self._judge_of(loaded), drift_charts(loaded)
-        except Exception as error:  # any error of a new file must leave the line with the old one
+        except Exception as error:  # any error: the line goes on with the old file
             mistake = isinstance(error, AndonError)
             self._reload_error = printable(str(error) if mistake else f"{type(error).__name__}: {error}", limit=1000)
             # no traceback for a wrong file, which is a mistake of the user

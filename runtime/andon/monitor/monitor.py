@@ -49,7 +49,7 @@ OnOutcome = Callable[[Outcome], None]
 
 
 class _Calls(threading.local):
-    """True if this thread runs a callback. Then it cannot wait for the end of the monitor, which waits for the callback."""
+    """Remember whether this thread runs a callback. Then it cannot wait for the monitor, which waits for the callback."""
 
     running = False
 

@@ -234,6 +234,19 @@ def cannot_open(path: Path, error: Exception) -> str:
 
 
 @contextlib.contextmanager
+def damage_as_error(folder: Path) -> Iterator[None]:
+    """Turn an error of SQLite in the block into one for the user.
+
+    Raises:
+        ConfigError: the store is damaged.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ConfigError(cannot_open(folder / DATABASE, error)) from error
+
+
+@contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a read-only connection for one short transaction. A long one would let the write-ahead log grow.
 

@@ -51,7 +51,7 @@ _BLOCKED_S = 10.0
 
 
 class _Found(NamedTuple):
-    """Content of the store at the start."""
+    """The content of the store that an earlier start has left."""
 
     running_s: float
     next_seq: int
@@ -122,7 +122,7 @@ class StoreWriter:
         self._next_retention_s = self._blocked_until_s = clock.mono_s()
         self._unlinked: list[int] = []
         self._most = COMMIT_ITEMS
-        self._next_lazy_s = clock.mono_s()
+        self._next_lazy_s = self._next_bug_log_s = clock.mono_s()
         self._room_blocked_until_s = self._next_room_log_s = clock.mono_s()
         if not self._folder.make_ballast(settings.ballast_bytes):
             logger.warning("%s: not enough free space to reserve %d bytes", self._folder.path, settings.ballast_bytes)
@@ -341,7 +341,11 @@ class StoreWriter:
             return self._step()
         except Exception:
             # this thread must survive everything: without it, no event is ever stored again
-            logger.exception("%s: the store failed with an unexpected error. Report this as a bug.", self._folder.path)
+            if self._clock.mono_s() >= self._next_bug_log_s:  # the same error may come twice a second for months
+                self._next_bug_log_s = self._clock.mono_s() + RETENTION_S
+                logger.exception(
+                    "%s: the store failed with an unexpected error. Report this as a bug.", self._folder.path
+                )
             with self._changed:
                 self._failing = "unexpected error, see the log"
                 self._changed.wait_for(lambda: self._closed, _RETRY_S)
