@@ -48,7 +48,7 @@ kind = "json_lines"
 path = "v.jsonl"
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tokens")]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 if not CHROMIUM.exists():
     pytest.skip(f"{CHROMIUM} is not installed", allow_module_level=True)
@@ -82,8 +82,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Monitor, str]]:
-    monkeypatch.setenv("ANDON_TEST_ACT", ACT)
+def monitor(tmp_path: Path, tokens: None) -> Iterator[tuple[Monitor, str]]:
     (tmp_path / MODEL).write_bytes(example(MODEL))
     (tmp_path / "line.toml").write_text(LINE)
     running = Monitor(tmp_path / "line.toml")
@@ -203,6 +202,27 @@ def test_c03_a_page_without_a_connection_says_so_and_crosses_out_the_picture(
         is_shown(page, "NO CONNECTION")
         sync_api.expect(page.locator(".picture")).to_have_attribute("data-stale", "yes")
         sync_api.expect(page.locator(".crossed")).to_be_visible()
+
+
+def test_a_page_whose_login_has_ended_leads_to_the_page_for_logging_in(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / MODEL).write_bytes(example(MODEL))
+    (tmp_path / "line.toml").write_text(
+        LINE.replace("act_token", 'view_token = { env = "ANDON_TEST_VIEW" }\nact_token')
+    )
+    running = Monitor(tmp_path / "line.toml")
+    running.start()
+    try:
+        with window(browser) as watch:
+            assert running.page_url is not None
+            log_in(watch.page, running.page_url)
+            sync_api.expect(watch.page.locator("body")).to_have_attribute("data-connection", "ok", timeout=20_000)
+            other = watch.page.context.new_page()
+            other.goto(f"{running.page_url}/login")
+            other.click("button:has-text('Log out')")
+            other.close()
+            watch.page.wait_for_url(f"{running.page_url}/login", timeout=60_000)  # the right is checked every 15 s
+    finally:
+        running.stop()
 
 
 def test_c27_the_monitor_stops_within_five_seconds_with_five_open_pages(

@@ -430,6 +430,20 @@ async function connect(address) {
   }
 }
 
+// The stream was refused: a login has ended, or too many pages are open. Only the first needs another page.
+let asking = false;
+
+async function connectAgain(address) {
+  if (asking) return;
+  asking = true;
+  try {
+    const answer = await fetch(location.pathname, { method: "HEAD" });
+    if (answer.status === 401) location.reload();
+    else connect(address);
+  } catch { /* the server is away; the next try comes in a few seconds */ }
+  setTimeout(() => { asking = false; }, 5000);
+}
+
 function watchConnection(address) {
   const silent = performance.now() - heard;
   if (silent > SILENCE_MS && !document.hidden) {
@@ -437,7 +451,7 @@ function watchConnection(address) {
     const notice = byId("connection");
     notice.textContent = text("page.lost", { age: duration(silent / 1000) });
     notice.hidden = false;
-    if (stream && stream.readyState === EventSource.CLOSED) connect(address);  // for example after a refusal
+    if (stream && stream.readyState === EventSource.CLOSED) connectAgain(address);
   }
   showPictureAge();
 }
