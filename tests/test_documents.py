@@ -228,7 +228,7 @@ def test_the_wheel_holds_all_parts_with_their_types_and_nothing_else(wheel: list
     data = {
         path.relative_to(root.parent).as_posix()
         for root in ROOT.glob("*/andon")
-        for kind in ("*.j2", "*.css", "*.toml", "*.onnx")
+        for kind in ("*.j2", "*.html", "*.css", "*.js", "*.svg", "*.toml", "*.onnx")
         for path in root.rglob(kind)
     }
     assert data  # templates and styles of pages, and the example of a line

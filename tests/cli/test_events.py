@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from andon.cli import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USER, main
+from andon.cli import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
 from andon.demo.example_line import MODEL, example
 
 LINE = """
@@ -113,7 +113,8 @@ def test_a_running_monitor_reloads_on_request_and_refuses_a_wrong_file(
     finally:
         os.kill(process.pid, signal.SIGTERM)
         _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 0, stderr
+    # 3: at the recorded rate, perhaps no whole window was judged before the end
+    assert process.returncode in (EXIT_DONE, EXIT_PARTLY), stderr
 
 
 def test_a_damaged_store_is_one_error_for_events_and_a_finding_for_check(
