@@ -249,6 +249,8 @@ def test_a_log_continues_after_the_last_judged_window(folder: Path) -> None:
 
 def test_c27_a_monitor_with_five_open_pages_ends_within_five_seconds(folder: Path) -> None:
     """Complaint 27: the server does not stop while a page is open."""
+    for package in ("h11", "jinja2", "prometheus_client", "starlette", "uvicorn"):
+        pytest.importorskip(package)
     text = LINE.replace("rows=3000,faults=1", "rows=100000,faults=1").replace(
         "\n[[line.sinks]]", '\nspeed = "recorded"\n[[line.sinks]]'
     )
