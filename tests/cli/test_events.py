@@ -66,12 +66,17 @@ def test_events_are_listed_oldest_first_with_filters(plant: Path, capsys: pytest
         (["--kind", "rejct"], "--kind: expected a kind of event, got 'rejct' (did you mean 'reject'?)"),
         (["--again", "plant:1"], "--again: expected OUTPUT:SEQ with an output of"),
         ([], "expected a folder with events.sqlite, found none"),
+        (["--again", "hook:1"], "expected a folder with events.sqlite, found none"),
+        (["--again", "hook:" + "9" * 30], "--again: expected OUTPUT:SEQ with an output of"),
     ],
 )
 def test_a_mistake_is_one_line(plant: Path, capsys: pytest.CaptureFixture[str], words: list[str], why: str) -> None:
-    assert main(["events", str(plant), *words]) == EXIT_USER
+    hook = '[[output]]\nname = "hook"\nkind = "webhook"\nurl = "http://127.0.0.1:9/events"\n'
+    plant.write_text(hook + LINE, encoding="utf-8")
 
+    assert main(["events", str(plant), *words]) == EXIT_USER
     assert why in capsys.readouterr().err
+    assert not (plant.parent / "state").exists()
 
 
 @pytest.mark.parametrize("command", ["events", "reload"])

@@ -13,9 +13,15 @@ example:
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from andon.cli._numbers import whole
 
+if TYPE_CHECKING:
+    from andon.monitor.store import Settings
+
+_MOST_DIGITS = 18
+"""Most digits of an event number that SQLite can hold."""
 SUMMARY = "list the newest events of a monitor"
 
 
@@ -58,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
             f"--kind: expected a kind of event, got {args.kind!r}{nearest(args.kind, KINDS)}. Known: {', '.join(KINDS)}."
         )
     if args.again is not None:
-        return _send_again(args.file, args.again)
+        return _send_again(
+            args.file, configuration.store, [output.name for output in configuration.outputs], args.again
+        )
     folder = Path(configuration.store.path)
     reader = StoreReader(folder)
     with damage_as_error(folder):
@@ -76,22 +84,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _send_again(file: str, text: str) -> int:
+def _send_again(file: str, settings: "Settings", names: list[str], text: str) -> int:
     from andon.foundation.errors import ConfigError
-    from andon.monitor.config import read_configuration
+    from andon.monitor.store import StoreReader
     from andon.monitor.store_writer import StoreWriter
     from andon.sources.clock import SystemClock
 
-    configuration = read_configuration(file)
     name, _, number = text.partition(":")
-    names = [output.name for output in configuration.outputs]
-    if name not in names or not number.isascii() or not number.isdigit():
+    if name not in names or not number.isascii() or not number.isdigit() or len(number) > _MOST_DIGITS:
         raise ConfigError(
             f"--again: expected OUTPUT:SEQ with an output of {file} ({', '.join(names) or 'none'}), for example plant:1284, got "
             f"{text!r}. 'andon events {file} --dead' lists the events."
         )
-    assert configuration.store is not None
-    store = StoreWriter(configuration.store, SystemClock(), outputs=names)
+    StoreReader(Path(settings.path))  # a missing store is an error: opening it for writing would make one
+    store = StoreWriter(settings, SystemClock(), outputs=names)
     try:
         found = store.revive(name, int(number))
     finally:

@@ -154,6 +154,11 @@ class ChosenSource(Struct, frozen=True):
         """The address for messages: without secrets, or the place of a secret address."""
         return self.address.place if isinstance(self.address, Secret) else shown_address(self.address)
 
+    @property
+    def title(self) -> str:
+        """The kind and the address without secrets, for events and status."""
+        return f"{self.kind.name} {self.shown}"
+
     def text(self) -> str:
         """Return the address. It may contain a password.
 

@@ -21,15 +21,12 @@ class DriftCharts:
         digest: digest of the model file.
         reference: limits and reference scores, from the calibration in the model file.
         knots: ``[256]`` ascending scores of the tail in the model file.
-        state: state of an earlier run. The state of another model file is not continued.
     """
 
-    def __init__(
-        self, digest: str, reference: DriftReference, knots: NDArray[np.float32], state: DriftState | None = None
-    ) -> None:
+    def __init__(self, digest: str, reference: DriftReference, knots: NDArray[np.float32]) -> None:
         self._reference = reference
         self._knots = knots
-        self.state = state if state is not None and state.digest == digest else DriftState(digest=digest)
+        self.state = DriftState(digest=digest)
 
     def step(self, verdict: Verdict) -> tuple[Body, ...]:
         """Add one verdict. Return an event for each chart that crossed its limit with it. INVALID items do not count."""
@@ -74,10 +71,10 @@ class DriftCharts:
         return tuple(charts)
 
 
-def drift_charts(detector: Detector, state: DriftState | None = None) -> DriftCharts | None:
+def drift_charts(detector: Detector) -> DriftCharts | None:
     """Return the charts of a loaded model file. None if its calibration has no limits for them."""
     calibration = detector.card.calibration
     reference = calibration.drift if calibration is not None else None
     if reference is None:
         return None
-    return DriftCharts(detector.model.digest, reference, np.asarray(detector.model.tail_x, np.float32), state)
+    return DriftCharts(detector.model.digest, reference, np.asarray(detector.model.tail_x, np.float32))

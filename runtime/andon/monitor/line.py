@@ -284,7 +284,7 @@ class RunningLine:
             name=self.line.name,
             state=state,
             since_s=self._shown[1],
-            source=f"{self.line.source.kind.name} {self.line.source.shown}",
+            source=self.line.source.title,
             model=judge.model,
             model_name=self._detector.card.name,
             golden=True,  # the constructor and `reload` refuse a file whose golden sample is not reproduced

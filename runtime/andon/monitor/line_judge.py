@@ -4,6 +4,7 @@ Other threads may ask for a change (another model file, an acknowledgement). It 
 from any thread.
 """
 
+import bisect
 import collections
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -122,11 +123,6 @@ class LineJudge:
     def counters(self) -> Counters:
         """The totals so far."""
         return self._counters
-
-    @property
-    def model(self) -> str:
-        """Short digest of the model file that judges now."""
-        return self._judge.model
 
     def status(self) -> JudgeState:
         """Return the state for status pages and metrics. It may be called from any thread."""
@@ -268,7 +264,7 @@ class LineJudge:
         now_s = self._clock.mono_s()
         self._cost.add(now_s - began_s)  # with the wait for a turn
         took_s = max(0.0, now_s - taken.arrived_s)
-        self._buckets[next((at for at, limit in enumerate(LATENCY_BUCKETS_S) if took_s <= limit), -1)] += 1
+        self._buckets[bisect.bisect_left(LATENCY_BUCKETS_S, took_s)] += 1
         self._latency_s += took_s
         return outcome
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import msgspec
+
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import from_mapping
 from andon.monitor.alarms import AlarmRule
@@ -131,14 +133,7 @@ class Monitor:
             policy=from_mapping(Policy, policy, where=f"line {name}"),
             alarm=alarm,
         )
-        lines = (*self._configuration.lines, line)
-        self._configuration = Configuration(
-            lines=lines,
-            store=self._configuration.store,
-            evidence=self._configuration.evidence,
-            outputs=self._configuration.outputs,
-            web=self._configuration.web,
-        )
+        self._configuration = msgspec.structs.replace(self._configuration, lines=(*self._configuration.lines, line))
         if on_outcome is not None:
             self._callbacks.setdefault(name, []).append(on_outcome)
 

@@ -15,7 +15,7 @@ from andon.monitor.line_check import Finding, target_text
 from andon.monitor.output import ChosenOutput
 from andon.monitor.store import Settings as StoreSettings
 from andon.monitor.store import StoreReader, damage_as_error
-from andon.monitor.store_folder import holder, require_local
+from andon.monitor.store_folder import DATABASE, holder, require_local
 from andon.monitor.web.risks import access_text, web_risks
 from andon.monitor.web.settings import WebSettings, check_web
 from andon.sources.clock import Clock
@@ -57,7 +57,7 @@ def _store_text(settings: StoreSettings) -> str:
     if not folder.exists():
         return text
     process = holder(folder)
-    if (folder / "events.sqlite").exists():
+    if (folder / DATABASE).exists():
         with damage_as_error(folder):
             newest = StoreReader(folder).recent(limit=1)
         text += f"; {newest[0].seq if newest else 0} events so far"

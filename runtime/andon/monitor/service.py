@@ -227,8 +227,7 @@ class Service:
     def _intents(self, line: Line) -> JournalIntents | None:
         if self._store is None or line.reject is None or line.reject.rule.intent == "memory":
             return None
-        source = f"{line.source.kind.name} {line.source.shown}"
-        return JournalIntents(self._journal, self._store, Origin(line=line.name, source=source))
+        return JournalIntents(self._journal, self._store, Origin(line=line.name, source=line.source.title))
 
     def _evidence(self, store: StoreWriter) -> EvidenceWriter:
         return EvidenceWriter(

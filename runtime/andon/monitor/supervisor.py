@@ -325,7 +325,7 @@ class Supervisor:
             )
 
     def _recorder(self, line: Line) -> Callable[[Body, Outcome | None], None]:
-        source = f"{line.source.kind.name} {line.source.shown}"
+        source = line.source.title
 
         def record(body: Body, outcome: Outcome | None) -> None:
             model = outcome.verdict.model if outcome is not None else ""
