@@ -78,12 +78,20 @@ def soak(frames: int, losses: int, reloads: int, root: Path, look_every: int = L
     good = [rng.integers(90, 160, (SIDE, SIDE, 1), dtype=np.uint8) for _ in range(16)]
     bad = rng.integers(0, 255, (SIDE, SIDE, 1), dtype=np.uint8)
     counting, other = Counting(), Counting()
-    given, stop = [0], threading.Event()
+    given, stop, share = [0], threading.Event(), frames // (reloads + 1)
+    reloaded: list[float] = []
+
+    def wait_for_reloads() -> None:
+        """Let no two exchanges of a file fall into one look of the supervisor: it would see one of them only."""
+        end_s = time.monotonic() + 30
+        while given[0] > (len(reloaded) // 2 + 1.5) * share and time.monotonic() < end_s:
+            time.sleep(0.01)
 
     def source(_stop: threading.Event) -> Iterator[Item | Lost]:
         per_loss = frames // (losses + 1)
         while given[0] < frames and not stop.is_set():
             given[0] += 1
+            wait_for_reloads()
             yield Item(Ref(key=f"a#{given[0]}"), bad if given[0] % 500 == 0 else good[given[0] % 16])
             if given[0] % per_loss == 0 and given[0] < frames:
                 raise RuntimeError("cable")
@@ -98,7 +106,6 @@ def soak(frames: int, losses: int, reloads: int, root: Path, look_every: int = L
 
     events: dict[str, int] = {}
     samples: list[tuple[int, float, int, int]] = []
-    reloaded: list[float] = []
 
     def on_event(event: Event) -> None:
         events[event.kind] = events.get(event.kind, 0) + 1
@@ -112,7 +119,7 @@ def soak(frames: int, losses: int, reloads: int, root: Path, look_every: int = L
     def look(_status: ProcessStatus) -> None:
         if given[0] >= look_every * (len(samples) + 1) and not stop.is_set():
             samples.append((given[0], resident_mb(), threading.active_count(), open_files()))
-        if swaps[0] < reloads and given[0] > (swaps[0] + 1) * frames // (reloads + 1):
+        if swaps[0] < reloads and given[0] > (swaps[0] + 1) * share:
             swaps[0] += 1
             for path in running:
                 new = path.with_suffix(".new")
