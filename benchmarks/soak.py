@@ -68,7 +68,9 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - fast
 
 
-def soak(frames: int, losses: int, reloads: int, root: Path, look_every: int = LOOK_EVERY) -> dict[str, Any]:
+def soak(  # noqa: PLR0915 - one run from its start to its figures
+    frames: int, losses: int, reloads: int, root: Path, look_every: int = LOOK_EVERY
+) -> dict[str, Any]:
     """Run the monitor and return the figures."""
     models = [exported(Folder(root), middle=middle) for middle in (0.5, 0.49)]  # type: ignore[arg-type]
     running = [root / "a.onnx", root / "b.onnx"]

@@ -210,8 +210,7 @@ def full_server() -> Iterator[int]:
 def free_port() -> int:
     """Return a free port below those that the system gives to clients.
 
-    A client that tries again and again to reach a port of its own range connects to itself in the end, and a server that
-    comes back finds its port taken.
+    A client that often tries to reach a port of the other range connects to itself some day. The server then cannot return.
     """
     while True:
         port = random.SystemRandom().randrange(15_000, 30_000)

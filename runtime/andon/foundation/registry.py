@@ -1,9 +1,9 @@
-"""Registry of plug-ins: detectors, sources, sinks, outputs and reject devices, listed by name without importing them.
+"""Registry of plug-ins: detectors, sources, outputs and other parts of a monitor, listed by name without importing them.
 
 andon's own plug-ins are found by their files: ``andon/training/detectors/patchcore.py`` is the detector ``patchcore``. Other
 packages register theirs as entry points in the groups ``andon.detectors``, ``andon.sources``, ``andon.sinks``,
-``andon.outputs`` and ``andon.rejects``. Each module ends with one record: ``RECIPE``, ``SOURCE``, ``SINK``, ``OUTPUT`` or
-``REJECT``.
+``andon.outputs``, ``andon.rejects``, ``andon.controllers`` and ``andon.triggers``. Each module ends with one record: ``RECIPE``,
+``SOURCE``, ``SINK``, ``OUTPUT``, ``REJECT``, ``CONTROLLER`` or ``TRIGGER``.
 """
 
 import functools
@@ -19,7 +19,15 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.settings import nearest
 
-Group = Literal["andon.detectors", "andon.sources", "andon.sinks", "andon.outputs", "andon.rejects"]
+Group = Literal[
+    "andon.detectors",
+    "andon.sources",
+    "andon.sinks",
+    "andon.outputs",
+    "andon.rejects",
+    "andon.controllers",
+    "andon.triggers",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +47,10 @@ _HOMES: dict[str, _Home] = {
     "andon.sinks": _Home("andon.monitor.sinks", "SINK", ("andon.monitor.sink", "SinkKind")),
     "andon.outputs": _Home("andon.monitor.outputs", "OUTPUT", ("andon.monitor.output", "OutputKind")),
     "andon.rejects": _Home("andon.monitor.rejects", "REJECT", ("andon.monitor.reject_kind", "RejectKind")),
+    "andon.controllers": _Home(
+        "andon.monitor.controllers", "CONTROLLER", ("andon.monitor.controller_kind", "ControllerKind")
+    ),
+    "andon.triggers": _Home("andon.monitor.triggers", "TRIGGER", ("andon.monitor.trigger_kind", "TriggerKind")),
 }
 
 

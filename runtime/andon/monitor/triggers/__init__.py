@@ -1,0 +1,1 @@
+"""Triggers that begin parts, one module each."""
