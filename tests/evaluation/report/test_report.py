@@ -166,6 +166,8 @@ def test_a_log_has_its_faults_stretches_and_windows() -> None:
 
     read = Read(html.render(made))
     assert "3 of 4 faults were caught by at least one window" in read.text
+    assert "By kind of fault" in read.text
+    assert "look first at" in read.text
     assert "MISSED" in read.text
     assert MARKUP in read.text
     assert {picture.name for picture in made.pictures} >= {

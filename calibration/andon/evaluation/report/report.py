@@ -11,8 +11,9 @@ from andon.evaluation.figures.score_arrays import ScoreArrays, score_arrays
 from andon.evaluation.judged_parts import JudgedPart
 from andon.evaluation.logs import LogEvaluation, LogVerdicts
 from andon.evaluation.report import gallery, report_folder, stretches
-from andon.evaluation.report.fault_tables import fault_sections, runs_section
+from andon.evaluation.report.fault_tables import fault_sections, kinds_of_faults, runs_section
 from andon.evaluation.report.figure_table import FigureRow, figures_section, frame_rows, log_rows
+from andon.evaluation.report.first_channels import first_channels
 from andon.evaluation.report.headline import (
     ModelFacts,
     found,
@@ -210,6 +211,7 @@ def logs_page(
     tone, headline, summary, tiles = _log_in_short(model, figures, len(judged), happened)
     rows = log_rows(figures, parts)
     drawn = log_stretches.draw(detector, verdicts, stretches.choose(verdicts, spec), progress=progress)
+    channels = first_channels(detector, verdicts, happened, progress=progress)
     whole = log_stretches.overview(verdicts, spec, detector.threshold)
     total = figures.total
     return Page(
@@ -221,7 +223,8 @@ def logs_page(
         summary=tuple(summary),
         sections=(
             figures_section(rows),
-            *fault_sections(happened),
+            *kinds_of_faults(happened, channels),
+            *fault_sections(happened, channels),
             Section(
                 title="Stretches of the log",
                 text=("True faults are shaded orange, recovery is grey. Each score is drawn at the end of its window.",),

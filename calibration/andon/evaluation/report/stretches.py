@@ -40,6 +40,8 @@ class FaultRow(Struct, frozen=True, kw_only=True):
     """Time from the onset to the end of the first REJECT window that touches the fault; None if it was missed."""
     highest: float
     """Highest score of its windows; NaN if none was judged."""
+    highest_key: str = ""
+    """Key of the window with the highest score. Empty if none was judged."""
     origin_s: float
     """Origin for times that people read, see the function `origin_s`."""
 
@@ -47,13 +49,15 @@ class FaultRow(Struct, frozen=True, kw_only=True):
 def faults(verdicts: LogVerdicts) -> list[FaultRow]:
     """Return all true faults, run by run, in time order."""
     first: dict[str, float] = {}
-    highest: dict[str, float] = {}
+    highest: dict[str, tuple[float, str]] = {}
     for ref in verdicts.windows.refs:
         window = verdicts.truth.get(ref.key)
         if window is None or verdicts.status[ref.key] == Status.INVALID:
             continue
         for event in window.events:
-            highest[event] = max(highest.get(event, -math.inf), verdicts.scores[ref.key])
+            score = verdicts.scores[ref.key]
+            if event not in highest or score > highest[event][0]:
+                highest[event] = score, ref.key
             if verdicts.status[ref.key] == Status.REJECT and ref.time_s is not None:
                 first[event] = min(first.get(event, math.inf), ref.time_s)
     rows = []
@@ -61,6 +65,7 @@ def faults(verdicts: LogVerdicts) -> list[FaultRow]:
         for event, begin, stop in events_of(run):
             onset_s = float(run.times_s[begin])
             name = str(run.fault[begin]) if run.fault is not None else ""
+            score, key = highest.get(event, (math.nan, ""))
             rows.append(
                 FaultRow(
                     run=run.name,
@@ -70,7 +75,8 @@ def faults(verdicts: LogVerdicts) -> list[FaultRow]:
                     onset_s=onset_s,
                     end_s=float(run.times_s[stop - 1]),
                     delay_s=max(0.0, first[event] - onset_s) if event in first else None,
-                    highest=highest.get(event, math.nan),
+                    highest=score,
+                    highest_key=key,
                     origin_s=origin_s(run),
                 )
             )
