@@ -20,6 +20,7 @@ from andon.runtime.schema import Channel, Status, WindowSpec
 from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
 from andon.sources.series.windows import cut
+from andon.training.fitting.window_reading import AS_IT_IS, WindowReading
 from andon.training.observers.epochs import NONE
 from andon.training.recipe.recipe import recipe
 from andon.training.runs.export_run import export_run
@@ -70,7 +71,13 @@ def rows_as_log(values: Mapping[str, NDArray[np.float32]], names: Sequence[str])
 
 
 def train_detector(
-    candidate: Candidate, good: Log, *, seed: int, promise: PromiseRequest, calibration_share: float = 0.3
+    candidate: Candidate,
+    good: Log,
+    *,
+    seed: int,
+    promise: PromiseRequest,
+    calibration_share: float = 0.3,
+    reading: WindowReading = AS_IT_IS,
 ) -> Detector:
     """Train on good rows, export and load the file. The threshold comes from the rows that training held back."""
     known = recipe(candidate.detector)
@@ -81,7 +88,14 @@ def train_detector(
             good,
             Path(folder) / "run",
             settings=settings,
-            options=TrainOptions(seed=seed, calibration_share=calibration_share, device="cpu", threads=1),
+            options=TrainOptions(
+                seed=seed,
+                calibration_share=calibration_share,
+                detrend=reading.detrend,
+                context=reading.context,
+                device="cpu",
+                threads=1,
+            ),
             observe=ObserveOptions(picture_epochs=NONE),
         )
         exported = export_run(

@@ -12,6 +12,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import Array, Golden, parse
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.runtime.session import open_session
+from andon.runtime.typical_window import typical
 
 LARGEST = 128
 """Largest side of the sample in pixels, so that it stays small compared with the network."""
@@ -33,10 +34,9 @@ def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
         ]
         frame: NDArray[np.uint8] = np.clip(np.stack(planes, axis=-1), 0, 255).astype(np.uint8)
         return frame
-    center = np.array([channel.center for channel in spec.channels])
-    scale = np.array([channel.scale for channel in spec.channels])
-    walk = np.cumsum(generator.normal(0, 0.3, (spec.steps, len(center))), axis=0)
-    window: NDArray[np.float32] = (center + scale * np.clip(walk, -2, 2)).astype(np.float32)
+    usual = typical(spec)
+    walk = np.cumsum(generator.normal(0, 0.3, (spec.steps, len(spec.channels))), axis=0)
+    window: NDArray[np.float32] = (usual.center + usual.scale * np.clip(walk, -2, 2)).astype(np.float32)
     return window
 
 

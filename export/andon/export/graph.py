@@ -19,6 +19,7 @@ from andon.export.scene import SceneFeatures
 from andon.foundation.errors import ConfigError, ParityError
 from andon.runtime.model_file.format import IR_VERSION, OPSET
 from andon.runtime.schema import SCENE_FEATURES, FrameSpec, InputSpec, ScoreRule
+from andon.runtime.typical_window import typical
 
 
 class Pipeline(nn.Module):
@@ -50,20 +51,21 @@ class Pipeline(nn.Module):
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Return score ``[N]``, input reason ``[N]``, and the evidence in the order of `evidence_names`."""
         prepared, reason = self.prepare(raw)
-        excess = self.prepare.excess(raw) if isinstance(self.prepare, PrepareWindows) else None
-        outputs = self._outputs(prepared, excess)
+        outputs = self._outputs(prepared, raw)
         return outputs.pop("score"), reason, *outputs.values()
 
     def evidence_names(self) -> list[str]:
         """Return the names of the outputs after score and reason."""
         with torch.no_grad():
-            outputs = self._outputs(self.prepare(example_input(self.spec))[0])
+            raw = example_input(self.spec)
+            outputs = self._outputs(self.prepare(raw)[0], raw)
         return [name for name in outputs if name != "score"]
 
-    def _outputs(self, prepared: Tensor, excess: Tensor | None = None) -> dict[str, Tensor]:
+    def _outputs(self, prepared: Tensor, raw: Tensor) -> dict[str, Tensor]:
         evidence: Evidence = self.scorer(prepared)
+        excess = self.prepare.excess(raw) if isinstance(self.prepare, PrepareWindows) else None
         outputs: dict[str, Tensor] = self.pool(evidence, excess)
-        pictures = {name: self.restore(image) for name, image in evidence.images.items()}
+        pictures = {name: self.restore(image, raw) for name, image in evidence.images.items()}
         scene = {} if self.scene is None else {SCENE_FEATURES: self.scene(prepared, evidence.scene)}
         return outputs | pictures | dict(evidence.tables) | scene
 
@@ -76,9 +78,9 @@ def example_input(spec: InputSpec) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     if isinstance(spec, FrameSpec):
         return torch.randint(0, 256, (2, 300, 500, spec.channels), generator=generator, dtype=torch.uint8)
-    center = torch.tensor([channel.center for channel in spec.channels])
-    scale = torch.tensor([channel.scale for channel in spec.channels])
-    return center + scale * torch.randn((2, spec.steps, len(spec.channels)), generator=generator)
+    usual = typical(spec)
+    noise = torch.randn((2, spec.steps, len(spec.channels)), generator=generator)
+    return torch.from_numpy(usual.center).float() + torch.from_numpy(usual.scale).float() * noise
 
 
 def trace(pipeline: Pipeline) -> onnx.ModelProto:

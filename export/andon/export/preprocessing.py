@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from andon.export.resize import Resize
+from andon.export.states import States
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
 
 PREPARATION = 2
@@ -50,19 +51,29 @@ MOST_EXCESS = 1e15
 class PrepareWindows(nn.Module):
     """A module that converts float32 windows ``[N, T, C]`` in sensor units to standardised, clipped values.
 
-    It also returns a reason ``[N]`` (int32). 0 means that the window is valid.
+    It also returns a reason ``[N]`` (int32). 0 means that the window is valid. With `WindowSpec.context`, each row is
+    standardised by its state, and the context channel itself becomes 0. With `WindowSpec.detrend`, the trend of each channel is
+    subtracted after that.
     """
 
     def __init__(self, spec: WindowSpec) -> None:
         super().__init__()
         self.clip = spec.clip
+        self.detrend = spec.detrend
+        self.states = None if spec.context is None else States(spec, spec.context)
         self.register_buffer("center", torch.tensor([channel.center for channel in spec.channels]), persistent=False)
         self.register_buffer("scale", torch.tensor([channel.scale for channel in spec.channels]), persistent=False)
+        time = torch.arange(spec.steps, dtype=torch.float32) - (spec.steps - 1) / 2
+        self.register_buffer("time", (time / time.square().sum().clamp(min=1.0).sqrt())[:, None], persistent=False)
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise and clip. Values that are not finite become the centre of the channel, and their window is INVALID."""
         broken = (~torch.isfinite(window)).to(torch.int32).amax(dim=(1, 2))
-        return self._standard(window).clamp(-self.clip, self.clip), broken * int(Reason.NOT_FINITE)
+        reason = broken * int(Reason.NOT_FINITE)
+        if self.states is not None:
+            unknown = self.states.unknown(window).to(torch.int32) * int(Reason.OUTSIDE_TRAINING)
+            reason = torch.where(reason == 0, unknown, reason)
+        return self._standard(window).clamp(-self.clip, self.clip), reason
 
     def excess(self, window: Tensor) -> Tensor:
         """Return the distance of each value beyond the clip, ``[N, T, C]`` in standard deviations; 0 within it.
@@ -72,9 +83,37 @@ class PrepareWindows(nn.Module):
         """
         return (self._standard(window).abs() - self.clip).clamp(0.0, MOST_EXCESS)
 
+    def restore(self, prepared: Tensor, window: Tensor) -> Tensor:
+        """Convert prepared values ``[N, T, C]`` back to sensor units, with the trend and the states of a raw window."""
+        center, scale = self._reference(window)
+        values = (prepared + self._trend(self._by_state(window))) * scale + center
+        return values if self.states is None else torch.where(self.states.judged, values, window)
+
     def _standard(self, window: Tensor) -> Tensor:
-        center = self.get_buffer("center")
-        return (torch.where(torch.isfinite(window), window, center) - center) / self.get_buffer("scale")
+        values = self._by_state(window)
+        return values if self.detrend == "none" else values - self._trend(values)
+
+    def _by_state(self, window: Tensor) -> Tensor:
+        center, scale = self._reference(window)
+        values = (torch.where(torch.isfinite(window), window, center) - center) / scale
+        return values if self.states is None else torch.where(self.states.judged, values, 0.0)
+
+    def _reference(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """Return centre and scale, ``[C]``, or ``[N, T, C]`` with a context."""
+        if self.states is not None:
+            chosen: tuple[Tensor, Tensor] = self.states(window)
+            return chosen
+        return self.get_buffer("center"), self.get_buffer("scale")
+
+    def _trend(self, values: Tensor) -> Tensor:
+        """Return what is subtracted from standardised values, so that it fits into their shape."""
+        if self.detrend == "none":
+            return torch.zeros_like(values)
+        level = values.mean(dim=1, keepdim=True)
+        if self.detrend == "mean":
+            return level
+        time = self.get_buffer("time")
+        return level + time * (values * time).sum(dim=1, keepdim=True)
 
 
 class Restore(nn.Module):
@@ -83,17 +122,28 @@ class Restore(nn.Module):
     def __init__(self, spec: InputSpec) -> None:
         super().__init__()
         self.frames = isinstance(spec, FrameSpec)
+        self.windows: PrepareWindows | None = None
         if isinstance(spec, FrameSpec):
             center, scale = [spec.mean], [spec.scale]
         else:
             center, scale = ([getattr(channel, name) for channel in spec.channels] for name in ("center", "scale"))
+            if spec.context is not None or spec.detrend != "none":
+                self.windows = PrepareWindows(spec)
         self.register_buffer("center", torch.tensor(center), persistent=False)
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
 
-    def forward(self, prepared: Tensor) -> Tensor:
-        """Undo the normalisation. Grey levels are clipped to 0 to 255."""
-        raw = prepared * self.get_buffer("scale") + self.get_buffer("center")
-        return raw.clamp(0.0, 255.0).permute(0, 2, 3, 1) if self.frames else raw
+    def forward(self, prepared: Tensor, raw: Tensor | None = None) -> Tensor:
+        """Undo the normalisation. Grey levels are clipped to 0 to 255.
+
+        Args:
+            prepared: the values to convert.
+            raw: the windows ``[N, T, C]`` that were prepared. Without them, windows get back neither their trend nor the
+                levels of their states.
+        """
+        if self.windows is not None and raw is not None:
+            return self.windows.restore(prepared, raw)
+        values = prepared * self.get_buffer("scale") + self.get_buffer("center")
+        return values.clamp(0.0, 255.0).permute(0, 2, 3, 1) if self.frames else values
 
 
 def prepare(spec: InputSpec) -> nn.Module:

@@ -14,7 +14,7 @@ import msgspec
 
 from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
-from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, FrameSpec, SceneCheck
+from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, Context, FrameSpec, SceneCheck, WindowSpec
 
 SUMMARY = "show what a model file judges, what it promises, and its origin"
 
@@ -66,13 +66,7 @@ def render(model: ModelFile) -> str:
         )
         rows.append(("scene", _scene(card.input.scene)))
     else:
-        names = ", ".join(
-            f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in card.input.channels
-        )
-        rows.append(
-            ("judges", f"windows of {card.input.steps} steps every {card.input.hop}, {card.input.period_s:g} s apart")
-        )
-        rows.append(("channels", names))
+        rows.extend(_windows(card.input))
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
         rows.extend(calibration.further_sentences)
@@ -129,6 +123,35 @@ def render(model: ModelFile) -> str:
     rows.append(("digest", f"{model.digest[:12]}   file {model.file_sha256[:12]}   graph {model.graph_sha256[:12]}"))
     rows.append(("size", f"{len(model.data) / 1e6:.2f} MB"))
     return "\n".join(f"{label:<11} {text}" for label, text in rows)
+
+
+def _windows(spec: WindowSpec) -> list[tuple[str, str]]:
+    names = ", ".join(f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in spec.channels)
+    rows = [
+        ("judges", f"windows of {spec.steps} steps every {spec.hop}, {spec.period_s:g} s apart"),
+        ("channels", names),
+    ]
+    if spec.detrend != "none":
+        rows.append(("detrend", _DETREND[spec.detrend]))
+    if spec.context is not None:
+        rows.append(("context", _context(spec.context)))
+    return rows
+
+
+_DETREND = {
+    "mean": "each channel less its mean over the window; a shift that lasts longer than a window is not seen",
+    "line": "each channel less a straight line over the window; a shift or drift that lasts longer than a window is not seen",
+}
+
+
+def _context(context: Context) -> str:
+    """Return how a context channel conditions the others."""
+    bounds = ", ".join(f"{bound:.6g}" for bound in context.bounds)
+    known = f"the values {bounds}" if context.by == "value" else f"{context.states} ranges with the limits {bounds}"
+    return (
+        f"the channels are standardised separately for {known} of {context.channel}; another value is INVALID, and "
+        f"{context.channel} itself is not judged"
+    )
 
 
 def _scene(check: SceneCheck | None) -> str:

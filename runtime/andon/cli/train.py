@@ -62,6 +62,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "out and named (default: frames of all sizes)",
     )
     parser.add_argument(
+        "--detrend",
+        choices=["none", "mean", "line"],
+        default="none",
+        help="for sensor logs: subtract the mean, or a straight line, from each channel of a window. A slow drift then rejects "
+        "no good parts, but shifts that last longer than a window are no longer seen (default: none)",
+    )
+    parser.add_argument(
+        "--context",
+        metavar="CHANNEL",
+        help="for sensor logs: a channel that states what the machine does, such as a recipe number or a speed. The other "
+        "channels are standardised separately for each of its values or ranges. It is not judged itself, and an unknown value is "
+        "INVALID",
+    )
+    parser.add_argument(
         "--seed",
         type=whole(0, MAX_SEED),
         default=0,

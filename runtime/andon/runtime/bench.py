@@ -20,6 +20,7 @@ from andon.runtime.model_file.format import OUTPUTS, read
 from andon.runtime.model_file.protobuf import bytes_field, varint_field
 from andon.runtime.schema import FrameSpec
 from andon.runtime.session import Device, onnxruntime, open_session
+from andon.runtime.typical_window import typical
 
 GEMM_SIDE = 1024
 DEFAULT_FRAME = (1080, 1920)
@@ -160,9 +161,9 @@ def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
         raise ConfigError(
             f"window: expected at most {MAX_VALUES // 10**6} million values, got {values}. Measure a file with shorter windows."
         )
-    center = np.array([channel.center for channel in spec.channels])
-    scale = np.array([channel.scale for channel in spec.channels])
-    window: NDArray[np.float32] = (center + scale * generator.normal(size=(spec.steps, len(center)))).astype(np.float32)
+    usual = typical(spec)
+    rows = usual.center + usual.scale * generator.normal(size=(spec.steps, len(spec.channels)))
+    window: NDArray[np.float32] = rows.astype(np.float32)
     return window
 
 

@@ -61,7 +61,7 @@ class Status(IntEnum):
 class Reason(IntEnum):
     """Reason why a verdict is INVALID. Codes below 64 come from the graph, codes from 64 on from the source or the runtime.
 
-    The codes 4 and 79 are reserved and not in use yet.
+    The code 79 is reserved and not in use yet.
     """
 
     NONE = 0
@@ -239,6 +239,9 @@ class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True
     """Check of the frame as a whole. None: no such check, so that a frame without a part can be OK."""
 
 
+Detrend = Literal["none", "mean", "line"]
+
+
 class Channel(Struct, frozen=True, kw_only=True):
     """One sensor channel. The graph computes ``clip((value - center) / scale, -clip, clip)`` with the spec's `clip`.
 
@@ -269,13 +272,25 @@ class Channel(Struct, frozen=True, kw_only=True):
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """A channel that selects how the graph standardises the others, such as a recipe number or a speed. Reserved."""
+    """A channel that selects how the graph standardises the others, such as a recipe number or a speed.
+
+    The graph gives this channel the prepared value 0. A value that is not in the training set makes the window INVALID.
+    """
 
     channel: ShortText
     """Name of one of the window's channels."""
     by: Literal["value", "range"]
     """Meaning of `bounds`: the known values (``value``), or the ascending limits between the states (``range``)."""
     bounds: Annotated[tuple[float, ...], Meta(min_length=1, max_length=256)]
+    center: tuple[tuple[float, ...], ...] = ()
+    """``[states][C]``: `Channel.center` in each state. Empty: that of the channels."""
+    scale: tuple[tuple[Positive, ...], ...] = ()
+    """``[states][C]``: `Channel.scale` in each state."""
+
+    @property
+    def states(self) -> int:
+        """Number of states."""
+        return len(self.bounds) + (self.by == "range")
 
 
 class WindowSpec(Struct, frozen=True, tag="window", tag_field="kind", kw_only=True):
@@ -291,10 +306,10 @@ class WindowSpec(Struct, frozen=True, tag="window", tag_field="kind", kw_only=Tr
     """Channels in the order of the columns."""
     clip: Positive = 10.0
     """Largest absolute standardised value. See `Channel`."""
-    detrend: Literal["none", "mean", "line"] = "none"
-    """Trend that the graph subtracts from each channel of a window. ``mean`` and ``line`` are reserved."""
+    detrend: Detrend = "none"
+    """Trend that the graph subtracts from each channel of a window: nothing, its mean, or a straight line."""
     context: Context | None = None
-    """Channel that selects the standardisation. Reserved."""
+    """Channel that selects the standardisation. None: all rows are standardised in the same way."""
 
 
 InputSpec = FrameSpec | WindowSpec

@@ -221,3 +221,9 @@ def _check_windows(spec: WindowSpec) -> None:
         raise ModelFileError(f"context: expected one of the channels {', '.join(names)}, got {context.channel!r}.")
     if list(context.bounds) != sorted(set(context.bounds)):
         raise ModelFileError(f"context: expected ascending bounds, got {list(context.bounds)}.")
+    for name, rows in (("center", context.center), ("scale", context.scale)):
+        shape = [len(row) for row in rows]
+        if shape != [len(names)] * (context.states if context.center else 0):
+            raise ModelFileError(
+                f"context: expected {name} with {len(names)} channels in each of {context.states} states, got {shape}."
+            )

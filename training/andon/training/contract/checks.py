@@ -31,6 +31,7 @@ from andon.foundation.settings import fields
 from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import read
 from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, TOLERANCE, FrameSpec, Status, WindowSpec
+from andon.runtime.typical_window import typical
 from andon.sources.collection import Collection
 from andon.sources.series.log import Log
 from andon.training.contract.synthetic_data import CHANNELS, FRAME_SIZE, SyntheticFrames, synthetic_frame, synthetic_log
@@ -240,7 +241,8 @@ def a_window_far_outside_the_trained_range_is_rejected(specimen: Specimen) -> No
     if not isinstance(spec, WindowSpec):
         return
     for deviations in (50.0, 500.0, 5000.0):
-        rows = np.array([[channel.center + deviations * channel.scale for channel in spec.channels]], np.float32)
+        usual = typical(spec)
+        rows = (usual.center + deviations * usual.scale).astype(np.float32)[np.newaxis]
         verdict = specimen.detector(np.repeat(rows, spec.steps, axis=0))
         assert verdict.status is Status.REJECT, (
             f"window at {deviations:g} standard deviations: expected REJECT, got {verdict.status.name}"

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from andon.calibration.contents import content_of, copied_items, copied_runs
 from andon.calibration.split import CALIBRATION_SHARE, Split, disjoint, split
 from andon.export.preprocessing import prepare
-from andon.foundation.errors import DataError
+from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
@@ -26,6 +26,7 @@ from andon.sources.grouping import Grouped
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.subset import Subset
+from andon.training.fitting.window_reading import AS_IT_IS, WindowReading, conditioned, prepared_for
 from andon.training.recipe.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ def prepare_data(
     seed: int,
     group: str | None = None,
     calibration_share: float = CALIBRATION_SHARE,
+    reading: WindowReading = AS_IT_IS,
     cache_bytes: int = CACHE_BYTES,
     progress: Progress = silent,
 ) -> PreparedData:
@@ -146,15 +148,22 @@ def prepare_data(
         group: a regular expression or a CSV file that defines which items belong together, or None for the source's
             groups.
         calibration_share: share of the parts that is reserved for calibration; above 0, at most 0.8.
+        reading: options for the preparation of windows.
         cache_bytes: largest size of prepared tensors in memory.
         progress: receives the progress of reading.
 
     Raises:
         DataError: too few parts, the wrong kind of data, or more than 5 % of the training and validation parts
             unreadable.
-        ConfigError: a share out of bounds.
+        ConfigError: a share out of bounds, or a reading that does not fit the windows.
     """
     spec = recipe.wanted_input(settings, data.found)
+    if isinstance(spec, WindowSpec):
+        spec = prepared_for(spec, reading)
+    elif reading != AS_IT_IS:
+        raise ConfigError(
+            "--detrend and --context: expected a detector for sensor logs, got one for frames. Leave them out."
+        )
     collection = items_of(data, spec, group)
     window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
     refs = [ref for ref in collection.refs if not _is_gap(collection, ref, spec)]
@@ -179,7 +188,7 @@ def prepare_data(
         calibration = disjoint(calibration, window_s)
         used = msgspec.structs.replace(used, calibration=tuple(ref.key for ref in calibration))
     if isinstance(spec, WindowSpec):
-        spec = standardised(spec, collection, train)
+        spec = conditioned(standardised(spec, collection, train), collection, train, reading)
     cache = _fits(len(train) + len(validation), spec, cache_bytes)
     if not cache:
         logger.info("prepared parts exceed the memory limit: each epoch decodes them again")

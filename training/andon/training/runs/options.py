@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from andon.runtime.schema import Detrend
 from andon.training.fitting.device import Device
 
 
@@ -18,6 +19,10 @@ class TrainOptions(Struct, frozen=True, kw_only=True):
     validation, a tenth is for validation. The rest is for training."""
     frame_size: tuple[int, int] | None = None
     """Height and width of the frames to use. Frames of other sizes are left out and named. None: frames of all sizes."""
+    detrend: Detrend = "none"
+    """Trend that is subtracted from each channel of a window. For sensor logs only."""
+    context: str | None = None
+    """Channel that selects how the other channels are standardised. For sensor logs only."""
     device: Device = "auto"
     """Device to train on. ``auto`` uses CUDA if available. ``mps`` is untested (`device`)."""
     threads: int | None = None

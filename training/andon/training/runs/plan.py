@@ -8,6 +8,7 @@ import msgspec
 
 from andon.calibration.split import CALIBRATION_SHARE, require_share
 from andon.foundation.errors import ConfigError, TrainingError
+from andon.runtime.schema import WindowSpec
 from andon.sources.addresses import shown_address
 from andon.training.fitting.device import as_device
 from andon.training.observers.epochs import from_record
@@ -101,11 +102,14 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
             f"{folder}: expected --calibration-share {previous.calibration_share:g} as in the first run, got {share:g}. Leave it "
             "out to resume, or start a new run."
         )
+    read = previous.input
     recorded = TrainOptions(
         seed=previous.seed,
         group=previous.group,
         frame_size=previous.frame_size,
         calibration_share=previous.calibration_share,
+        detrend=read.detrend if isinstance(read, WindowSpec) else "none",
+        context=read.context.channel if isinstance(read, WindowSpec) and read.context is not None else None,
         device=as_device(previous.device),
         threads=previous.threads,
     )

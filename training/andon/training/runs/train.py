@@ -26,6 +26,7 @@ from andon.runtime.schema import FrameSpec
 from andon.sources.collection import Found, FoundFrames
 from andon.training.fitting.device import device_named, seeded
 from andon.training.fitting.prepared_data import PreparedData, prepare_data
+from andon.training.fitting.window_reading import WindowReading
 from andon.training.observers.epochs import to_record
 from andon.training.observers.observers import Observed, Observers, open_observers
 from andon.training.observers.options import ObserveOptions
@@ -116,6 +117,7 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
         seed=options.seed,
         group=options.group,
         calibration_share=plan.share,
+        reading=WindowReading(detrend=options.detrend, context=options.context),
         progress=progress,
     )
     record = RunRecord(
