@@ -56,6 +56,7 @@ class ControllerWriter:
         status: returns the present state of all lines.
         record: takes the changes of the alarm for each line. It is fast and never raises.
         rng: source of the jitter.
+        longest_call_s: see `LONGEST_CALL_S`.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class ControllerWriter:
         status: Callable[[], ProcessStatus],
         record: Callable[[str, Body], None] = lambda _line, _body: None,
         rng: random.Random | None = None,
+        longest_call_s: float = LONGEST_CALL_S,
     ) -> None:
         self.name = name
         self.lines = tuple(lines)
@@ -79,6 +81,7 @@ class ControllerWriter:
         self._clock = clock
         self._process = status
         self._record = record
+        self._longest_call_s = longest_call_s
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._alarm = FaultAlarm(f"controller {name}", clock, self._note)
         self._changed = threading.Condition()  # guards the queues and the stop
@@ -113,9 +116,9 @@ class ControllerWriter:
         """Report a call of the controller that does not return. Call it regularly from another thread."""
         since_s = self._busy_since_s
         busy_s = 0.0 if since_s is None else self._clock.mono_s() - since_s
-        if busy_s > LONGEST_CALL_S and not self._overdue:
+        if busy_s > self._longest_call_s and not self._overdue:
             self._overdue = True
-            self._failed(f"a call has not returned within {LONGEST_CALL_S:g} s")
+            self._failed(f"a call has not returned within {self._longest_call_s:g} s")
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Begin to end within `timeout_s`, and return at once. See `close`."""
@@ -125,7 +128,7 @@ class ControllerWriter:
             self._changed.notify_all()
 
     def close(self, timeout_s: float = 2.0) -> bool:
-        """Write the last results and that no line is ready, if the controller answers, and end within `timeout_s`.
+        """Write that no line is ready and the last results, if the controller answers, and end within `timeout_s`.
 
         Returns:
             False if the thread still runs, because a call of the controller has not returned.
@@ -300,24 +303,24 @@ class ControllerWriter:
         )
 
     def _end(self) -> None:
-        """Write the results that wait, then that no line is ready. Every failure ends this, and so does the end of the time."""
+        """Write that no line is ready, then the results that wait. Every failure ends this, and so does the end of the time."""
         assert self._stop_by_s is not None
         until_s = self._stop_by_s - CLOSING_S
         try:
+            for line in self.lines:
+                if self._connected and self._clock.mono_s() < until_s:
+                    self._write(line, ending=True)
             while self._connected and (now_s := self._clock.mono_s()) < until_s:
                 self._ask(now_s)
                 with self._changed:
                     self._drop_late(now_s)
                     if not any(queue.waiting for queue in self._queues.values()):
                         break
-                    line = next((name for name, queue in self._queues.items() if queue.due_s(now_s) is not None), None)
-                    if line is None:  # the controller has not acknowledged the last result yet
+                    due = next((name for name, queue in self._queues.items() if queue.due_s(now_s) is not None), None)
+                    if due is None:  # the controller has not acknowledged the last result yet
                         self._changed.wait(ACKNOWLEDGE_LOOK_S)
                         continue
-                self._write(line, ending=True)
-            for line in self.lines:
-                if self._connected and self._clock.mono_s() < until_s:
-                    self._write(line, ending=True)
+                self._write(due, ending=True)
         except Exception as error:  # noqa: BLE001 - as in `_run`
             reason = str(error) if isinstance(error, ControllerFailed) else f"unexpected {type(error).__name__}"
             logger.warning("the controller %s: the end was not written: %s", self.name, printable(reason, limit=500))
