@@ -8,6 +8,7 @@ from andon.monitor.counters import Counters
 from andon.monitor.status import (
     LATENCY_BUCKETS_S,
     ChartStatus,
+    ControllerStatus,
     Latency,
     LineStatus,
     OutputStatus,
@@ -68,6 +69,12 @@ FULL = ProcessStatus(
         OutputStatus(name="plant", kind="mqtt", backlog=7, delivered=5, dead=1, failing="connection refused"),
         OutputStatus(name="hook", kind="webhook", backlog=0, delivered=12),
     ),
+    controllers=(
+        ControllerStatus(
+            name="cell", kind="modbus", lines=("bottles",), connected=True, written=98, late=2, longest_s=0.01, confirmed_s=999.75
+        ),
+        ControllerStatus(name="scada", kind="opcua", lines=("bottles", "caps"), failing="no answer within 1 s"),
+    ),
 )  # fmt: skip
 """Live and ready, although much is wrong: none of it would be better after a restart."""
 
@@ -86,6 +93,7 @@ lines = st.builds(
     last_outcome_s=times,
     judging_since_s=times,
     quiet_ok=st.booleans(),
+    source_report=st.sampled_from(["", "stale", "warming", "gap"]),
     stale_after_s=st.floats(0.1, 100) | st.just(float("inf")),
     failure=texts,
     reload_error=texts,

@@ -116,6 +116,7 @@ def test_only_names_from_the_configuration_and_closed_sets_become_labels() -> No
         ),
         store=FULL.store and replace(FULL.store, failing=canary),
         outputs=tuple(replace(output, failing=canary) for output in FULL.outputs),
+        controllers=tuple(replace(controller, failing=canary) for controller in FULL.controllers),
     )
 
     text, _ = exposition(marked)
@@ -123,7 +124,7 @@ def test_only_names_from_the_configuration_and_closed_sets_become_labels() -> No
     assert canary not in text.decode()
     assert "4711" not in text.decode()
     assert {key for one in samples(marked) for key in one.labels} == {
-        "version", "line", "status", "reason", "state", "alarm", "chart", "output", "le", "result",
+        "version", "line", "status", "reason", "state", "alarm", "chart", "output", "controller", "le", "result",
     }  # fmt: skip
     assert total(samples(marked), "andon_items_judged_total", status="other") == len(FULL.lines)
 

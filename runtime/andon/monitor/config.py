@@ -22,6 +22,7 @@ from andon.foundation.registry import load
 from andon.foundation.secret import Secret
 from andon.foundation.settings import fields, from_table, joined, nearest, refuse_unknown_keys
 from andon.monitor.alarms import AlarmRule, rule_from_text
+from andon.monitor.controller_kind import ChosenController, controllers_from_tables
 from andon.monitor.evidence import EvidenceSettings
 from andon.monitor.frame_queue import LIVE_CAPACITY
 from andon.monitor.output import ChosenOutput, outputs_from_tables
@@ -256,6 +257,8 @@ class Configuration(Struct, frozen=True, kw_only=True):
     """Pictures of events, in the folder of the store."""
     outputs: tuple[ChosenOutput, ...] = ()
     """Outputs that deliver the events of the store."""
+    controllers: tuple[ChosenController, ...] = ()
+    """Controllers of the plant that show the state and the results of lines."""
     web: WebSettings | None = None
     """The web server. None: no port is opened."""
 
@@ -283,7 +286,9 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
     Raises:
         ConfigError: see `read_configuration`.
     """
-    refuse_unknown_keys(table, ["line", "source", "store", "evidence", "output", "web"], at=f"{at}: top level")
+    refuse_unknown_keys(
+        table, ["line", "source", "store", "evidence", "output", "controller", "web"], at=f"{at}: top level"
+    )
     for key in table:
         _refuse_nul(table[key], f"{at}: {key}")
     shared = _shared_sources(table, folder, at)
@@ -307,6 +312,7 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
                 f'{at}: {key}: expected a table [store] too, because it needs the event store. Add [store] with path = "state".'
             )
     outputs = _tables(table, "output", at, "[[output]]") if "output" in table else []
+    controllers = _tables(table, "controller", at, "[[controller]]") if "controller" in table else []
     return Configuration(
         lines=tuple(lines),
         store=_in_folder(store, folder) if store is not None else None,
@@ -314,6 +320,10 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
         outputs=tuple(
             msgspec.structs.replace(output, settings=_in_folder(output.settings, folder))
             for output in outputs_from_tables(outputs, at=at, lines=[line.name for line in lines])
+        ),
+        controllers=tuple(
+            msgspec.structs.replace(controller, settings=_in_folder(controller.settings, folder))
+            for controller in controllers_from_tables(controllers, at=at, lines=[line.name for line in lines])
         ),
         web=_in_folder(web, folder) if web is not None else None,
     )

@@ -4,16 +4,47 @@ A controller is a PLC or a server that shows the state and the results of lines 
 `andon.monitor.controller_writer`, which decides what is written and when a connection is opened again.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from andon.foundation.errors import AndonError, ConfigError
+from andon.foundation.printable import printable
+from andon.foundation.registry import is_own, load
+from andon.foundation.settings import fields, from_table, nearest, refuse_unknown_keys
 from andon.monitor.process_image import ProcessImage
 from andon.sources.clock import Clock
 
 COMMON_KEYS = ("kind", "name", "lines", "every_s", "max_age_s")
 """Keys of a ``[[controller]]`` table that belong to all kinds."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class ControllerTiming(Struct, frozen=True, kw_only=True):
+    """Settings of all kinds of controllers."""
+
+    every_s: Annotated[
+        float,
+        Meta(
+            ge=0.05,
+            le=1.0,
+            description="longest time between two writes of a line. A controller that sees no new heartbeat for 3 s must treat "
+            "the line as not ready",
+            extra={"unit": "s"},
+        ),
+    ] = 0.5
+    max_age_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=60.0,
+            description="age from which a result is not written any more. The next result then has a number that is not the "
+            "next one. It is also the longest wait for the acknowledgement of a result",
+            extra={"unit": "s"},
+        ),
+    ] = 2.0
 
 
 class ControllerFailed(Exception):
@@ -44,6 +75,8 @@ class Controller(Protocol):
     def acknowledged(self, line: str) -> int | None:
         """Return the number of the last result that the controller has taken. None if it does not acknowledge results.
 
+        The writer waits until it is the number of the last result that was written. Any other number counts as no answer.
+
         Raises:
             ControllerFailed: it cannot be read.
         """
@@ -60,7 +93,7 @@ class ControllerContext(Struct, frozen=True, kw_only=True):
     name: str
     """Name of the controller in the configuration."""
     lines: tuple[str, ...]
-    """Names of the lines that it shows, in the order of the file."""
+    """Names of the lines that it shows, in the order of the key ``lines``, else of the file."""
     clock: Clock
 
 
@@ -78,3 +111,139 @@ class ControllerKind(Struct, frozen=True, kw_only=True):
     It raises an `AndonError` if a secret, file or package is missing, or if the settings do not fit the lines. ``andon check``
     calls it too.
     """
+
+    def __post_init__(self) -> None:
+        taken = {setting.name for setting in fields(self.settings)} & set(COMMON_KEYS)
+        if taken:
+            raise TypeError(f"settings: expected names that no controller has, got {', '.join(sorted(taken))}")
+
+
+class ChosenController(Struct, frozen=True, kw_only=True):
+    """A type of controller with its checked settings, not yet opened."""
+
+    kind: ControllerKind
+    name: str
+    settings: Any
+    timing: ControllerTiming = ControllerTiming()
+    lines: tuple[str, ...] | None = None
+    """Names of the lines that it shows. None: all lines."""
+
+    def shown(self, lines: Collection[str]) -> tuple[str, ...]:
+        """Return the names of the lines that it shows, of all lines."""
+        return tuple(lines) if self.lines is None else self.lines
+
+    def open(self, clock: Clock, lines: Collection[str]) -> Controller:
+        """Open the controller. It uses no network.
+
+        Args:
+            clock: see `ControllerContext`.
+            lines: names of all lines.
+
+        Raises:
+            AndonError: a secret, file or package is missing, or the settings do not fit the lines.
+        """
+        try:
+            return self.kind.open(
+                self.settings, ControllerContext(name=self.name, lines=self.shown(lines), clock=clock)
+            )
+        except AndonError as error:
+            raise type(error)(f"the controller {self.name}: {error}") from error
+        except Exception as error:
+            if is_own("andon.controllers", self.kind.name):
+                raise
+            raise ConfigError(
+                f"the controller {self.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
+                "settings, or repair the package that provides it."
+            ) from error
+
+
+def controller_from_table(
+    table: Mapping[str, object], *, at: str, lines: Collection[str] | None = None
+) -> ChosenController:
+    """Convert a ``[[controller]]`` table to a controller.
+
+    The keys `COMMON_KEYS` belong to all controllers. All other keys are settings of the kind.
+
+    Args:
+        table: the keys and values.
+        at: path of the table in its file, for example ``line.toml: controller[0]``. Errors begin with the path of the key.
+        lines: names of all lines, to check the key ``lines``. None: they are not checked.
+
+    Raises:
+        ConfigError: a key is unknown, missing, of another type or out of bounds, or the kind is unknown or broken.
+    """
+    kind_name, name = table.get("kind"), table.get("name")
+    if not isinstance(kind_name, str):
+        raise ConfigError(f'{at}.kind: expected a kind, for example kind = "modbus", got {_type(kind_name)}.')
+    try:
+        kind: ControllerKind = load("andon.controllers", kind_name)
+    except ConfigError as error:
+        raise ConfigError(f"{at}.kind: {error}") from error
+    refuse_unknown_keys(table, [*COMMON_KEYS, *(setting.name for setting in fields(kind.settings))], at=at)
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise ConfigError(
+            f'{at}.name: expected 1 to 64 letters, digits, - or _, for example name = "plc", got {_type(name)}.'
+        )
+    timing = [setting.name for setting in fields(ControllerTiming)]
+    return ChosenController(
+        kind=kind,
+        name=name,
+        lines=_lines(table.get("lines"), f"{at}.lines", lines),
+        timing=from_table(ControllerTiming, {key: table[key] for key in timing if key in table}, at=at),
+        settings=from_table(
+            kind.settings, {key: value for key, value in table.items() if key not in COMMON_KEYS}, at=at
+        ),
+    )
+
+
+def controllers_from_tables(
+    tables: Collection[Mapping[str, object]], *, at: str, lines: Collection[str] | None = None
+) -> tuple[ChosenController, ...]:
+    """Convert all ``[[controller]]`` tables of a file.
+
+    Args:
+        tables: the tables, in their order.
+        at: name of the file.
+        lines: see `controller_from_table`.
+
+    Raises:
+        ConfigError: see `controller_from_table`, or two controllers have the same name.
+    """
+    chosen: list[ChosenController] = []
+    for number, table in enumerate(tables):
+        one = controller_from_table(table, at=f"{at}: controller[{number}]", lines=lines)
+        if one.name in {other.name for other in chosen}:
+            raise ConfigError(
+                f"{at}: controller[{number}].name: expected a name of its own, got {one.name!r} again. Rename one controller."
+            )
+        chosen.append(one)
+    return tuple(chosen)
+
+
+def _lines(value: object, at: str, known: Collection[str] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
+        raise ConfigError(
+            f'{at}: expected a list of at least one line, for example ["press-3", "press-4"], got {_type(value)}.'
+        )
+    for number, one in enumerate(value):
+        if known is not None and one not in known:
+            raise ConfigError(
+                f"{at}: expected a known line, got {printable(repr(one))}{nearest(one, known)}. Known: "
+                f"{', '.join(known) or 'none'}."
+            )
+        if one in value[:number]:
+            raise ConfigError(
+                f"{at}: expected each line once, got {printable(repr(one))} again. Leave out one of them."
+            )
+    return tuple(value)
+
+
+def _type(value: object) -> str:
+    """Return the type of a TOML value as text. The value itself may be a secret in the wrong place."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return "another text" if value.strip() else "an empty text"
+    return "an empty list" if value == [] else type(value).__name__

@@ -25,13 +25,14 @@ from andon.monitor.line_judge import LineJudge, Record, lost_by
 from andon.monitor.loop import Finished, follow, queue_for
 from andon.monitor.part_decisions import PartDecisions
 from andon.monitor.parts import PartDecision
+from andon.monitor.process_image import LineResult, result_of_outcome, result_of_part
 from andon.monitor.reject import Intents, MemoryIntents
 from andon.monitor.reject_signals import RejectSignals
 from andon.monitor.sink import Sink, SinkContext, queued
 from andon.monitor.status import LineState, LineStatus
 from andon.runtime.detector import Detector
 from andon.runtime.judge import Judge, judge_of
-from andon.runtime.schema import FrameSpec, InputSpec, Status, WindowSpec
+from andon.runtime.schema import FrameSpec, InputSpec, Reason, Status, WindowSpec
 from andon.sources.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ class RunningLine:
         on_counters: see `monitor`.
         extra_sinks: further open sinks. They are closed with the line.
         intents: stores the intents of reject signals. Default: in memory.
+        on_result: takes each result: the decision about a part, or the outcome of an item on a line without parts. It is fast,
+            never raises, and may be called from any thread.
 
     Raises:
         AndonError: the model, the source or a sink cannot be opened. Nothing stays open then.
@@ -117,8 +120,10 @@ class RunningLine:
         on_counters: Callable[[Counters], None] = lambda _counters: None,
         extra_sinks: Sequence[Sink] = (),
         intents: Intents | None = None,
+        on_result: Callable[[LineResult], None] = lambda _result: None,
     ) -> None:
         self.line = line
+        self._on_result = on_result
         self.stop = threading.Event()
         self._ending = threading.Event()
         self._stop_reason = ""
@@ -301,6 +306,7 @@ class RunningLine:
             or state in ("retrying", "ended", "failed")
             or judge.stale
             or (self._parts is not None and self._parts.waits_for_trigger),
+            source_report=self._source_report(judge.report),
             stale_after_s=stale_after_s(self.line),
             restarts=feed.restarts if feed is not None else 0,
             reloads=self._reloads,
@@ -380,11 +386,22 @@ class RunningLine:
         elif decision.action == "stop":
             why = decision.problem or outcome.verdict.reason.code
             self._stop_for(f"the part {decision.part} is {decision.status.name}{f' ({why})' if why else ''}")
+        self._on_result(result_of_part(decision, outcome, self._clock.wall_s()))
 
     def _on_outcome(self, taken: Taken, outcome: Outcome) -> None:
-        """Give the reject signal of an item, if the line has no parts."""
-        if self._parts is None and self._reject is not None and outcome.verdict.status is Status.REJECT:
+        """Give the reject signal and the result of an item, if the line has no parts."""
+        if self._parts is not None:
+            return
+        if self._reject is not None and outcome.verdict.status is Status.REJECT:
             self._reject.schedule(outcome.ref.part, taken.arrived_s)
+        result = result_of_outcome(outcome, self._clock.mono_s())
+        if result is not None:
+            self._on_result(result)
+
+    def _source_report(self, report: Reason) -> str:
+        """Return the code of a report of the source. A silent source is normal while the line waits for a trigger."""
+        waits = self._parts is not None and self._parts.waits_for_trigger
+        return "" if report is Reason.STALE and waits else report.code
 
     def _stop_for(self, reason: str) -> None:
         """End the line as failed, as its settings demand."""

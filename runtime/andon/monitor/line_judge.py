@@ -23,7 +23,7 @@ from andon.monitor.frame_queue import Taken
 from andon.monitor.judge_cost import JudgeCost
 from andon.monitor.judging import LineAlarm, Outcome, decide
 from andon.monitor.line_events import Span, events_of
-from andon.monitor.part_decisions import PartDecisions
+from andon.monitor.part_decisions import SOURCE_REPORTS, PartDecisions
 from andon.monitor.sink import ConsumerGoneError, Sink
 from andon.monitor.status import LATENCY_BUCKETS_S, ChartStatus, Latency
 from andon.runtime.items import Lost
@@ -51,10 +51,15 @@ class JudgeState(Struct, frozen=True, kw_only=True):
     """Monotonic time of the last verdict of the graph."""
     judging_since_s: float | None = None
     """Monotonic time at which the current call began. None if none is running."""
-    stale: bool = False
-    """True if the last outcome was INVALID (stale)."""
+    report: Reason = Reason.NONE
+    """Reason of the last outcome, if it was a report about the source. See `SOURCE_REPORTS`."""
     lost: int = 0
     """Number of outcomes that sinks could not keep."""
+
+    @property
+    def stale(self) -> bool:
+        """True if the last outcome was INVALID (stale)."""
+        return self.report is Reason.STALE
 
 
 class LineJudge:
@@ -117,7 +122,7 @@ class LineJudge:
         self._span = Span()
         self._last_judged_s: float | None = None
         self._judging_since_s: float | None = None
-        self._stale = False
+        self._report = Reason.NONE
 
     @property
     def counters(self) -> Counters:
@@ -134,7 +139,7 @@ class LineJudge:
             charts=self._charts.charts() if self._charts is not None else (),
             last_judged_s=self._last_judged_s,
             judging_since_s=self._judging_since_s,
-            stale=self._stale,
+            report=self._report,
             lost=sum(lost_by(sink) for sink in (*self._sinks, *self._broken)) + self._missed,
         )
 
@@ -200,7 +205,8 @@ class LineJudge:
         self._on_outcome(taken, outcome)
         now_s = self._clock.mono_s()
         self._counters = count(self._counters, outcome.verdict)
-        self._stale = outcome.verdict.reason is Reason.STALE
+        reason = outcome.verdict.reason
+        self._report = reason if reason in SOURCE_REPORTS else Reason.NONE
         if outcome.verdict.status is not Status.INVALID:
             self._last_judged_s = now_s
         bodies = self._events(outcome, part, now_s)

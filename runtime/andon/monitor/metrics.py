@@ -1,8 +1,8 @@
 """Write the status of a monitor as metrics for Prometheus.
 
-Labels are names from the configuration (line, alarm, output) and members of closed sets (status, reason, state). All members
-are written from the start, so the number of series depends on the configuration only and memory cannot grow. Keys of items,
-paths, digests and messages never become labels.
+Labels are names from the configuration (line, alarm, output, controller) and members of closed sets (status, reason, state). All
+members are written from the start, so the number of series depends on the configuration only and memory cannot grow. Keys of
+items, paths, digests and messages never become labels.
 
 For each line ``andon_items_grabbed_total`` is the sum of the judged, invalid and dropped items over their labels.
 """
@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, get_args
 from andon.foundation.extras import needs
 from andon.monitor.counters import DropReason
 from andon.monitor.health import liveness, readiness
-from andon.monitor.status import LATENCY_BUCKETS_S, LineState, LineStatus, OutputStatus, ProcessStatus, StoreStatus
+from andon.monitor.status import (
+    LATENCY_BUCKETS_S,
+    ControllerStatus,
+    LineState,
+    LineStatus,
+    OutputStatus,
+    ProcessStatus,
+    StoreStatus,
+)
 from andon.runtime.schema import Reason, Status
 
 if TYPE_CHECKING:
@@ -55,6 +63,7 @@ class _Snapshot:
         if self._status.store is not None:
             yield from _of_store(self._status.store, self._status.now_s)
         yield from _of_outputs(self._status.outputs)
+        yield from _of_controllers(self._status)
 
 
 Labels = tuple[str, ...]
@@ -343,4 +352,39 @@ def _of_outputs(outputs: tuple[OutputStatus, ...]) -> Iterator["Metric"]:
         "1 if the last delivery failed.",
         labels,
         [((one.name,), bool(one.failing)) for one in outputs],
+    )
+
+
+def _of_controllers(status: ProcessStatus) -> Iterator["Metric"]:
+    labels = ("controller",)
+    rows: list[tuple[Labels, ControllerStatus]] = [((one.name,), one) for one in status.controllers]
+    yield _counter(
+        "andon_controller_results",
+        "Results that the controller has confirmed.",
+        labels,
+        [(row, one.written) for row, one in rows],
+    )
+    yield _counter(
+        "andon_controller_late",
+        "Results that were too old to be written to the controller.",
+        labels,
+        [(row, one.late) for row, one in rows],
+    )
+    yield _gauge(
+        "andon_controller_failing",
+        "1 if the last write failed.",
+        labels,
+        [(row, bool(one.failing)) for row, one in rows],
+    )
+    yield _gauge(
+        "andon_controller_seconds_since_write",
+        "Time since the controller last confirmed a write.",
+        labels,
+        [(row, math.nan if (at_s := one.confirmed_s) is None else max(0.0, status.now_s - at_s)) for row, one in rows],
+    )
+    yield _gauge(
+        "andon_controller_longest_seconds",
+        "Longest time from a decision until the controller confirmed its result.",
+        labels,
+        [(row, one.longest_s) for row, one in rows],
     )

@@ -60,8 +60,8 @@ class Monitor:
     """Lines that run in threads of this program. Use it as a context manager, or call `stop` at the end.
 
     Args:
-        configuration: path of a LINE.toml, for a monitor with an event store, outputs or a web server. Its lines run together
-            with those of `add_line`. None: no file.
+        configuration: path of a LINE.toml, for a monitor with an event store, outputs, controllers or a web server. Its lines run
+            together with those of `add_line`. None: no file.
         clock: for tests.
         on_event: gets each event of all lines, in the thread that caused it.
 
@@ -215,11 +215,11 @@ class Monitor:
 
         Args:
             line: name of the line.
-            alarm: ``rejects``, ``health`` or ``drift``.
+            alarm: name of the alarm, for example ``rejects``, ``health`` or ``drift``.
             number: number of the alarm that the person saw (`AlarmState.alarm`).
             by: name of the person or program, for the event.
         """
-        return self._running().supervisor.acknowledge(line, alarm, number, by=by)
+        return self._running().acknowledge(line, alarm, number, by=by)
 
     def __enter__(self) -> "Monitor":
         """Return the monitor itself."""

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 ROOM_S = 0.1
 """Longest wait of the reader until it looks again whether the line has ended."""
 _BADNESS = {Status.OK: 0, Status.REVIEW: 1, Status.INVALID: 2, Status.REJECT: 3}
-_NO_PARTS = frozenset({Reason.STALE, Reason.WARMING, Reason.GAP})
+SOURCE_REPORTS = frozenset({Reason.STALE, Reason.WARMING, Reason.GAP})
 """Reasons of lost items that are messages about the source."""
 
 Decide = Callable[[PartDecision, Outcome], None]
@@ -382,7 +382,7 @@ class PartDecisions:
 
 
 def _shows_a_part(item: Item | Lost) -> bool:
-    return isinstance(item, Item) or item.reason not in _NO_PARTS
+    return isinstance(item, Item) or item.reason not in SOURCE_REPORTS
 
 
 def _badness(outcome: Outcome) -> tuple[int, float]:

@@ -1,16 +1,17 @@
-"""Check the parts of a configuration that belong to the whole process: event store, outputs, web server.
+"""Check the parts of a configuration that belong to the whole process: event store, outputs, controllers, web server.
 
-A check changes nothing: no event is stored, no output connects, and no port stays open.
+A check changes nothing: no event is stored, no output or controller connects, and no port stays open.
 """
 
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from andon.foundation.errors import AndonError, ConfigError
 from andon.foundation.printable import printable
 from andon.monitor.config import Configuration
+from andon.monitor.controller_kind import ChosenController
 from andon.monitor.line_check import Finding, target_text
 from andon.monitor.output import ChosenOutput
 from andon.monitor.store import Settings as StoreSettings
@@ -22,7 +23,7 @@ from andon.sources.clock import Clock
 
 
 def check_process(configuration: Configuration, clock: Clock) -> tuple[Finding, ...]:
-    """Return one finding for the store, for each output, and for the web server, where the configuration has them.
+    """Return one finding for the store, each output, each controller and the web server, where the configuration has them.
 
     Each risk of the web server is one more finding, see `web_risks`.
     """
@@ -39,6 +40,9 @@ def check_process(configuration: Configuration, clock: Clock) -> tuple[Finding, 
         note("store", functools.partial(_store_text, configuration.store))
     for output in configuration.outputs:
         note(f"output {output.name} ({output.kind.name})", functools.partial(_output_text, output, clock))
+    for controller in configuration.controllers:
+        look = functools.partial(_controller_text, controller, [line.name for line in configuration.lines], clock)
+        note(f"controller {controller.name} ({controller.kind.name})", look)
     if configuration.web is not None:
         note("web", functools.partial(_web_text, configuration.web))
         if findings[-1].ok:
@@ -69,6 +73,12 @@ def _output_text(output: ChosenOutput, clock: Clock) -> str:
     lines = "all lines" if output.lines is None else f"lines {', '.join(output.lines)}"
     kinds = "all events" if output.kinds is None else f"events {', '.join(output.kinds)}"
     return f"{kinds} of {lines}; its settings are valid; the receiver was not contacted"
+
+
+def _controller_text(controller: ChosenController, lines: Sequence[str], clock: Clock) -> str:
+    controller.open(clock, lines).close()
+    shown = "all lines" if controller.lines is None else f"lines {', '.join(controller.lines)}"
+    return f"state and results of {shown}; its settings are valid; the controller was not contacted"
 
 
 def _web_text(settings: WebSettings) -> str:

@@ -1,8 +1,8 @@
-"""Run a whole configuration: lines, event store, evidence, outputs, web server, and messages to systemd.
+"""Run a whole configuration: lines, event store, evidence, outputs, controllers, web server, and messages to systemd.
 
 This is what `andon monitor` and `Monitor` have in common. Order of the start: the store opens, lines open (models are loaded and
-checked), the web server listens, outputs connect, and judging begins. The end is in the reverse order, so that the last events
-are stored.
+checked), outputs and controllers connect, the web server listens, and judging begins. The end is in the reverse order, so that
+the last events are stored.
 """
 
 import logging
@@ -13,12 +13,15 @@ from contextlib import ExitStack
 import msgspec
 
 from andon.monitor.config import Configuration, Line
+from andon.monitor.controller_writer import ControllerWriter
+from andon.monitor.controller_writer import close_all as close_controllers
 from andon.monitor.event import Body, Event, EventsLost
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.journal import Journal, JournalIntents, JournalSink, boot_id
 from andon.monitor.judging import Outcome
 from andon.monitor.line_view import LineView
 from andon.monitor.operator_actions import OperatorActions, with_shelves
+from andon.monitor.process_image import LineResult
 from andon.monitor.sender import Sender, close_all
 from andon.monitor.service_notify import ServiceNotifier
 from andon.monitor.sink import Sink
@@ -44,7 +47,7 @@ class Service:
     """See the module.
 
     Args:
-        configuration: lines, store, outputs and web server.
+        configuration: lines, store, outputs, controllers and web server.
         clock: for everything.
         stop: ends the run.
         notifier: sends messages to the service manager.
@@ -76,6 +79,7 @@ class Service:
         self._exceeds = exceeds
         self._store: StoreWriter | None = None
         self._senders: list[Sender] = []
+        self._controllers: list[ControllerWriter] = []
         self._open_judged = ExitStack()
         self._stored = 0
         web = configuration.web
@@ -86,7 +90,7 @@ class Service:
             clock,
             record=lambda line, body: self._record(Origin(line=line), body, None),
             status=self.status_of_lines,
-            acknowledge=lambda line, alarm, number, by: self.supervisor.acknowledge(line, alarm, number, by=by),
+            acknowledge=lambda line, alarm, number, by: self.acknowledge(line, alarm, number, by=by),
             views=self.views,
             reader=self.reader,
         )
@@ -103,6 +107,7 @@ class Service:
             extra_sinks=self._sinks,
             judged=self._judged,
             intents=self._intents,
+            on_result=self._result,
         )
         self._journal = Journal(self.supervisor.run_id, clock)
 
@@ -138,6 +143,8 @@ class Service:
                 clock_epoch=lambda: self.supervisor.clock_epoch,
             )
             outputs = [(output, output.open(self._clock)) for output in configuration.outputs]
+            open_parts.callback(close_controllers, self._controllers, clock=self._clock)
+            self._open_controllers()
             self.supervisor.open()
             open_parts.callback(self.supervisor.close)
             if self._store is not None:
@@ -156,6 +163,8 @@ class Service:
                 open_parts.callback(close_all, self._senders, clock=self._clock)
                 for sender in self._senders:
                     sender.start()
+            for controller in self._controllers:
+                controller.start()
             if configuration.web is not None:
                 live = Live(self.status, self, self._clock, exceeds=self._exceeds)
                 self.web = WebServer(
@@ -169,22 +178,35 @@ class Service:
                 logger.info("page, status and metrics at %s", self.web.url)
             opened()
             try:
-                return self.supervisor.run()
+                end = self.supervisor.run()
             finally:
+                for controller in self._controllers:  # first: no line is ready any more
+                    controller.stop()
                 if self._notifier is not None:
                     self._notifier.stopping()
                 if self._store is not None:
                     self._store.flush(_FLUSH_S)
                 for sender in self._senders:
                     sender.wake()
+            close_controllers(self._controllers, clock=self._clock)
+            stuck = end.stuck or any(controller.hung for controller in self._controllers)
+            return msgspec.structs.replace(end, stuck=stuck)
+
+    def acknowledge(self, line: str, alarm: str, number: int, *, by: str) -> bool:
+        """Acknowledge an alarm of a line before its next item. Return False if there is no such line."""
+        for controller in self._controllers:
+            if line in controller.lines and alarm in controller.alarms:
+                controller.acknowledge(alarm, number, by)
+                return True
+        return self.supervisor.acknowledge(line, alarm, number, by=by)
 
     def status(self) -> ProcessStatus:
         """Return the state of everything. It may be called from any thread."""
-        return self._with_parts(self.supervisor.status())
+        return self._with_parts(self.status_of_lines())
 
     def status_of_lines(self) -> ProcessStatus:
         """Return the state without store, outputs and shelves."""
-        return self.supervisor.status()
+        return self._with_controllers(self.supervisor.status())
 
     def reader(self) -> StoreReader | None:
         """Return a reader of the event store. None if events are not kept."""
@@ -229,6 +251,31 @@ class Service:
             return None
         return JournalIntents(self._journal, self._store, Origin(line=line.name, source=line.source.title))
 
+    def _open_controllers(self) -> None:
+        """Open the controllers, which connects none of them.
+
+        Raises:
+            AndonError: see `ChosenController.open`.
+        """
+        names = [line.name for line in self._configuration.lines]
+        for chosen in self._configuration.controllers:
+            self._controllers.append(
+                ControllerWriter(
+                    chosen.name,
+                    chosen.kind.name,
+                    chosen.open(self._clock, names),
+                    lines=chosen.shown(names),
+                    timing=chosen.timing,
+                    clock=self._clock,
+                    status=self.status_of_lines,
+                    record=lambda line, body: self._record(Origin(line=line), body, None),
+                )
+            )
+
+    def _result(self, line: str, result: LineResult) -> None:
+        for controller in self._controllers:
+            controller.put(line, result)
+
     def _evidence(self, store: StoreWriter) -> EvidenceWriter:
         return EvidenceWriter(
             store.evidence_folder,
@@ -244,7 +291,9 @@ class Service:
             self._notifier.reloading(self._clock.mono_s())
 
     def _look(self, status: ProcessStatus) -> None:
-        status = self._with_parts(status)
+        for controller in self._controllers:
+            controller.look()
+        status = self._with_parts(self._with_controllers(status))
         self.actions.end_shelves()
         if self._store is not None and status.store is not None:
             if status.store.stored != self._stored:
@@ -255,6 +304,21 @@ class Service:
         if self._notifier is not None:
             self._notifier.beat(status)
         self._on_status(status)
+
+    def _with_controllers(self, status: ProcessStatus) -> ProcessStatus:
+        """Return the status with the controllers, and with their alarms on the lines that they show."""
+        if not self._controllers:
+            return status
+        lines = status.lines
+        for controller in self._controllers:
+            lines = tuple(
+                msgspec.structs.replace(line, alarms=line.alarms | controller.alarms)
+                if line.name in controller.lines
+                else line
+                for line in lines
+            )
+        controllers = tuple(controller.status() for controller in self._controllers)
+        return msgspec.structs.replace(status, lines=lines, controllers=controllers)
 
     def _with_parts(self, status: ProcessStatus) -> ProcessStatus:
         status = with_shelves(status, self.actions.shelves)

@@ -104,6 +104,8 @@ class LineStatus(Struct, frozen=True, kw_only=True):
     """Monotonic time at which the current call of the judge began. None if it is idle."""
     quiet_ok: bool = False
     """True if the source is known to be quiet or away, and no outcome is expected now."""
+    source_report: str = ""
+    """Code of the reason of the last outcome, if it was a report that the source gives no usable items, for example ``stale``."""
     stale_after_s: float = float("inf")
     """Longest normal time without an outcome."""
     restarts: int = 0
@@ -152,6 +154,27 @@ class OutputStatus(Struct, frozen=True, kw_only=True):
     """Error of the last try, without secrets. Empty if it succeeded."""
 
 
+class ControllerStatus(Struct, frozen=True, kw_only=True):
+    """The state of one controller."""
+
+    name: str
+    kind: str
+    lines: tuple[str, ...] = ()
+    """Names of the lines that it shows."""
+    connected: bool = False
+    """True if the last call succeeded."""
+    written: int = 0
+    """Number of results that the controller has confirmed, since the start."""
+    late: int = 0
+    """Number of results that were too old to be written, since the start."""
+    longest_s: float = 0.0
+    """Longest time from a decision to the confirmation of its result."""
+    confirmed_s: float | None = None
+    """Monotonic time of the last confirmed write. None before the first one."""
+    failing: str = ""
+    """Error of the last try, without secrets. Empty if it succeeded."""
+
+
 class ProcessStatus(Struct, frozen=True, kw_only=True):
     """The state of the whole monitor."""
 
@@ -165,6 +188,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     lines: tuple[LineStatus, ...] = ()
     store: StoreStatus | None = None
     outputs: tuple[OutputStatus, ...] = ()
+    controllers: tuple[ControllerStatus, ...] = ()
     clock_epoch: int = 0
     """Number of clock steps since the start."""
     stopping: bool = False

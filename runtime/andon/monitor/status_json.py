@@ -15,6 +15,7 @@ from andon.monitor.counters import Counters
 from andon.monitor.health import liveness, readiness
 from andon.monitor.status import (
     LATENCY_BUCKETS_S,
+    ControllerStatus,
     Latency,
     LineState,
     LineStatus,
@@ -96,6 +97,7 @@ class LinePart(Struct, frozen=True, kw_only=True):
     judged_age_s: float | None
     judging_s: float | None
     quiet_ok: bool
+    source_report: str
     restarts: int
     reloads: int
     reload_error: str
@@ -127,6 +129,20 @@ class OutputPart(Struct, frozen=True, kw_only=True):
     failing: str
 
 
+class ControllerPart(Struct, frozen=True, kw_only=True):
+    """One controller."""
+
+    name: str
+    kind: str
+    lines: tuple[str, ...]
+    connected: bool
+    written: int
+    late: int
+    longest_s: float
+    confirmed_age_s: float | None
+    failing: str
+
+
 class StatusPage(Struct, frozen=True, kw_only=True):
     """The whole answer."""
 
@@ -141,6 +157,7 @@ class StatusPage(Struct, frozen=True, kw_only=True):
     lines: tuple[LinePart, ...]
     store: StorePart | None
     outputs: tuple[OutputPart, ...]
+    controllers: tuple[ControllerPart, ...]
 
 
 def status_json(status: ProcessStatus) -> bytes:
@@ -158,6 +175,7 @@ def status_json(status: ProcessStatus) -> bytes:
         lines=tuple(_line(line, now_s) for line in status.lines),
         store=None if status.store is None else _store(status.store, now_s),
         outputs=tuple(map(_output, status.outputs)),
+        controllers=tuple(_controller(one, now_s) for one in status.controllers),
     )
     return msgspec.json.encode(page)
 
@@ -189,6 +207,7 @@ def _line(line: LineStatus, now_s: float) -> LinePart:
         judged_age_s=_age(line.last_outcome_s, now_s),
         judging_s=_age(line.judging_since_s, now_s),
         quiet_ok=line.quiet_ok,
+        source_report=line.source_report,
         restarts=line.restarts,
         reloads=line.reloads,
         reload_error=redact(line.reload_error),
@@ -234,6 +253,20 @@ def _output(output: OutputStatus) -> OutputPart:
         delivered=output.delivered,
         dead=output.dead,
         failing=redact(output.failing),
+    )
+
+
+def _controller(controller: ControllerStatus, now_s: float) -> ControllerPart:
+    return ControllerPart(
+        name=controller.name,
+        kind=controller.kind,
+        lines=controller.lines,
+        connected=controller.connected,
+        written=controller.written,
+        late=controller.late,
+        longest_s=round(controller.longest_s, 6),
+        confirmed_age_s=_age(controller.confirmed_s, now_s),
+        failing=redact(controller.failing),
     )
 
 

@@ -8,6 +8,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ from andon.monitor.event import Body, ClockStepped, ModelChanged, SourceChanged,
 from andon.monitor.feed import Feed, FeedState
 from andon.monitor.judging import Outcome
 from andon.monitor.line import LineEnd, RunningLine, same_items
+from andon.monitor.process_image import LineResult
 from andon.monitor.reject import Intents
 from andon.monitor.sink import Sink
 from andon.monitor.status import ProcessStatus
@@ -86,6 +88,7 @@ class Supervisor:
         extra_sinks: returns further sinks of a line. They are closed with the line.
         judged: returns a function that tests whether an earlier run of a line has judged an item. The line then skips it.
         intents: returns the place of the intents of a line's reject signals. None: in memory.
+        on_result: takes the name of a line and each of its results. See `RunningLine`.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Supervisor:
         extra_sinks: Callable[[Line], Sequence[Sink]] = lambda _line: (),
         judged: Callable[[Line], Skip | None] = lambda _line: None,
         intents: Callable[[Line], Intents | None] = lambda _line: None,
+        on_result: Callable[[str, LineResult], None] = lambda _line, _result: None,
     ) -> None:
         self.run_id = secrets.token_hex(8)
         self._configuration = configuration
@@ -111,6 +115,7 @@ class Supervisor:
         self._extra_sinks = extra_sinks
         self._judged = judged
         self._intents = intents
+        self._on_result = on_result
         self._started_wall_s = clock.wall_s()
         self._time = WallTime(mono_s=clock.mono_s(), wall_s=self._started_wall_s)
         self._lines: list[RunningLine] = []
@@ -269,6 +274,7 @@ class Supervisor:
             record=self._recorder(line),
             extra_sinks=self._extra_sinks(line),
             intents=self._intents(line),
+            on_result=partial(self._on_result, line.name),
         )
 
     def _feed(self, lines: Sequence[RunningLine]) -> Feed:

@@ -19,7 +19,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.schema import Status
 
 LINE = replace(FULL.lines[0], alarms={}, charts=(), reload_error="", lost=0)
-QUIET = replace(FULL, store=None, outputs=())
+QUIET = replace(FULL, store=None, outputs=(), controllers=())
 
 
 def shown(line: LineStatus, *outcomes: object, age_s: float = 0.0) -> LineData:
@@ -101,7 +101,7 @@ def test_a_line_is_quiet_only_without_anything_abnormal(line: LineStatus) -> Non
     assert msgspec.json.decode(msgspec.json.encode(data))["name"] == line.name
 
 
-def test_a_failing_store_or_output_needs_a_look() -> None:
+def test_a_failing_store_output_or_controller_needs_a_look() -> None:
     watched = Watched(FakeClock(FULL.now_s))
     watched.views[LINE.name].put(some_outcome())
 
@@ -110,6 +110,7 @@ def test_a_failing_store_or_output_needs_a_look() -> None:
     failing = [(lamp.name, lamp.of) for lamp in data.lines[0].lamps if not lamp.ok]
     expected = [("store", "")] if FULL.store is not None and FULL.store.failing else []
     expected += [("output", one.name) for one in FULL.outputs if one.failing]
+    expected += [("controller", one.name) for one in FULL.controllers if one.failing]
     assert failing == expected
     assert expected
     assert data.lines[0].signal == "notice"

@@ -26,8 +26,8 @@ Signal = Literal["alarm", "acked", "returned", "fault", "invalid", "notice", "id
 
 ``alarm``: an alarm that no person has acknowledged. ``acked``: it is acknowledged and still active. ``returned``: it is over, but
 no person has acknowledged it. ``fault``: the line has failed, or its source is away. ``invalid``: the newest item is INVALID.
-``notice``: a drift chart, the store, an output or a refused model file needs a look. ``idle``: no new item has come for a long
-time, so that nothing is known about the parts. ``quiet``: all is well.
+``notice``: a drift chart, the store, an output, a controller or a refused model file needs a look. ``idle``: no new item has come
+for a long time, so that nothing is known about the parts. ``quiet``: all is well.
 """
 SIGNALS: tuple[Signal, ...] = ("alarm", "acked", "returned", "fault", "invalid", "notice", "idle", "quiet")
 STALE_S = 60.0
@@ -57,7 +57,7 @@ class LampRow(Struct, frozen=True, kw_only=True):
     name: str
     """Key of the text of the lamp."""
     of: str
-    """Name of the chart or output. Empty for lamps of which there is one."""
+    """Name of the chart, output or controller. Empty for lamps of which there is one."""
     ok: bool
     detail: str
 
@@ -279,6 +279,11 @@ def _lamps(line: LineStatus, status: ProcessStatus) -> tuple[LampRow, ...]:
         lamps.append(LampRow(name="store", of="", ok=not status.store.failing, detail=redact(status.store.failing)))
     lamps += [
         LampRow(name="output", of=one.name, ok=not one.failing, detail=redact(one.failing)) for one in status.outputs
+    ]
+    lamps += [
+        LampRow(name="controller", of=one.name, ok=not one.failing, detail=redact(one.failing))
+        for one in status.controllers
+        if line.name in one.lines
     ]
     if line.lost:
         lamps.append(LampRow(name="lost", of="", ok=False, detail=str(line.lost)))
