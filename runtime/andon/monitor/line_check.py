@@ -27,9 +27,8 @@ from andon.monitor.sink import ChosenSink, SinkContext
 from andon.monitor.trigger_kind import TriggerContext
 from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_of
-from andon.runtime.schema import Reason, Status, WindowSpec
+from andon.runtime.schema import Reason, Status
 from andon.sources.clock import Clock
-from andon.sources.kinds import mqtt
 
 LEAST_FREE_BYTES = 1 << 20
 """Free space below which a disk counts as full, in bytes. One picture of a reject can have half of it."""
@@ -100,14 +99,12 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
             return "standard input is not read by a check"
         probe = _probe(line, loaded[0], clock, limit_s)
         hung.append(probe.hung)
-        text = _source_text(line.source, probe, limit_s)
-        spec = loaded[0].card.input
-        if line.source.kind.name == "mqtt" and isinstance(spec, WindowSpec) and (warning := mqtt.advice(spec.period_s)):
-            text += f". Warning: {warning}"
-        return text
+        return _source_text(line.source, probe, limit_s)
 
     note("model", model)
     note("source", source)
+    if loaded and (advice := line.source.kind.advice(loaded[0].card.input)):
+        warn("source", advice)
     context: SinkContext | None = None
     if loaded:
         with contextlib.suppress(

@@ -269,7 +269,8 @@ class _Use:
     def connected(self) -> None:
         self.wait(lambda: not self.failing, "an empty text when triggers can arrive")
 
-    def wait(self, true: Callable[[], bool], what: str, longest_s: float = CONNECT_S) -> None:
+    def wait(self, true: Callable[[], bool], what: str, longest_s: float | None = None) -> None:
+        longest_s = CONNECT_S if longest_s is None else longest_s
         end_s = time.monotonic() + longest_s
         while not true():
             assert not self._failures, f"follow: expected no exception, got {type(self._failures[0]).__name__}"

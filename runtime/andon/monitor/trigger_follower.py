@@ -55,7 +55,7 @@ class TriggerFollower:
         self._stop = threading.Event()
         self._context = TriggerContext(line=line, clock=clock, stop=self._stop, refuse=self._refuse)
         self._opened = chosen.open(self._context)
-        self._alarm = FaultAlarm("trigger_source", clock, record)
+        self._alarm = FaultAlarm("trigger_source", clock, record, latch=True)
         self._failing = _NOT_YET
         self._given = 0
         self._refused = 0
