@@ -13,7 +13,7 @@ from andon.foundation.settings import from_table
 from andon.monitor.counters import DropReason
 from andon.monitor.health import readiness
 from andon.monitor.metrics import exposition
-from andon.monitor.status import LineState, ProcessStatus, StoreStatus
+from andon.monitor.status import LineState, ProcessStatus, StoreStatus, TriggerStatus
 from andon.monitor.web.settings import WebSettings
 from andon.runtime.schema import Reason
 
@@ -48,6 +48,7 @@ SICK = [
     with_line(state="starting", since_s=1.0),
     with_line(state="failed"),
     with_line(golden=False),
+    with_line(trigger=TriggerStatus(failing="Connection refused")),
     ProcessStatus(version="", run="", started_wall_s=0, now_s=0, now_wall_s=0),
     ProcessStatus(version="", run="", started_wall_s=0, now_s=0, now_wall_s=0, lines=FULL.lines, stopping=True),
     ProcessStatus(version="", run="", started_wall_s=0, now_s=99, now_wall_s=0, lines=FULL.lines, store=StoreStatus()),

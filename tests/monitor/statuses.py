@@ -16,6 +16,7 @@ from andon.monitor.status import (
     ProcessStatus,
     RejectStatus,
     StoreStatus,
+    TriggerStatus,
 )
 from andon.runtime.schema import Reason
 
@@ -59,6 +60,7 @@ FULL = ProcessStatus(
             lost=5,
             parts=PartsStatus(open=1, decided=9, by_status={"OK": 6, "REJECT": 2, "INVALID": 1}, late=1, skipped=2),
             reject=RejectStatus(waiting=1, fired=2, missed=1, latest_s=0.004),
+            trigger=TriggerStatus(given=9, refused=1),
         ),
         LineStatus(
             name="caps", state="retrying", since_s=990.0, source="camera 0", model="ffee00112233", quiet_ok=True, golden=True

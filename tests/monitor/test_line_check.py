@@ -21,6 +21,7 @@ from andon.monitor.sink import sink_from_table
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, SystemClock
+from andon.sources.live.message_rate import advice
 from andon.sources.source import Source, find
 from andon.sources.stream_settings import NoSettings
 
@@ -131,10 +132,15 @@ def test_messages_at_a_high_rate_are_warned_about(line: Line, tmp_path: Path, pe
     spec = replace(WINDOW, period_s=period_s)
     (tmp_path / "windows.onnx").write_bytes(model_bytes(spec))
     given = source(Item(Ref(key="w"), np.zeros((4, 2), np.float32)))
-    broker = ChosenSource(replace(given.kind, name="mqtt"), given.address, given.settings)
-    text = found(replace(line, model=str(tmp_path / "windows.onnx"), source=broker))["source"].text
+    broker = ChosenSource(replace(given.kind, advice=advice), given.address, given.settings)
+    check = checked(replace(line, model=str(tmp_path / "windows.onnx"), source=broker))
+    warnings = [one for one in check.findings if one.warning]
 
-    assert ("Warning: the model file needs 1000 samples of each channel per second: send blocks" in text) == warned
+    assert check.ok
+    assert [one.subject for one in warnings] == ["source"] * warned
+    assert all(
+        one.text.startswith("the model file needs 1000 samples of each channel per second: send") for one in warnings
+    )
 
 
 def test_a_source_that_hangs_ends_after_the_limit_and_is_reported(line: Line) -> None:

@@ -9,20 +9,24 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
+from andon.cli import main
 from andon.demo.example_line import MODEL, example
 from andon.foundation.errors import ConfigError
 from andon.monitor.config import ChosenSource, Configuration, Line, Policy, configuration_from_table
 from andon.monitor.event import AlarmChanged, Body, Event, Rejected, RejectSignal
+from andon.monitor.health import liveness, readiness
 from andon.monitor.line_check import check_line
+from andon.monitor.monitor import Monitor
 from andon.monitor.part_settings import PartSettings
 from andon.monitor.reject import RejectRule
 from andon.monitor.reject_kind import callback_reject
 from andon.monitor.service import Service
-from andon.monitor.status import ProcessStatus
+from andon.monitor.status import ProcessStatus, TriggerStatus
 from andon.monitor.store import StoreReader
 from andon.monitor.supervisor import RunEnd, Supervisor
+from andon.monitor.trigger_kind import ChosenTrigger, Trigger, TriggerContext, TriggerKind
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, SystemClock
@@ -298,3 +302,183 @@ def test_parts_and_reject_must_be_tables(folder: Path) -> None:
     text = TOML.split("[line.parts]", maxsplit=1)[0].replace('name = "example"', 'name = "example"\nparts = 3')
     with pytest.raises(ConfigError, match=r"line\[0\].parts: expected a table \[line.parts\], got a number"):
         configured(text, folder)
+
+
+class TriggerSettings(Struct, frozen=True):
+    secret: Annotated[str, Meta(description="a setting")] = ""
+
+
+class Controller:
+    """Triggers that a test gives. `go` ends the wait for them."""
+
+    def __init__(self, *triggers: Trigger) -> None:
+        self.triggers, self.connected, self.over = triggers, threading.Event(), threading.Event()
+        self.context: TriggerContext | None = None
+
+    def open(self, settings: TriggerSettings, context: TriggerContext) -> "Controller":
+        if settings.secret == "missing":
+            raise ConfigError("the environment variable X: expected a secret, found no such variable.")
+        self.context = context
+        return self
+
+    def follow(self, give: Callable[[Trigger], None], hear: Callable[[str], None]) -> None:
+        assert self.context is not None
+        self.connected.wait(10.0)
+        hear("")
+        for trigger in self.triggers:
+            give(trigger)
+        self.context.stop.wait()
+        self.over.set()
+
+    @property
+    def chosen(self) -> ChosenTrigger:
+        kind = TriggerKind(name="made", summary="made", settings=TriggerSettings, open=self.open)
+        return ChosenTrigger(kind=kind, settings=TriggerSettings())
+
+
+def test_a_controller_triggers_the_parts_of_a_line_and_ends_with_it(tiny_model: Path) -> None:
+    controller = Controller(Trigger(number=4), Trigger(number=4), Trigger(number=5))
+    both = threading.Event()
+
+    def stream(stop: threading.Event) -> Iterator[Item | Lost]:
+        both.wait(10.0)
+        yield Item(Ref(key="0.png"), BAD)
+        yield Item(Ref(key="1.png"), GOOD)
+
+    run = Run(tiny_model, stream, parts=PartSettings(deadline_s=5.0, trigger="external"), trigger=controller.chosen)
+    thread = threading.Thread(target=run.to_the_end)
+    thread.start()
+    while not run.statuses:
+        time.sleep(0.005)
+    # a line whose triggers cannot arrive is not ready, and a restart would not help
+    first = run.supervisor.status()
+    assert first.lines[0].trigger == TriggerStatus(failing="there is no connection yet")
+    assert "line a: triggers cannot arrive" in readiness(first).reasons
+    assert "line a: triggers cannot arrive" not in liveness(first).reasons
+    controller.connected.set()
+    while run.supervisor.status().lines[0].trigger != TriggerStatus(given=3):
+        time.sleep(0.005)
+    both.set()
+    thread.join(20.0)
+
+    assert controller.over.is_set()
+    (line,) = run.statuses[-1].lines
+    assert line.parts is not None
+    assert (line.parts.decided, line.parts.repeated, line.parts.by_status) == (2, 1, {"OK": 1, "REJECT": 1})
+    assert run.of(Rejected)[0].verdict.part == "4"
+    assert not [reason for reason in readiness(run.statuses[-1]).reasons if "triggers" in reason]  # the line has ended
+
+
+def test_the_alarm_of_lost_triggers_is_an_alarm_of_the_line_and_can_be_acknowledged(tiny_model: Path) -> None:
+    def stream(stop: threading.Event) -> Iterator[Item | Lost]:
+        yield Item(Ref(key="0.png"), GOOD)
+        while not stop.is_set():
+            time.sleep(0.005)
+
+    def fails(_settings: TriggerSettings, _context: TriggerContext) -> Any:
+        class Fails:
+            def follow(self, _give: object, hear: Callable[[str], None]) -> None:
+                hear("Connection refused")
+                _context.stop.wait()
+
+        return Fails()
+
+    kind = TriggerKind(name="made", summary="made", settings=TriggerSettings, open=fails)
+    run = Run(
+        tiny_model,
+        stream,
+        parts=PartSettings(deadline_s=5.0, trigger="external"),
+        trigger=ChosenTrigger(kind=kind, settings=TriggerSettings()),
+    )
+    thread = threading.Thread(target=run.to_the_end)
+    thread.start()
+    while not run.of(AlarmChanged):
+        time.sleep(0.005)
+    assert run.supervisor.status().lines[0].alarms["trigger_source"].active
+    assert run.supervisor.acknowledge("a", "trigger_source", 1, by="test")
+    while [one.change for one in run.of(AlarmChanged)] != ["raised", "acked"]:
+        time.sleep(0.005)
+    run.stop.set()
+    thread.join(20.0)
+
+    assert run.of(AlarmChanged)[0].alarm == "trigger_source"
+
+
+def test_triggers_that_cannot_be_opened_refuse_the_line_and_are_found_by_a_check(tiny_model: Path) -> None:
+    controller = Controller()
+    missing = structs.replace(controller.chosen, settings=TriggerSettings(secret="missing"))
+    run = Run(tiny_model, frames(True), parts=PartSettings(deadline_s=1.0, trigger="external"), trigger=missing)
+    with pytest.raises(ConfigError, match=r"the trigger: the environment variable X: expected a secret"):
+        run.to_the_end()
+    (line,) = run.supervisor._configuration.lines
+    for trigger, ok in ((missing, False), (controller.chosen, True)):
+        check = check_line(structs.replace(line, trigger=trigger), SystemClock(), limit_s=5.0)
+        (finding,) = [one for one in check.findings if one.subject == "trigger (made)"]
+        assert finding.ok == ok
+    (warning,) = [
+        one
+        for one in check_line(structs.replace(line, trigger=None), SystemClock(), limit_s=5.0).findings
+        if one.warning
+    ]
+    assert "only a program that calls Monitor.trigger can begin a part" in warning.text
+
+
+EXTERNAL = TOML.replace("deadline_s = 2.0", 'deadline_s = 2.0\ntrigger = "external"')
+TRIGGER = """
+[line.trigger]
+kind = "mqtt"
+address = "mqtt://localhost/press-3/trigger"
+user = "andon"
+password = { file = "secret" }
+"""
+
+
+def test_a_table_of_triggers_is_read_with_paths_relative_to_the_file(folder: Path) -> None:
+    (line,) = configured(EXTERNAL + TRIGGER, folder).lines
+    assert line.trigger is not None
+    assert line.trigger.kind.name == "mqtt"
+    assert line.trigger.settings.password.file == str(folder / "secret")
+    assert not line.needs_a_program
+    assert configured(EXTERNAL, folder).lines[0].needs_a_program  # a program can call Monitor.trigger
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (TOML + TRIGGER, 'expected trigger = "external" in [line.parts], so that each trigger begins a part, got trigger = "f'),
+        (TOML.replace("[line.parts]\ndeadline_s = 2.0", "") + TRIGGER, "begins a part, got no table [line.parts]. Add it."),
+        (EXTERNAL + TRIGGER.replace('"mqtt"', '"mqqt"'), "there is no trigger 'mqqt'"),
+        (EXTERNAL + TRIGGER.replace('kind = "mqtt"', ""), 'kind: expected a kind, for example kind = "mqtt", got nothing.'),
+        (EXTERNAL + TRIGGER.replace("user", "usr"), "usr: unknown key"),
+    ],
+)  # fmt: skip
+def test_a_table_of_triggers_that_does_not_fit_is_refused_with_its_path(text: str, problem: str, folder: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        configured(text, folder)
+
+    assert str(refusal.value).startswith("line.toml: line[0].trigger")
+    assert problem in str(refusal.value)
+
+
+def test_the_command_refuses_a_line_whose_parts_only_a_program_could_begin(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "line.toml").write_text(EXTERNAL, encoding="utf-8")
+
+    assert main(["monitor", str(folder / "line.toml")]) == 2
+    assert "line[0].parts.trigger: expected a table [line.trigger]" in capsys.readouterr().err
+    assert not (folder / "state").exists()
+
+
+def test_a_program_triggers_a_line_of_its_monitor(folder: Path) -> None:
+    (folder / "line.toml").write_text(EXTERNAL, encoding="utf-8")
+    with Monitor(folder / "line.toml") as monitor:
+        with pytest.raises(ConfigError, match="expected a started monitor"):
+            monitor.trigger("example", number=1)
+        monitor.start()
+        given = monitor.trigger("example", number=1)
+        assert not monitor.trigger("other")
+        monitor.wait()
+        parts = monitor.status().lines[0].parts
+    assert parts is not None
+    assert parts.decided == given

@@ -42,7 +42,7 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.flag_parser import FlagParser
 
 if TYPE_CHECKING:
-    from andon.monitor.config import Line
+    from andon.monitor.config import Configuration, Line
     from andon.monitor.sink import ChosenSink
     from andon.monitor.web.page_monitor import Exceeds
 
@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
         if args.file.lower().endswith(".toml"):
             _refuse_flags_with_a_line_file(args)
             configuration = read_configuration(args.file)
+            _refuse_lines_without_triggers(args.file, configuration)
         else:
             configuration = Configuration(lines=(_line_of_flags(args),))
         counter_line = CounterLine(None if args.log_json else sys.stderr, clock)
@@ -180,6 +181,16 @@ def _line_of_flags(args: argparse.Namespace) -> "Line":
         sinks=tuple(_chosen_sinks(args)),
         policy=policy,
     )
+
+
+def _refuse_lines_without_triggers(file: str, configuration: "Configuration") -> None:
+    """Refuse a line whose parts only a program could begin. It would judge frames, and never decide about a part."""
+    for number, line in enumerate(configuration.lines):
+        if line.needs_a_program:
+            raise ConfigError(
+                f'{file}: line[{number}].parts.trigger: expected a table [line.trigger] with trigger = "external", got none. Add '
+                'the table, for example with kind = "mqtt", or run the file in a program that calls Monitor.trigger.'
+            )
 
 
 def _refuse_flags_with_a_line_file(args: argparse.Namespace) -> None:

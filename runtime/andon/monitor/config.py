@@ -30,6 +30,7 @@ from andon.monitor.part_settings import PartSettings, parts_from_table
 from andon.monitor.reject_kind import ChosenReject, reject_from_table
 from andon.monitor.sink import ChosenSink, sink_from_table
 from andon.monitor.store import Settings as StoreSettings
+from andon.monitor.trigger_kind import ChosenTrigger, trigger_from_table
 from andon.monitor.web.settings import WebSettings
 from andon.runtime.items import Ref
 from andon.runtime.schema import InputSpec
@@ -233,6 +234,13 @@ class Line(Struct, frozen=True, kw_only=True):
     """None: each item is a part of its own, without a deadline."""
     reject: ChosenReject | None = None
     """The reject signal. None: the line gives none."""
+    trigger: ChosenTrigger | None = None
+    """The triggers of a controller. None: parts begin with their first frame, or a program triggers them."""
+
+    @property
+    def needs_a_program(self) -> bool:
+        """True if only a program can begin its parts, with `andon.monitor.Monitor.trigger`."""
+        return self.parts is not None and self.parts.trigger == "external" and self.trigger is None
 
     @property
     def alarms(self) -> dict[str, AlarmRule]:
@@ -413,7 +421,7 @@ def _position_only(message: str) -> str:
 
 
 def _line(table: Mapping[str, object], folder: Path, at: str, shared: Mapping[str, ChosenSource]) -> Line:
-    own = ["name", "model", "source", "sinks", "parts", "reject"]
+    own = ["name", "model", "source", "sinks", "parts", "reject", "trigger"]
     policy = [setting.name for setting in fields(Policy)]
     refuse_unknown_keys(table, [*own, *policy], at=at)
     name = _name(table, at, 'a short name of the line, for example name = "press-3"')
@@ -446,6 +454,8 @@ def _line(table: Mapping[str, object], folder: Path, at: str, shared: Mapping[st
         )
     reject = _table(table, "reject", at)
     chosen_reject = None if reject is None else reject_from_table(reject, at=f"{at}.reject", parts=part_settings)
+    trigger = _table(table, "trigger", at)
+    chosen_trigger = None if trigger is None else trigger_from_table(trigger, at=f"{at}.trigger", parts=part_settings)
     return Line(
         name=name,
         model=_path(folder, model),
@@ -460,6 +470,9 @@ def _line(table: Mapping[str, object], folder: Path, at: str, shared: Mapping[st
         reject=None
         if chosen_reject is None
         else msgspec.structs.replace(chosen_reject, settings=_in_folder(chosen_reject.settings, folder)),
+        trigger=None
+        if chosen_trigger is None
+        else msgspec.structs.replace(chosen_trigger, settings=_in_folder(chosen_trigger.settings, folder)),
     )
 
 

@@ -4,7 +4,7 @@ Live means: a restart would not help. Every line has judged an item within its l
 of the event store answers, and no judge call hangs. The watchdog of systemd is fed while the process is live, so a process that
 looks alive but judges nothing is restarted.
 
-Ready means: live, and each model file has reproduced its golden sample on this machine.
+Ready means: live, each model file has reproduced its golden sample on this machine, and the triggers of each line can arrive.
 
 Reasons contain the names of lines and numbers, but no error texts, so that they can be shown without a login.
 """
@@ -47,13 +47,18 @@ def liveness(status: ProcessStatus) -> Health:
 
 
 def readiness(status: ProcessStatus) -> Health:
-    """Return whether the process can judge: it is live, it does not stop, and each line works and passed its golden sample."""
+    """Return whether the process can judge: it is live and does not stop, and each line works and passes its checks."""
     reasons = list(liveness(status).reasons)
     if status.stopping:
         reasons.append("the monitor is stopping")
     if not status.lines:
         reasons.append("no line is loaded yet")
     reasons += [f"line {line.name}: it ended with an error" for line in status.lines if line.state == "failed"]
+    reasons += [
+        f"line {line.name}: triggers cannot arrive"
+        for line in status.lines
+        if line.trigger is not None and line.trigger.failing and line.state not in ("ended", "failed")
+    ]
     reasons += [
         f"line {line.name}: the golden sample of its model file has not passed yet"
         for line in status.lines

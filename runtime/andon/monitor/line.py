@@ -30,6 +30,8 @@ from andon.monitor.reject import Intents, MemoryIntents
 from andon.monitor.reject_signals import RejectSignals
 from andon.monitor.sink import Sink, SinkContext, queued
 from andon.monitor.status import LineState, LineStatus
+from andon.monitor.trigger_follower import TriggerFollower
+from andon.monitor.trigger_kind import Trigger
 from andon.runtime.detector import Detector
 from andon.runtime.judge import Judge, judge_of
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, Status, WindowSpec
@@ -138,6 +140,7 @@ class RunningLine:
                 on_decision=self._act,
             )
         self._reject: RejectSignals | None = None
+        self._triggers: TriggerFollower | None = None
         self.queue = queue_for(
             live=line.source.kind.live, keep=line.policy.keep, every_nth=line.policy.every_nth, parts=self._parts
         )
@@ -174,6 +177,14 @@ class RunningLine:
                     on_stop=self._stop_for,
                 )
                 self._open_sinks.callback(self._reject.close, 0.0)
+            if line.trigger is not None:
+                self._triggers = TriggerFollower(
+                    line.trigger,
+                    self._begin_part,
+                    clock,
+                    line=line.name,
+                    record=lambda change: record(change, None),
+                )
             charts = drift_charts(self._detector)
             self._judge = LineJudge(
                 self._judge_of(self._detector),
@@ -208,10 +219,9 @@ class RunningLine:
         with_thread = queued(self._sinks)
         source = self.line.source
         finished: Finished | None = None
-        if self._parts is not None:
-            self._parts.start()
-        if self._reject is not None:
-            self._reject.start()
+        for worker in (self._parts, self._reject, self._triggers):
+            if worker is not None:
+                worker.start()
         with self._open_sinks:
             try:
                 finished = follow(
@@ -244,14 +254,7 @@ class RunningLine:
             notes.append(f"stopped: {finished.failure}")
         else:
             notes.append(finished.failure and f"source failed: {finished.failure}")
-        if self._parts is not None:
-            by_status = self._parts.status().by_status
-            notes.append(
-                f"parts: {', '.join(f'{name} {number}' for name, number in sorted(by_status.items())) or 'none'}"
-            )
-        if self._reject is not None:
-            status = self._reject.status()
-            notes.append(f"reject signals: {status.fired} given, {status.missed} missed, {status.failed} failed")
+        notes += self._part_notes()
         return LineEnd(
             name=self.line.name,
             finished=finished,
@@ -259,7 +262,8 @@ class RunningLine:
             lost=self._judge.status().lost > 0 or any(map(lost_by, self._sinks)),
             hung=finished.hung
             or any(sink.hung for sink in with_thread)
-            or (self._reject is not None and self._reject.hung),
+            or (self._reject is not None and self._reject.hung)
+            or (self._triggers is not None and self._triggers.hung),
         )
 
     def end(self) -> None:
@@ -297,7 +301,8 @@ class RunningLine:
             latency=judge.latency,
             alarms=judge.alarms
             | (self._parts.alarms if self._parts is not None else {})
-            | (self._reject.alarms if self._reject is not None else {}),
+            | (self._reject.alarms if self._reject is not None else {})
+            | (self._triggers.alarms if self._triggers is not None else {}),
             charts=judge.charts,
             last_outcome_s=judge.last_judged_s,
             judging_since_s=judge.judging_since_s,
@@ -315,6 +320,7 @@ class RunningLine:
             lost=judge.lost,
             parts=self._parts.status() if self._parts is not None else None,
             reject=self._reject.status() if self._reject is not None else None,
+            trigger=self._triggers.status() if self._triggers is not None else None,
         )
 
     def trigger(self, *, part: str = "", number: int | None = None) -> bool:
@@ -376,6 +382,8 @@ class RunningLine:
             self._parts.acknowledge(alarm, number, by)
         elif self._reject is not None and alarm in self._reject.alarms:
             self._reject.acknowledge(number, by)
+        elif self._triggers is not None and alarm in self._triggers.alarms:
+            self._triggers.acknowledge(number, by)
         else:
             self._judge.acknowledge(alarm, number, by)
 
@@ -387,6 +395,10 @@ class RunningLine:
             why = decision.problem or outcome.verdict.reason.code
             self._stop_for(f"the part {decision.part} is {decision.status.name}{f' ({why})' if why else ''}")
         self._on_result(result_of_part(decision, outcome, self._clock.wall_s()))
+
+    def _begin_part(self, trigger: Trigger) -> None:
+        """Begin a part because of a trigger of the controller."""
+        self.trigger(part=trigger.part, number=trigger.number)
 
     def _on_outcome(self, taken: Taken, outcome: Outcome) -> None:
         """Give the reject signal and the result of an item, if the line has no parts."""
@@ -413,12 +425,34 @@ class RunningLine:
         self.stop.set()
 
     def _end_parts(self) -> None:
-        """Decide about all open parts, and give the reject signals that are still due. After a stop, only those due soon."""
+        """Decide about all open parts, and give the reject signals that are still due. After a stop, only those due soon.
+
+        Triggers end first. No part begins while the last ones are decided.
+        """
+        if self._triggers is not None:
+            self._triggers.end()
         if self._parts is not None:
             self._parts.close()
         if self._reject is not None and self.line.reject is not None:
             rule = self.line.reject.rule
             self._reject.close(rule.budget_s + rule.tolerance_s, stop=self._ending)
+        if self._triggers is not None:
+            self._triggers.close()
+
+    def _part_notes(self) -> list[str]:
+        notes = []
+        if self._parts is not None:
+            by_status = self._parts.status().by_status
+            notes.append(
+                f"parts: {', '.join(f'{name} {number}' for name, number in sorted(by_status.items())) or 'none'}"
+            )
+        if self._reject is not None:
+            status = self._reject.status()
+            notes.append(f"reject signals: {status.fired} given, {status.missed} missed, {status.failed} failed")
+        if self._triggers is not None:
+            triggers = self._triggers.status()
+            notes.append(f"triggers: {triggers.given} given, {triggers.refused} refused")
+        return notes
 
     def _judge_of(self, detector: Detector) -> Judge:
         judge = judge_of(detector)

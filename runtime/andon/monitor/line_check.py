@@ -24,11 +24,11 @@ from andon.monitor.line import open_model, sink_context, stale_after_s
 from andon.monitor.loop import monitor
 from andon.monitor.reject_kind import ChosenReject
 from andon.monitor.sink import ChosenSink, SinkContext
+from andon.monitor.trigger_kind import TriggerContext
 from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_of
-from andon.runtime.schema import Reason, Status, WindowSpec
+from andon.runtime.schema import Reason, Status
 from andon.sources.clock import Clock
-from andon.sources.kinds import mqtt
 
 LEAST_FREE_BYTES = 1 << 20
 """Free space below which a disk counts as full, in bytes. One picture of a reject can have half of it."""
@@ -40,8 +40,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     line: str
     """Name of the line. Empty for the parts of the whole process."""
     subject: str
-    """``model``, ``source``, ``store``, ``web``, or a sink, output or reject signal with its kind, for example
-    ``sink 1 (json_lines)``.
+    """``model``, ``source``, ``parts``, ``store``, ``web``, or a sink, output, reject signal or trigger with its kind, for
+    example ``sink 1 (json_lines)``.
     """
     ok: bool
     """False if the line could not run, or would only lose or refuse what it gets."""
@@ -81,6 +81,9 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
             ok, text = False, str(error)
         findings.append(Finding(line=line.name, subject=subject, ok=ok, text=printable(text, limit=1000)))
 
+    def warn(subject: str, text: str) -> None:
+        findings.append(Finding(line=line.name, subject=subject, ok=True, text=text, warning=True))
+
     loaded: list[Detector] = []
     hung: list[bool] = []
 
@@ -96,14 +99,12 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
             return "standard input is not read by a check"
         probe = _probe(line, loaded[0], clock, limit_s)
         hung.append(probe.hung)
-        text = _source_text(line.source, probe, limit_s)
-        spec = loaded[0].card.input
-        if line.source.kind.name == "mqtt" and isinstance(spec, WindowSpec) and (warning := mqtt.advice(spec.period_s)):
-            text += f". Warning: {warning}"
-        return text
+        return _source_text(line.source, probe, limit_s)
 
     note("model", model)
     note("source", source)
+    if loaded and (advice := line.source.kind.advice(loaded[0].card.input)):
+        warn("source", advice)
     context: SinkContext | None = None
     if loaded:
         with contextlib.suppress(
@@ -114,6 +115,14 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
         note(f"sink {number} ({sink.kind.name})", functools.partial(_sink_text, sink, context))
     if line.reject is not None:
         note(f"reject ({line.reject.kind.name})", functools.partial(_reject_text, line.reject))
+    if line.trigger is not None:
+        note(f"trigger ({line.trigger.kind.name})", functools.partial(_trigger_text, line, clock))
+    if line.needs_a_program:
+        warn(
+            "parts",
+            'trigger = "external" without a table [line.trigger]: only a program that calls Monitor.trigger can begin a part, '
+            "and 'andon monitor' refuses this line",
+        )
     return LineCheck(findings=tuple(findings), hung=any(hung))
 
 
@@ -131,6 +140,17 @@ def _reject_text(reject: ChosenReject) -> str:
     """
     reject.open().close()
     return "its settings are valid; no signal was given"
+
+
+def _trigger_text(line: Line, clock: Clock) -> str:
+    """Open the triggers, which reads their secrets.
+
+    Raises:
+        AndonError: they cannot be opened.
+    """
+    assert line.trigger is not None
+    line.trigger.open(TriggerContext(line=line.name, clock=clock, stop=threading.Event()))
+    return "its settings are valid; no connection was opened"
 
 
 class _FirstItem:

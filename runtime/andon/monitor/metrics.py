@@ -181,6 +181,7 @@ def _of_lines(status: ProcessStatus) -> Iterator["Metric"]:
     yield from _of_charts(lines)
     yield from _of_parts(lines)
     yield from _of_rejects(lines)
+    yield from _of_triggers(lines)
 
 
 def _split(
@@ -316,6 +317,23 @@ def _of_rejects(lines: tuple[LineStatus, ...]) -> Iterator["Metric"]:
         "Largest delay of a reject signal after the moment at which it was due.",
         ("line",),
         [(row, one.latest_s) for row, one in rejects],
+    )
+
+
+def _of_triggers(lines: tuple[LineStatus, ...]) -> Iterator["Metric"]:
+    triggers = [((line.name,), line.trigger) for line in lines if line.trigger is not None]
+    yield _counter("andon_triggers", "Triggers that arrived.", ("line",), [(row, one.given) for row, one in triggers])
+    yield _counter(
+        "andon_triggers_refused",
+        "Messages that were not triggers.",
+        ("line",),
+        [(row, one.refused) for row, one in triggers],
+    )
+    yield _gauge(
+        "andon_triggers_failing",
+        "1 while triggers cannot arrive.",
+        ("line",),
+        [(row, bool(one.failing)) for row, one in triggers],
     )
 
 

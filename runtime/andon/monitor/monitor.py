@@ -221,6 +221,22 @@ class Monitor:
         """
         return self._running().acknowledge(line, alarm, number, by=by)
 
+    def trigger(self, line: str, *, part: str = "", number: int | None = None) -> bool:
+        """Begin a part on a line with ``trigger = "external"``. Return False if there is no such line, or it has ended.
+
+        Call it from any thread, before the part's first frame arrives.
+
+        Args:
+            line: name of the line.
+            part: name of the part, if its frames have the same name. Empty: without a name.
+            number: number of the trigger, if the program counts them. The same number again is ignored. A skipped number raises
+                the alarm ``triggers``.
+
+        Raises:
+            ConfigError: the monitor has not started, or the parts of this line do not begin with a trigger.
+        """
+        return self._running().supervisor.trigger(line, part=part, number=number)
+
     def __enter__(self) -> "Monitor":
         """Return the monitor itself."""
         return self

@@ -77,6 +77,17 @@ class RejectStatus(Struct, frozen=True, kw_only=True):
     """Largest delay of a given signal after the moment at which it was due."""
 
 
+class TriggerStatus(Struct, frozen=True, kw_only=True):
+    """The state of the triggers of a line."""
+
+    given: int = 0
+    """Number of triggers since the start."""
+    refused: int = 0
+    """Number of messages that were not triggers, since the start."""
+    failing: str = ""
+    """Reason why triggers cannot arrive, without secrets. Empty if they can."""
+
+
 class LineStatus(Struct, frozen=True, kw_only=True):
     """The state of one line."""
 
@@ -121,6 +132,8 @@ class LineStatus(Struct, frozen=True, kw_only=True):
     """None if the line does not decide about parts."""
     reject: RejectStatus | None = None
     """None if the line has no reject signal."""
+    trigger: TriggerStatus | None = None
+    """None if the line has no triggers of a controller."""
 
 
 class StoreStatus(Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from andon.monitor.status import (
     ProcessStatus,
     RejectStatus,
     StoreStatus,
+    TriggerStatus,
 )
 
 SCHEMA = 1
@@ -105,6 +106,7 @@ class LinePart(Struct, frozen=True, kw_only=True):
     lost: int
     parts: PartsStatus | None
     reject: RejectStatus | None
+    trigger: TriggerStatus | None
 
 
 class StorePart(Struct, frozen=True, kw_only=True):
@@ -215,7 +217,12 @@ def _line(line: LineStatus, now_s: float) -> LinePart:
         lost=line.lost,
         parts=line.parts,
         reject=line.reject,
+        trigger=None if line.trigger is None else _trigger(line.trigger),
     )
+
+
+def _trigger(trigger: TriggerStatus) -> TriggerStatus:
+    return TriggerStatus(given=trigger.given, refused=trigger.refused, failing=redact(trigger.failing))
 
 
 def _latency(latency: Latency) -> LatencyPart:

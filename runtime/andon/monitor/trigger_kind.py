@@ -1,14 +1,20 @@
 """Interface of triggers: the record that describes a type of trigger and opens it, and the methods of an opened one.
 
 A trigger comes from a controller or a light barrier and begins a part on a line with ``trigger = "external"``.
+`andon.monitor.trigger_follower` runs opened triggers in a thread of the line.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from msgspec import Struct
 
+from andon.foundation.errors import AndonError, ConfigError
+from andon.foundation.printable import printable
+from andon.foundation.registry import is_own, load
+from andon.foundation.settings import fields, from_table
+from andon.monitor.part_settings import PartSettings
 from andon.sources.clock import Clock
 
 
@@ -21,6 +27,10 @@ class Trigger(Struct, frozen=True, kw_only=True):
     """Number of the trigger, if the controller counts them."""
 
 
+def _nothing(_reason: str) -> None:
+    pass
+
+
 class TriggerContext(Struct, frozen=True, kw_only=True):
     """Facts about the line for which a trigger is opened."""
 
@@ -28,6 +38,9 @@ class TriggerContext(Struct, frozen=True, kw_only=True):
     clock: Clock
     stop: threading.Event
     """Ends `Triggers.follow` within two seconds."""
+    refuse: Callable[[str], None] = _nothing
+    """Function that takes the reason why something that arrived is not a trigger, without secrets and without text that the
+    sender wrote. It is counted and raises the alarm ``trigger_source``, which the next trigger clears. It never raises."""
 
 
 class Triggers(Protocol):
@@ -40,7 +53,11 @@ class Triggers(Protocol):
 
         Args:
             give: takes a trigger at once, and never raises.
-            hear: takes the state at each change: why triggers cannot arrive, without secrets, or an empty text.
+            hear: takes the state at each change: why triggers cannot arrive, without secrets, or an empty text. Triggers cannot
+                arrive before the first empty text. It never raises.
+
+        Raises:
+            AndonError: a secret or a file is missing now. After this error and any other the monitor opens the triggers again.
         """
         ...
 
@@ -58,3 +75,61 @@ class TriggerKind(Struct, frozen=True, kw_only=True):
 
     It raises an `AndonError` if a secret, file or package is missing. ``andon check`` calls it too.
     """
+
+    def __post_init__(self) -> None:
+        if "kind" in {setting.name for setting in fields(self.settings)}:
+            raise TypeError("settings: expected another name than kind, which is the key of the type of trigger")
+
+
+class ChosenTrigger(Struct, frozen=True, kw_only=True):
+    """A type of trigger with its checked settings, not yet opened."""
+
+    kind: TriggerKind
+    settings: Any
+
+    def open(self, context: TriggerContext) -> Triggers:
+        """Open the triggers.
+
+        Raises:
+            AndonError: a secret, file or package is missing.
+        """
+        try:
+            return self.kind.open(self.settings, context)
+        except AndonError as error:
+            raise type(error)(f"the trigger: {error}") from error
+        except Exception as error:
+            if is_own("andon.triggers", self.kind.name):
+                raise
+            raise ConfigError(
+                f"the trigger {self.kind.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
+                "settings, or repair the package that provides it."
+            ) from error
+
+
+def trigger_from_table(table: Mapping[str, object], *, at: str, parts: PartSettings | None) -> ChosenTrigger:
+    """Check a table ``[line.trigger]``: the key ``kind``, and the settings of the kind.
+
+    Args:
+        table: the keys and values.
+        at: path of the table, for example ``line.toml: line[0].trigger``.
+        parts: settings of the parts of the line.
+
+    Raises:
+        ConfigError: a key is unknown, missing, of another type or out of bounds. Or the kind is unknown or broken. Or the parts
+            of the line do not begin with a trigger from outside.
+    """
+    name = table.get("kind")
+    if not isinstance(name, str):
+        got = "nothing" if name is None else repr(name)
+        raise ConfigError(f'{at}.kind: expected a kind, for example kind = "mqtt", got {got}.')
+    try:
+        kind: TriggerKind = load("andon.triggers", name)
+    except ConfigError as error:
+        raise ConfigError(f"{at}.kind: {error}") from error
+    if parts is None or parts.trigger != "external":
+        got = "no table [line.parts]" if parts is None else f'trigger = "{parts.trigger}"'
+        raise ConfigError(
+            f'{at}: expected trigger = "external" in [line.parts], so that each trigger begins a part, got {got}. Add it.'
+        )
+    own = {key: value for key, value in table.items() if key != "kind"}
+    return ChosenTrigger(kind=kind, settings=from_table(kind.settings, own, at=at))

@@ -30,6 +30,10 @@ Skip = Callable[[Ref], bool]
 """A function that tests whether an item is left out."""
 
 
+def _no_advice(_spec: InputSpec) -> str:
+    return ""
+
+
 class Source(Struct, frozen=True, kw_only=True):
     """One kind of source."""
 
@@ -68,6 +72,11 @@ class Source(Struct, frozen=True, kw_only=True):
     """
     shown: Callable[[str], str] | None = None
     """A function that returns the text without folders, for tables and pages that other people read."""
+    advice: Callable[[InputSpec], str] = _no_advice
+    """A function that returns advice on what to send for a model file, or an empty text. ``andon check`` prints it as a warning.
+
+    `andon.sources.live.message_rate.advice` warns about high rates, at which samples must come in blocks.
+    """
 
     @property
     def resumes(self) -> bool:

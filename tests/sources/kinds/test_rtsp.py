@@ -94,7 +94,7 @@ def test_a_server_that_stands_still_is_stale_within_2_5_seconds_and_back_3_secon
 def test_a_server_that_ends_is_a_silence_and_no_exception(server: RtspServer, stream: LiveStream) -> None:
     wait_for_frame(stream, 15.0)
     server.close()
-    reasons = []
+    reasons: list[Reason] = []
     while not reasons or reasons[-1] is Reason.CORRUPT:  # the last frame can have been cut off
         if isinstance(lost := next(stream), Lost):
             reasons.append(lost.reason)

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
-from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
 from andon.foundation.loopback import is_loopback
 from andon.foundation.secret import Secret
 from andon.monitor.network_errors import why
 from andon.monitor.output import Connected, Delivered, Gone, Message, OutputContext, OutputKind, Refused, Reply
+from andon.sources.live.mqtt_subscription import KEEPALIVE_S, tls_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 20
 """Most events in flight. Brokers accept 20 by default."""
-KEEPALIVE_S = 5
-"""Interval of the pings. A hung broker is noticed after about twice this time (complaint 20)."""
 CONNECT_S = 5.0
 """Longest time for the TCP connection, and for the TLS handshake."""
 _WILL_S = 0.25
@@ -135,7 +133,7 @@ class Mqtt:
         with needs("monitor", "sending events to an MQTT broker"):
             import paho.mqtt.client  # noqa: F401 - a missing package is an error at the start
         self._settings = settings
-        self._tls = _context(settings)
+        self._tls = tls_context(settings.ca_file) if settings.tls else None
         self._password()  # a missing secret, too
 
     def connect(self, hear: Callable[[Reply], None]) -> "_Connection":
@@ -321,28 +319,6 @@ def _properties(message: Message) -> Any:
     properties.ContentType = "application/json"
     properties.UserProperty = ("key", message.key)
     return properties
-
-
-def _context(settings: Settings) -> ssl.SSLContext | None:
-    if not settings.tls:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except OSError as error:
-        raise ConfigError(f"ca_file: {settings.ca_file}: expected certificates in PEM form: {why(error)}.") from error
-    context.sslsocket_class = _ClosedOnFailure
-    return context
-
-
-class _ClosedOnFailure(ssl.SSLSocket):
-    """A socket that is closed when its handshake fails. The MQTT client leaves it open."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
 
 
 def _open(settings: Settings, context: OutputContext) -> Mqtt:
