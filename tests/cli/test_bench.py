@@ -47,3 +47,22 @@ def test_a_frame_size_is_refused_for_a_model_of_windows(window_model: Path, caps
     assert main(["bench", str(window_model), "--frame", "480x640", "--seconds", "0.01"]) == EXIT_USER
 
     assert "--frame: expected a model file for frames" in capsys.readouterr().err
+
+
+def test_two_files_are_compared_with_calls_in_turn(window_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--compare", str(window_model), str(window_model), "--seconds", "0.05"]
+
+    assert main(words) == EXIT_DONE
+    text = capsys.readouterr().out
+    assert main([*words, "--json"]) == EXIT_DONE
+
+    assert "times as long as A" in text
+    keys = {"first", "second", "ratio", "low", "high", "pairs", "device"}
+    assert set(json.loads(capsys.readouterr().out)) == keys
+
+
+@pytest.mark.parametrize("words", [["a.onnx", "--compare", "a.onnx", "b.onnx"], []])
+def test_one_file_or_a_pair_is_needed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == EXIT_USER
+
+    assert "expected one model file, or --compare" in capsys.readouterr().err

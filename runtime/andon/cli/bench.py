@@ -3,6 +3,7 @@
 example:
   andon bench bottle.onnx                      # at the calibrated frame size
   andon bench bottle.onnx --frame 1080x1920    # raw frames of another size
+  andon bench --compare a.onnx b.onnx          # calls of two files in turn
 
 The command takes about four times --seconds. It also measures a matrix product of 1024 x 1024 on one thread. To
 compare results from different machines, use the ratio of model latency to matrix-product latency, not milliseconds.
@@ -20,7 +21,14 @@ SUMMARY = "measure latency, throughput and memory of a model file"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("file", metavar="FILE.onnx", help="model file")
+    parser.add_argument("file", nargs="?", metavar="FILE.onnx", help="model file")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A.onnx", "B.onnx"),
+        help="compare the latency of two files, with calls that alternate. Other work on the machine then slows both in the same "
+        "way",
+    )
     parser.add_argument(
         "--frame",
         metavar="HxW",
@@ -49,6 +57,12 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.seconds <= 3600:
         raise ConfigError(f"--seconds: expected more than 0 and at most 3600, got {args.seconds:g}.")
+    if (args.file is None) == (args.compare is None):
+        raise ConfigError(
+            "expected one model file, or --compare A.onnx B.onnx, and not both. See 'andon bench --help'."
+        )
+    if args.compare is not None:
+        return _compare(args)
     measured = bench(
         args.file,
         device=args.device,
@@ -79,4 +93,30 @@ def run(args: argparse.Namespace) -> int:
         f"({2 * GEMM_SIDE**3 / measured.gemm_ms / 1e6:.0f} GFLOP/s): one item takes {measured.gemm_share:.2f} times as long"
     )
     print(f"memory      {resident}")
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from andon.foundation.progress import ProgressLine
+    from andon.runtime.bench_pair import bench_pair
+
+    pair = bench_pair(
+        *args.compare,
+        device=args.device,
+        frame_size=frame_size("--frame", args.frame),
+        seconds=args.seconds,
+        progress=ProgressLine(),
+    )
+    if args.json:
+        print(msgspec.json.encode(pair).decode())
+        return 0
+    for name, of in (("A", pair.first), ("B", pair.second)):
+        print(
+            f"{name}           {of.latency_ms:.2f} ms median, {of.file_mb:.2f} MB, input {list(of.item_shape)}, {of.path} "
+            f"({of.model})"
+        )
+    print(f"ratio       B takes {pair.ratio:.2f} times as long as A (95 % limits {pair.low:.2f} to {pair.high:.2f})")
+    slower = "B is slower" if pair.low > 1 else "A is slower"
+    print(f"decided     {slower if pair.decided else 'no: the limits include equal times. Give more --seconds'}")
+    print(f"measured    {pair.pairs} pairs of calls on {pair.device}, one thread, in turn")
     return 0

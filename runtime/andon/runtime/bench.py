@@ -18,7 +18,7 @@ from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import OUTPUTS, read
 from andon.runtime.model_file.protobuf import bytes_field, varint_field
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import FrameSpec, InputSpec
 from andon.runtime.session import Device, onnxruntime, open_session
 from andon.runtime.typical_window import typical
 
@@ -76,11 +76,7 @@ def bench(
             is too large to measure.
     """
     model = read(path)
-    if frame_size is not None and not isinstance(model.card.input, FrameSpec):
-        raise ConfigError(
-            f"--frame: expected a model file for frames, got {path}, which judges windows of sensor data. Leave the flag out."
-        )
-    item = _item(model.card.input, frame_size)
+    item = sample_item(path, model.card.input, frame_size)
     one = Detector.load(path, device=device, threads=1, frame_size="any", provider="any")
     for _ in range(5):
         one(item)
@@ -137,7 +133,20 @@ def resident_mb() -> float | None:
     return pages * resource.getpagesize() / 1e6
 
 
-def _item(spec: Any, frame_size: tuple[int, int] | None) -> NDArray[Any]:
+def sample_item(path: Path | str, spec: InputSpec, frame_size: tuple[int, int] | None) -> NDArray[Any]:
+    """Return a random item for a model file, always the same one.
+
+    Raises:
+        ConfigError: see `bench`.
+    """
+    if frame_size is not None and not isinstance(spec, FrameSpec):
+        raise ConfigError(
+            f"--frame: expected a model file for frames, got {path}, which judges windows of sensor data. Leave the flag out."
+        )
+    return _item(spec, frame_size)
+
+
+def _item(spec: InputSpec, frame_size: tuple[int, int] | None) -> NDArray[Any]:
     """Return a random item (from a seed) with the input shape of the model file.
 
     It contains smooth shapes and noise, so it passes the contrast check.
