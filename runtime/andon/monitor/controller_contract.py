@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Shown(NamedTuple):
-    """What a program in the controller reads about one line."""
+    """The facts that a program in the controller reads about one line."""
 
     ready: bool
     result: ResultCode
@@ -101,7 +101,7 @@ class ControllerSpecimen:
 
 
 def image(line: str, number: int, *, heartbeat: int | None = None, **changes: Any) -> ProcessImage:
-    """Return the image of a line after a number of results. The results take turns, so a number tells its result."""
+    """Return the image of a line after a number of results. The results take turns. See `result_of`."""
     result = result_of(number)
     facts: dict[str, Any] = {
         "line": line,
