@@ -28,6 +28,7 @@ from andon.cli import commands as command_names
 from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import Group, members
 from andon.foundation.settings import Setting, fields
+from andon.monitor.controller_kind import ControllerTiming
 from andon.monitor.reject import RejectRule
 
 ROOT = Path(__file__).parents[2]
@@ -94,8 +95,15 @@ def rejects() -> str:
     return "\n".join([*rule, "", _described_by_modules("andon.rejects")])
 
 
+def controllers() -> str:
+    """Return the settings that every controller has, and one section for each controller as in `outputs`."""
+    timing = ["## Keys of every controller", "", *_settings(ControllerTiming, lambda setting: setting.name)]
+    return "\n".join([*timing, "", _described_by_modules("andon.controllers")])
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands,
+    "controllers": controllers,
     "detectors": detectors,
     "outputs": outputs,
     "rejects": rejects,

@@ -4,6 +4,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from andon.monitor.health import liveness, readiness
 from andon.monitor.line_check import check_line
 from andon.monitor.monitor import Monitor
 from andon.monitor.part_settings import PartSettings
+from andon.monitor.process_image import LineResult, line_ready
 from andon.monitor.reject import RejectRule
 from andon.monitor.reject_kind import callback_reject
 from andon.monitor.service import Service
@@ -52,6 +54,7 @@ class Run:
         rule = line.pop("rule", RULE)
         self.events: list[Body] = []
         self.statuses: list[ProcessStatus] = []
+        self.results: list[tuple[str, LineResult]] = []
         self.stop = threading.Event()
 
         def opened(_text: str, _spec: InputSpec, _settings: Any, _clock: Clock, stop: threading.Event) -> Stream:
@@ -84,6 +87,7 @@ class Run:
             self.stop,
             record=lambda _origin, body, _outcome: self.events.append(body),
             on_status=self.statuses.append,
+            on_result=lambda line, result: self.results.append((line, result)),
         )
 
     def to_the_end(self) -> RunEnd:
@@ -142,6 +146,93 @@ def test_a_stop_does_not_wait_for_signals_that_are_due_much_later(tiny_model: Pa
 
     assert time.monotonic() - began_s < 5.0  # the bound is for a busy machine
     assert [(one.part, one.result) for one in run.of(RejectSignal)] == [("0.png", "missed")]
+
+
+def test_with_parts_each_decision_is_one_result_in_the_order_of_the_triggers(tiny_model: Path) -> None:
+    run = Run(
+        tiny_model,
+        frames(True, True, True, False, False, False, True, True, True, parts=2),
+        parts=PartSettings(deadline_s=2.0, frames=2),
+    )
+    run.to_the_end()
+
+    assert [(line, one.part, one.result.name) for line, one in run.results] == [
+        ("a", f"part {number}", name) for number, name in enumerate(["OK", "REJECT", "REJECT", "OK", "INVALID"])
+    ]
+    assert [one.reason for _, one in run.results] == ["", "", "", "", "lost"]
+
+
+def test_without_parts_each_item_is_one_result_and_a_report_about_the_source_is_none(tiny_model: Path) -> None:
+    def stream(_stop: threading.Event) -> Iterator[Item | Lost]:
+        yield Item(Ref(key="0.png"), GOOD)
+        yield Lost(Ref(key="1.png"), Reason.UNREADABLE)
+        yield Lost(Ref(key="gap"), Reason.GAP)
+        yield Item(Ref(key="2.png"), BAD)
+
+    run = Run(tiny_model, stream)
+    run.to_the_end()
+
+    assert [(one.part, one.result.name, one.reason) for _, one in run.results] == [
+        ("0.png", "OK", ""),
+        ("1.png", "INVALID", "unreadable"),
+        ("2.png", "REJECT", ""),
+    ]
+
+
+def silent_after_one_frame(stop: threading.Event) -> Iterator[Item | Lost]:
+    yield Item(Ref(key="0.png"), GOOD)
+    yield Lost(Ref(key="silence"), Reason.STALE)
+    while not stop.is_set():
+        time.sleep(0.005)
+
+
+# Complaint 3: a source without data is never shown as well.
+def test_a_line_with_a_silent_source_is_not_ready_until_it_judges_again(tiny_model: Path) -> None:
+    go = threading.Event()
+
+    def stream(stop: threading.Event) -> Iterator[Item | Lost]:
+        yield Item(Ref(key="0.png"), GOOD)
+        yield Lost(Ref(key="silence"), Reason.STALE)
+        while not stop.is_set() and not go.is_set():
+            time.sleep(0.005)
+        yield Item(Ref(key="1.png"), GOOD)
+        while not stop.is_set():
+            time.sleep(0.005)
+
+    run = Run(tiny_model, stream)
+    with running(run):
+        until(lambda: bool(run.statuses) and run.statuses[-1].lines[0].source_report == "stale")
+        assert not line_ready(run.statuses[-1].lines[0], run.statuses[-1])
+        go.set()
+        until(lambda: run.statuses[-1].lines[0].counters.judged == 2)
+        assert line_ready(run.statuses[-1].lines[0], run.statuses[-1])
+
+
+def test_a_silent_camera_is_normal_while_the_line_waits_for_a_trigger(tiny_model: Path) -> None:
+    run = Run(tiny_model, silent_after_one_frame, parts=PartSettings(deadline_s=1.0, trigger="external"))
+    with running(run):
+        until(lambda: bool(run.statuses) and run.statuses[-1].lines[0].counters.by_reason.get("STALE", 0) > 0)
+        status = run.statuses[-1]
+        assert status.lines[0].source_report == ""
+        assert line_ready(status.lines[0], status)  # else a controller that waits for `ready` would never trigger
+
+
+@contextmanager
+def running(run: Run) -> Iterator[None]:
+    thread = threading.Thread(target=run.to_the_end)
+    thread.start()
+    try:
+        yield
+    finally:
+        run.stop.set()
+        thread.join()
+
+
+def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end_s, "the condition was not met in time"
+        time.sleep(0.005)
 
 
 def test_without_parts_each_rejected_item_gets_a_signal(tiny_model: Path) -> None:
