@@ -1,5 +1,7 @@
 """The library form of the monitor: lines with callbacks in threads of a program."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -196,3 +198,26 @@ def test_a_callback_that_waits_for_the_end_of_the_monitor_is_refused(tiny_model:
 def test_names_of_lines_follow_the_rule_of_the_file(tiny_model: Path, name: Any) -> None:
     with pytest.raises(ConfigError, match="add_line: name: expected 1 to 64 letters"):
         Monitor().add_line(name, model=tiny_model, source=[GOOD])
+
+
+FORGETFUL = """
+import itertools, sys
+import numpy as np
+from andon.monitor import Monitor
+
+good = np.full((24, 24, 1), 120, np.uint8)
+monitor = Monitor()
+monitor.add_line("a", model=sys.argv[1], source=itertools.repeat(good))
+monitor.start()
+while not monitor.status().lines[0].counters.grabbed:
+    pass
+"""
+
+
+def test_a_program_that_forgets_to_stop_ends_with_a_warning(tiny_model: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FORGETFUL, str(tiny_model)], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ended.returncode == 0
+    assert "the program ends without Monitor.stop" in ended.stderr

@@ -16,6 +16,7 @@ Callbacks run in the thread of their line: they delay the next item while they r
 line goes on without this callback. A callback may call `Monitor.stop`, which then returns at once.
 """
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -154,7 +155,9 @@ class Monitor:
             on_event=None if self._user_on_event is None else self._on_event,
             extra_sinks=self._sinks,
         )
-        self._thread = threading.Thread(target=self._run, name="andon monitor")
+        # a daemon: Python waits for other threads before it calls the functions of atexit, and so for ever
+        self._thread = threading.Thread(target=self._run, name="andon monitor", daemon=True)
+        atexit.register(self._stop_at_exit)
         self._thread.start()
         self._opened.wait()
         if self._error is not None:
@@ -180,6 +183,8 @@ class Monitor:
 
     def stop(self) -> None:
         """End all lines within two seconds, store the last events, and close everything. A second call has no effect.
+
+        A program that ends without this call is stopped in the same way, with a warning.
 
         A line whose source, judge, sink or callback does not return is abandoned after some seconds. In a callback this method
         returns at once, and the monitor ends after the callback.
@@ -247,6 +252,12 @@ class Monitor:
         """Stop the monitor."""
         self.stop()
 
+    def _stop_at_exit(self) -> None:
+        """Stop a monitor that the program has forgotten, so that the process ends and the last events are stored."""
+        if self._thread is not None and self._thread.is_alive():
+            logger.warning("the program ends without Monitor.stop. The monitor is stopped now")
+            self.stop()
+
     def _running(self) -> Service:
         if self._service is None:
             raise ConfigError("expected a started monitor, got one before `start`. Call `start` first.")
@@ -260,6 +271,7 @@ class Monitor:
             self._error = error
         finally:
             self._opened.set()
+            atexit.unregister(self._stop_at_exit)
 
     def _sinks(self, line: Line) -> Sequence[Sink]:
         return [_Callback(callback, self._calls) for callback in self._callbacks.get(line.name, [])]
