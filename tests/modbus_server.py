@@ -165,7 +165,9 @@ class Memory:
         if address + count > SIZE:
             return ExcCodes.ILLEGAL_ADDRESS
         values = self.tables[TABLES[function]][address : address + count]
-        if function != 5:
+        if function == 5:  # the answer to a write: as PLCs do, it repeats what was asked for
+            values = self.written[-1].values
+        else:
             await self._wait()
         return [bool(value) for value in values] if TABLES[function] in ("coil", "discrete") else values
 
@@ -213,7 +215,7 @@ async def serve(port: int) -> None:
         SimDevice(UNIT, SimData(0, datatype=DataType.REGISTERS)),
         address=("127.0.0.1", port),
         trace_packet=packet,
-        trace_connect=lambda connected: opened.append(connected),
+        trace_connect=opened.append,
     )
     server.context = memory  # type: ignore[assignment]
     await server.serve_forever(background=True)
@@ -227,7 +229,8 @@ async def serve(port: int) -> None:
 
     def drop() -> None:
         for connection in list(server.active_connections.values()):
-            connection.close()
+            if connection.transport:
+                connection.transport.close()  # pymodbus hears of it as of a lost connection
 
     def reset() -> None:
         memory.reset()
