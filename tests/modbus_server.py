@@ -229,7 +229,7 @@ async def serve(port: int) -> None:
 
     def drop() -> None:
         for connection in list(server.active_connections.values()):
-            if connection.transport:
+            if connection.transport is not None:
                 connection.transport.close()  # pymodbus hears of it as of a lost connection
 
     def reset() -> None:

@@ -37,10 +37,11 @@ def server(running: ModbusServer) -> ModbusServer:
 
 
 def opened(url: str, lines: tuple[str, ...] = LINES, **given: Any) -> ModbusController:
-    settings = Settings(**{"url": url, "address": ADDRESS, "timeout_s": 5.0} | given)
-    controller: ModbusController = CONTROLLER.open(
-        settings, ControllerContext(name="plc", lines=lines, clock=SystemClock())
+    settings: dict[str, Any] = {"url": url, "address": ADDRESS, "timeout_s": 5.0}
+    controller = CONTROLLER.open(
+        Settings(**settings | given), ControllerContext(name="plc", lines=lines, clock=SystemClock())
     )
+    assert isinstance(controller, ModbusController)
     return controller
 
 

@@ -32,7 +32,8 @@ def server(running: ModbusServer) -> ModbusServer:
 
 
 def opened(server: ModbusServer, **given: Any) -> ModbusCoil:
-    return ModbusCoil(Settings(**{"url": server.url, "coil": COIL, "timeout_s": 5.0} | given))
+    settings: dict[str, Any] = {"url": server.url, "coil": COIL, "timeout_s": 5.0}
+    return ModbusCoil(Settings(**settings | given))
 
 
 def signals(server: ModbusServer) -> list[int]:

@@ -40,8 +40,10 @@ class Follower:
         self.stop = threading.Event()
         self.got: list[Trigger] = []
         self.heard: list[str] = []
-        settings = Settings(**{"url": url, "address": ADDRESS, "poll_s": 0.005} | given)
-        triggers = TRIGGER.open(settings, TriggerContext(line="press", clock=SystemClock(), stop=self.stop))
+        settings: dict[str, Any] = {"url": url, "address": ADDRESS, "poll_s": 0.005}
+        triggers = TRIGGER.open(
+            Settings(**settings | given), TriggerContext(line="press", clock=SystemClock(), stop=self.stop)
+        )
         self._thread = threading.Thread(target=triggers.follow, args=(self.got.append, self.heard.append))
         self._thread.start()
 

@@ -50,8 +50,8 @@ class Follower:
     def __init__(self, url: str, **given: Any) -> None:
         self.stop = threading.Event()
         self.items: list[Item | Lost] = []
-        settings = Settings(**{"registers": REGISTERS, "stale_after_s": 0.5} | given)
-        self.stream: ModbusStream = modbus.stream(url, SPEC, settings, SystemClock(), self.stop)
+        settings: dict[str, Any] = {"registers": REGISTERS, "stale_after_s": 0.5}
+        self.stream: ModbusStream = modbus.stream(url, SPEC, Settings(**settings | given), SystemClock(), self.stop)
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
@@ -281,7 +281,7 @@ def opened(settings: Settings, spec: Any = SPEC, url: str = "modbus://127.0.0.1:
 )  # fmt: skip
 def test_settings_with_which_nothing_could_be_judged_are_refused(given: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        opened(Settings(**{"registers": REGISTERS} | given))
+        opened(Settings(**({"registers": REGISTERS} | given)))
 
 
 def test_a_fast_model_is_refused_with_advice_to_send_blocks() -> None:

@@ -1,24 +1,20 @@
 """Show the state and the results of lines to a PLC in holding registers (Modbus TCP).
 
 Each line has a block of `BLOCK` holding registers. The block is written in one request, so that a result and its number arrive
-together, and it is read back and compared. The number is at the end of the block, for a PLC that takes over single registers.
+together. It is read back and compared. The registers of a block are:
 
-========  =======  =============================================================================================
-register  type     content
-========  =======  =============================================================================================
-0         uint16   bit 0: ready, the line would judge a part that arrived now. Bit 1: an alarm of the line is active
-1         uint16   heartbeat: grows with each write. The same value for 3 s means that the line is not ready
-2         uint16   number of active alarms of the line
-3         uint16   result: 0 none, 1 OK, 2 NOK (REJECT), 3 INVALID, 4 REVIEW
-4, 5      float32  score of the result, if `score` is on. NaN without a score. 0 if `score` is off
-6, 7      uint32   number of the result. A number that was skipped is a result that the PLC has missed
-========  =======  =============================================================================================
+* 0, uint16: bit 0 is ready: the line would judge a part that arrived now. Bit 1: an alarm of the line is active.
+* 1, uint16: heartbeat. It grows with each write. A PLC that sees the same value for 3 s must treat the line as not ready.
+* 2, uint16: number of active alarms of the line.
+* 3, uint16: result. 0 none, 1 OK, 2 NOK (REJECT), 3 INVALID, 4 REVIEW.
+* 4 and 5, float32: score of the result, if `score` is on, and NaN without a score. 0 if `score` is off.
+* 6 and 7, uint32: number of the result. A PLC that sees a number skipped has missed a result.
 
-The first line begins at `address`, the next one `BLOCK` registers later. A PLC that treats every result except 1 as not OK does
-the right thing with all of them.
+The number is at the end, for a PLC that takes over one register after the other. REVIEW is the last code, so that codes 0 to 3
+are those that PLC programs often use. A PLC that accepts only 1 as good is safe with all codes.
 
-If `acknowledge` is set, the PLC writes the number of the last result that it has taken to two holding registers (uint32) of each
-line, the first line at `acknowledge`.
+The block of the first line begins at `address`, and each further line has the next `BLOCK` registers. If `acknowledge` is set,
+the PLC writes the number of the last result that it has taken to two other holding registers (uint32) for each line.
 """
 
 import math

@@ -128,8 +128,7 @@ class ModbusConnection:
     Args:
         server: address of the server.
         unit_id: unit identifier of all requests.
-        timeout_s: longest time for connecting, and for all requests from one `begin` to the next. A server that sends single
-            bytes can delay the last request by this time again.
+        timeout_s: longest time for connecting, and for all requests from one `begin` to the next.
         clock: for the time-out.
     """
 
@@ -160,7 +159,9 @@ class ModbusConnection:
         except OSError as error:
             raise self._failed(_why_unreachable(error)) from None
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client = client_type(self._server.host, port=self._server.port, timeout=self._timeout_s, retries=0)
+        client = client_type(
+            self._server.host, port=self._server.port, timeout=self._timeout_s, retries=0, trace_packet=self._packet
+        )
         client.socket = opened
         self._client = client
 
@@ -278,6 +279,19 @@ class ModbusConnection:
         finally:
             if not answered:
                 self.close()
+
+    def _packet(self, sending: bool, data: bytes) -> bytes:
+        """Check an answer, or the begin of it, whenever the client has received bytes.
+
+        A server that sends single bytes gets no more time. pymodbus 3.14 and older would wait for ever.
+        """
+        if not sending:
+            if any(data[2:4]):
+                raise self._failed("expected the answer to the request, got one of another protocol")
+            left_s = self._left_s()
+            if self._client is not None:
+                self._client.comm_params.timeout_connect = left_s
+        return data
 
     def _left_s(self) -> float:
         left_s = self._until_s - self._clock.mono_s()
