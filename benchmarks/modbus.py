@@ -62,7 +62,11 @@ def rejects(server: ModbusServer, signals: int, seed: int, folder: str) -> None:
     }
     devices = {
         name: RejectSignals(
-            rule, REJECT.open(CoilSettings(url=server.url, coil=coil, timeout_s=1.0)), intents[name], CLOCK, name=name
+            rule,
+            REJECT.open(CoilSettings(address=server.url, coil=coil, timeout_s=1.0)),
+            intents[name],
+            CLOCK,
+            name=name,
         )
         for name, coil in COILS.items()
     }
@@ -109,7 +113,7 @@ def polls(server: ModbusServer, count: int) -> None:
 def writes(server: ModbusServer, count: int) -> None:
     """Print the cost of a block of a controller, written and read back."""
     context = ControllerContext(name="plc", lines=("press",), clock=CLOCK)
-    controller = CONTROLLER.open(ControllerSettings(url=server.url, address=100, timeout_s=5.0), context)
+    controller = CONTROLLER.open(ControllerSettings(address=server.url, register=100, timeout_s=5.0), context)
     controller.connect()
 
     def write(number: int) -> bool:

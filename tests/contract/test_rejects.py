@@ -73,7 +73,7 @@ def modbus(kind: RejectKind) -> Iterator[RejectSpecimen]:
     try:
         yield RejectSpecimen(
             kind,
-            Settings(url=server.url, coil=7, timeout_s=0.2),
+            Settings(address=server.url, coil=7, timeout_s=0.2),
             RejectRule(travel_s=0.5, pulse_s=0.1),
             given=given,
             fail=lambda: server.refuse(4),

@@ -3,7 +3,7 @@
 import math
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,9 @@ from tests.modbus_server import ModbusServer, needs_pymodbus
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import from_table
 from andon.monitor.controller_kind import COMMON_KEYS, ControllerContext, ControllerFailed
-from andon.monitor.controllers.modbus import BLOCK, CONTROLLER, RESULT_WORDS, ModbusController, Settings, block
+from andon.monitor.controllers.modbus import BLOCK, CONTROLLER, RESULT_WORDS, STATES, ModbusController, Settings, block
 from andon.monitor.process_image import ProcessImage, ResultCode
+from andon.monitor.status import LineState
 from andon.sources.clock import SystemClock
 from andon.sources.modbus.registers import decode
 
@@ -37,7 +38,7 @@ def server(running: ModbusServer) -> ModbusServer:
 
 
 def opened(url: str, lines: tuple[str, ...] = LINES, **given: Any) -> ModbusController:
-    settings: dict[str, Any] = {"url": url, "address": ADDRESS, "timeout_s": 5.0}
+    settings: dict[str, Any] = {"address": url, "register": ADDRESS, "timeout_s": 5.0}
     controller = CONTROLLER.open(
         Settings(**settings | given), ControllerContext(name="plc", lines=lines, clock=SystemClock())
     )
@@ -64,10 +65,10 @@ def test_the_block_of_a_line_is_written_in_one_request_and_read_back(server: Mod
 @needs_pymodbus
 def test_each_line_has_its_own_block_in_the_order_of_the_file(server: ModbusServer) -> None:
     controller = connected(server.url, word_order="little", read_back=False)
-    controller.write(ProcessImage(line="oven", alarms=3, result=ResultCode.INVALID, number=5))
+    controller.write(ProcessImage(line="oven", state="retrying", alarms=3, result=ResultCode.INVALID, number=5))
     controller.close()
 
-    assert server.get("holding", ADDRESS + BLOCK, BLOCK) == [2, 0, 3, 3, 0, 0, 5, 0]
+    assert server.get("holding", ADDRESS + BLOCK, BLOCK) == [0x202, 0, 3, 3, 0, 0, 5, 0]
     assert server.get("holding", ADDRESS, BLOCK) == [0] * BLOCK
     assert server.requests == [[16, ADDRESS + BLOCK, BLOCK]]
 
@@ -85,6 +86,7 @@ def test_each_line_has_its_own_block_in_the_order_of_the_file(server: ModbusServ
 def test_each_result_has_its_word_and_only_ok_is_1(result: ResultCode, word: int) -> None:
     assert RESULT_WORDS[result] == word
     assert set(RESULT_WORDS) == set(ResultCode)
+    assert set(STATES) == set(get_args(LineState))
 
 
 @given(
@@ -97,7 +99,7 @@ def test_each_result_has_its_word_and_only_ok_is_1(result: ResultCode, word: int
 def test_every_image_fits_into_its_registers(
     number: int, heartbeat: int, alarms: int, score: float | None, with_score: bool
 ) -> None:
-    settings = Settings(url="modbus://10.0.0.7", address=0, score=with_score)
+    settings = Settings(address="modbus://10.0.0.7", register=0, score=with_score)
     words = block(ProcessImage(line="a", number=number, heartbeat=heartbeat, alarms=alarms, score=score), settings)
 
     assert len(words) == BLOCK
@@ -176,7 +178,7 @@ def test_a_plc_that_restarts_or_hangs_is_a_failure_and_works_after_a_new_connect
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"address": 195}, "writing holding 195 to 202: refused with exception 2 .illegal address."),
+        ({"register": 195}, "writing holding 195 to 202: refused with exception 2 .illegal address."),
         ({"unit_id": 9}, "refused with exception 11 .the unit does not answer the gateway."),
     ],
 )
@@ -215,8 +217,8 @@ def test_ten_thousand_results_arrive_in_order_and_each_with_its_number(server: M
 
 def test_blocks_that_do_not_fit_are_refused_before_anything_is_written() -> None:
     url = "modbus://10.0.0.7"
-    with pytest.raises(ConfigError, match="address: expected 16 registers up to 65535 for 2 lines, got 65521"):
-        opened(url, address=65_521)
+    with pytest.raises(ConfigError, match="register: expected 16 registers up to 65535 for 2 lines, got 65521"):
+        opened(url, register=65_521)
     with pytest.raises(ConfigError, match="acknowledge: expected 4 registers up to 65535 for 2 lines, got 65534"):
         opened(url, acknowledge=65_534)
     with pytest.raises(ConfigError, match=r"acknowledge: expected registers outside of 100 to 115.*got 115 to 118"):
@@ -228,6 +230,6 @@ def test_blocks_that_do_not_fit_are_refused_before_anything_is_written() -> None
 
 
 def test_the_settings_are_checked_and_take_no_key_of_all_controllers() -> None:
-    with pytest.raises(ConfigError, match="url: plc: expected modbus://HOST"):
-        from_table(Settings, {"url": "plc", "address": 1}, at="controller[0]")
+    with pytest.raises(ConfigError, match="address: plc: expected modbus://HOST"):
+        from_table(Settings, {"address": "plc", "register": 1}, at="controller[0]")
     assert not set(Settings.__struct_fields__) & set(COMMON_KEYS)

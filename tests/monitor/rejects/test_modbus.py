@@ -32,7 +32,7 @@ def server(running: ModbusServer) -> ModbusServer:
 
 
 def opened(server: ModbusServer, **given: Any) -> ModbusCoil:
-    settings: dict[str, Any] = {"url": server.url, "coil": COIL, "timeout_s": 5.0}
+    settings: dict[str, Any] = {"address": server.url, "coil": COIL, "timeout_s": 5.0}
     return ModbusCoil(Settings(**settings | given))
 
 
@@ -160,7 +160,7 @@ def test_a_write_that_is_refused_is_a_failure(server: ModbusServer, given: dict[
 def test_signals_of_parts_arrive_in_order_and_each_pulse_ends(server: ModbusServer) -> None:
     rule = RejectRule(travel_s=0.3, tolerance_s=5.0, pulse_s=0.02)
     clock = SystemClock()
-    device = REJECT.open(Settings(url=server.url, coil=COIL, timeout_s=0.3))
+    device = REJECT.open(Settings(address=server.url, coil=COIL, timeout_s=0.3))
     given = RejectSignals(rule, device, MemoryIntents(clock, lambda _: None), clock, name="press")
     given.start()
     now_s = clock.mono_s()
@@ -174,11 +174,11 @@ def test_signals_of_parts_arrive_in_order_and_each_pulse_ends(server: ModbusServ
 
 
 def test_the_settings_must_fit_the_rule() -> None:
-    settings = Settings(url="modbus://10.0.0.7", coil=COIL)
+    settings = Settings(address="modbus://10.0.0.7", coil=COIL)
     REJECT.check(settings, RULE)
     with pytest.raises(ConfigError, match="expected read_back = false with pulse_s = 0"):
         REJECT.check(settings, RejectRule(travel_s=6.0))
-    REJECT.check(Settings(url="modbus://10.0.0.7", coil=COIL, read_back=False), RejectRule(travel_s=6.0))
+    REJECT.check(Settings(address="modbus://10.0.0.7", coil=COIL, read_back=False), RejectRule(travel_s=6.0))
     with pytest.raises(ConfigError, match=r"timeout_s of at most travel_s - actuator_s = 0\.1 s, got 0\.2"):
         REJECT.check(settings, RejectRule(travel_s=0.1, pulse_s=0.1))
 
@@ -186,14 +186,14 @@ def test_the_settings_must_fit_the_rule() -> None:
 def test_a_table_of_a_line_is_checked() -> None:
     table: dict[str, object] = {
         "kind": "modbus",
-        "url": "modbus://10.0.0.7",
+        "address": "modbus://10.0.0.7",
         "coil": 7,
         "travel_s": 1.0,
         "pulse_s": 0.1,
     }
-    assert reject_from_table(table, at="line[0].reject").settings == Settings(url="modbus://10.0.0.7", coil=7)
+    assert reject_from_table(table, at="line[0].reject").settings == Settings(address="modbus://10.0.0.7", coil=7)
     for wrong, why in (
-        ({"url": "10.0.0.7"}, r"url: 10\.0\.0\.7: expected modbus://HOST"),
+        ({"address": "10.0.0.7"}, r"address: 10\.0\.0\.7: expected modbus://HOST"),
         ({"coil": 70_000}, "coil: expected an integer from 0 to 65535, got 70000"),
         ({"coil": "7"}, "coil: expected an integer"),
     ):

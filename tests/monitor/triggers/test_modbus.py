@@ -40,7 +40,7 @@ class Follower:
         self.stop = threading.Event()
         self.got: list[Trigger] = []
         self.heard: list[str] = []
-        settings: dict[str, Any] = {"url": url, "address": ADDRESS, "poll_s": 0.005}
+        settings: dict[str, Any] = {"address": url, "register": ADDRESS, "poll_s": 0.005}
         triggers = TRIGGER.open(
             Settings(**settings | given), TriggerContext(line="press", clock=SystemClock(), stop=self.stop)
         )
@@ -223,7 +223,7 @@ def test_c19_a_device_that_hangs_is_heard_once_and_its_late_replies_trigger_noth
 def test_a_wrong_unit_or_address_is_heard_once(server: ModbusServer, follow: Callable[..., Follower]) -> None:
     wrong: list[tuple[dict[str, int], str]] = [
         ({"unit_id": 9}, "exception 11"),
-        ({"address": 200}, "exception 2 (illegal address)"),
+        ({"register": 200}, "exception 2 (illegal address)"),
     ]
     for settings, why in wrong:
         follower = follow(server.url, **settings)
@@ -264,9 +264,9 @@ def test_a_step_back_is_a_new_start(value: int, back: int) -> None:
 
 
 def test_the_settings_are_checked() -> None:
-    with pytest.raises(ConfigError, match="url: nowhere: expected modbus://HOST"):
-        from_table(Settings, {"url": "nowhere", "address": 1}, at="line[0].trigger")
-    with pytest.raises(ConfigError, match="address: expected an integer from 0 to 65535"):
-        from_table(Settings, {"url": "modbus://10.0.0.7", "address": -1}, at="line[0].trigger")
+    with pytest.raises(ConfigError, match="address: nowhere: expected modbus://HOST"):
+        from_table(Settings, {"address": "nowhere", "register": 1}, at="line[0].trigger")
+    with pytest.raises(ConfigError, match="register: expected an integer from 0 to 65535"):
+        from_table(Settings, {"address": "modbus://10.0.0.7", "register": -1}, at="line[0].trigger")
     with pytest.raises(ConfigError, match="signal: expected one of coil, discrete, holding, input"):
-        from_table(Settings, {"url": "modbus://10.0.0.7", "address": 1, "signal": "bit"}, at="line[0].trigger")
+        from_table(Settings, {"address": "modbus://10.0.0.7", "register": 1, "signal": "bit"}, at="line[0].trigger")

@@ -363,7 +363,7 @@ def test_the_modules_can_be_imported_without_the_library() -> None:
         "from andon.monitor.rejects.modbus import REJECT, Settings\n"
         "from andon.foundation.errors import MissingExtra\n"
         "try:\n"
-        "    REJECT.open(Settings(url='modbus://10.0.0.7', coil=1))\n"
+        "    REJECT.open(Settings(address='modbus://10.0.0.7', coil=1))\n"
         "except MissingExtra as error:\n"
         "    print(error)\n"
     )

@@ -3,7 +3,8 @@
 Each line has a block of `BLOCK` holding registers. The block is written in one request, so that a result and its number arrive
 together. It is read back and compared. The registers of a block are:
 
-* 0, uint16: bit 0 is ready: the line would judge a part that arrived now. Bit 1: an alarm of the line is active.
+* 0, uint16: bit 0 is ready: the line would judge a part that arrived now. Bit 1: an alarm of the line is active. The high byte is
+  the state: 0 starting, 1 running, 2 retrying, 3 ended, 4 failed.
 * 1, uint16: heartbeat. It grows with each write. A PLC that sees the same value for 3 s must treat the line as not ready.
 * 2, uint16: number of active alarms of the line.
 * 3, uint16: result. 0 none, 1 OK, 2 NOK (REJECT), 3 INVALID, 4 REVIEW.
@@ -13,7 +14,7 @@ together. It is read back and compared. The registers of a block are:
 The number is at the end, for a PLC that takes over one register after the other. REVIEW is the last code, so that codes 0 to 3
 are those that PLC programs often use. A PLC that accepts only 1 as good is safe with all codes.
 
-The block of the first line begins at `address`, and each further line has the next `BLOCK` registers. If `acknowledge` is set,
+The block of the first line begins at `register`, and each further line has the next `BLOCK` registers. If `acknowledge` is set,
 the PLC writes the number of the last result that it has taken to two other holding registers (uint32) for each line.
 """
 
@@ -25,11 +26,12 @@ from msgspec import Meta, Struct
 from andon.foundation.errors import ConfigError
 from andon.monitor.controller_kind import ControllerContext, ControllerFailed, ControllerKind
 from andon.monitor.process_image import ProcessImage, ResultCode
+from andon.monitor.status import LineState
 from andon.sources.modbus.connection import (
     ModbusConnection,
     ModbusFailed,
+    ServerAddress,
     UnitId,
-    Url,
     parse_server,
     require_package,
 )
@@ -47,20 +49,21 @@ RESULT_WORDS = {
     ResultCode.REVIEW: 4,
 }
 READY_BIT, ALARM_BIT = 1, 2
+STATES: dict[LineState, int] = {"starting": 0, "running": 1, "retrying": 2, "ended": 3, "failed": 4}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the registers."""
 
-    url: Url
-    address: Annotated[
-        Address, Meta(description="address of the first holding register of the first line, counted from 0")
+    address: ServerAddress
+    register: Annotated[
+        Address, Meta(description="number of the first holding register of the first line, counted from 0")
     ]
     acknowledge: Annotated[
         Address | None,
         Meta(
-            description="address of two holding registers for each line, to which the PLC writes the number of the last result "
-            "that it has taken, none if it does not"
+            description="number of the first of two holding registers for each line, to which the PLC writes the number of the "
+            "last result that it has taken, none if it does not"
         ),
     ] = None
     score: Annotated[bool, Meta(description="write the score as float32, with NaN if there is none")] = False
@@ -81,9 +84,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         try:
-            parse_server(self.url)
+            parse_server(self.address)
         except ConfigError as error:
-            raise ValueError(f"url: {error}") from None
+            raise ValueError(f"address: {error}") from None
 
 
 def block(image: ProcessImage, settings: Settings) -> list[int]:
@@ -91,7 +94,7 @@ def block(image: ProcessImage, settings: Settings) -> list[int]:
     order = settings.word_order
     score = (image.score if image.score is not None else math.nan) if settings.score else 0.0
     return [
-        (READY_BIT if image.ready else 0) | (ALARM_BIT if image.alarms else 0),
+        STATES[image.state] << 8 | (READY_BIT if image.ready else 0) | (ALARM_BIT if image.alarms else 0),
         image.heartbeat & 0xFFFF,
         min(image.alarms, 0xFFFF),
         RESULT_WORDS[image.result],
@@ -109,7 +112,7 @@ class ModbusController:
         self._settings = settings
         self._places = {line: place for place, line in enumerate(context.lines)}
         self._connection = ModbusConnection(
-            parse_server(settings.url), unit_id=settings.unit_id, timeout_s=settings.timeout_s, clock=context.clock
+            parse_server(settings.address), unit_id=settings.unit_id, timeout_s=settings.timeout_s, clock=context.clock
         )
 
     def connect(self) -> None:
@@ -122,7 +125,7 @@ class ModbusController:
 
     def write(self, image: ProcessImage) -> None:
         """Write the block of a line, and read it back."""
-        address = self._settings.address + BLOCK * self._places[image.line]
+        address = self._settings.register + BLOCK * self._places[image.line]
         words = block(image, self._settings)
         self._connection.begin()
         try:
@@ -165,11 +168,11 @@ def _require_space(settings: Settings, lines: int) -> None:
     Raises:
         ConfigError: see above.
     """
-    blocks = range(settings.address, settings.address + BLOCK * lines)
+    blocks = range(settings.register, settings.register + BLOCK * lines)
     numbers = range(0)
     if settings.acknowledge is not None:
         numbers = range(settings.acknowledge, settings.acknowledge + ACKNOWLEDGED * lines)
-    for name, registers in (("address", blocks), ("acknowledge", numbers)):
+    for name, registers in (("register", blocks), ("acknowledge", numbers)):
         if registers and registers[-1] > LAST_ADDRESS:
             raise ConfigError(
                 f"{name}: expected {len(registers)} registers up to {LAST_ADDRESS} for {lines} lines, got {registers[0]}. "

@@ -16,8 +16,8 @@ from andon.sources.clock import SystemClock
 from andon.sources.modbus.connection import (
     ModbusConnection,
     ModbusFailed,
+    ServerAddress,
     UnitId,
-    Url,
     parse_server,
     require_package,
 )
@@ -27,8 +27,8 @@ from andon.sources.modbus.registers import Address
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the coil."""
 
-    url: Url
-    coil: Annotated[Address, Meta(description="address of the coil, counted from 0")]
+    address: ServerAddress
+    coil: Annotated[Address, Meta(description="number of the coil, counted from 0")]
     unit_id: UnitId = 1
     timeout_s: Annotated[
         float,
@@ -48,9 +48,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         try:
-            parse_server(self.url)
+            parse_server(self.address)
         except ConfigError as error:
-            raise ValueError(f"url: {error}") from None
+            raise ValueError(f"address: {error}") from None
 
 
 class ModbusCoil:
@@ -60,7 +60,7 @@ class ModbusCoil:
         require_package("the reject signal modbus")
         self._settings = settings
         self._connection = ModbusConnection(
-            parse_server(settings.url), unit_id=settings.unit_id, timeout_s=settings.timeout_s, clock=SystemClock()
+            parse_server(settings.address), unit_id=settings.unit_id, timeout_s=settings.timeout_s, clock=SystemClock()
         )
 
     def on(self) -> None:

@@ -22,8 +22,8 @@ from andon.sources.clock import pause
 from andon.sources.modbus.connection import (
     ModbusConnection,
     ModbusFailed,
+    ServerAddress,
     UnitId,
-    Url,
     parse_server,
     require_package,
 )
@@ -37,8 +37,8 @@ RETRY = Backoff(first_s=0.25, cap_s=2.0)
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the triggers."""
 
-    url: Url
-    address: Annotated[Address, Meta(description="address of the counter or bit, counted from 0")]
+    address: ServerAddress
+    register: Annotated[Address, Meta(description="number of the register, coil or input, counted from 0")]
     signal: Annotated[
         Literal["holding", "input", "coil", "discrete"],
         Meta(description="table of the device: a counter in a holding or input register, or a coil or discrete input"),
@@ -56,9 +56,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         try:
-            parse_server(self.url)
+            parse_server(self.address)
         except ConfigError as error:
-            raise ValueError(f"url: {error}") from None
+            raise ValueError(f"address: {error}") from None
 
     @property
     def modulus(self) -> int:
@@ -99,7 +99,7 @@ class ModbusTriggers:
         self._settings = settings
         self._context = context
         self._connection = ModbusConnection(
-            parse_server(settings.url), unit_id=settings.unit_id, timeout_s=settings.timeout_s, clock=context.clock
+            parse_server(settings.address), unit_id=settings.unit_id, timeout_s=settings.timeout_s, clock=context.clock
         )
 
     def follow(self, give: Callable[[Trigger], None], hear: Callable[[str], None]) -> None:
@@ -146,15 +146,15 @@ class _Counter:
     def look(self, connection: ModbusConnection) -> Trigger | None:
         settings = self._settings
         assert settings.signal in ("holding", "input")
-        words = connection.read_registers(settings.signal, settings.address, registers_of(settings.type))
+        words = connection.read_registers(settings.signal, settings.register, registers_of(settings.type))
         value = int(decode(words, settings.type, settings.word_order))
         before, self._count = self._count, counted(self._count, value, settings.modulus)
         fresh, self._fresh = self._fresh, True
         if before is not None and self._count.number < before.number:
             logger.warning(
                 "%s, register %d: the counter went back from %d to %d. It was reset, and this is not a trigger",
-                settings.url,
                 settings.address,
+                settings.register,
                 before.value,
                 value,
             )
@@ -175,7 +175,7 @@ class _Bit:
     def look(self, connection: ModbusConnection) -> Trigger | None:
         settings = self._settings
         assert settings.signal in ("coil", "discrete")
-        active = connection.read_bit(settings.signal, settings.address) == (settings.edge == "rising")
+        active = connection.read_bit(settings.signal, settings.register) == (settings.edge == "rising")
         before, self._before = self._before, active
         return Trigger() if active and before is False else None
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PORT = 502
 BitKind = Literal["coil", "discrete"]
 
-Url = Annotated[str, Meta(description="address of the Modbus server, for example modbus://10.0.0.7:502")]
+ServerAddress = Annotated[str, Meta(description="address of the Modbus server, for example modbus://10.0.0.7:502")]
 UnitId = Annotated[
     int,
     Meta(
