@@ -121,6 +121,11 @@ class ModbusServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def runs(self) -> bool:
+        """True from `start` to `end`, also while it is paused."""
+        return self._process is not None
+
     def end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
