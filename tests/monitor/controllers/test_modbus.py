@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.modbus_server import ModbusServer, needs_pymodbus
+from tests.monitor.receivers import until
+from tests.monitor.statuses import FULL
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import from_table
-from andon.monitor.controller_kind import COMMON_KEYS, ControllerContext, ControllerFailed
+from andon.monitor.controller_kind import COMMON_KEYS, ControllerContext, ControllerFailed, ControllerTiming
+from andon.monitor.controller_writer import ControllerWriter
 from andon.monitor.controllers.modbus import BLOCK, CONTROLLER, RESULT_WORDS, STATES, ModbusController, Settings, block
-from andon.monitor.process_image import ProcessImage, ResultCode
+from andon.monitor.process_image import LineResult, ProcessImage, ResultCode
 from andon.monitor.status import LineState
 from andon.sources.clock import SystemClock
 from andon.sources.modbus.registers import decode
@@ -200,6 +203,41 @@ def test_the_plc_acknowledges_the_number_that_it_has_taken(server: ModbusServer)
     with pytest.raises(ControllerFailed, match="there is no connection"):
         controller.acknowledged("press")
     assert opened(server.url).acknowledged("press") is None
+
+
+@needs_pymodbus
+def test_the_writer_of_the_monitor_raises_the_alarm_while_the_plc_hangs_and_shows_the_next_result_afterwards(
+    server: ModbusServer,
+) -> None:
+    clock, controller = SystemClock(), opened(server.url, ("bottles",), timeout_s=0.2)
+    writer = ControllerWriter(
+        "plc",
+        "modbus",
+        controller,
+        lines=("bottles",),
+        timing=ControllerTiming(every_s=0.05, max_age_s=0.5),
+        clock=clock,
+        status=lambda: FULL,
+    )
+
+    def result(code: ResultCode) -> LineResult:
+        return LineResult(result=code, part="a", judged_wall_s=0.0, at_s=clock.mono_s())
+
+    writer.start()
+    try:
+        writer.put("bottles", result(ResultCode.OK))
+        until(lambda: server.get("holding", ADDRESS + 3, 5) == [1, 0, 0, 0, 1])
+        before = server.get("holding", ADDRESS + 1)
+        until(lambda: server.get("holding", ADDRESS + 1) != before)
+        server.pause()
+        until(lambda: "no answer within 0.2 s" in writer.status().failing)
+        server.go_on()
+        until(lambda: writer.status().connected)
+        writer.put("bottles", result(ResultCode.REVIEW))
+        until(lambda: server.get("holding", ADDRESS + 3, 5) == [4, 0, 0, 0, 2])
+    finally:
+        server.go_on()
+        assert writer.close()
 
 
 @needs_pymodbus
