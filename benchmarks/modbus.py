@@ -9,6 +9,7 @@ Prints one JSON line for each question, with the load of the machine:
   are durable (SQLite, synchronous=FULL), with ``memory`` they are not. Both are mixed in random order. The first signal of each
   also opens its connection.
 * ``poll``: one read of 8 registers, as the source and the trigger do. CPU time of this process and of the server.
+* ``sample``: one poll of the whole source: 8 channels of 10 ms, their points on the grid, and their windows.
 * ``write``: one block of a controller (8 registers), written and read back.
 
 ``order`` states how many values arrived, and that all arrived in their order and with their values.
@@ -21,6 +22,7 @@ import platform
 import random
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,8 +41,12 @@ from andon.monitor.rejects.modbus import Settings as CoilSettings
 from andon.monitor.store import Settings as StoreSettings
 from andon.monitor.store_writer import StoreWriter
 from andon.monitor.supervisor import Origin
+from andon.runtime.items import Item
+from andon.runtime.schema import Channel, WindowSpec
 from andon.sources.clock import SystemClock
+from andon.sources.kinds import modbus
 from andon.sources.modbus.connection import ModbusConnection, parse_server
+from andon.sources.modbus.registers import Register
 
 CLOCK = SystemClock()
 COILS = {"memory": 1, "store": 2}
@@ -110,6 +116,28 @@ def polls(server: ModbusServer, count: int) -> None:
     connection.close()
 
 
+def samples(server: ModbusServer, seconds: float) -> None:
+    """Print the cost of a sample of the source, and how many polls were late."""
+    names = [f"channel {number}" for number in range(8)]
+    spec = WindowSpec(steps=10, hop=10, period_s=0.01, channels=tuple(Channel(name=name) for name in names))
+    registers = {name: Register(address=10 + number, kind="input") for number, name in enumerate(names)}
+    stop = threading.Event()
+    stream = modbus.stream(server.url, spec, modbus.Settings(registers=registers), CLOCK, stop)
+    threading.Timer(seconds, stop.set).start()
+    cpu_s, windows = time.process_time(), sum(isinstance(item, Item) for item in stream)
+    cpu_s = time.process_time() - cpu_s
+    counters = stream.counters
+    report(
+        "sample",
+        seconds=seconds,
+        samples=counters.polls,
+        windows=windows,
+        left_out=counters.left_out,
+        failed=counters.failed,
+        cpu_ms=round(1e3 * cpu_s / counters.polls, 4),
+    )
+
+
 def writes(server: ModbusServer, count: int) -> None:
     """Print the cost of a block of a controller, written and read back."""
     context = ControllerContext(name="plc", lines=("press",), clock=CLOCK)
@@ -154,6 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--signals", type=int, default=1000, help="reject signals of each kind")
     parser.add_argument("--calls", type=int, default=10_000, help="polls, and writes")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of the samples")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     from pymodbus import __version__
@@ -165,6 +194,7 @@ def main() -> None:
             rejects(server, args.signals, args.seed, folder)
         server.reset()
         polls(server, args.calls)
+        samples(server, args.seconds)
         writes(server, args.calls)
     finally:
         server.end()
