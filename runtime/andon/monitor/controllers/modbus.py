@@ -62,8 +62,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     acknowledge: Annotated[
         Address | None,
         Meta(
-            description="number of the first of two holding registers for each line, to which the PLC writes the number of the "
-            "last result that it has taken, none if it does not"
+            description="number of the first holding register for acknowledgements, none for no handshake. The PLC writes the "
+            "number of the last result that it has taken to two registers of each line"
         ),
     ] = None
     score: Annotated[bool, Meta(description="write the score as float32, with NaN if there is none")] = False

@@ -78,7 +78,7 @@ class Count(Struct, frozen=True):
 def counted(before: Count | None, value: int, modulus: int) -> Count:
     """Return the state of a counter after a poll. There is a new part if its number is higher than before.
 
-    A step of half the range or more is a reset of the counter, because so many parts do not pass between two polls.
+    A step of half the range or more is a reset of the counter. That number of parts cannot pass between two polls.
 
     >>> counted(Count(65_535, 65_535), 1, 65_536)
     Count(value=1, number=65537)
