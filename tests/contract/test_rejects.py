@@ -6,12 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
 import pytest
+from tests.modbus_server import ModbusServer
 from tests.monitor.rejects.test_http import Relay
 
 from andon.foundation.registry import load, names
 from andon.foundation.secret import Secret
 from andon.monitor.reject import RejectRule
-from andon.monitor.reject_contract import CHECKS, RejectSpecimen
+from andon.monitor.reject_contract import CHECKS, RejectSpecimen, Signal
 from andon.monitor.reject_kind import RejectKind
 
 CANARY = "canary-51d7-secret"
@@ -51,7 +52,38 @@ def http(kind: RejectKind) -> Iterator[RejectSpecimen]:
             thread.join()
 
 
-EJECTORS: dict[str, Callable[[RejectKind], AbstractContextManager[RejectSpecimen]]] = {"http": http}
+@contextmanager
+def modbus(kind: RejectKind) -> Iterator[RejectSpecimen]:
+    pytest.importorskip("pymodbus", reason="the extra [modbus]")
+    from andon.monitor.rejects.modbus import Settings
+
+    server = ModbusServer().start()
+    hung = False
+
+    def given() -> list[Signal]:
+        if hung:  # a signal that has arrived meanwhile is seen when the server goes on
+            server.go_on()
+        return ["on" if one.values[0] else "off" for one in server.written]
+
+    def hang() -> None:
+        nonlocal hung
+        hung = True
+        server.pause()
+
+    try:
+        yield RejectSpecimen(
+            kind,
+            Settings(address=server.url, coil=7, timeout_s=0.2),
+            RejectRule(travel_s=0.5, pulse_s=0.1),
+            given=given,
+            fail=lambda: server.refuse(4),
+            hang=hang,
+        )
+    finally:
+        server.end()
+
+
+EJECTORS: dict[str, Callable[[RejectKind], AbstractContextManager[RejectSpecimen]]] = {"http": http, "modbus": modbus}
 
 
 @pytest.fixture(params=names("andon.rejects"))

@@ -17,9 +17,11 @@ from andon.foundation.registry import load, names
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.contract import CHECKS, Specimen
 from andon.sources.kinds.camera import Settings as CameraSettings
+from andon.sources.kinds.modbus import Settings as ModbusSettings
 from andon.sources.kinds.mqtt import Settings as MqttSettings
 from andon.sources.kinds.stdin import Settings as StdinSettings
 from andon.sources.live.folder_watch import FollowSettings
+from andon.sources.modbus.registers import Register
 from andon.sources.pictures.encode import write_png
 from andon.sources.source import Source
 
@@ -96,6 +98,13 @@ def mqtt(source: Source, _folder: Path) -> Specimen:
     return Specimen(source, "mqtt://127.0.0.1:9/none", spec=spec, items=0, settings=MqttSettings(stale_after_s=0.3))
 
 
+def modbus(source: Source, _folder: Path) -> Specimen:
+    # samples need a device; tests/sources/kinds/test_modbus.py starts one
+    spec = WindowSpec(steps=4, hop=2, period_s=0.1, channels=(Channel(name="flow"),))
+    settings = ModbusSettings(registers={"flow": Register(address=1)}, stale_after_s=0.3)
+    return Specimen(source, "modbus://127.0.0.1:9", spec=spec, items=0, settings=settings)
+
+
 def camera(source: Source, _folder: Path) -> Specimen:
     # frames need a camera; tests/sources/live and test_camera.py check them with a scripted one
     return Specimen(
@@ -108,7 +117,8 @@ def camera(source: Source, _folder: Path) -> Specimen:
 
 
 SIMULATED: dict[str, Make] = {
-    make.__name__: make for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, camera)
+    make.__name__: make
+    for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, modbus, camera)
 }
 
 

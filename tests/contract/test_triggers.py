@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.modbus_server import ModbusServer, needs_pymodbus
 from tests.monitor.receivers import CANARY, Broker, needs_mosquitto
 
 from andon.foundation.registry import load, names
@@ -47,8 +48,34 @@ def mqtt(kind: TriggerKind, folder: Path) -> Iterator[TriggerSpecimen]:
         broker.end()
 
 
-SENDERS: dict[str, Callable[[TriggerKind, Path], AbstractContextManager[TriggerSpecimen]]] = {"mqtt": mqtt}
-MARKS = {"mqtt": [needs_mosquitto]}
+@contextmanager
+def modbus(kind: TriggerKind, _folder: Path) -> Iterator[TriggerSpecimen]:
+    from andon.monitor.triggers.modbus import Settings
+
+    server = ModbusServer().start()
+
+    def back() -> None:
+        server.start()
+
+    try:
+        yield TriggerSpecimen(
+            kind,
+            Settings(address=server.url, register=30, timeout_s=1.0),
+            send=lambda number: server.set("holding", 30, number),
+            hang=server.pause,
+            away=server.end,
+            back=back,
+            longest_s=5.0,
+        )
+    finally:
+        server.end()
+
+
+SENDERS: dict[str, Callable[[TriggerKind, Path], AbstractContextManager[TriggerSpecimen]]] = {
+    "modbus": modbus,
+    "mqtt": mqtt,
+}
+MARKS = {"modbus": [needs_pymodbus], "mqtt": [needs_mosquitto]}
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in names("andon.triggers")])

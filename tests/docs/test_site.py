@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from andon.foundation import errors
-from andon.foundation.registry import load, members, names
+from andon.foundation.registry import members, names
 from andon.foundation.settings import fields
 from andon.monitor.reject import RejectRule
 from andon.runtime import Reason
@@ -93,7 +93,8 @@ def test_the_reference_has_every_command_detector_setting_source_sink_output_rej
     assert re.findall(r"^## (\w+)$", generated["rejects"], re.MULTILINE) == names("andon.rejects")
     assert re.findall(r"^## (\w+)$", generated["controllers"], re.MULTILINE) == names("andon.controllers")
     assert "`every_s`" in generated["controllers"]
-    keys = [setting.name for kind in (RejectRule, load("andon.rejects", "http").settings) for setting in fields(kind)]
+    rejects = [kind.settings for _, kind in members("andon.rejects")]
+    keys = [setting.name for struct in (RejectRule, *rejects) for setting in fields(struct)]
     assert re.findall(r"^`(\w+)`(?: `.*`)?$", generated["rejects"], re.MULTILINE) == keys
     settings = [setting.flag for _, recipe in members("andon.detectors") for setting in fields(recipe.settings)]
     assert re.findall(r"^`(--[\w-]+)`(?: `.*`)?$", generated["detectors"], re.MULTILINE) == settings

@@ -24,6 +24,7 @@ _PACKAGES = {
         "h11",
         "urllib3",
     },
+    "modbus": {"pymodbus"},
     "parquet": {"pyarrow"},
     "train": {
         "torch",
