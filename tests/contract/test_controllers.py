@@ -10,6 +10,7 @@ from andon.foundation.registry import load, names
 from andon.foundation.secret import Secret
 from andon.monitor.controller_contract import CHECKS, ControllerSpecimen, Shown
 from andon.monitor.controller_kind import ControllerKind
+from andon.monitor.process_image import ResultCode
 
 CANARY = "canary-51d7-secret"
 SECRET = Secret(env="ANDON_TEST_CONTROLLER_SECRET")
@@ -19,17 +20,16 @@ MISSING = Secret(env="ANDON_TEST_NO_SUCH_VARIABLE")
 @contextmanager
 def modbus(kind: ControllerKind) -> Iterator[ControllerSpecimen]:
     pytest.importorskip("pymodbus", reason="the extra [modbus]")
-    from andon.monitor.controllers.modbus import BLOCK, RESULT_WORDS, Settings
+    from andon.monitor.controllers.modbus import BLOCK, Settings
 
     server = ModbusServer().start()
-    results = {word: result for result, word in RESULT_WORDS.items()}
     places = {"press-3": 0, "press-4": 1}
 
     def shown(line: str) -> Shown | None:
         words = server.get("holding", 100 + BLOCK * places[line], BLOCK)
         if not any(words):
             return None
-        return Shown(bool(words[0] & 1), results[words[3]], words[6] << 16 | words[7], words[1])
+        return Shown(bool(words[0] & 1), ResultCode(words[3]), words[6] << 16 | words[7], words[1])
 
     def away() -> None:
         kept.append(server.get("holding", 0, SIZE))

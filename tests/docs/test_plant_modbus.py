@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from andon.monitor.config import configuration_from_table
-from andon.monitor.controllers.modbus import BLOCK, READY_BIT, RESULT_WORDS, STATES
+from andon.monitor.controllers.modbus import BLOCK, READY_BIT, STATES
 from andon.monitor.process_image import ResultCode
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "plant.md"
@@ -36,7 +36,7 @@ def test_the_map_of_registers_is_that_of_the_code() -> None:
     text = chapter()
     rows = re.findall(r"^\| (\d)(?:, (\d))? \| u?\w+ \|", text, re.MULTILINE)
     names = {ResultCode.REJECT: "NOK (REJECT)", ResultCode.NONE: "none"}
-    results = ", ".join(f"{word} {names.get(result, result.name)}" for result, word in RESULT_WORDS.items())
+    results = ", ".join(f"{int(result)} {names.get(result, result.name)}" for result in ResultCode)
 
     assert [int(number) for row in rows for number in row if number] == list(range(BLOCK))
     assert f"result: {results}" in text

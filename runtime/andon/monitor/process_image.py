@@ -23,14 +23,14 @@ LONGEST_TEXT = 200
 
 
 class ResultCode(IntEnum):
-    """The result of a part or item, as a number for controllers."""
+    """The result of a part or item, as a number for all controllers. 1 is the only good one."""
 
     NONE = 0
     """Nothing was judged since the start."""
     OK = 1
-    REVIEW = 2
-    REJECT = 3
-    INVALID = 4
+    REJECT = 2
+    INVALID = 3
+    REVIEW = 4
 
 
 class ProcessImage(Struct, frozen=True, kw_only=True):

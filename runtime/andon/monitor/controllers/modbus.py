@@ -25,7 +25,7 @@ from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
 from andon.monitor.controller_kind import ControllerContext, ControllerFailed, ControllerKind
-from andon.monitor.process_image import ProcessImage, ResultCode
+from andon.monitor.process_image import ProcessImage
 from andon.monitor.status import LineState
 from andon.sources.modbus.connection import (
     ModbusConnection,
@@ -41,13 +41,6 @@ BLOCK = 8
 """Registers of a line."""
 ACKNOWLEDGED = 2
 """Registers of the acknowledged number of a line."""
-RESULT_WORDS = {
-    ResultCode.NONE: 0,
-    ResultCode.OK: 1,
-    ResultCode.REJECT: 2,
-    ResultCode.INVALID: 3,
-    ResultCode.REVIEW: 4,
-}
 READY_BIT, ALARM_BIT = 1, 2
 STATES: dict[LineState, int] = {"starting": 0, "running": 1, "retrying": 2, "ended": 3, "failed": 4}
 
@@ -97,7 +90,7 @@ def block(image: ProcessImage, settings: Settings) -> list[int]:
         STATES[image.state] << 8 | (READY_BIT if image.ready else 0) | (ALARM_BIT if image.alarms else 0),
         image.heartbeat & 0xFFFF,
         min(image.alarms, 0xFFFF),
-        RESULT_WORDS[image.result],
+        int(image.result),
         *encode(_float32(score), "float32", order),
         *encode(image.number, "uint32", order),
     ]
