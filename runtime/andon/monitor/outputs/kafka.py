@@ -156,6 +156,8 @@ class _Connection:
         self._closed = threading.Event()
         self._problem = ""
         """Why the connection has failed."""
+        self._detail = ""
+        """Why one of the brokers cannot be reached."""
         self._lock = threading.Lock()
         """Held while the producer is used by another thread, so that it is always freed by the thread of the connection."""
         self._producer: Producer | None = _producer(settings, password, self._on_error)
@@ -265,6 +267,7 @@ class _Connection:
         found = answer.topics.get(self._settings.topic)
         if found is None or found.error is not None:
             return reason_of(found.error) if found is not None else "no answer in time"
+        self._detail = ""
         return ""
 
     def _on_report(self, seq: int, error: "KafkaError | None") -> None:
@@ -276,8 +279,14 @@ class _Connection:
             self._fail(reason_of(error))
 
     def _on_error(self, error: "KafkaError") -> None:
-        if error.fatal() or error.code() in _final():
+        from confluent_kafka import KafkaError
+
+        if error.fatal():
             self._fail(reason_of(error))
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._fail(self._detail or reason_of(error))
+        elif error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE):
+            self._detail = reason_of(error)  # another broker may be reached
 
     def _fail(self, reason: str) -> None:
         if self._problem or self._closed.is_set():
@@ -314,13 +323,6 @@ def _poison() -> frozenset[int]:
     from confluent_kafka import KafkaError
 
     return frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
-
-
-def _final() -> frozenset[int]:
-    """Return the errors after which a new connection is needed. The client ends all others itself."""
-    from confluent_kafka import KafkaError
-
-    return frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
 
 
 def _silent() -> frozenset[int]:
