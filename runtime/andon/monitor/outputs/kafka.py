@@ -155,9 +155,9 @@ class _Connection:
         self._hear = hear
         self._closed = threading.Event()
         self._problem = ""
-        """Why the connection has failed."""
+        """Reason of the failure. Empty as long as the connection works."""
         self._detail = ""
-        """Why one of the brokers cannot be reached."""
+        """Reason why one of the brokers cannot be reached."""
         self._lock = threading.Lock()
         """Held while the producer is used by another thread, so that it is always freed by the thread of the connection."""
         self._producer: Producer | None = _producer(settings, password, self._on_error)
@@ -243,7 +243,7 @@ class _Connection:
                     self._fail("no answer in time")
 
     def _polled(self) -> bool:
-        """Wait for answers. Return whether one came, or events are in flight."""
+        """Wait for answers. Return whether one arrived, or events are in flight."""
         producer = self._producer
         assert producer is not None
         return producer.poll(_POLL_S) > 0 or len(producer) > 0
