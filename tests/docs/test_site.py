@@ -76,7 +76,7 @@ def test_the_glossary_is_sorted() -> None:
 
 
 @needs_sphinx
-def test_the_reference_has_every_command_detector_setting_source_sink_output_reject_device_and_controller(
+def test_the_reference_has_every_command_detector_setting_source_sink_output_controller_reject_device_and_trigger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(DOCS / "_ext"))
@@ -93,6 +93,7 @@ def test_the_reference_has_every_command_detector_setting_source_sink_output_rej
     assert re.findall(r"^## (\w+)$", generated["rejects"], re.MULTILINE) == names("andon.rejects")
     assert re.findall(r"^## (\w+)$", generated["controllers"], re.MULTILINE) == names("andon.controllers")
     assert "`every_s`" in generated["controllers"]
+    assert re.findall(r"^## (\w+)$", generated["triggers"], re.MULTILINE) == names("andon.triggers")
     keys = [setting.name for kind in (RejectRule, load("andon.rejects", "http").settings) for setting in fields(kind)]
     assert re.findall(r"^`(\w+)`(?: `.*`)?$", generated["rejects"], re.MULTILINE) == keys
     settings = [setting.flag for _, recipe in members("andon.detectors") for setting in fields(recipe.settings)]

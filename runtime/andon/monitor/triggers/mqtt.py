@@ -1,7 +1,7 @@
 """Begin a part with each message on a topic of an MQTT broker.
 
-The payload is empty, or a JSON object with one or both of ``part`` and ``number``. ``part`` is the name of the part, as its frames
-have it. ``number`` is the number of the trigger.
+The payload is empty, or a JSON object with one or both of ``part`` and ``number``. ``part`` is the name of the part, as in its
+frames. ``number`` is the number of the trigger.
 
 * ``{"number": 7}``
 * ``{"part": "A-0815", "number": 8}``
