@@ -1,8 +1,8 @@
 """Measure how outputs drain a backlog after the receiver was away and hung: order, duplicates, memory and rate.
 
     OMP_NUM_THREADS=1 python -m benchmarks.outputs mqtt        # needs the broker mosquitto
-    OMP_NUM_THREADS=1 python -m benchmarks.outputs kafka       # needs the extra [kafka]; the broker is its mock cluster
     OMP_NUM_THREADS=1 python -m benchmarks.outputs webhook
+    OMP_NUM_THREADS=1 python -m benchmarks.outputs kafka
     OMP_NUM_THREADS=1 python -m benchmarks.outputs mqtt --store FOLDER
 
 The receiver is on this machine, in a process of its own. It is away for ``--away-s`` after the start of the sender, then it

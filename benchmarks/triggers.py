@@ -1,11 +1,12 @@
 """Measure the cost of MQTT triggers: CPU for each, the highest rate, and the time from sending to the beginning of a part.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.triggers            # needs the broker mosquitto
+    OMP_NUM_THREADS=1 python -m benchmarks.triggers
 
-A sender in a process of its own publishes numbered triggers (quality of service 1) to a broker on this machine: first as many as
-it can, then 50 per second. They begin the parts of a line without a judge. Prints one JSON line. ``cpu_us_per_trigger`` is the
-CPU time of this process. ``ms`` is from the moment before the call of the sender to the moment after the part has begun; both
-processes read the same monotonic clock.
+It needs the broker mosquitto. A sender in a process of its own publishes numbered triggers (quality of service 1), first as many as
+it can, then 50 per second. They begin the parts of a line without a judge.
+
+Prints one JSON line. ``cpu_us_per_trigger`` is the CPU time of this process. ``ms`` is from the moment before the call of the
+sender to the moment after the part has begun. Both processes read the same monotonic clock.
 """
 
 import argparse
