@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.triggers
 
-It needs the broker mosquitto. A sender in a process of its own publishes numbered triggers (quality of service 1), first as many as
-it can, then 50 per second. They begin the parts of a line without a judge.
+It needs the broker mosquitto. A sender in a process of its own publishes numbered triggers (quality of service 1), first as many
+as it can, then 50 per second. They begin the parts of a line without a judge.
 
 Prints one JSON line. ``cpu_us_per_trigger`` is the CPU time of this process. ``ms`` is from the moment before the call of the
 sender to the moment after the part has begun. Both processes read the same monotonic clock.
