@@ -184,6 +184,7 @@ def test_a_name_that_cannot_be_looked_up_is_the_reason() -> None:
 
 
 # complaints 6 and 20: a hung broker is noticed, and does not delay the end
+@pytest.mark.slow
 def test_a_broker_that_hangs_does_not_delay_the_end_and_nothing_is_lost(broker: KafkaBroker) -> None:
     outbox = MemoryOutbox()
     with Running(settings_of(broker), 1, outbox=outbox) as running:

@@ -196,6 +196,7 @@ def test_a_broker_that_hangs_is_noticed_within_twice_the_keepalive(broker: Calla
 
 # complaint 25: no secret in messages; a renewed password is read again
 @needs_mosquitto
+@pytest.mark.slow
 def test_a_wrong_password_is_reported_without_showing_it_and_a_renewed_one_is_used(
     broker: Callable[..., Broker], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
