@@ -2,11 +2,13 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.outputs mqtt        # needs the broker mosquitto
     OMP_NUM_THREADS=1 python -m benchmarks.outputs webhook
+    OMP_NUM_THREADS=1 python -m benchmarks.outputs kafka
     OMP_NUM_THREADS=1 python -m benchmarks.outputs mqtt --store FOLDER
 
 The receiver is on this machine, in a process of its own. It is away for ``--away-s`` after the start of the sender, then it
 comes. In the middle of the backlog it hangs for ``--hang-s`` (SIGSTOP). A subscriber with a durable session (or the HTTP server)
-drops known keys. It checks that the numbers that are left are 1, 2, 3 and so on, without a gap.
+drops known keys. It checks that the numbers that are left are 1, 2, 3 and so on, without a gap. The broker for Kafka has no
+disk and keeps 5 MB. It is silent in place of away, and a consumer reads the topic during the run.
 
 The outbox makes each event when it is read, so that only the memory of the sender is measured. With ``--store`` it is the event
 store in a new folder below FOLDER (SQLite). The store gets all events before the start of the sender, and ``stored_per_s`` is the
@@ -36,7 +38,7 @@ from typing import Any
 from andon.monitor.event import Event, EventsLost, Rejected, encode
 from andon.monitor.outbox import Outbox, Waiting
 from andon.monitor.output import Output, OutputContext
-from andon.monitor.outputs import mqtt, webhook
+from andon.monitor.outputs import kafka, mqtt, webhook
 from andon.monitor.records import Record
 from andon.monitor.sender import Sender
 from andon.monitor.store import Settings
@@ -265,6 +267,75 @@ class Broker:
         end(self._process)
 
 
+CLUSTER = """
+import sys
+from confluent_kafka import Producer
+
+class Silent:
+    def log(self, *_): pass
+
+producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "logger": Silent()})
+broker = next(iter(producer.list_topics(timeout=20).brokers.values()))
+print(broker.port, flush=True)
+sys.stdin.read()
+"""
+"""The mock cluster of librdkafka. It chooses its own port, so it begins stopped (SIGSTOP): for a client it is then away."""
+
+
+class KafkaCluster:
+    """The mock cluster in a process of its own."""
+
+    def __init__(self, folder: Path, count: int) -> None:  # noqa: ARG002 - the signature of all
+        self._count = count
+        self._process: subprocess.Popen[str] | None = subprocess.Popen(
+            [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self._port = int(self._process.stdout.readline())
+        self._reader: subprocess.Popen[str] | None = None
+        self.send(signal.SIGSTOP)
+
+    def open(self, context: OutputContext) -> Output:
+        return kafka.OUTPUT.open(kafka.Settings(servers=f"127.0.0.1:{self._port}"), context)
+
+    def come(self) -> None:
+        self.send(signal.SIGCONT)
+        self._reader = child("read", self._port, self._count)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def report(self) -> dict[str, int]:
+        return read_report(self._reader)
+
+    def end(self) -> None:
+        end(self._reader)
+        end(self._process)
+
+
+def read(port: int, count: int) -> None:
+    """Read the topic while it is written, in a process of its own."""
+    from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+    checker = Checker(count)
+    consumer = Consumer({"bootstrap.servers": f"127.0.0.1:{port}", "group.id": "checker"})
+    partitions: dict[int, Any] = {}
+    while not partitions:  # until the first event has made the topic
+        partitions = consumer.list_topics("andon", timeout=20.0).topics["andon"].partitions
+    consumer.assign([TopicPartition("andon", number, OFFSET_BEGINNING) for number in partitions])
+    over = False
+    while not over:
+        records = consumer.consume(1000, 30.0)
+        if not records:
+            break
+        for record in records:
+            headers: Any = record.headers()
+            over = checker.take(dict(headers)["key"].decode()) or over
+    consumer.close()
+    checker.report()
+
+
 def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
         return True
@@ -309,7 +380,9 @@ class Watch:
         self.highest_mb = max(self.highest_mb, rss_mb())
 
 
-def drain(receiver: Broker | HttpServer, outbox: Outbox, *, away_s: float, hang_s: float, seed: int) -> Figures:
+def drain(
+    receiver: Broker | HttpServer | KafkaCluster, outbox: Outbox, *, away_s: float, hang_s: float, seed: int
+) -> Figures:
     """Return the figures of one run."""
     lost, watch, clock, count = list[EventsLost](), Watch(), SystemClock(), outbox.backlog()
 
@@ -352,7 +425,7 @@ def drain(receiver: Broker | HttpServer, outbox: Outbox, *, away_s: float, hang_
     }  # fmt: skip
 
 
-def run(receiver: Broker | HttpServer, args: argparse.Namespace) -> Figures:
+def run(receiver: Broker | HttpServer | KafkaCluster, args: argparse.Namespace) -> Figures:
     """Return the figures of one run with the outbox that the user chose."""
     options = {"away_s": args.away_s, "hang_s": args.hang_s, "seed": args.seed}
     if args.store is None:
@@ -366,9 +439,16 @@ def run(receiver: Broker | HttpServer, args: argparse.Namespace) -> Figures:
             writer.close()
 
 
+RECEIVERS: dict[str, type[Broker | HttpServer | KafkaCluster]] = {
+    "kafka": KafkaCluster,
+    "mqtt": Broker,
+    "webhook": HttpServer,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("role", choices=["mqtt", "webhook", "subscribe", "serve"])
+    parser.add_argument("role", choices=["kafka", "mqtt", "webhook", "subscribe", "serve", "read"])
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--away-s", type=float, default=10.0)
     parser.add_argument("--hang-s", type=float, default=12.0)
@@ -380,11 +460,13 @@ def main() -> None:
         subscribe(args.port, args.events)
     elif args.role == "serve":
         serve(args.port, args.events)
+    elif args.role == "read":
+        read(args.port, args.events)
     elif args.role == "mqtt" and shutil.which("mosquitto") is None:
         sys.exit("benchmarks.outputs: expected the MQTT broker mosquitto, found none. Install it.")
     else:
         with tempfile.TemporaryDirectory() as folder:
-            receiver = (Broker if args.role == "mqtt" else HttpServer)(Path(folder), args.events)
+            receiver = RECEIVERS[args.role](Path(folder), args.events)
             try:
                 figures = run(receiver, args)
             finally:

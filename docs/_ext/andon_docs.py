@@ -101,6 +101,11 @@ def controllers() -> str:
     return "\n".join([*timing, "", _described_by_modules("andon.controllers")])
 
 
+def triggers() -> str:
+    """Return one section for each kind of trigger as in `outputs`."""
+    return _described_by_modules("andon.triggers")
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "commands": commands,
     "controllers": controllers,
@@ -109,6 +114,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "rejects": rejects,
     "sinks": sinks,
     "sources": sources,
+    "triggers": triggers,
 }
 
 

@@ -98,7 +98,45 @@ def mqtt(kind: OutputKind, folder: Path) -> Iterator[OutputSpecimen]:
         broker.end()
 
 
+@contextmanager
+def kafka(kind: OutputKind, _folder: Path) -> Iterator[OutputSpecimen]:
+    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (extra [kafka])")
+    from tests.monitor.kafka_broker import KafkaBroker, Reader
+
+    from andon.monitor.outputs.kafka import MOST_BYTES, Settings
+
+    broker = KafkaBroker().start()
+    readers: list[Reader] = []
+
+    def got() -> list[Got]:
+        if not readers:
+            readers.append(Reader(broker))
+        return [Got(key, one.value()) for key, one in zip(readers[0].keys, readers[0].records, strict=False)]
+
+    def back() -> None:
+        broker.start()
+
+    settings = Settings(servers=broker.servers)
+    try:
+        yield OutputSpecimen(
+            kind,
+            settings,
+            got=got,
+            hang=broker.pause,
+            away=broker.end,
+            back=back,
+            refused=msgspec.structs.replace(POISON, payload=b"x" * (MOST_BYTES + 1)),
+            missing_secret=Settings(servers=broker.servers, user="andon", password=MISSING),
+            secrets=(CANARY,),
+        )
+    finally:
+        for reader in readers:
+            reader.end()
+        broker.end()
+
+
 RECEIVERS: dict[str, Callable[[OutputKind, Path], AbstractContextManager[OutputSpecimen]]] = {
+    "kafka": kafka,
     "mqtt": mqtt,
     "webhook": webhook,
 }

@@ -76,7 +76,7 @@ def test_the_glossary_is_sorted() -> None:
 
 
 @needs_sphinx
-def test_the_reference_has_every_command_detector_setting_source_sink_output_reject_device_and_controller(
+def test_the_reference_has_every_command_detector_setting_source_sink_output_controller_reject_device_and_trigger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(DOCS / "_ext"))
@@ -93,6 +93,7 @@ def test_the_reference_has_every_command_detector_setting_source_sink_output_rej
     assert re.findall(r"^## (\w+)$", generated["rejects"], re.MULTILINE) == names("andon.rejects")
     assert re.findall(r"^## (\w+)$", generated["controllers"], re.MULTILINE) == names("andon.controllers")
     assert "`every_s`" in generated["controllers"]
+    assert re.findall(r"^## (\w+)$", generated["triggers"], re.MULTILINE) == names("andon.triggers")
     rejects = [kind.settings for _, kind in members("andon.rejects")]
     keys = [setting.name for struct in (RejectRule, *rejects) for setting in fields(struct)]
     assert re.findall(r"^`(\w+)`(?: `.*`)?$", generated["rejects"], re.MULTILINE) == keys

@@ -108,7 +108,7 @@ def test_before_the_first_connection_triggers_cannot_arrive_but_there_is_no_alar
     assert not line.changes
 
 
-# complaints 6 and 20: the lamp tells while triggers cannot arrive, and goes out afterwards
+# complaints 6 and 20: the alarm is active while triggers cannot arrive, and goes out afterwards
 def test_an_interruption_raises_the_alarm_once_and_its_end_clears_it(caplog: pytest.LogCaptureFixture) -> None:
     steps = [threading.Event() for _ in range(2)]
 

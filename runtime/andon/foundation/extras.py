@@ -12,6 +12,7 @@ _PACKAGES = {
     "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
     "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
+    "kafka": {"confluent_kafka"},
     "monitor": {
         "av",
         "cv2",

@@ -164,7 +164,7 @@ def a_sender_that_hangs_is_reported(specimen: TriggerSpecimen) -> None:
 
 
 def content_that_is_not_a_trigger_is_refused_and_the_next_trigger_is_given(specimen: TriggerSpecimen) -> None:
-    """Check that wrong content goes to `TriggerContext.refuse`, is no trigger, and does not stop the next trigger."""
+    """Check that wrong content goes to `TriggerContext.refuse`, gives no trigger, and does not stop the next trigger."""
     if specimen.refused is None:
         return
     with _Use(specimen) as use:

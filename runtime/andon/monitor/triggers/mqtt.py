@@ -1,13 +1,13 @@
 """Begin a part with each message on a topic of an MQTT broker.
 
-The payload is empty, or a JSON object with one or both of ``part`` (name of the part, as its frames have it) and ``number``
-(number of the trigger)::
+The payload is empty, or a JSON object with one or both of ``part`` and ``number``. ``part`` is the name of the part, as in its
+frames. ``number`` is the number of the trigger.
 
-    {"number": 7}
-    {"part": "A-0815", "number": 8}
+* ``{"number": 7}``
+* ``{"part": "A-0815", "number": 8}``
 
 Other payloads are refused, counted and raise the alarm ``trigger_source``. Messages that the broker kept (retained) are ignored,
-and so are messages from the time of an interruption: their parts have passed. With numbers, a lost trigger is noticed.
+and so are messages from the time of an interruption, because their parts have passed. With numbers, a lost trigger is noticed.
 
 A sender that connects again may send its last messages a second time (quality of service 1). A trigger with a number that was
 given within the last 10 seconds does not begin a second part. The sender must not begin to count again within this time.

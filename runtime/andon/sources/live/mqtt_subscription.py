@@ -131,10 +131,10 @@ class _ClosedOnFailure(ssl.SSLSocket):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Why no message can arrive."""
+    """The reason why no message can arrive."""
 
     text: str
-    """What happened, for example ``the connection is lost``."""
+    """The event, for example ``the connection is lost``."""
     detail: str = ""
     """Text of the protocol's standard, without text that the broker wrote."""
     error: OSError | None = None
