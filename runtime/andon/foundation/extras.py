@@ -9,9 +9,11 @@ import msgspec
 from andon.foundation.errors import MissingExtra
 
 _PACKAGES = {
+    "basler": {"pypylon"},
     "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
     "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
+    "genicam": {"harvesters", "genicam"},
     "monitor": {
         "av",
         "cv2",

@@ -68,7 +68,7 @@ class GenicamDevice:
         # harvesters asks the producer again and again for this long; the default is a millisecond
         self._acquirer.timeout_period_on_update_event_data_call = 20
         # harvesters gives incomplete buffers back itself, and reports them here only
-        self._acquirer.add_callback(ImageAcquirer.Events.INCOMPLETE_BUFFER, _Callback(self._count_incomplete))
+        self._acquirer.add_callback(ImageAcquirer.Events.INCOMPLETE_BUFFER, _callback(self._count_incomplete))
         self._acquirer.start()
 
     @property
@@ -149,14 +149,15 @@ class GenicamDevice:
         return int(self._nodes.get_node(name).value)
 
 
-class _Callback:
-    """A callback as harvesters calls it."""
+def _callback(call: Callable[[], None]) -> Any:
+    """Return a callback of harvesters, which accepts only objects of its own class."""
+    from harvesters.core import Callback
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
+    class Counting(Callback):  # type: ignore[misc] # harvesters has no types
+        def emit(self, context: object = None) -> None:
+            call()
 
-    def emit(self, _context: object = None) -> None:
-        self._call()
+    return Counting()
 
 
 def _text(info: Any, name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.errors import DataError
 from andon.sources.clock import Clock
 from andon.sources.live.camera_process import Order
 from andon.sources.live.capture import Grabbed, Quiet
@@ -63,13 +63,10 @@ class ProcessCapture:
         clock: for the ages.
 
     Raises:
-        ConfigError: this system cannot pass memory to a process.
         DataError: the process cannot be started.
     """
 
     def __init__(self, order: Order, patience: Patience, clock: Clock) -> None:
-        if os.name != "posix":
-            raise ConfigError("a camera of this kind: expected Linux or macOS, got Windows, where no way was tested.")
         self._patience = patience
         self._clock = clock
         self._received = bytearray()
@@ -81,14 +78,16 @@ class ProcessCapture:
         self._link, theirs = socket.socketpair()
         try:
             self._process = _start(theirs.fileno(), self._memory)
-            text = msgspec.json.encode(order)
-            self._link.sendall(len(text).to_bytes(4, "little") + text)
         except OSError as error:
             self._link.close()
             os.close(self._memory)
             raise DataError(f"the process of the camera cannot be started: {error.strerror or error}") from error
         finally:
             theirs.close()
+        text = msgspec.json.encode(order)
+        with contextlib.suppress(OSError):  # the next read finds the end of the process
+            self._link.settimeout(TICK_S)
+            self._link.sendall(len(text).to_bytes(4, "little") + text)
 
     @property
     def pid(self) -> int:

@@ -4,7 +4,6 @@ The memory has no name, so nothing is left when the last of the two processes en
 """
 
 import contextlib
-import fcntl
 import mmap
 import os
 import tempfile
@@ -26,6 +25,8 @@ def new_memory() -> int:
 
 def resize(memory: int, slot_bytes: int) -> None:
     """Set the size of the memory for ever: a read of memory that another process has removed would end this process."""
+    import fcntl  # not on Windows
+
     os.ftruncate(memory, SLOTS * slot_bytes)
     if hasattr(fcntl, "F_ADD_SEALS"):
         with contextlib.suppress(OSError):  # a temporary file has no seals
