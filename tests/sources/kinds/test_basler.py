@@ -83,7 +83,7 @@ def test_a_camera_with_a_trigger_is_not_stale_between_its_triggers(follow: Follo
     stream = follow(
         "basler:0", "triggered", triggered=True, trigger_source="Software", stale_after_s=0.8, read_timeout_s=0.6
     )
-    items = []
+    items: list[Item | Lost] = []
     while len([item for item in items if isinstance(item, Item)]) < 3:
         items.append(next(stream))
     first = next(number for number, item in enumerate(items) if isinstance(item, Item))

@@ -67,7 +67,7 @@ def test_an_older_camera_gets_its_older_name_and_an_optional_feature_may_be_miss
 
 def test_a_camera_without_a_feature_is_refused_with_the_setting_to_leave_out() -> None:
     with pytest.raises(
-        DataError, match=r"^gain_db: the camera has no feature Gain that can be set. Leave out gain_db.$"
+        DataError, match=r"^gain_db: the camera has no feature Gain that can be set\. Leave out gain_db\.$"
     ):
         set_features(features(CameraSettings(gain_db=1.0)), lambda _name: False, lambda _name, _text: None)
 
@@ -102,7 +102,7 @@ def test_a_camera_that_is_not_there_is_an_error_that_lists_the_cameras(wanted: s
 
 
 def test_without_cameras_the_error_says_so() -> None:
-    with pytest.raises(DataError, match="^expected the camera 7, found none"):
+    with pytest.raises(DataError, match=r"^expected the camera 7, found none"):
         choose([], "7")
 
 

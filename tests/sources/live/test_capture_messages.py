@@ -1,5 +1,7 @@
 """Messages of the process of a camera: every message survives, and nothing else is accepted."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,7 +90,7 @@ def test_a_long_text_is_cut_and_control_characters_are_not_passed_on() -> None:
     ],
     ids=str,
 )
-def test_a_frame_whose_header_does_not_fit_is_refused(change: dict[str, int]) -> None:
+def test_a_frame_whose_header_does_not_fit_is_refused(change: dict[str, Any]) -> None:
     check_frame(SOUND, slot_bytes=24)
     with pytest.raises(DataError, match="wrong header"):
         check_frame(SOUND._replace(**change), slot_bytes=24)
@@ -100,7 +102,7 @@ def test_a_frame_that_is_larger_than_its_slot_is_refused() -> None:
 
 
 def test_a_frame_of_an_unknown_format_is_refused() -> None:
-    with pytest.raises(DataError, match="^pixel format: expected one of Mono8, .*, got 0x1100007 from the camera"):
+    with pytest.raises(DataError, match=r"^pixel format: expected one of Mono8, .*, got 0x1100007 from the camera"):
         check_frame(SOUND._replace(code=0x01100007), slot_bytes=24)
 
 

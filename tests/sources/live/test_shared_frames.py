@@ -28,7 +28,7 @@ def test_a_picture_is_read_as_it_was_written_without_its_padding(
     resize(memory, height * row_bytes)
     into, out = (SharedFrames(memory, height * row_bytes, write=write) for write in (True, False))
     picture = np.random.default_rng(0).integers(0, 256, (height, row_bytes + padding), np.uint8)
-    into.put(slot, memoryview(picture).cast("B"), height, row_bytes, padding)
+    into.put(slot, picture.tobytes(), height, row_bytes, padding)
     seen = out.copy(slot, height, row_bytes)
     into.put(slot, np.zeros_like(picture), height, row_bytes, padding)
 

@@ -354,7 +354,8 @@ def test_a_stream_waits_for_a_trigger_until_its_camera_is_lost(follow: Follow) -
 def test_the_wait_for_a_trigger_does_not_make_the_next_frame_old(follow: Follow) -> None:
     rule = replace(RULE, read_timeout_s=4.0, stale_after_s=60.0, warm_frames=0)
     clock, seen = FakeClock(), threading.Event()
-    script: list[Step] = [*[1.5, Quiet.WAITING] * 9, *numbered(1), seen]
+    silence: list[Step] = [1.5, Quiet.WAITING]
+    script = [*silence * 9, *numbered(1), seen]
     stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
 
     assert pixel(next(stream)) == 1
@@ -364,7 +365,8 @@ def test_the_wait_for_a_trigger_does_not_make_the_next_frame_old(follow: Follow)
 def test_a_silence_without_a_reason_makes_the_next_frame_old(follow: Follow) -> None:
     rule = replace(RULE, read_timeout_s=4.0, stale_after_s=60.0, warm_frames=0)
     clock, seen = FakeClock(), threading.Event()
-    script: list[Step] = [*[1.5, Quiet.SILENT] * 2, *numbered(1), *numbered(2), seen]
+    silence: list[Step] = [1.5, Quiet.SILENT]
+    script = [*silence * 2, *numbered(1, 2), seen]
     stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
 
     assert pixel(next(stream)) == 2
@@ -375,7 +377,9 @@ def test_a_silence_without_a_reason_makes_the_next_frame_old(follow: Follow) -> 
 def test_the_time_for_opening_a_camera_does_not_make_its_first_frame_old(follow: Follow) -> None:
     rule = replace(RULE, read_timeout_s=4.0, stale_after_s=60.0, warm_frames=0)
     clock, seen = FakeClock(), threading.Event()
-    stream = follow(ScriptedCapture([*[1.5, Quiet.OPENING] * 9, *numbered(1), seen], clock), rule=rule, clock=clock)
+    silence: list[Step] = [1.5, Quiet.OPENING]
+    script = [*silence * 9, *numbered(1), seen]
+    stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
 
     assert pixel(next(stream)) == 1
     seen.set()

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,12 +45,12 @@ def follow() -> Iterator[Follow]:
 def children() -> set[int]:
     """Return the processes of cameras that this process has started, and that have not ended."""
     found = set()
-    for number in filter(str.isdigit, os.listdir("/proc")):
+    for folder in Path("/proc").iterdir():
         try:
-            with open(f"/proc/{number}/stat", encoding="utf-8") as stat, open(f"/proc/{number}/cmdline", "rb") as line:
-                if stat.read().rsplit(")", 1)[1].split()[1] == str(os.getpid()) and b"camera_process" in line.read():
-                    found.add(int(number))
-        except OSError:
+            parent = (folder / "stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1]
+            if parent == str(os.getpid()) and b"camera_process" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+        except (OSError, IndexError):
             continue
     return found
 
@@ -94,7 +95,7 @@ def test_c13_a_damaged_buffer_is_invalid_and_the_next_one_is_judged(follow: Foll
 def test_a_triggered_camera_is_silent_for_longer_than_its_limits_and_not_stale(follow: Follow) -> None:
     settings = CameraSettings(triggered=True, stale_after_s=0.7, read_timeout_s=0.4)
     stream = follow(1, *["silence"] * 15, 2, settings=settings)
-    items = []
+    items: list[Item | Lost] = []
     while len([item for item in items if isinstance(item, Item)]) < 2:
         items.append(next(stream))
     between = items[[isinstance(item, Item) for item in items].index(True) : -1]

@@ -37,7 +37,7 @@ def raw(name: str, rgb: np.ndarray) -> RawPicture:
             for row, letters in enumerate((first_row, second_row)):
                 for column, letter in enumerate(letters):
                     pixels[row::2, column::2] = rgb[row::2, column::2, "RGB".index(letter)]
-    return RawPicture(np.ascontiguousarray(pixels).reshape(len(rgb), -1), CODES[name])
+    return RawPicture(np.ascontiguousarray(pixels, np.uint8).reshape(len(rgb), -1), CODES[name])
 
 
 @pytest.mark.parametrize("name", ["RGB8", "BGR8", "RGBa8", "BGRa8"])
@@ -63,7 +63,8 @@ def test_a_bayer_pattern_of_one_colour_becomes_this_colour(name: str, colour: tu
 @pytest.mark.parametrize("name", list(CODES))
 def test_every_format_gives_a_frame_of_its_size(name: str, channels: Channels) -> None:
     frame = to_frame(raw(name, RGB), channels)
-    assert (frame.shape, frame.dtype) == ((6, 8, channels), np.uint8)
+    assert frame.shape == (6, 8, channels)
+    assert frame.dtype == np.uint8
 
 
 def test_another_format_is_refused_by_its_name() -> None:

@@ -154,7 +154,7 @@ def _callback(call: Callable[[], None]) -> Any:
     from harvesters.core import Callback
 
     class Counting(Callback):  # type: ignore[misc] # harvesters has no types
-        def emit(self, context: object = None) -> None:
+        def emit(self, context: object = None) -> None:  # noqa: ARG002 - harvesters names the argument
             call()
 
     return Counting()
