@@ -1,6 +1,6 @@
 """Cameras without hardware: the GenTL producer in the package genicam, and the emulator in pypylon.
 
-Their drivers run in the process of a camera only, but for the few tests that look into a device.
+Their drivers run in the process of a camera, except in the few tests that look into a device.
 """
 
 import os

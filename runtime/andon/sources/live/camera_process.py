@@ -39,7 +39,7 @@ BEGIN_S = 5.0
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """What to open. The monitor sends it as JSON, after its length in four bytes."""
+    """The camera to open. The monitor sends it as JSON, after its length in four bytes."""
 
     opener: str
     """The function that opens the camera, as ``module:name``, see `OpenDevice`."""
@@ -157,7 +157,7 @@ class _Process:
         )
 
     def _obey(self) -> None:
-        """Carry out the orders of the monitor. After a stop, or if the monitor is gone, end even if the camera hangs."""
+        """Follow the orders of the monitor. After a stop, or if the monitor is gone, end even if the camera hangs."""
         try:
             while STOP not in (orders := self._link.recv(64)) and orders:
                 for order in orders:

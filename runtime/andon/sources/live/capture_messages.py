@@ -38,11 +38,11 @@ class Kind(IntEnum):
     FRAME = 2
     """A picture is in a slot."""
     DAMAGED = 3
-    """A picture is incomplete. The text states why."""
+    """A picture is incomplete. The text is the reason."""
     IDLE = 4
     """The camera answers, but has sent nothing."""
     FAILED = 5
-    """The camera cannot be opened or is lost. The text states why."""
+    """The camera cannot be opened or is lost. The text is the reason."""
 
 
 class Message(NamedTuple):

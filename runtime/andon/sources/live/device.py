@@ -10,7 +10,7 @@ class Buffer(NamedTuple):
     release: Callable[[], None]
     """Give the buffer back."""
     damage: str = ""
-    """Why the buffer is incomplete. The other fields then have no meaning."""
+    """The reason if the buffer is incomplete, else empty. If there is one, the other fields have no meaning."""
     pixels: Any = None
     """An array of bytes with all rows, one after the other."""
     width: int = 0

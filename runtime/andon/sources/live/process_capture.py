@@ -42,7 +42,7 @@ KILL_S = 0.5
 
 
 class Patience(Struct, frozen=True, kw_only=True):
-    """How long the process and its camera may be silent."""
+    """Limits for the silence of the process and its camera."""
 
     open_timeout_s: float
     """Longest time for starting the process and opening the camera."""
