@@ -105,8 +105,8 @@ def through_a_process(kind: str, rate_hz: float, seconds: float) -> dict[str, fl
     patience = Patience(open_timeout_s=20.0, read_timeout_s=5.0, triggered=False)
     capture = ProcessCapture(_order(kind, rate_hz), patience, SystemClock())
     try:
-        while not isinstance(capture.read(), Grabbed):
-            pass
+        while not isinstance(grabbed := capture.read(), Grabbed) or grabbed.source_s is None:
+            pass  # stamps are passed on after two seconds
         child_s, before_s = _ticks_s(capture.pid), _cpu_s(resource.RUSAGE_SELF)
         ages, skipped, until_s = [], 0, time.monotonic() + seconds
         while time.monotonic() < until_s:

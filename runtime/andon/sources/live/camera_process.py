@@ -26,6 +26,7 @@ from andon.foundation.printable import printable
 from andon.sources.live.capture_messages import BEGIN, MOST_TEXT, SLOTS, STOP, Kind, Message, check_size, encode
 from andon.sources.live.device import Buffer, Device
 from andon.sources.live.shared_frames import SharedFrames
+from andon.sources.live.trusted_stamps import TrustedStamps
 from andon.sources.pictures.pixel_formats import pixel_format
 
 GRAB_S = 0.1
@@ -106,6 +107,7 @@ class _Process:
         for slot in range(SLOTS):
             self._free.put(slot)
         number = skipped = 0
+        stamps = TrustedStamps()
         checked_s = time.monotonic()
         while not self._stopping.is_set():
             buffer = device.grab(GRAB_S)
@@ -116,6 +118,7 @@ class _Process:
                 self._send(Message(Kind.IDLE))
                 continue
             number += 1
+            stamp_ns = stamps.trusted(time.monotonic(), buffer.stamp_ns)
             try:
                 message = self._message(buffer, frames, slot_bytes)
             finally:
@@ -123,7 +126,7 @@ class _Process:
             if message is None:
                 skipped += 1
                 continue
-            self._send(message._replace(number=number, skipped=skipped))
+            self._send(message._replace(number=number, skipped=skipped, stamp_ns=stamp_ns))
             skipped = 0
 
     def _message(self, buffer: Buffer, frames: SharedFrames, slot_bytes: int) -> Message | None:
@@ -153,7 +156,6 @@ class _Process:
             width=buffer.width,
             height=buffer.height,
             code=buffer.code,
-            stamp_ns=buffer.stamp_ns,
         )
 
     def _obey(self) -> None:

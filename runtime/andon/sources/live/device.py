@@ -22,7 +22,7 @@ class Buffer(NamedTuple):
     code: int = 0
     """Number of the pixel format in PFNC."""
     stamp_ns: int | None = None
-    """Time of the camera's own clock, if it has one."""
+    """Time of the camera's own clock, if it has one. Other units than nanoseconds are noticed by `trusted_stamps`."""
 
 
 class Device(Protocol):
