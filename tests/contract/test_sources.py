@@ -11,12 +11,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tests.sources.kinds.camera_emulators import emulate_basler, needs_basler, needs_genicam, viky
 from tests.sources.kinds.test_cifar10 import subset
 
 from andon.foundation.registry import load, names
 from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.contract import CHECKS, Specimen
+from andon.sources.kinds.basler import Settings as BaslerSettings
 from andon.sources.kinds.camera import Settings as CameraSettings
+from andon.sources.kinds.genicam import Settings as GenicamSettings
 from andon.sources.kinds.modbus import Settings as ModbusSettings
 from andon.sources.kinds.mqtt import Settings as MqttSettings
 from andon.sources.kinds.stdin import Settings as StdinSettings
@@ -116,9 +119,33 @@ def camera(source: Source, _folder: Path) -> Specimen:
     )
 
 
+def genicam(source: Source, _folder: Path) -> Specimen:
+    return Specimen(
+        source,
+        "genicam:0",
+        spec=FrameSpec(channels=3, size=(16, 16)),
+        settings=GenicamSettings(cti_file=viky(), stale_after_s=15.0),
+        items=3,
+    )
+
+
+def basler(source: Source, _folder: Path) -> Specimen:
+    emulate_basler()
+    return Specimen(
+        source,
+        "basler:0",
+        spec=FrameSpec(channels=1, size=(16, 16)),
+        settings=BaslerSettings(frame_rate_hz=20.0, stale_after_s=15.0),
+        items=3,
+    )
+
+
+MARKS = {"genicam": [needs_genicam, pytest.mark.slow], "basler": [needs_basler, pytest.mark.slow]}
+"""Marks of sources that need more packages. Their default tests are in tests/sources/kinds."""
+
 SIMULATED: dict[str, Make] = {
     make.__name__: make
-    for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, modbus, camera)
+    for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, modbus, camera, genicam, basler)
 }
 
 
@@ -166,7 +193,10 @@ def standard_input() -> Iterator[None]:
 
 def sources() -> list[Any]:
     needed = [pytest.mark.data, pytest.mark.slow]
-    return [pytest.param(name, id=name, marks=needed if name in NEED_DATA else []) for name in names("andon.sources")]
+    return [
+        pytest.param(name, id=name, marks=needed if name in NEED_DATA else MARKS.get(name, []))
+        for name in names("andon.sources")
+    ]
 
 
 @pytest.fixture(scope="session", params=sources())

@@ -21,6 +21,7 @@ from andon.monitor.sink import sink_from_table
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.clock import Clock, SystemClock
+from andon.sources.live.camera_settings import CameraSettings
 from andon.sources.live.message_rate import advice
 from andon.sources.source import Source, find
 from andon.sources.stream_settings import NoSettings
@@ -141,6 +142,37 @@ def test_messages_at_a_high_rate_are_warned_about(line: Line, tmp_path: Path, pe
     assert all(
         one.text.startswith("the model file needs 1000 samples of each channel per second: send") for one in warnings
     )
+
+
+class WaitingStream:
+    """A live stream that waits for a trigger until the stop."""
+
+    waiting = True
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def __iter__(self) -> "WaitingStream":
+        return self
+
+    def __next__(self) -> Item | Lost:
+        self._stop.wait(10.0)
+        raise StopIteration
+
+
+def test_a_camera_that_works_and_waits_for_its_trigger_is_right(line: Line) -> None:
+    kind = Source(
+        name="script",
+        summary="a camera",
+        accepts=lambda text: text == "x",
+        stream=lambda _text, _spec, _settings, _clock, stop: WaitingStream(stop),
+        settings=CameraSettings,
+        live=True,
+    )
+    finding = found(replace(line, source=ChosenSource(kind, "x", CameraSettings(triggered=True))))["source"]
+
+    assert finding.ok
+    assert finding.text == "x: it works, but no item within 0.5 s, because the camera waits for its trigger"
 
 
 def test_a_source_that_hangs_ends_after_the_limit_and_is_reported(line: Line) -> None:

@@ -261,6 +261,31 @@ def test_a_live_reader_that_hangs_is_reported_stale_again_and_again_and_left_beh
     assert finished.counters.grabbed == len(kept.outcomes)
 
 
+class Waiting:
+    """A live stream that waits for a trigger for some time, and then ends."""
+
+    def __init__(self, seconds: float, waiting: bool) -> None:
+        self._until_s = time.monotonic() + seconds
+        self.waiting = waiting
+
+    def __iter__(self) -> "Waiting":
+        return self
+
+    def __next__(self) -> Item | Lost:
+        while time.monotonic() < self._until_s:
+            time.sleep(0.01)
+        raise StopIteration
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_a_live_source_that_waits_for_a_trigger_and_works_is_not_stale(waiting: bool) -> None:
+    kept = Kept()
+    finished = watch(lambda: Waiting(1.2, waiting), kept, live=True, stale_after_s=0.2)
+
+    assert finished.stale is not waiting
+    assert bool(kept.outcomes) is not waiting
+
+
 def test_a_finite_source_that_takes_its_time_is_never_stale() -> None:
     clock, stop, kept = FakeClock(), threading.Event(), Kept()
 

@@ -9,10 +9,12 @@ import msgspec
 from andon.foundation.errors import MissingExtra
 
 _PACKAGES = {
+    "basler": {"pypylon"},
     "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
     "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
     "kafka": {"confluent_kafka"},
+    "genicam": {"harvesters", "genicam"},
     "monitor": {
         "av",
         "cv2",

@@ -103,6 +103,11 @@ class Feed:
         """Return the number of items that the source itself has dropped so far, by reason."""
         return _sum(self._ended_drops, _drops_of(self._stream))
 
+    @property
+    def waiting(self) -> bool:
+        """True if the source works and waits for a trigger, so that its silence is normal. See `LiveStream.waiting`."""
+        return bool(getattr(self._stream, "waiting", False))
+
     def _run(self) -> None:
         intake = Intake()
         try:

@@ -310,6 +310,7 @@ class RunningLine:
             quiet_ok=not live
             or state in ("retrying", "ended", "failed")
             or judge.stale
+            or (feed is not None and feed.waiting)
             or (self._parts is not None and self._parts.waits_for_trigger),
             source_report=self._source_report(judge.report),
             stale_after_s=stale_after_s(self.line),

@@ -29,6 +29,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_of
 from andon.runtime.schema import Reason, Status
 from andon.sources.clock import Clock
+from andon.sources.collection import Stream
 
 LEAST_FREE_BYTES = 1 << 20
 """Free space below which a disk counts as full, in bytes. One picture of a reject can have half of it."""
@@ -188,6 +189,8 @@ class _Probe(NamedTuple):
     timed_out: bool
     hung: bool
     """True if the reader did not return from the source."""
+    waiting: bool
+    """True if the source has shown at the end that it works and waits for a trigger."""
 
 
 def _probe(line: Line, detector: Detector, clock: Clock, limit_s: float) -> _Probe:
@@ -200,7 +203,15 @@ def _probe(line: Line, detector: Detector, clock: Clock, limit_s: float) -> _Pro
     stop, timed_out = threading.Event(), threading.Event()
     first = _FirstItem(stop)
 
+    opened: list[Stream] = []
+    waiting: list[bool] = []
+
+    def open_stream() -> Stream:
+        opened.append(source.open(detector.card.input, clock, stop))
+        return opened[-1]
+
     def give_up() -> None:
+        waiting.extend(bool(getattr(stream, "waiting", False)) for stream in opened[-1:])
         timed_out.set()
         stop.set()
 
@@ -211,7 +222,7 @@ def _probe(line: Line, detector: Detector, clock: Clock, limit_s: float) -> _Pro
     try:
         finished = monitor(
             judge_of(detector),
-            lambda: source.open(detector.card.input, clock, stop),
+            open_stream,
             [first],
             clock,
             stop,
@@ -221,7 +232,9 @@ def _probe(line: Line, detector: Detector, clock: Clock, limit_s: float) -> _Pro
         )
     finally:
         timer.cancel()
-    return _Probe(first.outcome, first.silence, clock.mono_s() - began_s, timed_out.is_set(), finished.hung)
+    return _Probe(
+        first.outcome, first.silence, clock.mono_s() - began_s, timed_out.is_set(), finished.hung, any(waiting)
+    )
 
 
 def _source_text(source: ChosenSource, probe: _Probe, limit_s: float) -> str:
@@ -234,6 +247,10 @@ def _source_text(source: ChosenSource, probe: _Probe, limit_s: float) -> str:
     if outcome is None:
         if probe.timed_out and not probe.hung and source.endless and not source.kind.live and not probe.silence:
             return f"{source.shown}: no item within {limit_s:g} s. The line would wait for the first one"
+        if probe.timed_out and probe.waiting:
+            return (
+                f"{source.shown}: it works, but no item within {limit_s:g} s, because the camera waits for its trigger"
+            )
         nothing = f"no item within {limit_s:g} s" if probe.timed_out else "the source ended without an item"
         raise ConfigError(f"{source.shown}: expected an item, got none: {probe.silence or nothing}.")
     size = "" if outcome.data is None else f", {' x '.join(map(str, outcome.data.shape))}"

@@ -6,6 +6,7 @@ Behaviour in each case:
 * Live source: the newest item wins. Displaced items are counted as dropped ("busy"), and items that the source drops are
   counted by its reasons. With ``keep = "every"`` some items wait, and an item that finds no place is INVALID at once.
 * Silence of a live source: INVALID (stale) for every `stale_after_s` without an item from the reader, even if the reader hangs.
+* Silence of a live source that waits for a trigger, and has shown that it works, is normal.
 * Silence of another source: the source itself detects it and gives `Lost` items for it. For sensors this is any silence, for a
   folder a file that never becomes readable. `Finished.stale` is then set if the run ends in a silence.
 * Failure of the source: INVALID (lost) with the error as detail, a traceback in the log, and `Finished.failure`. A source that is
@@ -172,6 +173,8 @@ def follow(
                 line.judge(taken)
             else:
                 line.settle()
+                if feed.waiting:
+                    watchdog.alive(clock.mono_s())
                 silent = live or feed.state == "retrying"
                 if silent and not queue.exhausted() and watchdog.due(clock.mono_s()):
                     silences += 1

@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Sequence
 
+from andon.foundation.errors import DataError
 from andon.sources.clock import Clock
-from andon.sources.live.capture import Grabbed
+from andon.sources.live.capture import Grabbed, Quiet
 from andon.sources.pictures.decode import Frame
 
-Step = Frame | Grabbed | float | threading.Event | None
+Step = Frame | Grabbed | Quiet | DataError | float | threading.Event | None
 
 
 class ScriptedCapture:
@@ -15,7 +16,8 @@ class ScriptedCapture:
 
     Args:
         script: a frame is returned, as pixels or as `Grabbed`. A number is a sleep in seconds, and an event is waited for (at
-            most ten seconds), both within the call that returns the next frame. None is a loss, and so is the end of the script.
+            most ten seconds), both within the call that returns the next frame. `Quiet` is returned, and an error is raised. None
+            is a loss, and so is the end of the script.
         clock: clock for sleeping.
     """
 
@@ -24,14 +26,16 @@ class ScriptedCapture:
         self._clock = clock
         self.closed = False
 
-    def read(self) -> Grabbed | None:
+    def read(self) -> Grabbed | Quiet | None:
         while self._script:
             step = self._script.pop(0)
             if isinstance(step, threading.Event):
                 step.wait(10.0)
             elif isinstance(step, float):
                 self._clock.sleep(step)
-            elif step is None or isinstance(step, Grabbed):
+            elif isinstance(step, DataError):
+                raise step
+            elif step is None or isinstance(step, Grabbed | Quiet):
                 return step
             else:
                 return Grabbed(step)

@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from tests.sources.fake_clock import FakeClock
 from tests.sources.live.scripted_capture import ScriptedCapture, Step
 
+from andon.foundation.errors import DataError
 from andon.runtime.items import Item, Lost
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, SystemClock
-from andon.sources.live.capture import Capture, Grabbed, Opener
+from andon.sources.live.capture import Capture, Grabbed, Opener, Quiet
 from andon.sources.live.reconnect import LiveRule
 from andon.sources.live.stream import LiveStream
 
@@ -317,3 +318,90 @@ def test_the_time_of_a_frame_is_the_time_of_its_capture(follow: Follow) -> None:
     first.set()
     assert next(stream).ref.time_s == pytest.approx(0.4)
     last.set()
+
+
+def test_a_camera_that_shows_that_it_waits_for_a_trigger_is_not_stale(follow: Follow) -> None:
+    rule = replace(RULE, stale_after_s=0.3, warm_frames=0)
+    silence: list[Step] = [Quiet.WAITING, 0.1] * 8  # 0.8 s
+    stream = follow(ScriptedCapture([*silence, *numbered(1), threading.Event()], SystemClock()), rule=rule)
+
+    assert pixel(next(stream)) == 1
+
+
+def test_a_camera_that_no_longer_shows_that_it_waits_is_stale(follow: Follow) -> None:
+    rule = replace(RULE, stale_after_s=0.3)
+    stream = follow(ScriptedCapture([Quiet.WAITING, 0.1, Quiet.WAITING, threading.Event()], SystemClock()), rule=rule)
+
+    item = next(stream)
+    assert isinstance(item, Lost)
+    assert item.reason is Reason.STALE
+    assert not stream.waiting
+
+
+def test_a_stream_waits_for_a_trigger_until_its_camera_is_lost(follow: Follow) -> None:
+    rule = replace(RULE, stale_after_s=5.0, warm_frames=0)
+    go = threading.Event()
+    stream = follow(
+        ScriptedCapture([*numbered(1), Quiet.WAITING, go, DataError("the cable is cut")], SystemClock()), rule=rule
+    )
+    assert not stream.waiting
+    assert pixel(next(stream)) == 1
+    wait_until(lambda: stream.waiting)
+    go.set()
+    wait_until(lambda: not stream.waiting)
+
+
+def test_the_wait_for_a_trigger_does_not_make_the_next_frame_old(follow: Follow) -> None:
+    rule = replace(RULE, read_timeout_s=4.0, stale_after_s=60.0, warm_frames=0)
+    clock, seen = FakeClock(), threading.Event()
+    silence: list[Step] = [1.5, Quiet.WAITING]
+    script = [*silence * 9, *numbered(1), seen]
+    stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
+
+    assert pixel(next(stream)) == 1
+    seen.set()
+
+
+def test_a_silence_without_a_reason_makes_the_next_frame_old(follow: Follow) -> None:
+    rule = replace(RULE, read_timeout_s=4.0, stale_after_s=60.0, warm_frames=0)
+    clock, seen = FakeClock(), threading.Event()
+    silence: list[Step] = [1.5, Quiet.SILENT]
+    script = [*silence * 2, *numbered(1, 2), seen]
+    stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
+
+    assert pixel(next(stream)) == 2
+    assert stream.counts.drops == {"stale": 1}
+    seen.set()
+
+
+def test_the_time_for_opening_a_camera_does_not_make_its_first_frame_old(follow: Follow) -> None:
+    rule = replace(RULE, read_timeout_s=4.0, stale_after_s=60.0, warm_frames=0)
+    clock, seen = FakeClock(), threading.Event()
+    silence: list[Step] = [1.5, Quiet.OPENING]
+    script = [*silence * 9, *numbered(1), seen]
+    stream = follow(ScriptedCapture(script, clock), rule=rule, clock=clock)
+
+    assert pixel(next(stream)) == 1
+    seen.set()
+
+
+def test_a_camera_that_is_found_to_be_missing_while_it_is_read_is_stale_with_the_reason(
+    follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = replace(RULE, stale_after_s=0.3)
+    missing = [ScriptedCapture([DataError("found none")], SystemClock()) for _ in range(3)]
+    stream = follow(*missing, ScriptedCapture([threading.Event()], SystemClock()), rule=rule)
+
+    item = next(stream)
+    assert isinstance(item, Lost)
+    assert item.detail == "cam: no fresh frame for 0.3 s (found none)"
+    assert all(capture.closed for capture in missing)
+    assert [record.message for record in caplog.records] == ["cam: cannot be opened (found none); trying again"]
+
+
+def test_c08_frames_that_a_capture_skipped_are_counted(follow: Follow) -> None:
+    rule = replace(RULE, warm_frames=0)
+    stream = follow(ScriptedCapture([Grabbed(FRAME, skipped=4), threading.Event()], SystemClock()), rule=rule)
+
+    assert next(stream).ref.key == "cam#5"
+    assert (stream.counts.grabbed, stream.counts.drops) == (5, {"busy": 4})

@@ -55,9 +55,11 @@ class NewestFrame:
     def offer(
         self, grabbed: Grabbed, why_not: DropReason | None, captured_s: float, wall_s: float, *, damage: str = ""
     ) -> None:
-        """Count a frame, and let it wait unless there is a reason to drop it."""
+        """Count a frame, and let it wait unless there is a reason to drop it. Frames that the capture skipped were busy."""
         with self.changed:
-            self.grabbed += 1
+            self.grabbed += 1 + grabbed.skipped
+            if grabbed.skipped:
+                self.drops["busy"] += grabbed.skipped
             if why_not is not None:
                 self.drops[why_not] += 1
                 return

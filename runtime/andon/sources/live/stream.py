@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from andon.foundation.errors import DataError
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import Reason
 from andon.sources.clock import Clock, pause
-from andon.sources.live.capture import Grabbed, Opener
+from andon.sources.live.capture import Capture, Grabbed, Opener, Quiet
 from andon.sources.live.newest_frame import FreshFrame, LiveCounts, NewestFrame
 from andon.sources.live.reconnect import Condition, DropReason, Intake, LiveRule, jitter, lost, opened, received
 from andon.sources.live.source_time import SourceTime
@@ -74,6 +76,7 @@ class LiveStream:
         self._source_time = SourceTime()  # used by the reader thread only
         self._why = ""  # why it could not be opened
         self._silences = 0
+        self._waiting_s: float | None = None  # when the camera has last shown that it waits for a trigger
         self._watchdog: Watchdog | None = None
         self._thread: threading.Thread | None = None
 
@@ -91,6 +94,12 @@ class LiveStream:
     def drops(self) -> dict[DropReason, int]:
         """Number of frames that were grabbed but never delivered, by reason."""
         return self.counts.drops
+
+    @property
+    def waiting(self) -> bool:
+        """True if the camera waits for a trigger, and has shown within `stale_after_s` that it works."""
+        waiting_s = self._waiting_s
+        return waiting_s is not None and self._clock.mono_s() - waiting_s <= self._rule.stale_after_s
 
     def __iter__(self) -> "LiveStream":
         return self
@@ -110,10 +119,15 @@ class LiveStream:
                     return self._item(fresh)
                 # both the consumer and the camera were slow, otherwise a newer frame would wait here
                 self._newest.drop("stale")
+            waiting_s = self._waiting_s
+            if waiting_s is not None:
+                self._alive().alive(waiting_s)
             if self._alive().due(now_s):
                 self._silences += 1
                 ref = Ref(key=f"{self._name}#silence{self._silences}", group=self._name, time_s=self._clock.wall_s())
-                return Lost(ref, Reason.STALE, f"{self._name}: no fresh frame for {self._rule.stale_after_s:g} s")
+                return Lost(
+                    ref, Reason.STALE, f"{self._name}: no fresh frame for {self._rule.stale_after_s:g} s{self._why}"
+                )
         self.close()
         if self._newest.bug is not None:
             raise self._newest.bug
@@ -164,46 +178,80 @@ class LiveStream:
         except DataError as error:
             capture, why = None, f" ({error})"
         if capture is None:
-            # once per loss and reason, not once per attempt: attempts go on for months
-            if first or why != self._why:
-                logger.warning("%s: cannot be opened%s; trying again", self._name, why)
-            self._why = why
+            self._log_unopened(why, first=first)
             return intake
-        self._why = ""
-        intake = opened(intake, self._rule)
         self._source_time.connected()
+        try:
+            return self._read_until_lost(capture, opened(intake, self._rule), first=first)
+        finally:
+            self._waiting_s = None
+            capture.close()
+
+    def _read_until_lost(self, capture: Capture, intake: Intake, *, first: bool) -> Intake:
+        """Pass on the frames of a capture."""
         fresh = False
         old_since_s: float | None = None
-        try:
-            while not self._over():
-                began_s = self._clock.mono_s()
+        began_s = self._clock.mono_s()
+        while not self._over():
+            why = ""
+            try:
                 grabbed = capture.read()
-                arrived_s = self._clock.mono_s()
-                if grabbed is None:
-                    if fresh and not self._over():
-                        logger.warning("%s: the connection is lost; reconnecting", self._name)
-                    break
-                intake, why_not, lag_s = self._received(intake, grabbed, arrived_s, arrived_s - began_s)
-                if why_not is None and not fresh:
-                    logger.info("%s: fresh frames arrive", self._name)
+            except DataError as error:
+                grabbed, why = None, f" ({error})"
+            arrived_s = self._clock.mono_s()
+            if grabbed is None:
+                self._log_lost(why, fresh=fresh, first=first)
+                break
+            if isinstance(grabbed, Quiet):
+                began_s = began_s if grabbed is Quiet.SILENT else arrived_s
+                if grabbed is Quiet.WAITING:
+                    intake = self._waits(intake, arrived_s, first=not fresh)
                     fresh = True
-                elif why_not == "stale" and fresh:
-                    self._log_stale(lag_s, arrived_s - began_s)
-                    fresh = False
-                if why_not != "stale" or lag_s is None:
-                    old_since_s = None
-                    continue
-                old_since_s = arrived_s if old_since_s is None else old_since_s
-                if arrived_s - old_since_s > max(LAGGING_S, self._rule.stale_after_s):
-                    logger.warning(
-                        "%s: all frames of the last %.1f s were too old, because the link or the decoder is slow; reconnecting",
-                        self._name,
-                        arrived_s - old_since_s,
-                    )
-                    break
-        finally:
-            capture.close()
+                continue
+            self._why = ""
+            took_s, began_s = arrived_s - began_s, arrived_s
+            intake, why_not, lag_s = self._received(intake, grabbed, arrived_s, took_s)
+            if why_not is None and not fresh:
+                logger.info("%s: fresh frames arrive", self._name)
+                fresh = True
+            elif why_not == "stale" and fresh:
+                self._log_stale(lag_s, took_s)
+                fresh = False
+            if why_not != "stale" or lag_s is None:
+                old_since_s = None
+                continue
+            old_since_s = arrived_s if old_since_s is None else old_since_s
+            if arrived_s - old_since_s > max(LAGGING_S, self._rule.stale_after_s):
+                logger.warning(
+                    "%s: all frames of the last %.1f s were too old, because the link or the decoder is slow; reconnecting",
+                    self._name,
+                    arrived_s - old_since_s,
+                )
+                break
         return intake
+
+    def _waits(self, intake: Intake, now_s: float, *, first: bool) -> Intake:
+        """Note that the camera works and waits for a trigger. Return the state."""
+        self._waiting_s = now_s
+        self._why = ""
+        if first:
+            logger.info("%s: the camera waits for a trigger", self._name)
+        return msgspec.structs.replace(intake, attempts=0)
+
+    def _log_lost(self, why: str, *, fresh: bool, first: bool) -> None:
+        if self._over():
+            return
+        if fresh:
+            logger.warning("%s: the connection is lost%s; reconnecting", self._name, why)
+            self._why = why
+        elif why:
+            self._log_unopened(why, first=first)
+
+    def _log_unopened(self, why: str, *, first: bool) -> None:
+        # once per loss and reason, not once per attempt: attempts go on for months
+        if first or why != self._why:
+            logger.warning("%s: cannot be opened%s; trying again", self._name, why)
+        self._why = why
 
     def _received(
         self, intake: Intake, grabbed: Grabbed, arrived_s: float, took_s: float
