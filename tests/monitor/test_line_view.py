@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.monitor.outcomes import some_outcome
 from tests.sources.fake_clock import FakeClock
 
-from andon.monitor.line_view import HISTORY_S, RECENT, LineView
+from andon.monitor.line_view import HISTORY_S, RECENT, LineView, ShiftState
 from andon.runtime.schema import Status
 
 
@@ -120,3 +120,18 @@ def test_an_item_is_found_only_by_its_number_and_its_key() -> None:
     assert view.find(7, "line.mp4#7") is not None
     assert view.find(7, "line.mp4#8") is None
     assert view.find(8, "line.mp4#7") is None
+
+
+def test_the_counts_of_a_shift_go_on_after_a_restart_and_those_of_another_shift_do_not() -> None:
+    before = LineView(FakeClock(1800.0), hourly)
+    before.put(some_outcome(1, Status.REJECT, wall_s=1801.0))
+    kept: ShiftState = before.shift_state(1801.0)
+
+    same, next_hour = LineView(FakeClock(2000.0), hourly), LineView(FakeClock(3700.0), hourly)
+    same.put(some_outcome(1, wall_s=2001.0))
+    for view in (same, next_hour):
+        view.resume(kept)
+
+    assert same.shift(2002.0).by_status == {"OK": 1, "REJECT": 1}
+    assert (same.shift(2002.0).since_wall_s, same.shift(2002.0).whole) == (1800.0, False)
+    assert next_hour.shift(3701.0).by_status == {}

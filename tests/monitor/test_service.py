@@ -7,18 +7,21 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.monitor.some_event import some_event
 
 from andon.demo.example_line import MODEL, example
 from andon.foundation.errors import AndonError, ConfigError
 from andon.monitor.config import Configuration, configuration_from_table
-from andon.monitor.event import Event, Rejected, Started, Stopped
+from andon.monitor.event import AlarmShelved, Event, Rejected, Started, Stopped
 from andon.monitor.service import Service
 from andon.monitor.status import ProcessStatus
-from andon.monitor.store import StoreReader
+from andon.monitor.store import Settings, StoreReader
+from andon.monitor.store_writer import StoreWriter
 from andon.sources.clock import SystemClock
 
 LINE = """
@@ -152,6 +155,30 @@ def test_the_web_server_shows_the_status_while_the_lines_run(folder: Path) -> No
     assert status["lines"][0]["name"] == "example"
     assert status["store"]["lost"] == 0
     assert b"andon_" in seen["metrics"][1]
+
+
+# Note 11: counters never reset by themselves.
+def test_shelves_and_the_counts_of_the_shift_survive_a_restart(folder: Path) -> None:
+    text = LINE + WEB + 'shift_starts = ["00:00"]\n'
+
+    def started() -> Service:
+        service = Service(configured(text, folder), SystemClock(), threading.Event())
+        service.run()
+        return service
+
+    first = started()
+    first_counts = first.views["example"].shift(time.time())
+    with closing(StoreWriter(Settings(path=str(folder / "state"), ballast_bytes=262144), SystemClock())) as store:
+        body = AlarmShelved(alarm="rejects", change="shelved", seconds=3600.0, reason="trial", by="Ana")
+        now_us = int(time.time() * 1e6)
+        store.put(some_event(body, line="example", mono_ns=time.monotonic_ns(), wall_us=now_us), ())
+    second = started()
+    second_counts = second.views["example"].shift(time.time())
+
+    assert sum(first_counts.by_status.values()) > 100
+    if second_counts.since_wall_s == first_counts.since_wall_s:  # not if midnight was between the two
+        assert second_counts.by_status == {name: 2 * number for name, number in first_counts.by_status.items()}
+    assert [shelf.reason for shelf in second.actions.shelves.values()] == ["trial"]
 
 
 def test_a_callback_gets_the_events_and_an_error_in_it_changes_nothing(folder: Path) -> None:

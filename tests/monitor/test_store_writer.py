@@ -48,6 +48,18 @@ def _eventually(true: Callable[[], bool], *, within_s: float = 20.0) -> bool:
     return True
 
 
+def test_a_kept_text_survives_a_restart_and_the_last_one_of_a_name_counts(opened: Open) -> None:
+    writer = opened()
+    for text in ("1", "2"):
+        writer.keep("shift:press-3", text)
+    writer.close()
+
+    reader = opened().reader()
+
+    assert reader.kept("shift:press-3") == "2"
+    assert reader.kept("shift:other") is None
+
+
 def test_events_are_stored_in_the_order_of_put_with_numbers_from_one(opened: Open) -> None:
     writer = opened("plant")
     for number in range(250):

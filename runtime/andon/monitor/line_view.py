@@ -44,7 +44,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class ShiftCounts(Struct, frozen=True, kw_only=True):
-    """Items since the shift began, or since the monitor started if that was later."""
+    """Items since the shift began, or since the monitor first ran in this shift."""
 
     since_wall_s: float
     """Start of the counts, in seconds since 1970."""
@@ -52,6 +52,14 @@ class ShiftCounts(Struct, frozen=True, kw_only=True):
     """True if the counts include the whole shift so far."""
     by_status: dict[str, int]
     """Items by status, with INVALID."""
+
+
+class ShiftState(Struct, frozen=True, kw_only=True):
+    """The counts of a shift as the event store keeps them over a restart."""
+
+    began_wall_s: float
+    """Start of the shift by the calendar. Counts of another shift are not used again."""
+    counts: ShiftCounts
 
 
 class LineView:
@@ -120,6 +128,21 @@ class LineView:
         with self._lock:
             self._turn(wall_s)
             return ShiftCounts(since_wall_s=self._since_wall_s, whole=self._whole, by_status=dict(self._counts))
+
+    def shift_state(self, wall_s: float) -> ShiftState:
+        """Return the counts of the shift for the next start of the monitor."""
+        counts = self.shift(wall_s)
+        return ShiftState(began_wall_s=self._began_wall_s, counts=counts)
+
+    def resume(self, state: ShiftState) -> None:
+        """Go on with the counts of an earlier start of the monitor. Counts of another shift are ignored."""
+        with self._lock:
+            if state.began_wall_s != self._began_wall_s:
+                return
+            self._since_wall_s = min(self._since_wall_s, state.counts.since_wall_s)
+            self._whole = state.counts.whole
+            for name, number in state.counts.by_status.items():
+                self._counts[name] = self._counts.get(name, 0) + number
 
     def seconds(self, newest: int = HISTORY_S) -> list[Second]:
         """Return copies of the newest seconds with items, oldest first."""

@@ -60,6 +60,13 @@ class OperatorActions:
         """The shelved alarms."""
         return self._shelves
 
+    def resume_shelves(self, shelves: Shelves) -> None:
+        """Take over the shelves of an earlier start of the monitor. Those of lines that do not exist are left out."""
+        with self._lock:
+            self._shelves = {key: shelf for key, shelf in shelves.items() if key[0] in self._views} | dict(
+                self._shelves
+            )
+
     def acknowledge(self, line: str, alarm: str, number: int, *, by: str) -> None:
         """Acknowledge an alarm before the next item of its line.
 

@@ -24,6 +24,8 @@ VERSION = 1
 APPLICATION = 0x616E646F
 """SQLite's ``application_id`` of the store, the letters ``ando``."""
 PAGE_BYTES = 4096
+KEPT = "kept:"
+"""Beginning of the names of texts that `StoreWriter.keep` stores in the table ``meta``."""
 EVIDENCE_NAME = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{32}-\d{1,4}\.(?:jpg|csv)")
 """Path of a file of evidence, below the evidence folder."""
 
@@ -324,6 +326,12 @@ class StoreReader:
             ConfigError: the file is damaged.
         """
         return JudgedItems(self._database, line)
+
+    def kept(self, name: str) -> str | None:
+        """Return the text that `StoreWriter.keep` has stored under a name. None if there is none."""
+        with reading(self._database) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name = ?", (KEPT + name,)).fetchone()
+        return None if row is None else str(row[0])
 
     def evidence_file(self, seq: int, number: int) -> bytes | None:
         """Return the content of a file of evidence. None if there is none.

@@ -110,6 +110,8 @@ class StoreWriter:
         self._put_number = 0
         self._done_number = 0
         self._judged: dict[tuple[str, str], tuple[int, Judged]] = {}
+        self._kept: dict[str, str] = {}
+        """Texts that wait for their commit."""
         self._hurry = False
         self._woken = False
         self._closed = False
@@ -151,6 +153,11 @@ class StoreWriter:
         with self._changed:
             if len(self._judged) < RING:  # while the disk is full, later ones are judged again after a restart
                 self._judged[line, key] = (self._put_number, Judged(line=line, key=key, time_s=time_s))
+
+    def keep(self, name: str, text: str) -> None:
+        """Store a text under a name, in place of the last one. It becomes durable within some seconds, or at the end."""
+        with self._changed:
+            self._kept[name] = text
 
     def intent(self, event: Event, timeout_s: float) -> bool:
         """Store a reject signal before it fires. Return True if it is durable.
@@ -387,7 +394,7 @@ class StoreWriter:
             return self._closed
 
     def _lazy_work(self) -> bool:
-        return bool(self._judged) or any(state.dirty for state in self._states.values())
+        return bool(self._judged or self._kept) or any(state.dirty for state in self._states.values())
 
     def _running_s(self) -> float:
         return self._running_before_s + self._clock.mono_s()
@@ -399,12 +406,14 @@ class StoreWriter:
             last = items[-1].number if items else self._done_number
             judged = {item: kept for item, kept in self._judged.items() if kept[0] <= last}
             changes = {name: state.changes() for name, state in self._states.items() if state.dirty}
+            texts = dict(self._kept)
         batch = Batch(
             items=items,
             judged=[item for _, item in judged.values()],
             changes=changes,
             unlinked=self._unlinked,
             running_s=self._running_s(),
+            kept=texts,
         )
         try:
             written = write(self._connection, batch, self._next_seq)
@@ -428,6 +437,9 @@ class StoreWriter:
             for item_name, kept in judged.items():
                 if self._judged.get(item_name) is kept:
                     del self._judged[item_name]
+            for text_name, text in texts.items():
+                if self._kept.get(text_name) is text:
+                    del self._kept[text_name]
             for name, number in written.backlog.items():
                 self._states[name].backlog += number
             for name, made in changes.items():
