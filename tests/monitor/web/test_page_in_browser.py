@@ -144,7 +144,6 @@ def test_a_person_acknowledges_and_shelves_an_alarm_and_confirms_a_part(
     with window(browser) as watch:
         page = watch.page
         log_in(page, address)
-        watch.problems.clear()
         page.click(".tile a")
         page.click("#alarms button:has-text('Acknowledge')")
         sync_api.expect(page.locator(".banner .signal")).to_contain_text("Acknowledged", timeout=20_000)

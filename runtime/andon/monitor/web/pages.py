@@ -21,10 +21,11 @@ from andon.monitor.event_text import event_content
 from andon.monitor.records import iso
 from andon.monitor.store import EVIDENCE_NAME
 from andon.monitor.web.actions import action_routes
+from andon.monitor.web.html_templates import environment, rendered
 from andon.monitor.web.live import Live
 from andon.monitor.web.page_monitor import PageMonitor
 from andon.monitor.web.rights import access_of, csrf_token, may_still_view, views
-from andon.monitor.web.texts import LANGUAGE, texts
+from andon.monitor.web.texts import texts
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -74,31 +75,23 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
         MissingExtra: starlette or jinja2 is not installed.
     """
     with needs("monitor", "the page of the monitor"):
-        from jinja2 import Environment, PackageLoader, StrictUndefined
         from starlette.requests import Request
         from starlette.responses import PlainTextResponse, Response
         from starlette.routing import Route
 
-    environment = Environment(
-        loader=PackageLoader("andon.monitor.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment()  # reports a missing package now and not at the first request
 
     def html(request: "Request", template: str, **values: Any) -> "Response":
-        rendered = environment.get_template(template).render(
+        text = rendered(
+            template,
             lines=list(monitor.views),
-            language=LANGUAGE,
-            texts=texts(),
             texts_json=msgspec.json.encode(texts()).decode(),
             csrf=csrf_token(request),
             may_act=access_of(request).may_act,
             person=access_of(request).name,
             **values,
         )
-        return Response(rendered, media_type=_HTML)
+        return Response(text, media_type=_HTML)
 
     def missing(what: str) -> "Response":
         return PlainTextResponse(f"{what}\n", 404)
