@@ -11,19 +11,23 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 
 from andon.monitor.config import Configuration, Line
 from andon.monitor.controller_writer import ControllerWriter
 from andon.monitor.controller_writer import close_all as close_controllers
-from andon.monitor.event import Body, Event, EventsLost
+from andon.monitor.event import Body, Event, EventsLost, Sampled
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.journal import Journal, JournalIntents, JournalSink, boot_id
 from andon.monitor.judging import Outcome
 from andon.monitor.line_view import LineView, ShiftState
 from andon.monitor.operator_actions import OperatorActions, with_shelves
 from andon.monitor.process_image import LineResult
+from andon.monitor.random_sample import SampleSink
+from andon.monitor.recalibration import Recalibration
+from andon.monitor.sample_questions import Questions
 from andon.monitor.sender import Sender, close_all
 from andon.monitor.service_notify import ServiceNotifier
 from andon.monitor.shelving import resumed
@@ -104,6 +108,18 @@ class Service:
             reader=self.reader,
         )
         """The actions of people on the page."""
+        store = configuration.store
+        self.recalibration = Recalibration(
+            clock,
+            models={line.name: Path(line.model) for line in configuration.lines},
+            folder=Path(store.path) if store is not None else None,
+            one_in=web.confirm_one_in if web is not None else None,
+            questions=Questions(self.reader),
+            running=self._running_model,
+            record=lambda line, body: self._record(Origin(line=line), body, None),
+            loaded=self._load_swapped,
+        )
+        """Proposals of new thresholds from confirmed parts."""
         self.web: WebServer | None = None
         """The running web server, if the configuration has one."""
         self.supervisor = Supervisor(
@@ -175,6 +191,7 @@ class Service:
                     sender.start()
             for controller in self._controllers:
                 controller.start()
+            open_parts.callback(self.recalibration.close)
             if configuration.web is not None:
                 live = Live(self.status, self, self._clock, exceeds=self._exceeds)
                 self.web = WebServer(
@@ -227,6 +244,15 @@ class Service:
         """Return the card of the model file of a line. None if there is no such line."""
         return self.supervisor.card(line)
 
+    def _running_model(self, line: str) -> str:
+        return next((one.model for one in self.status_of_lines().lines if one.name == line), "")
+
+    def _load_swapped(self, lines: Sequence[str]) -> None:
+        """Load a model file that a person has put in place, also where the file is not watched."""
+        unwatched = [one.name for one in self._configuration.lines if one.name in lines and not one.policy.reload]
+        if unwatched:
+            self.supervisor.reload(unwatched)
+
     def _record(self, origin: Origin, body: Body, outcome: Outcome | None) -> None:
         self._journal.record(origin, body, outcome)
 
@@ -235,6 +261,14 @@ class Service:
 
     def _sinks(self, line: Line) -> Sequence[Sink]:
         sinks: list[Sink] = [self.views[line.name]] if line.name in self.views else []
+        web = self._configuration.web
+        if self._store is not None and web is not None and web.confirm_one_in is not None:
+            origin = Origin(line=line.name, source=line.source.title)
+
+            def ask(body: Sampled, outcome: Outcome) -> None:
+                self._record(msgspec.structs.replace(origin, model=outcome.verdict.model), body, outcome)
+
+            sinks.append(SampleSink(self.supervisor.run_id, line.name, web.confirm_one_in, ask))
         if self._store is not None:
             resumes = line.source.kind.resumes
             sinks.append(JournalSink(self._journal, self._store if resumes else None, self._clock))

@@ -293,7 +293,13 @@ class StoreReader:
         return found[0] if found else None
 
     def recent(
-        self, *, kind: str | None = None, line: str | None = None, before: int | None = None, limit: int = 50
+        self,
+        *,
+        kind: str | None = None,
+        line: str | None = None,
+        before: int | None = None,
+        without: str | None = None,
+        limit: int = 50,
     ) -> list[Event]:
         """Return the newest events with their evidence, newest first.
 
@@ -301,12 +307,23 @@ class StoreReader:
             kind: only this kind, for example ``reject``.
             line: only this line. Empty: only events about the process.
             before: only events with a smaller number, for the next page.
+            without: leave out events of this kind.
             limit: largest number of events, at most 1000.
         """
-        wanted = {"kind = ?": kind, "line = ?": line, "seq < ?": before}
+        wanted = {"kind = ?": kind, "line = ?": line, "seq < ?": before, "kind <> ?": without}
         given = {condition: value for condition, value in wanted.items() if value is not None}
         where = f"WHERE {' AND '.join(given)}" if given else ""
         return self._events(f"{where} ORDER BY seq DESC LIMIT ?", (*given.values(), max(0, min(limit, 1000))))
+
+    def after(self, seq: int, *, kinds: Sequence[str], limit: int = 1000) -> list[Event]:
+        """Return events of some kinds with a larger number than `seq`, oldest first, without their evidence."""
+        marks = ",".join("?" * len(kinds))
+        with reading(self._database) as connection:
+            rows = connection.execute(
+                f"SELECT seq, payload FROM event WHERE kind IN ({marks}) AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - marks
+                (*kinds, seq, limit),
+            ).fetchall()
+        return [replace(decode(payload), seq=number) for number, payload in rows]
 
     def dead(self, output: str | None = None, limit: int = 100) -> list[DeadEvent]:
         """Return events that outputs have given up, oldest first."""

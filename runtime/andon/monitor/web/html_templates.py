@@ -36,4 +36,12 @@ def rendered(template: str, shown: dict[str, str] | None = None, **values: Any) 
         shown: texts by key. Default: those of `LANGUAGE`.
         values: what the template shows. Names of people and lines are escaped.
     """
-    return environment().get_template(template).render(texts=shown or texts(), language=LANGUAGE, **values)
+    known = shown or texts()
+
+    def text(key: str, **replaced: object) -> str:
+        found = known[key]
+        for name, value in replaced.items():
+            found = found.replace(f"{{{name}}}", str(value))
+        return found
+
+    return environment().get_template(template).render(texts=known, text=text, language=LANGUAGE, **values)

@@ -16,9 +16,10 @@ from msgspec import Struct
 from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
 from andon.foundation.redaction import redact
-from andon.monitor.event import AlarmChanged, Event, InvalidBegan, LateScore, Rejected, ToReview
+from andon.monitor.event import AlarmChanged, Event, InvalidBegan, LateScore, Rejected, Sampled, ToReview
 from andon.monitor.event_text import event_content
 from andon.monitor.records import iso
+from andon.monitor.sample_questions import Tally, tally
 from andon.monitor.store import EVIDENCE_NAME
 from andon.monitor.web.actions import action_routes
 from andon.monitor.web.html_templates import environment, rendered
@@ -37,6 +38,7 @@ STATIC = {
     "andon.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "drawing.js": "text/javascript; charset=utf-8",
+    "questions.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 """The static files with their types."""
@@ -66,6 +68,22 @@ class EvidenceFile(Struct, frozen=True, kw_only=True):
     offset_s: float
     is_picture: bool
     """False for the text of a window."""
+
+
+class QuestionRow(Struct, frozen=True, kw_only=True):
+    """A question about a part. The verdict is not part of it, so that it cannot influence the answer."""
+
+    seq: int
+    at: str
+    item: str
+    files: list[EvidenceFile]
+
+
+class QuestionData(Struct, frozen=True, kw_only=True):
+    """The next question of a line, and the numbers of all."""
+
+    sample: Tally
+    question: QuestionRow | None
 
 
 def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
@@ -137,11 +155,27 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
         reader = monitor.reader()
         before = request.query_params.get("before", "")
         found = (
-            reader.recent(line=request.path_params["line"], before=_number(before), limit=PAGE_EVENTS)
+            reader.recent(line=request.path_params["line"], before=_number(before), without="sample", limit=PAGE_EVENTS)
             if reader is not None
             else []
         )
         return Response(msgspec.json.encode([event_row(event) for event in found]), media_type="application/json")
+
+    @known
+    def confirm_page(request: "Request") -> "Response":
+        return html(request, "confirm.html", line=request.path_params["line"])
+
+    @known
+    @stored
+    def question(request: "Request") -> "Response":
+        found = next_question(monitor, request.path_params["line"], _number(request.query_params.get("after", "")) or 0)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    @known
+    @stored
+    def recalibration_page(request: "Request") -> "Response":
+        line = request.path_params["line"]
+        return html(request, "recalibration.html", line=line, state=monitor.recalibration.state(line), iso=iso)
 
     @stored
     def event_page(request: "Request") -> "Response":
@@ -189,13 +223,16 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
         "/lines/{line}/live": Stream(of_line=True),
         "/lines/{line}/history": history,
         "/lines/{line}/events": events,
+        "/lines/{line}/confirm": confirm_page,
+        "/lines/{line}/question": question,
+        "/lines/{line}/recalibration": recalibration_page,
         "/events/{seq}": event_page,
         "/events/{seq}/evidence/{number}": evidence,
         "/static/{name}": static,
     }
     return [
         *(views(Route(path, endpoint, methods=["GET"])) for path, endpoint in paths.items()),
-        *action_routes(monitor.actions),
+        *action_routes(monitor),
     ]
 
 
@@ -207,8 +244,35 @@ def event_row(event: Event) -> EventRow:
         at=iso(event.wall_us / 1e6),
         kind=f"alarm-{body.change}" if isinstance(body, AlarmChanged) else event.kind,
         text=redact(event_content(event)),
-        item=redact(body.verdict.item) if isinstance(body, Rejected | ToReview | InvalidBegan | LateScore) else "",
+        item=redact(body.verdict.item) if isinstance(body, _CONFIRMABLE) else "",
         pictures=[file.number for file in evidence_files(event) if file.is_picture],
+    )
+
+
+_CONFIRMABLE = Rejected | ToReview | InvalidBegan | LateScore | Sampled
+
+
+def next_question(monitor: PageMonitor, line: str, after: int) -> QuestionData:
+    """Return the first open question of a line with a larger number than `after`, and the numbers of all its questions.
+
+    Raises:
+        sqlite3.Error: the store cannot be read.
+    """
+    asked = monitor.recalibration.sample(line)
+    waiting = next((one for one in asked if one.answer is None and one.seq > after), None)
+    reader = monitor.reader()
+    event = reader.event(waiting.seq) if waiting is not None and reader is not None else None
+    return QuestionData(sample=tally(asked), question=question_row(event) if event is not None else None)
+
+
+def question_row(event: Event) -> QuestionRow:
+    """Return a question without the verdict of the part."""
+    assert isinstance(event.body, Sampled)
+    return QuestionRow(
+        seq=event.seq,
+        at=iso(event.wall_us / 1e6),
+        item=redact(event.body.verdict.item),
+        files=[one for one in evidence_files(event) if one.moment == "at"],
     )
 
 

@@ -1,6 +1,7 @@
 // Fill the page with the messages of the monitor. All names and texts are set as text, never as HTML.
 
 import { drawChart, drawCurves, number } from "/static/drawing.js";
+import { askQuestions } from "/static/questions.js";
 
 const SPAN_S = 600;
 const SILENCE_MS = 5000;
@@ -133,6 +134,15 @@ function setUpActions() {
       if (await act("confirm-item", { line: lineState.name, seq, item, truth: button.dataset.act })) say(`${text(`item.noted_${button.dataset.act}`)}: ${item}`);
     });
   }
+  for (const button of document.querySelectorAll("[data-propose], [data-swap]")) {
+    button.addEventListener("click", async () => {
+      const line = button.closest("[data-line]").dataset.line;
+      const done = button.dataset.swap ? await act("swap", { line, digest: button.dataset.swap }) : await act("propose", { line });
+      if (done) location.reload();
+    });
+  }
+  // a proposal takes some seconds
+  if (document.querySelector("[data-running]")) setTimeout(() => location.reload(), 1500);
   for (const button of document.querySelectorAll("[data-confirm]")) {
     button.addEventListener("click", async () => {
       const place = button.closest("[data-event]");
@@ -460,6 +470,7 @@ function start() {
   setUpActions();
   for (const place of document.querySelectorAll("time[datetime]")) if (place.dateTime) place.textContent = new Date(place.dateTime).toLocaleString();
   for (const place of document.querySelectorAll("[data-csv]")) drawCsv(place);
+  askQuestions({ text, act, drawCsv, made });
   const address = document.body.dataset.live;
   if (!address) return;
   const root = document.querySelector(".line");
