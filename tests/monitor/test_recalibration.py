@@ -1,4 +1,4 @@
-"""Recalibration: a proposal from confirmed parts changes nothing. A swap replaces the model file in one step, if a person wants it."""
+"""A recalibration changes nothing before a person wants it, and then replaces the model file in one step."""
 
 import os
 import threading

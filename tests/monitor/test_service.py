@@ -17,7 +17,8 @@ from tests.monitor.some_event import some_event
 from andon.demo.example_line import MODEL, example
 from andon.foundation.errors import AndonError, ConfigError
 from andon.monitor.config import Configuration, configuration_from_table
-from andon.monitor.event import AlarmShelved, Event, Rejected, Started, Stopped
+from andon.monitor.event import AlarmShelved, Event, Rejected, Sampled, Started, Stopped
+from andon.monitor.random_sample import is_chosen
 from andon.monitor.service import Service
 from andon.monitor.status import ProcessStatus
 from andon.monitor.store import Settings, StoreReader
@@ -155,6 +156,24 @@ def test_the_web_server_shows_the_status_while_the_lines_run(folder: Path) -> No
     assert status["lines"][0]["name"] == "example"
     assert status["store"]["lost"] == 0
     assert b"andon_" in seen["metrics"][1]
+
+
+def test_people_are_asked_about_parts_chosen_at_random_and_each_question_has_the_data_of_its_part(folder: Path) -> None:
+    events = run(LINE + WEB + "confirm_one_in = 10\n", folder)
+
+    asked = [event for event in events if isinstance(event.body, Sampled)]
+    verdicts = [json.loads(line) for line in (folder / "v.jsonl").read_text(encoding="utf-8").splitlines()]
+    judged = [one["seq"] for one in verdicts if one["score"] is not None]
+    numbers = [event.body.verdict.seq for event in asked if isinstance(event.body, Sampled)]
+    assert numbers == [seq for seq in judged if is_chosen(asked[0].run, "example", str(seq), 10)]
+    for event in asked:
+        assert [one.moment for one in event.evidence] == ["at"]
+
+
+def test_questions_need_a_store(folder: Path) -> None:
+    text = LINE.replace('[store]\npath = "state"\nballast_bytes = 262144\n', "")
+    with pytest.raises(ConfigError, match=r"web\.confirm_one_in: expected a table \[store\] too"):
+        configured(text + WEB + "confirm_one_in = 10\n", folder)
 
 
 # Note 11: counters never reset by themselves.
