@@ -298,7 +298,7 @@ class StoreReader:
         kind: str | None = None,
         line: str | None = None,
         before: int | None = None,
-        without: str | None = None,
+        without: Sequence[str] = (),
         limit: int = 50,
     ) -> list[Event]:
         """Return the newest events with their evidence, newest first.
@@ -307,13 +307,15 @@ class StoreReader:
             kind: only this kind, for example ``reject``.
             line: only this line. Empty: only events about the process.
             before: only events with a smaller number, for the next page.
-            without: leave out events of this kind.
+            without: leave out events of these kinds.
             limit: largest number of events, at most 1000.
         """
-        wanted = {"kind = ?": kind, "line = ?": line, "seq < ?": before, "kind <> ?": without}
+        wanted = {"kind = ?": kind, "line = ?": line, "seq < ?": before}
         given = {condition: value for condition, value in wanted.items() if value is not None}
-        where = f"WHERE {' AND '.join(given)}" if given else ""
-        return self._events(f"{where} ORDER BY seq DESC LIMIT ?", (*given.values(), max(0, min(limit, 1000))))
+        conditions = [*given, *(["kind NOT IN (" + ",".join("?" * len(without)) + ")"] if without else [])]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        values = (*given.values(), *without, max(0, min(limit, 1000)))
+        return self._events(f"{where} ORDER BY seq DESC LIMIT ?", values)
 
     def after(self, seq: int, *, kinds: Sequence[str], limit: int = 1000) -> list[Event]:
         """Return events of some kinds with a larger number than `seq`, oldest first, without their evidence."""

@@ -44,6 +44,8 @@ STATIC = {
 """The static files with their types."""
 PAGE_EVENTS = 20
 """Number of events in one answer."""
+_NOT_LISTED = ("sample", "confirmation")
+"""Kinds of events that are not in the list: there are many, and they need no look."""
 _HTML = "text/html; charset=utf-8"
 
 
@@ -155,7 +157,9 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
         reader = monitor.reader()
         before = request.query_params.get("before", "")
         found = (
-            reader.recent(line=request.path_params["line"], before=_number(before), without="sample", limit=PAGE_EVENTS)
+            reader.recent(
+                line=request.path_params["line"], before=_number(before), without=_NOT_LISTED, limit=PAGE_EVENTS
+            )
             if reader is not None
             else []
         )

@@ -175,7 +175,7 @@ function showCommon(root, line) {
   const last = line.last;
   const status = last ? last.status : "none";
   put(root, "status", text(`status.${status}`));
-  putShape(root, "status-shape", last ? last.status : "OK");
+  putShape(root, "status-shape", last ? last.status : "idle");
   const verdict = root.querySelector(".verdict");
   verdict.dataset.status = last ? last.status : "OK";
   verdict.dataset.stale = last && last.stale ? "yes" : "no";
@@ -205,6 +205,7 @@ function showLine(root, line) {
   put(root, "score", last && last.score !== null ? text("item.score", { score: number(last.score), threshold: number(last.threshold) }) : "");
   put(root, "channel", last && last.channel ? text("item.channel", { channel: last.channel }) : "");
   put(root, "item", last ? last.item : "");
+  for (const button of root.querySelectorAll("[data-act]")) button.disabled = !last;
   for (const [name, count] of Object.entries(line.total)) put(root, `total-${name}`, count);
   put(root, "dropped", line.dropped);
   put(root, "shift-since", text(line.shift_whole ? "counts.since" : "counts.partial", { time: clockTime(line.shift_since) }));
