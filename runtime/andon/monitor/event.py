@@ -123,6 +123,7 @@ class EventsLost(Struct, frozen=True, kw_only=True, tag_field="kind", tag="lost"
     where: str
     """``store``, or the name of an output."""
     number: int
+    """Number of lost events. 0 if it is unknown, because the store itself was damaged."""
     detail: str = ""
 
 

@@ -70,7 +70,7 @@ def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for 
         case LateScore(verdict=verdict):
             return f"{verdict.item}{_numbers(verdict)}"
         case EventsLost() as lost:
-            return f"{lost.number} events at {lost.where}{f': {lost.detail}' if lost.detail else ''}"
+            return f"{lost.number or 'an unknown number of'} events at {lost.where}{f': {lost.detail}' if lost.detail else ''}"
         case Started(version=version, lines=lines):
             return f"andon {version}, lines {', '.join(lines)}"
         case Stopped() as stopped:

@@ -29,6 +29,12 @@ KEPT = "kept:"
 EVIDENCE_NAME = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{32}-\d{1,4}\.(?:jpg|csv)")
 """Path of a file of evidence, below the evidence folder."""
 
+_DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""Errors of SQLite that a damaged file causes. The first one means that a table is missing."""
+_SQLITE = b"SQLite format 3\0"
+_MARK_AT = 68
+"""Place of the application_id in the header of an SQLite file."""
+_HEADER_BYTES = _MARK_AT + 4
 _BUSY_MS = 5000
 _WAL_PAGES = 1000
 _WAL_BYTES = 4 << 20
@@ -225,6 +231,29 @@ def _require_ours(path: Path) -> None:
             f"{path}: expected an event store of version {VERSION} or older, got version {version}. Use the version of andon "
             "that wrote it, or a newer one."
         )
+
+
+def is_damaged_store(path: Path, error: BaseException | None) -> bool:
+    """Return whether an error means that an event store of andon is damaged, and not that the path is wrong or the disk is full.
+
+    Only a file whose first page still has the mark of andon counts. Another file in this place may be a mistake in the
+    configuration.
+
+    Args:
+        path: the SQLite file.
+        error: the cause of the `ConfigError` of opening it.
+    """
+    if isinstance(error, sqlite3.Error):
+        damaged = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE
+    else:
+        damaged = isinstance(error, ValueError | TypeError)  # rows with content that andon never writes
+    try:
+        with open(path, "rb", opener=_no_link) as stream:
+            header = stream.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    ours = header.startswith(_SQLITE) and header[_MARK_AT:] == APPLICATION.to_bytes(4)
+    return damaged and ours
 
 
 def cannot_open(path: Path, error: Exception) -> str:

@@ -276,7 +276,12 @@ def _lamps(line: LineStatus, status: ProcessStatus) -> tuple[LampRow, ...]:
         for chart in line.charts
     ]
     if status.store is not None:
-        lamps.append(LampRow(name="store", of="", ok=not status.store.failing, detail=redact(status.store.failing)))
+        store = status.store
+        lamps.append(
+            LampRow(
+                name="store", of="", ok=not (store.failing or store.moved), detail=redact(store.failing) or store.moved
+            )
+        )
     lamps += [
         LampRow(name="output", of=one.name, ok=not one.failing, detail=redact(one.failing)) for one in status.outputs
     ]
