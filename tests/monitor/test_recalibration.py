@@ -216,6 +216,22 @@ def test_a_link_in_place_of_the_kept_file_is_not_followed(made: Made, tmp_path: 
     assert place.model.read_bytes() == example(MODEL)
 
 
+def test_an_old_file_that_cannot_be_kept_stays_in_place_and_the_page_shows_the_reason(made: Made) -> None:
+    place = made()
+    proposal = place.proposed().proposal
+    assert proposal is not None
+    place.model.with_name(f"power_converter.{RUNNING}.onnx").mkdir()
+
+    with pytest.raises(ConfigError, match="expected a regular file"):
+        place.recalibration.swap("example", proposal.after.digest, by="Ana")
+
+    assert place.model.read_bytes() == example(MODEL)
+    state = place.recalibration.state("example")
+    assert "expected a regular file" in state.refused
+    assert state.proposal == proposal  # after the reason is gone, the person can try again
+    assert place.changes() == ["proposed", "refused"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_leaves_the_old_file_and_says_so(made: Made) -> None:
     place = made()

@@ -82,7 +82,7 @@ def test_questions_after_the_newest_answer_are_not_missing() -> None:
 
 
 def test_skipped_questions_are_refused_with_their_number() -> None:
-    """A person who answers only about parts that look normal would make the threshold too low."""
+    """Answers only about parts that look normal would make the threshold too low."""
     with pytest.raises(ConfigError, match="at most 5 % of the 20 asked parts without a clear answer, got 2"):
         usable(questions([None, "unclear", *[GOOD] * 18]))
     with pytest.raises(ConfigError, match="confirmed as good, got none of 2"):

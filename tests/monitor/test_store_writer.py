@@ -506,7 +506,7 @@ def test_items_that_become_judged_later_do_not_change_what_was_judged_before(ope
 def test_a_damaged_store_is_moved_aside_and_a_new_one_begins(
     opened: Open, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Judging must not depend on the disk. The log, an event and the status say what happened."""
+    """Judging must not depend on the disk. The log, an event and the status report what happened."""
     writer = opened("plant")
     writer.put(some_event())
     writer.evidence(some_event().key, 0, Evidence(name="", moment="at", dropped="disk"), 0)
@@ -558,8 +558,9 @@ def test_overwritten_pages_are_damage(opened: Open, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["start", "mark"])
-def test_a_file_without_the_mark_of_andon_is_refused_and_not_moved(opened: Open, tmp_path: Path, place: str) -> None:
-    """It may be a wrong path in the configuration."""
+def test_a_file_without_the_mark_of_andon_may_be_a_wrong_path_so_it_is_refused_and_not_moved(
+    opened: Open, tmp_path: Path, place: str
+) -> None:
     opened("plant").close()
     database = tmp_path / "state" / DATABASE
     content = bytearray(database.read_bytes())

@@ -29,7 +29,7 @@ _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG"
 
 
 class Statement(Struct, frozen=True, kw_only=True):
-    """What a model file promises."""
+    """The promise of a model file, and the facts behind it."""
 
     promise: str
     """The sentence."""

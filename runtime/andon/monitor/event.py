@@ -20,7 +20,7 @@ AlarmChangeKind = Literal["raised", "repeated", "cleared", "acked", "ack_refused
 SourceState = Literal["open", "retrying", "ended", "failed"]
 Fired = Literal["fired", "missed", "failed", "unknown"]
 Answer = Literal["good", "defective", "unclear"]
-"""What a person states about a part. ``unclear`` is an answer only to a question about a part that was chosen at random."""
+"""The statement of a person about a part. ``unclear`` is an answer only to a question about a part that was chosen at random."""
 
 
 class Rejected(Struct, frozen=True, kw_only=True, tag_field="kind", tag="reject"):

@@ -30,7 +30,7 @@ from andon.monitor.store import StoreReader
 from andon.sources.clock import Clock
 
 Truth = Literal["good", "defective"]
-"""What a person can state about a part that the person has chosen."""
+"""The statement of a person about a part that the person has chosen."""
 Record = Callable[[str, Body], None]
 """A function that takes an event of a line, given by its name."""
 

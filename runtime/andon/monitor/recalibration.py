@@ -1,6 +1,6 @@
 """Propose a recalibration from a random sample of confirmed good parts, and put the new file in place if a person wants it.
 
-A proposal is made by ``andon calibrate`` in a child process (`calibrate_process`). It changes nothing: the new file lies in the
+A proposal is made by ``andon calibrate`` in a child process (`calibrate_process`). It changes nothing: the new file is in the
 state folder. `Recalibration.swap` keeps the old model file under another name, and replaces it in one step. The lines then load
 it like any other new file. Each step is an event.
 """
@@ -69,7 +69,7 @@ class Swap(Struct, frozen=True, kw_only=True):
 
 
 class RecalibrationState(Struct, frozen=True, kw_only=True):
-    """What the page shows about one line."""
+    """The facts that the page shows about one line."""
 
     lines: tuple[str, ...]
     """The lines that use the model file."""

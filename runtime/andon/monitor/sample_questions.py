@@ -111,8 +111,8 @@ def tally(questions: Sequence[Question]) -> Tally:
 def usable(questions: Sequence[Question]) -> list[Question]:
     """Return the questions about confirmed good parts that make a random sample.
 
-    Questions are used up to the newest answered one. If too many of them have no answer or an unclear one, the others are not a
-    random sample any more: people find it easier to answer about parts that look normal.
+    Questions are used up to the newest answered one. If too many of them have no clear answer, the others are not a random sample
+    any more. People answer more easily about parts that look normal.
 
     Args:
         questions: all questions, oldest first.
@@ -132,7 +132,7 @@ def usable(questions: Sequence[Question]) -> list[Question]:
     if left_out > MOST_LEFT_OUT * len(considered):
         raise ConfigError(
             f"confirmed parts: expected at most {MOST_LEFT_OUT * 100:g} % of the {len(considered)} asked parts without a clear "
-            f"answer, got {left_out}. The others are no random sample then. Answer these questions, or ask about more parts."
+            f"answer, got {left_out}. The others are not a random sample then. Answer these questions, or ask about more parts."
         )
     return good
 

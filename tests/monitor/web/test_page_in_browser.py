@@ -223,7 +223,7 @@ def test_a_person_confirms_parts_that_were_chosen_at_random_and_sees_no_verdict(
             assert word not in page.locator("main").text_content()
         page.click("button:has-text('Good')")
         sync_api.expect(asked).not_to_have_text(first, timeout=20_000)
-        page.click("button:has-text('Cannot tell')")
+        page.click("button:has-text('Not sure')")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert watch.problems == []
     stored = StoreReader(tmp_path / "state")

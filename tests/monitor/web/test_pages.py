@@ -192,8 +192,7 @@ def test_a_person_who_may_not_act_gets_no_buttons(pages: Pages) -> None:
         assert mark in pages.get(f"/lines/bottles/{path}", ACT).text
 
 
-def test_a_question_never_shows_the_verdict_of_its_part(pages: Pages) -> None:
-    """A person who knows the verdict tends to agree with it."""
+def test_a_question_never_shows_the_verdict_of_its_part_because_people_tend_to_agree_with_it(pages: Pages) -> None:
     pages.ask(some_outcome(8, Status.REJECT, 987.25))
 
     answer = pages.get("/lines/bottles/question")

@@ -85,7 +85,7 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     confirm_one_in: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None,
         Meta(
-            description="ask people about one in this many judged parts, chosen at random, for a recalibration; none asks nobody"
+            description="ask people about one in this many judged parts, chosen at random, for a recalibration; none: do not ask"
         ),
     ] = None
 
