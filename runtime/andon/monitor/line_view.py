@@ -52,6 +52,10 @@ class ShiftCounts(Struct, frozen=True, kw_only=True):
     """True if the counts include the whole shift so far."""
     by_status: dict[str, int]
     """Items by status, with INVALID."""
+    model: str = ""
+    """Short digest of the model file that judged last."""
+    by_status_of_model: dict[str, int] = {}
+    """Those of `by_status` that this model file has judged. Only they can be compared with its promise."""
 
 
 class ShiftState(Struct, frozen=True, kw_only=True):
@@ -85,6 +89,8 @@ class LineView:
         self._whole = False
         self._checked_wall_s = 0
         self._counts: dict[str, int] = {}
+        self._model = ""
+        self._model_counts: dict[str, int] = {}
         self._began_wall_s = shift_began(self._since_wall_s)
 
     def put(self, outcome: Outcome) -> None:
@@ -97,7 +103,7 @@ class LineView:
             if outcome.data is not None:
                 self._seen = Seen(at_s=now_s, outcome=outcome)
                 self._recent.append(light)
-            self._count(status, outcome.wall_s)
+            self._count(status, outcome.verdict.model, outcome.wall_s)
             if not self._seconds or self._seconds[-1].at != int(now_s):
                 self._seconds.append(Second(at=int(now_s)))
             second = self._seconds[-1]
@@ -127,7 +133,13 @@ class LineView:
         """Return the counts of the shift at this moment."""
         with self._lock:
             self._turn(wall_s)
-            return ShiftCounts(since_wall_s=self._since_wall_s, whole=self._whole, by_status=dict(self._counts))
+            return ShiftCounts(
+                since_wall_s=self._since_wall_s,
+                whole=self._whole,
+                by_status=dict(self._counts),
+                model=self._model,
+                by_status_of_model=dict(self._model_counts),
+            )
 
     def shift_state(self, wall_s: float) -> ShiftState:
         """Return the counts of the shift for the next start of the monitor."""
@@ -141,8 +153,10 @@ class LineView:
                 return
             self._since_wall_s = min(self._since_wall_s, state.counts.since_wall_s)
             self._whole = state.counts.whole
-            for name, number in state.counts.by_status.items():
-                self._counts[name] = self._counts.get(name, 0) + number
+            _add(self._counts, state.counts.by_status)
+            if self._model in ("", state.counts.model):
+                self._model = state.counts.model
+                _add(self._model_counts, state.counts.by_status_of_model)
 
     def seconds(self, newest: int = HISTORY_S) -> list[Second]:
         """Return copies of the newest seconds with items, oldest first."""
@@ -158,11 +172,14 @@ class LineView:
                     return outcome
         return None
 
-    def _count(self, status: Status, wall_s: float) -> None:
+    def _count(self, status: Status, model: str, wall_s: float) -> None:
         if int(wall_s) != self._checked_wall_s:  # a look at the calendar takes 20 us
             self._checked_wall_s = int(wall_s)
             self._turn(wall_s)
         self._counts[status.name] = self._counts.get(status.name, 0) + 1
+        if model != self._model:
+            self._model, self._model_counts = model, {}
+        self._model_counts[status.name] = self._model_counts.get(status.name, 0) + 1
 
     def _turn(self, wall_s: float) -> None:
         """Begin to count again if a new shift has begun. A clock that was set back does not begin an old shift again."""
@@ -171,6 +188,7 @@ class LineView:
             self._began_wall_s = self._since_wall_s = began
             self._whole = True
             self._counts = {}
+            self._model_counts = {}
 
 
 def _light(outcome: Outcome) -> Outcome:
@@ -180,3 +198,8 @@ def _light(outcome: Outcome) -> Outcome:
 
 def _copy(second: Second) -> Second:
     return Second(second.at, second.low, second.high, second.threshold, second.worst, second.items)
+
+
+def _add(counts: dict[str, int], more: dict[str, int]) -> None:
+    for name, number in more.items():
+        counts[name] = counts.get(name, 0) + number
