@@ -158,8 +158,11 @@ def test_the_web_server_shows_the_status_while_the_lines_run(folder: Path) -> No
     assert b"andon_" in seen["metrics"][1]
 
 
-def test_people_are_asked_about_parts_chosen_at_random_and_each_question_has_the_data_of_its_part(folder: Path) -> None:
-    events = run(LINE + WEB + "confirm_one_in = 10\n", folder)
+def test_people_are_asked_about_parts_chosen_at_random_and_each_question_has_the_data_of_its_part(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDON_TEST_ACT", "fedcba9876543210" * 2)
+    events = run(LINE + WEB + 'confirm_one_in = 10\nact_token = { env = "ANDON_TEST_ACT" }\n', folder)
 
     asked = [event for event in events if isinstance(event.body, Sampled)]
     verdicts = [json.loads(line) for line in (folder / "v.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -307,7 +307,7 @@ def _promise(card: Card | None, model: str, shift: ShiftCounts, exceeds: Exceeds
     calibration = card.calibration if card is not None else None
     if calibration is None:
         return None
-    # a promise says nothing about the verdicts of another file
+    # a promise does not cover the verdicts of another file
     counts = shift.by_status_of_model if shift.model == model else {}
     rejects = counts.get("REJECT", 0)
     judged = sum(number for name, number in counts.items() if name != "INVALID")
