@@ -224,6 +224,8 @@ def test_a_person_confirms_parts_that_were_chosen_at_random_and_sees_no_verdict(
         page.click("button:has-text('Good')")
         sync_api.expect(asked).not_to_have_text(first, timeout=20_000)
         page.click("button:has-text('Not sure')")
+        page.goto(f"{address}/lines/converter-7")
+        sync_api.expect(page.locator("#open-questions.waiting")).to_contain_text("open", timeout=20_000)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert watch.problems == []
     stored = StoreReader(tmp_path / "state")

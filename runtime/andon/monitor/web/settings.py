@@ -143,8 +143,8 @@ def check_web(settings: WebSettings, *, at: str = "[web]") -> None:
         )
     if settings.confirm_one_in is not None and settings.act_token is None:
         raise ConfigError(
-            f"{at}.confirm_one_in: expected act_token too, because people need it to answer, got none. Make one with: andon token "
-            "FOLDER"
+            f"{at}.confirm_one_in: expected act_token too, because people need it to answer, got none. Make one with: "
+            "andon token FOLDER"
         )
     view, act = view_token(settings, at=at), act_token(settings, at=at)
     if view is not None and act is not None and hmac.compare_digest(view, act):

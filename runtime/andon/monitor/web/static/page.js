@@ -1,7 +1,7 @@
 // Fill the page with the messages of the monitor. All names and texts are set as text, never as HTML.
 
 import { drawChart, drawCurves, number } from "/static/drawing.js";
-import { askQuestions } from "/static/questions.js";
+import { askQuestions, countQuestions } from "/static/questions.js";
 
 const SPAN_S = 600;
 const SILENCE_MS = 5000;
@@ -423,7 +423,7 @@ function receive(message) {
   for (const line of data.lines) {
     const root = document.querySelector(`[data-line="${CSS.escape(line.name)}"]`);
     if (!root) continue;
-    if (root.classList.contains("line")) { showLine(root, line); watchEvents(line.name, data.stored); } else showCommon(root, line);
+    if (root.classList.contains("line")) { showLine(root, line); watchEvents(line.name, data.stored); if (data.stored !== null) countQuestions(line.name, text); } else showCommon(root, line);
   }
 }
 

@@ -1,5 +1,22 @@
 // Ask about parts that were chosen at random, one after the other. The verdict of a part is never in the page.
 
+const COUNT_MS = 10000;
+let counted = -COUNT_MS;
+
+// Show the number of open questions on the page of a line, at most every ten seconds.
+export async function countQuestions(line, text) {
+  const place = document.getElementById("open-questions");
+  if (!place || performance.now() - counted < COUNT_MS) return;
+  counted = performance.now();
+  try {
+    const answer = await fetch(`/lines/${encodeURIComponent(line)}/question`);
+    if (!answer.ok) return;
+    const { open } = (await answer.json()).sample;
+    place.textContent = open ? text("sample.waiting", { open }) : text("sample.page");
+    place.classList.toggle("waiting", open > 0);
+  } catch { /* the connection is lost; its banner shows this */ }
+}
+
 export function askQuestions({ text, act, drawCsv, made }) {
   const place = document.getElementById("question");
   if (!place) return;
