@@ -33,7 +33,7 @@ def chosen(outcomes: list[Outcome], one_in: int = 4) -> list[int]:
     )
 )
 def test_the_choice_does_not_depend_on_verdict_or_score(verdicts: list[tuple[Status, float]]) -> None:
-    """A sample of high scores makes the threshold too high, and one of low scores breaks the promise."""
+    """Test it, because high scores make the threshold too high, and low ones break the promise."""
     judged = [some_outcome(seq, status, score) for seq, (status, score) in enumerate(verdicts)]
     plain = [some_outcome(seq) for seq in range(len(verdicts))]
 
