@@ -122,8 +122,8 @@ def test_a_running_monitor_reloads_on_request_and_refuses_a_wrong_file(
     assert process.returncode in (EXIT_DONE, EXIT_PARTLY), stderr
 
 
-def test_a_damaged_store_is_one_error_for_events_and_a_finding_for_check(
-    plant: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_store_is_one_error_for_events_a_finding_for_check_and_no_reason_not_to_judge(
+    plant: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert main(["monitor", str(plant)]) == EXIT_DONE
     database = plant.parent / "state" / "events.sqlite"
@@ -136,3 +136,9 @@ def test_a_damaged_store_is_one_error_for_events_and_a_finding_for_check(
     assert "If the file is damaged, move the folder away" in capsys.readouterr().err
     assert main(["check", str(plant)]) == EXIT_CHECK_FAILED
     assert "store: FAILED:" in capsys.readouterr().out
+
+    assert main(["monitor", str(plant)]) == EXIT_DONE  # judging does not depend on the store
+    assert "a new store begins" in caplog.text
+    capsys.readouterr()
+    assert main(["events", str(plant), "--kind", "lost"]) == EXIT_DONE
+    assert "an unknown number of events at store" in capsys.readouterr().out

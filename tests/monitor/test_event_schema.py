@@ -21,8 +21,10 @@ from andon.monitor.event import (
     InvalidEnded,
     LateScore,
     ModelChanged,
+    Recalibration,
     Rejected,
     RejectSignal,
+    Sampled,
     SourceChanged,
     Started,
     Stopped,
@@ -68,6 +70,19 @@ _BODIES: tuple[Body, ...] = (
     Stopped(grabbed=100, judged=98, invalid=1, dropped=1),
     Confirmed(item="line.mp4#120", truth="good", by="shift A"),
     AlarmShelved(alarm="rejects", change="shelved", seconds=1800.0, reason="trial batch", by="shift A"),
+    Sampled(verdict=_VERDICT, one_in=20),
+    Recalibration(
+        change="swapped",
+        by="Ana",
+        before="0f3a",
+        after="77b1",
+        promise_before="with 95 % confidence at most 1 % of good parts are rejected; from 300 parts",
+        promise="with 95 % confidence at most 1 % of good parts are rejected; from 340 parts",
+        threshold_before=2.0,
+        threshold=1.9,
+        parts=340,
+        kept="washers.0f3a.onnx",
+    ),
 )
 _KEY = "0123456789abcdef0123456789abcdef"
 

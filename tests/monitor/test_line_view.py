@@ -4,10 +4,11 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.monitor.outcomes import some_outcome
 from tests.sources.fake_clock import FakeClock
 
-from andon.monitor.line_view import HISTORY_S, RECENT, LineView
+from andon.monitor.line_view import HISTORY_S, RECENT, LineView, ShiftState
 from andon.runtime.schema import Status
 
 
@@ -120,3 +121,37 @@ def test_an_item_is_found_only_by_its_number_and_its_key() -> None:
     assert view.find(7, "line.mp4#7") is not None
     assert view.find(7, "line.mp4#8") is None
     assert view.find(8, "line.mp4#7") is None
+
+
+def test_the_counts_of_a_shift_go_on_after_a_restart_and_those_of_another_shift_do_not() -> None:
+    before = LineView(FakeClock(1800.0), hourly)
+    before.put(some_outcome(1, Status.REJECT, wall_s=1801.0))
+    kept: ShiftState = before.shift_state(1801.0)
+
+    same, next_hour = LineView(FakeClock(2000.0), hourly), LineView(FakeClock(3700.0), hourly)
+    same.put(some_outcome(1, wall_s=2001.0))
+    for view in (same, next_hour):
+        view.resume(kept)
+
+    assert same.shift(2002.0).by_status == {"OK": 1, "REJECT": 1}
+    assert (same.shift(2002.0).since_wall_s, same.shift(2002.0).whole) == (1800.0, False)
+    assert next_hour.shift(3701.0).by_status == {}
+
+
+def test_the_verdicts_of_another_model_file_do_not_count_against_the_promise_of_the_present_one() -> None:
+    view = LineView(FakeClock(1800.0), hourly)
+    view.put(some_outcome(1, Status.REJECT, wall_s=1801.0))
+    kept = view.shift_state(1801.0)
+    other = some_outcome(2, wall_s=1802.0)
+    view.put(replace(other, verdict=replace(other.verdict, model="77b1")))
+
+    counts = view.shift(1803.0)
+    assert (counts.by_status, counts.model) == ({"REJECT": 1, "OK": 1}, "77b1")
+    assert counts.by_status_of_model == {"OK": 1}
+    for model, expected in (("0f3a", {"REJECT": 1, "OK": 1}), ("77b1", {"OK": 1})):
+        again = LineView(FakeClock(1900.0), hourly)
+        again.put(replace(other, verdict=replace(other.verdict, model=model)))
+        again.resume(kept)
+        assert again.shift(1901.0).by_status_of_model == expected
+        assert again.shift(1901.0).by_status == {"REJECT": 1, "OK": 1}
+    assert view.shift(3700.0).by_status_of_model == {}

@@ -15,6 +15,7 @@ from andon.monitor.event import AlarmShelved, Body, Confirmed, Rejected
 from andon.monitor.line_view import LineView
 from andon.monitor.operator_actions import OperatorActions, with_shelves
 from andon.monitor.records import record
+from andon.monitor.shelving import Shelf
 from andon.monitor.store import Settings, StoreReader
 from andon.monitor.store_writer import StoreWriter
 from andon.runtime.schema import Status
@@ -70,6 +71,18 @@ def test_shelving_and_both_ends_of_a_shelf_are_events() -> None:
         AlarmShelved(alarm="rejects", change="expired"),
     ]
     assert line.actions.shelves == {}
+
+
+def test_shelves_of_an_earlier_start_go_on_except_those_of_lines_that_do_not_exist() -> None:
+    line = Line()
+    kept = {
+        ("bottles", "rejects"): Shelf(until_s=1060.0, reason="trial", by="Ana"),
+        ("gone", "rejects"): Shelf(until_s=1060.0, reason="trial", by="Ana"),
+    }
+
+    line.actions.resume_shelves(kept)
+
+    assert list(line.actions.shelves) == [("bottles", "rejects")]
 
 
 def test_the_end_of_a_shelf_that_does_not_exist_is_no_event() -> None:

@@ -7,18 +7,22 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.monitor.some_event import some_event
 
 from andon.demo.example_line import MODEL, example
 from andon.foundation.errors import AndonError, ConfigError
 from andon.monitor.config import Configuration, configuration_from_table
-from andon.monitor.event import Event, Rejected, Started, Stopped
+from andon.monitor.event import AlarmShelved, Event, Rejected, Sampled, Started, Stopped
+from andon.monitor.random_sample import is_chosen
 from andon.monitor.service import Service
 from andon.monitor.status import ProcessStatus
-from andon.monitor.store import StoreReader
+from andon.monitor.store import Settings, StoreReader
+from andon.monitor.store_writer import StoreWriter
 from andon.sources.clock import SystemClock
 
 LINE = """
@@ -152,6 +156,51 @@ def test_the_web_server_shows_the_status_while_the_lines_run(folder: Path) -> No
     assert status["lines"][0]["name"] == "example"
     assert status["store"]["lost"] == 0
     assert b"andon_" in seen["metrics"][1]
+
+
+def test_people_are_asked_about_parts_chosen_at_random_and_each_question_has_the_data_of_its_part(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDON_TEST_ACT", "fedcba9876543210" * 2)
+    events = run(LINE + WEB + 'confirm_one_in = 10\nact_token = { env = "ANDON_TEST_ACT" }\n', folder)
+
+    asked = [event for event in events if isinstance(event.body, Sampled)]
+    verdicts = [json.loads(line) for line in (folder / "v.jsonl").read_text(encoding="utf-8").splitlines()]
+    judged = [one["seq"] for one in verdicts if one["score"] is not None]
+    numbers = [event.body.verdict.seq for event in asked if isinstance(event.body, Sampled)]
+    assert numbers == [seq for seq in judged if is_chosen(asked[0].run, "example", str(seq), 10)]
+    for event in asked:
+        assert [one.moment for one in event.evidence] == ["at"]
+
+
+def test_questions_need_a_store(folder: Path) -> None:
+    text = LINE.replace('[store]\npath = "state"\nballast_bytes = 262144\n', "")
+    with pytest.raises(ConfigError, match=r"web\.confirm_one_in: expected a table \[store\] too"):
+        configured(text + WEB + "confirm_one_in = 10\n", folder)
+
+
+# Note 11: counters never reset by themselves.
+def test_shelves_and_the_counts_of_the_shift_survive_a_restart(folder: Path) -> None:
+    text = LINE + WEB + 'shift_starts = ["00:00"]\n'
+
+    def started() -> Service:
+        service = Service(configured(text, folder), SystemClock(), threading.Event())
+        service.run()
+        return service
+
+    first = started()
+    first_counts = first.views["example"].shift(time.time())
+    with closing(StoreWriter(Settings(path=str(folder / "state"), ballast_bytes=262144), SystemClock())) as store:
+        body = AlarmShelved(alarm="rejects", change="shelved", seconds=3600.0, reason="trial", by="Ana")
+        now_us = int(time.time() * 1e6)
+        store.put(some_event(body, line="example", mono_ns=time.monotonic_ns(), wall_us=now_us), ())
+    second = started()
+    second_counts = second.views["example"].shift(time.time())
+
+    assert sum(first_counts.by_status.values()) > 100
+    if second_counts.since_wall_s == first_counts.since_wall_s:  # not if midnight was between the two
+        assert second_counts.by_status == {name: 2 * number for name, number in first_counts.by_status.items()}
+    assert [shelf.reason for shelf in second.actions.shelves.values()] == ["trial"]
 
 
 def test_a_callback_gets_the_events_and_an_error_in_it_changes_nothing(folder: Path) -> None:

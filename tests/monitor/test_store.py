@@ -110,6 +110,11 @@ def test_recent_events_are_newest_first_by_kind_and_line_and_in_pages(tmp_path: 
     assert [number_of(event) for event in reader.recent(line="a", limit=2)] == [9, 7]
     assert [number_of(event) for event in reader.recent(line="a", before=7, limit=9)] == [5, 3, 1]
     assert reader.recent(kind="reject") == []
+    assert reader.recent(without=("valid", "reject")) == []
+    assert [number_of(event) for event in reader.recent(line="a", without=("reject",), limit=2)] == [9, 7]
+    assert [number_of(event) for event in reader.after(7, kinds=("reject", "valid"))] == [8, 9, 10]
+    assert [event.seq for event in reader.after(0, kinds=("valid",), limit=2)] == [1, 2]
+    assert reader.after(0, kinds=("reject",)) == []
     assert reader.recent(kind="valid", line="nothing") == []
 
 

@@ -48,6 +48,18 @@ def _eventually(true: Callable[[], bool], *, within_s: float = 20.0) -> bool:
     return True
 
 
+def test_a_kept_text_survives_a_restart_and_the_last_one_of_a_name_counts(opened: Open) -> None:
+    writer = opened()
+    for text in ("1", "2"):
+        writer.keep("shift:press-3", text)
+    writer.close()
+
+    reader = opened().reader()
+
+    assert reader.kept("shift:press-3") == "2"
+    assert reader.kept("shift:other") is None
+
+
 def test_events_are_stored_in_the_order_of_put_with_numbers_from_one(opened: Open) -> None:
     writer = opened("plant")
     for number in range(250):
@@ -491,21 +503,77 @@ def test_items_that_become_judged_later_do_not_change_what_was_judged_before(ope
         "INSERT INTO intent VALUES('k', 'p', 'b', 1, x'00ff')",
     ],
 )
-def test_a_damaged_store_is_refused_with_one_error_and_stays_unlocked(
-    opened: Open, tmp_path: Path, damage: str
+def test_a_damaged_store_is_moved_aside_and_a_new_one_begins(
+    opened: Open, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Judging must not depend on the disk. The log, an event and the status report what happened."""
     writer = opened("plant")
     writer.put(some_event())
+    writer.evidence(some_event().key, 0, Evidence(name="", moment="at", dropped="disk"), 0)
     assert writer.flush(20)
     writer.close()
+    evidence = tmp_path / "state" / "evidence" / "2026" / "a.jpg"
+    evidence.parent.mkdir(parents=True)
+    evidence.write_bytes(b"a picture")
     with contextlib.closing(sqlite3.connect(tmp_path / "state" / DATABASE, isolation_level=None)) as connection:
         connection.execute(damage)
 
+    again = opened("plant")
+
+    assert again.flush(20)
+    moved = again.status().moved
+    assert moved.startswith("damaged-20")
+    assert moved in caplog.text
+    (event,) = again.reader().recent()
+    assert isinstance(event.body, EventsLost)
+    assert (event.body.where, event.body.number) == ("store", 0)
+    assert moved in event.body.detail
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / moved)) as connection:
+        assert connection.execute("SELECT count(*) FROM event").fetchone() == (1,)
+    kept = moved.replace(DATABASE, "evidence")
+    assert (tmp_path / "state" / kept / "2026" / "a.jpg").read_bytes() == b"a picture"
+    again.close()
+    whole = opened("plant")
+    assert whole.status().moved == ""
+    assert whole.flush(20)
+
+
+def test_a_store_that_is_damaged_again_in_the_same_second_keeps_all_copies(opened: Open, tmp_path: Path) -> None:
+    for _ in range(3):
+        opened(clock=FakeClock()).close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "state" / DATABASE, isolation_level=None)) as connection:
+            connection.execute("DROP TABLE outbox")
+    opened(clock=FakeClock())
+
+    assert len(list((tmp_path / "state").glob(f"damaged-*-{DATABASE}"))) == 3
+
+
+def test_overwritten_pages_are_damage(opened: Open, tmp_path: Path) -> None:
+    opened("plant").close()
+    database = tmp_path / "state" / DATABASE
+    content = database.read_bytes()
+    database.write_bytes(content[:8192] + b"\x55" * (len(content) - 8192))
+
+    assert opened("plant").status().moved
+
+
+@pytest.mark.parametrize("place", ["start", "mark"])
+def test_a_file_without_the_mark_of_andon_may_be_a_wrong_path_so_it_is_refused_and_not_moved(
+    opened: Open, tmp_path: Path, place: str
+) -> None:
+    opened("plant").close()
+    database = tmp_path / "state" / DATABASE
+    content = bytearray(database.read_bytes())
+    content[8192:] = b"\x55" * (len(content) - 8192)
+    content[slice(0, 16) if place == "start" else slice(68, 72)] = bytes(16 if place == "start" else 4)
+    database.write_bytes(content)
+
     for _ in range(2):  # the second one also shows that the first left no lock
-        with pytest.raises(
-            ConfigError, match=r"events\.sqlite: cannot be opened as an event store: .* If the file is damaged"
-        ):
+        with pytest.raises(ConfigError):
             opened("plant")
+
+    assert database.read_bytes() == content
+    assert not list((tmp_path / "state").glob("damaged-*"))
 
 
 # Complaint 23: nothing that an item contains may end the storing of all others.

@@ -21,6 +21,7 @@ _PACKAGES = {
         "simplejpeg",
         "PIL",
         "paho",
+        "jinja2",
         "prometheus_client",
         "starlette",
         "uvicorn",

@@ -319,6 +319,11 @@ def configuration_from_table(table: Mapping[str, object], *, folder: Path, at: s
             raise ConfigError(
                 f'{at}: {key}: expected a table [store] too, because it needs the event store. Add [store] with path = "state".'
             )
+    if web is not None and web.confirm_one_in is not None and store is None:
+        raise ConfigError(
+            f"{at}: web.confirm_one_in: expected a table [store] too, because it keeps the questions, got none. Add [store] "
+            'with path = "state".'
+        )
     outputs = _tables(table, "output", at, "[[output]]") if "output" in table else []
     controllers = _tables(table, "controller", at, "[[controller]]") if "controller" in table else []
     return Configuration(

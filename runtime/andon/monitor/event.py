@@ -19,6 +19,8 @@ SCHEMA = 1
 AlarmChangeKind = Literal["raised", "repeated", "cleared", "acked", "ack_refused"]
 SourceState = Literal["open", "retrying", "ended", "failed"]
 Fired = Literal["fired", "missed", "failed", "unknown"]
+Answer = Literal["good", "defective", "unclear"]
+"""The statement of a person about a part. ``unclear`` is an answer only to a question about a part that was chosen at random."""
 
 
 class Rejected(Struct, frozen=True, kw_only=True, tag_field="kind", tag="reject"):
@@ -121,6 +123,7 @@ class EventsLost(Struct, frozen=True, kw_only=True, tag_field="kind", tag="lost"
     where: str
     """``store``, or the name of an output."""
     number: int
+    """Number of lost events. 0 if it is unknown, because the store itself was damaged."""
     detail: str = ""
 
 
@@ -144,7 +147,7 @@ class Confirmed(Struct, frozen=True, kw_only=True, tag_field="kind", tag="confir
     """A person stated the truth about an item."""
 
     item: str
-    truth: Literal["good", "defective"]
+    truth: Answer
     by: str = ""
     verdict: Record | UnsetType = UNSET
     """The verdict about the item, so that an audit can compare both. Absent if it is not known."""
@@ -161,6 +164,35 @@ class AlarmShelved(Struct, frozen=True, kw_only=True, tag_field="kind", tag="she
     """Time until the shelf ends. 0 for an end."""
     reason: str = ""
     by: str = ""
+
+
+class Sampled(Struct, frozen=True, kw_only=True, tag_field="kind", tag="sample"):
+    """A part was chosen at random, and people are asked whether it was good. The choice does not depend on the verdict."""
+
+    verdict: Record
+    one_in: int
+    """On average, one in this many judged parts is chosen."""
+
+
+class Recalibration(Struct, frozen=True, kw_only=True, tag_field="kind", tag="recalibration"):
+    """A new model file with another threshold was proposed, refused, or put in place by a person."""
+
+    change: Literal["proposed", "refused", "swapped"]
+    by: str
+    before: str = ""
+    """Short digest of the model file that ran before."""
+    after: str = ""
+    """Short digest of the proposed model file."""
+    promise_before: str = ""
+    promise: str = ""
+    threshold_before: float | None = None
+    threshold: float | None = None
+    parts: int = 0
+    """Number of confirmed good parts from which the proposal was made."""
+    reason: str = ""
+    """Reason of a refusal."""
+    kept: str = ""
+    """Name of the file that keeps the old model file after a swap."""
 
 
 Body = (
@@ -180,6 +212,8 @@ Body = (
     | Stopped
     | Confirmed
     | AlarmShelved
+    | Sampled
+    | Recalibration
 )
 
 

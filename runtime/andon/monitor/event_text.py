@@ -15,8 +15,10 @@ from andon.monitor.event import (
     InvalidEnded,
     LateScore,
     ModelChanged,
+    Recalibration,
     Rejected,
     RejectSignal,
+    Sampled,
     SourceChanged,
     Started,
     Stopped,
@@ -68,7 +70,7 @@ def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for 
         case LateScore(verdict=verdict):
             return f"{verdict.item}{_numbers(verdict)}"
         case EventsLost() as lost:
-            return f"{lost.number} events at {lost.where}{f': {lost.detail}' if lost.detail else ''}"
+            return f"{lost.number or 'an unknown number of'} events at {lost.where}{f': {lost.detail}' if lost.detail else ''}"
         case Started(version=version, lines=lines):
             return f"andon {version}, lines {', '.join(lines)}"
         case Stopped() as stopped:
@@ -81,6 +83,20 @@ def _content(event: Event) -> str:  # noqa: PLR0911, PLR0912 - one sentence for 
             return f"{shelf.alarm} {shelf.change}{duration}{by}{f': {shelf.reason}' if shelf.reason else ''}"
         case Confirmed(item=item, truth=truth, by=by):
             return f"{item} is {truth}{f' (by {by})' if by else ''}"
+        case Sampled(verdict=verdict):  # without its score: a person answers without knowing it
+            return f"{verdict.item}: was this part good?"
+        case Recalibration() as one:
+            return _recalibration(one)
+
+
+def _recalibration(one: Recalibration) -> str:
+    if one.change == "refused":
+        return f"refused (asked by {one.by}): {one.reason}"
+    moved = (
+        f"{one.before} -> {one.after}, threshold {one.threshold_before:.4g} -> {one.threshold:.4g}, {one.parts} parts"
+    )
+    kept = f". The old file is {one.kept}" if one.kept else ""
+    return f"{one.change} by {one.by}: {moved}{kept}"
 
 
 def _numbers(verdict: Record) -> str:

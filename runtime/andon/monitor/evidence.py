@@ -203,7 +203,9 @@ class EvidenceWriter:
             state.newest = (at_s, frame)
             self._changed.notify_all()
 
-    def event(self, event: Event, data: Data | None, at_s: float, *, channels: Sequence[str] = ()) -> None:
+    def event(
+        self, event: Event, data: Data | None, at_s: float, *, channels: Sequence[str] = (), around: bool = True
+    ) -> None:
         """Store the evidence of an event that was put into the store before. Return at once, and never raise.
 
         Args:
@@ -211,6 +213,7 @@ class EvidenceWriter:
             data: the frame or window of the event, or None if there is none.
             at_s: monotonic time of the event, on the clock of `offer`.
             channels: names of the channels of a window, for the header.
+            around: also store the pictures before and after the event.
         """
         with self._changed:
             state = self._line(event.line)
@@ -220,10 +223,10 @@ class EvidenceWriter:
                 # first, because it is the most important one
                 self._append(_Job(event.key, place, day, "at", 0.0, data, tuple(channels)))
                 place += 1
-            for picture in state.ring.until(at_s):
+            for picture in state.ring.until(at_s) if around else ():
                 self._append(_Job(event.key, place, day, "before", picture.at_s - at_s, picture.jpeg))
                 place += 1
-            if self._settings.after_s > 0 and state.last_s > float("-inf"):
+            if around and self._settings.after_s > 0 and state.last_s > float("-inf"):
                 # without frames, for example of a lost camera, nothing else removes old ones
                 state.open = [one for one in state.open if at_s <= one.at_s + self._settings.after_s][-QUEUE:]
                 state.open.append(_Open(event.key, day, at_s, place))

@@ -7,7 +7,17 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from andon.monitor.event import AlarmChanged, Body, Event, InvalidBegan, Rejected, RejectSignal, ToReview, new_key
+from andon.monitor.event import (
+    AlarmChanged,
+    Body,
+    Event,
+    InvalidBegan,
+    Rejected,
+    RejectSignal,
+    Sampled,
+    ToReview,
+    new_key,
+)
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.judging import Outcome
 from andon.monitor.output import ChosenOutput
@@ -95,7 +105,8 @@ class Journal:
             if self._store is not None:
                 self._store.put(event, self.wanted(event))
         if self.evidence is not None and outcome is not None and _has_evidence(body):
-            self.evidence.event(event, outcome.data, now_s, channels=_channels(outcome))
+            around = not isinstance(body, Sampled)  # a part that was chosen at random is shown alone
+            self.evidence.event(event, outcome.data, now_s, channels=_channels(outcome), around=around)
         if self._on_event is not None:
             self._on_event(event)
 
@@ -163,7 +174,7 @@ def boot_id() -> str:
 
 
 def _has_evidence(body: Body) -> bool:
-    return isinstance(body, Rejected | ToReview | InvalidBegan) or (
+    return isinstance(body, Rejected | ToReview | InvalidBegan | Sampled) or (
         isinstance(body, AlarmChanged) and body.change in ("raised", "repeated")
     )
 

@@ -44,7 +44,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class ShiftCounts(Struct, frozen=True, kw_only=True):
-    """Items since the shift began, or since the monitor started if that was later."""
+    """Items since the shift began, or since the monitor first ran in this shift."""
 
     since_wall_s: float
     """Start of the counts, in seconds since 1970."""
@@ -52,6 +52,18 @@ class ShiftCounts(Struct, frozen=True, kw_only=True):
     """True if the counts include the whole shift so far."""
     by_status: dict[str, int]
     """Items by status, with INVALID."""
+    model: str = ""
+    """Short digest of the model file that judged last."""
+    by_status_of_model: dict[str, int] = {}
+    """Those of `by_status` that this model file has judged. Only they can be compared with its promise."""
+
+
+class ShiftState(Struct, frozen=True, kw_only=True):
+    """The counts of a shift as the event store keeps them over a restart."""
+
+    began_wall_s: float
+    """Start of the shift by the calendar. Counts of another shift are not used again."""
+    counts: ShiftCounts
 
 
 class LineView:
@@ -77,6 +89,8 @@ class LineView:
         self._whole = False
         self._checked_wall_s = 0
         self._counts: dict[str, int] = {}
+        self._model = ""
+        self._model_counts: dict[str, int] = {}
         self._began_wall_s = shift_began(self._since_wall_s)
 
     def put(self, outcome: Outcome) -> None:
@@ -89,7 +103,7 @@ class LineView:
             if outcome.data is not None:
                 self._seen = Seen(at_s=now_s, outcome=outcome)
                 self._recent.append(light)
-            self._count(status, outcome.wall_s)
+            self._count(status, outcome.verdict.model, outcome.wall_s)
             if not self._seconds or self._seconds[-1].at != int(now_s):
                 self._seconds.append(Second(at=int(now_s)))
             second = self._seconds[-1]
@@ -119,7 +133,30 @@ class LineView:
         """Return the counts of the shift at this moment."""
         with self._lock:
             self._turn(wall_s)
-            return ShiftCounts(since_wall_s=self._since_wall_s, whole=self._whole, by_status=dict(self._counts))
+            return ShiftCounts(
+                since_wall_s=self._since_wall_s,
+                whole=self._whole,
+                by_status=dict(self._counts),
+                model=self._model,
+                by_status_of_model=dict(self._model_counts),
+            )
+
+    def shift_state(self, wall_s: float) -> ShiftState:
+        """Return the counts of the shift for the next start of the monitor."""
+        counts = self.shift(wall_s)
+        return ShiftState(began_wall_s=self._began_wall_s, counts=counts)
+
+    def resume(self, state: ShiftState) -> None:
+        """Go on with the counts of an earlier start of the monitor. Counts of another shift are ignored."""
+        with self._lock:
+            if state.began_wall_s != self._began_wall_s:
+                return
+            self._since_wall_s = min(self._since_wall_s, state.counts.since_wall_s)
+            self._whole = state.counts.whole
+            _add(self._counts, state.counts.by_status)
+            if self._model in ("", state.counts.model):
+                self._model = state.counts.model
+                _add(self._model_counts, state.counts.by_status_of_model)
 
     def seconds(self, newest: int = HISTORY_S) -> list[Second]:
         """Return copies of the newest seconds with items, oldest first."""
@@ -135,11 +172,14 @@ class LineView:
                     return outcome
         return None
 
-    def _count(self, status: Status, wall_s: float) -> None:
+    def _count(self, status: Status, model: str, wall_s: float) -> None:
         if int(wall_s) != self._checked_wall_s:  # a look at the calendar takes 20 us
             self._checked_wall_s = int(wall_s)
             self._turn(wall_s)
         self._counts[status.name] = self._counts.get(status.name, 0) + 1
+        if model != self._model:
+            self._model, self._model_counts = model, {}
+        self._model_counts[status.name] = self._model_counts.get(status.name, 0) + 1
 
     def _turn(self, wall_s: float) -> None:
         """Begin to count again if a new shift has begun. A clock that was set back does not begin an old shift again."""
@@ -148,6 +188,7 @@ class LineView:
             self._began_wall_s = self._since_wall_s = began
             self._whole = True
             self._counts = {}
+            self._model_counts = {}
 
 
 def _light(outcome: Outcome) -> Outcome:
@@ -157,3 +198,8 @@ def _light(outcome: Outcome) -> Outcome:
 
 def _copy(second: Second) -> Second:
     return Second(second.at, second.low, second.high, second.threshold, second.worst, second.items)
+
+
+def _add(counts: dict[str, int], more: dict[str, int]) -> None:
+    for name, number in more.items():
+        counts[name] = counts.get(name, 0) + number

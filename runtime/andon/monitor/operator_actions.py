@@ -1,6 +1,6 @@
 """Let people act: acknowledge and shelve alarms, and state whether a part was good or defective.
 
-Each action becomes an event. No action changes the configuration, and no action runs a program.
+Each action becomes an event. No action here changes the configuration or runs a program.
 """
 
 import threading
@@ -11,7 +11,17 @@ import msgspec
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
-from andon.monitor.event import AlarmShelved, Body, Confirmed, InvalidBegan, LateScore, Rejected, ToReview
+from andon.monitor.event import (
+    AlarmShelved,
+    Answer,
+    Body,
+    Confirmed,
+    InvalidBegan,
+    LateScore,
+    Rejected,
+    Sampled,
+    ToReview,
+)
 from andon.monitor.line_view import LineView
 from andon.monitor.records import record as record_of
 from andon.monitor.shelving import Shelf, Shelves, ended, person, shelved, unshelved
@@ -20,6 +30,7 @@ from andon.monitor.store import StoreReader
 from andon.sources.clock import Clock
 
 Truth = Literal["good", "defective"]
+"""The statement of a person about a part that the person has chosen."""
 Record = Callable[[str, Body], None]
 """A function that takes an event of a line, given by its name."""
 
@@ -59,6 +70,13 @@ class OperatorActions:
     def shelves(self) -> Shelves:
         """The shelved alarms."""
         return self._shelves
+
+    def resume_shelves(self, shelves: Shelves) -> None:
+        """Take over the shelves of an earlier start of the monitor. Those of lines that do not exist are left out."""
+        with self._lock:
+            self._shelves = {key: shelf for key, shelf in shelves.items() if key[0] in self._views} | dict(
+                self._shelves
+            )
 
     def acknowledge(self, line: str, alarm: str, number: int, *, by: str) -> None:
         """Acknowledge an alarm before the next item of its line.
@@ -129,11 +147,12 @@ class OperatorActions:
             )
         self._record(line, Confirmed(item=printable(item), truth=truth, by=by, verdict=record_of(outcome)))
 
-    def confirm_event(self, line: str, number: int, truth: Truth, *, by: str) -> None:
-        """State the truth about the item of an event.
+    def confirm_event(self, line: str, number: int, truth: Answer, *, by: str) -> None:
+        """State the truth about the item of an event. Only the question about a part chosen at random can be ``unclear``.
 
         Raises:
-            ConfigError: events are not kept, the line has no such event with a verdict, or the name is empty or too long.
+            ConfigError: events are not kept, the line has no such event with a verdict, the answer does not fit, or the name is
+                empty or too long.
         """
         by = person(by)
         self._view(line)
@@ -144,6 +163,8 @@ class OperatorActions:
                 f"event: expected the number of an event of {line} with a verdict, got {number}. Choose it from the list of "
                 "events."
             )
+        if truth == "unclear" and not isinstance(event.body, Sampled):
+            raise ConfigError("truth: expected good or defective for this event, got unclear.")
         verdict = event.body.verdict
         self._record(line, Confirmed(item=verdict.item, truth=truth, by=by, verdict=verdict, event=number))
 
@@ -160,7 +181,7 @@ class OperatorActions:
             raise ConfigError(f"alarm: expected one of {', '.join(known) or 'none'}, got {printable(alarm)}.")
 
 
-_WITH_VERDICT = Rejected | ToReview | InvalidBegan | LateScore
+_WITH_VERDICT = Rejected | ToReview | InvalidBegan | LateScore | Sampled
 
 
 def with_shelves(status: ProcessStatus, shelves: Shelves) -> ProcessStatus:

@@ -5,25 +5,32 @@ checked), outputs and controllers connect, the web server listens, and judging b
 the last events are stored.
 """
 
+import contextlib
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 
 from andon.monitor.config import Configuration, Line
 from andon.monitor.controller_writer import ControllerWriter
 from andon.monitor.controller_writer import close_all as close_controllers
-from andon.monitor.event import Body, Event, EventsLost
+from andon.monitor.event import Body, Event, EventsLost, Sampled
 from andon.monitor.evidence import EvidenceWriter
 from andon.monitor.journal import Journal, JournalIntents, JournalSink, boot_id
 from andon.monitor.judging import Outcome
-from andon.monitor.line_view import LineView
+from andon.monitor.line_view import LineView, ShiftState
 from andon.monitor.operator_actions import OperatorActions, with_shelves
 from andon.monitor.process_image import LineResult
+from andon.monitor.random_sample import SampleSink
+from andon.monitor.recalibration import Recalibration
+from andon.monitor.sample_questions import Questions
 from andon.monitor.sender import Sender, close_all
 from andon.monitor.service_notify import ServiceNotifier
+from andon.monitor.shelving import resumed
 from andon.monitor.sink import Sink
 from andon.monitor.status import ProcessStatus
 from andon.monitor.store import StoreReader
@@ -41,6 +48,10 @@ logger = logging.getLogger(__name__)
 
 _FLUSH_S = 2.0
 """Longest wait at the end until the last events are durable."""
+_COUNTS = "shift:"
+"""Beginning of the names of the counts in the store."""
+KEEP_COUNTS_S = 10.0
+"""Time between two times at which the counts of the shift are stored. After a power failure the items since then are missing."""
 
 
 class Service:
@@ -82,6 +93,8 @@ class Service:
         self._controllers: list[ControllerWriter] = []
         self._open_judged = ExitStack()
         self._stored = 0
+        self._next_keep_s = clock.mono_s() + KEEP_COUNTS_S
+        self._kept_counts: dict[str, ShiftState] = {}
         web = configuration.web
         began = web.shift_began if web is not None else lambda wall_s: wall_s
         self.views = {line.name: LineView(clock, began) for line in configuration.lines} if web is not None else {}
@@ -95,6 +108,18 @@ class Service:
             reader=self.reader,
         )
         """The actions of people on the page."""
+        store = configuration.store
+        self.recalibration = Recalibration(
+            clock,
+            models={line.name: Path(line.model) for line in configuration.lines},
+            folder=Path(store.path) if store is not None else None,
+            one_in=web.confirm_one_in if web is not None else None,
+            questions=Questions(self.reader),
+            running=self._running_model,
+            record=lambda line, body: self._record(Origin(line=line), body, None),
+            loaded=self._load_swapped,
+        )
+        """Proposals of new thresholds from confirmed parts."""
         self.web: WebServer | None = None
         """The running web server, if the configuration has one."""
         self.supervisor = Supervisor(
@@ -134,6 +159,7 @@ class Service:
                 )
                 open_parts.callback(self._store.close)
                 open_parts.callback(self._open_judged.close)
+                self._resume_page(self._store.reader())
             self._journal = Journal(
                 self.supervisor.run_id,
                 self._clock,
@@ -165,6 +191,7 @@ class Service:
                     sender.start()
             for controller in self._controllers:
                 controller.start()
+            open_parts.callback(self.recalibration.close)
             if configuration.web is not None:
                 live = Live(self.status, self, self._clock, exceeds=self._exceeds)
                 self.web = WebServer(
@@ -184,6 +211,7 @@ class Service:
                     controller.stop()
                 if self._notifier is not None:
                     self._notifier.stopping()
+                self._keep_counts()
                 if self._store is not None:
                     self._store.flush(_FLUSH_S)
                 for sender in self._senders:
@@ -216,6 +244,15 @@ class Service:
         """Return the card of the model file of a line. None if there is no such line."""
         return self.supervisor.card(line)
 
+    def _running_model(self, line: str) -> str:
+        return next((one.model for one in self.status_of_lines().lines if one.name == line), "")
+
+    def _load_swapped(self, lines: Sequence[str]) -> None:
+        """Load a model file that a person has put in place, also where the file is not watched."""
+        unwatched = [one.name for one in self._configuration.lines if one.name in lines and not one.policy.reload]
+        if unwatched:
+            self.supervisor.reload(unwatched)
+
     def _record(self, origin: Origin, body: Body, outcome: Outcome | None) -> None:
         self._journal.record(origin, body, outcome)
 
@@ -224,6 +261,14 @@ class Service:
 
     def _sinks(self, line: Line) -> Sequence[Sink]:
         sinks: list[Sink] = [self.views[line.name]] if line.name in self.views else []
+        web = self._configuration.web
+        if self._store is not None and web is not None and web.confirm_one_in is not None:
+            origin = Origin(line=line.name, source=line.source.title)
+
+            def ask(body: Sampled, outcome: Outcome) -> None:
+                self._record(msgspec.structs.replace(origin, model=outcome.verdict.model), body, outcome)
+
+            sinks.append(SampleSink(self.supervisor.run_id, line.name, web.confirm_one_in, ask))
         if self._store is not None:
             resumes = line.source.kind.resumes
             sinks.append(JournalSink(self._journal, self._store if resumes else None, self._clock))
@@ -286,6 +331,35 @@ class Service:
             pictures=any(isinstance(card.input, FrameSpec) for card in self.supervisor.cards()),
         )
 
+    def _resume_page(self, reader: StoreReader) -> None:
+        """Go on with the shelves and the counts of the shift that an earlier start has left."""
+        if self._configuration.web is None:
+            return
+        try:
+            shelvings = reversed(reader.recent(kind="shelve", limit=1000))
+            shelves = resumed(shelvings, boot=boot_id(), now_s=self._clock.mono_s(), wall_s=self._clock.wall_s())
+            counts = {name: reader.kept(_COUNTS + name) for name in self.views}
+        except (sqlite3.Error, ValueError) as error:  # judging does not need them
+            logger.warning(
+                "shelves and counts of the last start cannot be read: %s. The page starts without them.", error
+            )
+            return
+        self.actions.resume_shelves(shelves)
+        for name, kept in counts.items():
+            if kept is not None:
+                with contextlib.suppress(msgspec.MsgspecError):  # counts of another version are not needed
+                    self.views[name].resume(msgspec.json.decode(kept, type=ShiftState))
+
+    def _keep_counts(self) -> None:
+        """Store the counts of the shift if they have changed."""
+        if self._store is None:
+            return
+        for name, view in self.views.items():
+            state = view.shift_state(self._clock.wall_s())
+            if state != self._kept_counts.get(name):
+                self._kept_counts[name] = state
+                self._store.keep(_COUNTS + name, msgspec.json.encode(state).decode())
+
     def _reloading(self) -> None:
         if self._notifier is not None:
             self._notifier.reloading(self._clock.mono_s())
@@ -295,6 +369,9 @@ class Service:
             controller.look()
         status = self._with_parts(self._with_controllers(status))
         self.actions.end_shelves()
+        if status.now_s >= self._next_keep_s:
+            self._next_keep_s = status.now_s + KEEP_COUNTS_S
+            self._keep_counts()
         if self._store is not None and status.store is not None:
             if status.store.stored != self._stored:
                 self._stored = status.store.stored

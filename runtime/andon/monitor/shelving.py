@@ -1,15 +1,16 @@
 """Shelve an alarm: hide its signal for a limited time, with a reason (ISA 18.2). Pure rules without a clock.
 
 A shelved alarm is still raised, cleared and recorded. Only its signal on the page is quiet. The page shows that it is shelved.
-A shelf ends by its time limit or by a person. It does not survive a restart of the monitor: the alarm then signals again.
+A shelf ends by its time limit or by a person. The event store keeps it over a restart of the monitor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
+from andon.monitor.event import AlarmShelved, Event
 
 LONGEST_S = 8 * 3600.0
 """Longest time on the shelf, in seconds."""
@@ -54,6 +55,31 @@ def unshelved(shelves: Shelves, line: str, alarm: str) -> Shelves:
 def ended(shelves: Shelves, now_s: float) -> list[tuple[str, str]]:
     """Return line and name of the alarms whose time has ended."""
     return [key for key, shelf in shelves.items() if now_s >= shelf.until_s]
+
+
+def resumed(events: Iterable[Event], *, boot: str, now_s: float, wall_s: float) -> Shelves:
+    """Return the shelves that an earlier start of the monitor has left, from its events, oldest first.
+
+    Time passes while the monitor does not run. It is the monotonic time if the machine has not been started again since, and
+    otherwise the wall time. A wall clock that was set back does not make a shelf longer than the person asked for.
+
+    Args:
+        events: events of the store. Other kinds than ``shelve`` are ignored.
+        boot: name of this start of the machine. Empty if unknown.
+        now_s: monotonic time.
+        wall_s: wall time, in seconds since 1970.
+    """
+    found: dict[tuple[str, str], Shelf] = {}
+    for event in events:
+        body = event.body
+        if not isinstance(body, AlarmShelved):
+            continue
+        found.pop((event.line, body.alarm), None)
+        age_s = now_s - event.mono_ns / 1e9 if boot and event.boot == boot else wall_s - event.wall_us / 1e6
+        left_s = min(body.seconds, LONGEST_S) - max(0.0, age_s)
+        if body.change == "shelved" and left_s > 0.0:
+            found[event.line, body.alarm] = Shelf(until_s=now_s + left_s, reason=body.reason, by=body.by)
+    return found
 
 
 def person(name: str) -> str:

@@ -148,6 +148,8 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     failing: str = ""
     """Error of the last commit. Empty if it succeeded."""
     evidence_dropped: int = 0
+    moved: str = ""
+    """Name of the damaged store that was moved aside at this start. Empty if it was whole."""
     ping_s: float | None = None
     """Monotonic time at which the writer last answered."""
 

@@ -116,6 +116,7 @@ class StorePart(Struct, frozen=True, kw_only=True):
     waiting: int
     lost: int
     failing: str
+    moved: str
     evidence_dropped: int
     answered_age_s: float | None
 
@@ -247,6 +248,7 @@ def _store(store: StoreStatus, now_s: float) -> StorePart:
         waiting=store.waiting,
         lost=store.lost,
         failing=redact(store.failing),
+        moved=store.moved,
         evidence_dropped=store.evidence_dropped,
         answered_age_s=_age(store.ping_s, now_s),
     )

@@ -24,9 +24,17 @@ VERSION = 1
 APPLICATION = 0x616E646F
 """SQLite's ``application_id`` of the store, the letters ``ando``."""
 PAGE_BYTES = 4096
+KEPT = "kept:"
+"""Beginning of the names of texts that `StoreWriter.keep` stores in the table ``meta``."""
 EVIDENCE_NAME = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f]{32}-\d{1,4}\.(?:jpg|csv)")
 """Path of a file of evidence, below the evidence folder."""
 
+_DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""Errors of SQLite that a damaged file causes. The first one means that a table is missing."""
+_SQLITE = b"SQLite format 3\0"
+_MARK_AT = 68
+"""Place of the application_id in the header of an SQLite file."""
+_HEADER_BYTES = _MARK_AT + 4
 _BUSY_MS = 5000
 _WAL_PAGES = 1000
 _WAL_BYTES = 4 << 20
@@ -225,6 +233,29 @@ def _require_ours(path: Path) -> None:
         )
 
 
+def is_damaged_store(path: Path, error: BaseException | None) -> bool:
+    """Return whether an error means that an event store of andon is damaged, and not that the path is wrong or the disk is full.
+
+    Only a file whose first page still has the mark of andon counts. Another file in this place may be a mistake in the
+    configuration.
+
+    Args:
+        path: the SQLite file.
+        error: the cause of the `ConfigError` of opening it.
+    """
+    if isinstance(error, sqlite3.Error):
+        damaged = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE
+    else:
+        damaged = isinstance(error, ValueError | TypeError)  # rows with content that andon never writes
+    try:
+        with open(path, "rb", opener=_no_link) as stream:
+            header = stream.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    ours = header.startswith(_SQLITE) and header[_MARK_AT:] == APPLICATION.to_bytes(4)
+    return damaged and ours
+
+
 def cannot_open(path: Path, error: Exception) -> str:
     """Return the error message for a store that is damaged or cannot be read."""
     return (
@@ -291,7 +322,13 @@ class StoreReader:
         return found[0] if found else None
 
     def recent(
-        self, *, kind: str | None = None, line: str | None = None, before: int | None = None, limit: int = 50
+        self,
+        *,
+        kind: str | None = None,
+        line: str | None = None,
+        before: int | None = None,
+        without: Sequence[str] = (),
+        limit: int = 50,
     ) -> list[Event]:
         """Return the newest events with their evidence, newest first.
 
@@ -299,12 +336,25 @@ class StoreReader:
             kind: only this kind, for example ``reject``.
             line: only this line. Empty: only events about the process.
             before: only events with a smaller number, for the next page.
+            without: leave out events of these kinds.
             limit: largest number of events, at most 1000.
         """
         wanted = {"kind = ?": kind, "line = ?": line, "seq < ?": before}
         given = {condition: value for condition, value in wanted.items() if value is not None}
-        where = f"WHERE {' AND '.join(given)}" if given else ""
-        return self._events(f"{where} ORDER BY seq DESC LIMIT ?", (*given.values(), max(0, min(limit, 1000))))
+        conditions = [*given, *(["kind NOT IN (" + ",".join("?" * len(without)) + ")"] if without else [])]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        values = (*given.values(), *without, max(0, min(limit, 1000)))
+        return self._events(f"{where} ORDER BY seq DESC LIMIT ?", values)
+
+    def after(self, seq: int, *, kinds: Sequence[str], limit: int = 1000) -> list[Event]:
+        """Return events of some kinds with a larger number than `seq`, oldest first, without their evidence."""
+        marks = ",".join("?" * len(kinds))
+        with reading(self._database) as connection:
+            rows = connection.execute(
+                f"SELECT seq, payload FROM event WHERE kind IN ({marks}) AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - marks
+                (*kinds, seq, limit),
+            ).fetchall()
+        return [replace(decode(payload), seq=number) for number, payload in rows]
 
     def dead(self, output: str | None = None, limit: int = 100) -> list[DeadEvent]:
         """Return events that outputs have given up, oldest first."""
@@ -324,6 +374,12 @@ class StoreReader:
             ConfigError: the file is damaged.
         """
         return JudgedItems(self._database, line)
+
+    def kept(self, name: str) -> str | None:
+        """Return the text that `StoreWriter.keep` has stored under a name. None if there is none."""
+        with reading(self._database) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name = ?", (KEPT + name,)).fetchone()
+        return None if row is None else str(row[0])
 
     def evidence_file(self, seq: int, number: int) -> bytes | None:
         """Return the content of a file of evidence. None if there is none.

@@ -65,6 +65,8 @@ class Batch(Struct, kw_only=True):
     unlinked: Sequence[int]
     """Rows of evidence whose files were deleted before."""
     running_s: float
+    kept: Mapping[str, str] = {}
+    """Texts to keep, by name."""
 
 
 class Written(Struct, kw_only=True):
@@ -99,6 +101,7 @@ def write(connection: sqlite3.Connection, batch: Batch, next_seq: int) -> Writte
             _write_changes(connection, output, changes, written)
         store_rows.insert_judged(connection, batch.judged, batch.running_s)
         store_rows.set_running(connection, batch.running_s)
+        store_rows.keep(connection, batch.kept)
     return written
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -90,6 +91,28 @@ class StoreFolder:
             return False
         self.has_ballast = True
         return True
+
+    def move_damaged(self, wall_s: float) -> str:
+        """Give a damaged database and its evidence other names, so that new ones can begin. Return the name of the database.
+
+        Nothing is deleted: the file may still be readable with the tools of SQLite.
+
+        Args:
+            wall_s: wall time for the names, in seconds since 1970.
+
+        Raises:
+            OSError: a file cannot be renamed.
+        """
+        stamp = datetime.fromtimestamp(wall_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+        number, mark = 1, f"damaged-{stamp}"
+        while (self.path / f"{mark}-{DATABASE}").exists() or (self.path / f"{mark}-{EVIDENCE}").exists():
+            number += 1
+            mark = f"damaged-{stamp}-{number}"
+        # the log first: a database that stays alone would be taken for a whole one
+        for name in (f"{DATABASE}-wal", f"{DATABASE}-shm", EVIDENCE, DATABASE):
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).rename(self.path / f"{mark}-{name}")
+        return f"{mark}-{DATABASE}"
 
     def drop_ballast(self) -> None:
         """Free the reserved space."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from andon.monitor.event import AlarmChanged, Event, Evidence, RejectSignal, decode, encode
-from andon.monitor.store import PAGE_BYTES, Judged, stored_key
+from andon.monitor.store import KEPT, PAGE_BYTES, Judged, stored_key
 
 ROW_BYTES = 160
 """Approximate size of an event in the tables and indexes, without its payload."""
@@ -143,6 +143,14 @@ def set_running(connection: sqlite3.Connection, running_s: float) -> None:
     connection.execute(
         "INSERT INTO meta(name, value) VALUES('running_s', ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
         (running_s,),
+    )
+
+
+def keep(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    """Store named texts. Each replaces the text that the name had before."""
+    connection.executemany(
+        "INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+        [(KEPT + name, value) for name, value in values.items()],
     )
 
 

@@ -26,7 +26,7 @@ from andon.monitor.event import Event, EventsLost, Evidence, RejectSignal, new_k
 from andon.monitor.outbox import Outbox
 from andon.monitor.retention import BATCH, RetentionRule, retain
 from andon.monitor.status import StoreStatus
-from andon.monitor.store import Judged, Settings, StoreReader, cannot_open, open_database
+from andon.monitor.store import Judged, Settings, StoreReader, cannot_open, is_damaged_store, open_database
 from andon.monitor.store_commit import Batch, EvidenceRow, Intent, Item, Put, Revival, write
 from andon.monitor.store_folder import StoreFolder, disk_bytes
 from andon.monitor.store_outbox import OutputState, StoredOutbox
@@ -72,7 +72,8 @@ class StoreWriter:
         boot: name of this start of the machine.
 
     Raises:
-        ConfigError: the store cannot be opened, is used by another process, or is from a newer version.
+        ConfigError: the store cannot be opened, is used by another process, or is from a newer version. A damaged store is no
+            error: it is moved aside, and a new one begins.
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class StoreWriter:
         self._boot = boot
         self._outputs = tuple(outputs)
         self._folder = StoreFolder(Path(settings.path), any_file_system=settings.any_file_system)
+        self._moved = ""
         try:
-            self._connection = self._opened()
-            found = self._found()
+            self._connection, found = self._opened_or_begun()
         except BaseException:
             self._folder.close()
             raise
@@ -110,6 +111,8 @@ class StoreWriter:
         self._put_number = 0
         self._done_number = 0
         self._judged: dict[tuple[str, str], tuple[int, Judged]] = {}
+        self._kept: dict[str, str] = {}
+        """Texts that wait for their commit."""
         self._hurry = False
         self._woken = False
         self._closed = False
@@ -128,8 +131,7 @@ class StoreWriter:
             logger.warning("%s: not enough free space to reserve %d bytes", self._folder.path, settings.ballast_bytes)
         self.unknown = found.unknown
         """Reject signals of an earlier start whose result is unknown. They are stored as events and must never fire."""
-        for event in self.unknown:
-            self.put(event)
+        self._put_found()
         self._thread = threading.Thread(target=self._run, name="andon store", daemon=True)
         self._thread.start()
 
@@ -151,6 +153,11 @@ class StoreWriter:
         with self._changed:
             if len(self._judged) < RING:  # while the disk is full, later ones are judged again after a restart
                 self._judged[line, key] = (self._put_number, Judged(line=line, key=key, time_s=time_s))
+
+    def keep(self, name: str, text: str) -> None:
+        """Store a text under a name, in place of the last one. It becomes durable within some seconds, or at the end."""
+        with self._changed:
+            self._kept[name] = text
 
     def intent(self, event: Event, timeout_s: float) -> bool:
         """Store a reject signal before it fires. Return True if it is durable.
@@ -219,6 +226,7 @@ class StoreWriter:
                 lost=self._lost,
                 failing=self._failing,
                 evidence_dropped=self._evidence_dropped,
+                moved=self._moved,
                 ping_s=self._answered_s,
             )
 
@@ -290,6 +298,41 @@ class StoreWriter:
             item.answered.set()
 
     # ------------------------------------------------------------------ the thread
+
+    def _opened_or_begun(self) -> "tuple[sqlite3.Connection, _Found]":
+        """Open the store. If it is damaged, move it aside and begin a new one: judging must not depend on the disk.
+
+        Raises:
+            ConfigError: the file is not a store of andon, is of a newer version, or cannot be read or moved.
+        """
+        try:
+            self._connection = self._opened()
+            return self._connection, self._found()
+        except ConfigError as error:
+            if not is_damaged_store(self._folder.database, error.__cause__):
+                raise
+            try:
+                self._moved = self._folder.move_damaged(self._clock.wall_s())
+            except OSError as failure:
+                raise error from failure
+            logger.error(  # noqa: TRY400 - damage of a file, not a bug
+                "%s. It was moved to %s, and a new store begins. Events in it are not delivered any more, and items may be "
+                "judged again. Check the disk.",
+                str(error).partition(". ")[0],
+                self._moved,
+            )
+        self._connection = self._opened()
+        return self._connection, self._found()
+
+    def _put_found(self) -> None:
+        """Queue the events about what an earlier start has left."""
+        for event in self.unknown:
+            self.put(event)
+        if self._moved:
+            detail = (
+                f"The event store was damaged. It was moved to {self._moved}, and a new one was begun. Check the disk."
+            )
+            self.put(self._loss("store", 0, detail))
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -387,7 +430,7 @@ class StoreWriter:
             return self._closed
 
     def _lazy_work(self) -> bool:
-        return bool(self._judged) or any(state.dirty for state in self._states.values())
+        return bool(self._judged or self._kept) or any(state.dirty for state in self._states.values())
 
     def _running_s(self) -> float:
         return self._running_before_s + self._clock.mono_s()
@@ -399,12 +442,14 @@ class StoreWriter:
             last = items[-1].number if items else self._done_number
             judged = {item: kept for item, kept in self._judged.items() if kept[0] <= last}
             changes = {name: state.changes() for name, state in self._states.items() if state.dirty}
+            texts = dict(self._kept)
         batch = Batch(
             items=items,
             judged=[item for _, item in judged.values()],
             changes=changes,
             unlinked=self._unlinked,
             running_s=self._running_s(),
+            kept=texts,
         )
         try:
             written = write(self._connection, batch, self._next_seq)
@@ -428,6 +473,9 @@ class StoreWriter:
             for item_name, kept in judged.items():
                 if self._judged.get(item_name) is kept:
                     del self._judged[item_name]
+            for text_name, text in texts.items():
+                if self._kept.get(text_name) is text:
+                    del self._kept[text_name]
             for name, number in written.backlog.items():
                 self._states[name].backlog += number
             for name, made in changes.items():

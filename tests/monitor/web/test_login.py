@@ -21,6 +21,8 @@ def test_the_page_has_no_inline_script_or_style_and_keeps_its_origin() -> None:
     assert "<script" not in answer.text
     assert not re.search(r"\son\w+=|\sstyle=|<style", answer.text)
     assert '<label for="token">' in answer.text
+    # password managers, and Chromium's console, expect a field for the name of the user in each form with a password
+    assert '<input id="name" name="name" type="text" autocomplete="username"' in answer.text
     assert Site().get("/login.css").headers["content-type"].startswith("text/css")
 
 
@@ -104,7 +106,7 @@ def test_the_page_shows_who_is_logged_in_and_logs_out() -> None:
     page = site.get("/login", person.cookie)
     csrf = re.search('name="csrf" value="([^"]+)"', page.text)
     assert csrf is not None
-    assert "&lt;b&gt;Ada&lt;/b&gt; &quot;L&quot; is logged in and can view and act." in page.text
+    assert "&lt;b&gt;Ada&lt;/b&gt; &#34;L&#34; is logged in and can view and act." in page.text
     assert "<b>Ada" not in page.text
 
     assert site.post("/logout", FORM, person.cookie, body=b"csrf=wrong").status == 403

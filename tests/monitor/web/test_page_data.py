@@ -130,8 +130,10 @@ def test_the_promise_is_compared_with_the_rejects_of_the_shift(tmp_path: object)
         asked.append((rejects, parts))
         return True
 
-    with_test = page_data(replace(QUIET, lines=(LINE,)), watched, exceeds=exceeds).lines[0].promise
-    without = page_data(replace(QUIET, lines=(LINE,)), watched).lines[0].promise
+    line = replace(LINE, model="0f3a")  # the file that has judged these items
+    with_test = page_data(replace(QUIET, lines=(line,)), watched, exceeds=exceeds).lines[0].promise
+    without = page_data(replace(QUIET, lines=(line,)), watched).lines[0].promise
+    after_a_reload = page_data(replace(QUIET, lines=(LINE,)), watched, exceeds=exceeds).lines[0].promise
 
     assert with_test is not None
     assert without is not None
@@ -140,6 +142,8 @@ def test_the_promise_is_compared_with_the_rejects_of_the_shift(tmp_path: object)
     assert with_test.allowed == pytest.approx(100 * card.calibration.alpha)
     assert with_test.sentence == card.calibration.sentence
     assert not without.exceeded
+    assert after_a_reload is not None
+    assert (after_a_reload.rejects, after_a_reload.judged, after_a_reload.exceeded) == (0, 0, False)
 
 
 def card_of_the_example(folder: object):  # type: ignore[no-untyped-def]

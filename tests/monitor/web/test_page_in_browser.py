@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.monitor.confirmed_parts import answered_store
 from tests.monitor.web.pages import ACT
 
 from andon.demo.example_line import MODEL, example
 from andon.monitor import Monitor
 from andon.monitor.event import AlarmChanged, AlarmShelved, Confirmed
 from andon.monitor.store import StoreReader
+from andon.runtime.model_file.format import read
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -144,7 +146,6 @@ def test_a_person_acknowledges_and_shelves_an_alarm_and_confirms_a_part(
     with window(browser) as watch:
         page = watch.page
         log_in(page, address)
-        watch.problems.clear()
         page.click(".tile a")
         page.click("#alarms button:has-text('Acknowledge')")
         sync_api.expect(page.locator(".banner .signal")).to_contain_text("Acknowledged", timeout=20_000)
@@ -188,6 +189,93 @@ def test_everything_that_can_be_used_has_a_name_for_a_screen_reader_and_is_reach
             page.keyboard.press("Tab")
             reached.add(page.evaluate("document.activeElement.textContent"))
         assert {"Acknowledge", "Shelve", "This part was good", "This part was defective"} <= reached
+
+
+@pytest.fixture
+def answered(tmp_path: Path, tokens: None) -> Iterator[tuple[Monitor, str]]:
+    """A monitor whose store has enough confirmed parts for a recalibration."""
+    (tmp_path / MODEL).write_bytes(example(MODEL))
+    (tmp_path / "line.toml").write_text(LINE.replace("act_token", "confirm_one_in = 1\nact_token"))
+    digest = read(tmp_path / MODEL).short_digest
+    answered_store(tmp_path / "state", digest, ["good"] * 340, line="converter-7").close()
+    running = Monitor(tmp_path / "line.toml")
+    running.start()
+    try:
+        assert running.page_url is not None
+        yield running, running.page_url
+    finally:
+        running.stop()
+
+
+def test_a_person_confirms_parts_that_were_chosen_at_random_and_sees_no_verdict(
+    browser: Any, answered: tuple[Monitor, str], tmp_path: Path
+) -> None:
+    _, address = answered
+    with window(browser, viewport=PHONE) as watch:
+        page = watch.page
+        log_in(page, address)
+        page.goto(f"{address}/lines/converter-7/confirm")
+        asked = page.locator("#asked-item")
+        sync_api.expect(asked).to_contain_text("run", timeout=20_000)
+        sync_api.expect(page.locator("#question .curve")).to_have_count(3, timeout=20_000)
+        first = asked.text_content()
+        for word in ("OK", "REJECT", "Score", "threshold"):
+            assert word not in page.locator("main").text_content()
+        page.click("button:has-text('Good')")
+        sync_api.expect(asked).not_to_have_text(first, timeout=20_000)
+        page.click("button:has-text('Not sure')")
+        page.goto(f"{address}/lines/converter-7")
+        sync_api.expect(page.locator("#open-questions.waiting")).to_contain_text("open", timeout=20_000)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert watch.problems == []
+    stored = StoreReader(tmp_path / "state")
+    found = []
+    for _ in range(100):
+        found = [event.body for event in stored.recent(kind="confirmation", limit=2)]
+        if len(found) == 2 and isinstance(found[0], Confirmed) and found[0].truth == "unclear":
+            break
+        time.sleep(0.1)
+    assert [(one.truth, one.by) for one in found if isinstance(one, Confirmed)] == [("unclear", "Ana"), ("good", "Ana")]
+
+
+@pytest.mark.parametrize("how", [{}, {"viewport": PHONE}])
+def test_a_person_compares_old_and_new_and_puts_the_new_file_in_place(
+    how: dict[str, Any], browser: Any, answered: tuple[Monitor, str], tmp_path: Path
+) -> None:
+    running, address = answered
+    before = read(tmp_path / MODEL).short_digest
+    with window(browser, **how) as watch:
+        page = watch.page
+        log_in(page, address)
+        page.goto(f"{address}/lines/converter-7/recalibration")
+        is_shown(page, "340 good")
+        page.click("button:has-text('Make a proposal')")
+        sync_api.expect(page.locator("table.compared")).to_be_visible(timeout=60_000)
+        assert before in page.locator("table.compared").text_content()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert read(tmp_path / MODEL).short_digest == before
+        page.click("button:has-text('Use the new file')")
+        is_shown(page, "Ana put the file")
+        assert watch.problems == []
+    after = read(tmp_path / MODEL).short_digest
+    assert after != before
+    assert (tmp_path / f"power_converter.{before}.onnx").read_bytes() == example(MODEL)
+    for _ in range(100):
+        if running.status().lines[0].model == after:
+            break
+        time.sleep(0.1)
+    assert running.status().lines[0].model == after
+
+
+def test_a_line_without_confirmed_parts_says_what_is_missing(browser: Any, monitor: tuple[Monitor, str]) -> None:
+    _, address = monitor
+    with window(browser) as watch:
+        page = watch.page
+        log_in(page, address)
+        page.goto(f"{address}/lines/converter-7/recalibration")
+        is_shown(page, "People are not asked about any parts")
+        assert page.locator("button:has-text('Make a proposal')").is_disabled()
+        assert watch.problems == []
 
 
 def test_c03_a_page_without_a_connection_says_so_and_crosses_out_the_picture(

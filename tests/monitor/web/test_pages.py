@@ -14,7 +14,8 @@ from tests.monitor.web.pages import ACT, JSON, VIEW, bearer, protected
 from tests.monitor.web.watched import Watched
 from tests.sources.fake_clock import FakeClock
 
-from andon.monitor.event import AlarmShelved, Confirmed, Evidence, Rejected
+from andon.monitor.event import AlarmShelved, Confirmed, Event, Evidence, Recalibration, Rejected, Sampled
+from andon.monitor.judging import Outcome
 from andon.monitor.records import record
 from andon.monitor.web.actions import ACTS
 from andon.monitor.web.app import web_app
@@ -49,6 +50,15 @@ class Pages:
             self.watched.store.evidence(event.key, 3, Evidence(name=name, moment="at"), len(JPEG))
             assert self.watched.store.flush(10.0)
 
+    def store(self, event: Event) -> None:
+        assert self.watched.store is not None
+        self.watched.store.put(event, ())
+        assert self.watched.store.flush(10.0)
+
+    def ask(self, outcome: Outcome) -> None:
+        """Store a question about a part of ``bottles``."""
+        self.store(some_event(Sampled(verdict=record(outcome), one_in=20), line="bottles"))
+
     def get(self, path: str, token: str = VIEW) -> Answer:
         return request(self.app, path, headers=(bearer(token),))
 
@@ -70,7 +80,7 @@ def without_store() -> Pages:
 
 
 def test_each_page_is_html_without_inline_scripts_or_styles(pages: Pages) -> None:
-    for path in ("/", "/lines/bottles", "/events/1"):
+    for path in ("/", "/lines/bottles", "/events/1", "/lines/bottles/confirm", "/lines/bottles/recalibration"):
         answer = pages.get(path)
         assert answer.status == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -148,6 +158,9 @@ def test_evidence_is_found_by_its_numbers(pages: Pages) -> None:
         "/lines/press/live",
         "/lines/press/history",
         "/lines/press/events",
+        "/lines/press/confirm",
+        "/lines/press/question",
+        "/lines/press/recalibration",
         "/lines/..",
         "/static/page.py",
         "/static/../texts.en.toml",
@@ -174,6 +187,61 @@ def test_each_action_needs_the_right_to_act(pages: Pages) -> None:
 def test_a_person_who_may_not_act_gets_no_buttons(pages: Pages) -> None:
     assert "data-act" not in pages.get("/lines/bottles", VIEW).text
     assert "data-act" in pages.get("/lines/bottles", ACT).text
+    for path, mark in (("confirm", "data-answer"), ("recalibration", "data-propose")):
+        assert mark not in pages.get(f"/lines/bottles/{path}", VIEW).text
+        assert mark in pages.get(f"/lines/bottles/{path}", ACT).text
+
+
+def test_a_question_never_shows_the_verdict_of_its_part_because_people_tend_to_agree_with_it(pages: Pages) -> None:
+    pages.ask(some_outcome(8, Status.REJECT, 987.25))
+
+    answer = pages.get("/lines/bottles/question")
+
+    assert json.loads(answer.text) == {
+        "sample": {"asked": 1, "good": 0, "defective": 0, "unclear": 0, "open": 1},
+        "question": {"seq": 2, "at": json.loads(answer.text)["question"]["at"], "item": "line.mp4#8", "files": []},
+    }
+    for path in ("confirm", "events"):
+        assert "987" not in pages.get(f"/lines/bottles/{path}").text
+    assert "987" not in pages.get("/events/2").text
+
+
+def test_questions_come_in_the_order_in_which_they_were_asked_and_an_answer_leads_to_the_next(pages: Pages) -> None:
+    for seq in (8, 9):
+        pages.ask(some_outcome(seq))
+
+    def asked(after: int = 0) -> int | None:
+        question = json.loads(pages.get(f"/lines/bottles/question?after={after}").text)["question"]
+        return None if question is None else question["seq"]
+
+    assert (asked(), asked(2), asked(3)) == (2, 3, None)
+    assert pages.act("confirm-event", {"line": "bottles", "event": 2, "truth": "unclear", "by": "Ana"}).status == 200
+    assert pages.act("confirm-event", {"line": "bottles", "event": 1, "truth": "unclear", "by": "Ana"}).status == 409
+    (line, body) = pages.watched.events[-1]
+    assert isinstance(body, Confirmed)
+    pages.store(some_event(body, line=line))
+    assert asked() == 3
+    assert "1 of 2 questions" in pages.get("/lines/bottles/recalibration").text
+
+
+def test_a_recalibration_without_answers_and_a_swap_without_a_proposal_are_refused(pages: Pages) -> None:
+    line = {"line": "bottles", "by": "Ana"}
+
+    assert pages.act("swap", line | {"digest": "0" * 64}).status == 409
+    assert pages.act("propose", line).status == 200
+    pages.watched.recalibration.close()  # waits for its end
+
+    page = pages.get("/lines/bottles/recalibration", ACT).text
+    assert "Refused: m.onnx: cannot be read: No such file or directory." in page
+    assert [body for _, body in pages.watched.events] == [
+        Recalibration(change="refused", by="Ana", reason="m.onnx: cannot be read: No such file or directory.")
+    ]
+
+
+def test_without_a_store_the_pages_about_confirmed_parts_say_what_is_missing(without_store: Pages) -> None:
+    assert json.loads(without_store.get("/lines/bottles/question").text)["question"] is None
+    assert "add a table [store]" in without_store.get("/lines/bottles/recalibration").text
+    assert without_store.act("propose", {"line": "bottles", "by": "Ana"}).status == 409
 
 
 def test_the_actions_reach_the_monitor(pages: Pages) -> None:
@@ -210,6 +278,11 @@ def test_the_actions_reach_the_monitor(pages: Pages) -> None:
         ("confirm-item", {"line": "bottles", "seq": 1, "item": "x", "truth": "unsure", "by": "Ana"}, 400),
         ("confirm-event", {"line": "bottles", "event": 99, "truth": "good", "by": "Ana"}, 409),
         ("acknowledge", [], 400),
+        ("confirm-event", {"line": "bottles", "event": 1, "truth": "unsure", "by": "Ana"}, 400),
+        ("propose", {"line": "press", "by": "Ana"}, 409),
+        ("propose", {"line": "bottles", "by": " "}, 409),
+        ("swap", {"line": "bottles", "digest": "../new.onnx", "by": "Ana"}, 400),
+        ("swap", {"line": "bottles", "digest": "0" * 64, "by": "Ana"}, 409),
     ],
 )
 def test_a_wrong_action_is_refused_with_a_reason_and_has_no_effect(

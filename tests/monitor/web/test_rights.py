@@ -393,7 +393,7 @@ def test_the_time_of_a_comparison_does_not_show_how_much_of_a_token_is_right() -
 
 def test_the_page_for_logging_in_is_a_file_of_the_package() -> None:
     folder = Path(inspect.getfile(access_module)).parent
-    for name in ("login.html", "login.css", "login.svg"):
+    for name in ("templates/login.html", "login.css", "login.svg"):
         text = (folder / name).read_text(encoding="utf-8")
         assert "<script" not in text
         assert "style=" not in text

@@ -208,3 +208,8 @@ def test_a_literal_token_in_the_file_is_refused_and_not_shown() -> None:
         from_table(WebSettings, {"view_token": TOKEN}, at="web")
 
     assert TOKEN not in str(refusal.value)
+
+
+def test_questions_that_nobody_could_answer_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"\[web\]\.confirm_one_in: expected act_token too"):
+        check_web(WebSettings(confirm_one_in=20))

@@ -7,6 +7,8 @@ from tests.monitor.statuses import FULL
 from andon.monitor.event import Body
 from andon.monitor.line_view import LineView
 from andon.monitor.operator_actions import OperatorActions
+from andon.monitor.recalibration import Recalibration
+from andon.monitor.sample_questions import Questions
 from andon.monitor.status import ProcessStatus
 from andon.monitor.store import Settings, StoreReader
 from andon.monitor.store_writer import StoreWriter
@@ -40,6 +42,19 @@ class Watched:
             views=self.views,
             reader=self.reader,
         )
+        self._recalibration = Recalibration(
+            clock,
+            models={name: Path("m.onnx") for name in names},
+            folder=folder,
+            one_in=20,
+            questions=Questions(self.reader),
+            running=lambda _line: "0f3a",
+            record=lambda line, body: self.events.append((line, body)),
+        )
+
+    @property
+    def recalibration(self) -> Recalibration:
+        return self._recalibration
 
     def status(self) -> ProcessStatus:
         self.status_calls += 1

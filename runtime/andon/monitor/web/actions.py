@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from andon.foundation.errors import ConfigError
+from andon.foundation.errors import AndonError
 from andon.foundation.printable import printable
-from andon.monitor.operator_actions import OperatorActions, Truth
+from andon.monitor.event import Answer
+from andon.monitor.operator_actions import Truth
 from andon.monitor.web.json_body import json_body
+from andon.monitor.web.page_monitor import PageMonitor
 from andon.monitor.web.rights import access_of, acts
 
 if TYPE_CHECKING:
@@ -69,11 +71,26 @@ class ConfirmEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     line: Name
     event: Number
-    truth: Literal["good", "defective"]
+    truth: Answer
     by: Text
 
 
-Act = Acknowledge | Shelve | Unshelve | ConfirmItem | ConfirmEvent
+class Propose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Propose a recalibration from the confirmed random sample."""
+
+    line: Name
+    by: Text
+
+
+class Swap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Put the proposed model file in place."""
+
+    line: Name
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    by: Text
+
+
+Act = Acknowledge | Shelve | Unshelve | ConfirmItem | ConfirmEvent | Propose | Swap
 
 ACTS: dict[str, type[Act]] = {
     "acknowledge": Acknowledge,
@@ -81,16 +98,19 @@ ACTS: dict[str, type[Act]] = {
     "unshelve": Unshelve,
     "confirm-item": ConfirmItem,
     "confirm-event": ConfirmEvent,
+    "propose": Propose,
+    "swap": Swap,
 }
 """The body of each action by the last part of its path."""
 
 
-def perform(actions: OperatorActions, act: Act) -> None:
+def perform(monitor: PageMonitor, act: Act) -> None:
     """Do what was asked.
 
     Raises:
-        ConfigError: see `OperatorActions`.
+        AndonError: see `OperatorActions` and `Recalibration`.
     """
+    actions = monitor.actions
     match act:
         case Acknowledge():
             actions.acknowledge(act.line, act.alarm, act.number, by=act.by)
@@ -103,16 +123,20 @@ def perform(actions: OperatorActions, act: Act) -> None:
             actions.confirm_item(act.line, act.seq, act.item, truth, by=act.by)
         case ConfirmEvent():
             actions.confirm_event(act.line, act.event, act.truth, by=act.by)
+        case Propose():
+            monitor.recalibration.propose(act.line, by=act.by)
+        case Swap():
+            monitor.recalibration.swap(act.line, act.digest, by=act.by)
 
 
-def action_routes(actions: OperatorActions) -> "list[BaseRoute]":
+def action_routes(monitor: PageMonitor) -> "list[BaseRoute]":
     """Return the routes of all actions."""
     from starlette.routing import Route
 
-    return [acts(Route(PREFIX + name, _endpoint(actions, body), methods=["POST"])) for name, body in ACTS.items()]
+    return [acts(Route(PREFIX + name, _endpoint(monitor, body), methods=["POST"])) for name, body in ACTS.items()]
 
 
-def _endpoint(actions: OperatorActions, kind: type[Act]) -> "Callable[[Request], Awaitable[Response]]":
+def _endpoint(monitor: PageMonitor, kind: type[Act]) -> "Callable[[Request], Awaitable[Response]]":
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import JSONResponse, PlainTextResponse
 
@@ -122,8 +146,8 @@ def _endpoint(actions: OperatorActions, kind: type[Act]) -> "Callable[[Request],
         if session is not None and session.name:  # the name of the login is recorded, not another one
             act = replace(act, by=session.name)
         try:
-            await run_in_threadpool(functools.partial(perform, actions, act))
-        except ConfigError as error:
+            await run_in_threadpool(functools.partial(perform, monitor, act))
+        except AndonError as error:
             return PlainTextResponse(f"{printable(str(error), limit=500)}\n", 409)
         except sqlite3.Error:
             return PlainTextResponse("the event store cannot be read now; see the log\n", 503)

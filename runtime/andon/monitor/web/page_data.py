@@ -220,7 +220,7 @@ def _line(
         total=_totals(line.counters),
         total_since=iso(status.started_wall_s),
         dropped=line.counters.dropped,
-        promise=_promise(card, shift, exceeds),
+        promise=_promise(card, line.model, shift, exceeds),
         alarms=tuple(_alarm(name, state, line.shelved.get(name), now_s) for name, state in sorted(line.alarms.items())),
         lamps=lamps,
         newest=tuple(view.seconds(NEWEST_SECONDS)),
@@ -276,7 +276,12 @@ def _lamps(line: LineStatus, status: ProcessStatus) -> tuple[LampRow, ...]:
         for chart in line.charts
     ]
     if status.store is not None:
-        lamps.append(LampRow(name="store", of="", ok=not status.store.failing, detail=redact(status.store.failing)))
+        store = status.store
+        lamps.append(
+            LampRow(
+                name="store", of="", ok=not (store.failing or store.moved), detail=redact(store.failing) or store.moved
+            )
+        )
     lamps += [
         LampRow(name="output", of=one.name, ok=not one.failing, detail=redact(one.failing)) for one in status.outputs
     ]
@@ -298,12 +303,14 @@ def _totals(counters: Counters) -> dict[str, int]:
     return _by_status({**counters.by_status, "INVALID": counters.invalid})
 
 
-def _promise(card: Card | None, shift: ShiftCounts, exceeds: Exceeds | None) -> PromiseRow | None:
+def _promise(card: Card | None, model: str, shift: ShiftCounts, exceeds: Exceeds | None) -> PromiseRow | None:
     calibration = card.calibration if card is not None else None
     if calibration is None:
         return None
-    rejects = shift.by_status.get("REJECT", 0)
-    judged = sum(number for name, number in shift.by_status.items() if name != "INVALID")
+    # a promise does not cover the verdicts of another file
+    counts = shift.by_status_of_model if shift.model == model else {}
+    rejects = counts.get("REJECT", 0)
+    judged = sum(number for name, number in counts.items() if name != "INVALID")
     exceeded = False
     if exceeds is not None and calibration.promised and judged > 0:
         exceeded = exceeds(rejects, judged, calibration)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from andon.monitor.line_view import LineView
 from andon.monitor.operator_actions import OperatorActions
+from andon.monitor.recalibration import Recalibration
 from andon.monitor.store import StoreReader
 from andon.runtime.calibration_facts import Calibration
 from andon.runtime.schema import Card
@@ -27,6 +28,11 @@ class PageMonitor(Protocol):
     @property
     def actions(self) -> OperatorActions:
         """Actions of people."""
+        ...
+
+    @property
+    def recalibration(self) -> Recalibration:
+        """The random sample of confirmed parts, and proposals made from it."""
         ...
 
     def reader(self) -> StoreReader | None:

@@ -16,15 +16,17 @@ from msgspec import Struct
 from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
 from andon.foundation.redaction import redact
-from andon.monitor.event import AlarmChanged, Event, InvalidBegan, LateScore, Rejected, ToReview
+from andon.monitor.event import AlarmChanged, Event, InvalidBegan, LateScore, Rejected, Sampled, ToReview
 from andon.monitor.event_text import event_content
 from andon.monitor.records import iso
+from andon.monitor.sample_questions import Tally, tally
 from andon.monitor.store import EVIDENCE_NAME
 from andon.monitor.web.actions import action_routes
+from andon.monitor.web.html_templates import environment, rendered
 from andon.monitor.web.live import Live
 from andon.monitor.web.page_monitor import PageMonitor
 from andon.monitor.web.rights import access_of, csrf_token, may_still_view, views
-from andon.monitor.web.texts import LANGUAGE, texts
+from andon.monitor.web.texts import texts
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,11 +38,14 @@ STATIC = {
     "andon.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "drawing.js": "text/javascript; charset=utf-8",
+    "questions.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 """The static files with their types."""
 PAGE_EVENTS = 20
 """Number of events in one answer."""
+_NOT_LISTED = ("sample", "confirmation")
+"""Kinds of events that are not in the list: there are many, and they need no look."""
 _HTML = "text/html; charset=utf-8"
 
 
@@ -67,6 +72,22 @@ class EvidenceFile(Struct, frozen=True, kw_only=True):
     """False for the text of a window."""
 
 
+class QuestionRow(Struct, frozen=True, kw_only=True):
+    """A question about a part. The verdict is not part of it, so that it cannot influence the answer."""
+
+    seq: int
+    at: str
+    item: str
+    files: list[EvidenceFile]
+
+
+class QuestionData(Struct, frozen=True, kw_only=True):
+    """The next question of a line, and the numbers of all."""
+
+    sample: Tally
+    question: QuestionRow | None
+
+
 def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
     """Return the routes of the page with its data, its stream and its actions.
 
@@ -74,31 +95,23 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
         MissingExtra: starlette or jinja2 is not installed.
     """
     with needs("monitor", "the page of the monitor"):
-        from jinja2 import Environment, PackageLoader, StrictUndefined
         from starlette.requests import Request
         from starlette.responses import PlainTextResponse, Response
         from starlette.routing import Route
 
-    environment = Environment(
-        loader=PackageLoader("andon.monitor.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment()  # reports a missing package now and not at the first request
 
     def html(request: "Request", template: str, **values: Any) -> "Response":
-        rendered = environment.get_template(template).render(
+        text = rendered(
+            template,
             lines=list(monitor.views),
-            language=LANGUAGE,
-            texts=texts(),
             texts_json=msgspec.json.encode(texts()).decode(),
             csrf=csrf_token(request),
             may_act=access_of(request).may_act,
             person=access_of(request).name,
             **values,
         )
-        return Response(rendered, media_type=_HTML)
+        return Response(text, media_type=_HTML)
 
     def missing(what: str) -> "Response":
         return PlainTextResponse(f"{what}\n", 404)
@@ -144,11 +157,29 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
         reader = monitor.reader()
         before = request.query_params.get("before", "")
         found = (
-            reader.recent(line=request.path_params["line"], before=_number(before), limit=PAGE_EVENTS)
+            reader.recent(
+                line=request.path_params["line"], before=_number(before), without=_NOT_LISTED, limit=PAGE_EVENTS
+            )
             if reader is not None
             else []
         )
         return Response(msgspec.json.encode([event_row(event) for event in found]), media_type="application/json")
+
+    @known
+    def confirm_page(request: "Request") -> "Response":
+        return html(request, "confirm.html", line=request.path_params["line"])
+
+    @known
+    @stored
+    def question(request: "Request") -> "Response":
+        found = next_question(monitor, request.path_params["line"], _number(request.query_params.get("after", "")) or 0)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    @known
+    @stored
+    def recalibration_page(request: "Request") -> "Response":
+        line = request.path_params["line"]
+        return html(request, "recalibration.html", line=line, state=monitor.recalibration.state(line), iso=iso)
 
     @stored
     def event_page(request: "Request") -> "Response":
@@ -196,13 +227,16 @@ def page_routes(monitor: PageMonitor, live: Live) -> "list[BaseRoute]":
         "/lines/{line}/live": Stream(of_line=True),
         "/lines/{line}/history": history,
         "/lines/{line}/events": events,
+        "/lines/{line}/confirm": confirm_page,
+        "/lines/{line}/question": question,
+        "/lines/{line}/recalibration": recalibration_page,
         "/events/{seq}": event_page,
         "/events/{seq}/evidence/{number}": evidence,
         "/static/{name}": static,
     }
     return [
         *(views(Route(path, endpoint, methods=["GET"])) for path, endpoint in paths.items()),
-        *action_routes(monitor.actions),
+        *action_routes(monitor),
     ]
 
 
@@ -214,8 +248,35 @@ def event_row(event: Event) -> EventRow:
         at=iso(event.wall_us / 1e6),
         kind=f"alarm-{body.change}" if isinstance(body, AlarmChanged) else event.kind,
         text=redact(event_content(event)),
-        item=redact(body.verdict.item) if isinstance(body, Rejected | ToReview | InvalidBegan | LateScore) else "",
+        item=redact(body.verdict.item) if isinstance(body, _CONFIRMABLE) else "",
         pictures=[file.number for file in evidence_files(event) if file.is_picture],
+    )
+
+
+_CONFIRMABLE = Rejected | ToReview | InvalidBegan | LateScore | Sampled
+
+
+def next_question(monitor: PageMonitor, line: str, after: int) -> QuestionData:
+    """Return the first open question of a line with a larger number than `after`, and the numbers of all its questions.
+
+    Raises:
+        sqlite3.Error: the store cannot be read.
+    """
+    asked = monitor.recalibration.sample(line)
+    waiting = next((one for one in asked if one.answer is None and one.seq > after), None)
+    reader = monitor.reader()
+    event = reader.event(waiting.seq) if waiting is not None and reader is not None else None
+    return QuestionData(sample=tally(asked), question=question_row(event) if event is not None else None)
+
+
+def question_row(event: Event) -> QuestionRow:
+    """Return a question without the verdict of the part."""
+    assert isinstance(event.body, Sampled)
+    return QuestionRow(
+        seq=event.seq,
+        at=iso(event.wall_us / 1e6),
+        item=redact(event.body.verdict.item),
+        files=[one for one in evidence_files(event) if one.moment == "at"],
     )
 
 

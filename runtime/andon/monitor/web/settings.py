@@ -82,6 +82,13 @@ class WebSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
 
+    confirm_one_in: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(
+            description="ask people about one in this many judged parts, chosen at random, for a recalibration; none: do not ask"
+        ),
+    ] = None
+
     def __post_init__(self) -> None:
         if self.zone:
             _zone(self.zone)
@@ -133,6 +140,11 @@ def check_web(settings: WebSettings, *, at: str = "[web]") -> None:
         raise ConfigError(
             f"{at}.behind_proxy: other machines can reach the server through the proxy: expected a token, got none. "
             'Add view_token = { file = "PATH" }; andon token makes one.'
+        )
+    if settings.confirm_one_in is not None and settings.act_token is None:
+        raise ConfigError(
+            f"{at}.confirm_one_in: expected act_token too, because people need it to answer, got none. Make one with: "
+            "andon token FOLDER"
         )
     view, act = view_token(settings, at=at), act_token(settings, at=at)
     if view is not None and act is not None and hmac.compare_digest(view, act):

@@ -1,6 +1,7 @@
 // Fill the page with the messages of the monitor. All names and texts are set as text, never as HTML.
 
 import { drawChart, drawCurves, number } from "/static/drawing.js";
+import { askQuestions, countQuestions } from "/static/questions.js";
 
 const SPAN_S = 600;
 const SILENCE_MS = 5000;
@@ -133,6 +134,15 @@ function setUpActions() {
       if (await act("confirm-item", { line: lineState.name, seq, item, truth: button.dataset.act })) say(`${text(`item.noted_${button.dataset.act}`)}: ${item}`);
     });
   }
+  for (const button of document.querySelectorAll("[data-propose], [data-swap]")) {
+    button.addEventListener("click", async () => {
+      const line = button.closest("[data-line]").dataset.line;
+      const done = button.dataset.swap ? await act("swap", { line, digest: button.dataset.swap }) : await act("propose", { line });
+      if (done) location.reload();
+    });
+  }
+  // a proposal takes some seconds
+  if (document.querySelector("[data-running]")) setTimeout(() => location.reload(), 1500);
   for (const button of document.querySelectorAll("[data-confirm]")) {
     button.addEventListener("click", async () => {
       const place = button.closest("[data-event]");
@@ -165,7 +175,7 @@ function showCommon(root, line) {
   const last = line.last;
   const status = last ? last.status : "none";
   put(root, "status", text(`status.${status}`));
-  putShape(root, "status-shape", last ? last.status : "OK");
+  putShape(root, "status-shape", last ? last.status : "idle");
   const verdict = root.querySelector(".verdict");
   verdict.dataset.status = last ? last.status : "OK";
   verdict.dataset.stale = last && last.stale ? "yes" : "no";
@@ -195,6 +205,7 @@ function showLine(root, line) {
   put(root, "score", last && last.score !== null ? text("item.score", { score: number(last.score), threshold: number(last.threshold) }) : "");
   put(root, "channel", last && last.channel ? text("item.channel", { channel: last.channel }) : "");
   put(root, "item", last ? last.item : "");
+  for (const button of root.querySelectorAll("[data-act]")) button.disabled = !last;
   for (const [name, count] of Object.entries(line.total)) put(root, `total-${name}`, count);
   put(root, "dropped", line.dropped);
   put(root, "shift-since", text(line.shift_whole ? "counts.since" : "counts.partial", { time: clockTime(line.shift_since) }));
@@ -412,7 +423,7 @@ function receive(message) {
   for (const line of data.lines) {
     const root = document.querySelector(`[data-line="${CSS.escape(line.name)}"]`);
     if (!root) continue;
-    if (root.classList.contains("line")) { showLine(root, line); watchEvents(line.name, data.stored); } else showCommon(root, line);
+    if (root.classList.contains("line")) { showLine(root, line); watchEvents(line.name, data.stored); if (data.stored !== null) countQuestions(line.name, text); } else showCommon(root, line);
   }
 }
 
@@ -460,6 +471,7 @@ function start() {
   setUpActions();
   for (const place of document.querySelectorAll("time[datetime]")) if (place.dateTime) place.textContent = new Date(place.dateTime).toLocaleString();
   for (const place of document.querySelectorAll("[data-csv]")) drawCsv(place);
+  askQuestions({ text, act, drawCsv, made });
   const address = document.body.dataset.live;
   if (!address) return;
   const root = document.querySelector(".line");
