@@ -24,6 +24,7 @@ _PACKAGES = {
         "h11",
         "urllib3",
     },
+    "opcua": {"asyncua"},
     "parquet": {"pyarrow"},
     "train": {
         "torch",
