@@ -18,6 +18,7 @@ from andon.runtime.schema import Channel, FrameSpec, WindowSpec
 from andon.sources.contract import CHECKS, Specimen
 from andon.sources.kinds.camera import Settings as CameraSettings
 from andon.sources.kinds.mqtt import Settings as MqttSettings
+from andon.sources.kinds.opcua import Settings as OpcUaSettings
 from andon.sources.kinds.stdin import Settings as StdinSettings
 from andon.sources.live.folder_watch import FollowSettings
 from andon.sources.pictures.encode import write_png
@@ -96,6 +97,14 @@ def mqtt(source: Source, _folder: Path) -> Specimen:
     return Specimen(source, "mqtt://127.0.0.1:9/none", spec=spec, items=0, settings=MqttSettings(stale_after_s=0.3))
 
 
+def opcua(source: Source, _folder: Path) -> Specimen:
+    # samples need a server; tests/sources/kinds/test_opcua.py starts one, and runs the contract with it
+    pytest.importorskip("asyncua", reason="asyncua is not installed")
+    spec = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="flow"),))
+    settings = OpcUaSettings(nodes="nsu=urn:plant;s={channel}", stale_after_s=0.3)
+    return Specimen(source, "opc.tcp://127.0.0.1:9/none", spec=spec, items=0, settings=settings)
+
+
 def camera(source: Source, _folder: Path) -> Specimen:
     # frames need a camera; tests/sources/live and test_camera.py check them with a scripted one
     return Specimen(
@@ -108,7 +117,7 @@ def camera(source: Source, _folder: Path) -> Specimen:
 
 
 SIMULATED: dict[str, Make] = {
-    make.__name__: make for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, camera)
+    make.__name__: make for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, opcua, camera)
 }
 
 
