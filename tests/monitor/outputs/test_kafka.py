@@ -213,10 +213,12 @@ def test_a_broker_that_hangs_is_noticed_without_an_event(broker: KafkaBroker) ->
     until(lambda: Connected(window=20) in heard)
     broker.pause()
     start_s = time.monotonic()
-    until(lambda: Gone("no answer in time") in heard)
+    until(lambda: isinstance(heard[-1], Gone))
     took_s = time.monotonic() - start_s
     connection.close()
 
+    # the client may close the connection itself, and then cannot connect
+    assert heard[-1] in (Gone("no answer in time"), Gone("no broker can be reached"))
     assert 4.0 < took_s < 15.0  # 5 s without an event, then 5 s without an answer
 
 

@@ -158,6 +158,8 @@ class _Connection:
         """Reason of the failure. Empty as long as the connection works."""
         self._detail = ""
         """Reason why one of the brokers cannot be reached."""
+        self._seen_s = clock.mono_s()
+        """Time of the last answer."""
         self._lock = threading.Lock()
         """Held while the producer is used by another thread, so that it is always freed by the thread of the connection."""
         self._producer: Producer | None = _producer(settings, password, self._on_error)
@@ -232,21 +234,19 @@ class _Connection:
         return False
 
     def _serve(self) -> None:
-        seen_s = self._clock.mono_s()
+        self._seen_s = self._clock.mono_s()
         while not self._closed.is_set() and not self._problem:
-            if self._polled():
-                seen_s = self._clock.mono_s()  # the sender watches events in flight
-            elif self._clock.mono_s() - seen_s >= _IDLE_S:
-                if self._ask() == "":
-                    seen_s = self._clock.mono_s()
-                elif self._clock.mono_s() - seen_s >= _IDLE_S + ANSWER_S / 2:
-                    self._fail("no answer in time")
-
-    def _polled(self) -> bool:
-        """Wait for answers. Return whether one arrived, or events are in flight."""
-        producer = self._producer
-        assert producer is not None
-        return producer.poll(_POLL_S) > 0 or len(producer) > 0
+            producer = self._producer
+            assert producer is not None
+            producer.poll(_POLL_S)  # its result counts messages of the log, too
+            now_s = self._clock.mono_s()
+            if len(producer):
+                self._seen_s = now_s  # the sender watches events in flight
+            elif now_s - self._seen_s >= _IDLE_S + ANSWER_S / 2:
+                self._fail("no answer in time")
+            elif now_s - self._seen_s >= _IDLE_S and self._ask() == "":
+                self._seen_s = self._clock.mono_s()
+            del producer
 
     def _ask(self) -> str | None:
         """Ask for the topic. Return an empty text if the broker knows it, a reason if it does not, or None without an answer."""
@@ -272,6 +272,7 @@ class _Connection:
 
     def _on_report(self, seq: int, error: "KafkaError | None") -> None:
         if error is None:
+            self._seen_s = self._clock.mono_s()
             self._hear(Delivered(seq))
         elif error.code() in _poison():
             self._hear(Refused(seq, reason_of(error)))
