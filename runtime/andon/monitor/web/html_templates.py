@@ -12,20 +12,24 @@ if TYPE_CHECKING:
 
 @functools.cache
 def environment() -> "Environment":
-    """Return the environment that loads the templates of this package.
+    """Return the environment with all templates of this package. The first call reads them.
 
     Raises:
         MissingExtra: jinja2 is not installed.
     """
     with needs("monitor", "the page of the monitor"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
-    return Environment(
+    made = Environment(
         loader=PackageLoader("andon.monitor.web"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    for name in made.list_templates():
+        made.get_template(name)  # requests then read no files
+    return made
 
 
 def rendered(template: str, shown: dict[str, str] | None = None, **values: Any) -> str:

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from andon.monitor.web.access import AccessControl
-from andon.monitor.web.html_templates import rendered
+from andon.monitor.web.html_templates import environment, rendered
 from andon.monitor.web.rights import access_of, answers_anyone
 from andon.monitor.web.sessions import LONGEST_NAME, Session, is_csrf_of
 from andon.monitor.web.texts import texts
@@ -31,6 +31,8 @@ def login_routes(control: AccessControl) -> "list[Route]":
     from starlette.routing import Route
 
     css, svg = _resource("login.css"), _resource("login.svg")
+    environment()  # requests of strangers then read no files
+    texts()
 
     def answer(
         message: str = "",
