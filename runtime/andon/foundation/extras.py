@@ -29,6 +29,7 @@ _PACKAGES = {
         "urllib3",
     },
     "modbus": {"pymodbus"},
+    "opcua": {"asyncua"},
     "parquet": {"pyarrow"},
     "train": {
         "torch",
