@@ -195,6 +195,10 @@ async def _serve(options: dict[str, Any]) -> None:
             for node in nodes.values():
                 space._nodes[node.nodeid].attributes[ua.AttributeIds.Value].datachange_callbacks.clear()
             return "done"
+        if command == "add":
+            await add(*arguments)
+            known[nodes[arguments[0]].nodeid] = arguments[0]
+            return "done"
         if command == "delete":
             await server.delete_nodes([nodes.pop(arguments[0])])
             return "done"

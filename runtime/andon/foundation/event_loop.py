@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_LAST_S = 0.5
+_LAST_S = 0.8
 """Longest time in which cancelled tasks may end."""
 
 

@@ -4,6 +4,7 @@ A name of a node has the text form of the standard with the URI of its namespace
 of namespaces are refused, because a server may number its namespaces anew at each start. They are looked up at each connection.
 """
 
+import asyncio
 import base64
 import binascii
 import logging
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from asyncua import Client, ua
     from cryptography import x509
 
+logger = logging.getLogger(__name__)
+
+_GOODBYE_S = 0.3
+"""Longest wait for the server's answer at the end of a connection."""
 SESSION_S = 60.0
 """Time after which the server forgets a session of a client that has gone."""
 _MOST_SHOWN = 8
@@ -256,6 +261,19 @@ async def new_client(server: Server, access: Access, name: str) -> "Client":
             mode=ua.MessageSecurityMode.SignAndEncrypt,
         )
     return client
+
+
+async def disconnect(client: "Client") -> None:
+    """End a connection in any state. A hung server does not answer, so that only the socket is closed."""
+    protocol = client.uaclient.protocol
+    try:
+        await asyncio.wait_for(client.disconnect(), _GOODBYE_S)
+    except Exception:
+        logger.debug("the server did not answer the end of the connection", exc_info=True)
+    finally:
+        # after a server has hung, asyncua takes the socket for closed and would leave it open for ever
+        if protocol is not None and protocol.transport is not None:
+            protocol.transport.abort()
 
 
 def _application_uri(access: Access) -> str:

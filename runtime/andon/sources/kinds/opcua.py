@@ -12,7 +12,6 @@ INVALID (stale).
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import math
@@ -42,6 +41,7 @@ from andon.sources.opcua import (
     Server,
     Trouble,
     check_access,
+    disconnect,
     new_client,
     parse_address,
     parse_node,
@@ -249,7 +249,7 @@ class OpcUaStream:
                     async for _ in self._session(client):
                         attempts = 0
                 finally:
-                    await _disconnect(client)
+                    await disconnect(client)
             except (ConfigError, MissingExtra) as error:  # a secret or file has gone since the start
                 self._log(printable(str(error)))
             except Exception as error:
@@ -381,7 +381,10 @@ class OpcUaStream:
         dropped = set()
         for part in result.NotificationMessage.NotificationData or []:
             if isinstance(part, ua.StatusChangeNotification):
-                raise Trouble(f"ends the subscription ({status_name(part.Status.value)})")
+                name = status_name(part.Status.value)
+                if name == "BadShutdown":  # asyncua's own message: the connection is lost
+                    raise ConnectionError
+                raise Trouble(f"ends the subscription ({name})")
             if not isinstance(part, ua.DataChangeNotification):
                 continue
             for item in part.MonitoredItems:
@@ -438,17 +441,6 @@ _GONE = {
     "BadUserAccessDenied": "does not allow this user to read",
     "BadNotReadable": "does not allow to read",
 }
-
-
-async def _disconnect(client: "Client") -> None:
-    """End a connection in any state. A hung server does not answer, so that only the socket is closed."""
-    try:
-        await asyncio.wait_for(client.disconnect(), 0.5)
-    except Exception:
-        pass
-    finally:
-        with contextlib.suppress(Exception):
-            client.disconnect_socket()
 
 
 class _Inbox:
