@@ -5,12 +5,13 @@ The parent sends commands as JSON lines to standard input, and gets one JSON lin
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import json
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,125 +109,157 @@ def running(port: int, variables: dict[str, Any], **options: Any) -> Iterator[Op
         server.kill()
 
 
-async def _serve(options: dict[str, Any]) -> None:
-    from asyncua import Server, ua
-    from asyncua.crypto.permission_rules import User, UserRole
+class _Plant:
+    """The child's side: the server with its variables. Each command of the parent is a method."""
 
-    class Users:
-        def get_user(self, _server: object, username: str | None = None, password: str | None = None, **_: Any) -> Any:
-            wanted = options.get("password")
-            return User(role=UserRole.User) if wanted is None or (username, password) == ("andon", wanted) else None
+    def __init__(self, options: dict[str, Any]) -> None:
+        from asyncua import Server
 
-    server = Server(user_manager=Users())
-    await server.init()
-    server.set_endpoint(f"opc.tcp://127.0.0.1:{options['port']}/plant")
-    if "security" in options:
-        certificate, key = options["security"]
-        await server.load_certificate(certificate)
-        await server.load_private_key(key)
-        server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
-    else:
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    if options.get("password") is not None:
-        server.set_identity_tokens([ua.UserNameIdentityToken])
-    for number in range(options.get("other_namespaces", 0)):
-        await server.register_namespace(f"http://other/{number}")
-    index = await server.register_namespace(options.get("namespace", NAMESPACE))
-    folder = options.get("folder")
-    parent = await server.nodes.objects.add_folder(ua.NodeId(folder, index), f"{index}:{folder}") if folder else None
-    nodes: dict[str, Any] = {}
+        self._options = options
+        self._server = Server(user_manager=self)
+        self._nodes: dict[str, Any] = {}
+        self._names: dict[Any, str] = {}
+        self._writes: list[list[Any]] = []
+        self._commands: asyncio.Task[None] | None = None
 
-    async def add(name: str, value: Any) -> None:
-        below = parent if parent is not None and name.startswith(f"{folder}.") else server.nodes.objects
-        kind = options.get("types", {}).get(name)
-        variant = None if kind is None else getattr(ua.VariantType, kind)
-        shown = name.removeprefix(f"{folder}.") if below is parent else name
-        nodes[name] = await below.add_variable(ua.NodeId(name, index), f"{index}:{shown}", value, varianttype=variant)
-        if name not in options.get("read_only", ()):
-            await nodes[name].set_writable()
+    def get_user(self, _server: object, username: str | None = None, password: str | None = None, **_: object) -> Any:
+        from asyncua.crypto.permission_rules import User, UserRole
 
-    for name, value in options["variables"].items():
-        await add(name, value)
+        wanted = self._options.get("password")
+        return User(role=UserRole.User) if wanted is None or (username, password) == ("andon", wanted) else None
 
-    space = server.iserver.aspace
-    original = space.write_attribute_value
-    writes: list[list[Any]] = []
-    known = {node.nodeid: name for name, node in nodes.items()}
+    async def serve(self) -> None:
+        from asyncua import ua
 
-    async def write_attribute_value(nodeid: Any, attribute: Any, value: Any) -> Any:
-        """Record the writes of clients. Clients write by the attribute service, the server by its own session."""
-        if nodeid in known and asyncio.current_task() is not commands:
-            status = value.StatusCode
-            if options.get("refuse_status") and status is not None and status.value:
-                return ua.StatusCode(ua.StatusCodes.BadWriteNotSupported)
-            answer = await original(nodeid, attribute, value)
-            if answer.is_good():
-                writes.append([known[nodeid], _plain(value.Value.Value), "" if status is None or not status.value else status.name])
-            return answer
-        return await original(nodeid, attribute, value)
+        server, options = self._server, self._options
+        await server.init()
+        server.set_endpoint(f"opc.tcp://127.0.0.1:{options['port']}/plant")
+        policy = ua.SecurityPolicyType.NoSecurity
+        if "security" in options:
+            certificate, key = options["security"]
+            await server.load_certificate(certificate)
+            await server.load_private_key(key)
+            policy = ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt
+        server.set_security_policy([policy])
+        if options.get("password") is not None:
+            server.set_identity_tokens([ua.UserNameIdentityToken])
+        for number in range(options.get("other_namespaces", 0)):
+            await server.register_namespace(f"http://other/{number}")
+        self._index = await server.register_namespace(NAMESPACE)
+        self._folder = options.get("folder")
+        self._parent = server.nodes.objects
+        if self._folder:
+            node = ua.NodeId(self._folder, self._index)
+            self._parent = await server.nodes.objects.add_folder(node, f"{self._index}:{self._folder}")
+        for name, value in options["variables"].items():
+            await self.add(name, value)
+        self._space = server.iserver.aspace
+        self._original = self._space.write_attribute_value
+        self._space.write_attribute_value = self._write_attribute_value
+        self._commands = asyncio.create_task(self._follow())
+        async with server:
+            print(json.dumps("started"), flush=True)
+            await self._commands  # ends with the parent's end of standard input
 
-    space.write_attribute_value = write_attribute_value
+    async def _write_attribute_value(self, nodeid: Any, attribute: Any, value: Any) -> Any:
+        """Record the writes of clients, and refuse status codes as many PLCs do."""
+        from asyncua import ua
 
-    async def do(command: str, arguments: list[Any]) -> Any:
-        if command == "write":
-            for name, value, time_s, status in arguments[0]:
-                when = datetime.datetime.fromtimestamp(time_s, datetime.UTC) if time_s is not None else datetime.datetime.now(datetime.UTC)
-                kind = options.get("types", {}).get(name)
-                variant = ua.Variant(value, getattr(ua.VariantType, kind)) if kind else ua.Variant(value)
-                code = ua.StatusCode(getattr(ua.StatusCodes, status or "Good"))
-                await nodes[name].write_value(ua.DataValue(variant, code, SourceTimestamp=when))
-            return "done"
-        if command == "ramp":
-            names, count, begin_s, step_s, burst = arguments
-            for at in range(count):
-                when = datetime.datetime.fromtimestamp(begin_s + at * step_s, datetime.UTC)
-                for name in names:
-                    await nodes[name].write_value(ua.DataValue(ua.Variant(float(at + 1)), SourceTimestamp=when))
-                if at % burst == burst - 1:
-                    await asyncio.sleep(0.03)
-            return "done"
-        if command == "read":
-            value = space.read_attribute_value(nodes[arguments[0]].nodeid, ua.AttributeIds.Value)
-            return [_plain(value.Value.Value), value.StatusCode.name]
-        if command == "writes":
-            taken, writes[:] = list(writes), []
-            return taken
-        if command == "forget":  # the connections stay, but no change is reported any more
-            for node in nodes.values():
-                space._nodes[node.nodeid].attributes[ua.AttributeIds.Value].datachange_callbacks.clear()
-            return "done"
-        if command == "add":
-            await add(*arguments)
-            known[nodes[arguments[0]].nodeid] = arguments[0]
-            return "done"
-        if command == "delete":
-            await server.delete_nodes([nodes.pop(arguments[0])])
-            return "done"
-        raise ValueError(command)
+        if nodeid not in self._names or asyncio.current_task() is self._commands:
+            return await self._original(nodeid, attribute, value)
+        status = "Good" if value.StatusCode is None else value.StatusCode.name
+        if self._options.get("refuse_status") and status != "Good":
+            return ua.StatusCode(ua.StatusCodes.BadWriteNotSupported)
+        answer = await self._original(nodeid, attribute, value)
+        if answer.is_good():
+            self._writes.append([self._names[nodeid], _plain(value.Value.Value), status])
+        return answer
 
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str] = asyncio.Queue()
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        lines: asyncio.Queue[str] = asyncio.Queue()
 
-    def read() -> None:
-        for line in sys.stdin:
-            loop.call_soon_threadsafe(lines.put_nowait, line)
-        loop.call_soon_threadsafe(lines.put_nowait, "")
+        def read() -> None:
+            for line in sys.stdin:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, "")
 
-    async def follow() -> None:
+        threading.Thread(target=read, daemon=True).start()
         while line := await lines.get():
             command, *arguments = json.loads(line)
-            print(json.dumps(await do(command, arguments)), flush=True)
+            print(json.dumps(await getattr(self, command)(*arguments)), flush=True)
 
-    commands = asyncio.create_task(follow())
-    async with server:
-        threading.Thread(target=read, daemon=True).start()
-        print(json.dumps("started"), flush=True)
-        await commands  # ends with the parent's end of standard input
+    def _variant(self, name: str, value: Any) -> Any:
+        from asyncua import ua
+
+        kind = self._options.get("types", {}).get(name)
+        return ua.Variant(value) if kind is None else ua.Variant(value, getattr(ua.VariantType, kind))
+
+    async def add(self, name: str, value: Any) -> None:
+        """Add a variable."""
+        from asyncua import ua
+
+        below = self._folder is not None and name.startswith(f"{self._folder}.")
+        shown = name.removeprefix(f"{self._folder}.") if below else name
+        parent = self._parent if below else self._server.nodes.objects
+        node = await parent.add_variable(
+            ua.NodeId(name, self._index), f"{self._index}:{shown}", self._variant(name, value)
+        )
+        if name not in self._options.get("read_only", ()):
+            await node.set_writable()
+        self._nodes[name], self._names[node.nodeid] = node, name
+
+    async def delete(self, name: str) -> None:
+        """Delete a variable."""
+        await self._server.delete_nodes([self._nodes.pop(name)])
+
+    async def write(self, values: list[tuple[str, Any, float | None, str]]) -> None:
+        """Set values, each with its source time (null: now) and the name of its status."""
+        from asyncua import ua
+
+        for name, value, time_s, status in values:
+            when = dt.datetime.now(dt.UTC) if time_s is None else dt.datetime.fromtimestamp(time_s, dt.UTC)
+            code = ua.StatusCode(getattr(ua.StatusCodes, status or "Good"))
+            await self._nodes[name].write_value(ua.DataValue(self._variant(name, value), code, SourceTimestamp=when))
+
+    async def ramp(self, names: list[str], count: int, begin_s: float, step_s: float, burst: int) -> None:
+        """Set 1, 2, 3 and so on, with source times `step_s` apart, in bursts."""
+        from asyncua import ua
+
+        for at in range(count):
+            when = dt.datetime.fromtimestamp(begin_s + at * step_s, dt.UTC)
+            for name in names:
+                await self._nodes[name].write_value(ua.DataValue(ua.Variant(float(at + 1)), SourceTimestamp=when))
+            if at % burst == burst - 1:
+                await asyncio.sleep(0.03)
+
+    async def read(self, name: str) -> list[Any]:
+        """Return the value and the name of the status of a variable."""
+        from asyncua import ua
+
+        value = self._space.read_attribute_value(self._nodes[name].nodeid, ua.AttributeIds.Value)
+        return [_plain(value.Value.Value), value.StatusCode.name if value.StatusCode is not None else "Good"]
+
+    async def writes(self) -> list[list[Any]]:
+        """Return the names, values and statuses that clients have written since the last call, in order."""
+        taken, self._writes = self._writes, []
+        return taken
+
+    async def forget(self) -> None:
+        """Report no change any more, although the connections stay."""
+        from asyncua import ua
+
+        for node in self._nodes.values():
+            self._space._nodes[node.nodeid].attributes[ua.AttributeIds.Value].datachange_callbacks.clear()
+
+    async def cpu_s(self) -> float:
+        """Return the CPU time of the server."""
+        return time.process_time()
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime.datetime) else value
+    return value.isoformat() if isinstance(value, dt.datetime) else value
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(json.loads(sys.argv[1])))
+    asyncio.run(_Plant(json.loads(sys.argv[1])).serve())

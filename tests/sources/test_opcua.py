@@ -36,11 +36,12 @@ def test_an_address_names_the_host_the_port_and_the_path(text: str, server: Serv
 
 
 @pytest.mark.parametrize(
-    "text", ["opc.tcp://andon:CANARY@h/t", "opc.tcp://", "opc.tcp:///t", "opc.tcp://h:99999", "opc.tcp://h:0", "opcua", "opc.tcp://h/a b"]
+    "text", ["opc.tcp://andon:CANARY@h/t", "opc.tcp://", "opc.tcp:///t", "opc.tcp://h:99999", "opc.tcp://h:0", "opcua",
+             "opc.tcp://h/a b"]
 )  # fmt: skip
 def test_another_address_is_refused_without_showing_a_password(text: str) -> None:
     # complaint 25: passwords in messages
-    with pytest.raises(ConfigError, match="expected opc.tcp://HOST") as refused:
+    with pytest.raises(ConfigError, match=r"expected opc.tcp://HOST") as refused:
         parse_address(text)
     assert "CANARY" not in str(refused.value)
 
@@ -64,7 +65,10 @@ def test_a_name_of_a_node_has_the_uri_of_its_namespace(text: str, name: NodeName
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ns=2;s=Voltage", "expected the URI of the namespace, .* got 'ns=2;s=Voltage'. Numbers of namespaces can change"),
+        (
+            "ns=2;s=Voltage",
+            "expected the URI of the namespace, .* got 'ns=2;s=Voltage'. Numbers of namespaces can change",
+        ),
         ("Voltage", "expected the name of a node, for example nsu="),
         ("nsu=urn:a;", "expected the name of a node"),
         ("nsu=urn:a;i=x", "expected a number from 0 to 4294967295 after i="),

@@ -1,7 +1,7 @@
 """Connect to OPC UA servers: addresses, names of nodes, security, and errors as text.
 
-A name of a node has the text form of the standard with the URI of its namespace: ``nsu=http://plant/line;s=Line.Voltage``. Numbers
-of namespaces are refused, because a server may number its namespaces anew at each start. They are looked up at each connection.
+A name of a node has the text form of the standard with the URI of its namespace: ``nsu=http://plant/line;s=Line.Voltage``.
+Numbers of namespaces are refused, because a server may change them at each start. They are looked up at each connection.
 """
 
 import asyncio
@@ -55,7 +55,9 @@ class Access(Struct, frozen=True, kw_only=True):
     ] = None
     server_certificate: Annotated[
         str | None,
-        Meta(description="file with the certificate of the server. No other server is accepted", extra={"path": "file"}),
+        Meta(
+            description="file with the certificate of the server. No other server is accepted", extra={"path": "file"}
+        ),
     ] = None
     security: Annotated[
         Literal["Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss"],
@@ -114,7 +116,9 @@ class NodeName(Struct, frozen=True):
     @property
     def shown(self) -> str:
         """The name for messages."""
-        return printable(f"nsu={self.uri};{self.kind}={self.identifier}" if self.uri else f"{self.kind}={self.identifier}")
+        return printable(
+            f"nsu={self.uri};{self.kind}={self.identifier}" if self.uri else f"{self.kind}={self.identifier}"
+        )
 
 
 class Trouble(Exception):
@@ -171,7 +175,9 @@ def parse_node(text: str) -> NodeName:
         )
     found = _NODE.fullmatch(text)
     if found is None:
-        raise ValueError(f"expected the name of a node, for example nsu=http://plant/line;s=Line.Voltage, got {text!r}.")
+        raise ValueError(
+            f"expected the name of a node, for example nsu=http://plant/line;s=Line.Voltage, got {text!r}."
+        )
     # the standard escapes ; and % in URIs
     name = NodeName(unquote(found["uri"] or ""), found["kind"], found["id"])
     try:
@@ -292,7 +298,9 @@ def _application_uri(access: Access) -> str:
 
 def _content(setting: str, path: str) -> bytes:
     if Path(path).suffix.lower() not in (".pem", ".der"):
-        raise ConfigError(f"{setting}: expected a file named *.pem or *.der, got {printable(path)}. Convert or rename it.")
+        raise ConfigError(
+            f"{setting}: expected a file named *.pem or *.der, got {printable(path)}. Convert or rename it."
+        )
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -304,7 +312,7 @@ def _certificate(setting: str, path: str) -> "x509.Certificate":
 
     content = _content(setting, path)
     try:
-        return x509.load_pem_x509_certificate(content) if path.lower().endswith(".pem") else x509.load_der_x509_certificate(content)
+        return (x509.load_pem_x509_certificate if _is_pem(path) else x509.load_der_x509_certificate)(content)
     except ValueError as error:
         raise ConfigError(f"{setting}: expected a certificate in {printable(path)}, found other content.") from error
 
@@ -313,13 +321,17 @@ def _private_key(path: str) -> None:
     from cryptography.hazmat.primitives import serialization
 
     content = _content("private_key", path)
-    load = serialization.load_pem_private_key if path.lower().endswith(".pem") else serialization.load_der_private_key
+    load = serialization.load_pem_private_key if _is_pem(path) else serialization.load_der_private_key
     try:
         load(content, None)
     except (ValueError, TypeError):  # without the cause: it could quote the file
         raise ConfigError(
             f"private_key: expected a private key without a password in {printable(path)}, found other content."
         ) from None
+
+
+def _is_pem(path: str) -> bool:
+    return path.lower().endswith(".pem")
 
 
 _REFUSED = {
@@ -335,31 +347,36 @@ _REFUSED = {
 
 
 def why(error: BaseException, timeout_s: float) -> str:
-    """Return the reason of a failed connection as text that follows the address, without secrets and without text of the server.
+    """Return the reason of a failed connection as text that follows the address.
+
+    It contains no secret and no text of the server.
 
     >>> why(ConnectionRefusedError(111, "Connection refused"), 2.0)
     'cannot be reached: Connection refused'
     """
     from asyncua import ua
 
-    if isinstance(error, Trouble):
-        return str(error)
-    if isinstance(error, ua.UaStatusCodeError):
-        name = status_name(error.code)
-        return f"{_REFUSED.get(name, 'answers with an error')} ({name})"
-    if isinstance(error, TimeoutError):
-        return f"does not answer within {timeout_s:g} s"
-    if isinstance(error, socket.gaierror):
-        return f"the name of the host cannot be looked up: {error.strerror}"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be reached: {error.strerror}"
-    if isinstance(error, ConnectionError):
-        return "the connection is lost"
-    if isinstance(error, ua.UaError) and "No matching endpoints" in str(error):
-        return "offers no endpoint with this security. Give certificates, or other ones, or another security policy"
-    if isinstance(error, ua.UaError) and "certificate mismatch" in str(error):
-        return "has another certificate than server_certificate"
-    return f"failed with {type(error).__name__}"
+    match error:
+        case Trouble():
+            text = str(error)
+        case ua.UaStatusCodeError():
+            name = status_name(error.code)
+            text = f"{_REFUSED.get(name, 'answers with an error')} ({name})"
+        case ua.UaError() if "No matching endpoints" in str(error):
+            text = "offers no endpoint with this security. Give certificates, or other ones, or another security policy"
+        case ua.UaError() if "certificate mismatch" in str(error):
+            text = "has another certificate than server_certificate"
+        case TimeoutError():
+            text = f"does not answer within {timeout_s:g} s"
+        case socket.gaierror():
+            text = f"the name of the host cannot be looked up: {error.strerror}"
+        case OSError() if error.strerror:
+            text = f"cannot be reached: {error.strerror}"
+        case ConnectionError():
+            text = "the connection is lost"
+        case _:
+            text = f"failed with {type(error).__name__}"
+    return text
 
 
 def status_name(code: int) -> str:

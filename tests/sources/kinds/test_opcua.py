@@ -156,7 +156,7 @@ def test_changes_and_constant_channels_become_windows_with_source_times(
     [
         pytest.param(  # complaint 18
             {"nodes": "nsu=http://other/line;s=Line.{channel}"},
-            f"has no namespace http://other/line. It has: ",
+            "has no namespace http://other/line. It has: ",
             id="unknown namespace",
         ),
         pytest.param(
@@ -360,7 +360,7 @@ def test_an_encrypted_connection_trusts_only_the_given_server(
 
 def certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
     """Make a certificate and its key."""
-    import datetime
+    import datetime as dt
 
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -369,7 +369,7 @@ def certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     usage = x509.KeyUsage(
         digital_signature=True, content_commitment=True, key_encipherment=True, data_encipherment=True,
         key_agreement=False, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False,
@@ -380,20 +380,20 @@ def certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
         .issuer_name(named)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri), x509.DNSName("localhost")]), critical=False)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     files = folder / f"{name}.der", folder / f"{name}-key.pem"
     files[0].write_bytes(made.public_bytes(serialization.Encoding.DER))
     files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
 
@@ -433,9 +433,15 @@ def test_a_stream_that_was_never_read_can_be_closed() -> None:
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ("nsu=http://plant;s=Voltage", r"nodes: expected \{channel\} in the name, because the model file has 2 channels"),
+        (
+            "nsu=http://plant;s=Voltage",
+            r"nodes: expected \{channel\} in the name, because the model file has 2 channels",
+        ),
         ({"voltage": "i=1"}, "nodes: expected a node for each channel of the model file, got none for 'current'"),
-        ({"voltage": "i=1", "current": "i=2", "curent": "i=3"}, r"has no channel 'curent' \(did you mean 'current'\?\)"),
+        (
+            {"voltage": "i=1", "current": "i=2", "curent": "i=3"},
+            r"has no channel 'curent' \(did you mean 'current'\?\)",
+        ),
         ({"voltage": "i=1", "current": "ns=2;s=Current"}, "nodes.current: expected the URI of the namespace"),
         ({"voltage": "i=1", "current": "Current"}, "nodes.current: expected the name of a node, for example nsu="),
         ('{"voltage": 1}', "nodes: expected a JSON object of texts"),
@@ -459,7 +465,11 @@ def test_the_three_forms_of_nodes_have_the_same_meaning() -> None:
 def test_a_model_file_for_frames_is_refused() -> None:
     with pytest.raises(ConfigError, match="judges frames"):
         opcua.stream(
-            "opc.tcp://localhost", FrameSpec(channels=3, size=(8, 8)), Settings(nodes=NODES), FakeClock(), threading.Event()
+            "opc.tcp://localhost",
+            FrameSpec(channels=3, size=(8, 8)),
+            Settings(nodes=NODES),
+            FakeClock(),
+            threading.Event(),
         )
 
 
@@ -500,7 +510,9 @@ def test_samples_that_wait_are_bounded_and_the_dropped_ones_are_counted() -> Non
     inbox = opcua._Inbox()
     inbox.put([Sample(0, float(number), 0.0) for number in range(MOST_WAITING + 7)])
     inbox.lose("the server dropped changes")
-    assert inbox.take_lost() == "the server dropped changes; 7 samples were dropped, because too many waited for the judge"
+    assert (
+        inbox.take_lost() == "the server dropped changes; 7 samples were dropped, because too many waited for the judge"
+    )
     assert inbox.take(0.0)[0][0].time_s == 7.0
     assert inbox.take_lost() == ""
 

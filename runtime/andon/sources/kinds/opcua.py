@@ -1,14 +1,14 @@
 """Sensor samples from variables of an OPC UA server, by subscription.
 
-Give one node for each channel of the model file, with the URI of its namespace: ``nsu=http://plant/line;s=Line.Voltage``. The times
-of the samples are those of the source. A value with bad or uncertain quality is a missing sample.
+Give one node for each channel of the model file, with the URI of its namespace: ``nsu=http://plant/line;s=Line.Voltage``. The
+times of the samples are those of the source. A value with bad or uncertain quality is a missing sample.
 
 A server reports a value only when it changes. Each second, or more often for a short period, all channels are therefore read at
 once. A channel that is still the same gets a sample with the time of the server, unless ``hold`` is off. The read also notices a
 server that hangs, and a subscription that the server has forgotten.
 
-A lost server is connected again for ever, with a new client and the namespaces of that moment. While nothing arrives, the result is
-INVALID (stale).
+A lost server is connected again for ever, with a new client and the namespaces of that moment. While nothing arrives, the result
+is INVALID (stale).
 """
 
 import asyncio
@@ -86,8 +86,8 @@ class Settings(Access, frozen=True, kw_only=True):
     nodes: Annotated[
         str | dict[str, str],
         Meta(
-            description="nodes of the channels: a name with {channel} in it, such as nsu=http://plant/line;s=Line.{channel}, or a "
-            "table with a name for each channel (on the command line as JSON)"
+            description="nodes of the channels: a name with {channel} in it, such as nsu=http://plant/line;s=Line.{channel}, or "
+            "a table with a name for each channel (on the command line as JSON)"
         ),
     ]
     stale_after_s: StaleAfter = 2.0
@@ -252,11 +252,11 @@ class OpcUaStream:
                     await disconnect(client)
             except (ConfigError, MissingExtra) as error:  # a secret or file has gone since the start
                 self._log(printable(str(error)))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - no error of a server or of the library ends the attempts
                 self._log(why(error, self._settings.timeout_s))
             wait_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(attempts, 8))
             attempts += 1
-            await asyncio.sleep(jitter(wait_s, random.random()))
+            await asyncio.sleep(jitter(wait_s, random.random()))  # noqa: S311 - no secret
 
     async def _session(self, client: "Client") -> "AsyncIterator[None]":
         """Use one connection until it fails. Yield after each successful read of all channels.
@@ -281,7 +281,9 @@ class OpcUaStream:
             readings, now_s = await self._read(client, ids)
             self._inbox.put(held.read(readings, now_s), alive=True)
             if (place := held.silent(now_s)) is not None:
-                raise Trouble(f"does not report changes of {printable(self._names[place])}. The subscription is made again")
+                raise Trouble(
+                    f"does not report changes of {printable(self._names[place])}. The subscription is made again"
+                )
 
     async def _read(self, client: "Client", ids: "list[ua.NodeId]") -> tuple[list[Reading], float]:
         """Return the values of all channels, and the time of the server at its answer.
@@ -325,7 +327,7 @@ class OpcUaStream:
                 return
             try:
                 self._take(result, held)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised in `_session`; asyncua would only log it
                 if not failed.done():
                     failed.set_result(error)
 
@@ -362,7 +364,7 @@ class OpcUaStream:
         for place, item in enumerate(made):
             if not item.StatusCode.is_good():
                 raise Trouble(f"refuses to watch {self._channel(place)} ({status_name(item.StatusCode.value)})")
-        slowest_s = max(publishing_s, result.RevisedPublishingInterval / 1000, *(item.RevisedSamplingInterval / 1000 for item in made))
+        slowest_s = max(result.RevisedPublishingInterval, *(item.RevisedSamplingInterval for item in made)) / 1000
         held = HeldValues(
             first,
             now_s,
@@ -493,7 +495,8 @@ class _Inbox:
 def _lines(samples: Sequence[Sample], names: Sequence[str], period_s: float) -> Iterator[bytes]:
     """Yield the samples as lines, one for each channel and period, in the order of time.
 
-    The grid gives up a channel that is several periods behind the others, so that a line must not hold a long time of one channel.
+    The grid gives up a channel that is several periods behind the others. A line must therefore not hold a long time of one
+    channel.
     """
     cells: dict[tuple[int, int], tuple[list[float], list[float | None]]] = {}
     for sample in sorted(samples, key=lambda one: one.time_s):

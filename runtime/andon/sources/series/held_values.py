@@ -1,8 +1,8 @@
 """Turn reported changes and regular reads of channels into samples, for a sender that reports a value only when it changes.
 
-The server reports each change with the time of the source. A constant channel reports nothing, but the grid needs a sample in each
-period. Each read therefore gives a sample at the present of the server, if the value is still the last reported one. If a read
-finds another value and no change is reported within the patience, the server has forgotten the subscription.
+The server reports each change with the time of the source. A constant channel reports nothing, but the grid needs a sample in
+each period. Each read therefore gives a sample at the present of the server, if the value is still the last reported one. If a
+read finds another value and no change is reported within the patience, the server has forgotten the subscription.
 """
 
 from collections.abc import Sequence
@@ -70,8 +70,8 @@ class HeldValues:
     def report(self, place: int, reading: Reading, arrived_s: float) -> Sample | None:
         """Return the sample of a reported change.
 
-        The first report is the value at the subscription. It is no change and gives no sample, unless it is younger than the first
-        read.
+        The first report is the value at the subscription. It is no change and gives no sample, unless it is younger than the
+        first read.
         """
         channel = self._channels[place]
         time_s = arrived_s if reading.source_s is None else reading.source_s
