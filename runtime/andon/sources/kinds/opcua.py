@@ -84,12 +84,12 @@ class Settings(Access, frozen=True, kw_only=True):
     """Settings for receiving samples from an OPC UA server."""
 
     nodes: Annotated[
-        str | dict[str, str],
+        str | dict[str, str] | None,
         Meta(
             description="nodes of the channels: a name with {channel} in it, such as nsu=http://plant/line;s=Line.{channel}, or "
             "a table with a name for each channel (on the command line as JSON)"
         ),
-    ]
+    ] = None
     stale_after_s: StaleAfter = 2.0
     sampling_s: Annotated[
         Annotated[float, Meta(ge=0.0)] | None,
@@ -126,7 +126,7 @@ def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: t
     return OpcUaStream(server, nodes, spec, settings, clock=clock, stop=stop)
 
 
-def node_names(nodes: str | dict[str, str], channels: Sequence[str]) -> tuple[NodeName, ...]:
+def node_names(nodes: str | dict[str, str] | None, channels: Sequence[str]) -> tuple[NodeName, ...]:
     """Return the node of each channel.
 
     Raises:
@@ -136,6 +136,11 @@ def node_names(nodes: str | dict[str, str], channels: Sequence[str]) -> tuple[No
     'Line.voltage'
     """
     table: dict[str, str]
+    if nodes is None:
+        raise ConfigError(
+            "nodes: expected the nodes of the channels, got none. Give for example nodes = "
+            '"nsu=http://plant/line;s=Line.{channel}".'
+        )
     if isinstance(nodes, dict):
         table = nodes
     elif nodes.lstrip().startswith("{") and not nodes.startswith("{channel}"):

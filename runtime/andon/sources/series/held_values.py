@@ -70,8 +70,8 @@ class HeldValues:
     def report(self, place: int, reading: Reading, arrived_s: float) -> Sample | None:
         """Return the sample of a reported change.
 
-        The first report is the value at the subscription. It is no change and gives no sample, unless it is younger than the
-        first read.
+        The first report is the value at the begin of the subscription. It gives a sample only if it is younger than the first
+        read.
         """
         channel = self._channels[place]
         time_s = arrived_s if reading.source_s is None else reading.source_s
