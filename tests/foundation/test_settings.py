@@ -263,3 +263,21 @@ def test_a_table_gives_settings_and_its_errors_begin_with_the_path_of_the_key() 
 
 def test_a_path_is_marked_in_its_setting() -> None:
     assert [setting.path for setting in fields(_Login)] == ["", "", "file"]
+
+
+class Lists(msgspec.Struct, frozen=True, kw_only=True):
+    nodes: Annotated[str | dict[str, str] | None, Meta(description="nodes")] = None
+    values: Annotated[tuple[Literal["Ready", "State"], ...], Meta(description="values")] = ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"nodes": 5}, r"nodes: expected text or a table of texts, or none, got 5\."),
+        ({"nodes": {"a": 3}}, r"nodes: expected text or a table of texts, or none, got \{'a': 3\}\."),
+        ({"values": ["Reddy"]}, r"values: expected a list with any of Ready, State, got \['Reddy'\]\."),
+    ],
+)
+def test_a_table_or_a_list_of_choices_is_described(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(Lists, given)

@@ -408,8 +408,12 @@ def _wanted(kind: inspect.Type) -> str:
     if isinstance(kind, inspect.TupleType) and len(set(map(_wanted, kind.item_types))) == 1:
         return f"{len(kind.item_types)} {_several(kind.item_types[0])}" if _several(kind.item_types[0]) else ""
     if isinstance(kind, inspect.VarTupleType):
-        return _several(kind.item_type)
+        item, _ = _bare(kind.item_type)
+        choices = ", ".join(map(str, _choices(item)))
+        return f"a list with any of {choices}" if choices else _several(item)
     word = _WORDS.get(type(kind), "")
+    if isinstance(kind, inspect.DictType) and isinstance(_bare(kind.value_type)[0], inspect.StrType):
+        word = "a table of texts"
     return f"{word} {_bounds(kind)}".rstrip()
 
 

@@ -24,6 +24,8 @@ Value = bool | int | float | str | datetime
 
 _BITS = {"SByte": 7, "Byte": 8, "Int16": 15, "UInt16": 16, "Int32": 31, "UInt32": 32, "Int64": 63, "UInt64": 64}
 """Bits of the integer types, without the sign."""
+_LARGEST = 3.4028234663852886e38
+"""Largest number of the type Float."""
 _TYPES = {
     "switch": ("Boolean", *_BITS),
     "count": (*_BITS, "Double"),
@@ -73,8 +75,8 @@ def types_of(name: ValueName) -> tuple[str, ...]:
 def value_of(name: ValueName, image: ProcessImage, data_type: str) -> Value:
     """Return the value for a node of a data type of `types_of`.
 
-    An integer that is too large for the type begins again at 0, as the counters of controllers do. A number that does not exist
-    is NaN, and a time that does not exist is the year 1601, which OPC UA defines as no time.
+    An integer that is too large for the type begins again at 0, as the counters of controllers do. A score that is too large is
+    the largest number of the type. A number that does not exist is NaN, and a time that does not exist is the year 1601, which OPC UA defines as no time.
 
     >>> value_of("ResultNumber", ProcessImage(line="a", number=65_537), "UInt16")
     1
@@ -88,7 +90,8 @@ def value_of(name: ValueName, image: ProcessImage, data_type: str) -> Value:
         return datetime(1601, 1, 1, tzinfo=UTC) if value is None else datetime.fromtimestamp(value, UTC)
     if data_type in ("Float", "Double"):
         assert not isinstance(value, str)
-        return math.nan if value is None else float(value)
+        number = math.nan if value is None else float(value)
+        return max(-_LARGEST, min(_LARGEST, number)) if data_type == "Float" and math.isfinite(number) else number
     if data_type == "Boolean":
         return bool(value)
     assert isinstance(value, int)

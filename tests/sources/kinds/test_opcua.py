@@ -506,6 +506,14 @@ def test_settings_that_belong_together_are_checked() -> None:
         Settings(nodes=NODES, certificate="a.pem")
 
 
+@pytest.mark.parametrize(("period_s", "text"), [(0.001, "1000 samples of each channel per second"), (0.1, "")])
+def test_a_model_file_for_a_high_rate_gives_advice(period_s: float, text: str) -> None:
+    # issue 23: 1 kHz data must come in blocks
+    spec = WindowSpec(steps=4, hop=4, period_s=period_s, channels=SPEC.channels)
+    assert text in opcua.SOURCE.advice(spec)
+    assert bool(opcua.SOURCE.advice(spec)) == bool(text)
+
+
 def test_samples_that_wait_are_bounded_and_the_dropped_ones_are_counted() -> None:
     # complaint 9: bounded queues; complaint 8: nothing is lost silently
     inbox = opcua._Inbox()
