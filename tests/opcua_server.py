@@ -85,8 +85,12 @@ class OpcUaServer:
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
 
     def kill(self) -> None:
         if self._process is not None:
@@ -193,6 +197,8 @@ class _Plant:
         from asyncua import ua
 
         kind = self._options.get("types", {}).get(name)
+        if kind == "DateTime":
+            value = dt.datetime.fromisoformat(value).replace(tzinfo=dt.UTC)
         return ua.Variant(value) if kind is None else ua.Variant(value, getattr(ua.VariantType, kind))
 
     async def add(self, name: str, value: Any) -> None:
@@ -244,6 +250,16 @@ class _Plant:
         """Return the names, values and statuses that clients have written since the last call, in order."""
         taken, self._writes = self._writes, []
         return taken
+
+    async def reset(self) -> None:
+        """Give all variables their first values, and let clients write them."""
+        await self.write([(name, value, None, "") for name, value in self._options["variables"].items()])
+        await self.refuse(refused=False)
+
+    async def refuse(self, refused: bool) -> None:
+        """Refuse all writes of clients, or take them again."""
+        for node in self._nodes.values():
+            await node.set_writable(not refused)
 
     async def forget(self) -> None:
         """Report no change any more, although the connections stay."""

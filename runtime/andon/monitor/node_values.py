@@ -76,7 +76,8 @@ def value_of(name: ValueName, image: ProcessImage, data_type: str) -> Value:
     """Return the value for a node of a data type of `types_of`.
 
     An integer that is too large for the type begins again at 0, as the counters of controllers do. A score that is too large is
-    the largest number of the type. A number that does not exist is NaN, and a time that does not exist is the year 1601, which OPC UA defines as no time.
+    the largest number of the type. A number that does not exist is NaN. A time that does not exist is the year 1601, which OPC UA
+    defines as no time.
 
     >>> value_of("ResultNumber", ProcessImage(line="a", number=65_537), "UInt16")
     1

@@ -184,8 +184,8 @@ def advice(spec: InputSpec) -> str:
     if not isinstance(spec, WindowSpec) or spec.period_s >= CONSTANT_PERIOD_S:
         return ""
     return (
-        f"the model file needs {1 / spec.period_s:.0f} samples of each channel per second. A channel that does not change for longer "
-        "than some periods is INVALID (gap). At high rates, blocks of samples by MQTT cost far less CPU time"
+        f"the model file needs {1 / spec.period_s:.0f} samples of each channel per second. A channel that does not change for "
+        "some periods is INVALID (gap). At high rates, blocks of samples by MQTT cost far less CPU time"
     )
 
 
