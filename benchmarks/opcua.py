@@ -40,6 +40,7 @@ from msgspec import structs
 from tests.opcua_server import NAMESPACE, OpcUaServer, running
 
 from andon.foundation.errors import ConfigError
+from andon.foundation.event_loop import EventLoop
 from andon.monitor.controller_kind import ControllerContext, ControllerFailed
 from andon.monitor.controllers.opcua import CONTROLLER
 from andon.monitor.controllers.opcua import Settings as ControllerSettings
@@ -133,7 +134,7 @@ def _silent(server: OpcUaServer) -> Iterator[Callable[[], float]]:
         while not stop.is_set():
             values += len(stream._inbox.take(0.1)[0])
 
-    loop = opcua.EventLoop("benchmark")
+    loop = EventLoop("benchmark")
     loop.submit(stream._connect_for_ever())
     thread = threading.Thread(target=drop)
     thread.start()
