@@ -46,7 +46,7 @@ SCADA = {"converter.Ready": False, "converter.Heartbeat": 0, "converter.LastResu
 
 @pytest.mark.slow
 def test_both_servers_can_hang_while_the_line_goes_on_and_an_alarm_shows_it(tmp_path: Path) -> None:
-    # issue 23: hang of a peer: no wrong value, the line goes on, the lamp is on
+    # issue 23: hang of a peer: no wrong value, the line goes on, and the lamp shows it
     (tmp_path / MODEL).write_bytes(example(MODEL))
     seen: list[ProcessStatus] = []
     stop = threading.Event()
