@@ -18,6 +18,7 @@ matrices (2004), here with a fixed share. Residuals of vector autoregressions fo
 vector autoregressive residuals to monitor multivariate processes (2004).
 """
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -37,6 +38,8 @@ from andon.training.nets.surprise import BATCH, Combination
 from andon.training.recipe.recipe import FitContext, Part, Recipe, TrainingData
 from andon.training.recipe.wrong_data import expected_windows
 
+logger = logging.getLogger(__name__)
+
 CLIP = 1000.0
 """Number of standard deviations at which values are clipped, as for `pca`."""
 MOST_FEATURES = 2048
@@ -49,22 +52,33 @@ MOST_FITTED = 20_000
 """Largest number of windows that the fit uses, evenly spaced over the training set."""
 MOST_SCORED = 4_000
 """Largest number of windows that the tails of the scores are fitted to, evenly spaced over the training set."""
+STEEPEST = 20.0
+"""Limit of the slope of surprises: a score that rises by 1/20 of the tail's start gains at most 1."""
+OFFSET = 10.0
+"""Added to each surprise. The tolerance between machines is relative to the median score, and a surprise may be 0. With this
+offset, the tolerance of 1e-4 is about .001 nat."""
+REGULARISATIONS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+"""Shares to choose from. On steady logs, small ones find weak faults. On logs that change over time, they only follow noise."""
 BLOCKS = 5
 """Number of blocks of time for the cross-validation."""
 STILL = 1e-4
-"""Standard deviation below which a feature counts as constant, in standard deviations of its channel. Its scale is then 1."""
-LEAST_SPREAD = 0.01
+"""Standard deviation below which a channel or feature counts as constant. Like all values, it is in units of the channel's
+scale: the standard deviation, or 1 % of the level of a constant channel."""
+STILL_SCALE = 0.1
+"""Scale of a constant channel or feature. A constant channel that moves by 1 % of its level is 10 standard deviations out. With
+a scale from rounding, one such channel would outshout all others."""
+LEAST_SPREAD = 0.05
 """Smallest scale of a feature that varies. Smaller spreads come from few windows or from rounding."""
 RIDGE = 1e-3
 """Weight of the ridge penalty of the prediction, in variances of a standardised channel."""
 ERROR_FLOOR = 0.05
 """Share of the mean variance of the prediction errors that is added to each direction."""
-LEAST_ERROR = 1e-6
-"""Smallest variance of prediction errors. Below it, float32 rounding would decide."""
+LEAST_ERROR = 1e-5
+"""Variance of prediction errors that is always added. Below it, float32 rounding would decide."""
 LEAST_VARIANCE = 1e-6
 """Smallest variance of a direction of the features. It matters only if no feature varies."""
-LEAST_SCORE = 1e-30
-"""Lower limit of a divisor."""
+LEAST_SCORE = 0.01
+"""Lower limit of both scores. Good windows have a mean near 1. Only logs without noise are below, and their scores are rounding."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -77,9 +91,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, description="distance between windows, in training and on the line", extra={"unit": "rows"})
     ] = 16
     regularisation: Annotated[
-        float,
-        Meta(gt=0.0, le=1.0, description="share of the features' mean variance that is added to the variance of each direction"),
-    ] = 0.01
+        Annotated[float, Meta(gt=0.0, le=1.0)] | None,
+        Meta(
+            description="share of the mean variance of features that is added to each direction; none: the share that explains "
+            "left-out blocks of time best"
+        ),
+    ] = None
     lags: Annotated[
         int, Meta(ge=1, le=8, description="number of rows that predict the next row", extra={"unit": "rows"})
     ] = 2
@@ -168,7 +185,7 @@ class Whitening(Scorer):
         # the number of directions is known only after the fit; buffers take the shape of the stored tensors
         self.register_buffer("axes", torch.zeros(count, 1))
         self.register_buffer("deviations", torch.ones(1))
-        self.register_buffer("rest", torch.ones(1))  # standard deviation of all other directions
+        self.register_buffer("rest", torch.ones(count))  # standard deviation along all other directions, by feature
         self.register_buffer("weights", torch.zeros(self.lags * channels, channels))
         self.register_buffer("constant", torch.zeros(channels))
         self.register_buffer("whitener", torch.eye(channels))
@@ -181,16 +198,14 @@ class Whitening(Scorer):
         """
         features, errors = self._whitened(prepared)
         scores = _scores(features, errors)
-        # + 1: if most good windows are equal, their surprise is 0 except for rounding, and the tolerance between machines
-        # is relative to the median score
-        surprise = 1 + self.combination.surprise(scores)
+        surprise = OFFSET + self.combination.surprise(scores)
         combined = surprise.amax(dim=1)
         count = features.shape[1]
         by_feature = self.features.spread(features.square().unflatten(1, (-1, self.shape[1]))) / count
         by_error = nn.functional.pad(errors.square() / math.prod(errors.shape[1:]), (0, 0, self.lags, 0))
         maps = {"distance": by_feature, "prediction": by_error}
         if self.decides == "combined":
-            shares = [maps[name] / scores[name].clamp(min=LEAST_SCORE)[:, None, None] for name in maps]
+            shares = [maps[name] / scores[name][:, None, None] for name in maps]
             rarer = (surprise[:, 0] >= surprise[:, 1])[:, None, None]
             share = torch.where(rarer, shares[0], shares[1]) * combined[:, None, None]
         else:
@@ -201,19 +216,20 @@ class Whitening(Scorer):
         """Return ``distance`` and ``prediction``, each ``[N]``. Good windows have a mean near 1."""
         return _scores(*self._whitened(prepared))
 
-    def learn(self, good: "_Statistics", regularisation: float) -> None:
-        """Store the statistics of good windows."""
-        floor = regularisation * float(good.covariance.diagonal().mean()) + LEAST_VARIANCE
-        ascending, vectors = torch.linalg.eigh(good.covariance)
-        variances, axes = ascending.flip(0).clamp(min=0.0), vectors.flip(1)
-        kept = min(max(1, int((variances > floor / 1000).sum())), max(1, MOST_STORED // len(variances)))
+    def learn(self, good: "_Statistics", variances: Tensor, vectors: Tensor, regularisation: float) -> None:
+        """Store the statistics of good windows, and their principal directions, those of high variance first."""
+        varies = good.varies
+        floor = _floor(good, regularisation)
+        kept = max(1, min(int((variances > floor / 1000).sum()), MOST_STORED // len(varies)))
         others = float(variances[kept:].mean()) if kept < len(variances) else 0.0
+        axes = torch.zeros(len(varies), min(kept, len(variances)), dtype=torch.float64)
+        axes[varies] = vectors[:, :kept]
         fitted = {
             "center": good.center,
             "scale": good.scale,
-            "axes": axes[:, :kept],
+            "axes": axes,
             "deviations": (variances[:kept] + floor).sqrt(),
-            "rest": torch.tensor([math.sqrt(others + floor)]),
+            "rest": torch.where(varies, math.sqrt(others + floor), 1.0),
             "constant": good.constant,
             "weights": _by_steps(good.weights, self.lags),
             "whitener": good.whitener,
@@ -263,27 +279,39 @@ def steps_of(prepared: Tensor, lags: int) -> tuple[Tensor, Tensor]:
 
 
 def fit(scorer: Whitening, good: TrainingData, settings: Settings, context: FitContext) -> None:
-    """Compute moments by block of time, solve for all blocks, then score each block with a model of the other blocks."""
+    """Compute moments by block of time, then score each block with a model of the other blocks, then learn from all blocks."""
     part, lags = good.train, scorer.lags
     places = _even(range(len(part)), MOST_FITTED)
     if len(places) < 2:
         raise DataError(f"whitening: expected at least 2 windows for training, got {len(places)}. Record longer.")
-    blocks = _blocks(places)
     features = scorer.features.cpu()
-    tracked = track(blocks, context.progress, "moments", len(blocks))
-    moments = [_moments(part, block, features, lags) for block in tracked]
+    blocks = _blocks(places)
+    moments = [
+        _moments(part, block, features, lags)
+        for block in track(blocks, context.progress, "moments", len(blocks))
+    ]
     whole = _total(moments)
-    scorer.learn(_solve(whole, scorer.shape[1], lags), settings.regularisation)
+    scales = _scales(whole)
+    known = _solve(whole, scales, lags)
+    variances, vectors = _directions(known)
+    basis = vectors[:, variances > LEAST_VARIANCE]
     overlap = math.ceil(settings.steps / settings.hop) - 1
-    scores: dict[str, list[Tensor]] = {"distance": [], "prediction": []}
-    for number, block in enumerate(blocks):
-        others = _solve(_total([one for place, one in enumerate(moments) if place != number]), scorer.shape[1], lags)
+    ladder = REGULARISATIONS if settings.regularisation is None else (settings.regularisation,)
+    distances, errors, likelihoods = [], [], []
+    for number, block in enumerate(track(blocks, context.progress, "cross-validation", len(blocks))):
+        others = _solve(_total([one for place, one in enumerate(moments) if place != number]), scales, lags)
         apart = block[overlap if number else 0 : len(block) - (overlap if number < len(blocks) - 1 else 0)]
-        for batch in _batches(part, _even(apart or block, MOST_SCORED // len(blocks))):
-            for name, values in _held_out(batch, features, lags, others, settings.regularisation).items():
-                scores[name].append(values)
+        batch = part.take(_even(apart or block, MOST_SCORED // len(blocks))).double()
+        by_share, likelihood = _distances(features(batch).flatten(1), others, basis, ladder)
+        distances.append(by_share)
+        likelihoods.append(likelihood)
+        errors.append(_errors(batch, others, lags))
+    chosen = int(torch.cat(likelihoods, dim=1).mean(dim=1).argmax())
+    if settings.regularisation is None:
+        logger.info("regularisation %g explains blocks of time that were left out best", ladder[chosen])
+    scorer.learn(known, variances, vectors, ladder[chosen])
     scorer.features.to(context.device)
-    scorer.combination.fit({name: torch.cat(values) for name, values in scores.items()})
+    scorer.combination.fit({"distance": torch.cat(distances, dim=1)[chosen], "prediction": torch.cat(errors)}, steepest=STEEPEST)
 
 
 class _Moments(NamedTuple):
@@ -305,10 +333,12 @@ class _Statistics(NamedTuple):
 
     center: Tensor
     scale: Tensor
+    varies: Tensor
+    """Whether each feature varies, ``[F]``."""
     covariance: Tensor
-    """Of scaled features."""
+    """Covariance of the scaled features that vary."""
     weights: Tensor
-    """Of the prediction, ``[lags * C, C]``, for the rows before, the last one first."""
+    """Weights of the prediction, ``[lags * C, C]``, for the rows before, the last one first."""
     constant: Tensor
     whitener: Tensor
 
@@ -350,26 +380,57 @@ def _total(moments: Sequence[_Moments]) -> _Moments:
     return _Moments(*(sum(values[1:], start=values[0]) for values in zip(*moments, strict=True)))
 
 
-def _solve(total: _Moments, channels: int, lags: int) -> _Statistics:
-    count = total.windows
+def _scales(total: _Moments) -> tuple[Tensor, Tensor]:
+    """Return the scale of each feature, and whether it varies."""
+    center = total.features / total.windows
+    spread = (total.products.diagonal() / total.windows - center**2).clamp(min=0.0).sqrt()
+    varies = spread > STILL
+    return torch.where(varies, spread.clamp(min=LEAST_SPREAD), STILL_SCALE), varies
+
+
+def _solve(total: _Moments, scales: tuple[Tensor, Tensor], lags: int) -> _Statistics:
+    count, (scale, varies) = total.windows, scales
     center = total.features / count
-    covariance = (total.products - count * torch.outer(center, center)) / max(1, count - 1)
-    spread = covariance.diagonal().clamp(min=0.0).sqrt()
-    scale = torch.where(spread > STILL, spread.clamp(min=LEAST_SPREAD), 1.0)
+    covariance = (total.products - count * torch.outer(center, center)) / max(1, count - 1) / torch.outer(scale, scale)
     designs = total.designs / total.rows
+    channels = (len(designs) - 1) // (lags + 1)
     before = lags * channels
     row, known = slice(before, before + channels), [*range(before), before + channels]
     inner = designs[known][:, known] + RIDGE * torch.diag(torch.tensor([1.0] * before + [0.0], dtype=torch.float64))
     solution = torch.linalg.solve(inner, designs[known, row])
     cross = designs[row, known] @ solution
     errors = designs[row, row] - cross - cross.T + solution.T @ designs[known][:, known] @ solution
-    variances, vectors = torch.linalg.eigh(errors)
-    variances = variances.clamp(min=0.0)
-    floor = ERROR_FLOOR * variances.mean() + LEAST_ERROR
-    whitener = vectors / (variances + floor).sqrt() @ vectors.T
+    moves = designs[row, row].diagonal() - designs[row, -1] ** 2 > STILL**2
     return _Statistics(
-        center, scale, covariance / torch.outer(scale, scale), solution[:before], solution[before], whitener
+        center=center,
+        scale=scale,
+        varies=varies,
+        covariance=covariance[varies][:, varies],
+        weights=solution[:before],
+        constant=solution[before],
+        whitener=_whitener(errors, moves),
     )
+
+
+def _whitener(errors: Tensor, moves: Tensor) -> Tensor:
+    """Return the symmetric whitener ``[C, C]`` of prediction errors. A channel that stands still has a fixed scale."""
+    variances, vectors = torch.linalg.eigh(errors[moves][:, moves])
+    variances = variances.clamp(min=0.0)
+    floor = ERROR_FLOOR * variances.sum() / max(1, len(variances)) + LEAST_ERROR
+    whitener = torch.eye(len(moves), dtype=torch.float64) / STILL_SCALE
+    whitener[torch.outer(moves, moves)] = (vectors / (variances + floor).sqrt() @ vectors.T).flatten()
+    return whitener
+
+
+def _directions(good: _Statistics) -> tuple[Tensor, Tensor]:
+    """Return the variances along the principal directions of the features that vary, in descending order, and the directions."""
+    ascending, vectors = torch.linalg.eigh(good.covariance)
+    return ascending.flip(0).clamp(min=0.0), vectors.flip(1)
+
+
+def _floor(good: _Statistics, regularisation: float) -> float:
+    count = len(good.covariance)
+    return regularisation * float(good.covariance.diagonal().sum()) / max(1, count) + LEAST_VARIANCE
 
 
 def _by_steps(weights: Tensor, lags: int) -> Tensor:
@@ -384,23 +445,38 @@ def _by_steps(weights: Tensor, lags: int) -> Tensor:
     return torch.cat([level, *steps])
 
 
-def _held_out(
-    batch: Tensor, features: Features, lags: int, good: _Statistics, regularisation: float
-) -> dict[str, Tensor]:
-    """Return the scores of windows under the statistics of other windows."""
-    away = (features(batch.double()).flatten(1) - good.center) / good.scale
-    floor = regularisation * good.covariance.diagonal().mean() + LEAST_VARIANCE
-    lower = torch.linalg.cholesky(good.covariance + floor * torch.eye(len(good.center), dtype=torch.float64))
-    whitened = torch.linalg.solve_triangular(lower, away.T, upper=False).T
-    changes, known = steps_of(batch.double(), lags)
+def _distances(features: Tensor, good: _Statistics, basis: Tensor, ladder: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return distances and log-likelihoods of windows under the statistics of other windows, each ``[len(ladder), n]``.
+
+    Only directions of `basis` count, ``[F, r]``: those in which any window varies. Some features depend on others exactly, such
+    as the mean of a block on the means of its halves. Their directions would say that no share is small enough.
+    """
+    variances, vectors = torch.linalg.eigh(basis.T @ good.covariance @ basis)
+    variances = variances.clamp(min=0.0)
+    away = (features - good.center) / good.scale
+    along = (away[:, good.varies] @ basis @ vectors).square()
+    still = away[:, ~good.varies].square().sum(dim=1)
+    distances, likelihoods = [], []
+    for share in ladder:
+        whole = variances + _floor(good, share)
+        distance = (along / whole).sum(dim=1)
+        distances.append(((distance + still) / away.shape[1]).clamp(min=LEAST_SCORE))
+        likelihoods.append(-(distance + whole.log().sum()))
+    return torch.stack(distances), torch.stack(likelihoods)
+
+
+def _errors(batch: Tensor, good: _Statistics, lags: int) -> Tensor:
+    """Return the score ``prediction`` ``[n]`` of windows under the statistics of other windows."""
+    changes, known = steps_of(batch, lags)
     errors = changes - good.constant
     if lags:
         errors = errors - known @ _by_steps(good.weights, lags)
-    return _scores(whitened, errors @ good.whitener)
+    return (errors @ good.whitener).square().mean(dim=(1, 2)).clamp(min=LEAST_SCORE)
 
 
 def _scores(features: Tensor, errors: Tensor) -> dict[str, Tensor]:
-    return {"distance": features.square().mean(dim=1), "prediction": errors.square().mean(dim=(1, 2))}
+    found = {"distance": features.square().mean(dim=1), "prediction": errors.square().mean(dim=(1, 2))}
+    return {name: score.clamp(min=LEAST_SCORE) for name, score in found.items()}
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
