@@ -42,10 +42,10 @@ class WindowMean(Scorer):
         self.register_buffer("center", torch.zeros(len(spec.channels)))
 
     def forward(self, prepared: Tensor) -> Evidence:
-        """Return the score and the map ``distance``, which has the distance of its channel in each cell."""
+        """Return the score and the map ``distances``, which has the distance of its channel in each cell."""
         away = (prepared.mean(dim=1) - self.get_buffer("center")).abs()
-        distance = away.unsqueeze(1) + torch.zeros_like(prepared)
-        return Evidence({"distance": distance}, {"shift": away.amax(dim=1)})
+        distances = away.unsqueeze(1) + torch.zeros_like(prepared)
+        return Evidence({"distances": distances}, {"shift": away.amax(dim=1)})
 
 
 def fit(scorer: WindowMean, good: TrainingData, settings: Settings, context: FitContext) -> None:  # noqa: ARG001 - a Recipe's
