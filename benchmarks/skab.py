@@ -1,9 +1,10 @@
 """Evaluate detectors on SKAB v0.9, by the protocol of its leaderboard and by additional figures.
 
 First table ("board"): a new model for each of the 34 files. It is trained on the first 400 rows (60 % for training, 10 % to
-weigh scores if the detector needs that, 30 % to set the threshold; no label is used) and evaluated on the rest. True and false alarms, misses and quiet
-rows are summed over files. A row alarms if all windows that contain it alarm. Two dummies that read no sensor are added. They
-show how little F1 means here. Second table: one model, trained on `anomaly-free.csv` and evaluated on all rows of all files.
+weigh scores if the detector needs that, 30 % to set the threshold; no label is used) and evaluated on the rest. True and false
+alarms, misses and quiet rows are summed over files. A row alarms if all windows that contain it alarm. Two dummies that read no
+sensor are added. They show how little F1 means here. Second table: one model, trained on `anomaly-free.csv` and evaluated on all
+rows of all files.
 
 The figures that matter are VUS-PR (buffers of 0 to 100 rows, mean over files), caught faults, false events and delay. Events
 are alarms of windows, at the end of the window. Alarms closer than 60 rows count as one event. Rows are treated as one second
@@ -293,13 +294,22 @@ def main() -> None:
             continue
         lines = dummies(files, since, table)
         if table == "board":
-            lines += [board(one, names, files, seed=args.seed, progress=progress) for one in _chosen(BOARD, args.detector)]
+            lines += [
+                board(one, names, files, seed=args.seed, progress=progress) for one in _chosen(BOARD, args.detector)
+            ]
         else:
             lines += [whole(one, names, files, clean, seed=args.seed) for one in _chosen(WHOLE, args.detector)]
         if args.json:
             print("\n".join(json.dumps(_plain(line)) for line in lines), flush=True)
         else:
-            print(f"{table}: {len(files)} files, {lines[0].rows} rows", render(lines), render_differences(lines), "", sep="\n", flush=True)
+            print(
+                f"{table}: {len(files)} files, {lines[0].rows} rows",
+                render(lines),
+                render_differences(lines),
+                "",
+                sep="\n",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -77,8 +77,10 @@ LEAST_ERROR = 1e-5
 """Variance of prediction errors that is always added. Below it, float32 rounding would decide."""
 LEAST_VARIANCE = 1e-6
 """Smallest variance of a direction of the features. It matters only if no feature varies."""
+LEAST_SHARE = 1e-30
+"""Lower limit of a divisor."""
 LEAST_SCORE = 0.01
-"""Lower limit of both scores. Good windows have a mean near 1. Only logs without noise are below, and their scores are rounding."""
+"""Lower limit of both scores. Good windows have a mean near 1. Only logs without noise are below. Their scores are rounding."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -134,7 +136,7 @@ class Features(nn.Module):
         found = [prepared[:, -1:]] if self.last else []
         for length in self.lengths:
             count = self.steps // length
-            blocks = prepared[:, self.steps - count * length :].unflatten(1, (count, length))
+            blocks = prepared[:, self.steps - count * length :].reshape(-1, count, length, prepared.shape[2])
             mean = blocks.mean(dim=2)
             found.append(mean)
             if length > 1:
@@ -184,8 +186,9 @@ class Whitening(Scorer):
         self.register_buffer("scale", torch.ones(count))
         # the number of directions is known only after the fit; buffers take the shape of the stored tensors
         self.register_buffer("axes", torch.zeros(count, 1))
-        self.register_buffer("deviations", torch.ones(1))
-        self.register_buffer("rest", torch.ones(count))  # standard deviation along all other directions, by feature
+        self.register_buffer("variances", torch.ones(1))
+        self.register_buffer("rest", torch.ones(count))  # variance along all other directions, by feature
+        self.register_buffer("own", torch.ones(count))  # variance of each feature, given all others
         self.register_buffer("weights", torch.zeros(self.lags * channels, channels))
         self.register_buffer("constant", torch.zeros(channels))
         self.register_buffer("whitener", torch.eye(channels))
@@ -197,24 +200,29 @@ class Whitening(Scorer):
         For ``combined``, it is the map of the rarer score. The map sums to the deciding score.
         """
         features, errors = self._whitened(prepared)
-        scores = _scores(features, errors)
-        surprise = OFFSET + self.combination.surprise(scores)
+        scores = features.score, errors.score
+        named = dict(zip(self.combination.names, scores, strict=True))
+        surprise = OFFSET + self.combination.surprise(named)
         combined = surprise.amax(dim=1)
-        count = features.shape[1]
-        by_feature = self.features.spread(features.square().unflatten(1, (-1, self.shape[1]))) / count
-        by_error = nn.functional.pad(errors.square() / math.prod(errors.shape[1:]), (0, 0, self.lags, 0))
-        maps = {"distance": by_feature, "prediction": by_error}
+        by_feature = self.features.spread(
+            features.contribution.reshape(-1, features.contribution.shape[1] // self.shape[1], self.shape[1])
+        )
+        by_error = nn.functional.pad(errors.contribution, (0, 0, self.lags, 0))
+        shares = [
+            cells / cells.sum(dim=(1, 2), keepdim=True).clamp(min=LEAST_SHARE) for cells in (by_feature, by_error)
+        ]
         if self.decides == "combined":
-            shares = [maps[name] / scores[name][:, None, None] for name in maps]
             rarer = (surprise[:, 0] >= surprise[:, 1])[:, None, None]
             share = torch.where(rarer, shares[0], shares[1]) * combined[:, None, None]
         else:
-            share = maps[self.decides]
-        return Evidence({"share": share}, scores | {"combined": combined})
+            place = self.combination.names.index(self.decides)
+            share = shares[place] * scores[place][:, None, None]
+        return Evidence({"share": share}, named | {"combined": combined})
 
     def scores(self, prepared: Tensor) -> dict[str, Tensor]:
         """Return ``distance`` and ``prediction``, each ``[N]``. Good windows have a mean near 1."""
-        return _scores(*self._whitened(prepared))
+        features, errors = self._whitened(prepared)
+        return dict(zip(self.combination.names, (features.score, errors.score), strict=True))
 
     def learn(self, good: "_Statistics", variances: Tensor, vectors: Tensor, regularisation: float) -> None:
         """Store the statistics of good windows, and their principal directions, those of high variance first."""
@@ -224,12 +232,15 @@ class Whitening(Scorer):
         others = float(variances[kept:].mean()) if kept < len(variances) else 0.0
         axes = torch.zeros(len(varies), min(kept, len(variances)), dtype=torch.float64)
         axes[varies] = vectors[:, :kept]
+        rest = torch.where(varies, others + floor, 1.0)
         fitted = {
             "center": good.center,
             "scale": good.scale,
             "axes": axes,
-            "deviations": (variances[:kept] + floor).sqrt(),
-            "rest": torch.where(varies, math.sqrt(others + floor), 1.0),
+            "variances": variances[:kept] + floor,
+            "rest": rest,
+            "own": 1
+            / ((axes.square() / (variances[:kept] + floor) - axes.square() / rest[:, None]).sum(dim=1) + 1 / rest),
             "constant": good.constant,
             "weights": _by_steps(good.weights, self.lags),
             "whitener": good.whitener,
@@ -238,22 +249,41 @@ class Whitening(Scorer):
         for name, values in fitted.items():
             setattr(self, name, values.float().contiguous().to(device))
 
-    def _whitened(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whitened features ``[N, F]`` and whitened prediction errors ``[N, T - lags, C]``.
-
-        The whiteners are symmetric, so each value belongs to a feature or a channel.
-        """
+    def _whitened(self, prepared: Tensor) -> tuple["_Whitened", "_Whitened"]:
+        """Return scores and contributions of features, and of prediction errors."""
         away = (self.features(prepared).flatten(1) - self.get_buffer("center")) / self.get_buffer("scale")
-        axes = self.get_buffer("axes")
+        axes, variances, rest = (self.get_buffer(name) for name in ("axes", "variances", "rest"))
         along = away @ axes
-        # back into the features with one product: unchanged, for the residual, and divided by the deviations
-        back = torch.stack([along, along / self.get_buffer("deviations")], dim=1) @ axes.T
-        features = back[:, 1] + (away - back[:, 0]) / self.get_buffer("rest")
+        # back into the features with one product: unchanged, for the residual, and divided by the variances
+        back = torch.stack([along, along / variances], dim=1) @ axes.T
+        residual = away - back[:, 0]
+        distance = (along.square() / variances).sum(dim=1) + (residual.square() / rest).sum(dim=1)
+        influence = back[:, 1] + residual / rest
         changes, known = steps_of(prepared, self.lags)
         errors = changes - self.get_buffer("constant")
         if self.lags:
             errors = errors - known @ self.get_buffer("weights")
-        return features, errors @ self.get_buffer("whitener")
+        whitener = self.get_buffer("whitener")
+        whitened = errors @ whitener
+        return (
+            _Whitened(distance / away.shape[1], influence.square() * self.get_buffer("own")),
+            _Whitened(
+                whitened.square().mean(dim=(1, 2)),
+                (whitened @ whitener).square() / whitener.square().sum(dim=0),
+            ),
+        )
+
+
+class _Whitened:
+    """A score ``[N]``, and what each value contributes to it.
+
+    The contribution of a value is what the score would lose if this value were the best one for the others
+    (reconstruction-based contribution, Alcala and Qin, Automatica 45, 2009). If one value is wrong, it has the largest one.
+    """
+
+    def __init__(self, score: Tensor, contribution: Tensor) -> None:
+        self.score = score.clamp(min=LEAST_SCORE)
+        self.contribution = contribution
 
 
 def steps_of(prepared: Tensor, lags: int) -> tuple[Tensor, Tensor]:
@@ -287,8 +317,7 @@ def fit(scorer: Whitening, good: TrainingData, settings: Settings, context: FitC
     features = scorer.features.cpu()
     blocks = _blocks(places)
     moments = [
-        _moments(part, block, features, lags)
-        for block in track(blocks, context.progress, "moments", len(blocks))
+        _moments(part, block, features, lags) for block in track(blocks, context.progress, "moments", len(blocks))
     ]
     whole = _total(moments)
     scales = _scales(whole)
@@ -311,7 +340,9 @@ def fit(scorer: Whitening, good: TrainingData, settings: Settings, context: FitC
         logger.info("regularisation %g explains blocks of time that were left out best", ladder[chosen])
     scorer.learn(known, variances, vectors, ladder[chosen])
     scorer.features.to(context.device)
-    scorer.combination.fit({"distance": torch.cat(distances, dim=1)[chosen], "prediction": torch.cat(errors)}, steepest=STEEPEST)
+    scorer.combination.fit(
+        {"distance": torch.cat(distances, dim=1)[chosen], "prediction": torch.cat(errors)}, steepest=STEEPEST
+    )
 
 
 class _Moments(NamedTuple):
@@ -437,7 +468,7 @@ def _by_steps(weights: Tensor, lags: int) -> Tensor:
     """Return the weights that predict steps from the last row and the steps before it (`steps_of`)."""
     if not lags:
         return weights
-    by_row = weights.unflatten(0, (lags, -1))
+    by_row = weights.reshape(lags, -1, weights.shape[1])
     # rows before the last one are the last row minus steps: x[t-k] = x[t-1] - d[t-1] - ... - d[t-k+1]
     channels = by_row.shape[2]
     level = by_row.sum(dim=0) - torch.eye(channels, dtype=weights.dtype)
@@ -472,11 +503,6 @@ def _errors(batch: Tensor, good: _Statistics, lags: int) -> Tensor:
     if lags:
         errors = errors - known @ _by_steps(good.weights, lags)
     return (errors @ good.whitener).square().mean(dim=(1, 2)).clamp(min=LEAST_SCORE)
-
-
-def _scores(features: Tensor, errors: Tensor) -> dict[str, Tensor]:
-    found = {"distance": features.square().mean(dim=1), "prediction": errors.square().mean(dim=(1, 2))}
-    return {name: score.clamp(min=LEAST_SCORE) for name, score in found.items()}
 
 
 def _input(settings: Settings, found: Found) -> InputSpec:
