@@ -4,13 +4,15 @@ The model file holds mean and standard deviation of each channel, so the baselin
 beat it learned nothing that these two numbers do not say.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from andon.runtime.schema import WindowSpec
 
 
-def window_mean(window: NDArray[np.float32], spec: WindowSpec) -> float:
+def window_mean(window: NDArray[Any], spec: WindowSpec) -> float:
     """Return the largest distance of a channel's mean from its mean in training, in standard deviations of its rows.
 
     Args:
