@@ -1,7 +1,7 @@
 """Evaluate detectors on SKAB v0.9, by the protocol of its leaderboard and by additional figures.
 
-First table ("board"): a new model for each of the 34 files. It is trained on the first 400 rows (60 % for training, 10 % to
-weigh scores if the detector needs that, 30 % to set the threshold; no label is used) and evaluated on the rest. True and false
+First table ("board"): a new model for each of the 34 files. It is trained on the first 400 rows, without labels, and evaluated
+on the rest. Of these 400 rows, 30 % set the threshold, and 10 % weigh scores if the detector needs that. True and false
 alarms, misses and quiet rows are summed over files. A row alarms if all windows that contain it alarm. Two dummies that read no
 sensor are added. They show how little F1 means here. Second table: one model, trained on `anomaly-free.csv` and evaluated on all
 rows of all files.

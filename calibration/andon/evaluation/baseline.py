@@ -1,4 +1,4 @@
-"""Say whether a detector of windows beats the baseline, the mean of the worst channel."""
+"""Compare a detector of windows with the baseline, the mean of the worst channel, in words."""
 
 from andon.evaluation.logs import LogEvaluation
 

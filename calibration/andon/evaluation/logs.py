@@ -128,7 +128,7 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
 
     @property
     def beats_window_mean(self) -> bool | None:
-        """Whether the deciding score beats the baseline: by VUS-PR, or by AUROC if there is none. None if both are undefined."""
+        """True if the deciding score beats the baseline by VUS-PR, or by AUROC if there is none. None if both are undefined."""
         for own, baseline in (
             (self.mean_vus_pr, self.window_mean_vus_pr),
             (self.mean_auroc, self.window_mean_auroc),

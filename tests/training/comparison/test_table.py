@@ -165,7 +165,7 @@ def test_detectors_that_do_not_beat_the_baseline_are_named_for_each_set() -> Non
 
     assert "do not beat the baseline" in text
     assert "- pump: `pca` (0.400 against 0.410)\n" in text
-    assert "window mean vus pr" not in text  # it is no column
+    assert "window mean vus pr" not in text  # no column shows it
 
 
 def test_nothing_is_said_if_all_detectors_beat_the_baseline() -> None:

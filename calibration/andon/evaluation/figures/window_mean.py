@@ -1,7 +1,7 @@
 """The baseline for windows: the mean of each channel over the window, compared with its mean in training; the worst channel.
 
 The model file holds mean and standard deviation of each channel, so the baseline needs no training. A detector that does not
-beat it learned nothing that these two numbers do not say.
+beat it learned nothing beyond these two numbers.
 """
 
 from typing import Any

@@ -365,7 +365,7 @@ class _Statistics(NamedTuple):
     center: Tensor
     scale: Tensor
     varies: Tensor
-    """Whether each feature varies, ``[F]``."""
+    """True for each feature that varies, ``[F]``."""
     covariance: Tensor
     """Covariance of the scaled features that vary."""
     weights: Tensor
@@ -480,7 +480,7 @@ def _distances(features: Tensor, good: _Statistics, basis: Tensor, ladder: Seque
     """Return distances and log-likelihoods of windows under the statistics of other windows, each ``[len(ladder), n]``.
 
     Only directions of `basis` count, ``[F, r]``: those in which any window varies. Some features depend on others exactly, such
-    as the mean of a block on the means of its halves. Their directions would say that no share is small enough.
+    as the mean of a block on the means of its halves. Because of their directions, no share would be small enough.
     """
     variances, vectors = torch.linalg.eigh(basis.T @ good.covariance @ basis)
     variances = variances.clamp(min=0.0)
