@@ -1,4 +1,4 @@
-"""Measure AUROC on the simulated converter by fault and severity, for all scores of `window_vae` and `pca`.
+"""Measure AUROC on the simulated converter by fault and severity, for all scores of the detectors for windows.
 
 The seeds differ: N for the training windows, N + 1 for the good test windows, and N + 2, ... for the kinds of faults. Faults
 are in independent runs with one fault of 200 rows each. Windows are disjoint and not aligned with faults, and most of the
@@ -28,7 +28,12 @@ from andon.runtime.schema import WindowSpec
 from andon.sources.series.log import Log
 
 SEVERITIES = (0.125, 0.25, 0.5, 1.0, 2.0)
-CANDIDATES = (Candidate("window_vae", {}), Candidate("pca", {}))
+CANDIDATES = (
+    Candidate("whitening", {}),
+    Candidate("window_vae", {}),
+    Candidate("pca", {}),
+    Candidate("window_mean", {}),
+)
 FAULT_ROWS = 200
 RUN_ROWS = 1400
 """Rows of a run. They include the longest recovery, of 1 000 rows."""
@@ -154,7 +159,17 @@ def render(lines: Sequence[Line]) -> str:
             f"{key[0]:<14} {key[1]:<12} {key[2]:<20} "
             + " ".join(f"{cells[one].touched:>6.3f} /{cells[one].whole:>5.3f}" for one in severities)
         )
+    for detector, score in dict.fromkeys((line.detector, line.score) for line in lines):
+        some = [line for line in lines if (line.detector, line.score) == (detector, score)]
+        rows.append(
+            f"{detector:<14} {score:<12} {'mean of faults':<20} "
+            + " ".join(f"{_mean(some, one, 'touched'):>6.3f} /{_mean(some, one, 'whole'):>5.3f}" for one in severities)
+        )
     return "\n".join(rows)
+
+
+def _mean(lines: Sequence[Line], severity: float, figure: str) -> float:
+    return float(np.mean([getattr(line, figure) for line in lines if line.severity == severity]))
 
 
 def main() -> None:
@@ -162,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--severities", type=float, nargs="+", default=list(SEVERITIES))
     parser.add_argument("--runs", type=int, default=100, help="runs per kind of fault and severity (default: 100)")
+    parser.add_argument("--detector", help="measure only this detector (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object per row")
     args = parser.parse_args()
@@ -169,6 +185,7 @@ def main() -> None:
     lines = [
         line
         for one in CANDIDATES
+        if args.detector in (None, one.detector)
         for line in sweep(one, args.severities, seed=args.seed, runs=args.runs, progress=ProgressLine())
     ]
     if args.json:

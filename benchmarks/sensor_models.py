@@ -27,8 +27,8 @@ from andon.training.runs.export_run import export_run
 from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
 BATCH = 256
-MEANS_OF_MAPS = {"score_residual", "score_contribution"}
-"""Means of the maps of `pca`. They are left out, because these maps are only for people, and the first ranks like Q."""
+MEANS_OF_MAPS = {"score_residual", "score_contribution", "score_share", "score_distances"}
+"""Means of maps that are only for people. They are left out: most rank like the score that the map explains."""
 
 Floats = NDArray[np.float64]
 

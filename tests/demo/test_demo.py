@@ -13,7 +13,7 @@ from andon.evaluation.figures.chance import within_promise
 from andon.monitor.records import Record
 from andon.runtime import Detector, Status, TrainingError
 
-SMALL = Size(runs=1100, epochs=12, stream_rows=12_000, faults=3)
+SMALL = Size(runs=1100, stream_rows=12_000, faults=3)
 
 
 class Told:

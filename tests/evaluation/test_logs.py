@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from tests.runtime.hand_made import FRAME, WINDOW, model_bytes
 
+from andon.evaluation.baseline import baseline_sentence
 from andon.evaluation.figures.intervals import Interval
 from andon.evaluation.figures.series import vus_pr
 from andon.evaluation.logs import LogEvaluation, evaluate_logs
+from andon.evaluation.text_summary import logs_text
 from andon.runtime import ConfigError, DataError, Detector
 from andon.sources.collection import FoundLogs
 from andon.sources.series.log import Log, Run
@@ -215,3 +217,31 @@ def test_a_log_without_labels_is_refused() -> None:
 def test_a_model_of_frames_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected a model file for sensor windows"):
         evaluate_logs(Detector.from_bytes(model_bytes(FRAME, threshold=0.25)), log(run("a", [1, 1])))
+
+
+def test_the_baseline_is_the_mean_of_the_worst_channel_on_the_same_windows() -> None:
+    # the detector scores the mean of squares, which ranks these windows as the mean of the worst channel does
+    found = evaluate_logs(WATCHED, log(run("a", [1, 1, 3, 5, 2, 1], faulty="...xx.")))
+
+    assert found.window_mean_auroc == found.mean_auroc
+    assert found.window_mean_vus_pr == pytest.approx(found.mean_vus_pr)
+    assert found.beats_window_mean is False
+    assert "does not beat it: the mean of the worst channel alone (window_mean) has a VUS-PR of" in logs_text(found)
+
+
+def test_a_detector_that_ranks_better_than_the_mean_beats_the_baseline() -> None:
+    # rows of -9 and 9 have a mean of 0 and a mean square of 81
+    faulty = run("a", [1, 1, 3, 1, 1, 1], faulty="...x..")
+    faulty.values[12:16] = np.array([[-9, -9], [9, 9], [-9, -9], [9, 9]])
+
+    found = evaluate_logs(WATCHED, log(faulty))
+
+    assert found.beats_window_mean is True
+    assert "does not beat" not in logs_text(found)
+
+
+def test_without_faults_nothing_is_compared_with_the_baseline() -> None:
+    found = evaluate_logs(WATCHED, log(run("a", [1, 1, 3])))
+
+    assert found.beats_window_mean is None
+    assert baseline_sentence(found) == ""

@@ -224,7 +224,8 @@ def _by_time(ordered: list[Ref], window_s: float, share: float) -> tuple[list[Re
     runs = [list(run) for _, run in groupby(ordered, key=_group)]
     # Find the smallest share, in steps of 5 %, that gives enough windows for calibration.
     percent = 100 * share
-    for percent_kept in [percent, *(percent + more for more in range(5, 75, 5) if percent + more < 75)]:
+    most = 100 * MOST_CALIBRATION_SHARE
+    for percent_kept in [percent, *(percent + more for more in range(5, 80, 5) if percent + more <= most)]:
         blocks = [_blocks(run, percent_kept / 100, share, window_s) for run in runs]
         train, middle, calibration = ([ref for block in blocks for ref in block[i]] for i in range(3))
         if len(disjoint(calibration, window_s)) >= LEAST_CALIBRATION_PARTS:

@@ -30,10 +30,11 @@ from andon.evaluation.figures.series import (
     vus_pr,
 )
 from andon.evaluation.figures.window_counts import Counts, count
+from andon.evaluation.figures.window_mean import window_mean
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
-from andon.runtime.items import Ref
+from andon.runtime.items import Item, Ref
 from andon.runtime.judge import judge_items
 from andon.runtime.schema import Status, WindowSpec
 from andon.sources.series.log import Log, Run
@@ -118,8 +119,23 @@ class LogEvaluation(Struct, frozen=True, kw_only=True):
     """Share of faulty rows without an alarm."""
     intervals: LogIntervals | None = None
     """Confidence intervals; None if not requested, and for a single file."""
+    window_mean_auroc: float | None = None
+    """Mean AUROC of the files for the baseline, the mean of the worst channel (`figures.window_mean`)."""
+    window_mean_vus_pr: float | None = None
+    """Mean VUS-PR of the files for the baseline."""
     by_score: dict[str, Areas] = {}
     """AUROC and AUPR of all scores over all windows, the deciding score first; empty if the file gives only one score."""
+
+    @property
+    def beats_window_mean(self) -> bool | None:
+        """True if the deciding score beats the baseline by VUS-PR, or by AUROC if there is none. None if both are undefined."""
+        for own, baseline in (
+            (self.mean_vus_pr, self.window_mean_vus_pr),
+            (self.mean_auroc, self.window_mean_auroc),
+        ):
+            if own is not None and baseline is not None:
+                return own > baseline
+        return None
 
 
 class LogVerdicts(Struct, frozen=True, kw_only=True):
@@ -133,6 +149,8 @@ class LogVerdicts(Struct, frozen=True, kw_only=True):
     """Deciding score of each window; NaN for INVALID windows."""
     other_scores: dict[str, OtherScores] = {}
     """Other scores of windows that are not INVALID."""
+    window_means: dict[str, float] = {}
+    """Score of the baseline (`figures.window_mean`) of windows that are not INVALID."""
 
 
 def evaluate_logs(
@@ -185,13 +203,26 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
     status: dict[str, Status] = {}
     scores: dict[str, float] = {}
     others: dict[str, OtherScores] = {}
+    means: dict[str, float] = {}
     known = [ref for ref in windows.refs if ref.key in truth]
+    for ref in known:
+        item = windows.read(ref)
+        if isinstance(item, Item):
+            means[ref.key] = window_mean(item.data, spec)
     for one in judge_items(detector, (windows.read(ref) for ref in track(known, progress, "evaluating"))):
         key, verdict = one.ref.key, one.verdict
         status[key], scores[key] = verdict.status, verdict.score
         if verdict.status != Status.INVALID:
             others[key] = other_scores(verdict)
-    return LogVerdicts(log=log, windows=windows, truth=truth, status=status, scores=scores, other_scores=others)
+    return LogVerdicts(
+        log=log,
+        windows=windows,
+        truth=truth,
+        status=status,
+        scores=scores,
+        other_scores=others,
+        window_means={key: value for key, value in means.items() if status.get(key) not in (None, Status.INVALID)},
+    )
 
 
 def log_figures(
@@ -228,7 +259,7 @@ def log_figures(
         if ref.key in verdicts.truth:
             by_run.setdefault(ref.group, []).append(ref)
     judged = [_judge(run, by_run.get(run.name, []), verdicts, rules) for run in log.runs if run.faulty is not None]
-    runs, events = tuple(figures for figures, _ in judged), [events for _, events in judged]
+    runs, events = tuple(figures for figures, _, _ in judged), [events for _, events, _ in judged]
     total = _figures(
         "all",
         truth=verdicts.truth,
@@ -239,17 +270,15 @@ def log_figures(
         good_s=sum(run.good_s for run in runs),
         volume=None,
     )
-    areas = [run.auroc for run in runs if run.auroc is not None]
-    volumes = [run.vus_pr for run in runs if run.vus_pr is not None]
     points = total.points
     return LogEvaluation(
         runs=runs,
         total=total,
-        mean_auroc=float(np.mean(areas)) if areas else None,
+        mean_auroc=_mean([run.auroc for run in runs]),
         threshold=detector.threshold,
         promise=detector.promise,
         within_promise=total.counts.within_promise(alpha) if detector.promised and total.counts.good else None,
-        mean_vus_pr=float(np.mean(volumes)) if volumes else None,
+        mean_vus_pr=_mean([run.vus_pr for run in runs]),
         vus_buffer=rules.vus_buffer,
         refractory_s=rules.refractory_s,
         f1=_number(points.f1),
@@ -257,6 +286,8 @@ def log_figures(
         false_alarm_rate=_number(points.false_alarm_rate),
         missed_alarm_rate=_number(points.missed_alarm_rate),
         intervals=_intervals(runs, events, seed) if intervals and len(runs) > 1 else None,
+        window_mean_auroc=_mean([one.auroc for _, _, one in judged]),
+        window_mean_vus_pr=_mean([one.vus_pr for _, _, one in judged]),
         by_score=_by_score(deciding(detector.card.reading), verdicts),
     )
 
@@ -281,8 +312,17 @@ class _Rules(Struct, frozen=True, kw_only=True):
     refractory_s: float
 
 
-def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> tuple[RunFigures, EventOutcomes]:
-    """Return the results of one file, and the outcome of each of its faults."""
+class _Baseline(Struct, frozen=True):
+    """Results of the baseline on one file."""
+
+    auroc: float | None = None
+    vus_pr: float | None = None
+
+
+def _judge(
+    run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules
+) -> tuple[RunFigures, EventOutcomes, _Baseline]:
+    """Return the results of one file, the outcome of each of its faults, and the results of the baseline."""
     assert run.faulty is not None
     spec = verdicts.windows.spec
     truth = {ref.key: verdicts.truth[ref.key] for ref in refs}
@@ -315,7 +355,24 @@ def _judge(run: Run, refs: list[Ref], verdicts: LogVerdicts, rules: _Rules) -> t
         good_s=counts.good * spec.hop * spec.period_s,
         volume=vus_pr(rows, run.faulty, rules.vus_buffer, ignored=ignored) if both else None,
     )
-    return figures, events
+    means = [verdicts.window_means.get(key, np.nan) for key in truth]
+    rows = _row_scores(len(run.times_s), begin, end, means)
+    known = both and not np.isnan(rows[~ignored]).any()
+    pairs = [
+        (mean, window.faulty)
+        for mean, window in zip(means, truth.values(), strict=True)
+        if np.isfinite(mean) and (window.good or window.faulty)
+    ]
+    baseline = _Baseline(
+        auroc=None if figures.auroc is None else _auroc(pairs),
+        vus_pr=vus_pr(rows, run.faulty, rules.vus_buffer, ignored=ignored) if known else None,
+    )
+    return figures, events, baseline
+
+
+def _auroc(pairs: list[tuple[float, bool]]) -> float | None:
+    faulty = np.array([defective for _, defective in pairs], np.bool_)
+    return ranking.auroc(np.array([mean for mean, _ in pairs]), faulty) if 0 < faulty.sum() < len(faulty) else None
 
 
 def _figures(
@@ -395,6 +452,11 @@ def _intervals(runs: tuple[RunFigures, ...], events: list[EventOutcomes], seed: 
         false_reject_rate=ratio([one.false_rejects for one in counts], [one.good for one in counts]),
         miss_rate=ratio([one.misses for one in counts], [one.defective for one in counts]),
     )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _number(value: float) -> float | None:

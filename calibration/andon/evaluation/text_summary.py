@@ -4,6 +4,7 @@ Brackets show 95 % confidence intervals: exact binomial for false rejects and mi
 resamples of parts or files) for all other results.
 """
 
+from andon.evaluation.baseline import baseline_sentence
 from andon.evaluation.figures.part_figures import Evaluation, Intervals, ScoreSpread
 from andon.evaluation.logs import LogEvaluation, LogIntervals, RunFigures
 from andon.foundation.printable import printable
@@ -136,10 +137,16 @@ def _over_time(figures: LogEvaluation) -> list[str]:
         row("false events a day", "false_events_a_day", good, form=".3g", of=total),
         row("median delay, s", "median_delay_s", "(a missed fault counts with its full length)", form=".3g", of=total),
         row("VUS-PR", "mean_vus_pr", f"(mean of files, buffers of 0 to {figures.vus_buffer} rows)"),
+        *_against_baseline(figures),
         row("F1 of rows", "f1", *always),
         row("good rows alarmed", "false_alarm_rate", form=".2%"),
         row("faulty rows missed", "missed_alarm_rate", form=".2%"),
     ]
+
+
+def _against_baseline(figures: LogEvaluation) -> list[str]:
+    sentence = baseline_sentence(figures)
+    return [f"{'baseline':<18} {sentence}"] if sentence else []
 
 
 def _interval(intervals: Intervals | LogIntervals | None, name: str, form: str = ".4f") -> str:

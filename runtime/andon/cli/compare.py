@@ -9,7 +9,7 @@ the first training. After each cell the command updates OUT/table.md, table.json
 
 example:
   andon compare --detectors patchcore "patchcore --preset fast" --data sets/bottle sets/pill --seeds 0 1 2 --out cmp/
-  andon compare --detectors window_vae --data "good.csv --test labelled/ --name pump" --out cmp/ --no-promise
+  andon compare --detectors whitening pca --data "good.csv --test labelled/ --name pump" --out cmp/ --no-promise
   andon compare --plan plan.toml --out cmp/                  # the lists from a file, see below
   andon compare --plan plan.toml --out cmp/ --cell 3/8       # the third of eight shares, for array jobs
   andon compare --out cmp/ --table                           # only write the table of finished cells

@@ -4,7 +4,7 @@ example:
   andon train patchcore --data parts/ --out run/
   andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
   andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same data set, written as flags
-  andon train window_vae --data good-log.csv --out run/ --steps 64
+  andon train whitening --data good-log.csv --out run/ --steps 64
   andon train unet_autoencoder --data parts/ --out run/ --resume     # continue an interrupted run
   andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # also plot the AUROC on parts/test by epoch
 

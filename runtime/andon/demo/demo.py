@@ -31,7 +31,7 @@ from andon.sources.series.log import Log
 from andon.sources.series.log_truth import WindowTruth, events_of, window_truth
 from andon.sources.series.replay import replay_log
 from andon.sources.series.windows import cut
-from andon.training.detectors import window_vae
+from andon.training.detectors import whitening
 from andon.training.runs.export_run import export_run
 from andon.training.runs.train import TrainOptions, train
 
@@ -45,9 +45,7 @@ class Size(Struct, frozen=True, kw_only=True):
     """Size of the simulation and the training."""
 
     runs: int = 3000
-    """Independent runs of the converter with one window each: 1 800 for training, 300 for early stopping, 900 for
-    calibration."""
-    epochs: int = 40
+    """Independent runs of the converter with one window each: 2 100 for training and 900 for calibration."""
     stream_rows: int = 60_000
     faults: int = 12
     """Number of faults in the stream, at least 1."""
@@ -135,13 +133,12 @@ def demo(
     report.stage(f"simulating {size.runs} independent runs of a power converter, all good")
     settings = ConverterSettings()
     good = simulate(settings, seed=2 * seed, runs=size.runs, rows=STEPS)
-    report.stage("training on the good runs: a variational autoencoder for windows of 64 rows")
-    vae = window_vae.Settings(steps=STEPS, hop=STEPS, epochs=size.epochs)
+    report.stage("training on the good runs: whitening of windows of 64 rows")
     run = train(
-        "window_vae",
+        "whitening",
         good,
         folder / "run",
-        settings=vae,
+        settings=whitening.Settings(steps=STEPS, hop=STEPS),
         options=TrainOptions(seed=seed, device="cpu", threads=1),
         progress=report.progress,
     )

@@ -151,6 +151,31 @@ def test_of_a_log_the_share_of_defects_is_that_of_its_windows() -> None:
     assert "share of defects: bottle 25 %.\n" in text
 
 
+def test_detectors_that_do_not_beat_the_baseline_are_named_for_each_set() -> None:
+    figures = {
+        "pca": {"mean_vus_pr": 0.40, "window_mean_vus_pr": 0.41},
+        "whitening": {"mean_vus_pr": 0.55, "window_mean_vus_pr": 0.41},
+        "window_mean": {"mean_vus_pr": 0.41, "window_mean_vus_pr": 0.41},
+    }
+    cells = [
+        standing(key(name, "pump"), result(key(name, "pump"), some, kind="window")) for name, some in figures.items()
+    ]
+
+    text = markdown(table_of(cells))
+
+    assert "do not beat the baseline" in text
+    assert "- pump: `pca` (0.400 against 0.410)\n" in text
+    assert "window mean vus pr" not in text  # no column shows it
+
+
+def test_nothing_is_said_if_all_detectors_beat_the_baseline() -> None:
+    some = {"mean_auroc": 0.9, "window_mean_auroc": 0.8}
+
+    text = markdown(table_of([standing(key("pca", "pump"), result(key("pca", "pump"), some, kind="window"))]))
+
+    assert "baseline" not in text
+
+
 def test_a_folder_without_cells_is_refused() -> None:
     with pytest.raises(DataError, match=r"here: expected the folder of a comparison"):
         table_of([], where="here")

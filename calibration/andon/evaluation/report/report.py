@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from andon.evaluation.baseline import baseline_sentence
 from andon.evaluation.figures.other_scores import Areas, areas, by_score
 from andon.evaluation.figures.part_figures import Evaluation
 from andon.evaluation.figures.score_arrays import ScoreArrays, score_arrays
@@ -263,6 +264,8 @@ def _log_in_short(
         first + (f", {counts.invalid} that could not be judged (INVALID)." if counts.invalid else "."),
         *promise_lines(model, counts.false_rejects, counts.good, figures.within_promise, "windows"),
     ]
+    against = baseline_sentence(figures)
+    summary += [f"Baseline: {against}."] if against else []
     tiles = tiles_of(model, tone, counts.false_rejects, counts.good, "windows")
     if counts.faults:
         rate = "promised" if model.alpha is not None else "estimated"

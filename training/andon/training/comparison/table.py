@@ -112,6 +112,7 @@ NOT_SHOWN = frozenset(
     | {"fpr_at_recall", "recall", "unknown", "unjudged", "gemm_ms", "export_s", "evaluate_s", "n_train"}
     | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
     | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
+    | {"window_mean_auroc", "window_mean_vus_pr"}
 )
 """Results that are only in ``table.json``, as are names that end in _low or _high.
 
@@ -169,6 +170,7 @@ def markdown(table: Table) -> str:
             blocks.append("Means over sets, each with equal weight. Compare only means over all sets.")
             blocks.append(_lines(means, kind, "sets", [f"{row.sets} of {of}" for row in means]))
     blocks += _prevalences(table.rows)
+    blocks += _against_baseline(table.rows)
     if any(row.n > 1 for row in table.rows):
         blocks.append(f"Means over seeds, with the range for 2 or {FEW} seeds and the standard deviation for more.")
     blocks += ["\n".join(f"- {cell.folder}: {cell.message}" for cell in table.failed)] if table.failed else []
@@ -279,6 +281,40 @@ def _prevalences(rows: Sequence[Row]) -> list[str]:
             low, high = _percent(min(shares)), _percent(max(shares))
             notes.append(f"{name} {low if low == high else f'{low} to {high}'} %")
     return [f"AUPR of chance is the share of defects: {', '.join(notes)}."] if notes else []
+
+
+def _against_baseline(rows: Sequence[Row]) -> list[str]:
+    """Return a note for each set of windows: which detectors do not beat the baseline that is evaluated on the same windows."""
+    notes = []
+    for name in natural({row.set for row in rows if row.kind == "window"}):
+        known = [
+            (row.detector, pair)
+            for row in rows
+            if row.set == name
+            and row.kind == "window"
+            and (pair := _pair(row.figures)) is not None
+            and row.detector.split()[0] != "window_mean"
+        ]
+        beaten = [
+            f"`{_escaped(detector)}` ({own:.3f} against {base:.3f})" for detector, (own, base) in known if own <= base
+        ]
+        if beaten:
+            notes.append(f"- {name}: {', '.join(beaten)}")
+    if not notes:
+        return []
+    head = (
+        "These detectors do not beat the baseline, the mean of the worst channel (`window_mean`), by VUS-PR, or by AUROC "
+        "without VUS-PR. Try another detector or window length:"
+    )
+    return ["\n".join([head, "", *notes])]
+
+
+def _pair(figures: Mapping[str, Spread]) -> tuple[float, float] | None:
+    """Return a figure of the detector and of the baseline on the same windows; None if nothing was compared."""
+    for own, baseline in (("mean_vus_pr", "window_mean_vus_pr"), ("mean_auroc", "window_mean_auroc")):
+        if own in figures and baseline in figures:
+            return figures[own].mean, figures[baseline].mean
+    return None
 
 
 def _defective(figures: Mapping[str, Spread]) -> list[float]:

@@ -63,14 +63,18 @@ class Combination(nn.Module):
         passed = torch.minimum((together - self.get_buffer("start")).clamp(min=0.0), self.get_buffer("width"))
         return (passed * self.get_buffer("slope")).sum(dim=2)
 
-    def fit(self, good: Mapping[str, Tensor]) -> None:
+    def fit(self, good: Mapping[str, Tensor], *, steepest: float = STEEPEST) -> None:
         """Estimate the tails from scores ``[n]`` of good parts that were not trained on.
+
+        Args:
+            good: the scores by name.
+            steepest: limit of the slope. A score that rises by ``1 / steepest`` of the tail's start gains at most 1.
 
         Raises:
             DataError: fewer than 2 parts.
             TrainingError: scores that are not finite.
         """
-        pieces = [_pieces(good[name].cpu().double(), name) for name in self.names]
+        pieces = [_pieces(good[name].cpu().double(), name, steepest) for name in self.names]
         for place, name in enumerate(("start", "width", "slope")):
             buffer = self.get_buffer(name)
             buffer.copy_(torch.stack([piece[place] for piece in pieces]).float())
@@ -90,7 +94,7 @@ def scores_over(score: Callable[[Tensor], Mapping[str, Tensor]], part: Part, dev
     return {name: torch.cat(values) for name, values in kept.items()}
 
 
-def _pieces(good: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
+def _pieces(good: Tensor, name: str, steepest: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return start, width and slope ``[PIECES]`` of one score's surprise, float64."""
     count = len(good)
     if count < 2:
@@ -117,4 +121,4 @@ def _pieces(good: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
     excess = float((ascending[count - in_tail :] - ascending[begins]).mean())
     slope[-1] = 1 / excess if excess > 0 else math.inf
     unit = float(ascending[begins].abs()) or float(ascending.abs().max())
-    return start, width, slope.clamp(max=STEEPEST / max(unit, LEAST_UNIT))
+    return start, width, slope.clamp(max=steepest / max(unit, LEAST_UNIT))
