@@ -162,7 +162,7 @@ def outcomes(repetitions: int) -> Iterator[Outcome]:
     yield measure("drift", "--detrend line", WindowReading(detrend="line"), drift, seeds)
 
 
-DETECTOR = "pca"
+DETECTOR = "whitening"
 
 
 def main() -> None:
