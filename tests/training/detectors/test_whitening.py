@@ -170,7 +170,8 @@ def test_the_rarer_score_decides_and_its_map_sums_to_the_deciding_score() -> Non
     for asked in (windows_of(coupled(400, 1)), still, jump):
         evidence = scorer(asked)
 
-        surprise = OFFSET + scorer.combination.surprise(evidence.scores)
+        logs = {name: (score / LEAST_SCORE).log() for name, score in evidence.scores.items()}
+        surprise = OFFSET + scorer.combination.surprise(logs)
         assert evidence.scores["combined"].tolist() == surprise.amax(dim=1).tolist()
         assert evidence.maps["share"].sum(dim=(1, 2)).tolist() == pytest.approx(
             evidence.scores["combined"].tolist(), rel=1e-4
