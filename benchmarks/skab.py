@@ -283,7 +283,9 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, metavar="N", help="evaluate only the first N files (default: all)")
     parser.add_argument("--table", choices=["board", "clean", "both"], default="both")
-    parser.add_argument("--candidates", nargs="+", metavar="NAME", help="evaluate only these, and the dummies (default: all)")
+    parser.add_argument(
+        "--candidates", nargs="+", metavar="NAME", help="evaluate only these, and the dummies (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object per row")
     args = parser.parse_args()
