@@ -270,8 +270,9 @@ def _plain(line: Line) -> dict[str, Any]:
     return {"what": "skab"} | structs.asdict(line)
 
 
-def _chosen(candidates: Sequence[Candidate], detector: str | None) -> list[Candidate]:
-    return [one for one in candidates if detector in (None, one.detector)]
+def _chosen(candidates: Sequence[Candidate], names: Sequence[str] | None) -> list[Candidate]:
+    """Return the candidates with these names, such as ``pca --steps 8 --hop 1``; all of them without names."""
+    return [one for one in candidates if names is None or one.name in names]
 
 
 def main() -> None:
@@ -282,7 +283,9 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, metavar="N", help="evaluate only the first N files (default: all)")
     parser.add_argument("--table", choices=["board", "clean", "both"], default="both")
-    parser.add_argument("--detector", help="evaluate only this detector and the dummies (default: all)")
+    parser.add_argument(
+        "--candidates", nargs="+", metavar="NAME", help="evaluate only these, and the dummies (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object per row")
     args = parser.parse_args()
@@ -295,10 +298,10 @@ def main() -> None:
         lines = dummies(files, since, table)
         if table == "board":
             lines += [
-                board(one, names, files, seed=args.seed, progress=progress) for one in _chosen(BOARD, args.detector)
+                board(one, names, files, seed=args.seed, progress=progress) for one in _chosen(BOARD, args.candidates)
             ]
         else:
-            lines += [whole(one, names, files, clean, seed=args.seed) for one in _chosen(WHOLE, args.detector)]
+            lines += [whole(one, names, files, clean, seed=args.seed) for one in _chosen(WHOLE, args.candidates)]
         if args.json:
             print("\n".join(json.dumps(_plain(line)) for line in lines), flush=True)
         else:

@@ -294,3 +294,9 @@ def test_no_fewer_parts_would_keep_back_as_many(need: int, percent: int) -> None
 
     assert calibration_count(total, percent / 100) >= need
     assert calibration_count(total - 1, percent / 100) < need or total == 16
+
+
+def test_twenty_windows_that_share_no_row_are_enough_for_a_detector_without_validation() -> None:
+    found = split(windows(1, 20, window_s=1.0, hop_s=1.0), seed=0, validation=False, window_s=1.0)
+
+    assert (len(found.train), len(found.calibration)) == (5, 14)

@@ -170,7 +170,8 @@ def test_the_rarer_score_decides_and_its_map_sums_to_the_deciding_score() -> Non
     for asked in (windows_of(coupled(400, 1)), still, jump):
         evidence = scorer(asked)
 
-        surprise = OFFSET + scorer.combination.surprise(evidence.scores)
+        logs = {name: (score / LEAST_SCORE).log() for name, score in evidence.scores.items()}
+        surprise = OFFSET + scorer.combination.surprise(logs)
         assert evidence.scores["combined"].tolist() == surprise.amax(dim=1).tolist()
         assert evidence.maps["share"].sum(dim=(1, 2)).tolist() == pytest.approx(
             evidence.scores["combined"].tolist(), rel=1e-4
@@ -310,7 +311,7 @@ def test_rounding_stays_below_the_tolerance_of_a_file_on_any_cycle(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("kind", ODD[1::3])
 def test_any_log_of_twenty_windows_can_be_trained_and_exported(kind: str, tmp_path: Path) -> None:
     log = log_of(odd(kind, 20 * 8))
     run = train("whitening", log, tmp_path / "run", settings=Settings(steps=8, hop=8), threads=1, picture_epochs=NONE)

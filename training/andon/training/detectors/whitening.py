@@ -20,7 +20,7 @@ vector autoregressive residuals to monitor multivariate processes (2004).
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
@@ -52,8 +52,8 @@ MOST_FITTED = 20_000
 """Largest number of windows that the fit uses, evenly spaced over the training set."""
 MOST_SCORED = 4_000
 """Largest number of windows that the tails of the scores are fitted to, evenly spaced over the training set."""
-STEEPEST = 20.0
-"""Limit of the slope of surprises: a score that rises by 1/20 of the tail's start gains at most 1."""
+STEEPEST = 100.0
+"""Limit of the slope of surprises. The logarithm of a typical score is 4.6, so a score that rises by 5 % gains at most 1."""
 OFFSET = 10.0
 """Added to each surprise. The tolerance between machines is relative to the median score, and a surprise may be 0. With this
 offset, the tolerance of 1e-4 is about .001 nat."""
@@ -202,7 +202,7 @@ class Whitening(Scorer):
         features, errors = self._whitened(prepared)
         scores = features.score, errors.score
         named = dict(zip(self.combination.names, scores, strict=True))
-        surprise = OFFSET + self.combination.surprise(named)
+        surprise = OFFSET + self.combination.surprise(_orders(named))
         combined = surprise.amax(dim=1)
         by_feature = self.features.spread(
             features.contribution.reshape(-1, features.contribution.shape[1] // self.shape[1], self.shape[1])
@@ -340,9 +340,8 @@ def fit(scorer: Whitening, good: TrainingData, settings: Settings, context: FitC
         logger.info("regularisation %g explains blocks of time that were left out best", ladder[chosen])
     scorer.learn(known, variances, vectors, ladder[chosen])
     scorer.features.to(context.device)
-    scorer.combination.fit(
-        {"distance": torch.cat(distances, dim=1)[chosen], "prediction": torch.cat(errors)}, steepest=STEEPEST
-    )
+    found = {"distance": torch.cat(distances, dim=1)[chosen], "prediction": torch.cat(errors)}
+    scorer.combination.fit(_orders(found), steepest=STEEPEST)
 
 
 class _Moments(NamedTuple):
@@ -372,6 +371,15 @@ class _Statistics(NamedTuple):
     """Weights of the prediction, ``[lags * C, C]``, for the rows before, the last one first."""
     constant: Tensor
     whitener: Tensor
+
+
+def _orders(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the logarithms of scores above their lower limit.
+
+    With them, the exponential tail of the surprise is a Pareto tail of the scores. A score that is now and then very high on good
+    windows then does not outshout the other one.
+    """
+    return {name: (score / LEAST_SCORE).log() for name, score in scores.items()}
 
 
 def _even(places: Sequence[int], most: int) -> list[int]:
