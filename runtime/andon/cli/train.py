@@ -4,7 +4,7 @@ example:
   andon train patchcore --data parts/ --out run/
   andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
   andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same data set, written as flags
-  andon train whitening --data good-log.csv --out run/ --steps 64
+  andon train whitening --data good-log.csv --out run/ --steps auto   # windows chosen from the log; also 64, 2s
   andon train unet_autoencoder --data parts/ --out run/ --resume     # continue an interrupted run
   andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # also plot the AUROC on parts/test by epoch
 
@@ -13,11 +13,11 @@ All settings of a detector are flags. List them with: andon train DETECTOR --hel
 
 import argparse
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from andon.cli import _class_set
+from andon.cli import _class_set, _window_flags
 from andon.cli._frame_sizes import frame_size
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
@@ -25,6 +25,9 @@ from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import names
 from andon.foundation.settings import add_flags, fields, from_flags, nearest
 from andon.training.observers.epochs import Epochs, parse_epochs
+
+if TYPE_CHECKING:
+    from andon.training.runs.window_choice import WindowRequest
 
 _Options = TypeVar("_Options", bound=Struct)
 SUMMARY = "train a detector on good parts only"
@@ -74,6 +77,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="for sensor logs: a channel that states what the machine does, such as a recipe number or a speed. The other "
         "channels are standardised separately for each of its values or ranges. It is not judged itself, and an unknown value is "
         "INVALID",
+    )
+    parser.add_argument(
+        "--sort",
+        action="store_true",
+        help="logs: sort the rows of each file by their times. Without it, a log out of order is refused",
     )
     parser.add_argument(
         "--seed",
@@ -151,6 +159,8 @@ def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
         recipe = _recipe(named)
         parser.description = f"{recipe.summary}\n\n{parser.description}"
         add_flags(parser, recipe.settings)
+        if recipe.gives == "window":
+            _window_flags.extend(parser)
     elif given:
         raise _no_detector(given[0])
 
@@ -168,6 +178,7 @@ def run(args: argparse.Namespace) -> int:
     _class_set.take_in(args)
     args.frame_size = frame_size("--frame-size", args.frame_size)
     recipe = _recipe(args.detector)
+    args.window = _window_flags.take(args) if recipe.gives == "window" else _no_window()
     given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
     # a resumed run has its settings: only flags that were given are compared with them
     settings = from_flags(recipe.settings, args) if given or not args.resume else None
@@ -193,8 +204,16 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts | findings(trained)))
         return 0
     print("\n".join(f"{name:<16} {value}" for name, value in facts.items()))
+    for sentence in trained.record.window.why if trained.record.window is not None else ():
+        print(f"{'window':<16} {sentence}")
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
+
+
+def _no_window() -> "WindowRequest":
+    from andon.training.runs.window_choice import WindowRequest
+
+    return WindowRequest()
 
 
 def _filled(options: type[_Options], args: argparse.Namespace) -> _Options:

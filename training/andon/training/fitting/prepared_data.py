@@ -25,6 +25,7 @@ from andon.runtime.outside_training import ranges, statistics
 from andon.runtime.schema import FrameSpec, InputSpec, OutsideCheck, Reason, WindowSpec
 from andon.sources.collection import Collection
 from andon.sources.grouping import Grouped
+from andon.sources.series.good_rows import good_rows
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.subset import Subset
@@ -217,8 +218,9 @@ def prepare_data(
 
 
 def items_of(data: Collection | Log, spec: InputSpec, group: str | None) -> Collection:
-    """Return the items of data as a recipe sees them: a log cut into windows, grouped as requested."""
-    collection: Collection = cut(data, spec) if isinstance(data, Log) and isinstance(spec, WindowSpec) else data  # type: ignore[assignment]
+    """Return the items of data as a recipe sees them: the good rows of a log cut into windows, grouped as requested."""
+    windows = isinstance(data, Log) and isinstance(spec, WindowSpec)
+    collection: Collection = cut(good_rows(data), spec) if windows else data  # type: ignore[arg-type, assignment]
     return collection if group is None else Grouped(collection, group)
 
 
