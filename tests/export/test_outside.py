@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,8 +20,8 @@ from andon.foundation.errors import ModelFileError
 from andon.runtime.detector import Detector
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import judge_items
-from andon.runtime.model_file.format import parse, seal
 from andon.runtime.model_file.content import Tail
+from andon.runtime.model_file.format import parse, seal
 from andon.runtime.outside_training import outside, ranges, statistics
 from andon.runtime.schema import OutsideCheck, Reason, ScoreRule, Status, WindowSpec
 
@@ -45,7 +46,9 @@ class Runs(WindowRuns):
 
 def trained_spec(steps: int = 16) -> WindowSpec:
     """Return the specification with ranges, as training makes it."""
-    good = np.stack([item.data[:steps] for item in map(Runs(40).read, Runs(40).refs) if isinstance(item, Item)])
+    good = np.stack(
+        [item.data[:steps].astype(np.float32) for item in map(Runs(40).read, Runs(40).refs) if isinstance(item, Item)]
+    )
     seen = statistics(good)
     lows, highs, spreads, rates = (ranges(each) for each in (seen.low, seen.high, seen.spread, seen.rate))
     channels = tuple(
@@ -66,7 +69,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def good_window() -> NDArray[np.float32]:
     item = Runs(60).read(Ref(key="run3#0"))
     assert isinstance(item, Item)
-    return item.data.copy()
+    return item.data.astype(np.float32)
 
 
 def far(kind: str) -> NDArray[np.float32]:
@@ -154,9 +157,8 @@ def test_graph_and_numpy_agree_on_every_limit(file: Path) -> None:
 def test_the_reference_evaluator_gives_the_same_verdicts(file: Path) -> None:
     session, detector = ReferenceEvaluator(str(file)), Detector.load(file)
     windows = np.stack([good_window(), *map(far, ("high", "low", "shaking", "constant channel"))])
-    got: Mapping[str, NDArray[np.generic]] = dict(
-        zip(session.output_names, session.run(None, {"window": windows}), strict=True)
-    )
+    outputs: Any = session.run(None, {"window": windows})
+    got: Mapping[str, NDArray[np.generic]] = dict(zip(session.output_names, outputs, strict=True))
     verdicts = [detector(window) for window in windows]
     assert got["status"].tolist() == [int(verdict.status) for verdict in verdicts]
     assert got["reason"].tolist() == [int(verdict.reason) for verdict in verdicts]

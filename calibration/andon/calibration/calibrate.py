@@ -122,7 +122,13 @@ def calibrate(
         review = passing.limit
     numbers = Tail(threshold=threshold, review=review, x=knots.x, p=knots.p)
     return _sealed(
-        model, card, calibration, numbers, reason=request.reason, move=move, outside=_outside(card, scores.channel_health)
+        model,
+        card,
+        calibration,
+        numbers,
+        reason=request.reason,
+        move=move,
+        outside=_outside(card, scores.channel_health),
     )
 
 

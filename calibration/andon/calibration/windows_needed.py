@@ -39,7 +39,10 @@ def with_advice(error: NotEnoughParts, have: int, *, alpha: float, confidence: f
     need = windows_needed(alpha, confidence, tau)
     if need <= have:
         return error
-    message = f"{error} A promise of {percent(alpha)} at tau = {tau:.3g} needs {need} windows for calibration, {need - have} more than these."
+    message = (
+        f"{error} A promise of {percent(alpha)} at tau = {tau:.3g} needs {need} windows for calibration, {need - have} more than "
+        "these."
+    )
     if tau > 1.5:
         message += " Shorter windows do not help, because neighbouring windows already depend on each other."
     return NotEnoughParts(

@@ -13,11 +13,11 @@ All settings of a detector are flags. List them with: andon train DETECTOR --hel
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
-from andon.cli import _class_set, _window_flags
+from andon.cli import _class_set
 from andon.cli._frame_sizes import frame_size
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
@@ -25,9 +25,6 @@ from andon.foundation.flag_parser import FlagParser
 from andon.foundation.registry import names
 from andon.foundation.settings import add_flags, fields, from_flags, nearest
 from andon.training.observers.epochs import Epochs, parse_epochs
-
-if TYPE_CHECKING:
-    from andon.training.runs.window_choice import WindowRequest
 
 _Options = TypeVar("_Options", bound=Struct)
 SUMMARY = "train a detector on good parts only"
@@ -160,7 +157,9 @@ def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
         parser.description = f"{recipe.summary}\n\n{parser.description}"
         add_flags(parser, recipe.settings)
         if recipe.gives == "window":
-            _window_flags.extend(parser)
+            from andon.training.runs import window_flags
+
+            window_flags.extend(parser)
     elif given:
         raise _no_detector(given[0])
 
@@ -178,16 +177,17 @@ def run(args: argparse.Namespace) -> int:
     _class_set.take_in(args)
     args.frame_size = frame_size("--frame-size", args.frame_size)
     recipe = _recipe(args.detector)
-    args.window = _window_flags.take(args) if recipe.gives == "window" else _no_window()
-    given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
-    # a resumed run has its settings: only flags that were given are compared with them
-    settings = from_flags(recipe.settings, args) if given or not args.resume else None
     with needs("train", "training"):
         import safetensors  # noqa: F401 - needed at the end of training, so a missing package is reported now
 
+        from andon.training.runs import window_flags
         from andon.training.runs.summary import findings, summary
         from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
+    args.window = window_flags.take(args)
+    given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
+    # a resumed run has its settings: only flags that were given are compared with them
+    settings = from_flags(recipe.settings, args) if given or not args.resume else None
     start_s = time.perf_counter()
     trained = train(
         recipe,
@@ -208,12 +208,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"{'window':<16} {sentence}")
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
-
-
-def _no_window() -> "WindowRequest":
-    from andon.training.runs.window_choice import WindowRequest
-
-    return WindowRequest()
 
 
 def _filled(options: type[_Options], args: argparse.Namespace) -> _Options:

@@ -96,10 +96,10 @@ def limits_of_channel(
     """Return the limits for a channel of a model file.
 
     The range is that of the training and calibration parts, widened by `widths` times its own width on each side. A channel that
-    did not change has no range. By default, a channel is stuck after 20 times its longest constant time in the calibration part, and its period
-    is that of its samples there. A channel that never changed there is never stuck. A channel of states (`Channel.resample` is
-    ``hold``) may keep one value and has no rate. No channel is stale before five of its periods, or before the longest pause that
-    the file lets it have.
+    did not change has no range. By default, a channel is stuck after 20 times its longest constant time in the calibration
+    part, and its period is that of its samples there. A channel that never changed there is never stuck. A channel of states
+    (`Channel.resample` is ``hold``) may keep one value and has no rate. No channel is stale before five of its periods, or
+    before the longest pause that the file lets it have.
 
     >>> limits_of_channel(Channel(name="t", low=10.0, high=30.0)).high
     2030.0

@@ -74,7 +74,8 @@ def statistics(windows: NDArray[np.float32]) -> Statistics:
 def ranges(values: Floats) -> list[Range]:
     """Return the lowest and highest number of each column of ``[n, C]``."""
     return [
-        Range(low=float(low), high=float(high)) for low, high in zip(values.min(axis=0), values.max(axis=0), strict=True)
+        Range(low=float(low), high=float(high))
+        for low, high in zip(values.min(axis=0), values.max(axis=0), strict=True)
     ]
 
 
@@ -123,7 +124,7 @@ def _outside(channel: Channel, kind: str, text: str, times: float) -> Outside:
 
 def _limits(channel: Channel, seen: ChannelHealth | None, check: OutsideCheck) -> tuple[float, float, float, float]:
     if channel.low is None or channel.high is None or channel.spread is None or channel.rate is None:
-        return (NO_LIMIT,) * STATISTICS
+        return NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT
     low, high, spread, rate = channel.low, channel.high, channel.spread.high, channel.rate.high
     if seen is not None:
         low, high = min(low, seen.low), max(high, seen.high)

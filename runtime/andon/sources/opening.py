@@ -88,7 +88,9 @@ def open_log(text: str, *, sort: bool = False, truth: Path | None = None) -> Log
     """
     source = find(text)
     if sort and source.name != "logs":
-        raise ConfigError(f"--sort: expected a log file or a folder of them, got the source {source.name}. Leave it out.")
+        raise ConfigError(
+            f"--sort: expected a log file or a folder of them, got the source {source.name}. Leave it out."
+        )
     opened = logs.collect(text, sort=True) if sort else collect(text)
     if not isinstance(opened, Log):
         raise ConfigError(f"{shown_address(text)}: expected a log, got frames from the source {source.name}.")

@@ -168,7 +168,7 @@ def test_stamps_of_several_units_are_refused(put, stamps: tuple[int, int], name:
 
 def test_rows_out_of_order_are_refused_with_the_flag_that_sorts_them_and_sorted_on_request(put) -> None:  # type: ignore[no-untyped-def]
     text = put("time,x,label\n0,10,0\n2,12,1\n1,11,0\n3,13,0\n")
-    with pytest.raises(DataError, match="line 4.* expected ascending times.* give --sort"):
+    with pytest.raises(DataError, match=r"line 4.* expected ascending times.* give --sort"):
         logs.collect(text)
 
     (run,) = (log := logs.collect(text, sort=True)).runs
@@ -183,7 +183,9 @@ def test_rows_out_of_order_are_refused_with_the_flag_that_sorts_them_and_sorted_
     ("name", "values"), [("attack", "0101"), ("Normal/Attack", ["Normal", "Attack", "Normal", "A ttack"]),
                          ("is_outlier", "0101"), ("faultFlag", "0101"), ("labels", "0101")]
 )  # fmt: skip
-def test_a_column_of_two_values_with_a_word_for_a_label_in_its_name_is_truth(put, name: str, values: Sequence[str]) -> None:  # type: ignore[no-untyped-def]
+def test_a_column_of_two_values_with_a_word_for_a_label_in_its_name_is_truth(  # type: ignore[no-untyped-def]
+    put, name: str, values: Sequence[str]
+) -> None:
     rows = "".join(f"{at},{at},{value}\n" for at, value in enumerate(values))
     log = logs.collect(put(f"time,x,{name}\n{rows}"))
 
@@ -193,7 +195,9 @@ def test_a_column_of_two_values_with_a_word_for_a_label_in_its_name_is_truth(put
     assert log.notes == (f"label column {name!r}: not a channel. 2 of 4 rows are labelled as faulty",)
 
 
-@pytest.mark.parametrize(("name", "values"), [("fault_current", "0132"), ("valve", "0101"), ("status", "0101"), ("attack_angle", "0579")])
+@pytest.mark.parametrize(
+    ("name", "values"), [("fault_current", "0132"), ("valve", "0101"), ("status", "0101"), ("attack_angle", "0579")]
+)
 def test_a_measurement_is_a_channel_whatever_its_name_reminds_of(put, name: str, values: str) -> None:  # type: ignore[no-untyped-def]
     rows = "".join(f"{at},{at},{value}\n" for at, value in enumerate(values))
     log = logs.collect(put(f"time,x,{name}\n{rows}"))

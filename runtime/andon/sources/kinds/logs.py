@@ -3,14 +3,14 @@
 A CSV file is UTF-8 text with a header. Fields are separated by comma, semicolon, tab or vertical bar, and lines end with LF or
 CR LF. Numbers have a decimal point. An empty field is a missing sample, and blank lines are ignored.
 
-The time is the first column of ISO dates, or the first numeric column named time, timestamp, datetime or t, in seconds. A name such
-as ``time_ms`` states another unit, and milli-, micro- and nanoseconds since 1970 are recognised (`series.time_units`). Times
+The time is the first column of ISO dates, or the first numeric column named time, timestamp, datetime or t, in seconds. A name
+such as ``time_ms`` states another unit, and milli-, micro- and nanoseconds since 1970 are recognised (`series.time_units`). Times
 must increase from row to row, unless the caller asks for sorting. Exception: a column named t whose values do not increase is
 read as a channel, not as time. Dates without a time zone are UTC.
 
-A column ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` contains the truth, with 0 or 1 in every row. So does a column of two
-values whose name has a word such as attack or outlier (`series.label_columns`). A column ``changepoint`` is ignored. Every other
-column is a channel and must contain numbers.
+A column ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` contains the truth, with 0 or 1 in every row. So does a column of
+two values whose name has a word such as attack or outlier (`series.label_columns`). A column ``changepoint`` is ignored. Every
+other column is a channel and must contain numbers.
 """
 
 import logging
@@ -274,9 +274,7 @@ def _read(path: Path, name: str, *, sort: bool) -> _Table:
     moved = int((order != np.arange(len(order))).sum())
     if moved:
         block, faulty = block[order], None if faulty is None else faulty[order]
-    run = Run(
-        name=name, times_s=times.seconds[order], values=block, faulty=faulty, time_per_s=times.per_s
-    )
+    run = Run(name=name, times_s=times.seconds[order], values=block, faulty=faulty, time_per_s=times.per_s)
     return _Table(channels=channels, run=run, labels=tuple(labels), unit=times.unit, moved=moved)
 
 

@@ -2,9 +2,9 @@
 
 Each channel votes for the first high peak of its autocorrelation. Votes for about the same lag are added, and the lag with the
 most votes wins. Random noise and slow trends have no such peak. The method is that of other benchmarks for time series
-(find the highest peak of the autocorrelation), with three changes: all channels vote instead of the first one only, a peak must
-be significant by Bartlett's formula, and the first of several equally high peaks is taken, because they are multiples of
-one cycle.
+(find the highest peak of the autocorrelation), with these changes: all channels vote instead of the first one only, a peak must
+be significant by Bartlett's formula and come again after two cycles, and the first of several nearly equal peaks is taken,
+because they are multiples of one cycle.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,12 @@ LEAST_HEIGHT = 0.3
 """Smallest autocorrelation at the peak. Below it, less than a tenth of the variance repeats."""
 LEAST_CYCLES = 4
 """Number of cycles that a stretch must hold, at least."""
-SIGMAS = 4.0
+SIGMAS = 5.0
 """Height of a peak in standard deviations of the autocorrelation of a series without a cycle (Bartlett)."""
-NEARLY = 0.9
+NEARLY = 0.8
 """An earlier peak counts as the cycle if it has this share of the height of the highest one."""
+AGAIN = 0.5
+"""Smallest height of the peak after two cycles, as a share of that after one. A chance peak does not come again."""
 SAME = 0.15
 """Largest relative difference of two votes for one cycle."""
 LEAST_SHARE = 0.25
@@ -76,10 +78,10 @@ def dominant_cycle(stretches: Sequence[NDArray[np.float32]]) -> Cycle | None:
 def autocorrelation(stretches: Sequence[Floats]) -> Floats:
     """Return the autocorrelation of one channel by lag, over all stretches that are long enough, without their linear trends.
 
-    The lags go up to a quarter of the longest stretch. A constant channel gives an empty array.
+    The lags go up to half of the longest stretch. A constant channel gives an empty array.
     """
     longest = max((len(stretch) for stretch in stretches), default=0)
-    lags = longest // LEAST_CYCLES + 1
+    lags = longest // 2 + 1
     if lags < 3:
         return np.empty(0)
     total, power = np.zeros(lags), 0.0
@@ -93,7 +95,7 @@ def autocorrelation(stretches: Sequence[Floats]) -> Floats:
         counts = len(left) / (len(left) - np.arange(len(covariance)))
         total[: len(covariance)] += covariance * counts
         power += covariance[0]
-    return total / power if power > 0 else np.empty(0)
+    return np.asarray(total / power) if power > 0 else np.empty(0)
 
 
 def _vote(stretches: list[Floats]) -> tuple[int, float] | None:
@@ -104,8 +106,9 @@ def _vote(stretches: list[Floats]) -> tuple[int, float] | None:
     low = np.flatnonzero(found < 0)
     if not len(low):
         return None  # a trend
-    inner = found[1:-1]
-    peaks = np.flatnonzero((inner >= found[:-2]) & (inner > found[2:])) + 1
+    farthest = max(len(stretch) for stretch in stretches) // LEAST_CYCLES
+    inner = found[1 : farthest + 1]
+    peaks = np.flatnonzero((inner >= found[:farthest]) & (inner > found[2 : farthest + 2])) + 1
     peaks = peaks[peaks > low[0]]
     if not len(peaks):
         return None
@@ -116,15 +119,22 @@ def _vote(stretches: list[Floats]) -> tuple[int, float] | None:
     if highest < max(LEAST_HEIGHT, SIGMAS * error):
         return None
     first = int(peaks[found[peaks] >= NEARLY * highest][0])
+    again = found[round(2 * first * (1 - SAME)) : round(2 * first * (1 + SAME)) + 1]
+    if float(again.max()) < AGAIN * found[first]:
+        return None
     return first, float(found[first])
 
 
 def _moves(stretches: list[Floats]) -> bool:
+    """Return whether a channel does more than follow a straight line. Smaller remainders are float32 rounding."""
     scale = max((float(np.abs(stretch).max(initial=0.0)) for stretch in stretches), default=0.0)
-    return scale > 0.0 and any(np.ptp(stretch) > 1e-6 * scale for stretch in stretches if len(stretch))
+    return scale > 0.0 and any(
+        np.ptp(_without_trend(stretch)) > 1e-5 * scale for stretch in stretches if len(stretch) > 1
+    )
 
 
 def _without_trend(values: Floats) -> Floats:
     place = np.linspace(-1.0, 1.0, len(values))
     centred = values - values.mean()
-    return centred - place * float((place * centred).sum() / (place**2).sum())
+    slope = float((place * centred).sum() / (place**2).sum())
+    return np.asarray(centred - place * slope)

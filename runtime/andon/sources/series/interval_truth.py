@@ -49,9 +49,7 @@ def read_intervals(path: Path) -> tuple[FaultInterval, ...]:
         DataError: the file cannot be read, or a column or a time is missing. The message contains the line.
     """
     return tuple(
-        FaultInterval(
-            start=row["start"], end=row["end"], kind=row.get("kind", ""), file=row.get("file", ""), line=line
-        )
+        FaultInterval(start=row["start"], end=row["end"], kind=row.get("kind", ""), file=row.get("file", ""), line=line)
         for line, row in read_table(path, ("start", "end"))
     )
 
@@ -121,7 +119,9 @@ def _named(log: Log, file: str, place: str) -> tuple[Run, ...]:
     matching = tuple(
         run
         for run in log.runs
-        if run.name == file or PurePosixPath(run.name).name == str(wanted) or PurePosixPath(run.name).stem == str(wanted)
+        if run.name == file
+        or PurePosixPath(run.name).name == str(wanted)
+        or PurePosixPath(run.name).stem == str(wanted)
     )
     exact = tuple(run for run in matching if run.name == file)
     if exact or len(matching) == 1:

@@ -20,15 +20,34 @@ from andon.sources.series.tables import Column
 NAMES = frozenset({"anomaly", "label", "faulty", "is_anomaly"})
 """Names in lower case that are always labels."""
 WORDS = frozenset(
-    {
-        "anomaly", "anomalies", "anomalous", "abnormal", "attack", "attacks", "outlier", "outliers", "label", "labels",
-        "fault", "faults", "faulty", "failure", "defect", "defects", "defective", "malfunction", "groundtruth",
-    }  # fmt: skip
+    [
+        "anomaly",
+        "anomalies",
+        "anomalous",
+        "abnormal",
+        "attack",
+        "attacks",
+        "outlier",
+        "outliers",
+        "label",
+        "labels",
+        "fault",
+        "faults",
+        "faulty",
+        "failure",
+        "defect",
+        "defects",
+        "defective",
+        "malfunction",
+        "groundtruth",
+    ]
 )
 """Words in a name that make a column of two values a label."""
 IGNORED = frozenset({"changepoint", "change_point"})
 
-_BAD = frozenset({"1", "true", "yes", "attack", "a ttack", "anomaly", "anomalous", "abnormal", "fault", "faulty", "bad", "defect"})
+_BAD = frozenset(
+    {"1", "true", "yes", "attack", "a ttack", "anomaly", "anomalous", "abnormal", "fault", "faulty", "bad", "defect"}
+)
 _GOOD = frozenset({"0", "false", "no", "normal", "good", "ok"})
 
 Role = Literal["label", "ignored", "channel"]

@@ -34,9 +34,7 @@ class Times(NamedTuple):
     """Unit of the column since 1970, if it was recognised from the size of its numbers."""
 
 
-def times_of(
-    raw: Columns, lowered: list[str], path: Path, *, ordered: bool = True, t_is_time: bool = False
-) -> Times:
+def times_of(raw: Columns, lowered: list[str], path: Path, *, ordered: bool = True, t_is_time: bool = False) -> Times:
     """Return the time column and the source times in seconds.
 
     Args:

@@ -1,7 +1,7 @@
 """The unit of a numeric time column: stated in its name, or recognised from the size of its numbers.
 
-``time_ms``, ``timestamp [us]`` and ``t(s)`` state their unit. Without a unit in the name, numbers are seconds, unless they are so large
-that seconds would lie after the year 5000. Such numbers are milliseconds, microseconds or nanoseconds since 1970, as many
+``time_ms``, ``timestamp [us]`` and ``t(s)`` state their unit. Without a unit in the name, numbers are seconds, unless they are so
+large that seconds would lie after the year 5000. Such numbers are milliseconds, microseconds or nanoseconds since 1970, as many
 loggers and pandas write them. The unit of small relative times cannot be recognised, so their name must state it.
 """
 

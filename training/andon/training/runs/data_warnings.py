@@ -138,11 +138,11 @@ def few_windows(calibration: int, spec: WindowSpec, share: float) -> DataWarning
         return None
     missing = math.ceil((need - calibration) * spec.steps / share)
     shorter = calibration * spec.steps // need
-    offer = f", or of windows of at most {shorter} rows" if shorter else ""
+    offer = f", or windows of at most {shorter} rows" if shorter else ""
     return DataWarning(
         kind="few_windows",
-        text=f"{calibration} calibration windows of {spec.steps} rows are too few for a promise: it needs at least {need}, and more if "
-        f"neighbouring windows depend on each other. That takes about {missing} more good rows "
+        text=f"{calibration} calibration windows of {spec.steps} rows are too few for a promise: it needs at least {need}, and "
+        f"more if neighbouring windows depend on each other. That takes about {missing} more good rows "
         f"({shown_time(missing * spec.period_s)}){offer}. Until then, export with --no-promise.",
     )
 

@@ -154,8 +154,8 @@ def _in_rows(error: NotEnoughParts, spec: WindowSpec, share: float, windows: int
     shorter = windows * spec.steps // (windows + error.windows_missing)
     if error.tau <= 1.5 and shorter >= 1:
         text += (
-            f" Or train with windows of at most {shorter} rows (--steps {shorter}), which is enough if they depend on each other as "
-            "little as these."
+            f" Or train with windows of at most {shorter} rows (--steps {shorter}), which is enough if they depend on each other "
+            "as little as these."
         )
     return f"{text} Or write an estimate with --no-promise."
 

@@ -120,9 +120,7 @@ class _Training(NamedTuple):
 def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: Progress) -> _Training:
     """Read the data, compare them with the data of an interrupted run, and write the record."""
     previous, options, observe = plan.previous, plan.options, plan.observe
-    opened = (
-        open_data(data, sort=options.sort) if previous is None else open_to_resume(data, previous, plan.folder)
-    )
+    opened = open_data(data, sort=options.sort) if previous is None else open_to_resume(data, previous, plan.folder)
     opened, other_sizes = (opened, ()) if options.frame_size is None else of_size(opened, options.frame_size)
     plan, opened, choice = windows_of(plan, opened)
     with naming_a_length(plan, opened):

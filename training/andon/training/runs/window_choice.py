@@ -8,15 +8,15 @@ period
 length
     32 rows. If a quarter of the channels repeat themselves after a common time (`andon.sources.series.cycle`), the smallest
     number of whole cycles of at least 32 rows: the mean of such a window does not depend on where in the cycle it begins. At most
-    a 48th of the rows: 30 % of the log are kept for calibration, and must hold 14 windows that share no row, with a window left out at
-    each border. If a detector or the log cannot use that length, the next shorter one that both can.
+    a 48th of the rows: 30 % of the log are kept for calibration, and must hold 14 windows that share no row, with a window left
+    out at each border. If a detector or the log cannot use that length, the next shorter one that both can.
 
 hop
     An eighth of the length.
 
 Only the first 60 % of each run are looked at for the cycle. A log that is split by time keeps the rest for validation and
-calibration. On 22 logs that no setting was chosen on, a fixed 32 rows did as well as one cycle, 16 rows did worse. On SKAB, 8 to 96
-rows differ by less than .03 VUS-PR. So the length matters little, and what matters is that no log is refused.
+calibration. On 22 logs that no setting was chosen on, a fixed 32 rows did as well as one cycle, 16 rows did worse. On SKAB, 8 to
+96 rows differ by less than .03 VUS-PR. So the length matters little, and what matters is that no log is refused.
 """
 
 import math
@@ -134,6 +134,22 @@ def parse_period(text: str) -> float | Literal["auto"]:
     return seconds
 
 
+def as_texts(request: WindowRequest) -> dict[str, str]:
+    """Return the request as texts by name of the flag, as `parse_length` and `parse_period` read them.
+
+    >>> as_texts(WindowRequest(steps="auto", period_s=0.5))
+    {'steps': 'auto', 'period': '0.5s'}
+    """
+    given = {"steps": request.steps, "hop": request.hop, "period": request.period_s}
+    return {name: _text(value) for name, value in given.items() if value is not None}
+
+
+def _text(value: Length | float | str) -> str:
+    if isinstance(value, Length):
+        return str(value.rows) if value.rows is not None else f"{value.seconds:g}s"
+    return value if isinstance(value, str) else f"{value:g}s"
+
+
 def choose_period(found: FoundLogs) -> tuple[float, str]:
     """Return the period of the points in seconds, and the reason."""
     periods = found.channel_periods_s
@@ -154,7 +170,9 @@ def choose_steps(rows: int, cycle: Cycle | None) -> tuple[int, str]:
     steps, why = USUAL_ROWS, "no common cycle was found"
     if cycle is not None:
         whole = cycle.rows * math.ceil(USUAL_ROWS / cycle.rows)
-        about = f"{cycle.channels} channels repeat themselves after {cycle.rows} rows (autocorrelation {cycle.height:.2f})"
+        about = (
+            f"{cycle.channels} channels repeat themselves after {cycle.rows} rows (autocorrelation {cycle.height:.2f})"
+        )
         if whole <= min(LONGEST_ROWS, longest):
             cycles = whole // cycle.rows
             return whole, f"{about}: {cycles} cycle{'s' if cycles > 1 else ''}"
@@ -200,8 +218,8 @@ def choose(
     if period_s is not None:
         if period_s < log.found.period_s / 1.5:
             raise ConfigError(
-                f"--period: expected at least the distance of the rows, {shown_time(log.found.period_s)}, got {shown_time(period_s)}. "
-                "Points between the rows would be interpolated only."
+                f"--period: expected at least the distance of the rows, {shown_time(log.found.period_s)}, got "
+                f"{shown_time(period_s)}. Points between the rows would only be interpolated."
             )
         log = msgspec.structs.replace(log, found=msgspec.structs.replace(log.found, grid_period_s=period_s))
     grid_s = log.found.grid_period_s or log.found.period_s
@@ -316,4 +334,10 @@ def _duration(text: str) -> float | None:
 
 def shown_time(seconds: float) -> str:
     """Return a time in seconds, minutes or hours."""
-    return f"{seconds:.6g} s" if seconds < 600 else f"{seconds / 60:.4g} min" if seconds < 36_000 else f"{seconds / 3600:.4g} h"
+    return (
+        f"{seconds:.6g} s"
+        if seconds < 600
+        else f"{seconds / 60:.4g} min"
+        if seconds < 36_000
+        else f"{seconds / 3600:.4g} h"
+    )

@@ -37,7 +37,9 @@ def windows_of(plan: Plan, opened: Collection | Log) -> tuple[Plan, Collection |
     """
     if plan.previous is not None:
         choice = plan.previous.window
-        return plan, opened if choice is None else _with_period(opened, choice.period_s), choice
+        if choice is None or not isinstance(opened, Log):
+            return plan, opened, choice
+        return plan, _with_period(opened, choice.period_s), choice
     request = plan.options.window
     if not request.given:
         return plan, opened, None
@@ -57,9 +59,13 @@ def chosen_settings(
         DataError: no length of a window fits the log.
     """
     if not isinstance(opened, Log):
-        raise ConfigError("--steps, --hop and --period: expected sensor logs for a time or auto, got frames. Leave them out.")
+        raise ConfigError(
+            "--steps, --hop and --period: expected sensor logs for a time or auto, got frames. Leave them out."
+        )
     if not {"steps", "hop"} <= set(settings.__struct_fields__):
-        raise ConfigError(f"{recipe.name}: expected a detector with the settings steps and hop for a time or auto, got none.")
+        raise ConfigError(
+            f"{recipe.name}: expected a detector with the settings steps and hop for a time or auto, got none."
+        )
     found, choice = choose(
         good_rows(opened),
         request,
@@ -116,7 +122,5 @@ def _accepts(recipe: Recipe, settings: msgspec.Struct, log: Log) -> Accepts:
     return accepts
 
 
-def _with_period(opened: Collection | Log, period_s: float) -> Collection | Log:
-    if not isinstance(opened, Log):
-        return opened
+def _with_period(opened: Log, period_s: float) -> Log:
     return msgspec.structs.replace(opened, found=msgspec.structs.replace(opened.found, grid_period_s=period_s))

@@ -1,12 +1,9 @@
-"""The flags of ``andon train`` for the windows of sensor logs: lengths in rows, in seconds, or chosen from the log."""
+"""The flags of a training for the windows of sensor logs: lengths in rows, in seconds, or chosen from the log."""
 
 import argparse
-from typing import TYPE_CHECKING
 
 from andon.foundation.flag_parser import FlagParser
-
-if TYPE_CHECKING:
-    from andon.training.runs.window_choice import Length, Wanted, WindowRequest
+from andon.training.runs.window_choice import Length, Wanted, WindowRequest, parse_length, parse_period
 
 _LENGTHS = ("steps", "hop")
 _MORE = {
@@ -21,6 +18,8 @@ def extend(parser: FlagParser) -> None:
         flag = parser.flags.get(f"--{name}")
         if flag is not None:
             flag.metavar, flag.help = "N|TIME|auto", f"{flag.help}{_MORE[name]}"
+    if "--period" in parser.flags:  # a setting of the detector
+        return
     parser.add_argument(
         "--period",
         metavar="TIME|auto",
@@ -29,14 +28,12 @@ def extend(parser: FlagParser) -> None:
     )
 
 
-def take(args: argparse.Namespace) -> "WindowRequest":
+def take(args: argparse.Namespace) -> WindowRequest:
     """Return the request, and remove the values from the arguments that the settings of a detector cannot hold.
 
     Raises:
         ConfigError: a value is neither a number of rows, nor a time, nor auto.
     """
-    from andon.training.runs.window_choice import WindowRequest, parse_length, parse_period
-
     wanted: dict[str, Wanted] = {}
     for name in _LENGTHS:
         text = getattr(args, name, None)
@@ -47,16 +44,18 @@ def take(args: argparse.Namespace) -> "WindowRequest":
         delattr(args, name)  # the setting keeps its default until the log is read
     period = getattr(args, "period", None)
     steps, hop = wanted["steps"], wanted["hop"]
-    if period is None and all(one is None or not isinstance(one, str) and one.rows is not None for one in (steps, hop)):
+    if period is None and all(_in_rows(one) for one in (steps, hop)):
         return WindowRequest()  # rows alone are plain settings, which check their bounds
     return WindowRequest(steps=steps, hop=hop, period_s=None if period is None else parse_period(period))
+
+
+def _in_rows(wanted: Wanted) -> bool:
+    return wanted is None or (isinstance(wanted, Length) and wanted.rows is not None)
 
 
 def _is_integer(text: str) -> bool:
     return text.strip().lstrip("+-").isdecimal()
 
 
-def _rows(text: object) -> "Length | None":
-    from andon.training.runs.window_choice import Length
-
+def _rows(text: object) -> Length | None:
     return Length(rows=int(text)) if isinstance(text, str) and text.strip().isdecimal() and int(text) else None
