@@ -57,7 +57,9 @@ def test_a_value_more_than_its_own_range_beyond_the_range_is_outside(sign: int) 
     assert found.detail.startswith(f"c1: {window[0, 1]:.6g} (limits ")
 
 
-def test_a_spread_or_a_rate_more_than_twice_the_highest_good_one_is_outside_although_all_values_are_within() -> None:
+def test_a_spread_or_a_rate_more_than_three_times_the_highest_good_one_is_outside_although_all_values_are_within() -> (
+    None
+):
     slow = np.stack([np.linspace(start, start + 0.2, 16) for start in np.linspace(0, 10, 20)])[..., np.newaxis]
     spec = spec_of(slow.astype(np.float32))
     shaking = (5 + np.resize([1.0, -1.0], 16)[:, np.newaxis]).astype(np.float32)

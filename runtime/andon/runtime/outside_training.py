@@ -2,8 +2,8 @@
 
 A detector cannot know how bad a state is that no good window resembles. It may even call it good: a network saturates, and a
 channel that never moved has no scale. So the graph of a model file for windows has a check that does not depend on the
-detector. It compares four statistics of each channel with limits: the highest and the lowest value, the standard deviation
-within the window (spread), and the largest change from one step to the next (rate).
+detector. It compares the highest and the lowest value of each channel with limits. It does the same with the standard deviation
+within the window (spread), and with the largest change from one step to the next (rate).
 
 A window beyond a limit is REJECT with the reason ``outside_training``, and not INVALID. Its values can be judged, and they show
 the surest fault there is. INVALID means that there is nothing to judge. That is right for a sensor that fails: a value that it
@@ -83,7 +83,7 @@ def limits(spec: WindowSpec, seen: Sequence[ChannelHealth] = ()) -> NDArray[np.f
     """Return the limits of all channels, ``[4 * C]``, as the graph compares them with its statistics.
 
     With the defaults of `OutsideCheck`, the range of values is widened by its own width on each side, and spread and rate may
-    be twice the highest good ones. A channel that never moved may move by a thousandth of its level. Limits of values are
+    be three times the highest good ones. A channel that never moved may move by a thousandth of its level. Limits of values are
     relative to `Channel.center`.
 
     Args:

@@ -277,9 +277,9 @@ class OutsideCheck(Struct, frozen=True, kw_only=True):
 
     values: Positive = 1.0
     """Widths of the good range of values by which it is widened on each side."""
-    spread: Positive = 2.0
+    spread: Positive = 3.0
     """Multiple of the largest good standard deviation within a window that is still within the limit."""
-    rate: Positive = 2.0
+    rate: Positive = 3.0
     """Multiple of the largest good change from one step to the next that is still within the limit."""
 
 

@@ -89,7 +89,7 @@ def test_a_longer_log_never_gets_a_shorter_window(rows: int, more: int) -> None:
 
 
 def test_the_cycle_of_the_log_decides_and_the_reason_says_so() -> None:
-    choice = chosen(log_of(6000, cycle=50), WindowRequest(steps=AUTO))
+    choice = chosen(log_of(9000, cycle=50), WindowRequest(steps=AUTO))
     assert (choice.steps, choice.hop, choice.period_s) == (50, 6, 1.0)
     assert "2 channels repeat themselves after 50 rows" in choice.why[1]
     assert choice.why[2] == "hop 6 (6 s): an eighth of the length"
@@ -108,6 +108,14 @@ def test_no_log_of_twenty_windows_is_refused(windows: int, steps: int) -> None:
     assert used.train
     assert used.validation
     assert len(used.calibration) >= 14
+
+
+def test_a_cycle_does_not_cost_the_promise_that_32_rows_would_support() -> None:
+    cycle = Cycle(rows=100, channels=3, height=0.9)
+    assert choose_steps(17_000, cycle)[0] == 100
+    assert choose_steps(16_000, cycle)[0] == 32
+    assert "too few windows would be left for a promise" in choose_steps(16_000, cycle)[1]
+    assert choose_steps(5_000, cycle)[0] == 100  # no length supports a promise
 
 
 def test_a_log_that_is_too_short_for_any_window_is_refused() -> None:

@@ -42,7 +42,7 @@ def write(path: Path, rows: int, *, faulty: slice = slice(0), period_s: float = 
 
 
 def test_auto_takes_the_cycle_of_the_log_and_the_record_says_why(tmp_path: Path) -> None:
-    path = write(tmp_path / "good.csv", 4000)
+    path = write(tmp_path / "good.csv", 7000)
     run = train("pca", path, tmp_path / "run", window=WindowRequest(steps=AUTO), **QUIET)
     choice = load(tmp_path / "run").record.window
 
@@ -149,7 +149,7 @@ def test_frames_have_no_window_to_choose(tmp_path: Path) -> None:
 def test_the_command_prints_the_choice_and_resumes_with_the_same_flags(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", "pca", "--data", str(write(tmp_path / "good.csv", 4000)), "--out", str(tmp_path / "run")]
+    words = ["train", "pca", "--data", str(write(tmp_path / "good.csv", 7000)), "--out", str(tmp_path / "run")]
     words += ["--steps", "auto", "--picture-epochs", "none"]
     assert main(words) == 0
     assert "window           steps 40 (20 s): 2 channels repeat themselves after 40 rows" in capsys.readouterr().out

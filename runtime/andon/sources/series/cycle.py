@@ -1,10 +1,11 @@
 """Find the dominant cycle of a log: the lag at which its channels repeat themselves.
 
 Each channel votes for the first high peak of its autocorrelation. Votes for about the same lag are added, and the lag with the
-most votes wins. Random noise and slow trends have no such peak. The method is that of other benchmarks for time series
-(find the highest peak of the autocorrelation), with these changes: all channels vote instead of the first one only, a peak must
-be significant by Bartlett's formula and come again after two cycles, and the first of several nearly equal peaks is taken,
-because they are multiples of one cycle.
+most votes wins. Random noise and slow trends have no such peak.
+
+Benchmarks for time series usually take the highest peak of the first channel. Here all channels vote. A peak must be significant
+by Bartlett's formula, and it must come again after two cycles. The first of several nearly equal peaks is taken, because the
+others are multiples of it.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class Cycle(Struct, frozen=True, kw_only=True):
     rows: int
     """Rows of one cycle."""
     channels: int
-    """Number of channels that repeat themselves after so many rows."""
+    """Number of channels that repeat themselves at this distance."""
     height: float
     """Mean autocorrelation of these channels at this lag."""
 

@@ -63,7 +63,7 @@ def with_intervals(log: Log, intervals: Sequence[FaultInterval], where: str) -> 
         where: name of the table, for messages.
 
     Raises:
-        DataError: a time cannot be read, an interval ends before it begins, its file is unknown, or no row lies within it. Also
+        DataError: a time cannot be read, an interval ends before it begins, its file is unknown, or it holds no row. Also
             if several files were recorded at that time and the interval does not name one.
     """
     faulty = {run.name: np.zeros(len(run.times_s), dtype=np.bool_) for run in log.runs}

@@ -4,8 +4,9 @@ A label column must never become a channel: a detector would learn that it is al
 about names and values together, because neither alone is enough. ``fault_current`` is a measurement, and a valve is 0 or 1 too.
 
 * ``anomaly``, ``label``, ``faulty`` and ``is_anomaly`` are labels. Other values than 0 and 1 are an error.
-* A column is a label if a word of its name is in `WORDS` (``attack``, ``is_outlier``, ``Normal/Attack``, ``fault_flag``) and
-  all its values are 0 and 1, or words such as Normal and Attack. A constant column of 0 is one, too: a log of good rows.
+* A column is a label if a word of its name is in `WORDS` and all its values are 0 and 1, or words such as Normal and Attack.
+  Examples are ``is_outlier``, ``Normal/Attack`` and ``fault_flag``.
+* A constant column of 0 can be a label, too. It belongs to a log of good rows.
 * ``changepoint`` and ``change_point`` are ignored.
 """
 
@@ -70,7 +71,7 @@ def role_of(name: str, column: Column) -> Role:
 
 
 def faulty_rows(column: Column) -> NDArray[np.bool_]:
-    """Return ``[n]``: True where a label column says that the row is faulty."""
+    """Return ``[n]``: True for the rows that a label column marks as faulty."""
     if column.dtype.kind == "f":
         return np.asarray(column == 1, dtype=bool)
     return np.isin(_words(column), list(_BAD))

@@ -31,4 +31,4 @@ class Log(Struct, frozen=True, kw_only=True):
     found: FoundLogs
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()
-    """What was done to the files when they were read, as readable sentences: label columns, units of time, sorting."""
+    """Readable sentences about the reading of the files: label columns, units of time, sorting."""

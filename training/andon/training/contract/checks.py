@@ -238,7 +238,7 @@ def a_damaged_part_scores_above_a_good_one(specimen: Specimen) -> None:
 def a_window_far_outside_the_trained_range_is_rejected(specimen: Specimen) -> None:
     """Check that the file rejects windows far outside the trained range, although the network sees only clipped values.
 
-    The reason says so, because such a verdict does not depend on the detector.
+    The reason of the verdict is `Reason.OUTSIDE_TRAINING`, because such a verdict does not depend on the detector.
     """
     spec = specimen.run.spec
     if not isinstance(spec, WindowSpec):

@@ -23,8 +23,8 @@ def extend(parser: FlagParser) -> None:
     parser.add_argument(
         "--period",
         metavar="TIME|auto",
-        help="logs: time between two rows of a window, such as 1s or 100ms; auto: from the samples of the channels (default: "
-        "the distance of the rows, or auto if --steps is auto)",
+        help="logs: time between two rows of a window, such as 1s or 100ms, or auto. The default is the distance of the rows, "
+        "and auto if --steps is auto",
     )
 
 
