@@ -12,7 +12,7 @@ from andon.foundation.errors import InputError, JudgeError
 from andon.runtime.detector import Detector
 from andon.runtime.items import Data, Item, Lost, Ref
 from andon.runtime.outside_training import Outside, outside
-from andon.runtime.schema import FrameSpec, Reason, WindowSpec
+from andon.runtime.schema import FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.verdict import Verdict, invalid
 
 Unit = Literal["frame", "window"]

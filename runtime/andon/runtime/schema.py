@@ -63,9 +63,9 @@ class Status(IntEnum):
 class Reason(IntEnum):
     """Reason why a verdict is INVALID, or why it is REJECT without regard to the score.
 
-    `OUTSIDE_TRAINING` is the only reason of a REJECT: the window is far outside the good windows. With INVALID, it means that the
-    context channel has a value that the training set does not have, so that nothing can be compared. Codes below 64 come from the graph, codes from 64 on from the source or the runtime. The code 79 is reserved and not in use
-    yet.
+    `OUTSIDE_TRAINING` is the only reason of a REJECT: the window is far outside the good windows. With INVALID, it means that
+    the context channel has a value that the training set does not have, so that nothing can be compared. Codes below 64 come
+    from the graph, codes from 64 on from the source or the runtime. The code 79 is reserved and not in use yet.
     """
 
     NONE = 0

@@ -18,8 +18,8 @@ hop
 
 Only the first 60 % of each run are searched for the cycle. A log that is split by time keeps the rest for validation and
 calibration. On 22 logs that no setting was chosen on, a fixed 32 rows did as well as one cycle, and 16 rows did worse. On SKAB,
-8 to 96 rows differ by less than .03 VUS-PR. On the simulated converter, whose faults last a cycle, one cycle finds weak faults best.
-So the exact length seldom matters. It matters that no log is refused.
+8 to 96 rows differ by less than .03 VUS-PR. On the simulated converter, whose faults last a cycle, one cycle finds weak faults
+best. So the exact length seldom matters. It matters that no log is refused.
 """
 
 import math
