@@ -12,9 +12,10 @@ possible. Prints one JSON line per log:
 * ``false_alarms``: windows of the good log that the checks made INVALID, by reason, of ``windows``.
 * ``found``: for each synthetic fault, the share of the channels in which it is found: some window has the reason of the fault
   and names the channel. ``delay_rows`` is the median number of rows from the first faulty one to the end of that window. Faults
-  begin in the middle of the log, in one channel at a time. A stuck channel keeps its value. One out of range rises by ten times
-  its range. With a wrong rate, only every second sample is left. A stale one has no more samples, a missing one none at all.
-  One sample of a channel that is not finite is infinite.
+  begin in the middle of the log, in one channel at a time. A stuck channel keeps its value. One out of range rises by 200 times
+  its range, which no sensor for it can measure. One outside training rises by ten times its range. With a wrong rate, only every
+  second sample is left. A stale one has no more samples, a missing one none at all. One sample of a channel that is not finite is
+  infinite.
 * ``real_faults``: windows of logs with real faults that became INVALID, by reason, of ``windows``. These would be judged
   without the checks.
 """
@@ -57,6 +58,7 @@ Values = NDArray[np.float32]
 FAULTS: dict[str, Reason] = {
     "stuck": Reason.STUCK,
     "out of range": Reason.OUT_OF_RANGE,
+    "outside training": Reason.OUTSIDE_TRAINING,
     "wrong rate": Reason.WRONG_RATE,
     "stale": Reason.STALE,
     "not finite": Reason.NOT_FINITE,
@@ -70,8 +72,9 @@ def faulty(values: Values, place: int, fault: str) -> Values:
     match fault:
         case "stuck":
             bad[middle:, place] = bad[middle, place]
-        case "out of range":
-            bad[middle:, place] += 10 * max(float(np.nanmax(values[:, place]) - np.nanmin(values[:, place])), 1e-3)
+        case "out of range" | "outside training":
+            times = 200 if fault == "out of range" else 10
+            bad[middle:, place] += times * max(float(np.nanmax(values[:, place]) - np.nanmin(values[:, place])), 1e-3)
         case "wrong rate":
             bad[middle::2, place] = np.nan
         case "stale":

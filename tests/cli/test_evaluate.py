@@ -208,11 +208,32 @@ def test_labels_may_come_from_a_table(
 
 
 def test_a_table_of_labels_for_a_log_is_refused_rather_than_ignored(
-    window_model: Path, log: Path, capsys: pytest.CaptureFixture[str]
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", str(window_model), "--data", str(log), "--truth", "t.csv"]) == EXIT_USER
+    (tmp_path / "t.csv").write_text("key,label\na,good\n", encoding="utf-8")
+    words = ["evaluate", str(window_model), "--data", str(log), "--truth", str(tmp_path / "t.csv")]
+    assert main(words) == EXIT_USER
 
-    assert "--truth has an effect only with pictures" in capsys.readouterr().err
+    assert "expected a table of intervals for logs, with the columns start,end" in capsys.readouterr().err
+
+
+def test_the_truth_of_a_log_may_come_from_a_table_of_intervals_and_rows_may_be_sorted(
+    window_model: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, *rows = log.read_text(encoding="utf-8").splitlines()
+    times = [row.partition(",")[0] for row in rows if row.endswith(",1")]
+    bare = [head.removesuffix(",anomaly"), *(row.rpartition(",")[0] for row in reversed(rows))]
+    (tmp_path / "pump.csv").write_text("\n".join(bare) + "\n", encoding="utf-8")
+    (tmp_path / "truth.csv").write_text(f"start,end,kind\n{times[0]},{times[-1]},leak\n", encoding="utf-8")
+    words = ["--data", str(tmp_path / "pump.csv"), "--truth", str(tmp_path / "truth.csv"), "--json"]
+
+    assert main(["evaluate", str(window_model), *words]) == EXIT_USER
+    assert "give --sort" in capsys.readouterr().err
+    assert main(["evaluate", str(window_model), *words, "--sort"]) == EXIT_DONE
+    by_table = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", str(window_model), "--data", str(log), "--json"]) == EXIT_DONE
+    by_column = json.loads(capsys.readouterr().out)
+    assert by_table["total"] == by_column["total"]
 
 
 def test_pictures_without_a_known_truth_are_refused(

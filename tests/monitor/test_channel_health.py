@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.foundation.errors import ConfigError
-from andon.monitor.channel_health import ChannelLimits, findings, limits_of_channel, samples_of
+from andon.monitor.channel_health import FAULTY_WIDTHS, ChannelLimits, findings, limits_of_channel, samples_of
 from andon.runtime.calibration_facts import ChannelHealth
 from andon.runtime.channel_samples import ChannelSamples
 from andon.runtime.schema import Channel, Reason, WindowSpec
@@ -194,8 +194,13 @@ def test_only_differences_of_times_count(given_samples: list[tuple[int, int]], s
     assert seen[0] == seen[1]
 
 
+def test_only_a_value_that_a_sensor_of_this_range_cannot_measure_is_out_of_range() -> None:
+    # the model file rejects values closer to its range, with the reason outside_training
+    assert (FAULTY_WIDTHS, limits_of_channel(Channel(name="t", low=10.0, high=30.0)).high) == (100.0, 2030.0)
+
+
 def test_the_range_of_a_model_file_is_widened_by_its_width_and_states_may_keep_a_value() -> None:
-    moving = limits_of_channel(Channel(name="t", low=10.0, high=30.0), stuck_after_s=9.0, period_s=1.0)
+    moving = limits_of_channel(Channel(name="t", low=10.0, high=30.0), stuck_after_s=9.0, period_s=1.0, widths=1.0)
     constant = limits_of_channel(Channel(name="c", low=3.0, high=3.0))
     states = limits_of_channel(Channel(name="s", resample="hold"), stuck_after_s=9.0, period_s=1.0)
 

@@ -113,11 +113,12 @@ def test_any_outcome_is_one_line_of_utf_8_that_reads_back_as_the_same_record(out
 
 
 @given(outcomes)
-def test_a_detail_is_told_only_of_what_is_invalid(outcome: Outcome) -> None:
+def test_a_detail_is_told_only_of_what_is_invalid_or_outside_training(outcome: Outcome) -> None:
     told = b'"detail":' in line(msgspec.structs.replace(record(outcome), item="", part=msgspec.UNSET))
 
     something_to_tell = outcome.detail != "" or outcome.verdict.reason != Reason.NONE
-    assert told == (outcome.verdict.status is Status.INVALID and something_to_tell)
+    explained = outcome.verdict.status is Status.INVALID or outcome.verdict.reason is Reason.OUTSIDE_TRAINING
+    assert told == (explained and something_to_tell)
 
 
 def test_a_file_name_that_is_not_utf_8_stays_recognisable() -> None:

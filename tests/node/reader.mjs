@@ -9,6 +9,7 @@ export const STATUS = ["OK", "REVIEW", "INVALID", "REJECT"];
 const OUTPUTS = ["score", "status", "reason", "threshold", "p_value"];
 const LENGTHS = { "andon.threshold": 1, "andon.review": 1, "andon.tail_x": 256, "andon.tail_p": 257 };
 const SCENE = ["andon.scene_center", "andon.scene_scale", "andon.scene_limit"];
+const OUTSIDE = "andon.outside"; // four limits of each channel
 const KEYS = ["andon", "andon.golden", "andon.calibration_log", "andon.digest"];
 const TRAILER = 82;
 const MAJOR = 1;
@@ -89,7 +90,7 @@ export function readModel(bytes) {
   if (top.some((field) => ![1, 2, 3, 4, 5, 6, 7, 8, 14].includes(field.number))) refuse("functions, or unknown fields");
   const graph = children(only(top, 7));
   const names = (number) => graph.filter((field) => field.number === number).map((field) => text(only(children(field), 1)));
-  const lengths = { ...LENGTHS, ...sceneLengths(card) };
+  const lengths = { ...LENGTHS, ...sceneLengths(card), ...outsideLength(card) };
   const numbers = {};
   for (const tensor of graph.filter((field) => field.number === 5)) {
     const parts = children(tensor);
@@ -104,7 +105,7 @@ export function readModel(bytes) {
   }
   const needed = Object.keys(lengths).filter((name) => name !== "andon.scene_scale");
   if (!needed.every((name) => name in numbers)) refuse("an initialiser of andon is missing");
-  for (const name of SCENE) if (!(numbers[name] ?? []).every(Number.isFinite)) refuse(`${name}: not finite`);
+  for (const name of [...SCENE, OUTSIDE]) if (!(numbers[name] ?? []).every(Number.isFinite)) refuse(`${name}: not finite`);
 
   const input = card.input.kind;
   if ((card.input.dtype ?? "uint8") !== "uint8") refuse("this reader judges uint8 frames only");
@@ -124,6 +125,12 @@ function sceneLengths(card) {
   const scene = card.input.scene;
   if (card.schema[1] < 1 || !scene) return {};
   return { "andon.scene_center": scene.features, "andon.scene_scale": scene.features, "andon.scene_limit": scene.limits };
+}
+
+/** Return the initialiser of the check for windows far outside the good ones. Only files of schema 1.1 and later may have it. */
+function outsideLength(card) {
+  if (card.schema[1] < 1 || !card.input.outside) return {};
+  return { [OUTSIDE]: 4 * card.input.channels.length };
 }
 
 /** Return a function that turns N raw items (Uint8Array frames or Float32Array windows) into N verdicts. */

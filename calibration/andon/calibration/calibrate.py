@@ -25,6 +25,7 @@ from andon.foundation.errors import CalibrationError, ConfigError
 from andon.runtime import __version__
 from andon.runtime.calibration_facts import Calibration, ChannelHealth, DriftReference, FrameHealth, Move, percent
 from andon.runtime.model_file.format import LogEntry, ModelFile, Tail, append_log, parse, seal
+from andon.runtime.outside_training import limits
 from andon.runtime.schema import SCHEMA, Card, FrameSpec, WindowSpec
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,23 @@ def calibrate(
     if passing is not None:
         review = passing.limit
     numbers = Tail(threshold=threshold, review=review, x=knots.x, p=knots.p)
-    return _sealed(model, card, calibration, numbers, reason=request.reason, move=move)
+    return _sealed(
+        model,
+        card,
+        calibration,
+        numbers,
+        reason=request.reason,
+        move=move,
+        outside=_outside(card, scores.channel_health),
+    )
+
+
+def _outside(card: Card, seen: tuple[ChannelHealth, ...]) -> NDArray[np.float32] | None:
+    """Return the limits for windows far outside the good ones, or None: keep those in the file, or there is no such check."""
+    spec = card.input
+    if not isinstance(spec, WindowSpec) or spec.outside is None or not seen:
+        return None
+    return limits(spec, seen)
 
 
 def _refuse_defects(defects: KnownDefects | None, request: CalibrationRequest, *, windows: bool) -> None:
@@ -239,7 +256,14 @@ def _updated(card: Card, scores: Scores) -> Card:
 
 
 def _sealed(
-    model: ModelFile, card: Card, calibration: Calibration, numbers: Tail, *, reason: str, move: Move | None
+    model: ModelFile,
+    card: Card,
+    calibration: Calibration,
+    numbers: Tail,
+    *,
+    reason: str,
+    move: Move | None,
+    outside: NDArray[np.float32] | None,
 ) -> bytes:
     entry = LogEntry(
         date=calibration.date,
@@ -256,4 +280,5 @@ def _sealed(
         move=move,
     )
     card = structs.replace(card, calibration=calibration)
-    return seal(model.data, card=card, golden=model.golden, log=append_log(model.log, entry), tail=numbers)
+    log = append_log(model.log, entry)
+    return seal(model.data, card=card, golden=model.golden, log=log, tail=numbers, outside=outside)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from andon.runtime.calibration_facts import ChannelHealth, FrameHealth, Quantiles
 from andon.runtime.frame_statistics import FrameStatistics
 from andon.runtime.items import Ref
+from andon.runtime.outside_training import ranges, statistics
 from andon.runtime.schema import WindowSpec
 
 FRAMES = 1000
@@ -57,16 +58,19 @@ class GoodWindow(Struct, frozen=True):
 def channel_health(
     windows: Iterable[GoodWindow], spec: WindowSpec, periods_s: Mapping[str, float | None]
 ) -> tuple[ChannelHealth, ...]:
-    """Return the range and the longest constant time of each channel over good windows.
+    """Return the ranges and the longest constant time of each channel over good windows.
 
     Args:
         windows: disjoint windows, by run and in time order. Windows without a gap between them form one stretch.
         spec: the specification of the windows.
         periods_s: time between two samples in the logs, by name of the channel. Unknown ones are None or left out.
     """
+    windows = list(windows)
     stretches = _stretches(windows, spec)
     if not stretches:
         return ()
+    seen = statistics(np.stack([window.values for window in windows]))
+    spreads, rates = ranges(seen.spread), ranges(seen.rate)
     found = []
     for place, channel in enumerate(spec.channels):
         columns = [stretch[:, place] for stretch in stretches]
@@ -82,6 +86,8 @@ def channel_health(
                 high=float(max(column.max() for column in columns)),
                 constant_s=longest * spec.period_s if changes else None,
                 period_s=periods_s.get(channel.name),
+                spread=spreads[place],
+                rate=rates[place],
             )
         )
     return tuple(found)

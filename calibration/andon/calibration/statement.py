@@ -13,6 +13,7 @@ from andon.calibration.review import check_review, review_ranks
 from andon.calibration.shift import check_shift, every_shift_allowance, shift_allowance
 from andon.calibration.steadiness import is_steady, steadiness
 from andon.calibration.units import Sample
+from andon.calibration.windows_needed import with_advice
 from andon.foundation.errors import CalibrationError, NotEnoughParts
 from andon.runtime.calibration_facts import ReviewBand, ShiftPromise, StatementKind, Steadiness, percent
 
@@ -49,7 +50,12 @@ def refuse_too_few(count: int, request: PromiseRequest, *, windows: bool) -> Non
     alpha = max(LADDER) if request.false_reject is None else request.false_reject
     parts_needed(alpha, request.confidence)  # checks the fractions, even if nothing is promised
     if not request.no_promise:
-        allowance(count, alpha, request.confidence, unit="window" if windows else "part")
+        try:
+            allowance(count, alpha, request.confidence, unit="window" if windows else "part")
+        except NotEnoughParts as error:
+            if not windows:
+                raise
+            raise with_advice(error, count, alpha=alpha, confidence=request.confidence, tau=1.0) from error
     if request.shift is not None:
         check_shift(request.shift.parts, request.shift.rejects)
         check_fraction("share of shifts (--every-shift)", 0.5 if request.shift.share is None else request.shift.share)
@@ -77,10 +83,13 @@ def statement_of(sample: Sample, request: PromiseRequest) -> Statement:
     try:
         alpha, n_eff, tau = _promised(sample, request)
         above = allowance(n, alpha, request.confidence, n_eff=n_eff, unit=sample.unit)
-    except NotEnoughParts:
+    except NotEnoughParts as error:
         if request.no_promise:
             return _estimate(sample, request, steady)
-        raise
+        if sample.unit != "window":
+            raise
+        tau = _tau(sample, alpha)
+        raise with_advice(error, n, alpha=alpha, confidence=request.confidence, tau=tau) from error
     if request.no_promise and (np.isinf(sample.scores).sum() > above or not is_steady(steady)):
         return _estimate(sample, request, steady)
     _refuse_drift(steady)

@@ -199,7 +199,10 @@ def judge_logs(detector: Detector, data: str | Log, *, progress: Progress = sile
     windows = cut(log, spec)
     truth = window_truth(log, spec, windows.refs)
     if not truth:
-        raise DataError("log: expected a label column of 0 and 1, named anomaly, label or faulty, got none.")
+        raise DataError(
+            "log: expected a label column of 0 and 1, named anomaly, label or faulty, got none. Or give a table of "
+            "faulty intervals with the columns start,end: --truth faults.csv."
+        )
     status: dict[str, Status] = {}
     scores: dict[str, float] = {}
     others: dict[str, OtherScores] = {}

@@ -106,7 +106,7 @@ def export(
         defects_below(len(defects.refs), missed, request.promise.confidence)  # before anything is scored
     target = Path(path)
     origin = provenance or Provenance()
-    graph = fold(trace(pipeline.eval()))
+    graph = fold(trace(pipeline.eval()), pipeline.spec)
     # a quantization stage would go here: it must change the precision of the graph before the parts are scored
     spec = calibrated_input(pipeline.spec, good)
     card = card_of(graph, spec, pipeline.rule, replace(origin, name=origin.name or target.stem))

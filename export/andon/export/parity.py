@@ -72,8 +72,8 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
                     f"{len(batch)}, shape {list(batch[0].shape)}, tolerance {tolerance:.3g}). An operator of the scorer "
                     "computes something different after export. Replace it."
                 )
-            if verdict.reason is Reason.OTHER_SCENE:
-                continue  # the batch of another size shows a corner of each part
+            if verdict.reason in (Reason.OTHER_SCENE, Reason.OUTSIDE_TRAINING):
+                continue  # the score does not decide. For frames, the batch of another size shows a corner of each part
             if abs(expected - model.threshold) <= tolerance:
                 near += 1
             elif (verdict.status == Status.REJECT) != (expected > model.threshold):
@@ -99,7 +99,10 @@ def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]
 
 
 def _scores(detector: Detector, items: Sequence[NDArray[Any]]) -> list[float]:
-    """Return the scores of a batch, also of frames that the scene check makes INVALID. NaN for INVALID items of other files."""
+    """Return the scores of a batch without the checks for another scene and for windows outside the good ones.
+
+    NaN for items that are INVALID for another reason, and for all INVALID items of a file without these checks.
+    """
     if RAW_SCORE in detector.card.outputs:
         scores: list[float] = detector.measure(items, RAW_SCORE).tolist()
         return scores

@@ -5,6 +5,7 @@ example:
   andon evaluate bottle.onnx --data parts/ --truth truth.csv # columns key,label[,kind]
   andon evaluate digits.onnx --data mnist:anomaly=5,root=data/mnist  # a labelled set: some classes are defects
   andon evaluate pump.onnx --data logs/                      # logs with a label column; prints one row per file
+  andon evaluate pump.onnx --data log.csv --truth faults.csv # logs without one: columns start,end[,kind][,file]
   andon evaluate verdicts.jsonl --truth truth.csv            # verdicts from 'score --json' or 'monitor'
   andon evaluate bottle.onnx --synthetic --run run/          # no defects yet: use damage drawn onto good parts
   andon evaluate bottle.onnx --data bottle/ --report pages/  # also write one HTML page
@@ -45,8 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _class_set.add_flags(parser)
     parser.add_argument(
-        "--truth", type=Path, metavar="CSV", help="labels, if the folders do not give them: columns key,label[,kind]"
+        "--truth",
+        type=Path,
+        metavar="CSV",
+        help="labels, if the data do not give them. Pictures: columns key,label[,kind]. Logs: faulty intervals, columns "
+        "start,end[,kind][,file]",
     )
+    parser.add_argument("--sort", action="store_true", help="logs: sort the rows of each file by their times")
     parser.add_argument(
         "--group",
         metavar="REGEX|CSV",
@@ -119,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
     if is_verdict_log(Path(args.file)):
         _refuse(args, "logs with a model file", "vus_buffer", "refractory_s")
         _refuse(args, "model files", "synthetic", "device", "frame_size", "provider")
+        _refuse(args, "logs with a model file", "sort")
         return _of_verdicts(args, drawn | {"recall": recall})
     _refuse(args, "logs of verdicts", "model")
     if args.data is None and args.run_folder is None:
@@ -130,10 +137,9 @@ def run(args: argparse.Namespace) -> int:
         provider=args.provider or "calibrated",
     )
     if isinstance(detector.card.input, WindowSpec):
-        _refuse(args, "pictures; logs have their labels in a column named anomaly, label or faulty", "truth")
         _refuse(args, "pictures", "synthetic", "group", "frame_size", "recall")
         return _of_logs(args, detector, drawn)
-    _refuse(args, "logs", "vus_buffer", "refractory_s")
+    _refuse(args, "logs", "vus_buffer", "refractory_s", "sort")
     return _of_frames(args, detector, drawn | {"recall": recall})
 
 
@@ -227,8 +233,10 @@ def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
 def _of_logs(args: argparse.Namespace, detector: Any, drawn: dict[str, Any]) -> int:
     from andon.evaluation.logs import judge_logs, log_figures
     from andon.evaluation.text_summary import logs_text
+    from andon.sources.opening import open_log
 
-    verdicts = judge_logs(detector, args.data, progress=drawn["progress"])
+    log = open_log(args.data, sort=args.sort, truth=args.truth)
+    verdicts = judge_logs(detector, log, progress=drawn["progress"])
     figures = log_figures(detector, verdicts, vus_buffer=args.vus_buffer, refractory_s=args.refractory_s,
                           intervals=drawn["intervals"], seed=args.seed)  # fmt: skip
     if args.report is not None:

@@ -14,7 +14,7 @@ import msgspec
 
 from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
-from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, Context, FrameSpec, SceneCheck, WindowSpec
+from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, Context, FrameSpec, OutsideCheck, SceneCheck, WindowSpec
 
 SUMMARY = "show what a model file judges, what it promises, and its origin"
 
@@ -67,6 +67,7 @@ def render(model: ModelFile) -> str:
         rows.append(("scene", _scene(card.input.scene)))
     else:
         rows.extend(_windows(card.input))
+        rows.append(("outside", _outside(card.input.outside)))
     if calibration is not None:
         rows.append(("promise", calibration.sentence))
         rows.extend(calibration.further_sentences)
@@ -163,6 +164,16 @@ def _scene(check: SceneCheck | None) -> str:
     others = [kind for kind in check.kinds if kind not in check.recognised]
     similar = f". Good parts are too similar to check for: {', '.join(others)}" if others else ""
     return f"INVALID if {', '.join(check.recognised)}{similar} (fitted to {check.n} parts)"
+
+
+def _outside(check: OutsideCheck | None) -> str:
+    """Return what the file does with windows far outside the good ones."""
+    if check is None:
+        return "no check for windows far outside the good ones: only the score decides"
+    return (
+        f"REJECT (outside_training) if a value is more than {check.values:g} x the good range beyond it, or if the spread or the "
+        f"largest step of a channel is more than {check.spread:g} x or {check.rate:g} x the highest good one"
+    )
 
 
 def _steady(alpha: float, confidence: float) -> int:

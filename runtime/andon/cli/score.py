@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
                 explanations.write(key, one.data, verdict)
             unjudged += not one.judged
             plain = {"item": key} | verdict.to_dict() | (_evidence(verdict) if args.evidence else {})
+            if one.channel:
+                plain |= {"channel": one.channel, "detail": one.detail}
             print(json.dumps(plain) if args.json else _line(plain, one.detail))
     return 3 if unjudged else 0
 
@@ -170,5 +172,5 @@ def _line(plain: dict[str, Any], detail: str) -> str:
     )
     # a file name may contain line breaks and terminal commands
     item = printable(plain["item"], limit=LONGEST_KEY)
-    why = f": {printable(detail)}" if plain["score"] is None else ""
+    why = f": {printable(detail)}" if detail else ""
     return f"{plain['status']:<8} {level}  {score}  {as_high}  {item}{why}"

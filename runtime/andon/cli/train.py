@@ -4,7 +4,7 @@ example:
   andon train patchcore --data parts/ --out run/
   andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
   andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same data set, written as flags
-  andon train whitening --data good-log.csv --out run/ --steps 64
+  andon train whitening --data good-log.csv --out run/ --steps auto   # windows chosen from the log; also 64, 2s
   andon train unet_autoencoder --data parts/ --out run/ --resume     # continue an interrupted run
   andon train unet_autoencoder --data parts/ --out run/ --watch parts/   # also plot the AUROC on parts/test by epoch
 
@@ -74,6 +74,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="for sensor logs: a channel that states what the machine does, such as a recipe number or a speed. The other "
         "channels are standardised separately for each of its values or ranges. It is not judged itself, and an unknown value is "
         "INVALID",
+    )
+    parser.add_argument(
+        "--sort",
+        action="store_true",
+        help="logs: sort the rows of each file by their times. Without it, a log out of order is refused",
     )
     parser.add_argument(
         "--seed",
@@ -151,6 +156,10 @@ def configure_for(parser: FlagParser, words: Sequence[str]) -> None:
         recipe = _recipe(named)
         parser.description = f"{recipe.summary}\n\n{parser.description}"
         add_flags(parser, recipe.settings)
+        if recipe.gives == "window":
+            from andon.training.runs import window_flags
+
+            window_flags.extend(parser)
     elif given:
         raise _no_detector(given[0])
 
@@ -168,15 +177,17 @@ def run(args: argparse.Namespace) -> int:
     _class_set.take_in(args)
     args.frame_size = frame_size("--frame-size", args.frame_size)
     recipe = _recipe(args.detector)
-    given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
-    # a resumed run has its settings: only flags that were given are compared with them
-    settings = from_flags(recipe.settings, args) if given or not args.resume else None
     with needs("train", "training"):
         import safetensors  # noqa: F401 - needed at the end of training, so a missing package is reported now
 
+        from andon.training.runs import window_flags
         from andon.training.runs.summary import findings, summary
         from andon.training.runs.train import ObserveOptions, TrainOptions, train
 
+    args.window = window_flags.take(args)
+    given = any(hasattr(args, setting.name) for setting in fields(recipe.settings))
+    # a resumed run has its settings: only flags that were given are compared with them
+    settings = from_flags(recipe.settings, args) if given or not args.resume else None
     start_s = time.perf_counter()
     trained = train(
         recipe,
@@ -193,6 +204,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts | findings(trained)))
         return 0
     print("\n".join(f"{name:<16} {value}" for name, value in facts.items()))
+    for sentence in trained.record.window.why if trained.record.window is not None else ():
+        print(f"{'window':<16} {sentence}")
     print(f"next             andon export {trained.path} -o model.onnx")
     return 0
 

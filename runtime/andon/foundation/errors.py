@@ -48,12 +48,24 @@ class NotEnoughParts(CalibrationError):
 
     `need` and `have` are numbers of independent calibration parts. They are None if the parts are dependent. `asked` names the
     statement that needs them, and `offer` is a sentence with what these parts support. Both are empty for a false-reject rate.
+    `windows_missing` is the number of further windows that the promise needs if they depend on each other over `tau` windows;
+    None for parts.
     """
 
     def __init__(
-        self, message: str, *, need: int | None = None, have: int | None = None, asked: str = "", offer: str = ""
+        self,
+        message: str,
+        *,
+        need: int | None = None,
+        have: int | None = None,
+        asked: str = "",
+        offer: str = "",
+        windows_missing: int | None = None,
+        tau: float = 1.0,
     ) -> None:
         super().__init__(message)
+        self.windows_missing = windows_missing
+        self.tau = tau
         self.need = need
         self.have = have
         self.asked = asked

@@ -20,6 +20,13 @@ from andon.runtime.schema import Channel, Reason
 
 STUCK_FACTOR = 20.0
 """A channel is stuck after this multiple of its longest constant time in good data."""
+FAULTY_WIDTHS = 100.0
+"""Widths of the good range by which a value may leave it before the sensor counts as faulty.
+
+A process that leaves its range is REJECT (`andon.runtime.outside_training`), because its values can be judged. Industrial
+transmitters measure at most about 100 times the span that a process uses (their turndown). A value beyond that is a broken
+wire or a code for an error, such as -9999, and there is nothing to judge.
+"""
 STALE_PERIODS = 5.0
 """A channel is stale not before this number of its periods."""
 
@@ -84,17 +91,18 @@ def limits_of_channel(
     stale_after_s: float = 2.0,
     stuck_after_s: float | None = None,
     period_s: float | None = None,
+    widths: float = FAULTY_WIDTHS,
 ) -> ChannelLimits:
     """Return the limits for a channel of a model file.
 
-    The range is that of the training and calibration parts, widened by its own width on each side. A channel that did not change
-    has no range. By default, a channel is stuck after 20 times its longest constant time in the calibration part, and its period
-    is that of its samples there. A channel that never changed there is never stuck. A channel of states (`Channel.resample` is
-    ``hold``) may keep one value and has no rate. No channel is stale before five of its periods, or before the longest pause that
-    the file lets it have.
+    The range is that of the training and calibration parts, widened by `widths` times its own width on each side. A channel that
+    did not change has no range. By default, a channel is stuck after 20 times its longest constant time in the calibration
+    part, and its period is that of its samples there. A channel that never changed there is never stuck. A channel of states
+    (`Channel.resample` is ``hold``) may keep one value and has no rate. No channel is stale before five of its periods, or
+    before the longest pause that the file lets it have.
 
     >>> limits_of_channel(Channel(name="t", low=10.0, high=30.0)).high
-    50.0
+    2030.0
     """
     low, high = channel.low, channel.high
     if health is not None:
@@ -104,7 +112,7 @@ def limits_of_channel(
             stuck_after_s = STUCK_FACTOR * health.constant_s
         period_s = health.period_s if period_s is None else period_s
     if low is not None and high is not None:
-        width = high - low
+        width = widths * (high - low)
         low, high = (low - width, high + width) if width > 0.0 else (None, None)
     states = channel.resample == "hold"
     bridged_s = channel.max_hold_s if states else channel.max_gap_s

@@ -104,7 +104,8 @@ def _numbers(verdict: Record) -> str:
         return ""
     level = f", level {verdict.level:.2f}" if verdict.level is not None else ""
     channel = f", channel {verdict.channel}" if isinstance(verdict.channel, str) else ""
-    return f": score {verdict.score:.4g}{level}{channel}"
+    detail = f", {verdict.detail}" if verdict.reason and isinstance(verdict.detail, str) else ""
+    return f": score {verdict.score:.4g}{level}{channel}{detail}"
 
 
 def _pictures(event: Event) -> str:

@@ -6,17 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.monitor import channel_health
-from andon.monitor.channel_health import limits_of_channel, samples_of
+from andon.monitor.channel_health import FAULTY_WIDTHS, limits_of_channel, samples_of
 from andon.monitor.frame_health import HealthLimits, HealthState, limits_of, live_limits, step
 from andon.runtime.frame_statistics import Sample, measure
 from andon.runtime.items import Item, Lost
-from andon.runtime.judge import Judge, UnhealthyError
+from andon.runtime.judge import MOST_LISTED, Judge, UnhealthyError
 from andon.runtime.schema import Card, Reason, WindowSpec
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import Clock
-
-_MOST_LISTED = 5
-"""Number of problems in a detail. A cut cable can silence hundreds of channels."""
 
 
 def healthy_judge(judge: Judge, card: Card, clock: Clock, *, live: bool, stale_after_s: float = 2.0) -> Judge:
@@ -44,8 +41,10 @@ class _ChannelCheck:
     def __init__(self, spec: WindowSpec, card: Card, stale_after_s: float) -> None:
         self._spec = spec
         known = {one.name: one for one in card.calibration.channel_health} if card.calibration is not None else {}
+        # a file without the check in its graph judges such a window by its score only, so the monitor has to refuse it
+        widths = FAULTY_WIDTHS if spec.outside is not None else 1.0
         self._limits = [
-            limits_of_channel(channel, known.get(channel.name), stale_after_s=stale_after_s)
+            limits_of_channel(channel, known.get(channel.name), stale_after_s=stale_after_s, widths=widths)
             for channel in spec.channels
         ]
 
@@ -60,9 +59,9 @@ class _ChannelCheck:
             return
         found = channel_health.findings(samples, self._spec.channels, self._limits)
         if found:
-            details = [one.detail for one in found[:_MOST_LISTED]]
-            if len(found) > _MOST_LISTED:
-                details.append(f"and {len(found) - _MOST_LISTED} more problems")
+            details = [one.detail for one in found[:MOST_LISTED]]
+            if len(found) > MOST_LISTED:
+                details.append(f"and {len(found) - MOST_LISTED} more problems")
             raise UnhealthyError(found[0].reason, "; ".join(details), found[0].channel)
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from andon.monitor.alarms import EventKind
 from andon.runtime.items import Data, Item, Lost, Ref
 from andon.runtime.judge import Judge, Unit, judge_item, unjudged
-from andon.runtime.schema import Card, Reason
+from andon.runtime.schema import Card, Reason, Status
 from andon.runtime.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     unit: Unit
     verdict: Verdict
     detail: str = ""
-    """Detailed, readable description of the problem of an INVALID item."""
+    """Detailed, readable description of the problem of an item with a reason."""
     data: Data | None = None
     """The frame or window. None if the item could not be read."""
     alarms: tuple[LineAlarm, ...] = ()
@@ -68,7 +68,7 @@ def decide(item: Item | Lost, judge: Judge, *, seq: int, wall_s: float) -> Outco
         ref=item.ref,
         unit=judge.unit,
         verdict=one.verdict,
-        detail="" if one.judged else one.detail,
+        detail="" if one.judged and one.verdict.status is Status.INVALID else one.detail,
         data=one.data,
         channel=one.channel,
     )

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from andon.monitor.judging import Outcome
-from andon.runtime.schema import Status, json_number
+from andon.runtime.schema import Reason, Status, json_number
 
 _LONGEST_DETAIL = 500
 """Upper limit of characters. A long error message must not make a line too long for one write."""
@@ -64,7 +64,8 @@ class Record(Struct, frozen=True, kw_only=True):
 def record(outcome: Outcome) -> Record:
     """Convert an outcome to its record."""
     ref, verdict = outcome.ref, outcome.verdict
-    detail = (outcome.detail or verdict.reason.text) if verdict.status is Status.INVALID else ""
+    explained = verdict.status is Status.INVALID or verdict.reason is Reason.OUTSIDE_TRAINING
+    detail = (outcome.detail or verdict.reason.text) if explained else ""
     return Record(
         seq=outcome.seq,
         at=iso(outcome.wall_s),

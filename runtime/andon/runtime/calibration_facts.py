@@ -299,6 +299,13 @@ class FrameHealth(Struct, frozen=True, kw_only=True):
     """Mean absolute difference from the frame before. Detects frozen frames. Reserved."""
 
 
+class Range(Struct, frozen=True, kw_only=True):
+    """Lowest and highest value of a number."""
+
+    low: float
+    high: float
+
+
 class ChannelHealth(Struct, frozen=True, kw_only=True):
     """Behaviour of a sensor channel in the good windows."""
 
@@ -311,6 +318,10 @@ class ChannelHealth(Struct, frozen=True, kw_only=True):
     """Longest time with one value, in seconds. None if the channel never changed."""
     period_s: Positive | None = None
     """Usual time between two samples in the logs, before they were put onto the grid of the windows. None if it is unknown."""
+    spread: Range | None = None
+    """Standard deviation within a window."""
+    rate: Range | None = None
+    """Largest change from one step to the next within a window."""
 
 
 class Move(Struct, frozen=True, kw_only=True):

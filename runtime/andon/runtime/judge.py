@@ -1,15 +1,18 @@
 """Judge the items of a source. No other module decides what happens to items that cannot be judged."""
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from andon.foundation.errors import InputError, JudgeError
 from andon.runtime.detector import Detector
 from andon.runtime.items import Data, Item, Lost, Ref
-from andon.runtime.schema import FrameSpec, Reason, Status
+from andon.runtime.outside_training import Outside, outside
+from andon.runtime.schema import FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.verdict import Verdict, invalid
 
 Unit = Literal["frame", "window"]
@@ -21,6 +24,10 @@ OnFailure = Literal["raise", "invalid"]
 ``raise`` ends the run, because results without the failed item could mislead. ``invalid`` makes the item INVALID with the
 reason ``failed`` and continues.
 """
+
+
+MOST_LISTED = 5
+"""Number of problems in a detail. A cut cable can affect hundreds of channels."""
 
 
 class UnhealthyError(InputError):
@@ -54,6 +61,8 @@ class Judge(NamedTuple):
     """Type of the items that the model file judges."""
     check: Callable[[Item | Lost], None] | None = None
     """Function that is called with each item first, also with lost ones. It raises `UnhealthyError` for an item to refuse."""
+    outside: Callable[[NDArray[Any]], Sequence[Outside]] | None = None
+    """Function that returns what is far outside the good windows, for a window that was rejected for this reason."""
 
 
 class JudgedItem(Struct, frozen=True, kw_only=True):
@@ -64,17 +73,21 @@ class JudgedItem(Struct, frozen=True, kw_only=True):
     judged: bool
     """True if the graph decided. False if the item was lost or of the wrong type, or if the runtime failed."""
     detail: str = ""
-    """Readable description of the problem. Empty unless the status is INVALID."""
+    """Readable description of the problem. Empty unless the verdict has a reason."""
     data: Data | None = None
     """The frame or window. None if the item was lost."""
     channel: str = ""
-    """Sensor channel to look at first, for an INVALID window of which the cause is known."""
+    """Sensor channel to look at first, for a window with a reason of which the cause is known."""
 
 
 def judge_of(detector: Detector) -> Judge:
     """Return a loaded model file as a judge."""
-    unit: Unit = "frame" if isinstance(detector.card.input, FrameSpec) else "window"
-    return Judge(detector, detector.threshold, detector.model.short_digest, unit)
+    spec, limits = detector.card.input, detector.model.outside
+    unit: Unit = "frame" if isinstance(spec, FrameSpec) else "window"
+    explain = None
+    if isinstance(spec, WindowSpec) and limits is not None:
+        explain = functools.partial(outside, spec=spec, limits=limits)
+    return Judge(detector, detector.threshold, detector.model.short_digest, unit, outside=explain)
 
 
 def judge_items(
@@ -119,8 +132,18 @@ def judge_item(judge: Judge, item: Item | Lost, *, on_failure: OnFailure = "rais
         if on_failure == "raise":
             raise JudgeError(f"{item.ref.key}: {error}") from error
         return unjudged(judge, item, Reason.FAILED, f"judging failed: {error}")
-    detail = verdict.reason.text if verdict.status is Status.INVALID else ""
-    return JudgedItem(ref=item.ref, verdict=verdict, judged=True, detail=detail, data=item.data)
+    detail, channel = verdict.reason.text, ""
+    if verdict.status is Status.REJECT and verdict.reason is Reason.OUTSIDE_TRAINING and judge.outside is not None:
+        found = judge.outside(np.asarray(item.data))
+        if found:  # empty only if the graph rounds a number at a limit in another way
+            detail, channel = _listed(found), found[0].channel
+    return JudgedItem(ref=item.ref, verdict=verdict, judged=True, detail=detail, data=item.data, channel=channel)
+
+
+def _listed(found: Sequence[Outside]) -> str:
+    name = Reason.OUTSIDE_TRAINING.text.partition(":")[0]
+    more = [f"and {len(found) - MOST_LISTED} more"] if len(found) > MOST_LISTED else []
+    return f"{name}: {'; '.join([one.detail for one in found[:MOST_LISTED]] + more)}"
 
 
 def unjudged(judge: Judge, item: Item | Lost, reason: Reason, detail: str, channel: str = "") -> JudgedItem:

@@ -20,6 +20,7 @@ from andon.runtime.calibration_facts import (
     Positive,
     Precision,
     Provider,
+    Range,
     Sha256,
     ShortText,
 )
@@ -32,10 +33,11 @@ TOLERANCE = 1e-4
 """`Card.tolerance` of float32 graphs, and of files of schema 1.0, which have no such field."""
 
 SCENE_FEATURES, RAW_SCORE = "scene_features", "raw_score"
-"""Outputs of a file with a scene check that are not evidence: the features of the scene, and the score of every frame.
+"""Outputs that are not evidence: the features of the scene, and the score of every item before a check changes it.
 
-The output `score` is NaN where the scene check makes a frame INVALID. `raw_score` is not, so that the golden sample can be
-compared. Calibration needs the features to fit the scene check again.
+A file with a scene check has both. The output `score` is NaN where this check makes a frame INVALID. `raw_score` is not, so
+that the golden sample can be compared. Calibration needs the features to fit the scene check again. A file with a check for
+windows far outside the good ones has `raw_score`, because that check raises `score` above the threshold.
 """
 Side = Annotated[int, Meta(ge=1, le=1_000_000)]
 """A length in pixels."""
@@ -59,9 +61,11 @@ class Status(IntEnum):
 
 
 class Reason(IntEnum):
-    """Reason why a verdict is INVALID. Codes below 64 come from the graph, codes from 64 on from the source or the runtime.
+    """Reason why a verdict is INVALID, or why it is REJECT without regard to the score.
 
-    The code 79 is reserved and not in use yet.
+    `OUTSIDE_TRAINING` is the only reason of a REJECT: the window is far outside the good windows. With INVALID, it means that
+    the context channel has a value that the training set does not have, so that nothing can be compared. Codes below 64 come
+    from the graph, codes from 64 on from the source or the runtime. The code 79 is reserved and not in use yet.
     """
 
     NONE = 0
@@ -195,13 +199,6 @@ class SceneCheck(Struct, frozen=True, kw_only=True):
     """The kinds that differ enough from the good parts. The other kinds have no effective limit."""
 
 
-class Range(Struct, frozen=True, kw_only=True):
-    """Lowest and highest value in the training set. Reserved."""
-
-    low: float
-    high: float
-
-
 class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True):
     """Requirements for a frame, and its preparation in the graph.
 
@@ -266,9 +263,24 @@ class Channel(Struct, frozen=True, kw_only=True):
     max_hold_s: Positive | None = None
     """Largest age of a sample that ``hold`` may repeat, in seconds. None means three periods."""
     spread: Range | None = None
-    """Standard deviation within a window, in `unit`. Reserved."""
+    """Standard deviation within a window of the training set, in `unit`: the lowest and the highest one."""
     rate: Range | None = None
-    """Change from one step to the next, in `unit`. Reserved."""
+    """Largest change from one step to the next within a window of the training set, in `unit`: the lowest and the highest."""
+
+
+class OutsideCheck(Struct, frozen=True, kw_only=True):
+    """A check in the graph that rejects windows far outside everything that the good windows showed.
+
+    The limits are an initialiser that calibration rewrites (`model_file.format.OUTSIDE_TENSOR`). `andon.runtime.outside_training`
+    computes them from the ranges of the training and calibration windows.
+    """
+
+    values: Positive = 1.0
+    """Widths of the good range of values by which it is widened on each side."""
+    spread: Positive = 3.0
+    """Multiple of the largest good standard deviation within a window that is still within the limit."""
+    rate: Positive = 3.0
+    """Multiple of the largest good change from one step to the next that is still within the limit."""
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -310,6 +322,8 @@ class WindowSpec(Struct, frozen=True, tag="window", tag_field="kind", kw_only=Tr
     """Trend that the graph subtracts from each channel of a window: nothing, its mean, or a straight line."""
     context: Context | None = None
     """Channel that selects the standardisation. None: all rows are standardised in the same way."""
+    outside: OutsideCheck | None = None
+    """Check that the window is not far outside the good windows. None: no such check, so that only the score decides."""
 
 
 InputSpec = FrameSpec | WindowSpec

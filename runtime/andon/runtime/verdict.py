@@ -26,7 +26,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     status: Status
     """OK, REVIEW, INVALID or REJECT."""
     reason: Reason = Reason.NONE
-    """Reason why the status is INVALID. `Reason.NONE` for every other status."""
+    """Reason why the status is INVALID. `Reason.NONE` for every other status, with one exception: a window far outside the good
+    windows is REJECT with `Reason.OUTSIDE_TRAINING`."""
     score: float = float("nan")
     """Anomaly score, without bounds. Higher is worse."""
     threshold: float = float("nan")

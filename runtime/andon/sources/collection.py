@@ -32,6 +32,8 @@ class FoundLogs(Struct, frozen=True, kw_only=True, tag="logs"):
     rows: int
     channel_periods_s: tuple[float | None, ...] = ()
     """Median distance between the samples of each channel, in seconds. Empty if every row has a sample of every channel."""
+    grid_period_s: float | None = None
+    """Distance of the points to use instead of `period_s`, in seconds. None: `period_s`."""
 
 
 Found = FoundFrames | FoundLogs

@@ -12,13 +12,16 @@ from typing import Literal
 import msgspec
 
 from andon.foundation.errors import ConfigError, DataError
-from andon.runtime.schema import FrameSpec, InputSpec
+from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.addresses import redact, shown_address
 from andon.sources.collection import Collection
 from andon.sources.grouping import Grouped
+from andon.sources.kinds import logs
 from andon.sources.pictures.decode import Channels
 from andon.sources.pictures.folder import layout, open_listing
 from andon.sources.pictures.folder_walk import MASKS
+from andon.sources.series.good_rows import good_rows
+from andon.sources.series.interval_truth import is_interval_table, read_intervals, with_intervals
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.source import collect, find, named
@@ -71,15 +74,49 @@ def open_for(text: str, spec: InputSpec, *, part: Part = "everything") -> Collec
     return cut(opened, spec)
 
 
+def open_log(text: str, *, sort: bool = False, truth: Path | None = None) -> Log:
+    """Open sensor logs.
+
+    Args:
+        text: a log, a folder of logs, or the name of a simulation.
+        sort: sort the rows of each file by their times.
+        truth: a table of intervals ``start,end[,kind][,file]``. It replaces the labels of the log.
+
+    Raises:
+        DataError: there is no log, or the table does not fit it.
+        ConfigError: the data are frames, `sort` is given for a simulation, or `truth` is another kind of table.
+    """
+    source = find(text)
+    if sort and source.name != "logs":
+        raise ConfigError(
+            f"--sort: expected a log file or a folder of them, got the source {source.name}. Leave it out."
+        )
+    opened = logs.collect(text, sort=True) if sort else collect(text)
+    if not isinstance(opened, Log):
+        raise ConfigError(f"{shown_address(text)}: expected a log, got frames from the source {source.name}.")
+    if truth is None:
+        return opened
+    if not is_interval_table(truth):
+        raise ConfigError(
+            f"{truth}: expected a table of intervals for logs, with the columns start,end[,kind][,file], got another file. "
+            "Example of a line: 2020-03-09 10:14:33,2020-03-09 10:20:00,leak."
+        )
+    return with_intervals(opened, read_intervals(truth), str(truth))
+
+
 def open_good(text: str, spec: InputSpec) -> Collection:
     """Open the good parts at a path in the form that `spec` requires, and refuse folders that may hold others.
 
-    Folders follow the rules of training: of a tree with train/good, only these parts are taken.
+    Folders follow the rules of training: of a tree with train/good, only these parts are taken. Rows of a log that are labelled
+    as faulty are left out.
 
     Raises:
         DataError: there is no such data, or the folder may contain defects.
         ConfigError: the data are windows and the model file judges frames, or the other way round.
     """
+    if isinstance(spec, WindowSpec):
+        opened = collect(text)
+        return cut(good_rows(opened), spec) if isinstance(opened, Log) else open_for(text, spec)
     if find(text).name != "images":
         return open_for(text, spec)
     good = collect(text)

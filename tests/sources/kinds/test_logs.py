@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,23 +136,74 @@ def test_an_empty_label_is_refused_however_the_others_are_written(put, text: str
         logs.collect(put(text))
 
 
-@pytest.mark.parametrize(
-    ("stamps", "unit"),
-    [
-        ((1_790_000_000_000, 1_790_000_000_100), "milliseconds since 1970. Divide the column by 1000"),
-        ((1_790_000_000_000_000, 1_790_000_000_100_000), "microseconds since 1970. Divide the column by 1e\\+06"),
-        (
-            (1_790_000_000_000_000_000, 1_790_000_000_100_000_000),
-            "nanoseconds since 1970. Divide the column by 1e\\+09",
-        ),
-        ((0, 10**19), "nanoseconds since 1970"),
-        ((0, 10**300), "after the year 5000"),
-    ],
-)
+@pytest.mark.parametrize(("per_s", "unit"), [(1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds")])
 @pytest.mark.parametrize("name", ["timestamp", "t"])
-def test_stamps_that_do_not_count_seconds_are_refused(put, stamps: tuple[int, int], unit: str, name: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(DataError, match=rf"column '{name}': expected seconds, got .*{unit}"):
+def test_stamps_in_another_unit_since_1970_become_seconds_and_that_is_said(  # type: ignore[no-untyped-def]
+    put, per_s: float, unit: str, name: str
+) -> None:
+    stamps = [int(1_790_000_000 * per_s), int(1_790_000_001 * per_s)]
+    log = logs.collect(put(f"{name},x\n{stamps[0]},1\n{stamps[1]},2\n"))
+
+    assert log.runs[0].times_s.tolist() == [1_790_000_000.0, 1_790_000_001.0]
+    assert log.found.period_s == 1.0
+    assert log.notes == (f"times are {unit} since 1970, recognised from their size",)
+
+
+@pytest.mark.parametrize(
+    ("name", "period_s"), [("time_ms", 0.25), ("t [us]", 2.5e-4), ("Timestamp(ns)", 2.5e-7), ("time_s", 250.0)]
+)
+def test_the_name_of_a_time_column_states_its_unit(put, name: str, period_s: float) -> None:  # type: ignore[no-untyped-def]
+    log = logs.collect(put(f"{name},x\n0,1\n250,2\n500,3\n"))
+
+    assert [channel.name for channel in log.found.channels] == ["x"]
+    assert log.found.period_s == pytest.approx(period_s)
+
+
+@pytest.mark.parametrize("stamps", [(0, 10**19), (0, 10**300), (1_790_000_000, 1_790_000_001_000)])
+@pytest.mark.parametrize("name", ["timestamp", "t"])
+def test_stamps_of_several_units_are_refused(put, stamps: tuple[int, int], name: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=rf"column '{name}': expected times of one unit before the year 5000"):
         logs.collect(put(f"{name},x\n{stamps[0]},1\n{stamps[1]},2\n"))
+
+
+def test_rows_out_of_order_are_refused_with_the_flag_that_sorts_them_and_sorted_on_request(put) -> None:  # type: ignore[no-untyped-def]
+    text = put("time,x,label\n0,10,0\n2,12,1\n1,11,0\n3,13,0\n")
+    with pytest.raises(DataError, match=r"line 4.* expected ascending times.* give --sort"):
+        logs.collect(text)
+
+    (run,) = (log := logs.collect(text, sort=True)).runs
+    assert run.times_s.tolist() == [0, 1, 2, 3]
+    assert run.values[:, 0].tolist() == [10, 11, 12, 13]
+    assert run.faulty is not None
+    assert run.faulty.tolist() == [False, False, True, False]
+    assert "2 rows were out of order and were sorted by their times" in log.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("attack", "0101"), ("Normal/Attack", ["Normal", "Attack", "Normal", "A ttack"]),
+                         ("is_outlier", "0101"), ("faultFlag", "0101"), ("labels", "0101")]
+)  # fmt: skip
+def test_a_column_of_two_values_with_a_word_for_a_label_in_its_name_is_truth(  # type: ignore[no-untyped-def]
+    put, name: str, values: Sequence[str]
+) -> None:
+    rows = "".join(f"{at},{at},{value}\n" for at, value in enumerate(values))
+    log = logs.collect(put(f"time,x,{name}\n{rows}"))
+
+    assert [channel.name for channel in log.found.channels] == ["x"]
+    assert log.runs[0].faulty is not None
+    assert log.runs[0].faulty.tolist() == [False, True, False, True]
+    assert log.notes == (f"label column {name!r}: not a channel. 2 of 4 rows are labelled as faulty",)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("fault_current", "0132"), ("valve", "0101"), ("status", "0101"), ("attack_angle", "0579")]
+)
+def test_a_measurement_is_a_channel_whatever_its_name_reminds_of(put, name: str, values: str) -> None:  # type: ignore[no-untyped-def]
+    rows = "".join(f"{at},{at},{value}\n" for at, value in enumerate(values))
+    log = logs.collect(put(f"time,x,{name}\n{rows}"))
+
+    assert [channel.name for channel in log.found.channels] == ["x", name]
+    assert log.runs[0].faulty is None
 
 
 def test_dates_far_from_today_are_dates_all_the_same(put) -> None:  # type: ignore[no-untyped-def]

@@ -347,8 +347,8 @@ REFUSALS = [
     (SMALL, "power_converter", NO_PROMISE, "expected test logs that are not trained on"),
     (SMALL, "power_converter --test power_converter:seed=3,runs=5,rows=16", NO_PROMISE, "labelled as faulty"),
     (SMALL, f"{CONVERTER} --calibration-share 0.9", NO_PROMISE, "set converter: --calibration-share: expected a share"),
-    (SMALL, "power_converter --test TREE", NO_PROMISE, "expected labelled logs"),
-    (SMALL, f"{CONVERTER} --truth a.csv", NO_PROMISE, "--truth: expected pictures, got logs"),
+    (SMALL, "power_converter --test TREE", NO_PROMISE, "expected a log, got frames .* labelled logs are needed"),
+    (SMALL, f"{CONVERTER} --truth a.csv", NO_PROMISE, "a.csv: expected a table of intervals for logs"),
 ]
 
 

@@ -14,6 +14,7 @@ from andon.calibration.request import PromiseRequest
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import fields, from_mapping
 from andon.training.comparison.plan import (
+    DataSet,
     Plan,
     cells,
     folder_name,
@@ -25,6 +26,7 @@ from andon.training.comparison.plan import (
 )
 from andon.training.detectors import patchcore, unet_autoencoder, window_vae
 from andon.training.recipe.recipe import detectors, recipe
+from andon.training.runs.window_choice import WindowRequest
 
 patchcore_settings = st.builds(
     patchcore.Settings,
@@ -297,3 +299,15 @@ def _plan(*sets: str, detectors: Sequence[str] = ("patchcore",), seeds: Sequence
         sets=tuple(parse_data(text) for text in sets),
         seeds=tuple(seeds),
     )
+
+
+def test_windows_that_are_chosen_from_each_log_are_part_of_the_name_and_of_the_cell() -> None:
+    choice = parse_detector("pca --steps auto --components 4")
+
+    assert choice.window == WindowRequest(steps="auto")
+    assert choice.name == "pca --components 4 --steps auto"
+    assert parse_detector(choice.name) == choice
+    (cell,) = cells(Plan(choices=(choice,), sets=(DataSet(train="log.csv", name="log"),)))
+    assert cell.key.window == {"steps": "auto"}
+    (plain,) = cells(Plan(choices=(parse_detector("pca --steps 64"),), sets=(DataSet(train="log.csv", name="log"),)))
+    assert plain.key.window == {}

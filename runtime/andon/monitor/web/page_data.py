@@ -249,7 +249,7 @@ def _item(seen: Seen, now_s: float, limit_s: float, *, away: bool) -> ItemRow:
 
 
 def _reason(outcome: Outcome) -> str:
-    return outcome.verdict.reason.text if outcome.verdict.status is Status.INVALID else ""
+    return outcome.verdict.reason.text
 
 
 def _alarm(name: str, state: AlarmState, shelf: Shelf | None, now_s: float) -> AlarmRow:

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.foundation.errors import ModelFileError
-from andon.runtime.model_file.content import SCENE_TENSORS, TENSORS, Golden, LogEntry, Tail
+from andon.runtime.model_file.content import OUTSIDE_TENSOR, SCENE_TENSORS, TENSORS, Golden, LogEntry, Tail
 from andon.runtime.model_file.onnx_subset import FLOAT, UINT8, Graph
+from andon.runtime.outside_training import STATISTICS
 from andon.runtime.schema import Card, FrameSpec, SceneCheck, WindowSpec
 
 OUTPUTS = ("score", "status", "reason", "threshold", "p_value")
@@ -39,14 +40,20 @@ def tail_of(data: bytes, graph: Graph) -> Tail:
     return Tail(threshold=float(threshold[0]), review=float(review[0]), x=x, p=p)
 
 
+def outside_of(data: bytes, graph: Graph, card: Card) -> NDArray[np.float32] | None:
+    """Read the limits for windows far outside the good ones, or return None for a file without them."""
+    length = _outside_length(card)
+    return _numbers(data, graph, OUTSIDE_TENSOR, length[OUTSIDE_TENSOR]) if length else None
+
+
 def check_initialisers(data: bytes, graph: Graph, card: Card, *, allow_blank: bool) -> None:
-    """Refuse unknown initialisers of andon, and a scene check that is not in both card and graph.
+    """Refuse unknown initialisers of andon, and a check that is not in both card and graph (scene, outside).
 
     Raises:
         ModelFileError: the message names the initialiser.
     """
     scene = card.input.scene if isinstance(card.input, FrameSpec) and card.schema >= (1, 1) else None
-    wanted = _scene_lengths(scene, graph)
+    wanted = _scene_lengths(scene, graph) | _outside_length(card)
     unknown = [name for name in graph.tensors if name.startswith("andon.") and name not in TENSORS | wanted]
     if unknown:
         raise ModelFileError(
@@ -187,6 +194,14 @@ def _scene_lengths(scene: SceneCheck | None, graph: Graph) -> dict[str, int]:
     center, scale, limit = SCENE_TENSORS
     lengths = {center: scene.features, limit: scene.limits}
     return lengths | {scale: scene.features} if scale in graph.tensors else lengths
+
+
+def _outside_length(card: Card) -> dict[str, int]:
+    """Return the initialiser of the check for windows outside the good ones, with its length."""
+    spec = card.input
+    if not isinstance(spec, WindowSpec) or spec.outside is None or card.schema < (1, 1):
+        return {}
+    return {OUTSIDE_TENSOR: STATISTICS * len(spec.channels)}
 
 
 def _fixed_by_tiles(card: Card, fixed: dict[int, int]) -> dict[int, int]:

@@ -25,7 +25,10 @@ TENSORS: dict[str, int] = {
 SCENE_TENSORS = ("andon.scene_center", "andon.scene_scale", "andon.scene_limit")
 """Initialisers of the scene check. The card gives their lengths (`SceneCheck`). The scale is optional for readers."""
 
-REWRITABLE = frozenset(TENSORS) | frozenset(SCENE_TENSORS)
+OUTSIDE_TENSOR = "andon.outside"
+"""Initialiser of the check for windows far outside the good ones: ``[4 * C]`` limits (`andon.runtime.outside_training`)."""
+
+REWRITABLE = frozenset(TENSORS) | frozenset(SCENE_TENSORS) | {OUTSIDE_TENSOR}
 """Initialisers whose numbers are not part of the graph digest."""
 
 
@@ -139,6 +142,8 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     review: float
     tail_x: NDArray[np.float32]
     tail_p: NDArray[np.float32]
+    outside: NDArray[np.float32] | None
+    """Limits of the check for windows far outside the good ones, ``[4 * C]``. None in a file without the check."""
     digest: str
     """Digest of the whole file. Its first 12 digits identify the file in verdicts."""
 

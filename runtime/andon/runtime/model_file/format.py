@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from andon.foundation.errors import ModelFileError
 from andon.runtime.model_file import metadata_texts
@@ -23,11 +24,13 @@ from andon.runtime.model_file.checks import (
     check_initialisers,
     check_numbers,
     check_values,
+    outside_of,
     raw_data,
     tail_of,
 )
 from andon.runtime.model_file.content import (
     BLANK,
+    OUTSIDE_TENSOR,
     SCENE_TENSORS,
     TENSORS,
     Array,
@@ -47,6 +50,7 @@ __all__ = [
     "MAX_METADATA",
     "OPSET",
     "OUTPUTS",
+    "OUTSIDE_TENSOR",
     "SCENE_TENSORS",
     "TENSORS",
     "Array",
@@ -130,6 +134,7 @@ def parse(data: bytes, *, allow_blank: bool = False) -> ModelFile:
         review=tail.review,
         tail_x=tail.x,
         tail_p=tail.p,
+        outside=outside_of(data, graph, card),
         digest=digest,
     )
 
@@ -142,6 +147,7 @@ def seal(
     log: tuple[LogEntry, ...],
     tail: Tail,
     scene: SceneNumbers | None = None,
+    outside: NDArray[np.float32] | None = None,
 ) -> bytes:
     """Return a model file: the graph with these numbers and metadata, and the digest of everything.
 
@@ -152,6 +158,7 @@ def seal(
         log: value of the key ``andon.calibration_log``.
         tail: numbers for the initialisers.
         scene: numbers of the scene check. None: keep those in `data`.
+        outside: limits for windows far outside the good ones. None: keep those in `data`.
 
     Raises:
         ModelFileError: `parse` would refuse the result, or the schema is newer than this version of andon can write.
@@ -189,6 +196,9 @@ def seal(
         for name, array in zip(SCENE_TENSORS, (scene.center, scene.scale, scene.limit), strict=True):
             start, end = raw_data(graph, name, len(array))
             patched[start:end] = array.astype("<f4").tobytes()
+    if outside is not None:
+        start, end = raw_data(graph, OUTSIDE_TENSOR, len(outside))
+        patched[start:end] = outside.astype("<f4").tobytes()
     kept = b"".join(patched[field.start : field.end] for field in graph.top)
     body = kept + b"".join(metadata_texts.entry(key, value) for key, value in texts.items())
     sealed = body + trailer(hashlib.sha256(body).hexdigest())

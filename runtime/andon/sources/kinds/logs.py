@@ -3,12 +3,14 @@
 A CSV file is UTF-8 text with a header. Fields are separated by comma, semicolon, tab or vertical bar, and lines end with LF or
 CR LF. Numbers have a decimal point. An empty field is a missing sample, and blank lines are ignored.
 
-The time is the first column of ISO dates, or the first numeric column named time, timestamp, datetime or t, in seconds. Times
-must increase from row to row. Exception: a column named t whose values do not increase is read as a channel, not as time.
-Dates without a time zone are UTC.
+The time is the first column of ISO dates, or the first numeric column named time, timestamp, datetime or t, in seconds. A name
+such as ``time_ms`` states another unit, and milli-, micro- and nanoseconds since 1970 are recognised (`series.time_units`). Times
+must increase from row to row, unless the caller asks for sorting. Exception: a column named t whose values do not increase is
+read as a channel, not as time. Dates without a time zone are UTC.
 
-A column ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` contains the truth, with 0 or 1 in every row. A column
-``changepoint`` is ignored. Every other column is a channel and must contain numbers.
+A column ``anomaly``, ``label``, ``faulty`` or ``is_anomaly`` contains the truth, with 0 or 1 in every row. So does a column of
+two values whose name has a word such as attack or outlier (`series.label_columns`). A column ``changepoint`` is ignored. Every
+other column is a channel and must contain numbers.
 """
 
 import logging
@@ -30,6 +32,7 @@ from andon.sources.pictures.folder import is_picture
 from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.series.follow_log import LogSettings, follow_log
 from andon.sources.series.grid import DEFAULT_GAP_PERIODS
+from andon.sources.series.label_columns import faulty_rows, role_of, undecided
 from andon.sources.series.log import Log, Run
 from andon.sources.series.log_columns import numbers_of, place_of, times_of
 from andon.sources.series.replay import replay_log
@@ -37,20 +40,21 @@ from andon.sources.series.tables import Columns, read_csv, read_parquet
 from andon.sources.source import Skip, Source
 
 MOST_BYTES = 2 << 30
-LABEL_NAMES = frozenset({"anomaly", "label", "faulty", "is_anomaly"})
-IGNORED_NAMES = frozenset({"changepoint"})
 
 _CSV = frozenset({".csv", ".tsv"})
 _PARQUET = frozenset({".parquet", ".pq"})
-_TRUE, _FALSE = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 
 _log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
 
-def collect(text: str) -> Log:
+def collect(text: str, *, sort: bool = False) -> Log:
     """Read a log file, or all log files below a folder in the order of their names.
+
+    Args:
+        text: the path.
+        sort: put the rows of each file into the order of their times, instead of refusing a file out of order.
 
     Raises:
         DataError: there is no log, a file is larger than 2 GB, or files of one folder have different channels. Also if a header,
@@ -61,7 +65,8 @@ def collect(text: str) -> Log:
     files = _files(path)
     if not files:
         raise DataError(f"{path}: expected a CSV or Parquet file, or a folder of them; found none.")
-    tables = [_read(file, file.name if file == path else file.relative_to(path).as_posix()) for file in files]
+    names = [file.name if file == path else file.relative_to(path).as_posix() for file in files]
+    tables = [_read(file, name, sort=sort) for file, name in zip(files, names, strict=True)]
     channels = tables[0].channels
     for table in tables[1:]:
         if sorted(table.channels) != sorted(channels):
@@ -76,6 +81,7 @@ def collect(text: str) -> Log:
             times_s=table.run.times_s,
             values=np.ascontiguousarray(table.run.values[:, [table.channels.index(name) for name in channels]]),
             faulty=table.run.faulty,
+            time_per_s=table.run.time_per_s,
         )
         for table in tables
     )
@@ -89,7 +95,7 @@ def collect(text: str) -> Log:
         rows=sum(len(run.times_s) for run in runs),
         channel_periods_s=tuple(_channel_period_s(runs, at) for at in range(len(channels))),
     )
-    return Log(found=found, runs=runs)
+    return Log(found=found, runs=runs, notes=_notes(tables))
 
 
 def stream(text: str, spec: InputSpec, settings: LogSettings, clock: Clock, stop: threading.Event) -> Stream:
@@ -144,9 +150,35 @@ def period_of(times: Sequence[Floats], where: str) -> float:
     return median
 
 
-class _Table(Struct, frozen=True):
+class _Table(Struct, frozen=True, kw_only=True):
     channels: list[str]
     run: Run
+    labels: tuple[str, ...]
+    """Names of the label columns."""
+    unit: str
+    """Unit of the time column since 1970, if it was recognised from its numbers."""
+    moved: int
+    """Number of rows that were out of order."""
+
+
+def _notes(tables: Sequence[_Table]) -> tuple[str, ...]:
+    """Return what was done to the files when they were read."""
+    notes = []
+    labels = list(dict.fromkeys(name for table in tables for name in table.labels))
+    if labels:
+        rows = sum(len(table.run.times_s) for table in tables)
+        faulty = sum(int(table.run.faulty.sum()) for table in tables if table.run.faulty is not None)
+        columns = f"label column{'s' if len(labels) > 1 else ''} {', '.join(map(repr, labels))}"
+        notes.append(f"{columns}: not a channel. {faulty} of {rows} rows are labelled as faulty")
+    units = sorted({table.unit for table in tables if table.unit})
+    if units:
+        notes.append(f"times are {' and '.join(units)} since 1970, recognised from their size")
+    moved = sum(table.moved for table in tables)
+    if moved:
+        notes.append(f"{moved} rows were out of order and were sorted by their times")
+    for note in notes:
+        _log.info("%s", note)
+    return tuple(notes)
 
 
 def _usual_gap_s(runs: Sequence[Run], channel: int, period_s: float) -> float | None:
@@ -203,7 +235,7 @@ def _left_out(folder: str, error: OSError) -> None:
     _log.warning("%s: cannot be listed (%s); logs below it are left out", printable(folder), error.strerror)
 
 
-def _read(path: Path, name: str) -> _Table:
+def _read(path: Path, name: str, *, sort: bool) -> _Table:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise DataError(
@@ -213,16 +245,19 @@ def _read(path: Path, name: str) -> _Table:
     if not raw.cells or len(raw.cells[0]) == 0:
         raise DataError(f"{path}: expected rows of values after the header, found none.")
     lowered = [column.strip().lower() for column in raw.names]
-    time_at, times_s = times_of(raw, lowered, path)
+    times = times_of(raw, lowered, path, ordered=not sort)
     faulty = None
     channels: list[str] = []
+    labels: list[str] = []
     values: list[Floats] = []
     for at, column_name in enumerate(raw.names):
-        if at == time_at or lowered[at] in IGNORED_NAMES:
+        role = "ignored" if at == times.at else role_of(column_name, raw.cells[at])
+        if role == "ignored":
             continue
-        if lowered[at] in LABEL_NAMES:
+        if role == "label":
             label = _labels(raw, at, path)
             faulty = label if faulty is None else faulty | label
+            labels.append(column_name.strip())
         elif at == 0 and (not lowered[at] or lowered[at].startswith("unnamed")):
             _log.warning("%s: the first column has no name; it is used as a row number, not as a channel", path)
         else:
@@ -235,18 +270,17 @@ def _read(path: Path, name: str) -> _Table:
         )
     with np.errstate(over="ignore"):
         block = np.stack(values, axis=1).astype(np.float32)
-    return _Table(channels, Run(name=name, times_s=times_s, values=block, faulty=faulty))
+    order = np.argsort(times.seconds, kind="stable")
+    moved = int((order != np.arange(len(order))).sum())
+    if moved:
+        block, faulty = block[order], None if faulty is None else faulty[order]
+    run = Run(name=name, times_s=times.seconds[order], values=block, faulty=faulty, time_per_s=times.per_s)
+    return _Table(channels=channels, run=run, labels=tuple(labels), unit=times.unit, moved=moved)
 
 
 def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
     column = raw.cells[at]
-    if column.dtype.kind == "f":
-        wrong = np.flatnonzero((column != 0) & (column != 1))
-        label = column == 1
-    else:
-        lowered = np.char.lower(column.astype(np.str_))
-        label = np.isin(lowered, list(_TRUE))
-        wrong = np.flatnonzero(~label & ~np.isin(lowered, list(_FALSE)))
+    wrong = undecided(column)
     if len(wrong):
         cell = str(column[wrong[0]])
         got = "an empty cell" if cell in ("", "nan") else repr(cell)
@@ -254,7 +288,7 @@ def _labels(raw: Columns, at: int, path: Path) -> NDArray[np.bool_]:
             f"{place_of(raw, at, int(wrong[0]), path)}: a column with this name contains the labels: expected 0 or 1 in every "
             f"row, got {got}. Write 0 for good rows, or rename the column if it is a channel."
         )
-    return np.asarray(label, dtype=bool)
+    return faulty_rows(column)
 
 
 SOURCE = Source(

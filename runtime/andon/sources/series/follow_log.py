@@ -31,6 +31,7 @@ from andon.sources.series.growing_file import Ending, GrowingFile
 from andon.sources.series.line_reader import MOST_BYTES, Oddity
 from andon.sources.series.log_columns import numbers_of, times_of
 from andon.sources.series.tables import Columns, parse_header, parse_rows
+from andon.sources.series.time_units import named_time
 from andon.sources.series.windows import Windows
 from andon.sources.stream_settings import ReplaySettings, StaleAfter
 
@@ -210,17 +211,18 @@ class _Followed:
         rows = len(raw.cells[0])
         if rows and not header.time_known:
             names = [name.lower() for name in header.names]
-            header.time_at = times_of(raw, ["time" if name == "t" else name for name in names], self._path)[0]
+            header.time_at = times_of(raw, names, self._path, t_is_time=True).at
             header.time_known = True
         if header.time_at is None:
             return np.arange(self._rows, self._rows + rows, dtype=np.float64)
         if not rows:
             return np.empty(0)
         column = Columns([header.names[header.time_at]], [raw.cells[header.time_at]])
-        at, times_s = times_of(column, ["time"], self._path)
-        if at is None:
+        name = header.names[header.time_at].lower()
+        times = times_of(column, [name if named_time(name) else "time"], self._path, t_is_time=True)
+        if times.at is None:
             raise DataError(f"expected a time in the column {header.names[header.time_at]!r}, got other text")
-        return times_s
+        return times.seconds
 
     def _progress(self, points: Points) -> None:
         if len(points):

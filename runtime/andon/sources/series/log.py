@@ -21,6 +21,8 @@ class Run(Struct, frozen=True, kw_only=True):
     """``[n]``: rows in the recovery time that is stated for a fault. They count as neither good nor faulty."""
     fault: NDArray[np.str_] | None = None
     """``[n]``: name of the fault; empty if there is none."""
+    time_per_s: float = 1.0
+    """Units of the file's time column per second, if its name states a unit. Tables of intervals use the same unit."""
 
 
 class Log(Struct, frozen=True, kw_only=True):
@@ -28,3 +30,5 @@ class Log(Struct, frozen=True, kw_only=True):
 
     found: FoundLogs
     runs: tuple[Run, ...]
+    notes: tuple[str, ...] = ()
+    """Readable sentences about the reading of the files: label columns, units of time, sorting."""

@@ -5,14 +5,14 @@ import logging
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from andon.foundation.errors import DataError
 from andon.sources.series.tables import Columns, is_number, with_point
-
-TIME_NAMES = frozenset({"time", "timestamp", "datetime", "t"})
+from andon.sources.series.time_units import LATEST_S, named_time, since_1970
 
 _ENCODE = "Remove the column, or encode it as numbers"
 
@@ -21,33 +21,55 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 
-def times_of(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, Floats]:
-    """Return the place of the time column, or None if there is none, and the source times in seconds.
+class Times(NamedTuple):
+    """The times of a log."""
+
+    at: int | None
+    """Place of the time column, or None if there is none."""
+    seconds: Floats
+    """Source times in seconds, ``[n]``."""
+    per_s: float = 1.0
+    """Units of the column per second, if its name states a unit."""
+    unit: str = ""
+    """Unit of the column since 1970, if it was recognised from the size of its numbers."""
+
+
+def times_of(raw: Columns, lowered: list[str], path: Path, *, ordered: bool = True, t_is_time: bool = False) -> Times:
+    """Return the time column and the source times in seconds.
 
     Args:
         raw: the columns.
         lowered: their names in lower case.
         path: the file, for messages.
+        ordered: refuse times that are earlier than the one above them. Otherwise the caller sorts the rows.
+        t_is_time: a column named t is a time, even if its values do not increase.
 
     Raises:
         DataError: a time is missing, cannot be read, or is earlier than the one above it.
     """
     for at, (name, column) in enumerate(zip(lowered, raw.cells, strict=True)):
+        per_s, unit = 1.0, ""
         if column.dtype.kind == "f":
-            if name not in TIME_NAMES:
+            time = named_time(name)
+            if time is None:
                 continue
-            times_s = column.astype(np.float64)
-            if name == "t" and not (np.diff(times_s) >= 0).all():
+            per_s = time.per_s or 1.0
+            times_s = column.astype(np.float64) / per_s
+            if time.base == "t" and not t_is_time and not (np.diff(times_s) >= 0).all():
                 continue  # this t may be a temperature
+            large = since_1970(times_s[np.isfinite(times_s)]) if time.per_s is None else None
+            if large is not None:
+                unit = large[0]
+                times_s = times_s / large[1]
         elif column.dtype.kind == "M" or _is_date(str(column[0])):
             times_s = _seconds(raw, at, path)
         else:
             continue
-        far = np.flatnonzero(np.isfinite(times_s) & (np.abs(times_s) > _LATEST_S))
+        far = np.flatnonzero(np.isfinite(times_s) & (np.abs(times_s) > LATEST_S))
         if len(far) and column.dtype.kind == "f":
             raise DataError(
-                f"{place_of(raw, at, int(far[0]), path)}: expected seconds, got {times_s[far[0]]:g}, which "
-                f"{_unit_of(times_s[far[0]])}"
+                f"{place_of(raw, at, int(far[0]), path)}: expected times of one unit before the year 5000, got "
+                f"{column[far[0]]:g}. Write seconds or ISO dates in every row."
             )
         wrong = np.flatnonzero(~np.isfinite(times_s))
         if len(wrong):
@@ -55,30 +77,19 @@ def times_of(raw: Columns, lowered: list[str], path: Path) -> tuple[int | None, 
                 f"{place_of(raw, at, int(wrong[0]), path)}: expected a time in every row, got an empty cell."
             )
         back = np.flatnonzero(np.diff(times_s) < 0)
-        if len(back):
+        if len(back) and ordered:
             raise DataError(
                 f"{place_of(raw, at, int(back[0]) + 1, path)}: expected ascending times, but this one is "
-                f"{times_s[back[0]] - times_s[back[0] + 1]:g} s before the row above. Sort the rows, write each run into its own "
-                "file, and use UTC, because local time repeats an hour in autumn."
+                f"{times_s[back[0]] - times_s[back[0] + 1]:g} s before the row above. If the rows are only out of order, give "
+                "--sort. If they are of several runs, write each run into its own file. Use UTC, because local time repeats an "
+                "hour in autumn."
             )
-        return at, times_s
+        return Times(at, times_s, per_s, unit)
     logger.warning(
         "%s: no time column found (ISO dates, or ascending numbers named time or timestamp); rows are assumed to be 1 s apart",
         path,
     )
-    return None, np.arange(len(raw.cells[0]), dtype=np.float64)
-
-
-_LATEST_S = 1e11
-"""Latest time in seconds, after the year 5000. A larger number has a unit shorter than seconds."""
-
-
-def _unit_of(stamp: float) -> str:
-    units = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
-    for unit, parts in units.items():
-        if stamp / parts <= 1e10:
-            return f"looks like {unit} since 1970. Divide the column by {parts:g}."
-    return "is after the year 5000. Write seconds or ISO dates."
+    return Times(None, np.arange(len(raw.cells[0]), dtype=np.float64))
 
 
 def _seconds(raw: Columns, at: int, path: Path) -> Floats:

@@ -34,13 +34,14 @@ Indices = NDArray[np.intp]
 def window_spec(found: FoundLogs, steps: int, hop: int, *, period_s: float | None = None) -> WindowSpec:
     """Return the specification of windows of `steps` points over logs like these.
 
-    Points are `period_s` apart; None means the period of the rows. All channels of the logs are used and resampled ``linear``.
-    If the period is at least 1.5 times the distance of the rows, they are averaged instead (``mean``).
+    Points are `period_s` apart; None means `FoundLogs.grid_period_s`, or else the period of the rows. All channels of the logs
+    are used and resampled ``linear``. If the period is at least 1.5 times the distance of the rows, they are averaged instead
+    (``mean``).
 
     Raises:
         ConfigError: steps or hop is below 1, or the period is not positive.
     """
-    period = found.period_s if period_s is None else period_s
+    period = (found.grid_period_s or found.period_s) if period_s is None else period_s
     if steps < 1 or hop < 1 or not period > 0:
         raise ConfigError(
             f"windows: expected steps >= 1, hop >= 1 and period > 0 s, got {steps}, {hop} and {period:g} s."

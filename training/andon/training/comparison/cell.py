@@ -18,6 +18,7 @@ from andon.runtime.bench import bench
 from andon.runtime.detector import Detector
 from andon.runtime.schema import WindowSpec
 from andon.sources.collection import Collection
+from andon.sources.opening import open_log
 from andon.training.comparison.check import labelled
 from andon.training.comparison.plan import Cell, DataSet
 from andon.training.comparison.results import (
@@ -156,6 +157,7 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
             seed=cell.seed,
             group=cell.data.group,
             calibration_share=cell.data.calibration_share,
+            window=cell.choice.window,
             device=where.device,
             threads=where.threads,
         ),
@@ -176,7 +178,8 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
 def _evaluate(detector: Detector, data: DataSet, path: Path, progress: Progress) -> dict[str, float]:
     """Return the results of the evaluation. Write the whole evaluation to a file."""
     if isinstance(detector.card.input, WindowSpec):
-        of_logs = evaluate_logs(detector, data.tested, progress=progress)
+        labels = Path(data.truth) if data.truth else None
+        of_logs = evaluate_logs(detector, open_log(data.tested, truth=labels), progress=progress)
         write(path, of_logs)
         figures = log_figures(of_logs)
     else:

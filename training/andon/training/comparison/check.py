@@ -15,14 +15,14 @@ from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Ref
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.collection import Collection
-from andon.sources.opening import labelled_for
+from andon.sources.opening import labelled_for, open_log
 from andon.sources.series.log import Log
 from andon.sources.series.windows import columns
-from andon.sources.source import collect
 from andon.sources.truth import Truth
 from andon.training.comparison.plan import Cell, DataSet
 from andon.training.fitting.prepared_data import items_of
 from andon.training.runs.run_data import open_data
+from andon.training.runs.window_settings import chosen_settings
 
 
 def check(cells: Sequence[Cell], *, progress: Progress = silent) -> None:
@@ -57,20 +57,31 @@ def labelled(data: DataSet, spec: InputSpec) -> tuple[Collection, Truth]:
 def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
     opened = open_data(data.train)
     require_share(data.calibration_share)
-    for cell in cells:  # cheap, so it is checked before the test set is opened
-        cell.choice.recipe.wanted_input(cell.choice.settings, opened.found)
+    specs = {id(cell): _input_of(cell, opened) for cell in cells}  # before the test set is opened
     for cell in cells:
         parts_needed(
             cell.promise.false_reject or max(LADDER), cell.promise.confidence
         )  # refuses values that are not fractions
-        spec = cell.choice.recipe.wanted_input(cell.choice.settings, opened.found)
+        spec = specs[id(cell)]
         if isinstance(spec, FrameSpec):
             _check_parts(cell, items_of(opened, spec, data.group))
-    spec = cells[0].choice.recipe.wanted_input(cells[0].choice.settings, opened.found)
+    spec = specs[id(cells[0])]
     if isinstance(spec, WindowSpec):
         _check_log(data, spec)
     else:
         _check_frames(data, spec, items_of(opened, spec, data.group))
+
+
+def _input_of(cell: Cell, opened: Collection | Log) -> InputSpec:
+    """Return the input of the detector for these data, with the windows that its training will choose."""
+    choice, found = cell.choice, opened.found
+    settings = choice.settings
+    if choice.window.given:
+        settings, log, _ = chosen_settings(
+            choice.recipe, settings, choice.window, opened, share=cell.data.calibration_share
+        )
+        found = log.found
+    return choice.recipe.wanted_input(settings, found)
 
 
 def _check_parts(cell: Cell, good: Collection) -> None:
@@ -114,20 +125,17 @@ def _place(root: str, ref: Ref) -> str:
 
 
 def _check_log(data: DataSet, spec: WindowSpec) -> None:
-    if data.truth is not None:
-        raise ConfigError(
-            "--truth: expected pictures, got logs. Label logs with a column named anomaly, label or faulty instead."
-        )
     if _place(data.tested, Ref(key="")) == _place(data.train, Ref(key="")):
         raise ConfigError(
             f"{data.train}: expected test logs that are not trained on. Give other logs: '{data.train} --test LABELLED'."
         )
-    log = collect(data.tested)
-    if not isinstance(log, Log):
-        raise ConfigError(f"{data.tested}: expected labelled logs, because the training data are logs, got frames.")
+    try:
+        log = open_log(data.tested, truth=Path(data.truth) if data.truth else None)
+    except ConfigError as error:
+        raise ConfigError(f"{error} The training data are logs, so labelled logs are needed.") from error
     columns(log.found, spec)
     if not any(run.faulty is not None and run.faulty.any() for run in log.runs):
         raise DataError(
             f"{data.tested}: expected rows that are labelled as faulty, found none. Add a column named anomaly, label or "
-            "faulty, with values 0 and 1."
+            "faulty, with values 0 and 1, or give a table of faulty intervals: --truth faults.csv with the columns start,end."
         )

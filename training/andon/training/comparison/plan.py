@@ -24,6 +24,8 @@ from andon.foundation.settings import add_flags, fields, from_flags, from_mappin
 from andon.sources.addresses import redact, shown_address
 from andon.sources.source import named
 from andon.training.recipe.recipe import Recipe, recipe
+from andon.training.runs.window_choice import WindowRequest, as_texts
+from andon.training.runs.window_flags import extend, take
 
 LONGEST_NAME = 80
 """Largest number of characters in a folder name. Longer names are cut, and a digest keeps them distinct."""
@@ -36,6 +38,8 @@ class Choice(Struct, frozen=True, kw_only=True):
 
     recipe: Recipe
     settings: msgspec.Struct
+    window: WindowRequest = WindowRequest()
+    """Length, hop and period of windows in seconds, or chosen from each log."""
     name: str
     """Name in the table: the detector and the flags that differ from its defaults, unless a plan gives another name."""
 
@@ -48,7 +52,10 @@ class DataSet(Struct, frozen=True, kw_only=True):
     test: str | None = None
     """Location of the labelled parts. None: the test set of the same tree."""
     truth: str | None = None
-    """A CSV file key,label[,kind], for labels that are not in the folder names."""
+    """A CSV file with the labels, if the data do not have them.
+
+    The columns are key,label[,kind] for pictures, and start,end[,kind][,file] for logs.
+    """
     group: str | None = None
     """Rule that defines which items belong to one part or lot, as in `TrainOptions`."""
     calibration_share: float = CALIBRATION_SHARE
@@ -87,6 +94,8 @@ class Key(Struct, frozen=True, kw_only=True):
     """The promise to calibrate for. The name is fixed, because it is a key in ``cell.json``."""
     more: tuple[str, ...] = ()
     """Names of additional results that were requested."""
+    window: dict[str, str] = {}
+    """Length, hop and period of windows that are not in the settings, as text; empty if all are."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -116,6 +125,7 @@ class Cell(Struct, frozen=True, kw_only=True):
             seed=self.seed,
             wish=self.promise,
             more=self.more,
+            window=as_texts(self.choice.window),
         )
 
     @property
@@ -205,11 +215,11 @@ def parse_detector(text: str) -> Choice:
         raise ConfigError("detector: expected a name such as 'patchcore --preset fast', got an empty text.")
     known = recipe(words[0])
     try:
-        settings = _settings_of(known, words[1:])
+        settings, window = _settings_of(known, words[1:])
     except ConfigError as error:
         reason = str(error).rstrip(".")
         raise ConfigError(f"detector {text!r}: {reason}. See 'andon train {known.name} --help'.") from error
-    return Choice(recipe=known, settings=settings, name=_default_name(known, settings))
+    return Choice(recipe=known, settings=settings, window=window, name=_default_name(known, settings, window))
 
 
 def parse_data(text: str) -> DataSet:
@@ -277,14 +287,17 @@ def folder_name(text: str) -> str:
     return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _settings_of(known: Recipe, words: Sequence[str]) -> msgspec.Struct:
+def _settings_of(known: Recipe, words: Sequence[str]) -> tuple[msgspec.Struct, WindowRequest]:
     parser = FlagParser(prog=known.name, add_help=False, allow_abbrev=False)
     add_flags(parser, known.settings)
+    if known.gives == "window":
+        extend(parser)
     given, unknown = parser.parse_known_args(words)
     if unknown:
         near = nearest(unknown[0].partition("=")[0], parser.flags)
         raise ConfigError(f"unknown argument {unknown[0]!r}{near}.")
-    return from_flags(known.settings, given)
+    window = take(given)
+    return from_flags(known.settings, given), window
 
 
 class _PlanFile(Struct, frozen=True, kw_only=True):
@@ -316,7 +329,9 @@ def _choice(entry: Mapping[str, Any], where: str) -> Choice:
     found = recipe(detector)
     # from_mapping converts lists to tuples, because TOML has no tuples
     given = from_mapping(found.settings, settings, where=f"{where}.settings")
-    return Choice(recipe=found, settings=given, name=str(entry.get("name") or _default_name(found, given)))
+    return Choice(
+        recipe=found, settings=given, name=str(entry.get("name") or _default_name(found, given, WindowRequest()))
+    )
 
 
 def _data_set(given: Mapping[str, object], where: str) -> DataSet:
@@ -351,7 +366,7 @@ def _unusual_share(data: DataSet) -> dict[str, str]:
     return {"calibration_share": str(data.calibration_share)}
 
 
-def _default_name(known: Recipe, settings: msgspec.Struct) -> str:
+def _default_name(known: Recipe, settings: msgspec.Struct, window: WindowRequest) -> str:
     """Return the detector and its flags that differ from the defaults.
 
     `parse_detector` turns this name into the same settings.
@@ -365,6 +380,9 @@ def _default_name(known: Recipe, settings: msgspec.Struct) -> str:
             words.append(setting.flag if value else f"--no-{setting.flag.removeprefix('--')}")
         else:
             words += [setting.flag, shlex.quote(_as_flag(value))]
+    for name, text in as_texts(window).items():
+        if f"--{name}" not in words:
+            words += [f"--{name}", text]
     return " ".join(words)
 
 

@@ -30,7 +30,7 @@ from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import fields
 from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import read
-from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, TOLERANCE, FrameSpec, Status, WindowSpec
+from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, TOLERANCE, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.typical_window import typical
 from andon.sources.collection import Collection
 from andon.sources.series.log import Log
@@ -236,7 +236,10 @@ def a_damaged_part_scores_above_a_good_one(specimen: Specimen) -> None:
 
 
 def a_window_far_outside_the_trained_range_is_rejected(specimen: Specimen) -> None:
-    """Check that the file rejects windows far outside the trained range, although the network sees only clipped values."""
+    """Check that the file rejects windows far outside the trained range, although the network sees only clipped values.
+
+    The reason of the verdict is `Reason.OUTSIDE_TRAINING`, because such a verdict does not depend on the detector.
+    """
     spec = specimen.run.spec
     if not isinstance(spec, WindowSpec):
         return
@@ -247,6 +250,7 @@ def a_window_far_outside_the_trained_range_is_rejected(specimen: Specimen) -> No
         assert verdict.status is Status.REJECT, (
             f"window at {deviations:g} standard deviations: expected REJECT, got {verdict.status.name}"
         )
+        assert verdict.reason is Reason.OUTSIDE_TRAINING, f"expected the reason outside_training, got {verdict.reason}"
 
 
 def evidence_is_finite_and_of_its_declared_shape(specimen: Specimen) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from andon.calibration.contents import content_of, copied_items, copied_runs
@@ -20,9 +21,11 @@ from andon.export.preprocessing import prepare
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Item, Lost, Ref
-from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
+from andon.runtime.outside_training import ranges, statistics
+from andon.runtime.schema import FrameSpec, InputSpec, OutsideCheck, Reason, WindowSpec
 from andon.sources.collection import Collection
 from andon.sources.grouping import Grouped
+from andon.sources.series.good_rows import good_rows
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.subset import Subset
@@ -215,17 +218,20 @@ def prepare_data(
 
 
 def items_of(data: Collection | Log, spec: InputSpec, group: str | None) -> Collection:
-    """Return the items of data as a recipe sees them: a log cut into windows, grouped as requested."""
-    collection: Collection = cut(data, spec) if isinstance(data, Log) and isinstance(spec, WindowSpec) else data  # type: ignore[assignment]
+    """Return the items of data as a recipe sees them: the good rows of a log cut into windows, grouped as requested."""
+    windows = isinstance(data, Log) and isinstance(spec, WindowSpec)
+    collection: Collection = cut(good_rows(data), spec) if windows else data  # type: ignore[arg-type, assignment]
     return collection if group is None else Grouped(collection, group)
 
 
 def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref]) -> WindowSpec:
-    """Return the specification with centre, scale and range of each channel, computed from these windows only.
+    """Return the specification with centre, scale and ranges of each channel, computed from these windows only.
 
-    Centre and scale are mean and standard deviation over all rows. A constant channel is scaled to 1 % of its value.
+    Centre and scale are mean and standard deviation over all rows. A constant channel is scaled to 1 % of its value. With the
+    ranges, the graph rejects windows far outside the good ones (`WindowSpec.outside`), for every detector.
     """
     count, total, squares = 0, 0.0, 0.0
+    spreads, rates = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
     low, high = math.inf, -math.inf
     shift = None
     for ref in train:
@@ -236,13 +242,18 @@ def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref])
             count += len(rows)
             total = total + (rows - shift).sum(axis=0)
             squares = squares + ((rows - shift) ** 2).sum(axis=0)
-            low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
+            seen = statistics(item.data.astype(np.float32)[np.newaxis])
+            low, high = np.minimum(low, seen.low[0]), np.maximum(high, seen.high[0])
+            spreads.append(seen.spread)
+            rates.append(seen.rate)
     if shift is None:
         raise DataError("training set: expected windows with finite values, got none. Check the logs.")
     mean = np.asarray(shift + total / count)
     deviation = np.sqrt(np.maximum(np.asarray(squares / count) - np.asarray(total / count) ** 2, 0.0))
+    spread, rate = ranges(np.concatenate(spreads)), ranges(np.concatenate(rates))
     return msgspec.structs.replace(
         spec,
+        outside=OutsideCheck(),
         channels=tuple(
             msgspec.structs.replace(
                 channel,
@@ -250,6 +261,8 @@ def standardised(spec: WindowSpec, collection: Collection, train: Sequence[Ref])
                 scale=_scale(float(mean[place]), float(deviation[place])),
                 low=float(np.asarray(low)[place]),
                 high=float(np.asarray(high)[place]),
+                spread=spread[place],
+                rate=rate[place],
             )
             for place, channel in enumerate(spec.channels)
         ),

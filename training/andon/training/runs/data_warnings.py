@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-from andon.calibration.promise import ladder_alpha, parts_needed
+from andon.calibration.promise import LADDER, ladder_alpha, parts_needed
 from andon.calibration.split import total_for
+from andon.calibration.windows_needed import windows_needed
 from andon.foundation.printable import printable
 from andon.runtime.calibration_facts import percent
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.sources.collection import FoundFrames
+from andon.training.runs.window_choice import shown_time
 
 FEW_TO_TRAIN = 30
 """Number of training parts below which a warning is logged."""
@@ -41,7 +43,7 @@ class Suspect(Struct, frozen=True, kw_only=True):
 class DataWarning(Struct, frozen=True, kw_only=True):
     """A warning about the good parts of a training."""
 
-    kind: Literal["mixed_sizes", "large_frames", "few_parts", "suspects"]
+    kind: Literal["mixed_sizes", "large_frames", "few_parts", "suspects", "few_windows", "log"]
     text: str
 
 
@@ -121,6 +123,36 @@ def few_parts(train: int, calibration: int, *, share: float, grouped: bool) -> D
             else "."
         ),
     )
+
+
+def few_windows(calibration: int, spec: WindowSpec, share: float) -> DataWarning | None:
+    """Return a warning if the calibration windows support no promise, even if they do not depend on each other.
+
+    Args:
+        calibration: number of calibration windows that share no row.
+        spec: the windows.
+        share: calibration share of the run.
+    """
+    need = windows_needed(max(LADDER), 0.95, 1.0)
+    if calibration >= need:
+        return None
+    missing = math.ceil((need - calibration) * spec.steps / share)
+    shorter = calibration * spec.steps // need
+    offer = f", or windows of at most {shorter} rows" if shorter else ""
+    return DataWarning(
+        kind="few_windows",
+        text=f"{calibration} calibration windows of {spec.steps} rows are too few for a promise: it needs at least {need}, and "
+        f"more if neighbouring windows depend on each other. That takes about {missing} more good rows "
+        f"({shown_time(missing * spec.period_s)}){offer}. Until then, export with --no-promise.",
+    )
+
+
+def of_log(notes: Sequence[str], faulty: int) -> tuple[DataWarning, ...]:
+    """Return what was done to a log before training: units, sorting, label columns, and rows that were left out."""
+    texts = list(notes)
+    if faulty:
+        texts.append(f"{faulty} rows that are labelled as faulty were left out, with the windows that touch them")
+    return tuple(DataWarning(kind="log", text=f"log: {text}.") for text in texts)
 
 
 def suspicious(found: Sequence[Suspect], train: int) -> DataWarning | None:

@@ -6,6 +6,7 @@ from andon.training.fitting import thread_waiting  # noqa: F401 - before torch i
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from andon.sources.grouping import Grouped
 from andon.sources.subset import Subset
 from andon.training.runs.run_data import Data, parts_of
 from andon.training.runs.run_folder import LoadedRun, load
+from andon.training.runs.window_choice import shown_time
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +117,11 @@ def _advised(run: LoadedRun, kept_back: Collection, request: PromiseRequest) -> 
         yield
     except NotEnoughParts as error:
         if isinstance(run.spec, WindowSpec):
-            kept = f"{percent(record.calibration_share)} of the windows"
-            raise NotEnoughParts(f"{error} A window has {run.spec.steps} rows. The run kept back {kept}.") from error
+            raise NotEnoughParts(
+                _in_rows(error, run.spec, record.calibration_share, len(kept_back.refs)),
+                windows_missing=error.windows_missing,
+                tau=error.tau,
+            ) from error
         groups = len({ref.group for ref in kept_back.refs})
         if error.need is None or error.have is None or groups < len(kept_back.refs):
             raise  # dependent windows, or groups of several frames: the number of photos per group is unknown
@@ -137,6 +142,22 @@ def _advised(run: LoadedRun, kept_back: Collection, request: PromiseRequest) -> 
             asked=error.asked,
             offer=error.offer,
         ) from error
+
+
+def _in_rows(error: NotEnoughParts, spec: WindowSpec, share: float, windows: int) -> str:
+    """Rephrase missing windows as rows of the log, and name a length of windows that could be enough."""
+    kept = f"A window has {spec.steps} rows. The run kept back {percent(share)} of the windows"
+    if error.windows_missing is None:
+        return f"{error} {kept}."
+    rows = math.ceil(error.windows_missing * spec.steps / share)
+    text = f"{error} {kept}, so that is about {rows} more good rows in the log ({shown_time(rows * spec.period_s)})."
+    shorter = windows * spec.steps // (windows + error.windows_missing)
+    if error.tau <= 1.5 and shorter >= 1:
+        text += (
+            f" Or train with windows of at most {shorter} rows (--steps {shorter}), which is enough if they depend on each other "
+            "as little as these."
+        )
+    return f"{text} Or write an estimate with --no-promise."
 
 
 def rule_of(run: LoadedRun, changes: Mapping[str, object]) -> ScoreRule:

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from andon.runtime.schema import Detrend
 from andon.training.fitting.device import Device
+from andon.training.runs.window_choice import WindowRequest
 
 
 class TrainOptions(Struct, frozen=True, kw_only=True):
@@ -23,6 +24,10 @@ class TrainOptions(Struct, frozen=True, kw_only=True):
     """Trend that is subtracted from each channel of a window. For sensor logs only."""
     context: str | None = None
     """Channel that selects how the other channels are standardised. For sensor logs only."""
+    window: WindowRequest = WindowRequest()
+    """Length, hop and period of windows, if they are not in the detector's settings: in seconds, or chosen from the log."""
+    sort: bool = False
+    """Sort the rows of a log by their times. Otherwise a log out of order is refused."""
     device: Device = "auto"
     """Device to train on. ``auto`` uses CUDA if available. ``mps`` is untested (`device`)."""
     threads: int | None = None

@@ -90,6 +90,7 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
     folder, recipe, share = asked.folder, asked.recipe, asked.options.calibration_share
     check_recipe(previous, recipe, folder)
     own = read_settings(previous, recipe)
+    asked = _with_recorded_windows(asked, own)
     if asked.settings is not None and asked.settings != own:
         raise TrainingError(
             f"{folder}: expected the settings of the first run, got others ({_differences(own, asked.settings)}). Leave "
@@ -107,6 +108,7 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
         seed=previous.seed,
         group=previous.group,
         frame_size=previous.frame_size,
+        sort=previous.sort,
         calibration_share=previous.calibration_share,
         detrend=read.detrend if isinstance(read, WindowSpec) else "none",
         context=read.context.channel if isinstance(read, WindowSpec) and read.context is not None else None,
@@ -114,6 +116,14 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
         threads=previous.threads,
     )
     return Plan(folder, recipe, own, recorded, _observe_further(folder, asked.observe, previous), previous)
+
+
+def _with_recorded_windows(asked: Plan, own: msgspec.Struct) -> Plan:
+    """Return the plan with the recorded length and hop where the caller asks for a choice from the log."""
+    if asked.settings is None or not asked.options.window.given:
+        return asked
+    recorded = {name: getattr(own, name) for name in ("steps", "hop") if name in own.__struct_fields__}
+    return asked._replace(settings=msgspec.structs.replace(asked.settings, **recorded))
 
 
 def _observe_further(folder: Path, observe: ObserveOptions, previous: RunRecord) -> ObserveOptions:

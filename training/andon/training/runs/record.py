@@ -21,6 +21,7 @@ from andon.training.observers.options import Watched
 from andon.training.recipe.recipe import Recipe, Row
 from andon.training.runs.data_warnings import DataWarning, Suspect
 from andon.training.runs.paths import MODEL, PICTURES, RUN, STATE, checkpoint, kept_epochs
+from andon.training.runs.window_choice import WindowChoice
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """Pretrained weights in the model, as they were when training ended; None in a record of an older andon."""
     data: str = ""
     """The path as given; empty for data in memory."""
+    window: WindowChoice | None = None
+    """Length, hop and period of the windows that were chosen from the log, and why; None if the settings gave them."""
+    sort: bool = False
+    """True if the rows of the log were sorted by their times."""
     group: str | None = None
     calibration_share: float = CALIBRATION_SHARE
     """Share of the parts held back for calibration."""

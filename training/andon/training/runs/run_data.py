@@ -9,6 +9,7 @@ from andon.sources.addresses import shown_address
 from andon.sources.collection import Collection, FoundFrames
 from andon.sources.kinds import images
 from andon.sources.kinds.images import Pictures
+from andon.sources.opening import open_log
 from andon.sources.series.log import Log
 from andon.sources.source import collect, find
 from andon.training.fitting.prepared_data import items_of
@@ -21,13 +22,20 @@ Data = str | Path | Collection | Log
 """A path or name that a source can open, or data that are already open."""
 
 
-def open_data(data: Data) -> Collection | Log:
+def open_data(data: Data, *, sort: bool = False) -> Collection | Log:
     """Open a path or name. Return data that are already open unchanged.
+
+    Args:
+        data: the data.
+        sort: sort the rows of a log by their times.
 
     Raises:
         DataError: the path holds nothing readable.
+        ConfigError: `sort` is given, but the path is not a log file or a folder of them.
     """
-    return collect(str(data)) if isinstance(data, str | Path) else data
+    if not isinstance(data, str | Path):
+        return data
+    return open_log(str(data), sort=True) if sort else collect(str(data))
 
 
 def of_size(data: Collection | Log, size: tuple[int, int]) -> tuple[Collection, tuple[str, ...]]:
@@ -68,7 +76,7 @@ def open_again(data: Data, record: RunRecord) -> Collection | Log:
         DataError: the path holds nothing readable.
     """
     if not isinstance(data, str | Path) or find(str(data)).name != "images":
-        return open_data(data)
+        return open_data(data, sort=record.sort)
     return images.chosen(str(data), _keys_of(record))
 
 

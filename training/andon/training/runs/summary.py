@@ -36,6 +36,7 @@ def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
 def findings(run: LoadedRun) -> dict[str, object]:
     """Return the suspicious training parts and the warnings about the good parts, as plain data for JSON."""
     return {
+        "window": msgspec.to_builtins(run.record.window),
         "suspects": msgspec.to_builtins(run.record.suspects),
         "warnings": msgspec.to_builtins(run.record.warnings),
     }

@@ -22,8 +22,10 @@ from torch import nn
 from andon.export.preprocessing import PREPARATION
 from andon.foundation.errors import TrainingError
 from andon.foundation.progress import Progress, silent
-from andon.runtime.schema import FrameSpec
-from andon.sources.collection import Found, FoundFrames
+from andon.runtime.schema import FrameSpec, WindowSpec
+from andon.sources.collection import Collection, FoundFrames
+from andon.sources.series.good_rows import faulty_count
+from andon.sources.series.log import Log
 from andon.training.fitting.device import device_named, seeded
 from andon.training.fitting.prepared_data import PreparedData, prepare_data
 from andon.training.fitting.window_reading import WindowReading
@@ -31,7 +33,16 @@ from andon.training.observers.epochs import to_record
 from andon.training.observers.observers import Observed, Observers, open_observers
 from andon.training.observers.options import ObserveOptions
 from andon.training.recipe.recipe import Recipe, recipe
-from andon.training.runs.data_warnings import DataWarning, Suspect, few_parts, large_frames, mixed_sizes, suspicious
+from andon.training.runs.data_warnings import (
+    DataWarning,
+    Suspect,
+    few_parts,
+    few_windows,
+    large_frames,
+    mixed_sizes,
+    of_log,
+    suspicious,
+)
 from andon.training.runs.fit_state import FolderContext
 from andon.training.runs.folder_lock import LOCK, SILENT_S, lock_folder, who_holds
 from andon.training.runs.options import TrainOptions
@@ -41,6 +52,7 @@ from andon.training.runs.record import RunRecord, begin, identity, read_record, 
 from andon.training.runs.run_data import Data, of_size, open_data, open_to_resume
 from andon.training.runs.run_folder import LoadedRun, load
 from andon.training.runs.weights import write_weights
+from andon.training.runs.window_settings import naming_a_length, windows_of
 
 __all__ = ["Data", "ObserveOptions", "TrainOptions", "train"]
 
@@ -108,18 +120,20 @@ class _Training(NamedTuple):
 def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: Progress) -> _Training:
     """Read the data, compare them with the data of an interrupted run, and write the record."""
     previous, options, observe = plan.previous, plan.options, plan.observe
-    opened = open_data(data) if previous is None else open_to_resume(data, previous, plan.folder)
+    opened = open_data(data, sort=options.sort) if previous is None else open_to_resume(data, previous, plan.folder)
     opened, other_sizes = (opened, ()) if options.frame_size is None else of_size(opened, options.frame_size)
-    good = prepare_data(
-        opened,
-        plan.recipe,
-        plan.settings,
-        seed=options.seed,
-        group=options.group,
-        calibration_share=plan.share,
-        reading=WindowReading(detrend=options.detrend, context=options.context),
-        progress=progress,
-    )
+    plan, opened, choice = windows_of(plan, opened)
+    with naming_a_length(plan, opened):
+        good = prepare_data(
+            opened,
+            plan.recipe,
+            plan.settings,
+            seed=options.seed,
+            group=options.group,
+            calibration_share=plan.share,
+            reading=WindowReading(detrend=options.detrend, context=options.context),
+            progress=progress,
+        )
     record = RunRecord(
         recipe=plan.recipe.name,
         recipe_version=plan.recipe.version,
@@ -135,9 +149,11 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
         copies=good.copies,
         frame_size=options.frame_size,
         other_sizes=other_sizes if previous is None else previous.other_sizes,
-        warnings=_warnings_before_the_fit(plan, opened.found, good),
+        warnings=_warnings_before_the_fit(plan, opened, good),
         contents=good.contents,
         data=str(data) if isinstance(data, str | Path) else "",
+        window=choice,
+        sort=options.sort,
         group=options.group,
         calibration_share=plan.share,
         seed=options.seed,
@@ -181,8 +197,15 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
     return _Training(plan, record, good, observed, observers, run)
 
 
-def _warnings_before_the_fit(plan: Plan, found: Found, good: PreparedData) -> tuple[DataWarning, ...]:
+def _warnings_before_the_fit(plan: Plan, opened: Collection | Log, good: PreparedData) -> tuple[DataWarning, ...]:
     """Return the warnings about the parts, and log them."""
+    if isinstance(opened, Log) and isinstance(good.spec, WindowSpec):
+        few = few_windows(len(good.split.calibration), good.spec, plan.share)
+        about = (*of_log(opened.notes, faulty_count(opened)), *(() if few is None else (few,)))
+        for warning in about:
+            logger.warning("%s", warning.text)
+        return about
+    found = opened.found
     if not isinstance(found, FoundFrames) or not isinstance(good.spec, FrameSpec):
         return ()
     kept_back = good.calibration.refs
