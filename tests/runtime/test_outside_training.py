@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from andon.runtime.calibration_facts import ChannelHealth, Range
 from andon.runtime.outside_training import NO_LIMIT, limits, outside, ranges, statistics
-from andon.runtime.schema import Channel, OutsideCheck, WindowSpec
+from andon.runtime.schema import Channel, Context, OutsideCheck, WindowSpec
 
 
 def spec_of(good: np.ndarray, *, known: bool = True) -> WindowSpec:
@@ -121,3 +121,14 @@ def test_the_limits_do_not_depend_on_the_centre_except_for_rounding(center: floa
     other = replace(spec, channels=(replace(spec.channels[0], center=center),))
     window = good[0] + np.float32(shift)
     assert bool(outside(window, spec, limits(spec))) == bool(outside(window, other, limits(other))) or abs(shift) < 30
+
+
+def test_a_context_channel_is_never_outside_because_it_is_not_judged() -> None:
+    good = noise(20, 8, 2)
+    good[..., 0] = 1.0
+    spec = replace(spec_of(good), context=Context(channel="c0", by="value", bounds=(1.0, 2.0)))
+    window = good[0].copy()
+    window[4:, 0] = 2.0
+
+    assert outside(window, spec, limits(spec)) == []
+    assert outside(window, replace(spec, context=None), limits(replace(spec, context=None))) != []

@@ -92,7 +92,13 @@ def limits(spec: WindowSpec, seen: Sequence[ChannelHealth] = ()) -> NDArray[np.f
     """
     known = {one.name: one for one in seen}
     check = spec.outside or OutsideCheck()
-    columns = [_limits(channel, known.get(channel.name), check) for channel in spec.channels]
+    columns = [
+        # a context is not judged: a recipe may change in a window, even if it never did in the good logs
+        (NO_LIMIT,) * STATISTICS
+        if spec.context is not None and channel.name == spec.context.channel
+        else _limits(channel, known.get(channel.name), check)
+        for channel in spec.channels
+    ]
     return np.array(columns, dtype=np.float64).T.reshape(-1).astype(np.float32)
 
 
