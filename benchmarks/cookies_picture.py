@@ -27,7 +27,7 @@ def main() -> None:
     detector, root, target = Detector.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     columns = []
     for name in PARTS:
-        frame = decode_file(root / "test" / name)
+        frame = np.asarray(decode_file(root / "test" / name), np.uint8)
         apart = np.full((GAP, frame.shape[1], 3), 255, np.uint8)
         column = np.concatenate([frame, apart, heat_picture(frame, detector(frame), detector.card)])
         columns.append(np.pad(column, ((0, 0), (0, GAP), (0, 0)), constant_values=255))

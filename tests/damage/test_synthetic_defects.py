@@ -7,7 +7,7 @@ from andon.damage.kinds import HELD_OUT
 from andon.damage.synthetic_defects import EACH, SyntheticDefects
 from andon.foundation.errors import DataError
 from andon.runtime.items import Item, Lost, Ref
-from andon.runtime.schema import Reason
+from andon.runtime.schema import FrameSpec, Reason
 from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
 
@@ -99,3 +99,28 @@ def test_logs_and_empty_folders_are_refused() -> None:
         SyntheticDefects(SyntheticFrames(0))
     with pytest.raises(DataError, match="expected frames, got sensor logs"):
         SyntheticDefects(synthetic_log(10))  # type: ignore[arg-type]
+
+
+class Deep(Striped):
+    """Return the same pictures with 16 bits, in levels from 1000 on."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.found = FoundFrames(channels=3, frame_size=(40, 56), largest=(40, 56), dtype="uint16")
+
+    def read(self, ref: Ref) -> Item:
+        return Item(ref, (super().read(ref).data.astype(np.uint16) * 10 + 1000).astype(np.uint16))
+
+
+def test_deep_pictures_get_the_same_damage_as_the_same_pictures_with_eight_bits() -> None:
+    spec = FrameSpec(channels=3, size=(16, 16), dtype="uint16", black=1000.0, white=3550.0)
+    shallow, deep = SyntheticDefects(Striped(6)), SyntheticDefects(Deep(6), spec)
+    compared = 0
+    for ref, other in zip(shallow.refs, deep.refs, strict=True):
+        one, same = shallow.read(ref), deep.read(other)
+        if isinstance(one, Item):
+            assert isinstance(same, Item)
+            assert same.data.dtype == np.uint16
+            np.testing.assert_array_equal((same.data.astype(int) - 1000) / 10, one.data)
+            compared += 1
+    assert compared > 6

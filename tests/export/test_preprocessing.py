@@ -47,6 +47,32 @@ def test_normalisation_is_of_grey_levels() -> None:
     assert torch.allclose(prepared, torch.full((1, 1, 8, 8), (200 - 127) / 128))
 
 
+@pytest.mark.parametrize(
+    ("factor", "black", "white"), [(257, 0.0, 65535.0), (16, 0.0, 4080.0), (9, 28_000.0, 30_295.0)]
+)
+def test_deep_frames_are_prepared_as_the_same_frames_with_eight_bits(factor: int, black: float, white: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 90, 130, 3), dtype=np.uint8)
+    spec = FrameSpec(channels=3, size=(32, 32), mean=120.0, scale=60.0)
+    deep = replace(spec, dtype="uint16", black=black, white=white)
+
+    expected, reason = PrepareFrames(spec)(torch.from_numpy(noise))
+    got, deep_reason = PrepareFrames(deep)(
+        torch.from_numpy((noise.astype(np.uint16) * factor + int(black)).astype(np.uint16))
+    )
+
+    assert torch.allclose(got, expected, atol=1e-4)
+    assert torch.equal(reason, deep_reason)
+
+
+def test_levels_beyond_the_scale_become_black_and_white() -> None:
+    frame = torch.from_numpy(np.array([[[[100]] * 20] * 10 + [[[9000]] * 20] * 10], np.uint16))
+    spec = FrameSpec(channels=1, size=(20, 20), scale=1.0, dtype="uint16", black=1000.0, white=5095.0)
+
+    prepared, _ = PrepareFrames(spec)(frame)
+
+    assert torch.equal(prepared[0, 0, :, 0], torch.tensor([0.0] * 10 + [255.0] * 10))
+
+
 def test_a_crop_keeps_what_lies_within_its_fractions() -> None:
     frame = torch.zeros((1, 100, 200, 1), dtype=torch.uint8)
     frame[:, 50:, 100:] = 255

@@ -23,6 +23,7 @@ from andon.monitor.evidence import (
     window_text,
     write_file,
 )
+from andon.runtime.schema import FrameSpec
 from andon.sources.clock import SystemClock
 
 Frame = NDArray[np.uint8]
@@ -301,3 +302,22 @@ def test_memory_does_not_grow_with_events_of_a_line_without_frames(writer: Evide
         writer.event(some_event(line="camera"), None, 1.5)
 
     assert all(len(state.open) <= QUEUE + 1 for state in writer._lines.values())
+
+
+def test_a_deep_frame_is_stored_in_the_grey_levels_of_the_model_file(
+    writer: EvidenceWriter, rows: _Rows, tmp_path: Path
+) -> None:
+    spec = FrameSpec(channels=1, size=(8, 8), dtype="uint16", black=1000.0, white=5000.0)
+    frame = np.full((720, 1280, 1), 3000, np.uint16)
+    event = some_event(seq=1)
+    writer.offer("press-3", frame, 0.0, spec=spec)
+    assert writer.drain(10)
+    writer.event(event, frame, 0.1, spec=spec)
+    assert writer.drain(10)
+
+    stored = [cv2.imread(str(tmp_path / one.name), cv2.IMREAD_UNCHANGED) for one in rows.of(event)]
+    assert len(stored) == 2
+    for picture in stored:
+        assert picture is not None
+        assert picture.dtype == np.uint8
+        assert abs(picture.astype(int) - 128).max() <= 2

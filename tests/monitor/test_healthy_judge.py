@@ -203,3 +203,29 @@ def test_a_cut_cable_with_many_channels_gives_a_short_detail() -> None:
     outcome = decide(Item(Ref(key="a"), np.full((2, 40), np.inf, np.float32)), judge, seq=1, wall_s=0.0)
 
     assert outcome.detail.endswith("c4: not finite: a sample is infinite or not a number; and 35 more problems")
+
+
+# frames with more than 8 bits
+
+
+DEEP = msgspec.structs.replace(
+    CARD, input=FrameSpec(channels=1, size=(24, 24), dtype="uint16", black=1000.0, white=5000.0)
+)
+
+
+def test_the_health_of_deep_frames_is_measured_in_grey_levels_of_the_model_file() -> None:
+    recorder = Recorder(DEEP)
+    fine = (noise().astype(np.uint16) * 12 + 1000).astype(np.uint16)
+
+    assert recorder(fine).verdict.status is Status.OK
+    assert recorder.given[0] is fine
+    assert recorder(np.full((24, 24, 1), 1010, np.uint16)).verdict.reason is Reason.BLACK
+    assert recorder(np.full((24, 24, 1), 6000, np.uint16)).verdict.reason is Reason.OVEREXPOSED
+
+
+def test_a_frame_of_another_depth_is_left_to_the_judge_which_refuses_it() -> None:
+    recorder = Recorder(DEEP)
+    black = np.zeros((24, 24, 1), np.uint8)
+    recorder(black)
+
+    assert recorder.given[0] is black

@@ -37,6 +37,10 @@ FRAME = FrameSpec(channels=3, size=(8, 8), scale=128.0, mean=128.0, frame_size=(
 
 GREY = FrameSpec(channels=1, size=(8, 8), scale=128.0, mean=128.0, frame_size=(32, 48))
 
+DEEP = FrameSpec(
+    channels=3, size=(8, 8), scale=128.0, mean=128.0, frame_size=(32, 48), dtype="uint16", black=0.0, white=65535.0
+)
+"""`FRAME` for 16 bits: frames times 257 get the same verdicts."""
 WINDOW = WindowSpec(
     steps=4,
     hop=4,
@@ -200,7 +204,8 @@ def _frame_graph(spec: FrameSpec) -> onnx.GraphProto:
         "no_contrast": np.array([2], np.int32),
     }
     nodes = [
-        helper.make_node("Cast", ["frame"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["frame"], ["raw"], to=TensorProto.FLOAT),
+        *(_to_grey_levels(spec) if spec.dtype == "uint16" else [helper.make_node("Identity", ["raw"], ["levels"])]),
         helper.make_node("ReduceMean", ["levels", "all"], ["level"], keepdims=1),
         helper.make_node("Sub", ["levels", "level"], ["apart"]),
         helper.make_node("Mul", ["apart", "apart"], ["apart2"]),
@@ -219,7 +224,13 @@ def _frame_graph(spec: FrameSpec) -> onnx.GraphProto:
     return helper.make_graph(
         nodes,
         "hand_made",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, ["N", "H", "W", spec.channels])],
+        [
+            helper.make_tensor_value_info(
+                "frame",
+                TensorProto.UINT16 if spec.dtype == "uint16" else TensorProto.UINT8,
+                ["N", "H", "W", spec.channels],
+            )
+        ],
         [
             _value(RAW_SCORE),
             _value(INPUT_REASON, TensorProto.INT32),
@@ -228,6 +239,16 @@ def _frame_graph(spec: FrameSpec) -> onnx.GraphProto:
         ],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
+
+
+def _to_grey_levels(spec: FrameSpec) -> list[onnx.NodeProto]:
+    numbers = {"black": spec.black, "factor": 255.0 / (spec.white - spec.black), "lowest": 0.0, "highest": 255.0}
+    return [
+        *(helper.make_node("Constant", [], [name], value_float=number) for name, number in numbers.items()),
+        helper.make_node("Sub", ["raw", "black"], ["above"]),
+        helper.make_node("Mul", ["above", "factor"], ["unclipped"]),
+        helper.make_node("Clip", ["unclipped", "lowest", "highest"], ["levels"]),
+    ]
 
 
 def _window_graph(spec: WindowSpec) -> onnx.GraphProto:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from tests.runtime import forge
 from tests.runtime.hand_made import (
+    DEEP,
     FRAME,
     GREY,
     WINDOW,
@@ -210,7 +211,7 @@ def test_channel_and_step_scores_have_the_score_as_their_mean() -> None:
     [
         ([[1, 2]], "expected a numpy array, got list"),
         (frame().astype(np.float32), "expected a uint8 frame, got float32"),
-        (frame().astype(np.uint16), "expected a uint8 frame, got uint16.*frames of other types"),
+        (frame().astype(np.uint16), r"expected a uint8 frame \(8 bits per channel\).*, got uint16 .*same bit depth"),
         (frame()[:, :, 0], r"expected a frame \[H, W, 3\] \(RGB\), got shape \[32, 48\]"),
         (frame(channels=1), r"\(RGB\), got shape \[32, 48, 1\]"),
         (frame()[np.newaxis], r"got shape \[1, 32, 48, 3\]"),
@@ -548,3 +549,40 @@ def test_a_frame_of_another_size_is_outside_the_promise() -> None:
 
     assert detector(frame(size=(48, 32))).outside_promise == ("frame_size",)
     assert detector(frame(size=(32, 48))).outside_promise == ()
+
+
+# frames with more than 8 bits
+
+
+DEEP_FRAMES = Detector.from_bytes(model_bytes(DEEP, threshold=0.5))
+
+
+@given(levels=hnp.arrays(np.uint8, (32, 48, 3)))
+def test_a_frame_with_sixteen_bits_gets_the_verdict_of_the_same_frame_with_eight(levels: NDArray[np.uint8]) -> None:
+    deep, shallow = DEEP_FRAMES(levels.astype(np.uint16) * 257), FRAMES(levels)
+
+    assert (deep.status, deep.reason) == (shallow.status, shallow.reason)
+    assert deep.score == pytest.approx(shallow.score, rel=1e-4, abs=1e-5, nan_ok=True)
+
+
+def test_a_batch_of_deep_frames_is_judged_as_its_frames_alone() -> None:
+    frames = [frame(seed=seed).astype(np.uint16) * 257 for seed in range(3)]
+
+    assert [verdict.score for verdict in DEEP_FRAMES.batch(frames)] == pytest.approx(
+        [DEEP_FRAMES(one).score for one in frames], rel=1e-6
+    )
+
+
+def test_a_file_for_sixteen_bits_refuses_eight() -> None:
+    with pytest.raises(
+        InputError, match=r"expected a uint16 frame \(more than 8 bits .*got uint8 \(8 bits per channel\)"
+    ):
+        DEEP_FRAMES(frame())
+
+
+def test_the_golden_sample_of_a_deep_file_has_its_type_and_is_reproduced() -> None:
+    golden = DEEP_FRAMES.model.golden
+    assert golden is not None
+
+    assert golden.input.dtype == "uint16"
+    DEEP_FRAMES.verify()

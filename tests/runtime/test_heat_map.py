@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from tests.runtime.hand_made import FRAME, model_file
 
+from andon.foundation.errors import InputError
 from andon.runtime.heat_map import (
     TRANSPARENT,
     _grown,
@@ -180,3 +181,8 @@ def test_a_rejected_frame_has_a_cell_above_the_limit(anomaly_map: NDArray[np.flo
     threshold = float(highest.mean()) - 1e-3
 
     assert anomaly_map.max() > threshold
+
+
+def test_a_deep_frame_is_refused_with_the_function_that_converts_it() -> None:
+    with pytest.raises(InputError, match=r"frame: expected uint8, got uint16\. Use grey_levels\("):
+        overlay(np.zeros((20, 20, 1), np.uint16), np.zeros((4, 4), np.float32), 1.0)

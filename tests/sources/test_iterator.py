@@ -54,6 +54,7 @@ def test_nothing_is_asked_for_before_the_first_item_and_nothing_ahead() -> None:
         (np.zeros((4, 6), np.uint8), (4, 6, 1), np.uint8),
         (np.zeros((4, 6, 1), np.uint8), (4, 6, 1), np.uint8),
         (np.zeros((4, 6, 3), np.uint8), (4, 6, 3), np.uint8),
+        (np.zeros((4, 6), np.uint16), (4, 6, 1), np.uint16),
         (np.zeros((9, 2), np.float64), (9, 2), np.float32),
         (np.zeros((9, 2), np.float32), (9, 2), np.float32),
     ],

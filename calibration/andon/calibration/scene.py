@@ -23,6 +23,7 @@ from andon.calibration.wrong_frames import KINDS, OTHER_LIGHT, TURNED, wrong_fra
 from andon.foundation.errors import ConfigError, InputError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
+from andon.runtime.grey_levels import grey_levels, raw_levels
 from andon.runtime.items import Item, Ref
 from andon.runtime.model_file.format import ModelFile, SceneNumbers, Tail, parse, seal
 from andon.runtime.schema import SCENE_FEATURES, FrameSpec, SceneCheck
@@ -204,8 +205,8 @@ def _measure(
         except InputError:
             continue  # a frame that the file does not accept is reported when it is scored
         if place in spoilt or not wrong[KINDS[0]]:
-            for kind, frame in wrong_frames(_reduced(item.data, max(spec.size)), generator):
-                wrong[kind].append(detector.measure([frame], SCENE_FEATURES)[0])
+            for kind, frame in wrong_frames(_reduced(grey_levels(item.data, spec), max(spec.size)), generator):
+                wrong[kind].append(detector.measure([raw_levels(frame, spec)], SCENE_FEATURES)[0])
     return (
         np.array(good, np.float64),
         {kind: np.array(rows, np.float64) for kind, rows in wrong.items()},

@@ -14,6 +14,7 @@ from andon.foundation.progress import Progress, silent, track
 from andon.runtime.calibration_facts import ChannelHealth, FrameHealth
 from andon.runtime.detector import Detector
 from andon.runtime.frame_statistics import FrameStatistics, measure
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import judge_items
 from andon.runtime.model_file.format import ModelFile, parse
@@ -114,13 +115,13 @@ def score(
         if verdict.reason is Reason.WRONG_INPUT and Reason.WRONG_INPUT not in reason:
             logger.warning("%s: %s This item is INVALID.", one.ref.key, one.detail)
         scores[place], status[place], reason[place] = verdict.score, verdict.status, verdict.reason
-        if one.judged and one.data is not None and one.data.dtype == np.uint8:
+        if one.judged and one.data is not None and one.data.ndim == 3:
             sizes.add((one.data.shape[0], one.data.shape[1]))
         if verdict.status != Status.INVALID and one.data is not None:
             if isinstance(model.card.input, WindowSpec):
                 windows.append(GoodWindow(one.ref, np.asarray(one.data, np.float32)))
             elif place in measured_at:
-                measured.append(measure(np.asarray(one.data, np.uint8))[0])
+                measured.append(measure(grey_levels(one.data, model.card.input))[0])
         if verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence:
             values = verdict.evidence["anomaly_map"].ravel()
             maps.append(values if len(values) <= kept else generator.choice(values, kept, replace=False))

@@ -7,14 +7,16 @@ not real ones (docs/results.md gives the correlation).
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from andon.damage.kinds import HELD_OUT, Damaged, damaged
+from andon.damage.kinds import HELD_OUT, damaged
 from andon.foundation.errors import DataError
-from andon.runtime.items import Item, Lost, Ref
-from andon.runtime.schema import Reason
+from andon.runtime.grey_levels import changed_raw, grey_levels
+from andon.runtime.items import Data, Item, Lost, Ref
+from andon.runtime.schema import InputSpec, Reason
 from andon.sources.collection import Collection, FoundFrames
 from andon.sources.truth import Truth
 
@@ -24,11 +26,25 @@ MOST = 250
 """Upper limit of good parts, picked at even distances. With 750 pictures, AUROC is accurate to one or two hundredths."""
 
 
+class _RawDamaged(NamedTuple):
+    """A raw frame with damage, and the mask of the damage."""
+
+    picture: Data
+    mask: NDArray[np.bool_]
+
+
 class SyntheticDefects:
     """A collection of good parts and damaged copies. The same seed and key always give the same picture."""
 
-    def __init__(self, good: Collection, *, seed: int = 0, most: int = MOST) -> None:
+    def __init__(self, good: Collection, spec: InputSpec | None = None, *, seed: int = 0, most: int = MOST) -> None:
         """Create the collection from good frames that were not used for training.
+
+        Args:
+            good: the good frames.
+            spec: the input of the model file. Damage is drawn in grey levels, and `spec` has the scale of uint16 frames. None:
+                their whole range.
+            seed: seed of the damage.
+            most: upper limit of good parts.
 
         Raises:
             DataError: the data are logs, or there are no parts.
@@ -41,12 +57,13 @@ class SyntheticDefects:
             raise DataError("synthetic defects: expected good parts to draw damage onto, got none.")
         self.found = good.found
         self._good = good
+        self._spec = spec
         self._seed = seed
         step = max(1.0, len(good.refs) / most)
         self._used = [good.refs[int(place * step)] for place in range(min(len(good.refs), most))]
         self._origin: dict[str, tuple[int, str]] = {}
         self.refs: Sequence[Ref] = [ref for place in range(len(self._used)) for ref in self._copies(place)]
-        self._last: tuple[str, Damaged | None] = ("", None)
+        self._last: tuple[str, _RawDamaged | None] = ("", None)
 
     @property
     def truth(self) -> Truth:
@@ -77,7 +94,7 @@ class SyntheticDefects:
             self._origin[copies[-1].key] = (place, kind)
         return [own, *copies]
 
-    def _damaged(self, key: str) -> Damaged | Lost:
+    def _damaged(self, key: str) -> _RawDamaged | Lost:
         if self._last[0] == key and self._last[1] is not None:
             return self._last[1]  # evaluation asks for the picture, then for its mask
         place, kind = self._origin[key]
@@ -87,11 +104,13 @@ class SyntheticDefects:
         if not isinstance(item, Item):
             return item
         other = self._good.read(self._used[int(generator.integers(len(self._used)))])
-        before = np.asarray(item.data, np.uint8)
+        before = grey_levels(item.data, self._spec)
         alike = isinstance(other, Item) and other.data.shape == before.shape
-        result = damaged(generator, kind, before, np.asarray(other.data, np.uint8) if alike else before)  # type: ignore[union-attr]
-        if result is None:
+        pasted = grey_levels(other.data, self._spec) if isinstance(other, Item) and alike else before
+        drawn = damaged(generator, kind, before, pasted)
+        if drawn is None:
             return Lost(ref, Reason.OTHER, f"no visible {kind} could be drawn: the picture is nearly flat")
+        result = _RawDamaged(changed_raw(item.data, before, drawn.picture, self._spec), drawn.mask)
         self._last = (key, result)
         return result
 

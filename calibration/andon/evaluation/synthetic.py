@@ -17,7 +17,7 @@ def synthetic_auroc(detector: Detector, kept_back: Collection, _seed: int) -> fl
     """
     if not isinstance(kept_back.found, FoundFrames):
         return None
-    defects = SyntheticDefects(kept_back, most=MOST)
+    defects = SyntheticDefects(kept_back, detector.card.input, most=MOST)
     try:
         figures, _ = evaluate(detector, defects, defects.truth, intervals=False)
     except DataError:  # damage is not visible on nearly flat pictures

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.runtime.detector import Detector
+from andon.runtime.grey_levels import raw_levels
 from andon.runtime.model_file.format import Array, Golden, parse
 from andon.runtime.schema import FrameSpec, InputSpec
 from andon.runtime.session import open_session
@@ -32,8 +33,7 @@ def synthetic(spec: InputSpec, seed: int = 0) -> NDArray[Any]:
             + generator.normal(0, 12, rows.shape)
             for channel in range(spec.channels)
         ]
-        frame: NDArray[np.uint8] = np.clip(np.stack(planes, axis=-1), 0, 255).astype(np.uint8)
-        return frame
+        return raw_levels(np.floor(np.clip(np.stack(planes, axis=-1), 0, 255)), spec)
     usual = typical(spec)
     walk = np.cumsum(generator.normal(0, 0.3, (spec.steps, len(spec.channels))), axis=0)
     window: NDArray[np.float32] = (usual.center + usual.scale * np.clip(walk, -2, 2)).astype(np.float32)

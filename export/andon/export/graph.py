@@ -17,6 +17,7 @@ from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareWindows, Restore, prepare
 from andon.export.scene import SceneFeatures
 from andon.foundation.errors import ConfigError, ParityError
+from andon.runtime.grey_levels import raw_levels
 from andon.runtime.model_file.format import IR_VERSION, OPSET
 from andon.runtime.schema import SCENE_FEATURES, FrameSpec, InputSpec, ScoreRule
 from andon.runtime.typical_window import typical
@@ -77,7 +78,8 @@ def example_input(spec: InputSpec) -> Tensor:
     """
     generator = torch.Generator().manual_seed(0)
     if isinstance(spec, FrameSpec):
-        return torch.randint(0, 256, (2, 300, 500, spec.channels), generator=generator, dtype=torch.uint8)
+        levels = torch.randint(0, 256, (2, 300, 500, spec.channels), generator=generator, dtype=torch.uint8)
+        return levels if spec.dtype == "uint8" else torch.from_numpy(raw_levels(levels.numpy(), spec))
     usual = typical(spec)
     noise = torch.randn((2, spec.steps, len(spec.channels)), generator=generator)
     return torch.from_numpy(usual.center).float() + torch.from_numpy(usual.scale).float() * noise

@@ -18,9 +18,10 @@ Version 1 resized with the operator ``Resize`` and its attribute ``antialias``.
 
 
 class PrepareFrames(nn.Module):
-    """A module that converts uint8 frames ``[N, H, W, C]`` of any size to float32 ``[N, C, h, w]``.
+    """A module that converts frames ``[N, H, W, C]`` of any size to float32 ``[N, C, h, w]``.
 
-    It also returns a reason ``[N]`` (int32). 0 means that the frame is valid.
+    The frames have the type `FrameSpec.dtype`. The module also returns a reason ``[N]`` (int32). 0 means that the frame is
+    valid.
     """
 
     def __init__(self, spec: FrameSpec) -> None:
@@ -29,11 +30,18 @@ class PrepareFrames(nn.Module):
         self.resize = Resize(spec.size, thin=spec.resize == "fast")
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Crop, resize, measure the contrast and normalise."""
-        grey_levels = self.resize(self._crop(frame))
+        """Crop, resize, convert to grey levels, measure the contrast and normalise."""
+        grey_levels = self._grey_levels(self.resize(self._crop(frame)))
         contrast = grey_levels.mean(dim=1).flatten(1).std(dim=1, correction=0)
         reason = torch.where(contrast < self.spec.min_contrast, int(Reason.NO_CONTRAST), 0).to(torch.int32)
         return (grey_levels - self.spec.mean) / self.spec.scale, reason
+
+    def _grey_levels(self, levels: Tensor) -> Tensor:
+        """Convert the levels of resized uint16 frames. This is linear, so it costs less after resizing than before."""
+        black, white = self.spec.black, self.spec.white
+        if self.spec.dtype == "uint8":
+            return levels
+        return ((levels - black) * (255.0 / (white - black))).clamp(0.0, 255.0)
 
     def _crop(self, frame: Tensor) -> Tensor:
         left, top, right, bottom = (round(10_000 * share) for share in self.spec.crop)

@@ -3,8 +3,8 @@
 The weights are those of antialiased bilinear interpolation. ONNX has an operator for it, ``Resize`` with ``antialias``, but
 OpenVINO computes other pixels with it, and TensorRT does not support it.
 
-A large frame is first thinned, while it is still uint8: per axis, at most twice as many pixels as wanted are read. This halves
-the cost of a 1080p frame. All positions are computed with integers, because runtimes round floats differently.
+A large frame is first thinned, while its pixels are still integers: per axis, at most twice as many pixels as wanted are read.
+This halves the cost of a 1080p frame. All positions are computed with integers, because runtimes round floats differently.
 """
 
 import torch
@@ -22,7 +22,7 @@ Without it, all rows would skip the same columns. A vertical line in a column th
 
 
 class Resize(nn.Module):
-    """A module that resizes uint8 frames ``[N, H, W, C]`` of any size to float32 grey levels ``[N, C, h, w]``.
+    """A module that resizes uint8 or uint16 frames ``[N, H, W, C]`` of any size to float32 levels ``[N, C, h, w]``.
 
     With `thin` the cost hardly depends on the frame size. Without it, the result is exact for all sizes, but a large frame
     costs many times more.

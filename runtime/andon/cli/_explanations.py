@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from andon.cli._overlays import FreeNames, file_name
 from andon.runtime.detector import Detector
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.items import Data
 from andon.runtime.verdict import Verdict
 
@@ -39,8 +38,8 @@ class Explanations:
         from andon.drawing.explanation_sheet import explanation_sheet
         from andon.sources.pictures.encode import write_png
 
-        pixels = frame.astype(np.uint8, copy=False)
         path = self._folder / self._names.free(file_name(key))
-        places = self._patches.places(pixels, verdict)
+        places = self._patches.places(frame, verdict)
+        pixels = grey_levels(frame, self._card.input)
         write_png(path, explanation_sheet(key, pixels, verdict, self._card, places))
         return path

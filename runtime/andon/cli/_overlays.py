@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-import numpy as np
-
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.items import Data
 from andon.runtime.schema import Card
 from andon.runtime.verdict import Verdict
@@ -29,7 +28,7 @@ class Overlays:
         from andon.sources.pictures.encode import write_png
 
         path = self._folder / self._names.free(file_name(key))
-        write_png(path, heat_picture(frame.astype(np.uint8, copy=False), verdict, self._card))
+        write_png(path, heat_picture(grey_levels(frame, self._card.input), verdict, self._card))
         return path
 
 

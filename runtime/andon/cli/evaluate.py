@@ -226,7 +226,7 @@ def _synthetic(args: argparse.Namespace, detector: Any) -> tuple[Any, Any]:
                     "other data. The model file may have been trained on its calibration parts. Give the right run."
                 )
             good = calibration_part(run, args.data)
-    defects = SyntheticDefects(good, seed=args.seed)
+    defects = SyntheticDefects(good, detector.card.input, seed=args.seed)
     return defects, defects.truth
 
 

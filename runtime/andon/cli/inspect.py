@@ -64,6 +64,9 @@ def render(model: ModelFile) -> str:
                 f"{colour} frames, {size}, resized to {card.input.size[0]} x {card.input.size[1]} px (height x width)",
             )
         )
+        if card.input.dtype == "uint16":
+            scale = f"{card.input.black:g} becomes grey level 0, {card.input.white:g} becomes 255"
+            rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))
         rows.append(("scene", _scene(card.input.scene)))
     else:
         rows.extend(_windows(card.input))

@@ -29,7 +29,9 @@ from msgspec import Meta, Struct
 
 from andon.monitor.event import Event, Evidence
 from andon.monitor.store import EVIDENCE_NAME
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.items import Data
+from andon.runtime.schema import InputSpec
 from andon.sources.clock import Clock
 from andon.sources.opencv import opencv
 
@@ -119,6 +121,8 @@ class _Job(Struct):
     data: bytes | Data
     """JPEG, or a frame or window that is encoded first."""
     channels: tuple[str, ...] = ()
+    spec: InputSpec | None = None
+    """Scale of uint16 frames."""
 
 
 class _Open(Struct):
@@ -136,8 +140,8 @@ class _LineEvidence:
     def __init__(self, keep_s: float) -> None:
         self.ring = PictureRing(keep_s)
         self.last_s = float("-inf")
-        self.newest: tuple[float, Data] | None = None
-        """The frame that waits for encoding. A newer one replaces it."""
+        self.newest: tuple[float, Data, InputSpec | None] | None = None
+        """The frame that waits for encoding, its time before it, and its scale after it. A newer one replaces it."""
         self.open: list[_Open] = []
 
 
@@ -183,15 +187,16 @@ class EvidenceWriter:
         self._thread = threading.Thread(target=self._run, name="andon evidence", daemon=True)
         self._thread.start()
 
-    def offer(self, line: str, frame: Data, at_s: float) -> None:
+    def offer(self, line: str, frame: Data, at_s: float, *, spec: InputSpec | None = None) -> None:
         """Pass a frame of a line for the pictures before and after events. Most frames are ignored at once.
 
         The frame must not be changed later.
 
         Args:
             line: name of the line.
-            frame: uint8 ``[H, W, C]``. Windows are ignored.
+            frame: uint8 or uint16 ``[H, W, C]``. Windows are ignored.
             at_s: monotonic time of the frame.
+            spec: the input of the model file, for the scale of uint16 frames (`grey_levels`).
         """
         if frame.ndim <= _DATA_DIMS:
             return
@@ -200,11 +205,18 @@ class EvidenceWriter:
             if at_s - state.last_s < 1 / self._settings.rate_hz:
                 return
             state.last_s = at_s
-            state.newest = (at_s, frame)
+            state.newest = (at_s, frame, spec)
             self._changed.notify_all()
 
     def event(
-        self, event: Event, data: Data | None, at_s: float, *, channels: Sequence[str] = (), around: bool = True
+        self,
+        event: Event,
+        data: Data | None,
+        at_s: float,
+        *,
+        channels: Sequence[str] = (),
+        around: bool = True,
+        spec: InputSpec | None = None,
     ) -> None:
         """Store the evidence of an event that was put into the store before. Return at once, and never raise.
 
@@ -214,6 +226,7 @@ class EvidenceWriter:
             at_s: monotonic time of the event, on the clock of `offer`.
             channels: names of the channels of a window, for the header.
             around: also store the pictures before and after the event.
+            spec: the input of the model file, for the scale of uint16 frames (`grey_levels`).
         """
         with self._changed:
             state = self._line(event.line)
@@ -221,7 +234,7 @@ class EvidenceWriter:
             place = 0
             if data is not None:
                 # first, because it is the most important one
-                self._append(_Job(event.key, place, day, "at", 0.0, data, tuple(channels)))
+                self._append(_Job(event.key, place, day, "at", 0.0, data, tuple(channels), spec))
                 place += 1
             for picture in state.ring.until(at_s) if around else ():
                 self._append(_Job(event.key, place, day, "before", picture.at_s - at_s, picture.jpeg))
@@ -284,8 +297,8 @@ class EvidenceWriter:
             try:
                 if job is not None:
                     self._write(job)
-                for line, at_s, frame in frames:
-                    self._add(line, at_s, frame)
+                for line, at_s, frame, spec in frames:
+                    self._add(line, at_s, grey_levels(frame, spec))
                 if job is None and not frames and self._clock.mono_s() >= self._next_sweep_s:
                     self._next_sweep_s = self._clock.mono_s() + SWEEP_S
                     sweep(self._folder, self._known)
@@ -298,9 +311,9 @@ class EvidenceWriter:
     def _frames(self) -> bool:
         return any(state.newest is not None for state in self._lines.values())
 
-    def _take_frames(self) -> list[tuple[str, float, Data]]:
+    def _take_frames(self) -> list[tuple[str, float, Data, InputSpec | None]]:
         taken = [(name, *state.newest) for name, state in self._lines.items() if state.newest is not None]
-        for name, _, _ in taken:
+        for name, *_ in taken:
             self._lines[name].newest = None
         return taken
 
@@ -325,7 +338,7 @@ class EvidenceWriter:
             elif is_window:
                 data = window_text(job.data, job.channels)
             else:
-                data = encode_picture(job.data, _FULL_QUALITY)
+                data = encode_picture(grey_levels(job.data, job.spec), _FULL_QUALITY)
             write_file(self._folder, name, data)
         except OSError as error:
             if not self._failing:

@@ -9,9 +9,10 @@ from andon.monitor import channel_health
 from andon.monitor.channel_health import FAULTY_WIDTHS, limits_of_channel, samples_of
 from andon.monitor.frame_health import HealthLimits, HealthState, limits_of, live_limits, step
 from andon.runtime.frame_statistics import Sample, measure
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.items import Item, Lost
 from andon.runtime.judge import MOST_LISTED, Judge, UnhealthyError
-from andon.runtime.schema import Card, Reason, WindowSpec
+from andon.runtime.schema import Card, FrameSpec, Reason, WindowSpec
 from andon.runtime.verdict import Verdict
 from andon.sources.clock import Clock
 
@@ -32,7 +33,7 @@ def healthy_judge(judge: Judge, card: Card, clock: Clock, *, live: bool, stale_a
     limits = limits_of(health)
     if live:
         limits = live_limits(limits, health)
-    return judge._replace(call=_HealthyCall(judge, limits, clock))
+    return judge._replace(call=_HealthyCall(judge, card.input, limits, clock))
 
 
 class _ChannelCheck:
@@ -66,17 +67,19 @@ class _ChannelCheck:
 
 
 class _HealthyCall:
-    def __init__(self, judge: Judge, limits: HealthLimits, clock: Clock) -> None:
+    def __init__(self, judge: Judge, spec: FrameSpec, limits: HealthLimits, clock: Clock) -> None:
         self._judge = judge
+        self._spec = spec
         self._limits = limits
         self._clock = clock
         self._state = HealthState()
         self._before: Sample | None = None
 
     def __call__(self, data: NDArray[Any]) -> Verdict:
-        if data.dtype == "uint8" and data.ndim == 3 and data.size:
+        # a frame of another type has other levels. The judge refuses it, and the next frame must not be compared with it.
+        if data.dtype == self._spec.dtype and data.ndim == 3 and data.size:
             sharp = self._limits.sharpness is not None
-            statistics, self._before = measure(data, self._before, sharpness=sharp)
+            statistics, self._before = measure(grey_levels(data, self._spec), self._before, sharpness=sharp)
             self._state, findings = step(self._state, statistics, self._clock.mono_s(), self._limits)
             if findings:
                 raise UnhealthyError(findings[0].reason, "; ".join(finding.detail for finding in findings))

@@ -23,7 +23,7 @@ from andon.monitor.judging import Outcome
 from andon.monitor.output import ChosenOutput
 from andon.monitor.store_writer import StoreWriter
 from andon.monitor.supervisor import Origin
-from andon.runtime.schema import WindowSpec
+from andon.runtime.schema import InputSpec, WindowSpec
 from andon.sources.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,9 @@ class Journal:
                 self._store.put(event, self.wanted(event))
         if self.evidence is not None and outcome is not None and _has_evidence(body):
             around = not isinstance(body, Sampled)  # a part that was chosen at random is shown alone
-            self.evidence.event(event, outcome.data, now_s, channels=_channels(outcome), around=around)
+            self.evidence.event(
+                event, outcome.data, now_s, channels=_channels(outcome), around=around, spec=_spec(outcome)
+            )
         if self._on_event is not None:
             self._on_event(event)
 
@@ -157,7 +159,7 @@ class JournalSink:
     def put(self, outcome: Outcome) -> None:
         """Offer the frame as evidence. The events of the outcome were put into the store before."""
         if self._journal.evidence is not None and outcome.data is not None:
-            self._journal.evidence.offer(outcome.line, outcome.data, self._clock.mono_s())
+            self._journal.evidence.offer(outcome.line, outcome.data, self._clock.mono_s(), spec=_spec(outcome))
         if self._store is not None:
             self._store.judged(outcome.line, outcome.ref.key, outcome.ref.time_s)
 
@@ -179,6 +181,10 @@ def _has_evidence(body: Body) -> bool:
     )
 
 
+def _spec(outcome: Outcome) -> InputSpec | None:
+    return outcome.card.input if outcome.card is not None else None
+
+
 def _channels(outcome: Outcome) -> tuple[str, ...]:
-    spec = outcome.card.input if outcome.card is not None else None
+    spec = _spec(outcome)
     return tuple(channel.name for channel in spec.channels) if isinstance(spec, WindowSpec) else ()

@@ -496,13 +496,13 @@ def _warm_up(detector: Detector) -> None:
     spec = detector.card.input
     if isinstance(spec, FrameSpec) and spec.frame_size is not None:
         # one frame of the line's size, because the first call of a size is slow
-        detector.measure([np.zeros((*spec.frame_size, spec.channels), np.uint8)], "score")
+        detector.measure([np.zeros((*spec.frame_size, spec.channels), spec.dtype)], "score")
 
 
 def same_items(one: InputSpec, other: InputSpec) -> bool:
-    """Return whether two model files judge the same items of a source: frames of the same channels, or the same windows."""
+    """Return whether two model files judge the same items: frames of the same channels and type, or the same windows."""
     if isinstance(one, FrameSpec) and isinstance(other, FrameSpec):
-        return one.channels == other.channels
+        return (one.channels, one.dtype) == (other.channels, other.dtype)
     return one == other
 
 

@@ -108,9 +108,9 @@ class Monitor:
         Args:
             name: name of the line.
             model: path of the model file.
-            source: a path, URL or name as for ``andon monitor``, or any iterable of frames uint8 ``[H, W]`` or ``[H, W, C]``,
-                windows ``[T, C]``, or items. See `andon.sources.iterator.stream_of`. An iterable is not interrupted while it
-                waits for its next element.
+            source: a path, URL or name as for ``andon monitor``, or any iterable of frames uint8 or uint16 ``[H, W]`` or
+                ``[H, W, C]``, windows ``[T, C]``, or items. See `andon.sources.iterator.stream_of`. An iterable is not
+                interrupted while it waits for its next element.
             on_outcome: see `OnOutcome`.
             sinks: further sinks, for example from `andon.monitor.sink.sink_from_text`.
             alarm: rule of the alarm ``rejects``.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from andon.foundation.errors import ConfigError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector
+from andon.runtime.grey_levels import raw_levels
 from andon.runtime.model_file.format import OUTPUTS, read
 from andon.runtime.model_file.protobuf import bytes_field, varint_field
 from andon.runtime.schema import FrameSpec, InputSpec
@@ -160,10 +161,10 @@ def _item(spec: InputSpec, frame_size: tuple[int, int] | None) -> NDArray[Any]:
                 f"{width}. Give another one, for example --frame 1080x1920."
             )
         across = 80 * np.cos(np.arange(width) / 53.0)[:, np.newaxis]
-        frame = np.empty((height, width, spec.channels), np.uint8)
+        frame = np.empty((height, width, spec.channels), spec.dtype)
         for row in range(height):  # whole planes of float64 would add to the resident memory that is measured
             noise = generator.integers(-20, 20, (width, spec.channels))
-            frame[row] = np.clip(128 + np.sin(row / 37.0) * across + noise, 0, 255)
+            frame[row] = raw_levels(128 + np.sin(row / 37.0) * across + noise, spec)
         return frame
     values = spec.steps * len(spec.channels)
     if values > MAX_VALUES:

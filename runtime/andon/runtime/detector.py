@@ -181,8 +181,8 @@ class Detector:
         """Judge one frame or one window.
 
         Args:
-            item: a frame, uint8 ``[H, W, 3]`` in RGB order or ``[H, W, 1]`` or ``[H, W]`` in grey. Or a window, float32
-                ``[T, C]`` in the sensor units of the training data. `Card.input` gives the exact requirements.
+            item: a frame, uint8 or uint16 ``[H, W, 3]`` in RGB order or ``[H, W, 1]`` or ``[H, W]`` in grey. Or a window,
+                float32 ``[T, C]`` in the sensor units of the training data. `Card.input` gives the exact requirements.
 
         Raises:
             InputError: type, rank, size or number of channels differ from what the file was calibrated for.
@@ -298,9 +298,12 @@ class Detector:
                     f"expected a window of {shape[0]} steps x {shape[1]} channels, got shape {list(item.shape)}."
                 )
             return item
-        if item.dtype != np.uint8:
+        if item.dtype != spec.dtype:
             raise InputError(
-                f"expected a uint8 frame, got {item.dtype}. Convert frames of other types in the same way as for training."
+                f"expected a {spec.dtype} frame, got {item.dtype}. Convert frames of other types in the same way as for training."
+                if item.dtype not in (np.uint8, np.uint16)
+                else f"expected a {spec.dtype} frame ({_bits(spec.dtype)}), as the model was trained on, got {item.dtype} "
+                f"({_bits(str(item.dtype))}). Set the camera to the same bit depth, or train with the new frames."
             )
         if item.ndim == 2 and spec.channels == 1:
             item = item[:, :, np.newaxis]
@@ -377,6 +380,10 @@ class Detector:
                     f"the graph returned {name} of shape {list(output.shape)} for {len(batch)} items. The file is forged."
                 )
         return outputs
+
+
+def _bits(dtype: str) -> str:
+    return "8 bits per channel" if dtype == "uint8" else "more than 8 bits per channel"
 
 
 def _refuse_unknown(name: str, word: object, known: tuple[str, ...]) -> None:

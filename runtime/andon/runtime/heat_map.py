@@ -8,6 +8,7 @@ surrounds the places above the limit. So most good parts show neither strong col
 import numpy as np
 from numpy.typing import NDArray
 
+from andon.foundation.errors import InputError
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.schema import Card
 
@@ -85,7 +86,12 @@ def overlay(
         anomaly_map: the map of this frame.
         limit: see `map_limit`.
         crop: part of the frame that the network uses, `FrameSpec.crop`.
+
+    Raises:
+        InputError: the frame is not uint8. `grey_levels.grey_levels` converts uint16 frames.
     """
+    if frame.dtype != np.uint8:
+        raise InputError(f"frame: expected uint8, got {frame.dtype}. Use grey_levels(frame, detector.card.input).")
     height, width = frame.shape[:2]
     rgb = np.repeat(frame.reshape(height, width, 1), 3, axis=2) if frame.ndim == 2 or frame.shape[2] == 1 else frame
     mixed = rgb.copy()

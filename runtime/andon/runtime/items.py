@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from andon.runtime.channel_samples import ChannelSamples
 from andon.runtime.schema import Reason
 
-Data = NDArray[np.uint8] | NDArray[np.float32]
+Data = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 
 class Ref(Struct, frozen=True, kw_only=True):
@@ -31,7 +31,10 @@ class Ref(Struct, frozen=True, kw_only=True):
 
 
 class Item(Struct, frozen=True):
-    """One frame, uint8 ``[H, W, C]`` (RGB for C = 3, grey for C = 1), or one window, float32 ``[T, C]`` in sensor units."""
+    """One frame or one window.
+
+    A frame is uint8 or uint16 ``[H, W, C]``, RGB for C = 3 and grey for C = 1. A window is float32 ``[T, C]`` in sensor units.
+    """
 
     ref: Ref
     data: Data

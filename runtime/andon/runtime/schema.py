@@ -202,7 +202,8 @@ class SceneCheck(Struct, frozen=True, kw_only=True):
 class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True):
     """Requirements for a frame, and its preparation in the graph.
 
-    The graph crops the frame, resizes it to `size` and computes ``(grey level - mean) / scale``.
+    The graph crops the frame, resizes it to `size` and computes ``(grey level - mean) / scale``. The levels of uint16 frames
+    become grey levels by `black` and `white` first.
     """
 
     channels: Literal[1, 3]
@@ -221,11 +222,11 @@ class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True
     frame_size: tuple[int, int] | None = None
     """Height and width, in pixels, of the calibrated frames. None if they had several sizes."""
     dtype: Literal["uint8", "uint16"] = "uint8"
-    """Type of the raw frame. ``uint16`` is reserved."""
+    """Type of the raw frame. Cameras with 10 to 16 bits give ``uint16``."""
     black: Annotated[float, Meta(ge=0.0, le=65535.0)] = 0.0
-    """Raw level that maps to grey level 0. Reserved."""
+    """Raw level of uint16 frames that becomes grey level 0. Lower levels become 0, too."""
     white: Annotated[float, Meta(gt=0.0, le=65535.0)] = 255.0
-    """Raw level that maps to grey level 255. Reserved."""
+    """Raw level of uint16 frames that becomes grey level 255. Higher levels become 255, too."""
     ignore: Mask | None = None
     """Pixels to ignore. Reserved."""
     region: Mask | None = None

@@ -1,7 +1,7 @@
 """The results of sources: collections and streams of items. Labels and masks are in `truth.py`."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -19,6 +19,8 @@ class FoundFrames(Struct, frozen=True, kw_only=True, tag="frames"):
     largest: tuple[int, int]
     sizes: tuple[tuple[tuple[int, int], int], ...] = ()
     """Each size (height, width) with its number of frames, the most frequent first; empty if there is only one size."""
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    """Type of the frames. A collection has frames of one type only."""
 
 
 class FoundLogs(Struct, frozen=True, kw_only=True, tag="logs"):

@@ -390,7 +390,8 @@ def _item(collection: Collection, ref: Ref) -> Item:
 def _check_data(item: Item) -> None:
     data = item.data
     if data.ndim == 3:
-        assert data.dtype == np.uint8, f"{item.ref.key}: expected a frame uint8 [H, W, C], got {data.dtype}"
+        known = data.dtype in (np.uint8, np.uint16)
+        assert known, f"{item.ref.key}: expected a frame uint8 or uint16 [H, W, C], got {data.dtype}"
         assert data.shape[2] in (1, 3), f"{item.ref.key}: expected 1 or 3 channels, got {data.shape[2]}"
     else:
         assert data.ndim == 2, f"{item.ref.key}: expected a frame [H, W, C] or a window [T, C], got {list(data.shape)}"

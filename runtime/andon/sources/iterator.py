@@ -27,10 +27,10 @@ def stream_of(
 ) -> Iterator[Item | Lost]:
     """Yield the elements of any iterable as items. The iterable is not touched before the first `next`.
 
-    An element is an array, an `Item` or a `Lost`. An array is a frame, uint8 ``[H, W]`` or ``[H, W, C]`` with C = 1 (grey) or 3
-    (RGB), or a window of floats ``[T, C]``. It gets the key ``NAME#0``, ``NAME#1`` and so on, and the wall time of its arrival.
-    None stands for a frame that could not be taken, and becomes `Lost` (LOST). Another element becomes `Lost` (WRONG_INPUT), and
-    the stream goes on.
+    An element is an array, an `Item` or a `Lost`. An array is a frame, uint8 or uint16 ``[H, W]`` or ``[H, W, C]`` with C = 1
+    (grey) or 3 (RGB), or a window of floats ``[T, C]``. It gets the key ``NAME#0``, ``NAME#1`` and so on, and the wall time of
+    its arrival. None stands for a frame that could not be taken, and becomes `Lost` (LOST). Another element becomes `Lost`
+    (WRONG_INPUT), and the stream goes on.
 
     Args:
         iterable: the elements. If it has a method `close`, as a generator has, the method is called at the end.
@@ -75,7 +75,8 @@ def _item(ref: Ref, element: Any, *, copy: bool) -> Item | Lost:
         return Lost(
             ref,
             Reason.WRONG_INPUT,
-            f"{printable(ref.key)}: expected a frame uint8 [H, W], [H, W, 1] or [H, W, 3], or a window of floats [T, C], got "
+            f"{printable(ref.key)}: expected a frame uint8 or uint16 [H, W], [H, W, 1] or [H, W, 3], or a window of floats "
+            "[T, C], got "
             f"{kind}{'' if shape is None else f' {list(shape)}'}",
         )
     return Item(ref, data.copy() if copy and np.may_share_memory(data, element) else data)
@@ -85,7 +86,7 @@ def _data(element: Any) -> Data | None:
     """Return an element as the data of an item, or None if it is neither a frame nor a window."""
     if not isinstance(element, np.ndarray) or 0 in element.shape:
         return None
-    if element.dtype == np.uint8:
+    if element.dtype in (np.uint8, np.uint16):
         if element.ndim == 2:
             return element[..., None]
         return element if element.ndim == 3 and element.shape[2] in (1, 3) else None

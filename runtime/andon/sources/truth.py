@@ -40,7 +40,8 @@ class Truth(Struct, frozen=True, kw_only=True):
             return path() if path else None
         levels = decode_file(path).max(axis=2)
         # most masks contain 0 and 255, label images 0 and 1; masks saved as JPEG need a threshold at half of the range
-        marked: NDArray[np.bool_] = levels > (0 if levels.max(initial=0) <= 1 else 127)
+        half = 127 if levels.dtype == np.uint8 else 32767
+        marked: NDArray[np.bool_] = levels > (0 if levels.max(initial=0) <= 1 else half)
         return marked
 
 

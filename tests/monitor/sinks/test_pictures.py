@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from msgspec.structs import replace
 from tests.sources.fake_clock import FakeClock
 
 from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.sinks.pictures import QUEUE, Pictures
 from andon.runtime.calibration_facts import Calibration
-from andon.runtime.items import Ref
+from andon.runtime.items import Data, Ref
 from andon.runtime.schema import Card, Channel, FrameSpec, ScoreRule, Status, WindowSpec
 from andon.runtime.verdict import Verdict
 
@@ -33,7 +33,7 @@ CARD = Card(
 GREY = np.full((32, 48, 3), 100, np.uint8)
 
 
-def outcome(seq: int, key: str = "a.png", status: Status = Status.REJECT, frame: NDArray[np.uint8] = GREY) -> Outcome:
+def outcome(seq: int, key: str = "a.png", status: Status = Status.REJECT, frame: Data = GREY) -> Outcome:
     hot = np.zeros((8, 12), np.float32)
     hot[:, 6:] = 9.0
     return Outcome(
@@ -73,6 +73,23 @@ def test_a_rejected_frame_is_kept_with_the_hot_places_coloured_and_the_cool_ones
     assert shown[:, 192:].mean() > 140
     assert (shown[:, 192:, 2] > shown[:, 192:, 0] + 50).mean() > 0.9
     assert picture[192:].mean() > 150
+
+
+def test_a_deep_frame_is_drawn_in_the_grey_levels_of_the_model_file(tmp_path: Path) -> None:
+    card = replace(CARD, input=FrameSpec(channels=3, size=(32, 32), dtype="uint16", black=1000.0, white=5000.0))
+    shallow, deep = (
+        Pictures(tmp_path / "8", CARD, clock=FakeClock()),
+        Pictures(tmp_path / "16", card, clock=FakeClock()),
+    )
+    shallow.put(outcome(12))
+    deep.put(outcome(12, frame=np.full((32, 48, 3), 1000 + round(100 * 4000 / 255), np.uint16)))
+    drawn(shallow, 1)
+    drawn(deep, 1)
+
+    [one], [other] = ([path.read_bytes() for path in (tmp_path / bits).iterdir()] for bits in ("8", "16"))
+    assert one == other
+    shallow.close()
+    deep.close()
 
 
 @pytest.mark.parametrize("status", [Status.OK, Status.REVIEW, Status.INVALID])

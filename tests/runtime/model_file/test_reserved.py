@@ -190,8 +190,8 @@ def test_a_number_that_is_not_finite_is_refused(number: str) -> None:
         parse(forged)
 
 
-def test_uint16_frames_are_refused_until_they_are_judged() -> None:
-    with pytest.raises(ModelFileError, match="supports uint8 frames, got uint16"):
+def test_the_type_in_the_card_must_be_that_of_the_graph() -> None:
+    with pytest.raises(ModelFileError, match="graph: expected one input 'frame'"):
         parse(edited(FRAMES, put("input.dtype", "uint16")))
 
 

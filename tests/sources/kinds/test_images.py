@@ -159,10 +159,27 @@ def test_a_picture_that_is_gone_is_lost(tmp_path: Path) -> None:
     assert item.reason is Reason.LOST
 
 
-def test_pictures_of_sixteen_bits_are_refused_with_a_way_out(tmp_path: Path) -> None:
-    assert cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4), np.uint16))
+def test_pictures_of_sixteen_bits_keep_all_of_them(tmp_path: Path) -> None:
+    levels = np.arange(48, dtype=np.uint16).reshape(6, 8) + 4000
+    for name in ("0.png", "1.tiff"):
+        assert cv2.imwrite(str(tmp_path / name), levels)
+    collection = images.collect(str(tmp_path))
 
-    with pytest.raises(DataError, match=r"readable picture among 1, .*0\.png: PNG: expected at most 8 bits .*, got 16"):
+    assert collection.found == FoundFrames(channels=1, frame_size=(6, 8), largest=(6, 8), dtype="uint16")
+    for ref in collection.refs:
+        item = collection.read(ref)
+        assert isinstance(item, Item)
+        np.testing.assert_array_equal(item.data, levels[..., None])
+
+
+def test_a_folder_with_eight_and_sixteen_bits_is_refused_with_an_example_of_each(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", channels=1)
+    put(tmp_path / "b.png", channels=1)
+    assert cv2.imwrite(str(tmp_path / "c.png"), np.zeros((6, 8), np.uint16))
+
+    with pytest.raises(
+        DataError, match=r"in all 3 pictures, got 8 in 2 of them, such as a\.png, and more in 1, such as c"
+    ):
         _ = images.collect(str(tmp_path)).found
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.sources.pictures.test_header import tiff
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import remedy
@@ -36,6 +37,10 @@ def png_chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
+def deep_noise(channels: int = 3, bits: int = 16) -> NDArray[np.uint16]:
+    return np.random.default_rng(0).integers(0, 2**bits, (30, 20, channels), np.uint16)
+
+
 def turned_jpeg(rgb: NDArray[np.uint8]) -> bytes:
     """Return a JPEG with EXIF data that ask for a rotation by 90 degrees."""
     tiff = b"II*\0" + struct.pack("<I", 8) + struct.pack("<HHHII", 1, 0x0112, 3, 1, 6) + b"\0\0\0\0"
@@ -49,6 +54,31 @@ def test_colour_comes_as_rgb(suffix: str) -> None:
     rgb = noise()
 
     np.testing.assert_array_equal(decode(encoded(suffix, rgb)), rgb)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bits_come_without_loss(suffix: str, channels: int) -> None:
+    deep = deep_noise(channels)
+    data = cv2.imencode(suffix, np.ascontiguousarray(deep[..., ::-1]))[1].tobytes()
+
+    np.testing.assert_array_equal(decode(data), deep)
+
+
+def test_deep_grey_becomes_colour_by_repetition() -> None:
+    deep = deep_noise(1, bits=12)
+
+    np.testing.assert_array_equal(
+        decode(cv2.imencode(".png", deep)[1].tobytes(), channels=3), np.repeat(deep, 3, axis=2)
+    )
+
+
+def test_twelve_bits_packed_in_a_tiff_become_the_upper_bits_of_sixteen() -> None:
+    deep = deep_noise(1, bits=12)
+    rows = ("".join(f"{level:012b}" for level in row) for row in deep[..., 0].tolist())
+    packed = b"".join(int(row, 2).to_bytes(len(row) // 8, "big") for row in rows)
+
+    np.testing.assert_array_equal(decode(tiff(packed, 30, 20, 12)), deep << 4)
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
@@ -199,3 +229,11 @@ def test_a_file_beyond_its_stated_size_is_read_no_further_than_the_limit(
 
     with pytest.raises(DataError, match="expected at most"):
         decode_file(path)
+
+
+def test_only_folders_of_pictures_give_frames_with_more_than_eight_bits() -> None:
+    deep = FrameSpec(channels=1, size=(8, 8), dtype="uint16", white=4095.0)
+
+    assert frame_channels(deep, "a folder", deep=True) == 1
+    with pytest.raises(ConfigError, match=r"judges uint16 frames .*, but a camera gives uint8 frames\. Give a folder"):
+        frame_channels(deep, "a camera")

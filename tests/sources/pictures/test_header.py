@@ -3,6 +3,7 @@
 import contextlib
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -20,6 +21,27 @@ def encoded(suffix: str, height: int = 24, width: int = 40, channels: int = 3, s
     shape = (height, width, channels) if channels > 1 else (height, width)
     picture = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def tiff(pixels: bytes, height: int, width: int, bits: int, tags: Mapping[int, Sequence[int]] | None = None) -> bytes:
+    """Return an uncompressed grey TIFF of one strip. `tags` replaces or adds 16-bit values."""
+    values: dict[int, Sequence[int]] = {
+        256: [width], 257: [height], 258: [bits], 259: [1], 262: [1], 273: [0], 277: [1], 278: [height], 279: [len(pixels)],
+    } | dict(tags or {})  # fmt: skip
+    directory, after = b"", 8 + 2 + 12 * len(values) + 4
+    extra = b""
+    for tag, numbers in sorted(values.items()):
+        if tag in (273, 279):
+            packed, kind = struct.pack("<I", numbers[0]), 4
+        else:
+            packed, kind = struct.pack(f"<{len(numbers)}H", *numbers), 3
+        if len(packed) > 4:
+            extra, packed = packed, struct.pack("<I", after)
+        directory += struct.pack("<HHI", tag, kind, len(numbers)) + packed.ljust(4, b"\0")
+    place = struct.pack("<I", after + len(extra))
+    directory = directory.replace(struct.pack("<HHII", 273, 4, 1, 0), struct.pack("<HHI", 273, 4, 1) + place)
+    head = b"II*\0" + struct.pack("<IH", 8, len(values))
+    return head + directory + b"\0\0\0\0" + extra + pixels
 
 
 def png(width: int, height: int, bits: int = 8, colour: int = 0) -> bytes:
@@ -65,11 +87,27 @@ def test_alpha_is_seen_in_the_header(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_sixteen_bits_are_refused_with_a_way_out(suffix: str) -> None:
-    deep = cv2.imencode(suffix, np.zeros((8, 8), np.uint16))[1].tobytes()
+def test_sixteen_bits_are_seen_in_the_header(suffix: str) -> None:
+    deep = parse(cv2.imencode(suffix, np.zeros((8, 8), np.uint16))[1].tobytes())
+    shallow = parse(encoded(suffix))
 
-    with pytest.raises(DataError, match=r"expected at most 8 bits per channel, got 16\. Convert"):
-        parse(deep)
+    assert (deep.bits, deep.dtype) == (16, "uint16")
+    assert (shallow.bits, shallow.dtype) == (8, "uint8")
+
+
+@pytest.mark.parametrize(
+    ("tags", "refusal"),
+    [
+        ({258: [32]}, "expected 8, 10, 12, 14 or 16 bits in each channel, got 32"),
+        ({258: [16, 8, 16], 262: [2], 277: [3]}, "in each channel, got 16, 8, 16"),
+        ({339: [2]}, "expected unsigned integers, got another sample format with 16 bits"),
+        ({339: [3]}, "expected unsigned integers"),
+        ({262: [0]}, r"expected grey \(black is zero\) or RGB, got photometric 0"),
+    ],
+)
+def test_a_deep_tiff_that_would_be_decoded_to_other_levels_is_refused(tags: dict[int, list[int]], refusal: str) -> None:
+    with pytest.raises(DataError, match=refusal):
+        parse(tiff(np.zeros((8, 8), np.uint16).tobytes(), 8, 8, 16, tags))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

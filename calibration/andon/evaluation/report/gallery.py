@@ -18,6 +18,7 @@ from andon.evaluation.report.page import Exhibit, ReportPicture, status_tone
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.heat_map import COOL, HOT, TRANSPARENT, colours, enlarge, overlay
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.judge import judge_items
@@ -133,7 +134,7 @@ def look_at(
         if one.judged and one.data is not None:
             key = one.ref.key
             mask = truth.mask(key) if key in truth.masks else None
-            frame = one.data.astype(np.uint8, copy=False)
+            frame = grey_levels(one.data, detector.card.input)
             shown[key] = _shown(by_key[key], frame, one.verdict, mask, _crop(detector))
     return shown
 

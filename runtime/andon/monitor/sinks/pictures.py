@@ -29,6 +29,7 @@ from andon.foundation.errors import ConfigError
 from andon.monitor.judging import Outcome
 from andon.monitor.records import iso
 from andon.monitor.sink import SinkContext, SinkKind
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.heat_map import Picture
 from andon.runtime.schema import Card, FrameSpec, Status
 from andon.sources.clock import Clock
@@ -200,8 +201,9 @@ class Pictures:
         return True
 
     def _draw(self, outcome: Outcome) -> bytes:
-        frame = _reduced(np.asarray(outcome.data, np.uint8))
-        return encode(heat_picture(frame, outcome.verdict, outcome.card or self._card))
+        card = outcome.card or self._card
+        frame = _reduced(grey_levels(np.asarray(outcome.data), card.input))
+        return encode(heat_picture(frame, outcome.verdict, card))
 
 
 class _Shelf:

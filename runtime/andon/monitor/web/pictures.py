@@ -12,6 +12,7 @@ from msgspec import Struct
 from andon.monitor.evidence import encode_picture
 from andon.monitor.judging import Outcome
 from andon.runtime.crop import WHOLE
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.heat_map import TRANSPARENT, Picture, map_limit, overlay
 from andon.runtime.items import Data
 from andon.runtime.schema import FrameSpec, WindowSpec
@@ -50,6 +51,7 @@ def live_picture(outcome: Outcome) -> bytes | None:
     frame = outcome.data
     if frame is None or frame.ndim != 3:
         return None
+    frame = grey_levels(frame, outcome.card.input if outcome.card is not None else None)
     card, anomaly_map = outcome.card, outcome.verdict.evidence.get("anomaly_map")
     if card is not None and anomaly_map is not None and anomaly_map.ndim == 2:
         limit = map_limit(card, outcome.verdict.threshold)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import ModelFileError
 from andon.runtime.model_file.content import OUTSIDE_TENSOR, SCENE_TENSORS, TENSORS, Golden, LogEntry, Tail
-from andon.runtime.model_file.onnx_subset import FLOAT, UINT8, Graph
+from andon.runtime.model_file.onnx_subset import FLOAT, UINT8, UINT16, Graph
 from andon.runtime.outside_training import STATISTICS
 from andon.runtime.schema import Card, FrameSpec, SceneCheck, WindowSpec
 
@@ -75,9 +75,7 @@ def check_values(graph: Graph, card: Card) -> None:
     spec = card.input
     fixed: dict[int, int]
     if isinstance(spec, FrameSpec):
-        if spec.dtype != "uint8":
-            raise ModelFileError(f"dtype: this version of andon supports uint8 frames, got {spec.dtype}. Update andon.")
-        name, element, fixed = "frame", UINT8, {3: spec.channels}
+        name, element, fixed = "frame", UINT16 if spec.dtype == "uint16" else UINT8, {3: spec.channels}
     else:
         name, element, fixed = "window", FLOAT, {1: spec.steps, 2: len(spec.channels)}
     given = graph.inputs[0] if len(graph.inputs) == 1 else None
@@ -132,7 +130,7 @@ def check_golden(golden: Golden, card: Card) -> None:
     sample = golden.input.array()
     spec = card.input
     fits = (
-        sample.dtype == np.uint8 and sample.ndim == 3 and sample.shape[2] == spec.channels and min(sample.shape) > 0
+        sample.dtype == spec.dtype and sample.ndim == 3 and sample.shape[2] == spec.channels and min(sample.shape) > 0
         if isinstance(spec, FrameSpec)
         else sample.dtype == np.float32 and sample.shape == (spec.steps, len(spec.channels))
     )

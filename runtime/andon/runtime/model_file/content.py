@@ -42,8 +42,10 @@ class Array(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> "Array":
-        """Pack a uint8 or float array."""
-        dtype: Literal["uint8", "float32"] = "uint8" if array.dtype == np.uint8 else "float32"
+        """Pack a uint8, uint16 or float array."""
+        dtype: Literal["uint8", "float32", "uint16"] = (
+            "uint8" if array.dtype == np.uint8 else "uint16" if array.dtype == np.uint16 else "float32"
+        )
         little = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<"))
         return cls(dtype=dtype, shape=array.shape, data=base64.b64encode(little.tobytes()).decode())
 

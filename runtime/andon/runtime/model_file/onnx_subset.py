@@ -23,7 +23,7 @@ from andon.runtime.model_file.protobuf import BYTES, FIXED32, VARINT, Field, byt
 
 IR_VERSION = 10
 OPSET = 20
-FLOAT, UINT8 = 1, 2
+FLOAT, UINT8, UINT16 = 1, 2, 4
 """Element types with the numbers of ONNX."""
 
 MAX_FIELDS = 500_000

@@ -73,7 +73,7 @@ def _stacked(path: Path) -> NDArray[np.uint8]:
     """Read pictures ``[n, 32, 32, 3]`` that are stacked vertically in one file."""
     if not path.is_file():
         raise DataError(f"{path}: expected this file next to labels.npz, but it is missing.")
-    tall = decode_file(path, channels=3)
+    tall = np.asarray(decode_file(path, channels=3), np.uint8)
     if tall.shape[1] != SIDE or tall.shape[0] % SIDE:
         raise DataError(
             f"{path}: expected stacked pictures of {SIDE} x {SIDE}, got {tall.shape[0]} x {tall.shape[1]} (height x width)."

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Literal
 
 from andon.foundation.errors import DataError
 from andon.foundation.printable import printable
@@ -16,7 +17,7 @@ from andon.sources.collection import FoundFrames, Stream
 from andon.sources.live.folder_follow import follow, unlisted_folder
 from andon.sources.live.folder_watch import FollowSettings
 from andon.sources.opencv import opencv
-from andon.sources.pictures.decode import Channels, Frame, WarnedKinds, decode_file, frame_channels, header
+from andon.sources.pictures.decode import Channels, WarnedKinds, decode_file, frame_channels, header
 from andon.sources.pictures.folder import (
     Listing,
     PictureFile,
@@ -28,7 +29,7 @@ from andon.sources.pictures.folder import (
 )
 from andon.sources.pictures.folder_walk import MOST_LOOKED_AT, walk
 from andon.sources.pictures.good_part import good_part
-from andon.sources.pictures.header import TruncatedError
+from andon.sources.pictures.header import PictureHeader, TruncatedError
 from andon.sources.pictures.limits import MAX_BYTES
 from andon.sources.source import Skip, Source
 
@@ -59,7 +60,7 @@ class Pictures:
         """A description of the pictures, from their headers alone. Unreadable pictures are ignored.
 
         Raises:
-            DataError: no picture is readable.
+            DataError: no picture is readable, or some pictures have 8 bits per channel and others more.
         """
         if self._found is None:
             self._found = _look_at_headers(self._files)
@@ -144,7 +145,7 @@ def stream(  # noqa: PLR0917 - the signature of `Source.resumed`
         DataError: the path does not exist, or (without following) there is no picture.
         ConfigError: the model file judges windows.
     """
-    channels = frame_channels(spec, "a folder of pictures")
+    channels = frame_channels(spec, "a folder of pictures", deep=True)
     opencv()  # report a missing package now, not when the first picture arrives
     root = Path(text)
     if not root.is_dir():
@@ -207,7 +208,7 @@ def _read(file: PictureFile, ref: Ref, channels: Channels, warned: WarnedKinds |
     if file.fault:  # never open it: a pipe would block, and a device may react to it
         return Lost(ref, Reason.UNREADABLE, f"{printable(ref.key)}: {file.fault}")
     try:
-        frame: Frame = decode_file(file.path, channels=channels, name=ref.key, warned=warned)
+        frame = decode_file(file.path, channels=channels, name=ref.key, warned=warned)
     except FileNotFoundError:
         return Lost(ref, Reason.LOST, f"{ref.key}: removed after it was listed and before it was read")
     except DataError as error:
@@ -218,35 +219,46 @@ def _read(file: PictureFile, ref: Ref, channels: Channels, warned: WarnedKinds |
 def _look_at_headers(files: dict[str, PictureFile]) -> FoundFrames:
     sizes: Counter[tuple[int, int]] = Counter()
     all_grey = True
+    of_type: dict[Literal["uint8", "uint16"], list[str]] = {}
     first_error = ""
     for key, file in files.items():
         try:
-            height, width, channels = _header_of(file)
+            found = _header_of(file)
         except (DataError, OSError) as error:
             first_error = first_error or f"{key}: {error}"
             continue
-        sizes[height, width] += 1
-        all_grey = all_grey and channels == 1
+        sizes[found.height, found.width] += 1
+        all_grey = all_grey and found.channels == 1
+        of_type.setdefault(found.dtype, []).append(key)
     if not sizes:
         raise DataError(
             f"expected at least one readable picture among {len(files)}, found none. The first error: {first_error}"
+        )
+    if len(of_type) > 1:
+        deep, shallow = of_type["uint16"], of_type["uint8"]
+        raise DataError(
+            f"bits per channel: expected the same in all {sum(sizes.values())} pictures, got 8 in {len(shallow)} of them, such "
+            f"as {printable(shallow[0])}, and more in {len(deep)}, such as {printable(deep[0])}. Their levels cannot be "
+            "compared. Move one kind into another folder."
         )
     return FoundFrames(
         channels=1 if all_grey else 3,
         frame_size=next(iter(sizes)) if len(sizes) == 1 else None,
         largest=max(sizes, key=lambda size: size[0] * size[1]),
         sizes=tuple(sizes.most_common()) if len(sizes) > 1 else (),
+        dtype=next(iter(of_type)),
     )
 
 
 def _size_of(file: PictureFile) -> tuple[int, int] | None:
     try:
-        return _header_of(file)[:2]
+        found = _header_of(file)
     except (DataError, OSError):
         return None
+    return found.height, found.width
 
 
-def _header_of(file: PictureFile) -> tuple[int, int, Channels]:
+def _header_of(file: PictureFile) -> PictureHeader:
     if file.fault:
         raise DataError(file.fault)
     with file.path.open("rb") as opened:

@@ -3,7 +3,7 @@
 import logging
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from andon.sources.pictures.limits import MAX_BYTES, MAX_PIXELS
 Channels = Literal[1, 3]
 Frame = NDArray[np.uint8]
 """``[H, W, C]``, C = 3 (RGB) or 1 (grey)."""
+DeepFrame = NDArray[np.uint8] | NDArray[np.uint16]
+"""The same, uint16 if the picture has more than 8 bits per channel."""
+
+AnyFrame = TypeVar("AnyFrame", bound=DeepFrame)
 
 logger = logging.getLogger(__name__)
 
@@ -35,25 +39,27 @@ class WarnedKinds:
         return first
 
 
-def header(data: bytes) -> tuple[int, int, Channels]:
-    """Return height, width and channels without decoding. The first 64 kB of a file are nearly always enough.
+def header(data: bytes) -> PictureHeader:
+    """Return the header without decoding. The first 64 kB of a file are nearly always enough.
 
     Channels are 1 only if the header states grey. A palette counts as colour, except a BMP palette that contains only greys, as
     grey cameras write it.
 
     Raises:
         header.TruncatedError: more bytes are needed.
-        DataError: the file is not a JPEG, PNG, BMP, TIFF or WebP, or its header is damaged. Also for more than 8 bits per
-            channel or more than `MAX_PIXELS`.
+        DataError: the file is not a JPEG, PNG, BMP, TIFF or WebP, or its header is damaged. Also for pixels that cannot be
+            decoded without loss (`header.parse`) and for more than `MAX_PIXELS`.
     """
-    found = _bounded(data)
-    return found.height, found.width, 1 if found.channels == 1 else 3
+    return _bounded(data)
 
 
 def decode(
     data: bytes, *, channels: Channels | None = None, name: str = "picture", warned: WarnedKinds | None = None
-) -> Frame:
-    """Decode a picture to a frame, uint8 ``[H, W, C]``: RGB, or grey if the header states grey.
+) -> DeepFrame:
+    """Decode a picture to a frame ``[H, W, C]``: RGB, or grey if the header states grey.
+
+    The frame is uint8, or uint16 if the picture has more than 8 bits per channel. No levels are scaled, except that 10, 12 and
+    14 bits that a TIFF packs without gaps become the upper bits of 16.
 
     The rotation in EXIF data is ignored, because a fixed camera must always give the same pixel positions. An alpha channel is
     dropped with a warning.
@@ -66,8 +72,8 @@ def decode(
         warned: the warnings already logged for the collection or stream of this picture. Default: the warnings of the process.
 
     Raises:
-        DataError: the file is unreadable, truncated, beyond the limits, or has more than 8 bits per channel. Also for damage,
-            as far as `damage` can detect it.
+        DataError: the file is unreadable, truncated, beyond the limits, or of an unsupported kind. Also for damage, as far as
+            `damage` can detect it.
         MissingExtra: opencv is not installed, or simplejpeg or Pillow for the formats that they read.
     """
     opencv()  # report a missing package first
@@ -83,7 +89,7 @@ def decode(
             "the file stores for them. Save pictures without alpha to choose the colour yourself",
             name,
         )
-    pixels = _pixels(data, found, name)
+    pixels: DeepFrame = _pixels(data, found, name)
     if pixels.shape[:2] != (found.height, found.width):
         raise DataError(
             f"{name}: expected {found.height} x {found.width} pixels (height x width) as in the header, got "
@@ -95,11 +101,11 @@ def decode(
                 "%s: a grey picture where colour is expected; it and all similar ones are converted to RGB. Did a camera change?",
                 name,
             )
-        return np.repeat(pixels, 3, axis=2)
+        return cast("DeepFrame", np.repeat(pixels, 3, axis=2))
     return pixels
 
 
-def _pixels(data: bytes, found: PictureHeader, name: str) -> Frame:
+def _pixels(data: bytes, found: PictureHeader, name: str) -> DeepFrame:
     """Decode a picture to RGB or grey ``[H, W, C]``; raise `DataError` for a damaged one."""
     cv2 = opencv()
     try:
@@ -112,19 +118,23 @@ def _pixels(data: bytes, found: PictureHeader, name: str) -> Frame:
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     how = (cv2.IMREAD_GRAYSCALE if found.channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+    if found.dtype == "uint16":
+        how |= cv2.IMREAD_ANYDEPTH
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+        pixels: DeepFrame | None = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
         raise DataError(f"{name}: OpenCV cannot decode this {found.kind}: {error.err or error}") from error
     if pixels is None:
         raise DataError(f"{name}: damaged {found.kind}: OpenCV cannot decode it")
+    if pixels.dtype != found.dtype:
+        raise DataError(f"{name}: expected {found.dtype} pixels as in the header, got {pixels.dtype} from the decoder")
     return rgb(pixels) if found.channels == 3 else pixels[..., None]
 
 
-def rgb(bgr: Frame) -> Frame:
+def rgb(bgr: AnyFrame) -> AnyFrame:
     """Convert a frame from OpenCV's BGR to RGB, which the model file expects. Only this function swaps the channels."""
     cv2 = opencv()
-    swapped: Frame = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    swapped: AnyFrame = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     return swapped
 
 
@@ -146,7 +156,7 @@ def from_capture(data: Frame, channels: Channels, name: str) -> Frame:
     packet = data.tobytes()
     if _JPEG_END not in packet[-_JPEG_TAIL:]:
         packet += _JPEG_END  # some cameras omit it; a truncated picture is still detected when it is decoded
-    frame = decode(packet, name=name)
+    frame = np.asarray(decode(packet, name=name), np.uint8)  # JPEG has 8 bits
     if frame.shape[2] == channels:
         return frame
     return grey(frame[..., ::-1]) if channels == 1 else np.repeat(frame, 3, axis=2)
@@ -159,7 +169,7 @@ _JPEG_TAIL = 64
 
 def decode_file(
     path: Path, *, channels: Channels | None = None, name: str = "", warned: WarnedKinds | None = None
-) -> Frame:
+) -> DeepFrame:
     """Read and decode a picture file, see `decode`.
 
     Raises:
@@ -190,15 +200,25 @@ def _bytes_of(path: Path, name: str) -> bytes:
     return data
 
 
-def frame_channels(spec: InputSpec, source: str) -> Channels:
+def frame_channels(spec: InputSpec, source: str, *, deep: bool = False) -> Channels:
     """Return the number of channels that the model file expects from a source of frames.
 
+    Args:
+        spec: the input of the model file.
+        source: name of the source for messages.
+        deep: whether the source can give uint16 frames.
+
     Raises:
-        ConfigError: the model file judges windows of sensor data.
+        ConfigError: the model file judges windows of sensor data, or uint16 frames that the source cannot give.
     """
     if not isinstance(spec, FrameSpec):
         raise ConfigError(
             f"this model file judges windows of sensor data, but {source} gives frames. Give a log or a sensor."
+        )
+    if spec.dtype == "uint16" and not deep:
+        raise ConfigError(
+            f"this model file judges uint16 frames (more than 8 bits per channel), but {source} gives uint8 frames. Give a "
+            "folder of 16-bit PNG or TIFF pictures, or frames of your own program, or train with 8-bit pictures."
         )
     return spec.channels
 

@@ -8,19 +8,26 @@ TIFF 6.0, RFC 9649 (WebP).
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from andon.foundation.errors import DataError
 
 
 class PictureHeader(NamedTuple):
-    """Format, size in pixels and channels of a picture. `channels` is 1 only if the header itself states grey."""
+    """Format, size in pixels, channels and depth of a picture. `channels` is 1 only if the header itself states grey."""
 
     kind: str
     height: int
     width: int
     channels: int
     alpha: bool
+    bits: int = 8
+    """Largest number of bits per channel, as stored. Fewer than 8 count as 8."""
+
+    @property
+    def dtype(self) -> Literal["uint8", "uint16"]:
+        """Type of the decoded pixels."""
+        return "uint8" if self.bits <= 8 else "uint16"
 
 
 class TruncatedError(DataError):
@@ -32,7 +39,8 @@ def parse(data: bytes) -> PictureHeader:
 
     Raises:
         TruncatedError: more bytes are needed.
-        DataError: the format is not supported, the header is damaged, or a channel has more than 8 bits.
+        DataError: the format is not supported, or the header is damaged. Also for pixels that are not integers of at most 16
+            bits, and for more than 8 bits in a format other than PNG and TIFF.
     """
     kind = _kind(data)
     try:
@@ -91,7 +99,7 @@ def _kind(data: bytes) -> str:
 def _require_8_bits(kind: str, bits: int) -> None:
     if bits > 8:
         raise DataError(
-            f"{kind}: expected at most 8 bits per channel, got {bits}. Convert the pictures, with one fixed scale for all."
+            f"{kind}: expected at most 8 bits per channel, got {bits}. Save pictures with more bits as 16-bit PNG or TIFF."
         )
 
 
@@ -170,8 +178,9 @@ def _png(data: bytes) -> PictureHeader:
         raise DataError(
             f"PNG: expected a first chunk IHDR of 13 bytes, got {name!r} of {length} bytes. Copy or save the file again."
         )
-    _require_8_bits("PNG", bits)
-    return PictureHeader("PNG", height, width, 1 if colour in _PNG_GREY else 3, alpha=colour in _PNG_ALPHA)
+    return PictureHeader(
+        "PNG", height, width, 1 if colour in _PNG_GREY else 3, alpha=colour in _PNG_ALPHA, bits=16 if bits == 16 else 8
+    )
 
 
 def _png_ends(data: bytes) -> bool:
@@ -213,7 +222,7 @@ def _bmp_ends(data: bytes) -> bool:
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_FORMATS = {1: "B", 3: "H", 4: "I"}
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA = (
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, _FORMAT = (
     256,
     257,
     258,
@@ -222,10 +231,15 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXT
     274,
     277,
     338,
+    339,
 )
+_DEEP_BITS = frozenset({10, 12, 14, 16})
+"""Bits per channel above 8 that OpenCV decodes without loss. It shifts 10, 12 and 14 bits to the upper end of 16."""
+_DEEP_PHOTOMETRICS = {1: "grey (black is zero)", 2: "RGB"}
+_UNSIGNED = 1
 _OFFSETS_AND_COUNTS = ((273, 279), (324, 325))
 _TIFF_TAGS = frozenset(
-    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, 273, 279, 324, 325}
+    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, _FORMAT, 273, 279, 324, 325}
 )
 
 
@@ -256,7 +270,9 @@ def _tiff(data: bytes) -> PictureHeader:
             "TIFF: expected the tags for width, height and kind of pixels (photometric), but at least one is missing. Save the "
             "picture again, for example as PNG."
         )
-    _require_8_bits("TIFF", max(tags.get(_BITS) or (1,)))
+    bits = max(tags.get(_BITS) or (1,))
+    if bits > 8:
+        _require_deep_integers(tags, bits)
     if (tags.get(_ORIENTATION) or (1,))[0] != 1:
         # OpenCV rotates some of them and not others, and has no option that changes this
         raise DataError(
@@ -266,8 +282,32 @@ def _tiff(data: bytes) -> PictureHeader:
     black_or_white_is_zero = tags[_PHOTOMETRIC][0] in (0, 1)
     alpha = bool(tags.get(_EXTRA)) or samples == 4
     return PictureHeader(
-        "TIFF", tags[_HEIGHT][0], tags[_WIDTH][0], 1 if black_or_white_is_zero and samples <= 2 else 3, alpha=alpha
+        "TIFF",
+        tags[_HEIGHT][0],
+        tags[_WIDTH][0],
+        1 if black_or_white_is_zero and samples <= 2 else 3,
+        alpha=alpha,
+        bits=max(8, bits),
     )
+
+
+def _require_deep_integers(tags: dict[int, tuple[int, ...]], bits: int) -> None:
+    """Refuse pixels with more than 8 bits that OpenCV does not decode to their own values."""
+    if set(tags[_BITS]) - _DEEP_BITS or len(set(tags[_BITS])) > 1:
+        raise DataError(
+            f"TIFF: expected 8, 10, 12, 14 or 16 bits in each channel, got {', '.join(map(str, tags[_BITS][:4]))}. Save the "
+            "picture as 16-bit TIFF or PNG."
+        )
+    if set(tags.get(_FORMAT) or (_UNSIGNED,)) != {_UNSIGNED}:
+        raise DataError(
+            f"TIFF: expected unsigned integers, got another sample format with {bits} bits. Convert the pictures, with one fixed "
+            "scale for all."
+        )
+    if tags[_PHOTOMETRIC][0] not in _DEEP_PHOTOMETRICS:
+        raise DataError(
+            f"TIFF: with more than 8 bits, expected {' or '.join(_DEEP_PHOTOMETRICS.values())}, got photometric "
+            f"{tags[_PHOTOMETRIC][0]}. Save the picture as 16-bit PNG."
+        )
 
 
 def _tiff_ends(data: bytes) -> bool:

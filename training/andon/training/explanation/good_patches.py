@@ -20,7 +20,9 @@ from andon.export.preprocessing import prepare
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.crop import window
 from andon.runtime.detector import Detector
+from andon.runtime.grey_levels import grey_levels
 from andon.runtime.heat_map import Picture, map_limit
+from andon.runtime.items import Data as RawItem
 from andon.runtime.items import Item
 from andon.runtime.schema import Card, FrameSpec
 from andon.runtime.verdict import Verdict
@@ -84,11 +86,11 @@ class GoodPatches:
         self._collection = parts_of(loaded, data)
         self._refs = {ref.key: ref for ref in self._collection.refs}
 
-    def places(self, frame: Picture, verdict: Verdict) -> list[Place]:
+    def places(self, frame: RawItem, verdict: Verdict) -> list[Place]:
         """Return the hottest places of a frame above the limit of its map, hottest first, at most `PLACES`.
 
         Args:
-            frame: the frame, uint8 ``[H, W, C]``.
+            frame: the frame as it was judged, uint8 or uint16 ``[H, W, C]``.
             verdict: the verdict of the model file about this frame.
 
         Raises:
@@ -104,8 +106,9 @@ class GoodPatches:
         if own.shape != heat.shape or not np.abs(own - heat).max() <= _SAME * np.abs(heat).max():
             raise _other_run(self._folder)
         side = _CELLS / min(min(layer.distance.shape) for layer in layers)
+        picture = grey_levels(frame, self._spec)
         return [
-            self._place(frame, peak, (heat.shape[0], heat.shape[1]), layers, side)
+            self._place(picture, peak, (heat.shape[0], heat.shape[1]), layers, side)
             for peak in peaks(heat, self._limit, apart=side)
         ]
 
@@ -135,7 +138,7 @@ class GoodPatches:
         item = self._collection.read(self._refs[key])
         if not isinstance(item, Item):
             raise DataError(f"{key}: expected a good part of the training, got a file that cannot be read. Restore it.")
-        return item.data.astype(np.uint8, copy=False)
+        return grey_levels(item.data, self._spec)
 
 
 def peaks(heat: NDArray[np.float32], limit: float, *, apart: float, most: int = PLACES) -> list[Peak]:

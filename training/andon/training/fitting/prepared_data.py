@@ -17,18 +17,19 @@ from torch import Generator, Tensor, nn
 
 from andon.calibration.contents import content_of, copied_items, copied_runs
 from andon.calibration.split import CALIBRATION_SHARE, Split, disjoint, split
-from andon.export.preprocessing import prepare
+from andon.export.preprocessing import PrepareFrames, prepare
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.outside_training import ranges, statistics
 from andon.runtime.schema import FrameSpec, InputSpec, OutsideCheck, Reason, WindowSpec
-from andon.sources.collection import Collection
+from andon.sources.collection import Collection, FoundFrames
 from andon.sources.grouping import Grouped
 from andon.sources.series.good_rows import good_rows
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.subset import Subset
+from andon.training.fitting.level_scale import scaled
 from andon.training.fitting.window_reading import AS_IT_IS, WindowReading, conditioned, prepared_for
 from andon.training.recipe.recipe import Recipe
 
@@ -171,9 +172,12 @@ def prepare_data(
     window_s = spec.steps * spec.period_s if isinstance(spec, WindowSpec) else None
     refs = [ref for ref in collection.refs if not _is_gap(collection, ref, spec)]
     reader = _Reader(collection)
+    deep = isinstance(data.found, FoundFrames) and data.found.dtype == "uint16"
     if isinstance(spec, FrameSpec):
-        # before the split, so that the calibration set contains no copy of a training part
-        reader.digest_all(refs, prepare(spec), progress, keep=_fits(len(refs), spec, cache_bytes))
+        # before the split, so that the calibration set contains no copy of a training part. Deep frames cannot be prepared yet,
+        # because their scale depends on the split.
+        keep = not deep and _fits(len(refs), spec, cache_bytes)
+        reader.digest_all(refs, None if deep else prepare(spec), progress, keep=keep)
     copies = _copies(collection, refs, reader.contents, windows=isinstance(spec, WindowSpec))
     refs = [ref for ref in refs if ref.key not in copies]
     used = split(
@@ -192,6 +196,8 @@ def prepare_data(
         used = msgspec.structs.replace(used, calibration=tuple(ref.key for ref in calibration))
     if isinstance(spec, WindowSpec):
         spec = conditioned(standardised(spec, collection, train), collection, train, reading)
+    elif deep:
+        spec = scaled(spec, collection, train)
     cache = _fits(len(train) + len(validation), spec, cache_bytes)
     if not cache:
         logger.info("prepared parts exceed the memory limit: each epoch decodes them again")
@@ -320,9 +326,12 @@ class _Reader:
     def fingerprint(self) -> str:
         return self._digest.hexdigest()
 
-    def digest_all(self, refs: Sequence[Ref], preparation: nn.Module, progress: Progress, *, keep: bool) -> None:
-        """Read all items for their digests. With `keep`, `part` does not read them again."""
+    def digest_all(self, refs: Sequence[Ref], preparation: nn.Module | None, progress: Progress, *, keep: bool) -> None:
+        """Read all items for their digests. With a preparation and `keep`, `part` does not read them again."""
         for ref in track(refs, progress, "reading good parts"):
+            if preparation is None:
+                self.contents[ref.key] = content_of(self._collection.read(ref))
+                continue
             prepared = self._read(ref, preparation)
             if keep:
                 self._prepared_by_key[ref.key] = prepared
@@ -365,7 +374,10 @@ class _Reader:
 
 
 def _prepared(item: Item, preparation: nn.Module) -> Tensor | Lost:
-    """Return one prepared item without the batch axis, or the reason for which the graph would call it INVALID."""
+    """Return one prepared item without the batch axis, or the reason for which it would be INVALID on the line."""
+    spec = preparation.spec if isinstance(preparation, PrepareFrames) else None
+    if spec is not None and item.data.dtype != spec.dtype:
+        return Lost(item.ref, Reason.WRONG_INPUT, f"expected a {spec.dtype} frame, got {item.data.dtype}")
     with torch.no_grad():
         prepared, reason = preparation(torch.from_numpy(np.array(item.data[np.newaxis])))
     why = Reason(int(reason[0]))

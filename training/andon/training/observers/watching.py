@@ -184,7 +184,7 @@ def open_labelled(
     kinds: list[str] = []
     for kind, ref in track(sample_parts(by_kind, most, seed), progress, "reading watched parts"):
         item = collection.read(ref)
-        if not isinstance(item, Item):
+        if not isinstance(item, Item) or (isinstance(spec, FrameSpec) and item.data.dtype != spec.dtype):
             continue
         with torch.no_grad():
             prepared, reason = preparation(torch.from_numpy(np.array(item.data[np.newaxis])))

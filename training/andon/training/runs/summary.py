@@ -25,6 +25,7 @@ def summary(run: LoadedRun, *, seconds: float) -> dict[str, object]:
         "threads": record.threads,
         "device": record.device,
         "input": _shape(record.input),
+        **_levels(record.input),
         "parameters": sum(parameter.numel() for parameter in run.scorer.parameters()),
         **{f"last_{name}": value for name, value in last.items() if name in ("train", "validation")},
     }
@@ -40,6 +41,13 @@ def findings(run: LoadedRun) -> dict[str, object]:
         "suspects": msgspec.to_builtins(run.record.suspects),
         "warnings": msgspec.to_builtins(run.record.warnings),
     }
+
+
+def _levels(spec: InputSpec) -> dict[str, object]:
+    """Return the scale of frames with more than 8 bits per channel, as text."""
+    if isinstance(spec, WindowSpec) or spec.dtype == "uint8":
+        return {}
+    return {"levels": f"uint16, {spec.black:g} is grey level 0, {spec.white:g} is 255"}
 
 
 def _shape(spec: InputSpec) -> str:
