@@ -121,7 +121,7 @@ _REASON_TEXTS = {
     Reason.NOT_FINITE: "not finite: some values are NaN or infinite",
     Reason.NO_CONTRAST: "no contrast: a covered lens, a lamp off, or an empty frame",
     Reason.OTHER_SCENE: "another scene: the whole frame is unlike good parts (dark, covered, out of focus, turned or empty)",
-    Reason.OUTSIDE_TRAINING: "outside training: a value, spread or rate is far outside the good windows, or the context has an unknown value",
+    Reason.OUTSIDE_TRAINING: "outside training: a value, spread, rate or context is far outside the good windows",
     Reason.UNREADABLE: "unreadable: damaged or not a picture",
     Reason.GAP: "gap: samples are missing within the window",
     Reason.STALE: "stale: no new data from the source",
