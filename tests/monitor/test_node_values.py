@@ -81,7 +81,7 @@ def test_the_quality_names_the_cause(result: ResultCode, ready: bool, quality: s
 def test_codes_can_be_numbers_or_texts() -> None:
     image = ProcessImage(line="a", state="retrying", result=ResultCode.REVIEW)
 
-    assert (value_of("LastResult", image, "Byte"), value_of("LastResult", image, "String")) == (2, "REVIEW")
+    assert (value_of("LastResult", image, "Byte"), value_of("LastResult", image, "String")) == (4, "REVIEW")
     assert (value_of("State", image, "Byte"), value_of("State", image, "String")) == (2, "retrying")
     assert value_of("LastResult", ProcessImage(line="a"), "String") == ""
 

@@ -279,8 +279,9 @@ class ModbusStream:
             return
         if failing:
             logger.warning("%s", failing)
-        else:
-            logger.info("%s: the device answers", self._shown)
+        else:  # the end of a fault is as important as its begin
+            level = logging.WARNING if self._failing else logging.INFO
+            logger.log(level, "%s: the device answers", self._shown)
         self._failing = failing
 
     def _count_left_out(self, polls: int) -> None:
