@@ -210,7 +210,7 @@ def test_a_file_of_the_library_may_have_controllers(tmp_path: Path) -> None:
 def test_two_controllers_that_would_write_to_the_same_place_are_refused(
     one: dict[str, object], other: dict[str, object], shared: str
 ) -> None:
-    # a PLC would take the result of one line for that of the other. A read back does not notice it, because it is read at once
+    # a PLC would take the result of one line for that of the other, and a read back just after the write does not notice it
     common = {"values": ["Ready", "Heartbeat"]} if one["kind"] == "opcua" else {}
 
     def chosen(first: list[str], second: list[str]) -> tuple[ChosenController, ...]:
@@ -220,7 +220,7 @@ def test_two_controllers_that_would_write_to_the_same_place_are_refused(
     with pytest.raises(ConfigError) as refused:
         chosen(["a", "b"], ["a"])
     assert str(refused.value) == (
-        f"line.toml: controller[1]: expected places of its own, got {shared}, which the controller x writes too. Choose others, or "
-        "give each line to one of them."
+        f"line.toml: controller[1]: expected places of its own, got {shared}, which the controller x writes too. Choose others, "
+        "or give each line to one of them."
     )
     assert len(chosen(["a"], ["b"])) == 2

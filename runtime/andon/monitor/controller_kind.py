@@ -237,7 +237,9 @@ def controllers_from_tables(
 
 def _shared(one: ChosenController, other: ChosenController, lines: Collection[str]) -> str:
     """Return a place that two controllers write. Empty if there is none."""
-    both = set(one.kind.places(one.settings, one.shown(lines))) & set(other.kind.places(other.settings, other.shown(lines)))
+    both = set(one.kind.places(one.settings, one.shown(lines))) & set(
+        other.kind.places(other.settings, other.shown(lines))
+    )
     return min(both, default="")
 
 

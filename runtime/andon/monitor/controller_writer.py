@@ -271,7 +271,7 @@ class ControllerWriter:
         self._look_for_lost(taken=taken)
 
     def _look_for_lost(self, *, taken: bool) -> None:
-        """Report results that became too old while the controller was connected. `taken`: it has just got one in the normal way."""
+        """Report results that became too old while the controller was connected. `taken`: it has just got one normally."""
         late = self._counted_late()
         lost, self._late = late - self._late, late
         if lost:

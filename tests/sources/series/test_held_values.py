@@ -50,7 +50,10 @@ def test_constant_channels_go_on_when_the_clock_of_the_server_is_set_back() -> N
     values.read([Reading(2.0, 4000.0), Reading(5.0, 1.0)], 4000.5)
 
     assert values.read([Reading(2.0, 4000.0), Reading(5.0, 1.0)], 400.0) == []
-    assert values.read([Reading(2.0, 4000.0), Reading(5.0, 1.0)], 401.0) == [Sample(0, 401.0, 2.0), Sample(1, 401.0, 5.0)]
+    assert values.read([Reading(2.0, 4000.0), Reading(5.0, 1.0)], 401.0) == [
+        Sample(0, 401.0, 2.0),
+        Sample(1, 401.0, 5.0),
+    ]
     assert values.read(same, 401.5) == []
     assert values.silent(401.5 + 5.0) is None
 

@@ -131,7 +131,11 @@ def open_controller(settings: Settings, context: ControllerContext) -> "OpcUaCon
 def places(settings: Settings, lines: Collection[str]) -> Collection[str]:
     """Return the nodes that the monitor writes."""
     pattern = settings.nodes if settings.nodes is not None else f"{settings.folder}, {{value}}"
-    return [f"{_filled(pattern, line, value)} of {shown_address(settings.address)}" for line in lines for value in settings.values]
+    return [
+        f"{_filled(pattern, line, value)} of {shown_address(settings.address)}"
+        for line in lines
+        for value in settings.values
+    ]
 
 
 class OpcUaController:

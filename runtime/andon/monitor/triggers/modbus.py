@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 RETRY = Backoff(first_s=0.25, cap_s=2.0)
 MOST_ACROSS_0 = 1000
-"""Largest number of parts between two polls with which a counter may begin again at 0. With a larger one it was reset, for example
-from 40 000 to 0 at the end of a shift."""
+"""Largest number of parts between two polls with which a counter may begin again at 0. With a larger one it was reset, for
+example from 40 000 to 0 at the end of a shift."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
