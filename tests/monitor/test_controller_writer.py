@@ -233,7 +233,7 @@ def test_a_result_that_is_not_acknowledged_delays_the_next_one_by_at_most_its_lo
 
 
 def test_results_that_a_connected_plc_does_not_take_raise_an_alarm_until_a_person_has_seen_it() -> None:
-    # issue 23: the lamp tells. A PLC that does not acknowledge leaves parts unsorted, although each write succeeds
+    # issue 23: the lamp is on. A PLC that does not acknowledge leaves parts unsorted, although each write succeeds
     plc = Plc()
     plc.acknowledges = True
     events: list[tuple[str, Body]] = []

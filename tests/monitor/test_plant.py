@@ -152,9 +152,9 @@ class Plant:
         text = text.replace("PLC", self.plc.url).replace("SCADA", self.scada.url).replace("SENSORS", self.sensors.url)
         (folder / "line.toml").write_text(text.replace("KAFKA", self.kafka.servers))
         self.truth: dict[str, bool] = {}
-        """Whether each part is good, by its number."""
+        """True for a good part, by its number."""
         self.writes: list[list[Any]] = []
-        """What the OPC UA server got."""
+        """Writes that the OPC UA server got: name, value and status."""
         self.written: list[tuple[int, int]] = []
         """Result numbers and results of the line press that the PLC got."""
         self.acknowledges = True
@@ -451,7 +451,7 @@ def no_wrong_result(plant: Plant) -> None:
 @needs_mosquitto
 @needs_pymodbus
 def test_every_peer_of_a_plant_can_hang_and_restart_while_parts_flow(plant: Plant, other_model: Path) -> None:
-    # issue 23, "What it must show": no wrong value, no hang, the line goes on, the lamp tells
+    # issue 23, "What it must show": no wrong value, no hang, the line goes on, the lamp is on
     plant.wait(lambda: plant.metric("andon_ready") == 1, 60.0)
     plant.wait(lambda: ResultCode.REJECT in {code for _, code in plant.written}, 60.0)
     before = plant.open_files(), plant.threads()

@@ -185,7 +185,7 @@ class ControllerWriter:
                     self._call(self._controller.connect)
                     self._connected = True
                     self._next_s = dict.fromkeys(self.lines, -math.inf)  # the new connection knows nothing
-                    self._late = self._counted_late()  # the other alarm told of these
+                    self._late = self._counted_late()  # reported by the other alarm
                 self._turn()
             except Exception as error:  # noqa: BLE001 - no error of a controller ends its thread
                 self._lost(error)
