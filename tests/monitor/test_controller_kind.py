@@ -185,3 +185,42 @@ def test_a_file_of_the_library_may_have_controllers(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="the controller cell: cannot be opened"):
         Monitor(file).start()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        (
+            {"kind": "modbus", "address": "modbus://10.0.0.7", "register": 100},
+            {"kind": "modbus", "address": "modbus://10.0.0.7:502", "register": 115},
+            "holding register 115 of modbus://10.0.0.7:502, unit 1",
+        ),
+        (
+            {"kind": "opcua", "address": "opc.tcp://localhost", "nodes": "nsu=http://a;s={line}.{value}"},
+            {"kind": "opcua", "address": "opc.tcp://localhost", "nodes": "nsu=http://a;s={line}.{value}"},
+            "nsu=http://a;s=a.Heartbeat of opc.tcp://localhost",
+        ),
+        (
+            {"kind": "opcua", "address": "opc.tcp://localhost", "folder": "nsu=http://a;s={line}"},
+            {"kind": "opcua", "address": "opc.tcp://localhost", "folder": "nsu=http://a;s={line}"},
+            "nsu=http://a;s=a, Heartbeat of opc.tcp://localhost",
+        ),
+    ],
+)
+def test_two_controllers_that_would_write_to_the_same_place_are_refused(
+    one: dict[str, object], other: dict[str, object], shared: str
+) -> None:
+    # a PLC would take the result of one line for that of the other, and a read back just after the write does not notice it
+    common = {"values": ["Ready", "Heartbeat"]} if one["kind"] == "opcua" else {}
+
+    def chosen(first: list[str], second: list[str]) -> tuple[ChosenController, ...]:
+        tables = [{**one, **common, "name": "x", "lines": first}, {**other, **common, "name": "y", "lines": second}]
+        return controllers_from_tables(tables, at="line.toml", lines=["a", "b"])
+
+    with pytest.raises(ConfigError) as refused:
+        chosen(["a", "b"], ["a"])
+    assert str(refused.value) == (
+        f"line.toml: controller[1]: expected places of its own, got {shared}, which the controller x writes too. Choose others, "
+        "or give each line to one of them."
+    )
+    assert len(chosen(["a"], ["b"])) == 2

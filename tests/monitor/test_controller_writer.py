@@ -232,6 +232,29 @@ def test_a_result_that_is_not_acknowledged_delays_the_next_one_by_at_most_its_lo
         assert plc.numbers("bottles") == [1, 2]
 
 
+def test_results_that_a_connected_plc_does_not_take_raise_an_alarm_until_a_person_has_seen_it() -> None:
+    # issue 23: the lamp is on. A PLC that does not acknowledge leaves parts unsorted, although each write succeeds
+    plc = Plc()
+    plc.acknowledges = True
+    events: list[tuple[str, Body]] = []
+    with writer(plc, timing=ControllerTiming(every_s=0.05, max_age_s=0.2), events=events) as one:
+        for _ in range(3):
+            one.put("bottles", result())
+        until(lambda: one.alarms["results plc"].active)
+        assert not one.alarms["controller plc"].active
+        plc.acknowledges = False
+        one.put("bottles", result())
+        until(lambda: plc.of("bottles")[-1].number == 4)
+        until(lambda: one.alarms["results plc"].condition == "rtn_unack")
+        assert one.acknowledge("results plc", one.alarms["results plc"].alarm, "Kim")
+        assert one.alarms["results plc"].condition == "normal"
+
+    bodies = [body for _, body in events if isinstance(body, AlarmChanged)]
+    changes = [(body.alarm, body.change) for body in bodies]
+    assert changes == [("results plc", change) for change in ("raised", "cleared", "acked")]
+    assert "results were too old" in bodies[0].text
+
+
 # Complaint 7: one stalled peer stalls the rest
 def test_a_hung_controller_holds_up_no_caller_and_is_reported() -> None:
     plc, other = Plc(), Plc()

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -27,6 +28,17 @@ images = st.builds(
     threshold=st.none() | st.floats(0, 10), reason=st.text(), judged_wall_s=st.none() | st.floats(0, 4e9), model=st.text(),
     ok=count, review=count, reject=count, invalid=count, alarms=count,
 )  # fmt: skip
+
+
+def test_the_page_states_the_codes_of_both_kinds_as_they_are_written() -> None:
+    # a PLC program that follows a wrong table takes a REJECT for another result
+    page = (Path(__file__).parents[2] / "docs/how-to/plant.md").read_text()
+    codes = "0 none, 1 OK, 2 NOK (REJECT), 3 INVALID, 4 REVIEW"
+
+    assert [int(code) for code in ResultCode] == [0, 1, 2, 3, 4]
+    assert [code.name for code in ResultCode] == ["NONE", "OK", "REJECT", "INVALID", "REVIEW"]
+    assert page.count(codes) == 2
+    assert "only the code 3" in page
 
 
 @settings(max_examples=30)
@@ -69,7 +81,7 @@ def test_the_quality_names_the_cause(result: ResultCode, ready: bool, quality: s
 def test_codes_can_be_numbers_or_texts() -> None:
     image = ProcessImage(line="a", state="retrying", result=ResultCode.REVIEW)
 
-    assert (value_of("LastResult", image, "Byte"), value_of("LastResult", image, "String")) == (2, "REVIEW")
+    assert (value_of("LastResult", image, "Byte"), value_of("LastResult", image, "String")) == (4, "REVIEW")
     assert (value_of("State", image, "Byte"), value_of("State", image, "String")) == (2, "retrying")
     assert value_of("LastResult", ProcessImage(line="a"), "String") == ""
 

@@ -393,6 +393,24 @@ def test_a_lost_frame_does_not_shift_the_frames_of_later_triggers_within_the_sta
     assert [(one.status.name, one.problem) for one in decisions] == [("INVALID", "no_frame"), ("REJECT", "")]
 
 
+@pytest.mark.parametrize("late", [2, 4])
+def test_triggers_that_arrive_late_and_together_get_no_frame_of_another_part(late: int) -> None:
+    # a broker that hangs for some seconds delivers all triggers at once, when their parts have passed
+    clock = HandClock()
+    watched = Watched(clock, trigger="external", frame_within_s=0.5, max_open=20)
+    for number in range(late):
+        watched.parts.trigger(number=number)
+    watched.give("the frame of the last trigger", 3)
+    clock.now_s = 1.0
+    watched.parts.trigger(number=late)
+    watched.give("next", 1)
+    watched.judge_all()
+    decisions = watched.end()
+
+    assert [(one.status.name, one.problem) for one in decisions] == [("INVALID", "no_frame")] * late + [("OK", "")]
+    assert watched.parts.status().untriggered == 1
+
+
 def test_a_trigger_with_the_name_of_a_part_gets_the_frames_of_this_name() -> None:
     watched = Watched(trigger="external")
     watched.parts.trigger(part="left")

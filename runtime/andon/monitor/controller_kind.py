@@ -97,6 +97,10 @@ class ControllerContext(Struct, frozen=True, kw_only=True):
     clock: Clock
 
 
+def _no_places(_settings: Any, _lines: Collection[str]) -> Collection[str]:
+    return ()
+
+
 class ControllerKind(Struct, frozen=True, kw_only=True):
     """One type of controller, as a plug-in record."""
 
@@ -110,6 +114,11 @@ class ControllerKind(Struct, frozen=True, kw_only=True):
 
     It raises an `AndonError` if a secret, file or package is missing, or if the settings do not fit the lines. ``andon check``
     calls it too.
+    """
+    places: Callable[[Any, Collection[str]], Collection[str]] = _no_places
+    """Function that returns names of all places that it writes with settings of that type for some lines. It never raises.
+
+    Two controllers of a monitor must not write to the same place: a PLC would take a result of one line for that of another.
     """
 
     def __post_init__(self) -> None:
@@ -216,8 +225,22 @@ def controllers_from_tables(
             raise ConfigError(
                 f"{at}: controller[{number}].name: expected a name of its own, got {one.name!r} again. Rename one controller."
             )
+        for other in chosen if lines is not None else ():
+            if one.kind.name == other.kind.name and (shared := _shared(one, other, lines or ())):
+                raise ConfigError(
+                    f"{at}: controller[{number}]: expected places of its own, got {printable(shared)}, which the controller "
+                    f"{other.name} writes too. Choose others, or give each line to one of them."
+                )
         chosen.append(one)
     return tuple(chosen)
+
+
+def _shared(one: ChosenController, other: ChosenController, lines: Collection[str]) -> str:
+    """Return a place that two controllers write. Empty if there is none."""
+    both = set(one.kind.places(one.settings, one.shown(lines))) & set(
+        other.kind.places(other.settings, other.shown(lines))
+    )
+    return min(both, default="")
 
 
 def _lines(value: object, at: str, known: Collection[str] | None) -> tuple[str, ...] | None:

@@ -84,6 +84,10 @@ class ControllerWriter:
         self._longest_call_s = longest_call_s
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._alarm = FaultAlarm(f"controller {name}", clock, self._note)
+        # a latch: the parts of these results were not sorted, and a person must look for them
+        self._lost_results = FaultAlarm(f"results {name}", clock, self._note, latch=True)
+        self._late = 0
+        """Number of late results of which `_lost_results` knows."""
         self._changed = threading.Condition()  # guards the queues and the stop
         self._queues = {line: ResultQueue(line, timing.max_age_s) for line in self.lines}
         self._stop_by_s: float | None = None
@@ -149,12 +153,12 @@ class ControllerWriter:
 
     @property
     def alarms(self) -> dict[str, AlarmState]:
-        """The state of the alarm about the controller."""
-        return {self._alarm.name: self._alarm.state}
+        """The states of the alarms about the controller, and about results that it did not get although it is there."""
+        return {alarm.name: alarm.state for alarm in (self._alarm, self._lost_results)}
 
     def acknowledge(self, alarm: str, number: int, by: str) -> bool:
-        """Acknowledge the alarm on all lines. Return True if it was acknowledged now."""
-        return alarm == self._alarm.name and self._alarm.acknowledge(number, by)
+        """Acknowledge an alarm of `alarms` on all lines. Return True if it was acknowledged now."""
+        return any(one.acknowledge(number, by) for one in (self._alarm, self._lost_results) if one.name == alarm)
 
     def status(self) -> ControllerStatus:
         """Return the state. It may be called from any thread."""
@@ -181,6 +185,7 @@ class ControllerWriter:
                     self._call(self._controller.connect)
                     self._connected = True
                     self._next_s = dict.fromkeys(self.lines, -math.inf)  # the new connection knows nothing
+                    self._late = self._counted_late()  # reported by the other alarm
                 self._turn()
             except Exception as error:  # noqa: BLE001 - no error of a controller ends its thread
                 self._lost(error)
@@ -257,10 +262,30 @@ class ControllerWriter:
         self._call(partial(self._controller.write, image))
         now_s = self._clock.mono_s()
         with self._changed:
+            written = queue.written
             queue.confirmed(shown, now_s)
+            taken = queue.written > written and queue.taken
         self._next_s[line] = now_s + self._timing.every_s
         self._confirmed_s, self._looked_s = now_s, -math.inf
         self._worked()
+        self._look_for_lost(taken=taken)
+
+    def _look_for_lost(self, *, taken: bool) -> None:
+        """Report results that became too old while the controller was connected. `taken`: it has just got one normally."""
+        late = self._counted_late()
+        lost, self._late = late - self._late, late
+        if lost:
+            self._lost_results.step(
+                bad=True,
+                text=f"{lost} results were too old before the controller {self.name} had taken those before them, and it did not "
+                "get them. Inspect these parts by hand. Look whether the controller acknowledges results, and at its network.",
+            )
+        elif taken:
+            self._lost_results.step(bad=False, text="")
+
+    def _counted_late(self) -> int:
+        with self._changed:
+            return sum(queue.late for queue in self._queues.values())
 
     def _call(self, function: Callable[[], T]) -> T:
         self._busy_since_s = self._clock.mono_s()

@@ -4,7 +4,9 @@ The state of `andon.monitor.parts` is behind a lock. The reader adds arrivals, t
 module waits for deadlines. All decisions are delivered by this thread, so they come in the order of the triggers.
 
 A frame belongs to the part that it names (`Ref.part`). A frame without such a name belongs to the oldest part that was triggered
-without a name, has too few frames, and is not older than `PartSettings.frame_within_s`.
+without a name, has too few frames, and is not older than `PartSettings.frame_within_s`. With that setting, there is at most one
+such part. If there are more, triggers arrived late, for example after a hang of a broker. It is then not known which part a frame
+shows: it belongs to none, and these parts become INVALID.
 """
 
 import logging
@@ -284,12 +286,15 @@ class PartDecisions:
             return ref.part
         if ref.part != ref.key and self._settings.trigger == "first_frame":
             return None
-        for known in self._state.open:
-            notes = self._notes[known.part]
-            young = now_s <= known.triggered_s + self._within_s
-            if not notes.named and known.arrived < self._rule.frames and young:
-                return known.part
-        return None
+        waiting = [
+            known.part
+            for known in self._state.open
+            if not self._notes[known.part].named
+            and known.arrived < self._rule.frames
+            and now_s <= known.triggered_s + self._within_s
+        ]
+        guess = len(waiting) > 1 and self._settings.trigger == "external" and math.isfinite(self._within_s)
+        return waiting[0] if waiting and not guess else None
 
     def _own_name(self, name: str) -> str:
         """Return a name that no other part has: keys and numbers may come again."""

@@ -40,6 +40,8 @@ class ResultQueue:
         self._tried: ProcessImage | None = None
         """An image with a result that the controller may have, but has not confirmed."""
         self._acknowledged = True
+        self.taken = True
+        """False if the controller had not acknowledged the result before the last one when that was written."""
         self._acknowledges = True
         """False if the controller does not acknowledge results."""
         self._waiting: deque[_Waiting] = deque()
@@ -101,6 +103,7 @@ class ResultQueue:
     def confirmed(self, image: ProcessImage, now_s: float) -> None:
         """Take the confirmation of an image of `next_image`."""
         if image.number != self._shown.number:
+            self.taken = self._acknowledged
             self._shown_s, self._acknowledged = now_s, not self._acknowledges
         self._shown, self._tried = image, None
         if self._waiting and self._waiting[0].image.number == image.number:

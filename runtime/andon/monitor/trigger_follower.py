@@ -107,11 +107,12 @@ class TriggerFollower:
         failing = printable(failing, limit=500)
         if failing == self._failing or self._stop.is_set():
             return
-        self._failing = failing
+        before, self._failing = self._failing, failing
         if failing:
             logger.warning("%s: triggers cannot arrive: %s", self._line or "the line", failing)
-        else:
-            logger.info("%s: triggers can arrive", self._line or "the line")
+        else:  # the end of a fault is as important as its begin
+            level = logging.INFO if before == _NOT_YET else logging.WARNING
+            logger.log(level, "%s: triggers can arrive", self._line or "the line")
         self._alarm.step(
             bad=bool(failing),
             text=f"Triggers cannot arrive: {failing}. The parts of this time are not inspected. Look at the controller and the "

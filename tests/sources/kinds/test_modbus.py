@@ -290,6 +290,14 @@ def test_a_fast_model_is_refused_with_advice_to_send_blocks() -> None:
         opened(Settings(registers=REGISTERS), fast)
 
 
+@pytest.mark.parametrize(("period_s", "text"), [(0.02, "needs 50 polls per second"), (0.05, ""), (1.0, "")])
+def test_a_model_file_for_a_high_rate_gives_advice(period_s: float, text: str) -> None:
+    advice = modbus.SOURCE.advice(WindowSpec(steps=4, hop=2, period_s=period_s, channels=(Channel(name="pressure"),)))
+
+    assert text in advice
+    assert bool(advice) == bool(text)
+
+
 def test_a_model_file_for_frames_and_a_wrong_address_are_refused() -> None:
     with pytest.raises(ConfigError, match="this model file judges frames"):
         opened(Settings(registers=REGISTERS), FrameSpec(channels=3, size=(16, 16)))

@@ -415,3 +415,12 @@ def test_a_dash_is_standard_input_and_a_model_of_frames_cannot_follow_it() -> No
     assert find("-").name == "stdin"
     with pytest.raises(ConfigError, match="judges frames"):
         stdin.stream("-", FrameSpec(channels=1, size=(8, 8)), stdin.Settings(), FakeClock(), threading.Event())
+
+
+def test_a_model_file_for_a_high_rate_gives_advice_on_blocks() -> None:
+    fast, slow = (
+        WindowSpec(steps=4, hop=2, period_s=period_s, channels=(Channel(name="voltage"),)) for period_s in (0.001, 0.1)
+    )
+
+    assert "send blocks of samples" in stdin.SOURCE.advice(fast)
+    assert stdin.SOURCE.advice(slow) == ""

@@ -117,6 +117,22 @@ def test_c08_frames_that_find_no_slot_are_counted_with_the_next_frame(start: Sta
     assert [(levels(one), one.skipped) for one in grabbed] == [({1}, 0), ({2}, 0), ({3}, 0), ({11}, 10 - SLOTS)]
 
 
+@pytest.mark.slow
+def test_ten_thousand_frames_arrive_in_order_and_those_left_out_are_counted(start: Start) -> None:
+    # issue 23: 10 000 messages in order. The camera sends as fast as it can, so that some frames find no slot
+    count = 10_000
+    capture = start(*(number % 251 for number in range(count)), *["silence"] * 10, 255)
+    place = -1
+    while True:
+        grabbed = frame(capture)
+        place += 1 + grabbed.skipped
+        if levels(grabbed) == {255}:
+            break
+        assert levels(grabbed) == {place % 251}
+
+    assert place == count
+
+
 def test_c12_a_camera_that_waits_for_a_trigger_shows_that_it_works(start: Start) -> None:
     capture = start(1)
     frame(capture)

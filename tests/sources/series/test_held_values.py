@@ -41,6 +41,23 @@ def test_a_read_gives_a_sample_only_if_the_value_is_the_reported_one_and_the_las
     assert values.read([Reading(2.0, 10.95), Reading(5.0, 1.0)], 11.95) == [Sample(0, 11.95, 2.0)]
 
 
+def test_constant_channels_go_on_when_the_clock_of_the_server_is_set_back() -> None:
+    # complaint 22: after a step of an hour they would have no sample for an hour
+    values = held(1.0, 5.0)
+    same = [Reading(1.0, 1.0), Reading(5.0, 1.0)]
+    values.report(0, Reading(1.0, 4000.0), 4000.0)
+    values.report(0, Reading(2.0, 4000.0), 4000.0)
+    values.read([Reading(2.0, 4000.0), Reading(5.0, 1.0)], 4000.5)
+
+    assert values.read([Reading(2.0, 4000.0), Reading(5.0, 1.0)], 400.0) == []
+    assert values.read([Reading(2.0, 4000.0), Reading(5.0, 1.0)], 401.0) == [
+        Sample(0, 401.0, 2.0),
+        Sample(1, 401.0, 5.0),
+    ]
+    assert values.read(same, 401.5) == []
+    assert values.silent(401.5 + 5.0) is None
+
+
 def test_without_hold_only_changes_give_samples() -> None:
     values = held(1.0, hold=False)
 

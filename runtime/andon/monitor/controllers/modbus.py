@@ -19,6 +19,7 @@ the PLC writes the number of the last result that it has taken to two other hold
 """
 
 import math
+from collections.abc import Collection
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -150,6 +151,13 @@ class ModbusController:
         self._connection.close()
 
 
+def places(settings: Settings, lines: Collection[str]) -> Collection[str]:
+    """Return the registers that the monitor writes."""
+    device = f"modbus://{parse_server(settings.address).shown}, unit {settings.unit_id}"
+    begin = settings.register
+    return [f"holding register {at} of {device}" for at in range(begin, begin + BLOCK * len(lines))]
+
+
 def _float32(score: float) -> float:
     """Return a score that float32 can hold. A larger one becomes infinite instead of raising an error."""
     return score if math.isnan(score) or abs(score) < 3.4e38 else math.copysign(math.inf, score)
@@ -183,4 +191,5 @@ CONTROLLER = ControllerKind(
     summary="write state and results to holding registers of a PLC (Modbus TCP)",
     settings=Settings,
     open=ModbusController,
+    places=places,
 )

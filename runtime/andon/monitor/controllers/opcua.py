@@ -10,7 +10,7 @@ taken everything else.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
@@ -21,6 +21,7 @@ from andon.foundation.printable import printable
 from andon.monitor.controller_kind import ControllerContext, ControllerFailed, ControllerKind
 from andon.monitor.node_values import DEFAULT, NUMBER, ValueName, quality_of, types_of, value_of
 from andon.monitor.process_image import ProcessImage
+from andon.sources.addresses import shown_address
 from andon.sources.opcua import (
     Access,
     Server,
@@ -125,6 +126,16 @@ def open_controller(settings: Settings, context: ControllerContext) -> "OpcUaCon
             raise ConfigError(f"{setting}: {printable(str(error), limit=300)}") from error
     check_access(settings)
     return OpcUaController(server, settings, context)
+
+
+def places(settings: Settings, lines: Collection[str]) -> Collection[str]:
+    """Return the nodes that the monitor writes."""
+    pattern = settings.nodes if settings.nodes is not None else f"{settings.folder}, {{value}}"
+    return [
+        f"{_filled(pattern, line, value)} of {shown_address(settings.address)}"
+        for line in lines
+        for value in settings.values
+    ]
 
 
 class OpcUaController:
@@ -317,4 +328,5 @@ CONTROLLER = ControllerKind(
     summary="nodes of an OPC UA server",
     settings=Settings,
     open=open_controller,
+    places=places,
 )

@@ -32,6 +32,9 @@ from andon.sources.modbus.registers import Address, WordOrder, decode, registers
 logger = logging.getLogger(__name__)
 
 RETRY = Backoff(first_s=0.25, cap_s=2.0)
+MOST_ACROSS_0 = 1000
+"""Largest number of parts between two polls with which a counter may begin again at 0. With a larger one it was reset, for
+example from 40 000 to 0 at the end of a shift."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -78,15 +81,20 @@ class Count(Struct, frozen=True):
 def counted(before: Count | None, value: int, modulus: int) -> Count:
     """Return the state of a counter after a poll. There is a new part if its number is higher than before.
 
-    A step of half the range or more is a reset of the counter. That number of parts cannot pass between two polls.
+    A step of half the range or more is a reset of the counter, and so is a lower value that is more than `MOST_ACROSS_0` parts
+    away. Such numbers of parts cannot pass between two polls.
 
     >>> counted(Count(65_535, 65_535), 1, 65_536)
     Count(value=1, number=65537)
     >>> counted(Count(500, 500), 1, 65_536)
     Count(value=1, number=1)
+    >>> counted(Count(40_000, 40_000), 0, 65_536)
+    Count(value=0, number=0)
     """
-    step = modulus if before is None else (value - before.value) % modulus
-    if before is None or step >= modulus // 2:
+    if before is None:
+        return Count(value, value)
+    step = (value - before.value) % modulus
+    if step >= modulus // 2 or (value < before.value and step > MOST_ACROSS_0):
         return Count(value, value)
     return Count(value, before.number + step)
 

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 FASTEST_S = 0.005
 """Shortest period. A poll takes a fraction of a millisecond of CPU time, and several milliseconds on a busy network or device."""
+SENSIBLE_S = 0.05
+"""Shortest period without advice. On a busy machine, polls each 10 ms lost about a third of the windows."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
 REPORT_EVERY_S = 60.0
 """Shortest time between two log lines about polls that were left out."""
@@ -151,6 +153,16 @@ def stream(text: str, spec: InputSpec, settings: Settings, clock: Clock, stop: t
     _require_period(period_s, spec, settings)
     require_package("polling a Modbus device")
     return ModbusStream(server, spec, settings, period_s, clock=clock, stop=stop)
+
+
+def advice(spec: InputSpec) -> str:
+    """Return advice for a model file that needs polls at a high rate. Empty for a low rate."""
+    if not isinstance(spec, WindowSpec) or spec.period_s >= SENSIBLE_S:
+        return ""
+    return (
+        f"the model file needs {1 / spec.period_s:.0f} polls per second. A poll that takes too long leaves out others, and these "
+        "windows are INVALID (gap). Let the device send blocks of samples instead, for example by MQTT"
+    )
 
 
 class ModbusStream:
@@ -279,8 +291,9 @@ class ModbusStream:
             return
         if failing:
             logger.warning("%s", failing)
-        else:
-            logger.info("%s: the device answers", self._shown)
+        else:  # the end of a fault is as important as its begin
+            level = logging.WARNING if self._failing else logging.INFO
+            logger.log(level, "%s: the device answers", self._shown)
         self._failing = failing
 
     def _count_left_out(self, polls: int) -> None:
@@ -348,4 +361,5 @@ SOURCE = Source(
     settings=Settings,
     stream=stream,
     endless=lambda _text, _settings: True,
+    advice=advice,
 )

@@ -287,7 +287,8 @@ class OpcUaStream:
         ids = [resolve(name, namespaces) for name in self._nodes]
         first, now_s = await self._read(client, ids)
         held, failed = await self._subscribe(client, ids, first, now_s)
-        self._log("connected", level=logging.INFO)
+        # the end of a fault is as important as its begin
+        self._log("connected", level=logging.WARNING if self._state not in ("", "connected") else logging.INFO)
         self._inbox.put(held.begin())
         every_s = min(1.0, max(_FASTEST_S, _SHARE * self._period_s))
         while True:

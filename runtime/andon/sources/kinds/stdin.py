@@ -16,6 +16,7 @@ from andon.runtime.schema import InputSpec, WindowSpec
 from andon.sources.clock import Clock
 from andon.sources.collection import Stream
 from andon.sources.live import sample_stream
+from andon.sources.live.message_rate import advice
 from andon.sources.live.sample_stream import Counters, Sender
 from andon.sources.series.line_reader import Read, read_lines
 from andon.sources.source import Source
@@ -80,4 +81,5 @@ SOURCE = Source(
     accepts=lambda text: text == "-",
     settings=Settings,
     stream=stream,
+    advice=advice,
 )

@@ -3,6 +3,9 @@
 The server reports each change with the time of the source. A constant channel reports nothing, but the grid needs a sample in
 each period. Each read therefore gives a sample at the present of the server, if the value is still the last reported one. If a
 read finds another value and no change is reported within the patience, the server has forgotten the subscription.
+
+The clock of the server can be set back. Constant channels then have samples from the new time on, so that the receiver sees that
+time begins again, and does not wait until the old time is reached.
 """
 
 from collections.abc import Sequence
@@ -57,7 +60,7 @@ class HeldValues:
         self._channels = [
             _Channel(reading.value, now_s, wait_s) for reading, wait_s in zip(first, after_s, strict=True)
         ]
-        self._began_s = now_s
+        self._began_s = self._read_s = now_s
         self._patience_s = patience_s
         self._hold = hold
 
@@ -84,6 +87,11 @@ class HeldValues:
 
     def read(self, readings: list[Reading], now_s: float) -> list[Sample]:
         """Return samples of the channels that have not changed since their last report."""
+        if now_s < self._read_s:
+            for channel in self._channels:
+                channel.sent_s = min(channel.sent_s, now_s)
+                channel.pending_s = None
+        self._read_s = now_s
         samples = []
         for place, (channel, reading) in enumerate(zip(self._channels, readings, strict=True)):
             if reading.value != channel.value:
