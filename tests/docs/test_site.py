@@ -32,13 +32,9 @@ def test_troubleshooting_has_every_error_class() -> None:
     assert [name for name in classes if f"\n## {name}\n" not in page] == []
 
 
-RESERVED = {"outside_training", "corrupt"}
-"""Reasons that nothing gives yet."""
-
-
 def test_troubleshooting_has_every_reason_that_is_given() -> None:
     page = (DOCS / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
-    given = {reason.code for reason in Reason if reason} - RESERVED
+    given = {reason.code for reason in Reason if reason}
 
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == given
 

@@ -65,7 +65,7 @@ class Reason(IntEnum):
 
     `OUTSIDE_TRAINING` is the only reason of a REJECT: the window is far outside the good windows. With INVALID, it means that
     the context channel has a value that the training set does not have, so that nothing can be compared. Codes below 64 come
-    from the graph, codes from 64 on from the source or the runtime. The code 79 is reserved and not in use yet.
+    from the graph, codes from 64 on from the source or the runtime.
     """
 
     NONE = 0
