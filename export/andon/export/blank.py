@@ -20,8 +20,7 @@ from andon.sources.collection import Collection, FoundFrames
 TOLERANCES: dict[Precision, float] = {"float32": TOLERANCE, "int8": 0.02}
 """Largest allowed difference of scores between machines, by precision of the graph. A new precision needs an entry here.
 
-int8: with other instructions a value can round to the neighbouring level. The largest difference between integer and float
-arithmetic was 0.014 (docs/lab-log.md).
+int8: with other instructions a value can round to the neighbouring level. The measured differences are in docs/lab-log.md.
 """
 
 

@@ -58,8 +58,10 @@ class PrecisionCheck(Struct, frozen=True, kw_only=True):
     """Share of these good parts and defects on which both files decide the same: pass or not."""
     compared: int
     """Number of these good parts and defects."""
-    bytes_saved: float
-    """Share of the float32 file's size that is saved."""
+    size_mb: float
+    """Size of the file."""
+    size_mb_float32: float
+    """The same of the float32 file."""
 
     @property
     def sentence(self) -> str:
@@ -67,7 +69,8 @@ class PrecisionCheck(Struct, frozen=True, kw_only=True):
         return (
             f"{self.speed_up:.2f} times as fast as float32 on this machine (95 % limits {self.low:.2f} to {self.high:.2f}), "
             f"AUROC on synthetic defects {self.auroc:.4f} (float32: {self.auroc_float32:.4f}), the same decision on "
-            f"{self.agreement:.1%} of {self.compared} parts and defects, {self.bytes_saved:.0%} smaller"
+            f"{self.agreement:.1%} of {self.compared} parts and defects, {self.size_mb:.2f} MB (float32: "
+            f"{self.size_mb_float32:.2f} MB)"
         )
 
 
@@ -111,8 +114,8 @@ def precision_gate(
     used = ~exact.lost
     if not used.any() or damaged[used].all() or not damaged[used].any():
         raise PrecisionError(
-            f"precision {precision}: expected frames onto which damage can be drawn, got nearly flat ones. The loss of "
-            f"accuracy cannot be measured. Leave out --precision {precision}."
+            f"precision {precision}: expected frames onto which damage can be drawn, got none: they are unreadable or "
+            f"nearly flat. The loss of accuracy cannot be measured. Leave out --precision {precision}."
         )
     check_arithmetic(candidate, _some(defects))
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +131,8 @@ def precision_gate(
         auroc_float32=auroc(_ranked(exact)[used], damaged[used]),
         agreement=float(np.mean((_passes(exact) == _passes(lower))[used])),
         compared=int(used.sum()),
-        bytes_saved=1 - len(candidate) / len(reference),
+        size_mb=len(candidate) / 1e6,
+        size_mb_float32=len(reference) / 1e6,
     )
     missing = failure(check)
     if missing:

@@ -227,8 +227,9 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
 
 
 def training_part(run: LoadedRun, data: Data | None = None) -> Collection:
-    """Return the good parts that the run was trained on, as far as they still exist. They fit the scene
-    check and the ranges of int8.
+    """Return the good parts that the run was trained on, as far as they still exist.
+
+    They fit the scene check and the ranges of int8.
 
     Raises:
         DataError: the data cannot be opened.
