@@ -274,16 +274,26 @@ def test_the_first_requirement_that_is_not_met_is_named(figures: dict[str, float
     assert missing in failure(replace(GOOD, **figures))
 
 
-def test_scores_that_depend_on_the_arithmetic_are_refused(exported: Exported) -> None:
-    frames = [Frames(3).read(ref).data for ref in Frames(3).refs]  # type: ignore[union-attr]
+def test_a_golden_sample_that_depends_on_the_arithmetic_is_refused(exported: Exported) -> None:
     model = exported.model
-    card = replace(model.card, tolerance=1e-7)
+    assert model.golden is not None
+    golden = replace(model.golden, score=model.golden.score * 1.05)
     tail = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
-    strict = seal(model.data, card=card, golden=model.golden, log=model.log, tail=tail)
+
+    check_arithmetic(model.data, [])
+    with pytest.raises(ParityError, match="the golden sample depends on the arithmetic"):
+        check_arithmetic(seal(model.data, card=model.card, golden=golden, log=model.log, tail=tail), [])
+
+
+def test_scores_that_depend_on_the_arithmetic_more_than_the_file_states_are_refused(exported: Exported) -> None:
+    model = exported.model
+    frames = [Frames(30).read(ref).data for ref in Frames(30).refs]  # type: ignore[union-attr]
+    card = replace(model.card, tolerance=1e-12)
+    tail = Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p)
 
     check_arithmetic(model.data, frames)
     with pytest.raises(ParityError, match="between integer and float arithmetic"):
-        check_arithmetic(strict, frames)
+        check_arithmetic(seal(model.data, card=card, golden=model.golden, log=model.log, tail=tail), frames)
 
 
 def test_parts_without_visible_damage_are_refused(exported: Exported) -> None:
