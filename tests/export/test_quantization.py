@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -31,6 +32,7 @@ from andon.export.quantization import FLOAT_FIRST, PARTS, quantizable, quantize,
 from andon.foundation.errors import ConfigError, DataError, DeviceError, ParityError, PrecisionError
 from andon.runtime.bench_pair import BenchPair, OfPair
 from andon.runtime.detector import Detector
+from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.model_file.content import Tail
 from andon.runtime.model_file.format import read, seal
 from andon.runtime.schema import ScoreRule
@@ -238,6 +240,20 @@ def test_a_detector_without_a_pretrained_network_is_refused() -> None:
 def test_at_most_32_readable_frames_set_the_ranges() -> None:
     assert len(some_frames(Frames(90))) == PARTS
     assert len(some_frames(Frames(3, lost=[1]))) == 2
+
+
+@pytest.mark.slow
+def test_frames_of_16_bits_can_set_the_ranges_too() -> None:
+    class Deep(Frames):
+        def read(self, ref: Ref) -> Item | Lost:
+            item = super().read(ref)
+            return Item(ref, item.data.astype(np.uint16) * 257) if isinstance(item, Item) else item
+
+    deep = replace(FRAMES, dtype="uint16", white=65535.0)
+
+    quantised = quantize(trace(Pipeline(Distances(), deep, RULE)), Deep(4))
+
+    assert "QuantizeLinear" in {node.op_type for node in quantised.graph.node}
 
 
 def test_parts_that_cannot_be_read_are_an_error() -> None:

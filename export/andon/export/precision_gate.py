@@ -106,8 +106,9 @@ def precision_gate(
         PrecisionError: the candidate does not meet a requirement. The message has the figures.
         ParityError: the candidate depends too much on how a machine computes it.
     """
-    precision = parse(candidate).card.precision
-    defects = SyntheticDefects(good, most=PARTS)
+    card = parse(candidate).card
+    precision = card.precision
+    defects = SyntheticDefects(good, card.input, most=PARTS)
     truth = defects.truth.defective
     damaged = np.array([truth[ref.key] for ref in defects.refs])
     exact, lower = (score(data, defects, progress=progress) for data in (reference, candidate))

@@ -104,7 +104,7 @@ def quantizable(graph: onnx.ModelProto) -> list[str]:
     return names
 
 
-def some_frames(parts: Collection) -> list[NDArray[np.uint8]]:
+def some_frames(parts: Collection) -> list[NDArray[Any]]:
     """Return at most `PARTS` readable frames, picked at even distances.
 
     Raises:
@@ -112,7 +112,7 @@ def some_frames(parts: Collection) -> list[NDArray[np.uint8]]:
     """
     step = max(1.0, len(parts.refs) / PARTS)
     picked = (parts.read(parts.refs[int(place * step)]) for place in range(min(len(parts.refs), PARTS)))
-    frames = [np.asarray(item.data, np.uint8) for item in picked if isinstance(item, Item)]
+    frames: list[NDArray[Any]] = [item.data for item in picked if isinstance(item, Item)]
     if not frames:
         raise DataError(
             f"precision int8: expected readable training parts, got none of {len(parts.refs)}. Restore the files, or leave "
@@ -124,7 +124,7 @@ def some_frames(parts: Collection) -> list[NDArray[np.uint8]]:
 class _Ranges:
     """Feed frames to the quantiser, one at a time. They may have different sizes."""
 
-    def __init__(self, name: str, frames: Sequence[NDArray[np.uint8]]) -> None:
+    def __init__(self, name: str, frames: Sequence[NDArray[Any]]) -> None:
         self._feeds: Iterator[dict[str, NDArray[Any]]] = iter([{name: frame[np.newaxis]} for frame in frames])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
