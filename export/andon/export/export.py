@@ -8,6 +8,8 @@ scene          Fit the scene check, if the graph has one, to parts that do not s
 score          Score the calibration parts with this file, as in production (`calibration.scoring`).
 calibrate      Set threshold, tail and promise (`calibration.calibrate`).
 gate           Check that the file computes the same as the PyTorch module (`parity.gate`).
+quantise       Only for int8: quantise the graph (`quantization`), repeat the stages from blank to calibrate with it, and compare
+               the result with the float32 file (`precision_gate`).
 write          Write the file under its name.
 =============  =====================================================================================
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -29,18 +32,22 @@ from andon.calibration.outliers import outlying
 from andon.calibration.request import CalibrationRequest
 from andon.calibration.review import defects_below
 from andon.calibration.scene import fit_scene
-from andon.calibration.scoring import score
+from andon.calibration.scoring import Scores, score
 from andon.calibration.statement import refuse_too_few
 from andon.calibration.units import Sample, reduce_to_units, top_parts
 from andon.export.blank import blank, calibrated_input, card_of, with_golden
 from andon.export.decision import fold
 from andon.export.graph import Pipeline, trace
 from andon.export.parity import Parity, gate
+from andon.export.precision_gate import BenchFiles, PrecisionCheck, precision_gate
 from andon.export.provenance import Provenance
+from andon.export.quantization import quantize
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
 from andon.foundation.progress import Progress, silent
+from andon.runtime.bench_pair import bench_pair
+from andon.runtime.calibration_facts import Precision
 from andon.runtime.items import Lost
 from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import WindowSpec
@@ -57,8 +64,19 @@ class Exported(Struct, frozen=True, kw_only=True):
     parity: Parity
     top_parts: Sequence[tuple[str, float]]
     """The good parts with the highest scores. A defective part among them would have raised the threshold."""
+    precision: PrecisionCheck | None = None
+    """Comparison with the float32 file; None for a float32 file."""
     outlying_parts: Sequence[str] = ()
     """The calibration parts whose scores are far above the others (`andon.calibration.outliers`), the highest first."""
+
+
+class Int8(Struct, frozen=True, kw_only=True):
+    """Request for an int8 file."""
+
+    parts: Collection
+    """Good parts that set the ranges of the activations: training parts, never calibration or test parts."""
+    bench: BenchFiles = bench_pair
+    """Measures the speed of both files."""
 
 
 def export(
@@ -73,6 +91,7 @@ def export(
     progress: Progress = silent,
     defects: Collection | None = None,
     missed: float = MISSED,
+    int8: Int8 | None = None,
 ) -> Exported:
     """Export any scorer, trained by andon or elsewhere, as one calibrated model file.
 
@@ -87,14 +106,16 @@ def export(
         progress: reports scoring.
         defects: known defects that set the lower limit of the review band. None: no band, or one from good parts (`request`).
         missed: largest share of such defects that may pass.
+        int8: quantise the pretrained network of the scorer. Threshold and promise are those of the int8 file. None: float32.
 
     Raises:
+        PrecisionError: the int8 file is not faster on this machine, or decides differently.
         NotEnoughParts: the promise needs more parts.
         CalibrationError: the scores of good parts are too few or too dependent to support the promise.
         DataError: no part is readable, or none can be the real golden sample.
-        ParityError: the graph does not compute the same as the module.
+        ParityError: the graph does not compute the same as the module, or int8 scores depend on the machine.
         ConfigError: the score rule names evidence that the scorer does not give. Or the pipeline has a scene check and
-            `scene_parts` is None.
+            `scene_parts` is None. Or int8 was asked for, but the scorer has no pretrained network.
     """
     if (pipeline.scene is not None) != (scene_parts is not None):
         raise ConfigError(
@@ -107,17 +128,28 @@ def export(
     target = Path(path)
     origin = provenance or Provenance()
     graph = fold(trace(pipeline.eval()), pipeline.spec)
-    # a quantization stage would go here: it must change the precision of the graph before the parts are scored
+    quantised = None if int8 is None else quantize(graph, int8.parts)
     spec = calibrated_input(pipeline.spec, good)
-    card = card_of(graph, spec, pipeline.rule, replace(origin, name=origin.name or target.stem))
     items = some_items(good)
-    uncalibrated = with_golden(blank(graph, card), card, items, real=golden_real)
-    if scene_parts is not None:
-        uncalibrated = fit_scene(uncalibrated, scene_parts, threads=min(4, os.cpu_count() or 1), progress=progress)
-    scores = score(uncalibrated, good, progress=progress)
-    known = None if defects is None else KnownDefects(score(uncalibrated, defects, progress=progress), missed)
-    data = calibrate(uncalibrated, scores, request, defects=known)
+
+    def calibrated(graph: onnx.ModelProto, precision: Precision) -> tuple[bytes, Scores]:
+        """Return the calibrated file with this graph, and the scores of the calibration parts."""
+        named = replace(origin, name=origin.name or target.stem)
+        card = card_of(graph, spec, pipeline.rule, named, precision=precision)
+        uncalibrated = with_golden(blank(graph, card), card, items, real=golden_real)
+        if scene_parts is not None:
+            uncalibrated = fit_scene(uncalibrated, scene_parts, threads=min(4, os.cpu_count() or 1), progress=progress)
+        scores = score(uncalibrated, good, progress=progress)
+        known = None if defects is None else KnownDefects(score(uncalibrated, defects, progress=progress), missed)
+        return calibrate(uncalibrated, scores, request, defects=known), scores
+
+    data, scores = calibrated(graph, "float32")
     parity = gate(pipeline, data, items)
+    check = None
+    if quantised is not None and int8 is not None:
+        reference = data
+        data, scores = calibrated(quantised, "int8")
+        check = precision_gate(reference, data, good, bench=int8.bench, progress=progress)
     write_atomically(target, data)
     model = parse(data)
     sample = reduce_to_units(scores, windows=isinstance(model.card.input, WindowSpec), grouped=request.grouped)
@@ -126,6 +158,7 @@ def export(
         path=target,
         model=model,
         parity=parity,
+        precision=check,
         top_parts=top_parts(sample, above + 5),  # those above the threshold, and five below it
         outlying_parts=_outlying(sample, windows=isinstance(model.card.input, WindowSpec)),
     )

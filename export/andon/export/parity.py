@@ -51,7 +51,7 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
     for batch in _batches(items):
         with torch.no_grad():
             eager, reason, *_ = pipeline(torch.from_numpy(np.stack(batch)))
-        got = _scores(detector, batch)
+        got = raw_scores(detector, batch)
         for verdict, score, expected, why in zip(
             detector.batch(batch), got, eager.tolist(), reason.tolist(), strict=True
         ):
@@ -88,9 +88,9 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
 def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]], unit: float) -> None:
     """Refuse a scorer that scores a part differently in a batch, because its verdict would depend on its neighbours."""
     allowed = detector.card.tolerance
-    batch = _scores(detector, [items[place % len(items)] for place in range(max(BATCHES))])
+    batch = raw_scores(detector, [items[place % len(items)] for place in range(max(BATCHES))])
     for item, together in zip(items, batch, strict=False):
-        alone = _scores(detector, [item])[0]
+        alone = raw_scores(detector, [item])[0]
         if not math.isnan(alone) and not abs(alone - together) <= allowed * max(abs(alone), unit):
             raise ParityError(
                 f"score in a batch: expected {alone:.9g} as for the part alone, got {together:.9g}. The scorer mixes "
@@ -98,7 +98,7 @@ def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]
             )
 
 
-def _scores(detector: Detector, items: Sequence[NDArray[Any]]) -> list[float]:
+def raw_scores(detector: Detector, items: Sequence[NDArray[Any]]) -> list[float]:
     """Return the scores of a batch without the checks for another scene and for windows outside the good ones.
 
     NaN for items that are INVALID for another reason, and for all INVALID items of a file without these checks.

@@ -76,6 +76,10 @@ class ParityError(AndonError):
     """The exported graph does not compute what the PyTorch module computes."""
 
 
+class PrecisionError(AndonError):
+    """A file at a lower precision is not faster on this machine, or decides differently. The message has the figures."""
+
+
 class TrainingError(AndonError):
     """Training cannot start, resume or continue: it diverged, the run folder is of another version, or weights are missing."""
 

@@ -22,6 +22,7 @@ from andon.foundation.errors import (  # noqa: E402
     ModelFileError,
     NotEnoughParts,
     ParityError,
+    PrecisionError,
     TrainingError,
 )
 from andon.runtime.detector import Detector  # noqa: E402
@@ -42,6 +43,7 @@ __all__ = [
     "ModelFileError",
     "NotEnoughParts",
     "ParityError",
+    "PrecisionError",
     "Reason",
     "Status",
     "TrainingError",

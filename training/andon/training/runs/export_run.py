@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from msgspec import structs
 
@@ -16,12 +17,14 @@ from andon.calibration.contents import content_of
 from andon.calibration.known_defects import MISSED
 from andon.calibration.promise import LADDER, refusal_of_kept_back
 from andon.calibration.request import CalibrationRequest, PromiseRequest
-from andon.export.export import Exported, export
+from andon.export.export import Exported, Int8, export
 from andon.export.graph import Pipeline
+from andon.export.precision_gate import BenchFiles
 from andon.export.provenance import Provenance
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
+from andon.runtime.bench_pair import bench_pair
 from andon.runtime.calibration_facts import percent
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
@@ -48,6 +51,8 @@ def export_run(
     progress: Progress = silent,
     defects: Collection | None = None,
     missed: float = MISSED,
+    precision: Literal["float32", "int8"] = "float32",
+    bench: BenchFiles = bench_pair,
 ) -> Exported:
     """Export a finished run. Calibrate it on the good parts that training held back.
 
@@ -63,11 +68,13 @@ def export_run(
         progress: reports scoring.
         defects: known defects that set the lower limit of the review band, as in `export`.
         missed: largest share of such defects that may pass.
+        precision: int8 quantises the pretrained network on training parts, as in `export`.
+        bench: measures the speed of the int8 file and of the float32 file.
 
     Raises:
         TrainingError: `run` is not a finished run.
         DataError: the calibration parts are missing, or files of these names have different content.
-        NotEnoughParts, CalibrationError, ParityError, ConfigError: as `export`.
+        NotEnoughParts, CalibrationError, ParityError, PrecisionError, ConfigError: as `export`.
     """
     loaded = run if isinstance(run, LoadedRun) else load(run)
     kept_back = calibration_part(loaded, data)
@@ -91,6 +98,7 @@ def export_run(
             if defects is None or loaded.record.group is None
             else Grouped(defects, loaded.record.group),
             missed=missed,
+            int8=Int8(parts=training_part(loaded, data), bench=bench) if precision == "int8" else None,
         )
 
 
@@ -219,7 +227,9 @@ def calibration_part(run: LoadedRun, data: Data | None = None) -> Collection:
 
 
 def training_part(run: LoadedRun, data: Data | None = None) -> Collection:
-    """Return the good parts that the run was trained on, as far as they still exist. They fit the scene check.
+    """Return the good parts that the run was trained on, as far as they still exist.
+
+    They fit the scene check and the ranges of int8.
 
     Raises:
         DataError: the data cannot be opened.
