@@ -52,7 +52,7 @@ class Key(Struct, frozen=True, kw_only=True):
     seed: int
     group: str | None
     parts: str
-    """Digest of the good parts for the choice."""
+    """Digest of all good parts."""
 
 
 class Training(Struct, frozen=True, kw_only=True):
@@ -97,6 +97,7 @@ class Parts(Struct, frozen=True, kw_only=True):
 
     good: Collection
     digest: str
+    """Digest of all good parts, also of those that take no part in the choice."""
     labelled: tuple[Collection, Truth] | None
     labelled_digest: str
 

@@ -36,6 +36,8 @@ def picture(of: Recommendation) -> Any:
     axes.plot([], [], "o", color=GREEN, label="recommended") if of.chosen else None
     times = [*(row.latency_ms for row in rows), of.budget_ms]
     axes.set_xscale("log")
+    for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_format(lambda ms, _place: f"{ms:g}" if f"{ms:e}"[0] in "125" else "")
     axes.set_xlim(min(times) / 1.4, max(times) * 2.2)  # room for the names at the right
     axes.set_ylim(top=1.02)
     axes.set_xlabel("ms for one frame on one thread (log scale)")

@@ -200,7 +200,7 @@ class _Good(Struct, frozen=True, kw_only=True):
     keys: frozenset[str]
     """Their keys."""
     digest: str
-    """Digest of their names and contents."""
+    """Digest of names and contents of all good parts, because the final training depends on all of them."""
     count: int
     """Number of all good parts, without copies."""
     separate: bool
@@ -226,7 +226,7 @@ def _good_parts(data: str, options: Options, progress: Progress) -> _Good:
     return _Good(
         for_choice=Subset(opened, [ref for ref in opened.refs if ref.key in keys]),
         keys=keys,
-        digest=_digest_of({key: contents[key] for key in keys}),
+        digest=_digest_of({ref.key: contents[ref.key] for ref in refs}),
         count=count,
         separate=separate,
     )
@@ -409,8 +409,8 @@ def _notes(
         notes.append(f"{shown[0]} parts are few: differences of less than .05 cannot be recognised reliably.")
     if load is not None and load > 1:
         notes.append(
-            f"The machine was busy: its load was {load:.1f} for each CPU. Times are upper limits. Run the same command again on a "
-            "quiet machine."
+            f"The machine was busy: its load was {load:.1f} for each CPU. Times are upper limits. Run the same command again "
+            "on a quiet machine."
         )
     notes.append("Tiles for large frames are not on the menu, because no detector has them yet.")
     return notes
