@@ -1,12 +1,12 @@
 """Train, export and judge one candidate in a folder of its own. What is done is not done again.
 
 ===================  ==================================================================================================
-``candidate.json``   `Key`: what the folder is for
-``run``              the run folder of ``andon train``
-``model.onnx``       the exported file, without a promise
-``train.json``       `Training`: how long it took
-``synthetic.json``   `Synthetic`: the scores of good parts and of their damaged copies
-``labelled.json``    `Labelled`: figures on labelled parts, if there are any
+``candidate.json``   `Key`: identifies the results in this folder. Written first.
+``run/``             the run folder. An interrupted training resumes from it.
+``model.onnx``       the exported file, without a promise.
+``train.json``       `Training`: cost of the training.
+``synthetic.json``   `Synthetic`: the scores of good parts and of their damaged copies.
+``labelled.json``    `Labelled`: figures on labelled parts, if there are any.
 ===================  ==================================================================================================
 """
 
@@ -44,7 +44,7 @@ UNDRAWN = ObserveOptions(picture_epochs=NONE, animation_epochs=NONE)
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """What identifies the results of a candidate."""
+    """Everything that identifies the results of a candidate."""
 
     detector: str
     version: int

@@ -16,7 +16,7 @@ GAIN = 0.03
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """What the choice depends on."""
+    """The figures of a candidate on which the choice depends."""
 
     name: str
     latency_ms: float

@@ -5,7 +5,7 @@
 
 The choice depends on synthetic defects only. Labelled defects are shown next to them. The good parts of the final file's
 calibration take no part in the choice, so its promise holds as for any other file. Below `FEWEST_SEPARATE` parts this is
-impossible, and a note in the result says so.
+impossible, and a note in the result explains it.
 """
 
 import hashlib
