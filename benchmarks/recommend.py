@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.recommend --sets mvtec_ad/bottle cookies --budgets 30 100 --out FOLDER
 
-Reads the sets from the folder ANDON_DATA. Prints one JSON line for each set and budget. It has the choice and its AUROC on real
+Reads the sets from the folder ANDON_DATA. Prints one JSON line for each set and budget.
+It has the choice and its AUROC on real
 defects. `best` is the best candidate on real defects that keeps the budget, and `lost` is the difference. The choice never sees
 a real defect. All budgets use the same times. Another call with the same --out trains nothing again. `--quick` uses one set of drawn parts.
 """
@@ -82,7 +83,7 @@ def main() -> None:
         )
         taken_s = time.perf_counter() - start_s
         for row in found.rows:
-            figures = {"ms": row.latency_ms, "synthetic": row.auroc, "real": row.real_auroc}
+            figures = {"ms": row.latency_ms, "cpu_ms": row.cpu_ms, "synthetic": row.auroc, "real": row.real_auroc}
             rounded = {key: _rounded(value) for key, value in figures.items()}
             print(json.dumps({"set": path.name, "candidate": row.name, **rounded}), flush=True)
         for budget_ms in args.budgets:

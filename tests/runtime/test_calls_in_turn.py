@@ -26,6 +26,7 @@ def test_each_file_gets_its_time_and_its_limits(file: Path) -> None:
     assert len({one.model for one in found}) == 1
     assert len(found) == 3
     assert rounds == list(range(1, LEAST_ROUNDS + 1))
+    assert all(one.cpu_ms >= 0 for one in found)
     assert all(0 < one.low_ms <= one.latency_ms <= one.high_ms <= one.latency_p99_ms for one in found)
 
 

@@ -75,7 +75,8 @@ def bench_pair(
     models = [read(path) for path in paths]
     items = [sample_item(path, model.card.input, frame_size) for path, model in zip(paths, models, strict=True)]
     detectors = [Detector.load(path, device=device, threads=1, frame_size="any", provider="any") for path in paths]
-    taken = calls_in_turn(detectors, items, seconds=seconds, progress=progress, what="pairs of calls")
+    calls = calls_in_turn(detectors, items, seconds=seconds, progress=progress, what="pairs of calls")
+    taken = [[call.wall_ms for call in of] for of in calls]
     ratios = np.array(taken[1]) / np.array(taken[0])
     low, high = median_limits(ratios.tolist(), CONFIDENCE)
     return BenchPair(

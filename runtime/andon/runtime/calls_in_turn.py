@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -32,6 +32,15 @@ class Latency(Struct, frozen=True, kw_only=True):
     high_ms: float
     """Limits of the median, with a confidence of `CONFIDENCE`."""
     latency_p99_ms: float
+    cpu_ms: float
+    """Median CPU time of the calling thread. Unlike the other times, it hardly grows while other programs use the CPU."""
+
+
+class Call(NamedTuple):
+    """Times of one call."""
+
+    wall_ms: float
+    cpu_ms: float
 
 
 def latencies(
@@ -57,8 +66,8 @@ def latencies(
     models = [read(path) for path in paths]
     items = [sample_item(path, model.card.input, frame_size) for path, model in zip(paths, models, strict=True)]
     detectors = [Detector.load(path, device=device, threads=1, frame_size="any", provider="any") for path in paths]
-    taken_ms = calls_in_turn(detectors, items, seconds=seconds, progress=progress, what="rounds of calls")
-    return [_latency(*of) for of in zip(models, items, taken_ms, strict=True)]
+    taken = calls_in_turn(detectors, items, seconds=seconds, progress=progress, what="rounds of calls")
+    return [_latency(*of) for of in zip(models, items, taken, strict=True)]
 
 
 def calls_in_turn(
@@ -68,8 +77,8 @@ def calls_in_turn(
     seconds: float,
     progress: Progress = silent,
     what: str = "calls",
-) -> list[list[float]]:
-    """Call each detector once in every round, and return the times of each in milliseconds, after 5 calls to warm up.
+) -> list[list[Call]]:
+    """Call each detector once in every round, and return the times of each, after 5 calls to warm up.
 
     The detector that comes first changes from round to round. There are at least `LEAST_ROUNDS` rounds.
 
@@ -83,15 +92,16 @@ def calls_in_turn(
     for _ in range(5):
         for detector, item in zip(detectors, items, strict=True):
             detector(item)
-    taken: list[list[float]] = [[] for _ in detectors]
+    taken: list[list[Call]] = [[] for _ in detectors]
     rounds = 0
     end_s = time.perf_counter() + seconds
     while detectors and (time.perf_counter() < end_s or rounds < LEAST_ROUNDS):
         for place in range(len(detectors)):
             at = (place + rounds) % len(detectors)
-            began_s = time.perf_counter()
+            began_s, began_cpu_s = time.perf_counter(), time.thread_time()
             detectors[at](items[at])
-            taken[at].append(1e3 * (time.perf_counter() - began_s))
+            cpu_s, wall_s = time.thread_time() - began_cpu_s, time.perf_counter() - began_s
+            taken[at].append(Call(1e3 * wall_s, 1e3 * cpu_s))
         rounds += 1
         progress(what, rounds, None)
     return taken
@@ -115,7 +125,8 @@ def median_limits(values: Sequence[float], confidence: float) -> tuple[float, fl
     return ordered[first], ordered[max(first, last)]
 
 
-def _latency(model: Any, item: NDArray[Any], taken_ms: Sequence[float]) -> Latency:
+def _latency(model: Any, item: NDArray[Any], taken: Sequence[Call]) -> Latency:
+    taken_ms = [call.wall_ms for call in taken]
     low, high = median_limits(taken_ms, CONFIDENCE)
     return Latency(
         model=model.short_digest,
@@ -125,4 +136,5 @@ def _latency(model: Any, item: NDArray[Any], taken_ms: Sequence[float]) -> Laten
         low_ms=low,
         high_ms=high,
         latency_p99_ms=float(np.quantile(taken_ms, 0.99)),
+        cpu_ms=float(np.median([call.cpu_ms for call in taken])),
     )

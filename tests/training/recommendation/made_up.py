@@ -12,6 +12,7 @@ def row(name: str, latency_ms: float, auroc: float | None, *, budget_ms: float =
         low_ms=0.9 * latency_ms,
         high_ms=1.1 * latency_ms,
         latency_p99_ms=2 * latency_ms,
+        cpu_ms=0.8 * latency_ms,
         keeps_budget=latency_ms <= budget_ms,
         file_mb=1.0,
         train_s=3.0,

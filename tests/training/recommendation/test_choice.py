@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andon.foundation.errors import ConfigError
-from andon.training.recommendation.choice import GAIN, Candidate, choose
+from andon.training.recommendation.choice import GAIN, SAME_TIME, Candidate, choose
 
 BUDGETS = st.floats(0.5, 120.0)
 GAINS = st.sampled_from([0.0, GAIN, 0.2, 1.0])
@@ -53,7 +53,7 @@ def test_the_chosen_one_keeps_the_budget_and_loses_at_most_the_gain(
 
 
 @given(menus(), BUDGETS, GAINS)
-def test_everything_faster_than_the_chosen_one_loses_more_than_the_gain(
+def test_everything_clearly_faster_than_the_chosen_one_loses_more_than_the_gain(
     menu: list[Candidate], budget_ms: float, gain: float
 ) -> None:
     allowed = within(menu, budget_ms)
@@ -62,7 +62,7 @@ def test_everything_faster_than_the_chosen_one_loses_more_than_the_gain(
     chosen = named(menu, choose(menu, budget_ms=budget_ms, gain=gain).chosen)
     best = max(one.auroc or 0 for one in allowed)
 
-    assert all((one.auroc or 0) < best - gain for one in allowed if one.latency_ms < chosen.latency_ms)
+    assert all((one.auroc or 0) < best - gain for one in allowed if SAME_TIME * one.latency_ms < chosen.latency_ms)
 
 
 @given(menus(), BUDGETS, GAINS, st.randoms())
@@ -104,6 +104,16 @@ def test_the_rival_is_the_best_of_the_others(menu: list[Candidate], budget_ms: f
     others = [one for one in within(menu, budget_ms) if one.name != found.chosen]
 
     assert named(menu, found.rival).auroc == max(one.auroc or 0 for one in others)
+
+
+@pytest.mark.parametrize("times", [(91.0, 93.7), (93.7, 91.0)])
+def test_the_noise_of_two_equal_times_does_not_decide(times: tuple[float, float]) -> None:
+    menu = [
+        Candidate(name=name, latency_ms=ms, auroc=area)
+        for name, ms, area in zip("ab", times, (0.889, 0.898), strict=True)
+    ]
+
+    assert choose(menu, budget_ms=1000.0).chosen == "b"
 
 
 @pytest.mark.parametrize("budget_ms", [0.0, -1.0, float("nan"), float("inf")])

@@ -33,6 +33,16 @@ def test_a_decided_difference_names_who_detects_more() -> None:
     assert "fine detects more, but takes 20.0 ms" in said(-0.02, -0.03, -0.01)
 
 
+def test_a_choice_that_may_be_no_better_than_chance_is_marked() -> None:
+    weak = row("weak", 2.0, 0.53)
+    text = sentence([weak, FINE], chosen="weak", rival=None, difference=None, interval=None, budget_ms=10.0)
+
+    assert (
+        "AUROC 0.530 on synthetic defects. This is not clearly better than chance (0.5): a larger --budget-ms" in text
+    )
+    assert "chance" not in said(-0.02, -0.05, 0.01)
+
+
 def test_a_single_candidate_within_the_budget_has_nothing_to_be_compared_with() -> None:
     text = sentence([FAST, FINE], chosen="fast", rival=None, difference=None, interval=None, budget_ms=10.0)
 

@@ -1,7 +1,8 @@
 """Choose a candidate by synthetic AUROC and time. The rule is a pure function.
 
-The cheapest candidate is chosen whose AUROC is at most `gain` below the best one that keeps the budget. A difference of .03 is
-about twice the standard error with 40 good parts, so a smaller one is not worth a slower file.
+The fastest candidate is chosen whose AUROC is at most `gain` below the best one that keeps the budget. A difference of .03 is
+about twice the standard error with 40 good parts, so a smaller one is not worth a slower file. Times within `SAME_TIME` count as
+equal, and then the higher AUROC decides. Otherwise the noise of two equal times would decide.
 """
 
 import math
@@ -13,6 +14,8 @@ from andon.foundation.errors import ConfigError
 
 GAIN = 0.03
 """Default of the gain in AUROC for which a slower candidate is preferred."""
+SAME_TIME = 1.1
+"""Ratio of two times up to which they count as equal."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -34,7 +37,7 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 def choose(candidates: Sequence[Candidate], *, budget_ms: float, gain: float = GAIN) -> Choice:
-    """Return the cheapest candidate within the budget whose AUROC is at most `gain` below the best one there.
+    """Return the fastest candidate within the budget whose AUROC is at most `gain` below the best one there.
 
     Raises:
         ConfigError: the budget or the gain is out of bounds.
@@ -48,12 +51,12 @@ def choose(candidates: Sequence[Candidate], *, budget_ms: float, gain: float = G
     within = [one for one in candidates if one.auroc is not None and one.latency_ms <= budget_ms]
     if not within:
         return Choice(chosen=None, rival=None)
-    enough = max(map(_auroc, within)) - gain
-    chosen = min(
-        (one for one in within if _auroc(one) >= enough), key=lambda one: (one.latency_ms, -_auroc(one), one.name)
-    )
+    best = max(map(_auroc, within))
+    enough = [one for one in within if _auroc(one) >= best - gain]
+    fastest_ms = min(one.latency_ms for one in enough)
+    chosen = min((one for one in enough if one.latency_ms <= SAME_TIME * fastest_ms), key=_rank)
     others = [one for one in within if one.name != chosen.name]
-    rival = min(others, key=lambda one: (-_auroc(one), one.latency_ms, one.name), default=None)
+    rival = min(others, key=_rank, default=None)
     return Choice(chosen=chosen.name, rival=None if rival is None else rival.name)
 
 
@@ -79,6 +82,10 @@ def check_gain(gain: float) -> None:
         raise ConfigError(
             f"--gain: expected a difference in AUROC from 0 to 1, got {gain:g}. Example: --gain {GAIN:g}."
         )
+
+
+def _rank(one: Candidate) -> tuple[float, float, str]:
+    return -_auroc(one), one.latency_ms, one.name
 
 
 def _auroc(one: Candidate) -> float:

@@ -315,6 +315,7 @@ def _row(name: str, one: Judged, time: Latency, paired: _Pictures | None, budget
         low_ms=time.low_ms,
         high_ms=time.high_ms,
         latency_p99_ms=time.latency_p99_ms,
+        cpu_ms=time.cpu_ms,
         keeps_budget=time.latency_ms <= budget_ms,
         file_mb=time.file_mb,
         train_s=one.train_s,
@@ -408,9 +409,10 @@ def _notes(
     if shown[0] and shown[0] < 40:
         notes.append(f"{shown[0]} parts are few: differences of less than .05 cannot be recognised reliably.")
     if load is not None and load > 1:
+        cpu = ", ".join(f"{row.name} {row.cpu_ms:.1f}" for row in rows)
         notes.append(
-            f"The machine was busy: its load was {load:.1f} for each CPU. Times are upper limits. Run the same command again "
-            "on a quiet machine."
+            f"The machine was busy: its load was {load:.1f} for each CPU. Times are upper limits. Run the same command again on "
+            f"a quiet machine. CPU milliseconds for one frame: {cpu}."
         )
     notes.append("Tiles for large frames are not on the menu, because no detector has them yet.")
     return notes

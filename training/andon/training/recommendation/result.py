@@ -6,6 +6,9 @@ from msgspec import Struct
 
 from andon.evaluation.figures.intervals import Interval
 
+CHANCE = 0.5
+"""AUROC of random scores."""
+
 
 class Row(Struct, frozen=True, kw_only=True):
     """Results of one candidate."""
@@ -17,6 +20,8 @@ class Row(Struct, frozen=True, kw_only=True):
     high_ms: float
     """95 % limits of the median."""
     latency_p99_ms: float
+    cpu_ms: float
+    """Median CPU time for one frame. It hardly grows while other programs use the CPU."""
     keeps_budget: bool
     file_mb: float
     train_s: float | None
@@ -97,6 +102,8 @@ def sentence(
         return _nothing(rows, budget_ms)
     row = by_name[chosen]
     begin = f"Ship {chosen}: {row.latency_ms:.1f} ms for a frame, AUROC {row.auroc:.3f} on synthetic defects."
+    if row.auroc_interval is not None and row.auroc_interval.low <= CHANCE:
+        begin += f" This is not clearly better than chance ({CHANCE:g}): a larger --budget-ms may be needed."
     if rival is None or difference is None or interval is None:
         return f"{begin} No other candidate keeps {budget_ms:g} ms, so there is nothing to compare it with."
     other = by_name[rival]
