@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.recommend --sets mvtec_ad/bottle cookies --budgets 30 100 --out FOLDER
 
-Reads the sets from the folder ANDON_DATA. Prints one JSON line for each set and budget.
-It has the choice and its AUROC on real
-defects. `best` is the best candidate on real defects that keeps the budget, and `lost` is the difference. The choice never sees
-a real defect. All budgets use the same times. Another call with the same --out trains nothing again. `--quick` uses one set of drawn parts.
+Reads the sets from the folder ANDON_DATA. Prints one JSON line for each set and budget. The line has the choice and its AUROC
+on real defects. `best` is the best candidate on real defects that keeps the budget, and `lost` is the difference. The choice
+never sees a real defect. All budgets use the same times. Another call with the same --out trains nothing again. `--quick` uses
+one set of drawn parts.
 """
 
 import argparse
