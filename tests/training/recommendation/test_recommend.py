@@ -91,11 +91,11 @@ def test_the_same_call_again_trains_no_candidate(
     finished: tuple[Path, Recommendation], tree: Path, tmp_path: Path
 ) -> None:
     out, before = shutil.copytree(finished[0], tmp_path / "out"), finished[1]
-    stamps = {path: path.stat().st_mtime_ns for path in out.glob("candidates/*/run/*") if path.is_file()}
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("candidates/*size*/run/*") if path.is_file()}
 
     again = recommend(str(tree), out, budget_ms=5000.0, date="2026-11-30", options=OPTIONS)
 
-    assert {path: path.stat().st_mtime_ns for path in out.glob("candidates/*/run/*") if path.is_file()} == stamps
+    assert {path: path.stat().st_mtime_ns for path in out.glob("candidates/*size*/run/*") if path.is_file()} == stamps
     assert {row.name: row.auroc for row in again.rows} == {row.name: row.auroc for row in before.rows}
 
 
