@@ -335,6 +335,11 @@ MISSING = [
     (["train", "window_vae", "--data", "a", "--out", "b"], {"safetensors"}, "needs safetensors: pip install"),
     (["export", "run", "-o", "a.onnx"], {"torch"}, f"exporting needs torch: {remedy('train')}"),
     (["evaluate", "MODEL", "--data", "PARTS"], {"sklearn"}, f"evaluating needs sklearn: {remedy('evaluate')}"),
+    (
+        ["recommend", "--data", "a", "--budget-ms", "9", "--out", "b"],
+        {"torch"},
+        f"recommending needs torch: {remedy('train')}",
+    ),
     (["compare", "--out", "a", "--table"], {"torch"}, f"comparing needs torch: {remedy('train')}"),
     (["sample", "run", "-o", "a"], {"torch"}, f"sampling needs torch: {remedy('train')}"),
     (["score", "MODEL", "PARTS"], {"cv2"}, remedy("camera")),

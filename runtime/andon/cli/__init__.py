@@ -25,7 +25,7 @@ EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2
 
 _ORDER = (
     "demo", "train", "animate", "export", "inspect", "score", "evaluate", "audit", "calibrate", "threshold",
-    "compare", "sample", "bench", "init", "check", "token", "monitor", "reload", "events",
+    "compare", "recommend", "sample", "bench", "init", "check", "token", "monitor", "reload", "events",
 )  # fmt: skip
 """Order of the commands in --help: the order in which a new user needs them."""
 _VERBOSE = "print more details to stderr"

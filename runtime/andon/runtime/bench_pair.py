@@ -3,7 +3,6 @@
 Other work on the machine then slows both in the same way, so the ratio is reliable where milliseconds are not.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +11,10 @@ from msgspec import Struct
 
 from andon.foundation.progress import Progress, silent
 from andon.runtime.bench import sample_item
+from andon.runtime.calls_in_turn import CONFIDENCE, calls_in_turn, median_limits
 from andon.runtime.detector import Detector
 from andon.runtime.model_file.format import read
 from andon.runtime.session import Device
-
-LEAST_PAIRS = 20
-CONFIDENCE = 0.95
 
 
 class OfPair(Struct, frozen=True, kw_only=True):
@@ -78,17 +75,8 @@ def bench_pair(
     models = [read(path) for path in paths]
     items = [sample_item(path, model.card.input, frame_size) for path, model in zip(paths, models, strict=True)]
     detectors = [Detector.load(path, device=device, threads=1, frame_size="any", provider="any") for path in paths]
-    for _ in range(5):
-        for detector, item in zip(detectors, items, strict=True):
-            detector(item)
-    taken: tuple[list[float], list[float]] = ([], [])
-    end_s = time.perf_counter() + seconds
-    while time.perf_counter() < end_s or len(taken[0]) < LEAST_PAIRS:
-        for at in (0, 1) if len(taken[0]) % 2 == 0 else (1, 0):
-            began_s = time.perf_counter()
-            detectors[at](items[at])
-            taken[at].append(1e3 * (time.perf_counter() - began_s))
-        progress("pairs of calls", len(taken[0]), None)
+    calls = calls_in_turn(detectors, items, seconds=seconds, progress=progress, what="pairs of calls")
+    taken = [[call.wall_ms for call in of] for of in calls]
     ratios = np.array(taken[1]) / np.array(taken[0])
     low, high = median_limits(ratios.tolist(), CONFIDENCE)
     return BenchPair(
@@ -100,24 +88,6 @@ def bench_pair(
         low=low,
         high=high,
     )
-
-
-def median_limits(values: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Return limits of the median of what the values were drawn from, without an assumption about its shape.
-
-    The limits are order statistics. The number of values below the median is binomial with probability .5, here by its normal
-    approximation, rounded outwards. With fewer than 6 values they are the smallest and largest value.
-
-    >>> median_limits([5.0, 1.0, 2.0, 4.0, 3.0, 6.0, 7.0, 9.0, 8.0, 10.0], 0.95)
-    (2.0, 9.0)
-    """
-    ordered = sorted(values)
-    n = len(ordered)
-    z = {0.95: 1.959964}[confidence]
-    away = z * n**0.5 / 2
-    first = max(0, int(np.floor(n / 2 - away)))
-    last = min(n - 1, int(np.ceil(n / 2 + away)) - 1)
-    return ordered[first], ordered[max(first, last)]
 
 
 def _of(path: Path | str, digest: str, size: int, shape: tuple[int, ...], taken_ms: Sequence[float]) -> OfPair:

@@ -118,7 +118,7 @@ def test_an_error_of_before_does_not_outlive_a_result(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / RESULT).write_text('{"cell": 3}', encoding="utf-8")
 
-    with pytest.raises(DataError, match=r"result\.json: expected a file written by 'andon compare'"):
+    with pytest.raises(DataError, match=r"result\.json: expected a record written by andon"):
         read(tmp_path / RESULT, type(result(key(), {})))
 
 

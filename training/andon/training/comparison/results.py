@@ -173,7 +173,7 @@ def read(path: Path, kind: type[S]) -> S | None:
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}.") from error
     except msgspec.DecodeError as error:
-        raise DataError(f"{path}: expected a file written by 'andon compare': {error}. Delete that file.") from error
+        raise DataError(f"{path}: expected a record written by andon: {error}. Delete that file.") from error
 
 
 def write(path: Path, record: Struct) -> None:
