@@ -287,7 +287,7 @@ def test_lots_and_windows_keep_the_advice_that_counts_in_their_own_units(windows
         )
 
     assert "Train again" not in str(refusal.value)
-    assert re.search(r"A window has \d+ rows\. The run kept back 30 % of the windows\.$", str(refusal.value))
+    assert re.search(r"kept back 30 % of the windows, so that is about \d+ more good rows", str(refusal.value))
 
 
 def test_a_shift_promise_that_needs_more_parts_says_how_many_to_train_with(frames: LoadedRun, tmp_path: Path) -> None:
