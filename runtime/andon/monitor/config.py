@@ -159,7 +159,7 @@ class ChosenSource(Struct, frozen=True):
     @property
     def title(self) -> str:
         """The kind and the address without secrets, for events and status."""
-        return f"{self.kind.name} {self.shown}"
+        return self.kind.name if self.shown == self.kind.name else f"{self.kind.name} {self.shown}"
 
     def text(self) -> str:
         """Return the address. It may contain a password.

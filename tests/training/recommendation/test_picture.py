@@ -10,11 +10,10 @@ from andon.training.recommendation.picture import picture
 def test_it_shows_candidates_budget_and_labelled_defects() -> None:
     figure = picture(some())
 
-    names = [text.get_text() for text in figure.axes[0].texts]
-    assert names == ["fast", "slow"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2"]
     (legend,) = figure.legends
     told = [text.get_text() for text in legend.get_texts()]
-    assert told[0] == "budget, 30 ms"
+    assert told[:3] == ["1: fast, 7 ms (recommended)", "2: slow, 60 ms", "budget, 30 ms"]
     assert "labelled defects (not used for the choice)" in told
     assert png_of(figure).startswith(b"\x89PNG")
 
