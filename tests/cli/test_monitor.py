@@ -220,7 +220,7 @@ REFUSED = [
         ["--speed", "max"],
         "--speed: expected a flag of the source images, which has --follow, --settle-s, --poll-s, --stale-after-s",
     ),
-    (["--open-timeout-s", "3"], "got a flag of camera. Leave it out"),
+    (["--open-timeout-s", "3"], "got a flag of basler, camera and genicam. Leave it out"),
     (["--alarm", "3"], "alarm: expected K/N with 1 <= K <= N <= 10000, got '3'. Example: 3/5."),
     (["--alarm", "4/3"], "alarm: expected 1 <= k <= n <= 10000, got k = 4, n = 3. Example: 3/5."),
 ]

@@ -54,7 +54,7 @@ def test_c23_a_disk_filled_by_another_program_loses_nothing_and_the_store_recove
         writer.put(numbered(number))
         slowest_s = max(slowest_s, time.monotonic() - began_s)
     assert _eventually(lambda: bool(writer.status().failing))
-    assert slowest_s < 1
+    assert slowest_s < 5  # a write that waits for the disk would not return at all; the rest is for a busy machine
     assert writer.reader().event(1) is not None  # reading goes on
     assert writer.status().ping_s is not None
     filler.unlink()

@@ -14,7 +14,7 @@ from andon.foundation.errors import ConfigError
 from andon.monitor.event import Event
 from andon.monitor.outbox import Waiting
 from andon.monitor.output import KINDS, ChosenOutput, message_of, output_from_table, outputs_from_tables
-from andon.monitor.outputs import mqtt, webhook
+from andon.monitor.outputs import kafka, mqtt, webhook
 
 HOOK: dict[str, object] = {"kind": "webhook", "name": "mes", "url": "https://mes.example/andon"}
 
@@ -24,7 +24,11 @@ def chosen(**changes: object) -> ChosenOutput:
 
 
 def test_the_outputs_of_andon_are_found_by_their_files() -> None:
-    assert dict(registry.members("andon.outputs")) == {"mqtt": mqtt.OUTPUT, "webhook": webhook.OUTPUT}
+    assert dict(registry.members("andon.outputs")) == {
+        "kafka": kafka.OUTPUT,
+        "mqtt": mqtt.OUTPUT,
+        "webhook": webhook.OUTPUT,
+    }
 
 
 def test_a_table_becomes_an_output() -> None:
@@ -38,7 +42,7 @@ def test_a_table_becomes_an_output() -> None:
     ("changes", "why"),
     [
         ({"kind": None}, r'line.toml: output\[0\].kind: expected a kind, for example kind = "mqtt", got nothing.'),
-        ({"kind": "mqt"}, r"output\[0\].kind: there is no output 'mqt' \(did you mean 'mqtt'\?\). Known: mqtt, webhook."),
+        ({"kind": "mqt"}, r"output\[0\].kind: there is no output 'mqt' \(did you mean 'mqtt'\?\). Known: kafka, mqtt, webhook."),
         ({"name": None}, r"output\[0\].name: expected 1 to 64 letters.*got nothing"),
         ({"name": "a b"}, r"output\[0\].name: expected 1 to 64 letters"),
         ({"urll": "x"}, r"output\[0\].urll: unknown key \(did you mean 'url'\?\)"),
@@ -61,6 +65,7 @@ def test_the_tables_of_the_documentation_are_right() -> None:
 
     assert [(one.kind.name, one.name, one.lines, one.kinds) for one in chosen] == [
         ("mqtt", "plant", None, None),
+        ("kafka", "history", None, None),
         ("webhook", "mes", ("press-3",), ("reject", "alarm")),
     ]
 

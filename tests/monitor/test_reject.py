@@ -53,7 +53,7 @@ def test_an_intent_in_memory_is_open_until_its_result_which_is_recorded_once() -
 
 
 def test_the_kinds_of_this_package_are_found_by_their_files() -> None:
-    assert names("andon.rejects") == ["http"]
+    assert names("andon.rejects") == ["http", "modbus"]
 
 
 class _Clash(Struct, frozen=True):

@@ -22,7 +22,7 @@ from torch import nn
 from andon.export.preprocessing import PREPARATION
 from andon.foundation.errors import TrainingError
 from andon.foundation.progress import Progress, silent
-from andon.runtime.schema import FrameSpec, WindowSpec
+from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.collection import Collection, FoundFrames
 from andon.sources.series.good_rows import faulty_count
 from andon.sources.series.log import Log
@@ -227,9 +227,21 @@ def _warnings_before_the_fit(plan: Plan, opened: Collection | Log, good: Prepare
 
 def _data_changed(previous: RunRecord, now: RunRecord) -> bool:
     """Return whether the data of a run have changed. Records of an older andon hold no contents to compare."""
-    return (previous.fingerprint, previous.input) != (now.fingerprint, now.input) or (
+    read = _as_recorded_before(now.input, previous.input)
+    return (previous.fingerprint, previous.input) != (now.fingerprint, read) or (
         bool(previous.contents) and previous.contents != now.contents
     )
+
+
+def _as_recorded_before(read: InputSpec, previous: InputSpec) -> InputSpec:
+    """Return an input without what an older andon did not record: the check for windows outside the good ones.
+
+    The check does not take part in the training, so a run of an older andon can get it when it is resumed.
+    """
+    if not isinstance(read, WindowSpec) or not isinstance(previous, WindowSpec) or previous.outside is not None:
+        return read
+    channels = tuple(msgspec.structs.replace(channel, spread=None, rate=None) for channel in read.channels)
+    return msgspec.structs.replace(read, outside=None, channels=channels)
 
 
 def _fit(training: _Training) -> nn.Module:
