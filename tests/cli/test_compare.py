@@ -111,7 +111,7 @@ def test_a_comparison_that_is_ended_goes_on_by_the_same_command(number: signal.S
 
     (folder,) = tmp_path.glob("*/*/seed-0")
     assert running.returncode == (143 if number == signal.SIGTERM else -number)
-    assert err == b""
+    assert [line for line in err.splitlines() if b"calibration windows of" not in line] == []
     assert (folder / "lock").exists() is (number == signal.SIGKILL)
     assert not (folder / "result.json").exists()
 

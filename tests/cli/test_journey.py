@@ -92,7 +92,7 @@ def test_export_prints_what_inspect_prints_and_parity(
     assert err == ""
     assert main(["inspect", str(model), "--json"]) == EXIT_DONE
     inspected = json.loads(capsys.readouterr().out)
-    added = ("parity", "outlying_parts", "warnings", "suspects")
+    added = ("parity", "outlying_parts", "warnings", "suspects", "window")
     assert told == inspected | {name: told[name] for name in added} | {"file": str(model)}
     assert told["parity"]["worst_relative"] < 1e-4
     assert (told["calibration"]["alpha"], told["calibration"]["n"]) == (0.1, 30)

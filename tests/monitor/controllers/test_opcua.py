@@ -228,7 +228,7 @@ def test_a_server_that_refuses_status_codes_is_reported_with_the_setting_that_he
         with connected(server, status_codes=False) as opened:
             opened.write(INVALID_IMAGE)
 
-        assert server.do("read", "press.LastResult") == [4, "Good"]
+        assert server.do("read", "press.LastResult") == [3, "Good"]
         assert server.do("read", "press.ResultNumber") == [13, "Good"]
 
 

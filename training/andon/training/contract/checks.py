@@ -98,12 +98,14 @@ class Specimen:
         """The same items, with the middle half of each axis replaced by strong noise."""
         generator = np.random.default_rng(0)
         damaged = [item.copy() for item in self.items]
+        over_all = np.stack(self.items).std(axis=0)  # a window of one row has no spread of its own
         for item in damaged:
             middle = item[tuple(slice(length // 4, length - length // 4) for length in item.shape[:-1])]
             if item.dtype == np.uint8:
                 middle[:] = generator.integers(0, 256, middle.shape)
             else:
-                middle[:] = middle.mean(axis=0) + 5 * item.std(axis=0) * generator.standard_normal(middle.shape)
+                spread = item.std(axis=0) if len(item) > 1 else over_all
+                middle[:] = middle.mean(axis=0) + 5 * spread * generator.standard_normal(middle.shape)
         return damaged
 
     def train(
