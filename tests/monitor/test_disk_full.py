@@ -48,13 +48,14 @@ def test_c23_a_disk_filled_by_another_program_loses_nothing_and_the_store_recove
     filler = disk / "filler"
     fill(filler)
 
-    slowest_s = 0.0
+    took_s = []
     for number in range(50, 3050):
         began_s = time.monotonic()
         writer.put(numbered(number))
-        slowest_s = max(slowest_s, time.monotonic() - began_s)
+        took_s.append(time.monotonic() - began_s)
     assert _eventually(lambda: bool(writer.status().failing))
-    assert slowest_s < 5  # a write that waits for the disk would not return at all; the rest is for a busy machine
+    assert sorted(took_s)[-30] < 0.1  # 99 %: on a busy machine, the processor may be away for longer than any write
+    assert max(took_s) < 5
     assert writer.reader().event(1) is not None  # reading goes on
     assert writer.status().ping_s is not None
     filler.unlink()
