@@ -69,6 +69,7 @@ secrets = st.text(st.characters(codec="utf-8"), min_size=SHORTEST, max_size=40).
 
 
 @given(secrets, st.sampled_from(SPELLINGS), st.text(max_size=20), st.text(max_size=20))
+@example("000ß", str.upper, "", "")
 @example("%41%41%41%41", str, "", "")
 @example("a\\nb", SPELLINGS[9], "", "")
 def test_no_spelling_of_any_secret_stays(secret: str, spelling: Callable[[str], str], before: str, after: str) -> None:

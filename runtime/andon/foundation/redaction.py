@@ -128,6 +128,10 @@ def _spellings_of_character(character: str) -> str:
     # %40, and also %2540 if it was encoded twice
     encoded = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
     ways = [re.escape(character), encoded]
+    if not character.isascii():
+        # a capital of several letters (ß becomes SS), which a search without regard to case does not find
+        cases = {character.upper(), character.lower()}
+        ways += [re.escape(case) for case in sorted(cases) if not re.fullmatch(ways[0], case, re.IGNORECASE)]
     if character == " ":
         ways.append(r"\+")
     if character in "\"'\\/":
