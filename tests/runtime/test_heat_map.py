@@ -186,3 +186,15 @@ def test_a_rejected_frame_has_a_cell_above_the_limit(anomaly_map: NDArray[np.flo
 def test_a_deep_frame_is_refused_with_the_function_that_converts_it() -> None:
     with pytest.raises(InputError, match=r"frame: expected uint8, got uint16\. Use grey_levels\("):
         overlay(np.zeros((20, 20, 1), np.uint16), np.zeros((4, 4), np.float32), 1.0)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 40), st.integers(1, 40))
+def test_enlarging_is_bilinear_between_the_centres_of_cells(rows: int, columns: int, height: int, width: int) -> None:
+    small = np.random.default_rng(rows * 7 + columns).random((rows, columns)).astype(np.float32)
+    across = (np.arange(width) + 0.5) * columns / width - 0.5
+    down = (np.arange(height) + 0.5) * rows / height - 0.5
+
+    wide = np.stack([np.interp(across, np.arange(columns), row) for row in small])
+    expected = np.stack([np.interp(down, np.arange(rows), column) for column in wide.T], axis=1)
+
+    assert enlarge(small, (height, width)) == pytest.approx(expected, abs=1e-6)
