@@ -46,6 +46,7 @@ class ModbusServer:
         from tests.monitor.receivers import free_port  # not in the child process, which needs no test packages
 
         self.port = port or free_port()
+        self._known = port is not None
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -53,17 +54,28 @@ class ModbusServer:
         return f"modbus://127.0.0.1:{self.port}"
 
     def start(self) -> "ModbusServer":
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.modbus_server", str(self.port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        assert self._process.stdout is not None
-        assert json.loads(self._process.stdout.readline()) == "ready"
-        return self
+        from tests.monitor.receivers import free_port
+
+        for _ in range(10):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.modbus_server", str(self.port)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                cwd=Path(__file__).parents[1],
+            )
+            assert self._process.stdout is not None
+            if answer := self._process.stdout.readline():
+                assert json.loads(answer) == "ready"
+                self._known = True
+                return self
+            self._process.wait()  # another process has taken the port in the meantime
+            if self._known:
+                time.sleep(0.2)  # clients know this port
+            else:
+                self.port = free_port()
+        raise AssertionError(f"the Modbus server did not start at port {self.port}")
 
     def reset(self) -> None:
         """Close all connections, forget all values and wishes, and begin all lists again."""

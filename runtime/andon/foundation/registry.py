@@ -6,6 +6,7 @@ packages register theirs as entry points in the groups ``andon.detectors``, ``an
 ``SOURCE``, ``SINK``, ``OUTPUT``, ``REJECT``, ``CONTROLLER`` or ``TRIGGER``.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple
 
-from andon.foundation.errors import ConfigError
+from andon.foundation.errors import AndonError, ConfigError
 from andon.foundation.printable import printable
 from andon.foundation.settings import nearest
 
@@ -96,6 +97,37 @@ def members(group: Group) -> Iterator[tuple[str, Any]]:
 def is_own(group: Group, name: str) -> bool:
     """Return whether a member is one of andon's own files and not an entry point of another package."""
     return name in _own(group)
+
+
+@contextlib.contextmanager
+def opening(group: Group, name: str, *, called: str, prefix: str = "") -> Iterator[None]:
+    """Make errors readable that a member raises while it is opened in this block.
+
+    An `AndonError` begins with the prefix afterwards. Any other exception of a member of another package becomes a `ConfigError`.
+    That of andon's own member is a bug, and stays as it is.
+
+    Args:
+        group: group of the member.
+        name: name of the member.
+        called: name for people, for example ``the output plant``.
+        prefix: begin of the message of an `AndonError`. Empty: its message already states what cannot be opened.
+
+    Raises:
+        AndonError: see above.
+    """
+    try:
+        yield
+    except AndonError as error:
+        if not prefix:
+            raise
+        raise type(error)(f"{prefix}: {error}") from error
+    except Exception as error:
+        if is_own(group, name):
+            raise
+        raise ConfigError(
+            f"{called}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its settings, or repair the "
+            "package that provides it."
+        ) from error
 
 
 @functools.cache

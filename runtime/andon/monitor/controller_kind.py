@@ -10,9 +10,9 @@ from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
-from andon.foundation.errors import AndonError, ConfigError
+from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
-from andon.foundation.registry import is_own, load
+from andon.foundation.registry import load, opening
 from andon.foundation.settings import fields, from_table, nearest, refuse_unknown_keys
 from andon.monitor.process_image import ProcessImage
 from andon.sources.clock import Clock
@@ -151,19 +151,15 @@ class ChosenController(Struct, frozen=True, kw_only=True):
         Raises:
             AndonError: a secret, file or package is missing, or the settings do not fit the lines.
         """
-        try:
+        with opening(
+            "andon.controllers",
+            self.kind.name,
+            called=f"the controller {self.name}",
+            prefix=f"the controller {self.name}",
+        ):
             return self.kind.open(
                 self.settings, ControllerContext(name=self.name, lines=self.shown(lines), clock=clock)
             )
-        except AndonError as error:
-            raise type(error)(f"the controller {self.name}: {error}") from error
-        except Exception as error:
-            if is_own("andon.controllers", self.kind.name):
-                raise
-            raise ConfigError(
-                f"the controller {self.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
-                "settings, or repair the package that provides it."
-            ) from error
 
 
 def controller_from_table(

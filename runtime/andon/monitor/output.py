@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from andon.foundation.errors import AndonError, ConfigError
+from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
-from andon.foundation.registry import is_own, load
+from andon.foundation.registry import load, opening
 from andon.foundation.settings import fields, from_table, nearest
 from andon.monitor.event import Body, Event
 from andon.monitor.outbox import Waiting
@@ -166,17 +166,10 @@ class ChosenOutput(Struct, frozen=True, kw_only=True):
         Raises:
             AndonError: a secret, file or package is missing.
         """
-        try:
+        with opening(
+            "andon.outputs", self.kind.name, called=f"the output {self.name}", prefix=f"the output {self.name}"
+        ):
             return self.kind.open(self.settings, OutputContext(name=self.name, clock=clock))
-        except AndonError as error:
-            raise type(error)(f"the output {self.name}: {error}") from error
-        except Exception as error:
-            if is_own("andon.outputs", self.kind.name):
-                raise
-            raise ConfigError(
-                f"the output {self.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
-                "settings, or repair the package that provides it."
-            ) from error
 
 
 def output_from_table(table: Mapping[str, object], *, at: str, lines: Collection[str] | None = None) -> ChosenOutput:

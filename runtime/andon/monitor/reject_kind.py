@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from andon.foundation.errors import AndonError, ConfigError
-from andon.foundation.printable import printable
-from andon.foundation.registry import is_own, load
+from andon.foundation.errors import ConfigError
+from andon.foundation.registry import load, opening
 from andon.foundation.settings import fields, from_table, refuse_unknown_keys
 from andon.monitor.part_settings import PartSettings
 from andon.monitor.reject import INTENT_S, RejectRule
@@ -80,17 +79,10 @@ class ChosenReject(Struct, frozen=True, kw_only=True):
         Raises:
             AndonError: the device cannot be opened.
         """
-        try:
+        with opening(
+            "andon.rejects", self.kind.name, called=f"the reject signal {self.kind.name}", prefix="the reject signal"
+        ):
             return self.kind.open(self.settings)
-        except AndonError as error:
-            raise type(error)(f"the reject signal: {error}") from error
-        except Exception as error:
-            if is_own("andon.rejects", self.kind.name):
-                raise
-            raise ConfigError(
-                f"the reject signal {self.kind.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check "
-                "its settings, or repair the package that provides it."
-            ) from error
 
 
 def reject_from_table(table: Mapping[str, object], *, at: str, parts: PartSettings | None = None) -> ChosenReject:

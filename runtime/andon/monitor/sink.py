@@ -10,9 +10,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from msgspec import Struct
 
-from andon.foundation.errors import AndonError, ConfigError
-from andon.foundation.printable import printable
-from andon.foundation.registry import is_own, load
+from andon.foundation.errors import ConfigError
+from andon.foundation.registry import load, opening
 from andon.foundation.settings import fields, from_mapping, from_table, from_texts
 from andon.monitor.judging import Outcome
 from andon.runtime.schema import Card
@@ -118,17 +117,8 @@ class ChosenSink(Struct, frozen=True):
         Raises:
             AndonError: the sink cannot be opened.
         """
-        try:
+        with opening("andon.sinks", self.kind.name, called=f"the sink {self.kind.name}"):
             return self.kind.open(self.settings, context)
-        except AndonError:
-            raise
-        except Exception as error:
-            if is_own("andon.sinks", self.kind.name):
-                raise
-            raise ConfigError(
-                f"the sink {self.kind.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
-                "settings, or repair the package that provides it."
-            ) from error
 
 
 def sink_from_text(text: str) -> ChosenSink:

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from andon.foundation.errors import AndonError, ConfigError
-from andon.foundation.printable import printable
-from andon.foundation.registry import is_own, load
+from andon.foundation.errors import ConfigError
+from andon.foundation.registry import load, opening
 from andon.foundation.settings import fields, from_table
 from andon.monitor.part_settings import PartSettings
 from andon.sources.clock import Clock
@@ -93,17 +92,8 @@ class ChosenTrigger(Struct, frozen=True, kw_only=True):
         Raises:
             AndonError: a secret, file or package is missing.
         """
-        try:
+        with opening("andon.triggers", self.kind.name, called=f"the trigger {self.kind.name}", prefix="the trigger"):
             return self.kind.open(self.settings, context)
-        except AndonError as error:
-            raise type(error)(f"the trigger: {error}") from error
-        except Exception as error:
-            if is_own("andon.triggers", self.kind.name):
-                raise
-            raise ConfigError(
-                f"the trigger {self.kind.name}: cannot be opened: {printable(f'{type(error).__name__}: {error}')}. Check its "
-                "settings, or repair the package that provides it."
-            ) from error
 
 
 def trigger_from_table(table: Mapping[str, object], *, at: str, parts: PartSettings | None) -> ChosenTrigger:
