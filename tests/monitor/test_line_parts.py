@@ -208,6 +208,21 @@ def test_a_line_with_a_silent_source_is_not_ready_until_it_judges_again(tiny_mod
         assert line_ready(run.statuses[-1].lines[0], run.statuses[-1])
 
 
+def silent(stop: threading.Event, *, ends: bool) -> Iterator[Item | Lost]:
+    yield Lost(Ref(key="silence"), Reason.STALE)
+    while not stop.is_set() and not ends:
+        time.sleep(0.005)
+
+
+# A service manager must not show a line as failed because its source was silent when it stopped the line.
+def test_a_line_that_is_stopped_during_a_silence_ends_without_a_failure(tiny_model: Path) -> None:
+    run = Run(tiny_model, lambda stop: silent(stop, ends=False))
+    threading.Timer(0.3, run.stop.set).start()
+
+    assert run.to_the_end().complete
+    assert not Run(tiny_model, lambda stop: silent(stop, ends=True)).to_the_end().complete
+
+
 def test_a_silent_camera_is_normal_while_the_line_waits_for_a_trigger(tiny_model: Path) -> None:
     run = Run(tiny_model, silent_after_one_frame, parts=PartSettings(deadline_s=1.0, trigger="external"))
     with running(run):

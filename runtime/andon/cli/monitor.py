@@ -26,8 +26,8 @@ are dropped if judging is too slow.
 
 The first SIGINT or SIGTERM ends the command cleanly, the second immediately.
 
-exit code 0: done. 3: the source failed, the source was stale at the end, no item could be judged, or output (lines, pictures)
-was lost.
+exit code 0: done, or stopped by a signal. 3: the source failed, the source ended while stale, no item could be judged, or output
+(lines, pictures) was lost.
 """
 
 import argparse

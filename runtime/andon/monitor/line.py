@@ -54,10 +54,14 @@ class LineEnd(Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """True if the source did not fail or end in a silence, some item was judged, and no sink lost an outcome."""
+        """True if the source did not fail or end in a silence, some item was judged, and no sink lost an outcome.
+
+        A run that was stopped may have had a silent source: the stop is not a fault of the line.
+        """
         counters = self.finished.counters
         nothing_judged = counters.judged == 0 and counters.invalid > 0
-        return not (self.finished.failure or self.finished.stale or nothing_judged or self.lost)
+        silent = not self.finished.stopped and (self.finished.stale or nothing_judged)
+        return not (self.finished.failure or silent or self.lost)
 
 
 def open_model(line: Line) -> Detector:
