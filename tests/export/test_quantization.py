@@ -104,7 +104,7 @@ def export_int8(path: Path, *, ratio: float = 0.5) -> Exported:
         Frames(70),
         path,
         request=CalibrationRequest(date="2026-01-02"),
-        int8=Int8(parts=Frames(90), bench=bench_with(ratio)),
+        reduced=Int8(parts=Frames(90), bench=bench_with(ratio)),
     )
 
 

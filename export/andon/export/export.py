@@ -8,7 +8,8 @@ scene          Fit the scene check, if the graph has one, to parts that do not s
 score          Score the calibration parts with this file, as in production (`calibration.scoring`).
 calibrate      Set threshold, tail and promise (`calibration.calibrate`).
 gate           Check that the file computes the same as the PyTorch module (`parity.gate`).
-quantise       Only for int8: quantise the graph (`quantization`), repeat the stages from blank to calibrate with it, and compare
+reduce         Only for int8 and float16: convert the graph (`quantization`, `half_precision`), repeat the stages from blank to
+               calibrate with it, and compare
                the result with the float32 file (`precision_gate`).
 write          Write the file under its name.
 =============  =====================================================================================
@@ -17,8 +18,9 @@ write          Write the file under its name.
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -38,6 +40,7 @@ from andon.calibration.units import Sample, reduce_to_units, top_parts
 from andon.export.blank import blank, calibrated_input, card_of, with_golden
 from andon.export.decision import fold
 from andon.export.graph import Pipeline, trace
+from andon.export.half_precision import halve
 from andon.export.parity import Parity, gate
 from andon.export.precision_gate import BenchFiles, PrecisionCheck, precision_gate
 from andon.export.provenance import Provenance
@@ -47,10 +50,11 @@ from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
 from andon.foundation.progress import Progress, silent
 from andon.runtime.bench_pair import bench_pair
-from andon.runtime.calibration_facts import Precision
+from andon.runtime.calibration_facts import Precision, Provider
 from andon.runtime.items import Lost
 from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import WindowSpec
+from andon.runtime.session import open_session
 from andon.sources.collection import Collection
 
 logger = logging.getLogger(__name__)
@@ -79,6 +83,15 @@ class Int8(Struct, frozen=True, kw_only=True):
     """Measures the speed of both files."""
 
 
+class Float16(Struct, frozen=True, kw_only=True):
+    """Request for a float16 file, for a GPU. CPUs compute float16 more slowly than float32."""
+
+    device: Literal["cpu", "cuda"] = "cuda"
+    """Device that the parts are scored on, and for which the promise is valid."""
+    bench: BenchFiles = partial(bench_pair, device="cuda")
+    """Measures the speed of both files."""
+
+
 def export(
     pipeline: Pipeline,
     good: Collection,
@@ -91,7 +104,7 @@ def export(
     progress: Progress = silent,
     defects: Collection | None = None,
     missed: float = MISSED,
-    int8: Int8 | None = None,
+    reduced: Int8 | Float16 | None = None,
 ) -> Exported:
     """Export any scorer, trained by andon or elsewhere, as one calibrated model file.
 
@@ -106,16 +119,18 @@ def export(
         progress: reports scoring.
         defects: known defects that set the lower limit of the review band. None: no band, or one from good parts (`request`).
         missed: largest share of such defects that may pass.
-        int8: quantise the pretrained network of the scorer. Threshold and promise are those of the int8 file. None: float32.
+        reduced: compute the pretrained network of the scorer at a lower precision. Threshold and promise are those of the
+            converted file. None: float32.
 
     Raises:
-        PrecisionError: the int8 file is not faster on this machine, or decides differently.
+        PrecisionError: the int8 or float16 file is not faster on this machine, or decides differently.
+        DeviceError: float16 was asked for, and its device is missing.
         NotEnoughParts: the promise needs more parts.
         CalibrationError: the scores of good parts are too few or too dependent to support the promise.
         DataError: no part is readable, or none can be the real golden sample.
         ParityError: the graph does not compute the same as the module, or int8 scores depend on the machine.
         ConfigError: the score rule names evidence that the scorer does not give. Or the pipeline has a scene check and
-            `scene_parts` is None. Or int8 was asked for, but the scorer has no pretrained network.
+            `scene_parts` is None. Or a lower precision was asked for, but the scorer has no pretrained network.
     """
     if (pipeline.scene is not None) != (scene_parts is not None):
         raise ConfigError(
@@ -128,28 +143,32 @@ def export(
     target = Path(path)
     origin = provenance or Provenance()
     graph = fold(trace(pipeline.eval()), pipeline.spec)
-    quantised = None if int8 is None else quantize(graph, int8.parts)
+    converted = _converted(graph, reduced)
     spec = calibrated_input(pipeline.spec, good)
     items = some_items(good)
 
-    def calibrated(graph: onnx.ModelProto, precision: Precision) -> tuple[bytes, Scores]:
+    def calibrated(graph: onnx.ModelProto, precision: Precision, device: Provider = "cpu") -> tuple[bytes, Scores]:
         """Return the calibrated file with this graph, and the scores of the calibration parts."""
         named = replace(origin, name=origin.name or target.stem)
         card = card_of(graph, spec, pipeline.rule, named, precision=precision)
         uncalibrated = with_golden(blank(graph, card), card, items, real=golden_real)
         if scene_parts is not None:
             uncalibrated = fit_scene(uncalibrated, scene_parts, threads=min(4, os.cpu_count() or 1), progress=progress)
-        scores = score(uncalibrated, good, progress=progress)
-        known = None if defects is None else KnownDefects(score(uncalibrated, defects, progress=progress), missed)
+        scores = score(uncalibrated, good, device=device, progress=progress)
+        known = None
+        if defects is not None:
+            known = KnownDefects(score(uncalibrated, defects, device=device, progress=progress), missed)
         return calibrate(uncalibrated, scores, request, defects=known), scores
 
     data, scores = calibrated(graph, "float32")
     parity = gate(pipeline, data, items)
     check = None
-    if quantised is not None and int8 is not None:
-        reference = data
-        data, scores = calibrated(quantised, "int8")
-        check = precision_gate(reference, data, good, bench=int8.bench, progress=progress)
+    if converted is not None and reduced is not None:
+        precision: Precision = "int8" if isinstance(reduced, Int8) else "float16"
+        device: Provider = "cpu" if isinstance(reduced, Int8) else reduced.device
+        reference = data if device == "cpu" else calibrated(graph, "float32", device)[0]
+        data, scores = calibrated(converted, precision, device)
+        check = precision_gate(reference, data, good, device=device, bench=reduced.bench, progress=progress)
     write_atomically(target, data)
     model = parse(data)
     sample = reduce_to_units(scores, windows=isinstance(model.card.input, WindowSpec), grouped=request.grouped)
@@ -162,6 +181,19 @@ def export(
         top_parts=top_parts(sample, above + 5),  # those above the threshold, and five below it
         outlying_parts=_outlying(sample, windows=isinstance(model.card.input, WindowSpec)),
     )
+
+
+def _converted(graph: onnx.ModelProto, reduced: Int8 | Float16 | None) -> onnx.ModelProto | None:
+    """Return the graph at the lower precision; None without a request."""
+    match reduced:
+        case None:
+            return None
+        case Int8():
+            return quantize(graph, reduced.parts)
+        case Float16():
+            if reduced.device == "cuda":
+                open_session(graph.SerializeToString(), device="cuda")  # before minutes of scoring
+            return halve(graph)
 
 
 def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:

@@ -85,6 +85,22 @@ def quantizable(graph: onnx.ModelProto) -> list[str]:
     Raises:
         ConfigError: there are none.
     """
+    names = network_nodes(graph, first=FLOAT_FIRST)
+    if not names:
+        raise ConfigError(
+            "precision: expected float32, because this detector has no pretrained network, or only its first layers, got int8. "
+            "Leave out --precision int8."
+        )
+    return names
+
+
+def network_nodes(graph: onnx.ModelProto, *, first: int) -> list[str]:
+    """Return the names of the network's convolutions and of the operators between them, in the order of the graph.
+
+    Args:
+        graph: the traced graph.
+        first: the number of convolutions at the input of the network to leave out.
+    """
     constants = {tensor.name for tensor in graph.graph.initializer}
     reached: set[str] = set()
     names = []
@@ -93,14 +109,9 @@ def quantizable(graph: onnx.ModelProto) -> list[str]:
         values = [name for name in node.input if name and name not in constants]
         own = node.op_type == "Conv" and any(name.startswith(BACKBONE) for name in node.input)
         convolutions += own
-        if (own and convolutions > FLOAT_FIRST) or (node.op_type in _BETWEEN and values and reached.issuperset(values)):
+        if (own and convolutions > first) or (node.op_type in _BETWEEN and values and reached.issuperset(values)):
             names.append(node.name)
             reached.update(node.output)
-    if not names:
-        raise ConfigError(
-            "precision: expected float32, because this detector has no pretrained network, or only its first layers, got int8. "
-            "Leave out --precision int8."
-        )
     return names
 
 

@@ -124,11 +124,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=["float32", "int8"],
+        choices=["float32", "float16", "int8"],
         default="float32",
-        help="int8: quantise the pretrained network (patchcore). Threshold and promise are those of the int8 file. Refused with "
-        "the figures if it is not 1.2 times as fast on this machine, or if it decides differently on synthetic defects "
-        "(default: float32)",
+        help="int8: quantise the pretrained network (patchcore). float16: compute it in 16-bit floats, for CUDA only. Threshold "
+        "and promise are those of the converted file. Refused with the figures if it is not 1.2 times as fast on this machine, "
+        "or if it decides differently on synthetic defects (default: float32)",
     )
     parser.add_argument("--name", default="", help="name of the model (default: name of the file without .onnx)")
     parser.add_argument(
@@ -220,7 +220,7 @@ def run(args: argparse.Namespace) -> int:
         f"; status not compared for {exported.parity.near_threshold} items very near the threshold"
     )
     if exported.precision is not None:
-        print(f"int8        {exported.precision.sentence}")
+        print(f"{exported.model.card.precision:<11} {exported.precision.sentence}")
     highest = ", ".join(f"{printable(key)} ({score:.4g})" for key, score in exported.top_parts)
     print(f"check       good parts with the highest scores; a bad one among them would raise the threshold: {highest}")
     for warning in run_folder.record.warnings:

@@ -132,7 +132,7 @@ class Detector:
                 )
         detector = cls(model, open_session(model.data, device=device, threads=threads), frame_size=frame_size)
         # integer kernels differ between processors: those without VNNI saturate at 16 bits
-        if detector.device != model.card.provider or model.card.precision == "int8":
+        if detector.device != model.card.provider or model.card.precision != "float32":
             try:
                 detector.verify()
             except DeviceError as error:
@@ -227,7 +227,7 @@ class Detector:
     def verify(self) -> None:
         """Judge the file's golden sample on this machine and compare the result with the stored one.
 
-        `load` calls this for int8 files, and where the file was calibrated on another type of device, which needs
+        `load` calls this for int8 and float16 files, and where the file was calibrated on another type of device, which needs
         ``provider="any"``.
 
         Raises:

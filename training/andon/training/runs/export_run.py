@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from msgspec import structs
 
@@ -17,7 +16,7 @@ from andon.calibration.contents import content_of
 from andon.calibration.known_defects import MISSED
 from andon.calibration.promise import LADDER, refusal_of_kept_back
 from andon.calibration.request import CalibrationRequest, PromiseRequest
-from andon.export.export import Exported, Int8, export
+from andon.export.export import Exported, Float16, Int8, export
 from andon.export.graph import Pipeline
 from andon.export.precision_gate import BenchFiles
 from andon.export.provenance import Provenance
@@ -25,7 +24,7 @@ from andon.foundation.errors import ConfigError, DataError, NotEnoughParts
 from andon.foundation.progress import Progress, silent
 from andon.foundation.settings import from_mapping
 from andon.runtime.bench_pair import bench_pair
-from andon.runtime.calibration_facts import percent
+from andon.runtime.calibration_facts import Precision, percent
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import ScoreRule, Weights, WindowSpec
 from andon.sources.collection import Collection, Found
@@ -51,8 +50,8 @@ def export_run(
     progress: Progress = silent,
     defects: Collection | None = None,
     missed: float = MISSED,
-    precision: Literal["float32", "int8"] = "float32",
-    bench: BenchFiles = bench_pair,
+    precision: Precision = "float32",
+    bench: BenchFiles | None = None,
 ) -> Exported:
     """Export a finished run. Calibrate it on the good parts that training held back.
 
@@ -68,13 +67,13 @@ def export_run(
         progress: reports scoring.
         defects: known defects that set the lower limit of the review band, as in `export`.
         missed: largest share of such defects that may pass.
-        precision: int8 quantises the pretrained network on training parts, as in `export`.
-        bench: measures the speed of the int8 file and of the float32 file.
+        precision: int8 quantises the pretrained network on training parts. float16 is for CUDA. See `export`.
+        bench: measures the speed of the converted file and of the float32 file. None: alternating calls on this machine.
 
     Raises:
         TrainingError: `run` is not a finished run.
         DataError: the calibration parts are missing, or files of these names have different content.
-        NotEnoughParts, CalibrationError, ParityError, PrecisionError, ConfigError: as `export`.
+        NotEnoughParts, CalibrationError, ParityError, PrecisionError, DeviceError, ConfigError: as `export`.
     """
     loaded = run if isinstance(run, LoadedRun) else load(run)
     kept_back = calibration_part(loaded, data)
@@ -98,8 +97,19 @@ def export_run(
             if defects is None or loaded.record.group is None
             else Grouped(defects, loaded.record.group),
             missed=missed,
-            int8=Int8(parts=training_part(loaded, data), bench=bench) if precision == "int8" else None,
+            reduced=_reduced(loaded, data, precision, bench),
         )
+
+
+def _reduced(
+    loaded: LoadedRun, data: Data | None, precision: Precision, bench: BenchFiles | None
+) -> Int8 | Float16 | None:
+    """Return the request for a lower precision; None for float32."""
+    if precision == "int8":
+        return Int8(parts=training_part(loaded, data), bench=bench or bench_pair)
+    if precision == "float16":
+        return Float16() if bench is None else Float16(bench=bench)
+    return None
 
 
 def provenance_of(run: LoadedRun, *, name: str = "") -> Provenance:
