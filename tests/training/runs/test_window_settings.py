@@ -163,3 +163,38 @@ def test_a_text_that_is_no_length_is_refused_by_its_flag(tmp_path: Path, capsys:
     assert "--steps: expected rows (64), a time (2s, 250ms, 5min) or auto, got 'long'" in capsys.readouterr().err
     assert main([*words, "--steps", "-4"]) == 2
     assert "--steps: expected an integer >= 1, got '-4'" in capsys.readouterr().err
+
+
+def test_a_short_log_gets_shorter_windows_if_nobody_chose_a_length(tmp_path: Path) -> None:
+    path = write(tmp_path / "short.csv", 500)
+    run = train("pca", path, tmp_path / "run", **QUIET)
+    choice = run.record.window
+
+    assert choice is not None
+    assert 2 <= choice.steps < Settings().steps
+    assert (run.settings.steps, run.settings.hop) == (choice.steps, choice.hop)
+    assert choice.why == (
+        f"steps {choice.steps} ({choice.steps * 0.5:g} s): the log is too short for windows of 64 rows",
+    )
+    with pytest.raises(DataError, match=f"Windows of {choice.steps} rows work"):
+        train("pca", path, tmp_path / "chosen", settings=Settings(), **QUIET)
+
+
+def test_a_long_log_keeps_the_windows_of_the_settings(tmp_path: Path) -> None:
+    run = train("pca", write(tmp_path / "long.csv", 6000), tmp_path / "run", **QUIET)
+
+    assert run.settings == Settings()
+    assert run.record.window is None
+
+
+def test_the_command_shortens_windows_unless_a_length_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "short.csv", 500)
+    words = ["train", "whitening", "--data", str(path)]
+
+    assert main([*words, "--out", str(tmp_path / "given"), "--steps", "64"]) == 2
+    assert "or --steps auto" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert "the log is too short for windows of 64 rows" in capsys.readouterr().out
+    assert main([*words, "--out", str(tmp_path / "run"), "--resume"]) == 0

@@ -74,14 +74,11 @@ def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
 
 def _input_of(cell: Cell, opened: Collection | Log) -> InputSpec:
     """Return the input of the detector for these data, with the windows that its training will choose."""
-    choice, found = cell.choice, opened.found
-    settings = choice.settings
-    if choice.window.given:
-        settings, log, _ = chosen_settings(
-            choice.recipe, settings, choice.window, opened, share=cell.data.calibration_share
-        )
-        found = log.found
-    return choice.recipe.wanted_input(settings, found)
+    choice = cell.choice
+    settings, log, _ = chosen_settings(
+        choice.recipe, choice.settings, choice.window, opened, share=cell.data.calibration_share
+    )
+    return choice.recipe.wanted_input(settings, log.found)
 
 
 def _check_parts(cell: Cell, good: Collection) -> None:

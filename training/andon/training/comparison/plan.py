@@ -39,7 +39,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     recipe: Recipe
     settings: msgspec.Struct
     window: WindowRequest = WindowRequest()
-    """Length, hop and period of windows in seconds, or chosen from each log."""
+    """Length, hop and period of windows in seconds, or chosen from each log. Default lengths are shortened for a short log."""
     name: str
     """Name in the table: the detector and the flags that differ from its defaults, unless a plan gives another name."""
 
@@ -297,7 +297,16 @@ def _settings_of(known: Recipe, words: Sequence[str]) -> tuple[msgspec.Struct, W
         near = nearest(unknown[0].partition("=")[0], parser.flags)
         raise ConfigError(f"unknown argument {unknown[0]!r}{near}.")
     window = take(given)
-    return from_flags(known.settings, given), window
+    settings = from_flags(known.settings, given)
+    return settings, window if window.given else _unchosen(known, settings)
+
+
+def _unchosen(known: Recipe, settings: msgspec.Struct) -> WindowRequest:
+    """Return the request that shortens windows for a short log if the settings have the default lengths."""
+    defaults = known.settings()
+    own = [name for name in ("steps", "hop") if name in settings.__struct_fields__]
+    same = known.gives == "window" and all(getattr(settings, name) == getattr(defaults, name) for name in own)
+    return WindowRequest(shorten=same)
 
 
 class _PlanFile(Struct, frozen=True, kw_only=True):
@@ -330,7 +339,10 @@ def _choice(entry: Mapping[str, Any], where: str) -> Choice:
     # from_mapping converts lists to tuples, because TOML has no tuples
     given = from_mapping(found.settings, settings, where=f"{where}.settings")
     return Choice(
-        recipe=found, settings=given, name=str(entry.get("name") or _default_name(found, given, WindowRequest()))
+        recipe=found,
+        settings=given,
+        window=_unchosen(found, given),
+        name=str(entry.get("name") or _default_name(found, given, WindowRequest())),
     )
 
 

@@ -17,6 +17,7 @@ from andon.training.recipe.recipe import Recipe
 from andon.training.runs.options import TrainOptions
 from andon.training.runs.paths import RUN
 from andon.training.runs.record import RunRecord, check_recipe, read_record, read_settings
+from andon.training.runs.window_choice import WindowRequest
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def make_plan(
 
 def _new(asked: Plan) -> Plan:
     settings, options = asked.settings, asked.options
+    if settings is None and not options.window.given:
+        options = msgspec.structs.replace(options, window=WindowRequest(shorten=True))
     if options.threads is None and asked.recipe.gives == "window":
         options = msgspec.structs.replace(options, threads=1)
     require_share(asked.share)
@@ -119,8 +122,9 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
 
 
 def _with_recorded_windows(asked: Plan, own: msgspec.Struct) -> Plan:
-    """Return the plan with the recorded length and hop where the caller asks for a choice from the log."""
-    if asked.settings is None or not asked.options.window.given:
+    """Return the plan with the recorded length and hop where the caller does not give both."""
+    request = asked.options.window
+    if asked.settings is None or not (request.given or request.shorten):
         return asked
     recorded = {name: getattr(own, name) for name in ("steps", "hop") if name in own.__struct_fields__}
     return asked._replace(settings=msgspec.structs.replace(asked.settings, **recorded))

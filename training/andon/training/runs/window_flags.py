@@ -31,6 +31,8 @@ def extend(parser: FlagParser) -> None:
 def take(args: argparse.Namespace) -> WindowRequest:
     """Return the request, and remove the values from the arguments that the settings of a detector cannot hold.
 
+    Without any of the flags, the windows of the settings are shortened for a short log.
+
     Raises:
         ConfigError: a value is neither a number of rows, nor a time, nor auto.
     """
@@ -45,7 +47,8 @@ def take(args: argparse.Namespace) -> WindowRequest:
     period = getattr(args, "period", None)
     steps, hop = wanted["steps"], wanted["hop"]
     if period is None and all(_in_rows(one) for one in (steps, hop)):
-        return WindowRequest()  # rows alone are plain settings, which check their bounds
+        chosen = any(getattr(args, name, None) is not None for name in _LENGTHS)
+        return WindowRequest(shorten=not chosen)  # rows alone are plain settings, which check their bounds
     return WindowRequest(steps=steps, hop=hop, period_s=None if period is None else parse_period(period))
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,7 @@ from andon.training.runs.window_choice import (
     choose,
     longest_usable,
     require_split,
+    shown_time,
 )
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,8 @@ logger = logging.getLogger(__name__)
 def windows_of(plan: Plan, opened: Collection | Log) -> tuple[Plan, Collection | Log, WindowChoice | None]:
     """Return the plan with the chosen length and hop in its settings, the log with the chosen period, and the choice.
 
-    A resumed run has its recorded choice. Without a request, everything stays as it is.
+    A resumed run has its recorded choice. Without a request, everything stays as it is, except that windows of unchosen settings
+    are shortened for a short log.
 
     Raises:
         ConfigError: the data are frames, or the detector has no length of a window.
@@ -40,24 +43,29 @@ def windows_of(plan: Plan, opened: Collection | Log) -> tuple[Plan, Collection |
         if choice is None or not isinstance(opened, Log):
             return plan, opened, choice
         return plan, _with_period(opened, choice.period_s), choice
-    request = plan.options.window
-    if not request.given:
-        return plan, opened, None
-    settings, found, choice = chosen_settings(plan.recipe, plan.settings, request, opened, share=plan.share)
-    for sentence in choice.why:
+    settings, opened, choice = chosen_settings(
+        plan.recipe, plan.settings, plan.options.window, opened, share=plan.share
+    )
+    for sentence in choice.why if choice is not None else ():
         logger.info("%s", sentence)
-    return plan._replace(settings=settings), found, choice
+    return plan._replace(settings=settings), opened, choice
 
 
 def chosen_settings(
     recipe: Recipe, settings: msgspec.Struct, request: WindowRequest, opened: Collection | Log, *, share: float
-) -> tuple[msgspec.Struct, Log, WindowChoice]:
+) -> tuple[Any, Collection | Log, WindowChoice | None]:
     """Return the settings with the chosen length and hop, the log with the chosen period, and the choice.
+
+    Without a request, everything stays as it is, and the choice is None. But windows of settings that nobody chose are shortened
+    for a short log.
 
     Raises:
         ConfigError: the data are frames, or the detector has no length of a window.
         DataError: no length of a window fits the log.
     """
+    if not request.given:
+        works = _shorter_length(recipe, settings, opened, share) if request.shorten else None
+        return (settings, opened, None) if works is None else _shortened(settings, opened, works)
     if not isinstance(opened, Log):
         raise ConfigError(
             "--steps, --hop and --period: expected sensor logs for a time or auto, got frames. Leave them out."
@@ -92,27 +100,41 @@ def naming_a_length(plan: Plan, opened: Collection | Log) -> Iterator[None]:
 
 def _hint(plan: Plan, opened: Collection | Log) -> str:
     """Return a sentence with a length that works; empty if the length is not the cause, or if none works."""
-    settings = plan.settings
-    if not isinstance(opened, Log) or not {"steps", "hop"} <= set(settings.__struct_fields__):
-        return ""
-    good, steps = good_rows(opened), settings.steps
-    accepts, validation = _accepts(plan.recipe, settings, good), plan.recipe.uses_validation
-    try:
-        spec = accepts(steps, settings.hop)
-        if isinstance(spec, WindowSpec):
-            require_split(good, spec, validation=validation, share=plan.share)
-            return ""  # another cause
-    except AndonError:
-        pass
-    if steps < 2:
-        return ""
-    try:
-        works = longest_usable(
-            good, steps - 1, lambda rows: accepts(rows, max(1, rows // HOPS)), validation=validation, share=plan.share
-        )
-    except AndonError:
+    works = _shorter_length(plan.recipe, plan.settings, opened, plan.share)
+    if works is None:
         return ""
     return f"Windows of {works} rows work: --steps {works} --hop {max(1, works // HOPS)}, or --steps auto."
+
+
+def _shortened(settings: Any, opened: Collection | Log, works: int) -> tuple[Any, Collection | Log, WindowChoice]:
+    """Return the settings with windows of `works` rows, the log, and the choice."""
+    assert isinstance(opened, Log)
+    period_s = opened.found.grid_period_s or opened.found.period_s
+    why = f"steps {works} ({shown_time(works * period_s)}): the log is too short for windows of {settings.steps} rows"
+    choice = WindowChoice(steps=works, hop=max(1, works // HOPS), period_s=period_s, why=(why,))
+    return msgspec.structs.replace(settings, steps=choice.steps, hop=choice.hop), opened, choice
+
+
+def _shorter_length(recipe: Recipe, settings: Any, opened: Collection | Log, share: float) -> int | None:
+    """Return the longest windows that work, in rows; None if those of the settings work, or if none work."""
+    if not isinstance(opened, Log) or not {"steps", "hop"} <= set(settings.__struct_fields__) or settings.steps < 2:
+        return None
+    good = good_rows(opened)
+    accepts, validation = _accepts(recipe, settings, good), recipe.uses_validation
+    with contextlib.suppress(AndonError):
+        spec = accepts(settings.steps, settings.hop)
+        if isinstance(spec, WindowSpec):
+            require_split(good, spec, validation=validation, share=share)
+            return None
+    with contextlib.suppress(AndonError):
+        return longest_usable(
+            good,
+            settings.steps - 1,
+            lambda rows: accepts(rows, max(1, rows // HOPS)),
+            validation=validation,
+            share=share,
+        )
+    return None
 
 
 def _accepts(recipe: Recipe, settings: msgspec.Struct, log: Log) -> Accepts:
