@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.window_choice FOLDER [--rows N] [--detector pca]
 
-Each CSV file below the folder counts as a log of its own, and of each only the first N rows are used. Prints one JSON line: the
-number of logs, the number that is refused with auto, without a flag and with the default length given as a flag, and how often
-each length was taken.
+Each CSV file below the folder counts as a log of its own, and of each only the first N rows are used. Prints one JSON line.
+`refused` counts the logs that are refused with auto, without a flag, and with the default length given as a flag. `lengths`
+counts how often each length was taken.
 """
 
 import argparse

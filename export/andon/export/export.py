@@ -130,7 +130,7 @@ def export(
         DataError: no part is readable, or none can be the real golden sample.
         ParityError: the graph does not compute the same as the module, or int8 scores depend on the machine.
         ConfigError: the score rule names evidence that the scorer does not give. Or the pipeline has a scene check and
-            `scene_parts` is None. Or a lower precision was asked for, but the scorer has no pretrained network.
+            `scene_parts` is None. Or `reduced` is given, but the scorer has no pretrained network.
     """
     if (pipeline.scene is not None) != (scene_parts is not None):
         raise ConfigError(

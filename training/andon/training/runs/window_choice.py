@@ -84,7 +84,7 @@ class WindowRequest(Struct, frozen=True, kw_only=True):
     period_s: float | Literal["auto"] | None = None
     """Distance of two rows of a window. None: the distance of the rows of the log, or ``auto`` if `steps` is ``auto``."""
     shorten: bool = False
-    """Shorten the windows of the settings if the log is too short for them. For settings that nobody chose."""
+    """Shorten the windows of the settings if the log is too short for them. For settings that are defaults."""
 
     @property
     def given(self) -> bool:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 def windows_of(plan: Plan, opened: Collection | Log) -> tuple[Plan, Collection | Log, WindowChoice | None]:
     """Return the plan with the chosen length and hop in its settings, the log with the chosen period, and the choice.
 
-    A resumed run has its recorded choice. Without a request, everything stays as it is, except that windows of unchosen settings
+    A resumed run has its recorded choice. Without a request, everything stays as it is, except that windows of default length
     are shortened for a short log.
 
     Raises:
@@ -56,7 +56,7 @@ def chosen_settings(
 ) -> tuple[Any, Collection | Log, WindowChoice | None]:
     """Return the settings with the chosen length and hop, the log with the chosen period, and the choice.
 
-    Without a request, everything stays as it is, and the choice is None. But windows of settings that nobody chose are shortened
+    Without a request, everything stays as it is, and the choice is None. But windows of default length are shortened
     for a short log.
 
     Raises:
