@@ -1,6 +1,7 @@
 """Does `andon recommend` choose well? Compare its choice with the best of its menu on real defects.
 
     OMP_NUM_THREADS=1 python -m benchmarks.recommend --sets mvtec_ad/bottle cookies --budgets 30 100 --out FOLDER
+    OMP_NUM_THREADS=1 python -m benchmarks.recommend --drawn weave plate capsule --out FOLDER
 
 Reads the sets from the folder ANDON_DATA. Prints one JSON line for each set and budget. The line has the choice and its AUROC
 on real defects. `best` is the best candidate on real defects that keeps the budget, and `lost` is the difference. The choice
@@ -19,11 +20,13 @@ import cv2
 import numpy as np
 from benchmarks.drawn_parts import KINDS, part
 
-from andon.damage.kinds import HELD_OUT, damaged
+from andon.damage.kinds import FOR_TRAINING, damaged
 from andon.foundation.progress import ProgressLine
 from andon.training.recommendation.choice import GAIN, Candidate, choose
 from andon.training.recommendation.recommend import Events, Options, load_per_cpu, recommend
 from andon.training.recommendation.result import Recommendation
+
+SETS = ("mvtec_ad/bottle", "mvtec_ad/pill", "magnetic_tile", "cookies")
 
 
 def line(of: Recommendation, *, name: str, budget_ms: float, gain: float) -> dict[str, object]:
@@ -57,7 +60,10 @@ def line(of: Recommendation, *, name: str, budget_ms: float, gain: float) -> dic
 def main() -> None:
     """Run all sets, and print the JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", default=["mvtec_ad/bottle", "mvtec_ad/pill", "magnetic_tile", "cookies"])
+    parser.add_argument("--sets", nargs="+", default=[], help=f"default: {' '.join(SETS)}, if there is no --drawn")
+    parser.add_argument(
+        "--drawn", nargs="+", default=[], choices=list(KINDS), metavar="KIND", help="sets of drawn parts"
+    )
     parser.add_argument("--budgets", nargs="+", type=float, default=[30.0, 1000.0], metavar="MS")
     parser.add_argument("--gains", nargs="+", type=float, default=[GAIN], metavar="X")
     parser.add_argument("--seed", type=int, default=0)
@@ -70,12 +76,16 @@ def main() -> None:
             seed=args.seed, threads=1, device="cpu", bench_s=0.1,
             menu=("pixel_knn --size 32", "patchcore --preset fast --size 96"),
         )  # fmt: skip
-    sets = [_drawn(args.out / "drawn")] if args.quick else [Path(os.environ["ANDON_DATA"]) / name for name in args.sets]
+    sets = [_drawn(args.out / f"drawn-{kind}", kind) for kind in args.drawn]
+    if args.quick:
+        sets = [_drawn(args.out / "drawn", next(iter(KINDS)), good=24, tested=6)]
+    elif not args.drawn or args.sets:
+        sets += [Path(os.environ["ANDON_DATA"]) / name for name in args.sets or SETS]
     for path in sets:
         start_s = time.perf_counter()
         found = recommend(
             str(path),
-            args.out / path.name,
+            args.out / "choices" / path.name,
             budget_ms=max(args.budgets),
             date=datetime.now(UTC).date().isoformat(),
             options=options,
@@ -106,16 +116,20 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _drawn(folder: Path) -> Path:
-    """Write a small tree of drawn parts with labelled test parts, and return it."""
-    kind = next(iter(KINDS))
+def _drawn(folder: Path, kind: str, *, good: int = 200, tested: int = 60) -> Path:
+    """Write a tree of drawn parts with labelled test parts, and return it.
+
+    The defects are of kinds with which `andon recommend` does not judge.
+    """
     generator = np.random.default_rng(0)
-    for number in range(36):
+    for number in range(good + 2 * tested):
         picture = part(kind, number)
-        place = "train/good" if number < 24 else "test/good" if number < 30 else "test/damaged"
-        if number >= 30:
-            drawn = damaged(generator, HELD_OUT[number % len(HELD_OUT)], picture, part(kind, 0))
-            picture = picture if drawn is None else drawn.picture
+        place = "train/good" if number < good else "test/good" if number < good + tested else "test/damaged"
+        if place == "test/damaged":
+            drawn = damaged(generator, FOR_TRAINING[number % len(FOR_TRAINING)], picture, part(kind, 0))
+            if drawn is None:
+                continue
+            picture = drawn.picture
         (folder / place).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / place / f"{number}.png"), picture[:, :, ::-1])
     return folder
