@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _ORDER = (
-    "demo", "train", "animate", "export", "inspect", "score", "evaluate", "audit", "calibrate", "threshold",
+    "demo", "train", "animate", "export", "inspect", "score", "pack", "evaluate", "audit", "calibrate", "threshold",
     "compare", "recommend", "sample", "bench", "init", "check", "token", "monitor", "reload", "events",
 )  # fmt: skip
 """Order of the commands in --help: the order in which a new user needs them."""
