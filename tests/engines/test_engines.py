@@ -5,6 +5,7 @@ The tests of Ray run in `.ci/run` and by hand, where `andon[cluster]` is install
 
 import functools
 import importlib.util
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -118,3 +119,14 @@ def test_an_address_needs_ray() -> None:
 def test_no_workers_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1, got 0"):
         open_engine("local", workers=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs andon[cluster]")
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_does_not_answer_is_an_error_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    with pytest.raises(ConfigError, match=r"expected the address of a Ray cluster that runs, got '127\.0\.0\.1:"):
+        open_engine("ray", address=f"127.0.0.1:{port}").__enter__()

@@ -1,6 +1,7 @@
 """The flags of `andon score` for archives, and what it prints about them."""
 
 import argparse
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,9 @@ def run_archive(args: argparse.Namespace) -> int:
         return 0
     with (
         ends_cleanly_on_sigterm(),
+        contextlib.redirect_stdout(
+            sys.stderr
+        ),  # Ray prints deaths of its workers on stdout, which belongs to the results
         open_engine(args.engine or "local", workers=args.workers, cpus=args.threads, address=args.address) as engine,
     ):
         outcome = score_archive(

@@ -8,6 +8,7 @@ calls lose a try when it dies. Ray Data is not used, because it costs 84 ms a bl
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,8 @@ R = TypeVar("R")
 
 _STORE_BYTES = 100 << 20
 """Size of Ray's object store if this process starts Ray. Ray's default is 30 % of the memory."""
+_CONNECT_S = 10.0
+"""Time to wait for the head of a cluster."""
 
 
 class RayEngine:
@@ -51,32 +54,32 @@ class RayEngine:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about a change to come
         with needs("cluster", "--engine ray"):
             import ray
+        if address is not None:
+            _require_server(address)
         if ray.is_initialized():
             yield cls(ray, workers or cls._fitting(ray, cpus))
             return
-        scratch = ""
+        scratch = "" if address is not None else tempfile.mkdtemp(prefix="andon-ray-")
+        start = {
+            "address": "local",  # without it, Ray would follow the variable RAY_ADDRESS
+            "include_dashboard": False,
+            "object_store_memory": _STORE_BYTES,
+            "num_cpus": None if workers is None else max(1, round(workers * cpus)),
+            "_temp_dir": scratch,
+        }
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about changes in future versions, which the extra excludes
-                if address is None:
-                    scratch = tempfile.mkdtemp(prefix="andon-ray-")
+                try:
                     ray.init(
-                        include_dashboard=False,
-                        object_store_memory=_STORE_BYTES,
-                        num_cpus=None if workers is None else max(1, round(workers * cpus)),
+                        **(start if address is None else {"address": address}),
                         log_to_driver=False,
                         logging_level=logging.ERROR,
-                        _temp_dir=scratch,
                     )
-                else:
-                    try:
-                        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-                    except (ConnectionError, OSError, RuntimeError, ValueError, ImportError) as error:
-                        reason = " ".join(str(error).split())[:300]
-                        raise ConfigError(
-                            f"--address: expected the address of a Ray cluster that runs, got {address!r}: {reason}. Example: "
-                            "--address auto on a node of the cluster, or --address head:6379."
-                        ) from error
+                except (ConnectionError, OSError, RuntimeError, ValueError, ImportError) as error:
+                    if address is None:
+                        raise
+                    raise _no_cluster(address, error) from error
             yield cls(ray, workers or cls._fitting(ray, cpus))
         finally:
             ray.shutdown()
@@ -128,6 +131,24 @@ class RayEngine:
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
+
+
+def _require_server(address: str) -> None:
+    """Refuse ``host:port`` if nothing listens there. Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "://" not in address:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split()).rstrip(".")[:300]
+    return ConfigError(
+        f"--address: expected the address of a Ray cluster that runs, got {address!r}: {reason}. Example: --address auto on a "
+        "node of the cluster, or --address head:6379."
+    )
 
 
 def _result(ray: Any, item: T, ref: Any, retries: int) -> Result[T, Any]:
