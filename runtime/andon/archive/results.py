@@ -258,7 +258,7 @@ def write_manifest(folder: Path, head: Manifest, blocks: Iterable[BlockEntry]) -
     for at, block in enumerate(blocks):
         text += (b",\n" if at else b"") + msgspec.json.encode(block)
     text += b"\n]}\n"
-    write_atomically(folder / MANIFEST, bytes(text))
+    write_atomically(folder / MANIFEST, text)
 
 
 class Results:

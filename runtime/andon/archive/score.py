@@ -342,11 +342,20 @@ class _Ledger:
         return identity_in(block_path(self._out, key))
 
     def _keep(self, task: Task, entry: BlockEntry) -> None:
-        self._entries[task.number] = msgspec.msgpack.encode(entry)
+        self._entries[task.number] = _packed(entry)
         self._counts += entry.counts
         done = self._judged + self._before
         self._progress("judging blocks", done, self._plan.blocks)
 
 
+def _packed(entry: BlockEntry) -> bytes:
+    """Return an entry in a third of the memory of its objects."""
+    counts = entry.counts
+    numbers = (counts.rows, counts.rejects, counts.reviews, counts.invalid)
+    return msgspec.msgpack.encode((bytes.fromhex(entry.key), bytes.fromhex(entry.sha256), *numbers))
+
+
 def _unpacked(entry: bytes) -> BlockEntry:
-    return msgspec.msgpack.decode(entry, type=BlockEntry)
+    key, sha256, rows, rejects, reviews, invalid = msgspec.msgpack.decode(entry)
+    counts = Counts(rows=rows, rejects=rejects, reviews=reviews, invalid=invalid)
+    return BlockEntry(key=key.hex(), counts=counts, sha256=sha256.hex())
