@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.archive_workload import plain_columns, write_input
-from benchmarks.process_tree import adopt_orphans, run
+from benchmarks.process_tree import adopted_orphans, run
 
 
 class Way(NamedTuple):
@@ -54,10 +54,9 @@ def measure(
     ways: Sequence[str], sizes: tuple[int, int], repeat: int, seed: int, *, block_rows: int = 1000
 ) -> tuple[bool, dict[str, Way]]:
     """Run all ways. Return whether their columns are equal, and the figures."""
-    adopt_orphans()
     costs: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
     digests: dict[int, set[str]] = {size: set() for size in sizes}
-    with tempfile.TemporaryDirectory(prefix="archive-cost-") as scratch:
+    with adopted_orphans(), tempfile.TemporaryDirectory(prefix="archive-cost-") as scratch:
         folder = Path(scratch)
         tables = {size: write_input(folder, size, block_rows=block_rows, seed=seed) for size in sizes}
         for repetition in range(repeat):

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from benchmarks.archive_cost import digest
 from benchmarks.archive_workload import write_input
-from benchmarks.process_tree import adopt_orphans, descendants, end_all
+from benchmarks.process_tree import adopted_orphans, descendants, end_all
 
 _MOST_S = 900.0
 """Time after which the benchmark gives up."""
@@ -53,7 +53,6 @@ class Kills(NamedTuple):
 
 def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int = 100, block_rows: int = 300) -> Kills:
     """Run one archive to its end under kills."""
-    adopt_orphans()
     dice = random.Random(seed)
     kills = ["worker"] * workers + ["driver"] * drivers
     dice.shuffle(kills)
@@ -61,7 +60,7 @@ def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int =
     runs = lost = 0
     begun_s = time.monotonic()
     before = set(descendants(os.getpid()))
-    with tempfile.TemporaryDirectory(prefix="archive-kills-") as scratch:
+    with adopted_orphans(), tempfile.TemporaryDirectory(prefix="archive-kills-") as scratch:
         folder = Path(scratch)
         table = write_input(folder, blocks * block_rows, block_rows=block_rows, seed=seed)
         log, out = folder / "log.txt", folder / "out"

@@ -3,13 +3,14 @@
 ``getrusage`` is not enough: Ray's processes are not waited for by the processes that start them.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +30,15 @@ class Cost(NamedTuple):
     output: str
 
 
-def adopt_orphans() -> None:
+@contextlib.contextmanager
+def adopted_orphans() -> Iterator[None]:
     """Make this process the parent of processes whose parent ends, so that the tree below it stays whole."""
-    ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
+    library = ctypes.CDLL(None)
+    library.prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        library.prctl(_ADOPT_ORPHANS, 0, 0, 0, 0)
 
 
 def descendants(root: int) -> dict[int, tuple[float, float, str]]:
@@ -64,7 +71,7 @@ def descendants(root: int) -> dict[int, tuple[float, float, str]]:
 def run(words: Sequence[str], *, timeout_s: float = 1800) -> Cost:
     """Run a command and measure it. Afterwards no process of it is left.
 
-    Call `adopt_orphans` before.
+    Call it within `adopted_orphans`.
     """
     begun_s = time.monotonic()
     cpu: dict[int, float] = {}
@@ -86,14 +93,16 @@ def run(words: Sequence[str], *, timeout_s: float = 1800) -> Cost:
 def end_all(keep: set[int]) -> None:
     """Kill the processes below this one, except those to keep, and wait for them."""
     deadline_s = time.monotonic() + 20
+    seen = set[int]()
     while time.monotonic() < deadline_s:
         left = {pid for pid in descendants(os.getpid()) if pid not in keep}
+        seen |= left
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for pid in seen:
+            with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-            except (ProcessLookupError, ChildProcessError):
-                pass
         if not left:
             return
         time.sleep(0.05)
