@@ -107,7 +107,7 @@ def _note(log: str, line: str) -> None:
 
 
 def no_operation(_job: Job, task: Task) -> Receipt:
-    """Return a receipt of a block that nobody judged."""
+    """Return a receipt without judging the block."""
     rows = task.block.rows or 0
     return Receipt(key=task.key, entry=BlockEntry(key=task.key, counts=Counts(rows=rows), sha256="0" * 64))
 

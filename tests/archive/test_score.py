@@ -1,4 +1,4 @@
-"""An archive: each item has one row, equal to a plain loop, whatever is interrupted."""
+"""An archive: each item has one row, equal to a plain loop, also after interruptions."""
 
 import resource
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Both engines keep one contract: a result for each item, whatever happens to the workers.
+"""Both engines keep one contract: a result for each item, even if workers die.
 
 The tests of Ray run in `.ci/run` and by hand, where `andon[cluster]` is installed. Elsewhere they are skipped.
 """

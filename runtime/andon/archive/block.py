@@ -16,7 +16,7 @@ Maps = Literal["none", "rejects", "all"]
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """What all blocks of an archive have in common. Workers get it with each block, so it is small."""
+    """Facts that all blocks of an archive have in common. Workers get it with each block, so it is small."""
 
     model: str
     """Path of the model file, readable for every worker."""

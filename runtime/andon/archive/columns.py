@@ -24,7 +24,7 @@ GIVEN = ("line", "part_id", "lot", "captured_at", "label")
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What the input states about one item."""
+    """Facts that the input states about one item."""
 
     item_id: str
     """Name of the item, unique in the input."""

@@ -25,7 +25,7 @@ _EXIF, _TAKEN, _CHANGED = 0x8769, 0x9003, 0x0132
 
 
 class Packed(Struct, frozen=True, kw_only=True):
-    """What was packed."""
+    """Outcome of packing."""
 
     files: tuple[str, ...]
     """Paths of the Parquet files."""

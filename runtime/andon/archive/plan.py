@@ -1,7 +1,7 @@
 """Divide an input into blocks: always the same blocks for the same input. Nothing is decoded here.
 
-INPUT is a folder of pictures, a text file with one path per line, a Parquet file with pictures, a folder or pattern of such
-files, one of these in an object store, or (for model files that judge windows) a log or a folder of logs.
+INPUT is a folder of pictures, a text file with one path per line, or Parquet files with pictures. All of them can be in an object
+store, except lists. For model files that judge windows, INPUT is a log or a folder of logs.
 """
 
 import math

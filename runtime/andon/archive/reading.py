@@ -85,7 +85,7 @@ def _changed(address: str) -> DataError:
 
 
 class _Pictures(NamedTuple):
-    """How the pictures of a table are read."""
+    """Means to read the pictures of a table."""
 
     files: FileSystem
     folder: str

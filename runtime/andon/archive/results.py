@@ -1,11 +1,8 @@
 """Write and read a folder of results: one Parquet file for each block, and a manifest that names them.
 
-```
-RESULTS/
-  _plan.json          what is judged: the model, the input and the options; written first
-  blocks/KEY.parquet  the rows of one block; the key is a digest of model, options and input
-  _manifest.json      the blocks that belong to the results; written last
-```
+* ``_plan.json``: the digest of all blocks, the model, the input and the options. It is written first.
+* ``blocks/KEY.parquet``: the rows of one block. The key is a digest of model, options and input.
+* ``_manifest.json``: the blocks that belong to the results. It is written last.
 
 Every file is written under another name, flushed and renamed, so it is either complete or absent. Readers read only what the
 manifest names. Blocks of an older plan may lie next to them.
@@ -62,7 +59,7 @@ class Promise(Struct, frozen=True, kw_only=True):
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What judged: model file, promise, software and device. The footer of each block contains it."""
+    """Identity of the judge: model file, promise, software and device. The footer of each block contains it."""
 
     model: ModelIdentity
     promise: Promise | None

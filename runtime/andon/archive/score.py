@@ -62,7 +62,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What one run did."""
+    """Outcome of one run."""
 
     plan: Plan
     counts: Counts = Counts()

@@ -29,8 +29,8 @@ uri, s3://bucket/prefix, or a log. Several processes judge blocks of items and w
 an interruption, run the same command again: blocks with results are skipped. _manifest.json names the blocks that belong to the
 results; 'andon audit RESULTS/' reads them.
 
-exit code with --out: 0: every block has results; INVALID items are rows in them. 3: blocks are missing, because they failed, the
-disk is full, or --limit-blocks left them out.
+exit code with --out: 0: every block has results. INVALID items are rows, not errors. 3: blocks are missing, because they failed,
+the disk is full, or --limit-blocks left them out.
 """
 
 import argparse

@@ -68,11 +68,11 @@ class Engine(Protocol):
         (``contextlib.closing``): running items are then abandoned.
 
         Args:
-            fn: a function that other processes can import by its name, or a `functools.partial` of one with small arguments that
-                can be pickled: paths and digests, never the bytes of a model or a session. It must be idempotent, because
-                an item runs again if its worker dies, also after the work was done and before it was reported. An exception
-                is a result with an error and is not tried again, except `UnfitWorkerError`. What a worker needs for each
-                item, such as a session, belongs into a global of the function's module: a worker keeps it.
+            fn: a function that other processes can import by its name, or a `functools.partial` of one. Its arguments are small
+                and can be pickled: paths and digests, never the bytes of a model or a session. It must be idempotent. An item
+                runs again if its worker dies, even if the work was done and not yet reported. An exception is a result
+                with an error. It is not tried again, except `UnfitWorkerError`. A session that each item needs belongs into
+                a global of the function's module, because a worker keeps it.
             items: arguments of the function, small and picklable.
             cpus: CPUs that one item needs. Fractions only have a meaning for Ray.
             gpus: GPUs that one item needs. Ray only; it is bookkeeping and does not limit the memory of the GPU.
