@@ -314,6 +314,22 @@ def test_a_row_without_a_picture_is_lost(frame_model: Path, tmp_path: Path) -> N
     assert got[1]["uri"] == str(tmp_path / "absent.png")
 
 
+def test_a_row_with_an_address_of_another_place_fails_its_block(frame_model: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"item_id": ["a"], "uri": ["s3://bucket/a.png"]}), tmp_path / "in.parquet")
+
+    (failed,) = scored(frame_model, tmp_path / "in.parquet", tmp_path / "out").failed
+
+    assert "s3://bucket/a.png: expected files where the input is (a disk)" in failed.error
+
+
+def test_a_uri_may_be_a_file_url(frame_model: Path, pictures: Path, tmp_path: Path) -> None:
+    uris = [(pictures / "good/0.png").as_uri()]
+    pq.write_table(pa.table({"item_id": ["a"], "uri": uris}), tmp_path / "in.parquet")
+
+    assert scored(frame_model, tmp_path / "in.parquet", tmp_path / "out").counts.invalid == 0
+    assert rows(tmp_path / "out")[0]["uri"] == str(pictures / "good/0.png")
+
+
 def test_numbers_as_item_id_and_times_without_a_zone_are_read(
     frame_model: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from andon.archive.block import Version
 from andon.foundation.errors import ConfigError, DataError
@@ -94,7 +94,12 @@ class LocalFiles:
         return sorted((str(path), Version(path.stat().st_size, path.stat().st_mtime_ns)) for path in files)
 
     def resolve(self, name: str, folder: str) -> str:
-        """Return the path; a relative one begins in the folder."""
+        """Return the path. A relative one begins in the folder."""
+        scheme = scheme_of(name)
+        if scheme == "file":
+            return unquote(urlsplit(name).path)
+        if scheme in SCHEMES:
+            raise _other_store(name, "a disk")
         return str(Path(folder, name))
 
 
@@ -180,12 +185,16 @@ class StoredObjects:
         if scheme_of(name):
             parts = urlsplit(name)
             if parts.scheme != self._scheme:
-                raise DataError(
-                    f"{shown_address(name)}: expected files of the same store as the input ({self._scheme}://), got another "
-                    "one. Judge each store with a command of its own."
-                )
+                raise _other_store(name, f"{self._scheme}://")
             return f"{parts.netloc}{parts.path}"
         return f"{folder}/{name}" if folder else name
+
+
+def _other_store(name: str, store: str) -> DataError:
+    return DataError(
+        f"{shown_address(name)}: expected files where the input is ({store}), got the address of another place. Put the table "
+        "next to its pictures, and judge each place with a command of its own."
+    )
 
 
 def file_system_of(address: str) -> FileSystem:

@@ -281,7 +281,8 @@ class Results:
         for block in self.manifest.blocks:
             path = block_path(self.folder, block.key)
             try:
-                table = pq.ParquetFile(path).read(columns=wanted)
+                with pq.ParquetFile(path) as file:
+                    table = file.read(columns=wanted)
             except (OSError, pa.ArrowInvalid) as error:
                 raise DataError(
                     f"{path}: expected the block that {MANIFEST} names, but it cannot be read: {error}. Run the same 'andon "
