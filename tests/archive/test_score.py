@@ -1,5 +1,6 @@
 """An archive: each item has one row, equal to a plain loop, also after interruptions."""
 
+import hashlib
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 from tests.archive.conftest import write_picture
 from tests.archive.one_process import OneProcess
 from tests.runtime.hand_made import FRAME, frame, model_bytes
@@ -19,10 +21,11 @@ from andon.archive.block import Job, Task
 from andon.archive.judging import Receipt, score_block
 from andon.archive.results import PLAN, block_path, open_results
 from andon.archive.score import Archive, Outcome, open_archive, score_archive
-from andon.engines.engine import open_engine
+from andon.engines.engine import UnfitWorkerError, open_engine
 from andon.foundation.errors import ConfigError, DeviceError
 from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_items
+from andon.runtime.model_file.format import Tail, parse, seal
 from andon.sources.opening import open_for
 
 
@@ -212,24 +215,39 @@ def test_a_run_without_any_fit_worker_stops_early(frame_model: Path, pictures: P
     assert not (tmp_path / "out/_manifest.json").exists()
 
 
-def test_the_golden_sample_decides_before_anything_is_judged(pictures: Path, tmp_path: Path) -> None:
-    from msgspec.structs import replace
-
-    from andon.runtime.model_file.format import Tail, parse, seal
-
+@pytest.fixture
+def wrong_golden(tmp_path: Path) -> Path:
+    """Return a model file whose golden sample has another score than the graph."""
     model = parse(model_bytes(FRAME, threshold=0.25))
     assert model.golden is not None
-    wrong = seal(
+    data = seal(
         model.data,
         card=model.card,
         golden=replace(model.golden, score=model.golden.score + 1),
         log=model.log,
         tail=Tail(threshold=model.threshold, review=model.review, x=model.tail_x, p=model.tail_p),
     )
-    (tmp_path / "wrong.onnx").write_bytes(wrong)
+    (tmp_path / "wrong.onnx").write_bytes(data)
+    return tmp_path / "wrong.onnx"
 
+
+def test_the_golden_sample_decides_before_anything_is_judged(
+    wrong_golden: Path, pictures: Path, tmp_path: Path
+) -> None:
     with pytest.raises(DeviceError, match="golden sample"):
-        open_archive(tmp_path / "wrong.onnx", str(pictures), tmp_path / "out")
+        open_archive(wrong_golden, str(pictures), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_that_does_not_reproduce_the_golden_sample_refuses_work(
+    frame_model: Path, pictures: Path, wrong_golden: Path, tmp_path: Path
+) -> None:
+    archive = open_archive(frame_model, str(pictures), tmp_path / "out")
+    data = wrong_golden.read_bytes()
+    job = replace(archive.job, model=str(wrong_golden), model_sha256=hashlib.sha256(data).hexdigest())
+
+    with pytest.raises(UnfitWorkerError, match="golden sample: expected the score"):
+        score_block(job, next(archive.tasks()))
     assert not (tmp_path / "out").exists()
 
 
