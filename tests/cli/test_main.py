@@ -123,7 +123,7 @@ MISTAKES = [
     (["monitor", "--fps=10"], "unknown argument '--fps=10'. See 'andon monitor --help'.\n"),
     (
         ["score", "a.onnx", "b", "--fps=10"],
-        "--frame-size, --json, --overlay, --provider, --run, ",
+        "--frame-size, --gpus-per-worker, --json, --limit-blocks, --maps, --new-plan, --out, --overlay, --provider, --run, ",
     ),
 ]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _ORDER = (
-    "demo", "train", "animate", "export", "inspect", "score", "evaluate", "audit", "calibrate", "threshold",
+    "demo", "train", "animate", "export", "inspect", "score", "pack", "evaluate", "audit", "calibrate", "threshold",
     "compare", "recommend", "sample", "bench", "init", "check", "token", "monitor", "reload", "events",
 )  # fmt: skip
 """Order of the commands in --help: the order in which a new user needs them."""
@@ -206,7 +206,10 @@ def _unknown(word: str, words: Sequence[str], flags: Sequence[str], parser: _Par
             flags = [one for one in flags if one not in foreign_flags(source)]
             hint = flags_of_source(source, flag)
     # --seed means --seeds; --test, which may belong into quotes, does not mean --threads
-    near = nearest(flag, flags, likeness=0.8 if hint and command == "compare" else 0.5)
+    likeness = (
+        0.8 if hint and command == "compare" else 0.75 if command == "score" else 0.5
+    )  # --fps does not mean --maps
+    near = nearest(flag, flags, likeness=likeness)
     see = f"See 'andon {command} --help'." if command else "See --help."
     if command == "score" and not near:  # users look for the settings of a source, which only the monitor has
         hint = f" It has {', '.join(sorted(one for one in flags if one.startswith('--') and one != '--help'))}."

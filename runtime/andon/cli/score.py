@@ -6,6 +6,7 @@ example:
   andon score pump.onnx log.csv
   andon score bottle.onnx shift/ --explain why/ --run run/    # only patchcore: it compares with patches of good parts
   andon score digits.onnx part.png --json --evidence    # also the other scores, channel shares, memory items
+  andon score bottle.onnx shift.parquet --out results/  # an archive: blocks in parallel, results in Parquet files
 
 If items of several PATHs have the same name, the names of their folders are added, for example good/000.png.
 
@@ -22,6 +23,14 @@ threshold does.
 
 exit code 0: all items were judged. 3: at least one item was not judged, because it is unreadable, its size differs from the
 calibrated size, or the runtime failed. Such an item gets a line with INVALID and the reason. The other items are judged.
+
+archives (with --out): INPUT is a folder of pictures, a list of paths (.txt), Parquet files with the columns item_id and bytes or
+uri, s3://bucket/prefix, or a log. Several processes judge blocks of items and write one file of results for each block. After
+an interruption, run the same command again: blocks with results are skipped. _manifest.json names the blocks that belong to the
+results; 'andon audit RESULTS/' reads them.
+
+exit code with --out: 0: every block has results. INVALID items are rows, not errors. 3: blocks are missing, because they failed,
+the disk is full, or --limit-blocks left them out.
 """
 
 import argparse
@@ -29,6 +38,8 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from andon.cli._archive import configure_archive
 
 if TYPE_CHECKING:
     from andon.runtime.schema import Card
@@ -43,7 +54,12 @@ LONGEST_KEY = 8192
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("file", metavar="FILE.onnx", help="model file")
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="a picture, a folder, a video, a CSV or Parquet log")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="a picture, a folder, a video, a CSV or Parquet log; with --out one INPUT",
+    )
     parser.add_argument(
         "--overlay",
         metavar="DIR",
@@ -80,10 +96,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="threads for judging one item, 1 to 64 (default: 1)"
     )
+    configure_archive(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Judge all items of all paths. Return exit code 3 if some could not be judged."""
+    from andon.cli._archive import refuse_unfit_flags, run_archive
+
+    refuse_unfit_flags(args)
+    if args.out is not None:
+        return run_archive(args)
+    return _run_items(args)
+
+
+def _run_items(args: argparse.Namespace) -> int:
     from andon.cli._explanations import Explanations
     from andon.cli._overlays import Overlays
     from andon.foundation.errors import ConfigError

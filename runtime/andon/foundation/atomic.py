@@ -9,7 +9,7 @@ from pathlib import Path
 from andon.foundation.errors import ConfigError
 
 
-def write_atomically(path: Path | str, data: bytes) -> None:
+def write_atomically(path: Path | str, data: bytes | bytearray) -> None:
     """Write to a temporary file in the same folder, flush it to the disk, and rename it. On failure the old file stays.
 
     Missing folders are created. A symbolic link is kept, and its target is replaced. A missing target is created, but not its

@@ -9,9 +9,11 @@ import msgspec
 from andon.foundation.errors import MissingExtra
 
 _PACKAGES = {
+    "archive": {"pyarrow"},
     "basler": {"pypylon"},
     "camera": {"cv2", "simplejpeg", "PIL"},
     "calibrate": {"scipy"},
+    "cluster": {"pyarrow", "ray"},
     "evaluate": {"scipy", "sklearn", "matplotlib", "cv2", "simplejpeg", "PIL"},
     "kafka": {"confluent_kafka"},
     "genicam": {"harvesters", "genicam"},

@@ -62,7 +62,7 @@ def collect(text: str, *, sort: bool = False) -> Log:
         MissingExtra: pyarrow is not installed, for Parquet.
     """
     path = Path(text)
-    files = _files(path)
+    files = files_of(path)
     if not files:
         raise DataError(f"{path}: expected a CSV or Parquet file, or a folder of them; found none.")
     names = [file.name if file == path else file.relative_to(path).as_posix() for file in files]
@@ -219,7 +219,12 @@ def _is_log(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in _CSV | _PARQUET  # noqa: PTH122 - a str in a hot loop
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """Return the log at a path, or all logs below a folder, in the order of their names.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
     if path.is_file():
         return [path]
     try:

@@ -1,0 +1,170 @@
+"""Kill workers and drivers of an archive at random moments with ``kill -9``, and run the same command again.
+
+The driver is `benchmarks.archive_workload` with two workers. Workers note the start and the end of each block in a file.
+One to two blocks end between two kills. A killed driver is started again at once. Its workers may still finish their blocks.
+The checks:
+
+* ``whole``: each picture has one row, the columns are byte-equal to those of a plain loop, and the manifest is complete.
+* ``most_started``, ``most_judged``: how often one block was begun and completed at most.
+* ``lost_by_drivers``: blocks that were begun and not completed when a driver died, at most.
+* ``left``: temporary files in the end. ``processes``: processes in the end.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.archive_kills --engine local --workers 20 --drivers 5 --seed 0
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.archive_cost import digest
+from benchmarks.archive_workload import write_input
+from benchmarks.process_tree import adopted_orphans, descendants, end_all
+
+_MOST_S = 900.0
+"""Time after which the benchmark gives up."""
+
+
+class Kills(NamedTuple):
+    """Figures of one run."""
+
+    engine: str
+    workers_killed: int
+    drivers_killed: int
+    blocks: int
+    runs: int
+    whole: bool
+    most_started: int
+    most_judged: int
+    judged_twice: int
+    lost_by_drivers: int
+    left: int
+    processes: int
+    wall_s: float
+
+
+def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int = 100, block_rows: int = 300) -> Kills:
+    """Run one archive to its end under kills."""
+    dice = random.Random(seed)
+    kills = ["worker"] * workers + ["driver"] * drivers
+    dice.shuffle(kills)
+    killed = Counter[str]()
+    runs = lost = 0
+    begun_s = time.monotonic()
+    before = set(descendants(os.getpid()))
+    with adopted_orphans(), tempfile.TemporaryDirectory(prefix="archive-kills-") as scratch:
+        folder = Path(scratch)
+        table = write_input(folder, blocks * block_rows, block_rows=block_rows, seed=seed)
+        log, out = folder / "log.txt", folder / "out"
+        log.touch()
+        words = [sys.executable, "-m", "benchmarks.archive_workload", engine, str(table), str(out)]
+        words += ["--block-rows", str(block_rows), "--log", str(log)]
+        code = -1
+        while code != 0 and time.monotonic() - begun_s < _MOST_S:
+            runs += 1
+            with subprocess.Popen(words, stdout=subprocess.DEVNULL) as driver:
+                ends = _count(log, "end")
+                while driver.poll() is None and time.monotonic() - begun_s < _MOST_S:
+                    if not kills:
+                        driver.wait(timeout=_MOST_S)
+                        break
+                    if not _wait_for(log, ends + dice.randint(1, 2), driver):
+                        break
+                    time.sleep(dice.uniform(0, 0.3))
+                    if kills[0] == "driver":
+                        lost = max(lost, len(_open(log)))
+                        driver.kill()
+                        killed[kills.pop(0)] += 1
+                        break
+                    victim = _working(log, dice)
+                    if victim is None:
+                        continue
+                    os.kill(victim, signal.SIGKILL)
+                    killed[kills.pop(0)] += 1
+                    ends = _count(log, "end")
+            code = driver.returncode
+        starts, ends_of = (
+            Counter(line.split()[1] for line in _lines(log) if line.startswith(kind)) for kind in ("start", "end")
+        )
+        left = len(list(out.glob("**/.*.tmp")))
+        subprocess.run([*words[:3], "loop", str(table), str(folder / "loop")], check=True)
+        whole = code == 0 and digest(out) == digest(folder / "loop")
+        time.sleep(1)
+        processes = len(set(descendants(os.getpid())) - before)
+        end_all(before)
+    return Kills(
+        engine=engine,
+        workers_killed=killed["worker"],
+        drivers_killed=killed["driver"],
+        blocks=blocks,
+        runs=runs,
+        whole=whole,
+        most_started=max(starts.values()),
+        most_judged=max(ends_of.values()),
+        judged_twice=sum(count > 1 for count in ends_of.values()),
+        lost_by_drivers=lost,
+        left=left,
+        processes=processes,
+        wall_s=round(time.monotonic() - begun_s, 1),
+    )
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text().splitlines()
+
+
+def _count(log: Path, kind: str) -> int:
+    return sum(line.startswith(kind) for line in _lines(log))
+
+
+def _wait_for(log: Path, ends: int, driver: "subprocess.Popen[bytes]") -> bool:
+    """Wait until this number of blocks is complete. Return False if the driver ended before."""
+    while driver.poll() is None:
+        if _count(log, "end") >= ends:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _open(log: Path) -> list[tuple[str, int]]:
+    """Return the blocks that were begun and not completed by processes that live, with the processes."""
+    begun: dict[tuple[str, int], None] = {}
+    for line in _lines(log):
+        kind, key, pid = line.split()
+        if kind == "start":
+            begun[key, int(pid)] = None
+        else:
+            begun.pop((key, int(pid)), None)
+    alive = descendants(os.getpid())
+    return [one for one in begun if one[1] in alive]
+
+
+def _working(log: Path, dice: random.Random) -> int | None:
+    """Return the id of a process that judges a block now."""
+    found = _open(log)
+    return dice.choice(found)[1] if found else None
+
+
+def main() -> None:
+    """Run one engine, and print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=["local", "ray"], default="local")
+    parser.add_argument("--workers", type=int, default=20, help="number of workers to kill")
+    parser.add_argument("--drivers", type=int, default=5, help="number of drivers to kill")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    load = os.getloadavg()[0]
+    kills = measure(args.engine, args.workers, args.drivers, args.seed)
+    print(json.dumps(kills._asdict() | {"load": [round(load, 1), round(os.getloadavg()[0], 1)]}))
+
+
+if __name__ == "__main__":
+    main()

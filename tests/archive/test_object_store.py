@@ -1,0 +1,122 @@
+"""Archives in an object store: the rows of the same files on a disk.
+
+The store is the server of moto, an imitation of S3. The tests are skipped where its command is missing: it needs 40 packages, so
+`.ci/run` installs it into an environment of its own and names it in ``ANDON_MOTO_SERVER``.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+from tests.archive.one_process import OneProcess
+
+from andon.archive.pack import pack
+from andon.archive.results import open_results
+from andon.archive.score import open_archive, score_archive
+from andon.engines.engine import open_engine
+from andon.foundation.errors import DataError
+
+SERVER = os.environ.get("ANDON_MOTO_SERVER") or ""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which(SERVER), reason="needs ANDON_MOTO_SERVER, the path of moto_server"),
+]
+
+COLUMNS = ["item_id", "status", "reason", "score", "p_value", "label"]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with subprocess.Popen([SERVER, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(port)
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def _wait_for(port: int) -> None:
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError("the server of moto did not start")
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path) -> str:
+    """Return the options of an address, after the files were stored below ``archive/``."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    store = fs.S3FileSystem(endpoint_override=endpoint, scheme="http", region="us-east-1", allow_bucket_creation=True)
+    store.create_dir("archive")
+    packed = pack(pictures, tmp_path / "p.parquet", shard_mb=0.05)
+    for path in map(Path, packed.files):
+        with store.open_output_stream(f"archive/packed/{path.name}") as stream:
+            stream.write(path.read_bytes())
+    for path in pictures.rglob("*.png"):
+        with store.open_output_stream(f"archive/{path.relative_to(pictures)}") as stream:
+            stream.write(path.read_bytes())
+    return f"?scheme=http&endpoint_override={endpoint}&region=us-east-1"
+
+
+def test_tables_in_a_store_have_the_rows_of_the_folder(
+    bucket: str, frame_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    score_archive(open_archive(frame_model, str(pictures), tmp_path / "disk"), OneProcess())
+    wanted = open_results(tmp_path / "disk").table(COLUMNS).sort_by("item_id").to_pylist()
+
+    for name, address in (("all", "s3://archive/packed"), ("some", "s3://archive/packed/p-*.parquet")):
+        score_archive(open_archive(frame_model, address + bucket, tmp_path / name), OneProcess())
+        assert open_results(tmp_path / name).table(COLUMNS).sort_by("item_id").to_pylist() == wanted
+
+
+def test_pictures_in_a_store_are_judged_by_processes_of_their_own(
+    bucket: str, frame_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with open_engine("local", workers=2) as engine:
+        outcome = score_archive(
+            open_archive(frame_model, f"s3://archive/good{bucket}", tmp_path / "out", block_rows=6), engine
+        )
+
+    assert (outcome.complete, outcome.counts.rows, outcome.counts.invalid) == (True, 20, 0)
+    uris = open_results(tmp_path / "out").table(["uri"]).column(0).to_pylist()
+    assert uris[:2] == ["s3://archive/good/0.png", "s3://archive/good/1.png"]
+
+
+def test_the_options_of_the_address_are_not_in_the_results(bucket: str, frame_model: Path, tmp_path: Path) -> None:
+    score_archive(open_archive(frame_model, f"s3://archive/bright{bucket}", tmp_path / "out"), OneProcess())
+
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"endpoint_override" not in path.read_bytes()
+
+
+def test_an_object_that_changed_after_planning_fails_its_block(
+    bucket: str, endpoint: str, frame_model: Path, tmp_path: Path
+) -> None:
+    archive = open_archive(frame_model, f"s3://archive/good{bucket}", tmp_path / "out")
+    store = fs.S3FileSystem(endpoint_override=endpoint, scheme="http", region="us-east-1")
+    with store.open_output_stream("archive/good/3.png") as stream:
+        stream.write(b"another content")
+
+    (failed,) = score_archive(archive, OneProcess()).failed
+
+    assert "s3://archive/good/3.png: expected the file as it was when the blocks were planned" in failed.error
+
+
+def test_an_empty_prefix_is_refused(bucket: str, frame_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected Parquet files or pictures below this address"):
+        open_archive(frame_model, f"s3://archive/absent{bucket}", tmp_path / "out")
