@@ -31,11 +31,14 @@ from andon.foundation.errors import (
     TrainingError,
 )
 from andon.runtime.detector import Detector
+from andon.runtime.micro_batching import BatchRule
 from andon.runtime.schema import Card, Reason, Status
+from andon.runtime.shared_detector import SharedDetector
 from andon.runtime.verdict import Verdict, part_status, part_verdict
 
 __all__ = [
     "AndonError",
+    "BatchRule",
     "CalibrationError",
     "Card",
     "ConfigError",
@@ -50,6 +53,7 @@ __all__ = [
     "ParityError",
     "PrecisionError",
     "Reason",
+    "SharedDetector",
     "Status",
     "TrainingError",
     "Verdict",
