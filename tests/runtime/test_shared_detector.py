@@ -256,3 +256,15 @@ def test_on_the_cpu_nothing_is_padded_by_default() -> None:
         wait([first, *futures], 20)
 
     assert detector.sizes == [1, 3]
+
+
+@pytest.mark.gpu(by="onnxruntime")
+def test_a_gpu_decides_in_padded_batches_as_the_cpu_does_alone() -> None:
+    detector = Detector.from_bytes(DATA, device="cuda", provider="any")
+    with SharedDetector(detector) as shared:
+        shared.warm_up(FRAMES[0])
+        verdicts = [future.result(20) for future in [shared.submit(one) for one in FRAMES]]
+
+    for verdict, one in zip(verdicts, FRAMES, strict=True):
+        assert verdict.status is ALONE(one).status
+        assert verdict.score == pytest.approx(ALONE(one).score, rel=1e-3, nan_ok=True)
