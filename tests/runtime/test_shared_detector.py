@@ -1,7 +1,6 @@
 """Threads that share a detector get the verdicts that they would get alone, and always an answer."""
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from typing import Any
@@ -70,11 +69,25 @@ def failing(error: BaseException) -> Failing:
     return detector
 
 
+class Hand:
+    """A clock that the test turns by hand."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def busy() -> Iterator[tuple[Held, SharedDetector]]:
+def clock() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def busy(clock: Hand) -> Iterator[tuple[Held, SharedDetector]]:
     """Return a shared detector whose device is in its first call, so that all later frames wait."""
     detector = held()
-    with SharedDetector(detector, rule=BatchRule(max_batch=4, max_wait_s=0.0)) as shared:
+    with SharedDetector(detector, rule=BatchRule(max_batch=4, max_wait_s=0.0), clock=clock) as shared:
         shared.submit(FRAMES[0])
         assert detector.entered.acquire(timeout=20)
         yield detector, shared
@@ -157,10 +170,12 @@ def test_a_deadline_must_be_in_the_future(wrong: float) -> None:
         shared.submit(FRAMES[0], deadline_s=wrong)
 
 
-def test_a_frame_that_waits_beyond_its_deadline_is_invalid_and_not_judged(busy: tuple[Held, SharedDetector]) -> None:
+def test_a_frame_that_waits_beyond_its_deadline_is_invalid_and_not_judged(
+    busy: tuple[Held, SharedDetector], clock: Hand
+) -> None:
     detector, shared = busy
-    late, in_time = shared.submit(FRAMES[1], deadline_s=0.01), shared.submit(FRAMES[1])
-    time.sleep(0.05)
+    late, in_time = shared.submit(FRAMES[1], deadline_s=0.04), shared.submit(FRAMES[1])
+    clock.now_s += 0.05
 
     detector.gate.set()
     verdict = late.result(20)
@@ -171,12 +186,12 @@ def test_a_frame_that_waits_beyond_its_deadline_is_invalid_and_not_judged(busy: 
     assert detector.sizes == [1, 1]
 
 
-def test_a_verdict_that_is_ready_after_its_deadline_is_invalid() -> None:
+def test_a_verdict_that_is_ready_after_its_deadline_is_invalid(clock: Hand) -> None:
     detector = held()
-    with SharedDetector(detector, rule=BatchRule(max_wait_s=0.0)) as shared:
-        future = shared.submit(FRAMES[0], deadline_s=0.2)
+    with SharedDetector(detector, rule=BatchRule(max_wait_s=0.0), clock=clock) as shared:
+        future = shared.submit(FRAMES[0], deadline_s=0.04)
         assert detector.entered.acquire(timeout=20)
-        time.sleep(0.25)
+        clock.now_s += 0.05
         detector.gate.set()
 
         assert future.result(20).reason is Reason.LATE
