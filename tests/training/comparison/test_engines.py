@@ -17,7 +17,7 @@ from andon.training.comparison.table import Table
 
 pytestmark = pytest.mark.slow
 
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1, 2)
 TIMES = frozenset({"train_s", "train_cpu_s", "latency_ms", "export_s", "evaluate_s", "gemm_ms"})
 HAS_RAY = importlib.util.find_spec("ray") is not None
 
@@ -54,14 +54,11 @@ def interrupted(out: Path, engine: str, end: signal.Signals) -> int:
     return len(list(out.glob("*/*/*/result.json")))
 
 
-@pytest.mark.parametrize(
-    "second", [pytest.param("ray", marks=pytest.mark.skipif(not HAS_RAY, reason="needs ray")), "local"]
-)
 def test_two_interrupted_engines_and_a_last_run_give_the_table_of_one_run(
-    one_run: Compared, tmp_path: Path, second: str
+    one_run: Compared, tmp_path: Path
 ) -> None:
     first = interrupted(tmp_path, "local", signal.SIGKILL)
-    later = interrupted(tmp_path, second, signal.SIGTERM)
+    later = interrupted(tmp_path, "ray" if HAS_RAY else "local", signal.SIGTERM)
     assert 1 <= first < later
 
     until_s = time.monotonic() + 200
@@ -77,7 +74,7 @@ def test_two_interrupted_engines_and_a_last_run_give_the_table_of_one_run(
         time.sleep(0.5)
 
     assert compared.complete
-    assert (compared.table.cells, compared.table.done) == (8, 8)
+    assert (compared.table.cells, compared.table.done) == (6, 6)
     assert figures(compared.table) == figures(one_run.table)
     assert [part for place in tmp_path.glob("*/*/seed-?") for part in part_folders(place)] == []
 
