@@ -52,7 +52,7 @@ class Events(Struct, frozen=True, kw_only=True):
 
 
 class EngineRequest(Struct, frozen=True, kw_only=True):
-    """Where to run several cells at the same time. See `andon.engines.engine.open_engine`."""
+    """Choice of the engine that runs several cells at the same time. See `andon.engines.engine.open_engine`."""
 
     name: EngineName = "local"
     address: str | None = None
