@@ -6,6 +6,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch and numpy start the
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
+import functools
 import importlib.util
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -141,11 +142,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    missing = {"data": _no_data(), "gpu": _no_gpu() if any(item.get_closest_marker("gpu") for item in items) else ""}
+    no_data, no_gpu = _no_data(), functools.cache(_no_gpu)
     for item in items:
-        for marker, reason in missing.items():
-            if reason and item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=reason))
+        marker = item.get_closest_marker("gpu")
+        reasons = [no_data] if item.get_closest_marker("data") else []
+        reasons += [no_gpu(marker.kwargs.get("by", "torch"))] if marker else []
+        for reason in filter(None, reasons):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +178,13 @@ def _no_data() -> str:
     return "" if Path(folder).is_dir() else f"{_DATA}={folder} is not a folder"
 
 
-def _no_gpu() -> str:
+def _no_gpu(by: str) -> str:
+    """Return why this package cannot use a GPU, or an empty text if it can."""
+    if by == "onnxruntime":
+        from benchmarks.gpu import no_cuda
+
+        why = no_cuda()
+        return f"no session opens with CUDAExecutionProvider: {why}" if why else ""
     if importlib.util.find_spec("torch") is None:
         return "no torch"
     import torch

@@ -163,6 +163,7 @@ def test_statuses_and_reasons_have_the_numbers_that_are_published() -> None:
         "MISSING_CHANNEL": 81,
         "OUT_OF_RANGE": 82,
         "WRONG_RATE": 83,
+        "LATE": 84,
         "OTHER": 255,
     }
 

@@ -34,8 +34,7 @@ def test_auto_takes_the_cpu_where_there_is_no_cuda(caplog: pytest.LogCaptureFixt
     assert "running on the CPU" in caplog.text
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(NO_CUDA, reason="this onnxruntime has no CUDA")
+@pytest.mark.gpu(by="onnxruntime")
 def test_cuda_judges_as_the_cpu_does() -> None:
     data = model_bytes()
 

@@ -25,7 +25,7 @@ EXIT_DONE, EXIT_CHECK_FAILED, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED = 0, 1, 2
 
 _ORDER = (
     "demo", "train", "animate", "export", "inspect", "score", "pack", "evaluate", "audit", "calibrate", "threshold",
-    "compare", "recommend", "sample", "bench", "init", "check", "token", "monitor", "reload", "events",
+    "compare", "recommend", "sample", "bench", "doctor", "init", "check", "token", "monitor", "reload", "events",
 )  # fmt: skip
 """Order of the commands in --help: the order in which a new user needs them."""
 _VERBOSE = "print more details to stderr"
@@ -129,7 +129,9 @@ def _parser(words: Sequence[str]) -> tuple[_Parser, list[str]]:
     flags = list(parser.flags)
     listed = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     wanted = _first_name(words)
-    for name in commands():
+    # only --help without a command lists all of them. `andon doctor` must run even if the module of another command cannot
+    # be imported, because the import of ONNX Runtime ends the process
+    for name in commands() if wanted is None or wanted != words[0] else [wanted]:
         module = importlib.import_module(f"{__name__}.{name}")
         sub = listed.add_parser(
             name,

@@ -12,6 +12,8 @@ example:
   andon compare --detectors whitening pca --data "good.csv --test labelled/ --name pump" --out cmp/ --no-promise
   andon compare --plan plan.toml --out cmp/                  # the lists from a file, see below
   andon compare --plan plan.toml --out cmp/ --cell 3/8       # the third of eight shares, for array jobs
+  andon compare --plan plan.toml --out cmp/ --engine local   # several cells at the same time
+  andon compare --plan plan.toml --out cmp/ --engine ray --address auto                       # on the nodes of a Ray cluster
   andon compare --out cmp/ --table                           # only write the table of finished cells
 
 Write a detector with its flags as for 'andon train', in quotes: "patchcore --preset fast".
@@ -31,6 +33,9 @@ plan.toml:
 With SLURM: sbatch --array=1-8 --wrap 'andon compare --plan plan.toml --out cmp/ --cell $SLURM_ARRAY_TASK_ID/8'.
 Several processes may run the same comparison if they share the folder. A lock file ensures that only one process works on a
 cell. The lock of a killed process is released at once on the same machine, and after ten minutes on another machine.
+
+With --engine, each cell runs in a process of its own with --threads threads. A cell that is interrupted starts from the
+beginning. With Ray, all nodes must see OUT and the data under the same paths, and a node with other data is refused.
 
 exit code 0: all cells are done. 3: a cell failed or belongs to another process.
 """
@@ -99,13 +104,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="process only the I-th of N shares of the cells, I from 1 to N; each share has the same number of cells of each "
         "detector (default: 1/1)",
     )
+    parser.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default=None,
+        help="run several cells at the same time: local uses processes of this machine, ray the nodes of a cluster (default: one "
+        "cell after the other)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        default=None,
+        help="with --engine ray: address of the cluster, for example auto or head:6379 (default: Ray on this machine)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole(1, 10_000),
+        metavar="N",
+        default=None,
+        help="with --engine: number of cells at the same time (default: the number of CPUs, divided by --threads)",
+    )
     parser.add_argument("--table", action="store_true", help="only write the table of finished cells, without training")
     parser.add_argument(
         "--threads",
         type=whole(1, 64),
         default=None,
         metavar="N",
-        help="threads of torch, 1 to 64 (default: 1 for sensor windows, else the default of torch)",
+        help="threads of torch, 1 to 64 (default: 1 for sensor windows and with --engine, else the default of torch)",
     )
     parser.add_argument(
         "--device",
@@ -158,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
 
         from andon.evaluation.synthetic import synthetic_auroc
         from andon.training.comparison.cell import Surroundings
-        from andon.training.comparison.compare import compare, write_table
+        from andon.training.comparison.compare import EngineRequest, compare, write_table
         from andon.training.comparison.plan import parse_share, read_plan
     if args.table:
         _print(write_table(args.out), as_object=args.json)
@@ -172,8 +197,11 @@ def run(args: argparse.Namespace) -> int:
         more={"synthetic_auroc": synthetic_auroc} if args.synthetic else {},
     )
     part = parse_share(args.cell) if args.cell else (1, 1)
+    engine = None
+    if args.engine is not None:
+        engine = EngineRequest(name=args.engine, address=args.address, workers=args.workers)
     with ends_cleanly_on_sigterm(), sources_warn_once():
-        compared = compare(plan, args.out, where, part=part, events=_Reporter().events())
+        compared = compare(plan, args.out, where, part=part, events=_Reporter().events(), engine=engine)
     _print(compared.table, as_object=args.json)
     if compared.elsewhere:
         print(
@@ -217,6 +245,13 @@ def _refuse_unfit_flags(args: argparse.Namespace) -> None:
         )
     if not args.plan and not args.table and not (args.detectors and args.data):
         raise ConfigError("expected --detectors and --data, or --plan FILE.toml. See 'andon compare --help'.")
+    without = [flag for flag, value in (("--address", args.address), ("--workers", args.workers)) if value is not None]
+    if without and args.engine is None:
+        raise ConfigError(
+            f"{without[0]}: expected it together with --engine, got it alone. Add --engine ray or --engine local."
+        )
+    if args.engine is not None and args.table:
+        raise ConfigError("--table: expected no --engine, because no cell runs. Leave one of them out.")
     if not 0 <= args.bench_seconds <= 3600:
         raise ConfigError(
             f"--bench-seconds: expected 0 to 3600 seconds, got {args.bench_seconds:g}. Example: --bench-seconds 0.5."

@@ -6,11 +6,16 @@
 True
 """
 
+import contextlib as _contextlib
+
+from andon.foundation.errors import DeviceError as _DeviceError
 from andon.runtime.session import onnxruntime as _onnxruntime
 
-_onnxruntime()  # first, so that its telemetry is off even if another package imports it later
+# A module that is broken is reported by the first session. `andon doctor` and error messages must be available until then.
+with _contextlib.suppress(_DeviceError):
+    _onnxruntime()  # first, so that its telemetry is off even if another package imports it later
 
-from andon.foundation.errors import (  # noqa: E402
+from andon.foundation.errors import (
     AndonError,
     CalibrationError,
     ConfigError,
@@ -25,12 +30,15 @@ from andon.foundation.errors import (  # noqa: E402
     PrecisionError,
     TrainingError,
 )
-from andon.runtime.detector import Detector  # noqa: E402
-from andon.runtime.schema import Card, Reason, Status  # noqa: E402
-from andon.runtime.verdict import Verdict, part_status, part_verdict  # noqa: E402
+from andon.runtime.detector import Detector
+from andon.runtime.micro_batching import BatchRule
+from andon.runtime.schema import Card, Reason, Status
+from andon.runtime.shared_detector import SharedDetector
+from andon.runtime.verdict import Verdict, part_status, part_verdict
 
 __all__ = [
     "AndonError",
+    "BatchRule",
     "CalibrationError",
     "Card",
     "ConfigError",
@@ -45,6 +53,7 @@ __all__ = [
     "ParityError",
     "PrecisionError",
     "Reason",
+    "SharedDetector",
     "Status",
     "TrainingError",
     "Verdict",

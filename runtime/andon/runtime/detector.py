@@ -279,6 +279,14 @@ class Detector:
         """
         return self._run(np.stack([self._prepared(item) for item in items]), [output])[0]
 
+    def check(self, item: NDArray[Any]) -> NDArray[Any]:
+        """Check an item without judging it, and return it in the shape of the graph's input, without a copy.
+
+        Raises:
+            InputError: as for ``detector(item)``.
+        """
+        return self._prepared(item)
+
     def _prepared(self, item: NDArray[Any]) -> NDArray[Any]:
         """Check an item and return it in the shape of the graph's input, without a copy."""
         spec = self._spec

@@ -93,6 +93,7 @@ class Reason(IntEnum):
     MISSING_CHANNEL = 81
     OUT_OF_RANGE = 82
     WRONG_RATE = 83
+    LATE = 84
     OTHER = 255
     """A reason of a newer version that this version of andon does not know."""
 
@@ -141,6 +142,7 @@ _REASON_TEXTS = {
     Reason.MISSING_CHANNEL: "missing channel: a channel is absent",
     Reason.OUT_OF_RANGE: "out of range: a channel is outside the range that its sensor can measure",
     Reason.WRONG_RATE: "wrong rate: samples arrive at another rate than expected",
+    Reason.LATE: "late: the verdict was not ready at its deadline",
     Reason.LOST: "lost: the source detected the item but could not read all of it",
     Reason.OTHER: "unknown reason of a newer version: update andon",
 }

@@ -10,8 +10,11 @@
 ``error.json``       `Failure` of the last attempt, if it failed. The next run tries again.
 ``lock``             present while a process works on the cell (`folder_lock`).
 ===================  ===================================================================================================
+
+With an engine, each try works in a folder ``seed-N.part-DRIVER-TRY`` next to it (`cell_job`).
 """
 
+import glob
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +28,7 @@ from andon.evaluation.figures.part_figures import Evaluation
 from andon.evaluation.logs import LogEvaluation
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
-from andon.training.comparison.plan import Key
+from andon.training.comparison.plan import Cell, Key
 from andon.training.runs.folder_lock import is_locked
 
 CELL, RUN_FOLDER, COST, MODEL = "cell.json", "run", "cost.json", "model.onnx"
@@ -111,10 +114,26 @@ def cell_statuses(out: Path) -> list[CellStatus]:
                 folder=folder.relative_to(out).as_posix(),
                 result=result,
                 failure=None if result else read(folder / ERROR, Failure),
-                busy=result is None and is_locked(folder),
+                busy=result is None and (is_locked(folder) or any(map(is_locked, part_folders(folder)))),
             )
         )
     return found
+
+
+def is_done(cell: Cell, out: Path) -> bool:
+    """Return whether the folder of a comparison has the result of a cell."""
+    result = read(out / cell.folder / RESULT, Result)
+    return result is not None and with_new_defaults(result.cell, type(cell.choice.settings)) == cell.key
+
+
+def part_prefix(folder: Path) -> str:
+    """Return the beginning of the names of the folders in which an engine works on a cell."""
+    return f"{folder.name}.part-"
+
+
+def part_folders(folder: Path) -> list[Path]:
+    """Return the folders in which engines work on a cell, or have worked until they were interrupted."""
+    return sorted(folder.parent.glob(f"{glob.escape(part_prefix(folder))}*"))
 
 
 def reserve_folder(folder: Path, key: Key, settings: type[Struct] | None = None) -> None:
