@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import structs
 from scipy.optimize import brentq
-from scipy.special import betaln, xlog1py, xlogy
+from scipy.special import betainc, betaincinv, betaln, xlog1py, xlogy
 from scipy.stats import beta
 
 from andon.calibration.promise import check_fraction
@@ -28,8 +28,11 @@ from andon.runtime.schema import SCHEMA
 Looks = Literal["once", "anytime"]
 Finding = Literal["confirmed", "violated", "undecided"]
 
-MOST_PARTS = 10_000_000
-"""Upper limit of the parts of one audit, and of the parts that are offered as enough."""
+MOST_PARTS = 1_000_000_000
+"""Upper limit of the parts of one audit."""
+
+MOST_OFFERED = 10_000_000
+"""Upper limit of the parts that are offered as enough."""
 
 _A = _B = 0.5
 """Parameters of the mixing distribution of the e-values: Beta(1/2, 1/2), truncated to the alternative."""
@@ -62,8 +65,9 @@ def clopper_pearson(rejects: int, parts: int, confidence: float = 0.95) -> Bound
     >>> [round(bound, 8) for bound in clopper_pearson(12, 1000)]
     [0.00693839, 0.0193702]
     """
-    lower = 0.0 if rejects == 0 else float(beta.ppf(1 - confidence, rejects, parts - rejects + 1))
-    upper = 1.0 if rejects == parts else float(beta.ppf(confidence, rejects + 1, parts - rejects))
+    # betaincinv(a, b, q) is beta.ppf(q, a, b) without its checks of arguments, and 30 times as fast
+    lower = 0.0 if rejects == 0 else float(betaincinv(rejects, parts - rejects + 1, 1 - confidence))
+    upper = 1.0 if rejects == parts else float(betaincinv(rejects + 1, parts - rejects, confidence))
     return Bounds(lower, upper)
 
 
@@ -91,6 +95,22 @@ def log_e_confirmed(rejects: int, parts: int, alpha: float) -> float:
     a, b = _A + rejects, _B + parts - rejects
     mixed = betaln(a, b) + beta.logcdf(alpha, a, b) - betaln(_A, _B) - beta.logcdf(alpha, _A, _B)
     return float(mixed) - _log_likelihood(rejects, parts, alpha)
+
+
+def p_violated(rejects: int, parts: int, alpha: float, *, looks: Looks = "once", tau: float = 1.0) -> float:
+    """Return the p-value of "at most a share alpha is rejected". It is below 1 - confidence exactly if `audit` says violated.
+
+    The arguments are those of `audit`.
+
+    >>> round(p_violated(25, 1000, 0.01), 9), p_violated(0, 1000, 0.01)
+    (4.2029e-05, 1.0)
+    """
+    rejects, parts = _independent(rejects, parts, tau)
+    if rejects == 0:
+        return 1.0
+    if looks == "once":
+        return float(betainc(rejects, parts - rejects + 1, alpha))  # the probability of this number of rejects or more
+    return math.exp(min(0.0, -log_e_violated(rejects, parts, alpha)))
 
 
 def exceeds_promise(rejects: int, parts: int, calibration: Calibration) -> bool:
@@ -280,14 +300,20 @@ def _least_share(rejects: int, parts: int, needed: float) -> float:
 
 
 def _bounds(rejects: int, parts: int, confidence: float, looks: Looks, tau: float) -> Bounds:
-    if tau > 1:  # neighbouring units depend on each other: fewer count
-        rejects, parts = math.ceil(rejects / tau), math.floor(parts / tau)
-        rejects = min(rejects, parts)
-        if parts < 1:
-            return Bounds(0.0, 1.0)
+    rejects, parts = _independent(rejects, parts, tau)
+    if parts < 1:
+        return Bounds(0.0, 1.0)
     return (
         clopper_pearson(rejects, parts, confidence) if looks == "once" else anytime_bounds(rejects, parts, confidence)
     )
+
+
+def _independent(rejects: int, parts: int, tau: float) -> tuple[int, int]:
+    """Return the counts divided by tau: if neighbouring units depend on each other, fewer count."""
+    if tau > 1:
+        parts = math.floor(parts / tau)
+        rejects = min(math.ceil(rejects / tau), parts)
+    return rejects, parts
 
 
 def _finding(bounds: Bounds, alpha: float) -> Finding:
@@ -297,7 +323,7 @@ def _finding(bounds: Bounds, alpha: float) -> Finding:
 
 
 def _parts_in_total(rejects: int, parts: int, alpha: float, decided: Callable[[int, int], bool]) -> int | None:
-    """Return a number of parts that decides if the rejected share stays as it is; None if none up to `MOST_PARTS` does.
+    """Return a number of parts that decides if the rejected share stays as it is; None if none up to `MOST_OFFERED` does.
 
     Args:
         rejects: number of rejected good parts.
@@ -314,7 +340,7 @@ def _parts_in_total(rejects: int, parts: int, alpha: float, decided: Callable[[i
     low, high = parts, 2 * parts
     while not enough(high):
         low, high = high, 2 * high
-        if high > MOST_PARTS:
+        if high > MOST_OFFERED:
             return None
     while high - low > 1:
         middle = (low + high) // 2
