@@ -57,8 +57,8 @@ UNPROVEN = (
     "reject shares is proven (exact test of McNemar, p = 1). With 95 % confidence they differ in at most 1.05 % of such parts"
 )
 PROVEN = (
-    "the models disagree about 13 of 1000 parts: only the new one rejects 1, only the old one 12. The old model rejects more parts "
-    "than the new one (exact test of McNemar, p = 0.0034). With 95 % confidence they differ in at most 2.06 % of such parts"
+    "the models disagree about 13 of 1000 parts: only the new one rejects 1, only the old one 12. The old model rejects more "
+    "parts than the new one (exact test of McNemar, p = 0.0034). With 95 % confidence they differ in at most 2.06 % of such parts"
 )
 
 

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,10 +91,9 @@ def test_the_order_of_the_rows_does_not_matter(rows: list[Row], seed: int) -> No
     assert counted(mixed, len(rows) // 2) == counted(rows, 0)
 
 
-def test_rows_of_parts_are_reduced_while_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part_counts, "_MOST_PENDING", 10)
+def test_rows_of_parts_are_reduced_while_they_arrive() -> None:
     rows = [Row("a", None, 1, Mark.GOOD, Outcome.PASSED, str(part % 5)) for part in range(60)]
-    lines, lots, counts = Names(), Names(), PartCounts()
+    lines, lots, counts = Names(), Names(), PartCounts(most_pending=10)
     for row in rows:
         counts.add(arrays([row], lines, lots))
 

@@ -55,7 +55,8 @@ class PairedDecisions(Struct, frozen=True, kw_only=True):
         """Return the comparison as a readable sentence, for two models that are called old and new."""
         sure, share = percent(confidence), percent_up(self.most_discordant(confidence))
         if not self.discordant:
-            return f"the models agree about all {self.parts} parts; with {sure} confidence they differ in at most {share} of such parts"
+            agree = f"the models agree about all {self.parts} parts"
+            return f"{agree}; with {sure} confidence they differ in at most {share} of such parts"
         if self.p_value >= 1 - confidence:
             finding = "No difference between their reject shares is proven"
         elif self.only_new_rejects > self.only_old_rejects:

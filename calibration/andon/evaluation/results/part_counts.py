@@ -4,8 +4,8 @@ A part is counted as in a calibration (`andon.calibration.units`): it is rejecte
 score of its frames decides. A part with a frame that is INVALID because of its content counts as rejected. Other parts with a
 frame whose input was lost are left out.
 
-Memory grows with the number of different lines, days and lots. It also grows with the number of parts if rows have a part, because
-frames of one part may be in different batches.
+Memory grows with the number of different lines, days and lots. It also grows with the number of parts if rows have a part,
+because frames of one part may be in different batches.
 """
 
 import hashlib
@@ -21,8 +21,6 @@ NO_DAY = 2**31 - 1
 
 _COLUMNS = ("line", "lot", "day", "mark", "outcome")
 _PIECE = 65_536
-_MOST_PENDING = 1_000_000
-"""Rows of parts that are kept before they are reduced to one row per part."""
 
 
 class Outcome(IntEnum):
@@ -100,9 +98,14 @@ class Names:
 
 
 class PartCounts:
-    """Number of parts by outcome, for each `Cell`."""
+    """Number of parts by outcome, for each `Cell`.
 
-    def __init__(self) -> None:
+    Args:
+        most_pending: number of rows of parts that are kept before they are reduced to one row per part.
+    """
+
+    def __init__(self, most_pending: int = 1_000_000) -> None:
+        self._most_pending = most_pending
         self._cells: dict[tuple[int, int, int, int], NDArray[np.int64]] = {}
         self._frames: list[Any] = []
         self._pending = self._reduced = 0
@@ -145,7 +148,7 @@ class PartCounts:
         self._frames.append(pa.table(columns | {"part": rows.part.filter(pa.array(kept))}))
         self._pending += int(kept.sum())
         # less often the more parts there are, so that the work stays proportional to the rows
-        if self._pending > self._reduced + _MOST_PENDING:
+        if self._pending > self._reduced + self._most_pending:
             self._reduce()
 
     def _reduce(self) -> None:

@@ -1,8 +1,8 @@
 """Quantiles of scores by line and day, with a memory that does not grow with the number of rows.
 
-Scores have no bounds, so bins of a fixed width do not fit. A float32 consists of sign, exponent and mantissa, and these bits read as
-an integer have the order of the numbers. The first 20 of the 32 bits are the bin. A bin is therefore at most 1/2048 as wide as its
-numbers, and a quantile is accurate to 0.03 %. The counts of two batches can be added.
+Scores have no bounds, so bins of a fixed width do not fit. A float32 consists of sign, exponent and mantissa. Read as an integer,
+these bits have the order of the numbers. The first 20 of the 32 bits are the bin. A bin is therefore at most 1/2048 as wide as
+its numbers, and a quantile is accurate to 0.03 %. The counts of two batches can be added.
 """
 
 from collections.abc import Iterable
