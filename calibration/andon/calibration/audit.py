@@ -245,6 +245,22 @@ def audit_file(
     return record, result.parts_in_total
 
 
+def advice(audit: Audit, parts_in_total: int | None) -> str:
+    """Return the sentence about the parts that would decide an audit that is not decided. It is empty for a decided one.
+
+    Args:
+        audit: the audit.
+        parts_in_total: as `audit_file` returns it.
+    """
+    if audit.finding != "undecided":
+        return ""
+    if parts_in_total is None:
+        return "The rejected share is so near the limit that no number of parts would decide it at this rate."
+    if audit.looks == "anytime":
+        return f"About {parts_in_total - audit.parts} more good parts would decide it at this rate."
+    return f"At this rate a new count of about {parts_in_total} good parts would decide it. To continue this count, use --any-time."
+
+
 def with_audit(data: bytes, audit: Audit) -> bytes:
     """Return the file with one more audit. Its graph, threshold, promise and log stay the same; its digest is new.
 

@@ -6,21 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
-from andon.evaluation.figures.paired_decisions import PairedDecisions, compare_decisions
-from andon.foundation.errors import DataError
+from andon.evaluation.figures.paired_decisions import PairedDecisions
 
 
 def pairs(only_new: int, only_old: int, both_pass: int = 900, both_reject: int = 5) -> PairedDecisions:
     return PairedDecisions(
         both_pass=both_pass, only_new_rejects=only_new, only_old_rejects=only_old, both_reject=both_reject
     )
-
-
-def test_the_table_counts_each_pair_of_decisions() -> None:
-    old = [False, False, True, True, True, False]
-    new = [False, True, False, True, True, False]
-
-    assert compare_decisions(old, new) == pairs(1, 1, both_pass=2, both_reject=2)
 
 
 @given(only_new=st.integers(0, 200), only_old=st.integers(0, 200))
@@ -84,12 +76,3 @@ def test_models_with_equal_reject_shares_are_called_different_in_at_most_5_perce
     only_new = generator.binomial(40, 0.5, 2000)
 
     assert np.mean([pairs(int(count), 40 - int(count)).p_value < 0.05 for count in only_new]) <= 0.05
-
-
-def test_decisions_about_different_parts_are_refused() -> None:
-    with pytest.raises(
-        DataError, match="decisions: expected the same parts for both models, at least one, got 2 and 1"
-    ):
-        compare_decisions([True, False], [True])
-    with pytest.raises(DataError, match="got 0 and 0"):
-        compare_decisions([], [])

@@ -22,7 +22,7 @@ def named(*texts: str) -> Names:
 
 
 @given(scores=st_numpy.arrays(np.float32, st.integers(1, 50), elements=finite))
-def test_the_bins_keep_the_order_and_the_middle_of_a_bin_is_near_its_numbers(scores: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_the_bins_keep_the_order_and_the_middle_of_a_bin_is_near_its_numbers(scores: np.ndarray) -> None:
     ordered = np.sort(scores)
     places = bins(ordered)
 

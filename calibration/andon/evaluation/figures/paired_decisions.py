@@ -5,13 +5,10 @@ models reject equally often. The test is therefore the two-sided binomial test a
 valid if the parts are independent.
 """
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from andon.calibration.audit import clopper_pearson
-from andon.foundation.errors import DataError
 from andon.runtime.calibration_facts import percent, percent_up
 
 
@@ -68,26 +65,3 @@ class PairedDecisions(Struct, frozen=True, kw_only=True):
             f"{self.only_new_rejects}, only the old one {self.only_old_rejects}. {finding} (exact test of McNemar, "
             f"p = {self.p_value:.2g}). With {sure} confidence they differ in at most {share} of such parts"
         )
-
-
-def compare_decisions(old: ArrayLike, new: ArrayLike) -> PairedDecisions:
-    """Count the decisions of two models about the same parts.
-
-    Args:
-        old: ``[n]`` bool: the old model rejects the part.
-        new: ``[n]`` bool: the new model rejects the same part.
-
-    Raises:
-        DataError: the lengths differ, or there is no part.
-    """
-    before, after = np.asarray(old, np.bool_), np.asarray(new, np.bool_)
-    if before.shape != after.shape or not before.size:
-        raise DataError(
-            f"decisions: expected the same parts for both models, at least one, got {before.size} and {after.size}."
-        )
-    return PairedDecisions(
-        both_pass=int((~before & ~after).sum()),
-        only_new_rejects=int((~before & after).sum()),
-        only_old_rejects=int((before & ~after).sum()),
-        both_reject=int((before & after).sum()),
-    )

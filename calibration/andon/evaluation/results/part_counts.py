@@ -1,8 +1,8 @@
 """Count the parts of stored verdicts by line, day, lot and label. Rows arrive in batches, in any order.
 
-A part is counted as in a calibration (`andon.calibration.units`): it is rejected if one of its frames is, because the highest
-score of its frames decides. A part with a frame that is INVALID because of its content counts as rejected. Other parts with a
-frame whose input was lost are left out.
+A part is rejected if one of its frames is, because the highest score of its frames decides. A part with a frame that is INVALID
+because of its content counts as rejected, as in a calibration (`andon.calibration.units`). Other parts with a frame whose input
+was lost are left out.
 
 Memory grows with the number of different lines, days and lots. It also grows with the number of parts if rows have a part,
 because frames of one part may be in different batches.
@@ -27,8 +27,8 @@ class Outcome(IntEnum):
     """What a row means for a count. The highest value over the frames of a part is the outcome of the part."""
 
     PASSED = 0
-    REJECTED = 1
-    LOST = 2
+    LOST = 1
+    REJECTED = 2
     INVALID_CONTENT = 3
 
 
@@ -89,7 +89,8 @@ class Names:
             column = column.dictionary_encode()
         known = [self._codes.setdefault(text, len(self._codes)) for text in column.dictionary.to_pylist()]
         places = column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
-        return np.array([*known, -1], np.int32)[places]
+        codes: NDArray[np.int32] = np.array([*known, -1], np.int32)[places]
+        return codes
 
     @property
     def texts(self) -> list[str]:
@@ -106,7 +107,7 @@ class PartCounts:
 
     def __init__(self, most_pending: int = 1_000_000) -> None:
         self._most_pending = most_pending
-        self._cells: dict[tuple[int, int, int, int], NDArray[np.int64]] = {}
+        self._cells: dict[tuple[int, ...], NDArray[np.int64]] = {}
         self._frames: list[Any] = []
         self._pending = self._reduced = 0
 

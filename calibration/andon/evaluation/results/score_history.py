@@ -115,7 +115,10 @@ class ScoreHistory:
 
 def bins(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the bin of each score. Higher scores have higher or equal bins."""
-    bits = np.ascontiguousarray(scores, np.float32).view(np.uint32)
+    positive_zero = np.ascontiguousarray(scores, np.float32) + np.float32(
+        0
+    )  # -0 and 0 are equal, but their bits differ
+    bits = positive_zero.view(np.uint32)
     # two's complement order: flip all bits of negative numbers, and the sign of the others
     ordered = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
     return (ordered >> np.uint32(_DROPPED)).astype(np.int64)
