@@ -258,7 +258,8 @@ def advice(audit: Audit, parts_in_total: int | None) -> str:
         return "The rejected share is so near the limit that no number of parts would decide it at this rate."
     if audit.looks == "anytime":
         return f"About {parts_in_total - audit.parts} more good parts would decide it at this rate."
-    return f"At this rate a new count of about {parts_in_total} good parts would decide it. To continue this count, use --any-time."
+    new = f"At this rate a new count of about {parts_in_total} good parts would decide it"
+    return f"{new}. To continue this count, use --any-time."
 
 
 def with_audit(data: bytes, audit: Audit) -> bytes:

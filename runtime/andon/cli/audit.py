@@ -10,14 +10,14 @@ example:
 
 Count parts that a person has confirmed as good: all parts of some shifts, or a random sample. Do not count only the parts that
 the model rejected, and count no part that the calibration used. Without --any-time, choose the number of parts before you
-count, and run the command once. With a model file and -o, the file keeps the finding: andon inspect and the report then show it.
-The verdicts stay the same, and the digest of the file is new.
+count, and run the command once. With a model file and -o, the file keeps the finding: andon inspect and the report then show
+it. The verdicts stay the same, and the digest of the file is new.
 
 A folder of results is counted by its labels. A part is rejected if one of its frames is. Without labels, the share of rejects
 bounds the share of false rejects from above, and nothing is decided.
 
-Exit code 0: the promise is confirmed. 1: it is violated, in total or for a line, day or lot after the correction for their number.
-3: not decided.
+Exit code 0: the promise is confirmed. 1: it is violated, in total, or for a line, day or lot after the correction for their
+number. 3: not decided.
 """
 
 import argparse
