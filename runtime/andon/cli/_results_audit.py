@@ -56,6 +56,8 @@ def run_results(args: argparse.Namespace) -> int:
         if test is not None and older is not None:
             lines += back_test_lines(test, results.manifest, older.manifest)
         if args.out is not None:
+            if counted.history is not None and counted.history.without_day:
+                lines.append(f"undated      {counted.history.without_day} scores without a time are not in the picture")
             lines.append(f"written      {args.out}")
         print("\n".join(lines))
     return _code(audit)

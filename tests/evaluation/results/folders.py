@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -88,9 +89,10 @@ def write_results(
     scores = np.asarray(score, np.float32)
     count = len(scores)
     missing = np.isnan(scores)
-    status = np.where(missing, "INVALID", np.where(scores > np.float32(who.model.threshold), "REJECT", "OK"))
+    above = scores > np.float32(who.model.threshold)
+    status = np.array(["OK", "REJECT", "INVALID"], object)[np.where(missing, 2, above.astype(np.int64))]
     names = [f"{number:08}" for number in range(count)] if item_id is None else item_id
-    why = np.where(missing, "unreadable", None) if reason is None else reason
+    why = np.array([None, "unreadable"], object)[missing.astype(np.int64)] if reason is None else reason
     numbers = pa.array(scores, mask=missing)
     times = None if day is None else (np.asarray(day, np.float64) * 86_400e6).astype(np.int64)
     given = {
@@ -108,19 +110,16 @@ def write_results(
         for name, texts in (("line", line), ("lot", lot), ("part_id", part_id), ("label", label))
     }
     wanted = schema()
-    columns = []
-    for field in wanted:
-        column = given.get(field.name)
-        if column is None:
-            column = pa.nulls(count, field.type)
-        elif pa.types.is_dictionary(field.type):
-            column = column.dictionary_encode()
-        columns.append(column.cast(field.type))
-    table = pa.table(columns, schema=wanted)
+    plain = pa.table(
+        {
+            field.name: pa.nulls(count, _plain(field.type)) if given.get(field.name) is None else given[field.name]
+            for field in wanted
+        }
+    )
     (folder / "blocks").mkdir(parents=True)
     entries = []
     for at, start in enumerate(range(0, count, block_rows)):
-        piece = table.slice(start, block_rows)
+        piece = _block(plain.slice(start, block_rows), wanted)
         buffer = io.BytesIO()
         pq.write_table(piece, buffer, **write_options())
         key = f"{at:06}"
@@ -130,3 +129,16 @@ def write_results(
     head = Manifest(plan="p", input="in/", complete=complete, identity=who, counts=Counts(rows=count))
     write_manifest(folder, head, entries)
     return folder
+
+
+def _plain(kind: Any) -> Any:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _block(plain: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return the rows with dictionaries that contain the words of these rows only."""
+    columns = []
+    for field in wanted:
+        column = plain[field.name].combine_chunks()
+        columns.append((column.dictionary_encode() if pa.types.is_dictionary(field.type) else column).cast(field.type))
+    return pa.table(columns, schema=wanted)

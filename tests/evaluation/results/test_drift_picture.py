@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from andon.drawing.style import png_of, svg_of
 from andon.evaluation.results.drift_picture import MOST_LINES, SHARES, DriftData, draw
-from andon.evaluation.results.part_counts import Count
+from andon.evaluation.results.part_counts import Count, Group
 from andon.evaluation.results.score_history import DayQuantiles
 from andon.foundation.errors import DataError
 
@@ -20,17 +21,16 @@ def history(days: list[int], items: int = 100) -> DayQuantiles:
 
 def data(**changes: Any) -> DriftData:
     days = list(range(20_000, 20_030))
-    return DriftData(
-        **{
-            "model": "bottle",
-            "threshold": 1.0,
-            "lines": {"a": history(days), "b": history(days[:5] + days[20:])},
-            "rejects": {**{day: Count(100, day % 3, 0) for day in days}, None: Count(5, 1, 0)},
-            "alpha": 0.01,
-            "labelled": True,
-        }
-        | changes
+    rejects: dict[Group, Count] = {day: Count(100, day % 3, 0) for day in days}
+    usual = DriftData(
+        model="bottle",
+        threshold=1.0,
+        lines={"a": history(days), "b": history(days[:5] + days[20:])},
+        rejects={**rejects, None: Count(5, 1, 0)},
+        alpha=0.01,
+        labelled=True,
     )
+    return replace(usual, **changes)
 
 
 def test_each_line_has_a_panel_with_the_threshold_and_the_last_panel_shows_the_rejects() -> None:

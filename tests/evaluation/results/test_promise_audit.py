@@ -62,7 +62,7 @@ def slow(columns: dict[str, Any], by: str | None) -> dict[Any, tuple[int, int]]:
         rejected = blank or any(score > 1.0 for score in scores)
         if lost and not rejected:
             continue
-        key = None if by is None else columns[by][places[0]]
+        key: Any = None if by is None else columns[by][places[0]]
         group = groups[day_name(int(key)) if by == "day" else key]
         group[0] += 1
         group[1] += rejected

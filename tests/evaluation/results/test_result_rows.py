@@ -115,7 +115,9 @@ def test_a_block_of_another_program_is_refused(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "r", np.zeros(2))
     pq.write_table(pa.table({"item_id": ["a", "b"], "score": [0.0, 1.0]}), block_path(folder, "000000"))
 
-    with pytest.raises(DataError, match=r"expected blocks with the column line, got one without it\. Give a folder that"):
+    with pytest.raises(
+        DataError, match=r"expected blocks with the column line, got one without it\. Give a folder that"
+    ):
         read(folder)
 
 

@@ -31,7 +31,7 @@ def promise_lines(audit: ResultsAudit, manifest: Manifest) -> list[str]:
     model = manifest.identity.model
     lines.append(f"model        {printable(model.name)} ({model.short})")
     drawn = ", one drawn from each lot" if audit.one_per_lot else ""
-    left_out = f"; {lost} further ones left out, because their input was lost" if lost else ""
+    left_out = f"; not counted: {lost} with lost input" if lost else ""
     lines.append(f"counted      {parts} {kind}{drawn}, from {audit.rows} rows{left_out}")
     if not manifest.complete:
         missing = f", {len(manifest.missing)} of them after errors" if manifest.missing else ""
@@ -59,11 +59,11 @@ def back_test_lines(test: BackTest, new: Manifest, old: Manifest) -> list[str]:
     if test.good is not None and test.good != decisions:
         lines.append(f"{_MARGIN}Good parts only: {test.good.sentence()}.")
     if test.lost:
-        lines.append(f"{_MARGIN}{test.lost} further parts were left out, because the input of a frame was lost.")
+        lines.append(f"{_MARGIN}Not compared: {test.lost} parts with lost input.")
     if test.only_new or test.only_old:
         lines.append(
-            f"{_MARGIN}Not compared: {test.only_new} items that only the new results contain, {test.only_old} that only the old "
-            "ones contain."
+            f"{_MARGIN}Not compared: {test.only_new} items that only the new results contain, {test.only_old} items that only the "
+            "old ones contain."
         )
     if test.items:
         shown = test.items[:MOST_ITEMS]
@@ -137,7 +137,7 @@ def _item(item: DiscordantItem) -> str:
 def _verdict(status: str, score: float | None, level: float | None) -> str:
     if score is None:
         return status
-    return f"{status} {score:.4g}" + (f" (level {level:.3g})" if level is not None else "")
+    return f"{status} {score:.4g}" + (f" (level {level:.4g})" if level is not None else "")
 
 
 def _name(name: str) -> str:
