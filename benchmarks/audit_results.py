@@ -2,6 +2,7 @@
 
     python -m benchmarks.audit_results                        # 1 000 000 rows
     python -m benchmarks.audit_results --rows 4000000         # how memory grows
+    python -m benchmarks.audit_results --picture drift.png    # only the simulated drift that docs/how-to/audit.md shows
 
 Each case runs `andon audit` in a fresh process, so `cpu_s` includes the imports. `cpu_without_imports_s` is the same command in a
 process that has imported everything and has audited a small folder. `peak_mb` is the largest resident memory of the fresh
@@ -37,7 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--picture", metavar="FILE")
     args = parser.parse_args()
+    if args.picture is not None:
+        _draw(args.picture, args.seed)
+        return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         singles = _write(root / "singles", args.rows, args.seed, frames=1)
@@ -100,6 +105,24 @@ def _write(folder: Path, rows: int, seed: int, *, frames: int, model: str = "new
         "day": day[first],
         "lot": lot[first],
     }
+
+
+def _draw(picture: str, seed: int) -> None:
+    """Draw two lines over 150 days. The scores of L2 grow by up to a third."""
+    rng = np.random.default_rng(seed)
+    day = np.repeat(20_600 + np.arange(150), 800)
+    second = np.arange(len(day)) % 2 == 1
+    growth = np.where(second, 0.35 * ((day - 20_600) / 150) ** 2, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        results = write_results(
+            Path(folder) / "results",
+            rng.gamma(12.0, 0.035, len(day)) * (1 + growth),
+            judged_by=identity("washers", threshold=0.85),
+            line=np.array(["L1", "L2"], object)[second.astype(int)],
+            day=day,
+            label=np.full(len(day), "good", object),
+        )
+        andon(["audit", str(results), "--out", picture])
 
 
 def _fresh(words: list[str]) -> dict[str, Any]:

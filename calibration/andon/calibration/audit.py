@@ -98,7 +98,7 @@ def log_e_confirmed(rejects: int, parts: int, alpha: float) -> float:
 
 
 def p_violated(rejects: int, parts: int, alpha: float, *, looks: Looks = "once", tau: float = 1.0) -> float:
-    """Return the p-value of "at most a share alpha is rejected". It is below 1 - confidence exactly if `audit` says violated.
+    """Return the p-value of "at most a share alpha is rejected". It is below 1 - confidence exactly if `audit` returns violated.
 
     The arguments are those of `audit`.
 

@@ -16,14 +16,16 @@ from andon.foundation.errors import DataError
 NEW, OLD = identity("new", threshold=1.0), identity("old", threshold=0.5)
 
 
-def compared(tmp_path: Path, new: dict[str, Any], old: dict[str, Any]) -> BackTest:
+def compared(tmp_path: Path, new: dict[str, Any], old: dict[str, Any], **options: Any) -> BackTest:
     write_results(tmp_path / "new", **{"judged_by": NEW} | new)
     write_results(tmp_path / "old", **{"judged_by": OLD} | old)
-    return back_test(open_results(tmp_path / "new"), open_results(tmp_path / "old"))
+    return back_test(open_results(tmp_path / "new"), open_results(tmp_path / "old"), **options)
 
 
-@pytest.mark.parametrize("block_rows", [7, 333, 10_000])
-def test_the_table_equals_a_loop_whatever_the_order_and_the_blocks(tmp_path: Path, block_rows: int) -> None:
+@pytest.mark.parametrize(("block_rows", "rows_at_once"), [(50, 1), (50, 200), (333, 200), (10_000, 100_000)])
+def test_the_table_equals_a_loop_whatever_the_order_and_the_blocks(
+    tmp_path: Path, block_rows: int, rows_at_once: int
+) -> None:
     rng = np.random.default_rng(0)
     names = np.array([f"item {number}" for number in range(1000)])
     quality = rng.gamma(4.0, 0.2, 1000)
@@ -35,6 +37,7 @@ def test_the_table_equals_a_loop_whatever_the_order_and_the_blocks(tmp_path: Pat
         tmp_path,
         {"score": new[order], "item_id": names[order], "block_rows": block_rows},
         {"score": old[older], "item_id": names[older], "block_rows": 97},
+        rows_at_once=rows_at_once,
     )
 
     common = sorted(set(order.tolist()) & set(older.tolist()))
@@ -99,6 +102,15 @@ def test_a_long_list_keeps_the_worst(tmp_path: Path) -> None:
     assert test.discordant_items == count
     assert len(test.items) == MOST_LISTED
     assert [item.new_score for item in test.items] == pytest.approx(np.sort(scores)[::-1][:MOST_LISTED])
+
+
+def test_rows_in_the_same_order_are_matched_block_by_block(tmp_path: Path) -> None:
+    rows = {"score": np.zeros(100), "block_rows": 10}
+
+    test = compared(tmp_path, rows, rows, rows_at_once=20)
+
+    assert test.decisions == PairedDecisions(both_pass=100, only_new_rejects=0, only_old_rejects=0, both_reject=0)
+    assert (test.only_new, test.only_old, test.items) == (0, 0, ())
 
 
 def test_folders_without_common_items_are_refused(tmp_path: Path) -> None:

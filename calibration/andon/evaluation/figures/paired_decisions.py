@@ -1,6 +1,6 @@
 """Compare the decisions of two models about the same parts: a table of two by two, and the exact test of McNemar.
 
-Parts about which both models agree carry no information about their difference. Of the others, each model rejects half if the
+Parts about which both models agree contain no information about their difference. Of the others, each model rejects half if the
 models reject equally often. The test is therefore the two-sided binomial test at 1/2 (McNemar, Psychometrika 12, 1947). It is
 valid if the parts are independent.
 """

@@ -22,9 +22,6 @@ from andon.foundation.errors import DataError
 MOST_LISTED = 1000
 """Upper limit of listed items."""
 
-_FRESH = 100_000
-"""Rows that are collected before they are matched."""
-
 
 class DiscordantItem(Struct, frozen=True, kw_only=True):
     """An item about which the models disagree. Numbers are None where a model judged nothing."""
@@ -59,18 +56,19 @@ class BackTest(Struct, frozen=True, kw_only=True):
     """At most `MOST_LISTED` of these items, those with the highest level first."""
 
 
-def back_test(new: Results, old: Results, *, good_label: str = "good") -> BackTest:
+def back_test(new: Results, old: Results, *, good_label: str = "good", rows_at_once: int = 100_000) -> BackTest:
     """Compare two folders with verdicts about the same items.
 
     Args:
         new: verdicts of the new model. Parts and labels are those of this folder.
         old: verdicts of the old model.
         good_label: label of the parts that a person has confirmed as good.
+        rows_at_once: number of rows that are collected before they are matched.
 
     Raises:
         DataError: a folder is damaged, an item occurs twice, or the folders have no common item that both models judged.
     """
-    matcher = _Matcher(new, old)
+    matcher = _Matcher(new, old, rows_at_once)
     pairs, discordant = _PairCounts(), _DiscordantItems()
     for table in matcher.tables(_new_rows(RowReader(new, good_label)), _old_rows(RowReader(old, good_label))):
         pairs.add(table)
@@ -151,10 +149,11 @@ def _plain(table: Any) -> Any:
 class _Matcher:
     """Match rows of two folders by their item."""
 
-    def __init__(self, new: Results, old: Results) -> None:
+    def __init__(self, new: Results, old: Results, rows_at_once: int) -> None:
         self.left = (0, 0)
         """Rows of the new and of the old folder without a partner, after the last table."""
         self._folders = (new.folder, old.folder)
+        self._rows_at_once = rows_at_once
 
     def tables(self, new: Iterator[Any], old: Iterator[Any]) -> Iterator[Any]:
         """Yield the matched rows as tables with the columns of both sides."""
@@ -168,12 +167,12 @@ class _Matcher:
                     tables.append(table)
                     fresh += len(table)
             # less often the more rows wait, so that the work stays proportional to the rows
-            if fresh >= max(_FRESH, kept) and all(waiting):
+            if fresh >= max(self._rows_at_once, kept) and all(waiting):
                 joined, *left = self._join(*(pa.concat_tables(tables) for tables in waiting))
                 waiting = ([left[0]], [left[1]])
                 fresh, kept = 0, len(left[0]) + len(left[1])
                 yield joined
-        if all(waiting):
+        if fresh and all(waiting):
             joined, *left = self._join(*(pa.concat_tables(tables) for tables in waiting))
             waiting = ([left[0]], [left[1]])
             yield joined
@@ -182,23 +181,28 @@ class _Matcher:
     def _join(self, new: Any, old: Any) -> tuple[Any, Any, Any]:
         """Return the matched rows, and the rows of both sides without a partner."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        for folder, table in zip(self._folders, (new, old), strict=True):
-            if pc.count_distinct(table["item_id"]).as_py() < len(table):
+        items = pa.chunked_array([*new["item_id"].chunks, *old["item_id"].chunks], pa.string())
+        # one number for each item, the same on both sides
+        codes = items.combine_chunks().dictionary_encode().indices.to_numpy()
+        sides = codes[: len(new)], codes[len(new) :]
+        for folder, side in zip(self._folders, sides, strict=True):
+            if len(side) and np.bincount(side).max() > 1:
                 raise DataError(
                     f"{folder}: expected each item once, got an item_id that occurs twice. Give each item of the input its own "
                     "name and score them again."
                 )
-        place = pc.index_in(new["item_id"], value_set=old["item_id"].combine_chunks())
-        found = place.is_valid()
-        matched = old.take(place.drop_null())
-        joined = new.filter(found)
+        place: NDArray[np.int64] = np.full(int(codes.max(initial=-1)) + 1, -1, np.int64)
+        place[sides[1]] = np.arange(len(old))
+        partner = place[sides[0]]
+        found = partner >= 0
+        matched = old.take(pa.array(partner[found]))
+        joined = new.filter(pa.array(found))
         for name in matched.column_names[1:]:
             joined = joined.append_column(name, matched[name])
         alone = np.ones(len(old), np.bool_)
-        alone[place.drop_null().to_numpy()] = False
-        return joined, new.filter(pc.invert(found)), old.filter(pa.array(alone))
+        alone[partner[found]] = False
+        return joined, new.filter(pa.array(~found)), old.filter(pa.array(alone))
 
 
 class _PairCounts:

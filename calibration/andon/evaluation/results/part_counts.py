@@ -24,7 +24,7 @@ _PIECE = 65_536
 
 
 class Outcome(IntEnum):
-    """What a row means for a count. The highest value over the frames of a part is the outcome of the part."""
+    """Meaning of a row for a count. The highest value over the frames of a part is the outcome of the part."""
 
     PASSED = 0
     LOST = 1
@@ -33,7 +33,7 @@ class Outcome(IntEnum):
 
 
 class Mark(IntEnum):
-    """What a label says. The highest value over the frames of a part applies to the part."""
+    """Meaning of a label. The highest value over the frames of a part applies to the part."""
 
     UNKNOWN = 0
     GOOD = 1
@@ -195,7 +195,7 @@ def count_by(
         by: field of `Cell` that makes the groups. None: all parts are one group, with the key None.
         one_per_lot: draw one part at random from each lot of a group, because parts of a lot depend on each other. Parts without
             a lot count one by one.
-        seed: seed of the draw. It depends on nothing else but the name of the lot and its numbers of parts.
+        seed: seed of the draw. The draw depends only on it, on the name of the lot, and on its numbers of parts.
     """
     wanted = frozenset(marks)
     sums: dict[tuple[Group, str | None], Count] = {}

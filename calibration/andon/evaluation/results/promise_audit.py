@@ -1,6 +1,6 @@
 """Compare stored verdicts with the promise of the model: in total, by line, by day and by lot.
 
-The limits are those of `andon.calibration.audit`. Without labels nothing can be said about the promise. The share of rejects then
+The limits are those of `andon.calibration.audit`. Without labels nothing is known about the promise. The share of rejects then
 bounds the share of false rejects from above, if the model rejects defective parts at least as often as good ones.
 """
 
@@ -27,7 +27,7 @@ _EPOCH = date(1970, 1, 1)
 
 
 class Tally(Struct, frozen=True, kw_only=True):
-    """What one pass over the rows found."""
+    """Result of one pass over the rows."""
 
     folder: str
     promise: Promise | None
