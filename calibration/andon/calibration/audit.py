@@ -152,6 +152,16 @@ def anytime_bounds(rejects: int, parts: int, confidence: float = 0.95) -> Bounds
     return Bounds(lower, upper)
 
 
+def bounds_of(rejects: int, parts: int, confidence: float = 0.95, *, looks: Looks = "once", tau: float = 1.0) -> Bounds:
+    """Return the bounds of the rejected share, as `audit` uses them. The arguments are those of `audit`."""
+    rejects, parts = _independent(rejects, parts, tau)
+    if parts < 1:
+        return Bounds(0.0, 1.0)
+    return (
+        clopper_pearson(rejects, parts, confidence) if looks == "once" else anytime_bounds(rejects, parts, confidence)
+    )
+
+
 def audit(
     rejects: int,
     parts: int,
@@ -185,13 +195,13 @@ def audit(
         raise ConfigError(
             f"rejected parts: expected an integer from 0 to {parts}, the number of good parts, got {rejects}."
         )
-    bounds = _bounds(rejects, parts, confidence, looks, tau)
+    bounds = bounds_of(rejects, parts, confidence, looks=looks, tau=tau)
     finding = _finding(bounds, alpha)
     if finding != "undecided":
         return AuditResult(finding, bounds, None)
 
     def decided(more_rejects: int, more_parts: int) -> bool:
-        return _finding(_bounds(more_rejects, more_parts, confidence, looks, tau), alpha) != "undecided"
+        return _finding(bounds_of(more_rejects, more_parts, confidence, looks=looks, tau=tau), alpha) != "undecided"
 
     return AuditResult(finding, bounds, _parts_in_total(rejects, parts, alpha, decided))
 
@@ -293,11 +303,11 @@ def parts_to_confirm(rejects: int, alpha: float, confidence: float = 0.95, *, lo
     ([299, 473, 628], 377)
     """
     too_few, enough = rejects, rejects + 1
-    while _finding(_bounds(rejects, enough, confidence, looks, 1.0), alpha) != "confirmed":
+    while _finding(bounds_of(rejects, enough, confidence, looks=looks), alpha) != "confirmed":
         too_few, enough = enough, 2 * enough
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
-        if _finding(_bounds(rejects, middle, confidence, looks, 1.0), alpha) == "confirmed":
+        if _finding(bounds_of(rejects, middle, confidence, looks=looks), alpha) == "confirmed":
             enough = middle
         else:
             too_few = middle
@@ -314,15 +324,6 @@ def _least_share(rejects: int, parts: int, needed: float) -> float:
     while log_e_violated(rejects, parts, share) < needed:
         share /= 2
     return share
-
-
-def _bounds(rejects: int, parts: int, confidence: float, looks: Looks, tau: float) -> Bounds:
-    rejects, parts = _independent(rejects, parts, tau)
-    if parts < 1:
-        return Bounds(0.0, 1.0)
-    return (
-        clopper_pearson(rejects, parts, confidence) if looks == "once" else anytime_bounds(rejects, parts, confidence)
-    )
 
 
 def _independent(rejects: int, parts: int, tau: float) -> tuple[int, int]:

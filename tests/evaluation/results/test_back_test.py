@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy.stats import binomtest
-from tests.evaluation.results.folders import identity, write_results
+from tests.evaluation.results.folders import ONE_PERCENT, identity, write_results
 
 from andon.archive.results import open_results
 from andon.evaluation.figures.paired_decisions import PairedDecisions
@@ -111,6 +112,14 @@ def test_rows_in_the_same_order_are_matched_block_by_block(tmp_path: Path) -> No
 
     assert test.decisions == PairedDecisions(both_pass=100, only_new_rejects=0, only_old_rejects=0, both_reject=0)
     assert (test.only_new, test.only_old, test.items) == (0, 0, ())
+
+
+def test_parts_that_depend_on_each_other_are_reported(tmp_path: Path) -> None:
+    for number, (tau, one_per_lot) in enumerate([(1.0, False), (3.0, False), (1.0, True)]):
+        who = identity("new", promise=replace(ONE_PERCENT, tau=tau, one_per_lot=one_per_lot))
+        test = compared(tmp_path / str(number), {"score": [0.0], "judged_by": who}, {"score": [0.0]})
+
+        assert test.independent == (number == 0)
 
 
 def test_folders_without_common_items_are_refused(tmp_path: Path) -> None:

@@ -129,6 +129,16 @@ def test_without_labels_the_reject_share_is_a_bound_and_nothing_is_decided(tmp_p
     assert [share.name for share in audit.reject_shares["line"]] == ["a", "b"]
 
 
+def test_dependent_windows_without_labels_get_a_wider_bound(tmp_path: Path) -> None:
+    who = identity(promise=replace(ONE_PERCENT, tau=10.0))
+    write_results(tmp_path / "r", np.zeros(1000), judged_by=who)
+
+    share = audited(tmp_path / "r").reject_share
+
+    assert share is not None
+    assert share.upper == pytest.approx(1 - 0.05 ** (1 / 100), rel=1e-9)
+
+
 def test_parts_without_a_label_do_not_count_where_others_have_one(tmp_path: Path) -> None:
     write_results(tmp_path / "r", [0, 2, 0, 2], label=["good", None, "good", "scratch"])
 

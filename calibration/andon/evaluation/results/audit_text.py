@@ -58,12 +58,17 @@ def back_test_lines(test: BackTest, new: Manifest, old: Manifest) -> list[str]:
     ]
     if test.good is not None and test.good != decisions:
         lines.append(f"{_MARGIN}Good parts only: {test.good.sentence()}.")
+    if not test.independent:
+        lines.append(
+            f"{_MARGIN}The test and the bound treat the parts as independent. Here they depend on each other, so both are too "
+            "optimistic."
+        )
     if test.lost:
         lines.append(f"{_MARGIN}Not compared: {test.lost} parts with lost input.")
     if test.only_new or test.only_old:
         lines.append(
-            f"{_MARGIN}Not compared: {test.only_new} items that only the new results contain, {test.only_old} items that only the "
-            "old ones contain."
+            f"{_MARGIN}Not compared: {test.only_new} items that only the new results contain, {test.only_old} items that only "
+            "the old ones contain."
         )
     if test.items:
         shown = test.items[:MOST_ITEMS]
@@ -108,22 +113,21 @@ def _finding(group: GroupAudit) -> str:
 
 
 def _share_lines(what: str, shares: Sequence[RejectShare]) -> list[str]:
-    counted = [share for share in shares if share.parts]
-    if not counted:
+    if not shares:
         return []
     lines = [f"{f'by {what}':<13}rejected parts, and the upper bound of their share for each {what} alone"]
-    shown = counted
-    if len(counted) > MOST_GROUPS:
-        shown = sorted(counted, key=lambda share: -share.rejects / share.parts)[:MOST_GROUPS]
+    shown: Sequence[RejectShare] = shares
+    if len(shares) > MOST_GROUPS:
+        shown = sorted(shares, key=lambda share: -share.rejects / share.parts)[:MOST_GROUPS]
     width = max(len(_name(share.name)) for share in shown)
     for share in shown:
-        observed = percent_up(share.rejects / share.parts)
+        observed = f"{100 * share.rejects / share.parts:.3g} %"
         lines.append(
             f"{_MARGIN}{_name(share.name):<{width}}  {share.rejects} of {share.parts} rejected ({observed}), at most "
             f"{percent_up(share.upper)}"
         )
-    if len(counted) > len(shown):
-        lines.append(f"{_MARGIN}and {len(counted) - len(shown)} more with smaller shares (--json lists all)")
+    if len(shares) > len(shown):
+        lines.append(f"{_MARGIN}and {len(shares) - len(shown)} more with smaller shares (--json lists all)")
     return lines
 
 

@@ -45,6 +45,8 @@ class BackTest(Struct, frozen=True, kw_only=True):
     """All parts."""
     good: PairedDecisions | None
     """Parts with the label of good ones. None if there are none."""
+    independent: bool
+    """False if the calibration found that parts or windows depend on each other. The p-value is then too small."""
     lost: int
     """Parts that are left out, because the input of a frame was lost."""
     only_new: int
@@ -82,9 +84,11 @@ def back_test(new: Results, old: Results, *, good_label: str = "good", rows_at_o
             "of them lost. Compare results of the same input."
         )
     good = judged[Mark.GOOD]
+    promise = new.manifest.identity.promise
     return BackTest(
         decisions=_decisions(judged.sum(axis=0)),
         good=_decisions(good) if good.any() else None,
+        independent=promise is None or (promise.tau <= 1 and not promise.one_per_lot),
         lost=int(counts.sum() - judged.sum()),
         only_new=matcher.left[0],
         only_old=matcher.left[1],

@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from andon.archive.results import Promise, Results
-from andon.calibration.audit import Looks, clopper_pearson
+from andon.calibration.audit import Looks, bounds_of
 from andon.calibration.many_groups import GroupAudit, GroupCount, audit_groups
 from andon.calibration.promise import check_fraction
 from andon.evaluation.results.part_counts import Cells, Count, Group, Mark, Names, PartCounts, count_by
@@ -161,14 +161,19 @@ def audit_results(
     if not counted.labelled:
         sure = confidence if confidence is not None else 0.95 if promise is None else promise.confidence
         check_fraction("confidence", sure)
+        tau = 1.0 if promise is None else promise.tau
+
+        def shares(groups: Sequence[GroupCount]) -> tuple[RejectShare, ...]:
+            return tuple(_share(group, sure, looks, tau) for group in groups if group.parts)
+
         return ResultsAudit(
             rows=counted.rows,
             labelled=False,
             one_per_lot=draw,
             total=None,
-            reject_share=_share(totals[0], sure),
+            reject_share=shares(totals)[0],
             groups={},
-            reject_shares={one: tuple(_share(group, sure) for group in found) for one, found in grouped.items()},
+            reject_shares={one: shares(found) for one, found in grouped.items()},
         )
     calibration = _calibration(counted, alpha)
 
@@ -227,14 +232,13 @@ def _named(found: dict[Group, Count], what: By | Literal["all"], counted: Tally)
     return groups
 
 
-def _share(group: GroupCount, confidence: float) -> RejectShare:
-    upper = clopper_pearson(group.rejects, group.parts, confidence).upper if group.parts else 1.0
+def _share(group: GroupCount, confidence: float, looks: Looks, tau: float) -> RejectShare:
     return RejectShare(
         name=group.name,
         parts=group.parts,
         rejects=group.rejects,
         lost=group.lost,
-        upper=upper,
+        upper=bounds_of(group.rejects, group.parts, confidence, looks=looks, tau=tau).upper,
         confidence=confidence,
     )
 
