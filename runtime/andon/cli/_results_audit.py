@@ -168,7 +168,9 @@ def _back_test_facts(test: "BackTest", older: "Results") -> dict[str, Any]:
                 "most_discordant": decisions.most_discordant(),
                 "sentence": decisions.sentence(),
             }
-    further = {name: getattr(test, name) for name in ("independent", "lost", "only_new", "only_old", "discordant_items")}
+    further = {
+        name: getattr(test, name) for name in ("independent", "lost", "only_new", "only_old", "discordant_items")
+    }
     return facts | further | {"items": msgspec.to_builtins(test.items)}
 
 
