@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from scipy.integrate import quad
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
 from andon.calibration.audit import (
     Looks,
@@ -18,6 +18,7 @@ from andon.calibration.audit import (
     exceeds_promise,
     log_e_confirmed,
     log_e_violated,
+    p_violated,
     parts_to_confirm,
 )
 from andon.foundation.errors import ConfigError
@@ -181,3 +182,44 @@ def test_dependent_windows_are_worth_less_in_the_quick_test_of_a_promise() -> No
 
     assert exceeds_promise(30, 300, replace(calibration, tau=1.0))
     assert not exceeds_promise(30, 300, calibration)
+
+
+@given(parts=st.integers(1, 2_000_000), share=st.floats(0, 1), confidence=st.floats(0.6, 0.9999))
+def test_the_exact_bounds_equal_those_of_scipy(parts: int, share: float, confidence: float) -> None:
+    rejects = round(share * parts)
+
+    bounds = clopper_pearson(rejects, parts, confidence)
+
+    lower = beta.ppf(1 - confidence, rejects, parts - rejects + 1) if rejects else 0.0
+    upper = beta.ppf(confidence, rejects + 1, parts - rejects) if rejects < parts else 1.0
+    assert bounds == pytest.approx((lower, upper), rel=1e-12, abs=1e-300)
+
+
+@given(parts=st.integers(1, 100_000), share=st.floats(0, 1), alpha=st.floats(0.0001, 0.5))
+def test_the_p_value_is_the_chance_of_this_number_of_rejects_or_more(parts: int, share: float, alpha: float) -> None:
+    rejects = round(share * parts)
+
+    assert p_violated(rejects, parts, alpha) == pytest.approx(binom.sf(rejects - 1, parts, alpha), rel=1e-9, abs=1e-290)
+
+
+@settings(max_examples=50)
+@given(
+    parts=st.integers(1, 5000),
+    share=st.floats(0, 0.1),
+    looks=st.sampled_from(["once", "anytime"]),
+    tau=st.sampled_from([1.0, 3.7]),
+)
+def test_the_p_value_is_small_exactly_where_the_promise_is_violated(
+    parts: int, share: float, looks: Looks, tau: float
+) -> None:
+    rejects = min(parts, round(parts * share))
+
+    p = p_violated(rejects, parts, 0.02, looks=looks, tau=tau)
+
+    if abs(p - 0.05) > 1e-9:
+        assert (p < 0.05) == (audit(rejects, parts, 0.02, looks=looks, tau=tau).finding == "violated")
+
+
+def test_a_year_of_a_fast_line_can_be_audited() -> None:
+    assert audit(900_000, 100_000_000, 0.01).finding == "confirmed"
+    assert audit(1_000_000, 100_000_000, 0.01).finding == "undecided"

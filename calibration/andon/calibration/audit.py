@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import structs
 from scipy.optimize import brentq
-from scipy.special import betaln, xlog1py, xlogy
+from scipy.special import betainc, betaincinv, betaln, xlog1py, xlogy
 from scipy.stats import beta
 
 from andon.calibration.promise import check_fraction
@@ -28,8 +28,11 @@ from andon.runtime.schema import SCHEMA
 Looks = Literal["once", "anytime"]
 Finding = Literal["confirmed", "violated", "undecided"]
 
-MOST_PARTS = 10_000_000
-"""Upper limit of the parts of one audit, and of the parts that are offered as enough."""
+MOST_PARTS = 1_000_000_000
+"""Upper limit of the parts of one audit."""
+
+MOST_OFFERED = 10_000_000
+"""Upper limit of the parts that are offered as enough."""
 
 _A = _B = 0.5
 """Parameters of the mixing distribution of the e-values: Beta(1/2, 1/2), truncated to the alternative."""
@@ -62,8 +65,9 @@ def clopper_pearson(rejects: int, parts: int, confidence: float = 0.95) -> Bound
     >>> [round(bound, 8) for bound in clopper_pearson(12, 1000)]
     [0.00693839, 0.0193702]
     """
-    lower = 0.0 if rejects == 0 else float(beta.ppf(1 - confidence, rejects, parts - rejects + 1))
-    upper = 1.0 if rejects == parts else float(beta.ppf(confidence, rejects + 1, parts - rejects))
+    # betaincinv(a, b, q) is beta.ppf(q, a, b) without its checks of arguments, and 30 times as fast
+    lower = 0.0 if rejects == 0 else float(betaincinv(rejects, parts - rejects + 1, 1 - confidence))
+    upper = 1.0 if rejects == parts else float(betaincinv(rejects + 1, parts - rejects, confidence))
     return Bounds(lower, upper)
 
 
@@ -91,6 +95,22 @@ def log_e_confirmed(rejects: int, parts: int, alpha: float) -> float:
     a, b = _A + rejects, _B + parts - rejects
     mixed = betaln(a, b) + beta.logcdf(alpha, a, b) - betaln(_A, _B) - beta.logcdf(alpha, _A, _B)
     return float(mixed) - _log_likelihood(rejects, parts, alpha)
+
+
+def p_violated(rejects: int, parts: int, alpha: float, *, looks: Looks = "once", tau: float = 1.0) -> float:
+    """Return the p-value of "at most a share alpha is rejected". It is below 1 - confidence exactly if `audit` returns violated.
+
+    The arguments are those of `audit`.
+
+    >>> round(p_violated(25, 1000, 0.01), 9), p_violated(0, 1000, 0.01)
+    (4.2029e-05, 1.0)
+    """
+    rejects, parts = _independent(rejects, parts, tau)
+    if rejects == 0:
+        return 1.0
+    if looks == "once":
+        return float(betainc(rejects, parts - rejects + 1, alpha))  # the probability of this number of rejects or more
+    return math.exp(min(0.0, -log_e_violated(rejects, parts, alpha)))
 
 
 def exceeds_promise(rejects: int, parts: int, calibration: Calibration) -> bool:
@@ -132,6 +152,16 @@ def anytime_bounds(rejects: int, parts: int, confidence: float = 0.95) -> Bounds
     return Bounds(lower, upper)
 
 
+def bounds_of(rejects: int, parts: int, confidence: float = 0.95, *, looks: Looks = "once", tau: float = 1.0) -> Bounds:
+    """Return the bounds of the rejected share, as `audit` uses them. The arguments are those of `audit`."""
+    rejects, parts = _independent(rejects, parts, tau)
+    if parts < 1:
+        return Bounds(0.0, 1.0)
+    return (
+        clopper_pearson(rejects, parts, confidence) if looks == "once" else anytime_bounds(rejects, parts, confidence)
+    )
+
+
 def audit(
     rejects: int,
     parts: int,
@@ -165,13 +195,13 @@ def audit(
         raise ConfigError(
             f"rejected parts: expected an integer from 0 to {parts}, the number of good parts, got {rejects}."
         )
-    bounds = _bounds(rejects, parts, confidence, looks, tau)
+    bounds = bounds_of(rejects, parts, confidence, looks=looks, tau=tau)
     finding = _finding(bounds, alpha)
     if finding != "undecided":
         return AuditResult(finding, bounds, None)
 
     def decided(more_rejects: int, more_parts: int) -> bool:
-        return _finding(_bounds(more_rejects, more_parts, confidence, looks, tau), alpha) != "undecided"
+        return _finding(bounds_of(more_rejects, more_parts, confidence, looks=looks, tau=tau), alpha) != "undecided"
 
     return AuditResult(finding, bounds, _parts_in_total(rejects, parts, alpha, decided))
 
@@ -225,6 +255,23 @@ def audit_file(
     return record, result.parts_in_total
 
 
+def advice(audit: Audit, parts_in_total: int | None) -> str:
+    """Return the sentence about the parts that would decide an audit that is not decided. It is empty for a decided one.
+
+    Args:
+        audit: the audit.
+        parts_in_total: as `audit_file` returns it.
+    """
+    if audit.finding != "undecided":
+        return ""
+    if parts_in_total is None:
+        return "The rejected share is so near the limit that no number of parts would decide it at this rate."
+    if audit.looks == "anytime":
+        return f"About {parts_in_total - audit.parts} more good parts would decide it at this rate."
+    new = f"At this rate a new count of about {parts_in_total} good parts would decide it"
+    return f"{new}. To continue this count, use --any-time."
+
+
 def with_audit(data: bytes, audit: Audit) -> bytes:
     """Return the file with one more audit. Its graph, threshold, promise and log stay the same; its digest is new.
 
@@ -256,11 +303,11 @@ def parts_to_confirm(rejects: int, alpha: float, confidence: float = 0.95, *, lo
     ([299, 473, 628], 377)
     """
     too_few, enough = rejects, rejects + 1
-    while _finding(_bounds(rejects, enough, confidence, looks, 1.0), alpha) != "confirmed":
+    while _finding(bounds_of(rejects, enough, confidence, looks=looks), alpha) != "confirmed":
         too_few, enough = enough, 2 * enough
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
-        if _finding(_bounds(rejects, middle, confidence, looks, 1.0), alpha) == "confirmed":
+        if _finding(bounds_of(rejects, middle, confidence, looks=looks), alpha) == "confirmed":
             enough = middle
         else:
             too_few = middle
@@ -279,15 +326,12 @@ def _least_share(rejects: int, parts: int, needed: float) -> float:
     return share
 
 
-def _bounds(rejects: int, parts: int, confidence: float, looks: Looks, tau: float) -> Bounds:
-    if tau > 1:  # neighbouring units depend on each other: fewer count
-        rejects, parts = math.ceil(rejects / tau), math.floor(parts / tau)
-        rejects = min(rejects, parts)
-        if parts < 1:
-            return Bounds(0.0, 1.0)
-    return (
-        clopper_pearson(rejects, parts, confidence) if looks == "once" else anytime_bounds(rejects, parts, confidence)
-    )
+def _independent(rejects: int, parts: int, tau: float) -> tuple[int, int]:
+    """Return the counts divided by tau: if neighbouring units depend on each other, fewer count."""
+    if tau > 1:
+        parts = math.floor(parts / tau)
+        rejects = min(math.ceil(rejects / tau), parts)
+    return rejects, parts
 
 
 def _finding(bounds: Bounds, alpha: float) -> Finding:
@@ -297,7 +341,7 @@ def _finding(bounds: Bounds, alpha: float) -> Finding:
 
 
 def _parts_in_total(rejects: int, parts: int, alpha: float, decided: Callable[[int, int], bool]) -> int | None:
-    """Return a number of parts that decides if the rejected share stays as it is; None if none up to `MOST_PARTS` does.
+    """Return a number of parts that decides if the rejected share stays as it is; None if none up to `MOST_OFFERED` does.
 
     Args:
         rejects: number of rejected good parts.
@@ -314,7 +358,7 @@ def _parts_in_total(rejects: int, parts: int, alpha: float, decided: Callable[[i
     low, high = parts, 2 * parts
     while not enough(high):
         low, high = high, 2 * high
-        if high > MOST_PARTS:
+        if high > MOST_OFFERED:
             return None
     while high - low > 1:
         middle = (low + high) // 2

@@ -56,6 +56,10 @@ class Promise(Struct, frozen=True, kw_only=True):
     grouped: bool
     """True if a part consists of several files."""
     sentence: str
+    tau: float = 1.0
+    """Autocorrelation time of the scores, in units. Audits divide their counts by it."""
+    one_per_lot: bool = False
+    """True if one part was drawn from each lot, because parts of a lot depend on each other."""
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -141,6 +145,8 @@ def identity_of(detector: Detector) -> Identity:
             unit=calibration.unit,
             grouped=calibration.grouped,
             sentence=detector.promise,
+            tau=calibration.tau,
+            one_per_lot=calibration.sampling is not None and calibration.sampling.method == "one_per_lot",
         )
     return Identity(
         model=ModelIdentity(
@@ -281,7 +287,7 @@ class Results:
         for block in self.manifest.blocks:
             path = block_path(self.folder, block.key)
             try:
-                with pq.ParquetFile(path) as file:
+                with pq.ParquetFile(path, page_checksum_verification=True) as file:
                     table = file.read(columns=wanted)
             except (OSError, pa.ArrowInvalid) as error:
                 raise DataError(

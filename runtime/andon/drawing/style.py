@@ -70,6 +70,17 @@ def png_of(figure: Any, dpi: int | Literal["figure"] = DPI) -> bytes:
     return stream.getvalue()
 
 
+def svg_of(figure: Any) -> bytes:
+    """Return the figure as SVG. The same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    stream = io.BytesIO()
+    # the salt replaces random names of elements; letters stay text, so that they can be searched
+    with _any_script(), mpl.rc_context({"svg.hashsalt": "andon", "svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
 @contextmanager
 def _any_script() -> Iterator[None]:
     """Suppress warnings about characters that the font lacks. They are drawn as boxes."""
