@@ -2,6 +2,7 @@
 
 example:
   andon train patchcore --data parts/ --out run/
+  andon train patchcore --data parts/ --out run/ --ignore date.png   # also a rectangle in pixels: --ignore 40,30,260,90
   andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
   andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same data set, written as flags
   andon train whitening --data good-log.csv --out run/ --steps auto   # windows chosen from the log; also 64, 2s
@@ -61,6 +62,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="use only frames of this size, height x width in pixels. The model file then checks the size. Other frames are left "
         "out and named (default: frames of all sizes)",
     )
+    for flag, meaning in (
+        ("--ignore", "pixels that do not count, such as a printed date: they have no influence on the verdict"),
+        ("--region", "the only pixels that count"),
+    ):
+        parser.add_argument(
+            flag,
+            action="append",
+            default=[],
+            metavar="MASK",
+            help=f"frames of one size: {meaning}. A black and white picture of the frame's size (white is marked), a rectangle "
+            "left,top,right,bottom or a polygon x,y,x,y,x,y in pixels. Repeat the flag to mark more",
+        )
     parser.add_argument(
         "--detrend",
         choices=["none", "mean", "line"],
@@ -176,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
         raise _no_detector(args.detector)
     _class_set.take_in(args)
     args.frame_size = frame_size("--frame-size", args.frame_size)
+    args.ignore, args.region = tuple(args.ignore), tuple(args.region)
     recipe = _recipe(args.detector)
     with needs("train", "training"):
         import safetensors  # noqa: F401 - needed at the end of training, so a missing package is reported now
