@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.foundation.errors import DataError, ModelFileError
-from andon.runtime.crop import Crop, window
 from andon.runtime.schema import PACKED_MASK, FrameSpec, Mask
 
 Marked = NDArray[np.bool_]
@@ -117,26 +116,38 @@ def judged_pixels(spec: object) -> Marked | None:
     """
     if not isinstance(spec, FrameSpec) or not masked(spec):
         return None
-    if spec.region is None and spec.ignore is not None:
-        return ~unpack(spec.ignore, name="ignore")
-    assert spec.region is not None
-    inside = unpack(spec.region, name="region")
-    return inside if spec.ignore is None else inside & ~unpack(spec.ignore, name="ignore")
+    return _judged(spec.ignore, spec.region)
 
 
-def ignored_in(spec: object, size: tuple[int, int], crop: Crop | None = None) -> Marked | None:
+@functools.lru_cache(maxsize=8)
+def _judged(ignore: Mask | None, region: Mask | None) -> Marked:
+    ignored = None if ignore is None else unpack(ignore, name="ignore")
+    inside = None if region is None else unpack(region, name="region")
+    if inside is None:
+        assert ignored is not None
+        judged = ~ignored
+    else:
+        judged = inside if ignored is None else inside & ~ignored
+    judged.setflags(write=False)
+    return judged
+
+
+def ignored_in(spec: object, size: tuple[int, int]) -> Marked | None:
     """Return the pixels of a drawn frame that do not count, for pictures; None if all count, or if the file lacks the pixels.
 
     Args:
         spec: input of the model file.
         size: height and width of the drawn frame, which may be smaller or larger than the mask.
-        crop: return only this part of the drawn frame.
     """
     if not isinstance(spec, FrameSpec) or any(m is not None and not m.pixels for m in (spec.ignore, spec.region)):
         return None
-    judged = judged_pixels(spec)
-    if judged is None:
-        return None
+    return _ignored(spec.ignore, spec.region, size) if masked(spec) else None
+
+
+@functools.lru_cache(maxsize=8)
+def _ignored(ignore: Mask | None, region: Mask | None, size: tuple[int, int]) -> Marked:
+    judged = _judged(ignore, region)
     rows, columns = (np.arange(side) * of // side for side, of in zip(size, judged.shape, strict=True))
-    ignored = ~judged[np.ix_(rows, columns)]
-    return ignored if crop is None else ignored[window(size, crop)]
+    ignored: Marked = ~judged[np.ix_(rows, columns)]
+    ignored.setflags(write=False)
+    return ignored

@@ -84,14 +84,14 @@ def _shape(text: str, size: tuple[int, int], flag: str) -> NDArray[np.bool_]:
     numbers = [int(number) for number in text.split(",")]
     if len(numbers) < 4 or len(numbers) % 2:
         raise DataError(
-            f"{flag} {text}: expected a rectangle, left,top,right,bottom, or a polygon of at least three points, "
-            f"x,y,x,y,x,y, got {len(numbers)} numbers. Example: {flag} 100,200,900,700"
+            f"{flag} {text}: expected a rectangle, left,top,right,bottom, or a polygon of at least three points, x,y,x,y,x,y, "
+            f"got {len(numbers)} numbers. Example: {flag} 100,200,900,700"
         )
     height, width = size
     across, down = numbers[0::2], numbers[1::2]
     if min(numbers) < 0 or max(across) > width or max(down) > height:
         raise DataError(
-            f"{flag} {text}: expected x from 0 to {width} and y from 0 to {height}, the width and height of the frames in pixels, "
+            f"{flag} {text}: expected x from 0 to {width} and y from 0 to {height}, the size of the frames in pixels, "
             f"got x from {min(across)} to {max(across)} and y from {min(down)} to {max(down)}."
         )
     marked = np.zeros(size, np.bool_)
