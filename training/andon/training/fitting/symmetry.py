@@ -39,7 +39,7 @@ SIDE = 48
 TOLERANCE = 1.1
 """Largest allowed ratio of two distances: a moved picture to its nearest good one, and good pictures to each other."""
 FEWEST = 8
-MASK_MOVED = 0.01
+MASK_MOVED = 0.02
 """Largest share of the counting pixels that a move may shift across the border of the masks."""
 
 
