@@ -216,7 +216,7 @@ def good_frame(seed: int) -> NDArray[np.uint8]:
     parts = Frames(10_001, size=SIZE)
     item = parts.read(parts.refs[seed])
     assert isinstance(item, Item)
-    return item.data
+    return np.asarray(item.data, np.uint8)
 
 
 @settings(max_examples=15, deadline=None)

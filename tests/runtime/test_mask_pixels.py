@@ -76,7 +76,7 @@ def test_a_mask_of_noise_is_refused_with_the_reason() -> None:
 )
 def test_forged_pixels_are_refused(change: dict[str, object], text: str) -> None:
     with pytest.raises(ModelFileError, match=text):
-        unpack(replace(pack(left_half()), **change))  # type: ignore[arg-type]
+        unpack(replace(pack(left_half()), **change))
 
 
 def test_pixels_that_would_inflate_without_bound_are_refused() -> None:

@@ -66,7 +66,7 @@ def _judged_pixels(spec: FrameSpec) -> Tensor:
     inside = ~judged[window((judged.shape[0], judged.shape[1]), spec.crop)]
     frame = torch.from_numpy(inside.astype(np.uint8))[None, :, :, None]
     with torch.no_grad():  # the same module as for frames, so that exactly the same pixels contribute
-        touched = Resize(spec.size, thin=spec.resize == "fast")(frame)
+        touched: Tensor = Resize(spec.size, thin=spec.resize == "fast")(frame)
     return touched[0, 0] <= 0.0
 
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from andon.cli import _class_set
+from andon.cli import _class_set, _masks
 from andon.cli._frame_sizes import frame_size
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
@@ -62,18 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="use only frames of this size, height x width in pixels. The model file then checks the size. Other frames are left "
         "out and named (default: frames of all sizes)",
     )
-    for flag, meaning in (
-        ("--ignore", "pixels that do not count, such as a printed date: they have no influence on the verdict"),
-        ("--region", "the only pixels that count"),
-    ):
-        parser.add_argument(
-            flag,
-            action="append",
-            default=[],
-            metavar="MASK",
-            help=f"frames of one size: {meaning}. A black and white picture of the frame's size (white is marked), a rectangle "
-            "left,top,right,bottom or a polygon x,y,x,y,x,y in pixels. Repeat the flag to mark more",
-        )
+    _masks.add_flags(parser)
     parser.add_argument(
         "--detrend",
         choices=["none", "mean", "line"],

@@ -143,10 +143,11 @@ def look_at(
 def exhibits(
     galleries: Sequence[Gallery],
     shown: dict[str, PartViews],
+    spec: InputSpec | None = None,
+    /,
     *,
     limit: float,
     crop: Crop,
-    spec: InputSpec | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> list[list[Exhibit]]:
     """Return the parts of each gallery with their pictures, as large as `max_bytes` for all pictures allows.
@@ -154,9 +155,9 @@ def exhibits(
     Args:
         galleries: the chosen parts.
         shown: pictures of the parts, by key.
+        spec: input of the model file. Pixels that its masks leave out are hatched.
         limit: limit of the heat maps, `heat_map.map_limit`.
         crop: part of the frame that the network uses.
-        spec: input of the model file. Pixels that its masks leave out are hatched.
         max_bytes: upper limit for all pictures together.
     """
     made: list[list[Exhibit]] = []

@@ -38,10 +38,33 @@ def with_masks(spec: InputSpec, masks: Masks, found: Found, *, cell: int) -> Inp
         ConfigError: the detector judges windows of logs.
         DataError: the frames have several sizes, a mask does not fit, or nothing is left to judge.
     """
-    if not masks.ignore and not masks.region:
+    flags = _flags(masks)
+    if not flags:
         return spec
-    flags = " and ".join(f"--{name}" for name, given in zip(masks._fields, masks, strict=True) if given)
-    if not isinstance(spec, FrameSpec) or not isinstance(found, FoundFrames):
+    if not isinstance(spec, FrameSpec):
+        raise ConfigError(f"{flags}: expected frames, got sensor logs. Leave out {flags}.")
+    fitted = fitted_to(masks, found)
+    spec = replace(spec, ignore=_or_none(fitted.ignore), region=_or_none(fitted.region))
+    judged_cells(
+        spec, (max(1, spec.size[0] // cell), max(1, spec.size[1] // cell))
+    )  # refuses a mask that leaves nothing
+    judged = judged_pixels(spec)
+    assert judged is not None
+    logger.info("%s: %.1f %% of the frame's %d x %d pixels are judged", flags, 100 * judged.mean(), *judged.shape)
+    return spec
+
+
+def fitted_to(masks: Masks, found: Found) -> Masks:
+    """Return the masks with their pixels read, for frames of one size.
+
+    Raises:
+        ConfigError: the data are logs.
+        DataError: the frames have several sizes, or a mask does not fit.
+    """
+    flags = _flags(masks)
+    if not flags:
+        return masks
+    if not isinstance(found, FoundFrames):
         raise ConfigError(f"{flags}: expected frames, got sensor logs. Leave out {flags}.")
     size = found.frame_size
     if size is None:
@@ -51,17 +74,17 @@ def with_masks(spec: InputSpec, masks: Masks, found: Found, *, cell: int) -> Inp
             "--frame-size, for example --frame-size 1080x1920."
         )
     ignore, region = (
-        _mask(given, size, flag=f"--{name}") if given else None
-        for name, given in zip(masks._fields, masks, strict=True)
+        _mask(given, size, flag=f"--{name}") if given else () for name, given in zip(masks._fields, masks, strict=True)
     )
-    spec = replace(spec, ignore=ignore, region=region)
-    judged_cells(
-        spec, (max(1, spec.size[0] // cell), max(1, spec.size[1] // cell))
-    )  # refuses a mask that leaves nothing
-    judged = judged_pixels(spec)
-    assert judged is not None
-    logger.info("%s: %.1f %% of the frame's %d x %d pixels are judged", flags, 100 * judged.mean(), *size)
-    return spec
+    return Masks(ignore, region)
+
+
+def _or_none(given: tuple[str, ...] | Mask) -> Mask | None:
+    return given if isinstance(given, Mask) else None
+
+
+def _flags(masks: Masks) -> str:
+    return " and ".join(f"--{name}" for name, given in zip(masks._fields, masks, strict=True) if given)
 
 
 def _mask(given: tuple[str, ...] | Mask, size: tuple[int, int], *, flag: str) -> Mask:
