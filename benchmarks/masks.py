@@ -1,10 +1,11 @@
 """Measure what an ignore mask is worth where each good part has another printed code.
 
-A random code of eight digits is drawn at about the same place of all pictures of a tree, good and defective. Four files are
-trained for each seed: on the pictures as they are and on those with a code, each with and without an ignore mask over the area
-of the code. Prints one JSON line per file, and one on the time of a judgement with and without the mask (interleaved).
+A random code of eight digits is drawn at about the same place of all pictures of a tree, good and defective. Three files are
+trained for each seed: on the pictures as they are, on those with a code, and on those with a code and an ignore mask over its
+area. All have the same names, so that the splits are the same. Prints one JSON line per file, and one on the time of a judgement
+with and without the mask (interleaved).
 
-    OMP_NUM_THREADS=1 python -m benchmarks.masks DATA/mvtec_ad/bottle --seeds 0 1 2
+    OMP_NUM_THREADS=1 python -m benchmarks.masks DATA/mvtec_ad/pill --seeds 0 1 2
 """
 
 import argparse
@@ -35,13 +36,8 @@ from andon.training.runs.train import TrainOptions, train
 
 PLACE = (0.33, 0.80, 0.67, 0.90)
 """Left, top, right and bottom of the area of the code, as shares of the picture."""
-FILES = {
-    "no code": (False, False),
-    "no code, mask": (False, True),
-    "code": (True, False),
-    "code, mask": (True, True),
-}
-"""Whether the pictures have a code, and whether its area is ignored."""
+FILES = {"no code": ("plain", False), "code": ("coded", False), "code, mask": ("coded", True)}
+"""Tree of pictures, and whether the area of the code is ignored."""
 
 
 def printed(picture: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
@@ -62,13 +58,14 @@ def printed(picture: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
     return result
 
 
-def print_codes(source: Path, target: Path) -> None:
-    """Write the pictures of a tree with codes. Masks of defects are copied unchanged."""
+def copy_tree(source: Path, target: Path, *, coded: bool) -> None:
+    """Write the pictures of a tree as PNG, with codes or as they are. Masks of defects are copied unchanged."""
     cv2 = opencv()
-    for key, file in track(list(open_listing(source).items()), ProgressLine(), "printing codes"):
+    for key, file in track(list(open_listing(source).items()), ProgressLine(), "writing pictures"):
         path = (target / key).with_suffix(".png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), printed(np.asarray(cv2.imread(str(file.path)), np.uint8), key))
+        picture = np.asarray(cv2.imread(str(file.path)), np.uint8)
+        cv2.imwrite(str(path), printed(picture, key) if coded else picture)
     shutil.copytree(source / "ground_truth", target / "ground_truth")
 
 
@@ -119,11 +116,12 @@ def main() -> None:
     area = area_of(args.data)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        print_codes(args.data, work / "coded")
+        for tree in ("plain", "coded"):
+            copy_tree(args.data, work / tree, coded=tree == "coded")
         for seed in args.seeds:
-            for name, (coded, masked) in FILES.items():
-                out = work / f"{'coded' if coded else 'plain'}{'-mask' if masked else ''}-{seed}.onnx"
-                figures = measure(work / "coded" if coded else args.data, out, (area,) if masked else (), args, seed)
+            for name, (tree, masked) in FILES.items():
+                out = work / f"{tree}{'-mask' if masked else ''}-{seed}.onnx"
+                figures = measure(work / tree, out, (area,) if masked else (), args, seed)
                 about = {"set": args.data.name, "file": name, "preset": args.preset, "seed": seed, "area": area}
                 print(json.dumps(about | figures | {"load": round(os.getloadavg()[0], 1)}), flush=True)
         pair = bench_pair(work / f"coded-{args.seeds[0]}.onnx", work / f"coded-mask-{args.seeds[0]}.onnx", seconds=20)
