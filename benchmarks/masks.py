@@ -1,9 +1,9 @@
 """Measure what an ignore mask is worth where each good part has another printed code.
 
 A random code of eight digits is drawn at about the same place of all pictures of a tree, good and defective. Three files are
-trained for each seed: on the pictures as they are, on those with a code, and on those with a code and an ignore mask over its
-area. All have the same names, so that the splits are the same. Prints one JSON line per file, and one on the time of a judgement
-with and without the mask (interleaved).
+trained for each seed. The first sees the pictures as they are, the second those with a code. The third sees the code too, and
+ignores its area. All pictures have the same names, so that the splits are the same. Prints one JSON line per file, and one on the
+time of a judgement with and without the mask (interleaved).
 
     OMP_NUM_THREADS=1 python -m benchmarks.masks DATA/mvtec_ad/pill --seeds 0 1 2
 """

@@ -59,7 +59,7 @@ def damaged(
         kind: one of `FOR_TRAINING` or `HELD_OUT`.
         good: uint8 ``[H, W, C]``, C = 1 or 3.
         other: another good picture of the same shape, as a source of pieces.
-        judged: ``[H, W]``, the pixels that may change. At least half of the damage that is drawn lies within them. None: all.
+        judged: ``[H, W]``, the pixels that may change. At least half of the drawn damage is within them. None: all.
     """
     if judged is not None:
         return _within(generator, kind, good, other, judged)

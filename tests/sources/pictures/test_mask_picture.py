@@ -1,4 +1,4 @@
-"""Masks as users give them: pictures, rectangles, polygons. Whatever is not clearly a mask is refused."""
+"""Masks as users give them: pictures, rectangles, polygons. Anything that is not clearly a mask is refused."""
 
 from pathlib import Path
 

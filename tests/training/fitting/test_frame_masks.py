@@ -1,4 +1,4 @@
-"""Masks are given to frames of one size only, and whatever leaves nothing to judge is refused before anything is trained."""
+"""Masks are given to frames of one size only, and a mask that leaves nothing to judge is refused before the training."""
 
 from pathlib import Path
 

@@ -34,7 +34,7 @@ def mask_of(texts: Sequence[str], size: tuple[int, int], *, flag: str) -> Mask:
         flag: name of the flag in messages.
 
     Raises:
-        DataError: a picture cannot be read or is not a mask of this size, a shape lies outside the frame, or the whole mask
+        DataError: a picture cannot be read or is not a mask of this size, a shape is outside the frame, or the whole mask
             marks nothing or everything.
         MissingExtra: OpenCV is not installed.
     """
