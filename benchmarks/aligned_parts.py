@@ -100,7 +100,7 @@ def drawn(seed: int) -> Picture:
     turn[:, 2] += generator.normal(0, 15, 2)
     turned = cv2.warpAffine(part, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
     seen = cv2.GaussianBlur(turned, (0, 0), 0.9) + generator.normal(0, 4, part.shape)
-    return np.clip(seen, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(seen, 0, 255), np.uint8)
 
 
 def write_drawn(out: Path) -> None:
