@@ -117,3 +117,45 @@ def test_importing_what_draws_leaves_opencv_to_the_host() -> None:
     told = subprocess.run([sys.executable, "-c", script], env=bare, capture_output=True, text=True, check=True)
 
     assert told.stdout == "False []\n"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(FOR_TRAINING + HELD_OUT),
+    st.integers(0, 2**31),
+    st.tuples(st.integers(0, 60), st.integers(0, 50)),
+    st.tuples(st.integers(6, 36), st.integers(6, 30)),
+)
+def test_damage_with_a_mask_lies_within_the_pixels_that_may_change(
+    kind: str, seed: int, corner: tuple[int, int], size: tuple[int, int]
+) -> None:
+    judged = np.zeros((96, 80), np.bool_)
+    judged[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]] = True
+    before = good()
+
+    drawn = damaged(np.random.default_rng(seed), kind, before, good(1), judged)
+
+    if drawn is not None:
+        assert (drawn.picture[~judged] == before[~judged]).all()
+        assert not (drawn.mask & ~judged).any()
+        assert drawn.mask.any()
+
+
+# a blended piece of a few stripes is hardly ever visible
+@pytest.mark.parametrize("kind", [kind for kind in FOR_TRAINING + HELD_OUT if kind != "blend"])
+def test_most_damage_finds_its_place_in_a_region_of_a_tenth_of_the_picture(kind: str) -> None:
+    judged = np.zeros((96, 80), np.bool_)
+    judged[50:80, 20:46] = True
+
+    made = [damaged(np.random.default_rng(seed), kind, good(), good(1), judged) for seed in range(20)]
+
+    assert sum(one is not None for one in made) >= 15
+
+
+def test_pixels_that_may_all_change_change_nothing_about_the_limits_of_damage() -> None:
+    everywhere = np.ones((96, 80), np.bool_)
+
+    drawn = damaged(np.random.default_rng(3), "scratch", good(), good(1), everywhere)
+
+    assert drawn is not None
+    assert 0 < drawn.mask.mean() <= LARGEST

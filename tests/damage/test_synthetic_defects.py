@@ -7,6 +7,7 @@ from andon.damage.kinds import HELD_OUT
 from andon.damage.synthetic_defects import EACH, SyntheticDefects
 from andon.foundation.errors import DataError
 from andon.runtime.items import Item, Lost, Ref
+from andon.runtime.mask_pixels import pack
 from andon.runtime.schema import FrameSpec, Reason
 from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_log
@@ -124,3 +125,34 @@ def test_deep_pictures_get_the_same_damage_as_the_same_pictures_with_eight_bits(
             np.testing.assert_array_equal((same.data.astype(int) - 1000) / 10, one.data)
             compared += 1
     assert compared > 6
+
+
+def test_with_masks_all_damage_is_where_the_file_judges() -> None:
+    marked = np.zeros((40, 56), np.bool_)
+    marked[:, 30:] = True
+    spec = FrameSpec(channels=3, size=(16, 16), ignore=pack(marked))
+    frames = Striped(8)
+    defects = SyntheticDefects(frames, spec)
+    truth = defects.truth
+
+    seen = 0
+    for ref in defects.refs:
+        item = defects.read(ref)
+        if truth.defective[ref.key] and isinstance(item, Item):
+            good = frames.read(Ref(key=ref.key.partition("+")[0]))
+            assert np.array_equal(item.data[marked], good.data[marked])
+            mask = truth.mask(ref.key)
+            assert mask is not None
+            assert not (mask & marked).any()
+            seen += 1
+    assert seen >= 12
+
+
+def test_a_frame_of_another_size_than_the_masks_gets_no_damage() -> None:
+    marked = np.zeros((30, 56), np.bool_)
+    marked[:, 30:] = True
+    defects = SyntheticDefects(Striped(2), FrameSpec(channels=3, size=(16, 16), ignore=pack(marked)))
+
+    lost = [defects.read(ref) for ref in defects.refs if "+" in ref.key]
+
+    assert all(isinstance(item, Lost) and item.reason is Reason.WRONG_INPUT for item in lost)

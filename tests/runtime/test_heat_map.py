@@ -15,6 +15,7 @@ from andon.runtime.heat_map import (
     _grown,
     colours,
     enlarge,
+    hatched,
     limit_is_threshold,
     map_limit,
     overlay,
@@ -198,3 +199,30 @@ def test_enlarging_is_bilinear_between_the_centres_of_cells(rows: int, columns: 
     expected = np.stack([np.interp(down, np.arange(rows), column) for column in wide.T], axis=1)
 
     assert enlarge(small, (height, width)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_neither_colours_nor_a_contour_reach_into_pixels_that_do_not_count() -> None:
+    frame = np.full((80, 120, 3), 200, np.uint8)
+    ignored = np.zeros((80, 120), np.bool_)
+    ignored[:, 40:] = True
+    anomaly_map = np.zeros((8, 12), np.float32)
+    anomaly_map[:, 2:4] = 3.0  # hot up to the border; enlarging spreads it beyond the border
+
+    mixed = overlay(frame, anomaly_map, 1.0, ignored=ignored)
+
+    grey = (mixed == mixed[:, :, :1]).all(axis=2)
+    assert grey[:, 45:].all()  # stripes and dimmed pixels only, except for the line of the contour around the hot place
+    assert not grey[:, 25:38].all()
+
+
+def test_ignored_pixels_are_hatched_and_the_others_as_they_were() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (60, 90, 3)).astype(np.uint8)
+    ignored = np.zeros((60, 90), np.bool_)
+    ignored[10:30, 20:70] = True
+
+    drawn = hatched(frame, ignored)
+
+    assert (drawn[~ignored] == frame[~ignored]).all()
+    assert (drawn[ignored] == 150).all(axis=1).mean() == pytest.approx(1 / 8, abs=0.03)
+    assert (drawn[ignored] != frame[ignored]).any(axis=1).mean() > 0.95
+    assert (overlay(frame, np.zeros((4, 6), np.float32), 1.0, ignored=ignored) == drawn).all()

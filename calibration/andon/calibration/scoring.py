@@ -17,6 +17,7 @@ from andon.runtime.frame_statistics import FrameStatistics, measure
 from andon.runtime.grey_levels import grey_levels
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.judge import judge_items
+from andon.runtime.mask_pixels import masked
 from andon.runtime.model_file.format import ModelFile, parse
 from andon.runtime.schema import Reason, Status, WindowSpec
 from andon.runtime.session import Device, open_session
@@ -124,6 +125,8 @@ def score(
                 measured.append(measure(grey_levels(one.data, model.card.input))[0])
         if verdict.status != Status.INVALID and "anomaly_map" in verdict.evidence:
             values = verdict.evidence["anomaly_map"].ravel()
+            if masked(model.card.input):
+                values = values[values != 0]  # the graph sets the cells that do not count to exactly 0
             maps.append(values if len(values) <= kept else generator.choice(values, kept, replace=False))
     return Scores(
         refs=selected,

@@ -34,6 +34,10 @@ VISIBLE = 5.0
 LARGEST = 0.3
 """Largest share of a picture that damage may cover."""
 _TRIES = 12
+_TRIES_WITHIN = 36
+"""Tries with a mask, because much of the damage falls outside."""
+_LEAST_BOX = 32
+"""Smallest side of a box in which damage is drawn, in pixels."""
 
 
 class Damaged(NamedTuple):
@@ -45,7 +49,9 @@ class Damaged(NamedTuple):
     """``[H, W]``, True for pixels that changed visibly."""
 
 
-def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> Damaged | None:
+def damaged(
+    generator: Generator, kind: str, good: Picture, other: Picture, judged: NDArray[np.bool_] | None = None
+) -> Damaged | None:
     """Draw one damage; return None if a dozen tries give no visible change, for example on a flat grey picture.
 
     Args:
@@ -53,7 +59,10 @@ def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> D
         kind: one of `FOR_TRAINING` or `HELD_OUT`.
         good: uint8 ``[H, W, C]``, C = 1 or 3.
         other: another good picture of the same shape, as a source of pieces.
+        judged: ``[H, W]``, the pixels that may change. At least half of the drawn damage is within them. None: all.
     """
+    if judged is not None:
+        return _within(generator, kind, good, other, judged)
     smallest = 4 * unit(good.shape) ** 2
     for _ in range(_TRIES):
         after = np.clip(np.rint(_KINDS[kind](generator, good, other)), 0, 255).astype(np.uint8)
@@ -61,6 +70,39 @@ def damaged(generator: Generator, kind: str, good: Picture, other: Picture) -> D
         if smallest <= np.count_nonzero(mask) <= LARGEST * mask.size and _clear(good, after, mask):
             return Damaged(after, mask)
     return None
+
+
+def _within(
+    generator: Generator, kind: str, good: Picture, other: Picture, judged: NDArray[np.bool_]
+) -> Damaged | None:
+    """Draw the damage in the box around the pixels that may change, so that its size fits to a small region."""
+    box = _box(judged)
+    inside, allowed = np.ascontiguousarray(good[box]), judged[box]
+    smallest = 4 * unit(inside.shape) ** 2
+    for _ in range(_TRIES_WITHIN):
+        drawn = np.clip(np.rint(_KINDS[kind](generator, inside, np.ascontiguousarray(other[box]))), 0, 255)
+        everywhere = drawn.astype(np.uint8)
+        after = np.where(allowed[:, :, np.newaxis], everywhere, inside)
+        mask = visible(inside, after) & allowed
+        count = np.count_nonzero(mask)
+        enough = count >= max(smallest, 0.5 * np.count_nonzero(visible(inside, everywhere)))
+        if enough and count <= LARGEST * mask.size and _clear(inside, after, mask):
+            picture, whole = good.copy(), np.zeros(judged.shape, np.bool_)
+            picture[box], whole[box] = after, mask
+            return Damaged(picture, whole)
+    return None
+
+
+def _box(judged: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns around the pixels that may change, at least `_LEAST_BOX` wide where the picture is."""
+    box = []
+    for axis, side in ((1, judged.shape[0]), (0, judged.shape[1])):
+        places = np.flatnonzero(judged.any(axis=axis))
+        low, high = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, side)
+        wide = min(side, max(high - low, _LEAST_BOX))
+        low = max(0, min((low + high - wide) // 2, side - wide))
+        box.append(slice(low, low + wide))
+    return box[0], box[1]
 
 
 def visible(before: Picture, after: Picture) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from andon.damage.kinds import HELD_OUT, damaged
 from andon.foundation.errors import DataError
 from andon.runtime.grey_levels import changed_raw, grey_levels
 from andon.runtime.items import Data, Item, Lost, Ref
+from andon.runtime.mask_pixels import judged_pixels
 from andon.runtime.schema import InputSpec, Reason
 from andon.sources.collection import Collection, FoundFrames
 from andon.sources.truth import Truth
@@ -41,8 +42,8 @@ class SyntheticDefects:
 
         Args:
             good: the good frames.
-            spec: the input of the model file. Damage is drawn in grey levels, and `spec` has the scale of uint16 frames. None:
-                their whole range.
+            spec: the input of the model file. Damage is drawn in grey levels, and `spec` has the scale of uint16 frames.
+                Damage is drawn only where the masks of `spec` let pixels count. None: the whole range of levels, no masks.
             seed: seed of the damage.
             most: upper limit of good parts.
 
@@ -107,7 +108,10 @@ class SyntheticDefects:
         before = grey_levels(item.data, self._spec)
         alike = isinstance(other, Item) and other.data.shape == before.shape
         pasted = grey_levels(other.data, self._spec) if isinstance(other, Item) and alike else before
-        drawn = damaged(generator, kind, before, pasted)
+        judged = judged_pixels(self._spec)
+        if judged is not None and judged.shape != before.shape[:2]:
+            return Lost(ref, Reason.WRONG_INPUT, "the frame does not have the size of the masks")
+        drawn = damaged(generator, kind, before, pasted, judged)
         if drawn is None:
             return Lost(ref, Reason.OTHER, f"no visible {kind} could be drawn: the picture is nearly flat")
         result = _RawDamaged(changed_raw(item.data, before, drawn.picture, self._spec), drawn.mask)

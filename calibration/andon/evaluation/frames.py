@@ -16,6 +16,7 @@ from andon.foundation.progress import Progress, silent, track
 from andon.runtime.detector import Detector
 from andon.runtime.items import Data
 from andon.runtime.judge import judge_items
+from andon.runtime.mask_pixels import ignored_in
 from andon.runtime.schema import FrameSpec, Status
 from andon.sources.collection import Collection
 from andon.sources.truth import Truth
@@ -115,7 +116,9 @@ def judge_frames(
                 pixels.unmasked += 1
             else:
                 resized += _is_resized(ref.key, mask, one.data)
-                pixels.add(verdict.evidence["anomaly_map"], mask, ref.part, crop)
+                ignored = ignored_in(detector.card.input, (mask.shape[0], mask.shape[1]))
+                pixels.ignored += ignored is not None and bool(mask.any()) and not (mask & ~ignored).any()
+                pixels.add(verdict.evidence["anomaly_map"], mask, ref.part, crop, ignored)
     if reasons:
         logger.warning(
             "%d of %d frames were not judged and count as INVALID: %s. The first: %s",
@@ -130,6 +133,12 @@ def judge_frames(
             "%d of %d defective frames have no mask. They are left out of the pixel results",
             pixels.unmasked,
             pixels.unmasked + marked,
+        )
+    if pixels.ignored:
+        logger.warning(
+            "%d defective frames have their defects only in pixels that the model file ignores. They cannot be found there, and "
+            "count as missed if they are OK",
+            pixels.ignored,
         )
     if resized:
         logger.warning(

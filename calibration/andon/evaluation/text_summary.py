@@ -64,6 +64,8 @@ def parts_text(figures: Evaluation) -> str:
         step: tuple[str, ...] = () if figures.mask_step == 1 else (f"(one in {figures.mask_step} rows and columns)",)
         step += (f"({figures.unmasked} defective without a mask are left out)",) if figures.unmasked else ()
         rows += [row("pixel AUROC", "pixel_auroc"), row("AUPRO(0.3)", "aupro", *step)]
+    if figures.ignored_defects:
+        rows.append(f"ignored        {figures.ignored_defects} defective only in pixels that the file ignores")
     rows += _by_score(figures)
     if figures.by_defect:
         by_name = {printable(kind): part for kind, part in figures.by_defect.items()}  # names of folders

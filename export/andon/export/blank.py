@@ -13,6 +13,7 @@ from andon.export import golden
 from andon.export.provenance import Provenance
 from andon.foundation.errors import DataError
 from andon.runtime.calibration_facts import Precision
+from andon.runtime.mask_pixels import mask_size, masked
 from andon.runtime.model_file.format import BLANK, OUTPUTS, Golden, seal
 from andon.runtime.schema import SCENE_FEATURES, TOLERANCE, Card, FrameSpec, InputSpec, ScoreRule
 from andon.sources.collection import Collection, FoundFrames
@@ -62,7 +63,9 @@ def with_golden(data: bytes, card: Card, items: Sequence[NDArray[Any]], *, real:
 
 
 def calibrated_input(spec: InputSpec, good: Collection) -> InputSpec:
-    """Return the input spec. If all parts are frames of the same size, fix this frame size in it."""
+    """Return the input spec. If all parts are frames of the same size, fix this frame size in it, or that of the masks."""
+    if isinstance(spec, FrameSpec) and masked(spec):
+        return replace(spec, frame_size=mask_size(spec))
     if isinstance(spec, FrameSpec) and isinstance(good.found, FoundFrames):
         return replace(spec, frame_size=good.found.frame_size)
     return spec

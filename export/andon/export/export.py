@@ -52,8 +52,9 @@ from andon.foundation.progress import Progress, silent
 from andon.runtime.bench_pair import bench_pair
 from andon.runtime.calibration_facts import Precision, Provider
 from andon.runtime.items import Lost
+from andon.runtime.mask_pixels import mask_size
 from andon.runtime.model_file.format import ModelFile, parse
-from andon.runtime.schema import WindowSpec
+from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.runtime.session import open_session
 from andon.sources.collection import Collection
 
@@ -145,7 +146,7 @@ def export(
     graph = fold(trace(pipeline.eval()), pipeline.spec)
     converted = _converted(graph, reduced)
     spec = calibrated_input(pipeline.spec, good)
-    items = some_items(good)
+    items = some_items(good, size=mask_size(spec) if isinstance(spec, FrameSpec) else None)
 
     def calibrated(graph: onnx.ModelProto, precision: Precision, device: Provider = "cpu") -> tuple[bytes, Scores]:
         """Return the calibrated file with this graph, and the scores of the calibration parts."""
@@ -196,11 +197,16 @@ def _converted(graph: onnx.ModelProto, reduced: Int8 | Float16 | None) -> onnx.M
             return halve(graph)
 
 
-def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
+def some_items(good: Collection, count: int = 5, *, size: tuple[int, int] | None = None) -> list[NDArray[Any]]:
     """Return the first readable items that share one shape.
 
+    Args:
+        good: the items.
+        count: largest number of them.
+        size: height and width of the frames to return. None: those of the first one.
+
     Raises:
-        DataError: no item is readable.
+        DataError: no item is readable, or no frame has this size.
     """
     found: list[NDArray[Any]] = []
     lost = ""
@@ -208,6 +214,11 @@ def some_items(good: Collection, count: int = 5) -> list[NDArray[Any]]:
         item = good.read(ref)
         if isinstance(item, Lost):
             lost = lost or f"{ref.key}: {item.detail or item.reason.name}"
+        elif size is not None and item.data.shape[:2] != size:
+            lost = (
+                lost
+                or f"{ref.key}: expected {size[0]} x {size[1]} pixels, got {item.data.shape[0]} x {item.data.shape[1]}"
+            )
         elif not found or item.data.shape == found[0].shape:
             found.append(item.data)
             if len(found) == count:

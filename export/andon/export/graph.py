@@ -13,6 +13,7 @@ from torch.export import Dim
 
 from andon.export.decision import INPUT_REASON, RAW_SCORE
 from andon.export.evidence import Evidence
+from andon.export.masks import judged_pixels
 from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareWindows, Restore, prepare
 from andon.export.scene import SceneFeatures
@@ -47,7 +48,9 @@ class Pipeline(nn.Module):
         self.restore = Restore(spec)
         if scene and not isinstance(spec, FrameSpec):
             raise ConfigError("scene check: expected frames, got windows of sensor values. Leave out the scene check.")
-        self.scene = SceneFeatures(spec.mean, spec.scale) if scene and isinstance(spec, FrameSpec) else None
+        self.scene = None
+        if scene and isinstance(spec, FrameSpec):
+            self.scene = SceneFeatures(spec.mean, spec.scale, judged_pixels(spec))
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Return score ``[N]``, input reason ``[N]``, and the evidence in the order of `evidence_names`."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from andon.export.graph import Pipeline
 from andon.foundation.errors import ParityError
 from andon.runtime.detector import Detector
+from andon.runtime.mask_pixels import masked
 from andon.runtime.model_file.format import parse
 from andon.runtime.schema import RAW_SCORE, Reason, Status
 from andon.runtime.session import open_session
@@ -32,6 +33,8 @@ class Parity(Struct, frozen=True, kw_only=True):
 def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Parity:
     """Compare a calibrated file with its module on batches of 1, 2 and 5 items, and frames also at another size.
 
+    A file with masks refuses frames of another size.
+
     Args:
         pipeline: the traced pipeline, in eval mode.
         data: the calibrated file.
@@ -48,7 +51,7 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
     worst, compared, near = 0.0, 0, 0
     allowed = model.card.tolerance
     _check_rows_are_independent(detector, items, unit)
-    for batch in _batches(items):
+    for batch in _batches(items, other_size=not masked(pipeline.spec)):
         with torch.no_grad():
             eager, reason, *_ = pipeline(torch.from_numpy(np.stack(batch)))
         got = raw_scores(detector, batch)
@@ -109,10 +112,10 @@ def raw_scores(detector: Detector, items: Sequence[NDArray[Any]]) -> list[float]
     return [verdict.score for verdict in detector.batch(items)]
 
 
-def _batches(items: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-    """Return batches of real items, repeated if there are too few, and for frames a batch of another size."""
+def _batches(items: Sequence[NDArray[Any]], *, other_size: bool) -> list[list[NDArray[Any]]]:
+    """Return batches of real items, repeated if there are too few, and for frames a batch of another size if asked for."""
     batches = [[items[place % len(items)] for place in range(size)] for size in BATCHES]
-    if items[0].ndim == 3:
+    if other_size and items[0].ndim == 3:
         height, width = items[0].shape[:2]
         smaller = [
             np.ascontiguousarray(item[: max(16, height * 7 // 10), : max(16, width * 8 // 10)]) for item in batches[1]

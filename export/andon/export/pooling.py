@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
+from andon.export.masks import JudgedCells
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import nearest
 from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
@@ -22,6 +23,7 @@ class Pool(nn.Module):
             )
         self.rule = rule
         self.windows = isinstance(spec, WindowSpec)
+        self.cells = JudgedCells(spec)
         self.smooth = Smooth(rule.smooth) if rule.smooth > 0 and not self.windows else nn.Identity()
 
     def forward(self, evidence: Evidence, excess: Tensor | None = None) -> dict[str, Tensor]:
@@ -42,7 +44,7 @@ class Pool(nn.Module):
         outputs: dict[str, Tensor] = {}
         deciding = self.rule.map or next(iter(evidence.maps), None)
         for name, raw_map in evidence.maps.items():
-            smoothed = self.smooth(raw_map)
+            smoothed = self.cells.smoothed(raw_map, self.smooth)
             score = self._pool(smoothed)
             if name == self.rule.map:
                 outputs["score"] = score
@@ -60,7 +62,7 @@ class Pool(nn.Module):
         return {"anomaly_map": deciding}
 
     def _pool(self, values: Tensor) -> Tensor:
-        flat = values.flatten(1)
+        flat = self.cells.values(values)
         if self.rule.pool == "mean":
             return flat.mean(dim=1)
         if self.rule.pool == "max":

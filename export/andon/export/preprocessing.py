@@ -6,6 +6,7 @@ The same module is used in training and traced into the file, so that training a
 import torch
 from torch import Tensor, nn
 
+from andon.export.masks import FillIgnored
 from andon.export.resize import Resize
 from andon.export.states import States
 from andon.runtime.schema import FrameSpec, InputSpec, Reason, WindowSpec
@@ -28,13 +29,14 @@ class PrepareFrames(nn.Module):
         super().__init__()
         self.spec = spec
         self.resize = Resize(spec.size, thin=spec.resize == "fast")
+        self.fill = FillIgnored(spec)
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Crop, resize, convert to grey levels, measure the contrast and normalise."""
+        """Crop, resize, convert to grey levels, measure the contrast, normalise, and fill the pixels that do not count."""
         grey_levels = self._grey_levels(self.resize(self._crop(frame)))
-        contrast = grey_levels.mean(dim=1).flatten(1).std(dim=1, correction=0)
+        contrast = self.fill.values(grey_levels.mean(dim=1)).std(dim=1, correction=0)
         reason = torch.where(contrast < self.spec.min_contrast, int(Reason.NO_CONTRAST), 0).to(torch.int32)
-        return (grey_levels - self.spec.mean) / self.spec.scale, reason
+        return self.fill((grey_levels - self.spec.mean) / self.spec.scale), reason
 
     def _grey_levels(self, levels: Tensor) -> Tensor:
         """Convert the levels of resized uint16 frames. This is linear, so it costs less after resizing than before."""

@@ -30,16 +30,29 @@ class SceneFeatures(nn.Module):
     * the other three coefficients of each deep plane
     """
 
-    def __init__(self, mean: float, scale: float) -> None:
-        """Create the module. `mean` and `scale` undo the preparation: grey level = prepared * scale + mean."""
+    def __init__(self, mean: float, scale: float, judged: Tensor | None = None) -> None:
+        """Create the module.
+
+        Args:
+            mean: undoes the preparation together with `scale`: grey level = prepared * scale + mean.
+            scale: see `mean`.
+            judged: the prepared pixels that count, bool ``[h, w]``. Light, contrast and sharpness are those of these pixels. The
+                coarse features see the fixed value of the others. None: all pixels count.
+        """
         super().__init__()
         self.mean, self.scale = mean, scale
+        pairs = None if judged is None else judged[:, 1:] & judged[:, :-1]
+        if judged is None or pairs is None or not pairs.any():  # a region of one column has no pairs
+            judged = pairs = None
+        for name, counting in (("places", judged), ("pairs", pairs)):
+            places = None if counting is None else counting.flatten().nonzero().squeeze(1)
+            self.register_buffer(name, places, persistent=False)
 
     def forward(self, prepared: Tensor, deep: Tensor | None) -> Tensor:
         """Describe a batch, ``[N, C, h, w]`` and ``[N, C', h', w']``."""
         grey = prepared.mean(dim=1) * self.scale + self.mean
-        flat = grey.flatten(1)
-        steps = (grey[:, :, 1:] - grey[:, :, :-1]).abs().flatten(1).mean(dim=1)
+        flat = self._counting(grey.flatten(1), "places")
+        steps = self._counting((grey[:, :, 1:] - grey[:, :, :-1]).abs().flatten(1), "pairs").mean(dim=1)
         tones = [
             (flat.mean(dim=1).clamp(min=0.0) + DARKEST).log(),
             (flat.std(dim=1, correction=0) + SMALLEST_CONTRAST).log(),
@@ -50,6 +63,11 @@ class SceneFeatures(nn.Module):
             coefficients = _coarse(deep, DEEP_CELLS).flatten(2)
             parts += [coefficients[:, :, 0], coefficients[:, :, 1:].flatten(1)]
         return torch.cat(parts, dim=1)
+
+    def _counting(self, flat: Tensor, name: str) -> Tensor:
+        """Return the values ``[N, k]`` at the places that count."""
+        places = self._buffers[name]
+        return flat if places is None else flat.index_select(1, places)
 
 
 def _coarse(planes: Tensor, count: int) -> Tensor:

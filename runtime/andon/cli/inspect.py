@@ -14,7 +14,16 @@ import msgspec
 
 from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
-from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, Context, FrameSpec, OutsideCheck, SceneCheck, WindowSpec
+from andon.runtime.schema import (
+    RAW_SCORE,
+    SCENE_FEATURES,
+    Context,
+    FrameSpec,
+    Mask,
+    OutsideCheck,
+    SceneCheck,
+    WindowSpec,
+)
 
 SUMMARY = "show what a model file judges, what it promises, and its origin"
 
@@ -56,18 +65,7 @@ def render(model: ModelFile) -> str:
     card, calibration = model.card, model.card.calibration
     rows: list[tuple[str, str]] = [("name", f"{card.name}  ({card.detector} v{card.detector_version})")]
     if isinstance(card.input, FrameSpec):
-        colour = "RGB" if card.input.channels == 3 else "grey"
-        size = f"{card.input.frame_size[0]} x {card.input.frame_size[1]}" if card.input.frame_size else "any size"
-        rows.append(
-            (
-                "judges",
-                f"{colour} frames, {size}, resized to {card.input.size[0]} x {card.input.size[1]} px (height x width)",
-            )
-        )
-        if card.input.dtype == "uint16":
-            scale = f"{card.input.black:g} becomes grey level 0, {card.input.white:g} becomes 255"
-            rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))
-        rows.append(("scene", _scene(card.input.scene)))
+        rows.extend(_frames(card.input))
     else:
         rows.extend(_windows(card.input))
         rows.append(("outside", _outside(card.input.outside)))
@@ -129,6 +127,21 @@ def render(model: ModelFile) -> str:
     return "\n".join(f"{label:<11} {text}" for label, text in rows)
 
 
+def _frames(spec: FrameSpec) -> list[tuple[str, str]]:
+    colour = "RGB" if spec.channels == 3 else "grey"
+    size = f"{spec.frame_size[0]} x {spec.frame_size[1]}" if spec.frame_size else "any size"
+    rows = [
+        ("judges", f"{colour} frames, {size}, resized to {spec.size[0]} x {spec.size[1]} px (height x width)"),
+    ]
+    if spec.dtype == "uint16":
+        scale = f"{spec.black:g} becomes grey level 0, {spec.white:g} becomes 255"
+        rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))
+    masks = (("ignore", spec.ignore), ("region", spec.region))
+    rows.extend((name, _mask(name, mask)) for name, mask in masks if mask is not None)
+    rows.append(("scene", _scene(spec.scene)))
+    return rows
+
+
 def _windows(spec: WindowSpec) -> list[tuple[str, str]]:
     names = ", ".join(f"{channel.name}{f' [{channel.unit}]' if channel.unit else ''}" for channel in spec.channels)
     rows = [
@@ -156,6 +169,13 @@ def _context(context: Context) -> str:
         f"the channels are standardised separately for {known} of {context.channel}; another value is INVALID, and "
         f"{context.channel} itself is not judged"
     )
+
+
+def _mask(name: str, mask: Mask) -> str:
+    """Return what a mask marks, and its digest."""
+    what = "do not count" if name == "ignore" else "count, and no others"
+    size = f"{mask.frame_size[0]} x {mask.frame_size[1]}"
+    return f"{100 * mask.share:.3g} % of the {size} pixels {what}   (sha256 {mask.sha256[:12]})"
 
 
 def _scene(check: SceneCheck | None) -> str:

@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from andon.cli import _masks
 from andon.cli._long_runs import ends_cleanly_on_sigterm, sources_warn_once
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.console import StatusLine
@@ -63,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="REGEX|CSV",
         help="files that belong to one part or lot, as for 'andon train'",
     )
+    _masks.add_flags(parser)
     parser.add_argument(
         "--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="seed of split and training (default: 0)"
     )
@@ -121,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
                 gain=args.gain,
                 seed=args.seed,
                 group=args.group,
+                ignore=tuple(args.ignore),
+                region=tuple(args.region),
                 threads=args.threads,
                 device=args.device,
                 bench_s=args.bench_seconds,

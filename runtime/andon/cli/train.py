@@ -2,6 +2,7 @@
 
 example:
   andon train patchcore --data parts/ --out run/
+  andon train patchcore --data parts/ --out run/ --ignore date.png   # also a rectangle in pixels: --ignore 40,30,260,90
   andon train pixel_knn --data mnist:anomaly=5,root=data/mnist --out run/   # also fashion_mnist, cifar10, classes:PATH
   andon train conv_vae --data mnist --anomaly 5 --root data/mnist --out run/   # the same data set, written as flags
   andon train whitening --data good-log.csv --out run/ --steps auto   # windows chosen from the log; also 64, 2s
@@ -17,7 +18,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from andon.cli import _class_set
+from andon.cli import _class_set, _masks
 from andon.cli._frame_sizes import frame_size
 from andon.cli._numbers import MAX_SEED, whole
 from andon.foundation.errors import ConfigError
@@ -61,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="use only frames of this size, height x width in pixels. The model file then checks the size. Other frames are left "
         "out and named (default: frames of all sizes)",
     )
+    _masks.add_flags(parser)
     parser.add_argument(
         "--detrend",
         choices=["none", "mean", "line"],
@@ -176,6 +178,7 @@ def run(args: argparse.Namespace) -> int:
         raise _no_detector(args.detector)
     _class_set.take_in(args)
     args.frame_size = frame_size("--frame-size", args.frame_size)
+    args.ignore, args.region = tuple(args.ignore), tuple(args.region)
     recipe = _recipe(args.detector)
     with needs("train", "training"):
         import safetensors  # noqa: F401 - needed at the end of training, so a missing package is reported now

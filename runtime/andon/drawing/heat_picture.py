@@ -12,7 +12,8 @@ from andon.drawing.labels import fitting
 from andon.drawing.style import BLUE, INK, SOFT, VERMILION
 from andon.foundation.extras import needs
 from andon.runtime.crop import WHOLE
-from andon.runtime.heat_map import COOL, HOT, Picture, colours, limit_is_threshold, map_limit, overlay
+from andon.runtime.heat_map import COOL, HOT, Picture, colours, hatched, limit_is_threshold, map_limit, overlay
+from andon.runtime.mask_pixels import ignored_in
 from andon.runtime.schema import Card, FrameSpec, Status
 from andon.runtime.verdict import Verdict
 
@@ -32,7 +33,8 @@ _BAR = 0.6
 def heat_picture(frame: Picture, verdict: Verdict, card: Card) -> Picture:
     """Return the frame with its heat map, if the verdict has one, and a strip of text below it, uint8 ``[H, W, 3]``.
 
-    The strip does not cover any part of the frame. Its text grows with the frame, so that it is readable in a small preview.
+    Pixels that do not count are hatched. The strip does not cover any part of the frame. Its text grows with the frame, so that
+    it is readable in a small preview.
 
     Args:
         frame: the judged frame, uint8 ``[H, W, 3]``, ``[H, W, 1]`` or ``[H, W]``.
@@ -47,9 +49,12 @@ def heat_picture(frame: Picture, verdict: Verdict, card: Card) -> Picture:
     times = max(1, min(NARROWEST // width, _SMALL // max(height, width)))
     rgb = rgb.repeat(times, axis=0).repeat(times, axis=1)
     anomaly_map = verdict.evidence.get("anomaly_map")
+    ignored = ignored_in(card.input, (rgb.shape[0], rgb.shape[1]))
     if anomaly_map is not None:
         crop = card.input.crop if isinstance(card.input, FrameSpec) else WHOLE
-        rgb = overlay(rgb, anomaly_map, map_limit(card, verdict.threshold), crop=crop)
+        rgb = overlay(rgb, anomaly_map, map_limit(card, verdict.threshold), crop=crop, ignored=ignored)
+    elif ignored is not None:
+        rgb = hatched(rgb, ignored)
     below = strip(verdict, card, max(NARROWEST, rgb.shape[1]), legend=anomaly_map is not None)
     left = (below.shape[1] - rgb.shape[1]) // 2
     right = below.shape[1] - rgb.shape[1] - left

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
 from andon.runtime.interpreter_exit import CALLS
+from andon.runtime.mask_pixels import mask_size
 from andon.runtime.model_file.format import OUTPUTS, ModelFile, parse, read
 from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, Card, FrameSpec, Reason, Status, WindowSpec
 from andon.runtime.session import Device, Session, first_line, open_session
@@ -35,8 +36,11 @@ class Detector:
     `JudgeError`.
     """
 
-    def __init__(self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated") -> None:
-        # for `load` and `from_bytes` only: the model file is checked already
+    def __init__(
+        self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated", mask_fits: bool = True
+    ) -> None:
+        # for `load` and `from_bytes` only: the model file is checked already. `mask_fits` is False for the golden sample only,
+        # which is smaller than the frames, so that the masks of the file mean nothing in it
         _refuse_unknown("frame_size", frame_size, get_args(FrameSize))
         self._model = model
         self._session = session
@@ -45,6 +49,7 @@ class Detector:
         calibration = model.card.calibration
         self._good_scale = calibration.good_scale if calibration else 0.0
         self._any_size = frame_size == "any"
+        self._mask_fits = mask_fits
         self._evidence = tuple(name for name in model.card.outputs if name not in (RAW_SCORE, SCENE_FEATURES))
         self._names = [*OUTPUTS, *self._evidence]
         self._input = "frame" if isinstance(self._spec, FrameSpec) else "window"
@@ -74,6 +79,7 @@ class Detector:
                 `provider` ``any``, and for files that do not record it, ``auto`` is CUDA if there is one, else the CPU.
             threads: number of CPU threads per call, 1 to 64.
             frame_size: ``any`` also judges frames of another size than the calibrated one. The promise does not cover them.
+                A file with an ignore mask or a region always refuses them.
             provider: ``any`` also judges on another device type than the calibrated one, if it reproduces the golden sample.
                 No promise holds there (`promised`, `Verdict.outside_promise`).
 
@@ -322,6 +328,13 @@ class Detector:
             raise InputError(f"expected a frame {wanted}, got shape {list(item.shape)}.")
         if min(item.shape[:2]) < 16:
             raise InputError(f"expected a frame of at least 16 x 16 pixels, got {item.shape[0]} x {item.shape[1]}.")
+        masks = mask_size(spec)
+        if self._mask_fits and masks is not None and item.shape[:2] != tuple(masks):
+            raise InputError(
+                f"expected frames of {masks[0]} x {masks[1]} (height x width), the size of the file's "
+                f"{'ignore mask' if spec.region is None else 'region'}, got {item.shape[0]} x {item.shape[1]}. A mask belongs to "
+                "one frame size. Set the camera to this size, or train with masks for the new frames."
+            )
         if not self._any_size and spec.frame_size is not None and item.shape[:2] != tuple(spec.frame_size):
             raise InputError(
                 f"expected frames of {spec.frame_size[0]} x {spec.frame_size[1]} (height x width) as calibrated, got "

@@ -23,6 +23,12 @@ _OPACITY = 0.5
 _LINE = 320
 """The two lines of the contour are each as wide as the short side of the frame divided by this, at least one pixel."""
 
+_STRIPES = 8
+"""Distance of the stripes over pixels that do not count, in widths of a stripe."""
+_STRIPE_LEVEL = 150
+_DIMMED = 0.6
+"""Brightness of pixels between the stripes."""
+
 # From dark blue over purple and orange to yellow. Brightness always increases, so that the scale also works in grey and for
 # colour-blind people. Its hot end is distinguishable from bright metal.
 _STOPS = np.array(
@@ -75,6 +81,7 @@ def overlay(
     limit: float,
     *,
     crop: Crop = WHOLE,
+    ignored: NDArray[np.bool_] | None = None,
 ) -> Picture:
     """Return the frame as an RGB picture, uint8 ``[H, W, 3]``, with the anomaly map drawn over it.
 
@@ -86,6 +93,7 @@ def overlay(
         anomaly_map: the map of this frame.
         limit: see `map_limit`.
         crop: part of the frame that the network uses, `FrameSpec.crop`.
+        ignored: ``[H, W]``, the pixels that do not count (`mask_pixels.ignored_in`). They are hatched. None: all count.
 
     Raises:
         InputError: the frame is not uint8. `grey_levels.grey_levels` converts uint16 frames.
@@ -98,12 +106,26 @@ def overlay(
     inside = mixed[window((height, width), crop)]  # a view: changes appear in the picture
     big = enlarge(anomaly_map, inside.shape[:2])
     relative = _in_limits(big, limit)
+    if ignored is not None:  # the enlarged map is soft, so that its border reaches into the pixels that do not count
+        relative[ignored[window((height, width), crop)]] = 0.0
     box = _box(relative > TRANSPARENT)
     warmth = ((relative[box] - TRANSPARENT) / (HOT - TRANSPARENT)).clip(0.0, 1.0)[:, :, np.newaxis]
     weight = (_OPACITY * warmth).astype(np.float32)
     inside[box] = (inside[box] * (1 - weight) + colours(big[box], limit) * weight).astype(np.uint8)
     _draw_contour(inside, relative > 1.0, max(1, round(min(height, width) / _LINE)))
-    return mixed
+    return mixed if ignored is None else hatched(mixed, ignored)
+
+
+def hatched(picture: Picture, ignored: NDArray[np.bool_]) -> Picture:
+    """Return the RGB picture ``[H, W, 3]`` with grey stripes, dimmed, where pixels do not count."""
+    height, width = picture.shape[:2]
+    line = max(1, round(min(height, width) / _LINE))
+    rows, columns = np.ogrid[:height, :width]
+    stripes = (rows + columns) % (_STRIPES * line) < line
+    result = picture.copy()
+    result[ignored] = (result[ignored] * _DIMMED).astype(np.uint8)
+    result[ignored & stripes] = _STRIPE_LEVEL
+    return result
 
 
 def enlarge(anomaly_map: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

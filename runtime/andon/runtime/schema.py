@@ -41,6 +41,8 @@ windows far outside the good ones has `raw_score`, because that check raises `sc
 """
 Side = Annotated[int, Meta(ge=1, le=1_000_000)]
 """A length in pixels."""
+PACKED_MASK = 200_000
+"""Largest number of characters of `Mask.pixels`."""
 
 
 class Status(IntEnum):
@@ -149,7 +151,7 @@ _REASON_TEXTS = {
 
 
 class Mask(Struct, frozen=True, kw_only=True):
-    """A mask over the pixels of a frame, identified by its digest. The graph holds the pixels. Reserved."""
+    """A mask over the pixels of a frame, identified by its digest. The graph decides with its own copy of the pixels."""
 
     sha256: Sha256
     """Digest of the mask: one byte per pixel, 0 or 1, row by row, over the whole frame."""
@@ -162,6 +164,11 @@ class Mask(Struct, frozen=True, kw_only=True):
         Meta(max_length=64),
     ] = ()
     """Polygons around the marked pixels, x and y as fractions of the frame. For drawings only, not for verdicts."""
+    pixels: Annotated[str, Meta(max_length=PACKED_MASK)] = ""
+    """The pixels: lengths of runs, unmarked and marked in turn, as uint32 (little-endian), deflated (zlib), in base64.
+
+    For drawings and figures (`mask_pixels.unpack`). Empty in files that state only the digest.
+    """
 
 
 class Tiles(Struct, frozen=True, kw_only=True):
@@ -230,9 +237,9 @@ class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True
     white: Annotated[float, Meta(gt=0.0, le=65535.0)] = 255.0
     """Raw level of uint16 frames that becomes grey level 255. Higher levels become 255, too."""
     ignore: Mask | None = None
-    """Pixels to ignore. Reserved."""
+    """Pixels that do not count. They have no influence on score and verdict."""
     region: Mask | None = None
-    """The only pixels that count. Reserved."""
+    """The only pixels that count."""
     tiles: Tiles | None = None
     """Tiling of large frames. Reserved."""
     scene: SceneCheck | None = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from andon.evaluation.figures.pixels import aupro, pixel_auroc, rank_pixels
+from andon.evaluation.figures.pixels import NOT_COUNTED, aupro, pixel_auroc, rank_pixels
 from andon.foundation.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -170,3 +170,15 @@ def test_any_finite_scores_are_ranked_as_they_are(scores: NDArray[np.float32]) -
     assert list(ranked.thresholds) == list(np.unique(scores + np.float32(0))[::-1])  # -0 is 0
     assert list(ranked.pixels) == [(scores >= threshold).sum() for threshold in ranked.thresholds]
     assert list(ranked.background) == [(scores[1:] >= threshold).sum() for threshold in ranked.thresholds]
+
+
+@given(case=labelled_maps(), seed=st.integers(0, 99))
+def test_pixels_that_do_not_count_are_left_out_of_all_results(case: tuple[Maps, Masks], seed: int) -> None:
+    """Compare with wider pictures whose additional columns do not count."""
+    maps, masks = case
+    generator = np.random.default_rng(seed)
+    wider = [np.pad(m, ((0, 0), (0, 3)), constant_values=NOT_COUNTED) for m in maps]
+    marked = [np.hstack([k, generator.integers(0, 2, (len(k), 3)).astype(np.uint8)]) for k in masks]
+
+    assert aupro(wider, marked) == pytest.approx(aupro(maps, masks))
+    assert pixel_auroc(wider, marked) == pytest.approx(pixel_auroc(maps, masks))

@@ -18,7 +18,6 @@ from andon.training.detectors.memory_vae import (
     TINY,
     MemoryVAE,
     Settings,
-    design_of,
     loss,
     prototypes,
     sample,
@@ -31,7 +30,7 @@ GREY = FrameSpec(channels=1, size=(24, 24))
 
 def built(settings: Settings = TINY, spec: FrameSpec = GREY) -> MemoryVAE:
     torch.manual_seed(0)
-    return MemoryVAE(settings, design_of(settings, spec))
+    return MemoryVAE(settings, spec)
 
 
 def blobs(count: int, *, seed: int = 0) -> torch.Tensor:

@@ -19,6 +19,7 @@ from andon.evaluation.frames import evaluate
 from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.settings import from_mapping
 from andon.runtime import Detector
+from andon.runtime.mask_pixels import pack
 from andon.runtime.schema import FrameSpec
 from andon.sources.collection import FoundFrames
 from andon.sources.opening import open_for
@@ -478,3 +479,19 @@ def test_good_parts_without_a_bad_one_are_all_used() -> None:
 
     assert list(run.found_suspects) == []
     assert torch.equal(one(parts[:1]).maps["distance"], other(parts[:1]).maps["distance"])
+
+
+def test_patches_of_cells_that_do_not_count_are_never_stored() -> None:
+    """Draw all patches, and compare their origins with the cells that contribute to a counting cell of the map."""
+    settings = Settings(preset="fast", size=64, taps=(4, 7), memory_mb=0.02, candidates=100_000)
+    marked = np.zeros((64, 64), np.bool_)
+    marked[:, 40:] = True
+    spec = msgspec.structs.replace(SPEC, ignore=pack(marked))
+    scorer = PatchCore(settings, spec).eval()
+    pictures = torch.rand(3, 3, 64, 64)
+
+    with torch.no_grad():
+        _, origins = draw(scorer, Rows(pictures), 100_000, Remembering())
+
+    columns = [sorted(set((origin[:, 1] % side).tolist())) for origin, side in zip(origins, (8, 4), strict=True)]
+    assert columns == [[0, 1, 2, 3, 4], [0, 1, 2]]  # at stride 16, the third column ends at pixel 48, half of it counts

@@ -93,3 +93,15 @@ def test_no_readable_part_is_an_error() -> None:
 
     with pytest.raises(DataError, match="expected readable uint16 frames, got none"):
         scaled(SPEC, data, data.refs)
+
+
+def test_pixels_that_do_not_count_do_not_move_the_scale() -> None:
+    judged = np.zeros((40, 60), np.bool_)
+    judged[:, :30] = True
+    part = np.random.default_rng(0).integers(28_000, 31_000, (40, 60, 1)).astype(np.uint16)
+    printed = part.copy()
+    printed[:, 30:] = 65_535
+
+    assert (level_counts([part], judged) == level_counts([printed], judged)).all()
+    assert level_counts([part], judged).sum() == judged.sum()
+    assert not level_counts([part[:20]], judged).any()

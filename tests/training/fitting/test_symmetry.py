@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from andon.training.fitting.symmetry import ALL, DECLARED, NONE, Move, moved, symmetries
+from andon.training.fitting.symmetry import ALL, DECLARED, NONE, Move, keeping, moved, symmetries
 
 
 def parts(shape: str, count: int = 20) -> list[NDArray[np.uint8]]:
@@ -81,3 +81,19 @@ def test_each_declared_symmetry_holds_the_smaller_ones() -> None:
     none, mirror, quarters, turns = (set(DECLARED[name]) for name in ("none", "mirror", "quarters", "turns"))
 
     assert none < mirror < quarters < turns == set(ALL)
+
+
+def test_only_moves_that_leave_a_mask_in_its_place_are_kept() -> None:
+    """Check that a date code in a corner forbids every move, and a round region in the middle forbids none."""
+    rows, columns = np.mgrid[:128, :128]
+    corner = ~((rows < 24) & (columns < 60))
+    round_region = np.hypot(rows - 63.5, columns - 63.5) < 56
+    band = np.abs(rows - 63.5) < 40
+
+    assert keeping(ALL, corner) == (NONE,)
+    assert keeping(ALL, round_region) == ALL
+    assert set(keeping(ALL, band)) == {Move(mirrored, degrees) for mirrored in (False, True) for degrees in (0, 180)}
+
+
+def test_the_unmoved_picture_is_always_kept() -> None:
+    assert keeping((NONE,), np.random.default_rng(0).random((20, 20)) < 0.5) == (NONE,)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from andon.calibration.split import split
 from andon.damage.kinds import HELD_OUT, damaged
 from andon.foundation.errors import ConfigError
 from andon.runtime.detector import Detector
 from andon.runtime.items import Ref
+from andon.runtime.schema import FrameSpec
 from andon.training.contract.synthetic_data import synthetic_frame
 from andon.training.recommendation.recommend import FEWEST_SEPARATE, Events, Options, keys_for_choice, recommend
 from andon.training.recommendation.result import Recommendation
@@ -155,3 +157,22 @@ def test_parts_for_the_choice_are_those_that_do_not_calibrate_unless_there_are_f
     else:
         assert set(keys).isdisjoint(split(refs, seed=seed).calibration)
         assert len(keys) >= 42
+
+
+def test_masks_hold_for_all_candidates_and_for_the_file_of_the_choice(tree: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, menu=MENU[:2], ignore=("0,0,16,16",))
+
+    recommend(str(tree), tmp_path / "out", budget_ms=5000.0, date="2026-11-30", options=options)
+
+    files = [*(tmp_path / "out/candidates").glob("*/model.onnx"), tmp_path / "out/model.onnx"]
+    specs = [Detector.load(path).card.input for path in files]
+    assert len(specs) == 3
+    assert all(isinstance(spec, FrameSpec) and spec.ignore is not None for spec in specs)
+    with pytest.raises(ConfigError, match="results for the same parts and settings"):
+        recommend(
+            str(tree),
+            tmp_path / "out",
+            budget_ms=5000.0,
+            date="2026-11-30",
+            options=replace(options, ignore=("0,0,20,16",)),
+        )

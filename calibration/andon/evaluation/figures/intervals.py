@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from andon.evaluation.figures.pixels import RankedPixels, checked_pairs, rank_pixels, regions_of, tie_ends
+from andon.evaluation.figures.pixels import NOT_COUNTED, RankedPixels, checked_pairs, rank_pixels, regions_of, tie_ends
 from andon.evaluation.figures.ranking import order_statistic
 from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent
@@ -209,7 +209,7 @@ def _tables(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], thre
     background, overlap, marked = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     backgrounds, regions = np.zeros(len(pairs)), np.zeros(len(pairs))
     for at, (scores, mask) in enumerate(pairs):
-        rest = scores[~mask]
+        rest = scores[~mask & (scores != NOT_COUNTED)]
         backgrounds[at] = rest.size
         background[at] = _at_least(rest, thresholds)
         if mask.any():

@@ -112,6 +112,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     """Masks and maps were compared at every `mask_step`-th row and column of the mask."""
     unmasked: int = 0
     """Number of defective frames without a mask, if others have one. They are left out of the pixel results."""
+    ignored_defects: int = 0
+    """Number of defective frames whose defects lie only in pixels that the model file ignores."""
     by_defect: dict[str, KindFigures] = {}
     tpr_at_1_percent_fpr: float | None
     fpr_at_recall: float | None
@@ -193,6 +195,7 @@ def summarise(
         false_reject_rate=confusion.false_rejects / len(good) if len(good) else None,
         miss_rate=confusion.misses / len(bad) if len(bad) else None,
         invalid=len(judged) - len(valid),
+        ignored_defects=0 if pixels is None else pixels.ignored,
         threshold=threshold,
         promise=promise,
         within_promise=(

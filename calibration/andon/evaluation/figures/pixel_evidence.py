@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from andon.evaluation.figures.pixels import NOT_COUNTED
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.heat_map import enlarge
 
@@ -31,6 +32,8 @@ class PixelEvidence(Struct):
     """Number of pixels of all masks before thinning."""
     unmasked: int = 0
     """Number of defective pictures with a map but no mask."""
+    ignored: int = 0
+    """Number of defective pictures whose defects lie only in pixels that do not count."""
 
     def add(
         self,
@@ -38,6 +41,7 @@ class PixelEvidence(Struct):
         mask: NDArray[np.bool_],
         part: str,
         crop: Crop | None,
+        ignored: NDArray[np.bool_] | None = None,
     ) -> None:
         """Add a picture. If there are too many pixels, thin all pictures again.
 
@@ -46,6 +50,7 @@ class PixelEvidence(Struct):
             mask: ``[H, W]``, mask of the whole frame.
             part: the physical part.
             crop: left, top, right and bottom as shares of the frame. None: the whole frame.
+            ignored: ``[H, W]``, pixels that do not count. They are left out of the results. None: all count.
         """
         step = self.step or max(1, _root(self.expected * mask.size))
         self.seen += mask.size
@@ -54,7 +59,11 @@ class PixelEvidence(Struct):
             self.maps = [_every(again, kept) for kept in self.maps]
             self.masks = [_every(again, kept) for kept in self.masks]
         self.step = step * again
-        self.maps.append(_every(self.step, _over_the_mask(anomaly_map, mask, crop)))
+        whole = _over_the_mask(anomaly_map, mask, crop)
+        if ignored is not None:
+            whole[ignored] = NOT_COUNTED
+            mask = mask & ~ignored
+        self.maps.append(_every(self.step, whole))
         self.masks.append(_every(self.step, mask))
         self.parts.append(part)
 

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from andon.evaluation.figures.ranking import clip_area
 from andon.foundation.errors import DataError
 
+NOT_COUNTED = np.nextafter(np.finfo(np.float32).min, np.float32(0), dtype=np.float32)
+"""Score of map pixels that do not count, because the model file ignores them. They are left out of all pixel results."""
+
 
 def pixel_auroc(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> float:
     """Return the AUROC over all pixels of all pictures, including good ones. Each pixel has the same weight.
@@ -111,16 +114,18 @@ def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> Ranked
         if not np.isfinite(scores).all():
             raise DataError("expected finite anomaly maps, got values that are not finite. Leave out INVALID pictures.")
         labels, found = regions_of(mask)
-        flat = labels.ravel()
+        counted = (scores != NOT_COUNTED).ravel()
+        flat, values = labels.ravel()[counted], scores.ravel()[counted]
         here = np.bincount(flat, minlength=found + 1)
         counts[0] += here[0]
         counts.append(here[1:])
         # put score (upper half) and region (lower half) into one number: three times as fast as sorting indices
-        keys[at : at + flat.size] = _falling(scores.ravel())
+        keys[at : at + flat.size] = _falling(values)
         keys[at : at + flat.size] <<= np.uint64(32)
         keys[at : at + flat.size] |= np.where(flat > 0, flat + regions, 0).astype(np.uint64)
         regions += found
         at += flat.size
+    keys = keys[:at]
     del pairs
     sizes = np.concatenate(counts)
     if regions == 0 or sizes[0] == 0:
@@ -150,7 +155,7 @@ def rank_pixels(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> Ranked
 def checked_pairs(
     maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]
 ) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Return maps and masks as arrays ``[h, w]``, picture by picture.
+    """Return maps and masks as arrays ``[h, w]``, picture by picture. Pixels that do not count are not marked.
 
     Raises:
         DataError: the numbers of maps and masks differ, or a map and its mask differ in shape.
@@ -158,6 +163,7 @@ def checked_pairs(
     if len(maps) != len(masks):
         raise DataError(f"expected one mask per map, got {len(maps)} maps and {len(masks)} masks.")
     pairs = [(np.asarray(a, np.float32), np.asarray(b) != 0) for a, b in zip(maps, masks, strict=True)]
+    pairs = [(a, b & (a != NOT_COUNTED) if a.shape == b.shape else b) for a, b in pairs]
     for index, (scores, mask) in enumerate(pairs):
         if scores.shape != mask.shape or scores.ndim != 2:
             raise DataError(

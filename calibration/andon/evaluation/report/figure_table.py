@@ -65,6 +65,9 @@ def frame_rows(figures: Evaluation, parts: ScoreArrays) -> list[FigureRow]:
         rows.append(("AUPRO (.3)", f"{figures.aupro:.4f}", between(drawn.aupro if drawn else None, ".4f"), words))
     if figures.unmasked:
         rows.append(("without a mask", f"{figures.unmasked}", "", "defective frames, left out of the pixel results"))
+    if figures.ignored_defects:
+        note = "frames with defects only in pixels that the model file ignores"
+        rows.append(("ignored defects", f"{figures.ignored_defects}", "", note))
     if figures.unknown:
         rows.append(("unknown truth", f"{figures.unknown}", "", "left out of all results here"))
     if figures.unjudged:

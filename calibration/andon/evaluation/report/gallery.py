@@ -19,10 +19,11 @@ from andon.foundation.progress import Progress, silent, track
 from andon.runtime.crop import WHOLE, Crop, window
 from andon.runtime.detector import Detector
 from andon.runtime.grey_levels import grey_levels
-from andon.runtime.heat_map import COOL, HOT, TRANSPARENT, colours, enlarge, overlay
+from andon.runtime.heat_map import COOL, HOT, TRANSPARENT, colours, enlarge, hatched, overlay
 from andon.runtime.heat_map import Picture as Pixels
 from andon.runtime.judge import judge_items
-from andon.runtime.schema import FrameSpec, Status
+from andon.runtime.mask_pixels import ignored_in
+from andon.runtime.schema import FrameSpec, InputSpec, Status
 from andon.runtime.verdict import Verdict
 from andon.sources.collection import Collection
 from andon.sources.opencv import opencv
@@ -142,6 +143,8 @@ def look_at(
 def exhibits(
     galleries: Sequence[Gallery],
     shown: dict[str, PartViews],
+    spec: InputSpec | None = None,
+    /,
     *,
     limit: float,
     crop: Crop,
@@ -152,6 +155,7 @@ def exhibits(
     Args:
         galleries: the chosen parts.
         shown: pictures of the parts, by key.
+        spec: input of the model file. Pixels that its masks leave out are hatched.
         limit: limit of the heat maps, `heat_map.map_limit`.
         crop: part of the frame that the network uses.
         max_bytes: upper limit for all pictures together.
@@ -160,7 +164,9 @@ def exhibits(
     for side in SIDES:
         made = [
             [
-                _exhibit(f"{some.name}-{number:02}", part, shown.get(part.ref.key), side=side, limit=limit, crop=crop)
+                _exhibit(
+                    f"{some.name}-{number:02}", part, shown.get(part.ref.key), spec, side=side, limit=limit, crop=crop
+                )
                 for number, part in enumerate(some.parts, 1)
             ]
             for some in galleries
@@ -279,24 +285,37 @@ def _close(frame: Pixels, anomaly_map: NDArray[np.float32], crop: Crop) -> Pixel
     return _rgb(frame[corner[0] : corner[0] + CLOSE, corner[1] : corner[1] + CLOSE]).copy()
 
 
-def _exhibit(name: str, part: JudgedPart, shown: PartViews | None, *, side: int, limit: float, crop: Crop) -> Exhibit:
+def _exhibit(
+    name: str,
+    part: JudgedPart,
+    shown: PartViews | None,
+    spec: InputSpec | None,
+    *,
+    side: int,
+    limit: float,
+    crop: Crop,
+) -> Exhibit:
     pictures = []
     if shown is not None:
         frame = _shrunk(shown.frame, side)
         size = frame.shape[:2]
+        ignored = ignored_in(spec, size)
+        hatches = "" if ignored is None else ", ignored pixels hatched"
         views = [
             (
                 "input",
-                _outlined(frame, shown.outline),
-                "input" + (", defect outlined" if shown.outline is not None else ""),
+                _outlined(frame if ignored is None else hatched(frame, ignored), shown.outline),
+                "input" + (", defect outlined" if shown.outline is not None else "") + hatches,
             )
         ]
         if shown.rebuilt is not None:
             views.append(("rebuilt", _placed(shown.rebuilt, size, crop), "reconstruction"))
         if shown.map is not None:
             heat = colours(enlarge(shown.map, _inside(size, crop)), limit)
-            views.append(("map", _placed(heat, size, crop), "heat map"))
-            views.append(("overlay", overlay(frame, shown.map, limit, crop=crop), "heat map over the input"))
+            placed = _placed(heat, size, crop)
+            views.append(("map", placed if ignored is None else hatched(placed, ignored), "heat map"))
+            mixed = overlay(frame, shown.map, limit, crop=crop, ignored=ignored)
+            views.append(("overlay", mixed, "heat map over the input"))
         if shown.close is not None:
             views.append(("close", _shrunk(shown.close, side), "close-up of the hottest place"))
         pictures = [

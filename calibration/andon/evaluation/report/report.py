@@ -163,7 +163,7 @@ def parts_sections(
         detector, collection, truth, [part for some in galleries for part in some.parts], progress=progress
     )
     limit = map_limit(detector.card, detector.threshold)
-    made = gallery.exhibits(galleries, shown, limit=limit, crop=spec.crop)
+    made = gallery.exhibits(galleries, shown, spec, limit=limit, crop=spec.crop)
     mapped = any(one.map is not None for one in shown.values())
     return tuple(
         Section(

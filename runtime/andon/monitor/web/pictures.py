@@ -13,8 +13,9 @@ from andon.monitor.evidence import encode_picture
 from andon.monitor.judging import Outcome
 from andon.runtime.crop import WHOLE
 from andon.runtime.grey_levels import grey_levels
-from andon.runtime.heat_map import TRANSPARENT, Picture, map_limit, overlay
+from andon.runtime.heat_map import TRANSPARENT, Picture, hatched, map_limit, overlay
 from andon.runtime.items import Data
+from andon.runtime.mask_pixels import ignored_in
 from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.sources.opencv import opencv
 
@@ -57,8 +58,14 @@ def live_picture(outcome: Outcome) -> bytes | None:
         limit = map_limit(card, outcome.verdict.threshold)
         if not (anomaly_map <= TRANSPARENT * limit).all():  # otherwise nothing would be drawn; NaN is drawn
             crop = card.input.crop if isinstance(card.input, FrameSpec) else WHOLE
-            return encode_picture(overlay(_small(frame, HEATED), anomaly_map, limit, crop=crop), QUALITY)
-    return encode_picture(_small(frame, PLAIN), QUALITY)
+            small = _small(frame, HEATED)
+            ignored = ignored_in(card.input, (small.shape[0], small.shape[1]))
+            return encode_picture(overlay(small, anomaly_map, limit, crop=crop, ignored=ignored), QUALITY)
+    plain = _small(frame, PLAIN)
+    ignored = ignored_in(card.input, (plain.shape[0], plain.shape[1])) if card is not None else None
+    if ignored is not None:
+        plain = hatched(np.repeat(plain, 3 // plain.shape[2], axis=2), ignored)
+    return encode_picture(plain, QUALITY)
 
 
 def live_curves(outcome: Outcome) -> tuple[Curve, ...]:

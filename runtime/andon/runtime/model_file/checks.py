@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.foundation.errors import ModelFileError
+from andon.runtime.mask_pixels import unpack
 from andon.runtime.model_file.content import OUTSIDE_TENSOR, SCENE_TENSORS, TENSORS, Golden, LogEntry, Tail
 from andon.runtime.model_file.onnx_subset import FLOAT, UINT8, UINT16, Graph
 from andon.runtime.outside_training import STATISTICS
@@ -221,6 +222,8 @@ def _check_frames(spec: FrameSpec) -> None:
             raise ModelFileError(
                 f"{name}: expected a mask of the calibrated frame size {spec.frame_size}, got {mask.frame_size}."
             )
+        if mask is not None and mask.pixels:
+            unpack(mask, name=name)
 
 
 def _check_windows(spec: WindowSpec) -> None:

@@ -51,8 +51,8 @@ class Autoencoder(nn.Module):
 
 
 def _build(settings: Settings, spec: InputSpec) -> Rebuilder:
-    channels = frame_spec(spec).channels
-    return Rebuilder(Autoencoder(channels, settings.divisor), channels, settings)
+    frames = frame_spec(spec)
+    return Rebuilder(Autoencoder(frames.channels, settings.divisor), frames, settings)
 
 
 RECIPE = Recipe(

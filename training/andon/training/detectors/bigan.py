@@ -48,6 +48,7 @@ from msgspec import Meta, Struct, structs
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence
+from andon.export.masks import FillIgnored, fill_value
 from andon.export.pooling import Smooth
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
@@ -215,6 +216,8 @@ class BiGAN(BiganNets):
         last: nn.Module = nn.Tanh() if settings.output == "tanh" else nn.Sigmoid()
         self.encoder = Encoder(shape, settings.maps, settings.latent, spread=settings.reparameterised)
         self.generator = GeneratorNet(shape, settings.maps, settings.latent, last)
+        value = fill_value(spec)
+        self.generator.fill = FillIgnored(spec, 2 * value - 1 if settings.output == "tanh" else value)
         self.discriminator = Discriminator(
             shape, settings.discriminator_maps, settings.latent, features=settings.features, dropout=settings.dropout
         )

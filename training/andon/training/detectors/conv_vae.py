@@ -33,6 +33,7 @@ from msgspec import Meta
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
+from andon.export.masks import FillIgnored, logit_fill
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
 from andon.sources.collection import Found, FoundFrames
@@ -178,6 +179,8 @@ class ConvVAE(Scorer):
                 nn.LeakyReLU(SLOPE),
             ]
         self.decoder = nn.Sequential(*up[:-1])
+        # logits whose sigmoid is the value of prepared pixels that do not count: they count in no error
+        self.fill = FillIgnored(spec, logit_fill(spec))
         self.looked_at = min(settings.sap_layers or len(settings.widths), len(settings.widths))
         self.share = settings.sap_share
         # mean differences on good parts; differences are divided by them
@@ -200,7 +203,7 @@ class ConvVAE(Scorer):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return logits ``[N, C, h, w]`` from ``[N, latent]``; their sigmoid is the reconstruction."""
-        logits: Tensor = self.decoder(self.widen(latent).view(-1, *self.innermost))
+        logits: Tensor = self.fill(self.decoder(self.widen(latent).view(-1, *self.innermost)))
         return logits
 
     def differences(self, prepared: Tensor) -> Tensor:

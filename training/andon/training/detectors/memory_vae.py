@@ -53,6 +53,7 @@ from msgspec import Meta, structs
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
+from andon.export.masks import FillIgnored, logit_fill
 from andon.export.pooling import Pool, Smooth
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
@@ -237,11 +238,12 @@ def design_of(settings: Settings, spec: FrameSpec) -> Design:
 class MemoryVAE(MemoryAutoencoder, Scorer):
     """The network with its scores."""
 
-    def __init__(self, settings: Settings, design: Design) -> None:
+    def __init__(self, settings: Settings, spec: FrameSpec) -> None:
+        design = design_of(settings, spec)
         super().__init__(design)
         self.settings = settings
+        self.fill = FillIgnored(spec, logit_fill(spec))
         self.blur = Smooth(settings.blur)
-        spec = FrameSpec(channels=3, size=design.size)
         self.pools = nn.ModuleDict({name: Pool(_score_rule_of(settings, name), spec) for name in ("error", "relative")})
         self.combination = Combination(self._score_names())
         # from training parts: codes from which new parts are generated, and each item's share of what is read
@@ -421,7 +423,7 @@ def _refuse_unused_settings(settings: Settings) -> None:
 def _build(settings: Settings, spec: InputSpec) -> MemoryVAE:
     if not isinstance(spec, FrameSpec):
         raise expected_frames("memory_vae")
-    return MemoryVAE(settings, design_of(settings, spec))
+    return MemoryVAE(settings, spec)
 
 
 def _score_rule(settings: Settings, _spec: InputSpec) -> ScoreRule:

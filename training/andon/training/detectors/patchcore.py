@@ -33,6 +33,7 @@ from msgspec import Meta, Struct
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
+from andon.export.masks import judged_cells
 from andon.foundation.errors import ConfigError, TrainingError
 from andon.foundation.progress import silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, Weights
@@ -246,6 +247,7 @@ class PatchCore(Scorer):
         self.scene = max((place for place, tap in enumerate(plan.taps) if known[tap].stride <= SCENE_STRIDE), default=0)
         soft = settings.length == "soft"
         self.memories = nn.ModuleList(PatchMemory(known[tap].channels, soft=soft) for tap in plan.taps)
+        self.judged = judged_cells(spec, (self.side, self.side))
 
     def features(self, prepared: Tensor) -> list[Tensor]:
         """Return the features of each tap, ``[N, channels, h, w]``."""
@@ -342,6 +344,7 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
     share, left = divmod(candidates, len(part))
     quotas = torch.full((len(part),), share)
     quotas[torch.randperm(len(part), generator=generator)[:left]] += 1
+    allowed: list[Tensor | None] = [None for _ in scorer.memories]
     drawn: list[list[Tensor]] = [[] for _ in scorer.memories]
     origins: list[list[Tensor]] = [[] for _ in scorer.memories]
     steps = math.ceil(len(part) / BATCH)
@@ -353,15 +356,39 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
             continue
         # channels last takes half the time on a CPU
         features = scorer.features(batch.to(context.device, memory_format=torch.channels_last))
-        for kept, origin, planes in zip(drawn, origins, features, strict=True):
+        if scorer.judged is not None and allowed[0] is None:
+            allowed = [_judged_places(scorer.judged, (planes.shape[2], planes.shape[3])) for planes in features]
+        for kept, origin, planes, cells in zip(drawn, origins, features, allowed, strict=True):
             for picture, (count, rows) in enumerate(zip(wanted, planes.flatten(2).transpose(1, 2), strict=True), first):
-                places = torch.randperm(len(rows), generator=generator)[:count]
+                if cells is None:
+                    places = torch.randperm(len(rows), generator=generator)[:count]
+                else:
+                    places = cells[torch.randperm(len(cells), generator=generator)[:count]]
                 kept.append(rows[places.to(rows.device)])
                 origin.append(torch.stack([torch.full_like(places, picture), places], dim=1).to(torch.int32))
     result = [torch.cat(rows) for rows in drawn]
     if not all(bool(rows.isfinite().all()) for rows in result):
         raise TrainingError("the backbone's features are not finite. Its weights are damaged: replace the file.")
     return result, [torch.cat(rows) for rows in origins]
+
+
+def _judged_places(judged: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return the cells of a tap that contribute to cells of the map that count, int64.
+
+    The distances of a coarse tap are interpolated. So its cells next to the counting ones contribute, too, and good patches
+    must be known there.
+
+    Args:
+        judged: cells of the map that count, bool ``[h, w]``.
+        shape: height and width of the tap.
+    """
+    if shape == tuple(judged.shape):
+        return judged.flatten().nonzero().squeeze(1)
+    with torch.enable_grad():  # the gradient is not 0 exactly where a cell contributes
+        cells = torch.zeros((1, 1, *shape), requires_grad=True)
+        fine = nn.functional.interpolate(cells, tuple(judged.shape), mode="bilinear")
+        (gradient,) = torch.autograd.grad(fine[0, 0][judged].sum(), cells)
+    return gradient.flatten().nonzero().squeeze(1)
 
 
 def nearest(scorer: PatchCore, prepared: Tensor) -> list[Nearest]:

@@ -56,8 +56,8 @@ class UNet(nn.Module):
 
 
 def _build(settings: Settings, spec: InputSpec) -> Rebuilder:
-    channels = frame_spec(spec).channels
-    return Rebuilder(UNet(channels, settings.divisor), channels, settings)
+    frames = frame_spec(spec)
+    return Rebuilder(UNet(frames.channels, settings.divisor), frames, settings)
 
 
 RECIPE = Recipe(

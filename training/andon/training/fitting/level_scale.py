@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from andon.foundation.errors import DataError
 from andon.runtime.grey_levels import HIGHEST_LEVEL
 from andon.runtime.items import Data, Item, Ref
+from andon.runtime.mask_pixels import judged_pixels
 from andon.runtime.schema import FrameSpec
 from andon.sources.collection import Collection
 
@@ -43,7 +44,7 @@ def scaled(spec: FrameSpec, collection: Collection, train: Sequence[Ref]) -> Fra
     """
     step = max(1.0, len(train) / MOST_FRAMES)
     items = (collection.read(train[int(place * step)]) for place in range(min(len(train), MOST_FRAMES)))
-    numbers = level_counts(item.data for item in items if isinstance(item, Item))
+    numbers = level_counts((item.data for item in items if isinstance(item, Item)), judged_pixels(spec))
     if not numbers.any():
         raise DataError("training set: expected readable uint16 frames, got none. Check the files.")
     black, white = level_scale(numbers)
@@ -51,13 +52,21 @@ def scaled(spec: FrameSpec, collection: Collection, train: Sequence[Ref]) -> Fra
     return replace(spec, dtype="uint16", black=black, white=white)
 
 
-def level_counts(frames: Iterable[Data]) -> NDArray[np.int64]:
-    """Return how often each level from 0 to 65535 occurs in the uint16 frames, on a grid of pixels."""
+def level_counts(frames: Iterable[Data], judged: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Return how often each level from 0 to 65535 occurs in the uint16 frames, on a grid of pixels.
+
+    Args:
+        frames: the frames; those of another type are left out.
+        judged: the pixels that count, ``[H, W]``. Frames of another size are left out. None: all pixels.
+    """
     numbers = np.zeros(HIGHEST_LEVEL + 1, np.int64)
     for frame in frames:
-        if frame.dtype == np.uint16:
-            step = max(1, int((frame.shape[0] * frame.shape[1] / MOST_PIXELS) ** 0.5))
-            numbers += np.bincount(frame[::step, ::step].ravel(), minlength=len(numbers))
+        if frame.dtype == np.uint16 and (judged is None or judged.shape == frame.shape[:2]):
+            count = frame.shape[0] * frame.shape[1] if judged is None else np.count_nonzero(judged)
+            step = max(1, int((count / MOST_PIXELS) ** 0.5))
+            pixels = frame[::step, ::step]
+            levels = pixels.ravel() if judged is None else pixels[judged[::step, ::step]].ravel()
+            numbers += np.bincount(levels, minlength=len(numbers))
     return numbers
 
 

@@ -21,6 +21,7 @@ from andon.export.preprocessing import PrepareFrames, prepare
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Item, Lost, Ref
+from andon.runtime.mask_pixels import mask_size
 from andon.runtime.outside_training import ranges, statistics
 from andon.runtime.schema import FrameSpec, InputSpec, OutsideCheck, Reason, WindowSpec
 from andon.sources.collection import Collection, FoundFrames
@@ -29,6 +30,7 @@ from andon.sources.series.good_rows import good_rows
 from andon.sources.series.log import Log
 from andon.sources.series.windows import cut
 from andon.sources.subset import Subset
+from andon.training.fitting.frame_masks import NO_MASKS, Masks, with_masks
 from andon.training.fitting.level_scale import scaled
 from andon.training.fitting.window_reading import AS_IT_IS, WindowReading, conditioned, prepared_for
 from andon.training.recipe.recipe import Recipe
@@ -139,6 +141,7 @@ def prepare_data(
     group: str | None = None,
     calibration_share: float = CALIBRATION_SHARE,
     reading: WindowReading = AS_IT_IS,
+    masks: Masks = NO_MASKS,
     cache_bytes: int = CACHE_BYTES,
     progress: Progress = silent,
 ) -> PreparedData:
@@ -153,15 +156,16 @@ def prepare_data(
             groups.
         calibration_share: share of the parts that is reserved for calibration; above 0, at most 0.8.
         reading: options for the preparation of windows.
+        masks: ignore mask and region of frames.
         cache_bytes: largest size of prepared tensors in memory.
         progress: receives the progress of reading.
 
     Raises:
-        DataError: too few parts, the wrong kind of data, or more than 5 % of the training and validation parts
-            unreadable.
+        DataError: too few parts, the wrong kind of data, more than 5 % of the training and validation parts unreadable, or
+            masks that do not fit the frames.
         ConfigError: a share out of bounds, or a reading that does not fit the windows.
     """
-    spec = recipe.wanted_input(settings, data.found)
+    spec = with_masks(recipe.wanted_input(settings, data.found), masks, data.found, cell=recipe.cell(settings))
     if isinstance(spec, WindowSpec):
         spec = prepared_for(spec, reading)
     elif reading != AS_IT_IS:
@@ -378,6 +382,12 @@ def _prepared(item: Item, preparation: nn.Module) -> Tensor | Lost:
     spec = preparation.spec if isinstance(preparation, PrepareFrames) else None
     if spec is not None and item.data.dtype != spec.dtype:
         return Lost(item.ref, Reason.WRONG_INPUT, f"expected a {spec.dtype} frame, got {item.data.dtype}")
+    size = None if spec is None else mask_size(spec)
+    if size is not None and item.data.shape[:2] != size:
+        got = "{} x {}".format(*item.data.shape[:2])
+        return Lost(
+            item.ref, Reason.WRONG_INPUT, f"expected the frame size of the masks, {size[0]} x {size[1]}, got {got}"
+        )
     with torch.no_grad():
         prepared, reason = preparation(torch.from_numpy(np.array(item.data[np.newaxis])))
     why = Reason(int(reason[0]))

@@ -12,6 +12,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
+from andon.export.masks import FillIgnored, judged_pixels
 from andon.export.pooling import Pool
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule
@@ -165,15 +166,18 @@ class Rebuilding(Plan, frozen=True, kw_only=True):
 class Rebuilder(Scorer):
     """A scorer from ``[N, C, h, w]`` in 0 to 1 to maps of reconstruction errors, or of damage that the head marks."""
 
-    def __init__(self, network: nn.Module, channels: int, settings: Rebuilding) -> None:
+    def __init__(self, network: nn.Module, spec: FrameSpec, settings: Rebuilding) -> None:
         super().__init__()
+        channels = spec.channels
+        self.spec = spec
         self.network = network
+        self.fill = FillIgnored(spec)
         self.dissimilarity = Dissimilarity(channels)
         self.head = Head(channels, settings.head_width or 16) if settings.repair else None
 
     def rebuild(self, prepared: Tensor) -> Tensor:
-        """Return reconstructions, ``[N, C, h, w]`` in 0 to 1."""
-        rebuilt: Tensor = self.network(prepared)
+        """Return reconstructions, ``[N, C, h, w]`` in 0 to 1. Pixels that do not count are as in prepared frames."""
+        rebuilt: Tensor = self.fill(self.network(prepared))
         return rebuilt
 
     def forward(self, prepared: Tensor) -> Evidence:
@@ -223,7 +227,7 @@ def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, context: Fi
         epoch_parts=settings.epoch_parts or (192 if settings.repair else 0),
     )
     if settings.repair:
-        pool = Pool(score_rule(settings), FrameSpec(channels=3, size=(settings.side, settings.side))).to(context.device)
+        pool = Pool(score_rule(settings), scorer.spec).to(context.device)
 
         def score(net: Rebuilder, prepared: Tensor) -> tuple[Tensor, Tensor]:
             outputs = pool(net(prepared))
@@ -236,6 +240,7 @@ def fit(scorer: Rebuilder, good: TrainingData, settings: Rebuilding, context: Fi
             symmetry=settings.symmetry,
             light=LIGHT if settings.light is None else settings.light,
             score=score,
+            judged=judged_pixels(scorer.spec),
         )
         descend(scorer, good, restore, plan, context, feed=feed, heavy=True)
     else:

@@ -5,6 +5,7 @@ first. The network must restore the good picture, and a segmentation head that s
 head's map gives the score. Source: DRAEM (Zavrtanik et al., ICCV 2021). The damage is in `andon.damage`.
 """
 
+import logging
 import os
 import threading
 from collections import deque
@@ -19,11 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from andon.damage.kinds import FOR_TRAINING, HELD_OUT, SHARES, Picture, damaged
+from andon.export.masks import FILL
 from andon.training.fitting.gradient_descent import Batch
 from andon.training.fitting.relighting import relit
-from andon.training.fitting.symmetry import DECLARED, Symmetry, moved, symmetries
+from andon.training.fitting.symmetry import DECLARED, Symmetry, keeping, moved, symmetries
 from andon.training.nets.convolutions import block
 from andon.training.recipe.recipe import Part, TrainingData
+
+logger = logging.getLogger(__name__)
 
 CLEAN = 0.3
 """Share of undamaged training pictures. Without them a network sees defects everywhere."""
@@ -122,11 +126,14 @@ class DamageFeed:
         score: Callable[[Any, Tensor], tuple[Tensor, Tensor]],
         symmetry: Symmetry = "auto",
         light: float = 0.0,
+        judged: Tensor | None = None,
     ) -> None:
         """Create the feed.
 
-        ``score(scorer, prepared)`` returns scores ``[N]`` and square maps ``[N, s, s]`` of a batch, for `judge`.
+        ``score(scorer, prepared)`` returns scores ``[N]`` and square maps ``[N, s, s]`` of a batch, for `judge`. `judged` are the
+        pixels that count, bool ``[h, w]``. The others get no damage and keep their fixed value. None: all count.
         """
+        self._judged = None if judged is None else judged.numpy()
         self._seed = seed
         self._score = score
         self._light = light
@@ -140,6 +147,9 @@ class DamageFeed:
             )
         else:
             self._moves = DECLARED[symmetry]
+        if self._judged is not None:
+            self._moves = keeping(self._moves, self._judged)
+            logger.info("%d moves leave the masks as they are, so that moved pictures are good", len(self._moves))
 
     def train(self, places: Tensor, size: int, epoch: int) -> Iterator[Batch]:
         """Yield each part with its own damage, drawn in advance by threads."""
@@ -206,10 +216,17 @@ class DamageFeed:
         if generator.random() >= CLEAN:
             for _ in range(int(generator.integers(1, MOST_DAMAGES + 1))):
                 kind = str(generator.choice(FOR_TRAINING, p=[SHARES[name] for name in FOR_TRAINING]))
-                damage = damaged(generator, kind, after, pieces)
+                damage = damaged(generator, kind, after, pieces, self._judged)
                 if damage is not None:
                     after, mask = damage.picture, mask | damage.mask
-        return _Drawn(before, after, mask)
+        return _Drawn(self._filled(before), self._filled(after), mask)
+
+    def _filled(self, picture: Picture) -> Picture:
+        """Return a picture with the value of prepared frames at pixels that do not count. Moves and light changed them."""
+        if self._judged is None:
+            return picture
+        filled: Picture = np.where(self._judged[:, :, np.newaxis], picture, np.uint8(FILL))
+        return filled
 
     def _validated(self, row: int) -> "_Drawn":
         """Return a validation picture. Every third one is good; the others use the kinds of damage in turn."""
@@ -226,7 +243,7 @@ class DamageFeed:
             self._validation_pictures[place],
             self._validation_pictures[int(generator.integers(len(self._validation_pictures)))],
         )
-        damage = damaged(generator, HELD_OUT[number % len(HELD_OUT)], before, other)
+        damage = damaged(generator, HELD_OUT[number % len(HELD_OUT)], before, other, self._judged)
         return self._clean(place) if damage is None else _Drawn(before, damage.picture, damage.mask)
 
 

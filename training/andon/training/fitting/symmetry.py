@@ -39,6 +39,8 @@ SIDE = 48
 TOLERANCE = 1.1
 """Largest allowed ratio of two distances: a moved picture to its nearest good one, and good pictures to each other."""
 FEWEST = 8
+MASK_MOVED = 0.02
+"""Largest share of the counting pixels that a move may shift across the border of the masks."""
 
 
 def moved(picture: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
@@ -54,6 +56,23 @@ def moved(picture: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
         np.ascontiguousarray(mirrored), turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return turned.reshape(picture.shape)
+
+
+def keeping(moves: Sequence[Move], judged: NDArray[np.bool_]) -> tuple[Move, ...]:
+    """Return the moves that leave the pixels that count where they are, except for a thin border: `NONE` and possibly others.
+
+    Any other move would put the fixed value of ignored pixels onto the part, and hide that the part is not good there.
+
+    Args:
+        moves: the moves to choose from.
+        judged: the pixels that count, ``[S, S]``.
+    """
+    levels = np.where(judged, 255, 0).astype(np.uint8)[:, :, np.newaxis]
+    return tuple(
+        move
+        for move in moves
+        if move == NONE or np.mean((moved(levels, move)[:, :, 0] > 127) != judged) <= MASK_MOVED * judged.mean()
+    )
 
 
 def symmetries(pictures: Sequence[NDArray[np.uint8]]) -> tuple[Move, ...]:

@@ -81,12 +81,15 @@ class GeneratorNet(nn.Module):
                 nn.LeakyReLU(SLOPE),
             ]
         self.up = nn.Sequential(*steps, nn.ConvTranspose2d(widths[-2], widths[-1], 4, 2, 1), last)
+        self.fill: nn.Module = nn.Identity()
+        """Replaces the pixels that do not count. A detector with masks sets it."""
 
     def forward(self, code: Tensor) -> Tensor:
         """Return pictures, cropped from the centre of the upsampled maps."""
         whole: Tensor = self.up(self.first(code).unflatten(1, (-1, *self.shape.start)))
         left, _, top, _ = self.shape.padding()
-        return whole[:, :, top : top + self.shape.height, left : left + self.shape.width]
+        pictures: Tensor = self.fill(whole[:, :, top : top + self.shape.height, left : left + self.shape.width])
+        return pictures
 
 
 class Discriminator(nn.Module):

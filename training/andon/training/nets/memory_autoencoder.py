@@ -80,6 +80,8 @@ class MemoryAutoencoder(nn.Module):
         self.drop = nn.Dropout(design.code_dropout or 0.0) if both else None
         self.from_code = nn.Linear(design.code * (2 if both else 1), features)
         self.decoder = doubling((*design.widths[::-1], design.channels), sizes[::-1])
+        self.fill: nn.Module = nn.Identity()
+        """Replaces the logits of pixels that do not count. A detector with masks sets it."""
 
     def encode(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes ``[N, P, code]``, and mean and log-variance ``[N, P, latent]`` of the posterior.
@@ -107,7 +109,7 @@ class MemoryAutoencoder(nn.Module):
             hidden = features.reshape(-1, self.design.widths[-1], *self.cells)
         else:
             hidden = features.transpose(1, 2).unflatten(2, self.cells)
-        logits: Tensor = self.decoder(hidden)
+        logits: Tensor = self.fill(self.decoder(hidden))
         return logits
 
     def address(self, codes: Tensor) -> Tensor:

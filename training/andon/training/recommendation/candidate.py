@@ -26,6 +26,7 @@ from andon.evaluation.synthetic import MOST
 from andon.foundation.errors import ConfigError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector
+from andon.runtime.mask_pixels import masked
 from andon.runtime.schema import Status
 from andon.sources.collection import Collection
 from andon.sources.truth import Truth
@@ -186,7 +187,8 @@ def _train(choice: plan.Choice, folder: Path, parts: Parts, options: TrainOption
 
 def _synthetic(detector: Detector, kept_back: Collection, progress: Progress) -> Synthetic:
     """Judge good parts and damaged copies. Candidates that kept back the same parts get the same pictures."""
-    defects = SyntheticDefects(kept_back, most=MOST)
+    spec = detector.card.input
+    defects = SyntheticDefects(kept_back, spec if masked(spec) else None, most=MOST)
     truth = msgspec.structs.replace(defects.truth, masks={})  # maps are not compared, and masks would be drawn again
     judged = judge_frames(detector, defects, truth, progress=progress).judged
     return Synthetic(

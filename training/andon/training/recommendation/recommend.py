@@ -30,7 +30,7 @@ from andon.foundation.errors import AndonError, ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.calls_in_turn import Latency, latencies
 from andon.runtime.items import Ref
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import FrameSpec, Mask
 from andon.sources.addresses import shown_address
 from andon.sources.collection import Collection, FoundFrames
 from andon.sources.grouping import Grouped
@@ -42,6 +42,7 @@ from andon.sources.truth import Truth
 from andon.training.comparison import plan
 from andon.training.comparison.cell import free_memory
 from andon.training.fitting.device import Device
+from andon.training.fitting.frame_masks import Masks, fitted_to
 from andon.training.recommendation.candidate import RUN_FOLDER, UNDRAWN, Judged, Parts, run_candidate
 from andon.training.recommendation.choice import GAIN, Candidate, check_budget, check_gain, choose
 from andon.training.recommendation.menu import MENU
@@ -71,6 +72,10 @@ class Options(Struct, frozen=True, kw_only=True):
     threads: int | None = None
     device: Device = "auto"
     """Device for training. Files are timed and judged on the CPU."""
+    ignore: tuple[str, ...] = ()
+    """As in `TrainOptions`."""
+    region: tuple[str, ...] = ()
+    """As in `TrainOptions`."""
     bench_s: float = 2.0
     """Seconds of timing for each candidate."""
     menu: tuple[str, ...] = MENU
@@ -115,15 +120,24 @@ def recommend(
     check_gain(options.gain)
     menu = [plan.parse_detector(text) for text in options.menu]
     good = _good_parts(data, options, events.progress)
+    masks = fitted_to(Masks(options.ignore, options.region), good.for_choice.found)
+    marked = {name: mask.sha256 for name, mask in zip(masks._fields, masks, strict=True) if isinstance(mask, Mask)}
     parts = Parts(
         good=good.for_choice,
-        digest=good.digest,
+        digest=_digest_of({"parts": good.digest, **marked}) if marked else good.digest,
         labelled=(labelled := _labelled(data, menu[0], good.for_choice, options.group)),
         labelled_digest=""
         if labelled is None
         else _digest_of({key: str(bad) for key, bad in labelled[1].defective.items()}),
     )
-    training = TrainOptions(seed=options.seed, group=options.group, device=options.device, threads=options.threads)
+    training = TrainOptions(
+        seed=options.seed,
+        group=options.group,
+        ignore=masks.ignore,
+        region=masks.region,
+        device=options.device,
+        threads=options.threads,
+    )
     judged: dict[str, Judged] = {}
     failed: list[Failed] = []
     for number, choice in enumerate(menu, 1):

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from andon.runtime.schema import Detrend
+from andon.runtime.schema import Detrend, Mask
 from andon.training.fitting.device import Device
 from andon.training.runs.window_choice import WindowRequest
 
@@ -20,6 +20,11 @@ class TrainOptions(Struct, frozen=True, kw_only=True):
     validation, a tenth is for validation. The rest is for training."""
     frame_size: tuple[int, int] | None = None
     """Height and width of the frames to use. Frames of other sizes are left out and named. None: frames of all sizes."""
+    ignore: tuple[str, ...] | Mask = ()
+    """Pixels that do not count: black and white pictures, rectangles and polygons (`mask_picture.mask_of`), or a mask. For
+    frames of one size only."""
+    region: tuple[str, ...] | Mask = ()
+    """The only pixels that count, as `ignore`."""
     detrend: Detrend = "none"
     """Trend that is subtracted from each channel of a window. For sensor logs only."""
     context: str | None = None

@@ -8,7 +8,7 @@ import msgspec
 
 from andon.calibration.split import CALIBRATION_SHARE, require_share
 from andon.foundation.errors import ConfigError, TrainingError
-from andon.runtime.schema import WindowSpec
+from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.sources.addresses import shown_address
 from andon.training.fitting.device import as_device
 from andon.training.observers.epochs import from_record
@@ -111,6 +111,8 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
         seed=previous.seed,
         group=previous.group,
         frame_size=previous.frame_size,
+        ignore=(read.ignore if isinstance(read, FrameSpec) else None) or (),
+        region=(read.region if isinstance(read, FrameSpec) else None) or (),
         sort=previous.sort,
         calibration_share=previous.calibration_share,
         detrend=read.detrend if isinstance(read, WindowSpec) else "none",

@@ -27,6 +27,7 @@ from andon.sources.collection import Collection, FoundFrames
 from andon.sources.series.good_rows import faulty_count
 from andon.sources.series.log import Log
 from andon.training.fitting.device import device_named, seeded
+from andon.training.fitting.frame_masks import Masks
 from andon.training.fitting.prepared_data import PreparedData, prepare_data
 from andon.training.fitting.window_reading import WindowReading
 from andon.training.observers.epochs import to_record
@@ -132,6 +133,7 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
             group=options.group,
             calibration_share=plan.share,
             reading=WindowReading(detrend=options.detrend, context=options.context),
+            masks=Masks(ignore=options.ignore, region=options.region),
             progress=progress,
         )
     record = RunRecord(

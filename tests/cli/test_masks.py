@@ -1,0 +1,147 @@
+"""Ignore mask and region from the command line: trained, exported, shown, and kept to one frame size."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.cli.conftest import write_picture
+
+from andon.cli import EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
+from andon.runtime.schema import Status
+from andon.training.contract.synthetic_data import synthetic_frame
+
+SIZE = (64, 96)
+TRAIN = ["train", "pixel_knn", "--size", "24", "--picture-epochs", "none"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with good parts, a mask, a run and a model file."""
+    root = tmp_path_factory.mktemp("masks")
+    for number in range(40):
+        write_picture(root / f"parts/{number}.png", synthetic_frame(number, SIZE))
+    mask = np.zeros(SIZE, np.uint8)
+    mask[:20, :50] = 255
+    assert cv2.imwrite(str(root / "date.png"), mask)
+    words = [*TRAIN, "--data", str(root / "parts"), "--out", str(root / "run")]
+    words += ["--ignore", str(root / "date.png"), "--ignore", "90,0,96,64", "--region", "0,0,96,60"]
+    assert main(words) == EXIT_DONE
+    assert main(["export", str(root / "run"), "-o", str(root / "model.onnx"), "--no-promise"]) == EXIT_DONE
+    return root
+
+
+def test_inspect_shows_both_masks_and_their_digests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(folder / "model.onnx")]) == EXIT_DONE
+    text = capsys.readouterr().out
+    assert main(["inspect", str(folder / "model.onnx"), "--json"]) == EXIT_DONE
+    card = json.loads(capsys.readouterr().out)
+
+    assert (
+        f"ignore      22.5 % of the 64 x 96 pixels do not count   (sha256 {card['input']['ignore']['sha256'][:12]})"
+        in text
+    )
+    assert "region      93.8 % of the 64 x 96 pixels count, and no others" in text
+    assert len(card["input"]["ignore"]["outline"]) == 2
+
+
+def test_a_part_with_another_print_is_good_and_a_part_with_a_stain_is_not(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, stained = synthetic_frame(0, SIZE), synthetic_frame(0, SIZE)
+    good[2:18, 2:48] = np.random.default_rng(0).integers(0, 256, (16, 46, 3))
+    stained[30:50, 40:70] = 255
+    write_picture(tmp_path / "parts/printed.png", good)
+    write_picture(tmp_path / "parts/stained.png", stained)
+
+    main(["score", str(folder / "model.onnx"), str(tmp_path / "parts"), "--json", "--overlay", str(tmp_path / "heat")])
+
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["status"] for row in rows] == [Status.OK.name, Status.REJECT.name]
+    drawn = cv2.imread(str(tmp_path / "heat/printed.png"))
+    assert (drawn == 150).all(axis=2).any()  # hatched
+
+
+@pytest.mark.parametrize("flags", [[], ["--frame-size", "any"]])
+def test_frames_of_another_size_are_invalid(
+    flags: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(tmp_path / "parts/0.png", synthetic_frame(0, (60, 96)))
+
+    code = main(["score", str(folder / "model.onnx"), str(tmp_path / "parts"), *flags])
+
+    out, err = capsys.readouterr()
+    assert code == EXIT_PARTLY
+    assert "INVALID" in out
+    assert "the size of the file's region, got 60 x 96" in out + err
+
+
+def test_parts_of_another_size_cannot_calibrate(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(20):
+        write_picture(tmp_path / f"parts/{number}.png", synthetic_frame(number, (60, 96)))
+
+    code = main(
+        [
+            "calibrate",
+            str(folder / "model.onnx"),
+            "--good",
+            str(tmp_path / "parts"),
+            "--no-promise",
+            "-o",
+            str(tmp_path / "new.onnx"),
+        ]
+    )
+
+    assert code == EXIT_USER
+    assert "wrong input" in capsys.readouterr().err.lower().replace("_", " ")
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_calibration_keeps_the_masks(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--good", str(folder / "parts"), "--no-promise", "-o", str(tmp_path / "new.onnx")]
+
+    assert main(["calibrate", str(folder / "model.onnx"), *words]) == EXIT_DONE
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "new.onnx")]) == EXIT_DONE
+
+    assert "22.5 % of the 64 x 96 pixels do not count" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--ignore", "missing.png"], "--ignore missing.png: expected a black and white picture"),
+        (["--region", "0,0,97,64"], "--region 0,0,97,64: expected x from 0 to 96"),
+        (["--region", "0,0,96,64"], "Leave the flag out"),
+        (["--ignore", "0,0,96,63"], "masks: expected"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_made(
+    flags: list[str], says: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main([*TRAIN, "--data", str(folder / "parts"), "--out", str(tmp_path / "run"), *flags])
+
+    err = capsys.readouterr().err
+    assert code == EXIT_USER
+    assert says in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_sensor_logs_have_no_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "train",
+        "pca",
+        "--data",
+        "power_converter:runs=100,rows=16",
+        "--steps",
+        "16",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+
+    assert main([*words, "--ignore", "0,0,10,10"]) == EXIT_USER
+
+    assert "--ignore: expected frames, got sensor logs. Leave out --ignore." in capsys.readouterr().err
