@@ -59,8 +59,7 @@ def test_a_part_with_another_print_is_good_and_a_part_with_a_stain_is_not(
 
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["status"] for row in rows] == [Status.OK.name, Status.REJECT.name]
-    drawn = cv2.imread(str(tmp_path / "heat/printed.png"))
-    assert drawn is not None
+    drawn = np.asarray(cv2.imread(str(tmp_path / "heat/printed.png")), np.uint8)
     assert np.all(drawn == 150, axis=2).any()  # hatched
 
 
