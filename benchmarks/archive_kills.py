@@ -122,8 +122,11 @@ def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int =
 
 
 def _processes_left(sessions: Sequence[int]) -> int:
-    """Return the number of processes that are left after ten seconds, and end them. The helpers of Ray need some seconds."""
-    deadline_s = time.monotonic() + 10
+    """Return the number of processes that are left after 90 seconds, and end them.
+
+    Two helpers of a Ray whose driver was killed need about a minute to notice it.
+    """
+    deadline_s = time.monotonic() + 90
     while (left := members(sessions)) and time.monotonic() < deadline_s:
         time.sleep(0.1)
     for pid in left:
